@@ -1,0 +1,49 @@
+# Each target makes its own .venv. PYTHON chooses the interpreter (3.11 to 3.13), TORCH passes options to pip for torch,
+# for example: make venv TORCH="--index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+TORCH ?=
+PIP_OPTIONS ?= -q --disable-pip-version-check
+BIN := .venv/bin
+NOT_SLOW := -m "not slow"
+
+.PHONY: help venv check format test test-slow demo bench build clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+venv: .venv/installed ## make .venv with all that development and the demo need
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt $(TORCH) torch==2.13.0
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e ".[dev]"
+	touch $@
+
+check: venv ## style, types, layers of imports, links in the docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.13
+	$(BIN)/lint-imports --no-cache
+
+format: venv ## write the code the way `check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: venv ## the fast tests
+	$(BIN)/python -m pytest $(NOT_SLOW)
+
+test-slow: venv ## the end-to-end tests
+	$(BIN)/python -m pytest -m slow
+
+demo: venv ## three made hospitals, one federated model, one report
+	$(BIN)/medfl demo
+
+bench: venv ## ratios against a plain PyTorch loop and against numpy; fails nothing
+	$(BIN)/python -m benchmarks
+
+build: venv ## wheel and sdist in dist/
+	$(BIN)/python -m build
+
+clean: ## remove .venv and what tools left
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

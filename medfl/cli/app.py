@@ -1,0 +1,59 @@
+"""The command `medfl` and its families of commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from medfl import __version__
+from medfl.cli import data, demo, runs, simulate, site, study
+from medfl.cli.console import errors
+from medfl.errors import ConfigError, MedflError
+
+EXIT_FAILED, EXIT_CONFIG, EXIT_STOPPED = 1, 2, 130
+
+app = typer.Typer(
+    name="medfl",
+    help="Federated learning on hospitals' own medical images, with Flower and MONAI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 failed, 2 something in a file or on the command line is wrong, 130 stopped by Ctrl-C.",
+)
+app.command("demo")(demo.demo)
+app.command("simulate")(simulate.simulate)
+app.command("runs")(runs.runs)
+app.command("report")(runs.report)
+app.add_typer(study.app, name="study")
+app.add_typer(data.app, name="data")
+app.add_typer(site.app, name="site")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
+def main() -> None:
+    """Run the command line; every error of medfl ends in one plain message and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        errors.print(str(error), style="red", highlight=False, markup=False)
+        sys.exit(EXIT_CONFIG)
+    except MedflError as error:
+        errors.print(str(error), style="red", highlight=False, markup=False)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        errors.print("Stopped.", style="yellow")
+        sys.exit(EXIT_STOPPED)

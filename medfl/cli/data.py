@@ -1,0 +1,44 @@
+"""`medfl data`: images on disk."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfl.cli.console import output
+
+app = typer.Typer(help="Images on disk.", no_args_is_help=True)
+
+
+class Kind(StrEnum):
+    """What can be made."""
+
+    BRAIN = "brain"
+    NODULE = "nodule"
+
+
+@app.callback()
+def _family() -> None:
+    """Make `synth` a command of its own rather than the only one."""
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    kind: Annotated[
+        Kind, typer.Option(help="brain: 3-D MR with tissue masks (needs medfl[demo]); nodule: 2-D images with classes.")
+    ] = Kind.BRAIN,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+) -> None:
+    """Make hospitals with images that belong to no patient."""
+    from medfl.data import synthetic
+
+    with output.status(f"Making {kind.value} hospitals …"):
+        if kind is Kind.BRAIN:
+            synthetic.make_brain_hospitals(out, seed=seed)
+        else:
+            synthetic.make_nodule_images(out, seed=seed)
+    output.print(f"Hospitals are in {out}. Read the NOTICE there before you pass the images on.")

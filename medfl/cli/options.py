@@ -1,0 +1,48 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfl.study.reading import Scalar
+
+DataOption = Annotated[
+    list[Path] | None, typer.Option("--data", help="Folder with the hospitals' data; may be given several times.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder under which the run's folder is made.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-c", help="Another value for a key of the study, as rounds=5 or optimizer.name='sgd'."),
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Hospitals that work at once; 0: as the cores allow.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def overrides_of(changes: Sequence[str] | None) -> dict[str, Scalar]:
+    """Read `key=value` words; a value that is no TOML is taken as text.
+
+    Examples
+    --------
+    >>> overrides_of(["rounds=5", "optimizer.name=sgd"])
+    {'rounds': 5, 'optimizer.name': 'sgd'}
+    """
+    values: dict[str, Scalar] = {}
+    for change in changes or ():
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{change!r} is not of the form key=value", param_hint="--set")
+        values[key.strip()] = _scalar(text.strip())
+    return values
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text

@@ -1,0 +1,106 @@
+"""The live display of a run: rounds, sites, scores and the time that is left, drawn from the history alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from medfl.study import Study
+
+_ARM_TITLES = {"federated": "together", "local": "each alone"}
+
+
+class Board:
+    """What a person sees while a study runs.
+
+    Parameters
+    ----------
+    study : Study
+        What runs.
+    sites : sequence of str
+        Names of the hospitals.
+    """
+
+    def __init__(self, study: Study, sites: Sequence[str]) -> None:
+        self._study = study
+        self._started = time.monotonic()
+        self._phase = "preparing the images and starting workers"
+        self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
+        self._done, self._total = 0, study.rounds * len(study.simulation.arms)
+        self._seconds: dict[str, list[float]] = {}
+        self._score: float | None = None
+
+    def update(self, events: Sequence[dict[str, Any]]) -> None:
+        """Take in the whole history so far."""
+        self._done, self._seconds = 0, {}
+        for event in events:
+            self._take(event)
+
+    def __rich__(self) -> RenderableType:
+        head = Table.grid(padding=(0, 2))
+        score = "–" if self._score is None else f"{self._score:.3f}"
+        head.add_row(
+            Text(self._study.name, style="bold"),
+            ProgressBar(self._total, self._done, width=30),
+            f"round {self._done}/{self._total}",
+            f"{self._metric} {score}",
+            f"{_clock(time.monotonic() - self._started)} gone, {self._left()} left",
+        )
+        table = Table("site", "patients", self._phase, "loss", self._metric, box=None, padding=(0, 2))
+        for name, row in self._sites.items():
+            table.add_row(name, row.get("patients", ""), row.get("state", ""), row.get("loss", ""), row.get("score", ""))
+        return Group(head, table)
+
+    @property
+    def _metric(self) -> str:
+        return "Dice" if self._study.task.kind == "segmentation" else "AUROC"
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "joined":
+            self._sites.setdefault(event["site"], {})["patients"] = str(event["train"])
+            self._phase = "waiting for the first round"
+        elif kind == "round":
+            self._take_round(event)
+        elif kind == "test":
+            self._phase = "testing the chosen models"
+
+    def _take_round(self, event: dict[str, Any]) -> None:
+        arm = event["arm"]
+        self._done += 1
+        self._seconds.setdefault(arm, []).append(float(event["seconds"]))
+        self._phase = f"training {_ARM_TITLES.get(arm, arm)}"
+        if event.get("score") is not None:
+            self._score = event["score"]
+        for name, told in event["sites"].items():
+            row = self._sites.setdefault(name, {})
+            row["state"] = told["status"] if told["status"] == "ok" else f"{told['status']}: {told['reason']}"
+            if told["status"] == "ok":
+                row["loss"] = f"{told['metrics']['train.loss']:.3f}"
+                if (score := self._site_score(event, name, told["metrics"])) is not None:
+                    row["score"] = f"{score:.3f}"
+
+    def _site_score(self, event: dict[str, Any], name: str, numbers: dict[str, Any]) -> float | None:
+        from medfl import metrics
+
+        if not numbers.get("eval.patients"):
+            return None
+        score = metrics.headline(self._study, numbers)
+        return None if score != score else score
+
+    def _left(self) -> str:
+        rounds = [s for seconds in self._seconds.values() for s in seconds[1:] or seconds]
+        if not rounds:
+            return "–"
+        return _clock((self._total - self._done) * sum(rounds) / len(rounds))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,37 @@
+"""`medfl runs` and `medfl report`: what has been run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import output
+from medfl.cli.options import JsonOption
+
+
+def runs(
+    out: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"), as_json: JsonOption = False
+) -> None:
+    """List the runs in a folder."""
+    from medfl.runs.folder import list_runs
+
+    found = list_runs(out)
+    if as_json:
+        output.print_json(json.dumps([run.as_json() for run in found]))
+        return
+    table = Table("study", "run", "status", "rounds", "sites", "score")
+    for run in found:
+        score = "–" if run.score is None else f"{run.score:.3f}"
+        table.add_row(run.study, run.path.name, run.status, str(run.rounds), str(run.sites), score)
+    output.print(table if found else f"There is no run in {out}.")
+
+
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Write the HTML report of a run again."""
+    from medfl.report import write_report
+
+    output.print(f"Report: {write_report(run)}", soft_wrap=True)

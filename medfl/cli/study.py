@@ -1,0 +1,54 @@
+"""`medfl study`: look at a study before it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfl.cli.console import output
+from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
+
+app = typer.Typer(help="Look at a study before it runs.", no_args_is_help=True)
+
+
+@app.callback()
+def _family() -> None:
+    """Make `check` a command of its own rather than the only one."""
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, with its pyproject.toml.")],
+    data: DataOption = None,
+    change: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a study, and print the `flwr run` command for it."""
+    from medfl.study import read_study
+
+    overrides = overrides_of(change)
+    if data:
+        overrides["simulation.data"] = ",".join(str(path.resolve()) for path in data)
+    study = read_study(folder, overrides)
+    if as_json:
+        output.print_json(json.dumps({"hash": study.approved_hash(), "study": study.model_dump(mode="json", by_alias=True)}))
+        return
+    output.print(f"[bold]{study.name}[/]: {study.task.kind}, {study.task.dimension}-D, {', '.join(study.task.classes)}")
+    output.print(f"{study.rounds} rounds of {study.strategy.name} with {study.network.name}, seed {study.seed}")
+    output.print(f"hash {study.approved_hash()}")
+    if data:
+        from medfl.data.partition import simulated_sites
+
+        sites = simulated_sites(study)
+        output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
+        where = overrides["simulation.data"]
+        command = (
+            f"flwr run {folder} local --stream --run-config 'simulation.data=\"{where}\"' "
+            f'--federation-config "num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"'
+        )
+        output.print("The same with Flower's own command:")
+        output.print(command, soft_wrap=True, highlight=False)
+    output.print("[green]The study is valid.[/]")

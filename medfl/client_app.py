@@ -1,0 +1,45 @@
+"""The ClientApp of medfl: wiring only. What a hospital does in a round is in `medfl.clients`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+
+from medfl import flower_compat
+from medfl.clients import node
+from medfl.errors import MedflError, safe_reason
+
+_log = logging.getLogger("medfl.site")
+
+app = ClientApp()
+
+
+def _guarded(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    """Answer, or tell the server no more of an error than its code; the details stay in the site's own log."""
+    try:
+        return answer(message, context)
+    except Exception as error:
+        _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
+        _log.debug("details of the error above", exc_info=error)
+        return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
+
+
+@app.query("join")
+def join(message: Message, context: Context) -> Message:
+    """Say who is there, and with how many usable patients."""
+    return _guarded(node.join, message, context)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Score the received model on the validation patients, then train it."""
+    return _guarded(node.train, message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Score the received model on the patients that the message names."""
+    return _guarded(node.evaluate, message, context)

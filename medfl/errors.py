@@ -1,0 +1,141 @@
+"""The exceptions of medfl, and the one place that decides what a hospital's error may tell the server.
+
+MedflError                 everything that medfl raises on purpose
+├── ConfigError            a study or a site.toml is wrong; holds every problem found, not the first one
+├── DataError              a case, or a whole data folder, can not be used
+│   └── DiskFullError      there was no room to write prepared data or a run
+├── ExchangeError          arrays that do not fit the model of the study
+├── TrainingError          a loss or a weight became not-a-number, or there is nothing to train on
+├── QuorumError            too few hospitals answered for a round to count
+├── RunError               a run folder can not be written, read or found
+└── EngineError            the simulation engine could not be started, or lost its workers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MedflError(Exception):
+    """Base of everything that medfl raises on purpose.
+
+    Parameters
+    ----------
+    code : str
+        Short stable name of the problem, upper case, for example ``"NII-TRUNCATED"``. It may leave the hospital.
+    what : str
+        What is wrong, in plain English. It stays where it was raised: it never goes to the server.
+    fix : str
+        What to do about it.
+    case : str
+        Pseudonym of the case concerned, empty when the problem is not about one case.
+    """
+
+    def __init__(self, code: str, what: str, fix: str = "", case: str = "") -> None:
+        super().__init__(code, what, fix, case)
+        self.code, self.what, self.fix, self.case = code, what, fix, case
+
+    def __str__(self) -> str:
+        subject = f" {self.case}:" if self.case else ""
+        return f"[{self.code}]{subject} {self.what} {self.fix}".rstrip()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a configuration file.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, as the user gave it.
+    key : str
+        Dotted key, spelled as in the file.
+    what : str
+        What came and what is allowed.
+    fix : str
+        The way out, for example the nearest valid name.
+    """
+
+    file: str
+    key: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.what} {self.fix}".rstrip()
+
+
+class ConfigError(MedflError):
+    """A study or a ``site.toml`` is wrong.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        Everything that is wrong, in the order of the file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("CONFIG", "\n".join(str(p) for p in self.problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class DataError(MedflError):
+    """A case, or a whole data folder, can not be used."""
+
+
+class DiskFullError(DataError):
+    """There was no room left to write."""
+
+
+class ExchangeError(MedflError):
+    """Arrays that do not fit the model of the study."""
+
+
+class TrainingError(MedflError):
+    """Training can not go on: not-a-number, or nothing to train on."""
+
+
+class QuorumError(MedflError):
+    """Too few hospitals answered for a round to count."""
+
+
+class RunError(MedflError):
+    """A run folder can not be written, read or found."""
+
+
+class EngineError(MedflError):
+    """The simulation engine could not be started, or lost its workers."""
+
+
+def safe_reason(error: BaseException) -> str:
+    """Return what the server may read about an error that happened at a hospital.
+
+    Only the code of an error that medfl raised itself leaves. The text of any other exception may hold a path, a name or a
+    value of a header, so all that is told is that something failed.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error, as raised.
+
+    Returns
+    -------
+    str
+        One line without any text of the error itself.
+
+    Examples
+    --------
+    >>> safe_reason(DataError("NII-TRUNCATED", "the file ends early", "Copy it again.", "case-AB"))
+    '[NII-TRUNCATED] The details are in the log of the site.'
+    >>> safe_reason(FileNotFoundError("/data/DOE_JANE/1.dcm"))
+    '[SITE-ERROR] The details are in the log of the site.'
+    """
+    code = error.code if isinstance(error, MedflError) else "SITE-ERROR"
+    return f"[{code}] The details are in the log of the site."

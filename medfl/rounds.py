@@ -1,0 +1,207 @@
+"""The rounds of a study: each arm is trained, its best model is chosen on validation patients, and tested once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord
+
+from medfl import metrics, records
+from medfl.federation import Federation
+from medfl.records import Metrics, RoundRecord
+from medfl.runs import checkpoint
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.local import LocalOnly
+from medfl.strategies.table import build_strategy
+
+_SHARED = ""  # key of the one model that all sites share; a local model goes under the name of its site
+
+
+@dataclass
+class _Choice:
+    """The best model seen so far of one line of models, by its score on validation patients."""
+
+    best_round: int = 0
+    best_score: float = -math.inf
+    kept: set[int] = field(default_factory=set)
+
+    def scored(self, server_round: int, score: float) -> None:
+        if not math.isnan(score) and score > self.best_score:
+            self.best_round, self.best_score = server_round, score
+
+
+class Arm:
+    """One way of training that a run compares: together, or each hospital alone.
+
+    Parameters
+    ----------
+    name : {"federated", "local"}
+        Which way.
+    federation : Federation
+        The sites.
+    initial : ArrayRecord
+        The model that every arm starts from.
+    """
+
+    def __init__(self, name: str, federation: Federation, initial: ArrayRecord) -> None:
+        self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
+        self._arrays = initial
+        self._strategy: FedAvg | LocalOnly = LocalOnly() if name == "local" else build_strategy(self._study)
+        self._strategy.site_names = federation.sites
+        lines = sorted(federation.sites.values()) if name == "local" else [_SHARED]
+        self._choices = {line: _Choice() for line in lines}
+
+    def train(self) -> None:
+        """Run all rounds, score the last models, and record everything."""
+        last = 0
+        for server_round in range(1, self._study.rounds + 1):
+            self._round(server_round)
+            last = server_round
+            if self._is_hopeless(server_round):
+                break
+        self._score_last(last)
+        for line, choice in self._choices.items():
+            if choice.best_score == -math.inf:
+                choice.best_round = last
+            choice.kept &= {last, choice.best_round}
+        self._prune()
+
+    def test(self) -> None:
+        """Have every site score the chosen models on its test patients, once."""
+        for line, choice in self._choices.items():
+            arrays, _ = checkpoint.load(self._run.checkpoints, self._file(line, choice.best_round))
+            shared = line == _SHARED
+            answers = self._federation.evaluate(records.to_array_record(arrays), "test", self.name, own_folder=shared)
+            model = {"round": choice.best_round} | ({} if shared else {"site": line})
+            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
+
+    @property
+    def best_round(self) -> int:
+        """Round of the chosen shared model."""
+        return self._choices[_SHARED].best_round
+
+    def save_best(self) -> None:
+        """Write the chosen shared model and the last one under their own names."""
+        choice = self._choices[_SHARED]
+        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, choice.best_round))
+        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(choice.best_score)})
+        last = max(choice.kept)
+        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, last))
+        checkpoint.save(self._run.path, "final", arrays, meta)
+
+    def _round(self, server_round: int) -> None:
+        started = time.monotonic()
+        grid, strategy = self._federation.grid, self._strategy
+        config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round})
+        outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
+        replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
+        try:
+            arrays, trained = strategy.aggregate_train(server_round, replies)
+        finally:
+            sites = _sites_told(strategy.last_round)
+        self._arrays = arrays if arrays is not None else self._arrays
+        scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
+        event = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds, "sites": sites}
+        event |= {"train": dict(trained.items()) if trained else {}}
+        event |= self._scored(server_round - 1, scored)
+        for line, choice in self._choices.items():
+            self._keep(line, server_round)
+            choice.kept &= {server_round, choice.best_round}
+        self._prune()
+        event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
+        self._run.history.append(event | {"seconds": time.monotonic() - started})
+
+    def _score_last(self, last: int) -> None:
+        if self.name == "local":
+            answers: dict[str, Metrics] = {}
+            for line in self._choices:
+                own = self._federation.evaluate(self._model(line), "validation", self.name)
+                answers |= {line: own[line]} if line in own else {}
+        else:
+            answers = self._federation.evaluate(self._arrays, "validation", self.name)
+        event = {"event": "scored", "arm": self.name, "round": last, "sites": {s: {"metrics": m} for s, m in answers.items()}}
+        self._run.history.append(event | self._scored(last, answers))
+
+    def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Note the scores of the models of a round, and return what the history tells of them."""
+        present = {site: m for site, m in answers.items() if m.get(records.EVAL_PATIENTS)}
+        if not present:
+            return {"score": None}
+        if self.name == "local":
+            scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
+            for site, score in scores.items():
+                self._choices[site].scored(server_round, score)
+            return {"scores": {site: _number(score) for site, score in scores.items()}}
+        merged = metrics.merge(self._study, list(present.values()))
+        score = metrics.headline(self._study, merged)
+        self._choices[_SHARED].scored(server_round, score)
+        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
+
+    def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        derived = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
+        merged = metrics.merge(self._study, list(answers.values())) if answers else metrics.empty_metrics(self._study)
+        return {"sites": derived, "eval": merged, "derived": metrics.derive(self._study, merged)}
+
+    def _is_hopeless(self, server_round: int) -> bool:
+        patience = self._study.strategy.patience
+        choices = self._choices.values()
+        return bool(patience) and all(c.best_score > -math.inf and server_round - 1 - c.best_round >= patience for c in choices)
+
+    def _model(self, line: str) -> ArrayRecord:
+        return self._strategy.arrays_of(line) if isinstance(self._strategy, LocalOnly) else self._arrays
+
+    def _keep(self, line: str, server_round: int) -> None:
+        arrays = {name: array.numpy() for name, array in self._model(line).items()}
+        meta = {"arm": self.name, "site": line, "round": server_round, "study": self._study.approved_hash()}
+        checkpoint.save(self._run.checkpoints, self._file(line, server_round), arrays, meta)
+        self._choices[line].kept.add(server_round)
+
+    def _prune(self) -> None:
+        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept}
+        others = {name for name in checkpoint.names(self._run.checkpoints) if not name.startswith(self.name)}
+        checkpoint.prune(self._run.checkpoints, mine | others)
+
+    def _file(self, line: str, server_round: int) -> str:
+        return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
+
+
+def conduct(federation: Federation, initial: ArrayRecord) -> int:
+    """Train and test every arm that the study names.
+
+    Parameters
+    ----------
+    federation : Federation
+        The sites that joined.
+    initial : ArrayRecord
+        The model that every arm starts from.
+
+    Returns
+    -------
+    int
+        Round of the chosen federated model, 0 if the study has no federated arm.
+    """
+    arms = [Arm(name, federation, initial) for name in federation.study.simulation.arms]
+    best = 0
+    for arm in arms:
+        arm.train()
+        if arm.name == "federated":
+            arm.save_best()
+            best = arm.best_round
+    for arm in arms:
+        arm.test()
+    return best
+
+
+def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
+    return {
+        reply.site: {"status": reply.status, "reason": reply.reason, "weight": reply.weight, "metrics": reply.metrics}
+        for reply in sorted(record.replies, key=lambda r: r.site)
+    }
+
+
+def _number(score: float) -> float | None:
+    return score if math.isfinite(score) else None

@@ -1,0 +1,49 @@
+"""The ServerApp of medfl: wiring only. The rounds are in `medfl.rounds`, the sites that take part in `medfl.federation`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from medfl import records
+from medfl.clients.exchange import exchange_arrays
+from medfl.clients.networks import build_network
+from medfl.data.partition import simulated_sites
+from medfl.errors import MedflError
+from medfl.federation import assemble
+from medfl.rounds import conduct
+from medfl.runs.folder import Run, runs_root
+from medfl.strategies.streaming import StreamingGrid
+from medfl.study import Study, study_from_run_config
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a study from the first contact to the test, and leave everything in a run folder."""
+    study = study_from_run_config(context.run_config)
+    out = Path(study.simulation.out) if study.simulation.out else runs_root()
+    run = Run.create(out, study)
+    started = time.monotonic()
+    end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
+    try:
+        run.history.append(run.start_event(study))
+        federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study))
+        initial = records.to_array_record(exchange_arrays(build_network(study)))
+        end["best-round"] = conduct(federation, initial)
+    except KeyboardInterrupt:
+        end |= {"status": "stopped", "reason": "stopped by hand"}
+        raise
+    except Exception as error:
+        end |= {"status": "failed", "reason": str(error) if isinstance(error, MedflError) else type(error).__name__}
+        raise
+    finally:
+        run.history.append(end | {"seconds": time.monotonic() - started})
+
+
+def _expected_sites(study: Study) -> int:
+    return len(simulated_sites(study)) if study.simulation.data else study.strategy.quorum

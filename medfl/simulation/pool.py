@@ -1,0 +1,137 @@
+"""The warm worker processes of the embedded engine: who works on what, and what happens when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Self
+
+from flwr.app import Context, Error, Message
+
+from medfl import flower_compat
+from medfl.simulation.worker import Errand, serve
+
+_PRELOAD = ["medfl.simulation.warm"]
+_GRACE = 3.0  # seconds for a worker to leave by itself before it is killed
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    errands: Connection
+    lifeline: Connection
+    task: tuple[Message, Context, float] | None = None  # with the time when it was handed over
+
+
+class WorkerPool:
+    """A fixed number of processes that run a ClientApp; a node stays with the worker that holds its data if it can.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes.
+    app : str
+        The ClientApp as ``module:attribute``.
+    threads : int
+        Threads of each process.
+    cuda : bool
+        Start processes by ``spawn``, which CUDA needs; otherwise they are forked from a warm server.
+    """
+
+    def __init__(self, workers: int, app: str, threads: int = 1, *, cuda: bool = False) -> None:
+        self._app, self._threads = app, threads
+        self._start_context = _start_context(cuda)
+        self._waiting: list[tuple[Message, Context]] = []
+        self._home: dict[int, int] = {}  # node -> index of the worker that holds its data
+        self._seconds: dict[int, float] = {}  # node -> how long it took the last time
+        self._workers = [self._start() for _ in range(workers)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def submit(self, message: Message, context: Context) -> None:
+        """Hand in a message; the longest known work is started first."""
+        self._waiting.append((message, context))
+        self._waiting.sort(key=lambda job: -self._seconds.get(job[1].node_id, 0.0))
+
+    def collect(self, timeout: float) -> Iterator[Message]:
+        """Yield the replies that have come; wait up to `timeout` seconds for the first one."""
+        self._hand_out()
+        busy = {worker.errands: worker for worker in self._workers if worker.task}
+        for ready in wait(list(busy), timeout) if busy else []:
+            yield self._take(busy[ready])  # type: ignore[index]
+            self._hand_out()
+
+    def close(self) -> None:
+        """End every process; none is left behind."""
+        for worker in self._workers:
+            worker.errands.close()
+            worker.lifeline.close()
+        deadline = time.monotonic() + _GRACE
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._start_context.Pipe()
+        our_line, their_line = self._start_context.Pipe()
+        process = self._start_context.Process(target=serve, args=(theirs, their_line, self._app, self._threads), daemon=True)
+        process.start()
+        theirs.close()
+        their_line.close()
+        return _Worker(process, ours, our_line)
+
+    def _hand_out(self) -> None:
+        for index, worker in enumerate(self._workers):
+            if worker.task is None and self._waiting:
+                message, context = self._waiting.pop(self._choose(index))
+                self._home.setdefault(context.node_id, index)
+                worker.task = (message, context, time.monotonic())
+                with contextlib.suppress(OSError):  # the worker is dead, which `_take` sees
+                    worker.errands.send(Errand(message, context))
+
+    def _choose(self, index: int) -> int:
+        homes = [self._home.get(context.node_id, index) for _, context in self._waiting]
+        return homes.index(index) if index in homes else 0
+
+    def _take(self, worker: _Worker) -> Message:
+        assert worker.task is not None
+        message, context, started = worker.task
+        try:
+            reply, context.state = worker.errands.recv()
+        except (EOFError, OSError):
+            reply = self._replace(worker, message)
+        worker.task = None
+        self._seconds[context.node_id] = time.monotonic() - started
+        return reply  # type: ignore[no-any-return]
+
+    def _replace(self, dead: _Worker, message: Message) -> Message:
+        dead.errands.close()
+        dead.lifeline.close()
+        dead.process.join(_GRACE)
+        fresh = self._start()
+        dead.process, dead.errands, dead.lifeline = fresh.process, fresh.errands, fresh.lifeline
+        reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
+        return Message(Error(flower_compat.CLIENT_APP_CRASHED, reason), reply_to=message)
+
+
+def _start_context(cuda: bool) -> ForkServerContext | SpawnContext:
+    if cuda or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context

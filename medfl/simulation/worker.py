@@ -1,0 +1,71 @@
+"""A warm process that answers for simulated hospitals, one message at a time."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+
+from medfl import flower_compat
+from medfl.errors import safe_reason
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One message for one node, with what the node's ClientApp must know."""
+
+    message: Message
+    context: Context
+
+
+def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> None:
+    """Answer messages until the other end closes; ends at once when the engine's process dies.
+
+    Parameters
+    ----------
+    errands : Connection
+        Brings an `Errand`, takes back the reply and the node's state.
+    lifeline : Connection
+        Never carries anything; its closing tells that nobody waits for this process any more.
+    app : str
+        The ClientApp as ``module:attribute``.
+    threads : int
+        Threads that numerical libraries may use.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's to handle: it closes the connection
+    threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    flower_compat.be_quiet()
+    module, attribute = app.split(":")
+    client_app: ClientApp = getattr(importlib.import_module(module), attribute)
+    while True:
+        try:
+            errand: Errand = errands.recv()
+        except (EOFError, OSError):
+            return
+        reply = _answer(client_app, errand)
+        try:
+            errands.send((reply, errand.context.state))
+        except (BrokenPipeError, OSError):
+            return
+
+
+def _answer(client_app: ClientApp, errand: Errand) -> Message:
+    flower_compat.identify_process(errand.context.run_id, errand.context.node_id)
+    try:
+        return client_app(errand.message, errand.context)
+    except Exception as error:
+        return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=errand.message)
+
+
+def _die_with_engine(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

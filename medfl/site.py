@@ -1,0 +1,183 @@
+"""Site: a hospital's own terms. Where its data is, how it is labelled, what may be used, and the policy none can loosen."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.settings import Section, Words, read_section
+from medfl.study.sections import Fraction, NotNegative, Positive
+
+SECRET_BYTES = 32
+
+
+class SiteData(Section):
+    """Where the images and labels lie."""
+
+    root: str = "."  # relative to the site.toml
+    layout: Literal["auto", "csv", "bids", "msd", "folders", "dicom"] = "auto"
+    index: str = "index.csv"  # layout csv
+    image: str = "image"  # csv: a column, or a pattern as "images/{id}.nii.gz"; folders: a file pattern
+    label: str = "label"
+    patient: str = "patient"  # csv column; empty: one image is one patient
+    where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
+    share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, dealt by patient
+    shares: NotNegative = 0
+    label_geometry: Literal["strict", "resample"] = "strict"
+
+
+class Policy(Section):
+    """What may leave, and what it takes to train. Neither server nor study can loosen it."""
+
+    min_count: NotNegative = 10  # counts from 1 to this less one are suppressed before they leave; 0: off
+    min_cases: Positive = 2  # usable training cases, below which the site declines
+    max_excluded: Fraction = 0.1  # share of cases left out, above which the site declines
+    previews: bool = False  # example images in the site's own folder
+
+
+class Resources(Section):
+    """What a study may use here."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    store: str = ""  # folder for prepared data; empty: the user's cache
+
+
+class Site(Section):
+    """A hospital, validated and frozen."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    secret_file: str = "site.secret"  # 32 bytes made by `medfl site init`; names pseudonyms, never leaves
+    data: SiteData = SiteData()
+    policy: Policy = Policy()
+    resources: Resources = Resources()
+    classes: Words = ()  # names of the labels at this site when they differ from the study's, in the study's order
+    folder: Path = Path()  # of the site.toml; set on reading
+
+    @property
+    def root(self) -> Path:
+        """Absolute folder of the data."""
+        return (self.folder / self.data.root).resolve()
+
+    def secret(self) -> bytes:
+        """Return the secret that pseudonyms are keyed with.
+
+        Raises
+        ------
+        DataError
+            ``SITE-SECRET`` when it is missing or too short.
+        """
+        path = self.folder / self.secret_file
+        try:
+            value = path.read_bytes()
+        except OSError:
+            value = b""
+        if len(value) < SECRET_BYTES:
+            raise DataError(
+                "SITE-SECRET",
+                f"the secret of site {self.name} is missing or too short.",
+                "Run 'medfl site init' in the folder of its site.toml.",
+            )
+        return value
+
+
+def read_site(path: Path) -> Site:
+    """Read and validate a ``site.toml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder it lies in.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file.
+    """
+    file = path / "site.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            [Problem(file.name, "(whole file)", "there is no such file.", "Make one with 'medfl site init'.")]
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.")]) from None
+    if "folder" in values:
+        raise ConfigError([Problem(file.name, "folder", "there is no such key here.")])
+    site = read_section(Site, values, file.name)
+    return site.model_copy(update={"folder": file.resolve().parent})
+
+
+def ensure_secret(path: Path) -> None:
+    """Make a secret file of mode 0600 unless it is there; safe against a second process doing the same."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES))
+    try:
+        os.link(fresh, path)  # fails when another process was first, and then its secret is the one
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+_TEMPLATE = """\
+# A hospital's own terms. Neither the server nor a study can loosen the policy.
+name = "{name}"
+secret-file = "site.secret"
+
+[data]
+root = "{root}"       # folder of the images, relative to this file
+layout = "auto"       # auto, csv, bids, msd, folders or dicom
+
+[policy]
+min-count = 10        # a count from 1 to 9 never leaves this site
+min-cases = 10        # usable training cases, below which this site declines
+max-excluded = 0.1    # share of cases left out, above which this site declines
+previews = false      # example images in a run folder on this machine
+
+[resources]
+device = "auto"       # auto, cpu, cuda or mps
+"""
+
+
+def init_site(folder: Path, name: str, root: str) -> Path:
+    """Write a ``site.toml`` to edit and the site's secret; an existing file is never overwritten.
+
+    Parameters
+    ----------
+    folder : Path
+        Where both go.
+    name : str
+        Name of the site.
+    root : str
+        Folder of the images, relative to `folder`.
+
+    Returns
+    -------
+    Path
+        The ``site.toml``.
+
+    Raises
+    ------
+    ConfigError
+        When the name is no name for a site, or the file is already there.
+    """
+    path = folder / "site.toml"
+    if path.exists():
+        raise ConfigError([Problem(path.name, "(whole file)", "the file is already there.", "Edit it, or move it away first.")])
+    read_section(Site, {"name": name}, "site.toml")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(_TEMPLATE.format(name=name, root=root.replace("\\", "/").replace('"', "")), encoding="utf-8")
+    ensure_secret(folder / "site.secret")
+    return path

@@ -1,0 +1,169 @@
+"""The table of networks that a study may name, with their arguments. Building them is the work of `medfl.clients`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from medfl.settings import Ints, Number, Section
+
+Norm = Literal["instance", "group", "batch"]
+
+
+class _Network(Section):
+    norm: Norm = "instance"
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return 1
+
+
+class UNet(_Network):
+    """`monai.networks.nets.UNet`: residual U-Net (Kerfoot et al. 2018), the light choice for CPUs and tests."""
+
+    name: Literal["unet"] = "unet"
+    channels: Ints = (16, 32, 64, 128)
+    strides: Ints = ()  # empty: 2 at every level
+    residual_units: Annotated[int, Field(ge=0, le=8)] = 2
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if len(self.channels) < 2 or min(self.channels) < 1:
+            raise ValueError("'channels' needs at least two positive numbers, one a level")
+        if self.strides and len(self.strides) != len(self.channels) - 1:
+            raise ValueError("'strides' needs one number less than 'channels', or none at all")
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return math.prod(self.strides) if self.strides else int(2 ** (len(self.channels) - 1))
+
+
+class BasicUNet(_Network):
+    """`monai.networks.nets.BasicUNet`: the U-Net of Falk et al. 2019; six feature numbers."""
+
+    name: Literal["basic-unet"] = "basic-unet"
+    features: Ints = (32, 32, 64, 128, 256, 32)
+
+    @model_validator(mode="after")
+    def _six(self) -> Self:
+        if len(self.features) != 6:
+            raise ValueError("'features' needs six numbers")
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return 16
+
+
+class DynUNet(_Network):
+    """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021)."""
+
+    name: Literal["dynunet"] = "dynunet"
+    filters: Ints = (32, 64, 128, 256)
+    residual: bool = False
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if len(self.filters) < 3:
+            raise ValueError("'filters' needs at least three numbers, one a level")
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return int(2 ** (len(self.filters) - 1))
+
+
+class SegResNet(_Network):
+    """`monai.networks.nets.SegResNet` (Myronenko 2018)."""
+
+    name: Literal["segresnet"] = "segresnet"
+    norm: Norm = "group"
+    filters: Annotated[int, Field(ge=8, multiple_of=8)] = 16
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return 8
+
+
+class SwinUNETR(_Network):
+    """`monai.networks.nets.SwinUNETR` (Hatamizadeh et al. 2022)."""
+
+    name: Literal["swin-unetr"] = "swin-unetr"
+    features: Annotated[int, Field(ge=12, multiple_of=12)] = 24
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return 32
+
+
+class UNETR(_Network):
+    """`monai.networks.nets.UNETR` (Hatamizadeh et al. 2022)."""
+
+    name: Literal["unetr"] = "unetr"
+    features: Annotated[int, Field(ge=4)] = 16
+    hidden: Annotated[int, Field(ge=12)] = 192
+    heads: Annotated[int, Field(ge=1)] = 12
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must be a multiple of."""
+        return 16
+
+
+class DenseNet121(_Network):
+    """`monai.networks.nets.DenseNet121` (Huang et al. 2017)."""
+
+    name: Literal["densenet121"] = "densenet121"
+
+
+class ResNet(_Network):
+    """`monai.networks.nets.resnet10` and `resnet18`, `34`, `50` (He et al. 2016)."""
+
+    name: Literal["resnet"] = "resnet"
+    depth: Literal[10, 18, 34, 50] = 18
+    width: Annotated[Number, Field(gt=0, le=2)] = 1.0
+
+
+class EfficientNet(_Network):
+    """`monai.networks.nets.EfficientNetBN` (Tan and Le 2019), its normalisation layers exchanged for `norm`."""
+
+    name: Literal["efficientnet"] = "efficientnet"
+    size: Literal["b0", "b1", "b2", "b3", "b4"] = "b0"
+
+
+class ViT(_Network):
+    """`monai.networks.nets.ViT` (Dosovitskiy et al. 2021); it has layer norms only."""
+
+    name: Literal["vit"] = "vit"
+    patch: Annotated[int, Field(ge=4)] = 16
+    hidden: Annotated[int, Field(ge=12)] = 192
+    layers: Annotated[int, Field(ge=1)] = 6
+    heads: Annotated[int, Field(ge=1)] = 6
+
+
+class SmallCNN(_Network):
+    """A stack of strided `monai.networks.blocks.ResidualUnit` and a global mean, small enough for CPUs."""
+
+    name: Literal["cnn"] = "cnn"
+    channels: Ints = (16, 32, 64, 128)
+    residual_units: Annotated[int, Field(ge=0, le=8)] = 2
+
+
+SegmentationNetwork = UNet | BasicUNet | DynUNet | SegResNet | SwinUNETR | UNETR
+ClassificationNetwork = DenseNet121 | ResNet | EfficientNet | ViT | SmallCNN
+Network = Annotated[SegmentationNetwork | ClassificationNetwork, Field(discriminator="name")]
+
+OF_KIND = {
+    "segmentation": ("unet", "basic-unet", "dynunet", "segresnet", "swin-unetr", "unetr"),
+    "classification": ("densenet121", "resnet", "efficientnet", "vit", "cnn"),
+}

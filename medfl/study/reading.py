@@ -1,0 +1,146 @@
+"""Reading a study: from the pyproject.toml of its folder, or from the run configuration that Flower hands to an app."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import ConfigError, Problem
+from medfl.settings import nearest, read_section
+from medfl.study.study import Study
+
+FILE = "pyproject.toml"
+_COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app"}
+
+Scalar = bool | int | float | str
+
+
+def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> Study:
+    """Read and validate the study in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with a ``pyproject.toml`` that is a Flower app.
+    overrides : mapping, optional
+        Dotted keys that replace values of the file, as ``flwr run --run-config`` does.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file.
+    """
+    app = _read_app(folder)
+    values = app.get("config", {})
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    problems = list(_app_problems(app))
+    try:
+        study = read_section(Study, values, FILE)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return study
+
+
+def run_config_of(folder: Path) -> dict[str, Scalar]:
+    """Return the flat run configuration of a study folder, as Flower hands it to an app (``a.b.c`` keys)."""
+    return flatten(_read_app(folder).get("config", {}))
+
+
+def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
+    """Read a study from the flat run configuration of a Flower app.
+
+    Raises
+    ------
+    ConfigError
+        With every problem.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in run_config.items():
+        _set(nested, key, value)
+    return read_section(Study, nested, "run configuration")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Flatten nested tables to dotted keys.
+
+    Examples
+    --------
+    >>> flatten({"rounds": 2, "task": {"kind": "segmentation"}})
+    {'rounds': 2, 'task.kind': 'segmentation'}
+    """
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def app_document(folder: Path) -> dict[str, Any]:
+    """Return the whole pyproject.toml of a study folder, which has a ``tool.flwr.app.config`` table.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, no TOML, or no study.
+    """
+    path = folder / FILE
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            [
+                Problem(
+                    FILE,
+                    "(whole file)",
+                    "there is no such file in this folder.",
+                    "Name the folder of a study, for example sample_configs/hippocampus.",
+                )
+            ]
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
+    if "config" not in document.get("tool", {}).get("flwr", {}).get("app", {}):
+        raise ConfigError([Problem(FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
+    return document
+
+
+def _read_app(folder: Path) -> dict[str, Any]:
+    document = app_document(folder)
+    app = document["tool"]["flwr"]["app"]
+    return {**app, "project-name": document.get("project", {}).get("name", "")}
+
+
+def _app_problems(app: Mapping[str, Any]) -> Iterator[Problem]:
+    components = app.get("components", {})
+    name, project = app["config"].get("name"), app["project-name"]
+    if name is not None and name != project:
+        yield Problem(FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project!r}.")
+    yield from (
+        Problem(
+            FILE, f"tool.flwr.app.components.{key}", f"came {components.get(key)!r}, must be {value!r}: a study holds no code."
+        )
+        for key, value in _COMPONENTS.items()
+        if components.get(key) != value
+    )
+
+
+def _set(values: dict[str, Any], key: str, value: Scalar) -> None:
+    *tables, last = key.split(".")
+    here = values
+    for table in tables:
+        inner = here.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise ConfigError([Problem(FILE, key, f"{table!r} is not a table.", nearest(table, set(values)))])
+        here = inner
+    here[last] = value

@@ -1,0 +1,193 @@
+"""The tables of a study, one class each. What a key means is told here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from medfl.settings import Floats, Ints, Number, Section, Words
+
+Kind = Literal["segmentation", "classification"]
+Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
+Arm = Literal["federated", "local"]
+
+LOSSES = {
+    "segmentation": ("dice-ce", "dice-focal", "generalized-dice"),
+    "classification": ("cross-entropy", "focal"),
+}
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+class Task(Section):
+    """What is learnt: the kind of task, and the classes in the order of their label values."""
+
+    kind: Kind
+    dimension: Literal[2, 3]
+    modality: Modality
+    classes: Words  # segmentation: the first is the background; classification: the label texts
+    channels: Positive = 1  # image channels (MR sequences)
+
+    @model_validator(mode="after")
+    def _enough_classes(self) -> Self:
+        if len(self.classes) < 2:
+            raise ValueError("'classes' needs at least two names, for example \"background,liver\"")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("'classes' names one class twice")
+        return self
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Classes that are scored: all but the background in segmentation, all in classification."""
+        return self.classes[1:] if self.kind == "segmentation" else self.classes
+
+
+class Preprocessing(Section):
+    """The deterministic part, done once and stored."""
+
+    spacing: Floats = ()  # mm along x,y,z in RAS; empty: as it is. 3-D only
+    size: Ints = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: as it is
+    crop: Literal["none", "foreground"] = "none"  # foreground: bounding box of the voxels above zero
+    intensity: Literal["zscore", "zscore-nonzero", "percentile", "window", "unit"] = "zscore"
+    window: Floats = ()  # lower,upper value for intensity = "window" (Hounsfield units in CT)
+    percentiles: Floats = (1.0, 99.0)  # for intensity = "percentile", scaled to 0..1; also clips before zscore if clip
+    clip: bool = False
+    dtype: Literal["float16", "float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.intensity == "window" and (len(self.window) != 2 or self.window[0] >= self.window[1]):
+            raise ValueError("intensity = 'window' needs 'window' with a lower and an upper value, for example \"-160,240\"")
+        if len(self.percentiles) != 2 or not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError("'percentiles' needs two rising numbers from 0 to 100")
+        if any(s <= 0 for s in (*self.spacing, *self.size)):
+            raise ValueError("'spacing' and 'size' must be positive")
+        return self
+
+
+class Splits(Section):
+    """Shares of the patients of each site; the rest trains."""
+
+    validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
+    test: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("'validation' and 'test' leave no patient for training")
+        return self
+
+
+class Loss(Section):
+    """What training minimises."""
+
+    name: Literal["dice-ce", "dice-focal", "generalized-dice", "cross-entropy", "focal"]
+    class_weights: Words = ()  # "balanced", or one number a class
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    gamma: Annotated[Number, Field(ge=0)] = 2.0  # focal losses
+
+
+class Optimizer(Section):
+    """How each site walks downhill; a fresh optimiser every round."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9  # sgd only
+    clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # gradient norm, 0: no clipping
+
+
+class Schedule(Section):
+    """The learning rate as a function of progress through the whole study, so that it goes on across rounds."""
+
+    name: Literal["constant", "polynomial", "cosine"] = "constant"
+    power: Annotated[Number, Field(gt=0)] = 0.9  # polynomial
+    warmup_rounds: Annotated[Number, Field(ge=0)] = 0.0
+
+
+class Training(Section):
+    """The work of one site in one round."""
+
+    local_epochs: NotNegative = 1
+    local_steps: NotNegative = 0  # optimiser steps a round; when given, it replaces the epochs
+    batch_size: Positive = 2
+    patch: Ints = ()  # voxels; empty: whole images
+    patches_per_image: Positive = 1
+    foreground: Fraction = 0.33  # share of patches centred on a foreground voxel
+    balanced_sampling: bool = False  # classification: draw the classes equally often
+    amp: Literal["auto", "off"] = "auto"  # mixed precision where the device gains from it
+    threads: Positive = 1  # torch threads of a site: part of what makes results repeatable
+
+    @model_validator(mode="after")
+    def _some_work(self) -> Self:
+        if self.local_epochs == 0 and self.local_steps == 0:
+            raise ValueError("either 'local-epochs' or 'local-steps' must be at least 1")
+        return self
+
+
+class Augmentation(Section):
+    """Random changes of the training images; zero or empty turns one off."""
+
+    flip: Ints = ()  # array axes 0,1,2 = x,y,z in RAS (left-right, back-front, down-up); images: 0 = left-right
+    rotate: Annotated[Number, Field(ge=0, le=180)] = 0.0  # degrees, each way
+    scale: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # share, each way
+    shift: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # share of the size, each way
+    noise: Annotated[Number, Field(ge=0)] = 0.0  # standard deviation at most
+    intensity: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # random scale and shift of grey values
+    gamma: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # contrast exponent 1-gamma .. 1+gamma
+    blur: Annotated[Number, Field(ge=0)] = 0.0  # sigma at most, voxels
+    probability: Fraction = 0.5  # of each change
+
+
+class Evaluation(Section):
+    """How the received model is scored."""
+
+    every: Positive = 1  # rounds; the last model is always scored
+    overlap: Annotated[Number, Field(ge=0, lt=1)] = 0.25  # sliding window, validation
+    test_overlap: Annotated[Number, Field(ge=0, lt=1)] = 0.5
+    surface: Literal["always", "test", "never"] = "test"  # HD95 and surface Dice
+    tolerance_mm: Annotated[Number, Field(gt=0)] = 2.0  # surface Dice
+
+
+class Strategy(Section):
+    """How the server makes one model of the replies."""
+
+    name: str = "fedavg"
+    weights: Literal["patients", "samples", "equal"] = "patients"
+    fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0  # of the sites, each round
+    quorum: Positive = 1  # replies without which a round does not count
+    deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
+    wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come
+    patience: NotNegative = 0  # rounds without a better model before stopping early; 0: never
+
+
+class Simulation(Section):
+    """Where simulated hospitals lie and how they are cut from one data set; ignored in a real deployment."""
+
+    data: Words = ()  # absolute folders
+    out: str = ""  # absolute folder for runs
+    run: str = ""  # name of the run's folder; empty: made of the time and a random part
+    store: str = ""  # absolute folder for prepared data; empty: the user's cache
+    arms: Words = ("federated",)
+    previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation
+    partition: Literal["auto", "none", "column", "random"] = "auto"  # auto: folders with a site.toml, else one site
+    column: str = ""  # of the CSV index, for partition = "column"
+    sites: NotNegative = 0  # for partition = "random"
+    where: str = ""  # "column=a|b" keeps rows of the CSV index; "column!=" drops the empty ones
+    image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
+    label: str = "label"
+    patient: str = "patient"  # column; empty: one image is one patient
+
+    @model_validator(mode="after")
+    def _partition(self) -> Self:
+        if self.partition == "column" and not self.column:
+            raise ValueError("partition = 'column' needs 'column'")
+        if self.partition == "random" and self.sites < 2:
+            raise ValueError("partition = 'random' needs 'sites' of 2 or more")
+        unknown = set(self.arms) - {"federated", "local"}
+        if unknown or not self.arms:
+            raise ValueError("'arms' may hold federated and local")
+        return self

@@ -1,0 +1,109 @@
+"""Study: what is learnt, how, and for how long. Data only, so a hospital that approves its hash knows what it approved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from medfl.settings import Section
+from medfl.study import networks
+from medfl.study.sections import (
+    LOSSES,
+    Augmentation,
+    Evaluation,
+    Loss,
+    NotNegative,
+    Optimizer,
+    Positive,
+    Preprocessing,
+    Schedule,
+    Simulation,
+    Splits,
+    Strategy,
+    Task,
+    Training,
+)
+
+
+class Study(Section):
+    """A whole study, validated and frozen.
+
+    Read it with `medfl.study.read_study` (a folder) or `medfl.study.study_from_run_config` (inside a Flower app).
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$")]
+    seed: NotNegative = 0
+    rounds: Positive
+    task: Task
+    preprocessing: Preprocessing = Preprocessing()
+    splits: Splits = Splits()
+    network: networks.Network
+    loss: Loss
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    augmentation: Augmentation = Augmentation()
+    evaluation: Evaluation = Evaluation()
+    strategy: Strategy = Strategy()
+    simulation: Simulation = Simulation()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        wrong = list(self._combinations())
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _combinations(self) -> list[str]:
+        return [*self._unfit_choices(), *self._unfit_sizes()]
+
+    def _unfit_choices(self) -> Iterator[str]:
+        kind = self.task.kind
+        for key, name, allowed in (
+            ("network.name", self.network.name, networks.OF_KIND[kind]),
+            ("loss.name", self.loss.name, LOSSES[kind]),
+        ):
+            if name not in allowed:
+                yield f"{key}: {name!r} is not for {kind}; allowed: {', '.join(allowed)}"
+        if self.network.norm == "batch":
+            yield (
+                f"network.norm: 'batch' can not be averaged over hospitals (FedAvg over BatchNorm collapses where scanners "
+                f"differ) and {self.strategy.name!r} does not keep it local; use 'instance' or 'group'"
+            )
+        weights = self.loss.class_weights
+        if weights and weights != ("balanced",) and not _are_weights(weights, len(self.task.classes)):
+            yield f"loss.class-weights: needs 'balanced' or {len(self.task.classes)} positive numbers"
+
+    def _unfit_sizes(self) -> Iterator[str]:
+        task = self.task
+        for key, value in (("preprocessing.size", self.preprocessing.size), ("training.patch", self.training.patch)):
+            if value and len(value) != task.dimension:
+                yield f"{key}: came {len(value)} numbers, needs {task.dimension} or none"
+        if self.preprocessing.spacing and (task.dimension != 3 or len(self.preprocessing.spacing) != 3):
+            yield "preprocessing.spacing: needs three numbers, and a task of dimension 3"
+        if task.kind == "classification" and not self.preprocessing.size:
+            yield "preprocessing.size: a classification task needs one size for all images"
+        if any(axis not in range(task.dimension) for axis in self.augmentation.flip):
+            yield f"augmentation.flip: axes run from 0 to {task.dimension - 1}"
+
+    def approved_hash(self) -> str:
+        """Hash of everything that decides what happens at a hospital; the simulation table is left out.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        values = self.model_dump(mode="json", exclude={"simulation"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _are_weights(words: tuple[str, ...], count: int) -> bool:
+    try:
+        return len(words) == count and all(float(w) > 0 for w in words)
+    except ValueError:
+        return False
