@@ -13,6 +13,7 @@ from medfl import records
 from medfl.errors import QuorumError
 from medfl.records import Metrics
 from medfl.runs.folder import Run
+from medfl.strategies.replies import error_text
 from medfl.study import Study
 
 _POLL = 0.2  # seconds between looks for further nodes
@@ -65,7 +66,7 @@ class Federation:
         answers: dict[str, Metrics] = {}
         for site, reply in self.ask(MessageType.EVALUATE, content):
             if reply.has_error():
-                self.run.history.append({"event": "failed", "site": site, "during": split, "reason": safe_text(reply)})
+                self.run.history.append({"event": "failed", "site": site, "during": split, "reason": error_text(reply.error)})
             else:
                 answers[site] = records.metrics_of(reply.content)
         return dict(sorted(answers.items()))
@@ -78,13 +79,7 @@ class Federation:
             yield self.sites.get(reply.metadata.src_node_id, "unknown"), reply
 
 
-def safe_text(reply: Message) -> str:
-    """Return the reason of an error reply, cut to one short line: a node of another make may send anything."""
-    lines = str(reply.error.reason or "no reason given").splitlines() or ["no reason given"]
-    return lines[0][:200]
-
-
-def assemble(grid: Grid, study: Study, run: Run, expected: int) -> Federation:
+def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> Federation:
     """Wait for the hospitals, ask each who it is, and record what each brings.
 
     Parameters
@@ -97,6 +92,8 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int) -> Federation:
         Where everything is recorded.
     expected : int
         Nodes to wait for, at most for the time that the study allows.
+    layout : str
+        Hash of the layout of the model (`records.layout_hash`); a site whose network differs can not take part.
 
     Returns
     -------
@@ -112,8 +109,9 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int) -> Federation:
     everyone = Federation(grid, study, run, {node: f"node-{k}" for k, node in enumerate(nodes, start=1)})
     joined: dict[int, str] = {}
     for alias, reply in everyone.ask(records.JOIN, RecordDict({records.CONFIG: ConfigRecord({})})):
-        if reply.has_error():
-            run.history.append({"event": "failed", "site": alias, "during": "join", "reason": safe_text(reply)})
+        refused = error_text(reply.error) if reply.has_error() else _mismatch(reply, layout)
+        if refused:
+            run.history.append({"event": "failed", "site": alias, "during": "join", "reason": refused})
             continue
         name = records.site_name(reply)
         if name in joined.values():
@@ -128,6 +126,11 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int) -> Federation:
         )
     ordered = dict(sorted(joined.items(), key=lambda item: item[1]))
     return Federation(grid, study, run, ordered)
+
+
+def _mismatch(reply: Message, layout: str) -> str:
+    told = reply.content.config_records[records.SITE].get(records.MODEL_HASH)
+    return "" if told == layout else "[MODEL-MISMATCH] The network of this site differs: another version of medfl or MONAI."
 
 
 def _wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 
 from flwr.app import Message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
 
 SERVER_NODE_ID: int = SUPERLINK_NODE_ID

@@ -8,8 +8,10 @@ ConfigRecord ``site`` that says who answers. Nothing else, and never a pickle.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -61,35 +63,9 @@ def to_array_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
     return ArrayRecord({name: Array(np.ascontiguousarray(a).reshape(np.shape(a))) for name, a in arrays.items()})
 
 
-def from_array_record(record: ArrayRecord, expected: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """Unwrap the arrays of a message and check them against the model that is expected.
-
-    Parameters
-    ----------
-    record : ArrayRecord
-        The arrays as they came.
-    expected : mapping of str to ndarray
-        The model's own tensors: names, order, shapes and dtypes must agree.
-
-    Returns
-    -------
-    dict of str to ndarray
-        The arrays, in the order of `expected`.
-
-    Raises
-    ------
-    ExchangeError
-        ``MODEL-MISMATCH`` when any name, shape or dtype differs.
-    """
-    arrays = {name: array.numpy() for name, array in record.items()}
-    if layout_hash(arrays) != layout_hash(expected):
-        raise ExchangeError(
-            "MODEL-MISMATCH",
-            f"the received model has {len(arrays)} tensors that differ in name, order, shape or type from the "
-            f"{len(expected)} of the network in the study.",
-            "Both sides must run the same study and the same version of medfl and MONAI.",
-        )
-    return arrays
+def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
+    """Unwrap the arrays of a message, in their order; whether they fit a model is checked where they are used."""
+    return {name: array.numpy() for name, array in record.items()}
 
 
 def site_name(reply: Message) -> str:
@@ -100,7 +76,7 @@ def site_name(reply: Message) -> str:
 
 
 def reply_content(
-    site: str, metrics: Metrics, arrays: Mapping[str, NDArray[np.generic]] | None = None, **told: str
+    site: str, metrics: Metrics, arrays: Mapping[str, NDArray[np.generic]] | None = None, told: Mapping[str, str] | None = None
 ) -> RecordDict:
     """Build the content of a reply.
 
@@ -112,10 +88,10 @@ def reply_content(
         Numbers that may leave; the same keys from every site.
     arrays : mapping of str to ndarray, optional
         The trained tensors.
-    **told : str
+    told : mapping of str to str, optional
         Further short strings about the site, for example the counts of excluded cases by code.
     """
-    content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **told})})
+    content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **(told or {})})})
     if arrays is not None:
         content[ARRAYS] = to_array_record(arrays)
     return content
@@ -141,3 +117,96 @@ def counts_from_text(text: str) -> dict[str, int]:
     """Read counts by code as `counts_to_text` wrote them."""
     pairs: Sequence[str] = [p for p in text.split(",") if p]
     return {code: int(n) for code, n in (p.split("=", 1) for p in pairs)}
+
+
+def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a message without copying them.
+
+    Parameters
+    ----------
+    record : ArrayRecord
+        The arrays as they came.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Read-only arrays over the bytes of the record.
+
+    Raises
+    ------
+    ExchangeError
+        ``ARRAYS-UNREADABLE`` when an array is not in NumPy's format, is cut short, or holds Python objects.
+    """
+    try:
+        return {name: _array_view(array) for name, array in record.items()}
+    except (ValueError, TypeError, EOFError, OverflowError, MemoryError):
+        raise ExchangeError("ARRAYS-UNREADABLE", "an array can not be read.", "Both sides must run the same Flower.") from None
+
+
+def _array_view(array: Array) -> NDArray[Any]:
+    if array.stype != "numpy.ndarray":
+        raise ValueError("not a NumPy array")
+    stream = io.BytesIO(array.data)  # shares the bytes
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    flat = np.frombuffer(array.data, dtype, count, stream.tell()) if count else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+@dataclass(frozen=True)
+class ReplyRecord:
+    """What became of one hospital in one exchange.
+
+    Parameters
+    ----------
+    site : str
+        Name of the site, or ``node-<id>`` where no names are known.
+    status : {"ok", "refused", "failed", "late"}
+        Counted; came but was left out; an error came instead; nothing came before the deadline.
+    reason : str
+        Why it was not counted, at most 200 characters, empty when it was.
+    weight : float
+        Weight of the reply, 0 when not counted.
+    metrics : dict
+        Its metrics, empty when none could be read.
+    """
+
+    site: str
+    status: Literal["ok", "refused", "failed", "late"]
+    reason: str = ""
+    weight: float = 0.0
+    metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What became of every hospital that was asked in one exchange.
+
+    Parameters
+    ----------
+    round : int
+        The round, from 1.
+    replies : tuple of ReplyRecord
+        One a site, sorted by name.
+    bytes_up, bytes_down : int
+        Bytes of all records received from and sent to the sites.
+    seconds : float
+        From the sending to the last reply folded.
+    """
+
+    round: int
+    replies: tuple[ReplyRecord, ...]
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+
+    @property
+    def counted(self) -> tuple[ReplyRecord, ...]:
+        """The replies that were counted."""
+        return tuple(r for r in self.replies if r.status == "ok")
+
+    def reasons(self) -> str:
+        """Say in one line why the others were not counted."""
+        return "; ".join(f"{r.site}: {r.status}, {r.reason}" for r in self.replies if r.status != "ok")

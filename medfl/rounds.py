@@ -11,6 +11,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl import metrics, records
+from medfl.errors import QuorumError
 from medfl.federation import Federation
 from medfl.records import Metrics, RoundRecord
 from medfl.runs import checkpoint
@@ -64,7 +65,7 @@ class Arm:
             if self._is_hopeless(server_round):
                 break
         self._score_last(last)
-        for line, choice in self._choices.items():
+        for choice in self._choices.values():
             if choice.best_score == -math.inf:
                 choice.best_round = last
             choice.kept &= {last, choice.best_round}
@@ -99,14 +100,16 @@ class Arm:
         config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round})
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
         replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
+        event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
         try:
             arrays, trained = strategy.aggregate_train(server_round, replies)
-        finally:
-            sites = _sites_told(strategy.last_round)
+        except QuorumError:
+            self._run.history.append(event | {"sites": _sites_told(strategy.last_round), "seconds": time.monotonic() - started})
+            raise
+        sites = _sites_told(strategy.last_round)
         self._arrays = arrays if arrays is not None else self._arrays
         scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
-        event = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds, "sites": sites}
-        event |= {"train": dict(trained.items()) if trained else {}}
+        event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
         event |= self._scored(server_round - 1, scored)
         for line, choice in self._choices.items():
             self._keep(line, server_round)

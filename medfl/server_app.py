@@ -31,10 +31,11 @@ def main(grid: Grid, context: Context) -> None:
     started = time.monotonic()
     end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
     try:
-        run.history.append(run.start_event(study))
-        federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study))
-        initial = records.to_array_record(exchange_arrays(build_network(study)))
-        end["best-round"] = conduct(federation, initial)
+        run.history.append(run.start_event())
+        initial = exchange_arrays(build_network(study))
+        layout = records.layout_hash(initial)
+        federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study), layout)
+        end["best-round"] = conduct(federation, records.to_array_record(initial))
     except KeyboardInterrupt:
         end |= {"status": "stopped", "reason": "stopped by hand"}
         raise

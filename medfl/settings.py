@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from medfl.errors import ConfigError, Problem
 
@@ -30,13 +32,21 @@ def _split(text: object) -> object:
 
 
 def _split_ints(text: object) -> object:
-    parts = _split(text)
-    return tuple(int(p) for p in parts) if isinstance(parts, tuple) else parts
+    return _converted(text, int, 'whole numbers with commas between them, as "32,32,32"')
 
 
 def _split_floats(text: object) -> object:
+    return _converted(text, float, 'numbers with commas between them, as "1.5,1.5,3"')
+
+
+def _converted(text: object, kind: type[int] | type[float], wanted: str) -> object:
     parts = _split(text)
-    return tuple(float(p) for p in parts) if isinstance(parts, tuple) else parts
+    if not isinstance(parts, tuple):
+        return parts
+    try:
+        return tuple(kind(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"needs {wanted}") from None
 
 
 def _int_as_float(value: object) -> object:
@@ -77,74 +87,82 @@ def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(kind, dict(found), file) for found in error.errors(include_url=False)]
+        problems = [_problem(kind, found, file) for found in error.errors(include_url=False)]
         raise ConfigError(problems) from None
 
 
-def _problem(kind: type[Section], found: dict[str, Any], file: str) -> Problem:
+def _problem(kind: type[Section], found: ErrorDetails, file: str) -> Problem:
     location = [str(part) for part in found["loc"]]
-    valid = set(_keys_at(kind, location[:-1]))
-    # pydantic puts the tag of a union into the location; it is no key of the file
+    *tables, last = location or [""]
     key = ".".join(_without_tags(kind, location))
-    if found["type"] == "extra_forbidden":
-        return Problem(file, key, "there is no such key here.", nearest(location[-1], valid))
-    if found["type"] == "missing":
-        return Problem(file, key, "this key is required and is missing.")
-    if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        context = found.get("ctx", {})
-        tags = sorted(t.strip().strip("'") for t in str(context.get("expected_tags", "")).split(","))
-        came = str(context.get("tag", "nothing"))
-        if found["type"] == "union_tag_not_found":
+    context = found.get("ctx", {})
+    match found["type"]:
+        case "extra_forbidden":
+            return Problem(file, key, "there is no such key here.", nearest(last, _keys_at(kind, tables)))
+        case "missing":
+            return Problem(file, key, "this key is required and is missing.")
+        case "union_tag_not_found":
             return Problem(file, f"{key}.name", "this key is required and is missing.")
-        return Problem(
-            file, f"{key}.name", f"came {came!r}, allowed: {', '.join(tags)}.", nearest(came, set(tags), list_all=False)
-        )
+        case "union_tag_invalid":
+            tags, came = _words(context["expected_tags"]), str(context["tag"])
+            return Problem(file, f"{key}.name", f"came {came!r}, allowed: {', '.join(sorted(tags))}.", guess(came, tags))
     message = str(found["msg"]).removeprefix("Value error, ")
-    allowed = found.get("ctx", {}).get("expected")
-    hint = (
-        nearest(
-            str(found["input"]), {a.strip().strip("'") for a in str(allowed).replace(" or ", ",").split(",")}, list_all=False
-        )
-        if allowed
-        else ""
-    )
-    came = "" if found["type"] == "value_error" and isinstance(found["input"], dict) else f" (came {found['input']!r})"
+    came = "" if isinstance(found["input"], dict) else f" (came {found['input']!r})"
+    hint = guess(str(found["input"]), _words(context["expected"])) if "expected" in context else ""
     return Problem(file, key or "(whole file)", f"{message}{came}.", hint)
 
 
-def nearest(name: str, valid: set[str], *, list_all: bool = True) -> str:
-    """Say which of the valid names was probably meant.
+def _words(listing: str) -> set[str]:
+    return {word.strip().strip("'") for word in listing.replace(" or ", ",").split(",")}
+
+
+def guess(name: str, valid: Iterable[str]) -> str:
+    """Say which of the valid names was probably meant, or nothing.
 
     Examples
     --------
-    >>> nearest("learnrate", {"learning-rate", "name"}, list_all=False)
+    >>> guess("learnrate", {"learning-rate", "name"})
     "Did you mean 'learning-rate'?"
     """
     close = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
-    guess = f"Did you mean {close[0]!r}?" if close else ""
-    listing = f"Valid keys here: {', '.join(sorted(valid))}." if list_all and valid else ""
-    return f"{guess} {listing}".strip()
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
-def _keys_at(kind: type[Section], location: list[str]) -> Iterator[str]:
-    here: list[type[Section]] = [kind]
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Say which of the valid names was probably meant, and list them all."""
+    names = sorted(valid)
+    return f"{guess(name, names)} Valid keys here: {', '.join(names)}.".strip()
+
+
+def _keys_at(kind: type[Section], location: list[str]) -> set[str]:
+    return {_kebab(name) for section in _sections_at(kind, location) for name in section.model_fields}
+
+
+def _sections_at(kind: type[Section], location: list[str]) -> list[type[Section]]:
+    """Return what may stand at a location; behind the tag of a union it is the one section that the tag names."""
+    here = [kind]
     for part in location:
-        step: list[type[Section]] = []
-        for section in here:
-            fields = {_kebab(name): field for name, field in section.model_fields.items()}
-            if part in fields:
-                step += list(_sections_of(fields[part].annotation))
-            elif any(part == _tag(section) for _ in [0]):
-                step.append(section)
-        here = step
-    for section in here:
-        yield from (_kebab(name) for name in section.model_fields)
+        inner = [s for section in here for name, f in section.model_fields.items() if _kebab(name) == part for s in _parts(f)]
+        here = inner or [section for section in here if _tag(section) == part]
+    return here
+
+
+def _without_tags(kind: type[Section], location: list[str]) -> list[str]:
+    """Drop the tags of unions, which pydantic puts into a location: they are no keys of the file."""
+    return [
+        part
+        for k, part in enumerate(location)
+        if part in _keys_at(kind, location[:k]) or part not in {_tag(s) for s in _sections_at(kind, location[:k])}
+    ]
 
 
 def _tag(section: type[Section]) -> str:
     field = section.model_fields.get("name")
-    literal = typing.get_args(field.annotation) if field else ()
-    return str(literal[0]) if literal else ""
+    return str(field.default) if field and typing.get_origin(field.annotation) is typing.Literal else ""
+
+
+def _parts(field: FieldInfo) -> Iterator[type[Section]]:
+    return _sections_of(field.annotation)
 
 
 def _sections_of(annotation: object) -> Iterator[type[Section]]:
@@ -153,24 +171,3 @@ def _sections_of(annotation: object) -> Iterator[type[Section]]:
     elif typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated):
         for part in typing.get_args(annotation):
             yield from _sections_of(part)
-
-
-def _without_tags(kind: type[Section], location: list[str]) -> list[str]:
-    kept: list[str] = []
-    walked: list[str] = []
-    for part in location:
-        names = set(_keys_at(kind, walked))
-        walked.append(part)
-        is_tag = part not in names and part == (_tag_at(kind, walked) or None)
-        if not is_tag:
-            kept.append(part)
-    return kept
-
-
-def _tag_at(kind: type[Section], walked: list[str]) -> str:
-    parents: list[type[Section]] = [kind]
-    for part in walked[:-1]:
-        parents = [
-            s for p in parents for name, f in p.model_fields.items() if _kebab(name) == part for s in _sections_of(f.annotation)
-        ]
-    return next((_tag(p) for p in parents if _tag(p) == walked[-1]), "")

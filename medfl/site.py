@@ -108,9 +108,13 @@ def read_site(path: Path) -> Site:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.")]) from None
-    if "folder" in values:
-        raise ConfigError([Problem(file.name, "folder", "there is no such key here.")])
-    site = read_section(Site, values, file.name)
+    foreign = [Problem(file.name, "folder", "there is no such key here.")] if values.pop("folder", None) is not None else []
+    try:
+        site = read_section(Site, values, file.name)
+    except ConfigError as error:
+        raise ConfigError([*foreign, *error.problems]) from None
+    if foreign:
+        raise ConfigError(foreign)
     return site.model_copy(update={"folder": file.resolve().parent})
 
 

@@ -23,10 +23,11 @@ def demo(
     """Make three hospitals, train together and each alone, and write the report that compares them."""
     from medfl.data.synthetic import make_brain_hospitals
     from medfl.simulation.simulate import plan_simulation
+    from medfl.study.reading import Scalar
 
     with errors.status("Making three hospitals from a brain template …"):
         data = make_brain_hospitals(out / "hospitals", seed=seed)
-    places = {"seed": seed, "simulation.store": str((out / "store").resolve())}
+    places: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}
     with as_file(files("medfl") / "sample_configs" / STUDY) as folder:
         simulation = plan_simulation(folder, [data], out / "runs", places)
         run_and_report(simulation, "embedded", workers).print()

@@ -97,16 +97,19 @@ class WorkerPool:
 
     def _hand_out(self) -> None:
         for index, worker in enumerate(self._workers):
-            if worker.task is None and self._waiting:
-                message, context = self._waiting.pop(self._choose(index))
+            if worker.task is None and (chosen := self._choose(index)) is not None:
+                message, context = self._waiting.pop(chosen)
                 self._home.setdefault(context.node_id, index)
                 worker.task = (message, context, time.monotonic())
                 with contextlib.suppress(OSError):  # the worker is dead, which `_take` sees
                     worker.errands.send(Errand(message, context))
 
-    def _choose(self, index: int) -> int:
-        homes = [self._home.get(context.node_id, index) for _, context in self._waiting]
-        return homes.index(index) if index in homes else 0
+    def _choose(self, index: int) -> int | None:
+        """Pick the waiting message for a worker: one whose data it holds, else any; a node does one thing at a time."""
+        busy = {worker.task[1].node_id for worker in self._workers if worker.task}
+        free = [k for k, (_, context) in enumerate(self._waiting) if context.node_id not in busy]
+        at_home = (k for k in free if self._home.get(self._waiting[k][1].node_id, index) == index)
+        return next(at_home, free[0] if free else None)
 
     def _take(self, worker: _Worker) -> Message:
         assert worker.task is not None

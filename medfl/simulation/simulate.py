@@ -94,7 +94,6 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
     DataError
         When there is no hospital in the data.
     """
-    study = read_study(folder, overrides)
     run = new_run_name()
     places: dict[str, Scalar] = {"simulation.out": str(out.resolve()), "simulation.run": run}
     if data:

@@ -59,7 +59,17 @@ class Study(Section):
         return self
 
     def _combinations(self) -> list[str]:
-        return [*self._unfit_choices(), *self._unfit_sizes()]
+        return [*self._unfit_choices(), *self._unfit_options(), *self._unfit_sizes()]
+
+    def _unfit_options(self) -> Iterator[str]:
+        if any(side % self.network.divisor for side in self.training.patch):
+            yield f"training.patch: every number must be a multiple of {self.network.divisor} for this network"
+        if self.network.name == "unetr" and not (self.training.patch or self.preprocessing.size):
+            yield "training.patch: 'unetr' needs one size for all its inputs"
+        if self.loss.label_smoothing and self.loss.name not in ("dice-ce", "cross-entropy"):
+            yield f"loss.label-smoothing: {self.loss.name!r} has none; allowed with dice-ce, cross-entropy"
+        if self.loss.class_weights and self.loss.name == "generalized-dice":
+            yield "loss.class-weights: 'generalized-dice' weighs the classes by itself"
 
     def _unfit_choices(self) -> Iterator[str]:
         kind = self.task.kind

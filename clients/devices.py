@@ -1,0 +1,93 @@
+"""Where and how a site computes: device, precision, threads and seeds, all put back when the work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from medfl.errors import TrainingError
+from medfl.site import Site
+from medfl.study import Study
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device, and the precision of the networks on it.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where tensors lie.
+    half : torch.dtype, optional
+        The short type of mixed precision; none: float32 throughout.
+    """
+
+    device: torch.device
+    half: torch.dtype | None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context in which networks compute in mixed precision, if any."""
+        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Return the gradient scaler that float16 needs; with other types it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
+
+
+def choose_place(study: Study, site: Site) -> Place:
+    """Choose device and precision.
+
+    Parameters
+    ----------
+    study : Study
+        ``training.amp`` switches mixed precision off.
+    site : Site
+        ``resources.device`` names the device, or leaves the choice: CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    TrainingError
+        ``DEVICE-MISSING`` when the named device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    asked = site.resources.device
+    name = next(n for n in there if there[n]) if asked == "auto" else asked
+    if not there[name]:
+        present = ", ".join(n for n in there if there[n])
+        raise TrainingError("DEVICE-MISSING", f"there is no {name} device.", f"'resources.device' can be auto, {present} here.")
+    half = None
+    if name == "cuda" and study.training.amp == "auto":
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return Place(torch.device(name), half)
+
+
+@contextmanager
+def settled(study: Study, place: Place, seed: int) -> Iterator[None]:
+    """Make what happens inside depend on the seed alone, and leave no trace of it.
+
+    Inside, torch uses the study's number of threads (sums depend on it), its generators start from `seed`, and cuDNN keeps
+    to deterministic algorithms.
+
+    Parameters
+    ----------
+    study : Study
+        Gives ``training.threads``.
+    place : Place
+        Where the work happens.
+    seed : int
+        Of the work, not negative.
+    """
+    threads = torch.get_num_threads()
+    cuda = [place.device] if place.device.type == "cuda" else []
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    with torch.random.fork_rng(devices=cuda), cudnn:
+        torch.manual_seed(seed)
+        torch.set_num_threads(study.training.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

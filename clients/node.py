@@ -1,0 +1,156 @@
+"""What a hospital answers to each kind of message. Everything read once in a process is kept for the next message."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message
+from torch import nn
+
+from medfl import metrics, records
+from medfl.clients import local
+from medfl.clients.exchange import exchange_arrays
+from medfl.clients.networks import build_network
+from medfl.data.partition import simulated_sites
+from medfl.data.prepare import prepare
+from medfl.data.store import Prepared
+from medfl.errors import ConfigError, DataError, ExchangeError, Problem
+from medfl.records import Metrics
+from medfl.site import Site, read_site
+from medfl.study import Study, study_from_run_config
+
+_CACHED = 64  # sites and studies that one process keeps open; their images are memory-mapped, so this is cheap
+
+
+def join(message: Message, context: Context) -> Message:
+    """Say who is there: the site's name, its patients and images by split, and what was left out."""
+    study, site = _study(context), _site(context)
+    prepared = _prepared(study, site)
+    splits = ("train", "validation", "test")
+    counts: Metrics = {f"join.{s}-patients": _shown(prepared.patients(s), site) for s in splits}
+    counts |= {f"join.{s}-cases": _shown(len(prepared.split(s)), site) for s in splits}
+    if 0 < prepared.patients("train") < site.policy.min_count:
+        raise DataError(
+            "SITE-BELOW-MIN-COUNT",
+            f"{prepared.patients('train')} training patients are fewer than the {site.policy.min_count} that the policy "
+            f"of this site asks for before it tells a count.",
+            "Add patients, or lower 'min-count' in the policy.",
+        )
+    told = {
+        "excluded": records.counts_to_text(_by_code(prepared, "error")),
+        "warnings": records.counts_to_text(_by_code(prepared, "warning")),
+        "patient-ids": "yes" if prepared.patient_ids else "no",
+        records.MODEL_HASH: records.layout_hash(exchange_arrays(_network(study))),
+    }
+    return Message(records.reply_content(site.name, counts, told=told), reply_to=message)
+
+
+def train(message: Message, context: Context) -> Message:
+    """Score the received model on the validation patients, train it, and send it back with both results."""
+    study, site = _study(context), _site(context)
+    prepared, net = _prepared(study, site), _network(study)
+    config = message.content.config_records[records.CONFIG]
+    server_round = _int(config, records.ROUND)
+    arrays = records.from_array_record(message.content.array_records[records.ARRAYS])
+    scores = metrics.empty_metrics(study)
+    if (server_round - 1) % study.evaluation.every == 0 and server_round > 1:
+        scores = local.evaluate(study, site, prepared, net, arrays, "validation", None)
+    outcome = local.train(study, site, prepared, net, arrays, server_round, seed_of(study.seed, site.name, server_round))
+    told = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
+    return Message(records.reply_content(site.name, told, outcome.arrays), reply_to=message)
+
+
+def evaluate(message: Message, context: Context) -> Message:
+    """Score the received model on the patients of the split that the message names."""
+    study, site = _study(context), _site(context)
+    prepared, net = _prepared(study, site), _network(study)
+    config = message.content.config_records[records.CONFIG]
+    split = str(config[records.SPLIT])
+    if split not in ("validation", "test"):
+        raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
+    arrays = records.from_array_record(message.content.array_records[records.ARRAYS])
+    scores = local.evaluate(study, site, prepared, net, arrays, split, _own_folder(config, context, site))
+    return Message(records.reply_content(site.name, metrics.suppress(scores, site.policy.min_count)), reply_to=message)
+
+
+def seed_of(study_seed: int, site: str, server_round: int) -> int:
+    """Derive the seed of a site's work in a round from names alone, so no order of arrival or machine changes a result.
+
+    Examples
+    --------
+    >>> seed_of(1, "hospital-a", 3) == seed_of(1, "hospital-a", 3)
+    True
+    """
+    text = f"{study_seed}\x1f{site}\x1f{server_round}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def _study(context: Context) -> Study:
+    return _parse_study(json.dumps(context.run_config, sort_keys=True))
+
+
+@lru_cache(maxsize=_CACHED)
+def _parse_study(run_config: str) -> Study:
+    return study_from_run_config(json.loads(run_config))
+
+
+def _site(context: Context) -> Site:
+    study = _study(context)
+    if "site" in context.node_config:
+        return _read_site(str(context.node_config["site"]))
+    if "partition-id" not in context.node_config:
+        raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
+    sites = _sites(study)
+    partition = int(context.node_config["partition-id"])
+    if partition >= len(sites):
+        raise DataError(
+            "NO-SUCH-PARTITION",
+            f"the data of the simulation holds {len(sites)} hospitals, and this node should be number {partition + 1}.",
+            "Start as many nodes as there are hospitals; 'medfl study check STUDY --data DATA' prints the command.",
+        )
+    return sites[partition]
+
+
+@lru_cache(maxsize=_CACHED)
+def _read_site(path: str) -> Site:
+    return read_site(Path(path))
+
+
+@lru_cache(maxsize=1)
+def _sites(study: Study) -> tuple[Site, ...]:
+    return simulated_sites(study)
+
+
+@lru_cache(maxsize=_CACHED)
+def _prepared(study: Study, site: Site) -> Prepared:
+    return prepare(site, study)
+
+
+@lru_cache(maxsize=1)
+def _network(study: Study) -> nn.Module:
+    return build_network(study)
+
+
+def _own_folder(config: ConfigRecord, context: Context, site: Site) -> Path | None:
+    """Return where a simulated hospital leaves what is for its own eyes; a real one takes no path from a server."""
+    folder = str(config.get(records.RUN_FOLDER, ""))
+    return Path(folder) / "sites" / site.name if folder and "partition-id" in context.node_config else None
+
+
+def _by_code(prepared: Prepared, level: str) -> Counter[str]:
+    return Counter(finding.code for finding in prepared.findings if finding.level == level)
+
+
+def _shown(count: int, site: Site) -> int:
+    return 0 if count < site.policy.min_count else count
+
+
+def _int(config: ConfigRecord, key: str) -> int:
+    value = config[key]
+    if not isinstance(value, int):
+        raise ExchangeError("CONFIG-TYPE", f"{key} came as {type(value).__name__}.", "It must be a whole number.")
+    return value

@@ -1,0 +1,105 @@
+"""What the readers of all layouts agree on: cases, where they come from, and why some are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from medfl.errors import MedflError
+
+Split = Literal["", "train", "validation", "test"]
+Level = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one image or mask lies. Local only: it is never logged and never leaves.
+
+    Parameters
+    ----------
+    kind : {"nifti", "dicom", "image"}
+        How to read it.
+    paths : tuple of Path
+        One file per channel; for DICOM the files of one series, or one DICOM-SEG.
+    """
+
+    kind: Literal["nifti", "dicom", "image"]
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One usable image with its label.
+
+    Parameters
+    ----------
+    name, patient : str
+        Pseudonyms, ``case-XXXXXXXXXX`` and ``pat-XXXXXXXXXXXXXXXX``.
+    order : str
+        Hexadecimal digest that decides the split and nothing else.
+    image : Source
+        The image.
+    label : Source or int
+        The mask, or the index of the class.
+    split : str
+        Given by the index of the data; empty when medfl is to split.
+    """
+
+    name: str
+    patient: str
+    order: str
+    image: Source
+    label: Source | int
+    split: Split = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a case was left out, or what to know about it.
+
+    Parameters
+    ----------
+    code : str
+        Stable name of the problem; the only part that may leave the hospital, with a count.
+    case : str
+        Pseudonym of the case, or empty when the finding is about the whole site.
+    what, fix : str
+        What is wrong and what to do about it, without a path, name, date or header value.
+    level : {"error", "warning"}
+        An error leaves the case out.
+    """
+
+    code: str
+    case: str
+    what: str
+    fix: str
+    level: Level = "error"
+
+    @classmethod
+    def from_error(cls, error: MedflError, case: str = "", level: Level = "error") -> Self:
+        """Make a finding of an error that a reader raised about a case."""
+        return cls(error.code, case or error.case, error.what, error.fix, level)
+
+    def __str__(self) -> str:
+        subject = f" {self.case}:" if self.case else ""
+        return f"[{self.code}]{subject} {self.what} {self.fix}".rstrip()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Everything that a site has for a study.
+
+    Parameters
+    ----------
+    cases : tuple of Case
+        The usable ones, sorted by name.
+    findings : tuple of Finding
+        What was left out and why, sorted by code and case.
+    patient_ids : bool
+        Whether the data names its patients; if not, one image counts as one patient.
+    """
+
+    cases: tuple[Case, ...]
+    findings: tuple[Finding, ...]
+    patient_ids: bool

@@ -1,0 +1,91 @@
+"""What a layout finds in a data folder, before anything is read or named: the same few facts for every layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfl.data.cases import Source
+from medfl.data.table import column_of, read_table
+from medfl.errors import DataError
+from medfl.site import Site
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image that a layout found. Local only.
+
+    Parameters
+    ----------
+    key : str
+        What tells the case apart at this site.
+    patient : str
+        Original id; empty when the layout has one but this case lacks it.
+    image : Source or DataError
+        The image, or why there is none.
+    label : Source, str or DataError
+        The mask, the text of the class, or why there is none.
+    split : str
+        As the index has it.
+    """
+
+    key: str
+    patient: str
+    image: Source | DataError
+    label: Source | str | DataError
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a layout found.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+        In a fixed order.
+    patient_ids : bool
+        Whether the layout names patients.
+    warnings : tuple of DataError
+        About the folder as a whole.
+    """
+
+    entries: tuple[Entry, ...]
+    patient_ids: bool
+    warnings: tuple[DataError, ...] = ()
+
+
+def no_label() -> DataError:
+    """Return the error of an image that has no label."""
+    return DataError("LBL-MISSING", "the image has no label.", "Add the label, or leave the case out.")
+
+
+def no_image() -> DataError:
+    """Return the error of a label that has no image."""
+    return DataError("IMG-MISSING", "there is a label but no image.", "Add the image, or leave the case out.")
+
+
+def class_texts(site: Site, index: Path) -> dict[str, str]:
+    """Return the class text of each patient from a table with one row a patient.
+
+    For layouts whose files carry no class: the columns are the `patient` and `label` of the site.
+
+    Parameters
+    ----------
+    site : Site
+        Names the columns.
+    index : Path
+        The table.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-MISSING``, ``INDEX-COLUMN``, or ``LBL-CONFLICT`` when a patient has two classes.
+    """
+    table = read_table(index)
+    patients, labels = column_of(table, site.data.patient), column_of(table, site.data.label)
+    texts: dict[str, str] = {}
+    for patient, label in zip(patients, labels, strict=True):
+        if patient and texts.setdefault(patient, label) != label:
+            raise DataError("LBL-CONFLICT", "a patient has two different classes.", "Give each patient one class.")
+    return texts

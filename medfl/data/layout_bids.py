@@ -1,0 +1,104 @@
+"""Layout `bids`: Brain Imaging Data Structure, anatomical images with masks beside them or in its derivatives.
+
+The specification is at https://bids-specification.readthedocs.io; what medfl needs of it is a handful of file names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from medfl.data.cases import Source
+from medfl.data.entries import Entry, Listing, class_texts, no_image, no_label
+from medfl.data.sources import NIFTI, source_of
+from medfl.errors import DataError
+from medfl.site import Site, SiteData
+from medfl.study import Study
+
+_MASKS = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
+_ANY = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
+
+
+def is_bids(root: Path) -> bool:
+    """Return whether a folder is a BIDS data set."""
+    return (root / "dataset_description.json").is_file() and any(root.glob("sub-*/"))
+
+
+def list_bids(site: Site, study: Study) -> Listing:
+    """List one case for each subject and session.
+
+    The site's `image` chooses a suffix or pattern, for example ``"T1w"``, or ``"T1w,FLAIR"`` for two channels; `label` chooses
+    a mask. In classification, `label` and `patient` name columns of ``participants.tsv``.
+
+    Raises
+    ------
+    DataError
+        From reading ``participants.tsv``.
+    """
+    root = site.root
+    images, masks = _sessions(root), _sessions(root, "derivatives/*/", masks=True)
+    for session, files in _sessions(root, masks=True).items():
+        masks[session] += files
+    texts = {} if study.task.kind == "segmentation" else _participants(site)
+    entries = []
+    for session in sorted(set(images) | set(masks)):
+        subject = session[0]
+        label: Source | str | DataError = texts.get(subject, texts.get(subject.removeprefix("sub-"), ""))
+        if study.task.kind == "segmentation":
+            label = _label(masks.get(session, []), site.data.label)
+        elif session not in images:
+            continue
+        entries.append(Entry("/".join(session), subject, _image(images.get(session, []), site.data.image), label))
+    return Listing(tuple(entries), patient_ids=True)
+
+
+def _sessions(root: Path, above: str = "", *, masks: bool = False) -> defaultdict[tuple[str, str], list[Path]]:
+    found: defaultdict[tuple[str, str], list[Path]] = defaultdict(list)
+    for pattern in ("sub-*/anat/*", "sub-*/ses-*/anat/*"):
+        for path in sorted(root.glob(above + pattern)):
+            if path.name.startswith("sub-") and path.name.endswith(NIFTI) and (_suffix(path) in _MASKS) == masks:
+                parts = path.relative_to(root).parts[:-2]
+                session = parts[-1] if parts[-1].startswith("ses-") else ""
+                subject = parts[-2] if session else parts[-1]
+                found[subject, session].append(path)
+    return found
+
+
+def _suffix(path: Path) -> str:
+    return path.name.split(".")[0].split("_")[-1]
+
+
+def _image(files: Sequence[Path], wanted: str) -> Source | DataError:
+    chosen: list[Path] = []
+    for pattern in ["*"] if wanted == _ANY.image else [part.strip() for part in wanted.split(",")]:
+        matching = [path for path in files if _matches(path, pattern)]
+        if not matching:
+            return no_image()
+        if len(matching) > 1:
+            what = f"{len(matching)} anatomical images of one session fit."
+            return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to the suffix that is meant, for example T1w.")
+        chosen += matching
+    return source_of(tuple(chosen))
+
+
+def _label(files: Sequence[Path], wanted: str) -> Source | DataError:
+    matching = [path for path in files if wanted == _ANY.label or _matches(path, wanted)]
+    for suffix in _MASKS:
+        of_kind = [path for path in matching if _suffix(path) == suffix]
+        if len(of_kind) > 1:
+            return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
+        if of_kind:
+            return source_of((of_kind[0],))
+    return no_label()
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    return _suffix(path) == pattern or fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")
+
+
+def _participants(site: Site) -> dict[str, str]:
+    patient = "participant_id" if site.data.patient == _ANY.patient else site.data.patient
+    data = site.data.model_copy(update={"patient": patient})
+    return class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")

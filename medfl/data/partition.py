@@ -1,0 +1,114 @@
+"""Simulated sites: which hospitals the data folders of a study stand for when it runs on one machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from medfl.data.table import column_of, read_table, where
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.site import Policy, Resources, Site, SiteData, ensure_secret, read_site
+from medfl.study import Study
+from medfl.study.reading import FILE
+
+SECRET = "secret"
+_OPEN = Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True)  # nothing leaves the machine in a simulation
+
+
+def simulated_sites(study: Study) -> tuple[Site, ...]:
+    """Return the sites that the data folders of a study stand for.
+
+    The site at index k answers for the node that Flower configures with ``partition-id`` k.
+
+    Parameters
+    ----------
+    study : Study
+        Its `simulation` says where the data lies and how it is cut.
+
+    Returns
+    -------
+    tuple of Site
+        Sorted by name.
+
+    Raises
+    ------
+    ConfigError
+        When a folder is not given, not absolute or not there, or two sites would have one name.
+    DataError
+        ``INDEX-*`` when sites are to be told by a column and the index does not give it.
+    """
+    simulation = study.simulation
+    if not simulation.data:
+        raise _wrong("simulation.data", "no folder is given.", "Give the absolute folder of the data.")
+    secret = _store(study) / SECRET
+    sites: list[Site] = []
+    for text in simulation.data:
+        folder = Path(text)
+        if not folder.is_absolute() or not folder.is_dir():
+            raise _wrong("simulation.data", f"there is no folder {text!r}.", "Give an absolute folder that exists.")
+        sites += _sites_of(folder, study, secret)
+    names = [site.name for site in sites]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise _wrong("simulation.data", f"several sites have the name {', '.join(twice)}.", "Rename the folders or the values.")
+    ensure_secret(secret)
+    return tuple(sorted(sites, key=lambda site: site.name))
+
+
+def _sites_of(folder: Path, study: Study, secret: Path) -> Iterator[Site]:
+    simulation = study.simulation
+    if simulation.partition == "auto":
+        files = [folder / "site.toml"] if (folder / "site.toml").is_file() else sorted(folder.glob("*/site.toml"))
+        if files:
+            yield from (_own(read_site(file), study, secret) for file in files)
+            return
+    data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
+    if simulation.partition == "column":
+        for value in _values(folder, data, simulation.column):
+            condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
+            yield _raw(value, folder, data.model_copy(update={"where": condition}), study, secret)
+    elif simulation.partition == "random":
+        digits = len(str(simulation.sites))
+        for share in range(simulation.sites):
+            dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
+            yield _raw(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, study, secret)
+    else:
+        yield _raw(folder.name, folder, data, study, secret)
+
+
+def _values(folder: Path, data: SiteData, column: str) -> list[str]:
+    table = where(read_table(folder / data.index), data.where)
+    values = sorted({value for value in column_of(table, column) if value})
+    if not values:
+        raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
+    if any(sign in value for value in values for sign in ";|"):
+        raise DataError("INDEX-COLUMN", f"a value of the column {column!r} holds ';' or '|'.", "Use plain names for the sites.")
+    return values
+
+
+def _raw(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
+    if not plain:
+        raise _wrong("simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it.")
+    resources = Resources(store=study.simulation.store)
+    return Site(name=plain, secret_file=str(secret), data=data, policy=_OPEN, resources=resources, folder=folder.resolve())
+
+
+def _own(site: Site, study: Study, secret: Path) -> Site:
+    update: dict[str, object] = {}
+    if not (site.folder / site.secret_file).is_file():
+        update["secret_file"] = str(secret)  # a secret is never written into a folder of data
+    if study.simulation.store:
+        update["resources"] = site.resources.model_copy(update={"store": study.simulation.store})
+    return site.model_copy(update=update)
+
+
+def _store(study: Study) -> Path:
+    given = study.simulation.store or os.environ.get("MEDFL_STORE", "")
+    return Path(given) if given else Path.home() / ".cache" / "medfl" / "store"
+
+
+def _wrong(key: str, what: str, fix: str) -> ConfigError:
+    return ConfigError([Problem(FILE, key, what, fix)])

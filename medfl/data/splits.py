@@ -1,0 +1,88 @@
+"""Which patients train, validate and test. A patient never crosses splits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from medfl.data.cases import Case
+from medfl.errors import DataError
+from medfl.study import Study
+
+
+def assign(cases: Sequence[Case], study: Study) -> dict[str, str]:
+    """Assign every case of one site to a split, by patient.
+
+    Patients are taken in the keyed order of their ids: first the test share, then the validation share, the rest trains. In
+    classification this is done within each class, so that every split sees every class that has enough patients. A site whose
+    index names splits keeps them.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        All usable cases of the site.
+    study : Study
+        Gives the shares.
+
+    Returns
+    -------
+    dict of str to str
+        ``"train"``, ``"validation"`` or ``"test"`` for the name of each case.
+
+    Raises
+    ------
+    DataError
+        ``SPLIT-LEAK`` when the index puts a patient into two splits, ``SPLIT-MISSING`` when it names splits for only some
+        of the cases.
+    """
+    patients: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        patients[case.patient].append(case)
+    given = [case for case in cases if case.split]
+    by_patient = _given(patients, all(case.split for case in cases)) if given else _dealt(patients, study)
+    return {case.name: by_patient[case.patient] for case in cases}
+
+
+def _given(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, str]:
+    if not complete:
+        fix = "Fill the column 'split' in every row, or remove it to let medfl split by patient."
+        raise DataError("SPLIT-MISSING", "the index names a split for some cases only.", fix)
+    leaking = sum(len({case.split for case in theirs}) > 1 for theirs in patients.values())
+    if leaking:
+        what = f"{leaking} patient(s) are in more than one split of the index."
+        raise DataError("SPLIT-LEAK", what, "One patient must be in one split; remove the column 'split' to let medfl split.")
+    return {patient: theirs[0].split for patient, theirs in patients.items()}
+
+
+def _dealt(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, str]:
+    by_class = study.task.kind == "classification"
+    strata: dict[int, list[str]] = defaultdict(list)
+    for patient, theirs in patients.items():
+        strata[_stratum(theirs) if by_class else 0].append(patient)
+    result: dict[str, str] = {}
+    for members in strata.values():
+        members.sort(key=lambda patient: (patients[patient][0].order, patient))
+        test, validation = _sizes(len(members), study, every_split=by_class)
+        for place, patient in enumerate(members):
+            result[patient] = "test" if place < test else "validation" if place < test + validation else "train"
+    return result
+
+
+def _stratum(cases: Sequence[Case]) -> int:
+    """Return the most frequent class of a patient, the lowest of equals."""
+    counts = Counter(case.label for case in cases if isinstance(case.label, int))
+    return min(counts, key=lambda label: (-counts[label], label), default=-1)
+
+
+def _sizes(patients: int, study: Study, *, every_split: bool) -> tuple[int, int]:
+    shares = (study.splits.test, study.splits.validation)
+    test, validation = (math.floor(share * patients + 0.5 + 1e-9) for share in shares)  # half goes up
+    if every_split and patients > sum(share > 0 for share in shares):
+        test, validation = max(test, int(shares[0] > 0)), max(validation, int(shares[1] > 0))
+    while test + validation > max(patients - 1, 0):
+        if validation >= test:
+            validation -= 1
+        else:
+            test -= 1
+    return test, validation

@@ -1,0 +1,225 @@
+"""Made-up hospitals: a federation to try medfl on before any real data is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medfl.data.synthetic_brain import NOTICE, Scanner, make_head, read_template
+from medfl.data.synthetic_dicom import write_dicom
+from medfl.data.synthetic_images import write_images
+from medfl.data.synthetic_nifti import finish_bids, finish_msd, write_bids, write_msd
+from medfl.errors import MedflError
+
+Progress = Callable[[int, int], None]
+
+MARKER = "synthetic.json"
+_VERSION = 1  # of what is made; a folder of another version is made again
+_DATA = "data"  # the site.toml and the secret lie beside the data, not in it
+
+# Each hospital has its own weighting, so grey matter lies elsewhere between fluid and white matter, and one exports whole
+# heads where the others export extracted brains. A model that has seen one hospital does not know the others.
+_SCANNERS = {
+    "hospital-a": Scanner("LPS", (2.5, 2.5, 4.0), fluid=0.1, grey=0.28, white=0.95, tilt=8.0, scale=800.0),
+    "hospital-b": Scanner("RAS", (3.0, 3.0, 3.0), fluid=0.25, grey=0.6, white=0.95, scalp=0.8, scale=1000.0),
+    "hospital-c": Scanner("LIA", (2.8, 2.8, 3.5), fluid=0.15, grey=0.78, white=0.95, scale=300.0),
+}
+_LAYOUTS = {"hospital-a": "dicom", "hospital-b": "bids", "hospital-c": "msd"}
+
+
+def make_brain_hospitals(
+    out: Path,
+    *,
+    patients: tuple[int, int, int] = (10, 9, 8),
+    seed: int = 0,
+    coarser: float = 1.0,
+    progress: Progress | None = None,
+) -> Path:
+    """Make three hospitals with brain images and masks of grey and white matter.
+
+    ``hospital-a`` keeps a DICOM series and a DICOM-SEG per patient, ``hospital-b`` a BIDS data set, ``hospital-c`` a task in
+    the manner of the Medical Segmentation Decathlon. Contrast, resolution and orientation differ. Each folder holds a
+    ``site.toml``, and the licence notice of the template that the anatomy comes from.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the hospitals: new, empty, or made by this function before. A complete one made with the same values is
+        left as it is; an interrupted one, or one made with other values, is made again.
+    patients : tuple of int
+        How many patients each hospital has.
+    seed : int
+        The same number gives the same files, byte for byte.
+    coarser : float
+        Factor on all voxel sizes; above 1 gives smaller images, for tests.
+    progress : callable, optional
+        Called with the number of patients done and of all.
+
+    Returns
+    -------
+    Path
+        `out`; the hospitals are its folders with a ``site.toml``.
+
+    Raises
+    ------
+    MedflError
+        ``SYNTH-NILEARN`` without nilearn, ``SYNTH-FOLDER`` when `out` holds anything that was not made here.
+    """
+    if len(patients) != len(_SCANNERS) or min(patients) < 1:
+        raise MedflError("SYNTH-PATIENTS", "there are three hospitals, and each needs at least one patient.")
+    wanted = {"kind": "brain", "version": _VERSION, "patients": list(patients), "seed": seed, "coarser": coarser}
+    if _is_complete(out, wanted):
+        return out
+    template = read_template()
+    _begin(out, wanted, tuple(_SCANNERS))
+    done, total = 0, sum(patients)
+    for place, (name, scanner) in enumerate(_SCANNERS.items()):
+        data = _open_hospital(out / name, seed, _LAYOUTS[name])
+        seen = _coarsen(scanner, coarser)
+        for number in range(1, patients[place] + 1):
+            head = make_head(template, seen, (seed, place, number))
+            if name == "hospital-a":
+                write_dicom(data, head, seed, number)
+            elif name == "hospital-b":
+                write_bids(data, head, number)
+            else:
+                write_msd(data, head, number)
+            done += 1
+            if progress:
+                progress(done, total)
+    finish_bids(out / "hospital-b" / _DATA, patients[1])
+    finish_msd(out / "hospital-c" / _DATA, patients[2])
+    for folder in (out, *(out / name for name in _SCANNERS)):
+        (folder / "NOTICE").write_text(NOTICE, encoding="utf-8")
+    _mark(out, wanted, tuple(_SCANNERS), complete=True)
+    return out
+
+
+def make_nodule_images(
+    out: Path,
+    *,
+    hospitals: int = 3,
+    patients: int = 40,
+    size: int = 80,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Make hospitals with 2-D images of the classes ``clear`` and ``nodule``, each with a CSV index.
+
+    Nothing is needed but NumPy, SciPy and Pillow. Brightness and contrast differ between hospitals; every fourth patient
+    has two images.
+
+    Parameters
+    ----------
+    out : Path
+        As in `make_brain_hospitals`.
+    hospitals : int
+        How many; they are named ``hospital-1`` and so on.
+    patients : int
+        Of each hospital; half have a nodule.
+    size : int
+        Pixels along each side.
+    seed : int
+        The same number gives the same files, byte for byte.
+    progress : callable, optional
+        Called with the number of hospitals done and of all.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    MedflError
+        ``SYNTH-FOLDER`` when `out` holds anything that was not made here.
+    """
+    if hospitals < 1 or patients < 1:
+        raise MedflError("SYNTH-PATIENTS", "at least one hospital with one patient is needed.")
+    wanted = {"kind": "nodules", "version": _VERSION, "hospitals": hospitals, "patients": patients, "size": size, "seed": seed}
+    if _is_complete(out, wanted):
+        return out
+    names = tuple(f"hospital-{k + 1}" for k in range(hospitals))
+    _begin(out, wanted, names)
+    for k, name in enumerate(names):
+        write_images(_open_hospital(out / name, seed, "csv"), k, patients, size, seed)
+        if progress:
+            progress(k + 1, hospitals)
+    _mark(out, wanted, names, complete=True)
+    return out
+
+
+def _coarsen(scanner: Scanner, factor: float) -> Scanner:
+    from dataclasses import replace
+
+    x, y, z = scanner.spacing
+    return replace(scanner, spacing=(x * factor, y * factor, z * factor))
+
+
+def _read_marker(out: Path) -> dict[str, Any]:
+    try:
+        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _is_complete(out: Path, wanted: Mapping[str, object]) -> bool:
+    marker = _read_marker(out)
+    there = all((out / name / "site.toml").is_file() for name in marker.get("hospitals", ()))
+    return marker.get("complete") is True and marker.get("made-with") == wanted and there
+
+
+def _begin(out: Path, wanted: Mapping[str, object], names: tuple[str, ...]) -> None:
+    """Remove an earlier make of ours, never anything else, and say that a new one has begun."""
+    old = _read_marker(out)
+    if not old and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MedflError(
+            "SYNTH-FOLDER",
+            "the folder for the made-up hospitals holds other files, and they are left alone.",
+            "Name a new or an empty folder.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    earlier = [name for name in old.get("hospitals", ()) if name.startswith("hospital-") and Path(name).name == name]
+    _mark(out, wanted, tuple(sorted({*earlier, *names})), complete=False)
+    for name in earlier:
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _mark(out: Path, wanted: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
+    fresh = out / f".{MARKER}.tmp"
+    marker = {"complete": complete, "made-with": wanted, "hospitals": list(names)}
+    fresh.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(out / MARKER)
+
+
+def _open_hospital(folder: Path, seed: int, layout: str) -> Path:
+    """Make the folder of a hospital with its terms and its secret, and return the folder for its data."""
+    data = folder / _DATA
+    data.mkdir(parents=True)
+    lines = [
+        "# A made-up hospital: its data shows no patient, so nothing is held back.",
+        f'name = "{folder.name}"',
+        "",
+        "[data]",
+        f'root = "{_DATA}"',
+        f'layout = "{layout}"',
+        "",
+        "[policy]",
+        "min-count = 0",
+        "min-cases = 1",
+        "max-excluded = 1.0",
+        "previews = true",
+    ]
+    (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # Of the seed, not of chance: nobody is to be protected here, and two demos give the same pseudonyms.
+    secret = hashlib.sha256(f"medfl synthetic {seed} {folder.name}".encode()).digest()
+    descriptor = os.open(folder / "site.secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
+    return data

@@ -1,0 +1,154 @@
+"""Reading the CSV index of a data folder, as people's spreadsheets write it, and choosing rows of it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfl.errors import DataError
+
+Row = dict[str, str]
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Names, in the order of the file.
+    rows : tuple of dict
+        Text by column name, without spaces around it; a missing cell is empty.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with commas, semicolons or tabs, with or without a byte-order mark.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-MISSING`` or ``INDEX-FORMAT``.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        fix = "Write one, or set 'layout' in site.toml if the folder is not described by an index."
+        raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")  # what spreadsheets write in Western Europe; it can not fail
+    lines = text.splitlines()
+    try:
+        table = list(csv.reader(lines, delimiter=_delimiter(lines[0] if lines else "")))
+    except csv.Error:
+        raise DataError("INDEX-FORMAT", "the index is not a table.", "Save it as CSV.") from None
+    table = [cells for cells in table if any(cell.strip() for cell in cells)]
+    columns = tuple(cell.strip() for cell in table[0]) if table else ()
+    if not columns or len(set(columns)) < len(columns):
+        raise DataError("INDEX-FORMAT", "the index is empty, or two of its columns have one name.", "Give each column a name.")
+    rows = [[cell.strip() for cell in cells[: len(columns)]] for cells in table[1:]]
+    return Table(columns, tuple(dict(zip(columns, [*cells, *[""] * len(columns)], strict=False)) for cells in rows))
+
+
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+def column_of(table: Table, name: str) -> list[str]:
+    """Return a column.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN``.
+    """
+    _need(table, name)
+    return [row[name] for row in table.rows]
+
+
+def filled(table: Table, pattern: str, *, what: str) -> list[str]:
+    """Return what a column name, or a pattern such as ``images/{id}.nii.gz``, gives for each row.
+
+    A pattern gives an empty text where one of its columns is empty.
+
+    Parameters
+    ----------
+    table : Table
+        The index.
+    pattern : str
+        Name of a column, or text with names of columns in braces.
+    what : str
+        What it is for, for the message.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN``.
+    """
+    if "{" not in pattern:
+        _need(table, pattern, what)
+        return [row[pattern] for row in table.rows]
+    names = _FIELD.findall(pattern)
+    for name in names:
+        _need(table, name, what)
+    return [_FIELD.sub(lambda m, row=row: row[m[1]], pattern) if all(row[n] for n in names) else "" for row in table.rows]  # type: ignore[misc]
+
+
+def columns_in(pattern: str) -> list[str]:
+    """Return the columns that a pattern needs."""
+    return [pattern] if "{" not in pattern else _FIELD.findall(pattern)
+
+
+def where(table: Table, conditions: str) -> Table:
+    """Keep the rows that meet all conditions.
+
+    Parameters
+    ----------
+    table : Table
+        The index.
+    conditions : str
+        Joined by semicolons: ``column=a|b`` keeps the rows with one of these values, ``column!=a|b`` drops them, and
+        ``column!=`` drops the empty ones.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-WHERE`` or ``INDEX-COLUMN``.
+
+    Examples
+    --------
+    >>> table = Table(("view", "mask"), ({"view": "PA", "mask": "1"}, {"view": "AP", "mask": ""}))
+    >>> len(where(table, "view=PA|AP; mask!=").rows)
+    1
+    """
+    rows: Sequence[Row] = table.rows
+    for condition in filter(None, (part.strip() for part in conditions.split(";"))):
+        name, equals, values = condition.partition("=")
+        drop = name.endswith("!")
+        name = name.removesuffix("!").strip()
+        if not equals or not name:
+            fix = "Write column=a|b or column!=a|b, joined by semicolons."
+            raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
+        _need(table, name, "where")
+        wanted = {value.strip() for value in values.split("|")}
+        rows = [row for row in rows if (row[name] in wanted) != drop]
+    return Table(table.columns, tuple(rows))
+
+
+def _need(table: Table, name: str, what: str = "") -> None:
+    if name not in table.columns:
+        hint = f" ({what})" if what else ""
+        fix = "Check the spelling, or name the column to use in site.toml or in the table 'simulation' of the study."
+        if what == "patient":
+            fix = 'Name the column with the patient, or set patient = "" if every image is another patient.'
+        raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", fix)

@@ -1,0 +1,71 @@
+"""Volume: an image in memory, with its place in the patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.errors import DataError
+
+Affine = NDArray[np.float64]
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes (left, posterior, superior) to NIfTI's (right, anterior, superior)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image in memory.
+
+    Parameters
+    ----------
+    array : ndarray
+        Grey values, float32, of shape (C, X, Y, Z), or (C, X, Y) for a 2-D image with X the columns from left to right and
+        Y the rows from top to bottom.
+    affine : ndarray
+        4 x 4 matrix from voxel indices to millimetres, RAS+ axes; the identity for a 2-D image.
+    warnings : tuple of DataError
+        What the reader noticed and could live with.
+    """
+
+    array: NDArray[np.float32]
+    affine: Affine = field(default_factory=lambda: np.eye(4))
+    warnings: tuple[DataError, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis, without the channels."""
+        return self.array.shape[1:]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimetres between voxels along each axis; 1.0 for a 2-D image."""
+        return spacing_of(self.affine)[: self.array.ndim - 1]
+
+
+def spacing_of(affine: Affine) -> tuple[float, ...]:
+    """Return the millimetres between voxels along the three axes of an affine."""
+    return tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def corner_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
+    """Return the largest distance between the corner voxels of two grids of one shape.
+
+    A relative comparison of the matrices would be too strict near the origin and too lax at the far end of a large volume.
+
+    Parameters
+    ----------
+    one, other : ndarray
+        4 x 4 affines in millimetres.
+    shape : tuple of int
+        Voxels along each axis of both grids.
+
+    Returns
+    -------
+    float
+        Millimetres.
+    """
+    ends = [(0, size - 1) for size in (*shape, 1, 1)[:3]]
+    corners = np.array([[i, j, k, 1.0] for i in ends[0] for j in ends[1] for k in ends[2]]).T
+    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())

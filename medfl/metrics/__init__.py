@@ -1,0 +1,25 @@
+"""Metrics that leave a hospital: scores folded into counts and means over patients, so that sums over sites are exact."""
+
+from medfl.metrics.classification import classification_metrics
+from medfl.metrics.derived import confusion_matrix, derive, headline, is_surface, roc_curve_points
+from medfl.metrics.keys import class_key, class_keys
+from medfl.metrics.merging import check, empty_metrics, merge, suppress
+from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
+
+__all__ = [
+    "CaseScore",
+    "check",
+    "class_key",
+    "class_keys",
+    "classification_metrics",
+    "confusion_matrix",
+    "derive",
+    "empty_metrics",
+    "headline",
+    "is_surface",
+    "merge",
+    "roc_curve_points",
+    "segmentation_metrics",
+    "segmentation_scores",
+    "suppress",
+]

@@ -1,0 +1,133 @@
+"""Readable numbers, made of the counts and means that sites send. Not-a-number says that a number is not defined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from medfl.metrics.curves import auroc, average_precision, roc
+from medfl.metrics.keys import (
+    CALIBRATION_CONFIDENCE,
+    CALIBRATION_CORRECT,
+    CALIBRATION_COUNT,
+    CONFUSION,
+    COUNTS,
+    MEANS,
+    SURFACE,
+    SURFACE_PATIENTS,
+    class_key,
+    class_keys,
+    name_of,
+    number,
+    numbers,
+)
+from medfl.records import EVAL_PATIENTS, Metrics
+from medfl.study import Study
+
+
+def is_surface(metrics: Metrics) -> bool:
+    """Tell whether HD95 and surface Dice were measured."""
+    return bool(metrics.get(SURFACE_PATIENTS, 0))
+
+
+def headline(study: Study, metrics: Metrics) -> float:
+    """Return the one score that models are compared by: mean foreground Dice, or AUROC. Higher is better; nan if undefined."""
+    return derive(study, metrics)["dice" if study.task.kind == "segmentation" else "auroc"]
+
+
+def derive(study: Study, metrics: Metrics) -> dict[str, float]:
+    """Compute readable numbers.
+
+    Segmentation: ``dice``, ``hd95`` (mm) and ``surface-dice``, each also per class (``dice.liver``), and the patients in
+    ``missed.<class>`` and ``false-positive.<class>``. Classification: ``auroc``, ``average-precision``, ``sensitivity`` and
+    ``specificity`` per class (one class against the rest), ``auroc`` and ``average-precision`` of the task (two classes: of the
+    second; more: the mean over the classes that have both positives and negatives), ``accuracy``, ``balanced-accuracy`` (mean
+    sensitivity over the classes that occur) and ``calibration-error`` (expected calibration error of the top label, Guo et al.
+    2017).
+
+    Parameters
+    ----------
+    study : Study
+        Decides the kind of task and the classes.
+    metrics : dict
+        Metrics of a site, or merged ones.
+
+    Returns
+    -------
+    dict of str to float
+        Always the same keys; nan where nothing was measured or only one class is present.
+    """
+    return _segmentation(study, metrics) if study.task.kind == "segmentation" else _classification(study, metrics)
+
+
+def _segmentation(study: Study, metrics: Metrics) -> dict[str, float]:
+    keys = class_keys(study.task.foreground)
+    values: dict[str, float] = {}
+    for metric in MEANS:
+        measured = number(metrics, SURFACE_PATIENTS if metric in SURFACE else EVAL_PATIENTS)
+        each = {key: number(metrics, name_of(metric, key)) if measured else math.nan for key in keys}
+        values[metric] = math.fsum(each.values()) / len(each)
+        values |= {f"{metric}.{key}": value for key, value in each.items()}
+    for metric in COUNTS:
+        values |= {f"{metric}.{key}": number(metrics, name_of(metric, key)) for key in keys}
+    return values
+
+
+def _classification(study: Study, metrics: Metrics) -> dict[str, float]:
+    keys = class_keys(study.task.foreground)
+    values: dict[str, float] = {}
+    for metric, area in (("auroc", auroc), ("average-precision", average_precision)):
+        each = [area(numbers(metrics, name_of("positives", k)), numbers(metrics, name_of("negatives", k))) for k in keys]
+        values[metric] = each[1] if len(keys) == 2 else _mean_defined(each)
+        values |= {f"{metric}.{key}": value for key, value in zip(keys, each, strict=True)}
+    matrix = confusion_matrix(metrics)
+    total, hits = sum(map(sum, matrix)), sum(matrix[i][i] for i in range(len(matrix)))
+    for i, key in enumerate(keys):
+        true, called = sum(matrix[i]), sum(row[i] for row in matrix)
+        values[f"sensitivity.{key}"] = _ratio(matrix[i][i], true)
+        values[f"specificity.{key}"] = _ratio(total - true - called + matrix[i][i], total - true)
+    values["accuracy"] = _ratio(hits, total)
+    values["balanced-accuracy"] = _mean_defined(values[f"sensitivity.{key}"] for key in keys)
+    values["calibration-error"] = _calibration_error(metrics)
+    return values
+
+
+def _calibration_error(metrics: Metrics) -> float:
+    total = sum(numbers(metrics, CALIBRATION_COUNT))
+    bins = zip(numbers(metrics, CALIBRATION_CONFIDENCE), numbers(metrics, CALIBRATION_CORRECT), strict=True)
+    return _ratio(math.fsum(abs(confidence - correct) for confidence, correct in bins), total)
+
+
+def confusion_matrix(metrics: Metrics) -> list[list[int]]:
+    """Return the confusion matrix, a row for each true class and a column for each predicted one."""
+    flat = [int(n) for n in numbers(metrics, CONFUSION)]
+    width = math.isqrt(len(flat))
+    return [flat[row * width : (row + 1) * width] for row in range(width)]
+
+
+def roc_curve_points(metrics: Metrics, name: str) -> tuple[list[float], list[float]]:
+    """Return the ROC curve of one class against the rest.
+
+    Parameters
+    ----------
+    metrics : dict
+        Metrics of a classification.
+    name : str
+        Class, as in the study.
+
+    Returns
+    -------
+    fpr, tpr : list of float
+        Rising from (0, 0) to (1, 1); empty when only one class is present.
+    """
+    key = class_key(name)
+    return roc(numbers(metrics, name_of("positives", key)), numbers(metrics, name_of("negatives", key)))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _mean_defined(values: Iterable[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan

@@ -1,0 +1,83 @@
+"""Names of the metrics of an evaluation, and typed access to their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from medfl.errors import ConfigError, Problem
+from medfl.records import Metrics
+
+SURFACE_PATIENTS = "eval.surface-patients"  # patients behind the hd95 and surface-dice means; 0: not measured
+SAMPLES = "eval.samples"  # images
+CONFUSION = "eval.confusion"  # row-major, truth x prediction, in units (images of one patient with one label)
+CALIBRATION_COUNT = "eval.calibration-count"
+CALIBRATION_CONFIDENCE = "eval.calibration-confidence"  # sum of the top-label probabilities of a bin
+CALIBRATION_CORRECT = "eval.calibration-correct"
+
+MEANS = ("dice", "hd95", "surface-dice")  # segmentation, over patients
+SURFACE = ("hd95", "surface-dice")
+COUNTS = ("missed", "false-positive")
+HISTOGRAMS = ("positives", "negatives")
+
+
+def class_key(name: str) -> str:
+    """Return the spelling of a class name inside a metric key.
+
+    Examples
+    --------
+    >>> class_key("Enhancing Tumour"), class_key("T_stage.2")
+    ('enhancing-tumour', 't-stage-2')
+    """
+    return re.sub(r"[\s_.]+", "-", name.strip().lower())
+
+
+def class_keys(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the spelling of every class name inside metric keys.
+
+    Raises
+    ------
+    ConfigError
+        When two classes would share one key.
+    """
+    keys = tuple(class_key(name) for name in classes)
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(
+            [
+                Problem(
+                    "study",
+                    "task.classes",
+                    f"two classes are both spelled {twice!r} in metrics.",
+                    "Names must differ in more than case, blanks, '_' and '.'.",
+                )
+            ]
+        )
+    return keys
+
+
+def name_of(metric: str, key: str) -> str:
+    """Return the full key of a metric of one class.
+
+    Examples
+    --------
+    >>> name_of("dice", "liver")
+    'eval.dice.liver'
+    """
+    return f"eval.{metric}.{key}"
+
+
+def number(metrics: Metrics, key: str) -> float:
+    """Return a metric that is one number."""
+    value = metrics[key]
+    if isinstance(value, list):
+        raise TypeError(f"metric {key!r} is a list")
+    return float(value)
+
+
+def numbers(metrics: Metrics, key: str) -> list[float]:
+    """Return a metric that is a list."""
+    value = metrics[key]
+    if not isinstance(value, list):
+        raise TypeError(f"metric {key!r} is one number")
+    return [float(v) for v in value]

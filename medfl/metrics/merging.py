@@ -1,0 +1,125 @@
+"""The metrics of several sites made one, exactly and in any order of the sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from medfl.errors import ExchangeError
+from medfl.metrics.classification import classification_metrics
+from medfl.metrics.keys import SURFACE, SURFACE_PATIENTS, number, numbers
+from medfl.metrics.segmentation import segmentation_metrics
+from medfl.records import EVAL_PATIENTS, Metrics, MetricValue
+from medfl.study import Study
+
+
+def empty_metrics(study: Study) -> Metrics:
+    """Return the metrics of an evaluation of nobody: every key of a reply, all zero.
+
+    Parameters
+    ----------
+    study : Study
+        Decides the keys.
+    """
+    classes = study.task.foreground
+    if study.task.kind == "segmentation":
+        return segmentation_metrics([], classes, 0.0)
+    return classification_metrics([], [], np.zeros((0, len(classes))), classes, 0.0)
+
+
+def check(study: Study, metrics: Metrics) -> None:
+    """Check that metrics of a site are what the study asks for, before they are counted.
+
+    Raises
+    ------
+    ExchangeError
+        ``METRICS-MISMATCH`` when a key is absent, of another type or length, or a count is negative.
+    """
+    for key, model in empty_metrics(study).items():
+        if not _alike(metrics.get(key), model):
+            raise ExchangeError(
+                "METRICS-MISMATCH",
+                f"the metric {key!r} of a reply is absent or not of the form that the study asks for.",
+                "Both sides must run the same study and the same version of medfl.",
+            )
+
+
+def _alike(value: MetricValue | None, model: MetricValue) -> bool:
+    if isinstance(model, list):
+        if not isinstance(value, list) or len(value) != len(model):
+            return False
+        return all(_alike(v, m) for v, m in zip(value, model, strict=True))
+    if isinstance(model, int):
+        return isinstance(value, int) and value >= 0
+    return isinstance(value, int | float)
+
+
+def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
+    """Fold the evaluations of several sites into the one of all their patients.
+
+    Counts and histograms are summed, means are weighted by the patients behind them. Sites without patients are left out, and
+    the order of the sites does not change a bit of the result.
+
+    Parameters
+    ----------
+    study : Study
+        Decides the keys.
+    parts : sequence of dict
+        Metrics of the sites; keys outside the evaluation are left alone and not returned.
+
+    Returns
+    -------
+    dict
+        The keys of `empty_metrics`.
+
+    Raises
+    ------
+    ExchangeError
+        ``METRICS-MISMATCH``, see `check`.
+    """
+    for part in parts:
+        check(study, part)
+    counted = [part for part in parts if part[EVAL_PATIENTS]]
+    return {key: _fold(key, model, counted) for key, model in empty_metrics(study).items()}
+
+
+def _fold(key: str, model: MetricValue, parts: Sequence[Metrics]) -> MetricValue:
+    if isinstance(model, list):
+        columns = list(zip(*(numbers(part, key) for part in parts), strict=True)) or [()] * len(model)
+        if any(isinstance(m, float) for m in model):
+            return [math.fsum(column) for column in columns]
+        return [int(sum(column)) for column in columns]
+    if isinstance(model, int):
+        return int(sum(number(part, key) for part in parts))
+    weight = SURFACE_PATIENTS if key.split(".")[1] in SURFACE else EVAL_PATIENTS
+    pairs = [(number(part, weight), number(part, key)) for part in parts if part[weight]]
+    total = math.fsum(w for w, _ in pairs)
+    return math.fsum(w * value for w, value in pairs) / total if total else 0.0
+
+
+def suppress(metrics: Metrics, k: int) -> Metrics:
+    """Hide an evaluation of a few patients, as the policy of the site asks.
+
+    Parameters
+    ----------
+    metrics : dict
+        Metrics of one reply.
+    k : int
+        Smallest number of patients that may be told; 0 switches the rule off.
+
+    Returns
+    -------
+    dict
+        The same keys; every ``eval.*`` value is zero when 1 to k - 1 patients were evaluated.
+    """
+    if not 0 < number(metrics, EVAL_PATIENTS) < k:
+        return dict(metrics)
+    return {key: _zero(value) if key.startswith("eval.") else value for key, value in metrics.items()}
+
+
+def _zero(value: MetricValue) -> MetricValue:
+    if isinstance(value, list):
+        return [0.0] * len(value) if any(isinstance(v, float) for v in value) else [0] * len(value)
+    return type(value)(0)

@@ -1,0 +1,151 @@
+"""Line charts and ROC curves as inline SVG. Colours come from the style sheet of the report, so they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+COLOURS = 8  # as many as the style sheet has; further lines repeat them with dashes
+_MOST_DOTS = 40  # of one line; more would only blur it
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Parameters
+    ----------
+    name : str
+        For the legend and for readers who hear the page.
+    points : sequence of (float, float)
+        In rising order of x.
+    look : int
+        Which colour and dash; the line of -1 is drawn strong, in the colour of the text.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    look: int
+
+    @property
+    def css(self) -> str:
+        """Class names that give the line its look."""
+        return "strong" if self.look < 0 else f"c{self.look % COLOURS} d{self.look // COLOURS % 3}"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    width: float
+    height: float
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def across(self, value: float) -> float:
+        return _LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - _LEFT - _RIGHT)
+
+    def up(self, value: float) -> float:
+        return self.height - _BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - _TOP - _BOTTOM)
+
+
+def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "Round", top: float | None = None) -> Markup:
+    """Draw values over rounds.
+
+    Parameters
+    ----------
+    title : str
+        What the chart shows, for readers who hear the page.
+    lines : sequence of Line
+        Drawn in this order; x are whole numbers.
+    y_label, x_label : str
+        Names of the axes.
+    top : float, optional
+        The y axis ends at this value at most, for scores that can not be higher.
+    """
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    if not ys:
+        return Markup("")
+    y_ticks = ticks(min(ys), max(ys), 5)
+    y_ticks = [t for t in y_ticks if top is None or t <= top + 1e-9]
+    highest = max(y_ticks[-1], max(ys))
+    first, last = min(xs), max(max(xs), min(xs) + 1)
+    frame = _Frame(480, 290, (first, last), (min(y_ticks[0], min(ys)), highest))
+    x_ticks = [t for t in ticks(first, last, 6, whole=True) if first <= t <= last]
+    body = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
+    body += [_line(frame, line, x_label) for line in sorted(lines, key=lambda line: line.look < 0)]
+    return _svg(frame, title, body)
+
+
+def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
+    """Draw ROC curves: x is 1 - specificity, y is sensitivity."""
+    frame = _Frame(420, 400, (0, 1), (0, 1))
+    fifths = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    chance = f'<line class="chance" x1="{frame.across(0)}" y1="{frame.up(0)}" x2="{frame.across(1)}" y2="{frame.up(1)}"/>'
+    body = [_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
+    body += [_line(frame, line, dots=False) for line in lines]
+    return _svg(frame, title, body)
+
+
+def legend(lines: Sequence[Line]) -> Markup:
+    """Draw the legend of a chart as a list."""
+    item = '<li><svg viewBox="0 0 28 10" aria-hidden="true"><path class="line {}" d="M1 5H27"/></svg>{}</li>'
+    return Markup('<ul class="legend">{}</ul>').format(
+        Markup("").join(Markup(item).format(line.css, line.name) for line in lines)
+    )
+
+
+def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+    """Return round numbers that span a range.
+
+    Examples
+    --------
+    >>> ticks(0.12, 0.83, 5)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    >>> ticks(0, 7, 6, whole=True)
+    [0.0, 2.0, 4.0, 6.0, 8.0]
+    """
+    span = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / about))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / about * 0.999)
+    step = max(step, 1.0) if whole else step
+    start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(k * step, 10) for k in range(start, max(stop, start + 1) + 1)]
+
+
+def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> Markup:
+    left, right, bottom = frame.across(frame.x[0]), frame.across(frame.x[1]), frame.up(frame.y[0])
+    parts = []
+    for tick in y_ticks:
+        y = frame.up(tick)
+        parts.append(f'<line class="grid" x1="{left:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{left - 8:.1f}" y="{y + 4.5:.1f}" text-anchor="end">{tick:g}</text>')
+    below = f'y="{bottom + 19:.1f}" text-anchor="middle"'
+    parts += [f'<text x="{frame.across(tick):.1f}" {below}>{tick:g}</text>' for tick in x_ticks]
+    parts.append(f'<line class="axis" x1="{left:.1f}" y1="{bottom:.1f}" x2="{right:.1f}" y2="{bottom:.1f}"/>')
+    middle = (frame.up(frame.y[0]) + frame.up(frame.y[1])) / 2
+    name = '<text class="name" text-anchor="middle" {}>{}</text>'
+    places = (f'x="{(left + right) / 2:.1f}" y="{frame.height - 6:.1f}"', f'transform="translate(13 {middle:.1f}) rotate(-90)"')
+    names = [name.format(place, escape(label)) for place, label in zip(places, (x_label, y_label), strict=True)]
+    return Markup("".join(parts + names))
+
+
+def _line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) -> Markup:
+    places = [(frame.across(x), frame.up(y)) for x, y in line.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) if places else ""
+    drawn = Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(line.css, path, line.name)
+    if dots and len(places) <= _MOST_DOTS:
+        dot = '<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
+        radius = 3.4 if line.look < 0 else 2.6
+        for (x, y), (at, value) in zip(places, line.points, strict=True):
+            told = f"{line.name}: {value:.3f} ({x_label.lower()} {at:g})"
+            drawn += Markup(dot).format(line.css, f"{x:.1f}", f"{y:.1f}", radius, told)
+    return drawn
+
+
+def _svg(frame: _Frame, title: str, body: Sequence[Markup]) -> Markup:
+    opened = '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+    return Markup(opened).format(f"{frame.width:g}", f"{frame.height:g}", title) + Markup("").join(body) + Markup("</svg>")

@@ -1,0 +1,286 @@
+"""What a report tells, read from the folder of a run into frozen objects. Nothing here draws or words anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import MedflError
+from medfl.evaluation.arms import ArmComparison, compare_arms
+from medfl.metrics import derive, headline, merge
+from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, Metrics
+from medfl.runs.folder import Run, read_about, status_of
+from medfl.runs.history import Event
+from medfl.study import Study
+
+ALL = ""  # in place of a site's name: the patients of all sites together
+Curve = tuple[tuple[int, float], ...]  # (round, value)
+
+
+@dataclass(frozen=True)
+class SiteJoined:
+    """What a site brought: patients and cases by split, and cases left out by code."""
+
+    name: str
+    patients: Mapping[str, int]
+    cases: Mapping[str, int]
+    excluded: Mapping[str, int]
+    warnings: Mapping[str, int]
+    patient_ids: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One answer that did not count: when, whose, what became of it ("refused", "failed", "late"), and the reason told."""
+
+    arm: str
+    when: str
+    site: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundDone:
+    """One round of one arm; nan where nothing was told."""
+
+    arm: str
+    number: int
+    score: float
+    loss: float
+    seconds: float
+    bytes_up: float
+    bytes_down: float
+    answered: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class ArmTold:
+    """One arm: its rounds, and by site (`ALL`: together) the score of the model after each round and the training loss."""
+
+    name: str
+    rounds: tuple[RoundDone, ...]
+    scores: Mapping[str, Curve]
+    losses: Mapping[str, Curve]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Numbers of one model on the test patients of one site, or of all (`ALL`)."""
+
+    site: str
+    patients: int
+    metrics: Metrics
+    derived: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report is drawn from."""
+
+    path: Path
+    study: Study
+    about: Mapping[str, Any]
+    status: str
+    reason: str
+    ended: str
+    seconds: float
+    best_round: int | None
+    machine: Mapping[str, Any]
+    sites: tuple[str, ...]
+    joined: Mapping[str, SiteJoined]
+    arms: Mapping[str, ArmTold]
+    tested: tuple[Tested, ...]
+    together: Tested | None
+    comparison: ArmComparison
+    troubles: tuple[Trouble, ...]
+    previews: Mapping[str, tuple[Path, ...]]
+
+
+def read_run(path: Path) -> ReportData:
+    """Read the folder of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; the run may have failed, or still be going on.
+
+    Raises
+    ------
+    RunError
+        When the folder, its study.json or its history can not be read.
+    """
+    run = Run.open(path)
+    events, study = run.history.read(), run.study
+    end = next((e for e in reversed(events) if e["event"] == "end"), {}) if status_of(events) != "unfinished" else {}
+    start = next((e for e in reversed(events) if e["event"] == "start"), {})
+    joined = {str(e["site"]): _joined(e) for e in events if e["event"] == "joined"}
+    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), None)
+    tested = _tested(study, test) if test else ()
+    return ReportData(
+        path=path,
+        study=study,
+        about=read_about(path),
+        status=status_of(events),
+        reason=str(end.get("reason") or ""),
+        ended=str(end.get("time", "")) or (str(events[-1].get("time", "")) if events else ""),
+        seconds=number(end.get("seconds")),
+        best_round=_best_round(end, test),
+        machine=start.get("machine") or {},
+        sites=tuple(sorted({*joined, *_named(events)})),
+        joined=joined,
+        arms={name: _arm(study, name, events) for name in _arm_names(events)},
+        tested=tested,
+        together=_together(study, test, tested) if test else None,
+        comparison=_compare(events, study),
+        troubles=tuple(_troubles(events)),
+        previews=_previews(path),
+    )
+
+
+def number(value: Any) -> float:
+    """Return a value of the history as a number: null and whatever is none become nan."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _joined(event: Event) -> SiteJoined:
+    cases = event.get("cases") or {}
+    splits = ("train", "validation", "test")
+    return SiteJoined(
+        name=str(event["site"]),
+        patients={split: int(event.get(split) or 0) for split in splits},
+        cases={split: int(cases.get(split) or 0) for split in splits},
+        excluded=dict(event.get("excluded") or {}),
+        warnings=dict(event.get("warnings") or {}),
+        patient_ids=bool(event.get("patient-ids", True)),
+    )
+
+
+def _named(events: Iterable[Event]) -> set[str]:
+    return {str(site) for e in events if e["event"] in ("round", "scored", "test") for site in e.get("sites") or {}}
+
+
+def _arm_names(events: Iterable[Event]) -> list[str]:
+    return list(dict.fromkeys(str(e.get("arm", "federated")) for e in events if e["event"] == "round"))
+
+
+def _arm(study: Study, name: str, events: Sequence[Event]) -> ArmTold:
+    """Fold the events of one arm. The evaluation told in round r is of the model of round r - 1."""
+    # After a resume a round may be told twice: the last word counts.
+    rounds = {int(e["round"]): e for e in events if e["event"] == "round" and e.get("arm", "federated") == name}
+    closing = {int(e["round"]): e for e in events if e["event"] == "scored" and e.get("arm", "federated") == name}
+    scores: dict[str, dict[int, float]] = {}
+    losses: dict[str, dict[int, float]] = {}
+    models = [(r - 1, rounds[r]) for r in sorted(rounds)] + [(r, closing[r]) for r in sorted(closing)]
+    for model, event in models:
+        for site, score in _scores(study, event).items():
+            scores.setdefault(site, {})[model] = score
+    for r, event in sorted(rounds.items()):
+        for site, loss in _losses(event).items():
+            losses.setdefault(site, {})[r] = loss
+    done = tuple(_round_done(name, rounds[r], scores.get(ALL, {}).get(r, math.nan)) for r in sorted(rounds))
+    return ArmTold(name, done, _curves(scores), _curves(losses))
+
+
+def _scores(study: Study, event: Event) -> dict[str, float]:
+    told = {str(site): number(score) for site, score in (event.get("scores") or {}).items()}
+    for site, answer in (event.get("sites") or {}).items():
+        told.setdefault(str(site), _headline(study, answer.get("metrics") or {}))
+    if event.get("score") is not None:
+        told[ALL] = number(event["score"])
+    elif defined := [score for site, score in told.items() if not math.isnan(score) and event.get("scores")]:
+        told[ALL] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
+    return {site: score for site, score in told.items() if not math.isnan(score)}
+
+
+def _headline(study: Study, metrics: Metrics) -> float:
+    try:
+        return headline(study, merge(study, [metrics])) if metrics.get(EVAL_PATIENTS) else math.nan
+    except (MedflError, KeyError, TypeError):
+        return math.nan
+
+
+def _losses(event: Event) -> dict[str, float]:
+    train = event.get("train") or {}
+    told = {str(site): number((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
+    told[ALL] = number(train.get(TRAIN_LOSS, train.get("loss")))
+    return {site: loss for site, loss in told.items() if not math.isnan(loss)}
+
+
+def _curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
+    return {site: tuple(sorted(points.items())) for site, points in sorted(values.items())}
+
+
+def _round_done(arm: str, event: Event, score: float) -> RoundDone:
+    statuses = [str(a.get("status", "ok")) for a in (event.get("sites") or {}).values()]
+    return RoundDone(
+        arm=arm,
+        number=int(event["round"]),
+        score=score,
+        loss=_losses(event).get(ALL, math.nan),
+        seconds=number(event.get("seconds")),
+        bytes_up=number(event.get("bytes-up")),
+        bytes_down=number(event.get("bytes-down")),
+        answered=statuses.count("ok"),
+        asked=len(statuses),
+    )
+
+
+def _troubles(events: Iterable[Event]) -> Iterable[Trouble]:
+    for event in events:
+        if event["event"] == "round":
+            for site, answer in (event.get("sites") or {}).items():
+                status = str(answer.get("status", "ok"))
+                if status != "ok":
+                    arm, when = str(event.get("arm", "")), f"round {event['round']}"
+                    yield Trouble(arm, when, str(site), status, str(answer.get("reason") or ""))
+        elif event["event"] == "failed":
+            yield Trouble(
+                str(event.get("arm", "")),
+                str(event.get("during", "")),
+                str(event.get("site", "")),
+                "failed",
+                str(event.get("reason", "")),
+            )
+
+
+def _tested(study: Study, event: Event) -> tuple[Tested, ...]:
+    answers = sorted((event.get("sites") or {}).items())
+    return tuple(_one_tested(study, str(site), a.get("metrics") or {}, a.get("derived") or {}) for site, a in answers)
+
+
+def _together(study: Study, event: Event, tested: Sequence[Tested]) -> Tested | None:
+    if not tested:
+        return None
+    return _one_tested(study, ALL, event.get("eval") or {}, event.get("derived") or {})
+
+
+def _one_tested(study: Study, site: str, metrics: Metrics, told: Mapping[str, Any]) -> Tested:
+    patients = metrics.get(EVAL_PATIENTS) or 0
+    count = patients if isinstance(patients, int) else 0
+    try:
+        derived = derive(study, merge(study, [metrics])) if count else {}
+    except (MedflError, KeyError, TypeError):  # told by another version: what it derived itself is still good
+        derived = {key: number(value) for key, value in told.items()}
+    return Tested(site, count, metrics, derived)
+
+
+def _compare(events: Sequence[Event], study: Study) -> ArmComparison:
+    try:
+        return compare_arms(events, study)
+    except (MedflError, KeyError, TypeError):
+        return compare_arms([], study)
+
+
+def _best_round(end: Event, test: Event | None) -> int | None:
+    best = end.get("best-round") or ((test or {}).get("model") or {}).get("round")
+    return int(best) if best else None
+
+
+def _previews(path: Path) -> dict[str, tuple[Path, ...]]:
+    folders = sorted(path.glob("sites/*/previews"))
+    return {folder.parent.name: tuple(sorted(folder.glob("*.npz"))) for folder in folders}

@@ -1,0 +1,190 @@
+"""Writing the report of a run: tables, charts and pictures put into one HTML file that asks the network for nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from medfl.metrics import roc_curve_points
+from medfl.report import evidence, tables, verdict, words
+from medfl.report.charts import Line, legend, line_chart, roc_chart
+from medfl.report.model import ALL, Curve, ReportData, Tested, read_run
+from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
+from medfl.runs.durable import write_file, writing
+
+FILE = "report.html"
+_EXAMPLES = 24  # pictures in one report
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading, its legend, and a sentence on it."""
+
+    heading: str
+    chart: Markup
+    legend: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a comparison: whose, its text, its length in percent, and its look."""
+
+    name: str
+    text: str
+    percent: float
+    css: str
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` into the folder of a run, replacing an older one.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a run that completed, failed, was stopped, or is still going on.
+
+    Returns
+    -------
+    Path
+        The file: it holds its style, charts and pictures itself.
+
+    Raises
+    ------
+    RunError
+        When the folder can not be read or written.
+    """
+    page = render(read_run(run))
+    with writing("the report"):
+        write_file(run / FILE, page.encode())
+    return run / FILE
+
+
+def render(data: ReportData) -> str:
+    """Return the report as HTML."""
+    files = resources.files("medfl.report")
+    style, template = ((files / name).read_text(encoding="utf-8") for name in ("report.css", "report.html.j2"))
+    # Names of hospitals and classes, and reasons told by nodes, are text of others: everything is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(style=Markup(style), **_context(data))
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    return {
+        "data": data,
+        "study": data.study,
+        "words": words,
+        "segmentation": data.study.task.kind == "segmentation",
+        "score_name": verdict.score_name(data),
+        "headlines": verdict.headlines(data),
+        "verdict": verdict.verdict(data),
+        "curves": [figure for figure in (_score_figure(data), _loss_figure(data)) if figure],
+        "test": tables.test_table(data),
+        "classes": tables.class_table(data),
+        "bars": _bars(data),
+        "matrix": tables.matrix_table(data),
+        "rocs": _roc_figures(data),
+        "confusion": tables.confusion_table(data),
+        "examples": _examples(data),
+        "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
+        "used": evidence.used_table(data),
+        "excluded": evidence.code_table(data, lambda site: site.excluded),
+        "warnings": evidence.code_table(data, lambda site: site.warnings),
+        "troubles": evidence.trouble_table(data),
+        "rounds": evidence.rounds_table(data),
+        "settings": evidence.settings(data),
+        "versions": evidence.versions(data),
+        "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
+    }
+
+
+def _lines(data: ReportData, curves: Mapping[str, Curve], together: str) -> list[Line]:
+    lines = [Line(together, curves[ALL], -1)] if ALL in curves and len(curves) != 2 else []
+    return lines + [Line(site, curves[site], k) for k, site in enumerate(data.sites) if site in curves]
+
+
+def _score_figure(data: ReportData) -> Figure | None:
+    arm = next(iter(data.arms.values()), None) if "federated" not in data.arms else data.arms["federated"]
+    if arm is None or not arm.scores:
+        return None
+    name = verdict.score_name(data)
+    lines = _lines(data, arm.scores, "All hospitals")
+    alone = data.arms.get("local")
+    if alone is not arm and alone is not None and ALL in alone.scores:
+        lines.append(Line("Trained alone, mean", alone.scores[ALL], 23))  # look 23: the last colour, widely dashed
+    chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
+    note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
+    return Figure(f"{name} on validation patients", chart, legend(lines), note)
+
+
+def _loss_figure(data: ReportData) -> Figure | None:
+    arm = data.arms.get("federated") or next(iter(data.arms.values()), None)
+    if arm is None or not arm.losses:
+        return None
+    lines = _lines(data, arm.losses, "All hospitals")
+    chart = line_chart("Training loss of each round", lines, "Loss")
+    note = "What training minimises, averaged over the round. Compare each line with itself; lower is better."
+    return Figure("Training loss", chart, legend(lines), note)
+
+
+def _roc_figures(data: ReportData) -> list[Figure]:
+    if data.study.task.kind != "classification" or data.together is None:
+        return []
+    classes = data.study.task.classes
+    shown = classes[1:] if len(classes) == 2 else classes
+    by_class = [line for k, name in enumerate(shown) if (line := _roc(data.together, name, name, k))]
+    figures = [_roc_figure("ROC over all test patients", by_class)]
+    if len(classes) == 2:
+        by_site = [line for k, t in enumerate(data.tested) if t.patients and (line := _roc(t, classes[1], t.site, k))]
+        figures.append(_roc_figure("ROC by hospital", by_site))
+    return [figure for figure in figures if figure]
+
+
+def _roc_figure(heading: str, lines: list[Line]) -> Figure | None:
+    return Figure(heading, roc_chart(heading, lines), legend(lines)) if lines else None
+
+
+def _roc(tested: Tested, of: str, name: str, look: int) -> Line | None:
+    try:
+        fpr, tpr = roc_curve_points(tested.metrics, of)
+    except (KeyError, TypeError):
+        return None
+    return Line(name, list(zip(fpr, tpr, strict=True)), look) if fpr else None
+
+
+def _bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
+    """Return, for the patients of each hospital, the score of the shared model, of its own, and of the others' models."""
+    found = data.comparison
+    if not found.local or len(found.sites) < 2:
+        return []
+    groups = []
+    for site in found.sites:
+        others = [row[site] for owner, row in found.local.items() if owner != site and not math.isnan(row[site])]
+        mean = math.fsum(others) / len(others) if others else math.nan
+        own = found.local.get(site, {}).get(site, math.nan)
+        values = [("Together", found.federated_by_site.get(site, math.nan), "together")]
+        values += [("Its own model", own, "own"), ("Others’ models, mean", mean, "others")]
+        bars = [Bar(n, words.score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
+        groups.append((site, bars))
+    return groups
+
+
+def _examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
+    if data.study.task.kind != "segmentation" or not data.previews:
+        return []
+    each = max(1, _EXAMPLES // len(data.previews))
+    dimension = data.study.task.dimension
+    drawn = [(site, [read_overlay(path, dimension) for path in paths[:each]]) for site, paths in data.previews.items()]
+    return [(site, kept) for site, overlays in drawn if (kept := [o for o in overlays if o is not None])]
+
+
+def _class_colours(data: ReportData) -> list[str]:
+    count = len(data.study.task.foreground)
+    return ["rgb({}, {}, {})".format(*CLASS_COLOURS[k % len(CLASS_COLOURS)]) for k in range(count)]

@@ -1,0 +1,79 @@
+"""Writing a file so that after a crash it is either the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medfl.errors import RunError
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn a failure of the disk into a `RunError` that says what could not be written.
+
+    Parameters
+    ----------
+    what : str
+        What is being written, for the message: "the history".
+
+    Raises
+    ------
+    RunError
+        ``DISK-FULL`` when there is no room or no quota left, ``RUN-FOLDER`` for every other failure.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            fix = "Free some room, then resume the run; nothing that was complete is lost."
+            raise RunError("DISK-FULL", f"there is no room left on the disk to write {what}.", fix) from None
+        reason = error.strerror or type(error).__name__
+        raise RunError(
+            "RUN-FOLDER", f"{what} can not be written: {reason}.", "Choose a folder that you may write to."
+        ) from None
+
+
+def pending(path: Path) -> Path:
+    """Return the temporary name that a file is written to before it gets its own."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_pending(path: Path, content: bytes) -> None:
+    """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind."""
+    fresh = pending(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def commit(path: Path) -> None:
+    """Give a file that `write_pending` wrote its name, replacing an older one."""
+    pending(path).replace(path)
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file durably: temporary name, fsync, rename."""
+    write_pending(path, content)
+    commit(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the names in a folder; does nothing where folders can not be opened (Windows)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

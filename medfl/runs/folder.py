@@ -1,0 +1,238 @@
+"""Run folders: ``<out>/<study>/<time>-<id>/``, one for each run, never reused by another."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from medfl.errors import RunError
+from medfl.runs.durable import write_file, writing
+from medfl.runs.history import FILE, Event, History, read
+from medfl.study import Study
+
+STUDY = "study.json"
+_PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run and the study it runs.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    study : Study
+        As resolved when the run began.
+    versions : dict of str to str
+        Of the software that the run began with.
+    """
+
+    path: Path
+    study: Study
+    versions: dict[str, str]
+
+    @classmethod
+    def create(cls, out: Path, study: Study) -> Run:
+        """Make a fresh folder for a run of a study.
+
+        Parameters
+        ----------
+        out : Path
+            Folder of all runs; made when it is missing.
+        study : Study
+            What will be run.
+
+        Raises
+        ------
+        RunError
+            ``RUN-FOLDER`` when it can not be written or is there already, ``DISK-FULL`` when there is no room.
+        """
+        started = datetime.now(UTC)
+        versions = software_versions()
+        about = {
+            "started": started.isoformat(timespec="seconds"),
+            "hash": study.approved_hash(),
+            "versions": versions,
+            "study": study.model_dump(mode="json", by_alias=True),
+        }
+        path = out / study.name / (study.simulation.run or new_run_name())
+        with writing("the folder of the run"):
+            (path / "checkpoints").mkdir(parents=True)
+            write_file(path / STUDY, json.dumps(about, indent=1).encode())
+        return cls(path, study, versions)
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open the folder of an earlier run.
+
+        Raises
+        ------
+        RunError
+            ``RUN-MISSING`` when this is no run folder, ``RUN-DAMAGED`` when its study.json can not be read.
+        """
+        about = read_about(path)
+        try:
+            study = Study.model_validate(_with_tuples(about["study"]))
+        except (KeyError, ValidationError):
+            raise _damaged() from None
+        return cls(path, study, {str(k): str(v) for k, v in about.get("versions", {}).items()})
+
+    def start_event(self) -> dict[str, Any]:
+        """Return the first event of the history."""
+        study = self.study
+        about = {"study": study.name, "hash": study.approved_hash(), "seed": study.seed, "arms": study.simulation.arms}
+        machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
+        return {"event": "start", **about, "versions": self.versions, "machine": machine}
+
+    @property
+    def history(self) -> History:
+        """The events of the run."""
+        return History(self.path / FILE)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints of single rounds; ``best`` and ``final`` lie in the folder of the run itself."""
+        return self.path / "checkpoints"
+
+    def site_folder(self, site: str) -> Path:
+        """Return where a simulated site leaves what is for its own eyes."""
+        return self.path / "sites" / site
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line in a list of runs.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the run.
+    study : str
+        Name of the study.
+    started : str
+        ISO time, UTC.
+    status : str
+        "completed", "failed", "stopped", "unfinished" (no end told: running, or killed) or "damaged".
+    rounds : int
+        Finished rounds of the federated arm, or of the local arm when there is no other.
+    score : float or None
+        Best validation score of the federated model; None before the first.
+    sites : int
+        Sites that joined.
+    """
+
+    path: Path
+    study: str
+    started: str
+    status: str
+    rounds: int
+    score: float | None
+    sites: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary as JSON can hold it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def new_run_name() -> str:
+    """Return a fresh name for the folder of a run: the time in UTC, and six random hexadecimal digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def runs_root() -> Path:
+    """Return where runs go when a study does not say: ``MEDFL_RUNS``, else a folder of the user's home."""
+    return Path(os.environ.get("MEDFL_RUNS") or Path.home() / "medfl-runs")
+
+
+def list_runs(out: Path) -> list[RunSummary]:
+    """Return a summary of every run below a folder, oldest first.
+
+    Parameters
+    ----------
+    out : Path
+        Folder that `Run.create` was given.
+    """
+    found = [_summary(file.parent) for file in out.glob(f"*/*/{STUDY}")]
+    return sorted(found, key=lambda summary: (summary.path.name, summary.study))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Read study.json of a run folder as it stands.
+
+    Raises
+    ------
+    RunError
+        ``RUN-MISSING`` or ``RUN-DAMAGED``.
+    """
+    try:
+        about = json.loads((path / STUDY).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(
+            "RUN-MISSING", f"{path.name!r} is no folder of a run.", "See the runs there are with 'medfl runs'."
+        ) from None
+    except ValueError:
+        raise _damaged() from None
+    if not isinstance(about, dict):
+        raise _damaged()
+    return about
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python, of the machine's system, and of every package that decides a result."""
+    return {**dict(_package_versions()), "python": platform.python_version(), "platform": platform.platform(terse=True)}
+
+
+def status_of(events: list[Event]) -> str:
+    """Return how a run ended: the status of its last end, or "unfinished" when it began again or never told one."""
+    last = next((e for e in reversed(events) if e["event"] in ("start", "resume", "end")), None)
+    return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
+
+
+def _summary(path: Path) -> RunSummary:
+    try:
+        about, events = read_about(path), read(path)
+    except RunError:
+        return RunSummary(path, path.parent.name, "", "damaged", 0, None, 0)
+    rounds = [e for e in events if e["event"] == "round"]
+    arm = "federated" if any(e.get("arm", "federated") == "federated" for e in rounds) else "local"
+    scored = [e for e in events if e["event"] in ("round", "scored") and e.get("arm", "federated") == "federated"]
+    scores = [float(e["score"]) for e in scored if e.get("score") is not None]
+    return RunSummary(
+        path=path,
+        study=path.parent.name,
+        started=str(about.get("started", "")),
+        status=status_of(events),
+        rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
+        score=max(scores, default=None),
+        sites=len({e["site"] for e in events if e["event"] == "joined"}),
+    )
+
+
+def _package_versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            yield package, "not installed"
+
+
+def _with_tuples(value: Any) -> Any:
+    """Turn JSON's lists back into the tuples that a strict Study holds."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _damaged() -> RunError:
+    return RunError("RUN-DAMAGED", "the study.json of this run can not be read.", "Put back a copy, or start a new run.")

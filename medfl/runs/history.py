@@ -1,0 +1,121 @@
+"""The history of a run: ``history.jsonl``, one event a line, in the order in which things happened."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfl.errors import RunError
+from medfl.runs.durable import writing
+
+Event = dict[str, Any]
+FILE = "history.jsonl"
+
+
+class History:
+    """Appends events to a file; each is on the disk when `append` returns.
+
+    Parameters
+    ----------
+    path : Path
+        The file ``history.jsonl``; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """Add one event as one line.
+
+        Parameters
+        ----------
+        event : mapping
+            Must have "event", the kind. "time" (ISO, UTC) is added when missing. Not-a-number and infinity become null.
+
+        Raises
+        ------
+        RunError
+            ``DISK-FULL`` or ``RUN-FOLDER``.
+        """
+        stamped = {"event": event["event"], "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        line = json.dumps(plain(stamped), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        with writing("the history"), self.path.open("ab+") as file:
+            _cut_torn_line(file.fileno())
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[Event]:
+        """Return every event so far."""
+        return read(self.path)
+
+
+def read(path: Path) -> list[Event]:
+    """Read the events of a run, oldest first.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder of the run. No file means no events.
+
+    Returns
+    -------
+    list of dict
+        One for each line. A last line that a crash left incomplete is left out.
+
+    Raises
+    ------
+    RunError
+        ``HISTORY-DAMAGED`` when any other line is not an event.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into what JSON knows: numpy numbers and arrays, tuples, paths as text; NaN and infinity become None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _event(line: bytes, number: int) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "event" not in event:
+        raise RunError("HISTORY-DAMAGED", f"line {number} of the history is no event.", "Put back a copy of history.jsonl.")
+    return event
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    """Drop an incomplete last line, so that the next event does not grow onto it."""
+    end = os.fstat(descriptor).st_size
+    kept, block = end, 1
+    while kept > 0:
+        tail = os.pread(descriptor, min(block, kept), kept - min(block, kept))
+        if (at := tail.rfind(b"\n")) >= 0:
+            kept += at + 1 - len(tail)
+            break
+        kept -= len(tail)
+        block = 1 << 16
+    if kept != end:
+        os.ftruncate(descriptor, kept)

@@ -1,0 +1,237 @@
+"""Federated averaging that folds replies as they arrive, leaves bad ones out, and tells what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from logging import INFO, WARNING, getLogger
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
+from flwr.serverapp.strategy import Result
+
+from medfl.aggregate import MEANS, Mean, MeanName
+from medfl.errors import ExchangeError, QuorumError
+from medfl.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views
+from medfl.strategies.replies import Exchange, arrays_in, mean_metrics
+from medfl.strategies.sampling import choose_sites, wait_for_sites
+from medfl.strategies.streaming import StreamingGrid
+
+_log = getLogger("flwr")
+
+MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
+
+
+class FedAvg(FlowerFedAvg):
+    """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629), in place of Flower's class of this name.
+
+    Within rounding the model is Flower's. What differs: memory does not grow with the number of sites; the result does not
+    depend, to the last bit, on the order of arrival; types are kept and integer tensors are not averaged; a reply that is an
+    error, empty, not finite, of the wrong shape or late is left out with a reason, and a round below the quorum fails.
+
+    Parameters
+    ----------
+    weighted_by : str
+        Metric of a training reply that holds its weight. Empty: all replies weigh the same.
+    evaluate_weighted_by : str, optional
+        Metric of an evaluation reply that holds its weight; like `weighted_by` unless given.
+    quorum : int
+        Replies without which a round does not count.
+    wait : float
+        Seconds to wait for enough nodes to be connected.
+    min_available_nodes : int, optional
+        Nodes that are enough; like `quorum` unless given.
+    fraction : float
+        Share of the connected sites that train in a round; 0 leaves training out.
+    fraction_evaluate : float
+        Share of the connected sites that evaluate; 0 leaves the separate evaluation out.
+    seed : int
+        Decides which sites are chosen.
+    mean : {"exact", "float"}
+        `medfl.aggregate.ExactMean`, or the faster `medfl.aggregate.FloatMean` whose last bits depend on the order.
+    site_names : mapping of int to str, optional
+        Name of the site behind each node; nodes without one are not asked. Can be set later.
+    arrayrecord_key, configrecord_key : str
+        Names of the records that are sent.
+    train_metrics_aggr_fn, evaluate_metrics_aggr_fn : callable, optional
+        As in Flower; they get contents without arrays.
+
+    Attributes
+    ----------
+    last_round : RoundRecord
+        What became of every site in the last training exchange, also when it failed.
+    last_evaluation : RoundRecord
+        The same of the last evaluation exchange.
+
+    Examples
+    --------
+    In any ServerApp::
+
+        result = FedAvg(quorum=2, seed=7).start(grid, initial_arrays, num_rounds=3)
+    """
+
+    def __init__(
+        self,
+        *,
+        weighted_by: str = "num-examples",
+        evaluate_weighted_by: str | None = None,
+        quorum: int = 1,
+        wait: float = 600.0,
+        min_available_nodes: int | None = None,
+        fraction: float = 1.0,
+        fraction_evaluate: float = 1.0,
+        seed: int = 0,
+        mean: MeanName = "exact",
+        site_names: Mapping[int, str] | None = None,
+        arrayrecord_key: str = ARRAYS,
+        configrecord_key: str = CONFIG,
+        train_metrics_aggr_fn: MetricsMean | None = None,
+        evaluate_metrics_aggr_fn: MetricsMean | None = None,
+    ) -> None:
+        if quorum < 1 or mean not in MEANS:
+            raise ValueError(f"quorum must be at least 1 (came {quorum}), mean one of {', '.join(MEANS)} (came {mean!r})")
+        super().__init__(
+            fraction_train=fraction,
+            fraction_evaluate=fraction_evaluate,
+            min_train_nodes=quorum,
+            min_evaluate_nodes=quorum,
+            min_available_nodes=max(quorum, min_available_nodes or 0),
+            weighted_by_key=weighted_by,
+            arrayrecord_key=arrayrecord_key,
+            configrecord_key=configrecord_key,
+            train_metrics_aggr_fn=train_metrics_aggr_fn,
+            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
+        )
+        self.evaluate_weighted_by = weighted_by if evaluate_weighted_by is None else evaluate_weighted_by
+        self.quorum, self.wait, self.seed, self.mean = quorum, wait, seed, mean
+        self.site_names: dict[int, str] = dict(site_names or {})
+        self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
+        self._training: tuple[Exchange, ArrayRecord] | None = None
+        self._evaluation: Exchange | None = None
+
+    def summary(self) -> None:
+        """Log summary configuration of the strategy."""
+        super().summary()
+        _log.log(INFO, "\t└──> Mean: %s | quorum: %d | wait: %g s | seed: %d", self.mean, self.quorum, self.wait, self.seed)
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run all rounds as Flower does, with replies folded as they come."""
+        streaming = grid if isinstance(grid, StreamingGrid) else StreamingGrid(grid)
+        return super().start(streaming, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of a training round and make their messages."""
+        self._training = None
+        if self.fraction_train == 0.0:
+            return []
+        messages = self._messages(server_round, arrays, config, grid, MessageType.TRAIN)
+        self._training = Exchange(server_round, messages, self.site_names), arrays
+        return messages
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Fold the training replies one by one and return the mean model and the mean metrics.
+
+        Raises
+        ------
+        QuorumError
+            ``QUORUM`` when too few replies could be counted; it tells why each of the others was not.
+        """
+        if self._training is None:
+            _refuse_unasked(replies)
+            return None, None
+        (exchange, sent), self._training = self._training, None
+        self._begin(sent)
+        self.last_round = exchange.gather(replies, self.weighted_by_key, self._take_weighed)
+        self._check_quorum(self.last_round, "train")
+        return self._finish(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
+
+    def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of an evaluation round and make their messages."""
+        self._evaluation = None
+        if self.fraction_evaluate == 0.0:
+            return []
+        messages = self._messages(server_round, arrays, config, grid, MessageType.EVALUATE)
+        self._evaluation = Exchange(server_round, messages, self.site_names)
+        return messages
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return the mean of the evaluation metrics; a site without cases to evaluate answers, and weighs nothing.
+
+        Raises
+        ------
+        QuorumError
+            ``QUORUM`` when too few sites answered.
+        """
+        if self._evaluation is None:
+            _refuse_unasked(replies)
+            return None
+        exchange, self._evaluation = self._evaluation, None
+        self.last_evaluation = exchange.gather(replies, self.evaluate_weighted_by, lambda *_: None)
+        self._check_quorum(self.last_evaluation, "evaluate")
+        return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
+
+    # The seams that other strategies replace: what a node is sent, and what is done with replies.
+
+    def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+        """Return what each node is sent; one object for all, so that a grid stores it once."""
+        content = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
+        return dict.fromkeys(nodes, content)
+
+    def _begin(self, sent: ArrayRecord) -> None:
+        """Make ready for the replies of a round."""
+        self._mean: Mean = MEANS[self.mean](array_views(sent))
+
+    def _take(self, site: str, arrays: ArrayRecord, weight: float) -> None:
+        """Fold one reply, or raise ExchangeError and change nothing."""
+        self._mean.add(array_views(arrays), weight)
+
+    def _finish(self) -> ArrayRecord:
+        """Return the model that the round has made."""
+        model = ArrayRecord()
+        for name, array in self._mean.results(drain=True):
+            model[name] = Array(array)
+        del self._mean
+        return model
+
+    def _take_weighed(self, site: str, content: RecordDict, weight: float) -> None:
+        if weight == 0:
+            raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
+        self._take(site, arrays_in(content), weight)
+
+    def _messages(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str
+    ) -> list[Message]:
+        is_train = message_type == MessageType.TRAIN
+        fraction = self.fraction_train if is_train else self.fraction_evaluate
+        sites = wait_for_sites(grid, self.min_available_nodes, self.wait, self.site_names)
+        nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
+        _log.log(INFO, "%s round %d: %d of %d sites are asked", message_type, server_round, len(nodes), len(sites))
+        told = ConfigRecord({**config, ROUND: server_round})
+        contents = self._contents({node: sites[node] for node in nodes}, arrays, told)
+        return [Message(contents[node], dst_node_id=node, message_type=message_type) for node in nodes]
+
+    def _check_quorum(self, record: RoundRecord, what: str) -> None:
+        counted, reasons = len(record.counted), record.reasons()
+        if reasons:
+            _log.log(WARNING, "%s round %d: left out: %s", what, record.round, reasons)
+        if counted < self.quorum:
+            raise QuorumError(
+                "QUORUM",
+                f"{what} round {record.round}: {counted} of {len(record.replies)} replies could be counted, the quorum is "
+                f"{self.quorum}. Left out: {reasons or 'none'}.",
+                "See the logs of these sites, or ask for fewer with 'quorum'.",
+            )
+
+
+def _refuse_unasked(replies: Iterable[Message]) -> None:
+    if any(True for _ in replies):
+        raise ExchangeError("NOT-CONFIGURED", "replies came without a question.", "Call configure_* before aggregate_*.")

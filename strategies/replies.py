@@ -1,0 +1,208 @@
+"""Reading replies: what each is worth, why one is left out, and the record of a whole exchange."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+
+from medfl.errors import ExchangeError
+from medfl.records import Metrics, ReplyRecord, RoundRecord
+
+_REASON_LENGTH = 200
+_OWN_REASON = re.compile(r"\[[A-Z][A-Z0-9-]{0,40}\] The details are in the log of the site\.")
+_CLASS = re.compile(r"<class '([A-Za-z_][A-Za-z0-9_.]{0,100})'>")
+_FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
+    1: "[LOAD-ERROR] The client app could not be loaded",
+    2: "[CLIENT-ERROR] The client app raised an exception",
+    3: "[MESSAGE-LOST] The message is no longer available",
+    4: "[REPLY-LOST] The reply is no longer available",
+    5: "[NODE-LOST] The node is no longer connected",
+    6: "[MOD-ERROR] A mod of the client app refused the message",
+    7: "[APP-REFUSED] The site does not accept this app",
+    8: "[CLIENT-STOPPED] The client app stopped without an answer",
+}
+_EQUAL = "medfl.weight"  # stands for the weight where all replies weigh the same
+
+Fold = Callable[[str, RecordDict, float], None]
+
+
+def error_text(error: Error) -> str:
+    """Tell why an error came instead of a reply, without repeating free text: that may hold a path or a name.
+
+    Parameters
+    ----------
+    error : Error
+        The error as it came. Of its reason only medfl's own safe sentence or the class of the exception is kept.
+
+    Returns
+    -------
+    str
+        One line of at most 200 characters.
+
+    Examples
+    --------
+    >>> error_text(Error(2, "<class 'FileNotFoundError'>:<'/data/DOE_JANE/1.dcm'>"))
+    '[CLIENT-ERROR] The client app raised an exception (FileNotFoundError).'
+    """
+    reason = error.reason or ""
+    own = _OWN_REASON.search(reason)
+    if own:
+        return own.group()
+    raised = _CLASS.search(reason)
+    text = _FLOWER_ERRORS.get(error.code, f"[ERROR-{error.code}] An error came instead of a reply")
+    return f"{text}{f' ({raised.group(1)})' if raised else ''}."[:_REASON_LENGTH]
+
+
+def metrics_in(content: RecordDict) -> Metrics:
+    """Return the metrics of a reply; ``METRICS-MISSING`` unless there is exactly one MetricRecord."""
+    found = list(content.metric_records.values())
+    if len(found) != 1:
+        raise ExchangeError("METRICS-MISSING", f"the reply has {len(found)} metric records, expected one.")
+    return dict(found[0].items())
+
+
+def arrays_in(content: RecordDict) -> ArrayRecord:
+    """Return the arrays of a reply; ``ARRAYS-MISSING`` unless there is exactly one ArrayRecord, and not an empty one."""
+    found = list(content.array_records.values())
+    if len(found) != 1 or not found[0]:
+        raise ExchangeError("ARRAYS-MISSING", f"the reply has {len(found)} array records, expected one that is not empty.")
+    return found[0]
+
+
+def weight_in(metrics: Metrics, key: str) -> float:
+    """Return the weight of a reply, 1 when there is no key.
+
+    Raises
+    ------
+    ExchangeError
+        ``WEIGHT-MISSING`` when the metric is missing or a list, ``WEIGHT-RANGE`` when it is negative or not finite.
+    """
+    weight = metrics.get(key) if key else 1
+    if weight is None or isinstance(weight, list):
+        raise ExchangeError("WEIGHT-MISSING", f"the metrics of the reply hold no single number {key!r}.")
+    if not math.isfinite(weight) or weight < 0:
+        raise ExchangeError("WEIGHT-RANGE", f"the weight {key!r} is {weight}.")
+    return weight
+
+
+def mean_metrics(
+    counted: Sequence[ReplyRecord], key: str, mean: Callable[[list[RecordDict], str], MetricRecord]
+) -> MetricRecord | None:
+    """Average the metrics that all replies have, in the order of the sites' names so that no bit depends on arrival.
+
+    Parameters
+    ----------
+    counted : sequence of ReplyRecord
+        The replies; those of weight 0 have nothing to say.
+    key : str
+        Metric that holds the weight, empty when all weigh the same.
+    mean : callable
+        Flower's ``aggregate_metricrecords`` or one of the same kind; it gets metrics only.
+
+    Returns
+    -------
+    MetricRecord or None
+        None when no reply has a weight.
+    """
+    weighed = sorted((r for r in counted if r.weight > 0), key=lambda r: r.site)
+    if not weighed:
+        return None
+    shapes = [{k: len(v) if isinstance(v, list) else -1 for k, v in r.metrics.items()} for r in weighed]
+    common = [k for k, length in shapes[0].items() if all(other.get(k) == length for other in shapes)]
+    key = key or _EQUAL
+    contents = [RecordDict({"metrics": MetricRecord({**{k: r.metrics[k] for k in common}, key: r.weight})}) for r in weighed]
+    return mean(contents, key)
+
+
+class Exchange:
+    """One exchange with the sites: who was asked, and what became of each.
+
+    Parameters
+    ----------
+    server_round : int
+        The round, from 1.
+    messages : sequence of Message
+        What was sent, one message a node.
+    names : mapping of int to str
+        Name of the site behind each node.
+    """
+
+    def __init__(self, server_round: int, messages: Sequence[Message], names: Mapping[int, str]) -> None:
+        self._round, self._messages = server_round, messages
+        self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in messages}
+        self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
+        self._records: dict[str, ReplyRecord] = {}
+        self._strangers: list[ReplyRecord] = []
+        self._bytes_down = sum(count_bytes(m.content) for m in messages)
+        self._bytes_up = 0
+        self._started = time.monotonic()
+
+    def gather(self, replies: Iterable[Message], key: str, fold: Fold) -> RoundRecord:
+        """Take all replies, one at a time.
+
+        Parameters
+        ----------
+        replies : iterable of Message
+            The replies as they come.
+        key : str
+            Metric that holds the weight of a reply, empty when all weigh the same.
+        fold : callable
+            Gets the name of the site, the content and the weight; raises ExchangeError to have the reply left out.
+
+        Returns
+        -------
+        RoundRecord
+            Every site that was asked, with what became of it.
+        """
+        for reply in replies:
+            self._take(reply, key, fold)
+            del reply  # or it would live on while the next one is fetched
+        silent = set(self._names.values()) - set(self._records)
+        late = [ReplyRecord(site, "late", "[NO-REPLY] Nothing came before the deadline.") for site in silent]
+        everyone = sorted([*self._records.values(), *late, *self._strangers], key=lambda r: r.site)
+        return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
+
+    def _take(self, reply: Message, key: str, fold: Fold) -> None:
+        node = self._node_of(reply)
+        if node is None:
+            site = f"node-{reply.metadata.src_node_id}"
+            self._strangers.append(ReplyRecord(site, "refused", "[SENDER-UNKNOWN] Nothing was asked of this node."))
+            return
+        site = self._names[node]
+        if site in self._records:
+            self._strangers.append(ReplyRecord(site, "refused", "[REPLY-TWICE] A second reply came."))
+            return
+        self._records[site] = self._read(site, reply, key, fold)
+
+    def _read(self, site: str, reply: Message, key: str, fold: Fold) -> ReplyRecord:
+        if reply.has_error():
+            return ReplyRecord(site, "failed", error_text(reply.error))
+        if not reply.has_content():
+            return ReplyRecord(site, "refused", "[REPLY-EMPTY] The reply has no content.")
+        self._bytes_up += count_bytes(reply.content)
+        metrics: Metrics = {}
+        try:
+            metrics = metrics_in(reply.content)
+            weight = weight_in(metrics, key)
+            fold(site, reply.content, weight)
+        except ExchangeError as refusal:
+            reason = f"[{refusal.code}] {refusal.what}"[:_REASON_LENGTH]
+            return ReplyRecord(site, "refused", reason, 0.0, metrics)
+        return ReplyRecord(site, "ok", "", weight, metrics)
+
+    def _node_of(self, reply: Message) -> int | None:
+        # Flower answers for a lost node with its own number as the sender, hence first by the message replied to. Messages get
+        # their identifiers while they are sent, hence not before now.
+        asked = {m.metadata.message_id: m.metadata.dst_node_id for m in self._messages if m.metadata.message_id}
+        node = asked.get(reply.metadata.reply_to_message_id)
+        sender = reply.metadata.src_node_id
+        return node if node is not None else sender if sender in self._names else None
+
+
+def count_bytes(content: RecordDict) -> int:
+    """Count the bytes of all records of a message."""
+    return sum(record.count_bytes() for record in content.values())

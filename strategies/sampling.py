@@ -1,0 +1,91 @@
+"""Which sites take part in a round: decided by the seed and the names of the sites, never by the order of their coming."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+
+from flwr.serverapp import Grid
+
+from medfl.errors import QuorumError
+
+_LEAST, _MOST = 0.05, 1.0  # seconds between looks for further nodes
+
+
+def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str]) -> dict[int, str]:
+    """Wait until enough sites are connected.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the nodes.
+    needed : int
+        How many must be there.
+    wait : float
+        Seconds to wait at most.
+    names : mapping of int to str
+        Name of the site behind each node; nodes without one are passed over. Empty: every node goes as ``node-<id>``.
+
+    Returns
+    -------
+    dict of int to str
+        The sites that are connected, by node, sorted by name.
+
+    Raises
+    ------
+    QuorumError
+        ``TOO-FEW-SITES`` when the time is over.
+    """
+    begin = time.monotonic()
+    while True:
+        connected = list(grid.get_node_ids())
+        sites = {node: names.get(node, f"node-{node}") for node in connected if not names or node in names}
+        if len(sites) >= needed:
+            return dict(sorted(sites.items(), key=lambda item: (item[1], item[0])))
+        waited = time.monotonic() - begin
+        if waited >= wait:
+            raise QuorumError(
+                "TOO-FEW-SITES",
+                f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds.",
+                "See that their SuperNodes run, or ask for fewer with 'quorum'.",
+            )
+        time.sleep(min(max(_LEAST, waited / 20), _MOST, wait - waited))
+
+
+def choose_sites(sites: Mapping[int, str], fraction: float, at_least: int, seed: int, purpose: str) -> list[int]:
+    """Choose a share of the sites.
+
+    Every site gets a rank from a hash of seed, purpose and its name, and those with the lowest ranks are taken. So the choice
+    is the same on every machine and in a run that was resumed.
+
+    Parameters
+    ----------
+    sites : mapping of int to str
+        Name of the site behind each node.
+    fraction : float
+        Share to choose, rounded down as Flower does.
+    at_least : int
+        Never fewer than this.
+    seed : int
+        The seed of the study.
+    purpose : str
+        Kind and number of the round.
+
+    Returns
+    -------
+    list of int
+        The nodes, in the order of `sites`.
+
+    Examples
+    --------
+    >>> choose_sites({7: "aachen", 8: "bergen", 9: "cadiz"}, 0.7, 1, seed=0, purpose="train 1")
+    [7, 9]
+    """
+    count = max(math.floor(len(sites) * fraction + 1e-9), at_least)
+    if count >= len(sites):
+        return list(sites)
+    ranks = {node: hashlib.sha256(f"{seed}|{purpose}|{name}".encode()).digest() for node, name in sites.items()}
+    chosen = set(sorted(sites, key=lambda node: ranks[node])[:count])
+    return [node for node in sites if node in chosen]

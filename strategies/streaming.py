@@ -1,0 +1,104 @@
+"""A Grid that hands over each reply as it comes, so that a server holds one at a time and not all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+_SHARE, _LEAST, _MOST = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
+_OWN_WAIT = 0.02  # seconds a pull: a grid that takes longer waits for replies itself
+
+
+class StreamingGrid(Grid):
+    """A Grid whose `send_and_receive` is a generator.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid that does the work.
+
+    Examples
+    --------
+    Any Flower strategy whose ``aggregate_train`` takes the replies one by one can use it::
+
+        strategy.start(StreamingGrid(grid), initial_arrays)
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def set_run(self, run: Run) -> None:
+        """Set the run that messages belong to."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run that messages belong to."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Create a message; Flower's own `Message` is the newer way."""
+        return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are connected."""
+        return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Return the nodes that are connected, with what is known of each."""
+        return self._grid.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages and return their identifiers."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have come for these messages."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Send messages at once, and yield each reply as it comes.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            What to send.
+        timeout : float, optional
+            Seconds after which no more is waited for; replies that lie ready at that moment are still handed over.
+
+        Yields
+        ------
+        Message
+            A reply. Drop it before asking for the next one, or two are held.
+        """
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
+        # Grids go over the messages more than once, hence the list
+        pending = [identifier for identifier in self._grid.push_messages(list(messages)) if identifier]
+        return self._replies(pending, end)
+
+    def _replies(self, pending: list[str], end: float) -> Iterator[Message]:
+        quiet_since = time.monotonic()
+        while pending:
+            begin, is_last_look = time.monotonic(), time.monotonic() >= end
+            waiting = len(pending)
+            for identifier in tuple(pending):
+                found = list(self._grid.pull_messages([identifier]))
+                if found:
+                    pending.remove(identifier)
+                while found:
+                    yield found.pop()  # popped, so that this frame keeps no reply alive
+            if is_last_look:
+                return
+            if len(pending) < waiting:
+                quiet_since = time.monotonic()
+                continue
+            now = time.monotonic()
+            if now - begin < _OWN_WAIT * waiting:
+                time.sleep(max(0.0, min(_LEAST + _SHARE * (now - quiet_since), _MOST, end - now)))

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from medfl.data.cases import Cohort, Source
+from medfl.data.cohort import read_cohort
+from medfl.data.load import load_case
+from medfl.data.splits import assign
+from medfl.errors import DataError
+
+BOX = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+MASK = (BOX > 30).astype(np.uint8)
+
+
+def codes(cohort: Cohort) -> dict[str, int]:
+    return dict(Counter(finding.code for finding in cohort.findings))
+
+
+@pytest.fixture
+def csv_site(tmp_path: Path, save_nifti: Any, make_site: Any) -> Any:
+    """Return a function that makes a site with images 1 to 4, masks 1 to 3 and the given index."""
+
+    def make(index: str, **options: Any) -> Any:
+        root = tmp_path / "data"
+        for n in range(1, 5):
+            save_nifti(root / "images" / f"{n}.nii.gz", BOX + n)
+        for n in range(1, 4):
+            save_nifti(root / "masks" / f"{n}.nii.gz", MASK)
+        (root / "index.csv").write_text(index)
+        return make_site(root, **options)
+
+    return make
+
+
+def test_csv_with_columns(csv_site: Any, make_study: Any) -> None:
+    index = "image,label,patient\nimages/1.nii.gz,masks/1.nii.gz,CANARY-1\nimages/2.nii.gz,masks/2.nii.gz,CANARY-2\n"
+    site, study = csv_site(index), make_study()
+    cohort = read_cohort(site, study)
+    assert (len(cohort.cases), cohort.findings, cohort.patient_ids) == (2, (), True)
+    assert len({case.patient for case in cohort.cases}) == 2
+    for case in cohort.cases:
+        volume, mask = load_case(case, study, site)
+        assert volume.shape == (3, 4, 5)
+        np.testing.assert_array_equal(mask, MASK)
+        assert "CANARY" not in case.name + case.patient + case.order
+    assert read_cohort(site, study) == cohort
+
+
+def test_csv_with_patterns_and_semicolons(csv_site: Any, make_study: Any) -> None:
+    site = csv_site(
+        "id;keep\n1;y\n2;y\n3;n\n", image="images/{id}.nii.gz", label="masks/{id}.nii.gz", patient="id", where="keep=y"
+    )
+    assert len(read_cohort(site, make_study()).cases) == 2
+
+
+def test_rows_that_can_not_be_used_are_findings(csv_site: Any, make_study: Any) -> None:
+    rows = [
+        "images/1.nii.gz,masks/1.nii.gz,a",
+        "images/1.nii.gz,masks/1.nii.gz,a",  # twice
+        "images/2.nii.gz,masks/2.nii.gz,a",
+        "images/2.nii.gz,masks/3.nii.gz,a",  # with two masks
+        "images/3.nii.gz,masks/3.nii.gz,",
+        "images/4.nii.gz,,b",
+        "images/9.nii.gz,masks/1.nii.gz,c",
+        ",masks/2.nii.gz,d",
+        "../secret.nii.gz,masks/1.nii.gz,e",
+        "/etc/passwd,masks/1.nii.gz,f",
+    ]
+    cohort = read_cohort(csv_site("image,label,patient\n" + "\n".join(rows)), make_study())
+    assert len(cohort.cases) == 1
+    expected = {"CASE-DUP": 1, "CASE-CONFLICT": 1, "ID-MISSING": 1, "LBL-MISSING": 1, "IMG-MISSING": 2, "INDEX-PATH": 2}
+    assert codes(cohort) == expected | {"SITE-ONE-PATIENT": 1}
+    assert all(finding.case.startswith("case-") for finding in cohort.findings if finding.level == "error")
+    assert not any("nii" in str(finding) for finding in cohort.findings)
+
+
+def test_a_link_out_of_the_data_folder_is_refused(csv_site: Any, make_study: Any, tmp_path: Path, save_nifti: Any) -> None:
+    site = csv_site("image,label,patient\nimages/out.nii.gz,masks/1.nii.gz,a\n")
+    (tmp_path / "data" / "images" / "out.nii.gz").symlink_to(save_nifti(tmp_path / "outside.nii.gz", BOX))
+    assert codes(read_cohort(site, make_study())) == {"INDEX-PATH": 1}
+
+
+def test_classes_from_text_and_number(csv_site: Any, make_study: Any) -> None:
+    index = "image,label,patient\nimages/1.nii.gz,Benign,a\nimages/2.nii.gz,1,b\nimages/3.nii.gz,odd,c\nimages/4.nii.gz,,d\n"
+    study = make_study(task__kind="classification", task__classes="benign,malignant,normal")
+    cohort = read_cohort(csv_site(index), study)
+    assert sorted(case.label for case in cohort.cases) == [0, 1]  # type: ignore[type-var]
+    assert codes(cohort) == {"LBL-CLASS": 1, "LBL-MISSING": 1, "LBL-NO-CLASS": 1}
+    assert [f.level for f in cohort.findings if f.code == "LBL-NO-CLASS"] == ["warning"]
+
+
+def test_without_patient_ids_an_image_is_a_patient(csv_site: Any, make_study: Any) -> None:
+    index = "image,label\nimages/1.nii.gz,masks/1.nii.gz\nimages/2.nii.gz,masks/2.nii.gz\n"
+    cohort = read_cohort(csv_site(index, patient=""), make_study())
+    assert not cohort.patient_ids
+    assert len({case.patient for case in cohort.cases}) == 2
+    with pytest.raises(DataError, match=r"INDEX-COLUMN.*'patient'"):
+        read_cohort(csv_site(index), make_study())
+
+
+def test_the_column_split_is_honoured(csv_site: Any, make_study: Any) -> None:
+    index = "image,label,patient,split\nimages/1.nii.gz,masks/1.nii.gz,a,train\nimages/2.nii.gz,masks/2.nii.gz,b,Test\n"
+    index += "images/3.nii.gz,masks/3.nii.gz,c,\n"
+    cohort = read_cohort(csv_site(index), make_study())
+    assert codes(cohort) == {"SPLIT-VALUE": 1}
+    assert sorted(assign(cohort.cases, make_study()).values()) == ["test", "train"]
+
+
+def test_shares_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:
+    rows = [f"images/{n % 4 + 1}.nii.gz,{'ab'[n % 2]},p{n % 4}" for n in range(4)]
+    study = make_study(task__kind="classification", task__classes="a,b")
+    index = "image,label,patient\n" + "\n".join(rows)
+    dealt = [read_cohort(csv_site(index, share=k, shares=2), study).cases for k in range(2)]
+    assert [sorted(case.label for case in cases) for cases in dealt] == [[0, 1], [0, 1]]  # type: ignore[type-var]
+    assert len({case.name for cases in dealt for case in cases}) == 4
+
+
+def test_decathlon(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    for folder, array in (("imagesTr", BOX), ("labelsTr", MASK)):
+        save_nifti(root / folder / "a.nii.gz", array)
+    rows = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("a", "b", "._a")]
+    (root / "dataset.json").write_text(json.dumps({"training": rows, "labels": {"0": "background", "1": "organ"}}))
+    cohort = read_cohort(make_site(root), make_study())
+    assert (len(cohort.cases), cohort.patient_ids) == (1, False)
+    assert codes(cohort) == {"IMG-MISSING": 1, "SITE-ONE-PATIENT": 1}
+
+
+def test_nnunet_raw_with_two_channels(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    for channel in range(2):
+        save_nifti(root / "imagesTr" / f"case_1_000{channel}.nii.gz", BOX + channel)
+    save_nifti(root / "labelsTr" / "case_1.nii.gz", MASK)
+    save_nifti(root / "labelsTr" / "case_2.nii.gz", MASK)
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1", "1": "T2"}, "file_ending": ".nii.gz"}))
+    site, study = make_site(root), make_study(task__channels=2)
+    cohort = read_cohort(site, study)
+    assert codes(cohort) == {"IMG-MISSING": 1, "SITE-ONE-PATIENT": 1}
+    np.testing.assert_array_equal(load_case(cohort.cases[0], study, site)[0].array[1], BOX + 1)
+
+
+def test_bids_with_sessions_and_derivatives(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    for session in ("1", "2"):
+        stem = f"sub-01/ses-{session}/anat/sub-01_ses-{session}"
+        save_nifti(root / f"{stem}_T1w.nii.gz", BOX)
+        save_nifti(root / "derivatives" / "manual" / f"{stem}_dseg.nii.gz", MASK)
+    save_nifti(root / "sub-02/anat/sub-02_T1w.nii.gz", BOX)
+    save_nifti(root / "sub-02/anat/sub-02_T2w.nii.gz", BOX)
+    save_nifti(root / "derivatives/manual/sub-02/anat/sub-02_desc-organ_mask.nii.gz", MASK)
+    save_nifti(root / "sub-03/anat/sub-03_T1w.nii.gz", BOX)
+    (root / "dataset_description.json").write_text("{}")
+    cohort = read_cohort(make_site(root), make_study())
+    assert (len(cohort.cases), len({case.patient for case in cohort.cases})) == (2, 1)
+    assert codes(cohort) == {"IMG-SEVERAL": 1, "LBL-MISSING": 1, "SITE-ONE-PATIENT": 1}
+    assert len(read_cohort(make_site(root, image="T1w"), make_study()).cases) == 3
+
+
+def test_bids_classes_come_from_the_participants(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    for n in (1, 2):
+        save_nifti(root / f"sub-{n}/anat/sub-{n}_T1w.nii.gz", BOX)
+    (root / "dataset_description.json").write_text("{}")
+    (root / "participants.tsv").write_text("participant_id\tdiagnosis\nsub-1\tcontrol\nsub-2\tad\n")
+    study = make_study(task__kind="classification", task__classes="control,ad")
+    cohort = read_cohort(make_site(root, label="diagnosis"), study)
+    assert sorted(case.label for case in cohort.cases) == [0, 1]  # type: ignore[type-var]
+
+
+def test_one_folder_a_patient(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    for name in ("DOE_1", "DOE_2"):
+        save_nifti(root / name / "image.nii.gz", BOX)
+        save_nifti(root / name / "label.nii.gz", MASK)
+    save_nifti(root / "DOE_3" / "t1.nii.gz", BOX)
+    save_nifti(root / "DOE_4" / "image.nii.gz", BOX)
+    cohort = read_cohort(make_site(root), make_study())
+    assert len(cohort.cases) == 2
+    assert codes(cohort) == {"IMG-MISSING": 1, "LBL-MISSING": 1}
+    assert not any("DOE" in str(finding) for finding in cohort.findings)
+
+
+def test_dicom_tree_keeps_patients_apart_by_their_id(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for n in range(3):
+        write_series(
+            root / str(n), lambda k, ds, n=n: setattr(ds, "PatientID", f"CANARY{n // 2}")
+        )  # the first two: one patient
+    write_series(root / "mr", lambda k, ds: setattr(ds, "Modality", "MR"))
+    (root / "README.txt").write_text("not an image")
+    (root / "index.csv").write_text("patient,label\nCANARY0,a\nCANARY1,b\n")
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
+    site = make_site(root)
+    cohort = read_cohort(site, study)
+    assert sorted(case.label for case in cohort.cases) == [0, 0, 1]  # type: ignore[type-var]
+    assert len({case.patient for case in cohort.cases}) == 2
+    volume, _ = load_case(cohort.cases[0], study, site)
+    assert volume.shape == (7, 5, 6)
+
+
+def test_dicom_tree_without_segmentations(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+    write_series(tmp_path / "data" / "a")
+    cohort = read_cohort(make_site(tmp_path / "data"), make_study(task__modality="CT"))
+    assert codes(cohort) == {"LBL-MISSING": 1}
+
+
+@pytest.mark.parametrize("layout", ["dicom", "folders"])
+def test_segmentations_find_their_series(
+    tmp_path: Path, write_series: Any, save_seg: Any, make_site: Any, make_study: Any, layout: str
+) -> None:
+    root, marked = tmp_path / "data", np.zeros((7, 5, 6), dtype=bool)
+    marked[1:4, 1:3, 2:4] = True
+    for name in ("a", "b"):
+        series = write_series(root / name / "ct", lambda k, ds, name=name: setattr(ds, "PatientID", name))
+        save_seg(root / name / "seg.dcm", series, {"Organ": marked})
+        write_series(root / name / "more", lambda k, ds, name=name: setattr(ds, "PatientID", name))
+    site, study = make_site(root, layout=layout), make_study(task__modality="CT")
+    cohort = read_cohort(site, study)
+    assert len({case.patient for case in cohort.cases}) == 2
+    assert codes(cohort) == ({"DCM-UNUSED-SERIES": 1} if layout == "dicom" else {})
+    for case in cohort.cases:
+        np.testing.assert_array_equal(load_case(case, study, site)[1], marked)
+
+
+def test_one_id_for_many_studies_is_refused(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+    for n in range(3):
+        write_series(tmp_path / "data" / str(n), count=1)
+    with pytest.raises(DataError, match=r"ID-CONSTANT.*3 studies"):
+        read_cohort(make_site(tmp_path / "data"), make_study(task__modality="CT"))
+
+
+def test_a_folder_in_an_index_is_a_series(
+    tmp_path: Path, write_series: Any, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    write_series(root / "ct")
+    (root / "index.csv").write_text("image,label,patient\nct,mask.nii,a\n")
+    save_nifti(root / "mask.nii", MASK)
+    case = read_cohort(make_site(root), make_study(task__modality="CT")).cases[0]
+    assert case.image.kind == "dicom"
+    assert len(case.image.paths) == 6
+    assert case.label == Source("nifti", (root / "mask.nii",))
+
+
+def test_folders_that_hold_nothing_are_refused_without_telling_their_path(
+    tmp_path: Path, make_site: Any, make_study: Any
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, code in {"empty": "DATA-LAYOUT", "gone": "DATA-ROOT"}.items():
+        with pytest.raises(DataError) as caught:
+            read_cohort(make_site(tmp_path / folder), make_study())
+        assert caught.value.code == code
+        assert str(tmp_path) not in str(caught.value)
+
+
+def test_no_header_value_reaches_cases_or_findings(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+    root = tmp_path / "data"
+    paths = write_series(root / "CANARY-FOLDER")
+    (root / "index.csv").write_text("image,label,patient\nCANARY-FOLDER,a,CANARY-MRN\n")
+    paths[2].unlink()
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
+    site = make_site(root)
+    cohort = read_cohort(site, study)
+    uid = str(pydicom.dcmread(paths[0]).SeriesInstanceUID)
+    with pytest.raises(DataError, match="DCM-MISSING-SLICES") as caught:
+        load_case(cohort.cases[0], study, site)
+    told = str(caught.value) + repr(caught.value) + cohort.cases[0].name + cohort.cases[0].patient + str(cohort.findings)
+    assert "CANARY" not in told
+    assert uid not in told

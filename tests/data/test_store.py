@@ -1,0 +1,259 @@
+"""The store: whole cases or none, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.data import digests as digests_module
+from medfl.data import shelf as shelf_module
+from medfl.data.cases import Finding
+from medfl.data.digests import Digests
+from medfl.data.shelf import Shelf
+from medfl.data.store import OnDiskCase, Prepared, StoredCase
+from medfl.errors import DataError, DiskFullError
+
+KEY = "0123456789abcdef" * 4
+FACTS: dict[str, Any] = {
+    "label": None,
+    "spacing": [1, 2, 3],
+    "affine": [],
+    "foreground": [1, 2],
+    "reference": None,
+    "warnings": [],
+}
+
+
+def arrays_of(value: float = 1.5) -> dict[str, Any]:
+    return {
+        "image": np.full((1, 2, 3, 4), value, np.float16),
+        "label": np.ones((2, 3, 4), np.uint8),
+        "fg_1": np.array([[0, 0, 0], [1, 2, 3]], np.int16),
+        "fg_2": np.zeros((0, 3), np.int16),
+    }
+
+
+def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None:
+    Shelf(tmp_path / "s").write("case-A", KEY, arrays_of(), FACTS)
+    shelf = Shelf(tmp_path / "s")
+    meta = shelf.find("case-A", KEY)
+    assert meta is not None
+    case = OnDiskCase(shelf.place("case-A", KEY), meta, "case-A", "pat-A", "train")
+    assert isinstance(case.image, np.memmap)
+    assert not case.image.flags.writeable
+    np.testing.assert_array_equal(case.image, arrays_of()["image"])
+    assert case.image.dtype == np.float16
+    np.testing.assert_array_equal(case.label, 1)
+    assert case.spacing == (1, 2, 3)
+    assert list(case.foreground) == [1, 2]
+    np.testing.assert_array_equal(case.foreground[1], [[0, 0, 0], [1, 2, 3]])
+    assert case.foreground[2].shape == (0, 3)
+    with pytest.raises(KeyError):
+        case.foreground[3]
+    assert case.reference is None
+    assert shelf.intact("case-A", KEY)
+
+
+def test_files_are_plain_npy(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    image = np.load(tmp_path / "s" / f"case-A-{KEY[:16]}" / "image.npy", allow_pickle=False)
+    np.testing.assert_array_equal(image, arrays_of()["image"])
+
+
+def test_folders_are_for_the_owner_only(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    for folder in (tmp_path / "s", Path(shelf.place("case-A", KEY))):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_open_files_do_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    cases = []
+    for number in range(20):
+        meta = shelf.write(f"case-{number}", KEY, arrays_of(), FACTS)
+        cases.append(OnDiskCase(shelf.place(f"case-{number}", KEY), meta, "n", "p", "train"))
+    before = len(os.listdir("/proc/self/fd"))
+    assert sum(float(case.image.max()) for case in cases) == 30
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_another_key_is_another_case(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    assert shelf.find("case-A", "f" * 64) is None
+    assert shelf.find("case-A", KEY[:16] + "f" * 48) is None
+
+
+@pytest.mark.parametrize("with_index", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "gone", "meta"])
+def test_damaged_case_is_not_found_and_can_be_written_again(tmp_path: Path, damage: str, with_index: bool) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    if with_index:
+        shelf.save()
+    place = Path(shelf.place("case-A", KEY))
+    if damage == "cut":
+        os.truncate(place / "image.npy", 130)
+    elif damage == "gone":
+        (place / "label.npy").unlink()
+    else:
+        (place / "meta.json").write_text('{"key":')
+        (place / "fg_1.npy").unlink()
+    again = Shelf(tmp_path / "s")
+    assert again.find("case-A", KEY) is None
+    again.write("case-A", KEY, arrays_of(2.0), FACTS)
+    assert Shelf(tmp_path / "s").find("case-A", KEY) is not None
+    assert Shelf(tmp_path / "s").intact("case-A", KEY)
+    assert not list((tmp_path / "s").glob(".tmp-*"))
+
+
+def test_changed_bits_are_seen_when_asked_for(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    file = Path(shelf.place("case-A", KEY)) / "image.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert not shelf.intact("case-A", KEY)
+
+
+def test_the_faster_process_wins(tmp_path: Path) -> None:
+    one, other = Shelf(tmp_path / "s"), Shelf(tmp_path / "s")
+    one.write("case-A", KEY, arrays_of(1.0), FACTS)
+    other.write("case-A", KEY, arrays_of(2.0), FACTS)
+    assert np.load(Path(one.place("case-A", KEY)) / "image.npy").max() == 1.0
+    assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
+
+
+def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path / "s")
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf_module, "replace_json", crash)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.write("case-A", KEY, arrays_of(), FACTS)
+    assert Shelf(tmp_path / "s").find("case-A", KEY) is None
+    assert not list((tmp_path / "s").iterdir())
+
+
+def test_leftovers_of_a_killed_process_are_ignored_and_go_after_a_day(tmp_path: Path) -> None:
+    Shelf(tmp_path / "s")
+    old, young = (tmp_path / "s" / f".tmp-case-A-{n}" for n in (1, 2))
+    for left in (old, young):
+        left.mkdir()
+        (left / "image.npy").write_bytes(b"half")
+    os.utime(old, (time.time() - 90000,) * 2)
+    assert Shelf(tmp_path / "s").find("case-A", KEY) is None
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path / "s")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError) as caught:
+        shelf.write("case-A", KEY, {"image": np.zeros((1, 1024, 1024), np.float32)}, FACTS, remaining=3)
+    assert caught.value.code == "DISK-FULL"
+    assert "about 12 MB more for 3 case(s)" in caught.value.what
+    assert str(tmp_path) not in str(caught.value)
+    assert not list((tmp_path / "s").iterdir())
+
+
+def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path / "s")
+    monkeypatch.setattr(shelf_module.shutil, "disk_usage", lambda _: shelf_module.shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(DiskFullError):
+        shelf.write("case-A", KEY, arrays_of(), FACTS)
+
+
+def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("")
+    with pytest.raises(DataError) as caught:
+        Shelf(tmp_path / "s")
+    assert caught.value.code == "STORE-UNWRITABLE"
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    meta = shelf.write("case-A", KEY, arrays_of(), FACTS)
+    case = OnDiskCase(shelf.place("case-A", KEY), meta, "case-A", "pat-A", "train")
+    (Path(shelf.place("case-A", KEY)) / "image.npy").unlink()
+    with pytest.raises(DataError) as caught:
+        _ = case.image
+    assert caught.value.code == "STORE-LOST"
+    assert caught.value.__context__ is None
+    assert str(tmp_path) not in str(caught.value) + repr(case)
+
+
+def test_refusal_is_remembered_for_this_version(tmp_path: Path) -> None:
+    finding = Finding("LBL-EMPTY", "case-A", "the label has no marked voxel.", "Export it again.")
+    shelf = Shelf(tmp_path / "s")
+    shelf.refuse("case-A", KEY, "0.1", finding)
+    for again in (shelf, Shelf(tmp_path / "s")):
+        assert again.refusal("case-A", KEY, "0.1") == finding
+        assert again.refusal("case-A", KEY, "0.2") is None
+        assert again.refusal("case-A", "f" * 64, "0.1") is None
+
+
+def test_damaged_index_costs_nothing_but_time(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    shelf.save()
+    (tmp_path / "s" / "index.json").write_text("{")
+    assert Shelf(tmp_path / "s").find("case-A", KEY) is not None
+
+
+def test_digest_is_read_once_and_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests_module, "_SETTLED", -1)
+    source, cache = tmp_path / "DOE_JANE.nii", tmp_path / "digests.json"
+    source.write_bytes(b"one")
+    first = Digests(cache, bytes(32))
+    digest = first.of(source)
+    assert digest == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    first.save()
+    assert "DOE" not in cache.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(digests_module.hashlib, "file_digest", None)  # would fail if the file were read
+        assert Digests(cache, bytes(32)).of(source) == digest
+    facts = source.stat()
+    source.write_bytes(b"two")
+    os.utime(source, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # same size, same date
+    assert Digests(cache, bytes(32)).of(source) != digest
+
+
+def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
+    source, cache = tmp_path / "a", tmp_path / "digests.json"
+    source.write_bytes(b"one")
+    digests = Digests(cache, bytes(32))
+    digests.of(source)
+    digests.save()
+    assert cache.read_text() == "{}"
+
+
+def test_prepared_counts_patients_not_images() -> None:
+    image = np.zeros((1, 2, 2))
+    cases = [
+        StoredCase(f"case-{n}", f"pat-{n // 2}", split, image, n % 2, (1.0, 1.0))
+        for n, split in enumerate(["train"] * 3 + ["test"])
+    ]
+    prepared = Prepared("a", tuple(cases), (), True)
+    assert prepared.patients("train") == 2
+    assert [case.name for case in prepared.split("test")] == ["case-3"]
+    assert prepared.patients("validation") == 0

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from medfl.evaluation import compare_arms
+from medfl.metrics import CaseScore, empty_metrics, segmentation_metrics
+from medfl.study import Study
+
+STUDY = Study.model_validate(
+    {
+        "name": "study",
+        "rounds": 1,
+        "task": {"kind": "segmentation", "dimension": 2, "modality": "US", "classes": "background,organ"},
+        "network": {"name": "unet"},
+        "loss": {"name": "dice-ce"},
+    }
+)
+PATIENTS = {"a": 1, "b": 2, "c": 3}
+
+
+def event(arm: str, dice: dict[str, float], owner: str = "") -> dict[str, Any]:
+    sites = {}
+    for site, value in dice.items():
+        score = {"organ": CaseScore(value, math.nan, math.nan, missed=False, false_positive=False)}
+        metrics = segmentation_metrics([(f"{site}-{i}", score) for i in range(PATIENTS[site])], ["organ"], 0.5)
+        sites[site] = {"metrics": metrics, "derived": {}}
+    return {"event": "test", "arm": arm, "model": {"round": 2} | ({"site": owner} if owner else {}), "sites": sites}
+
+
+EVENTS = [
+    {"event": "start"},
+    event("federated", {"a": 0.75, "b": 0.5, "c": 1.0}),
+    event("local", {"a": 0.5, "b": 0.25, "c": 0.5}, "a"),
+    event("local", {"a": 0.0, "b": 0.75, "c": 0.5}, "b"),
+    event("local", {"a": 0.25, "b": 0.5, "c": 0.875}, "c"),
+]
+
+
+def test_scores_of_both_arms() -> None:
+    got = compare_arms(EVENTS, STUDY)
+    assert (got.sites, got.patients) == (("a", "b", "c"), PATIENTS)
+    assert got.federated == pytest.approx((0.75 + 2 * 0.5 + 3 * 1.0) / 6)
+    assert got.federated_by_site == {"a": 0.75, "b": 0.5, "c": 1.0}
+    assert got.local["b"] == {"a": 0.0, "b": 0.75, "c": 0.5}
+    assert got.local_at_home == pytest.approx((0.5 + 0.75 + 0.875) / 3)
+    assert got.federated_at_home == pytest.approx(0.75)
+    assert got.gain_at_home == pytest.approx(0.75 - 2.125 / 3)
+
+
+def test_other_hospitals_are_weighted_by_their_patients() -> None:
+    got = compare_arms(EVENTS, STUDY)
+    a, b, c = (2 * 0.25 + 3 * 0.5) / 5, (0.0 + 3 * 0.5) / 4, (0.25 + 2 * 0.5) / 3
+    assert got.local_on_others == pytest.approx((a + b + c) / 3)
+    fa, fb, fc = (2 * 0.5 + 3 * 1.0) / 5, (0.75 + 3 * 1.0) / 4, (0.75 + 2 * 0.5) / 3
+    assert got.federated_on_others == pytest.approx((fa + fb + fc) / 3)
+    assert got.gain_on_others == pytest.approx(got.federated_on_others - got.local_on_others)
+
+
+def test_the_worst_served_hospital() -> None:
+    got = compare_arms(EVENTS, STUDY)
+    assert (got.federated_worst, got.local_worst) == (("b", 0.5), ("a", 0.5))
+
+
+def test_pairs_count_only_where_both_models_have_a_score() -> None:
+    hidden = event("federated", {"a": 0.75, "b": 0.5, "c": 1.0})
+    hidden["sites"]["c"]["metrics"] = empty_metrics(STUDY)
+    hidden["sites"]["a"] = {"status": "refused"}
+    got = compare_arms([hidden, *EVENTS[2:]], STUDY)
+    assert (got.local_at_home, got.federated_at_home) == (0.75, 0.5)  # hospital b alone
+    assert (got.local_on_others, got.federated_on_others) == (0.375, 0.5)  # models a and c on b
+    assert math.isnan(got.federated_by_site["c"])
+
+
+def test_without_a_local_arm_only_the_federated_scores_are_told() -> None:
+    got = compare_arms(EVENTS[:2], STUDY)
+    assert got.federated == pytest.approx(4.75 / 6)
+    assert (got.local, got.local_worst) == ({}, None)
+    assert math.isnan(got.gain_on_others)
+
+
+def test_a_history_without_tests_has_no_scores() -> None:
+    got = compare_arms(EVENTS[:1], STUDY)
+    assert (got.sites, got.federated_worst) == ((), None)
+    assert math.isnan(got.federated)
+
+
+def test_the_last_test_of_a_model_counts() -> None:
+    again = event("federated", {"a": 0.0, "b": 0.0, "c": 0.0})
+    assert compare_arms([*EVENTS, again], STUDY).federated == 0.0

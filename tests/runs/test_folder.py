@@ -1,0 +1,103 @@
+"""What run folders promise: a fresh one each time, the study comes back as it was, and lists survive damage."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from medfl.errors import RunError
+from medfl.runs import Run, list_runs
+from medfl.study import Study
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study.model_validate(
+        {
+            "name": "brain",
+            "rounds": 2,
+            "task": {"kind": "segmentation", "dimension": 3, "modality": "MR", "classes": "background,tumour"},
+            "network": {"name": "unet", "channels": "8,16"},
+            "loss": {"name": "dice-ce"},
+            "preprocessing": {"spacing": "1,1,2"},
+        }
+    )
+
+
+def test_create_writes_everything_a_reader_needs(tmp_path: Path, study: Study) -> None:
+    run = Run.create(tmp_path / "runs", study)
+    assert run.path.parent == tmp_path / "runs" / "brain"
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", run.path.name)
+    about = json.loads((run.path / "study.json").read_text())
+    assert about["hash"] == study.approved_hash()
+    assert about["study"]["training"]["local-epochs"] == 1
+    assert {"medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "python", "platform"} <= set(about["versions"])
+
+
+def test_the_study_comes_back_the_same(tmp_path: Path, study: Study) -> None:
+    run = Run.create(tmp_path, study)
+    again = Run.open(run.path)
+    assert again == run
+    assert again.study.approved_hash() == study.approved_hash()
+
+
+def test_two_runs_never_share_a_folder(tmp_path: Path, study: Study) -> None:
+    assert Run.create(tmp_path, study).path != Run.create(tmp_path, study).path
+
+
+def test_a_place_that_can_not_be_written_is_told(tmp_path: Path, study: Study) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError) as caught:
+        Run.create(tmp_path / "file", study)
+    assert caught.value.code == "RUN-FOLDER"
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        Run.open(tmp_path / "nothing")
+    assert caught.value.code == "RUN-MISSING"
+    (tmp_path / "study.json").write_text('{"study": {"name": 3}}')
+    with pytest.raises(RunError) as caught:
+        Run.open(tmp_path)
+    assert caught.value.code == "RUN-DAMAGED"
+
+
+def test_list_tells_status_rounds_score_and_sites(tmp_path: Path, study: Study) -> None:
+    done, damaged, open_ = (Run.create(tmp_path, study) for _ in range(3))
+    for event in (
+        {"event": "start"},
+        {"event": "joined", "site": "north"},
+        {"event": "joined", "site": "south"},
+        {"event": "round", "arm": "federated", "round": 1, "score": 0.25},
+        {"event": "round", "arm": "federated", "round": 2, "score": 0.5},
+        {"event": "scored", "arm": "federated", "round": 2, "score": float("nan")},
+        {"event": "round", "arm": "local", "round": 1, "score": 0.9},
+        {"event": "end", "status": "completed"},
+    ):
+        done.history.append(event)
+    (damaged.path / "study.json").write_text("{")
+    open_.history.append({"event": "start"})
+    found = {summary.path: summary for summary in list_runs(tmp_path)}
+    assert len(found) == 3
+    assert (found[done.path].status, found[done.path].rounds, found[done.path].score, found[done.path].sites) == (
+        "completed",
+        2,
+        0.5,
+        2,
+    )
+    assert found[damaged.path].status == "damaged"
+    assert (found[open_.path].status, found[open_.path].rounds, found[open_.path].score) == ("unfinished", 0, None)
+
+
+def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, study: Study) -> None:
+    run = Run.create(tmp_path, study)
+    for event in ({"event": "start"}, {"event": "end", "status": "failed"}, {"event": "start"}):
+        run.history.append(event)
+    assert list_runs(tmp_path)[0].status == "unfinished"
+
+
+def test_no_folder_means_no_runs(tmp_path: Path) -> None:
+    assert list_runs(tmp_path / "nothing") == []

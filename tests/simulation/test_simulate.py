@@ -1,0 +1,173 @@
+"""A whole study in the embedded engine: what a run leaves, that it repeats to the bit, and that it fails honestly."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medfl.errors import ConfigError, EngineError, MedflError, RunError
+from medfl.runs import checkpoint
+from medfl.runs.history import read
+from medfl.simulation.simulate import Simulation, plan_simulation
+
+
+def plan(study: Path, data: Path, out: Path, **overrides: object) -> Simulation:
+    return plan_simulation(study, [data], out, {key.replace("__", "."): value for key, value in overrides.items()})  # type: ignore[misc]
+
+
+def bits_of(run: Path) -> dict[str, bytes]:
+    return {name: np.asarray(array).tobytes() for name, array in checkpoint.load(run, "final").arrays.items()}
+
+
+def test_a_run_leaves_everything_that_is_needed_to_trust_it(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", simulation__arms="federated,local")
+    simulation.start(workers=2)
+    events = read(simulation.run)
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert events[-1]["status"] == "completed"
+    assert kinds.count("joined") == 3
+    assert [(e["arm"], e["round"]) for e in events if e["event"] == "round"] == [
+        ("federated", 1),
+        ("federated", 2),
+        ("local", 1),
+        ("local", 2),
+    ]
+    tests = [event for event in events if event["event"] == "test"]
+    assert [event["model"].get("site", "all") for event in tests].count("all") == 1
+    assert len(tests) == 4  # the federated model, and one of each hospital
+    assert all(len(event["sites"]) == 3 for event in tests)
+    assert 0 <= tests[0]["derived"]["auroc"] <= 1
+    assert {path.name for path in simulation.run.glob("*.safetensors")} == {"best.safetensors", "final.safetensors"}
+    assert json.loads((simulation.run / "study.json").read_text())["study"]["name"] == "nodule"
+
+
+def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    from medfl.data.prepare import prepare
+
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    for site in simulation.sites:
+        prepared = prepare(site, simulation.study)
+        of_split = {s: {case.patient for case in prepared.split(s)} for s in ("train", "validation", "test")}
+        assert all(of_split.values())
+        assert sum(len(p) for p in of_split.values()) == len(set.union(*of_split.values()))
+
+
+@pytest.mark.slow
+def test_the_same_study_and_seed_give_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    runs = []
+    for name, workers in (("first", 1), ("again", 1), ("two", 2), ("three", 3)):
+        simulation = plan(nodule_study, nodule_hospitals, tmp_path / name)
+        simulation.start(workers=workers)
+        runs.append(bits_of(simulation.run))
+    assert all(bits == runs[0] for bits in runs[1:])
+    other = plan(nodule_study, nodule_hospitals, tmp_path / "other", seed=4)
+    other.start(workers=2)
+    assert bits_of(other.run) != runs[0]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bits_as_the_embedded_engine(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    embedded = plan(nodule_study, nodule_hospitals, tmp_path / "embedded")
+    embedded.start(workers=2)
+    ray = plan(nodule_study, nodule_hospitals, tmp_path / "ray")
+    ray.start("ray", workers=2)
+    assert bits_of(ray.run) == bits_of(embedded.run)
+    assert not _processes_with("flower-superlink")
+    assert not _processes_with("raylet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["embedded", "ray"])
+def test_ctrl_c_ends_the_run_and_leaves_no_process(
+    engine: str, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    command = [sys.executable, "-m", "medfl", "simulate", str(nodule_study), "--data", str(nodule_hospitals)]
+    command += ["--out", str(tmp_path / "runs"), "--engine", engine, "-c", "rounds=100000"]
+    mark = f"MEDFL_TEST_MARK={tmp_path}"
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"MEDFL_TEST_MARK": str(tmp_path)}, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and not _has_round(tmp_path / "runs"):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    end = time.monotonic() + 30
+    while _processes_with_environment(mark) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert _processes_with_environment(mark) == []
+    if engine == "embedded":
+        (run,) = (tmp_path / "runs").glob("nodule/*")
+        assert read(run)[-1]["status"] == "stopped"
+
+
+def test_a_hospital_that_can_not_take_part_is_recorded_with_its_code(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    sites = sorted(nodule_hospitals.glob("*/site.toml"))
+    text = re.sub(r"min-cases = .*\n", "", sites[0].read_text())
+    sites[0].write_text(text.replace("[policy]\n", "[policy]\nmin-cases = 999\n"))
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    simulation.start(workers=2)
+    events = read(simulation.run)
+    assert [e["reason"] for e in events if e["event"] == "failed"] == [
+        "[SITE-TOO-SMALL] The details are in the log of the site."
+    ]
+    assert [e["event"] for e in events].count("joined") == 2
+
+
+def test_too_few_hospitals_end_the_run_loudly(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", strategy__quorum=4, strategy__wait=1)
+    with pytest.raises(MedflError, match="TOO-FEW-SITES"):
+        simulation.start(workers=2)
+    assert read(simulation.run)[-1]["status"] == "failed"
+
+
+def test_data_without_a_hospital_is_refused_before_anything_starts(nodule_study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        plan(nodule_study, tmp_path / "nowhere", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_folder_that_can_not_be_made_is_a_clear_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file stands where the folder should be")
+    with pytest.raises((RunError, EngineError), match="RUN-FOLDER"):
+        plan(nodule_study, nodule_hospitals, tmp_path / "runs").start(workers=1)
+
+
+def _has_round(out: Path) -> bool:
+    return any(event["event"] == "round" for run in out.glob("nodule/*") for event in read(run))
+
+
+def _processes_with(word: str) -> list[str]:
+    return [
+        line for entry in Path("/proc").glob("[0-9]*/cmdline") if word in (line := _content(entry)) and "pytest" not in line
+    ]
+
+
+def _processes_with_environment(mark: str) -> list[str]:
+    return [entry.parent.name for entry in Path("/proc").glob("[0-9]*/environ") if mark in _content(entry)]
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,167 @@
+"""A study is read whole, frozen, and refused with everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from medfl.errors import ConfigError
+from medfl.study import Study, flatten, read_study, run_config_of, study_from_run_config
+
+SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*/pyproject.toml"))
+
+CONFIG = """
+[project]
+name = "{name}"
+version = "1.0.0"
+[tool.flwr.app]
+publisher = "medfl"
+[tool.flwr.app.components]
+serverapp = "medfl.server_app:app"
+clientapp = "medfl.client_app:app"
+[tool.flwr.app.config]
+name = "liver"
+rounds = 3
+{more}
+[tool.flwr.app.config.task]
+kind = "segmentation"
+dimension = 3
+modality = "CT"
+classes = "background, liver"
+[tool.flwr.app.config.network]
+name = "unet"
+channels = "8,16"
+[tool.flwr.app.config.loss]
+name = "dice-ce"
+"""
+
+
+def write(folder: Path, *, name: str = "liver", more: str = "", text: str = CONFIG) -> Path:
+    (folder / "pyproject.toml").write_text(text.format(name=name, more=more))
+    return folder
+
+
+def problems_of(folder: Path, **overrides: Any) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        read_study(folder, {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()})
+    return {problem.key: f"{problem.what} {problem.fix}" for problem in caught.value.problems}
+
+
+def test_a_study_is_read_with_lists_written_as_text(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path))
+    assert study.task.classes == ("background", "liver")
+    assert study.network.channels == (8, 16)
+    assert study.task.foreground == ("liver",)
+
+
+def test_a_study_can_not_be_changed(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path))
+    with pytest.raises(ValidationError, match="frozen"):
+        study.rounds = 9  # type: ignore[misc]
+
+
+def test_flower_hands_the_same_study_to_an_app(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    assert study_from_run_config(run_config_of(folder)) == read_study(folder)
+
+
+def test_overrides_replace_values_of_the_file(tmp_path: Path) -> None:
+    assert read_study(write(tmp_path), {"rounds": 7, "optimizer.learning-rate": 0.5}).optimizer.learning_rate == 0.5
+
+
+def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+    told = problems_of(
+        write(tmp_path),
+        rounds="two",
+        task__modalty="MR",
+        loss__name="dicece",
+        optimizer__learning_rate=-1,
+        network__chanels="3",
+        trainning__patch="1",
+    )
+    assert told["rounds"] == "Input should be a valid integer (came 'two'). "
+    assert "Did you mean 'modality'?" in told["task.modalty"]
+    assert "Did you mean 'dice-ce'?" in told["loss.name"]
+    assert "Did you mean 'channels'?" in told["network.chanels"]
+    assert "Did you mean 'training'?" in told["trainning"]
+    assert len(told) == 6
+
+
+def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
+    told = problems_of(write(tmp_path), network__name="unett")
+    assert "segresnet" in told["network.name"]
+    assert "Did you mean 'unet'?" in told["network.name"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("network.name", "resnet", "not for segmentation"),
+        ("network.norm", "batch", "can not be averaged over hospitals"),
+        ("training.patch", "32,32", "needs 3 or none"),
+        ("augmentation.flip", "3", "axes run from 0 to 2"),
+        ("loss.class-weights", "1,2,3", "needs 'balanced' or 2 positive numbers"),
+        ("preprocessing.intensity", "window", "needs 'window'"),
+        ("splits.test", 0.95, "leave no patient for training"),
+        ("simulation.partition", "column", "needs 'column'"),
+        ("training.patch", "a,b,c", "whole numbers"),
+        ("preprocessing.spacing", "1,1,x", "numbers"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:
+    folder = write(tmp_path)
+    if key == "network.name":
+        text = CONFIG.replace('channels = "8,16"', "")
+        folder = write(tmp_path, text=text)
+    with pytest.raises(ConfigError, match=told):
+        read_study(folder, {key: value})
+
+
+def test_components_other_than_medfl_are_refused(tmp_path: Path) -> None:
+    text = CONFIG.replace("medfl.client_app:app", "evil.client:app")
+    assert "holds no code" in problems_of(write(tmp_path, text=text))["tool.flwr.app.components.clientapp"]
+
+
+def test_the_name_must_be_the_projects(tmp_path: Path) -> None:
+    assert "must be the project's name 'kidney'" in problems_of(write(tmp_path, name="kidney"))["tool.flwr.app.config.name"]
+
+
+def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_study(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname='x'\n")
+    with pytest.raises(ConfigError, match="not a study"):
+        read_study(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("= nonsense")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        read_study(tmp_path)
+
+
+def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path))
+    assert read_study(tmp_path, {"simulation.out": "/elsewhere"}).approved_hash() == study.approved_hash()
+    assert read_study(tmp_path, {"training.local-epochs": 2}).approved_hash() != study.approved_hash()
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.parent.name)
+def test_every_sample_study_is_valid_and_can_be_told_where_data_lies(path: Path) -> None:
+    study = read_study(path.parent)
+    assert study.name == path.parent.name
+    assert {"simulation.data", "simulation.out", "simulation.arms"} <= run_config_of(path.parent).keys()
+
+
+def test_there_are_the_sample_studies_of_the_readme() -> None:
+    names = {path.parent.name for path in SAMPLES}
+    assert {"brain-tissue", "hippocampus", "lungs", "chest-xray-view", "breast-ultrasound"} <= names
+
+
+def test_flattening_keeps_every_value() -> None:
+    assert flatten({"a": {"b": {"c": 1}}, "d": "x"}) == {"a.b.c": 1, "d": "x"}
+
+
+def test_a_study_survives_being_a_key(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path))
+    assert {study: 1}[Study.model_validate(study.model_dump())] == 1

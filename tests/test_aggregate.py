@@ -1,0 +1,173 @@
+"""The mean of replies: right, in any order the same bits, and untouched by what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from medfl.aggregate import MEANS, ExactMean, FloatMean, Mean, MeanName
+from medfl.errors import ExchangeError
+from medfl.updates import BLOCK, check_finite
+
+KINDS = sorted(MEANS)
+RNG = np.random.default_rng(0)
+
+
+def one(*values: float, dtype: str = "float32") -> dict[str, np.ndarray]:
+    return {"w": np.array(values, dtype)}
+
+
+def mean_of(kind: type[Mean], replies: list[dict[str, np.ndarray]], weights: list[float]) -> dict[str, np.ndarray]:
+    mean = kind(replies[0])
+    for reply, weight in zip(replies, weights, strict=True):
+        mean.add(reply, weight)
+    return mean.result()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_is_weighted(kind: MeanName) -> None:
+    result = mean_of(MEANS[kind], [one(1, 2), one(5, 2)], [3, 1])
+    assert result["w"].tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_types_names_order_and_shapes_are_kept(kind: MeanName, dtype: str) -> None:
+    shapes = {"b": (2, 3), "a": (), "empty": (0, 4), "fortran": (3, 2)}
+    reply = {name: RNG.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    reply["fortran"] = np.asfortranarray(reply["fortran"])
+    result = mean_of(MEANS[kind], [reply, reply], [2, 5])
+    assert [(n, x.shape, x.dtype) for n, x in result.items()] == [(n, s, np.dtype(dtype)) for n, s in shapes.items()]
+    for name in shapes:
+        np.testing.assert_allclose(result[name], reply[name], rtol=0, atol=1e-3 if dtype == "float16" else 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counters_are_not_averaged_and_the_largest_is_kept(kind: MeanName) -> None:
+    replies = [{"n": np.array([3, 7], np.int64), "on": np.array(flag)} for flag in (False, True)]
+    replies[1]["n"] = np.array([5, 2], np.int64)
+    result = mean_of(MEANS[kind], replies, [100, 1])
+    assert result["n"].dtype == np.int64
+    assert result["n"].tolist() == [5, 7]
+    assert result["on"].dtype == np.bool_
+    assert bool(result["on"])
+
+
+@pytest.mark.parametrize("weights", [[3, 141, 59, 26, 5], [0.1, 0.2, 0.3, 0.15, 0.25], [1, 1, 1, 1, 1]])
+def test_every_order_of_arrival_gives_the_same_bits(weights: list[float]) -> None:
+    size = 1000
+    # the last reply is so large that it is rounded in the other of the two ways
+    replies = [one(*(RNG.standard_normal(size) * 10.0**k)) for k in (-6, -1, 0, 2, 5)]
+    results = []
+    for order in itertools.permutations(range(5)):
+        mean = ExactMean(one(*np.zeros(size)))
+        for k in order:
+            mean.add(replies[k], weights[k])
+        results.append(mean.result()["w"].tobytes())
+    assert len(set(results)) == 1
+
+
+def test_the_exact_mean_is_as_good_as_float32() -> None:
+    size = 5000
+    replies = [one(*(RNG.standard_normal(size) * 0.05)) for _ in range(7)]
+    weights = [float(w) for w in (1, 12, 33, 4, 90, 7, 2)]
+    right = np.average([r["w"].astype(np.float64) for r in replies], axis=0, weights=weights)
+    error = np.abs(mean_of(ExactMean, replies, weights)["w"] - right)
+    assert error.max() < 2.0**-26  # the spacing of float32 at 0.25 is 2**-26
+    np.testing.assert_allclose(mean_of(FloatMean, replies, weights)["w"], right, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (one(1.0, np.nan), "UPDATE-NONFINITE"),
+        (one(np.inf, 1.0), "UPDATE-NONFINITE"),
+        (one(-np.inf, 1.0), "UPDATE-NONFINITE"),
+        (one(1.0, 1e38), "UPDATE-RANGE"),
+        (one(1.0), "MODEL-MISMATCH"),
+        (one(1.0, 1.0, dtype="float64"), "MODEL-MISMATCH"),
+        ({"v": np.zeros(2, np.float32)}, "MODEL-MISMATCH"),
+        ({}, "MODEL-MISMATCH"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_reply_leaves_no_trace(kind: MeanName, bad: dict[str, np.ndarray], code: str) -> None:
+    mean = MEANS[kind](one(0.0, 0.0))
+    mean.add(one(1.0, 3.0), 4)
+    before = mean.result()["w"].tobytes()
+    with pytest.raises(ExchangeError) as caught:
+        mean.add(bad, 2)
+    assert caught.value.code == code
+    assert (mean.count, mean.weight) == (1, 4.0)
+    assert mean.result()["w"].tobytes() == before
+
+
+@pytest.mark.parametrize("place", [0, BLOCK, 2 * BLOCK])
+def test_a_reply_that_is_bad_late_in_its_bytes_is_taken_back(place: int) -> None:
+    reference = {"a": np.zeros(BLOCK + 1, np.float32), "b": np.zeros(2 * BLOCK + 1, np.float32)}
+    good = {name: RNG.standard_normal(x.size).astype(np.float32) for name, x in reference.items()}
+    mean = ExactMean(reference)
+    mean.add(good, 3)
+    before = {name: x.tobytes() for name, x in mean.result().items()}
+    bad = {name: (x * 1e4).astype(np.float32) for name, x in good.items()}
+    bad["b"][place] = np.nan
+    with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
+        mean.add(bad, 1000)
+    assert {name: x.tobytes() for name, x in mean.result().items()} == before
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), 2**41, 1e-9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_out_of_range_is_refused(kind: MeanName, weight: float) -> None:
+    mean = MEANS[kind](one(0.0))
+    with pytest.raises(ExchangeError, match="WEIGHT-RANGE"):
+        mean.add(one(1.0), weight)
+    with pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
+        mean.result()
+
+
+def test_a_sum_that_is_too_large_is_an_error_and_not_a_wrong_number() -> None:
+    mean = ExactMean(one(0.0))
+    for _ in range(9):  # each reply is just below 2**60 steps, nine are above 2**63
+        mean.add(one(2.0**29.9), 1)
+    with pytest.raises(ExchangeError, match="UPDATE-RANGE"):
+        mean.result()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_can_not_be_averaged_is_refused(kind: MeanName) -> None:
+    with pytest.raises(ExchangeError, match="MODEL-TYPE"):
+        MEANS[kind]({"c": np.zeros(2, np.complex64)})
+    with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
+        ExactMean(one(np.nan))
+
+
+def test_draining_gives_the_same_mean_once() -> None:
+    mean = ExactMean(one(0.0))
+    mean.add(one(0.3), 7)
+    whole = mean.result()
+    assert dict(mean.results(drain=True)) == whole
+
+
+def test_extra_memory_is_two_models() -> None:
+    size = 2_000_000
+    replies = [{"w": np.full(size, k, np.float32)} for k in range(5)]
+    tracemalloc.start()
+    mean = ExactMean(replies[0])
+    for reply in replies:
+        mean.add(reply, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 4 * size + 2_000_000  # and a few buffers of one block
+
+
+def test_check_finite_finds_one_bad_value() -> None:
+    values = np.zeros(BLOCK + 2, np.float32)
+    check_finite({"w": values, "n": np.array(1)})
+    check_finite({"w": np.full(3, 1e30, np.float32)})  # its squares overflow, it does not
+    values[-1] = np.inf
+    with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
+        check_finite({"w": values})

@@ -1,0 +1,27 @@
+"""Fails first when a new version of Flower moves one of its private names."""
+
+from __future__ import annotations
+
+from flwr.app import Message, RecordDict
+
+from medfl import flower_compat
+
+
+def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> None:
+    flower_compat.identify_process(run_id=7, node_id=flower_compat.SERVER_NODE_ID)
+    message = Message(RecordDict(), dst_node_id=3, message_type="query.join")
+    identifier = flower_compat.give_message_id(message)
+    assert message.metadata.message_id == identifier
+    assert message.metadata.run_id == 7
+    assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == identifier
+
+
+def test_flower_phones_nobody() -> None:
+    environment: dict[str, str] = {}
+    flower_compat.be_quiet(environment)
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert environment["FLWR_DISABLE_UPDATE_CHECK"] == "1"
+
+
+def test_an_empty_run_has_its_number() -> None:
+    assert flower_compat.empty_run(5).run_id == 5

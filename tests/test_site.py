@@ -1,0 +1,57 @@
+"""A site states its own terms; its secret is made once and never shown."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from medfl.errors import ConfigError, DataError
+from medfl.site import ensure_secret, init_site, read_site
+
+
+def test_init_writes_a_valid_site_with_a_private_secret(tmp_path: Path) -> None:
+    site = read_site(init_site(tmp_path, "hospital-a", "images"))
+    assert site.name == "hospital-a"
+    assert site.root == tmp_path / "images"
+    assert site.policy.min_count == 10
+    assert len(site.secret()) == 32
+    assert stat.S_IMODE((tmp_path / "site.secret").stat().st_mode) == 0o600
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    init_site(tmp_path, "hospital-a", ".")
+    with pytest.raises(ConfigError, match="already there"):
+        init_site(tmp_path, "hospital-b", ".")
+    assert read_site(tmp_path).name == "hospital-a"
+
+
+def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        init_site(tmp_path, "../elsewhere", ".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_stays_what_it_was(tmp_path: Path) -> None:
+    ensure_secret(tmp_path / "secret")
+    first = (tmp_path / "secret").read_bytes()
+    ensure_secret(tmp_path / "secret")
+    assert (tmp_path / "secret").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_every_problem_of_a_site_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('name = "a"\nfolder = "/x"\n[policy]\nmin-cout = 3\nmax-excluded = 2\n')
+    with pytest.raises(ConfigError) as caught:
+        read_site(tmp_path)
+    told = str(caught.value)
+    assert "folder: there is no such key" in told
+    assert "Did you mean 'min-count'?" in told
+    assert "max-excluded" in told
+
+
+def test_a_missing_secret_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('name = "a"\n')
+    with pytest.raises(DataError, match="SITE-SECRET"):
+        read_site(tmp_path).secret()
