@@ -59,7 +59,8 @@ def error_text(error: Error) -> str:
 
 def metrics_in(content: RecordDict) -> Metrics:
     """Return the metrics of a reply; ``METRICS-MISSING`` unless there is exactly one MetricRecord."""
-    found = list(content.metric_records.values())
+    # RecordDict.metric_records and .array_records make reference cycles, which would keep the whole reply in memory
+    found = [record for record in content.values() if isinstance(record, MetricRecord)]
     if len(found) != 1:
         raise ExchangeError("METRICS-MISSING", f"the reply has {len(found)} metric records, expected one.")
     return dict(found[0].items())
@@ -67,7 +68,7 @@ def metrics_in(content: RecordDict) -> Metrics:
 
 def arrays_in(content: RecordDict) -> ArrayRecord:
     """Return the arrays of a reply; ``ARRAYS-MISSING`` unless there is exactly one ArrayRecord, and not an empty one."""
-    found = list(content.array_records.values())
+    found = [record for record in content.values() if isinstance(record, ArrayRecord)]
     if len(found) != 1 or not found[0]:
         raise ExchangeError("ARRAYS-MISSING", f"the reply has {len(found)} array records, expected one that is not empty.")
     return found[0]

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.progress import Board
 
 if TYPE_CHECKING:
+    from medfl.report.verdict import Headline
     from medfl.simulation.simulate import Engine, Simulation
 
 _REFRESH = 0.5  # seconds
@@ -30,23 +33,31 @@ class Outcome:
         The run folder.
     report : Path
         The HTML report.
-    headlines : tuple of (str, str)
-        The report's headline numbers: what, and the value as text.
+    headlines : tuple of Headline
+        The report's headline numbers.
+    verdict : tuple of str
+        What became of the study, in sentences.
     """
 
     run: Path
     report: Path
-    headlines: tuple[tuple[str, str], ...]
+    headlines: tuple[Headline, ...]
+    verdict: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON can hold it."""
-        return {"run": str(self.run), "report": str(self.report), "headlines": dict(self.headlines)}
+        numbers = {headline.label: headline.value for headline in self.headlines}
+        return {"run": str(self.run), "report": str(self.report), "headlines": numbers, "verdict": list(self.verdict)}
 
     def print(self) -> None:
         """Tell a person."""
-        for what, value in self.headlines:
-            output.print(f"{what}: [bold]{value}[/]")
-        output.print(f"Report: {self.report}", soft_wrap=True)
+        table = Table.grid(padding=(0, 2))
+        for headline in self.headlines:
+            table.add_row(Text(headline.value, style="bold"), headline.label, Text(headline.note, style="dim"))
+        output.print(table)
+        for sentence in self.verdict:
+            output.print(sentence, markup=False, highlight=False)
+        output.print(f"Report: {self.report}", soft_wrap=True, highlight=False)
 
 
 def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, quiet: bool = False) -> Outcome:
@@ -67,11 +78,18 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
     -------
     Outcome
     """
-    from medfl.report import headlines, write_report
+    from medfl.report import write_report
+    from medfl.report.model import read_run
+    from medfl.report.verdict import headlines, verdict
 
-    with _shown(simulation, quiet):
-        simulation.start(engine, workers)
-    return Outcome(simulation.run, write_report(simulation.run), headlines(simulation.run))
+    try:
+        with _shown(simulation, quiet):
+            simulation.start(engine, workers)
+    finally:
+        report = write_report(simulation.run) if simulation.run.is_dir() else None
+    assert report is not None  # or the simulation would have raised
+    data = read_run(simulation.run)
+    return Outcome(simulation.run, report, headlines(data), tuple(verdict(data)))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from medfl.data.digests import replace_json
 from medfl.data.store import Array, Meta, map_array
 from medfl.errors import DataError, DiskFullError
 
-VERSION = 1  # of the layout and of the meaning of what is stored; part of every key
+VERSION = 1  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 _TEMPORARY = ".tmp-"
 _STALE_SECONDS = 86400.0
 _INDEX = "index.json"

@@ -6,11 +6,11 @@ and the working folder of whoever was first.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,13 +22,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import tomli_w
 
 from medfl import flower_compat
 from medfl.errors import EngineError
 from medfl.study.reading import Scalar, app_document
 
-_READY, _POLL = 30.0, 1.0  # seconds
+_READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
 
 def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers: int, threads: int) -> None:
@@ -112,16 +113,18 @@ def _wait_until_ready(link: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _end(link: subprocess.Popen[bytes]) -> None:
-    """End the SuperLink and everything it started: they share its session."""
-    for how, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(link.pid, how)
-        except ProcessLookupError:
-            return
-        try:
-            link.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
+    """End the SuperLink and everything below it: Ray's processes outlive those that started them."""
+    try:
+        family = [*psutil.Process(link.pid).children(recursive=True), psutil.Process(link.pid)]
+    except psutil.NoSuchProcess:
+        return
+    link.terminate()
+    _, left = psutil.wait_procs(family, _GRACE)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, _GRACE)
+    link.wait()
 
 
 def _flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[dict[str, str]]]:
