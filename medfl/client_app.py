@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 
 from flwr.app import Context, Error, Message
@@ -23,8 +24,14 @@ def _guarded(answer: Callable[[Message, Context], Message], message: Message, co
         return answer(message, context)
     except Exception as error:
         _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
-        _log.debug("details of the error above", exc_info=error)
+        _log.debug("the error above was raised at:\n%s", _frames(error))
         return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
+
+
+def _frames(error: BaseException) -> str:
+    """Tell where an error came from, but not what it says: the text of a foreign exception may hold a path or a name."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
 
 
 @app.query("join")

@@ -9,8 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from medfl import records
-from medfl.clients.exchange import exchange_arrays
-from medfl.clients.networks import build_network
+from medfl.clients.initial import initial_arrays
 from medfl.data.partition import simulated_sites
 from medfl.errors import MedflError
 from medfl.federation import assemble
@@ -32,7 +31,7 @@ def main(grid: Grid, context: Context) -> None:
     end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
     try:
         run.history.append(run.start_event())
-        initial = exchange_arrays(build_network(study))
+        initial = initial_arrays(study)
         layout = records.layout_hash(initial)
         federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study), layout)
         end["best-round"] = conduct(federation, records.to_array_record(initial))

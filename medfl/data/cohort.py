@@ -17,6 +17,7 @@ from medfl.data.layout_dicom import is_dicom, list_dicom
 from medfl.data.layout_folders import is_folders, list_folders
 from medfl.data.layout_msd import FILE, list_msd
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym, split_order
+from medfl.data.sources import visible_files
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -99,6 +100,9 @@ def _layout(site: Site) -> str:
             return name
     if (root / site.data.index).is_file():
         return "csv"  # its error says which column is missing
+    if next(visible_files(root), None) is None:
+        what = f"the data folder of site {site.name} holds no file."
+        raise DataError("DATA-EMPTY", what, "Put the images there, or set data.root in site.toml to where they are.")
     fix = "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import highdicom
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -79,6 +78,8 @@ def _checked_frames(stack: Stack, min_slices: int) -> Stack:
 
 
 def _read(datasets: list[Dataset]) -> Any:
+    import highdicom  # half a second that a site without DICOM does not pay
+
     first = datasets[0]
     options = {
         "dtype": np.float32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ SPLITTERS = (
     "AcquisitionNumber",
     "ImageType",
 )
-_TAGS = (
+_IDENTITY = (
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -33,6 +34,9 @@ _TAGS = (
     "PatientID",
     "IssuerOfPatientID",
     "Modality",
+)
+_TAGS = (
+    *_IDENTITY,
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -88,11 +92,15 @@ def read_header(path: Path) -> Header | None:
     with quiet():
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            str(dataset.get("ImageType"))  # elements are decoded when they are asked for
+            for keyword in (*_IDENTITY, "ImageType"):
+                str(dataset.get(keyword))
         except InvalidDicomError:
             return None
         except Exception:  # a damaged file: pydicom raises nearly anything
             return None
+        for keyword in _TAGS:  # decoded here, not when they are asked for: the warnings of pydicom quote the value
+            with contextlib.suppress(Exception):  # whoever needs a damaged one meets the error again
+                dataset.get(keyword)
     return Header(path, dataset) if dataset.get("SOPInstanceUID") else None
 
 

@@ -80,7 +80,7 @@ def _image(files: Sequence[Path], wanted: str) -> Source | DataError:
             what = f"{len(matching)} anatomical images of one session fit."
             return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to the suffix that is meant, for example T1w.")
         chosen += matching
-    return source_of(tuple(chosen))
+    return _source(tuple(chosen), "IMG-MISSING")
 
 
 def _label(files: Sequence[Path], wanted: str) -> Source | DataError:
@@ -90,8 +90,16 @@ def _label(files: Sequence[Path], wanted: str) -> Source | DataError:
         if len(of_kind) > 1:
             return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
         if of_kind:
-            return source_of((of_kind[0],))
+            return _source((of_kind[0],), "LBL-MISSING")
     return no_label()
+
+
+def _source(paths: tuple[Path, ...], code: str) -> Source | DataError:
+    """Tell what kind of files these are; links that lead nowhere, as DataLad leaves them, are the case's own problem."""
+    try:
+        return source_of(paths, code)
+    except DataError as error:
+        return error
 
 
 def _matches(path: Path, pattern: str) -> bool:

@@ -83,7 +83,10 @@ def _label(folder: Path, files: Sequence[Path], pattern: str) -> Source | DataEr
     if len(matching) > 1:
         what = f"{len(matching)} files of a folder fit the label."
         return DataError("LBL-SEVERAL", what, "Set 'label' in site.toml to a pattern that fits one.")
-    return source_of((matching[0],)) if matching else no_label()
+    try:
+        return source_of((matching[0],), "LBL-MISSING") if matching else no_label()
+    except DataError as error:
+        return error
 
 
 def _matches(folder: Path, path: Path, pattern: str) -> bool:

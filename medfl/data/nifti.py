@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medfl.errors import DataError
 
 FORMS_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
 _ENDS_EARLY = (EOFError, OSError, zlib.error, ValueError)
+_HEADER = 348  # bytes of the header of NIfTI-1
 _AGAIN = "Convert it again from the DICOM."
 
 
@@ -58,10 +60,23 @@ def _open(path: Path) -> Any:
     except (EOFError, zlib.error):
         raise _truncated() from None
     except Exception:  # nibabel raises many kinds, and their texts hold the path
+        if _lacks_header(path):
+            raise _truncated() from None
         raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _AGAIN) from None
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
         raise DataError("NII-FORMAT", "the file is an image of another kind than NIfTI.", "Convert it to NIfTI.")
     return image
+
+
+def _lacks_header(path: Path) -> bool:
+    """Return whether a file is too short to hold even the header of an image."""
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            return len(file.read(_HEADER)) < _HEADER
+    except EOFError:
+        return True
+    except (OSError, zlib.error):
+        return False
 
 
 def _truncated() -> DataError:

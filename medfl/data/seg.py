@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import highdicom
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -77,6 +76,8 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
     DataError
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP`` or ``LBL-GEOMETRY``.
     """
+    import highdicom  # half a second that a site without DICOM does not pay
+
     _check_references(path, image_source)
     with quiet():
         try:
@@ -124,6 +125,8 @@ def _classes(labels: dict[int, str], study: Study, site: Site) -> dict[int, int]
 
 def _grid(image: Volume) -> Any:
     """Return the grid of a volume the way highdicom tells it: slices, rows, columns, LPS."""
+    import highdicom
+
     affine = (LPS @ image.affine)[:, [2, 1, 0, 3]]
     return highdicom.VolumeGeometry(affine, image.shape[::-1], "PATIENT")
 

@@ -25,7 +25,7 @@ VERSION = 1  # part of every key: raise it when the layout, a reader or the prep
 _TEMPORARY = ".tmp-"
 _STALE_SECONDS = 86400.0
 _INDEX = "index.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MIB = 2**20
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,6 @@ def make_nodule_images(
 
 
 def _coarsen(scanner: Scanner, factor: float) -> Scanner:
-    from dataclasses import replace
-
     x, y, z = scanner.spacing
     return replace(scanner, spacing=(x * factor, y * factor, z * factor))
 

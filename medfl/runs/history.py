@@ -78,7 +78,7 @@ def read(path: Path) -> list[Event]:
     file = path / FILE if path.is_dir() else path
     try:
         lines = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
 

@@ -42,7 +42,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
     logging.getLogger("flwr").setLevel(logging.WARNING)
     workers = workers or default_workers(nodes, threads)
     with ThreadPoolExecutor(1) as importer:
-        # torch is imported here while the server of the workers imports it too
+        # imported here while the server of the workers imports torch and MONAI
         server = importer.submit(importlib.import_module, SERVER_APP)
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
             grid = EmbeddedGrid(pool, nodes, run_config)
