@@ -24,9 +24,9 @@ CLASSES, BATCH, VALIDATION = 3, 2, 4
 State = dict[str, Tensor]
 
 
-def build() -> nn.Module:
+def build(seed: int) -> nn.Module:
     """Return the network of the benchmark."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return UNet(3, 1, CLASSES, (16, 32, 64), (2, 2), num_res_units=2, norm=("INSTANCE", {"affine": True}))
 
 
@@ -64,21 +64,21 @@ def train(net: nn.Module, images: Tensor, masks: Tensor, seed: int) -> None:
         optimizer.step()
 
 
-def work(connection: Connection, sites: list[Path]) -> None:
+def work(connection: Connection, sites: list[Path], seed: int) -> None:
     """Answer for some sites: score the received model, train it, send it back."""
     torch.set_num_threads(1)
-    net, data = build(), [read(site) for site in sites]
+    net, data = build(seed), [read(site) for site in sites]
     while (message := connection.recv()) is not None:
         server_round, closing, state = message
         for k, (images, masks) in enumerate(data):
             net.load_state_dict(state)
             scores = dice(net, images[:VALIDATION], masks[:VALIDATION]) if server_round > 1 else []
             if not closing:
-                train(net, images[VALIDATION:], masks[VALIDATION:], 100 * server_round + k)
+                train(net, images[VALIDATION:], masks[VALIDATION:], 10_000 * seed + 100 * server_round + k)
             connection.send((scores, {name: value.clone() for name, value in net.state_dict().items()}))
 
 
-def main(folder: Path, rounds: int, processes: int) -> None:
+def main(folder: Path, rounds: int, processes: int, seed: int) -> None:
     """Run the rounds and print the last score and the seconds of each round as JSON."""
     begun = time.time()
     sites = sorted(p for p in folder.iterdir() if p.is_dir())
@@ -86,11 +86,11 @@ def main(folder: Path, rounds: int, processes: int) -> None:
     pipes, workers = [], []
     for k in range(processes):
         ours, theirs = context.Pipe()
-        worker = context.Process(target=work, args=(theirs, sites[k::processes]))
+        worker = context.Process(target=work, args=(theirs, sites[k::processes], seed))
         worker.start()
         pipes.append(ours)
         workers.append(worker)
-    state, seconds, scores = build().state_dict(), [], []
+    state, seconds, scores = build(seed).state_dict(), [], []
     for server_round in [*range(1, rounds + 1), rounds + 1]:
         started = time.time()
         closing = server_round > rounds
@@ -109,4 +109,4 @@ def main(folder: Path, rounds: int, processes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:5]))

@@ -30,6 +30,7 @@ from medfl.clients.scored import Scored
 from medfl.data.store import Prepared, StoredCase
 from medfl.errors import ExchangeError, TrainingError
 from medfl.records import Metrics
+from medfl.runs.durable import write_file, writing
 from medfl.site import Site
 from medfl.study import Study
 
@@ -203,11 +204,9 @@ def _stream(seed: int, which: int) -> int:
 
 
 def _write(scored: Scored, study: Study, split: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{split}.json.tmp"
-    fresh.write_text(
-        json.dumps({"split": split, "kind": study.task.kind, "patients": scored.patients}, indent=1), encoding="utf-8"
-    )
-    fresh.replace(folder / f"{split}.json")
-    if scored.previews:
-        previews.write(previews.choose(scored.previews, study.simulation.previews), folder / "previews")
+    told = {"split": split, "kind": study.task.kind, "patients": scored.patients}
+    with writing("the scores by patient"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / f"{split}.json", json.dumps(told, indent=1).encode())
+        if scored.previews:
+            previews.write(previews.choose(scored.previews, study.simulation.previews), folder / "previews")

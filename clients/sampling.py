@@ -72,7 +72,9 @@ def batches(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator)
         ``TRAIN-NO-CASES``, or ``TRAIN-SHAPES`` when images of several sizes should make one batch.
     """
     if not cases:
-        raise TrainingError("TRAIN-NO-CASES", "there is no training case at this site.", "See 'medfl data check'.")
+        raise TrainingError(
+            "TRAIN-NO-CASES", "there is no training case at this site.", "Add patients, or lower the shares in 'splits'."
+        )
     size = study.training.batch_size
     if study.training.local_steps:
         stream = itertools.chain.from_iterable(_order(study, cases, rng) for _ in itertools.count())

@@ -27,6 +27,7 @@ ROUND = "server-round"  # Flower's own name for it
 MODEL_HASH = "model-hash"  # of names, shapes and dtypes: both sides check it
 SPLIT = "split"  # which patients an evaluate message is about: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
+INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
 ARM = "arm"  # which arm of a comparison a message belongs to
 
 JOIN = "query.join"  # message type of the first exchange: who is there, and with what

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from flwr.app import Context
+from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from medfl import records
-from medfl.clients.initial import initial_arrays
 from medfl.data.partition import simulated_sites
 from medfl.errors import MedflError
 from medfl.federation import assemble
@@ -31,10 +30,10 @@ def main(grid: Grid, context: Context) -> None:
     end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
     try:
         run.history.append(run.start_event())
-        initial = initial_arrays(study)
-        layout = records.layout_hash(initial)
+        initial = _initial_model(study, context)
+        layout = records.layout_hash(records.from_array_record(initial))
         federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study), layout)
-        end["best-round"] = conduct(federation, records.to_array_record(initial))
+        end["best-round"] = conduct(federation, initial)
     except KeyboardInterrupt:
         end |= {"status": "stopped", "reason": "stopped by hand"}
         raise
@@ -43,6 +42,14 @@ def main(grid: Grid, context: Context) -> None:
         raise
     finally:
         run.history.append(end | {"seconds": time.monotonic() - started})
+
+
+def _initial_model(study: Study, context: Context) -> ArrayRecord:
+    if records.INITIAL in context.state.array_records:
+        return context.state.array_records[records.INITIAL]
+    from medfl.clients.initial import initial_model  # brings torch and MONAI, which the server needs for nothing else
+
+    return initial_model(study)
 
 
 def _expected_sites(study: Study) -> int:

@@ -81,7 +81,8 @@ class Site(Section):
             raise DataError(
                 "SITE-SECRET",
                 f"the secret of site {self.name} is missing or too short.",
-                "Run 'medfl site init' in the folder of its site.toml.",
+                "Put back its copy. Without one, run 'medfl site init' in an empty folder and take the secret from there; "
+                "the pseudonyms of all patients change then.",
             )
         return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -17,8 +18,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import typer
 
 from medfl.cli import app as cli
+from medfl.cli.running import run_and_report
 from medfl.data import shelf as shelf_module
 from medfl.data.cases import Finding
 from medfl.data.prepare import prepare
@@ -98,7 +101,9 @@ def site_of(folder: Path, store: str = "store", **policy: Any) -> Site:
     ensure_secret(folder / "site.secret")
     rules = Policy(**{"min_count": 0, "min_cases": 1, "max_excluded": 0.5} | policy)
     resources = Resources(store=str(folder.parent / store))
-    return Site(name="north", folder=folder / "data", secret_file=str(folder / "site.secret"), policy=rules, resources=resources)
+    return Site(
+        name="north", folder=folder / "data", secret_file=str(folder / "site.secret"), policy=rules, resources=resources
+    )
 
 
 def bits(prepared: Prepared) -> dict[str, tuple[str, bytes, bytes]]:
@@ -238,6 +243,21 @@ def test_a_disk_that_fills_up_stops_and_the_next_start_is_as_if_it_had_not(
     assert bits(prepared) == clean
 
 
+def test_the_systems_own_refusal_to_write_more_is_told_as_a_full_disk(study: Study, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "north", 4)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
+    try:
+        with pytest.raises(DiskFullError) as caught:
+            prepare(site_of(folder), study)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert "perhaps for a quota" in caught.value.what
+    check_words(caught.value, tmp_path)
+    assert leftovers(tmp_path / "store") == []
+    assert bits(prepare(site_of(folder), study)) == bits(prepare(site_of(folder, "clean"), study))
+
+
 def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) -> None:
     hospitals = tmp_path / "hospitals"
     fill(hospitals / "good", 5)
@@ -245,10 +265,8 @@ def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) 
     fill(hospitals / "lone", 1)
     fill(hospitals / "lacking", 4, classes=1)
     cut(fill(hospitals / "rough", 4) / "data" / "DOE_1" / "image.nii.gz")
-    for number in range(3):
-        cut(fill(hospitals / "bad", 4) / "data" / f"DOE_{number}" / "label.nii.gz") if number == 0 else cut(
-            hospitals / "bad" / "data" / f"DOE_{number}" / "label.nii.gz"
-        )
+    for patient in sorted((fill(hospitals / "bad", 4) / "data").iterdir())[:3]:
+        cut(patient / "label.nii.gz")
     simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs")
     simulation.start(workers=2)
     events = read(simulation.run)
@@ -273,6 +291,7 @@ def final(run: Path) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in checkpoint.load(run, "final").arrays.items()}
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_says_so_and_the_next_one_is_as_if_it_had_not_been(study_folder: Path, tmp_path: Path) -> None:
     shape = (32, 32, 24)  # 96 KiB an image, more than a process may write below
     hospitals = fill(tmp_path / "hospitals" / "north", 4, shape=shape).parent
@@ -322,10 +341,16 @@ def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoin
     assert checkpoint.names(simulation.run / "checkpoints") == []
 
 
-def test_too_few_hospitals_say_where_the_reasons_are(study_folder: Path, tmp_path: Path) -> None:
+def test_too_few_hospitals_say_where_the_reasons_are_even_when_the_report_fails_too(
+    study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> Path:
+        raise RunError("DISK-FULL", "there is no room left on the disk to write the report.")
+
+    monkeypatch.setattr("medfl.report.write_report", fail)
     hospitals = fill(tmp_path / "hospitals" / "north", 0).parent
     with pytest.raises(QuorumError) as caught:
-        plan_simulation(study_folder, [hospitals], tmp_path / "runs").start(workers=1)
+        run_and_report(plan_simulation(study_folder, [hospitals], tmp_path / "runs"), "embedded", 1, quiet=True)
     assert caught.value.code == "TOO-FEW-SITES"
     check_words(caught.value, tmp_path)
 
@@ -337,7 +362,17 @@ def test_a_place_for_runs_that_is_a_file_is_told_on_the_command_line(
     hospitals = fill(tmp_path / "hospitals" / "north", 4).parent
     (tmp_path / where).parent.mkdir(exist_ok=True)
     (tmp_path / where).write_text("a file stands where the folder should be")
-    command = ["medfl", "simulate", str(study_folder), "--data", str(hospitals), "--out", str(tmp_path / "runs"), "--workers", "1"]
+    command = [
+        "medfl",
+        "simulate",
+        str(study_folder),
+        "--data",
+        str(hospitals),
+        "--out",
+        str(tmp_path / "runs"),
+        "--workers",
+        "1",
+    ]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -346,6 +381,28 @@ def test_a_place_for_runs_that_is_a_file_is_told_on_the_command_line(
     assert "[RUN-FOLDER]" in told
     assert "Choose a folder that you may write to." in " ".join(told.split())
     assert "Traceback" not in told
+
+
+def test_a_missing_secret_is_told(study: Study, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "north", 4)
+    site = site_of(folder)
+    (folder / "site.secret").unlink()
+    with pytest.raises(DataError) as caught:
+        prepare(site, study)
+    assert caught.value.code == "SITE-SECRET"
+    check_words(caught.value, tmp_path)
+
+
+def test_every_command_that_an_error_advises_exists() -> None:
+    package = Path(cli.__file__).parents[1]
+    files = [path for folder in (package, package / "strategies", package / "clients") for path in folder.rglob("*.py")]
+    advised = {m[1] for path in files for m in re.finditer(r"'medfl ([a-z]+(?: [a-z]+)?)", path.read_text(encoding="utf-8"))}
+    assert len(advised) >= 3
+    for command in advised:
+        node: Any = typer.main.get_command(cli.app)
+        for word in command.split():
+            assert word in node.commands, command
+            node = node.commands[word]
 
 
 def test_a_store_that_is_a_file_is_told(study: Study, tmp_path: Path) -> None:

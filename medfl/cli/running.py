@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.progress import Board
+from medfl.errors import MedflError
 
 if TYPE_CHECKING:
     from medfl.report.verdict import Headline
@@ -85,9 +86,12 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
     try:
         with _shown(simulation, quiet):
             simulation.start(engine, workers)
-    finally:
-        report = write_report(simulation.run) if simulation.run.is_dir() else None
-    assert report is not None  # or the simulation would have raised
+    except BaseException:
+        if simulation.run.is_dir():
+            with suppress(MedflError):  # a report that fails, too, must not hide what ended the run
+                write_report(simulation.run)
+        raise
+    report = write_report(simulation.run)
     data = read_run(simulation.run)
     return Outcome(simulation.run, report, headlines(data), tuple(verdict(data)))
 

@@ -93,7 +93,7 @@ class Cohort:
     Parameters
     ----------
     cases : tuple of Case
-        The usable ones, sorted by name.
+        The usable ones, sorted by the keyed order of their patients, then as the data folder lists them.
     findings : tuple of Finding
         What was left out and why, sorted by code and case.
     patient_ids : bool

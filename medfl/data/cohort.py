@@ -62,7 +62,11 @@ def read_cohort(site: Site, study: Study) -> Cohort:
         raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
     entries = _share(listing.entries, site, study)
     if not entries:
-        raise DataError("DATA-EMPTY", f"site {site.name} has no images for this study.", "Check layout, index and 'where'.")
+        raise DataError(
+            "DATA-EMPTY",
+            f"site {site.name} has no images for this study.",
+            "Check data.layout, data.index and data.where in site.toml.",
+        )
     return _cohort(entries, listing, site, study)
 
 
@@ -146,7 +150,7 @@ def _cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study
         what = "the site has one patient, who trains: nothing is left to validate or test with."
         findings.append(Finding("SITE-ONE-PATIENT", "", what, "Add patients.", "warning"))
     return Cohort(
-        tuple(sorted(cases, key=lambda case: case.name)),
+        tuple(sorted(cases, key=lambda case: case.order)),  # not by pseudonym: a site's secret must not change a result
         tuple(sorted(findings, key=lambda finding: (finding.code, finding.case))),
         listing.patient_ids,
     )

@@ -51,7 +51,7 @@ def check_series(headers: Sequence[Header], min_slices: int = FEW_SLICES) -> tup
         _has_geometry(kept)
         _same_matrix(kept)
         return _in_order(kept, min_slices), warnings
-    except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError, NotImplementedError):
         raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _AGAIN) from None
 
 

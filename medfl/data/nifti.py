@@ -17,7 +17,7 @@ from medfl.errors import DataError
 
 FORMS_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
 _ENDS_EARLY = (EOFError, OSError, zlib.error, ValueError)
-_HEADER = 348  # bytes of the header of NIfTI-1
+_SNIFFED = 1024  # bytes by which nibabel tells the kind of a file
 _AGAIN = "Convert it again from the DICOM."
 
 
@@ -60,7 +60,7 @@ def _open(path: Path) -> Any:
     except (EOFError, zlib.error):
         raise _truncated() from None
     except Exception:  # nibabel raises many kinds, and their texts hold the path
-        if _lacks_header(path):
+        if _is_cut(path):
             raise _truncated() from None
         raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _AGAIN) from None
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
@@ -68,11 +68,11 @@ def _open(path: Path) -> Any:
     return image
 
 
-def _lacks_header(path: Path) -> bool:
-    """Return whether a file is too short to hold even the header of an image."""
+def _is_cut(path: Path) -> bool:
+    """Return whether a file is empty, or compressed and cut so early that nibabel can not tell what it is."""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            return len(file.read(_HEADER)) < _HEADER
+            return not file.read(_SNIFFED)
     except EOFError:
         return True
     except (OSError, zlib.error):

@@ -168,6 +168,8 @@ class Shelf:
         free = shutil.disk_usage(self.folder).free
         need = -(-size * remaining // _MIB)
         what = f"the prepared data needs about {need} MB more for {remaining} case(s), {free // _MIB} MB are free in the store."
+        if free > size + _MIB:
+            what += " The system refused it all the same, perhaps for a quota."
         return DiskFullError("DISK-FULL", what, "Make room, or name another folder as resources.store in the site.toml.")
 
     def _remember(self, entry: str, facts: Meta) -> None:
@@ -214,7 +216,8 @@ def digest_of(values: object) -> str:
 def _write_array(path: Path, array: Array) -> dict[str, Any]:
     array = np.ascontiguousarray(array)
     with open(path, "wb") as file:
-        np.lib.format.write_array(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.reshape(-1).view(np.uint8).data)  # unlike numpy's own, its error tells when the disk is full
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()

@@ -83,7 +83,7 @@ class Prepared:
     site : str
         Name of the site.
     cases : tuple of StoredCase
-        The usable ones, sorted by name.
+        The usable ones, in the order of the cohort.
     findings : tuple of Finding
         Why others were left out, and warnings.
     patient_ids : bool

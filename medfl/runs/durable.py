@@ -29,7 +29,7 @@ def writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            fix = "Free some room, then resume the run; nothing that was complete is lost."
+            fix = "Free some room, then start the run again; what was complete is still there."
             raise RunError("DISK-FULL", f"there is no room left on the disk to write {what}.", fix) from None
         reason = error.strerror or type(error).__name__
         raise RunError(

@@ -7,11 +7,12 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from flwr.app import Context, RecordDict
+from flwr.app import ArrayRecord, Context, RecordDict
 
-from medfl import flower_compat
+from medfl import flower_compat, records
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool
+from medfl.study import study_from_run_config
 from medfl.study.reading import Scalar
 
 SERVER_APP, CLIENT_APP = "medfl.server_app", "medfl.client_app:app"
@@ -46,8 +47,16 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         server = importer.submit(importlib.import_module, SERVER_APP)
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
             grid = EmbeddedGrid(pool, nodes, run_config)
-            context = Context(grid.run.run_id, flower_compat.SERVER_NODE_ID, {}, RecordDict(), dict(run_config))
+            state = RecordDict({records.INITIAL: pool.call(_initial_model, run_config)})
+            context = Context(grid.run.run_id, flower_compat.SERVER_NODE_ID, {}, state, dict(run_config))
             server.result().app(grid, context)
+
+
+def _initial_model(run_config: dict[str, Scalar]) -> ArrayRecord:
+    """Build the first model in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
+    from medfl.clients.initial import initial_model
+
+    return initial_model(study_from_run_config(run_config))
 
 
 def default_workers(nodes: int, threads: int) -> int:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
 
 from flwr.app import Context, Error, Message
 
 from medfl import flower_compat
-from medfl.simulation.worker import Errand, serve
+from medfl.simulation.worker import Errand, ignore_interrupts, serve
 
 _PRELOAD = ["medfl.simulation.warm"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _GRACE = 3.0  # seconds for a worker to leave by itself before it is killed
 
 
@@ -71,6 +75,11 @@ class WorkerPool:
         for ready in wait(list(busy), timeout) if busy else []:
             yield self._take(busy[ready])  # type: ignore[index]
             self._hand_out()
+
+    def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Call a function in a warm process that ends with it, and return what it returns."""
+        with ProcessPoolExecutor(1, mp_context=self._start_context, initializer=ignore_interrupts) as executor:
+            return executor.submit(function, *arguments, **options).result()
 
     def close(self) -> None:
         """End every process; none is left behind."""

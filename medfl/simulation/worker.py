@@ -38,7 +38,7 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
     threads : int
         Threads that numerical libraries may use.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's to handle: it closes the connection
+    ignore_interrupts()
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     flower_compat.be_quiet()
@@ -54,6 +54,11 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
             errands.send((reply, errand.context.state))
         except (BrokenPipeError, OSError):
             return
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C to the engine, which closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _answer(client_app: ClientApp, errand: Errand) -> Message:

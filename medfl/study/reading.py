@@ -118,12 +118,14 @@ def app_document(folder: Path) -> dict[str, Any]:
 def _read_app(folder: Path) -> dict[str, Any]:
     document = app_document(folder)
     app = document["tool"]["flwr"]["app"]
-    return {**app, "project-name": document.get("project", {}).get("name", "")}
+    return {**app, "project": document.get("project", {})}
 
 
 def _app_problems(app: Mapping[str, Any]) -> Iterator[Problem]:
     components = app.get("components", {})
-    name, project = app["config"].get("name"), app["project-name"]
+    name, project = app["config"].get("name"), app["project"].get("name", "")
+    if app["project"].get("dependencies"):
+        yield Problem(FILE, "project.dependencies", "a study names no packages: Flower would fetch them.", "Leave the key out.")
     if name is not None and name != project:
         yield Problem(FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project!r}.")
     yield from (

@@ -254,8 +254,10 @@ def test_a_folder_in_an_index_is_a_series(
 def test_folders_that_hold_nothing_are_refused_without_telling_their_path(
     tmp_path: Path, make_site: Any, make_study: Any
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    for folder, code in {"empty": "DATA-LAYOUT", "gone": "DATA-ROOT"}.items():
+    for folder in ("empty", "strange"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "strange" / "notes.txt").write_text("no images")
+    for folder, code in {"empty": "DATA-EMPTY", "strange": "DATA-LAYOUT", "gone": "DATA-ROOT"}.items():
         with pytest.raises(DataError) as caught:
             read_cohort(make_site(tmp_path / folder), make_study())
         assert caught.value.code == code
@@ -276,3 +278,28 @@ def test_no_header_value_reaches_cases_or_findings(tmp_path: Path, write_series:
     told = str(caught.value) + repr(caught.value) + cohort.cases[0].name + cohort.cases[0].patient + str(cohort.findings)
     assert "CANARY" not in told
     assert uid not in told
+
+
+def test_the_order_of_the_cases_does_not_depend_on_the_secret(csv_site: Any, make_study: Any, tmp_path: Path) -> None:
+    site = csv_site("image,label,patient\n" + "".join(f"images/{n}.nii.gz,masks/{n}.nii.gz,{n}\n" for n in (1, 2, 3)))
+    orders = set()
+    for secret in range(10):
+        (tmp_path / "secret").write_bytes(bytes([secret]) * 32)
+        orders.add(tuple(case.image.paths for case in read_cohort(site, make_study()).cases))
+    assert len(orders) == 1
+
+
+def test_links_of_a_bids_data_set_that_lead_nowhere_are_findings(
+    tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for subject in ("sub-1", "sub-2", "sub-3"):
+        image = save_nifti(root / subject / "anat" / f"{subject}_T1w.nii.gz", BOX)
+        mask = save_nifti(root / "derivatives" / "manual" / subject / "anat" / f"{subject}_dseg.nii.gz", MASK)
+        for path in {"sub-2": [image], "sub-3": [mask]}.get(subject, []):
+            path.unlink()
+            path.symlink_to(tmp_path / "annex")  # as DataLad leaves what has not been fetched
+    (root / "dataset_description.json").write_text("{}")
+    cohort = read_cohort(make_site(root), make_study())
+    assert len(cohort.cases) == 1
+    assert codes(cohort) == {"IMG-MISSING": 1, "LBL-MISSING": 1, "SITE-ONE-PATIENT": 1}

@@ -29,16 +29,20 @@ from medfl.data.synthetic_dicom import write_dicom
 MARK = "ZQXCAN"  # nothing else in a run can hold it by chance
 SEED = 5
 _UID, _CANARY_UID = "1.2.826.0.1.3680043.8.498.", "1.2.840.994137.31337."
-_TEXTS = (
-    "PatientComments AdditionalPatientHistory MedicalRecordLocator EthnicGroup Occupation PatientBirthName "
-    "PatientMotherBirthName PatientAddress PatientTelephoneNumbers MilitaryRank CountryOfResidence RegionOfResidence "
-    "IssuerOfPatientID AccessionNumber StudyID InstitutionName InstitutionAddress InstitutionalDepartmentName StationName "
-    "DeviceSerialNumber OperatorsName PerformingPhysicianName PhysiciansOfRecord NameOfPhysiciansReadingStudy "
-    "RequestingPhysician StudyDescription SeriesDescription ProtocolName ImageComments RequestedProcedureDescription "
-    "PerformedProcedureStepDescription PerformedProcedureStepID AdmittingDiagnosesDescription DerivationDescription "
-    "AdmissionID CurrentPatientLocation DeidentificationMethod SequenceName ScanOptions"
-).split()
-_DATES = "PatientBirthDate StudyDate SeriesDate AcquisitionDate ContentDate InstanceCreationDate".split()
+_TEXTS = re.findall(
+    r"\w+",
+    """
+    PatientComments AdditionalPatientHistory MedicalRecordLocator EthnicGroup Occupation PatientBirthName
+    PatientMotherBirthName PatientAddress PatientTelephoneNumbers MilitaryRank CountryOfResidence
+    RegionOfResidence IssuerOfPatientID AccessionNumber StudyID InstitutionName InstitutionAddress
+    InstitutionalDepartmentName StationName DeviceSerialNumber OperatorsName PerformingPhysicianName
+    PhysiciansOfRecord NameOfPhysiciansReadingStudy RequestingPhysician StudyDescription SeriesDescription
+    ProtocolName ImageComments RequestedProcedureDescription PerformedProcedureStepDescription
+    PerformedProcedureStepID AdmittingDiagnosesDescription DerivationDescription AdmissionID
+    CurrentPatientLocation DeidentificationMethod SequenceName ScanOptions
+    """,
+)
+_DATES = ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "InstanceCreationDate")
 _NUMBERS = {"PatientWeight": "71.3137421", "PatientSize": "1.7313742"}
 _NUMBER = "313133"  # as long as the mark, which takes its place where only a number is allowed
 _DATE, _TIME, _UMLAUT = "19330713", "031337.421337", "Zqxümläut^Dr"
@@ -214,7 +218,9 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     _dicom_site(root / "north", made)
     for number in range(1, 5):
         _dicom_patient(root / "east" / "data", made, number)
-    (root / "east" / "site.toml").write_text((root / "east" / "site.toml").read_text().replace("[data]", '[data]\nlayout = "folders"'))
+    (root / "east" / "site.toml").write_text(
+        (root / "east" / "site.toml").read_text().replace("[data]", '[data]\nlayout = "folders"')
+    )
     _folders_site(root / "south")
     _csv_site(root / "west")
     (root / "lost" / "data" / "index.csv").write_text(f"{MARK},{MARK}2\n{MARK},{MARK}\n")

@@ -125,6 +125,11 @@ def test_components_other_than_medfl_are_refused(tmp_path: Path) -> None:
     assert "holds no code" in problems_of(write(tmp_path, text=text))["tool.flwr.app.components.clientapp"]
 
 
+def test_a_study_brings_no_packages(tmp_path: Path) -> None:
+    text = CONFIG.replace('version = "1.0.0"', 'version = "1.0.0"\ndependencies = ["medfl"]')
+    assert "names no packages" in problems_of(write(tmp_path, text=text))["project.dependencies"]
+
+
 def test_the_name_must_be_the_projects(tmp_path: Path) -> None:
     assert "must be the project's name 'kidney'" in problems_of(write(tmp_path, name="kidney"))["tool.flwr.app.config.name"]
 
