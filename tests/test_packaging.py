@@ -42,7 +42,8 @@ def test_the_root_is_no_flower_app() -> None:
     [
         "import medfl",
         "import medfl.study, medfl.site, medfl.report, medfl.runs.folder",
-        "from medfl.cli.app import app; from typer.testing import CliRunner\nassert 'simulate' in CliRunner().invoke(app).output",
+        "from typer.testing import CliRunner\nfrom medfl.cli.app import app\n"
+        "assert 'simulate' in CliRunner().invoke(app).output",
     ],
 )
 def test_what_must_start_fast_needs_neither_torch_nor_monai(code: str) -> None:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 COLOURS = 8  # as many as the style sheet has; further lines repeat them with dashes
 _MOST_DOTS = 40  # of one line; more would only blur it
+_MANY = 7  # lines, above which single ones step back behind the strong one
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
 
 
@@ -76,8 +77,11 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
     frame = _Frame(480, 290, (first, last), (min(y_ticks[0], min(ys)), highest))
     x_ticks = [t for t in ticks(first, last, 6, whole=True) if first <= t <= last]
     body = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
-    body += [_line(frame, line, x_label) for line in sorted(lines, key=lambda line: line.look < 0)]
-    return _svg(frame, title, body)
+    many = len(lines) > _MANY
+    dots = [line.look < 0 or not many for line in lines]
+    drawn = sorted(zip(lines, dots, strict=True), key=lambda pair: pair[0].look < 0)
+    body += [_line(frame, line, x_label, dots=dot) for line, dot in drawn]
+    return _svg(frame, title, body, "chart many" if many else "chart")
 
 
 def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
@@ -87,7 +91,7 @@ def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
     chance = f'<line class="chance" x1="{frame.across(0)}" y1="{frame.up(0)}" x2="{frame.across(1)}" y2="{frame.up(1)}"/>'
     body = [_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
     body += [_line(frame, line, dots=False) for line in lines]
-    return _svg(frame, title, body)
+    return _svg(frame, title, body, "chart square")
 
 
 def legend(lines: Sequence[Line]) -> Markup:
@@ -146,6 +150,6 @@ def _line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) ->
     return drawn
 
 
-def _svg(frame: _Frame, title: str, body: Sequence[Markup]) -> Markup:
-    opened = '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">'
-    return Markup(opened).format(f"{frame.width:g}", f"{frame.height:g}", title) + Markup("").join(body) + Markup("</svg>")
+def _svg(frame: _Frame, title: str, body: Sequence[Markup], css: str) -> Markup:
+    opened = '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+    return Markup(opened).format(css, f"{frame.width:g}", f"{frame.height:g}", title) + Markup("").join(body) + Markup("</svg>")

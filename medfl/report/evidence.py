@@ -47,7 +47,8 @@ def trouble_table(data: ReportData) -> Table | None:
         return None
     rows = []
     for trouble in data.troubles:
-        code, words = reason_in_words(trouble.reason)
+        late = trouble.status == "late" and not trouble.reason
+        code, words = ("", "It came after the deadline.") if late else reason_in_words(trouble.reason)
         when = f"{trouble.when} ({_ARMS.get(trouble.arm, trouble.arm)})" if trouble.arm and len(data.arms) > 1 else trouble.when
         cells = (Cell(trouble.site, "text"), Cell(trouble.status, "text"), Cell(words, "text"), Cell(code, "text code"))
         rows.append(Row(when, cells))

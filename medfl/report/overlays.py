@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 300  # pixels of the longer side
+SIDE = 256  # pixels of the longer side
 _GREYS = 96  # colours of a stored picture; the eye sees no difference and the file is a third
 # Okabe and Ito (2008), told apart by colour-blind readers, all visible on grey; the first class is by far the most common.
 CLASS_COLOURS = ((255, 140, 40), (60, 180, 245), (20, 200, 150), (240, 120, 190), (245, 225, 70), (160, 130, 255))

@@ -20,6 +20,7 @@ from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.runs.durable import write_file, writing
 
 FILE = "report.html"
+_MOST_BARS = 8  # hospitals; beyond, the matrix tells the same in less space
 _EXAMPLES = 24  # pictures in one report
 
 
@@ -162,7 +163,7 @@ def _roc(tested: Tested, of: str, name: str, look: int) -> Line | None:
 def _bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
     """Return, for the patients of each hospital, the score of the shared model, of its own, and of the others' models."""
     found = data.comparison
-    if not found.local or len(found.sites) < 2:
+    if not found.local or not 2 <= len(found.sites) <= _MOST_BARS:
         return []
     groups = []
     for site in found.sites:
@@ -170,7 +171,7 @@ def _bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
         mean = math.fsum(others) / len(others) if others else math.nan
         own = found.local.get(site, {}).get(site, math.nan)
         values = [("Together", found.federated_by_site.get(site, math.nan), "together")]
-        values += [("Its own model", own, "own"), ("Others’ models, mean", mean, "others")]
+        values += [("Its own model", own, "own"), ("Others’ models", mean, "others")]
         bars = [Bar(n, words.score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
         groups.append((site, bars))
     return groups

@@ -57,10 +57,12 @@ def test_table(data: ReportData) -> Table | None:
 
 
 def class_table(data: ReportData) -> Table | None:
-    """Return the test of the shared model by class, over the patients of all hospitals; none for a single class."""
+    """Return the test of the shared model by class, over the patients of all hospitals; none where it would repeat."""
     together, classes = data.together, data.study.task.foreground
     if together is None or not together.patients or len(classes) < 2:
         return None
+    if data.study.task.kind == "classification" and len(classes) == 2:
+        return None  # one class mirrors the other, and the table by hospital tells it
     if data.study.task.kind == "segmentation":
         named = [("Dice", "dice"), ("HD95, mm", "hd95"), ("Surface Dice", "surface-dice")]
         named += [("Missed", "missed"), ("False positive", "false-positive")]

@@ -10,6 +10,7 @@ from medfl.report.model import ALL, ReportData
 from medfl.report.words import duration, listing, plural, reason_in_words, score, signed
 
 CLEAR = 0.01  # smaller differences of Dice or AUROC are told as none
+_NAMED = 3  # hospitals that a sentence lists by name
 _FEW = 30  # test patients below which chance gets a word
 
 
@@ -115,9 +116,11 @@ def _arms(data: ReportData) -> Iterator[str]:
 def _worse_off(data: ReportData) -> Iterator[str]:
     found = data.comparison
     losing = [s for s, row in found.local.items() if row.get(s, math.nan) - found.federated_by_site.get(s, math.nan) >= CLEAR]
-    if losing:
-        does, its = ("does", "its own model") if len(losing) == 1 else ("do", "their own models")
-        yield f"{listing(losing)} {does} better with {its} on {'its' if len(losing) == 1 else 'their'} own patients."
+    if len(losing) == 1:
+        yield f"{losing[0]} does better with its own model on its own patients."
+    elif losing:
+        who = listing(losing) if len(losing) <= _NAMED else f"{len(losing)} of {len(found.local)} hospitals"
+        yield f"{who} do better with their own models on their own patients."
 
 
 def _chance(data: ReportData) -> Iterator[str]:

@@ -105,9 +105,9 @@ def reason_in_words(reason: str) -> tuple[str, str]:
     ('SITE-ERROR', 'Something failed at the site; only its own log says what.')
     """
     found = _CODE.match(reason.strip())
-    if found and found[1] in CODES:
-        return found[1], CODES[found[1]]
-    return "", reason or "No reason was told."
+    if not found:
+        return "", reason or "No reason was told."
+    return found[1], CODES.get(found[1]) or reason.strip()[found.end() :].strip() or meaning(found[1])
 
 
 def score(value: float, digits: int = 3) -> str:
@@ -116,8 +116,17 @@ def score(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a difference with its sign, and a true minus."""
-    return NONE if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    """Write a difference with its sign, and a true minus.
+
+    Examples
+    --------
+    >>> signed(0.123), signed(-0.123), signed(-0.001)
+    ('+0.12', '−0.12', '±0.00')
+    """
+    if math.isnan(value):
+        return NONE
+    sign = "±" if round(value, digits) == 0 else "+" if value > 0 else "−"
+    return f"{sign}{abs(value):.{digits}f}"
 
 
 def size(count: float) -> str:

@@ -24,7 +24,12 @@ def study_of(kind: str, classes: str, rounds: int = 12, arms: str = "federated,l
         "name": "brain-tumour" if segmentation else "chest-findings",
         "seed": 7,
         "rounds": rounds,
-        "task": {"kind": kind, "dimension": 3 if segmentation else 2, "modality": "MR" if segmentation else "XR", "classes": classes},
+        "task": {
+            "kind": kind,
+            "dimension": 3 if segmentation else 2,
+            "modality": "MR" if segmentation else "XR",
+            "classes": classes,
+        },
         "network": {"name": "unet" if segmentation else "resnet"},
         "loss": {"name": "dice-ce" if segmentation else "cross-entropy"},
         "simulation": {"arms": arms, "data": "/secret/folder"},
@@ -49,7 +54,9 @@ class Maker:
             for name in names:
                 dice = [float(np.clip(self.rng.normal(skill - 0.1 * k, 0.07), 0, 1)) for k in range(len(classes))]
                 case = {
-                    c: CaseScore(d, 40 * (1 - d) if surface else float("nan"), d**0.5 if surface else float("nan"), d < 0.3, d > 0.99)
+                    c: CaseScore(
+                        d, 40 * (1 - d) if surface else float("nan"), d**0.5 if surface else float("nan"), d < 0.3, d > 0.99
+                    )
                     for c, d in zip(classes, dice, strict=True)
                 }
                 scores.append((name, case))
@@ -65,7 +72,10 @@ class Maker:
             cases = {"train": train + 3 * k, "validation": validation, "test": test}
             self.tell(
                 {"event": "joined", "site": site, "train": train, "validation": validation, "test": test, "cases": cases}
-                | {"excluded": {"DCM-MISSING-SLICES": 2 + k, "LBL-EMPTY": 1} if k % 2 else {}, "warnings": {"DCM-DUP-COPY": 3} if k == 1 else {}}
+                | {
+                    "excluded": {"DCM-MISSING-SLICES": 2 + k, "LBL-EMPTY": 1} if k % 2 else {},
+                    "warnings": {"DCM-DUP-COPY": 3} if k == 1 else {},
+                }
                 | {"patient-ids": k != 2}
             )
 
@@ -75,7 +85,9 @@ class Maker:
             answers: dict[str, Any] = {}
             for k, (site, (train, validation, _)) in enumerate(self.sites.items()):
                 skill = (ceiling - 0.03 * k) * (1 - np.exp(-(number - 1) / 3)) + 0.05
-                metrics: Metrics = {"train.loss": 1.4 * float(np.exp(-number / 5)) + 0.1 + 0.03 * k} | self.metrics(skill, validation)
+                metrics: Metrics = {"train.loss": 1.4 * float(np.exp(-number / 5)) + 0.1 + 0.03 * k} | self.metrics(
+                    skill, validation
+                )
                 answers[site] = {"status": "ok", "reason": "", "weight": train, "metrics": metrics}
             if trouble and arm == "federated" and number in (3, 7):
                 site = sorted(self.sites)[0]
@@ -102,7 +114,16 @@ class Maker:
             answers[name] = {"metrics": metrics, "derived": derive(self.study, metrics)}
         merged = merge(self.study, [a["metrics"] for a in answers.values()])
         model: dict[str, Any] = {"round": best} | ({"site": site} if site else {})
-        self.tell({"event": "test", "arm": arm, "model": model, "sites": answers, "eval": merged, "derived": derive(self.study, merged)})
+        self.tell(
+            {
+                "event": "test",
+                "arm": arm,
+                "model": model,
+                "sites": answers,
+                "eval": merged,
+                "derived": derive(self.study, merged),
+            }
+        )
 
     def previews(self, count: int = 3) -> None:
         classes = len(self.study.task.foreground)
@@ -121,7 +142,11 @@ class Maker:
                 if classes > 1:
                     truth, found = truth + (far < 7), found + (seen < 8)
                 np.savez_compressed(
-                    folder / f"preview-{k + 1}.npz", image=image, truth=truth.astype(np.uint8), prediction=found.astype(np.uint8), dice=0.9 - 0.2 * k
+                    folder / f"preview-{k + 1}.npz",
+                    image=image,
+                    truth=truth.astype(np.uint8),
+                    prediction=found.astype(np.uint8),
+                    dice=0.9 - 0.2 * k,
                 )
 
     def end(self, status: str = "completed", **told: Any) -> Path:

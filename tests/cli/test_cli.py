@@ -1,0 +1,96 @@
+"""The command line as a newcomer meets it: plain words, and exit codes that scripts can rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medfl.cli.options import overrides_of
+
+
+def medfl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "medfl", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_a_valid_study_is_told_with_its_flwr_command(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    done = medfl("study", "check", nodule_study, "--data", nodule_hospitals, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "num-supernodes=3" in done.stdout
+    assert "flwr run" in done.stdout
+
+
+def test_a_study_as_json_has_its_hash(nodule_study: Path, tmp_path: Path) -> None:
+    told = json.loads(medfl("study", "check", nodule_study, "--json", folder=tmp_path).stdout)
+    assert len(told["hash"]) == 64
+    assert told["study"]["name"] == "nodule"
+
+
+def test_a_wrong_study_ends_with_2_and_every_problem(nodule_study: Path, tmp_path: Path) -> None:
+    done = medfl("study", "check", nodule_study, "-c", "rounds=0", "-c", "optimiser.name=adam", folder=tmp_path)
+    assert done.returncode == 2
+    assert "rounds: Input should be greater than or equal to 1" in done.stderr
+    assert "Did you mean 'optimizer'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_data_that_is_not_there_is_said_without_a_traceback(nodule_study: Path, tmp_path: Path) -> None:
+    done = medfl("simulate", nodule_study, "--data", tmp_path / "nowhere", folder=tmp_path)
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_listed_and_its_report_can_be_written_again(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    done = medfl("simulate", nodule_study, "--data", nodule_hospitals, "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    report = Path(told["report"])
+    assert report.is_file()
+    assert len(told["headlines"]) == 3
+    (listed,) = json.loads(medfl("runs", "--json", folder=tmp_path).stdout)
+    assert listed["status"] == "completed"
+    report.unlink()
+    assert medfl("report", told["run"], folder=tmp_path).returncode == 0
+    assert report.is_file()
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    done = medfl("report", tmp_path, folder=tmp_path)
+    assert done.returncode == 1
+    assert "RUN-MISSING" in done.stderr
+
+
+def test_a_site_is_made_once(tmp_path: Path) -> None:
+    assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"site.toml", "site.secret"}
+    assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 2
+
+
+def test_made_hospitals_can_be_used_at_once(nodule_study: Path, tmp_path: Path) -> None:
+    assert medfl("data", "synth", tmp_path / "made", "--kind", "nodule", folder=tmp_path).returncode == 0
+    done = medfl("study", "check", nodule_study, "--data", tmp_path / "made", folder=tmp_path)
+    assert "3 sites" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("a=5", 5),
+        ("a=0.5", 0.5),
+        ("a=true", True),
+        ("a='5'", "5"),
+        ("a=sgd", "sgd"),
+        ("a=1,2", "1,2"),
+        ("a=[1]", "[1]"),
+        ("a=", ""),
+    ],
+)
+def test_values_of_the_command_line_have_their_types(word: str, value: object) -> None:
+    assert overrides_of([word]) == {"a": value}

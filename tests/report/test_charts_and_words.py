@@ -1,0 +1,102 @@
+"""The small parts of a report: axes, lines, pictures, and plain words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medfl.report import words
+from medfl.report.charts import Line, line_chart, roc_chart, ticks
+from medfl.report.overlays import read_overlay
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.12, 0.83, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.5, 0.5, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
+        (0, 0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+    ],
+)
+def test_ticks_are_round_and_span_the_range(low: float, high: float, expected: list[float]) -> None:
+    found = ticks(low, high, 5)
+    assert found[0] <= low
+    assert found[-1] >= high
+    if low < high or low == 0:
+        assert found == pytest.approx(expected)
+
+
+def test_whole_ticks_never_fall_between_rounds() -> None:
+    assert all(t == int(t) for t in ticks(0, 2, 6, whole=True))
+
+
+def test_a_higher_value_is_drawn_higher_and_stays_inside() -> None:
+    svg = line_chart("t", [Line("a", [(1, 0.2), (2, 0.9), (3, 1.0)], 0)], "Dice", top=1.0)
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', svg)]
+    assert heights == sorted(heights, reverse=True)
+    assert min(heights) >= 0
+    assert max(heights) <= 290
+
+
+def test_a_single_round_and_no_round_can_be_drawn() -> None:
+    assert "circle" in line_chart("t", [Line("a", [(1, 0.2)], 0)], "Dice")
+    assert line_chart("t", [], "Dice") == ""
+
+
+def test_names_in_charts_are_escaped() -> None:
+    svg = line_chart("<t>", [Line("<a>", [(1, 0.2)], 0)], "<y>", "<x>") + roc_chart("<r>", [Line("<b>", [(0, 0), (1, 1)], 0)])
+    assert not re.search(r"<[taybxr]>", svg)
+
+
+def pixels(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(("dimension", "corner"), [(2, (0, 0)), (3, (-1, -1))])
+def test_the_first_voxel_is_where_a_reader_expects_it(tmp_path: Path, dimension: int, corner: tuple[int, int]) -> None:
+    # 2-D: x to the right, y down. Volume in RAS: low x is the patient's left, so right on the screen; low y is posterior, so below.
+    image = np.zeros((8, 8), dtype=np.float32)
+    image[0, 0] = 1
+    np.savez(tmp_path / "p.npz", image=image, truth=np.zeros((8, 8), np.uint8), prediction=np.zeros((8, 8), np.uint8))
+    overlay = read_overlay(tmp_path / "p.npz", dimension)
+    assert overlay is not None
+    assert math.isnan(overlay.dice)
+    grey = pixels(overlay.image).sum(axis=2)
+    assert grey[corner] == grey.max() > 600
+    assert grey[0, -1] < 60
+
+
+def test_truth_and_prediction_are_filled_where_they_are(tmp_path: Path) -> None:
+    truth, found = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    truth[:3], found[5:] = 1, 1
+    np.savez(tmp_path / "p.npz", image=np.zeros((8, 8), np.float32), truth=truth, prediction=found, dice=0.0)
+    overlay = read_overlay(tmp_path / "p.npz", 2)
+    assert overlay is not None
+    assert overlay.dice == 0
+    in_truth, in_found = pixels(overlay.truth), pixels(overlay.prediction)
+    assert in_truth[128, 30, 0] > 100
+    assert in_truth[128, 225].sum() < 30
+    assert in_found[128, 225, 0] > 100
+    assert in_found[128, 30].sum() < 30
+    assert (in_found.min(axis=2) > 240).any(), "the truth is outlined in the picture of the prediction"
+
+
+def test_words() -> None:
+    assert words.score(math.nan) == "n/a"
+    assert words.signed(-0.0001) == "±0.00"
+    assert words.size(math.nan) == "n/a"
+    assert words.moment("nonsense") == "unknown"
+    assert words.listing(["a", "b", "c"]) == "a, b and c"
+    assert words.listing(["a"]) == "a"
+    assert words.listing([]) == ""
+    assert words.plural(1, "hospital") == "1 hospital"
+    assert words.reason_in_words("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
+    assert words.reason_in_words("") == ("", "No reason was told.")
+    assert words.meaning("DCM-NEW") == "A problem of the DICOM files."

@@ -1,0 +1,244 @@
+"""What a reader relies on: one file that needs no network, tells the truth about the run, and is safe to open."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.errors import RunError
+from medfl.report import write_report
+
+Make = Callable[..., Any]
+Whole = Callable[[Any], Path]
+
+
+class Reader(HTMLParser):
+    """Collects every address, the visible text, and tags that are left open."""
+
+    VOID = frozenset({"meta", "img", "br", "circle", "link", "input"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data", "xlink:href")
+        ]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page_of(run: Path) -> tuple[str, Reader]:
+    file = write_report(run)
+    assert file == run / "report.html"
+    page = file.read_text(encoding="utf-8")
+    reader = Reader(page)
+    assert reader.open == []
+    return page, reader
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"),
+    [
+        ("segmentation", "background,tumour"),
+        ("segmentation", "background,oedema,core"),
+        ("classification", "normal,pneumonia"),
+        ("classification", "normal,pneumonia,nodule"),
+    ],
+)
+def test_one_file_that_asks_the_network_for_nothing_and_names_each_hospital(
+    make: Make, whole_run: Whole, kind: str, classes: str
+) -> None:
+    page, reader = page_of(whole_run(make(kind, classes)))
+    assert all(address.startswith("data:image/png;base64,") for address in reader.addresses)
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert not {"script", "link", "iframe", "object"} & set(reader.tags)
+    for site in ("harbour-clinic", "north-general", "st-anna", "uni-hospital"):
+        assert site in reader.text
+    for name in classes.split(",")[1:]:
+        assert name in reader.text
+    assert "nan" not in reader.text.lower().split()
+    assert "None" not in reader.text.replace("None", "None", 1).split("Every setting of the study")[0]
+
+
+def test_the_verdict_is_that_of_the_numbers(make: Make, whole_run: Whole) -> None:
+    _, reader = page_of(whole_run(make("segmentation", "background,tumour")))
+    assert "Training together beat training alone: on other hospitals’ patients" in reader.text
+    assert "Completed" in reader.text
+    assert "round 11, scored once" in reader.text
+    assert "lowest Dice" in reader.text
+
+
+def test_a_shared_model_that_lost_is_told_so(make: Make) -> None:
+    maker = make("segmentation", "background,tumour")
+    maker.join()
+    maker.test("federated", 2, skill=0.4)
+    for site in maker.sites:
+        maker.test("local", 2, site, skill=0.7)
+    _, reader = page_of(maker.end())
+    assert "Training together did worse than training alone" in reader.text
+    assert "4 of 4 hospitals do better with their own models" in reader.text
+
+
+def test_names_and_reasons_of_others_can_not_become_code(make: Make) -> None:
+    bad = '<script>alert("x")</script>'
+    sites = {f"{bad}1": (4, 2, 3), "b": (4, 2, 3)}
+    maker = make("segmentation", f"background,{bad}", sites=sites, rounds=1)
+    maker.join()
+    maker.train("federated", 1, trouble=False)
+    maker.test("federated", 1)
+    maker.tell({"event": "failed", "site": f"{bad}2", "during": "join", "reason": f"{bad}3"})
+    maker.tell({"event": "joined", "site": "c", "excluded": {f"{bad}4": 1}})
+    page, reader = page_of(maker.end("failed", reason=f"{bad}5"))
+    assert "<script" not in page
+    assert "script" not in reader.tags
+    for number in "12345":
+        assert f"{bad}{number}" in reader.text
+
+
+def test_without_a_local_arm_there_is_no_comparison(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", arms="federated", rounds=2)
+    maker.join()
+    maker.train("federated", 2)
+    maker.test("federated", 2)
+    _, reader = page_of(maker.end())
+    assert "Together or alone" not in reader.text
+    assert "The shared model reached a mean Dice of" in reader.text
+    assert "Patients it learnt from 240" in reader.text
+    assert "Examples" not in reader.text
+
+
+def test_a_local_arm_alone_has_curves_and_a_matrix(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", arms="local", rounds=2)
+    maker.join()
+    maker.train("local", 2)
+    for site in maker.sites:
+        maker.test("local", 2, site)
+    _, reader = page_of(maker.end())
+    assert "Every model on every hospital’s patients" in reader.text
+    assert "Dice on validation patients" in reader.text
+
+
+@pytest.mark.parametrize(("status", "badge"), [("failed", "Failed"), ("stopped", "Stopped early"), (None, "Not finished")])
+def test_a_run_that_did_not_complete_says_so_and_shows_what_there_is(make: Make, status: str | None, badge: str) -> None:
+    maker = make("segmentation", "background,tumour")
+    maker.join()
+    maker.train("federated", 3)
+    run = maker.end(status, reason="[TOO-FEW-SITES] 1 of 4 sites can take part.") if status else maker.run.path
+    _, reader = page_of(run)
+    assert badge in reader.text
+    assert "No model was tested: there is no result to rely on." in reader.text
+    assert "after 3 rounds of 12" in reader.text
+    if status:
+        assert "1 of 4 sites can take part" in reader.text
+    assert "It came after the deadline." in reader.text
+
+
+def test_a_run_that_told_nothing_still_has_a_report(make: Make) -> None:
+    maker = make("classification", "normal,pneumonia")
+    (maker.run.path / "history.jsonl").unlink()
+    _, reader = page_of(maker.run.path)
+    assert "before the first round was done" in reader.text
+    assert "No hospital joined." in reader.text
+
+
+def test_what_can_not_be_told_reads_withheld_or_na(make: Make) -> None:
+    maker = make("classification", "normal,pneumonia", sites={"big": (40, 6, 20), "few": (9, 2, 3), "one": (9, 2, 1)})
+    maker.join()
+    maker.test("federated", 1)
+    file = maker.run.path / "history.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    for key, value in events[-1]["sites"]["few"]["metrics"].items():  # as the policy of a site suppresses
+        events[-1]["sites"]["few"]["metrics"][key] = [0 * v for v in value] if isinstance(value, list) else 0 * value
+    events[-1]["sites"]["few"]["derived"] = {"auroc": None}
+    file.write_text("".join(json.dumps(e) + "\n" for e in events))
+    _, reader = page_of(maker.end())
+    table = reader.text.split("The test, hospital by hospital")[1]
+    assert "few withheld n/a" in table
+    assert "one 1 n/a" in table
+
+
+def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", rounds=2)
+    maker.join()
+    nothing = {"status": "ok", "reason": "", "weight": 3, "metrics": {"train.loss": float("nan"), "eval.patients": 0}}
+    maker.tell(
+        {"event": "round", "arm": "federated", "round": 1, "sites": {"st-anna": nothing}, "score": float("nan"), "train": {}}
+    )
+    maker.tell({"event": "test", "arm": "federated", "model": {"round": 1}, "sites": {}, "eval": {}, "derived": {"dice": None}})
+    _, reader = page_of(maker.end())
+    assert "no hospital could score the model" in reader.text
+    assert "Training loss" not in reader.text.split("Rounds")[0]
+
+
+def test_codes_are_explained_and_missing_patient_ids_are_owned_up(make: Make) -> None:
+    maker = make("segmentation", "background,tumour")
+    maker.join()
+    _, reader = page_of(maker.end("failed"))
+    assert "DCM-MISSING-SLICES Slices are missing, probably from an interrupted transfer." in reader.text
+    assert "north-general 3, uni-hospital 5" in reader.text
+    assert "st-anna told no patient ids: there, one image counts as one patient." in reader.text
+
+
+def test_examples_are_drawn_and_damaged_ones_left_out(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2)})
+    maker.previews(2)
+    folder = maker.run.site_folder("a") / "previews"
+    (folder / "preview-3.npz").write_bytes(b"no archive")
+    np.savez(folder / "preview-4.npz", image=np.zeros((4, 4)), truth=np.zeros((4, 5)), prediction=np.zeros((4, 4)))
+    np.savez(folder / "preview-5.npz", image=np.array([{"a": 1}], dtype=object), truth=np.zeros(1), prediction=np.zeros(1))
+    _, reader = page_of(maker.end())
+    assert reader.tags.count("img") == 6
+    assert "Dice of the whole image 0.90" in reader.text
+
+
+def test_folders_of_the_machine_stay_out(make: Make, whole_run: Whole) -> None:
+    run = whole_run(make("segmentation", "background,tumour"))
+    page, _ = page_of(run)
+    assert "/secret/folder" not in page
+    assert str(run.parent.parent) not in page
+
+
+def test_writing_again_gives_the_same_file(make: Make, whole_run: Whole) -> None:
+    run = whole_run(make("segmentation", "background,tumour"))
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        write_report(tmp_path)
+
+
+def test_a_report_needs_no_torch() -> None:
+    code = "import sys, medfl.report; sys.exit(int('torch' in sys.modules or 'monai' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
