@@ -52,10 +52,10 @@ class Board:
             f"{self._metric} {score}",
             f"{_clock(time.monotonic() - self._started)} gone, {self._left()} left",
         )
-        table = Table("site", "patients", self._phase, "loss", self._metric, box=None, padding=(0, 2))
+        table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
         for name, row in self._sites.items():
             table.add_row(name, row.get("patients", ""), row.get("state", ""), row.get("loss", ""), row.get("score", ""))
-        return Group(head, table)
+        return Group(head, Text(self._phase, style="dim"), table)
 
     @property
     def _metric(self) -> str:
@@ -70,6 +70,8 @@ class Board:
             self._take_round(event)
         elif kind == "test":
             self._phase = "testing the chosen models"
+        elif kind == "end":
+            self._phase = event["status"]
 
     def _take_round(self, event: dict[str, Any]) -> None:
         arm = event["arm"]
