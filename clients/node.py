@@ -11,7 +11,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
-from medfl import metrics, records
+from medfl import flower_compat, metrics, records
 from medfl.clients import local
 from medfl.clients.exchange import exchange_arrays
 from medfl.clients.networks import build_network
@@ -29,20 +29,13 @@ _CACHED = 64  # sites and studies that one process keeps open; their images are 
 def join(message: Message, context: Context) -> Message:
     """Say who is there: the site's name, its patients and images by split, and what was left out."""
     study, site = _study(context), _site(context)
-    prepared = _prepared(study, site)
+    prepared = _admitted(study, site)
     splits = ("train", "validation", "test")
     counts: Metrics = {f"join.{s}-patients": _shown(prepared.patients(s), site) for s in splits}
     counts |= {f"join.{s}-cases": _shown(len(prepared.split(s)), site) for s in splits}
-    if 0 < prepared.patients("train") < site.policy.min_count:
-        raise DataError(
-            "SITE-BELOW-MIN-COUNT",
-            f"{prepared.patients('train')} training patients are fewer than the {site.policy.min_count} that the policy "
-            f"of this site asks for before it tells a count.",
-            "Add patients, or lower 'min-count' in the policy.",
-        )
     told = {
-        "excluded": records.counts_to_text(_by_code(prepared, "error")),
-        "warnings": records.counts_to_text(_by_code(prepared, "warning")),
+        "excluded": records.counts_to_text(_by_code(prepared, site, "error")),
+        "warnings": records.counts_to_text(_by_code(prepared, site, "warning")),
         "patient-ids": "yes" if prepared.patient_ids else "no",
         records.MODEL_HASH: records.layout_hash(exchange_arrays(_network(study))),
     }
@@ -52,7 +45,7 @@ def join(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
     study, site = _study(context), _site(context)
-    prepared, net = _prepared(study, site), _network(study)
+    prepared, net = _admitted(study, site), _network(study)
     config = message.content.config_records[records.CONFIG]
     server_round = _int(config, records.ROUND)
     arrays = records.from_array_record(message.content.array_records[records.ARRAYS])
@@ -102,7 +95,7 @@ def _site(context: Context) -> Site:
     study = _study(context)
     if "site" in context.node_config:
         return _read_site(str(context.node_config["site"]))
-    if "partition-id" not in context.node_config:
+    if "partition-id" not in context.node_config or not flower_compat.in_simulation():
         raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
     sites = _sites(study)
     partition = int(context.node_config["partition-id"])
@@ -130,6 +123,19 @@ def _prepared(study: Study, site: Site) -> Prepared:
     return prepare(site, study)
 
 
+def _admitted(study: Study, site: Site) -> Prepared:
+    """Return the cases of a site that may train: a training reply tells the number of its patients, which is its weight."""
+    prepared = _prepared(study, site)
+    if 0 < prepared.patients("train") < site.policy.min_count:
+        raise DataError(
+            "SITE-BELOW-MIN-COUNT",
+            f"{prepared.patients('train')} training patients are fewer than the {site.policy.min_count} that the policy "
+            f"of this site asks for before it tells a count.",
+            "Add patients, or lower 'min-count' in the policy.",
+        )
+    return prepared
+
+
 @lru_cache(maxsize=1)
 def _network(study: Study) -> nn.Module:
     return build_network(study)
@@ -138,11 +144,13 @@ def _network(study: Study) -> nn.Module:
 def _own_folder(config: ConfigRecord, context: Context, site: Site) -> Path | None:
     """Return where a simulated hospital leaves what is for its own eyes; a real one takes no path from a server."""
     folder = str(config.get(records.RUN_FOLDER, ""))
-    return Path(folder) / "sites" / site.name if folder and "partition-id" in context.node_config else None
+    simulated = "site" not in context.node_config  # as `_site` decides, which refuses a real node without a site
+    return Path(folder) / "sites" / site.name if folder and simulated else None
 
 
-def _by_code(prepared: Prepared, level: str) -> Counter[str]:
-    return Counter(finding.code for finding in prepared.findings if finding.level == level)
+def _by_code(prepared: Prepared, site: Site, level: str) -> dict[str, int]:
+    counts = Counter(finding.code for finding in prepared.findings if finding.level == level)
+    return {code: _shown(count, site) for code, count in counts.items()}
 
 
 def _shown(count: int, site: Site) -> int:

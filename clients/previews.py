@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medfl.runs.durable import write_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,6 @@ def write(previews: Sequence[Preview], folder: Path) -> None:
     for old in folder.glob("preview-*.npz"):
         old.unlink()
     for k, p in enumerate(previews, start=1):
-        np.savez_compressed(
-            folder / f"preview-{k}.npz", image=p.image, truth=p.truth, prediction=p.prediction, dice=np.float64(p.dice)
-        )
+        content = io.BytesIO()
+        np.savez_compressed(content, image=p.image, truth=p.truth, prediction=p.prediction, dice=np.float64(p.dice))
+        write_file(folder / f"preview-{k}.npz", content.getvalue())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from medfl import records
-from medfl.errors import QuorumError
+from medfl import metrics, records
+from medfl.errors import ExchangeError, QuorumError
 from medfl.records import Metrics
 from medfl.runs.folder import Run
-from medfl.strategies.replies import error_text
+from medfl.site import NAME
+from medfl.strategies.replies import NO_REPLY, error_text, metrics_in, node_asked, refusal_text
 from medfl.study import Study
 
 _POLL = 0.2  # seconds between looks for further nodes
@@ -40,13 +42,15 @@ class Federation:
     run: Run
     sites: dict[int, str]
 
-    def evaluate(self, arrays: ArrayRecord, split: str, arm: str, *, own_folder: bool = False) -> dict[str, Metrics]:
+    def evaluate(
+        self, model: ArrayRecord | Mapping[str, ArrayRecord], split: str, arm: str, *, own_folder: bool = False
+    ) -> dict[str, Metrics]:
         """Have every site score a model on one of its splits.
 
         Parameters
         ----------
-        arrays : ArrayRecord
-            The model.
+        model : ArrayRecord, or mapping of str to ArrayRecord
+            The model, or one for each site by its name; a site without one is not asked.
         split : {"validation", "test"}
             Which patients.
         arm : str
@@ -57,26 +61,54 @@ class Federation:
         Returns
         -------
         dict of str to dict
-            Metrics by site, in the order of the names; a site that failed is missing here and recorded in the history.
+            Metrics by site, in the order of the names; a site that failed, did not answer in time, or sent metrics that are
+            not what the study asks for is missing here and recorded in the history.
         """
         config = ConfigRecord({records.SPLIT: split, records.ARM: arm})
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
-        content = RecordDict({records.ARRAYS: arrays, records.CONFIG: config})
+        if isinstance(model, ArrayRecord):
+            contents = dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
+        else:
+            asked = {node: model[site] for node, site in self.sites.items() if site in model}
+            contents = {node: RecordDict({records.ARRAYS: a, records.CONFIG: config}) for node, a in asked.items()}
         answers: dict[str, Metrics] = {}
-        for site, reply in self.ask(MessageType.EVALUATE, content):
-            if reply.has_error():
-                self.run.history.append({"event": "failed", "site": site, "during": split, "reason": error_text(reply.error)})
-            else:
-                answers[site] = records.metrics_of(reply.content)
+        for node, answer in self.ask(MessageType.EVALUATE, contents):
+            if isinstance(answer, str):
+                self.failed(self.sites[node], split, answer)
+                continue
+            try:
+                told = metrics_in(answer)
+                metrics.check(self.study, told)
+            except ExchangeError as refusal:
+                self.failed(self.sites[node], split, refusal_text(refusal))
+                continue
+            answers[self.sites[node]] = told
         return dict(sorted(answers.items()))
 
-    def ask(self, message_type: str, content: RecordDict) -> Iterator[tuple[str, Message]]:
-        """Send every site the same message and yield each answer as it comes, until the deadline of the study."""
-        messages = [Message(content, dst_node_id=node, message_type=message_type) for node in self.sites]
-        replies = self.grid.send_and_receive(messages, timeout=self.study.strategy.deadline)
-        for reply in replies:
-            yield self.sites.get(reply.metadata.src_node_id, "unknown"), reply
+    def ask(self, message_type: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict | str]]:
+        """Send messages and yield what became of each as it comes: what the node answered, or why there is no answer.
+
+        Parameters
+        ----------
+        message_type : str
+            Of all messages.
+        contents : mapping of int to RecordDict
+            What each node is sent. One that has not answered by the deadline of the study comes last, with the reason.
+        """
+        messages = [Message(content, dst_node_id=node, message_type=message_type) for node, content in contents.items()]
+        silent = set(contents)
+        for reply in self.grid.send_and_receive(messages, timeout=self.study.strategy.deadline):
+            node = node_asked(reply, messages)
+            if node not in silent:
+                continue
+            silent.remove(node)
+            yield node, error_text(reply.error) if reply.has_error() else reply.content
+        yield from ((node, NO_REPLY) for node in contents if node in silent)
+
+    def failed(self, site: str, during: str, reason: str) -> None:
+        """Record that a site could not do its part."""
+        self.run.history.append({"event": "failed", "site": site, "during": during, "reason": reason})
 
 
 def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> Federation:
@@ -108,16 +140,20 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     nodes = _wait_for_nodes(grid, expected, study.strategy.wait)
     everyone = Federation(grid, study, run, {node: f"node-{k}" for k, node in enumerate(nodes, start=1)})
     joined: dict[int, str] = {}
-    for alias, reply in everyone.ask(records.JOIN, RecordDict({records.CONFIG: ConfigRecord({})})):
-        refused = error_text(reply.error) if reply.has_error() else _mismatch(reply, layout)
-        if refused:
-            run.history.append({"event": "failed", "site": alias, "during": "join", "reason": refused})
+    question = RecordDict({records.CONFIG: ConfigRecord({})})
+    for node, answer in everyone.ask(records.JOIN, dict.fromkeys(everyone.sites, question)):
+        if isinstance(answer, str):
+            everyone.failed(everyone.sites[node], "join", answer)
             continue
-        name = records.site_name(reply)
+        try:
+            name, event = _introduction(answer, layout)
+        except ExchangeError as refusal:
+            everyone.failed(everyone.sites[node], "join", refusal_text(refusal))
+            continue
         if name in joined.values():
             raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
-        joined[reply.metadata.src_node_id] = name
-        run.history.append(_joined_event(name, reply.content))
+        joined[node] = name
+        run.history.append(event)
     if len(joined) < study.strategy.quorum:
         raise QuorumError(
             "TOO-FEW-SITES",
@@ -126,11 +162,6 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
         )
     ordered = dict(sorted(joined.items(), key=lambda item: item[1]))
     return Federation(grid, study, run, ordered)
-
-
-def _mismatch(reply: Message, layout: str) -> str:
-    told = reply.content.config_records[records.SITE].get(records.MODEL_HASH)
-    return "" if told == layout else "[MODEL-MISMATCH] The network of this site differs: another version of medfl or MONAI."
 
 
 def _wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
@@ -142,15 +173,27 @@ def _wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
     return nodes
 
 
-def _joined_event(name: str, content: RecordDict) -> dict[str, object]:
-    numbers, told = records.metrics_of(content), content.config_records[records.SITE]
+def _introduction(content: RecordDict, layout: str) -> tuple[str, dict[str, object]]:
+    """Return the name that a site gives itself and the event that tells what it brings, or raise ExchangeError."""
+    told = content.get(records.SITE)
+    if not isinstance(told, ConfigRecord):
+        raise ExchangeError("JOIN-UNREADABLE", "this node does not say who it is.")
+    name = str(told.get("name", ""))
+    if not re.fullmatch(NAME, name):
+        raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
+    if told.get(records.MODEL_HASH) != layout:
+        raise ExchangeError("MODEL-MISMATCH", "The network of this site differs: another version of medfl or MONAI.")
+    numbers = metrics_in(content)
     splits = ("train", "validation", "test")
-    return {
-        "event": "joined",
-        "site": name,
-        **{split: numbers[f"join.{split}-patients"] for split in splits},
-        "cases": {split: numbers[f"join.{split}-cases"] for split in splits},
-        "excluded": records.counts_from_text(str(told["excluded"])),
-        "warnings": records.counts_from_text(str(told["warnings"])),
-        "patient-ids": told["patient-ids"] == "yes",
-    }
+    try:
+        return name, {
+            "event": "joined",
+            "site": name,
+            **{split: numbers[f"join.{split}-patients"] for split in splits},
+            "cases": {split: numbers[f"join.{split}-cases"] for split in splits},
+            "excluded": records.counts_from_text(str(told["excluded"])),
+            "warnings": records.counts_from_text(str(told["warnings"])),
+            "patient-ids": told["patient-ids"] == "yes",
+        }
+    except (KeyError, ValueError):
+        raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None

@@ -6,17 +6,21 @@ Tested with flwr 1.41; ``tests/test_flower_compat.py`` fails first when a name m
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import MutableMapping
 
 from flwr.app import Message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.proto.node_pb2 import NodeInfo as NodeInfo
 from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
 
 SERVER_NODE_ID: int = SUPERLINK_NODE_ID
 CLIENT_APP_RAISED: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 CLIENT_APP_CRASHED: int = ErrorCode.CLIENT_APP_CRASHED
+
+SIMULATION = "MEDFL_SIMULATION"
 
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -28,6 +32,15 @@ QUIET = {
 def be_quiet(environment: MutableMapping[str, str] | None = None) -> None:
     """Turn off Flower's telemetry, update check and installation of dependencies at run time, here and in children."""
     (os.environ if environment is None else environment).update(QUIET)
+
+
+def in_simulation() -> bool:
+    """Tell whether this process answers for simulated hospitals: something that no server can set from outside.
+
+    The embedded engine sets the variable in its workers; Flower's own runtime runs a ClientApp inside of Ray. A SuperNode of
+    a hospital has neither.
+    """
+    return SIMULATION in os.environ or "ray" in sys.modules
 
 
 def identify_process(run_id: int, node_id: int) -> None:

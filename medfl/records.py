@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from medfl.errors import ExchangeError
 
@@ -69,13 +69,6 @@ def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
     return {name: array.numpy() for name, array in record.items()}
 
 
-def site_name(reply: Message) -> str:
-    """Return the name of the site that wrote a reply, empty if it does not say."""
-    if reply.has_error() or SITE not in reply.content.config_records:
-        return ""
-    return str(reply.content.config_records[SITE].get("name", ""))
-
-
 def reply_content(
     site: str, metrics: Metrics, arrays: Mapping[str, NDArray[np.generic]] | None = None, told: Mapping[str, str] | None = None
 ) -> RecordDict:
@@ -96,11 +89,6 @@ def reply_content(
     if arrays is not None:
         content[ARRAYS] = to_array_record(arrays)
     return content
-
-
-def metrics_of(content: RecordDict) -> Metrics:
-    """Return the metrics of a reply as a plain dictionary."""
-    return dict(content.metric_records[METRICS].items())
 
 
 def counts_to_text(counts: Mapping[str, int]) -> str:
@@ -140,7 +128,7 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
     """
     try:
         return {name: _array_view(array) for name, array in record.items()}
-    except (ValueError, TypeError, EOFError, OverflowError, MemoryError):
+    except Exception:  # the bytes are a stranger's, and NumPy's reading of their header may end in any error
         raise ExchangeError("ARRAYS-UNREADABLE", "an array can not be read.", "Both sides must run the same Flower.") from None
 
 

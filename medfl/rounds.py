@@ -11,12 +11,13 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl import metrics, records
-from medfl.errors import QuorumError
+from medfl.errors import ExchangeError, QuorumError
 from medfl.federation import Federation
 from medfl.records import Metrics, RoundRecord
 from medfl.runs import checkpoint
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.local import LocalOnly
+from medfl.strategies.replies import refusal_text
 from medfl.strategies.table import build_strategy
 
 _SHARED = ""  # key of the one model that all sites share; a local model goes under the name of its site
@@ -51,10 +52,12 @@ class Arm:
     def __init__(self, name: str, federation: Federation, initial: ArrayRecord) -> None:
         self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
         self._arrays = initial
-        self._strategy: FedAvg | LocalOnly = LocalOnly() if name == "local" else build_strategy(self._study)
+        alone = name == "local"
+        self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
         self._strategy.site_names = federation.sites
-        lines = sorted(federation.sites.values()) if name == "local" else [_SHARED]
+        lines = sorted(federation.sites.values()) if alone else [_SHARED]
         self._choices = {line: _Choice() for line in lines}
+        self._trained: set[str] = set()  # sites that sent a model that counted
 
     def train(self) -> None:
         """Run all rounds, score the last models, and record everything."""
@@ -64,6 +67,8 @@ class Arm:
             last = server_round
             if self._is_hopeless(server_round):
                 break
+        if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
+            self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
         self._score_last(last)
         for choice in self._choices.values():
             if choice.best_score == -math.inf:
@@ -109,6 +114,7 @@ class Arm:
         sites = _sites_told(strategy.last_round)
         self._arrays = arrays if arrays is not None else self._arrays
         scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
+        self._trained |= scored.keys()
         event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
         event |= self._scored(server_round - 1, scored)
         for line, choice in self._choices.items():
@@ -119,19 +125,14 @@ class Arm:
         self._run.history.append(event | {"seconds": time.monotonic() - started})
 
     def _score_last(self, last: int) -> None:
-        if self.name == "local":
-            answers: dict[str, Metrics] = {}
-            for line in self._choices:
-                own = self._federation.evaluate(self._model(line), "validation", self.name)
-                answers |= {line: own[line]} if line in own else {}
-        else:
-            answers = self._federation.evaluate(self._arrays, "validation", self.name)
+        models = {line: self._model(line) for line in self._choices} if self.name == "local" else self._arrays
+        answers = self._federation.evaluate(models, "validation", self.name)
         event = {"event": "scored", "arm": self.name, "round": last, "sites": {s: {"metrics": m} for s, m in answers.items()}}
         self._run.history.append(event | self._scored(last, answers))
 
     def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Note the scores of the models of a round, and return what the history tells of them."""
-        present = {site: m for site, m in answers.items() if m.get(records.EVAL_PATIENTS)}
+        present = {site: m for site, m in answers.items() if self._is_sound(site, m) and m[records.EVAL_PATIENTS]}
         if not present:
             return {"score": None}
         if self.name == "local":
@@ -143,6 +144,15 @@ class Arm:
         score = metrics.headline(self._study, merged)
         self._choices[_SHARED].scored(server_round, score)
         return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
+
+    def _is_sound(self, site: str, told: Metrics) -> bool:
+        """Say whether the metrics of a site are what the study asks for; if not, they are left out and that is recorded."""
+        try:
+            metrics.check(self._study, told)
+        except ExchangeError as refusal:
+            self._federation.failed(site, "validation", refusal_text(refusal))
+            return False
+        return True
 
     def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         derived = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}

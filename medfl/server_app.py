@@ -53,4 +53,4 @@ def _initial_model(study: Study, context: Context) -> ArrayRecord:
 
 
 def _expected_sites(study: Study) -> int:
-    return len(simulated_sites(study)) if study.simulation.data else study.strategy.quorum
+    return len(simulated_sites(study)) if study.simulation.data else max(study.strategy.sites, study.strategy.quorum)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -44,9 +45,18 @@ def _converted(text: object, kind: type[int] | type[float], wanted: str) -> obje
     if not isinstance(parts, tuple):
         return parts
     try:
-        return tuple(kind(part) for part in parts)
+        numbers = tuple(kind(part) for part in parts)
     except ValueError:
-        raise ValueError(f"needs {wanted}") from None
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"needs {wanted}")
+    return numbers
+
+
+def _all_positive(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if any(number < 1 for number in numbers):
+        raise ValueError("every number must be at least 1")
+    return numbers
 
 
 def _int_as_float(value: object) -> object:
@@ -56,8 +66,9 @@ def _int_as_float(value: object) -> object:
 # Flower's run configuration holds no lists: a list is written as text with commas, "32,32,32".
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split_ints)]
+Sizes = Annotated[Ints, AfterValidator(_all_positive)]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
-Number = Annotated[float, BeforeValidator(_int_as_float)]
+Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]
 
 S = TypeVar("S", bound=Section)
 

@@ -15,6 +15,7 @@ from medfl.settings import Section, Words, read_section
 from medfl.study.sections import Fraction, NotNegative, Positive
 
 SECRET_BYTES = 32
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
 
 
 class SiteData(Section):
@@ -35,7 +36,7 @@ class SiteData(Section):
 class Policy(Section):
     """What may leave, and what it takes to train. Neither server nor study can loosen it."""
 
-    min_count: NotNegative = 10  # counts from 1 to this less one are suppressed before they leave; 0: off
+    min_count: NotNegative = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines
     max_excluded: Fraction = 0.1  # share of cases left out, above which the site declines
     previews: bool = False  # example images in the site's own folder
@@ -51,7 +52,7 @@ class Resources(Section):
 class Site(Section):
     """A hospital, validated and frozen."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     secret_file: str = "site.secret"  # 32 bytes made by `medfl site init`; names pseudonyms, never leaves
     data: SiteData = SiteData()
     policy: Policy = Policy()
@@ -146,7 +147,7 @@ root = "{root}"       # folder of the images, relative to this file
 layout = "auto"       # auto, csv, bids, msd, folders or dicom
 
 [policy]
-min-count = 10        # a count from 1 to 9 never leaves this site
+min-count = 10        # scores over fewer patients stay here, and so does the size of a smaller split
 min-cases = 10        # usable training cases, below which this site declines
 max-excluded = 0.1    # share of cases left out, above which this site declines
 previews = false      # example images in a run folder on this machine

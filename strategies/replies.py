@@ -12,6 +12,8 @@ from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from medfl.errors import ExchangeError
 from medfl.records import Metrics, ReplyRecord, RoundRecord
 
+NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
+
 _REASON_LENGTH = 200
 _OWN_REASON = re.compile(r"\[[A-Z][A-Z0-9-]{0,40}\] The details are in the log of the site\.")
 _CLASS = re.compile(r"<class '([A-Za-z_][A-Za-z0-9_.]{0,100})'>")
@@ -55,6 +57,11 @@ def error_text(error: Error) -> str:
     raised = _CLASS.search(reason)
     text = _FLOWER_ERRORS.get(error.code, f"[ERROR-{error.code}] An error came instead of a reply")
     return f"{text}{f' ({raised.group(1)})' if raised else ''}."[:_REASON_LENGTH]
+
+
+def refusal_text(refusal: ExchangeError) -> str:
+    """Tell in one line of at most 200 characters why a reply was left out."""
+    return f"[{refusal.code}] {refusal.what}"[:_REASON_LENGTH]
 
 
 def metrics_in(content: RecordDict) -> Metrics:
@@ -163,7 +170,7 @@ class Exchange:
             self._take(reply, key, fold)
             del reply  # or it would live on while the next one is fetched
         silent = set(self._names.values()) - set(self._records)
-        late = [ReplyRecord(site, "late", "[NO-REPLY] Nothing came before the deadline.") for site in silent]
+        late = [ReplyRecord(site, "late", NO_REPLY) for site in silent]
         everyone = sorted([*self._records.values(), *late, *self._strangers], key=lambda r: r.site)
         return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
 
@@ -191,17 +198,29 @@ class Exchange:
             weight = weight_in(metrics, key)
             fold(site, reply.content, weight)
         except ExchangeError as refusal:
-            reason = f"[{refusal.code}] {refusal.what}"[:_REASON_LENGTH]
-            return ReplyRecord(site, "refused", reason, 0.0, metrics)
+            return ReplyRecord(site, "refused", refusal_text(refusal), 0.0, metrics)
         return ReplyRecord(site, "ok", "", weight, metrics)
 
     def _node_of(self, reply: Message) -> int | None:
-        # Flower answers for a lost node with its own number as the sender, hence first by the message replied to. Messages get
-        # their identifiers while they are sent, hence not before now.
-        asked = {m.metadata.message_id: m.metadata.dst_node_id for m in self._messages if m.metadata.message_id}
-        node = asked.get(reply.metadata.reply_to_message_id)
+        node = node_asked(reply, self._messages)
         sender = reply.metadata.src_node_id
         return node if node is not None else sender if sender in self._names else None
+
+
+def node_asked(reply: Message, messages: Iterable[Message]) -> int | None:
+    """Return the node that was sent the message which a reply is for.
+
+    Flower answers for a lost node with its own number as the sender, hence not simply by the sender.
+
+    Parameters
+    ----------
+    reply : Message
+        As it came.
+    messages : iterable of Message
+        What was sent; they get their identifiers on the way, so not before a reply came.
+    """
+    asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages if m.metadata.message_id}
+    return asked.get(reply.metadata.reply_to_message_id)
 
 
 def count_bytes(content: RecordDict) -> int:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 
 from flwr.app import Message, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+
+from medfl.flower_compat import NodeInfo, Run
 
 _SHARE, _LEAST, _MOST = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
 _OWN_WAIT = 0.02  # seconds a pull: a grid that takes longer waits for replies itself

@@ -9,6 +9,7 @@ import pytest
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+os.environ["MEDFL_SIMULATION"] = "1"  # tests call the halves of a client in their own process
 
 
 @pytest.fixture(autouse=True)

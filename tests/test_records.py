@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 
 from medfl import records
+from medfl.errors import ExchangeError
 
 
 def model() -> dict[str, np.ndarray]:
@@ -38,3 +40,11 @@ def test_counts_by_code_survive_being_text() -> None:
     counts = {"LBL-EMPTY": 2, "DCM-SPACING": 1}
     assert records.counts_from_text(records.counts_to_text(counts)) == counts
     assert records.counts_from_text("") == {}
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (2, 3L), (", b'"""', b"(" * 9000, b"\xff\xfe"])
+def test_an_array_with_a_header_of_nonsense_is_refused(header: bytes) -> None:
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    record = ArrayRecord({"a": Array("float32", (2, 3), "numpy.ndarray", data)})
+    with pytest.raises(ExchangeError, match="ARRAYS-UNREADABLE"):
+        records.array_views(record)

@@ -22,26 +22,36 @@ from medfl.strategies.streaming import StreamingGrid
 from medfl.study import read_study, run_config_of
 
 APP = """
+import time
 import numpy as np
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from medfl import metrics, records
 from medfl.study import study_from_run_config
 
 DICE = {dice}          # of the model of each round, from round 1
 BROKEN = {broken}      # partition -> rounds in which it sends not-a-number
+ODD = {odd}            # partition -> in what its answers differ from those of an honest site
 app = ClientApp()
 
 def scores(context, model):
     study = study_from_run_config(context.run_config)
     told = metrics.empty_metrics(study)
-    if model >= 1:
+    if ODD.get(context.node_config["partition-id"]) == "metrics":
+        told.pop("eval.dice.liver")
+    elif model >= 1:
         told |= {{"eval.patients": 2, "eval.dice.liver": DICE[model - 1]}}
     return told
 
 @app.query("join")
 def join(message, context):
     name = "site-" + "abc"[context.node_config["partition-id"]]
+    odd = ODD.get(context.node_config["partition-id"])
+    name = {{"path": "../../outside", "nameless": ""}}.get(odd, name)
+    if odd == "slow":
+        time.sleep(2)
+    if odd == "silent":
+        return Message(RecordDict(), reply_to=message)
     counts = {{f"join.{{s}}-{{w}}": 2 for s in ("train", "validation", "test") for w in ("patients", "cases")}}
     told = {{"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: "{layout}"}}
     return Message(records.reply_content(name, counts, told=told), reply_to=message)
@@ -59,6 +69,8 @@ def train(message, context):
 
 @app.evaluate()
 def evaluate(message, context):
+    with open({log!r}, "a") as log:
+        log.write("evaluate\\n")
     arrays = records.from_array_record(message.content["arrays"])
     return Message(records.reply_content("site", scores(context, len(DICE))), reply_to=message)
 """
@@ -93,9 +105,16 @@ Conduct = Callable[..., Run]
 def conducted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conduct:
     """Return a function that conducts a study with three scripted hospitals and returns its run."""
 
-    def run(dice: list[float], broken: dict[int, tuple[int, ...]] | None = None, layout: str = "", **overrides: Any) -> Run:
+    def run(
+        dice: list[float],
+        broken: dict[int, tuple[int, ...]] | None = None,
+        layout: str = "",
+        odd: dict[int, str] | None = None,
+        **overrides: Any,
+    ) -> Run:
         layout = layout or records.layout_hash(MODEL)
-        (tmp_path / "scripted_client.py").write_text(APP.format(dice=dice, broken=broken or {}, layout=layout))
+        script = APP.format(dice=dice, broken=broken or {}, layout=layout, odd=odd or {}, log=str(tmp_path / "asked"))
+        (tmp_path / "scripted_client.py").write_text(script)
         (tmp_path / "pyproject.toml").write_text(STUDY)
         monkeypatch.syspath_prepend(tmp_path)
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
@@ -173,3 +192,41 @@ def test_each_hospital_alone_keeps_its_own_model(conducted: Conduct) -> None:
     assert [event["model"] for event in tests] == [{"round": 3, "site": f"site-{x}"} for x in "abc"]
     own = checkpoint.load(run.checkpoints, "local-site-c-round-0003").arrays["weight"]
     np.testing.assert_array_equal(own, np.full((2, 3), 9.0))
+
+
+def test_a_site_is_not_asked_to_score_the_last_local_models_of_others(conducted: Conduct, tmp_path: Path) -> None:
+    conducted([0.1, 0.6, 0.9, 0.3, 0.2], simulation__arms="local")
+    asked = (tmp_path / "asked").read_text().split()
+    assert len(asked) == 3 + 3 * 3  # each its own last model; then, in the test, each the models of all
+
+
+def test_a_hospital_that_never_trained_has_no_local_model_to_compare(conducted: Conduct) -> None:
+    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], broken={2: (1, 2, 3, 4, 5)}, simulation__arms="local")
+    tests = [event for event in run.history.read() if event["event"] == "test"]
+    assert [event["model"]["site"] for event in tests] == ["site-a", "site-b"]
+    assert not [name for name in checkpoint.names(run.checkpoints) if "site-c" in name]
+
+
+@pytest.mark.parametrize(("odd", "code"), [("path", "SITE-NAME"), ("nameless", "SITE-NAME"), ("silent", "JOIN-UNREADABLE")])
+def test_a_node_that_does_not_say_who_it_is_can_not_take_part(conducted: Conduct, odd: str, code: str) -> None:
+    run = conducted([0.1] * 5, odd={1: odd})
+    events = run.history.read()
+    assert [e["site"] for e in events if e["event"] == "joined"] == ["site-a", "site-c"]
+    (failed,) = [e for e in events if e["event"] == "failed"]
+    assert failed["reason"].startswith(f"[{code}]")
+    assert "outside" not in failed["reason"]
+
+
+def test_metrics_of_one_site_that_are_not_the_studys_do_not_end_the_run(conducted: Conduct) -> None:
+    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], odd={1: "metrics"})
+    assert checkpoint.load(run.path, "best").meta["round"] == 3
+    failed = [event for event in run.history.read() if event["event"] == "failed"]
+    assert {event["site"] for event in failed} == {"site-b"}
+    assert all(event["reason"].startswith("[METRICS-MISMATCH]") for event in failed)
+    assert {event["during"] for event in failed} == {"validation", "test"}
+
+
+def test_a_node_that_is_late_to_join_is_recorded(conducted: Conduct) -> None:
+    run = conducted([0.1] * 5, odd={2: "slow"}, strategy__deadline=1.5)
+    (failed,) = [event for event in run.history.read() if event["event"] == "failed"]
+    assert failed["reason"].startswith("[NO-REPLY]")

@@ -22,9 +22,11 @@ def demo(
 ) -> None:
     """Make three hospitals, train together and each alone, and write the report that compares them."""
     from medfl.data.synthetic import make_brain_hospitals
+    from medfl.simulation.pool import warm_up
     from medfl.simulation.simulate import plan_simulation
     from medfl.study.reading import Scalar
 
+    warm_up()
     with errors.status("Making three hospitals from a brain template …"):
         data = make_brain_hospitals(out / "hospitals", seed=seed)
     places: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}

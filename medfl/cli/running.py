@@ -15,7 +15,6 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.progress import Board
-from medfl.errors import MedflError
 
 if TYPE_CHECKING:
     from medfl.report.verdict import Headline
@@ -88,7 +87,7 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
             simulation.start(engine, workers)
     except BaseException:
         if simulation.run.is_dir():
-            with suppress(MedflError):  # a report that fails, too, must not hide what ended the run
+            with suppress(Exception):  # a report that fails, too, must not hide what ended the run
                 write_report(simulation.run)
         raise
     report = write_report(simulation.run)
@@ -103,7 +102,8 @@ def _shown(simulation: Simulation, quiet: bool) -> Iterator[None]:
         return
     board = Board(simulation.study, [site.name for site in simulation.sites])
     done = threading.Event()
-    with Live(board, console=errors, refresh_per_second=4, transient=not errors.is_terminal) as live:
+    # refreshed by the follower alone, or rich's own thread would draw a board that is half updated
+    with Live(board, console=errors, auto_refresh=False, transient=not errors.is_terminal) as live:
         follower = threading.Thread(target=_follow, args=(simulation.run, board, live, done), daemon=True)
         follower.start()
         try:

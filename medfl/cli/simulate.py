@@ -33,8 +33,11 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study with simulated hospitals on this machine, and write its report."""
+    from medfl.simulation.pool import warm_up
     from medfl.simulation.simulate import plan_simulation
 
+    if engine is EngineName.EMBEDDED:
+        warm_up()
     overrides = overrides_of(change)
     if arms:
         overrides["simulation.arms"] = arms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,11 +45,9 @@ def check(
 
         sites = simulated_sites(study)
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
-        where = overrides["simulation.data"]
-        command = (
-            f"flwr run {folder} local --stream --run-config 'simulation.data=\"{where}\"' "
-            f'--federation-config "num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"'
-        )
+        changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
+        federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"
+        command = ["flwr", "run", str(folder), "local", "--stream", "--run-config", changes, "--federation-config", federation]
         output.print("The same with Flower's own command:")
-        output.print(command, soft_wrap=True, highlight=False)
+        output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")

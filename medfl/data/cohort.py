@@ -51,8 +51,11 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     Raises
     ------
     DataError
-        ``DATA-ROOT``, ``DATA-LAYOUT`` or ``DATA-EMPTY``, or a problem of the index as a whole.
+        ``SITE-CLASSES``, ``DATA-ROOT``, ``DATA-READ``, ``DATA-LAYOUT`` or ``DATA-EMPTY``, or a problem of the index as a whole.
     """
+    if site.classes and len(site.classes) != len(study.task.classes):
+        what = f"site {site.name} names {len(site.classes)} classes, the study has {len(study.task.classes)}."
+        raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     if not site.root.is_dir():
         raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
     try:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from medfl.data.dicom_checks import check_series
 from medfl.data.dicom_geometry import DISTANCE_SHARE, FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
-from medfl.data.dicom_headers import NOT_IMAGES, PROJECTION, load_datasets, read_headers
+from medfl.data.dicom_headers import NOT_IMAGES, PROJECTION, Header, load_datasets, read_headers
 from medfl.data.images import LUMINANCE
 from medfl.data.quiet import quiet
 from medfl.data.volume import LPS, Volume
@@ -49,14 +49,12 @@ def read_series(paths: Sequence[Path], *, min_slices: int = FEW_SLICES) -> Volum
     Raises
     ------
     DataError
-        See `medfl.data.dicom_checks` and `medfl.data.dicom_geometry`; ``DCM-CODEC``, ``DCM-TRUNCATED``, ``DCM-VOLUME`` or
-        ``DCM-RESIDUAL`` from reading itself.
+        See `medfl.data.dicom_checks` and `medfl.data.dicom_geometry`; ``DCM-RESCALE``, ``DCM-CODEC``, ``DCM-TRUNCATED``,
+        ``DCM-VOLUME`` or ``DCM-RESIDUAL`` from reading itself.
     """
     ordered, warnings = check_series(read_headers(paths), min_slices)
+    warnings += _check_rescale(ordered)
     datasets = load_datasets(ordered)
-    if ordered[0].text("Modality") == "CT" and ordered[0].frames == 1 and not ordered[0].text("RescaleIntercept"):
-        what = "the CT has no RescaleIntercept, so its values may not be Hounsfield units."
-        warnings.append(DataError("CT-HU", what, "Export the original series."))
     with quiet():
         stack = _stack_of(datasets)
         if ordered[0].frames > 1:
@@ -65,6 +63,18 @@ def read_series(paths: Sequence[Path], *, min_slices: int = FEW_SLICES) -> Volum
     _check_residual(volume, stack)
     affine = LPS @ np.asarray(volume.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
     return Volume(np.asarray(volume.array, dtype=np.float32).transpose(2, 1, 0)[np.newaxis], affine, tuple(warnings))
+
+
+def _check_rescale(headers: Sequence[Header]) -> list[DataError]:
+    """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
+    lacking = sum(not header.text("RescaleIntercept") for header in headers)
+    if 0 < lacking < len(headers):
+        what = f"RescaleIntercept is missing in {lacking} of {len(headers)} images, so their grey values are not on one scale."
+        raise DataError("DCM-RESCALE", what, "Export the original series.")
+    if lacking and headers[0].frames == 1 and headers[0].text("Modality") == "CT":
+        what = "the CT has no RescaleIntercept, so its values may not be Hounsfield units."
+        return [DataError("CT-HU", what, "Export the original series.")]
+    return []
 
 
 def _checked_frames(stack: Stack, min_slices: int) -> Stack:
@@ -187,6 +197,8 @@ def read_dicom_image(path: Path) -> Volume:
 
 def _grey(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
     stored = dataset.pixel_array
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)  # the stored values are numbers of colours
     if stored.ndim == 3:
         return np.asarray(stored[..., :3] @ LUMINANCE, dtype=np.float32)
     grey = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)

@@ -59,6 +59,10 @@ def _one_series(headers: Sequence[Header]) -> None:
     count = len({header.text("SeriesInstanceUID") for header in headers})
     if count > 1:
         raise DataError("DCM-SERIES", f"the images belong to {count} series.", "Keep one series in the folder of a case.")
+    if len({header.patient for header in headers}) > 1:
+        raise DataError(
+            "DCM-PATIENTS", "the images of one series name different patients.", f"{_AGAIN} Check its anonymisation."
+        )
     if any(header.text("Modality").upper() in NOT_IMAGES for header in headers):
         raise DataError("DCM-SOPCLASS", "the object is not an image of a patient.", "Use the original image series.")
     if any("MOSAIC" in header.image_type for header in headers):

@@ -89,8 +89,9 @@ def _resampled(values: Values, affine: Affine, image: Volume) -> Values:
             what = f"{100 * (1 - inside):.0f} % of the marked voxels lie outside the image."
             raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another series?")
     to_mask = np.linalg.inv(affine) @ image.affine
+    # "grid-constant": a voxel reaches half its size beyond its centre, at the border too
     result = ndimage.affine_transform(
-        values, to_mask[:3, :3], offset=to_mask[:3, 3], output_shape=image.shape, order=0, mode="constant", cval=0.0
+        values, to_mask[:3, :3], offset=to_mask[:3, 3], output_shape=image.shape, order=0, mode="grid-constant", cval=0.0
     )
     return np.asarray(result, dtype=np.float32)
 

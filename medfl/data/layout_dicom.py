@@ -50,7 +50,7 @@ def scan(files: Iterable[Path], modality: str) -> Found:
     for path in files:
         header = read_header(path)
         if header is None:
-            found.unreadable += looks_like_dicom(path)
+            found.unreadable += _may_be_dicom(path)
             continue
         if header.text("Modality").upper() == "SEG":
             try:
@@ -60,6 +60,15 @@ def scan(files: Iterable[Path], modality: str) -> Found:
         elif header.text("Modality").upper() in _MODALITIES[modality]:
             found.series[header.text("SeriesInstanceUID")].append(header)
     return found
+
+
+def _may_be_dicom(path: Path) -> bool:
+    """Return whether a file without a readable header is DICOM, or can not be opened, so that nobody can tell."""
+    try:
+        path.open("rb").close()
+    except OSError:
+        return True
+    return looks_like_dicom(path)
 
 
 def label_of(headers: Sequence[Header], segmentations: dict[Path, frozenset[str]]) -> Source | DataError:
@@ -122,9 +131,13 @@ def _drawn(found: Found) -> list[Entry]:
 def _classed(found: Found, texts: dict[str, str], study: Study) -> list[Entry]:
     entries = []
     for uid, headers in sorted(found.series.items()):
-        text = texts.get(headers[0].text("PatientID"), "")
         if study.task.dimension == 3:
-            entries.append(Entry(uid, headers[0].patient, Source("dicom", tuple(h.path for h in headers)), text))
+            entries.append(_entry(uid, headers, texts))
         else:
-            entries += [Entry(h.text("SOPInstanceUID"), h.patient, Source("dicom", (h.path,)), text) for h in headers]
+            entries += [_entry(header.text("SOPInstanceUID"), [header], texts) for header in headers]
     return entries
+
+
+def _entry(key: str, headers: Sequence[Header], texts: dict[str, str]) -> Entry:
+    text = texts.get(headers[0].text("PatientID"), "")
+    return Entry(key, headers[0].patient, Source("dicom", tuple(header.path for header in headers)), text)

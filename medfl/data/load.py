@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
 from medfl.data.dicom import read_dicom_image, read_series
+from medfl.data.grids import NEAR
 from medfl.data.images import read_image
 from medfl.data.labels import read_mask
 from medfl.data.nifti import read_nifti
-from medfl.data.volume import Volume
+from medfl.data.volume import Volume, corner_distance
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -88,7 +89,8 @@ def _stacked(parts: list[Volume], channels: int) -> Volume:
     if len(parts) == 1:
         return first
     for part in parts[1:]:
-        if part.shape != first.shape or np.abs(part.affine - first.affine).max() > 1e-2:
+        near = NEAR * min(first.spacing)
+        if part.shape != first.shape or corner_distance(part.affine, first.affine, first.shape) > near:
             raise DataError("IMG-GRID", "the channels are not on one grid.", "Register and resample them to one grid.")
     warnings = tuple(warning for part in parts for warning in part.warnings)
     return Volume(np.concatenate([part.array for part in parts]), first.affine, warnings)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfl.data.table import column_of, read_table, where
+from medfl.data.shelf import default_root
+from medfl.data.table import Table, column_of, filled, read_table, where
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret, read_site
 from medfl.study import Study
@@ -37,7 +38,8 @@ def simulated_sites(study: Study) -> tuple[Site, ...]:
     ConfigError
         When a folder is not given, not absolute or not there, or two sites would have one name.
     DataError
-        ``INDEX-*`` when sites are to be told by a column and the index does not give it.
+        ``INDEX-*`` when sites are to be told by a column and the index does not give it, ``SPLIT-LEAK`` when that column puts
+        a patient into two sites: one could then train with a patient whom the other tests with.
     """
     simulation = study.simulation
     if not simulation.data:
@@ -85,7 +87,19 @@ def _values(folder: Path, data: SiteData, column: str) -> list[str]:
         raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
     if any(sign in value for value in values for sign in ";|"):
         raise DataError("INDEX-COLUMN", f"a value of the column {column!r} holds ';' or '|'.", "Use plain names for the sites.")
+    if data.patient:
+        _check_patients(table, data.patient, column)
     return values
+
+
+def _check_patients(table: Table, patient: str, column: str) -> None:
+    homes: dict[str, set[str]] = defaultdict(set)
+    for person, value in zip(filled(table, patient, what="patient"), column_of(table, column), strict=True):
+        homes[person] |= {value} if person and value else set()
+    torn = sum(len(values) > 1 for values in homes.values())
+    if torn:
+        what = f"the column {column!r} puts {torn} patient(s) into more than one site."
+        raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
 
 
 def _raw(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
@@ -106,8 +120,7 @@ def _own(site: Site, study: Study, secret: Path) -> Site:
 
 
 def _store(study: Study) -> Path:
-    given = study.simulation.store or os.environ.get("MEDFL_STORE", "")
-    return Path(given) if given else Path.home() / ".cache" / "medfl" / "store"
+    return Path(study.simulation.store).expanduser() if study.simulation.store else default_root()
 
 
 def _wrong(key: str, what: str, fix: str) -> ConfigError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from medfl.data.cohort import missing_classes, read_cohort
 from medfl.data.digests import Digests
 from medfl.data.load import load_case
 from medfl.data.quiet import quiet
-from medfl.data.shelf import VERSION, Shelf, digest_of, private_folder
+from medfl.data.shelf import VERSION, Shelf, default_root, digest_of, private_folder
 from medfl.data.splits import assign
 from medfl.data.store import Array, Meta, OnDiskCase, Prepared, StoredCase
 from medfl.data.volume import Volume
@@ -33,8 +32,8 @@ _NOTHING_SENT = "Training does not start; nothing was sent."
 
 def store_root(site: Site) -> Path:
     """Return the folder of all prepared data: the site's own choice, or ``MEDFL_STORE``, or the user's cache."""
-    chosen = site.resources.store or os.environ.get("MEDFL_STORE", "")
-    return site.folder / Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "medfl" / "store"
+    chosen = site.resources.store
+    return site.folder / Path(chosen).expanduser() if chosen else default_root()
 
 
 def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepared:

@@ -57,12 +57,12 @@ def preprocess(volume: Volume, mask: Mask | None, study: Study) -> tuple[Volume,
 
     The order is: RAS orientation (3-D), bounding box of the voxels above zero, intensity, spacing, size. The intensity is
     set before interpolation and padding, so that its statistics are those of the voxels that were measured; padding
-    is therefore 0 on the normalised scale, as in nnU-Net. Values that are not numbers become the lowest value of their channel.
+    is therefore 0 on the normalised scale, as in nnU-Net.
 
     Parameters
     ----------
     volume : Volume
-        Array (C, X, Y[, Z]) and affine in mm.
+        Array (C, X, Y[, Z]) of finite values, and affine in mm.
     mask : array of uint8, optional
         (X, Y[, Z]) on the same grid; interpolated to the nearest voxel.
     study : Study
@@ -75,7 +75,6 @@ def preprocess(volume: Volume, mask: Mask | None, study: Study) -> tuple[Volume,
     """
     settings, three = study.preprocessing, study.task.dimension == 3
     data = _orient(_pack(volume, mask), study)
-    data["image"] = _finite(data["image"])
     if settings.crop == "foreground":
         data = _crop(data)
     data["image"] = _with_affine(_intensity(data["image"], settings), data["image"])
@@ -119,18 +118,6 @@ def _orient(data: _Data, study: Study) -> _Data:
 
 def _with_affine(values: torch.Tensor, like: Any) -> Any:
     return MetaTensor(values, affine=like.affine)
-
-
-def _finite(image: Any) -> Any:
-    values = image.as_tensor()
-    if bool(torch.isfinite(values).all()):
-        return image
-    channels = []
-    for channel in values:
-        known = channel[torch.isfinite(channel)]
-        low, high = (float(known.min()), float(known.max())) if known.numel() else (0.0, 0.0)
-        channels.append(torch.nan_to_num(channel, nan=low, posinf=high, neginf=low))
-    return _with_affine(torch.stack(channels), image)
 
 
 def _crop(data: _Data) -> _Data:

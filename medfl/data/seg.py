@@ -114,7 +114,7 @@ def _check_references(path: Path, image_source: Source) -> None:
 def _classes(labels: dict[int, str], study: Study, site: Site) -> dict[int, int]:
     """Return the class of each segment number; the background needs no segment."""
     known = {name.casefold(): value for value, name in enumerate(study.task.classes)}
-    known |= {name.casefold(): value for value, name in enumerate(site.classes[: len(known)])}
+    known |= {name.casefold(): value for value, name in enumerate(site.classes)}
     result = {number: known.get(label.strip().casefold(), -1) for number, label in labels.items()}
     unknown = sum(value < 0 for value in result.values())
     if unknown:

@@ -21,11 +21,12 @@ from medfl.data.digests import replace_json
 from medfl.data.store import Array, Meta, map_array
 from medfl.errors import DataError, DiskFullError
 
-VERSION = 1  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
+VERSION = 2  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 _TEMPORARY = ".tmp-"
 _STALE_SECONDS = 86400.0
 _INDEX = "index.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
 _MIB = 2**20
 
 
@@ -95,10 +96,10 @@ class Shelf:
             ``STORE-UNWRITABLE`` when the store can not be written for another reason.
         """
         size = sum(array.nbytes for array in arrays.values())
-        if shutil.disk_usage(self.folder).free < size + _MIB:
-            raise self._full(size, remaining)
         temporary = self.folder / f"{_TEMPORARY}{name}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
+            if shutil.disk_usage(self.folder).free < size + _MIB:
+                raise self._full(size, remaining)
             temporary.mkdir(mode=0o700)
             files = {f"{stem}.npy": _write_array(temporary / f"{stem}.npy", array) for stem, array in arrays.items()}
             meta = {**facts, "key": key, "files": files}
@@ -148,11 +149,7 @@ class Shelf:
 
     def _commit(self, temporary: Path, name: str, key: str) -> None:
         place = self.place(name, key)
-        try:
-            os.rename(temporary, place)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
+        if not _renamed(temporary, place):
             there = _read(os.path.join(place, "meta.json"))
             if there is not None and there.get("key") == key and _sizes_fit(place, there):
                 return  # another process was first
@@ -160,8 +157,7 @@ class Shelf:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(place, aside)
             shutil.rmtree(aside, ignore_errors=True)
-            with contextlib.suppress(FileExistsError):
-                os.rename(temporary, place)
+            _renamed(temporary, place)  # or a process that saw the damage, too, was faster
         _sync_folder(self.folder)
 
     def _full(self, size: int, remaining: int) -> DiskFullError:
@@ -188,6 +184,12 @@ class Shelf:
                     shutil.rmtree(left)
 
 
+def default_root() -> Path:
+    """Return the folder of all prepared data where none is chosen: ``MEDFL_STORE``, or the user's cache."""
+    told = os.environ.get("MEDFL_STORE", "")
+    return Path(told).expanduser().absolute() if told else Path.home() / ".cache" / "medfl" / "store"
+
+
 def private_folder(folder: Path) -> None:
     """Make a folder of mode 0700 unless it is there, and those above it that are missing.
 
@@ -201,6 +203,17 @@ def private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unwritable(error) from None
+
+
+def _renamed(source: Path, target: str) -> bool:
+    """Give a folder its name, unless something else has it."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
 
 
 def _unwritable(error: OSError) -> DataError:

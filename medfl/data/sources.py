@@ -23,8 +23,14 @@ def below(root: Path, relative: str) -> Path:
         ``INDEX-PATH`` when it is absolute, has ``..``, or is a link that leads out.
     """
     path = Path(relative.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or not (root / path).resolve().is_relative_to(root.resolve()):
-        raise DataError("INDEX-PATH", "a path of the index leads out of the data folder.", "Use paths below the data folder.")
+    try:
+        leads_out = path.is_absolute() or ".." in path.parts or not (root / path).resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError):  # it holds what no path can: a zero character, a thousand letters, a circle of links
+        leads_out = True
+    if leads_out:
+        raise DataError(
+            "INDEX-PATH", "a path of the index leads out of the data folder, or is none.", "Use paths below the data folder."
+        )
     return root / path
 
 
@@ -62,8 +68,18 @@ def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING") -> Source:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind."""
-    for here, folders, files in os.walk(folder):
+    """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
+
+    Raises
+    ------
+    OSError
+        When a folder can not be listed: its patients would be missing without a word.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(files):
             if not name.startswith(".") and name not in ("Thumbs.db", "DICOMDIR"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,16 +48,20 @@ def read_table(path: Path) -> Table:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")  # what spreadsheets write in Western Europe; it can not fail
-    lines = text.splitlines()
     try:
-        table = list(csv.reader(lines, delimiter=_delimiter(lines[0] if lines else "")))
+        # not `splitlines`, which also breaks at characters that cells hold
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.lstrip().partition("\n")[0])))
     except csv.Error:
         raise DataError("INDEX-FORMAT", "the index is not a table.", "Save it as CSV.") from None
     table = [cells for cells in table if any(cell.strip() for cell in cells)]
     columns = tuple(cell.strip() for cell in table[0]) if table else ()
     if not columns or len(set(columns)) < len(columns):
         raise DataError("INDEX-FORMAT", "the index is empty, or two of its columns have one name.", "Give each column a name.")
-    rows = [[cell.strip() for cell in cells[: len(columns)]] for cells in table[1:]]
+    rows = [[cell.strip() for cell in cells] for cells in table[1:]]
+    long = sum(any(cells[len(columns) :]) for cells in rows)
+    if long:
+        what = f"{long} row(s) of the index have more cells than there are columns, so the cells are not where they belong."
+        raise DataError("INDEX-FORMAT", what, "Put cells that hold the separator in quotation marks.")
     return Table(columns, tuple(dict(zip(columns, [*cells, *[""] * len(columns)], strict=False)) for cells in rows))
 
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from medfl.report.codes import meaning
 from medfl.report.model import ReportData, RoundDone, SiteJoined
 from medfl.report.tables import Cell, Row, Table
-from medfl.report.words import duration, meaning, reason_in_words, score, size
+from medfl.report.words import duration, reason_in_words, score, size
 
 _SPLITS = ("train", "validation", "test")
 _ARMS = {"federated": "together", "local": "alone"}

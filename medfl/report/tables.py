@@ -120,7 +120,7 @@ def _segmentation(data: ReportData) -> list[Column]:
         columns += [_column(f"Dice, {name}", "dice", name) for name in classes]
     columns += [_column("HD95, mm", "hd95", None), _column("Surface Dice", "surface-dice", None)]
     for label, metric in (("Missed", "missed"), ("False positive", "false-positive")):
-        columns += [_column(label if len(classes) == 1 else f"{label}, {name}", metric, name) for name in classes]
+        columns.append(_summed(label if len(classes) == 1 else f"{label}, all classes", metric, classes))
     return columns
 
 
@@ -138,6 +138,10 @@ def _classification(data: ReportData) -> list[Column]:
 
 def _column(label: str, metric: str, name: str | None) -> Column:
     return label, lambda derived: _format(metric)(_value(derived, metric, name))
+
+
+def _summed(label: str, metric: str, classes: Sequence[str]) -> Column:
+    return label, lambda derived: _format(metric)(math.fsum(_value(derived, metric, name) for name in classes))
 
 
 def _value(derived: Mapping[str, float], metric: str, name: str | None) -> float:

@@ -101,7 +101,8 @@ def _arms(data: ReportData) -> Iterator[str]:
             yield f"The shared model reached a mean {name} of {score(_headline(data), 2)} on patients that no training saw."
         return
     numbers = f"the shared model reached a mean {name} of {score(found.federated_on_others, 2)}"
-    alone = f"the models that hospitals trained alone reached {score(found.local_on_others, 2)} ({signed(gain)})"
+    difference = _difference(found.federated_on_others, found.local_on_others)
+    alone = f"the models that hospitals trained alone reached {score(found.local_on_others, 2)} ({difference})"
     if gain >= CLEAR:
         yield f"Training together beat training alone: on other hospitals’ patients, {numbers}; {alone}."
     elif gain <= -CLEAR:
@@ -110,7 +111,12 @@ def _arms(data: ReportData) -> Iterator[str]:
         yield f"Training together made no clear difference: on other hospitals’ patients, {numbers}; {alone}."
     if not math.isnan(found.gain_at_home):
         pair = f"{score(found.federated_at_home, 2)} together, {score(found.local_at_home, 2)} alone"
-        yield f"On their own patients: {pair} ({signed(found.gain_at_home)})."
+        yield f"On their own patients: {pair} ({_difference(found.federated_at_home, found.local_at_home)})."
+
+
+def _difference(together: float, alone: float) -> str:
+    # of the numbers as they are shown, or a reader who subtracts them finds another
+    return signed(round(together, 2) - round(alone, 2))
 
 
 def _worse_off(data: ReportData) -> Iterator[str]:

@@ -65,6 +65,7 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
     tensors, told = folder / f"{name}{TENSORS}", folder / f"{name}{META}"
     with writing("a checkpoint"):
         folder.mkdir(parents=True, exist_ok=True)
+        _settle(folder, name)
         try:
             write_pending(tensors, content)
             write_pending(told, json.dumps(about, indent=1, allow_nan=False).encode())
@@ -74,6 +75,14 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
         commit(tensors)
         commit(told)
     return tensors
+
+
+def _settle(folder: Path, name: str) -> None:
+    """Give the JSON of an interrupted `save` its name before the next one takes its temporary name."""
+    tensors, told = folder / f"{name}{TENSORS}", folder / f"{name}{META}"
+    left = _about(pending(told)).get("sha256")
+    if left and tensors.exists() and left == hashlib.sha256(tensors.read_bytes()).hexdigest():
+        commit(told)
 
 
 def load(folder: Path, name: str) -> Checkpoint:

@@ -181,7 +181,7 @@ def read_about(path: Path) -> dict[str, Any]:
         raise RunError(
             "RUN-MISSING", f"{path.name!r} is no folder of a run.", "See the runs there are with 'medfl runs'."
         ) from None
-    except ValueError:
+    except (OSError, ValueError):
         raise _damaged() from None
     if not isinstance(about, dict):
         raise _damaged()

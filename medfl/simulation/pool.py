@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -139,6 +142,23 @@ class WorkerPool:
         dead.process, dead.errands, dead.lifeline = fresh.process, fresh.errands, fresh.lifeline
         reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
         return Message(Error(flower_compat.CLIENT_APP_CRASHED, reason), reply_to=message)
+
+
+def warm_up() -> None:
+    """Begin to import what workers need, in the background; a pool that is made later finds it done."""
+    context = _start_context(has_cuda())
+    if isinstance(context, ForkServerContext):
+        flower_compat.be_quiet()
+        forkserver.ensure_running()
+
+
+def has_cuda() -> bool:
+    """Look for NVIDIA's driver; to ask torch would bring all of it into the server's process."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _start_context(cuda: bool) -> ForkServerContext | SpawnContext:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from medfl.data.partition import simulated_sites
 from medfl.errors import DataError, EngineError
 from medfl.runs.folder import new_run_name
 from medfl.simulation.embedded import default_workers, run_embedded
+from medfl.simulation.pool import has_cuda
 from medfl.simulation.ray import run_ray
 from medfl.site import Site
 from medfl.study import Study, flatten, read_study, run_config_of
@@ -64,7 +64,7 @@ class Simulation:
         if engine == "ray":
             run_ray(self.folder, self.run_config, len(self.sites), workers=workers, threads=threads)
         else:
-            run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=_has_cuda())
+            run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda())
         if not self.run.is_dir():
             raise EngineError("RUN-MISSING", "the engine ended without a run.", "Look at the log of the engine.")
 
@@ -104,11 +104,3 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     run_config = run_config_of(folder) | dict(overrides or {}) | places
     return Simulation(folder, study, flatten(run_config), sites, out.resolve() / study.name / run)
-
-
-def _has_cuda() -> bool:
-    if importlib.util.find_spec("torch.cuda") is None:
-        return False
-    import torch
-
-    return torch.cuda.is_available()

@@ -40,6 +40,7 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
     """
     ignore_interrupts()
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
+    os.environ[flower_compat.SIMULATION] = "1"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     flower_compat.be_quiet()
     module, attribute = app.split(":")

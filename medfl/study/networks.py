@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Ints, Number, Section
+from medfl.settings import Number, Section, Sizes
 
 Norm = Literal["instance", "group", "batch"]
 
@@ -26,14 +26,14 @@ class UNet(_Network):
     """`monai.networks.nets.UNet`: residual U-Net (Kerfoot et al. 2018), the light choice for CPUs and tests."""
 
     name: Literal["unet"] = "unet"
-    channels: Ints = (16, 32, 64, 128)
-    strides: Ints = ()  # empty: 2 at every level
+    channels: Sizes = (16, 32, 64, 128)
+    strides: Sizes = ()  # empty: 2 at every level
     residual_units: Annotated[int, Field(ge=0, le=8)] = 2
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
-        if len(self.channels) < 2 or min(self.channels) < 1:
-            raise ValueError("'channels' needs at least two positive numbers, one a level")
+        if len(self.channels) < 2:
+            raise ValueError("'channels' needs at least two numbers, one a level")
         if self.strides and len(self.strides) != len(self.channels) - 1:
             raise ValueError("'strides' needs one number less than 'channels', or none at all")
         return self
@@ -48,7 +48,7 @@ class BasicUNet(_Network):
     """`monai.networks.nets.BasicUNet`: the U-Net of Falk et al. 2019; six feature numbers."""
 
     name: Literal["basic-unet"] = "basic-unet"
-    features: Ints = (32, 32, 64, 128, 256, 32)
+    features: Sizes = (32, 32, 64, 128, 256, 32)
 
     @model_validator(mode="after")
     def _six(self) -> Self:
@@ -66,7 +66,7 @@ class DynUNet(_Network):
     """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021)."""
 
     name: Literal["dynunet"] = "dynunet"
-    filters: Ints = (32, 64, 128, 256)
+    filters: Sizes = (32, 64, 128, 256)
     residual: bool = False
 
     @model_validator(mode="after")
@@ -155,8 +155,14 @@ class SmallCNN(_Network):
     """A stack of strided `monai.networks.blocks.ResidualUnit` and a global mean, small enough for CPUs."""
 
     name: Literal["cnn"] = "cnn"
-    channels: Ints = (16, 32, 64, 128)
+    channels: Sizes = (16, 32, 64, 128)
     residual_units: Annotated[int, Field(ge=0, le=8)] = 2
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if not self.channels:
+            raise ValueError("'channels' needs at least one number, one a level")
+        return self
 
 
 SegmentationNetwork = UNet | BasicUNet | DynUNet | SegResNet | SwinUNETR | UNETR

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Floats, Ints, Number, Section, Words
+from medfl.settings import Floats, Ints, Number, Section, Sizes, Words
 
 Kind = Literal["segmentation", "classification"]
 Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
@@ -49,7 +49,7 @@ class Preprocessing(Section):
     """The deterministic part, done once and stored."""
 
     spacing: Floats = ()  # mm along x,y,z in RAS; empty: as it is. 3-D only
-    size: Ints = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: as it is
+    size: Sizes = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: as it is
     crop: Literal["none", "foreground"] = "none"  # foreground: bounding box of the voxels above zero
     intensity: Literal["zscore", "zscore-nonzero", "percentile", "window", "unit"] = "zscore"
     window: Floats = ()  # lower,upper value for intensity = "window" (Hounsfield units in CT)
@@ -63,8 +63,8 @@ class Preprocessing(Section):
             raise ValueError("intensity = 'window' needs 'window' with a lower and an upper value, for example \"-160,240\"")
         if len(self.percentiles) != 2 or not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("'percentiles' needs two rising numbers from 0 to 100")
-        if any(s <= 0 for s in (*self.spacing, *self.size)):
-            raise ValueError("'spacing' and 'size' must be positive")
+        if any(s <= 0 for s in self.spacing):
+            raise ValueError("'spacing' must be positive")
         return self
 
 
@@ -114,7 +114,7 @@ class Training(Section):
     local_epochs: NotNegative = 1
     local_steps: NotNegative = 0  # optimiser steps a round; when given, it replaces the epochs
     batch_size: Positive = 2
-    patch: Ints = ()  # voxels; empty: whole images
+    patch: Sizes = ()  # voxels; empty: whole images
     patches_per_image: Positive = 1
     foreground: Fraction = 0.33  # share of patches centred on a foreground voxel
     balanced_sampling: bool = False  # classification: draw the classes equally often
@@ -158,6 +158,7 @@ class Strategy(Section):
     name: str = "fedavg"
     weights: Literal["patients", "samples", "equal"] = "patients"
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0  # of the sites, each round
+    sites: NotNegative = 0  # hospitals to wait for before the first round; 0: the quorum
     quorum: Positive = 1  # replies without which a round does not count
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
     wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come

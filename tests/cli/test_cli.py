@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,21 @@ def test_a_valid_study_is_told_with_its_flwr_command(nodule_study: Path, nodule_
     assert done.returncode == 0, done.stderr
     assert "num-supernodes=3" in done.stdout
     assert "flwr run" in done.stdout
+
+
+def test_the_flwr_command_has_every_change_and_survives_a_shell(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    data = nodule_hospitals.rename(tmp_path / "hospitals of mine")
+    done = medfl("study", "check", nodule_study, "--data", data, "-c", "rounds=5", "-c", "strategy.wait=2", folder=tmp_path)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("flwr run")]
+    words = shlex.split(line)
+    changes = words[words.index("--run-config") + 1]
+    assert tomllib.loads(changes.replace(" simulation", "\nsimulation").replace(" strategy", "\nstrategy")) == {
+        "rounds": 5,
+        "strategy": {"wait": 2},
+        "simulation": {"data": str(data)},
+    }
 
 
 def test_a_study_as_json_has_its_hash(nodule_study: Path, tmp_path: Path) -> None:

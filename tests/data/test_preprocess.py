@@ -164,13 +164,6 @@ def test_constant_image_is_no_division_by_zero(intensity: str, value: float, cli
     assert np.ptp(done.array) == 0
 
 
-def test_values_that_are_not_numbers_become_the_lowest() -> None:
-    done, _ = preprocess(volume_of([[np.nan, 2], [np.inf, 4]]), None, study_of(2, intensity="unit"))
-    np.testing.assert_allclose(done.array.ravel(), [0, 0, 1, 1])
-    nothing, _ = preprocess(volume_of([[np.nan, np.nan]]), None, study_of(2))
-    np.testing.assert_array_equal(nothing.array, 0)
-
-
 def test_float16_never_overflows() -> None:
     values = np.zeros((1, 100, 1), np.float32)
     values[0, -1] = 1e30

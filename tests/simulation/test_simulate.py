@@ -63,6 +63,11 @@ def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path,
         assert sum(len(p) for p in of_split.values()) == len(set.union(*of_split.values()))
 
 
+def test_looking_for_a_gpu_brings_no_torch_into_the_servers_process() -> None:
+    code = "import sys; from medfl.simulation import pool, simulate; pool.has_cuda(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_the_same_study_and_seed_give_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     runs = []

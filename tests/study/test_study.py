@@ -109,6 +109,11 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("simulation.partition", "column", "needs 'column'"),
         ("training.patch", "a,b,c", "whole numbers"),
         ("preprocessing.spacing", "1,1,x", "numbers"),
+        ("preprocessing.spacing", "1,1,nan", "numbers"),
+        ("optimizer.learning-rate", float("inf"), "finite"),
+        ("training.patch", "0,32,32", "at least 1"),
+        ("network.channels", "8,-16", "at least 1"),
+        ("network.strides", "0", "at least 1"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:
