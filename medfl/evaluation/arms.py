@@ -14,6 +14,9 @@ from medfl.study import Study
 SiteMetrics = dict[str, Metrics]
 
 
+_LEAST_FOR_AUROC = 5  # test patients
+
+
 @dataclass(frozen=True)
 class ArmComparison:
     """Test scores of both arms; every score is the `medfl.metrics.headline` of the study, nan where it is not defined.
@@ -95,8 +98,8 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
         federated_at_home=_mean([together for _, together in at_home]),
         local_on_others=_mean([alone for alone, _ in on_others]),
         federated_on_others=_mean([together for _, together in on_others]),
-        federated_worst=_worst(by_site),
-        local_worst=_worst({owner: row[owner] for owner, row in matrix.items()}),
+        federated_worst=_worst(by_site, patients, study),
+        local_worst=_worst({owner: row[owner] for owner, row in matrix.items()}, patients, study),
     )
 
 
@@ -148,9 +151,11 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _worst(scores: Mapping[str, float]) -> tuple[str, float] | None:
+def _worst(scores: Mapping[str, float], patients: Mapping[str, int], study: Study) -> tuple[str, float] | None:
+    """Return the lowest score; an AUROC ranks patients against each other, so a hospital with a handful of them is no worst."""
+    least = _LEAST_FOR_AUROC if study.task.kind == "classification" else 1
     defined = [(score, site) for site, score in scores.items() if not math.isnan(score)]
     if not defined:
         return None
-    score, site = min(defined)
+    score, site = min([pair for pair in defined if patients.get(pair[1], 0) >= least] or defined)
     return site, score

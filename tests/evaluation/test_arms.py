@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medfl.evaluation import compare_arms
-from medfl.metrics import CaseScore, empty_metrics, segmentation_metrics
+from medfl.metrics import CaseScore, classification_metrics, empty_metrics, segmentation_metrics
 from medfl.study import Study
 
 STUDY = Study.model_validate(
@@ -90,3 +91,20 @@ def test_a_history_without_tests_has_no_scores() -> None:
 def test_the_last_test_of_a_model_counts() -> None:
     again = event("federated", {"a": 0.0, "b": 0.0, "c": 0.0})
     assert compare_arms([*EVENTS, again], STUDY).federated == 0.0
+
+
+def test_a_hospital_with_a_handful_of_patients_is_no_worst_by_auroc() -> None:
+    task = {"kind": "classification", "dimension": 2, "modality": "XR", "classes": "no,yes"}
+    settings = {"name": "study", "rounds": 1, "task": task, "preprocessing": {"size": "8,8"}}
+    study = Study.model_validate({**settings, "network": {"name": "cnn"}, "loss": {"name": "focal"}})
+
+    def scored(probabilities: list[float], labels: list[int]) -> dict[str, Any]:
+        both = np.array([[1 - p, p] for p in probabilities])
+        patients = [f"p{k}" for k in range(len(labels))]
+        return {"metrics": classification_metrics(patients, labels, both, ["no", "yes"], 0.5)}
+
+    sites = {"few": scored([0.9, 0.1], [0, 1]), "many": scored([0.1, 0.3, 0.2, 0.8, 0.9], [0, 0, 1, 1, 1])}
+    got = compare_arms([{"event": "test", "arm": "federated", "model": {"round": 1}, "sites": sites}], study)
+    assert got.federated_by_site["few"] == pytest.approx(0.0)
+    assert got.federated_worst is not None
+    assert got.federated_worst[0] == "many"
