@@ -39,11 +39,11 @@ def derive(study: Study, metrics: Metrics) -> dict[str, float]:
     """Compute readable numbers.
 
     Segmentation: ``dice``, ``hd95`` (mm; in 2-D pixels of the prepared image) and ``surface-dice``, each also per class
-    (``dice.liver``), and the patients in ``missed.<class>`` and ``false-positive.<class>``. Classification: ``auroc``, ``average-precision``, ``sensitivity`` and
-    ``specificity`` per class (one class against the rest), ``auroc`` and ``average-precision`` of the task (two classes: of the
-    second; more: the mean over the classes that have both positives and negatives), ``accuracy``, ``balanced-accuracy`` (mean
-    sensitivity over the classes that occur) and ``calibration-error`` (expected calibration error of the top label, Guo et al.
-    2017).
+    (``dice.liver``), and the patients in ``missed.<class>`` and ``false-positive.<class>``. Classification: ``auroc``,
+    ``average-precision``, ``sensitivity`` and ``specificity`` per class (one class against the rest), ``auroc`` and
+    ``average-precision`` of the task (two classes: of the second; more: the mean over the classes that have both positives and
+    negatives), ``accuracy``, ``balanced-accuracy`` (mean sensitivity over the classes that occur) and ``calibration-error``
+    (expected calibration error of the top label, Guo et al. 2017).
 
     Parameters
     ----------
