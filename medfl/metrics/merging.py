@@ -35,7 +35,7 @@ def check(study: Study, metrics: Metrics) -> None:
     Raises
     ------
     ExchangeError
-        ``METRICS-MISMATCH`` when a key is absent, of another type or length, or a count is negative.
+        ``METRICS-MISMATCH`` when a key is absent, of another type or length, not finite, or a count is negative.
     """
     for key, model in empty_metrics(study).items():
         if not _alike(metrics.get(key), model):
@@ -53,7 +53,7 @@ def _alike(value: MetricValue | None, model: MetricValue) -> bool:
         return all(_alike(v, m) for v, m in zip(value, model, strict=True))
     if isinstance(model, int):
         return isinstance(value, int) and value >= 0
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and math.isfinite(value)  # one NaN would blank the mean of everybody
 
 
 def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:

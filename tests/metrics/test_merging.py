@@ -99,7 +99,7 @@ def test_sites_without_patients_are_left_out(study: Study) -> None:
     empty = empty_metrics(study)
     some = segmented(0, 3) if study is SEGMENTATION else classified(0, 40)
     assert empty.keys() == some.keys()
-    assert merge(study, [empty, some, empty | {"eval.loss": math.nan}]) == merge(study, [some])
+    assert merge(study, [empty, some, empty | {"eval.loss": 1.0}]) == merge(study, [some])
     assert merge(study, [some]) == (pytest.approx(some) if study is SEGMENTATION else some)
     assert merge(study, []) == merge(study, [empty]) == empty
     assert math.isnan(headline(study, empty))
@@ -122,7 +122,14 @@ def test_other_metrics_of_a_reply_are_not_merged() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"eval.patients": -1}, {"eval.patients": 1.5}, {"eval.confusion": [0, 0]}, {"eval.loss": [1.0]}, {"eval.samples": [1]}],
+    [
+        {"eval.patients": -1},
+        {"eval.patients": 1.5},
+        {"eval.confusion": [0, 0]},
+        {"eval.loss": [1.0]},
+        {"eval.loss": float("nan")},
+        {"eval.samples": [1]},
+    ],
 )
 def test_metrics_of_another_form_are_refused(change: Metrics) -> None:
     with pytest.raises(ExchangeError, match="METRICS-MISMATCH"):
