@@ -104,20 +104,29 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
     command += ["--out", str(tmp_path / "runs"), "--engine", engine, "-c", "rounds=100000"]
     mark = f"MEDFL_TEST_MARK={tmp_path}"
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"MEDFL_TEST_MARK": str(tmp_path)}, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"MEDFL_TEST_MARK": str(tmp_path)},
+        start_new_session=True,
+        preexec_fn=_hear_ctrl_c,
     )
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and not _has_round(tmp_path / "runs"):
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
-    end = time.monotonic() + 30
-    while _processes_with_environment(mark) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert _processes_with_environment(mark) == []
+    try:
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline and not _has_round(tmp_path / "runs"):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130, told
+        assert "Traceback" not in told
+        end = time.monotonic() + 30
+        while _processes_with_environment(mark) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert _processes_with_environment(mark) == []
+    finally:
+        for left in _processes_with_environment(mark):
+            os.kill(int(left), signal.SIGKILL)
     if engine == "embedded":
         (run,) = (tmp_path / "runs").glob("nodule/*")
         assert read(run)[-1]["status"] == "stopped"
@@ -155,6 +164,11 @@ def test_a_run_folder_that_can_not_be_made_is_a_clear_error(nodule_study: Path, 
     (tmp_path / "runs").write_text("a file stands where the folder should be")
     with pytest.raises((RunError, EngineError), match="RUN-FOLDER"):
         plan(nodule_study, nodule_hospitals, tmp_path / "runs").start(workers=1)
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to programs that it starts in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _has_round(out: Path) -> bool:
