@@ -25,7 +25,7 @@ def below(root: Path, relative: str) -> Path:
     path = Path(relative.replace("\\", "/"))
     try:
         leads_out = path.is_absolute() or ".." in path.parts or not (root / path).resolve().is_relative_to(root.resolve())
-    except (OSError, ValueError):  # it holds what no path can: a zero character, a thousand letters, a circle of links
+    except (OSError, ValueError, RuntimeError):  # a zero character in it, or links in a circle
         leads_out = True
     if leads_out:
         raise DataError(
@@ -50,7 +50,7 @@ def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING") -> Source:
         `code`, or ``IMG-FORMAT`` when the kind is unknown or differs.
     """
     what = "image" if code.startswith("IMG") else "label"
-    if not paths or not all(path.exists() for path in paths):
+    if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
         raise DataError(code, f"the {what} file does not exist.", "Check the index, or copy the file again.")
     if len(paths) == 1 and paths[0].is_dir():
         files = tuple(path for path in visible_files(paths[0]) if looks_like_dicom(path))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from medfl.metrics import class_key, confusion_matrix
 from medfl.report.model import ReportData, Tested
 from medfl.report.verdict import score_name
-from medfl.report.words import NONE, score
+from medfl.report.words import NONE, length_unit, score
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def class_table(data: ReportData) -> Table | None:
     if data.study.task.kind == "classification" and len(classes) == 2:
         return None  # one class mirrors the other, and the table by hospital tells it
     if data.study.task.kind == "segmentation":
-        named = [("Dice", "dice"), ("HD95, mm", "hd95"), ("Surface Dice", "surface-dice")]
+        named = [("Dice", "dice"), (f"HD95, {length_unit(data.study)}", "hd95"), ("Surface Dice", "surface-dice")]
         named += [("Missed", "missed"), ("False positive", "false-positive")]
     else:
         named = [("AUROC", "auroc"), ("Average precision", "average-precision")]
@@ -118,7 +118,7 @@ def _segmentation(data: ReportData) -> list[Column]:
     columns = [_column("Dice", "dice", None)]
     if len(classes) > 1:
         columns += [_column(f"Dice, {name}", "dice", name) for name in classes]
-    columns += [_column("HD95, mm", "hd95", None), _column("Surface Dice", "surface-dice", None)]
+    columns += [_column(f"HD95, {length_unit(data.study)}", "hd95", None), _column("Surface Dice", "surface-dice", None)]
     for label, metric in (("Missed", "missed"), ("False positive", "false-positive")):
         columns.append(_summed(label if len(classes) == 1 else f"{label}, all classes", metric, classes))
     return columns

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from medfl.report.codes import CODES, meaning
+from medfl.study import Study
 
 NONE = "n/a"
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]+)\]")
@@ -102,3 +103,8 @@ def plural(count: int, one: str, many: str = "") -> str:
 def listing(words: Sequence[str]) -> str:
     """Join words as "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def length_unit(study: Study) -> str:
+    """Return the unit of distances: images of a 2-D study tell no millimetres, so theirs are pixels of the prepared image."""
+    return "mm" if study.task.dimension == 3 else "px"

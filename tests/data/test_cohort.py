@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -303,3 +305,71 @@ def test_links_of_a_bids_data_set_that_lead_nowhere_are_findings(
     cohort = read_cohort(make_site(root), make_study())
     assert len(cohort.cases) == 1
     assert codes(cohort) == {"IMG-MISSING": 1, "LBL-MISSING": 1, "SITE-ONE-PATIENT": 1}
+
+
+def test_images_of_one_series_keep_the_class_of_their_own_patient(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    write_series(root, lambda k, ds: setattr(ds, "PatientID", f"p{k % 2}"))  # an anonymiser gave all one SeriesInstanceUID
+    (root / "index.csv").write_text("patient,label\np0,a\np1,b\n")
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT", task__dimension=2)
+    cases = read_cohort(make_site(root, layout="dicom"), study).cases
+    truth = {(int(pydicom.dcmread(case.image.paths[0]).PatientID[1]), case.label) for case in cases}
+    assert (len(cases), truth) == (6, {(0, 0), (1, 1)})
+
+
+def test_a_folder_that_can_not_be_listed_is_told(
+    csv_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site = csv_site("image,label,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n", layout="folders")
+    scan = os.scandir
+
+    def refusing(folder: Any) -> Any:
+        if str(folder).endswith("masks"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match="DATA-READ") as caught:
+        read_cohort(site, make_study())
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_file_that_can_not_be_opened_is_told(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    last = sorted(write_series(root / "ct"), key=lambda path: path.name.split("-")[1])[-1]  # nothing else would miss it
+    (root / "index.csv").write_text("patient,label\nCANARY-MRN,a\n")
+    opened, real = last.name, io.open
+
+    def failing(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(path).endswith(opened):
+            raise OSError(5, "Input/output error", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", failing)
+    monkeypatch.setattr("builtins.open", failing)
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
+    assert codes(read_cohort(make_site(root, layout="dicom"), study))["DCM-READ"] == 1
+
+
+def test_the_site_names_every_class_of_the_study(csv_site: Any, make_study: Any) -> None:
+    study = make_study(task__kind="classification", task__classes="a,b")
+    index = "image,label,patient\nimages/1.nii.gz,C,a\n"
+    with pytest.raises(DataError, match=r"SITE-CLASSES.*3 classes, the study has 2"):
+        read_cohort(csv_site(index, classes=("A", "B", "C")), study)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("a\0b.nii", "INDEX-PATH"), ("circle/a.nii", "INDEX-PATH"), ("y" * 300 + ".nii", "IMG-MISSING")]
+)
+def test_a_name_that_no_file_can_have_costs_its_case_only(
+    csv_site: Any, make_study: Any, tmp_path: Path, name: str, code: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "circle").symlink_to("circle")
+    rows = "images/1.nii.gz,masks/1.nii.gz,a\n" + f"{name},masks/2.nii.gz,b\n"
+    cohort = read_cohort(csv_site("image,label,patient\n" + rows), make_study())
+    assert (len(cohort.cases), codes(cohort)[code]) == (1, 1)

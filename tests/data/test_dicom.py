@@ -109,6 +109,11 @@ def _colour(k: int, ds: Any) -> None:
     ds.SamplesPerPixel = 3
 
 
+def _unscaled(k: int, ds: Any) -> None:
+    if k == 2:
+        del ds.RescaleSlope, ds.RescaleIntercept
+
+
 REFUSED = {
     "no position": (_delete("ImagePositionPatient"), "DCM-NO-GEOMETRY"),
     "no pixel spacing": (_delete("PixelSpacing"), "DCM-NO-GEOMETRY"),
@@ -125,6 +130,8 @@ REFUSED = {
     "colour": (_colour, "DCM-COLOR"),
     "multi-frame among slices": (_at(1, NumberOfFrames=2), "DCM-MIXED-FRAMES"),
     "two series": (_at(1, SeriesInstanceUID="1.2.3"), "DCM-SERIES"),
+    "two patients": (_at(1, PatientID="CANARY-OTHER"), "DCM-PATIENTS"),
+    "one slice without a scale": (_unscaled, "DCM-RESCALE"),
     "a report": (_at(1, Modality="SR"), "DCM-SOPCLASS"),
     "a mosaic": (_at(1, ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"]), "DCM-MOSAIC"),
     "too few numbers": (_at(1, ImagePositionPatient=[1, 2]), "DCM-HEADER"),
@@ -182,6 +189,22 @@ def test_projection_xray_is_inverted_when_monochrome1(tmp_path: Path, write_seri
     assert plain.array.shape == (1, 7, 5)
     assert plain.array[0, 1, 0] - plain.array[0, 0, 0] == pytest.approx(3 * 1.25, abs=0.5)  # columns run along the first axis
     np.testing.assert_allclose(inverted.array, plain.array.max() + plain.array.min() - plain.array)
+
+
+def test_numbers_of_palette_colours_are_not_grey_values(tmp_path: Path, write_series: Any) -> None:
+    falling = np.arange(256, dtype=np.uint8)[::-1].tobytes()
+
+    def palette(k: int, ds: Any) -> None:
+        ds.Modality, ds.PhotometricInterpretation = "US", "PALETTE COLOR"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+        ds.PixelData = np.arange(35, dtype=np.uint8).tobytes() + bytes(1)
+        for colour in ("Red", "Green", "Blue"):
+            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 8])
+            setattr(ds, f"{colour}PaletteColorLookupTableData", falling)
+        del ds.RescaleSlope, ds.RescaleIntercept
+
+    image = read_dicom_image(write_series(tmp_path, palette, count=1)[0])
+    np.testing.assert_allclose(image.array[0].T, 255 - np.arange(35).reshape(5, 7), atol=1e-3)
 
 
 @pytest.mark.realdata

@@ -77,6 +77,15 @@ def test_a_mask_on_a_finer_grid_is_resampled_when_the_site_says_so(read: Any) ->
         read(mask(), far, label_geometry="resample")
 
 
+def test_a_resampled_mask_keeps_its_outermost_voxels(read: Any) -> None:
+    coarse = np.zeros((2, 5, 6), dtype=np.uint8)
+    coarse[0] = 1
+    affine = np.diag([2.0, 1, 1, 1])
+    affine[0, 3] = 0.5  # voxel 0 of the mask covers voxels 0 and 1 of the image
+    found = read(coarse, affine, label_geometry="resample")
+    np.testing.assert_array_equal(found[:, 0, 0], [1, 1, 0, 0])
+
+
 def test_values_must_be_classes(read: Any) -> None:
     with pytest.raises(DataError, match=r"LBL-VALUES.*1 value"):
         read(mask() * 3)

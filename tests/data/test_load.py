@@ -47,6 +47,13 @@ def test_channels_come_from_several_files_on_one_grid(tmp_path: Path, save_nifti
         load_image(Source("nifti", (one, save_nifti(tmp_path / "3.nii", BOX, moved))), study)
 
 
+def test_channels_that_drift_apart_far_from_the_origin_are_refused(tmp_path: Path, save_nifti: Any, make_study: Any) -> None:
+    long = np.arange(240, dtype=np.float32).reshape(120, 2, 1)
+    one, two = (save_nifti(tmp_path / f"{k}.nii", long, np.diag([1 + 0.009 * k, 1, 1, 1])) for k in range(2))
+    with pytest.raises(DataError, match="IMG-GRID"):  # 1 % of the spacing is a whole millimetre at the last voxel
+        load_image(Source("nifti", (one, two)), make_study(task__channels=2))
+
+
 def test_a_flat_image_is_no_volume(tmp_path: Path, make_study: Any) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="IMG-DIMENSION"):

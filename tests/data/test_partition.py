@@ -9,6 +9,7 @@ from PIL import Image
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
 from medfl.data.partition import simulated_sites
+from medfl.data.prepare import store_root
 from medfl.data.splits import assign
 from medfl.errors import ConfigError, DataError
 
@@ -89,6 +90,31 @@ def test_wrong_folders_and_columns_are_told(pool: Path, study_of: Any, tmp_path:
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="INDEX-MISSING"):
         simulated_sites(study_of(tmp_path / "bare", partition="column", column="site"))
+
+
+def test_a_patient_is_at_one_site_only(pool: Path, study_of: Any) -> None:
+    with (pool / "index.csv").open("a") as index:
+        index.write("\n0.png,a,p1,X")  # p1 is at Y/Z
+    options = {"partition": "column", "column": "site"}
+    with pytest.raises(DataError, match=r"SPLIT-LEAK.*1 patient") as caught:
+        simulated_sites(study_of(pool, **options))
+    assert "p1" not in str(caught.value)
+    assert len(simulated_sites(study_of(pool, **options, patient=""))) == 2  # one image, one patient
+
+
+def test_secret_and_prepared_data_lie_in_one_store(
+    pool: Path, study_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MEDFL_STORE", "~/kept")
+    study = study_of(pool)
+    study = study.model_copy(update={"simulation": study.simulation.model_copy(update={"store": ""})})
+    (site,) = simulated_sites(study)
+    assert store_root(site) == tmp_path / "home" / "kept"
+    assert (tmp_path / "home" / "kept" / "secret").is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDFL_STORE", "near")
+    assert store_root(site) == tmp_path / "near"  # not in the folder of the data
 
 
 def _check(study: Any, *, cases: int, every: int = 1) -> None:

@@ -134,6 +134,33 @@ def test_the_faster_process_wins(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
 
 
+def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, fast = Shelf(tmp_path / "s"), Shelf(tmp_path / "s")
+    slow.write("case-A", KEY, arrays_of(), FACTS)
+    os.truncate(Path(slow.place("case-A", KEY)) / "image.npy", 130)
+    remove, done = shelf_module.shutil.rmtree, []
+
+    def between(folder: Any, **options: Any) -> None:
+        if not done:  # the slow one has put the damaged case aside, and is not yet back with its own
+            done.append(folder)
+            fast.write("case-A", KEY, arrays_of(), FACTS)
+        remove(folder, **options)
+
+    monkeypatch.setattr(shelf_module.shutil, "rmtree", between)
+    slow.write("case-A", KEY, arrays_of(), FACTS)
+    assert done
+    assert slow.intact("case-A", KEY)
+    assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
+
+
+def test_store_that_went_away_is_told_without_its_path(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    (tmp_path / "s").rmdir()
+    with pytest.raises(DataError, match="STORE-UNWRITABLE") as caught:
+        shelf.write("case-A", KEY, arrays_of(), FACTS)
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(tmp_path / "s")
 

@@ -42,3 +42,15 @@ def test_patterns_and_conditions(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             where(table, condition)
         assert caught.value.code == code
+
+
+def test_a_cell_holds_what_unicode_calls_a_line_break(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b'a,b\nsee \x85 there,"two\nlines"\n')  # what Windows writes for an ellipsis
+    assert [row["b"] for row in read_table(tmp_path / "t.csv").rows] == ["two\nlines"]
+
+
+def test_rows_with_too_many_cells_are_refused_for_they_are_shifted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,patient,label\n1.png,DOE, JANE,1\n2.png,x,1,,\n")
+    with pytest.raises(DataError, match=r"INDEX-FORMAT.* 1 row") as caught:
+        read_table(tmp_path / "t.csv")
+    assert "JANE" not in str(caught.value)

@@ -16,6 +16,7 @@ from medfl.report import words
 from medfl.report.charts import Line, line_chart, roc_chart, ticks
 from medfl.report.codes import meaning
 from medfl.report.overlays import read_overlay
+from medfl.study import Study
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,10 @@ def test_words() -> None:
     assert words.reason_in_words("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
     assert words.reason_in_words("") == ("", "No reason was told.")
     assert meaning("DCM-NEW") == "A problem of the DICOM files."
+
+
+@pytest.mark.parametrize(("dimension", "unit"), [(2, "px"), (3, "mm")])
+def test_distances_of_flat_images_are_pixels(dimension: int, unit: str) -> None:
+    task = {"kind": "segmentation", "dimension": dimension, "modality": "XR", "classes": "background,lung"}
+    settings = {"name": "study", "rounds": 1, "task": task, "network": {"name": "unet"}, "loss": {"name": "dice-ce"}}
+    assert words.length_unit(Study.model_validate(settings)) == unit

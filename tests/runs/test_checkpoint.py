@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import checkpoint
-from medfl.runs.durable import pending
+from medfl.runs.durable import pending, write_pending
 
 
 def arrays(value: float = 1.0) -> dict[str, np.ndarray]:
@@ -92,6 +93,44 @@ def test_a_crash_at_either_rename_leaves_a_whole_pair(tmp_path: Path, monkeypatc
             checkpoint.save(tmp_path, "best", arrays(5.0), {"round": 2})
     loaded = checkpoint.load(tmp_path, "best")
     assert (loaded.meta["round"], loaded.arrays["a.bias"][0]) == ((1, 1.0) if crash_at == 0 else (2, 5.0))
+
+
+@pytest.mark.parametrize("second", [0, 1, "full"])
+def test_a_second_interruption_after_a_crash_leaves_a_whole_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: int | str
+) -> None:
+    def crash_at(call: int) -> Callable[[Path], None]:
+        calls: list[Path] = []
+
+        def crash(path: Path) -> None:
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            calls.append(path)
+            commit(path)
+
+        return crash
+
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".safetensors":  # they still fit, their JSON does not
+            return write_pending(path, content)
+        pending(path).unlink(missing_ok=True)  # as `write_pending` does
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    commit = checkpoint.commit
+    checkpoint.save(tmp_path, "best", arrays(1.0), {"round": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "commit", crash_at(1))  # the tensors are new, their JSON still has its temporary name
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(tmp_path, "best", arrays(2.0), {"round": 2})
+    with monkeypatch.context() as patch:
+        if second == "full":
+            patch.setattr(checkpoint, "write_pending", full)
+        else:
+            patch.setattr(checkpoint, "commit", crash_at(1 + int(second)))  # the first one settles what was left
+        with pytest.raises((KeyboardInterrupt, RunError)):
+            checkpoint.save(tmp_path, "best", arrays(3.0), {"round": 3})
+    loaded = checkpoint.load(tmp_path, "best")
+    assert loaded.arrays["a.bias"][0] == loaded.meta["round"] == (3 if second == 1 else 2)
 
 
 def test_a_full_disk_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
