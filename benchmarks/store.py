@@ -18,7 +18,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from medfl.data.prepare import prepare
+from medfl.data.store.prepare import prepare
 from medfl.site import Resources, Site, SiteData, ensure_secret
 from medfl.study import Study
 

@@ -15,7 +15,7 @@ from medfl.clients.devices import Place
 from medfl.clients.inference import in_groups, predict, read_images
 from medfl.clients.losses import LossFunction
 from medfl.clients.scored import Scored, mean_by_patient
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 from medfl.study import Study
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medfl.clients.devices import Place
 from medfl.clients.sampling import read_window, whole_shape
-from medfl.data.store import Reference, StoredCase
+from medfl.data.store.stored import Reference, StoredCase
 from medfl.errors import TrainingError
 from medfl.study import Study
 

@@ -27,7 +27,7 @@ from medfl.clients.losses import build_loss, class_weights
 from medfl.clients.optimizers import build_optimizer, set_factor
 from medfl.clients.sampling import batches, steps_of
 from medfl.clients.scored import Scored
-from medfl.data.store import Prepared, StoredCase
+from medfl.data.store.stored import Prepared, StoredCase
 from medfl.errors import ExchangeError, TrainingError
 from medfl.records import Metrics
 from medfl.runs.durable import write_file, writing

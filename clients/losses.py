@@ -9,7 +9,7 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 from medfl.study import Study
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]

@@ -16,8 +16,8 @@ from medfl.clients import local
 from medfl.clients.exchange import exchange_arrays
 from medfl.clients.networks import build_network
 from medfl.data.partition import simulated_sites
-from medfl.data.prepare import prepare
-from medfl.data.store import Prepared
+from medfl.data.store.prepare import prepare
+from medfl.data.store.stored import Prepared
 from medfl.errors import ConfigError, DataError, ExchangeError, Problem
 from medfl.records import Metrics
 from medfl.site import Site, read_site

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 from medfl.errors import TrainingError
 from medfl.study import Study
 

@@ -17,7 +17,7 @@ from medfl.clients.inference import in_groups, labels_on_source, predict, read_i
 from medfl.clients.losses import LossFunction
 from medfl.clients.previews import Preview, best_slice
 from medfl.clients.scored import Scored, mean_by_patient
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 from medfl.study import Study
 
 CaseScores = dict[str, metrics.CaseScore]

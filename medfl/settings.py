@@ -32,6 +32,10 @@ def _split(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _pairs(table: object) -> object:
+    return tuple((key, value) for key, value in table.items()) if isinstance(table, dict) else table
+
+
 def _split_ints(text: object) -> object:
     return _converted(text, int, 'whole numbers with commas between them, as "32,32,32"')
 
@@ -68,6 +72,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split_ints)]
 Sizes = Annotated[Ints, AfterValidator(_all_positive)]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
+Names = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]  # a table of names, {theirs = "ours"}; hashable
 Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]
 
 S = TypeVar("S", bound=Section)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.settings import Section, Words, read_section
+from medfl.settings import Names, Section, Words, read_section
 from medfl.study.sections import Fraction, NotNegative, Positive
 
 SECRET_BYTES = 32
@@ -22,7 +22,7 @@ class SiteData(Section):
     """Where the images and labels lie."""
 
     root: str = "."  # relative to the site.toml
-    layout: Literal["auto", "csv", "bids", "msd", "folders", "dicom"] = "auto"
+    layout: Literal["auto", "csv", "bids", "msd", "nnunet", "folders", "dicom"] = "auto"
     index: str = "index.csv"  # layout csv
     image: str = "image"  # csv: a column, or a pattern as "images/{id}.nii.gz"; folders: a file pattern
     label: str = "label"
@@ -30,7 +30,18 @@ class SiteData(Section):
     where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
     share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, dealt by patient
     shares: NotNegative = 0
-    label_geometry: Literal["strict", "resample"] = "strict"
+    label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
+    label_match: Literal["references", "frame-of-reference"] = "references"  # how a DICOM label finds its series
+    label_names: Names = ()  # name of a segment or ROI here = class of the study
+    annotated_classes: Words = ()  # foreground classes that were looked for here; empty: all
+    negatives: bool = False  # whether a case without any marked voxel is a true negative
+    nifti_form: Literal["strict", "sform", "qform"] = "strict"  # which one counts where the two differ
+    gantry_tilt: Literal["refuse", "resample"] = "refuse"  # resample: straighten tilted series on import
+    nonuniform: Literal["refuse", "resample"] = "refuse"  # resample: interpolate uneven slice distances
+    min_slices: Positive = 8  # a DICOM series with fewer is no volume
+    allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
+    burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
+    converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix: let it convert what medfl refuses, its warnings are errors
 
 
 class Policy(Section):

@@ -72,7 +72,7 @@ def nodule_study(tmp_path: Path) -> Path:
 @pytest.fixture
 def nodule_hospitals(tmp_path: Path) -> Path:
     """Return a folder with three small hospitals for it."""
-    from medfl.data.synthetic import make_nodule_images
+    from medfl.data.synthetic.hospitals import make_nodule_images
 
     return make_nodule_images(tmp_path / "hospitals", hospitals=3, patients=12, seed=1)
 

@@ -22,10 +22,10 @@ import typer
 
 from medfl.cli import app as cli
 from medfl.cli.running import run_and_report
-from medfl.data import shelf as shelf_module
 from medfl.data.cases import Finding
-from medfl.data.prepare import prepare
-from medfl.data.store import Prepared
+from medfl.data.store import shelf as shelf_module
+from medfl.data.store.prepare import prepare
+from medfl.data.store.stored import Prepared
 from medfl.errors import DataError, DiskFullError, MedflError, QuorumError, RunError
 from medfl.runs import checkpoint
 from medfl.runs.durable import pending

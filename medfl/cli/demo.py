@@ -21,7 +21,7 @@ def demo(
     workers: WorkersOption = 0,
 ) -> None:
     """Make three hospitals, train together and each alone, and write the report that compares them."""
-    from medfl.data.synthetic import make_brain_hospitals
+    from medfl.data.synthetic.hospitals import make_brain_hospitals
     from medfl.simulation.pool import warm_up
     from medfl.simulation.simulate import plan_simulation
     from medfl.study.reading import Scalar

@@ -21,11 +21,15 @@ class Source:
     kind : {"nifti", "dicom", "image"}
         How to read it.
     paths : tuple of Path
-        One file per channel; for DICOM the files of one series, or one DICOM-SEG.
+        One file per channel; for DICOM the files of one series, or one DICOM-SEG or RTSTRUCT.
+    select : tuple of str
+        DICOM only: what to take of the files, one text a channel, such as ``"EchoTime=10"`` or
+        ``"EchoTime=10; orientation=axial"``; empty when everything is one volume (see `medfl.data.dicom.select`).
     """
 
     kind: Literal["nifti", "dicom", "image"]
     paths: tuple[Path, ...]
+    select: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Case:
         The mask, or the index of the class.
     split : str
         Given by the index of the data; empty when medfl is to split.
+    annotated : tuple of str
+        Foreground classes that somebody looked for in this case; empty when all were. Unknown is not background.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Case:
     image: Source
     label: Source | int
     split: Split = ""
+    annotated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

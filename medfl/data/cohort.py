@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
 from medfl.data.cases import Case, Cohort, Finding, Source, Split
-from medfl.data.entries import Entry, Listing
 from medfl.data.labels import class_index
-from medfl.data.layout_bids import is_bids, list_bids
-from medfl.data.layout_csv import is_csv, list_csv
-from medfl.data.layout_dicom import is_dicom, list_dicom
-from medfl.data.layout_folders import is_folders, list_folders
-from medfl.data.layout_msd import FILE, list_msd
+from medfl.data.layouts.bids import is_bids, list_bids
+from medfl.data.layouts.csv import is_csv, list_csv
+from medfl.data.layouts.dicom import is_dicom, list_dicom
+from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.layouts.folders import is_folders, list_folders
+from medfl.data.layouts.msd import FILE, list_msd
+from medfl.data.layouts.sources import visible_files
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym, split_order
-from medfl.data.sources import visible_files
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

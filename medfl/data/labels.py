@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.dicom import read_dicom_image
+from medfl.data.dicom.seg import read_seg
+from medfl.data.dicom.series import read_dicom_image
 from medfl.data.grids import Values, onto_grid, onto_pixels
 from medfl.data.images import read_mask_image
 from medfl.data.nifti import read_nifti
-from medfl.data.seg import read_seg
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -46,7 +46,7 @@ def read_mask(source: Source, image: Volume, image_source: Source, study: Study,
     Raises
     ------
     DataError
-        ``LBL-*`` from here, `medfl.data.grids` and `medfl.data.seg`; the codes of the readers.
+        ``LBL-*`` from here, `medfl.data.grids` and `medfl.data.dicom.seg`; the codes of the readers.
     """
     resample = site.data.label_geometry == "resample"
     count = len(study.task.classes)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom import read_dicom_image, read_series
+from medfl.data.dicom.series import read_dicom_image, read_series
 from medfl.data.grids import NEAR
 from medfl.data.images import read_image
 from medfl.data.labels import read_mask

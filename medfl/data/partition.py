@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfl.data.shelf import default_root
-from medfl.data.table import Table, column_of, filled, read_table, where
+from medfl.data.layouts.table import Table, column_of, filled, read_table, where
+from medfl.data.store.shelf import default_root
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret, read_site
 from medfl.study import Study

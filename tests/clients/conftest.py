@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.store import Prepared, StoredCase
+from medfl.data.store.stored import Prepared, StoredCase
 from medfl.settings import read_section
 from medfl.site import Site
 from medfl.study import Study

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medfl.clients.devices import Place
 from medfl.clients.inference import in_groups, labels_on_source, predict, read_images, unpadded
-from medfl.data.store import Reference, StoredCase
+from medfl.data.store.stored import Reference, StoredCase
 
 CPU = Place(torch.device("cpu"), None)
 

@@ -12,7 +12,7 @@ from medfl import metrics, records
 from medfl.clients import local
 from medfl.clients.exchange import exchange_arrays
 from medfl.clients.networks import build_network
-from medfl.data.store import Prepared, Reference, StoredCase
+from medfl.data.store.stored import Prepared, Reference, StoredCase
 from medfl.errors import ExchangeError, TrainingError
 from medfl.site import Policy
 

@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from medfl.clients.losses import build_loss, class_weights
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 
 SEGMENTATION = ["dice-ce", "dice-focal", "generalized-dice"]
 

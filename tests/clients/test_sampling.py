@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medfl.clients.sampling import batches, read_window, steps_of, whole_shape
-from medfl.data.store import StoredCase
+from medfl.data.store.stored import StoredCase
 from medfl.errors import TrainingError
 
 

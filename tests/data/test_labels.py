@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom import read_series
+from medfl.data.dicom.seg import read_seg
+from medfl.data.dicom.series import read_series
 from medfl.data.grids import onto_grid
 from medfl.data.images import read_image
 from medfl.data.labels import check_values, class_index, read_mask
 from medfl.data.load import load_case
 from medfl.data.nifti import read_nifti
-from medfl.data.seg import read_seg
 from medfl.data.volume import LPS
 from medfl.errors import DataError
 

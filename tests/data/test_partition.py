@@ -9,8 +9,8 @@ from PIL import Image
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
 from medfl.data.partition import simulated_sites
-from medfl.data.prepare import store_root
 from medfl.data.splits import assign
+from medfl.data.store.prepare import store_root
 from medfl.errors import ConfigError, DataError
 
 

@@ -23,8 +23,8 @@ from pydicom import config
 from pydicom.dataset import Dataset
 
 from medfl.data.pseudonyms import split_order
-from medfl.data.synthetic_brain import Head
-from medfl.data.synthetic_dicom import write_dicom
+from medfl.data.synthetic.brain import Head
+from medfl.data.synthetic.dicom import write_dicom
 
 MARK = "ZQXCAN"  # nothing else in a run can hold it by chance
 SEED = 5

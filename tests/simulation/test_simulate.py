@@ -53,7 +53,7 @@ def test_a_run_leaves_everything_that_is_needed_to_trust_it(nodule_study: Path, 
 
 
 def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
-    from medfl.data.prepare import prepare
+    from medfl.data.store.prepare import prepare
 
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
     for site in simulation.sites:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.table import column_of, read_table
+from medfl.data.layouts.table import column_of, read_table
 from medfl.errors import DataError
 from medfl.site import Site
 
@@ -27,6 +27,8 @@ class Entry:
         The mask, the text of the class, or why there is none.
     split : str
         As the index has it.
+    annotated : str
+        Foreground classes that were looked for, with commas between them, as the index has it; empty: as the site says.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Entry:
     image: Source | DataError
     label: Source | str | DataError
     split: str = ""
+    annotated: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from medfl.data.cases import Finding
-from medfl.data.digests import replace_json
-from medfl.data.store import Array, Meta, map_array
+from medfl.data.store.digests import replace_json
+from medfl.data.store.stored import Array, Meta, map_array
 from medfl.errors import DataError, DiskFullError
 
 VERSION = 2  # part of every key: raise it when the layout, a reader or the preprocessing gives other results

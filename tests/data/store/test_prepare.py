@@ -14,10 +14,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medfl.data import prepare as prepare_module
-from medfl.data import shelf as shelf_module
-from medfl.data.prepare import check_policy, prepare, prepare_cases, store_root
-from medfl.data.store import Prepared, StoredCase
+from medfl.data.store import prepare as prepare_module
+from medfl.data.store import shelf as shelf_module
+from medfl.data.store.prepare import check_policy, prepare, prepare_cases, store_root
+from medfl.data.store.stored import Prepared, StoredCase
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret
@@ -326,7 +326,9 @@ def run_prepare(site: Site, after: str, before: str = "") -> subprocess.Popen[by
     code = "\n".join(
         [
             "import json, sys; from pathlib import Path",
-            "from medfl.site import Site, SiteData; from medfl.study import Study; from medfl.data.prepare import prepare",
+            "from medfl.site import Site, SiteData",
+            "from medfl.study import Study",
+            "from medfl.data.store.prepare import prepare",
             "site = Site(name='north', folder=Path(sys.argv[1]), data=SiteData(layout='csv'))",
             "study = Study.model_validate(json.loads(sys.argv[2]))",
             before,

@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom_headers import looks_like_dicom
-from medfl.data.entries import Entry, Listing, class_texts, no_image, no_label
+from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.images import SUFFIXES
-from medfl.data.layout_dicom import label_of, scan
-from medfl.data.sources import NIFTI, source_of, visible_files
+from medfl.data.layouts.dicom import label_of, scan
+from medfl.data.layouts.entries import Entry, Listing, class_texts, no_image, no_label
+from medfl.data.layouts.sources import NIFTI, source_of, visible_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study

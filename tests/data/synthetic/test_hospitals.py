@@ -15,9 +15,9 @@ import pydicom
 import pytest
 from PIL import Image
 
-from medfl.data import synthetic
-from medfl.data.synthetic import MARKER, make_brain_hospitals, make_nodule_images
-from medfl.data.synthetic_brain import Head, direction_of, make_head, read_template
+from medfl.data.synthetic import hospitals as synthetic
+from medfl.data.synthetic.brain import Head, direction_of, make_head, read_template
+from medfl.data.synthetic.hospitals import MARKER, make_brain_hospitals, make_nodule_images
 from medfl.errors import MedflError
 from medfl.site import read_site
 

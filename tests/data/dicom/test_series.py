@@ -9,7 +9,7 @@ import nibabel.orientations as axes
 import numpy as np
 import pytest
 
-from medfl.data.dicom import read_dicom_image, read_series
+from medfl.data.dicom.series import read_dicom_image, read_series
 from medfl.data.volume import LPS, Volume, corner_distance
 from medfl.errors import DataError
 

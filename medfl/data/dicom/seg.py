@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
-from medfl.data.dicom_headers import read_headers
+from medfl.data.dicom.headers import read_headers
 from medfl.data.quiet import quiet
 from medfl.data.volume import LPS, Volume
 from medfl.errors import DataError

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data import digests as digests_module
-from medfl.data import shelf as shelf_module
 from medfl.data.cases import Finding
-from medfl.data.digests import Digests
-from medfl.data.shelf import Shelf
-from medfl.data.store import OnDiskCase, Prepared, StoredCase
+from medfl.data.store import digests as digests_module
+from medfl.data.store import shelf as shelf_module
+from medfl.data.store.digests import Digests
+from medfl.data.store.shelf import Shelf
+from medfl.data.store.stored import OnDiskCase, Prepared, StoredCase
 from medfl.errors import DataError, DiskFullError
 
 KEY = "0123456789abcdef" * 4

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.dicom_geometry import FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
-from medfl.data.dicom_headers import NOT_IMAGES, SPLITTERS, Header
+from medfl.data.dicom.geometry import FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
+from medfl.data.dicom.headers import NOT_IMAGES, SPLITTERS, Header
 from medfl.errors import DataError
 
 _AGAIN = "Export the series again from the PACS."
@@ -97,7 +97,7 @@ def _same_kind(headers: Sequence[Header]) -> None:
     if len(headers) > 1 and any(header.frames > 1 for header in headers):
         what = f"the series mixes multi-frame objects with other images ({len(headers)} objects)."
         raise DataError("DCM-MIXED-FRAMES", what, "Name the one file to use in the index.")
-    if any(int(header.dataset.get("SamplesPerPixel") or 1) > 1 for header in headers):
+    if any(int(header.text("SamplesPerPixel") or 1) > 1 for header in headers):
         what = "colour images (screen captures or fusion images) are in the series."
         raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
 
@@ -114,7 +114,7 @@ def _has_geometry(headers: Sequence[Header]) -> None:
 
 
 def _same_matrix(headers: Sequence[Header]) -> None:
-    sizes = Counter((int(header.dataset.Rows), int(header.dataset.Columns)) for header in headers)
+    sizes = Counter((int(header.text("Rows")), int(header.text("Columns"))) for header in headers)
     if len(sizes) > 1:
         listing = ", ".join(f"{count} of {rows}x{columns}" for (rows, columns), count in sizes.most_common(4))
         what = f"images of different matrix size in one series: {listing}."
@@ -151,7 +151,7 @@ def _several_volumes(headers: Sequence[Header], along: NDArray[np.float64]) -> D
 
 
 def _numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArray[np.float64]:
-    rows = [[float(value) for value in header.dataset[keyword].value] for header in headers]
+    rows = [header.numbers(keyword) for header in headers]
     if any(len(row) != count for row in rows):
         raise ValueError
     return np.array(rows, dtype=np.float64)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.synthetic_brain import CLASSES, Head
+from medfl.data.synthetic.brain import CLASSES, Head
 
 _DERIVATIVE = Path("derivatives") / "manual"
 _TASK = "Brain tissue (made up)"

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medfl.data.synthetic_brain import NOTICE, Scanner, make_head, read_template
-from medfl.data.synthetic_dicom import write_dicom
-from medfl.data.synthetic_images import write_images
-from medfl.data.synthetic_nifti import finish_bids, finish_msd, write_bids, write_msd
+from medfl.data.synthetic.brain import NOTICE, Scanner, make_head, read_template
+from medfl.data.synthetic.dicom import write_dicom
+from medfl.data.synthetic.images import write_images
+from medfl.data.synthetic.nifti import finish_bids, finish_msd, write_bids, write_msd
 from medfl.errors import MedflError
 
 Progress = Callable[[int, int], None]

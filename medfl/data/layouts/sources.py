@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom_headers import looks_like_dicom
+from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.images import SUFFIXES
 from medfl.errors import DataError
 

@@ -12,12 +12,12 @@ import numpy as np
 import medfl
 from medfl.data.cases import Case, Finding, Source
 from medfl.data.cohort import missing_classes, read_cohort
-from medfl.data.digests import Digests
 from medfl.data.load import load_case
 from medfl.data.quiet import quiet
-from medfl.data.shelf import VERSION, Shelf, default_root, digest_of, private_folder
 from medfl.data.splits import assign
-from medfl.data.store import Array, Meta, OnDiskCase, Prepared, StoredCase
+from medfl.data.store.digests import Digests
+from medfl.data.store.shelf import VERSION, Shelf, default_root, digest_of, private_folder
+from medfl.data.store.stored import Array, Meta, OnDiskCase, Prepared, StoredCase
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site

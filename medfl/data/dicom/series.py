@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from medfl.data.dicom_checks import check_series
-from medfl.data.dicom_geometry import DISTANCE_SHARE, FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
-from medfl.data.dicom_headers import NOT_IMAGES, PROJECTION, Header, load_datasets, read_headers
+from medfl.data.dicom.checks import check_series
+from medfl.data.dicom.geometry import DISTANCE_SHARE, FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
+from medfl.data.dicom.headers import NOT_IMAGES, PROJECTION, Header, load_datasets, read_headers
 from medfl.data.images import LUMINANCE
 from medfl.data.quiet import quiet
 from medfl.data.volume import LPS, Volume
@@ -49,7 +49,7 @@ def read_series(paths: Sequence[Path], *, min_slices: int = FEW_SLICES) -> Volum
     Raises
     ------
     DataError
-        See `medfl.data.dicom_checks` and `medfl.data.dicom_geometry`; ``DCM-RESCALE``, ``DCM-CODEC``, ``DCM-TRUNCATED``,
+        See `medfl.data.dicom.checks` and `medfl.data.dicom.geometry`; ``DCM-RESCALE``, ``DCM-CODEC``, ``DCM-TRUNCATED``,
         ``DCM-VOLUME`` or ``DCM-RESIDUAL`` from reading itself.
     """
     ordered, warnings = check_series(read_headers(paths), min_slices)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.synthetic_brain import CLASSES, Head
+from medfl.data.synthetic.brain import CLASSES, Head
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.cases import Source
-from medfl.data.entries import Entry, Listing, no_image, no_label
-from medfl.data.sources import below, source_of
+from medfl.data.layouts.entries import Entry, Listing, no_image, no_label
+from medfl.data.layouts.sources import below, source_of
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.data.table import filled, read_table, where
+from medfl.data.layouts.table import filled, read_table, where
 from medfl.errors import DataError
 
 

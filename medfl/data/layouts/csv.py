@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.entries import Entry, Listing, no_label
-from medfl.data.sources import below, source_of
-from medfl.data.table import column_of, columns_in, filled, read_table, where
+from medfl.data.layouts.entries import Entry, Listing, no_label
+from medfl.data.layouts.sources import below, source_of
+from medfl.data.layouts.table import column_of, columns_in, filled, read_table, where
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

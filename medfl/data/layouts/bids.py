@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.entries import Entry, Listing, class_texts, no_image, no_label
-from medfl.data.sources import NIFTI, source_of
+from medfl.data.layouts.entries import Entry, Listing, class_texts, no_image, no_label
+from medfl.data.layouts.sources import NIFTI, source_of
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from medfl.data.quiet import quiet
 from medfl.errors import DataError
@@ -26,59 +25,64 @@ SPLITTERS = (
     "AcquisitionNumber",
     "ImageType",
 )
-_IDENTITY = (
+IDENTITY = (
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "PatientID",
     "IssuerOfPatientID",
     "Modality",
 )
-_TAGS = (
-    *_IDENTITY,
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "RescaleIntercept",
-    *SPLITTERS,
-)
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames")
+PIXELS = ("SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "BurnedInAnnotation")
+DEVICE = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "KVP", "ConvolutionKernel")
+KEYWORDS = (*IDENTITY, *PLACE, *PIXELS, *DEVICE, *SPLITTERS)
+
+Value = str | tuple[str, ...]  # an attribute as text; several values as several texts
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The header of one DICOM file.
+    """What medfl looks at in the header of one DICOM file. Local only.
 
     Parameters
     ----------
     path : Path
         The file.
-    dataset : Dataset
-        The attributes that medfl looks at; no pixels.
+    values : mapping of str to str or tuple of str
+        Attributes by keyword, those of `KEYWORDS` that the file has; decoded to text so that they can be kept in an index.
     """
 
     path: Path
-    dataset: Dataset
+    values: Mapping[str, Value]
 
     def text(self, keyword: str) -> str:
-        """Return an attribute as text, empty when it is missing."""
-        value = self.dataset.get(keyword)
-        return "" if value is None else str(value).strip()
+        """Return an attribute as text, its values joined by backslashes as in the file; empty when it is missing."""
+        value = self.values.get(keyword, "")
+        return value if isinstance(value, str) else "\\".join(value)
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """Return the values of an attribute as numbers, none when it is missing.
+
+        Raises
+        ------
+        ValueError
+            When one is no number.
+        """
+        value = self.values.get(keyword, ())
+        return tuple(float(part) for part in ((value,) if isinstance(value, str) else value) if part)
 
     @property
     def frames(self) -> int:
         """Number of frames, 1 for a classic image."""
-        return int(self.dataset.get("NumberOfFrames") or 1)
+        return int(self.text("NumberOfFrames") or 1)
 
     @property
     def image_type(self) -> tuple[str, ...]:
         """The words of ImageType in upper case."""
-        value = self.dataset.get("ImageType") or ()
-        return (value.upper(),) if isinstance(value, str) else tuple(str(word).upper() for word in value)
+        return tuple(self.text("ImageType").upper().split("\\"))
 
     @property
     def patient(self) -> str:
@@ -89,19 +93,29 @@ class Header:
 
 def read_header(path: Path) -> Header | None:
     """Read the header of a file, or return None when it is not DICOM."""
-    with quiet():
+    with quiet():  # the warnings of pydicom quote the value
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            for keyword in (*_IDENTITY, "ImageType"):
-                str(dataset.get(keyword))
-        except InvalidDicomError:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+            identity = {keyword: _value(dataset.get(keyword)) for keyword in (*IDENTITY, "ImageType")}
+        except Exception:  # no DICOM, or a damaged file: pydicom raises nearly anything
             return None
-        except Exception:  # a damaged file: pydicom raises nearly anything
-            return None
-        for keyword in _TAGS:  # decoded here, not when they are asked for: the warnings of pydicom quote the value
-            with contextlib.suppress(Exception):  # whoever needs a damaged one meets the error again
-                dataset.get(keyword)
-    return Header(path, dataset) if dataset.get("SOPInstanceUID") else None
+        values = {keyword: value for keyword, value in identity.items() if value}
+        for keyword in set(KEYWORDS) - set(identity):
+            try:
+                value = _value(dataset.get(keyword))
+            except Exception:
+                value = "damaged"  # no number: whoever needs it meets the error
+            if value:
+                values[keyword] = value
+    return Header(path, values) if values.get("SOPInstanceUID") else None
+
+
+def _value(value: object) -> Value:
+    if value is None:
+        return ""
+    if isinstance(value, MultiValue):
+        return tuple(str(part).strip() for part in value)
+    return str(value).strip()
 
 
 def read_headers(paths: Iterable[Path]) -> list[Header]:

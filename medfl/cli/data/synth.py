@@ -1,4 +1,4 @@
-"""`medfl data`: images on disk."""
+"""`medfl data synth`: hospitals that belong to no patient."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import typer
 
 from medfl.cli.console import output
 
-app = typer.Typer(help="Images on disk.", no_args_is_help=True)
-
 
 class Kind(StrEnum):
     """What can be made."""
@@ -20,12 +18,6 @@ class Kind(StrEnum):
     NODULE = "nodule"
 
 
-@app.callback()
-def _family() -> None:
-    """Make `synth` a command of its own rather than the only one."""
-
-
-@app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     kind: Annotated[
@@ -34,11 +26,11 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
 ) -> None:
     """Make hospitals with images that belong to no patient."""
-    from medfl.data import synthetic
+    from medfl.data.synthetic import hospitals
 
     with output.status(f"Making {kind.value} hospitals …"):
         if kind is Kind.BRAIN:
-            synthetic.make_brain_hospitals(out, seed=seed)
+            hospitals.make_brain_hospitals(out, seed=seed)
         else:
-            synthetic.make_nodule_images(out, seed=seed)
+            hospitals.make_nodule_images(out, seed=seed)
     output.print(f"Hospitals are in {out}. Read the NOTICE there before you pass the images on.")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom_headers import PROJECTION, Header, looks_like_dicom, read_header
-from medfl.data.entries import Entry, Listing, class_texts, no_label
-from medfl.data.seg import referenced_images
-from medfl.data.sources import visible_files
+from medfl.data.dicom.headers import PROJECTION, Header, looks_like_dicom, read_header
+from medfl.data.dicom.seg import referenced_images
+from medfl.data.layouts.entries import Entry, Listing, class_texts, no_label
+from medfl.data.layouts.sources import visible_files
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -1,0 +1,1 @@
+"""DICOM: headers, checks, series as volumes, and labels drawn on them."""
