@@ -25,11 +25,14 @@ class Source:
     select : tuple of str
         DICOM only: what to take of the files, one text a channel, such as ``"EchoTime=10"`` or
         ``"EchoTime=10; orientation=axial"``; empty when everything is one volume (see `medfl.data.dicom.select`).
+    names : tuple of (int, str)
+        Masks only: what the values mean, where the data says it; empty when they are the classes of the study in order.
     """
 
     kind: Literal["nifti", "dicom", "image"]
     paths: tuple[Path, ...]
     select: tuple[str, ...] = ()
+    names: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,28 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes (left, posterior, superior
 
 
 @dataclass(frozen=True, eq=False)
+class Native:
+    """Where N slices lay when they were acquired, for a volume that was resampled on import (tilt, uneven distances).
+
+    Parameters
+    ----------
+    positions : ndarray
+        ImagePositionPatient in the order of the slices, (N, 3), LPS, mm.
+    orientation : ndarray
+        ImageOrientationPatient, (6,).
+    pixel : tuple of float
+        PixelSpacing: millimetres between rows and between columns.
+    shape : tuple of int
+        (columns, rows, N).
+    """
+
+    positions: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    pixel: tuple[float, float]
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """An image in memory.
 
@@ -27,11 +49,14 @@ class Volume:
         4 x 4 matrix from voxel indices to millimetres, RAS+ axes; the identity for a 2-D image.
     warnings : tuple of DataError
         What the reader noticed and could live with.
+    native : Native, optional
+        The slices as they were acquired, when the array is not theirs: labels were drawn on them.
     """
 
     array: NDArray[np.float32]
     affine: Affine = field(default_factory=lambda: np.eye(4))
     warnings: tuple[DataError, ...] = ()
+    native: Native | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
