@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medfl.data.volume import Affine, Volume, corner_distance
+from medfl.data.volume import Affine, Volume, corner_distance, spacing_of
 from medfl.errors import DataError
 
 NEAR = 0.5  # share of the smallest voxel size that corners may be apart
-_INSIDE = 0.99  # share of the marked voxels that must lie inside the image when resampling
+RESAMPLE_MM = 2.0  # corners may be this far apart when a mask is resampled: more is another image, not another grid
 
-Values = NDArray[np.float32]
+Values = NDArray[Any]  # of a mask, as stored: whole numbers if all is well
 
 
 def onto_grid(values: Values, affine: Affine, image: Volume, *, resample: bool) -> Values:
     """Return mask values on the grid of the image.
 
     A mask that is stored with other axes (mirrored, transposed) but the matching affine is turned, which changes no voxel. What
-    remains is compared by the distance of the corners in millimetres.
+    remains is compared by the distance of the corners in millimetres: of the corner voxels if the shapes are equal, of the
+    outer corners of what the grids cover if they are not.
 
     Parameters
     ----------
@@ -33,14 +34,14 @@ def onto_grid(values: Values, affine: Affine, image: Volume, *, resample: bool) 
     image : Volume
         The 3-D image.
     resample : bool
-        Whether a mask on another grid may be resampled (nearest neighbour).
+        Whether a mask on another grid that covers the same region within 2 mm may be resampled (nearest neighbour).
 
     Raises
     ------
     DataError
         ``LBL-GEOMETRY``.
     """
-    values, affine = _turned(values, affine, image.affine)
+    values, affine = turned(values, affine, image.affine)
     allowed = NEAR * min(image.spacing)
     if values.shape == image.shape:
         distance = corner_distance(image.affine, affine, image.shape)
@@ -48,11 +49,16 @@ def onto_grid(values: Values, affine: Affine, image: Volume, *, resample: bool) 
             return values
         detail = f"their corners are {distance:.1f} mm apart (allowed {allowed:.2g})"
     else:
-        detail = f"the shapes are {_by(image.shape)} and {_by(values.shape)}"
-    if not resample:
-        fix = "Was the label drawn on another series? Set label-geometry = 'resample' in site.toml only if you are sure."
-        raise DataError("LBL-GEOMETRY", f"image and label are not on the same grid: {detail}.", fix)
-    return _resampled(values, affine, image)
+        distance = cover_distance(affine, values.shape, image.affine, image.shape)
+        detail = f"the shapes are {_by(image.shape)} and {_by(values.shape)}, their corners {distance:.1f} mm apart"
+    if resample and distance <= RESAMPLE_MM:
+        return _resampled(values, affine, image)
+    fix = "Was the label drawn on another series? "
+    if resample:
+        fix += f"More than {RESAMPLE_MM:g} mm is too much for label-geometry = 'resample'; export the label of this image."
+    else:
+        fix += "Set label-geometry = 'resample' in site.toml only if you are sure."
+    raise DataError("LBL-GEOMETRY", f"image and label are not on the same grid: {detail}.", fix)
 
 
 def onto_pixels(values: Values, shape: tuple[int, ...], *, resample: bool) -> Values:
@@ -73,27 +79,42 @@ def onto_pixels(values: Values, shape: tuple[int, ...], *, resample: bool) -> Va
     return values[np.ix_(*picks)]
 
 
-def _turned(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:
+def turned(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:
+    """Return a mask, (X, Y, Z), and its affine with the axes in the order and direction of another affine.
+
+    Only axes are flipped and exchanged; no voxel changes.
+    """
     change: Any = axes.ornt_transform(axes.io_orientation(affine), axes.io_orientation(like))
-    turned = np.asarray(axes.apply_orientation(values, change), dtype=np.float32)
-    return turned, np.asarray(affine @ axes.inv_ornt_aff(change, values.shape), dtype=np.float64)
+    result = np.asarray(axes.apply_orientation(values, change))
+    return result, np.asarray(affine @ axes.inv_ornt_aff(change, values.shape), dtype=np.float64)
+
+
+def cover_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, other_shape: tuple[int, ...]) -> float:
+    """Return how far apart the outer corners of what two grids cover are, in millimetres.
+
+    A voxel reaches half its size beyond its centre, so grids of one region in two resolutions have the same outer corners.
+    """
+
+    def corners(affine: Affine, shape: tuple[int, ...]) -> Affine:
+        ends = [(-0.5, size - 0.5) for size in shape]
+        grid = np.array([[i, j, k, 1.0] for i in ends[0] for j in ends[1] for k in ends[2]]).T
+        return np.asarray((affine @ grid)[:3])
+
+    return float(np.linalg.norm(corners(one, one_shape) - corners(other, other_shape), axis=0).max())
+
+
+def flat_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Return how far apart the corners of two 2-D grids of one shape are, and how far they may be, in millimetres."""
+    return corner_distance(one, other, (*shape, 1)), NEAR * min(spacing_of(one)[:2])
 
 
 def _resampled(values: Values, affine: Affine, image: Volume) -> Values:
-    marked = np.argwhere(values > 0)
-    if len(marked):
-        to_image = np.linalg.inv(image.affine) @ affine
-        places = marked @ to_image[:3, :3].T + to_image[:3, 3]
-        inside = ((places >= -0.5) & (places <= np.array(image.shape) - 0.5)).all(axis=1).mean()
-        if inside < _INSIDE:
-            what = f"{100 * (1 - inside):.0f} % of the marked voxels lie outside the image."
-            raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another series?")
     to_mask = np.linalg.inv(affine) @ image.affine
     # "grid-constant": a voxel reaches half its size beyond its centre, at the border too
     result = ndimage.affine_transform(
         values, to_mask[:3, :3], offset=to_mask[:3, 3], output_shape=image.shape, order=0, mode="grid-constant", cval=0.0
     )
-    return np.asarray(result, dtype=np.float32)
+    return np.asarray(result)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medfl.data.quiet import quiet
 from medfl.data.volume import Volume
@@ -20,7 +20,8 @@ _DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bi
 def read_image(path: Path) -> Volume:
     """Read an image file as grey values.
 
-    Colours become ITU-R 601 luminance; 16 bits are kept.
+    Colours become ITU-R 601 luminance; 16 bits are kept; transparency is ignored. A picture that a camera turned is stood up as
+    its EXIF orientation says, for so it was seen by whoever drew on it.
 
     Returns
     -------
@@ -30,11 +31,13 @@ def read_image(path: Path) -> Volume:
     Raises
     ------
     DataError
-        ``IMG-MISSING``, ``IMG-FORMAT`` or ``IMG-FRAMES``.
+        ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-FRAMES`` or ``IMG-LARGE``.
     """
-    with quiet(), _opened(path) as image:
+    with quiet(), _opened(path) as opened:
         try:
-            grey = image if image.mode in _DEEP else image.convert("RGB" if image.mode == "P" else image.mode).convert("L")
+            image = ImageOps.exif_transpose(opened)
+            through = {"P": "RGB", "PA": "RGB"}.get(image.mode, image.mode)  # the stored values are numbers of colours
+            grey = image if image.mode in _DEEP else image.convert(through).convert("L")
             rows_first = np.asarray(grey, dtype=np.float32)
         except Exception:  # Pillow's plugins raise anything on a damaged file
             raise _damaged() from None
@@ -52,14 +55,15 @@ def read_mask_image(path: Path) -> NDArray[np.float32]:
     Raises
     ------
     DataError
-        ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-FRAMES``, or ``LBL-COLOR`` for a mask painted in colours.
+        ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-FRAMES``, ``IMG-LARGE``, or ``LBL-COLOR`` for a mask painted in colours.
     """
-    with quiet(), _opened(path) as image:
+    with quiet(), _opened(path) as opened:
         try:
+            image = ImageOps.exif_transpose(opened)
             stored = np.asarray(image if image.mode != "1" else image.convert("L"), dtype=np.float32)
         except Exception:
             raise _damaged() from None
-        colours = {"RGB": 3, "RGBA": 3, "LA": 1, "CMYK": 4}.get(image.mode, 0)
+        colours = {"RGB": 3, "RGBA": 3, "LA": 1, "PA": 1, "CMYK": 4}.get(image.mode, 0)
     if stored.ndim == 3:
         colour = stored[..., : colours or 3]
         if (colour != colour[..., :1]).any():
@@ -73,11 +77,20 @@ def _opened(path: Path) -> Image.Image:
         raise DataError("IMG-MISSING", "the file does not exist.", "Check the index, or copy the file again.")
     try:
         image = Image.open(path)
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        what = f"the image has more than {most} million pixels, which is no X-ray, slice or photograph."
+        raise DataError("IMG-LARGE", what, "Export the region that is meant, or a lower resolution.") from None
     except Exception:
         raise _damaged() from None
-    if getattr(image, "n_frames", 1) > 1:
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:  # the list of pages is damaged
         image.close()
-        raise DataError("IMG-FRAMES", "the file holds several images.", "Export one file for each image.")
+        raise _damaged() from None
+    if frames > 1:
+        image.close()
+        raise DataError("IMG-FRAMES", f"the file holds {frames} images.", "Export one file for each image.")
     return image
 
 

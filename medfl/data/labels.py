@@ -9,96 +9,118 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.dicom.seg import read_seg
-from medfl.data.dicom.series import read_dicom_image
-from medfl.data.grids import Values, onto_grid, onto_pixels
+from medfl.data.classes import value_classes
+from medfl.data.dicom.headers import read_headers
+from medfl.data.dicom.image import read_dicom_image
+from medfl.data.dicom.references import read_drawn
+from medfl.data.dicom.rtstruct import read_rtstruct
+from medfl.data.dicom.seg import read_flat_seg, read_seg
+from medfl.data.grids import Values, flat_distance, onto_grid, onto_pixels, turned
 from medfl.data.images import read_mask_image
-from medfl.data.nifti import read_nifti
+from medfl.data.nifti import nifti_place, read_nifti_mask
+from medfl.data.values import to_classes, value_counts
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_WHOLE = 1e-6
+Mask = NDArray[np.uint8]
 
 
-def read_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> NDArray[np.uint8]:
+def read_mask(
+    source: Source, image: Volume, image_source: Source, study: Study, site: Site, *, annotated: Sequence[str] = ()
+) -> Mask:
+    """Read a mask on the grid of its image; as `read_label`, without its warnings."""
+    return read_label(source, image, image_source, study, site, annotated=annotated)[0]
+
+
+def read_label(
+    source: Source, image: Volume, image_source: Source, study: Study, site: Site, *, annotated: Sequence[str] = ()
+) -> tuple[Mask, list[DataError]]:
     """Read a mask on the grid of its image.
 
     Parameters
     ----------
     source : Source
-        NIfTI, one DICOM-SEG, or an image file for a 2-D study.
+        NIfTI, one DICOM-SEG or RTSTRUCT, or an image file for a 2-D study.
     image : Volume
         The image it belongs to, as read.
     image_source : Source
-        Where the image came from: a DICOM-SEG must refer to it.
+        Where the image came from: a label in DICOM must refer to it.
     study : Study
         Names the classes.
     site : Site
-        Says whether resampling is allowed, and how segments are called there.
+        Says whether resampling is allowed, how classes are called there, and whether a mask may be empty.
+    annotated : sequence of str
+        Classes that were looked for in this case: if it names any, a mask without a marked voxel is a true negative.
 
     Returns
     -------
-    ndarray
+    mask : ndarray
         Class of each voxel, uint8, (X, Y, Z) or (X, Y).
+    warnings : list of DataError
+        What the reader noticed and could live with.
 
     Raises
     ------
     DataError
-        ``LBL-*`` from here, `medfl.data.grids` and `medfl.data.dicom.seg`; the codes of the readers.
+        ``LBL-EMPTY``, ``LBL-FORMAT``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.values`, `medfl.data.grids` and the
+        readers of DICOM; the codes of the other readers.
     """
-    resample = site.data.label_geometry == "resample"
-    count = len(study.task.classes)
     try:
-        if study.task.dimension == 2:
-            values = onto_pixels(_read_flat(source), image.shape, resample=resample)
-            mask = check_values(values, count, high_is_one=source.kind == "image")
-        elif source.kind == "nifti":
-            volume = read_nifti(_one(source))
-            mask = check_values(onto_grid(volume.array[0], volume.affine, image, resample=resample), count)
-        elif source.kind == "dicom":
-            mask = read_seg(_one(source), image, image_source, study, site)
-        else:
-            raise DataError("LBL-FORMAT", "a 2-D image file can not be the mask of a volume.", "Use NIfTI or DICOM-SEG.")
+        mask, warnings = _read(source, image, image_source, study, site)
     except DataError as error:
         raise _about_label(error) from None
-    if not mask.any():
-        fix = "Was the right file exported? Leave the case out of the index if nothing is to be marked."
+    if not (site.data.negatives or annotated or mask.any()):
+        fix = (
+            "Was the right file exported? If this is a true negative, name the classes that were looked for in the index "
+            "(column 'annotated'), or set negatives = true in site.toml."
+        )
         raise DataError("LBL-EMPTY", "the label has no marked voxel.", fix)
-    return mask
+    return mask, warnings
 
 
-def check_values(values: Values, classes: int, *, high_is_one: bool = False) -> NDArray[np.uint8]:
-    """Return mask values as uint8 after checking that they are classes.
+def _read(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[DataError]]:
+    path, resample = _one(source), site.data.label_geometry == "resample"
+    if source.kind == "dicom":
+        if study.task.dimension == 2:
+            return _read_flat_dicom(source, image, image_source, study, site), []
+        if read_drawn(path, force=site.data.allow_headerless).modality == "RTSTRUCT":
+            return read_rtstruct(path, image, image_source, study, site)
+        return read_seg(path, image, image_source, study, site), []
+    if study.task.dimension == 2:
+        values = onto_pixels(_read_flat(source, image, image_source, site), image.shape, resample=resample)
+    elif source.kind == "nifti":
+        stored, affine = read_nifti_mask(path, form=site.data.nifti_form)
+        values = onto_grid(stored, image.affine if affine is None else affine, image, resample=resample)
+    else:
+        what = "a 2-D image file can not be the mask of a volume."
+        raise DataError("LBL-FORMAT", what, "Use NIfTI, DICOM-SEG or RTSTRUCT.")
+    return check_values(values, source, study, site), []
+
+
+def check_values(values: Values, source: Source, study: Study, site: Site) -> Mask:
+    """Return mask values as classes, after checking that they are.
 
     Parameters
     ----------
     values : ndarray
-        Values as stored.
-    classes : int
-        Number of classes, the background included.
-    high_is_one : bool
-        Whether a mask of 0 and 255 may stand for background and the one foreground class.
+        Values as stored, (X, Y[, Z]).
+    source : Source
+        Says what the values mean, where the data does. In an image file 0 and 255 may stand for the background and the one
+        foreground class.
+    study, site
+        Name the classes.
 
     Raises
     ------
     DataError
-        ``LBL-VALUES``.
+        ``LBL-VALUES``, ``LBL-CLASSNAME`` or ``LBL-UNANNOTATED``.
     """
-    if not np.isfinite(values).all():
-        raise DataError("LBL-VALUES", "the label holds values that are not numbers.", "Export the label again.")
-    found = np.unique(values)
-    if np.abs(found - np.round(found)).max(initial=0) > _WHOLE:
-        what = "the label holds values that are no whole numbers, so it was resampled with interpolation."
-        raise DataError("LBL-VALUES", what, "Export it with nearest neighbour.")
-    if high_is_one and classes == 2 and 255 in found and set(found.tolist()) <= {0.0, 255.0}:
-        return np.asarray(values == 255, dtype=np.uint8)
-    foreign = np.count_nonzero((found < 0) | (found >= classes))
-    if foreign:
-        what = f"the label holds {foreign} value(s) that are no class; classes run from 0 to {classes - 1}."
-        raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
-    return np.asarray(np.round(values), dtype=np.uint8)
+    counts = value_counts(values)
+    if source.kind == "image" and not source.names and len(study.task.classes) == 2 and set(counts) in ({0, 255}, {255}):
+        return to_classes(values, {0: 0, 255: 1})
+    return to_classes(values, value_classes(counts, source.names, study, site))
 
 
 def class_index(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> int:
@@ -141,13 +163,33 @@ def class_index(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
     raise DataError("LBL-CLASS", "the label is not one of the classes of the study.", fix)
 
 
-def _read_flat(source: Source) -> Values:
-    path = _one(source)
+def _read_flat(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
+    path, form = _one(source), site.data.nifti_form
     if source.kind == "image":
         return read_mask_image(path)
-    if source.kind == "nifti":
-        return np.asarray(read_nifti(path, dimension=2).array[0], dtype=np.float32)
-    return np.asarray(read_dicom_image(path).array[0], dtype=np.float32)
+    values, affine = read_nifti_mask(path, dimension=2, form=form)
+    place = nifti_place(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
+    if affine is None or place is None:
+        return values
+    # both say where they lie: a mask may be stored mirrored, or belong elsewhere
+    box, affine = turned(values[..., np.newaxis], affine, place)
+    if box.shape != (*image.shape, 1):
+        return values  # its size is the problem
+    distance, allowed = flat_distance(affine, place, image.shape)
+    if distance > allowed:
+        what = f"image and label are not on the same grid: their corners are {distance:.1f} mm apart (allowed {allowed:.2g})."
+        raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another image?")
+    return box[..., 0]
+
+
+def _read_flat_dicom(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
+    path = _one(source)
+    header = read_headers([path], force=site.data.allow_headerless)[0]
+    if header.text("Modality").upper() == "SEG":
+        return read_flat_seg(path, image, image_source, study, site)
+    values = read_dicom_image(path, site.data).array[0]  # a mask that was saved as a picture
+    resample = site.data.label_geometry == "resample"
+    return check_values(onto_pixels(values, image.shape, resample=resample), source, study, site)
 
 
 def _one(source: Source) -> Path:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.quiet import quiet
-from medfl.data.volume import Affine, Volume, corner_distance
+from medfl.data.values import layers
+from medfl.data.volume import Affine, Volume, corner_distance, spacing_of
 from medfl.errors import DataError
 
+Form = Literal["strict", "sform", "qform"]
+
 FORMS_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
+_DRIFT = 0.5  # voxels that one axis may drift along another over its whole length
 _ENDS_EARLY = (EOFError, OSError, zlib.error, ValueError)
 _SNIFFED = 1024  # bytes by which nibabel tells the kind of a file
 _AGAIN = "Convert it again from the DICOM."
 
 
-def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3) -> Volume:
-    """Read a NIfTI-1 or NIfTI-2 file.
+def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Form = "strict") -> Volume:
+    """Read a NIfTI-1 or NIfTI-2 file as an image.
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3) -> Volume:
         A 4-D file is read as channels when its fourth axis has this length, and is refused otherwise.
     dimension : {2, 3}
         For 2 the file holds one image; its place in the patient does not matter then.
+    form : {"strict", "sform", "qform"}
+        Which position counts where the header tells two that differ; ``"strict"`` refuses such a file.
 
     Returns
     -------
@@ -41,15 +48,58 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3) -> Volume:
     Raises
     ------
     DataError
-        ``IMG-MISSING``, ``NII-FORMAT``, ``NII-TRUNCATED``, ``NII-HEADER``, ``NII-NOFORM``, ``NII-FORMS``, ``NII-UNITS``,
-        ``NII-4D``, ``NII-DTYPE`` or ``IMG-DIMENSION``.
+        ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED``, ``NII-HEADER``, ``NII-NOFORM``, ``NII-FORMS``,
+        ``NII-UNITS``, ``NII-SHEAR``, ``NII-4D``, ``NII-DTYPE`` or ``IMG-DIMENSION``.
     """
     with quiet():
         image = _open(path)
-        affine = _affine(image, dimension)
-        array = _grey(image)
-    array = _channels_first(array, channels, dimension)
-    return Volume(array, affine if dimension == 3 else np.eye(4))
+        affine = _affine(image, form) if dimension == 3 else np.eye(4)
+        shape = _shape(image.shape, channels, dimension)
+        array = _scaled(image).reshape(shape, order="F")
+    return Volume(array[np.newaxis] if len(shape) == dimension else np.moveaxis(array, -1, 0), affine)
+
+
+def read_nifti_mask(path: Path, *, dimension: int = 3, form: Form = "strict") -> tuple[NDArray[Any], Affine | None]:
+    """Read a NIfTI file as a mask: values of the type that is stored, so that a large mask takes little memory.
+
+    Parameters and errors are those of `read_nifti`.
+
+    Returns
+    -------
+    values : ndarray
+        (X, Y[, Z]).
+    affine : ndarray or None
+        4 x 4; None for a 2-D image without a position.
+    """
+    with quiet():
+        image = _open(path)
+        affine = _affine(image, form) if dimension == 3 else _place(image, form)
+        shape = _shape(image.shape, 1, dimension)
+        plain = (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0) and _numbers(image).kind in "iub"
+        values = _raw(image) if plain else _scaled(image)
+        return values.reshape(shape, order="F"), affine
+
+
+def nifti_place(path: Path, *, form: Form = "strict") -> Affine | None:
+    """Return the position of a 2-D image, or None when it has none.
+
+    Raises
+    ------
+    DataError
+        ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED`` or ``NII-HEADER``.
+    """
+    with quiet():
+        return _place(_open(path), form)
+
+
+def nifti_extent(path: Path, *, channels: int = 1, dimension: int = 3, form: Form = "strict") -> tuple[tuple[int, ...], Affine]:
+    """Return the shape, channels last if there are several, and the affine that a header states; no voxel is read.
+
+    Parameters and errors are those of `read_nifti`, but for those of the voxels.
+    """
+    with quiet():
+        image = _open(path)
+        return _shape(image.shape, channels, dimension), _affine(image, form) if dimension == 3 else np.eye(4)
 
 
 def _open(path: Path) -> Any:
@@ -64,7 +114,8 @@ def _open(path: Path) -> Any:
             raise _truncated() from None
         raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _AGAIN) from None
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
-        raise DataError("NII-FORMAT", "the file is an image of another kind than NIfTI.", "Convert it to NIfTI.")
+        fix = "Convert it to NIfTI: FreeSurfer's .mgz with 'mri_convert', other kinds with 3D Slicer."
+        raise DataError("IMG-FORMAT", "the file is an image of another kind than NIfTI.", fix)
     return image
 
 
@@ -83,55 +134,98 @@ def _truncated() -> DataError:
     return DataError("NII-TRUNCATED", "the file ends early (damaged or cut).", "Copy or convert it again.")
 
 
-def _grey(image: Any) -> NDArray[np.float32]:
-    dtype = image.header.get_data_dtype()
+def _numbers(image: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = image.header.get_data_dtype()
     if dtype.kind not in "iufb":
         raise DataError("NII-DTYPE", "the voxels are complex numbers or colours.", "Convert it to grey values.")
+    return dtype
+
+
+def _raw(image: Any) -> NDArray[Any]:
+    _numbers(image)
     try:
-        return np.asarray(image.dataobj, dtype=np.float32)
+        return np.asarray(image.dataobj.get_unscaled())
     except _ENDS_EARLY:
         raise _truncated() from None
 
 
-def _affine(image: Any, dimension: int) -> Affine:
-    if dimension == 2:
-        return np.eye(4)
-    header = image.header
+def _scaled(image: Any) -> NDArray[np.float32]:
+    """Return the grey values, scaled slice by slice: nibabel would scale a whole volume in double precision."""
+    raw = _raw(image)
+    slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
+    if not (math.isfinite(slope) and math.isfinite(inter)):
+        raise DataError("NII-HEADER", "the scale of the grey values is damaged.", _AGAIN)
+    array = np.empty(raw.shape, dtype=np.float32, order="F")
     try:
-        qform, qcode = header.get_qform(coded=True)
-        sform, scode = header.get_sform(coded=True)
+        for stored, target in zip(layers(raw), layers(array), strict=True):
+            target[...] = stored if (slope, inter) == (1.0, 0.0) else stored * slope + inter
+    except _ENDS_EARLY:  # a file that was cut while it was mapped
+        raise _truncated() from None
+    return array
+
+
+def _shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, ...]:
+    """Return the shape without axes of one, and with the channels last if there are several."""
+    while len(shape) > dimension and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) == dimension + 2 and shape[-2] == 1:  # NIfTI's own place for vectors is the fifth axis
+        shape = (*shape[:-2], shape[-1])
+    if len(shape) < dimension:
+        what = f"the image has {len(shape)} axes, the study needs {dimension}."
+        raise DataError("IMG-DIMENSION", what, "Use the original volume.")
+    if len(shape) == dimension or (len(shape) == dimension + 1 and channels > 1 and shape[-1] == channels):
+        return shape
+    what = f"the file holds {math.prod(shape[dimension:])} images; the study has {channels} channel(s)."
+    raise DataError("NII-4D", what, "Take the one that is meant out of the series, or set 'channels' in the study.")
+
+
+def _forms(image: Any) -> dict[str, Affine]:
+    """Return the positions that the header states, the one that counts first."""
+    try:
+        found = {"sform": image.header.get_sform(coded=True), "qform": image.header.get_qform(coded=True)}
     except Exception:  # HeaderDataError, LinAlgError: the quaternion is no rotation
         raise DataError("NII-HEADER", "the position in the header is damaged.", _AGAIN) from None
-    if not qcode and not scode:
+    return {name: np.asarray(affine, dtype=np.float64) for name, (affine, code) in found.items() if code}
+
+
+def _place(image: Any, form: Form) -> Affine | None:
+    forms = _forms(image)
+    return forms.get(form, next(iter(forms.values()), None))
+
+
+def _affine(image: Any, form: Form) -> Affine:
+    forms = _forms(image)
+    if not forms:
         what = "the file has no orientation (the codes of qform and sform are both 0), so left and right are unknown."
         raise DataError("NII-NOFORM", what, _AGAIN)
-    affine = np.asarray(sform if scode else qform, dtype=np.float64)
+    affine = forms.get(form, next(iter(forms.values())))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise DataError("NII-HEADER", "the position in the header is not a usable matrix.", _AGAIN)
-    if qcode and scode:
-        distance = corner_distance(affine, np.asarray(qform, dtype=np.float64), tuple(image.shape[:3]))
-        if not distance <= FORMS_MM:
-            what = (
-                f"the two positions in the header (qform and sform) differ by {distance:.1f} mm, so programs disagree about it."
-            )
-            raise DataError("NII-FORMS", what, _AGAIN)
-    if int(header["xyzt_units"]) & 7 in (1, 3):
+    if len(forms) == 2 and form == "strict":
+        _check_same(forms["sform"], forms["qform"], tuple(image.shape[:3]))
+    if int(image.header["xyzt_units"]) & 7 in (1, 3):
         raise DataError("NII-UNITS", "the header states metres or micrometres instead of millimetres.", _AGAIN)
+    _check_shear(affine, tuple(image.shape[:3]))
     return affine
 
 
-def _channels_first(array: NDArray[np.float32], channels: int, dimension: int) -> NDArray[np.float32]:
-    while array.ndim > dimension and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == dimension + 2 and array.shape[-2] == 1:  # NIfTI's own place for vectors is the fifth axis
-        array = array[..., 0, :]
-    if array.ndim == dimension:
-        return array[np.newaxis]
-    if array.ndim < dimension:
-        raise DataError(
-            "IMG-DIMENSION", f"the image has {array.ndim} axes, the study needs {dimension}.", "Use the original volume."
-        )
-    if array.ndim == dimension + 1 and channels > 1 and array.shape[-1] == channels:
-        return np.moveaxis(array, -1, 0)
-    what = f"the file holds {int(np.prod(array.shape[dimension:]))} images; the study has {channels} channel(s)."
-    raise DataError("NII-4D", what, "Take the one that is meant out of the series, or set 'channels' in the study.")
+def _check_same(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:
+    distance = corner_distance(sform, qform, shape)
+    if not distance <= FORMS_MM:
+        what = f"the two positions in the header (qform and sform) differ by {distance:.1f} mm, so programs disagree about it."
+        fix = "Write the file again from the DICOM, or set nifti-form in site.toml to the one that is right."
+        raise DataError("NII-FORMS", what, fix)
+
+
+def _check_shear(affine: Affine, shape: tuple[int, ...]) -> None:
+    """Refuse axes that are not perpendicular: every later step, and every network, takes voxels for boxes."""
+    spacing = spacing_of(affine)
+    axes = affine[:3, :3] / spacing
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        cosine = abs(float(axes[:, one] @ axes[:, other]))
+        length = max(spacing[axis] * (size - 1) for axis, size in enumerate(shape) if axis in (one, other))
+        if cosine * length > _DRIFT * min(spacing):
+            angle = np.degrees(np.arccos(min(cosine, 1.0)))
+            what = f"the axes of the volume stand at {angle:.1f} degrees to each other, not at 90."
+            fix = "Resample it to perpendicular axes, as dcm2niix does for a tilted gantry and registration tools on request."
+            raise DataError("NII-SHEAR", what, fix)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 
 _BETWEEN = "\x1f"  # ASCII unit separator: ("a", "bc") and ("ab", "c") must not collide
@@ -33,7 +32,7 @@ def pseudonym(secret: bytes, kind: str, *parts: str, n: int = 10) -> str:
     >>> pseudonym(bytes(32), "case", "patient 1", "image 1")
     'case-4333WXJ6ZH'
     """
-    digest = hmac.new(secret, _BETWEEN.join((kind, *parts)).encode(), hashlib.sha256).digest()
+    digest = hmac.digest(secret, _BETWEEN.join((kind, *parts)).encode(), "sha256")
     return f"{kind}-{base64.b32encode(digest).decode()[:n]}"
 
 
@@ -53,4 +52,4 @@ def split_order(seed: int, site_name: str, patient: str) -> str:
     str
         64 hexadecimal digits.
     """
-    return hmac.new(str(seed).encode(), _BETWEEN.join((site_name, patient)).encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(str(seed).encode(), _BETWEEN.join((site_name, patient)).encode(), "sha256").hex()

@@ -6,29 +6,75 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+from typing import TextIO
 
-_LOGGERS = ("pydicom", "highdicom", "nibabel.global", "nibabel", "PIL")
+from medfl.data import debug
+
+_LOGGERS = ("pydicom", "highdicom", "nibabel.global", "nibabel", "PIL", "pynetdicom", "dicomweb_client", "urllib3", "monai")
+_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # setting the levels of loggers empties caches of logging
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back every warning and log line of the libraries that read images."""
-    _silence_gdcm()
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    """Hold back every warning and log line of the libraries that read images.
+
+    Where somebody asked for them (`medfl.data.debug`), they go to the local debug file, and so does the error that ends the
+    block, with all that it came from. Within another such block it costs next to nothing.
+    """
+    try:
+        if _INSIDE.get():
+            yield
+        else:
+            with _held_back():
+                yield
+    except Exception as error:
+        debug.note(error)
+        raise
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    _tame_gdcm()
+    token = _INSIDE.set(True)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(logger, logger.level, logger.propagate) for logger in loggers]
+    handler = debug.DebugHandler()
+    for logger in loggers:
+        logger.setLevel(logging.WARNING if debug.asked() else logging.CRITICAL + 1)
+        logger.propagate = False
+        logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("always" if debug.asked() else "ignore")
+            warnings.showwarning = _noted
             yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        _INSIDE.reset(token)
+        for logger, level, propagate in before:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+
+def _noted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    debug.note_text(f"{filename}:{lineno}: {category.__name__}: {message}")
 
 
 @cache
-def _silence_gdcm() -> None:
+def _tame_gdcm() -> None:
+    """Stop GDCM from printing, and keep it from damaged JPEG 2000: there it ends the process instead of raising an error."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEG2000, JPEG2000Lossless
+
     try:
         import gdcm
     except ImportError:  # pragma: no cover - gdcm is a dependency, but not built for every platform
@@ -36,3 +82,7 @@ def _silence_gdcm() -> None:
     gdcm.Trace.WarningOff()
     gdcm.Trace.ErrorOff()
     gdcm.Trace.DebugOff()
+    for syntax in (JPEG2000, JPEG2000Lossless):  # pylibjpeg reads it
+        decoder = get_decoder(syntax)
+        if "gdcm" in decoder.available_plugins:
+            decoder.remove_plugin("gdcm")

@@ -115,13 +115,13 @@ def _slice(
 
 @pytest.fixture
 def write_series() -> SeriesMaker:
-    """Return a writer of CT series: 6 slices of 5 x 7 pixels, 2.5 mm apart, pixels of 1.5 x 1.25 mm, oblique if asked."""
+    """Return a writer of CT series: 8 slices of 5 x 7 pixels, 2.5 mm apart, pixels of 1.5 x 1.25 mm, oblique if asked."""
 
     def write(
         folder: Path,
         change: Callable[[int, Dataset], object] = lambda k, ds: None,
         *,
-        count: int = 6,
+        count: int = 8,
         angle: float = 0.0,
         tilt: float = 0.0,
     ) -> list[Path]:
@@ -146,7 +146,8 @@ def _save_seg(path: Path, series: list[Path], segments: dict[str, NDArray[np.boo
     """Write segments, each (X, Y, Z) on the grid that `read_series` gives."""
     datasets = [pydicom.dcmread(p) for p in series]
     volume = highdicom.get_volume_from_series(datasets)
-    stacked = np.stack([marked.transpose(2, 1, 0) for marked in segments.values()], axis=-1).astype(np.uint8)
+    upwards = [marked.transpose(2, 1, 0)[::-1] for marked in segments.values()]  # highdicom counts slices against the normal
+    stacked = np.stack(upwards, axis=-1).astype(np.uint8)
     descriptions = [
         highdicom.seg.SegmentDescription(
             n,

@@ -17,7 +17,7 @@ from medfl.data.load import load_case
 from medfl.data.splits import assign
 from medfl.errors import DataError
 
-BOX = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+BOX = np.arange(120, dtype=np.int16).reshape(3, 4, 10)
 MASK = (BOX > 30).astype(np.uint8)
 
 
@@ -49,7 +49,7 @@ def test_csv_with_columns(csv_site: Any, make_study: Any) -> None:
     assert len({case.patient for case in cohort.cases}) == 2
     for case in cohort.cases:
         volume, mask = load_case(case, study, site)
-        assert volume.shape == (3, 4, 5)
+        assert volume.shape == BOX.shape
         np.testing.assert_array_equal(mask, MASK)
         assert "CANARY" not in case.name + case.patient + case.order
     assert read_cohort(site, study) == cohort
@@ -206,7 +206,7 @@ def test_dicom_tree_keeps_patients_apart_by_their_id(
     assert sorted(case.label for case in cohort.cases) == [0, 0, 1]  # type: ignore[type-var]
     assert len({case.patient for case in cohort.cases}) == 2
     volume, _ = load_case(cohort.cases[0], study, site)
-    assert volume.shape == (7, 5, 6)
+    assert volume.shape == (7, 5, 8)
 
 
 def test_dicom_tree_without_segmentations(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
@@ -219,7 +219,7 @@ def test_dicom_tree_without_segmentations(tmp_path: Path, write_series: Any, mak
 def test_segmentations_find_their_series(
     tmp_path: Path, write_series: Any, save_seg: Any, make_site: Any, make_study: Any, layout: str
 ) -> None:
-    root, marked = tmp_path / "data", np.zeros((7, 5, 6), dtype=bool)
+    root, marked = tmp_path / "data", np.zeros((7, 5, 8), dtype=bool)
     marked[1:4, 1:3, 2:4] = True
     for name in ("a", "b"):
         series = write_series(root / name / "ct", lambda k, ds, name=name: setattr(ds, "PatientID", name))
@@ -249,7 +249,7 @@ def test_a_folder_in_an_index_is_a_series(
     save_nifti(root / "mask.nii", MASK)
     case = read_cohort(make_site(root), make_study(task__modality="CT")).cases[0]
     assert case.image.kind == "dicom"
-    assert len(case.image.paths) == 6
+    assert len(case.image.paths) == 8
     assert case.label == Source("nifti", (root / "mask.nii",))
 
 
@@ -268,7 +268,7 @@ def test_folders_that_hold_nothing_are_refused_without_telling_their_path(
 
 def test_no_header_value_reaches_cases_or_findings(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
     root = tmp_path / "data"
-    paths = write_series(root / "CANARY-FOLDER")
+    paths = write_series(root / "CANARY-FOLDER", count=10)
     (root / "index.csv").write_text("image,label,patient\nCANARY-FOLDER,a,CANARY-MRN\n")
     paths[2].unlink()
     study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
@@ -316,7 +316,7 @@ def test_images_of_one_series_keep_the_class_of_their_own_patient(
     study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT", task__dimension=2)
     cases = read_cohort(make_site(root, layout="dicom"), study).cases
     truth = {(int(pydicom.dcmread(case.image.paths[0]).PatientID[1]), case.label) for case in cases}
-    assert (len(cases), truth) == (6, {(0, 0), (1, 1)})
+    assert (len(cases), truth) == (8, {(0, 0), (1, 1)})
 
 
 def test_a_folder_that_can_not_be_listed_is_told(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,43 @@ def test_colours_become_grey(tmp_path: Path, mode: str) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
     Image.new("RGB", (4, 4), (255, 0, 0)).convert(mode).save(tmp_path / f"a.{suffix}")
     assert read_image(tmp_path / f"a.{suffix}").array == pytest.approx(76, abs=2)  # 0.299 * 255
+
+
+def test_palettes_and_transparency(tmp_path: Path) -> None:
+    palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
+    palette.putpalette([10, 10, 10, 250, 250, 250])
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png").array.ravel(), [10, 250])
+    Image.fromarray(np.array([[[77, 0], [78, 255]]], dtype=np.uint8)).save(tmp_path / "la.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "la.png").array.ravel(), [77, 78])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+def test_tiff_of_one_page_is_read_and_of_several_is_refused(tmp_path: Path, kind: Any) -> None:
+    page = Image.fromarray(np.array([[0, 1, 40000 % np.iinfo(np.uint8).max]], dtype=kind))
+    page.save(tmp_path / "one.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "one.tif").array.ravel(), [0, 1, 220])
+    page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
+    for read in (read_image, read_mask_image):
+        with pytest.raises(DataError, match=r"IMG-FRAMES.*2 images"):
+            read(tmp_path / "two.tif")
+
+
+def test_what_a_camera_turned_is_stood_up(tmp_path: Path) -> None:
+    rows = np.array([[10, 60, 110], [160, 210, 250]], dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top of the scene is on the right of what is stored
+    Image.fromarray(rows).save(tmp_path / "a.png", exif=exif)
+    expected = np.rot90(rows, -1).T  # turned clockwise; columns along the first axis
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").array[0], expected)
+    np.testing.assert_array_equal(read_mask_image(tmp_path / "a.png"), expected)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (2000, 2000)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_500_000)
+    with pytest.raises(DataError, match=r"IMG-LARGE.*3 million pixels"):
+        read_image(tmp_path / "a.png")
 
 
 def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:

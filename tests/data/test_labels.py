@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom.seg import read_seg
-from medfl.data.dicom.series import read_series
 from medfl.data.grids import onto_grid
 from medfl.data.images import read_image
-from medfl.data.labels import check_values, class_index, read_mask
+from medfl.data.labels import class_index, read_mask
 from medfl.data.load import load_case
 from medfl.data.nifti import read_nifti
-from medfl.data.volume import LPS
+from medfl.data.values import to_classes, value_counts
+from medfl.data.volume import Volume
 from medfl.errors import DataError
 
 SHAPE = (4, 5, 6)
@@ -71,10 +68,6 @@ def test_a_mask_on_a_finer_grid_is_resampled_when_the_site_says_so(read: Any) ->
     affine = np.diag([0.5, 0.5, 0.5, 1])
     affine[:3, 3] = -0.25  # voxel 0 of the fine grid lies a quarter of a voxel before that of the coarse one
     np.testing.assert_array_equal(read(fine, affine, label_geometry="resample"), mask())
-    far = np.eye(4)
-    far[0, 3] = 100
-    with pytest.raises(DataError, match=r"LBL-GEOMETRY.*100 % of the marked"):
-        read(mask(), far, label_geometry="resample")
 
 
 def test_a_resampled_mask_keeps_its_outermost_voxels(read: Any) -> None:
@@ -98,7 +91,8 @@ def test_values_must_be_classes(read: Any) -> None:
 def test_a_label_file_that_is_cut_or_missing_says_that_it_is_the_label(
     tmp_path: Path, make_study: Any, make_site: Any, save_nifti: Any
 ) -> None:
-    image = Source("nifti", (save_nifti(tmp_path / "a.nii", np.arange(120, dtype=np.int16).reshape(SHAPE)),))
+    path = save_nifti(tmp_path / "a.nii", np.arange(120, dtype=np.int16).reshape(SHAPE), np.diag([3.0, 3, 3, 1]))
+    image = Source("nifti", (path,))
     case = Case("case-A", "pat-A", "0", image, Source("nifti", (tmp_path / "gone.nii",)))
     with pytest.raises(DataError, match=r"LBL-MISSING.*case-A: about the label"):
         load_case(case, make_study(), make_site(tmp_path))
@@ -119,11 +113,128 @@ def test_a_png_mask_of_0_and_255_is_background_and_foreground(tmp_path: Path, ma
         read([[0, 3, 252], [0, 0, 255]])
     with pytest.raises(DataError, match="LBL-GEOMETRY"):
         read([[0, 255], [0, 0]])
+    three = make_study(task__dimension=2, task__modality="XR", task__classes="background,left,right")
+    Image.fromarray(np.array([[0, 0, 255], [0, 0, 0]], dtype=np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match="LBL-VALUES"):  # which of the two would 255 be?
+        read_mask(Source("image", (tmp_path / "mask.png",)), image, source, three, site)
 
 
-def test_255_is_no_class_where_there_are_several() -> None:
-    with pytest.raises(DataError, match="LBL-VALUES"):
-        check_values(np.array([0.0, 255.0], dtype=np.float32), 3, high_is_one=True)
+def test_resampling_is_for_another_grid_and_not_for_another_image(read: Any) -> None:
+    near, far = np.eye(4), np.eye(4)
+    near[0, 3], far[0, 3] = 1.9, 2.1
+    found = read(mask(), near, label_geometry="resample")
+    np.testing.assert_array_equal(found[3], mask()[1])  # moved by two voxels of 1 mm
+    with pytest.raises(DataError, match=r"LBL-GEOMETRY.*2\.1 mm.*2 mm is too much"):
+        read(mask(), far, label_geometry="resample")
+    with pytest.raises(DataError, match=r"LBL-GEOMETRY.*corners 1\.0 mm"):
+        read(mask()[..., :5])
+    assert read(mask()[..., :5], label_geometry="resample")[..., 5].max() == 0  # nothing was drawn there
+
+
+def test_a_share_of_a_millimetre_adds_up_over_a_large_image() -> None:
+    wide = np.diag([1.002, 1.0, 1.0, 1.0])
+    image = Volume(np.zeros((1, 512, 2, 2), dtype=np.float32))
+    values = np.zeros((512, 2, 2), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"LBL-GEOMETRY.*1\.0 mm apart \(allowed 0\.5\)"):
+        onto_grid(values, wide, image, resample=False)
+    assert onto_grid(values, np.diag([1.0009, 1.0, 1.0, 1.0]), image, resample=False) is not None
+
+
+def test_foreign_values_are_counted_only_where_they_are_not_rare(read: Any) -> None:
+    values = mask()
+    values[3] = 7  # 30 voxels
+    values[0, 0, :3] = 5
+    with pytest.raises(DataError, match=r"LBL-VALUES.*2 value\(s\).*: 7 \(30 voxels\); .*0=background, 1=organ") as caught:
+        read(values)
+    assert "5 (" not in caught.value.what
+
+
+def test_a_large_mask_of_small_numbers_is_not_copied() -> None:
+    values = np.zeros((3, 4, 5), dtype=np.uint8)
+    values[1, 1, 1] = 1
+    assert to_classes(values, {0: 0, 1: 1}) is values
+    assert value_counts(values) == {0: 59, 1: 1}
+    assert value_counts(values.astype(np.float64) * -2e9) == {-2000000000: 1, 0: 59}
+
+
+@pytest.fixture
+def named(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> Any:
+    """Return a function that reads a mask whose data set says what its values mean."""
+
+    def go(values: NDArray[Any], names: dict[int, str], annotated: tuple[str, ...] = (), **data: Any) -> NDArray[np.uint8]:
+        image = save_nifti(tmp_path / "image.nii", np.arange(120, dtype=np.int16).reshape(SHAPE), np.diag([3.0, 3, 3, 1]))
+        label = save_nifti(tmp_path / "label.nii", values, np.diag([3.0, 3, 3, 1]))
+        source = Source("nifti", (label,), names=tuple(names.items()))
+        case = Case("case-A", "pat-A", "0", Source("nifti", (image,)), source, annotated=annotated)
+        site = make_site(tmp_path, **data)
+        found = load_case(case, make_study(task__classes="background,liver,lesion"), site)[1]
+        assert isinstance(found, np.ndarray)
+        return found
+
+    return go
+
+
+def test_values_mean_what_the_data_set_says(named: Any) -> None:
+    values = np.zeros(SHAPE, dtype=np.int16)
+    values[0], values[1], values[2] = 1, 2, 40
+    expected = np.zeros(SHAPE, dtype=np.uint8)
+    expected[0], expected[1], expected[2] = 2, 1, 2
+    names = {0: "background", 1: "Lesion", 2: "LIVER", 40: "Metastasis", 41: "unused"}
+    np.testing.assert_array_equal(named(values, names, label_names=(("metastasis", "lesion"),)), expected)
+    with pytest.raises(DataError, match=r"LBL-CLASSNAME.*1 of 4 values.*label-names") as caught:
+        named(values, names)
+    assert "etastasis" not in str(caught.value)
+    with pytest.raises(DataError, match=r"LBL-VALUES.*40 \(30 voxels\)"):
+        named(values, {1: "lesion", 2: "liver"})
+
+
+def test_ignored_voxels_are_not_background(named: Any) -> None:
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[0], values[1, :, :3] = 1, 255
+    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*12 % of the voxels"):
+        named(values, {1: "liver", 255: "ignore"})
+    values[values == 255] = 0
+    assert named(values, {1: "liver", 255: "ignore"}).sum() == 30
+
+
+def test_an_empty_mask_needs_somebodys_word(named: Any) -> None:
+    empty = np.zeros(SHAPE, dtype=np.uint8)
+    with pytest.raises(DataError, match=r"LBL-EMPTY.*case-A.*negatives = true"):
+        named(empty, {})
+    assert not named(empty, {}, negatives=True).any()
+    assert not named(empty, {}, ("lesion", "liver")).any()
+    with pytest.raises(DataError, match="LBL-EMPTY"):
+        named(empty, {}, annotated_classes=("liver", "lesion"))  # said of the site, and of no case
+
+
+def test_a_case_in_which_not_every_class_was_looked_for_is_left_out(named: Any) -> None:
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[0] = 1
+    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*looked for lesion in"):
+        named(values, {}, ("Liver",))
+    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*looked for liver in"):
+        named(values, {}, annotated_classes=("lesion",))
+    assert named(values, {}, ("liver", "Herd"), annotated_classes=("lesion",), label_names=(("herd", "lesion"),)).any()
+    with pytest.raises(DataError, match="LBL-CLASSNAME"):
+        named(values, {}, ("liver", "CANARY"))
+
+
+def test_flat_masks_are_compared_by_their_place(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> None:
+    picture = np.arange(20, dtype=np.int16).reshape(4, 5, 1)
+    values = (picture > 12).astype(np.uint8)
+    study, site = make_study(task__dimension=2), make_site(tmp_path)
+    source = Source("nifti", (save_nifti(tmp_path / "image.nii", picture),))
+    image = read_nifti(source.paths[0], dimension=2)
+
+    def read(values: NDArray[Any], affine: Any) -> NDArray[np.uint8]:
+        return read_mask(Source("nifti", (save_nifti(tmp_path / "mask.nii", values, affine),)), image, source, study, site)
+
+    np.testing.assert_array_equal(read(values, np.eye(4)), values[..., 0])
+    mirrored, moved = np.diag([-1.0, 1, 1, 1]), np.eye(4)
+    mirrored[0, 3], moved[1, 3] = 3, 2
+    np.testing.assert_array_equal(read(values[::-1].copy(), mirrored), values[..., 0])
+    with pytest.raises(DataError, match=r"LBL-GEOMETRY.*2\.0 mm apart"):
+        read(values, moved)
 
 
 @pytest.mark.parametrize(("text", "index"), [("benign", 0), (" Malignant ", 1), ("1", 1), ("0.0", 0), ("bad", 1)])
@@ -138,98 +249,3 @@ def test_texts_that_are_no_class(text: str, code: str) -> None:
     with pytest.raises(DataError, match=code) as caught:
         class_index(text, ("benign", "malignant"))
     assert "Jane" not in str(caught.value)
-
-
-@pytest.fixture
-def seg_case(tmp_path: Path, write_series: Any, save_seg: Any, make_study: Any, make_site: Any) -> Any:
-    """Return a function that draws segments on an oblique series and reads them."""
-    series = write_series(tmp_path / "series", angle=20.0)
-    image, source = read_series(series), Source("dicom", tuple(series))
-
-    def go(segments: dict[str, NDArray[np.bool_]], names: tuple[str, ...] = (), drop: int = 0) -> NDArray[np.uint8]:
-        path = save_seg(tmp_path / "seg.dcm", series, segments)
-        study = make_study(task__modality="CT", task__classes="background,liver,lesion")
-        kept = Source("dicom", source.paths[drop:])
-        return read_mask(Source("dicom", (path,)), image, kept, study, make_site(tmp_path, classes=names))
-
-    return go
-
-
-def blocks() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    one, two = np.zeros((7, 5, 6), dtype=bool), np.zeros((7, 5, 6), dtype=bool)
-    one[1:4, 1:3, 1:4], two[5, 4, 5] = True, True
-    return one, two
-
-
-def test_segments_become_classes_by_their_names(seg_case: Any) -> None:
-    one, two = blocks()
-    expected = one * 1 + two * 2
-    np.testing.assert_array_equal(seg_case({"Lesion": two, "LIVER": one}), expected)
-    np.testing.assert_array_equal(seg_case({"Leber": one, "Herd": two}, names=("Hintergrund", "Leber", "Herd")), expected)
-
-
-def test_segments_that_can_not_be_classes_are_refused(seg_case: Any) -> None:
-    one, _ = blocks()
-    with pytest.raises(DataError, match="LBL-OVERLAP"):
-        seg_case({"liver": one, "lesion": one})
-    with pytest.raises(DataError, match="LBL-CLASSNAME") as caught:
-        seg_case({"Jane Doe": one})
-    assert "Jane" not in str(caught.value)
-
-
-def test_a_segmentation_must_refer_to_the_series(
-    seg_case: Any, tmp_path: Path, write_series: Any, make_study: Any, make_site: Any
-) -> None:
-    one, _ = blocks()
-    one[:] = True
-    with pytest.raises(DataError, match=r"LBL-PARTIAL-REF.*6 images, of which the series holds 5"):
-        seg_case({"liver": one}, drop=1)
-    other = write_series(tmp_path / "other", angle=20.0)
-    with pytest.raises(DataError, match="LBL-WRONG-SERIES"):
-        read_seg(tmp_path / "seg.dcm", read_series(other), Source("dicom", tuple(other)), make_study(), make_site(tmp_path))
-
-
-def read_nrrd(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    header, data = path.read_bytes().split(b"\n\n", 1)
-    fields = dict(line.split(": ", 1) for line in header.decode().splitlines() if ": " in line and not line.startswith("#"))
-    kinds = {"short": "<i2", "unsigned char": "u1"}
-    raw = gzip.decompress(data) if fields["encoding"].startswith("gz") else data
-    array = np.frombuffer(raw, kinds[fields["type"]]).reshape([int(n) for n in fields["sizes"].split()], order="F")
-    vectors = [[float(v) for v in part.split(",")] for part in re.findall(r"\(([^)]*)\)", fields["space directions"])]
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(vectors).T
-    affine[:3, 3] = [float(v) for v in fields["space origin"].strip("()").split(",")]
-    return array.astype(np.float32), LPS @ affine
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("seg", "series", "truth"),
-    [
-        ("liver.dcm", "ct-3slice", "liver_seg.nrrd"),
-        ("23x38x3/seg/label.seg", "23x38x3/image", "23x38x3/nrrd/label.nrrd"),
-        ("24x38x3/seg/label.seg", "24x38x3/image", "24x38x3/nrrd/label.nrrd"),
-        ("sparse-labelmap-noppv.dcm", "24x38x3/image", "sparse_labelmap_noppv_seg.nrrd"),
-    ],
-)
-def test_segmentations_of_dcmqi_equal_their_nrrd(
-    real_data: Path, make_study: Any, make_site: Any, tmp_path: Path, seg: str, series: str, truth: str
-) -> None:
-    root = real_data / "dicom" / "seg-dcmqi"
-    source = Source("dicom", tuple(sorted((root / series).glob("*.dcm"))))
-    image = read_series(source.paths, min_slices=3)
-    study = make_study(task__modality="CT", task__classes="background,liver")
-    found = read_seg(root / seg, image, source, study, make_site(tmp_path))
-    values, affine = read_nrrd(root / truth)
-    expected = onto_grid((values > 0).astype(np.float32), affine, image, resample=values.shape != image.shape)
-    assert found.any()
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.realdata
-def test_overlapping_segments_of_dcmqi_are_refused(real_data: Path, make_study: Any, make_site: Any, tmp_path: Path) -> None:
-    root = real_data / "dicom" / "seg-dcmqi"
-    source = Source("dicom", tuple(sorted((root / "ct-3slice").glob("*.dcm"))))
-    study = make_study(task__classes="background,green,orange,purple,light_blue,dark_blue")
-    with pytest.raises(DataError, match="LBL-OVERLAP"):
-        read_seg(root / "partial_overlaps.dcm", read_series(source.paths, min_slices=3), source, study, make_site(tmp_path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.data.preprocess import orient, preprocess
+from medfl.data.preprocess import geometry, orient, preprocess
 from medfl.data.volume import Volume
 from medfl.study import Study
 
@@ -191,3 +191,143 @@ def test_source_is_left_alone() -> None:
     values.flags.writeable = False
     preprocess(Volume(values, np.diag([-1.0, 1, 1, 1])), None, study_of(intensity="unit"))
     assert values.ravel()[26] == 26
+
+
+def of_modality(modality: str, dimension: int = 3, **preprocessing: Any) -> Study:
+    values = study_of(dimension).model_dump(by_alias=True)
+    values["task"]["modality"] = modality
+    values["preprocessing"] = {key.replace("_", "-"): value for key, value in preprocessing.items()}
+    return Study.model_validate(values)
+
+
+def test_standardize_clips_then_centres_and_scales() -> None:
+    study = study_of(2, intensity="standardize", window="0,100", mean=60.0, std=20.0)
+    done, _ = preprocess(volume_of([[-1000, 40], [80, 3000]]), None, study)
+    np.testing.assert_allclose(done.array.ravel(), [-3, -1, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("lung", -1000, 400), ("Abdomen", -160, 240), ("bone", -500, 1300), ("brain", 0, 80), ("mediastinum", -125, 225)],
+)
+def test_a_window_is_called_by_its_name(name: str, low: float, high: float) -> None:
+    study = of_modality("CT", 2, intensity="window", window=name)
+    assert study.preprocessing.window == (low, high)
+    done, _ = preprocess(volume_of([[low - 9, low], [(low + high) / 2, high + 9]]), None, study)
+    np.testing.assert_allclose(done.array.ravel(), [0, 0, 0.5, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"window": "lungs", "intensity": "window"}, "abdomen, bone, brain, lung, mediastinum"),
+        ({"window": "1", "intensity": "standardize", "std": 1.0}, "'standardize' needs 'window'"),
+        ({"window": "0,1", "intensity": "standardize"}, "needs 'mean' and 'std'"),
+    ],
+)
+def test_an_incomplete_choice_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        study_of(2, **changes)
+
+
+@pytest.mark.parametrize(
+    ("modality", "choice"),
+    [
+        ("CT", {"bias_correction": "n4"}),
+        ("XR", {"bias_correction": "n4"}),
+        ("MR", {"contrast": "equalize"}),
+        ("MR", {"crop": "body"}),
+    ],
+)
+def test_a_choice_for_another_modality_is_refused(modality: str, choice: dict[str, str]) -> None:
+    (key,) = choice
+    with pytest.raises(ValueError, match=f"preprocessing.{key.replace('_', '-')}: this choice is for"):
+        of_modality(modality, **choice)
+
+
+def test_crop_to_what_is_not_zero_keeps_negative_voxels() -> None:
+    values = np.zeros((2, 6, 6, 6), np.float32)
+    values[0, 2, 2:4, 3] = -7.0
+    values[1, 3, 2, 4] = 1.0
+    done, _ = preprocess(Volume(values), None, study_of(crop="nonzero"))
+    assert done.shape == (2, 2, 2)
+    np.testing.assert_array_equal(done.affine[:3, 3], [2, 2, 3])
+
+
+def test_crop_to_the_body_leaves_air_and_table_out_and_keeps_the_ends_of_the_scan() -> None:
+    values = np.full((1, 60, 60, 4), -1000.0, np.float32)  # 5 mm voxels; the body runs through both ends of the scan
+    values[0, 20:40, 22:38] = 40.0
+    values[0, 10:50, 50:52] = 100.0  # the table
+    values[0, 30, 38:50] = 100.0  # what joins the two
+    study = of_modality("CT", intensity="window", window="abdomen", crop="body")
+    done, _ = preprocess(Volume(values, np.diag([5.0, 5, 5, 1])), None, study)
+    first, last = done.affine[:3, 3] / 5, done.affine[:3, 3] / 5 + done.shape
+    assert (first <= [20, 22, 0]).all()
+    assert (first >= [18, 20, 0]).all()
+    assert (last >= [40, 38, 4]).all()
+    assert (last <= [42, 42, 4]).all()
+
+
+def test_crop_to_the_body_of_air_leaves_the_image_whole() -> None:
+    study = of_modality("CT", intensity="window", window="lung", crop="body")
+    done, _ = preprocess(Volume(np.full((1, 9, 9, 9), -1000.0, np.float32)), None, study)
+    assert done.shape == (9, 9, 9)
+
+
+def test_equalizing_makes_every_grey_value_as_frequent_and_keeps_their_order() -> None:
+    values = np.exp(np.linspace(0, 6, 4096, dtype=np.float32)).reshape(1, 64, 64)
+    study = of_modality("XR", 2, contrast="equalize", intensity="unit", percentiles="0,100")
+    done = preprocess(Volume(values), None, study)[0].array.ravel()
+    assert (np.diff(done) >= 0).all()
+    assert (done.min(), done.max()) == (0, 1)
+    plain = preprocess(Volume(values), None, of_modality("XR", 2, intensity="unit"))[0].array.ravel()
+    assert np.median(plain) < 0.06  # most of the image is dark
+    np.testing.assert_allclose(np.quantile(done, [0.5, 0.75, 1]), [0.41, 0.71, 1], atol=0.02)  # ranks, as bins tell them
+
+
+def test_the_bias_field_goes_and_the_tissues_stay() -> None:
+    pytest.importorskip("SimpleITK")
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    tissue = np.where(radius < 0.5, 200.0, np.where(radius < 0.9, 100.0, 0.0))
+    shaded = (tissue * np.exp(0.4 * x)).astype(np.float32)
+
+    def unevenness(image: Any) -> float:
+        inside = image[tissue == 100]
+        return float(inside.std() / inside.mean())
+
+    study = study_of(bias_correction="n4", intensity="unit")
+    done, _ = preprocess(Volume(shaded[None]), None, study)
+    assert unevenness(shaded) > 0.15
+    assert unevenness(done.array[0]) < 0.02
+    assert np.median(done.array[0][tissue == 200]) / np.median(done.array[0][tissue == 100]) == pytest.approx(2, rel=0.02)
+    np.testing.assert_array_equal(done.array, preprocess(Volume(shaded[None]), None, study)[0].array)
+
+
+def test_bias_correction_of_an_empty_channel_changes_nothing() -> None:
+    pytest.importorskip("SimpleITK")
+    done, _ = preprocess(Volume(np.zeros((1, 20, 20, 20), np.float32)), None, study_of(bias_correction="n4"))
+    assert not done.array.any()
+
+
+def test_resampling_in_slabs_is_resampling_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1, 40, 9, 8)).astype(np.float32)
+    mask = (values[0] > 0).astype(np.uint8)
+    study = study_of(spacing="0.771,1.2,0.91", intensity="window", window="0,1")
+    results = []
+    for slab in (4, 1000):
+        monkeypatch.setattr(geometry, "_SLAB", slab)
+        results.append(preprocess(Volume(values, np.eye(4)), mask, study))
+    np.testing.assert_allclose(results[0][0].array, results[1][0].array, atol=1e-4)
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    np.testing.assert_array_equal(results[0][0].affine, results[1][0].affine)
+
+
+def test_orientation_copies_nothing() -> None:
+    values = np.zeros((1, 4, 5, 6), np.float32)
+    mask = np.zeros((4, 5, 6), np.uint8)
+    turned, turned_mask = orient(Volume(values, np.diag([-1.0, -1, 1, 1])), mask, study_of())
+    assert np.shares_memory(turned.array, values)
+    assert turned_mask is not None
+    assert np.shares_memory(turned_mask, mask)

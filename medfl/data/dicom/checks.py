@@ -7,34 +7,47 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.dicom.geometry import FEW_SLICES, SAME_PLACE_MM, Stack, check_stack
-from medfl.data.dicom.headers import NOT_IMAGES, SPLITTERS, Header
+from medfl.data.dicom.frames import frame_headers, is_enhanced
+from medfl.data.dicom.geometry import SAME_PLACE_MM, Stack, check_stack
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.kinds import check_burned_in, check_pictures, check_volume_kind
+from medfl.data.dicom.pixels import scale
+from medfl.data.dicom.select import KEYS, OBJECTS, choose, parse_select
+from medfl.data.dicom.several import check_one_contrast, several_volumes
 from medfl.errors import DataError
+from medfl.site import SiteData
 
 _AGAIN = "Export the series again from the PACS."
+_DEFAULTS = SiteData()
+_COLOURS = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
 
 
-def check_series(headers: Sequence[Header], min_slices: int = FEW_SLICES) -> tuple[list[Header], list[DataError]]:
+def check_series(
+    headers: Sequence[Header], how: SiteData = _DEFAULTS, select: str = ""
+) -> tuple[list[Header], list[DataError]]:
     """Check that the images of one series form one regular volume.
 
     Parameters
     ----------
     headers : sequence of Header
-        The images, in any order.
-    min_slices : int
-        Fewer slices than this are refused.
+        The images, in any order; objects of several frames count as their frames.
+    how : SiteData
+        What the site allows: `min_slices`, `gantry_tilt`, `nonuniform`, `burned_in`, `allow_headerless`.
+    select : str
+        Which volume of a series that holds several (see `medfl.data.dicom.select`).
 
     Returns
     -------
     headers : list of Header
-        One for each slice, in the order of their position along the slice normal.
+        One for each slice or frame, in the order of their position along the slice normal.
     warnings : list of DataError
-        What could be put right: ``DCM-DUP-COPY``, ``DCM-LOCALIZER``.
+        What could be put right: ``DCM-DUP-COPY``, ``DCM-LOCALIZER``; and what resampling must put right, ``DCM-RESAMPLED``
+        and ``DCM-STRAIGHTENED``.
 
     Raises
     ------
@@ -42,31 +55,61 @@ def check_series(headers: Sequence[Header], min_slices: int = FEW_SLICES) -> tup
         With the code of the first check that failed.
     """
     warnings: list[DataError] = []
+    wanted = parse_select(select)
     try:
-        _one_series(headers)
-        kept = _without_localizers(_without_copies(headers, warnings), warnings)
-        _same_kind(kept)
-        if kept[0].frames > 1:
-            return kept, warnings
-        _has_geometry(kept)
-        _same_matrix(kept)
-        return _in_order(kept, min_slices), warnings
+        kept = choose(headers, wanted, OBJECTS)
+        _one_series(kept)
+        check_pictures(kept)
+        kept = _without_localizers(_without_copies(kept, warnings), warnings)
+        _one_kind(kept, how)
+        kept = [frame for header in kept for frame in _frames(header, how)]
+        return _one_volume(kept, how, wanted, warnings), warnings
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError, NotImplementedError):
         raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _AGAIN) from None
 
 
+def _one_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[DataError]) -> list[Header]:
+    kept = choose(headers, wanted, [key for key in KEYS if key not in OBJECTS])
+    _has_geometry(kept)
+    _one_frame_of_reference(kept)
+    _same_matrix(kept)
+    ordered, stack = _in_order(kept)
+    warnings += [_resampled(fault, how) for fault in check_stack(stack, how.min_slices)]
+    warnings += _check_scales(ordered)
+    return ordered
+
+
+def _resampled(fault: DataError, how: SiteData) -> DataError:
+    """Return the warning that stands for a fault that the site lets medfl put right.
+
+    Raises
+    ------
+    DataError
+        The fault, when the site does not.
+    """
+    if fault.code == "DCM-SPACING" and how.nonuniform == "resample":
+        return DataError("DCM-RESAMPLED", f"{fault.what} It was interpolated to one distance.", "Nothing to do.")
+    if fault.code == "DCM-GANTRY-TILT" and how.gantry_tilt == "resample":
+        return DataError("DCM-STRAIGHTENED", f"{fault.what} It was straightened.", "Nothing to do.")
+    raise fault
+
+
 def _one_series(headers: Sequence[Header]) -> None:
-    count = len({header.text("SeriesInstanceUID") for header in headers})
+    count = len({(header.text("StudyInstanceUID"), header.text("SeriesInstanceUID")) for header in headers})
     if count > 1:
-        raise DataError("DCM-SERIES", f"the images belong to {count} series.", "Keep one series in the folder of a case.")
+        fix = "Keep one series in the folder of a case, or name it in column 'select' of the index as SeriesInstanceUID=..."
+        raise DataError("DCM-SERIES", f"the images belong to {count} series.", fix)
     if len({header.patient for header in headers}) > 1:
         raise DataError(
             "DCM-PATIENTS", "the images of one series name different patients.", f"{_AGAIN} Check its anonymisation."
         )
-    if any(header.text("Modality").upper() in NOT_IMAGES for header in headers):
-        raise DataError("DCM-SOPCLASS", "the object is not an image of a patient.", "Use the original image series.")
-    if any("MOSAIC" in header.image_type for header in headers):
-        raise DataError("DCM-MOSAIC", "the images are Siemens mosaics.", "Convert the series with dcm2niix.")
+
+
+def _one_frame_of_reference(headers: Sequence[Header]) -> None:
+    frames = len({header.text("FrameOfReferenceUID") for header in headers} - {""})
+    if frames > 1:
+        what = f"the images name {frames} frames of reference, so their positions can not be compared."
+        raise DataError("DCM-REFERENCE", what, f"{_AGAIN} Check its anonymisation.")
 
 
 def _without_copies(headers: Sequence[Header], warnings: list[DataError]) -> list[Header]:
@@ -79,7 +122,7 @@ def _without_copies(headers: Sequence[Header], warnings: list[DataError]) -> lis
             fix = f"{_AGAIN} Do not mix anonymised and original copies in one folder."
             raise DataError("DCM-DUP-UID", "two different files carry the same SOPInstanceUID.", fix)
     if copies:
-        what = f"{len(copies)} image(s) are present more than once as identical copies; one copy of each is used."
+        what = f"{len(copies)} slice(s) are present twice as identical copies; one copy of each is used."
         warnings.append(DataError("DCM-DUP-COPY", what, "Nothing to do."))
     return [group[0] for group in same.values()]
 
@@ -93,13 +136,21 @@ def _without_localizers(headers: list[Header], warnings: list[DataError]) -> lis
     return kept
 
 
-def _same_kind(headers: Sequence[Header]) -> None:
+def _one_kind(headers: list[Header], how: SiteData) -> None:
     if len(headers) > 1 and any(header.frames > 1 for header in headers):
         what = f"the series mixes multi-frame objects with other images ({len(headers)} objects)."
-        raise DataError("DCM-MIXED-FRAMES", what, "Name the one file to use in the index.")
-    if any(int(header.text("SamplesPerPixel") or 1) > 1 for header in headers):
-        what = "colour images (screen captures or fusion images) are in the series."
-        raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
+        fix = "Name the object to use in column 'select' of the index, as sop_instance=..."
+        raise DataError("DCM-MIXED-FRAMES", what, fix)
+    for header in headers:
+        if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOURS):
+            what = "colour images (screen captures or fusion images) are in the series."
+            raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
+    check_volume_kind(headers)
+    check_burned_in(headers, how)
+
+
+def _frames(header: Header, how: SiteData) -> list[Header]:
+    return frame_headers(header, force=how.allow_headerless) if is_enhanced(header) else [header]
 
 
 def _has_geometry(headers: Sequence[Header]) -> None:
@@ -107,10 +158,10 @@ def _has_geometry(headers: Sequence[Header]) -> None:
     lacking = [[not header.text(keyword) for keyword in needed] for header in headers]
     if any(map(any, lacking)):
         names = ", ".join(keyword for keyword, column in zip(needed, zip(*lacking, strict=True), strict=True) if any(column))
-        what = (
-            f"{names} missing in {sum(map(any, lacking))} of {len(headers)} images, so the volume has no place in the patient."
-        )
-        raise DataError("DCM-NO-GEOMETRY", what, "Take the original CT or MR series, or make it a study of dimension 2.")
+        count = sum(map(any, lacking))
+        what = f"{names} missing in {count} of {len(headers)} images, so the volume has no position in the patient."
+        fix = "This is a secondary capture or a projection image; take the original CT or MR series, or set dimension = 2."
+        raise DataError("DCM-NO-GEOMETRY", what, fix)
 
 
 def _same_matrix(headers: Sequence[Header]) -> None:
@@ -118,36 +169,36 @@ def _same_matrix(headers: Sequence[Header]) -> None:
     if len(sizes) > 1:
         listing = ", ".join(f"{count} of {rows}x{columns}" for (rows, columns), count in sizes.most_common(4))
         what = f"images of different matrix size in one series: {listing}."
-        raise DataError("DCM-MATRIX", what, "Split the series and use one part.")
+        fix = f"Select one size in column 'select' of the index, for example rows={sizes.most_common(1)[0][0][0]}."
+        raise DataError("DCM-MATRIX", what, fix)
 
 
-def _in_order(headers: list[Header], min_slices: int) -> list[Header]:
-    stack = Stack(
-        positions=_numbers(headers, "ImagePositionPatient", 3),
-        orientations=_numbers(headers, "ImageOrientationPatient", 6),
-        pixels=_numbers(headers, "PixelSpacing", 2),
-    )
+def _in_order(headers: list[Header]) -> tuple[list[Header], Stack]:
+    stack = stack_of(headers)
     along = stack.along_normal()
     order = np.argsort(along, kind="stable")
     ordered, along = [headers[i] for i in order], along[order]
     if (np.diff(along) < SAME_PLACE_MM).any():
-        raise _several_volumes(ordered, along)
-    check_stack(stack.sorted(order), min_slices)
-    return ordered
+        raise several_volumes(ordered, along)
+    check_one_contrast(ordered)
+    return ordered, stack.sorted(order)
 
 
-def _several_volumes(headers: Sequence[Header], along: NDArray[np.float64]) -> DataError:
-    for keyword in SPLITTERS:
-        groups: dict[str, list[float]] = defaultdict(list)
-        for header, place in zip(headers, along, strict=True):
-            groups[header.text(keyword)].append(float(place))
-        equal = len({len(places) for places in groups.values()}) == 1
-        if len(groups) > 1 and equal and all((np.diff(places) > SAME_PLACE_MM).all() for places in groups.values()):
-            what = f"the series holds {len(groups)} volumes that differ in {keyword}."
-            return DataError("DCM-MULTIVOLUME", what, "Export the volume that is meant as a series of its own.")
-    copies = int((np.diff(along) < SAME_PLACE_MM).sum())
-    what = f"{copies} slice position(s) occur more than once and no header value tells the copies apart."
-    return DataError("DCM-DUP-POSITION", what, f"Two reconstructions or a resend are mixed. {_AGAIN}")
+def stack_of(headers: Sequence[Header]) -> Stack:
+    """Return where slices lie.
+
+    Raises
+    ------
+    DataError
+        ``DCM-NONFINITE``, ``DCM-IOP``, ``DCM-ORIENT`` or ``DCM-PIXELSPACING``.
+    ValueError
+        When a header holds another number of values.
+    """
+    return Stack(
+        positions=_numbers(headers, "ImagePositionPatient", 3),
+        orientations=_numbers(headers, "ImageOrientationPatient", 6),
+        pixels=_numbers(headers, "PixelSpacing", 2),
+    )
 
 
 def _numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArray[np.float64]:
@@ -155,3 +206,18 @@ def _numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArray[np.
     if any(len(row) != count for row in rows):
         raise ValueError
     return np.array(rows, dtype=np.float64)
+
+
+def _check_scales(headers: Sequence[Header]) -> list[DataError]:
+    """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
+    for header in headers:
+        scale(header)
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        lacking = sum(not header.text(keyword) for header in headers)
+        if 0 < lacking < len(headers):
+            what = f"{keyword} is missing in {lacking} of {len(headers)} images, so their grey values are not on one scale."
+            raise DataError("DCM-RESCALE", what, "Export the original series.")
+    if lacking and headers[0].text("Modality") == "CT":
+        what = "the CT has no RescaleIntercept, so its values may not be Hounsfield units."
+        return [DataError("CT-HU", what, "Export the original series.")]
+    return []

@@ -11,12 +11,14 @@ from medfl.errors import DataError
 
 Numbers = NDArray[np.float64]
 
-FEW_SLICES = 4  # fewer are scouts or incomplete exports, not volumes
 SAME_PLACE_MM = 0.01  # slices closer than this along the normal lie at one place
 UNIT = 1e-3  # how far an orientation may be from perpendicular unit vectors, and from that of the other slices
 PIXEL_SHARE = 1e-3  # relative difference of PixelSpacing within a series
 DISTANCE_SHARE = 0.05  # relative deviation of a slice distance from the median
 PIXELS = 0.5  # slices may be off the straight line by this many pixels
+WHOLE = 0.1  # how far a gap of lost slices may be from a multiple of the distance
+LOST_SHARE = 0.3  # when more of the gaps are wider, the series was taken that way and nothing got lost
+WIDEST = 3.0  # a gap of more distances than this is not filled by interpolation
 _AGAIN = "Export the series again from the PACS."
 
 
@@ -42,14 +44,21 @@ class Stack:
         _check_orientation(self)
 
     @property
-    def normal(self) -> Numbers:
-        """Unit vector across the slices."""
-        normal = np.cross(self.orientations[0, :3], self.orientations[0, 3:])
-        return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
+    def axes(self) -> Numbers:
+        """Unit vectors along a row, along a column and across the slices, as the columns of a (3, 3) matrix."""
+        row, normal = self.orientations[0, :3], np.cross(self.orientations[0, :3], self.orientations[0, 3:])
+        row, normal = row / np.linalg.norm(row), normal / np.linalg.norm(normal)
+        return np.stack([row, np.cross(normal, row), normal], axis=1)
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Millimetres between rows and between columns."""
+        rows, columns = self.pixels[0]
+        return float(rows), float(columns)
 
     def along_normal(self) -> Numbers:
         """Place of each slice along the normal in millimetres: the only thing that slices are ever ordered by."""
-        return np.asarray(self.positions @ self.normal, dtype=np.float64)
+        return np.asarray(self.positions @ self.axes[:, 2], dtype=np.float64)
 
     def sorted(self, order: NDArray[np.intp]) -> Stack:
         """Return the slices in another order."""
@@ -67,60 +76,116 @@ def _check_orientation(stack: Stack) -> None:
     if np.abs(stack.orientations - stack.orientations[0]).max() > UNIT:
         count = len(np.unique(np.round(stack.orientations, 2), axis=0))
         what = f"{max(count, 2)} different slice orientations in one series (localizer or multi-plane series)."
-        raise DataError("DCM-ORIENT", what, "Export the stacks as separate series.")
+        fix = "Select the stack in column 'select' of the index with orientation=axial, coronal or sagittal, "
+        raise DataError("DCM-ORIENT", what, f"{fix}or export the stacks as separate series.")
     if stack.pixels.min() <= 0 or (np.abs(stack.pixels - stack.pixels[0]) / stack.pixels[0]).max() > PIXEL_SHARE:
-        what = (
-            f"PixelSpacing differs between images or is not positive ({stack.pixels.min():.4g} to {stack.pixels.max():.4g} mm)."
-        )
+        low, high = stack.pixels.min(), stack.pixels.max()
+        what = f"PixelSpacing differs between images or is not positive ({low:.4g} to {high:.4g} mm)."
         raise DataError("DCM-PIXELSPACING", what, "The series holds several reconstructions; export the one you want.")
 
 
-def check_stack(stack: Stack, min_slices: int = FEW_SLICES) -> None:
+def check_stack(stack: Stack, min_slices: int) -> list[DataError]:
     """Check slices that are sorted along their normal and all lie at different places.
+
+    Parameters
+    ----------
+    stack : Stack
+        The slices.
+    min_slices : int
+        Fewer are no volume.
+
+    Returns
+    -------
+    list of DataError
+        What resampling can put right, the first that was found first: ``DCM-SPACING``, ``DCM-GANTRY-TILT``.
 
     Raises
     ------
     DataError
-        ``DCM-FEW-SLICES``, ``DCM-MISSING-SLICES``, ``DCM-SPACING``, ``DCM-SHIFT`` or ``DCM-GANTRY-TILT``.
+        What nothing can put right: ``DCM-FEW-SLICES``, ``DCM-MISSING-SLICES``, ``DCM-SHIFT``.
     """
     count = len(stack.positions)
     if count < min_slices:
         what = f"only {count} slice(s); at least {min_slices} are needed for a 3-D volume."
         raise DataError("DCM-FEW-SLICES", what, "Check that the export is complete; scouts and single images are not volumes.")
-    if count > 1:
-        _check_distances(stack)
-        _check_line(stack)
+    if count == 1:
+        return []
+    along = stack.along_normal()
+    uneven = None if is_even(along, min(stack.pixel)) else _uneven(along)
+    if uneven is not None and not (uneven.code == "DCM-SPACING" and _can_be_filled(along)):
+        raise uneven
+    return [fault for fault in (uneven, _check_line(stack)) if fault is not None]
 
 
-def _check_distances(stack: Stack) -> None:
-    distances = np.diff(stack.along_normal())
+def is_even(along: Numbers, pixel: float) -> bool:
+    """Return whether slices lie at one distance, each for itself and in sum.
+
+    Parameters
+    ----------
+    along : ndarray
+        Their places along the normal, rising, mm.
+    pixel : float
+        Millimetres between pixels.
+    """
+    distances = np.diff(along)
+    median = float(np.median(distances))
+    grid = np.linspace(along[0], along[-1], len(along))  # many small deviations add up
+    off = float(np.abs(along - grid).max())
+    return bool(np.abs(distances / median - 1).max() <= DISTANCE_SHARE and off <= PIXELS * min(pixel, median))
+
+
+def _can_be_filled(along: Numbers) -> bool:
+    distances = np.diff(along)
+    return bool(distances.max() <= WIDEST * np.median(distances))
+
+
+def _uneven(along: Numbers) -> DataError:
+    distances = np.diff(along)
     median = float(np.median(distances))
     multiples = distances / median
-    if np.abs(multiples - 1).max() <= DISTANCE_SHARE:
-        return
     whole = np.round(multiples)
-    gaps = whole > 1
-    if (np.abs(multiples - whole) < 0.1).all() and (whole >= 1).all() and gaps.mean() < 0.3:
-        missing = int((whole[gaps] - 1).sum())
-        present = len(stack.positions)
-        what = f"{missing} slice(s) missing (expected every {median:.3g} mm, {present} of {present + missing} present)."
-        raise DataError(
-            "DCM-MISSING-SLICES", what, "Fetch the series again from the PACS; a transfer was probably interrupted."
+    gaps = np.flatnonzero(whole > 1)
+    regular = bool((np.abs(multiples - whole) < WHOLE).all() and (whole >= 1).all())
+    if regular and 0 < len(gaps) < LOST_SHARE * len(distances):
+        lost = (whole[gaps] - 1).astype(int)
+        places = "; ".join(
+            f"{n} between {along[k]:.2f} and {along[k + 1]:.2f} mm" for n, k in zip(lost[:3], gaps[:3], strict=True)
         )
+        present, missing = len(along), int(lost.sum())
+        what = (
+            f"{missing} slice(s) missing: {places} (expected every {median:.3g} mm, {present} of {present + missing} present)."
+        )
+        fix = "Fetch the series again from the PACS (an interrupted transfer is the usual cause)."
+        return DataError("DCM-MISSING-SLICES", what, fix)
     what = f"slice distance is not uniform: {distances.min():.3g} to {distances.max():.3g} mm (median {median:.3g})."
-    raise DataError("DCM-SPACING", what, "Use a series reconstructed with one slice distance.")
+    fix = "Use a series reconstructed with one slice distance"
+    if not _can_be_filled(along):
+        return DataError("DCM-SPACING", what, f"{fix}; the widest gap is too wide to be filled.")
+    return DataError("DCM-SPACING", what, f'{fix}, or set nonuniform = "resample" in site.toml.')
 
 
-def _check_line(stack: Stack) -> None:
-    count, normal, pixel = len(stack.positions), stack.normal, float(stack.pixels.min())
-    step = (stack.positions[-1] - stack.positions[0]) / (count - 1)
-    straight = stack.positions[0] + np.arange(count)[:, np.newaxis] * step
-    jump = float(np.linalg.norm(stack.positions - straight, axis=1).max())
-    if jump > max(PIXELS * pixel, DISTANCE_SHARE * abs(float(step @ normal)) + 0.01):
-        what = f"slices are shifted against each other by up to {jump:.3g} mm."
-        raise DataError("DCM-SHIFT", what, "Patient or table moved between two acquisitions; use one acquisition.")
-    sideways = float(np.linalg.norm(step - (step @ normal) * normal))
-    if sideways * (count - 1) > PIXELS * pixel:
-        angle = float(np.degrees(np.arctan2(sideways, abs(float(step @ normal)))))
-        what = f"gantry tilt of {angle:.1f} degrees: the volume is sheared by {sideways * (count - 1):.1f} mm over its length."
-        raise DataError("DCM-GANTRY-TILT", what, "Straighten the series on the scanner or with dcm2niix, and use that.")
+def drift(stack: Stack) -> Numbers:
+    """Return how far each slice is moved sideways against the first, (N, 2), mm along rows and columns."""
+    return np.asarray((stack.positions - stack.positions[0]) @ stack.axes[:, :2], dtype=np.float64)
+
+
+def _check_line(stack: Stack) -> DataError | None:
+    along, sideways, pixel = stack.along_normal(), drift(stack), float(stack.pixels.min())
+    height = along - along[0]
+    line = height[:, np.newaxis] / height[-1] * sideways[-1]
+    jump = float(np.linalg.norm(sideways - line, axis=1).max())
+    if jump > max(PIXELS * pixel, DISTANCE_SHARE * float(np.median(np.diff(along))) + 0.01):
+        what = f"slices are shifted against each other by up to {jump:.3g} mm in the image plane."
+        raise DataError("DCM-SHIFT", what, "The patient or table moved between two acquisitions; use one acquisition.")
+    if not is_tilted(stack):
+        return None
+    length = float(np.linalg.norm(sideways[-1]))
+    angle = float(np.degrees(np.arctan2(length, height[-1])))
+    what = f"gantry tilt of {angle:.1f} degrees: the volume is sheared by {length:.1f} mm over its length."
+    fix = 'Set gantry-tilt = "resample" in site.toml to straighten it on import.'
+    return DataError("DCM-GANTRY-TILT", what, fix)
+
+
+def is_tilted(stack: Stack) -> bool:
+    """Return whether the last slice is moved sideways against the first by more than half a pixel."""
+    return bool(np.linalg.norm(drift(stack)[-1]) > PIXELS * stack.pixels.min())

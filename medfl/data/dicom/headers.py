@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
+from medfl.data.dicom.scanning import MAGIC, Value, looks_headerless, scan, wanted_tags
 from medfl.data.quiet import quiet
 from medfl.errors import DataError
 
@@ -35,12 +38,23 @@ IDENTITY = (
     "IssuerOfPatientID",
     "Modality",
 )
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames")
+PLACE = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SpacingBetweenSlices",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+)
 PIXELS = ("SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "BurnedInAnnotation")
 DEVICE = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "KVP", "ConvolutionKernel")
 KEYWORDS = (*IDENTITY, *PLACE, *PIXELS, *DEVICE, *SPLITTERS)
 
-Value = str | tuple[str, ...]  # an attribute as text; several values as several texts
+Kind = Literal["dicom", "headerless", "damaged", "other"]
+_LOOKS = (16 * 1024, 256 * 1024)  # bytes that are read at first, and when these do not hold the whole header
+_WANTED = wanted_tags(KEYWORDS)
+_LAST = max(_WANTED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,23 +105,78 @@ class Header:
         return f"{number}|{self.text('IssuerOfPatientID')}" if number else ""
 
 
-def read_header(path: Path) -> Header | None:
-    """Read the header of a file, or return None when it is not DICOM."""
+def read_header(path: Path, *, force: bool = False) -> Header | None:
+    """Read the header of a file, or return None when it is not DICOM; `force` reads files without preamble, too."""
+    try:
+        seen = examine(path)
+    except OSError:
+        return None
+    usable = seen.kind == "dicom" or (force and seen.kind == "headerless")
+    return Header(path, seen.values) if usable else None
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What a look at the beginning of a file tells.
+
+    Parameters
+    ----------
+    kind : {"dicom", "headerless", "damaged", "other"}
+        A DICOM file with a header that can be read, one without the 128-byte preamble, one whose header can not be read, or no
+        DICOM file.
+    values : mapping of str to str or tuple of str
+        As in `Header`; of a damaged file what could be made out.
+    """
+
+    kind: Kind
+    values: Mapping[str, Value]
+
+
+def examine(path: Path) -> Examined:
+    """Look at the beginning of a file.
+
+    Raises
+    ------
+    OSError
+        When it can not be opened or read.
+    """
+    values: dict[str, Value] = {}
+    with open(path, "rb", buffering=0) as file:
+        data = b""
+        for size in _LOOKS:
+            data += file.read(size)
+            if scan(data, _WANTED, values) and values.get("SOPInstanceUID"):
+                return Examined("dicom", values)
+            if len(data) < size or data[128:132] != MAGIC:
+                break
+    kind: Kind = "dicom" if data[128:132] == MAGIC else "headerless" if looks_headerless(data) else "other"
+    if kind == "other":
+        return Examined(kind, {})
+    parsed = _parsed(path)
+    if parsed.get("SOPInstanceUID"):
+        return Examined(kind, parsed)
+    return Examined("damaged" if kind == "dicom" else "other", values | parsed)
+
+
+def _parsed(path: Path) -> dict[str, Value]:
+    """Read the header with pydicom; empty when it can not."""
+    values: dict[str, Value] = {}
     with quiet():  # the warnings of pydicom quote the value
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-            identity = {keyword: _value(dataset.get(keyword)) for keyword in (*IDENTITY, "ImageType")}
-        except Exception:  # no DICOM, or a damaged file: pydicom raises nearly anything
-            return None
-        values = {keyword: value for keyword, value in identity.items() if value}
-        for keyword in set(KEYWORDS) - set(identity):
+            with open(path, "rb") as file:
+                dataset = read_partial(file, lambda tag, *_: tag > _LAST, force=True, specific_tags=list(_WANTED))
+        except OSError:
+            raise
+        except Exception:  # a damaged file: pydicom raises nearly anything
+            return values
+        for keyword in KEYWORDS:
             try:
                 value = _value(dataset.get(keyword))
             except Exception:
-                value = "damaged"  # no number: whoever needs it meets the error
+                value = "" if keyword in IDENTITY else "damaged"  # no number: whoever needs it meets the error
             if value:
                 values[keyword] = value
-    return Header(path, values) if values.get("SOPInstanceUID") else None
+    return values
 
 
 def _value(value: object) -> Value:
@@ -118,7 +187,7 @@ def _value(value: object) -> Value:
     return str(value).strip()
 
 
-def read_headers(paths: Iterable[Path]) -> list[Header]:
+def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     """Read the headers of the files of one series.
 
     Raises
@@ -126,7 +195,7 @@ def read_headers(paths: Iterable[Path]) -> list[Header]:
     DataError
         ``DCM-READ`` when one of them is missing or not DICOM.
     """
-    headers = [read_header(path) for path in paths]
+    headers = [read_header(path, force=force) for path in paths]
     found = [header for header in headers if header is not None]
     if not found or len(found) < len(headers):
         what = f"{len(headers) - len(found)} of {len(headers)} file(s) are missing or no readable DICOM."
@@ -138,12 +207,12 @@ def looks_like_dicom(path: Path) -> bool:
     """Return whether a file has the magic word of DICOM behind its 128-byte preamble."""
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return file.read(132)[128:] == MAGIC
     except OSError:
         return False
 
 
-def load_datasets(headers: Sequence[Header]) -> list[Dataset]:
+def load_datasets(headers: Sequence[Header], *, force: bool = False) -> list[Dataset]:
     """Read the whole files, pixels included and still compressed.
 
     Raises
@@ -153,6 +222,6 @@ def load_datasets(headers: Sequence[Header]) -> list[Dataset]:
     """
     with quiet():
         try:
-            return [pydicom.dcmread(header.path) for header in headers]
+            return [pydicom.dcmread(header.path, force=force) for header in headers]
         except Exception:
             raise DataError("DCM-READ", "a file of the series can not be read.", "Export the series again.") from None

@@ -1,254 +1,146 @@
 from __future__ import annotations
 
-import shutil
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import nibabel.orientations as axes
+import highdicom
 import numpy as np
+import pydicom
 import pytest
 
-from medfl.data.dicom.series import read_dicom_image, read_series
-from medfl.data.volume import LPS, Volume, corner_distance
+from medfl.data.dicom.series import read_series
+from medfl.data.volume import LPS, Volume
 from medfl.errors import DataError
+from medfl.site import SiteData
+from tests.data.dicom.phantom import PIXEL, stack, write, write_enhanced
+from tests.data.dicom.writing import both, each, oblique, put, repeated
 
 
-def off(volume: Volume) -> float:
-    """Largest difference from the value that belongs to a voxel's place: 200 + 3 L + 5 P + 7 S."""
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in volume.shape), indexing="ij"), axis=-1)
-    to_lps = LPS @ volume.affine
-    lps = index @ to_lps[:3, :3].T + to_lps[:3, 3]
-    return float(np.abs(volume.array[0] - (200 + lps @ [3, 5, 7])).max())
-
-
-@pytest.mark.parametrize("angle", [0.0, 20.0, 45.0, 170.0])
-def test_every_voxel_lies_where_the_affine_says(tmp_path: Path, write_series: Any, angle: float) -> None:
-    volume = read_series(write_series(tmp_path, angle=angle))
-    assert volume.array.shape == (1, 7, 5, 6)  # columns, rows, slices
+def test_columns_rows_and_slices_are_the_axes(tmp_path: Path) -> None:
+    volume = read_series(write(tmp_path))
+    assert volume.array.shape == (1, 20, 24, 10)
     assert volume.array.dtype == np.float32
-    np.testing.assert_allclose(volume.spacing, (1.25, 1.5, 2.5), rtol=1e-5)
-    assert off(volume) < 0.6
-    assert volume.warnings == ()
+    np.testing.assert_allclose(volume.spacing, (PIXEL[1], PIXEL[0], 2.5))
+    np.testing.assert_allclose(volume.affine[:3, 3], (12, -8, 30))  # RAS of the first voxel
 
 
-def test_order_comes_from_positions_not_from_numbers(tmp_path: Path, write_series: Any) -> None:
-    def shuffle(k: int, ds: Any) -> None:
-        ds.InstanceNumber = (k * 7) % 5
-        ds.SliceLocation = -k
-
-    assert off(read_series(write_series(tmp_path, shuffle))) < 0.6
+def check_equal(ours: Volume, theirs: Any) -> None:
+    upwards = theirs.flip_spatial(axes=[0])  # highdicom counts slices against the normal
+    np.testing.assert_allclose(ours.affine, LPS @ upwards.affine[:, [2, 1, 0, 3]], atol=1e-5)
+    np.testing.assert_allclose(ours.array[0], upwards.array.transpose(2, 1, 0), atol=1e-3)
 
 
-def test_rescale_of_each_slice_is_applied(tmp_path: Path, write_series: Any) -> None:
-    def other_slope(k: int, ds: Any) -> None:
-        if k % 2:
-            values = np.frombuffer(ds.PixelData, "<u2") // 2
-            ds.RescaleSlope, ds.PixelData = "1", values.astype("<u2").tobytes()
-
-    assert off(read_series(write_series(tmp_path, other_slope))) <= 1.1  # halved values are rounded
+def test_the_volume_is_that_of_highdicom(tmp_path: Path) -> None:
+    paths = write(tmp_path, stack(8, oblique()), axes=oblique())
+    theirs = highdicom.get_volume_from_series([pydicom.dcmread(path) for path in paths])
+    ours = read_series(paths)
+    check_equal(ours, theirs)
 
 
-def test_monochrome1_does_not_invert_a_ct(tmp_path: Path, write_series: Any) -> None:
-    def inverse(k: int, ds: Any) -> None:
-        ds.PhotometricInterpretation = "MONOCHROME1"
-
-    assert off(read_series(write_series(tmp_path, inverse))) < 0.6
-
-
-def test_small_noise_of_headers_is_tolerated(tmp_path: Path, write_series: Any) -> None:
-    def noise(k: int, ds: Any) -> None:
-        ds.ImageOrientationPatient = [float(v) + 1e-6 * k for v in ds.ImageOrientationPatient]
-        ds.ImagePositionPatient = [float(v) + 1e-3 * (k % 2) for v in ds.ImagePositionPatient]
-        del ds.FrameOfReferenceUID
-
-    assert off(read_series(write_series(tmp_path, noise))) < 0.6
+def test_the_volume_of_frames_is_that_of_highdicom(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "frames.dcm", stack())
+    dataset = pydicom.dcmread(path)
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = 2.5  # highdicom believes it
+    check_equal(read_series([path]), highdicom.Image.from_dataset(dataset).get_volume())
 
 
-def _delete(keyword: str) -> Any:
-    return lambda k, ds: delattr(ds, keyword)
+def test_a_volume_is_in_memory_once(tmp_path: Path) -> None:
+    shape, count = (128, 128), 40
+    paths = write(tmp_path, stack(count), shape=shape)
+    read_series(paths[:8])  # what is loaded once
+    tracemalloc.start()
+    volume = read_series(paths)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.array.base is not None  # a view: slice by slice in memory, as it was read
+    assert peak < 1.5 * volume.array.nbytes
 
 
-def _at(index: int, **values: Any) -> Any:
-    def change(k: int, ds: Any) -> None:
-        if k == index:
-            for keyword, value in values.items():
-                setattr(ds, keyword, value)
-
-    return change
-
-
-def _shift(k: int, ds: Any) -> None:
-    if k >= 3:
-        ds.ImagePositionPatient = [float(ds.ImagePositionPatient[0]) + 8, *ds.ImagePositionPatient[1:]]
-
-
-def _gap(k: int, ds: Any) -> None:
-    ds.ImagePositionPatient = [ds.ImagePositionPatient[0], 4 + 2.5 * (k + (k > 2)), ds.ImagePositionPatient[2]]
-
-
-def _uneven(k: int, ds: Any) -> None:
-    ds.ImagePositionPatient = [ds.ImagePositionPatient[0], 4 + 2.5 * (k + 0.4 * (k > 2)), ds.ImagePositionPatient[2]]
-
-
-def _echoes(k: int, ds: Any) -> None:
-    ds.EchoTime = 10 + k % 2
-    ds.ImagePositionPatient = [ds.ImagePositionPatient[0], 4 + 2.5 * (k // 2), ds.ImagePositionPatient[2]]
-
-
-def _doubled(k: int, ds: Any) -> None:
-    ds.ImagePositionPatient = [ds.ImagePositionPatient[0], 4 + 2.5 * max(k, 1), ds.ImagePositionPatient[2]]
-
-
-def _short(k: int, ds: Any) -> None:
-    if k == 2:
-        ds.PixelData = ds.PixelData[:20]
-
-
-def _colour(k: int, ds: Any) -> None:
-    ds.SamplesPerPixel = 3
-
-
-def _unscaled(k: int, ds: Any) -> None:
-    if k == 2:
-        del ds.RescaleSlope, ds.RescaleIntercept
-
-
-REFUSED = {
-    "no position": (_delete("ImagePositionPatient"), "DCM-NO-GEOMETRY"),
-    "no pixel spacing": (_delete("PixelSpacing"), "DCM-NO-GEOMETRY"),
-    "another matrix": (_at(1, Rows=4), "DCM-MATRIX"),
-    "another orientation": (_at(1, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "DCM-ORIENT"),
-    "no unit vectors": (_at(1, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "DCM-IOP"),
-    "another pixel spacing": (_at(1, PixelSpacing=[3, 2.5]), "DCM-PIXELSPACING"),
-    "a slice missing": (_gap, "DCM-MISSING-SLICES"),
-    "uneven distances": (_uneven, "DCM-SPACING"),
-    "shifted slices": (_shift, "DCM-SHIFT"),
-    "several echoes": (_echoes, "DCM-MULTIVOLUME"),
-    "one place twice": (_doubled, "DCM-DUP-POSITION"),
-    "pixels cut": (_short, "DCM-TRUNCATED"),
-    "colour": (_colour, "DCM-COLOR"),
-    "multi-frame among slices": (_at(1, NumberOfFrames=2), "DCM-MIXED-FRAMES"),
-    "two series": (_at(1, SeriesInstanceUID="1.2.3"), "DCM-SERIES"),
-    "two patients": (_at(1, PatientID="CANARY-OTHER"), "DCM-PATIENTS"),
-    "one slice without a scale": (_unscaled, "DCM-RESCALE"),
-    "a report": (_at(1, Modality="SR"), "DCM-SOPCLASS"),
-    "a mosaic": (_at(1, ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"]), "DCM-MOSAIC"),
-    "too few numbers": (_at(1, ImagePositionPatient=[1, 2]), "DCM-HEADER"),
-}
-
-
-@pytest.mark.parametrize(("change", "code"), REFUSED.values(), ids=list(REFUSED))
-def test_a_series_that_is_no_regular_volume_is_refused(tmp_path: Path, write_series: Any, change: Any, code: str) -> None:
-    with pytest.raises(DataError) as caught:
-        read_series(write_series(tmp_path, change))
-    assert caught.value.code == code
-    assert "CANARY" not in str(caught.value)
-    assert str(tmp_path) not in str(caught.value)
-    assert caught.value.fix
-
-
-@pytest.mark.parametrize(("tilt", "angle"), [(15.0, 0.0), (5.0, 30.0)])
-def test_gantry_tilt_is_refused(tmp_path: Path, write_series: Any, tilt: float, angle: float) -> None:
-    with pytest.raises(DataError, match=rf"DCM-GANTRY-TILT.*{tilt:.1f} degrees"):
-        read_series(write_series(tmp_path, tilt=tilt, angle=angle))
-
-
-def test_few_slices_are_no_volume(tmp_path: Path, write_series: Any) -> None:
-    paths = write_series(tmp_path, count=3)
+def test_few_slices_are_a_matter_of_the_site(tmp_path: Path) -> None:
+    paths = write(tmp_path, stack(3))
     with pytest.raises(DataError, match="DCM-FEW-SLICES"):
         read_series(paths)
-    assert read_series(paths, min_slices=3).shape == (7, 5, 3)
+    assert read_series(paths, SiteData(min_slices=3)).shape == (20, 24, 3)
 
 
-def test_identical_copies_and_localizers_are_dropped_with_a_warning(tmp_path: Path, write_series: Any) -> None:
-    paths = write_series(tmp_path, _at(0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
-    copy = tmp_path / "copy.dcm"
-    shutil.copy(paths[3], copy)
-    volume = read_series([*paths, copy])
-    assert volume.shape == (7, 5, 5)
-    assert {warning.code for warning in volume.warnings} == {"DCM-DUP-COPY", "DCM-LOCALIZER"}
+def test_a_single_slice_takes_its_distance_from_the_header_never_from_its_thickness(tmp_path: Path) -> None:
+    (path,) = write(tmp_path / "a", stack(1), put(SpacingBetweenSlices=4))
+    assert read_series([path], SiteData(min_slices=1)).spacing[2] == pytest.approx(4)
+    (path,) = write(tmp_path / "b", stack(1))
+    assert read_series([path], SiteData(min_slices=1)).spacing[2] == pytest.approx(1)
 
 
-def test_different_files_with_one_uid_are_refused(tmp_path: Path, write_series: Any) -> None:
-    with pytest.raises(DataError, match="DCM-DUP-UID"):
-        read_series(write_series(tmp_path, lambda k, ds: setattr(ds, "SOPInstanceUID", "1.2.3")))
+def test_values_of_a_header_are_not_told_when_they_are_words(tmp_path: Path) -> None:
+    times = each("ImageType", lambda k: ["ORIGINAL", "PRIMARY", "CANARY A" if k % 2 else "CANARY B"])
+    with pytest.raises(DataError, match=r"2 volumes that differ in ImageType\.") as caught:
+        read_series(write(tmp_path, repeated(2, interleaved=True), times))
+    assert "CANARY" not in str(caught.value)
+    assert "ImageType=..." in caught.value.fix
 
 
-def test_a_file_that_is_not_dicom_is_refused(tmp_path: Path, write_series: Any) -> None:
-    paths = write_series(tmp_path)
+def test_long_lists_of_values_are_cut(tmp_path: Path) -> None:
+    times = each("TemporalPositionIdentifier", lambda k: 1 + k % 9)
+    with pytest.raises(DataError, match=r"\(1, 2, 3, 4, 5, 6, \.\.\.\)"):
+        read_series(write(tmp_path, repeated(9, 8, interleaved=True), times))
+
+
+def test_what_medfl_can_not_read_goes_to_the_converter_when_the_site_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = Volume(np.zeros((1, 2, 2, 2), np.float32)), []
+    fake = type(sys)("converter")
+    fake.convert = lambda paths: asked.append(sorted(paths)) or made  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "medfl.data.dicom.converter", fake)
+    mosaic = put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    paths = write(tmp_path / "mosaic", stack(3), mosaic)
+    convert = SiteData(converter="dcm2niix")
+    assert read_series(paths, convert) is made
+    assert asked == [sorted(paths)]
+    with pytest.raises(DataError, match="DCM-MOSAIC"):
+        read_series(paths)
+    with pytest.raises(DataError, match="DCM-MOSAIC"):  # a converter does not know what an echo is
+        read_series(paths, convert, select="EchoTime=10")
+    drawn_into = write(tmp_path / "drawn", stack(3), both(mosaic, put(BurnedInAnnotation="YES")))
+    with pytest.raises(DataError, match="BURNED-IN"):
+        read_series(drawn_into, convert)
+    lost = write(tmp_path / "lost", [*stack()[:4], *stack()[5:]])
+    with pytest.raises(DataError, match="DCM-MISSING-SLICES"):  # it would go on without them
+        read_series(lost, convert)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (put(4, PixelRepresentation=None), "DCM-TRUNCATED"),
+        (put(4, RescaleSlope="0"), "DCM-RESCALE"),
+        (put(4, PatientID="CANARY-OTHER"), "DCM-PATIENTS"),
+        (put(4, PixelData=None), "DCM-TRUNCATED"),
+        (put(4, Rows=None), "DCM-HEADER"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.6.1"), "DCM-SOPCLASS"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2"), "DCM-SOPCLASS"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"), "DCM-SOPCLASS"),
+        (put(SOPClassUID="1.3.12.2.1107.5.9.1"), "DCM-SOPCLASS"),
+        (put(Modality="US"), "BURNED-IN"),
+    ],
+)
+def test_damaged_and_foreign_objects_are_refused(tmp_path: Path, change: Any, code: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_series(write(tmp_path, change=change))
+    assert caught.value.code == code
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_file_that_is_not_dicom_is_refused(tmp_path: Path) -> None:
+    paths = write(tmp_path)
     paths[2].write_bytes(b"not dicom at all")
     with pytest.raises(DataError, match="DCM-READ"):
         read_series(paths)
 
 
-def test_projection_xray_is_inverted_when_monochrome1(tmp_path: Path, write_series: Any) -> None:
-    plain = read_dicom_image(write_series(tmp_path / "a", _at(0, Modality="DX"), count=1)[0])
-    inverse = _at(0, Modality="DX", PhotometricInterpretation="MONOCHROME1")
-    inverted = read_dicom_image(write_series(tmp_path / "b", inverse, count=1)[0])
-    assert plain.array.shape == (1, 7, 5)
-    assert plain.array[0, 1, 0] - plain.array[0, 0, 0] == pytest.approx(3 * 1.25, abs=0.5)  # columns run along the first axis
-    np.testing.assert_allclose(inverted.array, plain.array.max() + plain.array.min() - plain.array)
-
-
-def test_numbers_of_palette_colours_are_not_grey_values(tmp_path: Path, write_series: Any) -> None:
-    falling = np.arange(256, dtype=np.uint8)[::-1].tobytes()
-
-    def palette(k: int, ds: Any) -> None:
-        ds.Modality, ds.PhotometricInterpretation = "US", "PALETTE COLOR"
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
-        ds.PixelData = np.arange(35, dtype=np.uint8).tobytes() + bytes(1)
-        for colour in ("Red", "Green", "Blue"):
-            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 8])
-            setattr(ds, f"{colour}PaletteColorLookupTableData", falling)
-        del ds.RescaleSlope, ds.RescaleIntercept
-
-    image = read_dicom_image(write_series(tmp_path, palette, count=1)[0])
-    np.testing.assert_allclose(image.array[0].T, 255 - np.arange(35).reshape(5, 7), atol=1e-3)
-
-
-@pytest.mark.realdata
-def test_vendors_series_lie_where_the_reference_says(real_data: Path) -> None:
-    compared = 0
-    for reference in sorted((real_data / "dicom" / "geometry").rglob("*_ground_truth.nii.gz")):
-        folder = reference.with_name(reference.name.removesuffix("_ground_truth.nii.gz"))
-        if "rgb" in reference.parts or not folder.is_dir():
-            continue
-        volume = read_series(sorted(folder.glob("*.dcm")), min_slices=1)
-        truth = nibabel.load(reference)
-        turn = axes.ornt_transform(axes.io_orientation(truth.affine), axes.io_orientation(volume.affine))
-        affine = truth.affine @ axes.inv_ornt_aff(turn, truth.shape)
-        assert corner_distance(affine, volume.affine, volume.shape) < 0.01
-        np.testing.assert_allclose(axes.apply_orientation(truth.get_fdata(), turn), volume.array[0], atol=1e-4)
-        compared += 1
-    assert compared >= 7
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("folder", "code"),
-    [
-        ("ct-ge-gantry-tilt-variable-gap", "DCM-SPACING"),
-        ("geometry/failing/gantrytilting/001", "DCM-GANTRY-TILT"),
-        ("geometry/failing/sliceincrement/001", "DCM-SPACING"),
-        ("geometry/generic/rgb/001", "DCM-COLOR"),
-        ("geometry/siemens/fmri/001", "DCM-MOSAIC"),
-    ],
-)
-def test_real_series_that_are_no_volume_are_refused(real_data: Path, folder: str, code: str) -> None:
-    with pytest.raises(DataError) as caught:
-        read_series(sorted((real_data / "dicom" / folder).glob("*.dcm")), min_slices=1)
-    assert caught.value.code == code
-
-
-@pytest.mark.realdata
-def test_enhanced_multi_frame_is_read(real_data: Path) -> None:
-    volume = read_series(sorted((real_data / "dicom/geometry/philips_enhanced/anatomical/001").glob("*.dcm")))
-    assert volume.shape == (256, 256, 8)
-
-
-@pytest.mark.realdata
-def test_nine_encodings_decode_to_the_same_pixels(real_data: Path) -> None:
-    images = [read_dicom_image(path).array for path in sorted((real_data / "dicom/mr-siemens-nine-encodings").glob("*.dcm"))]
-    assert len(images) == 9
-    assert all((image == images[0]).all() for image in images)
+def test_the_object_of_several_is_chosen_by_its_uid(tmp_path: Path) -> None:
+    frames = write_enhanced(tmp_path / "frames.dcm", stack(9))
+    others = write(tmp_path, change=both(put(SeriesInstanceUID="1.2.3.4"), put(StudyInstanceUID="1.2.3")))
+    uid = pydicom.dcmread(frames, stop_before_pixels=True).SOPInstanceUID
+    assert read_series([*others, frames], select=f"sop_instance={uid}").shape == (20, 24, 9)

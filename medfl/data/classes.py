@@ -1,0 +1,136 @@
+"""What classes are called: at the site, in the study, and in the files that other programs wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+OTHERS = "*"  # in label-names: every name that is none of the others
+SHOWN = 10  # voxels that a foreign value needs for its number to be told, and values that are listed at most
+IGNORE = "ignore"  # nnU-Net's word for voxels that nobody looked at
+
+
+def class_values(names: Sequence[str], study: Study, site: Site, things: str) -> list[int]:
+    """Return the class that each name of a label file stands for, whatever the case of its letters.
+
+    A name is looked up in ``label-names`` of the site, in the classes of the site, and in those of the study.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Free text of the file: it may say anything, so it is never repeated in an error.
+    study, site
+        Name the classes.
+    things : str
+        What has these names, for the error: ``"segments"``.
+
+    Returns
+    -------
+    list of int
+        0 is the background.
+
+    Raises
+    ------
+    DataError
+        ``LBL-CLASSNAME``.
+    """
+    found = [_value(name, study, site) for name in names]
+    unknown = sum(value is None for value in found)
+    if unknown:
+        foreground = ", ".join(study.task.foreground)
+        what = f"{unknown} of {len(names)} {things} have a name that is none of {foreground}."
+        fix = (
+            f'Map the names in site.toml, as label-names = {{Tumour = "{study.task.foreground[0]}"}}; '
+            f'"{OTHERS}" = "{study.task.classes[0]}" leaves all others out.'
+        )
+        raise DataError("LBL-CLASSNAME", what, fix)
+    return [value for value in found if value is not None]
+
+
+def _value(name: str, study: Study, site: Site) -> int | None:
+    own = {theirs.strip().casefold(): ours for theirs, ours in site.data.label_names}
+    wanted = name.strip().casefold()
+    for text in (own.get(wanted), wanted, own.get(OTHERS)):
+        for classes in (site.classes, study.task.classes):
+            folded = [known.casefold() for known in classes]
+            if text is not None and text.strip().casefold() in folded:
+                return folded.index(text.strip().casefold())
+    return None
+
+
+def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], study: Study, site: Site) -> dict[int, int]:
+    """Return the class that each value of a mask stands for.
+
+    Parameters
+    ----------
+    counts : mapping of int to int
+        Values that occur, with their number of voxels.
+    names : iterable of (int, str)
+        What the values mean, where the data set says it. Only those that occur need to be classes. Without any, the values
+        are the classes of the study.
+    study, site
+        Name the classes; the site's policy says from which count on a count is told.
+
+    Raises
+    ------
+    DataError
+        ``LBL-CLASSNAME``; ``LBL-VALUES`` for values that mean nothing; ``LBL-UNANNOTATED`` when voxels are marked as not
+        looked at (``ignore``).
+    """
+    said = dict(names)
+    if not said:
+        known = {value: value for value in range(len(study.task.classes))}
+    else:
+        said = {value: name for value, name in ({0: study.task.classes[0]} | said).items() if value in counts}
+        _check_ignored(counts, said, study, site)
+        known = dict(zip(said, class_values(list(said.values()), study, site, "values"), strict=True))
+    foreign = {value: count for value, count in counts.items() if value not in known}
+    if foreign:
+        raise _foreign(foreign, known, study, max(SHOWN, site.policy.min_count))
+    return {value: known[value] for value in counts}
+
+
+def _check_ignored(counts: Mapping[int, int], said: Mapping[int, str], study: Study, site: Site) -> None:
+    ignored = [v for v, name in said.items() if name.strip().casefold() == IGNORE and _value(name, study, site) is None]
+    if ignored:
+        share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
+        what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training can not leave voxels out yet."
+        raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
+
+
+def _foreign(foreign: Mapping[int, int], known: Iterable[int], study: Study, least: int) -> DataError:
+    common = [f"{value} ({count} voxels)" for value, count in sorted(foreign.items()) if count >= least][:SHOWN]
+    which = f": {', '.join(common)}" if common else ""
+    meaning = ", ".join(f"{value}={name}" for value, name in enumerate(study.task.classes))
+    allowed = meaning if list(known) == list(range(len(study.task.classes))) else "those that the data set names"
+    what = f"the label holds {len(foreign)} value(s) that are no class{which}; classes are {allowed}."
+    return DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
+
+
+def check_annotated(annotated: Sequence[str], study: Study, site: Site) -> None:
+    """Refuse a case in which not every class of the study was looked for: unknown is not background.
+
+    Parameters
+    ----------
+    annotated : sequence of str
+        Names of the foreground classes that were looked for in the case; when empty, those of the site; when that is empty
+        too, all of them.
+    study, site
+        Name the classes.
+
+    Raises
+    ------
+    DataError
+        ``LBL-UNANNOTATED``, or ``LBL-CLASSNAME`` for a name that is no class.
+    """
+    names = annotated or site.data.annotated_classes
+    if not names or study.task.kind != "segmentation":
+        return
+    seen = set(class_values(names, study, site, "annotated classes"))
+    missing = [name for value, name in enumerate(study.task.classes) if value and value not in seen]
+    if missing:
+        what = f"nobody looked for {', '.join(missing)} in this case, and training needs every class of the study."
+        raise DataError("LBL-UNANNOTATED", what, "Annotate the missing classes, or take part in a study without them.")

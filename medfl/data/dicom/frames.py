@@ -1,0 +1,128 @@
+"""Enhanced multi-frame objects as what they are: many slices. Each frame gets a header like that of a single-slice file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    BreastTomosynthesisImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRColorImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    OphthalmicTomographyImageStorage,
+    XRay3DAngiographicImageStorage,
+    XRay3DCraniofacialImageStorage,
+)
+
+from medfl.data.dicom.headers import SPLITTERS, Header
+from medfl.data.quiet import quiet
+from medfl.errors import DataError
+
+ENHANCED = (
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedMRColorImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    XRay3DAngiographicImageStorage,
+    XRay3DCraniofacialImageStorage,
+    BreastTomosynthesisImageStorage,
+    OphthalmicTomographyImageStorage,
+)
+NUMBER = "ReferencedFrameNumber"  # DICOM's word for "frame n of this object", counted from 1
+# keyword of a single-slice file: where a functional group (PS3.3 section C.7.6.16) tells the same
+_GROUPS = {
+    "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
+    "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
+    "PixelSpacing": (("PixelMeasuresSequence", "PixelSpacing"),),
+    "SpacingBetweenSlices": (("PixelMeasuresSequence", "SpacingBetweenSlices"),),
+    "RescaleSlope": (("PixelValueTransformationSequence", "RescaleSlope"),),
+    "RescaleIntercept": (("PixelValueTransformationSequence", "RescaleIntercept"),),
+    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+    "InversionTime": (("MRModifierSequence", "InversionTimes"),),
+    "FlipAngle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
+    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "ImageType": tuple((f"{kind}FrameTypeSequence", "FrameType") for kind in ("MRImage", "CTImage", "PET", "XRay3D")),
+}
+_LEGACY = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+
+
+def is_enhanced(header: Header) -> bool:
+    """Return whether position and scale lie in functional groups, which an object of one frame may have, too."""
+    return header.frames > 1 or header.text("SOPClassUID") in ENHANCED
+
+
+def frame_number(header: Header) -> int:
+    """Return which frame of its file a header is about, from 1; 0 for a file of one slice."""
+    return int(header.text(NUMBER) or 0)
+
+
+def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
+    """Return the headers of the frames of an object.
+
+    Parameters
+    ----------
+    header : Header
+        Of the object.
+    force : bool
+        Whether the file may lack its preamble.
+
+    Returns
+    -------
+    list of Header
+        One a frame, with the keywords of single-slice files (``EchoTime`` for EffectiveEchoTime, and so on) and the number
+        of the frame.
+
+    Raises
+    ------
+    DataError
+        ``DCM-READ``, or ``DCM-NO-GEOMETRY`` for an object without functional groups.
+    """
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=force)
+        except Exception:
+            raise DataError("DCM-READ", "a file of the series can not be read.", "Export the series again.") from None
+        shared = _first(dataset, "SharedFunctionalGroupsSequence")
+        frames: Sequence[Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+        if len(frames) != header.frames:
+            what = f"the object says where {len(frames)} of its {header.frames} frames lie."
+            raise DataError("DCM-NO-GEOMETRY", what, "Take the original CT or MR series.")
+        return [_frame(header, frame, shared, number) for number, frame in enumerate(frames, start=1)]
+
+
+def _frame(header: Header, frame: Dataset, shared: Dataset, number: int) -> Header:
+    values = dict(header.values) | {NUMBER: str(number), "NumberOfFrames": "1"}
+    for keyword, places in _GROUPS.items():
+        for group, own in places:
+            found = _first(frame, group).get(own, _first(shared, group).get(own))
+            if found not in (None, ""):
+                values[keyword] = _texts(found)
+    for legacy in (_first(frame, _LEGACY[0]), _first(shared, _LEGACY[1])):
+        for keyword in SPLITTERS:
+            if keyword not in values and legacy.get(keyword) not in (None, ""):
+                values[keyword] = _texts(legacy.get(keyword))
+    return Header(header.path, values)
+
+
+def _first(dataset: Dataset, sequence: str) -> Dataset:
+    items = dataset.get(sequence)
+    return items[0] if items else Dataset()
+
+
+def _texts(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, MultiValue | list | tuple):
+        return tuple(str(part).strip() for part in value)
+    return str(value).strip()

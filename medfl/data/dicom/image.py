@@ -1,0 +1,78 @@
+"""Reading one DICOM file as a 2-D image: X-ray, ultrasound, photographs, single slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+
+from medfl.data.dicom.codecs import is_short
+from medfl.data.dicom.headers import PROJECTION, read_headers
+from medfl.data.dicom.kinds import check_burned_in, check_pictures
+from medfl.data.dicom.pixels import load, truncated
+from medfl.data.images import LUMINANCE
+from medfl.data.quiet import quiet
+from medfl.data.volume import Volume
+from medfl.errors import DataError
+from medfl.site import SiteData
+
+_DEFAULTS = SiteData()
+
+
+def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
+    """Read one DICOM file as a 2-D image.
+
+    The modality transform is applied, a window (VOI) never: it is a choice of a viewer, and differs between hospitals.
+    MONOCHROME1 is inverted for projection X-ray and for nothing else. Colours become ITU-R 601 luminance.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    how : SiteData
+        What the site allows: `burned_in` and `allow_headerless`.
+
+    Returns
+    -------
+    Volume
+        Array (1, X, Y): columns from left to right, rows from top to bottom.
+
+    Raises
+    ------
+    DataError
+        ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC`` or ``DCM-TRUNCATED``.
+    """
+    (header,) = read_headers([path], force=how.allow_headerless)
+    check_pictures([header])
+    check_burned_in([header], how)  # before its pixels are looked at
+    dataset = load(path, force=how.allow_headerless)
+    check_burned_in([header], how, dataset)
+    with quiet():
+        try:
+            if int(dataset.get("NumberOfFrames") or 1) > 1:
+                raise DataError(
+                    "DCM-FRAMES", "the object holds several frames.", "Export the frame that is meant as one image."
+                )
+            if is_short(dataset):
+                raise truncated(1)
+            rows_first = _grey(dataset, invert=header.text("Modality").upper() in PROJECTION)
+        except (DataError, MemoryError):
+            raise
+        except Exception:  # a decoder met bytes that are no image
+            raise truncated(1) from None
+    return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
+
+
+def _grey(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
+    stored = dataset.pixel_array
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)  # the stored values are numbers of colours
+    if stored.ndim == 3:
+        return np.asarray(stored[..., :3] @ LUMINANCE, dtype=np.float32)
+    grey = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    if invert and dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        return np.asarray(grey.max() + grey.min() - grey, dtype=np.float32)
+    return grey

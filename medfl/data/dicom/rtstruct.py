@@ -1,0 +1,231 @@
+"""Reading RTSTRUCT: contours in millimetres, drawn into the pixels of the slices that they lie on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medfl.data.cases import Source
+from medfl.data.classes import class_values
+from medfl.data.dicom.references import check_belongs, unreadable
+from medfl.data.dicom.slices import acquired, distance_of, draw_on, normal_of, slice_plane
+from medfl.data.quiet import quiet
+from medfl.data.volume import Native, Volume
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; the others enclose nothing
+_OFF = 0.5  # share of the slice distance that a contour may lie off a slice
+_FLAT = 0.1  # share of the slice distance by which the points of a slice's contours may differ in height ...
+_ROUNDED_MM = 0.05  # ... besides rounding of the coordinates
+_ON_CENTRE = 0.01  # pixels by which a point may miss the centre that it was meant for
+_MANY = 32  # corners and rows from which on a polygon is cut in two
+_OUTSIDE = 0.01  # share of the drawn area that may lie outside the volume
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Contour:
+    region: int  # number of the ROI
+    points: Points  # (n, 3), LPS mm
+
+
+def read_rtstruct(
+    path: Path, image: Volume, image_source: Source, study: Study, site: Site
+) -> tuple[NDArray[np.uint8], list[DataError]]:
+    """Read the contours of an RTSTRUCT as a mask on the grid of the series they were drawn on.
+
+    A pixel is marked when its centre lies in a contour or on its line. Contours of one ROI on one slice are combined by
+    exclusive or, so that a contour within another is a hole; a hole that is cut in by a keyhole comes out the same way.
+    ROIs are matched to classes by ROIName (see `medfl.data.classes`); several of one class are joined.
+
+    Parameters
+    ----------
+    path : Path
+        The RTSTRUCT.
+    image : Volume
+        The series, as read.
+    image_source : Source
+        Its files.
+    study, site
+        Name the classes.
+
+    Returns
+    -------
+    mask : ndarray
+        (X, Y, Z), uint8.
+    warnings : list of DataError
+        ``LBL-OPEN`` for contours that enclose nothing, ``LBL-OUTSIDE`` for a little that lies outside the volume.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-PLANE`` for a contour
+        that does not lie on a slice, or ``LBL-OUTSIDE``.
+    """
+    check_belongs(path, image_source, site.data)
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
+            regions = {int(r.ROINumber): str(r.get("ROIName", "")) for r in dataset.StructureSetROISequence}
+            contours = list(_contours(dataset))
+        except Exception:
+            raise unreadable() from None
+    closed = [contour for contour in contours if len(contour.points) > 2]
+    if any(contour.region not in regions for contour in closed):
+        raise unreadable()
+    used = sorted({contour.region for contour in closed})
+    values = class_values([regions[number] for number in used], study, site, "ROIs")
+    classes = {number: value for number, value in zip(used, values, strict=True) if value}
+    closed = [contour for contour in closed if contour.region in classes]
+    mask, warnings = _mask(closed, classes, acquired(image))
+    passed_over = sum(len(contour.points) < 3 for contour in contours)
+    if passed_over:
+        what = f"{passed_over} contour(s) are points or open lines, which enclose nothing; they are left out."
+        warnings.append(DataError("LBL-OPEN", what, "Close them if they were meant to be areas."))
+    if image.native is None:
+        return mask, warnings
+    from medfl.data.dicom.straighten import labels_onto
+
+    return np.asarray(labels_onto(mask, image.native, image), dtype=np.uint8), warnings
+
+
+def _contours(dataset: Dataset) -> Iterator[_Contour]:
+    """Yield the contours, those that enclose nothing without points; each copy of a contour once."""
+    seen: set[tuple[int, bytes]] = set()
+    for region in dataset.get("ROIContourSequence") or ():
+        number = int(region.ReferencedROINumber)
+        for item in region.get("ContourSequence") or ():
+            points = np.array(item.get("ContourData") or [], dtype=np.float64).reshape(-1, 3)
+            if not np.isfinite(points).all():
+                raise unreadable()
+            if str(item.get("ContourGeometricType", "")).upper() not in _CLOSED or len(points) < 3:
+                points = points[:0]
+            elif (number, points.tobytes()) in seen:
+                continue  # the exclusive or of a contour and its copy would be nothing
+            seen.add((number, points.tobytes()))
+            yield _Contour(number, points)
+
+
+def _mask(contours: Sequence[_Contour], classes: dict[int, int], slices: Native) -> tuple[NDArray[np.uint8], list[DataError]]:
+    mask = np.zeros(slices.shape, dtype=np.uint8)
+    placed, beyond = _placed(contours, slices)
+    drawn_area = outside_area = 0.0
+    for contour in beyond:
+        area = _area(_in_pixels(contour.points, slices, 0))
+        drawn_area, outside_area = drawn_area + area, outside_area + area
+    for (number, k), own in placed.items():
+        polygons = [_in_pixels(contour.points, slices, k) for contour in own]
+        drawn_area += sum(map(_area, polygons))
+        outside_area += sum(_area(corners) - _area(_clipped(corners, slices.shape[:2])) for corners in polygons)
+        layer = np.zeros(slices.shape[:2], dtype=np.uint8)
+        for corners in polygons:
+            layer ^= _filled(corners, slices.shape[:2])
+        draw_on(mask[:, :, k], layer * np.uint8(classes[number]))
+    return mask, _outside(outside_area, drawn_area)
+
+
+def _outside(outside: float, drawn: float) -> list[DataError]:
+    share = outside / drawn if drawn else 0.0
+    if share < 1e-6:
+        return []
+    problem = DataError(
+        "LBL-OUTSIDE",
+        f"{max(100 * share, 0.01):.2g} % of the area that was drawn lies outside the image.",
+        "Check that the contours belong to this series, and that it is complete.",
+    )
+    if share > _OUTSIDE:
+        raise problem
+    return [problem]
+
+
+def _placed(contours: Sequence[_Contour], slices: Native) -> tuple[dict[tuple[int, int], list[_Contour]], list[_Contour]]:
+    """Return the contours of each ROI by slice, and those above and below the volume.
+
+    Raises
+    ------
+    DataError
+        ``LBL-PLANE``.
+    """
+    normal, step = normal_of(slices), distance_of(slices)
+    heights = slices.positions @ normal
+    flat = _FLAT * step + _ROUNDED_MM
+    placed: dict[tuple[int, int], list[_Contour]] = defaultdict(list)
+    levels: dict[tuple[int, int], list[float]] = defaultdict(list)
+    beyond, tilted, between = [], 0, 0
+    for contour in contours:
+        own = contour.points @ normal
+        level = float(own.mean())
+        k = int(np.abs(heights - level).argmin())
+        if np.ptp(own) > flat:
+            tilted += 1
+        elif abs(level - heights[k]) <= _OFF * step:
+            placed[contour.region, k].append(contour)
+            levels[contour.region, k].append(level)
+        elif heights.min() < level < heights.max():
+            between += 1
+        else:
+            beyond.append(contour)
+    between += sum(len(own) for own in levels.values() if np.ptp(own) > flat)
+    if tilted or between:
+        what = f"{tilted + between} of {len(contours)} contours do not lie on a slice of the series"
+        why = "they are tilted against the slices" if tilted else "they were drawn on other slices, or slices are missing"
+        raise DataError("LBL-PLANE", f"{what}: {why}.", "Use the series that the contours were drawn on.")
+    return placed, beyond
+
+
+def _in_pixels(points: Points, slices: Native, k: int) -> Points:
+    """Return the points of a contour as (column, row) of a slice, (n, 2)."""
+    matrix = slice_plane(slices, k)
+    found, *_ = np.linalg.lstsq(matrix[:, :2], (points - matrix[:, 2]).T, rcond=None)
+    # programs trace masks through the centres of pixels and round the millimetres: on the line must stay on the line
+    whole = np.round(found)
+    return np.asarray(np.where(np.abs(found - whole) < _ON_CENTRE, whole, found).T, dtype=np.float64)
+
+
+def _filled(corners: Points, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return 1 where the centre of a pixel lies in a polygon or on its line."""
+    from skimage.draw import polygon  # a second that a site without RTSTRUCT does not pay
+
+    layer = np.zeros(shape, dtype=np.uint8)
+    if len(corners) > _MANY and np.ptp(corners[:, 1]) > _MANY:  # scikit-image asks every pixel about every corner
+        middle = np.floor(np.median(corners[:, 1])) + 0.5  # between two rows, so that no centre lies on the cut
+        parts = [_beyond(corners, middle, upper) for upper in (False, True)]
+        if max(map(len, parts)) < len(corners):
+            return _filled(parts[0], shape) | _filled(parts[1], shape)
+    if len(corners) > 2:
+        layer[polygon(corners[:, 0], corners[:, 1], shape)] = 1
+    return layer
+
+
+def _beyond(corners: Points, row: float, upper: bool) -> Points:
+    """Return the part of a polygon on one side of a row (Sutherland and Hodgman 1974)."""
+    after = np.roll(corners, -1, axis=0)
+    inside = (corners[:, 1] > row) == upper
+    crossing = inside != np.roll(inside, -1)
+    share = np.divide(row - corners[:, 1], after[:, 1] - corners[:, 1], out=np.zeros(len(corners)), where=crossing)
+    cuts = corners + share[:, np.newaxis] * (after - corners)
+    return np.asarray(np.stack([corners, cuts], axis=1)[np.stack([inside, crossing], axis=1)], dtype=np.float64)
+
+
+def _clipped(corners: Points, shape: tuple[int, int]) -> Points:
+    """Return a contour with its points moved to the edge of the image where they lie beyond it.
+
+    Exact for what sticks out over one side; what lies wholly beyond comes out with no area.
+    """
+    return np.clip(corners, -0.5, np.array(shape) - 0.5)
+
+
+def _area(corners: Points) -> float:
+    """Return the area of a polygon in pixels (the shoelace formula)."""
+    x, y = corners[:, 0], corners[:, 1]
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2

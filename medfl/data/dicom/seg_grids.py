@@ -1,0 +1,98 @@
+"""DICOM-SEG whose frames are not the slices of the series: other axes, a part of the image, or another resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medfl.data.dicom.slices import draw_on
+from medfl.data.grids import onto_grid
+from medfl.data.volume import LPS, Affine, Volume
+from medfl.errors import DataError
+
+Mask = NDArray[np.uint8]
+_MATCH_VOXELS = 1e-2  # grids that agree within this share of a voxel need no interpolation
+
+
+def on_other_grid(dataset: Dataset, values: Mapping[int, int], image: Volume, *, resample: bool) -> Mask:
+    """Return a segmentation on the grid of its image.
+
+    A grid with other axes, or of a part of the image, is matched without changing a voxel; one of another resolution is
+    brought onto the image's if the site allows it and the corners agree (see `medfl.data.grids`).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The DICOM-SEG.
+    values : mapping of int to int
+        Class of each segment.
+    image : Volume
+        The source series.
+    resample : bool
+        Whether it may be resampled to the nearest voxel.
+
+    Raises
+    ------
+    DataError
+        ``LBL-GEOMETRY`` or ``LBL-OVERLAP``.
+    """
+    import highdicom  # half a second that a site without DICOM does not pay
+
+    segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    for number, value in values.items():
+        if value == 0:
+            continue
+        stacked = _volume(segmentation, number)
+        marked = _matched(stacked, image)
+        if marked is None:
+            marked = _resampled(stacked, image, resample=resample)
+        draw_on(mask, marked * np.uint8(value))
+    return mask
+
+
+def _volume(segmentation: Any, number: int) -> Any:
+    try:
+        return segmentation.get_volume(segment_numbers=[number], combine_segments=False, dtype=np.float32, rtol=0.05)
+    except Exception:
+        what = "the segmentation does not lie on the grid of its series, or a segment is damaged."
+        raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, in the resolution of the series.") from None
+
+
+def _matched(stacked: Any, image: Volume) -> NDArray[np.bool_] | None:
+    import highdicom
+
+    affine = (LPS @ image.affine)[:, [2, 1, 0, 3]]
+    grid = highdicom.VolumeGeometry(affine, image.shape[::-1], "PATIENT")
+    try:
+        found = np.asarray(stacked.match_geometry(grid, tol=_MATCH_VOXELS).array)[..., 0]
+    except (ValueError, RuntimeError, IndexError, TypeError):
+        return None
+    if np.count_nonzero(found >= 0.5) < np.count_nonzero(np.asarray(stacked.array) >= 0.5):
+        return None  # a part of what is marked lies outside the image
+    return np.asarray(found.transpose(2, 1, 0) >= 0.5, dtype=np.bool_)
+
+
+def _resampled(stacked: Any, image: Volume, *, resample: bool) -> NDArray[np.bool_]:
+    marked = np.asarray(stacked.array)[..., 0].transpose(2, 1, 0) >= 0.5
+    affine = LPS @ np.asarray(stacked.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    padded, affine = _with_empty_slices(marked, affine, image)
+    return onto_grid(padded.astype(np.uint8), affine, image, resample=resample) > 0
+
+
+def _with_empty_slices(marked: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:
+    """Put back the empty slices at both ends, which a segmentation may leave out, as far as the image reaches."""
+    ends = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
+    box = ends * np.array([*image.shape, 1.0])[:, np.newaxis] - np.array([0.5, 0.5, 0.5, 0.0])[:, np.newaxis]
+    reach = (np.linalg.inv(affine) @ image.affine @ box)[2]
+    before = max(0, round(-0.5 - float(reach.min())))
+    after = max(0, round(float(reach.max()) - (marked.shape[2] - 0.5)))
+    if before + after > 10 * image.shape[2] + 1000:
+        before = after = 0  # nowhere near the image: for the comparison of the corners to refuse
+    moved = affine.copy()
+    moved[:3, 3] -= before * affine[:3, 2]
+    return np.pad(marked, ((0, 0), (0, 0), (before, after))), moved

@@ -1,0 +1,116 @@
+"""From what a layout found to cases: pseudonyms for identities, and one word for each split and class."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from medfl.data.cases import Case, Source, Split
+from medfl.data.index.cases import Record
+from medfl.data.labels import class_index
+from medfl.data.layouts.entries import Entry
+from medfl.data.pseudonyms import patient_pseudonym, split_order
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+UNLABELLED = "unlabelled"  # in the column 'split': a case that is not to be used and not to be complained about
+SPLITS = {"": "", "val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+SPLITS |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
+
+
+def case_of(name: str, group: Sequence[Entry], site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
+    """Make a case of the entries that are about one image.
+
+    Parameters
+    ----------
+    name : str
+        Pseudonym of the case.
+    group : sequence of Entry
+        Usually one.
+    site, study : Site, Study
+        Name the classes.
+    secret : bytes
+        Of the site.
+    splits_given : bool
+        Whether the index names splits, so that every case needs one.
+
+    Raises
+    ------
+    DataError
+        ``CASE-CONFLICT``, ``ID-MISSING``, ``SPLIT-VALUE``, ``LBL-CLASS``, or what is wrong with the image or the label.
+    """
+    first = group[0]
+    facts = {(e.label, e.patient, e.split, e.annotated) for e in group if _usable(e)}
+    if facts - {(first.label, first.patient, first.split, first.annotated)}:
+        raise DataError(
+            "CASE-CONFLICT", "the image is listed twice with different labels, patients or splits.", "Keep one row."
+        )
+    if isinstance(first.image, DataError):
+        raise first.image
+    if isinstance(first.label, DataError):
+        raise first.label
+    if not first.patient:
+        raise DataError("ID-MISSING", "the image names no patient.", "Fill in a pseudonymous id for each patient.")
+    return Case(
+        name=name,
+        patient=patient_pseudonym(secret, site.name, first.patient),
+        order=split_order(study.seed, site.name, first.patient),
+        image=first.image,
+        label=_label(first.label, site, study),
+        split=_split(first.split, splits_given),
+        annotated=_annotated(first.annotated),
+    )
+
+
+def record_of(name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes) -> Record:
+    """Return what is behind the pseudonym of a case, usable or not."""
+    start = _start(site.folder, site.data.root)
+    label = entry.label
+    return Record(
+        study=study.name,
+        case=name,
+        patient=patient_pseudonym(secret, site.name, entry.patient) if entry.patient else "",
+        original=entry.patient,
+        image=_files(entry.image, start),
+        label=_files(label, start) if not isinstance(label, str) else (label,),
+        annotated=_annotated(entry.annotated),
+        split=entry.split,
+        status=status,
+    )
+
+
+def _usable(entry: Entry) -> bool:
+    return not isinstance(entry.image, DataError) and not isinstance(entry.label, DataError)
+
+
+def _label(label: Source | str, site: Site, study: Study) -> Source | int:
+    return label if isinstance(label, Source) else class_index(label, study.task.classes, site.classes)
+
+
+def _split(text: str, given: bool) -> Split:
+    name = SPLITS.get(text.strip().casefold())
+    if name is None or (given and not name):
+        what = "the column 'split' is empty in this row, or holds something else than train, validation or test."
+        raise DataError("SPLIT-VALUE", what, "Fill it in, or remove the column to let medfl split by patient.")
+    return name  # type: ignore[return-value]
+
+
+def _annotated(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in re.split(r"[,;|]", text))))
+
+
+@cache
+def _start(folder: Path, root: str) -> str:
+    """Return the beginning of the paths of all files; finding it out takes longer than all the rest of a record."""
+    return os.path.join((folder / root).resolve(), "")
+
+
+def _files(source: Source | DataError, start: str) -> tuple[str, ...]:
+    if isinstance(source, DataError):
+        return ()
+    return tuple(os.fspath(path).removeprefix(start) for path in source.paths)

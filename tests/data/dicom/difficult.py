@@ -1,0 +1,221 @@
+"""Difficult DICOM series of the phantom, each with what a reader should make of it: the right volume, or a stated refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from medfl.site import SiteData
+from tests.data.dicom.phantom import stack
+from tests.data.dicom.writing import (
+    CORONAL,
+    SAGITTAL,
+    Make,
+    a_copy,
+    a_localizer,
+    both,
+    colour,
+    cut_file,
+    cut_pixels,
+    each,
+    echo_groups,
+    enhanced,
+    headerless,
+    jump,
+    legacy_echoes,
+    litter,
+    mixed_frames,
+    no_codec,
+    noise,
+    oblique,
+    other_uid_same_place,
+    put,
+    repeated,
+    rle,
+    same_uid,
+    secondary,
+    series,
+    signed,
+    single_frames,
+    slope_by_slice,
+    three_planes,
+    two_series,
+    two_sizes,
+    uneven,
+    zoomed,
+)
+
+DEFAULTS = SiteData()
+
+
+@dataclass(frozen=True)
+class Difficult:
+    """One series.
+
+    Parameters
+    ----------
+    make : callable
+        Writes it into a folder.
+    code : str
+        Of the refusal; empty when it must be read right.
+    warnings : tuple of str
+        Codes of the warnings that the volume carries.
+    how, select
+        As `medfl.data.dicom.series.read_series` takes them.
+    says : str
+        A part of the message.
+    """
+
+    make: Make
+    code: str = ""
+    warnings: tuple[str, ...] = ()
+    how: SiteData = DEFAULTS
+    select: str = ""
+    says: str = ""
+
+
+LONG = [stack(16, distance=20.0, tilt=tilt) for tilt in (0.2, 1.0, 2.0)]  # 300 mm
+ECHOES = series(each("EchoTime", lambda k: 10.0 * (1 + k // 10)), repeated(3))
+B_VALUES = series(each("DiffusionBValue", lambda k: 1000.0 * (k % 2)), repeated(2, interleaved=True))
+TIMES = series(each("TemporalPositionIdentifier", lambda k: 1 + k // 10), repeated(4))
+DIRECTIONS = series(each("DiffusionBValue", lambda k: 0.0 if k < 10 else 1000.0), repeated(4))
+MAGNITUDE_AND_PHASE = series(
+    both(
+        each("EchoTime", lambda k: 5.0 * (1 + k // 20)),
+        each("ImageType", lambda k: ["ORIGINAL", "PRIMARY", "MP"[k // 10 % 2]]),
+    ),
+    repeated(4),
+)
+MISSING = [place for k, place in enumerate(stack()) if k not in (4, 5)]
+TILTED, TILT_AND_UNEVEN = stack(12, tilt=15), uneven(tilt=18.5)
+STRAIGHTEN, EVEN = SiteData(gantry_tilt="resample"), SiteData(nonuniform="resample")
+ALLOW = SiteData(burned_in="allow")
+BOTH = SiteData(gantry_tilt="resample", nonuniform="resample")
+
+SERIES: dict[str, Difficult] = {
+    "axial": Difficult(series()),
+    "sagittal": Difficult(series(axes=SAGITTAL)),
+    "coronal": Difficult(series(axes=CORONAL)),
+    "double oblique": Difficult(series(axes=oblique())),
+    "descending InstanceNumber": Difficult(series(each("InstanceNumber", lambda k: 10 - k))),
+    "InstanceNumber shuffled": Difficult(series(each("InstanceNumber", lambda k: 1 + k * 7 % 10))),
+    "no InstanceNumber": Difficult(series(put(InstanceNumber=None))),
+    "SliceLocation and SliceThickness lie": Difficult(series(both(each("SliceLocation", lambda k: -k), put(SliceThickness=1)))),
+    "one slice missing": Difficult(
+        series(places=stack()[:4] + stack()[5:]), "DCM-MISSING-SLICES", says="1 between 37.50 and 42.50 mm (expected every 2.5"
+    ),
+    "two slices missing": Difficult(series(places=MISSING), "DCM-MISSING-SLICES", says="8 of 10 present"),
+    "slices missing, uneven distances allowed": Difficult(series(places=MISSING), "DCM-MISSING-SLICES", how=EVEN),
+    "same file twice": Difficult(a_copy, warnings=("DCM-DUP-COPY",)),
+    "same position, other UID": Difficult(other_uid_same_place, "DCM-DUP-POSITION", says="first at 40.00 mm"),
+    "same UID, other file": Difficult(same_uid, "DCM-DUP-UID"),
+    "spacing 2.5 then 5 mm": Difficult(series(places=uneven()), "DCM-SPACING", says="2.5 to 5 mm"),
+    "one very wide gap": Difficult(
+        series(places=[*stack(8), *stack(8, origin=(-12.0, 8.0, 91.2))]), "DCM-SPACING", how=EVEN, says="too wide"
+    ),
+    "distances drift apart": Difficult(
+        series(places=[np.array([-12.0, 8.0, 30 + 2.5 * k + 0.11 * max(k - 20, 0)]) for k in range(40)]), "DCM-SPACING"
+    ),
+    "gantry tilt 15 degrees": Difficult(series(places=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
+    "gantry tilt 0.2 degrees": Difficult(series(places=LONG[0]), "DCM-GANTRY-TILT", says="by 1.0 mm"),
+    "gantry tilt 1 degree": Difficult(series(places=LONG[1]), "DCM-GANTRY-TILT", says="by 5.2 mm"),
+    "gantry tilt 2 degrees": Difficult(series(places=LONG[2]), "DCM-GANTRY-TILT", says="by 10.5 mm"),
+    "two series in a folder": Difficult(two_series, "DCM-SERIES", says="2 series"),
+    "localizer inside the series": Difficult(a_localizer, warnings=("DCM-LOCALIZER",)),
+    "three planes in one series": Difficult(three_planes, "DCM-ORIENT", says="3 different"),
+    "RescaleSlope differs by slice": Difficult(series(slope_by_slice)),
+    "RescaleIntercept missing in one slice": Difficult(series(put(3, RescaleIntercept=None)), "DCM-RESCALE"),
+    "MONOCHROME1 CT, 16 bit": Difficult(series(put(PhotometricInterpretation="MONOCHROME1"))),
+    "signed 12 bit with clean high bits": Difficult(series(signed("-1024", high_bits=True))),
+    "signed, no rescale": Difficult(series(signed(None))),
+    "CT without RescaleIntercept": Difficult(
+        series(both(signed(None), put(Modality="CT", SOPClassUID=CTImageStorage))), warnings=("CT-HU",)
+    ),
+    "RescaleSlope missing in one slice": Difficult(series(put(3, RescaleSlope=None)), "DCM-RESCALE"),
+    "echoes at alternating places": Difficult(
+        series(each("EchoTime", lambda k: 10.0 * (1 + k % 2))), "DCM-MULTIVOLUME", says="at different places differ in EchoTime"
+    ),
+    "two frames of reference": Difficult(series(put(3, FrameOfReferenceUID="1.2.6")), "DCM-REFERENCE", says="2 frames"),
+    "one series number in two studies": Difficult(series(put(3, StudyInstanceUID="1.2.4")), "DCM-SERIES"),
+    "multi-echo": Difficult(
+        ECHOES, "DCM-MULTIVOLUME", says="3 volumes that differ in EchoTime (10.0, 20.0, 30.0). Choose one in column 'select'"
+    ),
+    "b-values interleaved": Difficult(B_VALUES, "DCM-MULTIVOLUME", says="DiffusionBValue (0.0, 1000.0)"),
+    "4-D time series": Difficult(TIMES, "DCM-MULTIVOLUME", says="in TemporalPositionIdentifier (1, 2, 3, 4)"),
+    "b0 once, b1000 in three directions": Difficult(DIRECTIONS, "DCM-MULTIVOLUME", says="DiffusionBValue=0.0"),
+    "magnitude and phase of two echoes": Difficult(
+        MAGNITUDE_AND_PHASE, "DCM-MULTIVOLUME", says="4 volumes that differ in EchoTime (5.0, 10.0) and ImageType."
+    ),
+    "every image with its own TriggerTime": Difficult(
+        series(each("TriggerTime", lambda k: 3.5 * k), repeated(2)), "DCM-DUP-POSITION", says="10 slice position(s)"
+    ),
+    "one image of another matrix size": Difficult(two_sizes, "DCM-MATRIX", says="9 of 24x20, 1 of 12x20"),
+    "PixelSpacing differs in one image": Difficult(series(zoomed), "DCM-PIXELSPACING", says="1.25 to 2 mm"),
+    "IOP noise 1e-6": Difficult(series(noise("ImageOrientationPatient", 1e-6))),
+    "IPP noise 1e-3 mm": Difficult(series(noise("ImagePositionPatient", 1e-3))),
+    "IOP no unit vectors": Difficult(series(put(4, ImageOrientationPatient=[1, 0, 0, 0.1, 1, 0])), "DCM-IOP"),
+    "IPP of two numbers": Difficult(series(put(4, ImagePositionPatient=[1.0, 2.0])), "DCM-HEADER"),
+    "in-plane jump of 8 mm": Difficult(series(jump), "DCM-SHIFT", says="in the image plane"),
+    "no IPP/IOP": Difficult(
+        series(put(ImagePositionPatient=None, ImageOrientationPatient=None)), "DCM-NO-GEOMETRY", says="10 of 10 images"
+    ),
+    "no FrameOfReferenceUID": Difficult(series(put(FrameOfReferenceUID=None))),
+    "README.txt and Thumbs.db in the folder": Difficult(litter),
+    "pixel data of one image short": Difficult(series(cut_pixels), "DCM-TRUNCATED", says="of 1 image"),
+    "one truncated file": Difficult(cut_file, "DCM-TRUNCATED", says="of 1 image"),
+    "no 128-byte preamble": Difficult(headerless, "DCM-READ"),
+    "no 128-byte preamble, allowed": Difficult(headerless, how=SiteData(allow_headerless=True)),
+    "RLE compressed": Difficult(rle),
+    "JPEG Extended (12 bit)": Difficult(no_codec, "DCM-CODEC", says="'JPEG Extended (12 bit)'"),
+    "legacy enhanced CT": Difficult(enhanced(LegacyConvertedEnhancedCTImageStorage)),
+    "enhanced CT": Difficult(enhanced()),
+    "enhanced MR": Difficult(enhanced(EnhancedMRImageStorage)),
+    "enhanced MR, one frame an object": Difficult(single_frames),
+    "enhanced MR, several echoes": Difficult(
+        enhanced(EnhancedMRImageStorage, repeated(2, interleaved=True), echo_groups),
+        "DCM-MULTIVOLUME",
+        says="EchoTime (10.0, 20.0)",
+    ),
+    "enhanced MR, one echo chosen": Difficult(
+        enhanced(EnhancedMRImageStorage, repeated(2, interleaved=True), echo_groups), select="EffectiveEchoTime=20"
+    ),
+    "legacy enhanced, one echo chosen": Difficult(
+        enhanced(LegacyConvertedEnhancedCTImageStorage, repeated(2), legacy_echoes), select="EchoTime=10"
+    ),
+    "enhanced CT, tilted": Difficult(enhanced(places=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
+    "enhanced CT among slices": Difficult(mixed_frames, "DCM-MIXED-FRAMES", says="sop_instance"),
+    "Siemens mosaic": Difficult(series(put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "DCM-MOSAIC"),
+    "colour": Difficult(series(colour), "DCM-COLOR"),
+    "palette colour": Difficult(series(put(PhotometricInterpretation="PALETTE COLOR")), "DCM-COLOR"),
+    "secondary capture": Difficult(series(secondary), "DCM-SOPCLASS", says="secondary capture"),
+    "one report in the series": Difficult(series(put(4, Modality="SR")), "DCM-SOPCLASS", says="1 of 10"),
+    "text drawn into one slice": Difficult(
+        series(put(4, BurnedInAnnotation="YES")), "BURNED-IN", how=SiteData(burned_in="allow")
+    ),
+    "few slices": Difficult(series(places=stack(7)), "DCM-FEW-SLICES", says="only 7 slice(s); at least 8"),
+    "gantry tilt straightened": Difficult(series(places=TILTED), warnings=("DCM-STRAIGHTENED",), how=STRAIGHTEN),
+    "backward oblique tilt straightened": Difficult(
+        series(places=stack(12, oblique(), tilt=-10), axes=oblique()), warnings=("DCM-STRAIGHTENED",), how=STRAIGHTEN
+    ),
+    "uneven distances made even": Difficult(series(places=uneven()), warnings=("DCM-RESAMPLED",), how=EVEN),
+    "tilt and uneven, only even allowed": Difficult(series(places=TILT_AND_UNEVEN), "DCM-GANTRY-TILT", how=EVEN),
+    "tilt and uneven, only straight allowed": Difficult(series(places=TILT_AND_UNEVEN), "DCM-SPACING", how=STRAIGHTEN),
+    "tilt and uneven, both allowed": Difficult(
+        series(places=TILT_AND_UNEVEN), warnings=("DCM-RESAMPLED", "DCM-STRAIGHTENED"), how=BOTH
+    ),
+    "echo chosen": Difficult(ECHOES, select="EchoTime=20"),
+    "b-value chosen": Difficult(B_VALUES, select=" diffusionbvalue = 1000 "),
+    "b0 chosen": Difficult(DIRECTIONS, select="DiffusionBValue=0"),
+    "b1000 chosen": Difficult(DIRECTIONS, "DCM-DUP-POSITION", select="DiffusionBValue=1000"),
+    "time chosen": Difficult(TIMES, select="TemporalPositionIdentifier=3"),
+    "phase of an echo chosen": Difficult(MAGNITUDE_AND_PHASE, select="EchoTime=5; ImageType=P"),
+    "echo chosen, phase not": Difficult(MAGNITUDE_AND_PHASE, "DCM-MULTIVOLUME", select="EchoTime=5", says="in ImageType."),
+    "series chosen": Difficult(two_series, select="SeriesInstanceUID=1.2.840.2"),
+    "orientation chosen": Difficult(three_planes, select="orientation=coronal"),
+    "matrix chosen": Difficult(two_sizes, select="rows=24; columns=20"),
+    "echo that is not there": Difficult(ECHOES, "INDEX-SELECT", select="EchoTime=15", says="There are 10.0, 20.0, 30.0"),
+    "unknown key": Difficult(ECHOES, "INDEX-SELECT", select="Echo=10", says="Allowed are SeriesInstanceUID, sop_instance"),
+    "unknown orientation": Difficult(three_planes, "INDEX-SELECT", select="orientation=transversal", says="axial"),
+}

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.select import choose, listing, parse_select, plane_of, same_value
+from medfl.errors import DataError
+
+
+def header(**values: str | tuple[str, ...]) -> Header:
+    return Header(Path("x.dcm"), values)
+
+
+def test_keys_are_known_by_any_case_and_by_their_names_in_enhanced_objects() -> None:
+    assert parse_select("echotime=10; Orientation=Axial;ROWS = 512 ;") == {
+        "EchoTime": "10",
+        "orientation": "Axial",
+        "rows": "512",
+    }
+    assert parse_select("EffectiveEchoTime=4.6") == {"EchoTime": "4.6"}
+    assert parse_select("") == {}
+
+
+@pytest.mark.parametrize("text", ["PatientID=CANARY", "CANARY", "EchoTime=", "rows=1;rows=2", "orientation=oblique"])
+def test_what_is_no_choice_is_refused_without_quoting_it(text: str) -> None:
+    with pytest.raises(DataError, match="INDEX-SELECT") as caught:
+        parse_select(text)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_numbers_are_compared_as_numbers_and_words_as_words() -> None:
+    assert same_value("10", "10.0")
+    assert same_value("4.60000012", "4.6")
+    assert not same_value("10", "10.1")
+    assert same_value("HEAD", "head")
+    assert not same_value("", "0")
+
+
+def test_a_word_of_the_image_type_is_enough() -> None:
+    images = [header(ImageType=("ORIGINAL", "PRIMARY", word)) for word in ("M", "P")]
+    assert choose(images, {"ImageType": "p"}) == images[1:]
+    assert choose(images, {"ImageType": "ORIGINAL\\PRIMARY\\M"}) == images[:1]
+
+
+def test_the_plane_is_that_of_the_nearest_axis() -> None:
+    assert plane_of(header(ImageOrientationPatient=("1", "0", "0", "0", "0.9", "-0.44"))) == "axial"
+    assert plane_of(header(ImageOrientationPatient=("1", "0", "0", "0", "0", "-1"))) == "coronal"
+    assert plane_of(header(ImageOrientationPatient=("0", "1", "0", "0", "0", "-1"))) == "sagittal"
+    assert plane_of(header()) == ""
+    assert plane_of(header(ImageOrientationPatient=("1", "0", "damaged", "0", "0", "-1"))) == ""
+
+
+def test_lists_for_people_are_sorted_by_size_and_hold_no_words() -> None:
+    assert listing(["100.0", "20.0", "20", "3.25"]) == "3.25, 20.0, 100.0"
+    assert listing(["1", "CANARY"]) == ""

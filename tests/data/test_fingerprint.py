@@ -1,0 +1,169 @@
+"""What a site takes of its own images, and what its policy keeps here."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medfl.data.fingerprint import take_fingerprint
+from medfl.data.partition import simulated_sites
+from medfl.errors import ConfigError, DataError
+from medfl.planning import summary
+from medfl.planning.bins import MOMENT, WHOLE
+from medfl.planning.fingerprint import Fingerprint, merge
+from medfl.planning.plan import make_plan
+from medfl.settings import read_section
+from medfl.site import Policy, Site, SiteData, ensure_secret
+from medfl.study import Study, read_study
+
+SAMPLES = Path(__file__).parents[2] / "sample_configs"
+
+
+def make_study(**tables: object) -> Study:
+    task = {"kind": "segmentation", "dimension": 3, "modality": "CT", "classes": "background,organ,lesion"}
+    values = {
+        "name": "organs", "rounds": 1, "task": task, "network": {"name": "unet"}, "loss": {"name": "dice-ce"},
+        "splits": {"test": 0.0, "validation": 0.0},
+    }  # fmt: skip
+    return read_section(Study, values | tables, "pyproject.toml")
+
+
+def write_case(folder: Path, k: int, *, group: str = "a", patient: str = "", flipped: bool = False) -> dict[str, str]:
+    """Write a CT in a frame of zeros, whose size, spacing and values depend on its number."""
+    rng = np.random.default_rng(k)
+    shape = (20 + k % 3, 24, 12 + k % 5)
+    label = np.zeros(shape, np.uint8)
+    label[4:12, 5:14, 4:9] = 1
+    label[6 : 6 + k % 3, 6:9, 5:7] = 2
+    image = rng.normal(-60, 20, shape).round() + 120 * label
+    image[:2], image[:, :3], image[..., -1] = 0, 0, 0
+    affine = np.diag([0.8, 0.8, 2.0 + k % 2, 1.0])
+    if flipped:  # the same patient, stored from left to right and with the axes in another order
+        image, label = image[::-1].transpose(2, 0, 1), label[::-1].transpose(2, 0, 1)
+        turn = np.array([[0, -0.8, 0, 0], [0, 0, 0.8, 0], [2.0 + k % 2, 0, 0, 0], [0, 0, 0, 1.0]])
+        affine = turn
+    for name, array in (("image", image.astype(np.int16)), ("label", label)):
+        nib.save(nib.Nifti1Image(np.ascontiguousarray(array), affine), folder / f"{name}-{k}.nii")
+    return {"image": f"image-{k}.nii", "label": f"label-{k}.nii", "patient": patient or f"p{k}", "group": group}
+
+
+def write_index(folder: Path, rows: list[dict[str, str]]) -> None:
+    with open(folder / "index.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, ["image", "label", "patient", "group"])
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the data folder of a hospital with fifteen patients of three scanners."""
+    place = tmp_path / "data"
+    place.mkdir()
+    write_index(place, [write_case(place, k, group="abc"[k % 3]) for k in range(15)])
+    return place
+
+
+def site_at(folder: Path, *, min_count: int = 0, where: str = "") -> Site:
+    ensure_secret(folder.parent / "secret")
+    policy = Policy(min_count=min_count, min_cases=1)
+    return Site(
+        name="hospital", secret_file=str(folder.parent / "secret"), data=SiteData(where=where), policy=policy, folder=folder
+    )
+
+
+def same(one: Fingerprint, other: Fingerprint) -> bool:
+    theirs = other.arrays()
+    return all(np.array_equal(array, theirs[name]) for name, array in one.arrays().items())
+
+
+def test_one_case_is_measured_after_the_crop(tmp_path: Path) -> None:
+    write_index(tmp_path, [write_case(tmp_path, 4)])
+    found = take_fingerprint(site_at(tmp_path), make_study()).fingerprint
+    label, image = (nib.load(tmp_path / f"{name}-4.nii").get_fdata() for name in ("label", "image"))
+    box = (slice(2, 21), slice(3, 24), slice(0, 15))
+    kept = label[box].size
+    assert summary.median_size(found) == (19, 21, 15)
+    assert [summary.spacing(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
+    assert found.fractions.tolist() == [round((label == c).sum() / kept * WHOLE) for c in (1, 2)]
+    assert found.cropped == int(kept < 0.75 * label.size)
+    assert found.means[0] == pytest.approx(image[label > 0].mean() * MOMENT, abs=1)
+
+
+def test_orientation_of_the_file_changes_nothing(tmp_path: Path) -> None:
+    found = []
+    for flipped in (False, True):
+        place = tmp_path / f"{flipped}"
+        place.mkdir()
+        write_index(place, [write_case(place, k, flipped=flipped) for k in range(4)])
+        found.append(take_fingerprint(site_at(place), make_study()).fingerprint)
+    assert same(*found)
+
+
+def test_sites_add_up_to_the_pooled_cases(folder: Path) -> None:
+    study = make_study()
+    pooled = take_fingerprint(site_at(folder), study).fingerprint
+    sites = [take_fingerprint(site_at(folder, where=f"group={group}"), study).fingerprint for group in "abc"]
+    assert [site.cases for site in sites] == [5, 5, 5]
+    assert same(merge(sites), pooled)
+    assert same(merge(sites[::-1]), pooled)
+
+
+def test_patients_of_the_test_split_are_not_looked_at(folder: Path) -> None:
+    study = make_study(splits={"test": 0.2, "validation": 0.2})
+    seen: list[tuple[int, int]] = []
+    found = take_fingerprint(site_at(folder), study, lambda done, total: seen.append((done, total)))
+    assert found.fingerprint.cases == 12
+    assert seen[-1] == (12, 12)
+
+
+def test_fewer_patients_than_the_policy_asks_for_tell_nothing(folder: Path) -> None:
+    with pytest.raises(DataError, match="FINGERPRINT-FEW"):
+        take_fingerprint(site_at(folder, min_count=16), make_study())
+    assert take_fingerprint(site_at(folder, min_count=15), make_study()).fingerprint.cases == 15
+
+
+def test_many_images_of_few_patients_tell_nothing_either(tmp_path: Path) -> None:
+    write_index(tmp_path, [write_case(tmp_path, k, patient=f"p{k % 4}") for k in range(12)])
+    with pytest.raises(DataError, match="FINGERPRINT-FEW"):
+        take_fingerprint(site_at(tmp_path, min_count=5), make_study())
+
+
+def test_a_rare_class_is_hidden_by_the_policy(folder: Path) -> None:
+    lesions = [int(bool((nib.load(folder / f"label-{k}.nii").get_fdata() == 2).any())) for k in range(15)]
+    open_, told = (take_fingerprint(site_at(folder, min_count=k), make_study()).fingerprint for k in (0, 12))
+    assert open_.present.tolist() == [15, sum(lesions)]
+    assert 0 < sum(lesions) < 12
+    assert told.present.tolist() == [15, 0]
+    assert told.hidden.tolist() == [0, 1]
+
+
+def test_a_bad_case_is_left_out_and_counted(folder: Path) -> None:
+    (folder / "image-3.nii").write_bytes(b"no image")
+    taken = take_fingerprint(site_at(folder), make_study())
+    assert taken.fingerprint.cases == 14
+    assert [finding.code for finding in taken.findings if finding.level == "error"] == ["NII-FORMAT"]
+
+
+def test_a_classification_has_no_fingerprint(nodule_study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="classification"):
+        take_fingerprint(site_at(tmp_path), read_study(nodule_study))
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_four_groups_of_hippocampi_give_the_pooled_plan(real_data: Path) -> None:
+    overrides = {"simulation.data": str(real_data / "hippocampus"), "splits.test": 0.0}
+    study = read_study(SAMPLES / "hippocampus", overrides)
+    sites = [take_fingerprint(site, study).fingerprint for site in simulated_sites(study)]
+    together = read_study(SAMPLES / "hippocampus", overrides | {"simulation.partition": "none"})
+    (pool,) = simulated_sites(together)
+    pooled = take_fingerprint(pool, together).fingerprint
+    assert (len(sites), pooled.cases) == (4, 200)
+    assert same(merge(sites), pooled)
+    plan = make_plan(pooled, study)
+    assert plan == make_plan(merge(reversed(sites)), study)
+    assert (plan.patch, plan.spacing, plan.filters) == ((40, 56, 40), (1.0, 1.0, 1.0), (32, 64, 128, 256))
