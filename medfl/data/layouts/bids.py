@@ -13,11 +13,13 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry, Listing, class_texts, no_image, no_label
 from medfl.data.layouts.sources import NIFTI, source_of
+from medfl.data.layouts.table import read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
 _MASKS = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
+_UNKNOWN = "n/a"  # how BIDS writes a missing value
 _ANY = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
 
 
@@ -47,7 +49,7 @@ def list_bids(site: Site, study: Study) -> Listing:
         subject = session[0]
         label: Source | str | DataError = texts.get(subject, texts.get(subject.removeprefix("sub-"), ""))
         if study.task.kind == "segmentation":
-            label = _label(masks.get(session, []), site.data.label)
+            label = _label(masks.get(session, []), site.data.label, root)
         elif session not in images:
             continue
         entries.append(Entry("/".join(session), subject, _image(images.get(session, []), site.data.image), label))
@@ -83,21 +85,33 @@ def _image(files: Sequence[Path], wanted: str) -> Source | DataError:
     return _source(tuple(chosen), "IMG-MISSING")
 
 
-def _label(files: Sequence[Path], wanted: str) -> Source | DataError:
+def _label(files: Sequence[Path], wanted: str, root: Path) -> Source | DataError:
     matching = [path for path in files if wanted == _ANY.label or _matches(path, wanted)]
     for suffix in _MASKS:
         of_kind = [path for path in matching if _suffix(path) == suffix]
         if len(of_kind) > 1:
             return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
         if of_kind:
-            return _source((of_kind[0],), "LBL-MISSING")
+            return _source((of_kind[0],), "LBL-MISSING", _names(of_kind[0], root))
     return no_label()
 
 
-def _source(paths: tuple[Path, ...], code: str) -> Source | DataError:
+def _names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
+    """Return what the values of a mask mean, by the table ``*_dseg.tsv`` beside it or ``dseg.tsv`` above it."""
+    if _suffix(mask) != "dseg":
+        return ()
+    above = [folder / "dseg.tsv" for folder in mask.parents if folder.is_relative_to(root)]
+    for path in [mask.with_name(f"{mask.name.split('.')[0]}.tsv"), *above]:
+        if path.is_file():
+            rows = read_table(path).rows
+            return tuple((int(row["index"]), row["name"]) for row in rows if row.get("index", "").isdigit() and row.get("name"))
+    return ()
+
+
+def _source(paths: tuple[Path, ...], code: str, names: tuple[tuple[int, str], ...] = ()) -> Source | DataError:
     """Tell what kind of files these are; links that lead nowhere, as DataLad leaves them, are the case's own problem."""
     try:
-        return source_of(paths, code)
+        return source_of(paths, code, names)
     except DataError as error:
         return error
 
@@ -109,4 +123,5 @@ def _matches(path: Path, pattern: str) -> bool:
 def _participants(site: Site) -> dict[str, str]:
     patient = "participant_id" if site.data.patient == _ANY.patient else site.data.patient
     data = site.data.model_copy(update={"patient": patient})
-    return class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")
+    texts = class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")
+    return {subject: "" if text.casefold() == _UNKNOWN else text for subject, text in texts.items()}

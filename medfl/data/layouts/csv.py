@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.images import SUFFIXES
+from medfl.data.index.index import Index
 from medfl.data.layouts.entries import Entry, Listing, no_label
-from medfl.data.layouts.sources import below, source_of
-from medfl.data.layouts.table import column_of, columns_in, filled, read_table, where
+from medfl.data.layouts.manifest import Manifest, chosen, may_be_dicom
+from medfl.data.layouts.sources import NIFTI, below, require_files, source_of
+from medfl.data.layouts.table import Table, blank, columns_in, filled, read_table, where
 from medfl.errors import DataError
-from medfl.site import Site
+from medfl.site import Site, SiteData
 from medfl.study import Study
 
-SPLIT = "split"
+SPLIT, ANNOTATED, SERIES = "split", "annotated", "series_uid"
+_WHOLE = "."  # where the series is named, its folder need not be
 
 
 def is_csv(site: Site) -> bool:
     """Return whether the data folder has an index whose columns give the images."""
     path = site.root / site.data.index
-    if not path.is_file():
-        return False
-    try:
-        columns = read_table(path).columns
-    except DataError:
-        return True  # it is meant to be one, and reading it tells what is wrong
-    return all(name in columns for part in _parts(site.data.image) for name in columns_in(part))
+    return path.is_file() and _gives_images(path, site, damaged=True)  # a damaged one is meant to be one: reading it tells
 
 
-def list_csv(site: Site, study: Study) -> Listing:
+def manifests(site: Site) -> list[str]:
+    """Return the tables in the data folder that give images, where the site names none and there is none of the usual name."""
+    if site.data.index != SiteData().index:
+        return []
+    return sorted(path.name for path in site.root.glob("*.csv") if _gives_images(path, site, damaged=False))
+
+
+def list_csv(site: Site, study: Study, index: Index) -> Listing:
     """List the images of an index.
 
     Raises
@@ -35,42 +43,105 @@ def list_csv(site: Site, study: Study) -> Listing:
     DataError
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
-    table = where(read_table(below(site.root, site.data.index)), site.data.where)
-    images = list(zip(*(filled(table, part, what="image") for part in _parts(site.data.image)), strict=True))
+    root = site.root
+    whole = read_table(below(root, _file(site)))
+    table = where(whole, site.data.where)
+    columns = zip(*(filled(table, part, what="image") for part in _parts(site.data.image)), strict=True)
+    images = [_named(names, row) for names, row in zip(columns, table.rows, strict=True)]
+    keys = [_key(names, row) for names, row in zip(images, table.rows, strict=True)]
     labels = filled(table, site.data.label, what="label")
-    patients = filled(table, site.data.patient, what="patient") if site.data.patient else ["/".join(names) for names in images]
-    splits = column_of(table, SPLIT) if SPLIT in table.columns else [""] * len(images)
+    patients = (
+        filled(table, site.data.patient, what="patient") if site.data.patient else [key.replace("\n", "/") for key in keys]
+    )
     masks = study.task.kind == "segmentation"
+    manifest = Manifest(study.task.modality, site.data, index)
+    index.ahead(_opened(root, [*(name for names in images for name in names), *(labels if masks else ())]))
     entries = [
         Entry(
-            key="\n".join(names),
+            key=key,
             patient=patient,
-            image=_image(site.root, names),
-            label=_mask(site.root, label) if masks else label,
-            split=split,
+            image=_image(root, names, row, manifest),
+            label=_mask(root, label, manifest) if masks else label,
+            split=row.get(SPLIT, ""),
+            annotated=row.get(ANNOTATED, ""),
         )
-        for names, label, patient, split in zip(images, labels, patients, splits, strict=True)
+        for key, names, label, patient, row in zip(keys, images, labels, patients, table.rows, strict=True)
     ]
-    return Listing(tuple(entries), patient_ids=bool(site.data.patient))
+    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank(whole, site.data.where))
+
+
+def _file(site: Site) -> str:
+    """Return the name of the index: as the site has it, or of the one table that gives images."""
+    if not (site.root / site.data.index).is_file():
+        found = manifests(site)
+        if len(found) == 1:
+            return found[0]
+    return site.data.index
+
+
+def _gives_images(path: Path, site: Site, *, damaged: bool) -> bool:
+    try:
+        columns = read_table(path).columns
+    except DataError:
+        return damaged
+    return all(name in columns for part in _parts(site.data.image) for name in columns_in(part))
 
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _image(root: Path, names: tuple[str, ...]) -> Source | DataError:
+def _named(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return where the image of a row is; a row that names a series may leave its folder open."""
+    return (_WHOLE,) if row.get(SERIES) and not any(names) else names
+
+
+def _key(names: tuple[str, ...], row: Mapping[str, str]) -> str:
+    """Return what tells a row apart: its files, and what it chooses of them."""
+    dicom = all(name and may_be_dicom(Path(name)) for name in names)
+    return "\n".join((*names, *(f"{column}={cell}" for column, cell in chosen(row) if dicom)))
+
+
+def _opened(root: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files and folders of an index that have to be opened to know what they are."""
+    paths = []
+    for name in dict.fromkeys(names):
+        if name and not name.lower().endswith((*NIFTI, *SUFFIXES)):
+            with contextlib.suppress(DataError):  # told about its row
+                paths.append(below(root, name))
+    return [path for path in paths if os.path.exists(path)]
+
+
+def _image(root: Path, names: tuple[str, ...], row: Mapping[str, str], manifest: Manifest) -> Source | DataError:
     if not all(names):
         return DataError("IMG-MISSING", "the index names no image in this row.", "Fill the cell, or remove the row.")
     try:
-        return source_of(tuple(below(root, name) for name in names))
+        paths = tuple(below(root, name) for name in names)
+        if not all(map(may_be_dicom, paths)):
+            return source_of(paths)
+        require_files(paths, "IMG-MISSING")
+        return manifest.image(paths, row)
     except DataError as error:
         return error
 
 
-def _mask(root: Path, name: str) -> Source | DataError:
+def _mask(root: Path, name: str, manifest: Manifest) -> Source | DataError:
     if not name:
         return no_label()
     try:
-        return source_of((below(root, name),), "LBL-MISSING")
+        path = below(root, name)
+        if not may_be_dicom(path):
+            return source_of((path,), "LBL-MISSING")
+        require_files((path,), "LBL-MISSING")
+        return manifest.label(path)
     except DataError as error:
         return error
+
+
+def _blank(table: Table, conditions: str) -> tuple[DataError, ...]:
+    """Return a warning about rows that belong nowhere because the cell that decides it is blank."""
+    count = blank(table, conditions)
+    if not count:
+        return ()
+    what = f"{count} row(s) of the index are blank in a column by which rows are chosen, so they are left out."
+    return (DataError("INDEX-BLANK", what, "Fill the cells, or remove the rows."),)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.layouts.table import column_of, read_table
 from medfl.errors import DataError
-from medfl.site import Site
+from medfl.site import Site, SiteData
+
+CASE = "case"  # column of a table with one row a case, where it names no patients
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def no_image() -> DataError:
 def class_texts(site: Site, index: Path) -> dict[str, str]:
     """Return the class text of each patient from a table with one row a patient.
 
-    For layouts whose files carry no class: the columns are the `patient` and `label` of the site.
+    For layouts whose files carry no class: the columns are the `patient` (or ``case``) and `label` of the site. Ids are
+    compared as text.
 
     Parameters
     ----------
@@ -85,10 +89,26 @@ def class_texts(site: Site, index: Path) -> dict[str, str]:
     DataError
         ``INDEX-MISSING``, ``INDEX-COLUMN``, or ``LBL-CONFLICT`` when a patient has two classes.
     """
-    table = read_table(index)
-    patients, labels = column_of(table, site.data.patient), column_of(table, site.data.label)
+    table = read_table(index, site.data.patient, site.data.label)
+    named = site.data.patient
+    if named not in table.columns and named == SiteData().patient and CASE in table.columns:
+        named = CASE
+    patients, labels = column_of(table, named), column_of(table, site.data.label)
     texts: dict[str, str] = {}
     for patient, label in zip(patients, labels, strict=True):
         if patient and texts.setdefault(patient, label) != label:
             raise DataError("LBL-CONFLICT", "a patient has two different classes.", "Give each patient one class.")
     return texts
+
+
+def lost_zeros(texts: Collection[str], patients: Collection[str]) -> list[DataError]:
+    """Return a warning when ids of a table would fit those of the images if leading zeros did not count.
+
+    It is a suggestion only: ``007`` and ``7`` may well be two patients.
+    """
+    unmatched = {patient.lstrip("0") for patient in patients if patient not in texts}
+    count = len(unmatched & {text.lstrip("0") for text in texts if text not in patients} - {""})
+    if not count:
+        return []
+    what = f"{count} patient(s) have no row in the table, and would have one if leading zeros of ids did not count."
+    return [DataError("ID-ZEROS", what, "A spreadsheet has probably removed the zeros: write the ids as text.")]

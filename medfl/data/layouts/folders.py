@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.images import SUFFIXES
-from medfl.data.layouts.dicom import label_of, scan
-from medfl.data.layouts.entries import Entry, Listing, class_texts, no_image, no_label
+from medfl.data.index.index import Index
+from medfl.data.layouts.dicom import source_of_series
+from medfl.data.layouts.drawing import is_unlabelled, labels_of
+from medfl.data.layouts.entries import Entry, Listing, class_texts, lost_zeros, no_image, no_label
+from medfl.data.layouts.objects import Found, sort_objects
 from medfl.data.layouts.sources import NIFTI, source_of, visible_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -30,7 +32,7 @@ def is_folders(root: Path) -> bool:
     return not files and any(_patients(root))
 
 
-def list_folders(site: Site, study: Study) -> Listing:
+def list_folders(site: Site, study: Study, index: Index) -> Listing:
     """List one case for each folder; the name of the folder is the patient.
 
     The site's `image` and `label` are words that file names hold between ``_``, ``-`` and ``.``, or patterns such as
@@ -40,20 +42,42 @@ def list_folders(site: Site, study: Study) -> Listing:
     Raises
     ------
     DataError
-        ``INDEX-*`` in classification.
+        ``DCM-NONE`` when all files are DICOM without preamble; ``INDEX-*`` in classification.
     """
     masks = study.task.kind == "segmentation"
     texts = {} if masks else class_texts(site, site.root / site.data.index)
-    entries = []
-    for folder in _patients(site.root):
-        files = [path for path in visible_files(folder) if path.name.lower().endswith((*NIFTI, *SUFFIXES))]
-        if files:
-            image: Source | DataError = _image(folder, files, site, masks)
-            label: Source | DataError = _label(folder, files, site.data.label) if masks else no_label()
+    files = {folder: [path for path in visible_files(folder) if _is_image(path)] for folder in _patients(site.root)}
+    dicom = index.trees([folder for folder, images in files.items() if not images])
+    found = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
+    if not any(files.values()):
+        _summed(found.values()).require_images()
+    entries, warnings = [], _summed(found.values()).warnings()
+    for folder, images in files.items():
+        if images:
+            image: Source | DataError = _image(folder, images, site, masks)
+            label: Source | DataError = _label(folder, images, site.data.label) if masks else no_label()
         else:
-            image, label = _dicom(folder, study)
+            image, label = _dicom(found[folder], site)
         entries.append(Entry(folder.name, folder.name, image, label if masks else texts.get(folder.name, "")))
-    return Listing(tuple(entries), patient_ids=True)
+    warnings += [] if masks else lost_zeros(texts, {folder.name for folder in files})
+    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith((*NIFTI, *SUFFIXES))
+
+
+def _summed(parts: Iterable[Found]) -> Found:
+    """Return what is to be told of all folders together."""
+    total = Found()
+    for part in parts:
+        total.files += part.files
+        total.headerless += part.headerless
+        total.unreadable[""] += part.unreadable[""]
+        total.missing[""] += part.missing[""]
+        total.series |= part.series
+        total.elsewhere |= part.elsewhere
+    return total
 
 
 def _patients(root: Path) -> list[Path]:
@@ -97,15 +121,14 @@ def _matches(folder: Path, path: Path, pattern: str) -> bool:
     return any(word in words for word in _WORDS.get(pattern, (pattern.lower(),)))
 
 
-def _dicom(folder: Path, study: Study) -> tuple[Source | DataError, Source | DataError]:
-    found = scan((path for path in visible_files(folder) if looks_like_dicom(path)), study.task.modality)
-    pairs = [(headers, label_of(headers, found.segmentations)) for _, headers in sorted(found.series.items())]
-    drawn = [pair for pair in pairs if not (isinstance(pair[1], DataError) and pair[1].code == "LBL-MISSING")]
-    chosen = drawn or pairs
+def _dicom(found: Found, site: Site) -> tuple[Source | DataError, Source | DataError]:
+    labels, _ = labels_of(found, site.data)
+    drawn = [uid for uid in sorted(found.series) if not is_unlabelled(labels[uid])]
+    chosen = drawn or sorted(found.series)
     if not chosen:
         return no_image(), no_label()
     if len(chosen) > 1:
         what = f"the folder holds {len(chosen)} series."
-        return DataError("DCM-SERIES", what, "Keep the series that is meant."), chosen[0][1]
-    headers, label = chosen[0]
-    return Source("dicom", tuple(header.path for header in headers)), label
+        fix = "Keep the series that is meant, or name it in the column 'series_uid' of an index."
+        return DataError("DCM-SERIES", what, fix), labels[chosen[0]]
+    return found.broken(chosen[0]) or source_of_series(found.series[chosen[0]]), labels[chosen[0]]

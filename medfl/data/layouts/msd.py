@@ -1,9 +1,8 @@
-"""Layout `msd`: Medical Segmentation Decathlon (`dataset.json` with a list), and nnU-Net raw (`dataset.json` and names)."""
+"""Layout `msd`: Medical Segmentation Decathlon, a `dataset.json` with a list of images and masks."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,12 @@ from medfl.site import Site
 from medfl.study import Study
 
 FILE = "dataset.json"
-_NNUNET = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+Names = tuple[tuple[int, str], ...]
+
+
+def is_msd(root: Path) -> bool:
+    """Return whether a folder has a ``dataset.json``; reading it tells what is wrong with it."""
+    return (root / FILE).is_file()
 
 
 def list_msd(site: Site, study: Study) -> Listing:
@@ -26,19 +30,41 @@ def list_msd(site: Site, study: Study) -> Listing:
     DataError
         ``INDEX-MISSING``, ``INDEX-FORMAT``, or ``LAYOUT-TASK`` for a classification task.
     """
-    if study.task.kind != "segmentation":
-        raise DataError("LAYOUT-TASK", "this layout has masks, the study is about classes.", "Write an index.csv with classes.")
-    document = _read(site.root / FILE)
-    if document.get("training"):
-        entries = _decathlon(site.root, document["training"])
-    else:
-        entries = _nnunet(site.root, str(document.get("file_ending", ".nii.gz")))
+    require_masks(study)
+    document = read_dataset(site.root)
+    rows, names = document.get("training"), value_names(document.get("labels"))
+    wanted = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in wanted]
+    entries = [
+        Entry(image, image, listed_image(site.root, [image]), listed_mask(site.root, label, names))
+        for image, label in sorted(pairs)
+        if not Path(image).name.startswith("._")  # what macOS leaves in archives
+    ]
     return Listing(tuple(entries), patient_ids=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def require_masks(study: Study) -> None:
+    """Refuse a study about classes.
+
+    Raises
+    ------
+    DataError
+        ``LAYOUT-TASK``.
+    """
+    if study.task.kind != "segmentation":
+        raise DataError("LAYOUT-TASK", "this layout has masks, the study is about classes.", "Write an index.csv with classes.")
+
+
+def read_dataset(root: Path) -> dict[str, Any]:
+    """Read the ``dataset.json`` of a folder.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-MISSING`` or ``INDEX-FORMAT``.
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads((root / FILE).read_text(encoding="utf-8-sig"))
     except OSError:
         raise DataError("INDEX-MISSING", f"the data folder has no {FILE}.", "Set 'layout' in site.toml.") from None
     except ValueError:
@@ -48,33 +74,34 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _decathlon(root: Path, rows: Any) -> list[Entry]:
-    wanted = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in wanted]
-    return [
-        Entry(image, image, _source(root, image, "IMG-MISSING"), _source(root, label, "LBL-MISSING"))
-        for image, label in sorted(pairs)
-        if not Path(image).name.startswith("._")  # what macOS leaves in archives
-    ]
+def value_names(labels: Any) -> Names:
+    """Return what values mean by ``{"0": "background", "1": "liver"}``, as the Decathlon and nnU-Net v1 write it.
 
-
-def _source(root: Path, name: str, code: str) -> Source | DataError:
+    Raises
+    ------
+    DataError
+        ``INDEX-FORMAT``.
+    """
+    if not labels:
+        return ()
     try:
-        return source_of((below(root, name),), code) if name else no_label() if code.startswith("LBL") else no_image()
+        return tuple(sorted((int(value), str(name)) for value, name in labels.items()))
+    except (AttributeError, TypeError, ValueError):
+        what = f"'labels' of {FILE} does not give a name for each value."
+        raise DataError("INDEX-FORMAT", what, 'Write it as {"0": "background", "1": "liver"}.') from None
+
+
+def listed_image(root: Path, names: list[str]) -> Source | DataError:
+    """Return the image that a ``dataset.json`` names, one file a channel."""
+    try:
+        return source_of(tuple(below(root, name) for name in names)) if all(names) and names else no_image()
     except DataError as error:
         return error
 
 
-def _nnunet(root: Path, ending: str) -> list[Entry]:
-    channels: dict[str, list[Path]] = {}
-    for path in sorted((root / "imagesTr").glob(f"*{ending}")):
-        match = _NNUNET.match(path.name.removesuffix(ending))
-        if match and not path.name.startswith("."):
-            channels.setdefault(match["case"], []).append(path)
-    names = {p.name.removesuffix(ending) for p in (root / "labelsTr").glob(f"*{ending}") if not p.name.startswith(".")}
-    entries = []
-    for name in sorted(set(channels) | names):
-        label = root / "labelsTr" / f"{name}{ending}"
-        image = source_of(tuple(channels[name])) if name in channels else no_image()
-        entries.append(Entry(name, name, image, source_of((label,)) if name in names else no_label()))
-    return entries
+def listed_mask(root: Path, name: str, names: Names) -> Source | DataError:
+    """Return the mask that a ``dataset.json`` names."""
+    try:
+        return source_of((below(root, name),), "LBL-MISSING", names) if name else no_label()
+    except DataError as error:
+        return error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.images import SUFFIXES
+from medfl.data.index.walk import entries, is_media
 from medfl.errors import DataError
 
 NIFTI = (".nii", ".nii.gz")
@@ -24,8 +26,8 @@ def below(root: Path, relative: str) -> Path:
     """
     path = Path(relative.replace("\\", "/"))
     try:
-        leads_out = path.is_absolute() or ".." in path.parts or not (root / path).resolve().is_relative_to(root.resolve())
-    except (OSError, ValueError, RuntimeError):  # a zero character in it, or links in a circle
+        leads_out = path.is_absolute() or ".." in path.parts or "\0" in relative or not _is_inside(root, root / path)
+    except (OSError, ValueError, RuntimeError):  # links in a circle
         leads_out = True
     if leads_out:
         raise DataError(
@@ -34,37 +36,60 @@ def below(root: Path, relative: str) -> Path:
     return root / path
 
 
-def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING") -> Source:
+def _is_inside(root: Path, path: Path) -> bool:
+    real = path.resolve() if os.path.islink(path) else _resolved(path.parent) / path.name
+    return real.is_relative_to(_resolved(root))
+
+
+@lru_cache(maxsize=4096)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()  # once for all the files of a folder
+
+
+def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING", names: tuple[tuple[int, str], ...] = ()) -> Source:
     """Tell what kind of files these are.
 
     Parameters
     ----------
     paths : tuple of Path
-        One file a channel, or one folder with a DICOM series.
+        One file a channel.
     code : str
         Code of the error when one does not exist, ``"IMG-MISSING"`` or ``"LBL-MISSING"``.
+    names : tuple of (int, str)
+        What the values of a mask mean, where the data says it.
 
     Raises
     ------
     DataError
         `code`, or ``IMG-FORMAT`` when the kind is unknown or differs.
     """
-    what = "image" if code.startswith("IMG") else "label"
-    if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
-        raise DataError(code, f"the {what} file does not exist.", "Check the index, or copy the file again.")
-    if len(paths) == 1 and paths[0].is_dir():
-        files = tuple(path for path in visible_files(paths[0]) if looks_like_dicom(path))
-        if not files:
-            raise DataError(code, f"the folder of the {what} holds no DICOM file.", "Check the index.")
-        return Source("dicom", files)
-    names = [path.name.lower() for path in paths]
-    if all(name.endswith(NIFTI) for name in names):
-        return Source("nifti", paths)
-    if all(name.endswith(SUFFIXES) for name in names):
-        return Source("image", paths)
-    if len(paths) == 1 and looks_like_dicom(paths[0]):
+    what = what_of(code)
+    require_files(paths, code)
+    lower = [path.name.lower() for path in paths]
+    if all(name.endswith(NIFTI) for name in lower):
+        return Source("nifti", paths, names=names)
+    if all(name.endswith(SUFFIXES) for name in lower):
+        return Source("image", paths, names=names)
+    if len(paths) == 1 and paths[0].is_file() and looks_like_dicom(paths[0]):
         return Source("dicom", paths)
-    raise DataError("IMG-FORMAT", f"the {what} is of a kind that medfl does not read.", "Use DICOM, NIfTI, PNG or JPEG.")
+    raise DataError("IMG-FORMAT", f"the {what} is of a kind that medfl does not read.", "Use DICOM, NIfTI, PNG, TIFF or JPEG.")
+
+
+def require_files(paths: tuple[Path, ...], code: str) -> None:
+    """Check that files are there.
+
+    Raises
+    ------
+    DataError
+        `code`.
+    """
+    if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
+        raise DataError(code, f"the {what_of(code)} file does not exist.", "Check the index, or copy the file again.")
+
+
+def what_of(code: str) -> str:
+    """Return what a code is about, for a message."""
+    return "image" if code.startswith("IMG") else "label"
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
@@ -75,12 +100,4 @@ def visible_files(folder: Path) -> Iterator[Path]:
     OSError
         When a folder can not be listed: its patients would be missing without a word.
     """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for here, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(files):
-            if not name.startswith(".") and name not in ("Thumbs.db", "DICOMDIR"):
-                yield Path(here) / name
+    return (Path(entry.path) for entry in entries(folder) if not is_media(entry.path))

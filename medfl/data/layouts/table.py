@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfl.data.layouts.json_table import SUFFIX, read_json_rows
 from medfl.errors import DataError
 
 Row = dict[str, str]
@@ -31,14 +32,29 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_table(path: Path) -> Table:
-    """Read a table with commas, semicolons or tabs, with or without a byte-order mark.
+def read_table(path: Path, patient: str = "patient", label: str = "label") -> Table:
+    """Read a table with commas, semicolons or tabs, with or without a byte-order mark; or one in JSON.
+
+    Parameters
+    ----------
+    path : Path
+        The file; one that ends with ``.json`` is read by `medfl.data.layouts.json_table`.
+    patient, label : str
+        What columns are called of which a JSON file has only the values.
 
     Raises
     ------
     DataError
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
+    if path.suffix.lower() == SUFFIX:
+        rows = read_json_rows(path, patient, label)
+        columns = tuple(dict.fromkeys(column for row in rows for column in row))
+        return Table(columns, tuple({column: row.get(column, "") for column in columns} for row in rows))
+    return _read_csv(path)
+
+
+def _read_csv(path: Path) -> Table:
     try:
         raw = path.read_bytes()
     except OSError:
@@ -137,6 +153,24 @@ def where(table: Table, conditions: str) -> Table:
     1
     """
     rows: Sequence[Row] = table.rows
+    for name, wanted, drop in _conditions(table, conditions):
+        rows = [row for row in rows if (row[name] in wanted) != drop]
+    return Table(table.columns, tuple(rows))
+
+
+def blank(table: Table, conditions: str) -> int:
+    """Return how many rows are left out only because a cell that is to have some value is empty."""
+    asked = _conditions(table, conditions)
+    return sum(
+        not all((row[name] in wanted) != drop for name, wanted, drop in asked)
+        and all(((row[name] in wanted) != drop) or not (row[name] or drop) for name, wanted, drop in asked)
+        for row in table.rows
+    )
+
+
+def _conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool]]:
+    """Return column, values, and whether they are dropped rather than kept."""
+    found = []
     for condition in filter(None, (part.strip() for part in conditions.split(";"))):
         name, equals, values = condition.partition("=")
         drop = name.endswith("!")
@@ -145,9 +179,8 @@ def where(table: Table, conditions: str) -> Table:
             fix = "Write column=a|b or column!=a|b, joined by semicolons."
             raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
         _need(table, name, "where")
-        wanted = {value.strip() for value in values.split("|")}
-        rows = [row for row in rows if (row[name] in wanted) != drop]
-    return Table(table.columns, tuple(rows))
+        found.append((name, {value.strip() for value in values.split("|")}, drop))
+    return found
 
 
 def _need(table: Table, name: str, what: str = "") -> None:

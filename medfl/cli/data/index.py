@@ -1,0 +1,63 @@
+"""`medfl data index`: what lies in a hospital's data folder, in numbers, and read once so that the next look is fast."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from medfl.data.overview import Overview
+
+
+def index(
+    site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Find out what lies in a hospital's data folder. It can be stopped at any time, and goes on where it was.
+
+    Shows numbers only: no names, paths or patient ids.
+    """
+    from medfl.data.overview import overview
+    from medfl.site import read_site
+
+    site = read_site(site_file)
+    columns = (TextColumn("reading headers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
+        task = bar.add_task("index", total=None)
+        found = overview(site, lambda done, total: bar.update(task, completed=done, total=total))
+    if as_json:
+        output.print_json(json.dumps(asdict(found)))
+    else:
+        _tell(found)
+
+
+def _tell(found: Overview) -> None:
+    table = Table("", "files", "series", "studies", "patients", box=None, padding=(0, 2))
+    for name, kind in found.dicom.items():
+        table.add_row(f"DICOM {name}", str(kind.files), str(kind.series), str(kind.studies), str(kind.patients))
+    rest = {
+        "NIfTI": found.nifti,
+        "images": found.images,
+        "DICOM without header": found.headerless,
+        "unreadable DICOM": found.unreadable,
+        "other": found.other,
+    }
+    for name, count in rest.items():
+        if count:
+            table.add_row(name, str(count))
+    if table.row_count:
+        output.print(table)
+    output.print(f"Layout: {found.layout or 'none that medfl knows'}.", highlight=False)
+    speed = f", {found.files / found.seconds:.0f} files per second" if found.seconds else ""
+    output.print(f"{found.files} files in {found.seconds:.1f} s{speed}; {found.opened} were opened.", highlight=False)
+    if not found.remembered:
+        errors.print("The index could not be kept: check resources.store in the site.toml.", style="yellow")

@@ -1,0 +1,72 @@
+"""Which files are behind a pseudonym: kept in the site's own index, for `medfl data whois` on the site's machine alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medfl.data.index.database import Database
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is behind the pseudonym of a case. It identifies a patient: local only.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study that the case was found for last.
+    case, patient : str
+        Pseudonyms; the patient's is empty when the data names none.
+    original : str
+        Id of the patient in the data.
+    image : tuple of str
+        Files, relative to the data folder.
+    label : tuple of str
+        Files of the mask, or the class.
+    annotated : tuple of str
+        Classes that were looked for, where the index says it.
+    split : str
+        As the index has it.
+    status : str
+        ``"usable"``, or the code of why it was left out when the data folder was listed.
+    """
+
+    study: str
+    case: str
+    patient: str
+    original: str
+    image: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    annotated: tuple[str, ...] = ()
+    split: str = ""
+    status: str = "usable"
+
+
+def remember_cases(database: Database, study: str, records: Sequence[Record]) -> None:
+    """Keep what a study found, in the place of what it found before; nothing is written when that is the same."""
+    told = [json.dumps(vars(record)) for record in records]
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    if database.read("SELECT digest FROM studies WHERE name = ?", (study,)) == [(digest,)]:
+        return
+    rows = [(study, record.case, record.patient, text) for record, text in zip(records, told, strict=True)]
+    database.write(
+        [
+            ("DELETE FROM cases WHERE study = ?", [(study,)]),
+            ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows),
+            ("INSERT OR REPLACE INTO studies VALUES (?, ?)", [(study, digest)]),
+        ]
+    )
+
+
+def find_cases(database: Database, pseudonym: str) -> list[Record]:
+    """Return what is behind the pseudonym of a case or patient, in whatever studies it was found."""
+    query = "SELECT told FROM cases WHERE name = ?1 OR patient = ?1 ORDER BY study, name"
+    return [_record(json.loads(text)) for (text,) in database.read(query, (pseudonym,))]
+
+
+def _record(values: dict[str, object]) -> Record:
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Record(**plain)  # type: ignore[arg-type]

@@ -1,0 +1,171 @@
+"""The SQLite file of the index. It can be lost, damaged, locked or unwritable: then files are read again, and nothing else.
+
+It holds patient ids and file names, so it is its owner's alone (mode 0600) and stays in the site's folder of the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medfl.data.dicom.headers import IDENTITY, KEYWORDS
+from medfl.data.index.rows import Row
+from medfl.data.store.files import private_folder
+from medfl.errors import DataError
+
+FILE = "index.sqlite"
+Stamp = tuple[int, int, int]
+T = TypeVar("T")
+
+_VERSION = 1  # raise it when a reader finds other things in the same file
+_FORM = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits the 32 bits, with a sign, that SQLite has for it
+_PATIENCE = 30.0  # seconds to wait for another process that writes
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
+_TABLES = f"""
+CREATE TABLE about (key TEXT PRIMARY KEY, value BLOB);
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, touched INTEGER, kind TEXT,
+    {", ".join(f"{keyword} TEXT" for keyword in IDENTITY)}, rest TEXT, refers TEXT) WITHOUT ROWID;
+CREATE TABLE studies (name TEXT PRIMARY KEY, digest TEXT);
+CREATE TABLE cases (study TEXT, name TEXT, patient TEXT, told TEXT);
+CREATE INDEX by_name ON cases (name);
+CREATE INDEX by_patient ON cases (patient);
+"""
+
+
+class Database:
+    """The tables of one site.
+
+    Parameters
+    ----------
+    folder : Path
+        The site's folder of the store; made with mode 0700.
+    root : Path
+        The data folder: what is known of the files of another one is forgotten.
+
+    Attributes
+    ----------
+    problem : DataError, optional
+        Why nothing can be remembered any more.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._file, self._root = folder / FILE, os.fsencode(root)
+        self._connection: sqlite3.Connection | None = None
+        self.problem: DataError | None = None
+        try:
+            for private in (folder.parent, folder) if not os.path.exists(self._file) else ():
+                private_folder(private)
+        except DataError:
+            self.problem = _unwritable()
+            return
+        self._guarded(self._connect, None)
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def files(self) -> dict[bytes, tuple[Stamp, Row]]:
+        """Return what is known of files, by their path relative to the data folder."""
+        return self._guarded(lambda: dict(self._files()), {})
+
+    def _files(self) -> Iterator[tuple[bytes, tuple[Stamp, Row]]]:
+        same: dict[str, str] = {}  # a series repeats its UIDs in each of its files
+        last = 5 + len(IDENTITY)
+        columns = ", ".join(IDENTITY)
+        for values in self._all(f"SELECT path, size, changed, touched, kind, {columns}, rest, refers FROM files"):
+            identity = tuple(same.setdefault(text, text) for text in values[5:last]) if values[5] is not None else ()
+            row = Row(same.setdefault(values[4], values[4]), identity, values[last], values[last + 1])
+            yield values[0], ((values[1], values[2], values[3]), row)
+
+    def remember(self, rows: Iterable[tuple[bytes, Stamp, Row]]) -> None:
+        """Keep what was found out about files."""
+        none = (None,) * len(IDENTITY)
+        values = [(path, *stamp, row.kind, *(row.identity or none), row.rest, row.refers) for path, stamp, row in rows]
+        marks = ", ".join("?" * (7 + len(IDENTITY)))
+        self.write([(f"INSERT OR REPLACE INTO files VALUES ({marks})", values)] if values else [])
+
+    def forget(self, paths: Sequence[bytes]) -> None:
+        """Forget files that have vanished."""
+        self.write([("DELETE FROM files WHERE path = ?", [(path,) for path in paths])] if paths else [])
+
+    def write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
+        """Run statements with their rows in one transaction: all of it is kept, or nothing."""
+        self._guarded(lambda: self._write(statements), None)
+
+    def read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, none when they can not be read."""
+        return self._guarded(lambda: list(self._all(query, values)), [])
+
+    def _write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
+        if not self._connection or not statements:
+            return
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statement, rows in statements:
+                self._connection.executemany(statement, rows)
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        return iter(self._connection.execute(query, values)) if self._connection else iter(())
+
+    def _connect(self) -> None:
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        with contextlib.suppress(OSError):  # where it can not be written it may still be read
+            os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            os.chmod(self._file, 0o600)
+        connection = sqlite3.connect(self._file, timeout=_PATIENCE, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if not self._is_current(connection):
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    if not self._is_current(connection):  # another process was faster
+                        self._make(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _is_current(self, connection: sqlite3.Connection) -> bool:
+        if connection.execute("PRAGMA user_version").fetchone() != (_FORM,):
+            return False
+        found: tuple[bytes] | None = connection.execute("SELECT value FROM about WHERE key = 'root'").fetchone()
+        return found == (self._root,)
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            connection.execute(f'DROP TABLE "{name}"')
+        for statement in filter(str.strip, _TABLES.split(";")):
+            connection.execute(statement)
+        connection.execute("INSERT INTO about VALUES ('root', ?)", (self._root,))
+        connection.execute(f"PRAGMA user_version = {_FORM}")
+
+    def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
+        """Do something with the file, or go on without it when it fails; a damaged one is replaced by an empty one."""
+        try:
+            return action()
+        except sqlite3.Error as error:
+            self.close()
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            try:
+                if code not in _DAMAGED:
+                    raise
+                for file in (self._file, self._file.with_name(f"{FILE}-journal")):
+                    file.unlink(missing_ok=True)
+                self._connect()
+            except (OSError, sqlite3.Error):
+                self.problem = _unwritable()
+        return otherwise
+
+
+def _unwritable() -> DataError:
+    what = "the index of the file headers can not be read or written, so all headers are read at every start."
+    return DataError("STORE-INDEX", what, "Check room and permissions of resources.store in the site.toml.")

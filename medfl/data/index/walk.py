@@ -1,0 +1,94 @@
+"""Walking a folder of files, also over a network: one listing a folder, one look at the dates of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MEDIA = "dicomdir"  # casefolded name of the table of contents of a DICOM disc
+_RUBBISH = ("Thumbs.db", "desktop.ini")
+_NO_FOLDERS = (".", "__MACOSX")  # beginnings of names
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file and when it changed. Local only.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    size : int
+        Bytes; -1 when nobody can tell, as of a link that leads nowhere.
+    changed, touched : int
+        When the content and when the entry of the file system changed, ns; the latter can not be set by hand, so it tells a
+        replacement that kept size and date.
+    """
+
+    path: str
+    size: int
+    changed: int
+    touched: int
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """What differs when the file has changed."""
+        return self.size, self.changed, self.touched
+
+
+def entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
+
+    Links to folders are not followed: they may lead out, or in circles.
+
+    Raises
+    ------
+    OSError
+        When a folder can not be listed: its patients would be missing without a word.
+    """
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as listing:
+            here = sorted(listing, key=lambda entry: entry.name)
+        folders = [entry for entry in here if _is_folder(entry)]
+        waiting += [entry.path for entry in reversed(folders) if _may_enter(entry)]
+        inside = {entry.name for entry in folders}
+        yield from (e for e in here if e.name not in inside and not e.name.startswith(".") and e.name not in _RUBBISH)
+
+
+def files(folder: str | Path) -> Iterator[File]:
+    """Walk the files below a folder with their sizes and dates.
+
+    Raises
+    ------
+    OSError
+        When a folder can not be listed.
+    """
+    return (stated(entry) for entry in entries(folder))
+
+
+def stated(entry: os.DirEntry[str] | Path) -> File:
+    """Return a file with its size and dates."""
+    try:
+        facts = entry.stat()
+    except (OSError, ValueError):
+        return File(os.fspath(entry), -1, 0, 0)
+    return File(os.fspath(entry), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def is_media(path: str) -> bool:
+    """Return whether a file is the table of contents of a DICOM disc, by its name."""
+    return os.path.basename(path).casefold() == MEDIA
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def _may_enter(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_symlink() and not entry.name.startswith(_NO_FOLDERS)

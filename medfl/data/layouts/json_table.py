@@ -1,0 +1,54 @@
+"""Class tables that people keep as JSON: a list of objects, or an object with one entry a patient."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import DataError
+
+SUFFIX = ".json"
+
+
+def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]:
+    """Read rows as text by column.
+
+    Parameters
+    ----------
+    path : Path
+        ``[{"patient": "p1", "label": "benign"}, ...]``, ``{"p1": {"label": "benign"}, ...}`` or ``{"p1": "benign", ...}``.
+    patient, label : str
+        What the columns are called of which the file has only the values.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-MISSING`` or ``INDEX-FORMAT``.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+    except OSError:
+        raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
+    except ValueError:
+        raise DataError("INDEX-FORMAT", "the index is no valid JSON, or names something twice.", "Write it again.") from None
+    rows = document
+    if isinstance(document, dict):
+        rows = [{patient: key, **(value if isinstance(value, dict) else {label: value})} for key, value in document.items()]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        what = "the index is neither a list of objects nor an object with one entry a patient."
+        raise DataError("INDEX-FORMAT", what, "Write it again.")
+    return [{str(column).strip(): _text(value) for column, value in row.items()} for row in rows]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("two entries have one name")  # the second would win without a word
+    return values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        raise DataError("INDEX-FORMAT", "a value of the index is a list or an object.", "Give each cell one value.")
+    return "" if value is None else str(value).strip()

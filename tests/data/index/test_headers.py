@@ -1,0 +1,118 @@
+"""The fast reader of headers must find what pydicom finds, and leave to it what is unusual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from medfl.data.dicom import headers
+from medfl.data.dicom.headers import examine, read_header
+from medfl.data.dicom.scanning import scan
+
+EXAMPLES = sorted(
+    path
+    for path in (Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")
+    if path.is_file() and path.suffix != ".py"
+)
+
+
+def test_the_fast_reader_finds_what_pydicom_finds_in_its_own_examples() -> None:
+    compared = 0
+    for path in EXAMPLES:
+        seen = examine(path)
+        if seen.kind == "dicom":
+            assert dict(seen.values) == headers._parsed(path), path.name
+            compared += 1
+    assert compared > 50
+
+
+@pytest.mark.realdata
+def test_the_fast_reader_finds_what_pydicom_finds_in_real_files(real_data: Path) -> None:
+    paths = [path for path in (real_data / "dicom").rglob("*") if path.is_file()]
+    for path in paths:
+        seen = examine(path)
+        assert seen.kind != "dicom" or dict(seen.values) == headers._parsed(path)
+
+
+@pytest.fixture
+def slice_file(tmp_path: Path, write_series: Any) -> Path:
+    """Return one slice with a sequence and a text in other letters."""
+
+    def change(_: int, ds: Any) -> None:
+        ds.SpecificCharacterSet, ds.PatientID, ds.EchoTime = "ISO_IR 192", "Müller-1", "4.60"
+        item, inner = Dataset(), Dataset()
+        inner.CodeValue = "1"
+        item.PurposeOfReferenceCodeSequence = Sequence([inner])
+        ds.ReferencedImageSequence = Sequence([item, Dataset()])
+
+    path: Path = write_series(tmp_path / "series", change, count=1)[0]
+    return path
+
+
+@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_every_encoding_gives_the_same_values(slice_file: Path, tmp_path: Path, syntax: Any, undefined: bool) -> None:
+    expected = dict(examine(slice_file).values)
+    assert (expected["PatientID"], expected["EchoTime"], expected["Rows"]) == ("Müller-1", "4.60", "5")
+    dataset = pydicom.dcmread(slice_file)
+    if undefined:
+        dataset["ReferencedImageSequence"].is_undefined_length = True
+        dataset.ReferencedImageSequence[0].is_undefined_length_sequence_item = True
+    if syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            dataset["PixelData"].VR = "OW"
+    other = tmp_path / "other.dcm"
+    pydicom.dcmwrite(other, dataset, enforce_file_format=True)
+    header = read_header(other)
+    assert header is not None
+    assert header.values == expected
+
+
+def test_plain_files_do_not_need_pydicom(tmp_path: Path, write_series: Any) -> None:
+    path = write_series(tmp_path, count=1)[0]
+    found: dict[str, Any] = {}
+    assert scan(path.read_bytes(), headers._WANTED, found)
+    assert found["SOPInstanceUID"] == pydicom.dcmread(path).SOPInstanceUID
+    assert not scan(path.read_bytes()[:400], headers._WANTED, {})  # the end of the bytes is not the end of the header
+
+
+def test_a_number_that_is_none_is_told_to_whoever_needs_it(tmp_path: Path, write_series: Any) -> None:
+    path = write_series(tmp_path, lambda k, ds: setattr(ds, "EchoTime", "1234"), count=1)[0]
+    path.write_bytes(path.read_bytes().replace(b"DS\x04\x001234", b"DS\x04\x001x34"))
+    header = read_header(path)
+    assert header is not None
+    with pytest.raises(ValueError, match="could not convert"):
+        header.numbers("EchoTime")
+
+
+def test_files_without_preamble_are_read_only_when_forced(tmp_path: Path, write_series: Any) -> None:
+    path = write_series(tmp_path, count=1)[0]
+    path.write_bytes(path.read_bytes()[132:])
+    assert read_header(path) is None
+    forced = read_header(path, force=True)
+    assert forced is not None
+    assert forced.patient == "CANARY-MRN|"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"DICM", b"{}" * 100, bytes(132), bytes(128) + b"DICM", b"\x08\x00\x05\x00CS\x02\x00"]
+)
+def test_other_files_are_no_dicom_even_when_forced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert read_header(path, force=True) is None
+    assert read_header(tmp_path / "gone") is None
+
+
+def test_a_damaged_header_still_tells_its_series(tmp_path: Path, write_series: Any) -> None:
+    path = write_series(tmp_path, lambda k, ds: setattr(ds, "SOPInstanceUID", ""), count=1)[0]
+    uid = pydicom.dcmread(path).SeriesInstanceUID
+    seen = examine(path)
+    assert (seen.kind, seen.values["SeriesInstanceUID"]) == ("damaged", uid)

@@ -1,0 +1,197 @@
+"""What is known of a file is used until the file changes, whatever happens to the process or to the index itself."""
+
+from __future__ import annotations
+
+import builtins
+import multiprocessing
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfl.data.index import index as module
+from medfl.data.index import reading
+from medfl.data.index.database import FILE
+from medfl.data.index.index import Index
+from medfl.data.store.plan import site_root
+from medfl.site import Resources, Site, SiteData
+
+Tree = Callable[[], list[str]]
+
+
+@pytest.fixture
+def site(tmp_path: Path, write_series: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Return a site with two series of eight slices, a NIfTI file, a text without a suffix and a hidden file."""
+    monkeypatch.setattr(module, "_SETTLED", 0)  # the files have just been made
+    for name in ("a", "b"):
+        write_series(tmp_path / "data" / name, lambda k, ds, name=name: setattr(ds, "PatientID", name))
+    for name in ("volume.nii", "note", ".hidden"):
+        (tmp_path / "data" / name).write_bytes(b"no DICOM")
+    return Site(name="north", folder=tmp_path, data=SiteData(root="data"), resources=Resources(store="store"))
+
+
+def look(site: Site) -> tuple[dict[str, str], int, bool]:
+    """Return the patient of each DICOM file by name, how many files were opened, and whether all is remembered."""
+    with Index(site) as index:
+        items = index.tree(site.root)
+        return {str(item.path.relative_to(site.root)): item.patient for item in items}, index.read, index.problem is None
+
+
+def database(site: Site) -> Path:
+    return site_root(site) / FILE
+
+
+def test_an_unchanged_file_is_not_opened_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, opened, _ = look(site)
+    assert (len(first), opened) == (16, 17)  # and the text without a suffix
+    assert set(first.values()) == {"a|", "b|"}
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a file was opened")
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert look(site) == (first, 0, True)
+
+
+def test_changed_new_and_vanished_files_are_noticed(site: Site, write_series: Any) -> None:
+    look(site)
+    changed, gone = sorted((site.root / "a").iterdir())[:2]
+    stamp = changed.stat()
+    changed.write_bytes(changed.read_bytes().replace(b"LO\x02\x00a ", b"LO\x02\x00z "))  # as long as before
+    os.utime(changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # and as old, as a copying program leaves it
+    gone.unlink()
+    write_series(site.root / "c", count=1)
+    found, opened, _ = look(site)
+    assert (len(found), opened) == (16, 2)
+    assert found[f"a/{changed.name}"] == "z|"
+    connection = sqlite3.connect(database(site))
+    names = {os.fsdecode(name) for (name,) in connection.execute("SELECT path FROM files")}
+    connection.close()
+    assert names == {*found, "note"}
+
+
+def test_a_file_that_changes_just_now_is_not_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SETTLED", 10**12)
+    assert look(site)[1] == look(site)[1] == 17
+
+
+def test_an_interrupted_run_goes_on_where_it_was(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BATCH", 5)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Index(site, stop) as index:
+        index.tree(site.root)
+    assert look(site)[1] == 7
+
+
+def test_the_index_is_its_owners_alone(site: Site) -> None:
+    look(site)
+    file = database(site)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent, file.parent.parent)] == [0o600, 0o700, 0o700]
+
+
+@pytest.mark.parametrize("damage", [b"no database at all", b"SQLite format 3\0" + bytes(5000)])
+def test_a_damaged_index_is_made_anew(site: Site, damage: bytes) -> None:
+    first = look(site)[0]
+    database(site).write_bytes(damage)
+    assert look(site) == (first, 17, True)
+    assert look(site) == (first, 0, True)
+
+
+def test_an_index_damaged_in_the_middle_gives_no_wrong_rows(site: Site) -> None:
+    first = look(site)[0]
+    content = bytearray(database(site).read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    database(site).write_bytes(content)
+    assert look(site)[0] == first
+    assert look(site) == (first, 0, True)
+
+
+def test_an_index_of_another_version_or_folder_is_made_anew(site: Site, tmp_path: Path) -> None:
+    look(site)
+    connection = sqlite3.connect(database(site))
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert look(site)[1] == 17
+    moved = site.model_copy(update={"data": SiteData(root="moved")})
+    site.root.rename(tmp_path / "moved")
+    assert look(moved)[1] == 17
+
+
+def test_without_room_for_an_index_files_are_read_every_time(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where the folder should be")
+    found, opened, remembered = look(site)
+    assert (len(found), opened, remembered) == (16, 17, False)
+
+
+def test_a_full_disk_costs_time_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    look(site)
+    extra = sorted((site.root / "a").iterdir())[0]
+    extra.with_name("copy").write_bytes(extra.read_bytes())
+    real = sqlite3.connect
+
+    def small(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = real(*args, **options)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.files BEGIN INSERT INTO cases VALUES (0,0,0,randomblob(1e6)); END"
+        )
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    found, opened, remembered = look(site)
+    assert (len(found), opened, remembered) == (17, 1, False)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_SETTLED", 0)
+    assert look(site)[1:] == (1, True)  # what was known before is still there
+
+
+def test_several_processes_open_many_files(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = look(site)[0]
+    paths = [str(site.root / name) for name in alone]
+    monkeypatch.setattr(reading, "_BATCH", 3)
+    rows = dict(pair for batch in reading.read_rows(paths, workers=2) for pair in batch)
+    assert rows == {place: reading.read_row(path) for place, path in enumerate(paths)}
+
+
+def test_a_worker_that_can_not_start_costs_time_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    paths = [str(path) for path in sorted((site.root / "a").iterdir())]
+    assert [place for batch in reading.read_rows(paths, workers=2) for place, _ in batch] == list(range(8))
+
+
+def _looking(site: Site, queue: Any) -> None:
+    module._SETTLED = 0
+    queue.put(look(site)[0])
+
+
+def test_two_processes_may_look_at_once(site: Site) -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [context.Process(target=_looking, args=(site, queue)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found[0] == found[1] == found[2]
+    assert look(site) == (found[0], 0, True)
+
+
+def test_names_that_are_no_text_and_files_that_can_not_be_opened(site: Site) -> None:
+    odd = os.fsencode(site.root / "a") + b"/\xff\xfe"
+    os.rename(os.fsencode(sorted((site.root / "a").iterdir())[0]), odd)
+    (site.root / "nowhere").symlink_to("gone")
+    with Index(site) as index:
+        kinds = {os.fsencode(item.path): item.kind for item in index.tree(site.root)}
+    assert kinds[odd] == "dicom"
+    assert kinds[os.fsencode(site.root / "nowhere")] == "unopened"
+    assert look(site)[1] == 1  # what could not be opened is tried again

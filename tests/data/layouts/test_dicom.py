@@ -1,0 +1,233 @@
+"""A tree of DICOM: which label belongs to which series, and what is told about files that can not be used."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.fileset import FileSet
+from pydicom.uid import generate_uid
+
+from medfl.data.cases import Cohort
+from medfl.data.cohort import read_cohort
+from medfl.data.load import load_case
+from medfl.errors import DataError
+from tests.data.dicom.drawing import write_rtstruct
+
+SHAPE = (7, 5, 8)
+
+
+def codes(cohort: Cohort, level: str = "") -> dict[str, int]:
+    return dict(Counter(finding.code for finding in cohort.findings if level in ("", finding.level)))
+
+
+def told(cohort: Cohort, code: str) -> str:
+    return next(str(finding) for finding in cohort.findings if finding.code == code)
+
+
+@pytest.fixture
+def marked() -> Any:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[1:4, 1:3, 2:4] = True
+    return mask
+
+
+@pytest.fixture
+def read(tmp_path: Path, make_site: Any, make_study: Any) -> Callable[..., Cohort]:
+    """Return a function that reads the tree below ``data`` as a segmentation of CT."""
+
+    def read_it(**data: Any) -> Cohort:
+        return read_cohort(make_site(tmp_path / "data", **data), make_study(task__modality="CT"))
+
+    return read_it
+
+
+def patient(name: str, **more: Any) -> Callable[[int, Dataset], None]:
+    def change(_: int, ds: Dataset) -> None:
+        ds.PatientID = name
+        for keyword, value in more.items():
+            setattr(ds, keyword, value)
+
+    return change
+
+
+def test_a_label_of_a_part_that_is_gone_is_told_with_numbers(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct", count=10)
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    series[-1].unlink()  # the rest is a whole volume
+    cohort = read()
+    assert codes(cohort) == {"LBL-PARTIAL-REF": 1}
+    assert "10 images, of which the series holds 9" in told(cohort, "LBL-PARTIAL-REF")
+
+
+def test_lost_slices_are_told_rather_than_what_follows_of_them(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct", count=10)
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    series[4].unlink()
+    assert codes(read()) == {"DCM-MISSING-SLICES": 1}
+
+
+def renewed(series: list[Path], **more: Any) -> None:
+    """Give all images new identifiers, as an anonymiser does that forgets the label."""
+    for path in series:
+        ds = pydicom.dcmread(path)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        for keyword, value in more.items():
+            setattr(ds, keyword, value)
+        ds.save_as(path)
+
+
+def test_a_frame_of_reference_is_enough_only_where_the_site_says_so(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    renewed(series)
+    cohort = read()
+    assert codes(cohort) == {"LBL-WRONG-SERIES": 1}
+    assert "label-match" in told(cohort, "LBL-WRONG-SERIES")
+    assert len(read(label_match="frame-of-reference").cases) == 1
+    shutil.copytree(tmp_path / "data" / "ct", tmp_path / "data" / "again")  # a second series in the same frame
+    renewed(sorted((tmp_path / "data" / "again").iterdir()), SeriesInstanceUID=generate_uid())
+    refused = read(label_match="frame-of-reference")
+    assert codes(refused, "error") == {"LBL-WRONG-SERIES": 1}
+    assert "2 series" in told(refused, "LBL-WRONG-SERIES")
+
+
+def test_a_label_of_nothing_that_is_here_is_a_finding_of_the_site(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    renewed(series, FrameOfReferenceUID=generate_uid())
+    cohort = read()
+    assert codes(cohort) == {"LBL-MISSING": 1, "LBL-WRONG-SERIES": 1}
+    assert codes(cohort, "warning") == {"LBL-WRONG-SERIES": 1}
+
+
+def test_a_label_of_another_kind_of_image_is_no_stray(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "mr", patient("a", Modality="MR"))
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    write_series(tmp_path / "data" / "ct", patient("a"))
+    assert codes(read()) == {"LBL-MISSING": 1}
+
+
+def test_contours_find_their_series_as_segmentations_do(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    first = pydicom.dcmread(series[0])
+    place, cosines = np.array(first.ImagePositionPatient), np.array(first.ImageOrientationPatient)
+    corners = [place + r * 1.5 * cosines[3:] + c * 1.25 * cosines[:3] for r, c in ((1, 1), (1, 4), (3, 4), (3, 1))]
+    write_rtstruct(tmp_path / "data" / "rt.dcm", series, {"organ": [(np.array(corners), first)]})
+    write_series(tmp_path / "data" / "other")
+    site, study = make_site(tmp_path / "data"), make_study(task__modality="CT")
+    cohort = read_cohort(site, study)
+    assert codes(cohort) == {"SITE-ONE-PATIENT": 1, "DCM-UNUSED-SERIES": 1}
+    assert load_case(cohort.cases[0], study, site)[1].sum() > 0  # type: ignore[union-attr]
+
+
+def test_several_labels_of_one_series_are_refused(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    for name in ("one", "two"):
+        save_seg(tmp_path / "data" / f"{name}.dcm", series, {"Organ": marked})
+    assert codes(read()) == {"LBL-SEVERAL": 1}
+
+
+def test_an_unreadable_file_spoils_the_series_it_belongs_to(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    whole, broken = (write_series(tmp_path / "data" / name / "ct", patient(name)) for name in ("a", "b"))
+    for name, series in (("a", whole), ("b", broken)):
+        save_seg(tmp_path / "data" / name / "seg.dcm", series, {"Organ": marked})
+    ds = pydicom.dcmread(broken[2])
+    del ds.SOPInstanceUID
+    ds.save_as(broken[2].with_name("extra.dcm"))
+    (tmp_path / "data" / "cut.dcm").write_bytes(bytes(128) + b"DICM")
+    cohort = read()
+    assert codes(cohort, "error") == {"DCM-READ": 1}
+    assert (codes(cohort)["DCM-READ"], len(cohort.cases)) == (2, 1)  # the one that belongs to nothing is a warning
+
+
+def test_the_contents_of_a_disc_tell_what_is_missing(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    disc = FileSet()
+    for name in ("a", "b", "c"):
+        for path in write_series(
+            tmp_path / name, patient(name, PatientName=name, StudyID="1", StudyDate="20240101", StudyTime="10")
+        ):
+            disc.add(path)
+    disc.write(tmp_path / "data")
+    disc._stage["t"].cleanup()  # else it is cleaned up with a warning, some time
+    root = tmp_path / "data"
+    (root / "index.csv").write_text("patient,label\na,x\nb,y\nc,y\n")
+    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
+    site = make_site(root)
+    assert (len(read_cohort(site, study).cases), codes(read_cohort(site, study))) == (3, {})
+    files = {pydicom.dcmread(path).PatientID: path for path in root.rglob("IM*")}
+    files["a"].unlink()
+    shutil.rmtree(files["b"].parent)
+    cohort = read_cohort(site, study)
+    assert codes(cohort, "error") == {"DD-MISSING": 1}
+    assert "8 file(s) that a DICOMDIR names" in " ".join(str(f) for f in cohort.findings if f.level == "warning")
+    assert len(cohort.cases) == 1
+
+
+def test_files_without_preamble(tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    seg = save_seg(tmp_path / "data" / "seg.dcm", series, {"Organ": marked})
+    for path in (*series, seg):
+        path.write_bytes(path.read_bytes()[132:])
+    with pytest.raises(DataError, match=r"DCM-NONE.*no DICOM series found in 9 files; 9 files.*allow-headerless = true"):
+        read()
+    assert len(read(allow_headerless=True).cases) == 1
+    write_series(tmp_path / "data" / "more")
+    assert codes(read(), "warning") == {"DCM-NONE": 1}
+
+
+def test_one_image_under_two_patient_ids_is_told(tmp_path: Path, write_series: Any, read: Any) -> None:
+    for path in write_series(tmp_path / "data" / "a"):
+        ds = pydicom.dcmread(path)
+        ds.PatientID, ds.SeriesInstanceUID = "other", ds.StudyInstanceUID
+        (tmp_path / "data" / "b").mkdir(exist_ok=True)
+        ds.save_as(tmp_path / "data" / "b" / path.name)
+    assert "8 image(s)" in told(read(), "ID-TWICE")
+
+
+def test_lost_zeros_are_a_suggestion_and_no_match(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+    for name in ("007", "008", "x"):
+        write_series(tmp_path / "data" / name, patient(name))
+    (tmp_path / "data" / "index.csv").write_text("patient,label\n7,a\n8,b\nx,b\n")
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
+    cohort = read_cohort(make_site(tmp_path / "data"), study)
+    assert (len(cohort.cases), codes(cohort)["LBL-MISSING"]) == (1, 3)  # two cases, and how many in all
+    assert "2 patient(s)" in told(cohort, "ID-ZEROS")
+    (tmp_path / "data" / "index.csv").write_text("patient,label\n007,a\n008,b\nx,b\n")
+    assert codes(read_cohort(make_site(tmp_path / "data"), study)) == {}
+
+
+@pytest.mark.parametrize("text", ['{"a": "x", "b": "y"}', '[{"case": "a", "label": "x"}, {"case": "b", "label": "y"}]'])
+def test_classes_may_be_json(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any, text: str) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / "data" / name, patient(name))
+    (tmp_path / "data" / "classes.json").write_text(text)
+    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
+    for layout in ("dicom", "folders"):
+        cohort = read_cohort(make_site(tmp_path / "data", layout=layout, index="classes.json"), study)
+        assert sorted(case.label for case in cohort.cases) == [0, 1]  # type: ignore[type-var]
