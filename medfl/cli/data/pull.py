@@ -1,0 +1,89 @@
+"""`medfl data pull`: images from the hospital's PACS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from medfl.data.pacs.pull import Progress, Pulled
+    from medfl.site import Site
+
+
+def pull(
+    site: Annotated[Path, typer.Argument(help="The site.toml, or the folder it lies in.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only ask the PACS what it has.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the series that site.toml asks for from the PACS into the data folder.
+
+    Run it again after an interruption: whole series are kept. It ends with 1 when a series did not come.
+    """
+    from medfl.site import read_site
+
+    pulled = _pull(read_site(site), dry_run, silent=as_json)
+    if as_json:
+        output.print_json(json.dumps(_told(pulled, dry_run)))
+    else:
+        _print(pulled, dry_run)
+    if pulled.problems or pulled.left:
+        raise typer.Exit(1)
+
+
+def _pull(site: Site, dry_run: bool, *, silent: bool) -> Pulled:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from medfl.data.pacs.pull import pull as pull_site
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images,"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, TextColumn("left"), console=errors, disable=silent, transient=True) as bar:
+        task = bar.add_task("asking the PACS", total=None)
+        return pull_site(site, dry_run=dry_run, progress=_shown(lambda text, **of: bar.update(task, description=text, **of)))
+
+
+def _shown(update: Callable[..., None]) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        text = f"{progress.series_done}/{progress.series} series,"
+        update(text, completed=progress.images_done, total=progress.images)
+
+    return show
+
+
+def _told(pulled: Pulled, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry-run": dry_run,
+        "found": {kind: {"series": series, "images": images} for kind, series, images in pulled.found},
+        "there": pulled.there,
+        "series": pulled.series,
+        "images": pulled.images,
+        "left": pulled.left,
+        "problems": [{"code": p.code, "series": p.case, "what": p.what, "fix": p.fix} for p in pulled.problems],
+    }
+
+
+def _print(pulled: Pulled, dry_run: bool) -> None:
+    table = Table("in the PACS", "series", "images", box=None, padding=(0, 2))
+    for kind, series, images in pulled.found:
+        table.add_row(kind, str(series), str(images))
+    output.print(table)
+    come = "would come" if dry_run else "came"
+    output.print(f"{pulled.there} series are here already; {pulled.series} {come}, {pulled.images} images.")
+    for problem in pulled.problems:
+        errors.print(str(problem), style="red", highlight=False, markup=False)
+    if pulled.left:
+        errors.print(f"The allowed hours ended; {pulled.left} series are left. Run the same command again.", style="yellow")

@@ -1,0 +1,119 @@
+"""An association with a PACS, and why there is none."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from medfl.data.pacs.problems import problem
+from medfl.errors import DataError
+from medfl.site_pacs import Pacs
+
+if TYPE_CHECKING:
+    from pynetdicom.ae import ApplicationEntity
+    from pynetdicom.association import Association
+    from pynetdicom.events import Event
+    from pynetdicom.presentation import PresentationContext
+
+Store = Callable[["Event"], int]
+_BY_USER, _TRANSIENT = 1, 2  # DICOM PS3.8 table 9-21: source and result of a rejection
+_REASONS = {3: "it does not know the calling AE title", 7: "it does not know the called AE title"}
+_ALERT_SECONDS = 0.5  # TLS 1.3 servers say that a certificate is missing only after the handshake
+
+
+def entity(pacs: Pacs) -> ApplicationEntity:
+    """Return medfl as a DICOM application entity, with the time limits of the site."""
+    from pynetdicom.ae import ApplicationEntity
+
+    ae = ApplicationEntity(pacs.calling_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.network_timeout = ae.dimse_timeout = float(pacs.timeout)
+    return ae
+
+
+@contextmanager
+def associated(
+    pacs: Pacs, tls: ssl.SSLContext | None, contexts: Sequence[PresentationContext], on_store: Store | None = None
+) -> Iterator[Association]:
+    """Give an association with the PACS; it is released at the end, or aborted when something went wrong.
+
+    Parameters
+    ----------
+    pacs : Pacs
+        Of kind ``dimse``.
+    tls : SSLContext, optional
+        Without, the connection is not secured.
+    contexts : sequence of PresentationContext
+        The first is the service that is asked for, the others what may be received (C-GET).
+    on_store : callable, optional
+        What takes the images that are received.
+
+    Raises
+    ------
+    DataError
+        ``PACS-UNREACHABLE``, ``PACS-TLS``, ``PACS-AET`` or ``PACS-REFUSED``.
+    """
+    from pynetdicom import evt
+    from pynetdicom.presentation import build_role
+
+    opened: list[socket.socket] = []
+
+    def keep(event: Event) -> None:
+        transport: Any = event.assoc.dul.socket
+        opened.append(transport.socket)
+
+    received = dict.fromkeys(context.abstract_syntax for context in contexts[1:])
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, keep), *([(evt.EVT_C_STORE, on_store)] if on_store else [])]
+    association = entity(pacs).associate(
+        pacs.host,
+        pacs.port,
+        contexts=list(contexts),
+        ae_title=pacs.ae_title,
+        ext_neg=[build_role(uid, scp_role=True) for uid in received if uid],
+        tls_args=(tls, pacs.host) if tls else None,
+        evt_handlers=handlers,
+    )
+    try:
+        if not association.is_established:
+            raise _why(pacs, tls, association)
+        if contexts[0].abstract_syntax not in [context.abstract_syntax for context in association.accepted_contexts]:
+            raise problem("PACS-REFUSED", "it does not offer this service (C-FIND, C-GET or C-MOVE)")
+        yield association
+        association.release()
+    finally:
+        if not association.is_released:
+            association.abort()
+        for connection in opened:
+            connection.close()  # pynetdicom forgets it when the other side has gone first
+
+
+def _why(pacs: Pacs, tls: ssl.SSLContext | None, association: Association) -> DataError:
+    if association.is_rejected:
+        answer: Any = association.acceptor.primitive
+        if answer.result == _TRANSIENT:
+            return problem("PACS-REFUSED", "it has no association free at the moment")
+        if answer.result_source == _BY_USER:
+            return problem("PACS-AET", _REASONS.get(answer.diagnostic, "it gave no reason"))
+        return problem("PACS-REFUSED", "it rejected the association")
+    try:
+        plain = socket.create_connection((pacs.host, pacs.port), pacs.timeout)
+    except OSError:
+        return problem("PACS-UNREACHABLE")
+    with plain:
+        if tls and not _is_secure(plain, tls, pacs.host):
+            return problem("PACS-TLS", "no secure connection to the PACS came about")
+    return problem("PACS-REFUSED", "it broke the association off" + ("" if tls else "; it may want tls = true"))
+
+
+def _is_secure(plain: socket.socket, tls: ssl.SSLContext, host: str) -> bool:
+    try:
+        with tls.wrap_socket(plain, server_hostname=host) as secured:
+            secured.settimeout(_ALERT_SECONDS)
+            secured.recv(1)
+    except TimeoutError:
+        return True  # nothing to say: it waits for the association
+    except OSError:
+        return False
+    return True

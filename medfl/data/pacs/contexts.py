@@ -1,0 +1,66 @@
+"""The presentation contexts that medfl offers a PACS: kinds of objects, and how their pixels may be compressed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynetdicom.presentation import PresentationContext
+
+MOST = 127  # DICOM PS3.8 numbers contexts with the odd numbers below 256; one of the 128 is for C-GET itself
+_CLASSES = {
+    "CR": ("ComputedRadiographyImageStorage",),
+    "CT": ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage"),
+    "DX": ("DigitalXRayImageStorageForPresentation", "DigitalXRayImageStorageForProcessing"),
+    "MG": (
+        "DigitalMammographyXRayImageStorageForPresentation",
+        "DigitalMammographyXRayImageStorageForProcessing",
+        "BreastTomosynthesisImageStorage",
+    ),
+    "MR": ("MRImageStorage", "EnhancedMRImageStorage", "LegacyConvertedEnhancedMRImageStorage"),
+    "NM": ("NuclearMedicineImageStorage",),
+    "OT": ("SecondaryCaptureImageStorage",),
+    "PT": ("PositronEmissionTomographyImageStorage", "EnhancedPETImageStorage", "LegacyConvertedEnhancedPETImageStorage"),
+    "RTSTRUCT": ("RTStructureSetStorage",),
+    "SEG": ("SegmentationStorage", "LabelMapSegmentationStorage"),
+    "US": ("UltrasoundImageStorage", "UltrasoundMultiFrameImageStorage", "EnhancedUSVolumeStorage"),
+    "XA": ("XRayAngiographicImageStorage", "EnhancedXAImageStorage", "XRay3DAngiographicImageStorage"),
+}
+_PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
+_COMPRESSED = (  # one context each, most usual first: within one context the PACS could choose one that does not fit the image
+    "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.4.50",  # JPEG baseline
+    "1.2.840.10008.1.2.4.57",  # JPEG lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.51",  # JPEG extended
+)
+
+
+def storage_contexts(modality: str) -> list[PresentationContext]:
+    """Return what C-GET offers to receive.
+
+    Parameters
+    ----------
+    modality : str
+        Of the series. It only decides what may come compressed: headers name a modality that is not that of the object
+        often enough.
+
+    Returns
+    -------
+    list of PresentationContext
+        At most `MOST`; uncompressed objects of every kind that medfl knows come first.
+    """
+    from pynetdicom import sop_class
+    from pynetdicom.presentation import build_context
+
+    def uids(names: Iterable[str]) -> list[str]:
+        return [getattr(sop_class, name) for name in names]
+
+    every = uids(name for kinds in _CLASSES.values() for name in kinds)
+    own = uids(_CLASSES.get(modality, ())) or every
+    compressed = [build_context(uid, syntax) for syntax in _COMPRESSED for uid in own]
+    return [*(build_context(uid, list(_PLAIN)) for uid in every), *compressed][:MOST]

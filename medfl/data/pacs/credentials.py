@@ -1,0 +1,95 @@
+"""User, password and certificates for a PACS: read where they are needed, kept nowhere."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from pathlib import Path
+
+from medfl.data.pacs.problems import problem
+from medfl.site_pacs import Pacs
+
+
+def login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:
+    """Return user and password, or None for a PACS that wants none.
+
+    Parameters
+    ----------
+    pacs : Pacs
+        Names environment variables, or a file.
+    folder : Path
+        What the file is relative to.
+
+    Raises
+    ------
+    DataError
+        ``PACS-CREDENTIALS`` when a variable is not set, or the file is missing, too short or readable by others.
+    """
+    if pacs.user_env:
+        user, password = os.environ.get(pacs.user_env, ""), os.environ.get(pacs.password_env, "")
+        if not (user and password):
+            raise problem("PACS-CREDENTIALS", "an environment variable that user-env or password-env names is not set")
+        return user, password
+    return _from_file(folder / pacs.credentials_file) if pacs.credentials_file else None
+
+
+def _from_file(path: Path) -> tuple[str, str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise problem("PACS-CREDENTIALS", "the credentials-file can not be read") from None
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise problem("PACS-CREDENTIALS", "others may read the credentials-file: give it mode 0600 (chmod 600)")
+    if len(lines) < 2 or not (lines[0] and lines[1]):
+        raise problem("PACS-CREDENTIALS", "the credentials-file needs the user in its first line, the password in its second")
+    return lines[0], lines[1]
+
+
+def certificates(pacs: Pacs, folder: Path) -> tuple[str, tuple[str, str] | None]:
+    """Return the files of the authority and of the own certificate and key, as absolute paths; empty and None without.
+
+    Raises
+    ------
+    DataError
+        ``PACS-TLS`` when one of them does not exist.
+    """
+    for name in (pacs.ca_file, pacs.cert_file, pacs.key_file):
+        if name and not (folder / name).is_file():
+            raise problem("PACS-TLS", "a file that ca-file, cert-file or key-file names does not exist")
+    own = (str(folder / pacs.cert_file), str(folder / pacs.key_file)) if pacs.cert_file else None
+    return (str(folder / pacs.ca_file) if pacs.ca_file else ""), own
+
+
+def tls_context(pacs: Pacs, folder: Path, *, server: bool = False) -> ssl.SSLContext:
+    """Return how to talk to the PACS over TLS; its certificate is always checked.
+
+    Parameters
+    ----------
+    pacs : Pacs
+        Names the certificates.
+    folder : Path
+        What their files are relative to.
+    server : bool
+        Whether it is the PACS that connects (C-MOVE); with a ca-file it must then show a certificate too.
+
+    Raises
+    ------
+    DataError
+        ``PACS-TLS`` when a file is missing or no certificate.
+    """
+    authority, own = certificates(pacs, folder)
+    try:
+        purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
+        context = ssl.create_default_context(purpose, cafile=authority or None)
+        if own:
+            context.load_cert_chain(*own)
+    except (OSError, ssl.SSLError):
+        raise problem(
+            "PACS-TLS", "a certificate or key file is damaged, protected by a password, or they do not match"
+        ) from None
+    if server and authority:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

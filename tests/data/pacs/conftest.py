@@ -1,0 +1,179 @@
+"""Sites with a PACS, and a small archive that any made-up PACS can hold."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import tomli_w
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+
+from medfl.data.pacs import pull as pulling
+from medfl.data.pacs.landing import Landing
+from medfl.data.pacs.pull import Progress
+from medfl.errors import DataError
+from medfl.site import Site, ensure_secret, read_site
+from tests.data.pacs.madeup import MadeUpPacs, serve
+
+SLICES = 9
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a PACS holds: three series of two patients and a segmentation drawn on the first."""
+
+    files: dict[str, list[Path]]
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        return [pydicom.dcmread(path) for paths in self.files.values() for path in paths]
+
+
+def _dated(date: str, patient: str, modality: str = "CT") -> Callable[[int, Dataset], None]:
+    def change(_: int, ds: Dataset) -> None:
+        ds.StudyDate, ds.PatientID, ds.Modality = date, patient, modality
+        ds.AccessionNumber, ds.SeriesDescription = f"ACC-{patient}", f"{modality} axial"
+
+    return change
+
+
+@pytest.fixture
+def archive(tmp_path: Path, write_series: Any, save_seg: Any) -> Archive:
+    """Return two CT series, of 2024 and 2023, one MR series, and a SEG of the first."""
+    folder = tmp_path / "archive"
+    files = {
+        "new": write_series(folder / "new", _dated("20240615", "CANARY-1"), count=SLICES),
+        "old": write_series(folder / "old", _dated("20230101", "CANARY-2"), count=SLICES),
+        "mr": write_series(folder / "mr", _dated("20240616", "CANARY-2", "MR"), count=SLICES),
+    }
+    marked = np.zeros((7, 5, SLICES), bool)
+    marked[2:4, 1:3, 3:5] = True
+    files["seg"] = [save_seg(folder / "seg.dcm", files["new"], {"organ": marked})]
+    return Archive(files)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Return a finder of ports on the loopback address that nobody uses at the moment."""
+
+    def find() -> int:
+        with socket.socket() as tried:
+            tried.bind(("127.0.0.1", 0))
+            return int(tried.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture
+def pacs_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
+    """Return a maker of sites whose table ``pacs`` is given; ``query`` is by default all CT and SEG of 2024."""
+    monkeypatch.setattr(pulling, "BACKOFF_SECONDS", 0.02)
+
+    def make(query: dict[str, Any] | None = None, **pacs: Any) -> Site:
+        table = {key.replace("_", "-"): value for key, value in pacs.items()}
+        table.setdefault("retries", 1)
+        table.setdefault("timeout", 5)
+        table["query"] = query or {"modalities": "CT,SEG", "study-dates": "20240101-20241231"}
+        values = {"name": "north", "data": {"root": "images", "layout": "dicom"}, "pacs": table}
+        (tmp_path / "site.toml").write_text(tomli_w.dumps(values))
+        ensure_secret(tmp_path / "site.secret")
+        return read_site(tmp_path / "site.toml")
+
+    return make
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[Progress], None]]:
+    """Return a maker of a person who watches the progress and presses Ctrl-C as soon as some images have come."""
+
+    def make(after: int) -> Callable[[Progress], None]:
+        save, reached, seen = Landing.save, threading.Event(), []
+
+        def save_or_wait(landing: Landing, content: bytes) -> None:
+            seen.append(1)
+            if len(seen) == after:
+                reached.set()
+                assert landing.stop.wait(10), "nobody was told to stop"
+            save(landing, content)
+
+        def press(_: Progress) -> None:
+            if reached.is_set():
+                monkeypatch.setattr(Landing, "save", save)
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(pulling, "_GLANCE_SECONDS", 0.02)
+        monkeypatch.setattr(Landing, "save", save_or_wait)
+        return press
+
+    return make
+
+
+@pytest.fixture
+def refused() -> Callable[[Site], DataError]:
+    """Return what pulls, expects an error, and checks that its text names no host, UID or person."""
+
+    def expect(site: Site) -> DataError:
+        with pytest.raises(DataError) as caught:
+            pulling.pull(site)
+        text = str(caught.value)
+        assert not [word for word in ("127.0.0.1", "localhost", "CANARY", "1.2.", "secret-word") if word in text]
+        return caught.value
+
+    return expect
+
+
+@pytest.fixture
+def pacs(archive: Archive, free_port: Callable[[], int]) -> MadeUpPacs:
+    """Return a PACS that holds the archive."""
+    return MadeUpPacs(archive.datasets, free_port())
+
+
+@pytest.fixture
+def start(free_port: Callable[[], int]) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Return a starter of such a PACS, which gives the keys of ``pacs`` that lead to it."""
+    running: list[AE] = []
+
+    def start(pacs: MadeUpPacs, **how: Any) -> dict[str, Any]:
+        port = free_port()
+        running.append(serve(pacs, port, **how))
+        return {"kind": "dimse", "host": "127.0.0.1", "port": port, "ae-title": "PACS"}
+
+    yield start
+    for ae in running:
+        ae.shutdown()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """Return the folder of a certificate for 127.0.0.1, its key, and one that nobody trusts."""
+    for name in ("pacs", "stranger"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+            .add_extension(x509.BasicConstraints(True, None), True)
+            .sign(key, hashes.SHA256())
+        )
+        plain = serialization.NoEncryption()
+        pem = serialization.Encoding.PEM
+        (tmp_path / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+        (tmp_path / f"{name}.crt").write_bytes(certificate.public_bytes(pem))
+    return tmp_path

@@ -1,0 +1,126 @@
+"""A real PACS: Orthanc, started here on free ports of the loopback address, filled with dcmtk's storescu."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.data.dicom.headers import read_headers
+from medfl.data.dicom.series import read_series
+from medfl.data.pacs.pull import pull
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+MISSING = [name for name in ("Orthanc", "storescu") if not (shutil.which(name) or Path("/usr/sbin", name).exists())]
+pytestmark = [
+    pytest.mark.needs_orthanc,
+    pytest.mark.skipif(bool(MISSING) or not PLUGIN.exists(), reason="needs Orthanc, its plugin for DICOMweb, and dcmtk"),
+]
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, free_port: Callable[[], int], archive: Any) -> Iterator[dict[str, int]]:
+    """Give the ports of an Orthanc that holds the archive; it answers this machine only."""
+    ports = {"http": free_port(), "dicom": free_port(), "move": free_port()}
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    settings = {
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "Plugins": [str(PLUGIN)],
+        "HttpPort": ports["http"],
+        "DicomPort": ports["dicom"],
+        "DicomAet": "ORTHANC",
+        "DicomCheckCalledAet": True,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"medfl": "test"},
+        "DicomCheckModalityHost": True,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomModalities": {"medfl": ["MEDFL", "127.0.0.1", ports["move"]]},
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+        try:
+            _wait_for(process, ports["http"], folder / "log")
+            names = [str(path) for paths in archive.files.values() for path in paths]
+            store = ["storescu", "-R", "-aet", "MEDFL", "-aec", "ORTHANC", "127.0.0.1", str(ports["dicom"]), *names]
+            subprocess.run(store, check=True, timeout=30, capture_output=True)
+            yield ports
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, f"http://127.0.0.1:{port}/", "medfl", "test")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(passwords))
+    end = time.monotonic() + 20
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/system", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"Orthanc did not start:\n{log.read_text()[-2000:]}")
+
+
+def _way(name: str, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    if name == "dicomweb":
+        monkeypatch.setenv("PACS_USER", "medfl")
+        monkeypatch.setenv("PACS_PASSWORD", "test")
+        url = f"http://127.0.0.1:{ports['http']}/dicom-web"
+        return {"kind": "dicomweb", "url": url, "user-env": "PACS_USER", "password-env": "PACS_PASSWORD"}
+    dimse = {"kind": "dimse", "host": "127.0.0.1", "port": ports["dicom"], "ae-title": "ORTHANC"}
+    return {**dimse, "move": f"127.0.0.1:{ports['move']}"} if name == "move" else dimse
+
+
+def test_an_interrupted_pull_goes_on_and_brings_the_same_volumes(
+    orthanc: dict[str, int], archive: Any, pacs_site: Any, monkeypatch: pytest.MonkeyPatch, interrupt: Any
+) -> None:
+    query = {"modalities": "CT,MR,SEG", "study-dates": "20230101-20241231"}
+    for way in ("dicomweb", "get", "move"):
+        site = pacs_site(query, **_way(way, orthanc, monkeypatch), **{"max-parallel": 1})
+        planned = pull(site, dry_run=True)
+        assert planned.found == (("CT", 2, 18), ("MR", 1, 9), ("SEG", 1, 1)), way
+        assert not site.root.exists()
+        with pytest.raises(KeyboardInterrupt):
+            pull(site, progress=interrupt(after=14))
+        whole = list(site.root.glob("study-*/series-*"))
+        assert 1 <= len(whole) < 4, way
+        assert not (site.root / ".pull").exists()
+        pulled = pull(site)
+        assert (pulled.there, pulled.series, pulled.problems) == (len(whole), 4 - len(whole), ()), way
+        _assert_same_volumes(site.root, archive)
+        assert pull(site).series == 0
+        shutil.rmtree(site.root)
+
+
+def _assert_same_volumes(root: Path, archive: Any) -> None:
+    originals = {read_headers(paths)[0].text("SeriesInstanceUID"): paths for paths in archive.files.values()}
+    for series in root.glob("study-*/series-*"):
+        files = sorted(series.iterdir())
+        header = read_headers(files)[0]
+        paths = originals.pop(header.text("SeriesInstanceUID"))
+        if header.text("Modality") != "SEG":
+            ours, theirs = read_series(files), read_series(paths)
+            np.testing.assert_array_equal(ours.array, theirs.array)
+            np.testing.assert_allclose(ours.affine, theirs.affine)
+    assert not originals
