@@ -123,10 +123,11 @@ def _basic_unet(study: Study, net: tables.BasicUNet) -> _Built:
 
 
 def _dynunet(study: Study, net: tables.DynUNet) -> _Built:
-    levels = len(net.filters)
-    strides = [1] + [2] * (levels - 1)
+    levels, axes = len(net.filters), study.task.dimension
+    strides = net.strides or ((1,) * axes,) + ((2,) * axes,) * (levels - 1)
+    kernels = net.kernels or ((3,) * axes,) * levels
     return nets.DynUNet(
-        **_sizes(study), kernel_size=[3] * levels, strides=strides, upsample_kernel_size=strides[1:], filters=net.filters,
+        **_sizes(study), kernel_size=kernels, strides=strides, upsample_kernel_size=strides[1:], filters=net.filters,
         dropout=net.dropout or None, norm_name=_AFFINE, res_block=net.residual,
     )  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,14 +11,15 @@ from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
 from medfl import flower_compat, metrics, records
-from medfl.clients import local
+from medfl.clients import joining, local
 from medfl.clients.exchange import exchange_arrays
 from medfl.clients.networks import build_network
+from medfl.data.fingerprint import take_fingerprint
 from medfl.data.partition import simulated_sites
 from medfl.data.store.prepare import prepare
 from medfl.data.store.stored import Prepared
 from medfl.errors import ConfigError, DataError, ExchangeError, Problem
-from medfl.records import Metrics
+from medfl.planning import exchange
 from medfl.site import Site, read_site
 from medfl.study import Study, study_from_run_config
 
@@ -30,16 +30,16 @@ def join(message: Message, context: Context) -> Message:
     """Say who is there: the site's name, its patients and images by split, and what was left out."""
     study, site = _study(context), _site(context)
     prepared = _admitted(study, site)
-    splits = ("train", "validation", "test")
-    counts: Metrics = {f"join.{s}-patients": _shown(prepared.patients(s), site) for s in splits}
-    counts |= {f"join.{s}-cases": _shown(len(prepared.split(s)), site) for s in splits}
-    told = {
-        "excluded": records.counts_to_text(_by_code(prepared, site, "error")),
-        "warnings": records.counts_to_text(_by_code(prepared, site, "warning")),
-        "patient-ids": "yes" if prepared.patient_ids else "no",
-        records.MODEL_HASH: records.layout_hash(exchange_arrays(_network(study))),
-    }
-    return Message(records.reply_content(site.name, counts, told=told), reply_to=message)
+    told = joining.words(prepared, site) | {records.MODEL_HASH: records.layout_hash(exchange_arrays(_network(study)))}
+    return Message(records.reply_content(site.name, joining.numbers(prepared, site), told=told), reply_to=message)
+
+
+def fingerprint(message: Message, context: Context) -> Message:
+    """Say what the images of the site are like, in sums and counts that its policy lets it tell."""
+    study, site = _study(context), _site(context)
+    taken = take_fingerprint(site, study)
+    told = {records.EXCLUDED: joining.by_code(taken.findings, site, "error")}
+    return Message(exchange.to_content(site.name, taken.fingerprint, told), reply_to=message)
 
 
 def train(message: Message, context: Context) -> Message:
@@ -53,8 +53,9 @@ def train(message: Message, context: Context) -> Message:
     if (server_round - 1) % study.evaluation.every == 0 and server_round > 1:
         scores = local.evaluate(study, site, prepared, net, arrays, "validation", None)
     outcome = local.train(study, site, prepared, net, arrays, server_round, seed_of(study.seed, site.name, server_round))
-    told = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
-    return Message(records.reply_content(site.name, told, outcome.arrays), reply_to=message)
+    numbers = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
+    told = {records.EXCLUDED: joining.by_code(prepared.findings, site, "error")}
+    return Message(records.reply_content(site.name, numbers, outcome.arrays, told), reply_to=message)
 
 
 def evaluate(message: Message, context: Context) -> Message:
@@ -126,13 +127,7 @@ def _prepared(study: Study, site: Site) -> Prepared:
 def _admitted(study: Study, site: Site) -> Prepared:
     """Return the cases of a site that may train: a training reply tells the number of its patients, which is its weight."""
     prepared = _prepared(study, site)
-    if 0 < prepared.patients("train") < site.policy.min_count:
-        raise DataError(
-            "SITE-BELOW-MIN-COUNT",
-            f"{prepared.patients('train')} training patients are fewer than the {site.policy.min_count} that the policy "
-            f"of this site asks for before it tells a count.",
-            "Add patients, or lower 'min-count' in the policy.",
-        )
+    joining.admit(prepared, site)
     return prepared
 
 
@@ -146,15 +141,6 @@ def _own_folder(config: ConfigRecord, context: Context, site: Site) -> Path | No
     folder = str(config.get(records.RUN_FOLDER, ""))
     simulated = "site" not in context.node_config  # as `_site` decides, which refuses a real node without a site
     return Path(folder) / "sites" / site.name if folder and simulated else None
-
-
-def _by_code(prepared: Prepared, site: Site, level: str) -> dict[str, int]:
-    counts = Counter(finding.code for finding in prepared.findings if finding.level == level)
-    return {code: _shown(count, site) for code, count in counts.items()}
-
-
-def _shown(count: int, site: Site) -> int:
-    return 0 if count < site.policy.min_count else count
 
 
 def _int(config: ConfigRecord, key: str) -> int:

@@ -91,8 +91,8 @@ def whole_shape(study: Study, shape: Sequence[int]) -> Shape:
     """Return the shape to which a whole image is padded: at least a patch, and what the network can halve."""
     if study.training.patch:
         return tuple(max(n, p) for n, p in zip(shape, study.training.patch, strict=True))
-    d = study.network.divisor
-    return tuple(math.ceil(n / d) * d for n in shape)
+    divisors = study.network.divisors(len(shape))
+    return tuple(math.ceil(n / d) * d for n, d in zip(shape, divisors, strict=True))
 
 
 def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -> None:

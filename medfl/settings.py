@@ -63,6 +63,24 @@ def _all_positive(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return numbers
 
 
+def _split_levels(text: object) -> object:
+    parts = _split(text)
+    if not isinstance(text, str) or not isinstance(parts, tuple):
+        return parts
+    try:
+        return tuple(tuple(int(number) for number in part.split("x")) for part in parts)
+    except ValueError:
+        raise ValueError('needs one number an axis for each level, as "1x1x1, 1x2x2, 2x2x2"') from None
+
+
+def _alike(levels: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    if len({len(level) for level in levels}) > 1:
+        raise ValueError("every level needs as many numbers as the others, one an axis")
+    for level in levels:
+        _all_positive(level)
+    return levels
+
+
 def _int_as_float(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -71,6 +89,9 @@ def _int_as_float(value: object) -> object:
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split_ints)]
 Sizes = Annotated[Ints, AfterValidator(_all_positive)]
+Levels = Annotated[  # of a network, one number an axis in each: "1x1x1, 1x2x2, 2x2x2"
+    tuple[tuple[int, ...], ...], BeforeValidator(_split_levels), AfterValidator(_alike)
+]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
 Names = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]  # a table of names, {theirs = "ours"}; hashable
 Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]

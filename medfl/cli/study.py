@@ -11,13 +11,10 @@ import typer
 
 from medfl.cli.console import output
 from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
+from medfl.cli.plan import plan
 
 app = typer.Typer(help="Look at a study before it runs.", no_args_is_help=True)
-
-
-@app.callback()
-def _family() -> None:
-    """Make `check` a command of its own rather than the only one."""
+app.command("plan")(plan)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Number, Section, Sizes
+from medfl.settings import Levels, Number, Section, Sizes
 
 Norm = Literal["instance", "group", "batch"]
 
@@ -16,10 +16,9 @@ class _Network(Section):
     norm: Norm = "instance"
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return 1
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (1,) * axes
 
 
 class UNet(_Network):
@@ -38,10 +37,9 @@ class UNet(_Network):
             raise ValueError("'strides' needs one number less than 'channels', or none at all")
         return self
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return math.prod(self.strides) if self.strides else int(2 ** (len(self.channels) - 1))
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (math.prod(self.strides) if self.strides else 2 ** (len(self.channels) - 1),) * axes
 
 
 class BasicUNet(_Network):
@@ -56,29 +54,38 @@ class BasicUNet(_Network):
             raise ValueError("'features' needs six numbers")
         return self
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return 16
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (16,) * axes
 
 
 class DynUNet(_Network):
-    """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021)."""
+    """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021), without deep supervision."""
 
     name: Literal["dynunet"] = "dynunet"
     filters: Sizes = (32, 64, 128, 256)
+    strides: Levels = ()  # of each level and axis, the first 1; empty: 2 at every level but the first
+    kernels: Levels = ()  # of each level and axis, 1 along a coarse axis; empty: 3
     residual: bool = False
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
         if len(self.filters) < 3:
             raise ValueError("'filters' needs at least three numbers, one a level")
+        for name, levels in (("strides", self.strides), ("kernels", self.kernels)):
+            if levels and len(levels) != len(self.filters):
+                raise ValueError(f"'{name}' needs as many levels as 'filters', or none at all")
+        if any(number != 1 for level in self.strides[:1] for number in level):
+            raise ValueError("'strides' begins with a level of 1, where the network sees its input in full")
+        if any(number % 2 == 0 for level in self.kernels for number in level):
+            raise ValueError("'kernels' must be odd, so that a convolution has a middle")
         return self
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return int(2 ** (len(self.filters) - 1))
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        if not self.strides:
+            return (2 ** (len(self.filters) - 1),) * axes
+        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
 
 class SegResNet(_Network):
@@ -88,10 +95,9 @@ class SegResNet(_Network):
     norm: Norm = "group"
     filters: Annotated[int, Field(ge=8, multiple_of=8)] = 16
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return 8
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (8,) * axes
 
 
 class SwinUNETR(_Network):
@@ -100,10 +106,9 @@ class SwinUNETR(_Network):
     name: Literal["swin-unetr"] = "swin-unetr"
     features: Annotated[int, Field(ge=12, multiple_of=12)] = 24
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return 32
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (32,) * axes
 
 
 class UNETR(_Network):
@@ -114,10 +119,9 @@ class UNETR(_Network):
     hidden: Annotated[int, Field(ge=12)] = 192
     heads: Annotated[int, Field(ge=1)] = 12
 
-    @property
-    def divisor(self) -> int:
-        """Number that every side of an input must be a multiple of."""
-        return 16
+    def divisors(self, axes: int) -> tuple[int, ...]:
+        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        return (16,) * axes
 
 
 class DenseNet121(_Network):

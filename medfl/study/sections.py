@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from medfl.settings import Floats, Ints, Number, Section, Sizes, Words
+from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]
 Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
@@ -46,21 +47,30 @@ class Task(Section):
 
 
 class Preprocessing(Section):
-    """The deterministic part, done once and stored."""
+    """The deterministic part, done once and stored, in the order: crop, bias, contrast, intensity, spacing, size."""
 
     spacing: Floats = ()  # mm along x,y,z in RAS; empty: as it is. 3-D only
     size: Sizes = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: as it is
-    crop: Literal["none", "foreground"] = "none"  # foreground: bounding box of the voxels above zero
-    intensity: Literal["zscore", "zscore-nonzero", "percentile", "window", "unit"] = "zscore"
-    window: Floats = ()  # lower,upper value for intensity = "window" (Hounsfield units in CT)
+    crop: Literal["none", "foreground", "nonzero", "body"] = "none"  # box of the voxels above 0, not 0; CT: of the body
+    bias_correction: Literal["none", "n4"] = "none"  # n4: evens out the coil's shading, MR only; needs SimpleITK at the sites
+    contrast: Literal["none", "equalize"] = "none"  # equalize: flat histogram between the percentiles, X-ray only
+    intensity: Literal["zscore", "zscore-nonzero", "percentile", "window", "standardize", "unit"] = "zscore"
+    window: Window = ()  # "window": lower,upper become 0..1, "standardize" clips to them; or a name as "lung" (CT)
+    mean: Number = 0.0  # "standardize": (value - mean) / std, nnU-Net's normalisation of CT
+    std: Annotated[Number, Field(ge=0)] = 0.0
     percentiles: Floats = (1.0, 99.0)  # for intensity = "percentile", scaled to 0..1; also clips before zscore if clip
     clip: bool = False
     dtype: Literal["float16", "float32"] = "float32"
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.intensity == "window" and (len(self.window) != 2 or self.window[0] >= self.window[1]):
-            raise ValueError("intensity = 'window' needs 'window' with a lower and an upper value, for example \"-160,240\"")
+        windowed = self.intensity in ("window", "standardize")
+        if windowed and (len(self.window) != 2 or self.window[0] >= self.window[1]):
+            raise ValueError(
+                f"intensity = '{self.intensity}' needs 'window' with a lower and an upper value, for example \"-160,240\""
+            )
+        if self.intensity == "standardize" and not self.std:
+            raise ValueError("intensity = 'standardize' needs 'mean' and 'std' of the foreground, and 'std' above 0")
         if len(self.percentiles) != 2 or not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("'percentiles' needs two rising numbers from 0 to 100")
         if any(s <= 0 for s in self.spacing):

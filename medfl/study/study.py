@@ -59,11 +59,13 @@ class Study(Section):
         return self
 
     def _combinations(self) -> list[str]:
-        return [*self._unfit_choices(), *self._unfit_options(), *self._unfit_sizes()]
+        return [*self._unfit_choices(), *self._unfit_options(), *self._unfit_images(), *self._unfit_sizes()]
 
     def _unfit_options(self) -> Iterator[str]:
-        if any(side % self.network.divisor for side in self.training.patch):
-            yield f"training.patch: every number must be a multiple of {self.network.divisor} for this network"
+        divisors = self.network.divisors(self.task.dimension)
+        if any(side % divisor for side, divisor in zip(self.training.patch, divisors, strict=False)):  # lengths: _unfit_sizes
+            allowed = str(divisors[0]) if len(set(divisors)) == 1 else ",".join(map(str, divisors)) + ", each of its own,"
+            yield f"training.patch: every number must be a multiple of {allowed} for this network"
         if self.network.name == "unetr" and not (self.training.patch or self.preprocessing.size):
             yield "training.patch: 'unetr' needs one size for all its inputs"
         if self.loss.label_smoothing and self.loss.name not in ("dice-ce", "cross-entropy"):
@@ -88,11 +90,25 @@ class Study(Section):
         if weights and weights != ("balanced",) and not _are_weights(weights, len(self.task.classes)):
             yield f"loss.class-weights: needs 'balanced' or {len(self.task.classes)} positive numbers"
 
+    def _unfit_images(self) -> Iterator[str]:
+        chosen, task = self.preprocessing, self.task
+        for key, value, modality in (
+            ("bias-correction", chosen.bias_correction == "n4", "MR"),
+            ("contrast", chosen.contrast == "equalize", "XR"),
+            ("crop", chosen.crop == "body", "CT"),
+        ):
+            if value and task.modality != modality:
+                yield f"preprocessing.{key}: this choice is for {modality}, and the study is of {task.modality}"
+
     def _unfit_sizes(self) -> Iterator[str]:
         task = self.task
         for key, value in (("preprocessing.size", self.preprocessing.size), ("training.patch", self.training.patch)):
             if value and len(value) != task.dimension:
                 yield f"{key}: came {len(value)} numbers, needs {task.dimension} or none"
+        if self.network.name == "dynunet":
+            for name, levels in (("strides", self.network.strides), ("kernels", self.network.kernels)):
+                if levels and len(levels[0]) != task.dimension:
+                    yield f"network.{name}: came {len(levels[0])} numbers a level, needs {task.dimension}"
         if self.preprocessing.spacing and (task.dimension != 3 or len(self.preprocessing.spacing) != 3):
             yield "preprocessing.spacing: needs three numbers, and a task of dimension 3"
         if task.kind == "classification" and not self.preprocessing.size:

@@ -7,8 +7,10 @@ from torch import nn
 
 from medfl.clients.exchange import exchange_arrays
 from medfl.clients.networks import build_network, network_names, with_norm
+from medfl.clients.sampling import whole_shape
 from medfl.errors import ConfigError
 from medfl.study import networks as tables
+from medfl.study.sections import Training
 
 SEGMENTATION, CLASSIFICATION = tables.OF_KIND["segmentation"], tables.OF_KIND["classification"]
 SMALL = {
@@ -89,15 +91,53 @@ def test_arguments_that_make_no_network_are_a_config_error(make_study) -> None:
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        (tables.UNet(channels="4,8,16"), 4),  # type: ignore[arg-type]
-        (tables.UNet(channels="4,8,16", strides="1,2"), 2),  # type: ignore[arg-type]
-        (tables.DynUNet(filters="4,8,16,32"), 8),  # type: ignore[arg-type]
-        (tables.SwinUNETR(), 32),
-        (tables.ResNet(), 1),
+        (tables.UNet(channels="4,8,16"), (4, 4, 4)),  # type: ignore[arg-type]
+        (tables.UNet(channels="4,8,16", strides="1,2"), (2, 2, 2)),  # type: ignore[arg-type]
+        (tables.DynUNet(filters="4,8,16,32"), (8, 8, 8)),  # type: ignore[arg-type]
+        (tables.DynUNet(filters="4,8,16", strides="1x1x1, 2x2x1, 2x2x2"), (4, 4, 2)),  # type: ignore[arg-type]
+        (tables.SwinUNETR(), (32, 32, 32)),
+        (tables.ResNet(), (1, 1, 1)),
     ],
 )
-def test_divisor_is_what_the_network_halves(network, expected: int) -> None:
-    assert network.divisor == expected
+def test_divisors_are_what_the_network_halves(network, expected: tuple[int, ...]) -> None:
+    assert network.divisors(3) == expected
+
+
+ANISOTROPIC = {"name": "dynunet", "filters": "4,8,16", "strides": "1x1x1, 2x2x1, 2x2x2", "kernels": "3x3x1, 3x3x3, 3x3x3"}
+
+
+def test_anisotropic_network_halves_each_axis_as_often_as_it_says(make_study) -> None:
+    study = make_study(dimension=3, network=ANISOTROPIC, training={"patch": "16,8,6"})
+    net = build_network(study).eval()
+    deepest: list[tuple[int, ...]] = []
+    net.bottleneck.register_forward_hook(lambda _, __, out: deepest.append(tuple(out.shape[2:])))  # type: ignore[union-attr]
+    with torch.no_grad():
+        logits = net(torch.zeros(1, 1, 16, 8, 6))
+    assert tuple(logits.shape) == (1, 2, 16, 8, 6)
+    assert deepest == [(4, 2, 3)]
+    assert net.input_block.conv1.conv.kernel_size == (3, 3, 1)  # type: ignore[union-attr]
+    assert whole_shape(study.model_copy(update={"training": Training()}), (13, 8, 5)) == (16, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"strides": "1x1x1, 2x2x2"}, "strides"),
+        ({"strides": "2x2x2, 2x2x2, 2x2x2"}, "strides"),
+        ({"strides": "1x1, 2x2, 2x2"}, "strides"),
+        ({"strides": "1x1x1, 2x2, 2x2x2"}, "strides"),
+        ({"strides": "1x1x1, 2x2xb, 2x2x2"}, "1x2x2"),
+        ({"kernels": "2x2x2, 3x3x3, 3x3x3"}, "odd"),
+    ],
+)
+def test_levels_that_make_no_network_are_refused(make_study, change: dict[str, str], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        make_study(dimension=3, network=ANISOTROPIC | change)
+
+
+def test_patch_is_checked_axis_by_axis(make_study) -> None:
+    with pytest.raises(ConfigError, match=r"multiple of 4,4,2, each of its own"):
+        make_study(dimension=3, network=ANISOTROPIC, training={"patch": "16,8,5"})
 
 
 def test_patch_that_the_network_can_not_halve_is_refused(make_study) -> None:

@@ -1,0 +1,59 @@
+"""What a hospital tells of itself when it joins: the numbers that a server gets to see before any training.
+
+`medfl data check` shows them to the hospital from these same functions, so what it reads there is what is sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from medfl import counts, records
+from medfl.data.cases import Finding
+from medfl.data.store.stored import Prepared
+from medfl.errors import DataError
+from medfl.records import Metrics
+from medfl.site import Site
+
+SPLITS = ("train", "validation", "test")
+WARNINGS, PATIENT_IDS = "warnings", "patient-ids"
+
+
+def admit(prepared: Prepared, site: Site) -> None:
+    """Raise when a site has fewer training patients than it may tell: a training reply tells their number, its weight.
+
+    Raises
+    ------
+    DataError
+        ``SITE-BELOW-MIN-COUNT``.
+    """
+    patients = prepared.patients("train")
+    if 0 < patients < site.policy.min_count:
+        raise DataError(
+            "SITE-BELOW-MIN-COUNT",
+            f"{patients} training patients are fewer than the {site.policy.min_count} that the policy of this site asks for "
+            f"before it tells a count.",
+            "Add patients, or lower 'min-count' in the policy.",
+        )
+
+
+def numbers(prepared: Prepared, site: Site) -> Metrics:
+    """Return the patients and cases of each split, small counts told as "fewer than k" by the site's policy."""
+    k = site.policy.min_count
+    brought: Metrics = {f"join.{split}-patients": counts.told(prepared.patients(split), k) for split in SPLITS}
+    return brought | {f"join.{split}-cases": counts.told(len(prepared.split(split)), k) for split in SPLITS}
+
+
+def words(prepared: Prepared, site: Site) -> dict[str, str]:
+    """Return what was left out and what was worth a warning, by code, and whether patients are known."""
+    return {
+        records.EXCLUDED: by_code(prepared.findings, site, "error"),
+        WARNINGS: by_code(prepared.findings, site, "warning"),
+        PATIENT_IDS: "yes" if prepared.patient_ids else "no",
+    }
+
+
+def by_code(findings: Iterable[Finding], site: Site, level: str) -> str:
+    """Return the findings of a level as counts by code, as `medfl.counts` writes them."""
+    found = Counter(finding.code for finding in findings if finding.level == level)
+    return counts.to_text({code: counts.told(count, site.policy.min_count) for code, count in found.items()})

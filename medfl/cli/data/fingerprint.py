@@ -1,0 +1,41 @@
+"""`medfl data fingerprint`: what would leave a hospital for a common plan, for the hospital to read first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import JsonOption
+
+
+def fingerprint(
+    site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
+    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")],
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write; an existing one is overwritten.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
+    from medfl.data.fingerprint import take_fingerprint
+    from medfl.planning.exchange import to_json
+    from medfl.site import read_site
+    from medfl.study import read_study
+
+    site, study = read_site(site_file), read_study(study_folder)
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
+        task = bar.add_task("reading", total=None)
+        taken = take_fingerprint(site, study, lambda done, total: bar.update(task, completed=done, total=total))
+    text = to_json(taken.fingerprint)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        output.print_json(text)
+        return
+    left_out = len({finding.case for finding in taken.findings if finding.level == "error"})
+    where = f"It is in {out}; nothing was sent." if out else "Name a file with --out to read it; nothing was sent."
+    output.print(f"Fingerprint of {taken.fingerprint.cases} cases, {left_out} left out.", highlight=False)
+    output.print(where, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,110 @@
+"""`medfl study plan`: derive voxel size, patch, network and normalisation from the hospitals' images, and write them down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
+from medfl.errors import ConfigError, Problem
+from medfl.study.reading import FILE, Scalar
+
+if TYPE_CHECKING:
+    from medfl.planning.fill import Filling
+    from medfl.planning.fingerprint import Fingerprint
+    from medfl.planning.plan import Plan
+    from medfl.study import Study
+
+_COLOURS = {"+": "green", "-": "red", "@": "dim"}
+
+
+def plan(
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, with its pyproject.toml.")],
+    data: DataOption = None,
+    fingerprint: Annotated[
+        list[Path] | None,
+        typer.Option(help="What 'medfl data fingerprint' wrote at a hospital; may be given several times."),
+    ] = None,
+    gpu_gb: Annotated[float, typer.Option(help="Memory of the smallest GPU that takes part, GB.")] = 8.0,
+    out: Annotated[Path | None, typer.Option(help="Write the planned study here and leave the study as it is.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    change: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a segmentation study by nnU-Net's rules from what the hospitals' images are like, and fill it in.
+
+    Give either the folders of simulated hospitals, which are asked as real ones would be, or the files of real ones.
+    """
+    from medfl.planning.fill import fill
+    from medfl.planning.plan import check_plannable, make_plan
+    from medfl.study import read_study
+
+    if bool(data) == bool(fingerprint):
+        raise ConfigError([Problem("command line", "--data, --fingerprint", "one of the two is needed, and not both.")])
+    overrides = overrides_of(change)
+    study = read_study(folder, overrides)
+    check_plannable(study)
+    found = _merged(fingerprint, study) if fingerprint else _asked(folder, data or [], overrides, quiet=as_json)
+    planned = make_plan(found, study, gpu_gb)
+    filling = fill(folder, planned)
+    if as_json:
+        output.print_json(json.dumps({"plan": asdict(planned), "changes": filling.changes}))
+    else:
+        _show(planned, filling)
+    if not filling.changes and out is None:
+        errors.print("The study is as planned already.")
+    elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {FILE}?", err=True)):
+        (out or folder / FILE).write_bytes(filling.after.encode())
+
+
+def _merged(files: list[Path], study: Study) -> Fingerprint:
+    from medfl.planning.exchange import from_json
+    from medfl.planning.fingerprint import Scope, check_scope, merge
+
+    found = []
+    for file in files:
+        try:
+            found.append(from_json(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError([Problem(file.name, "(whole file)", "this file can not be read.")]) from None
+    merged = merge(found)
+    check_scope(merged, Scope.of(study))
+    return merged
+
+
+def _asked(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
+    from medfl.counts import in_words
+    from medfl.simulation.pool import warm_up
+    from medfl.simulation.simulate import plan_simulation
+    from medfl.simulation.surveying import survey_simulated
+
+    warm_up()
+    simulation = plan_simulation(folder, data, Path("runs"), overrides)
+    if quiet:
+        return survey_simulated(simulation).merged()
+    with errors.status(f"asking {len(simulation.sites)} sites") as status:
+        survey = survey_simulated(simulation, lambda done, of: status.update(f"{done} of {of} sites have answered"))
+    table = Table("site", "cases", "left out", box=None, padding=(0, 2))
+    for site, told in survey.fingerprints.items():
+        left_out = ", ".join(f"{in_words(count)} {code}" for code, count in survey.excluded[site].items())
+        table.add_row(site, str(told.cases), left_out)
+    for node, reason in survey.refused.items():
+        table.add_row(node, "none", reason)
+    output.print(table)
+    return survey.merged()
+
+
+def _show(planned: Plan, filling: Filling) -> None:
+    shape = " x ".join(map(str, planned.shape))
+    spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
+    output.print(f"{planned.cases} cases, in the middle {shape} voxels{spacing}.", highlight=False)
+    for line in filling.diff():
+        output.print(line, style=_COLOURS.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,158 @@
+"""From a fingerprint to a plan: how images are preprocessed, and which network and patch suits them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.planning import nnunet, summary
+from medfl.planning.fingerprint import Fingerprint
+from medfl.planning.summary import Intensities
+from medfl.study import Study
+from medfl.study.reading import FILE
+
+LEAST_LEVELS = 3  # of MONAI's DynUNet
+LEAST_GB = 1.0
+
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided for all hospitals. Axes are x, y(, z).
+
+    Parameters
+    ----------
+    cases : int
+        Cases that it rests on.
+    shape : tuple of int
+        Median size of the images after resampling, voxels.
+    spacing : tuple of float
+        Voxel size that all volumes are resampled to, mm; empty in 2-D.
+    crop : str
+        As in the study.
+    intensity : str
+        Normalisation as in the study; empty where the study keeps its own, which is so for X-ray and ultrasound.
+    foreground : Intensities, optional
+        For ``intensity = "standardize"``.
+    patch : tuple of int
+        Voxels.
+    batch : int
+        Patches a step.
+    filters : tuple of int
+        Channels of each level of the network.
+    strides, kernels : tuple of tuple of int
+        Of each level and axis.
+    """
+
+    cases: int
+    shape: Sizes
+    spacing: tuple[float, ...]
+    crop: str
+    intensity: str
+    foreground: Intensities | None
+    patch: Sizes
+    batch: int
+    filters: Sizes
+    strides: tuple[Sizes, ...]
+    kernels: tuple[Sizes, ...]
+
+
+def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REFERENCE_GB) -> Plan:
+    """Plan a segmentation study by the rules of nnU-Net.
+
+    Parameters
+    ----------
+    fingerprint : Fingerprint
+        Of all hospitals together.
+    study : Study
+        Its task, and in 2-D the size that its images are brought to.
+    gpu_gb : float
+        Memory of the smallest GPU that takes part, GB.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ConfigError
+        When the study is no segmentation, or the memory is too small for any network.
+    DataError
+        ``PLAN-SMALL`` when the images are too small to be halved twice, ``PLAN-INTENSITY`` when no hospital tells CT values.
+    """
+    check_plannable(study)
+    if not gpu_gb >= LEAST_GB:
+        raise ConfigError([Problem("command line", "--gpu-gb", f"came {gpu_gb:g}, must be at least {LEAST_GB:g}.")])
+    spacing = _spacing(fingerprint) if study.task.dimension == 3 else (1.0, 1.0)
+    shape = _shape(fingerprint, study, spacing)
+    order = _nnunet_order(spacing)
+    planned = nnunet.plan_network(
+        [spacing[axis] for axis in order],
+        [shape[axis] for axis in order],
+        len(study.task.classes),
+        float(math.prod(shape) * fingerprint.cases),
+        gpu_gb,
+    )
+    network = planned.topology
+    if len(network.strides) < LEAST_LEVELS:
+        what = f"images of about {' x '.join(map(str, shape))} voxels are too small for a network of {LEAST_LEVELS} levels."
+        raise DataError("PLAN-SMALL", what, "Choose the network and its patch by hand, for example a 'unet' with two levels.")
+    intensity, foreground = _normalisation(fingerprint, study)
+    return Plan(
+        cases=fingerprint.cases,
+        shape=shape,
+        spacing=spacing if study.task.dimension == 3 else (),
+        crop=fingerprint.scope.crop,
+        intensity=intensity,
+        foreground=foreground,
+        patch=_back(network.patch, order),
+        batch=planned.batch,
+        filters=network.features,
+        strides=tuple(_back(level, order) for level in network.strides),
+        kernels=tuple(_back(level, order) for level in network.kernels),
+    )
+
+
+def check_plannable(study: Study) -> None:
+    """Raise ConfigError unless the study is one that can be planned."""
+    if study.task.kind != "segmentation":
+        what = f"came {study.task.kind!r}; a plan is made for segmentation, where patch and network follow from the images."
+        raise ConfigError([Problem(FILE, "task.kind", what, "Choose 'preprocessing.size' and the network by hand.")])
+
+
+def _spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
+    target = nnunet.target_spacing(lambda axis, p: summary.spacing(fingerprint, axis, p), summary.median_size(fingerprint))
+    return tuple(float(f"{step:.6g}") for step in target)  # as it will stand in the study
+
+
+def _shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]) -> Sizes:
+    if study.task.dimension == 2:
+        return study.preprocessing.size or summary.median_size(fingerprint)
+    return summary.median_shape(fingerprint, spacing)
+
+
+def _nnunet_order(spacing: Sequence[float]) -> list[int]:
+    """Return the axes as nnU-Net sees them: z, y, x, but the coarsest first. It decides between axes that are equal."""
+    axes = list(range(len(spacing)))[::-1]
+    coarsest = max(axes, key=lambda axis: spacing[axis])
+    return [coarsest, *(axis for axis in axes if axis != coarsest)] if len(axes) == 3 else axes
+
+
+def _back(values: Sequence[int], order: Sequence[int]) -> Sizes:
+    return tuple(value for _, value in sorted(zip(order, values, strict=True)))
+
+
+def _normalisation(fingerprint: Fingerprint, study: Study) -> tuple[str, Intensities | None]:
+    modality = study.task.modality
+    if modality == "CT":
+        found = summary.intensities(fingerprint)
+        if found is None or found.std <= 0 or found.low >= found.high:
+            what = "no hospital told the CT values of marked voxels, or all of them are one value."
+            raise DataError("PLAN-INTENSITY", what, "Choose preprocessing.intensity and a window by hand.")
+        return "standardize", found
+    if modality != "MR":
+        return "", None
+    return "zscore-nonzero" if summary.mostly_cropped(fingerprint) else "zscore", None

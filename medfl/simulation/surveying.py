@@ -1,0 +1,30 @@
+"""Asking simulated hospitals what their images are like, by the messages that real ones will get."""
+
+from __future__ import annotations
+
+from medfl import flower_compat
+from medfl.simulation.embedded import CLIENT_APP, default_workers
+from medfl.simulation.grid import EmbeddedGrid
+from medfl.simulation.pool import WorkerPool, has_cuda
+from medfl.simulation.simulate import Simulation
+from medfl.survey import Progress, Survey, survey
+
+
+def survey_simulated(simulation: Simulation, progress: Progress | None = None) -> Survey:
+    """Have every simulated hospital take its fingerprint, as many at a time as the machine has cores for.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        The study and its hospitals; no run folder is made.
+    progress : callable, optional
+        Called with (sites that answered, sites in all).
+
+    Returns
+    -------
+    Survey
+    """
+    flower_compat.be_quiet()
+    sites, threads = len(simulation.sites), simulation.study.training.threads
+    with WorkerPool(default_workers(sites, threads), CLIENT_APP, threads, cuda=has_cuda()) as pool:
+        return survey(EmbeddedGrid(pool, sites, simulation.run_config), simulation.study, sites, progress)
