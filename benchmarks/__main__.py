@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import aggregate, simulation, store
+from benchmarks import aggregate, index, prepare, simulation, store
 
 if __name__ == "__main__":
     simulation.main()
     aggregate.main()
     store.main()
+    prepare.main()
+    index.main()

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import json
 import os
 import time
 from pathlib import Path
 
+from medfl.data.store.files import read_json, replace_json
+
 _SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
+_KEPT_DAYS = 180  # without use, after which a digest is forgotten
+_FACTS = 4  # numbers of an entry: bytes, digest of the times of change, digest of the content, day of last use
 
 
 class Digests:
-    """SHA-256 of files, cached by (keyed hash of the path, size, times of change).
+    """SHA-256 of files, cached by (keyed hash of the paths, sizes, times of change).
+
+    A series counts as one: a site with a million slices has some thousand entries.
 
     Parameters
     ----------
@@ -27,57 +32,75 @@ class Digests:
     def __init__(self, file: Path, secret: bytes) -> None:
         self._file, self._secret = file, secret
         self._known = _read(file)
-        self._changed = False
-        self._unsettled: set[str] = set()
+        self._fresh: dict[str, list[int | str]] = {}  # learnt since the last call of `take`
+        self._today = int(time.time() // 86400)
 
-    def of(self, path: Path) -> str:
-        """Return the SHA-256 of a file's content, in hexadecimal.
+    def of(self, *paths: Path) -> str:
+        """Return the SHA-256 of a file's content, or of the digests of several files in their order, in hexadecimal.
 
         Raises
         ------
         OSError
-            When the file can not be read.
+            When a file can not be read.
         """
-        name = hmac.digest(self._secret, os.fsencode(os.path.abspath(path)), "sha256").hex()[:32]
-        facts = os.stat(path)
-        # the inode's change time can not be set by hand: it tells a replacement that kept size and date
-        stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+        name = self._name(paths)
+        size, stamp, youngest = _stamp(paths)
         known = self._known.get(name)
-        if known is not None and known[:3] == stamp:
-            return str(known[3])
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._known[name] = [*stamp, digest]
-        self._changed = True
-        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) < _SETTLED:
-            self._unsettled.add(name)  # good for this run, not to be remembered
-        return digest
+        if known is None or known[:2] != [size, stamp]:
+            known = [size, stamp, _digest(paths), 0]
+        if known[3] != self._today:
+            known[3] = self._today
+            self._known[name] = known
+            if time.time_ns() - youngest >= _SETTLED:  # else good for this run, not to be remembered
+                self._fresh[name] = known
+        return str(known[2])
+
+    def learnt(self) -> dict[str, list[int | str]]:
+        """Return what was learnt since the last call, for the process that writes the cache."""
+        fresh, self._fresh = self._fresh, {}
+        return fresh
+
+    def learn(self, fresh: dict[str, list[int | str]]) -> None:
+        """Take in what another process has learnt."""
+        self._known |= fresh
+        self._fresh |= fresh
 
     def save(self) -> None:
         """Write the cache if it has changed; a store that can not be written costs time only."""
-        if self._changed:
-            with contextlib.suppress(OSError):
-                replace_json(self._file, {k: v for k, v in self._known.items() if k not in self._unsettled})
-            self._changed = False
+        fresh = self.learnt()
+        if not fresh:
+            return
+        entries = _read(self._file) | fresh  # another process may have written since
+        kept = {name: facts for name, facts in entries.items() if self._today - int(facts[3]) <= _KEPT_DAYS}
+        with contextlib.suppress(OSError):
+            replace_json(self._file, kept)
+
+    def _name(self, paths: tuple[Path, ...]) -> str:
+        told = b"\0".join(os.fsencode(os.path.abspath(path)) for path in paths)
+        return hmac.digest(self._secret, told, "sha256").hex()[:32]
 
 
-def replace_json(file: Path, values: object) -> None:
-    """Write a JSON file under a temporary name, flush it to the disk and rename it, so that no reader sees a part of it."""
-    fresh = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(fresh, "w", encoding="utf-8") as out:
-            json.dump(values, out, sort_keys=True, separators=(",", ":"))
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:
+    """Return the bytes of all files, a digest of when each changed, and when the youngest did (ns)."""
+    times: list[int] = []
+    size = 0
+    for path in paths:
+        facts = os.stat(path)
+        size += facts.st_size
+        # the inode's change time can not be set by hand: it tells a replacement that kept size and date
+        times += [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    changes = [value for at, value in enumerate(times) if at % 3]
+    return size, hashlib.sha256(repr(times).encode()).hexdigest()[:32], max(changes, default=0)
+
+
+def _digest(paths: tuple[Path, ...]) -> str:
+    digests = []
+    for path in paths:
+        with open(path, "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, list[int | str]]:
-    try:
-        values = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in values.items() if isinstance(v, list) and len(v) == 4} if isinstance(values, dict) else {}
+    values = read_json(file) or {}
+    return {name: facts for name, facts in values.items() if isinstance(facts, list) and len(facts) == _FACTS}

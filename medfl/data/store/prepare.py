@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-
-import medfl
-from medfl.data.cases import Case, Finding, Source
+from medfl.data.cases import Case, Finding
 from medfl.data.cohort import missing_classes, read_cohort
-from medfl.data.load import load_case
-from medfl.data.quiet import quiet
 from medfl.data.splits import assign
-from medfl.data.store.digests import Digests
-from medfl.data.store.shelf import VERSION, Shelf, default_root, digest_of, private_folder
-from medfl.data.store.stored import Array, Meta, OnDiskCase, Prepared, StoredCase
-from medfl.data.volume import Volume
+from medfl.data.store.forecast import Forecast, forecast
+from medfl.data.store.parallel import outcomes
+from medfl.data.store.plan import store_root
+from medfl.data.store.room import Room
+from medfl.data.store.stored import Prepared, StoredCase
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
+__all__ = ["check_policy", "prepare", "prepare_cases", "store_root"]
+
 Progress = Callable[[int, int], None]  # cases done, cases in all
 
-_POSITIONS = 10000  # of voxels remembered for each class
-_PASSING = ("-CODEC", "-READ")  # ends of codes of refusals that may pass: a decoder is installed, a disk comes back
 _NOTHING_SENT = "Training does not start; nothing was sent."
-
-
-def store_root(site: Site) -> Path:
-    """Return the folder of all prepared data: the site's own choice, or ``MEDFL_STORE``, or the user's cache."""
-    chosen = site.resources.store
-    return site.folder / Path(chosen).expanduser() if chosen else default_root()
 
 
 def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepared:
@@ -56,8 +45,8 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
     Raises
     ------
     DataError
-        ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL`` by the policy of the site, and what the reading of the data
-        folder as a whole raises.
+        ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL`` by the policy of the site, ``SITE-EXTRA`` when a library that
+        the study needs is missing, and what the reading of the data folder as a whole raises.
     DiskFullError
         ``DISK-FULL`` when the store has no room.
     """
@@ -66,28 +55,61 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
     return prepared
 
 
-def prepare_cases(site: Site, study: Study, progress: Progress | None = None) -> Prepared:
+def prepare_cases(
+    site: Site,
+    study: Study,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+    announce: Callable[[Forecast], None] | None = None,
+) -> Prepared:
     """Prepare all cases of a site, whatever its policy says: for a check that shows everything that is wrong.
 
-    Parameters and errors are those of `prepare`, without those of the policy.
+    Parameters are those of `prepare`, and:
+
+    Parameters
+    ----------
+    workers : int
+        Cases that are made at a time, each in a process of its own, as far as the memory allows. The result is the same.
+    announce : callable, optional
+        Called with a forecast before any image is read; it may raise to stop.
+
+    Raises
+    ------
+    DataError
+        As `prepare` does, without those of the policy.
     """
     cohort = read_cohort(site, study)
     splits = assign(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
-    room = _Room(site, study)
+    order = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
+    room = Room(site, study)
+    if announce:
+        announce(forecast(order, room.shelf.names(), room.shelf.folder, study))
+    cases, findings, present = _gathered(order, room, site, study, progress, workers)
+    findings = [*cohort.findings, *findings]
+    if cases and study.task.kind == "segmentation":
+        findings += missing_classes(present, study)
+    return Prepared(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
+
+
+def _gathered(
+    order: list[Case], room: Room, site: Site, study: Study, progress: Progress | None, workers: int
+) -> tuple[list[StoredCase], list[Finding], set[int]]:
     cases: list[StoredCase] = []
-    findings = list(cohort.findings)
+    findings: list[Finding] = []
+    present: set[int] = set()  # label values seen in the masks
     try:
-        for done, case in enumerate(cohort.cases, start=1):
-            stored, found = room.ensure(replace(case, split=splits[case.name]), len(cohort.cases) - done + 1)  # type: ignore[arg-type]
+        for done, (case, outcome) in enumerate(outcomes(order, room, site, study, workers), start=1):
+            stored = room.stored(case, outcome)
             cases += [stored] if stored else []
-            findings += found
+            findings += outcome.findings
+            present |= set(outcome.meta["present"]) if outcome.meta else set()
+            room.noted(outcome)
             if progress:
-                progress(done, len(cohort.cases))
+                progress(done, len(order))
     finally:
         room.save()
-    if cases and study.task.kind == "segmentation":
-        findings += missing_classes(room.present, study)
-    return Prepared(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
+    return cases, findings, present
 
 
 def check_policy(site: Site, prepared: Prepared) -> None:
@@ -114,117 +136,3 @@ def check_policy(site: Site, prepared: Prepared) -> None:
     if training < site.policy.min_cases:
         what = f"{training} usable training cases, the site asks for at least {site.policy.min_cases}{because}."
         raise DataError("SITE-TOO-SMALL", what, f"Add cases, or lower policy.min-cases in the site.toml. {_NOTHING_SENT}")
-
-
-class _Room:
-    """What it takes to find or make one case after the other."""
-
-    def __init__(self, site: Site, study: Study) -> None:
-        self._site, self._study = site, study
-        self._plan = digest_of(_plan(site, study))
-        root = store_root(site)
-        own = root / digest_of(site.name)[:12]
-        for folder in (root, own):
-            private_folder(folder)
-        self._shelf = Shelf(own / self._plan[:16])
-        self._digests = Digests(own / "digests.json", site.secret())
-        self.present: set[int] = set()  # label values seen in the masks
-
-    def ensure(self, case: Case, remaining: int) -> tuple[StoredCase | None, list[Finding]]:
-        """Return the stored case and warnings about it, or nothing and the reason."""
-        try:
-            key = self._key(case)
-        except OSError as error:
-            return None, [_unreadable(case, error)]
-        meta = self._shelf.find(case.name, key)
-        if meta is None:
-            refused = self._shelf.refusal(case.name, key, medfl.__version__)
-            if refused:
-                return None, [refused]
-            try:
-                arrays, facts = self._make(case, key)
-            except DataError as error:
-                finding = Finding.from_error(error, case.name)
-                if not finding.code.endswith(_PASSING):
-                    self._shelf.refuse(case.name, key, medfl.__version__, finding)
-                return None, [finding]
-            except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest
-                return None, [_unreadable(case, error)]
-            meta = self._shelf.write(case.name, key, arrays, facts, remaining)
-        self.present |= set(meta["present"])
-        found = [Finding(code, case.name, what, fix, "warning") for code, what, fix in meta["warnings"]]
-        return OnDiskCase(self._shelf.place(case.name, key), meta, case.name, case.patient, case.split), found
-
-    def save(self) -> None:
-        """Keep what makes the next start fast."""
-        self._shelf.save()
-        self._digests.save()
-
-    def _key(self, case: Case) -> str:
-        label = self._content(case.label) if isinstance(case.label, Source) else case.label
-        return digest_of({"plan": self._plan, "image": self._content(case.image), "label": label})
-
-    def _content(self, source: Source) -> list[str]:
-        return [source.kind, *map(self._digests.of, source.paths)]
-
-    def _make(self, case: Case, key: str) -> tuple[dict[str, Array], Meta]:
-        with quiet():
-            made = _prepared_form(*load_case(case, self._study, self._site), self._study)
-        if self._key(case) != key:
-            raise RuntimeError("the source changed while it was read")
-        return made
-
-
-def _plan(site: Site, study: Study) -> object:
-    """Everything but the source files that decides what a prepared case looks like."""
-    return {
-        "store": VERSION,
-        "task": study.task.model_dump(mode="json"),
-        "preprocessing": study.preprocessing.model_dump(mode="json"),
-        "classes": site.classes,
-        "label-geometry": site.data.label_geometry,
-    }
-
-
-def _prepared_form(volume: Volume, label: Array | int, study: Study) -> tuple[dict[str, Array], Meta]:
-    from medfl.data.preprocess import orient, preprocess  # imports MONAI: seconds that a second start must not pay
-
-    mask = None if isinstance(label, int) else label
-    notes = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
-    volume, mask = orient(volume, mask, study)
-    done, done_mask = preprocess(volume, mask, study)
-    arrays: dict[str, Array] = {"image": done.array}
-    facts: Meta = {
-        "label": label if isinstance(label, int) else None,
-        "spacing": done.spacing,
-        "affine": done.affine.tolist(),
-        "foreground": [],
-        "present": [],
-        "reference": None,
-        "warnings": notes,
-    }
-    if mask is not None and done_mask is not None:
-        arrays["label"] = done_mask
-        facts["foreground"] = list(range(1, len(study.task.classes)))
-        arrays |= {f"fg_{index}": _positions(done_mask, index) for index in facts["foreground"]}
-        facts["present"] = np.unique(mask).tolist()
-        changed = done.shape != volume.shape or not np.allclose(done.affine, volume.affine, rtol=0, atol=1e-6)
-        if study.task.dimension == 3 and changed:
-            arrays["reference"] = mask
-            facts["reference"] = {"affine": volume.affine.tolist(), "spacing": volume.spacing}
-    return arrays, facts
-
-
-def _positions(mask: Array, index: int) -> Array:
-    """Return at most `_POSITIONS` voxel positions (n, D) of a class, the same ones every time."""
-    flat = np.flatnonzero(mask == index)
-    if len(flat) > _POSITIONS:
-        flat = np.sort(np.random.default_rng(index).choice(flat, _POSITIONS, replace=False))
-    kind = np.int16 if max(mask.shape) <= np.iinfo(np.int16).max else np.int32
-    return np.stack(np.unravel_index(flat, mask.shape), axis=1).astype(kind)
-
-
-def _unreadable(case: Case, error: Exception) -> Finding:
-    what = f"the image or its label could not be read ({type(error).__name__})."
-    fix = "Check that the files are complete and can be opened with another program, and export them again."
-    return Finding("CASE-UNREADABLE", case.name, what, fix)

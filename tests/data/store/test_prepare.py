@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from medfl.data.store import prepare as prepare_module
+from medfl.data.cohort import read_cohort
+from medfl.data.store import forecast as forecast_module
+from medfl.data.store import form as form_module
+from medfl.data.store import plan as plan_module
+from medfl.data.store import room as room_module
 from medfl.data.store import shelf as shelf_module
+from medfl.data.store import versions
+from medfl.data.store.forecast import Forecast
+from medfl.data.store.freshness import freshness
 from medfl.data.store.prepare import check_policy, prepare, prepare_cases, store_root
 from medfl.data.store.stored import Prepared, StoredCase
 from medfl.data.volume import Volume
@@ -80,7 +92,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> None:
         raise AssertionError("a source was read")
 
-    monkeypatch.setattr(prepare_module, "load_case", read)
+    monkeypatch.setattr(room_module, "load_case", read)
 
 
 def spoil(site: Site, number: int = 0) -> None:
@@ -187,7 +199,7 @@ def test_resampled_grid_keeps_the_original_mask_for_the_test(tmp_path: Path) -> 
 
 
 def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "_POSITIONS", 10)
+    monkeypatch.setattr(form_module, "POSITIONS", 10)
     for case in prepare(site_of(tmp_path / "north", 3), study_of()).cases:
         assert list(case.foreground) == [1, 2]
         assert case.foreground[1].shape == (10, 3)
@@ -195,6 +207,14 @@ def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: py
         for index, places in case.foreground.items():
             assert isinstance(case.label, np.ndarray)
             assert (case.label[tuple(places.T)] == index).all()
+
+
+def test_counting_classes_is_the_same_for_few_and_many() -> None:
+    mask = np.random.default_rng(0).integers(0, 20, (3, 4, 5)).astype(np.uint8)
+    many, few = form_module._counts(mask, 20), form_module._counts(mask, 16)
+    np.testing.assert_array_equal(many[:, :16], few)
+    assert int(many.sum()) == 60
+    assert few[1, 3] == int((mask[1] == 3).sum())
 
 
 def test_classification_keeps_the_class(tmp_path: Path) -> None:
@@ -229,7 +249,7 @@ def test_repaired_case_comes_back(tmp_path: Path) -> None:
 
 def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", max_excluded=0.2)
-    load, broken = prepare_module.load_case, []
+    load, broken = room_module.load_case, []
 
     def sometimes(case: Any, study: Study, site: Site) -> Any:
         broken.append(case.name)
@@ -237,7 +257,7 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
             raise ValueError("/data/DOE_JANE/1.dcm")
         return load(case, study, site)
 
-    monkeypatch.setattr(prepare_module, "load_case", sometimes)
+    monkeypatch.setattr(room_module, "load_case", sometimes)
     prepared = prepare(site, study_of())
     assert [(finding.code, finding.case) for finding in prepared.findings] == [("CASE-UNREADABLE", broken[0])]
     assert "DOE" not in str(prepared.findings)
@@ -246,13 +266,13 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
 
 def test_what_the_reader_noticed_is_told_at_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
-    load = prepare_module.load_case
+    load = room_module.load_case
 
     def noting(case: Any, study: Study, site: Site) -> Any:
         volume, label = load(case, study, site)
         return Volume(volume.array, volume.affine, (DataError("DCM-LOCALIZER", "left out.", "Nothing to do."),)), label
 
-    monkeypatch.setattr(prepare_module, "load_case", noting)
+    monkeypatch.setattr(room_module, "load_case", noting)
     for _ in range(2):
         findings = prepare(site, study_of()).findings
         assert [(finding.code, finding.level) for finding in findings] == [("DCM-LOCALIZER", "warning")] * 4
@@ -339,11 +359,206 @@ def run_prepare(site: Site, after: str, before: str = "") -> subprocess.Popen[by
     return subprocess.Popen([sys.executable, "-c", code, str(site.folder), json.dumps(config_of())])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("label_geometry", "resample"),
+        ("label_match", "frame-of-reference"),
+        ("label_names", (("Tumour", "a"),)),
+        ("annotated_classes", ("a",)),
+        ("negatives", True),
+        ("nifti_form", "sform"),
+        ("gantry_tilt", "resample"),
+        ("nonuniform", "resample"),
+        ("min_slices", 3),
+        ("allow_headerless", True),
+        ("burned_in", "allow"),
+        ("converter", "dcm2niix"),
+    ],
+)
+def test_another_way_of_reading_is_another_plan(key: str, value: object) -> None:
+    plain, other = Site(name="a"), Site(name="a", data=SiteData(**{key: value}))
+    assert plan_module.plan_digest(plain, study_of()) != plan_module.plan_digest(other, study_of())
+
+
+def test_where_the_files_lie_is_no_part_of_the_plan() -> None:
+    plain, moved = Site(name="a"), Site(name="a", data=SiteData(root="elsewhere", layout="csv", index="list.csv", where="x=1"))
+    assert plan_module.plan_digest(plain, study_of()) == plan_module.plan_digest(moved, study_of())
+
+
+def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_of(tmp_path / "north", 4, max_excluded=1.0)
+    spoil(site)
+    first = prepare(site, study_of())
+    reader = room_module.of_reading
+    monkeypatch.setattr(room_module, "of_reading", lambda kind: (*reader(kind), "nibabel of tomorrow"))
+    read: list[str] = []
+    load = room_module.load_case
+    monkeypatch.setattr(room_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
+    second = prepare(site, study_of())
+    assert len(read) == 4
+    assert second.findings == first.findings
+    assert by_name(second).keys() == by_name(first).keys()
+
+
+@pytest.mark.parametrize("kind", ["nifti", "dicom", "image"])
+def test_versions_are_those_that_are_installed(kind: str) -> None:
+    told = dict(line.split(" ") for line in (*versions.of_reading(kind), *versions.of_preprocessing(bias_correction=False)))
+    for name, version in told.items():
+        if version != "none":
+            assert importlib.metadata.version(name).startswith(version), name
+    assert "none" not in (told["monai"], told["numpy"], told["torch"])
+
+
+def test_a_select_is_part_of_the_key(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 2)
+    (case, _) = read_cohort(site, study_of()).cases
+    room = room_module.Room(site, study_of())
+    changed = (
+        replace(case, image=replace(case.image, select=("EchoTime=10",))),
+        replace(case, annotated=("a",)),
+        replace(case, label=replace(case.label, names=((1, "b"),))),
+    )
+    assert len({room.key(case), *map(room.key, changed)}) == 4
+
+
+def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 6)
+    mark = tmp_path / "third"
+    hold = (
+        "import pathlib, time\nfrom medfl.data.store import room\nload, seen = room.load_case, []\n"
+        "def held(*a):\n    seen.append(1)\n    if len(seen) == 3:\n"
+        f"        pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n    return load(*a)\nroom.load_case = held"
+    )
+    process = run_prepare(site, "", before=hold)
+    deadline = time.monotonic() + 60
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait(10)
+    read: list[str] = []
+    load = room_module.load_case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
+        prepared = prepare(site, study_of())
+    assert len(prepared.cases) == 6
+    assert len(read) == 4  # two were whole when it was killed
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_process_gives_in_the_same_order(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 6, max_excluded=1.0)
+    spoil(site)
+    steps: list[tuple[int, int]] = []
+    many = prepare_cases(site, study_of(), lambda done, total: steps.append((done, total)), workers=2)
+    assert steps == [(n, 6) for n in range(1, 7)]
+    one = prepare_cases(site.model_copy(update={"resources": Resources(store=str(tmp_path / "other"))}), study_of())
+    assert many.findings == one.findings
+    assert [(c.name, c.patient, c.split) for c in many.cases] == [(c.name, c.patient, c.split) for c in one.cases]
+    for left, right in zip(many.cases, one.cases, strict=True):
+        np.testing.assert_array_equal(left.image, right.image)
+        np.testing.assert_array_equal(left.label, right.label)
+    with pytest.MonkeyPatch.context() as patch:
+        forbid_reading(patch)
+        assert prepare_cases(site, study_of()).findings == many.findings  # what the workers did lies in the store
+
+
+def test_a_missing_library_stops_the_site_and_not_each_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_of(tmp_path / "north", 2)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "SimpleITK" else find(name, *rest))
+    with pytest.raises(DataError) as caught:
+        prepare(site, study_of(**{"bias-correction": "n4"}))
+    assert caught.value.code == "SITE-EXTRA"
+    assert "pip install SimpleITK" in caught.value.fix
+
+
+@pytest.mark.parametrize("intensity", [{"intensity": "window"}, {"intensity": "standardize", "std": 10.0}])
+def test_ct_that_is_not_in_hounsfield_units_is_told(tmp_path: Path, intensity: dict[str, Any]) -> None:
+    site = site_of(tmp_path / "north", 3)
+    raw = np.random.default_rng(0).integers(0, 4096, (8, 9, 10)).astype(np.float32)
+    write_nifti(site.folder / "img1.nii", raw, np.diag([-1.0, 1.0, 2.0, 1.0]))
+    for number in (0, 2):
+        write_nifti(site.folder / f"img{number}.nii", raw - 1024, np.diag([-1.0, 1.0, 2.0, 1.0]))
+    prepared = prepare_cases(site, study_of({"modality": "CT"}, window="lung", **intensity))
+    assert [(finding.code, finding.level) for finding in prepared.findings] == [("CT-HU", "warning")]
+    assert len(prepared.cases) == 3
+
+
+def test_forecast_is_what_the_store_takes(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 4)
+    told: list[Forecast] = []
+    prepared = prepare_cases(site, study_of(dtype="float16"), announce=told.append)
+    (first,) = told
+    assert (first.cases, first.stored, first.unknown, first.exact) == (4, 0, 0, True)
+    written = sum(np.asarray(case.image).nbytes + np.asarray(case.label).nbytes for case in prepared.cases)
+    assert written == 4 * 8 * 9 * 10 * 3
+    assert written == first.size
+    prepare_cases(site, study_of(dtype="float16"), announce=told.append)
+    assert (told[1].stored, told[1].size) == (4, 0)
+
+
+def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
+    told: list[Forecast] = []
+    site = site_of(tmp_path / "north", 1)
+    for spacing in ("1,1,2", "0.5,0.5,1"):
+        prepare_cases(site, study_of(spacing=spacing), announce=told.append)
+    assert told[1].size - told[0].size >= 7 * 8 * 9 * 10 * 5  # 8 times the voxels, of float32 and uint8
+
+
+def test_what_can_not_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_of(tmp_path / "north", 4)
+    forbid_reading(monkeypatch)
+    with pytest.raises(DiskFullError) as caught:
+        prepare_cases(site, study_of(), announce=lambda told: replace(told, free=1).require_room())
+    assert caught.value.code == "DISK-FULL"
+    assert "0.0 MB are free" in caught.value.what
+
+
+def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = read_cohort(site_of(tmp_path / "north", 4), study_of()).cases
+
+    def with_free(size: float) -> int:
+        monkeypatch.setattr(forecast_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
+        return forecast_module.affordable(cases, study_of(), 8)
+
+    assert with_free(1e12) == 4  # no more than there are cases
+    assert with_free(1.7e9) == 2
+    assert with_free(1e6) == 1
+
+
+def test_fresh_data_is_told_from_stale_data_without_preparing(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 4)
+    assert freshness(site, study_of()).missing == 4
+    prepare(site, study_of())
+    now = freshness(site, study_of())
+    assert (now.current, now.changed, now.missing) == (4, 0, 0)
+    now.require_current()
+    write_nifti(site.folder / "seg0.nii", mask_of(5), np.diag([-1.0, 1.0, 2.0, 1.0]))
+    later = freshness(site, study_of())
+    assert (later.current, later.changed, later.missing) == (3, 1, 0)
+    with pytest.raises(DataError, match=r"STORE-STALE.*files of 1 case.*'medfl data prepare'"):
+        later.require_current()
+    other = freshness(site, study_of(spacing="2,2,2"))
+    assert (other.current, other.missing, other.other_plan) == (0, 4, now.plan)
+    with pytest.raises(DataError, match=rf"another plan \({now.plan} instead of {other.plan}\)"):
+        other.require_current()
+
+
+def test_a_case_that_is_known_to_be_left_out_is_not_stale(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 4, max_excluded=1.0)
+    spoil(site)
+    prepare(site, study_of())
+    assert freshness(site, study_of()).current == 4
+
+
 def test_no_name_of_a_patient_or_file_reaches_the_store(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", max_excluded=1.0)
     spoil(site)
     prepare(site, study_of())
     for path in (tmp_path / "store").rglob("*"):
+        if path.name == "index.sqlite":  # of the files themselves: its owner's alone, see tests/data/index
+            continue
         content = path.read_bytes() if path.is_file() else b""
         for canary in ("DOE", "img0", "seg0", "north"):
             assert canary not in str(path.relative_to(tmp_path))

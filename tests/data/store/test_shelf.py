@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from medfl.data.cases import Finding
 from medfl.data.store import digests as digests_module
+from medfl.data.store import files as files_module
 from medfl.data.store import shelf as shelf_module
 from medfl.data.store.digests import Digests
 from medfl.data.store.shelf import Shelf
@@ -271,7 +274,7 @@ def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None
     digests = Digests(cache, bytes(32))
     digests.of(source)
     digests.save()
-    assert cache.read_text() == "{}"
+    assert not cache.exists()
 
 
 def test_prepared_counts_patients_not_images() -> None:
@@ -284,3 +287,81 @@ def test_prepared_counts_patients_not_images() -> None:
     assert prepared.patients("train") == 2
     assert [case.name for case in prepared.split("test")] == ["case-3"]
     assert prepared.patients("validation") == 0
+
+
+def test_leftovers_of_a_process_that_is_gone_are_swept_and_those_of_one_at_work_are_not(tmp_path: Path) -> None:
+    Shelf(tmp_path / "s")
+    gone, busy = (tmp_path / "s" / f".tmp-case-A-{n}" for n in (1, 2))
+    gone.mkdir()
+    with files_module.temporary_folder(busy):
+        for left in (gone, busy):
+            os.utime(left, (time.time() - 120,) * 2)
+        Shelf(tmp_path / "s")
+        assert not gone.exists()
+        assert busy.exists()
+    assert not busy.exists()
+
+
+def test_old_temporary_files_are_swept(tmp_path: Path) -> None:
+    Shelf(tmp_path / "s")
+    old = tmp_path / "s" / "index.json.1.tmp"
+    old.write_text("{")
+    os.utime(old, (time.time() - 90000,) * 2)
+    Shelf(tmp_path / "s")
+    assert not old.exists()
+
+
+def test_index_forgets_cases_that_are_gone(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "s")
+    for key in (KEY, "f" * 64):
+        shelf.write("case-A", key, arrays_of(), FACTS)
+    shelf.save()
+    shutil.rmtree(shelf.place("case-A", KEY))
+    again = Shelf(tmp_path / "s")
+    again.write("case-B", KEY, arrays_of(), FACTS)
+    again.save()
+    assert sorted(json.loads((tmp_path / "s" / "index.json").read_text())) == [f"case-A-{'f' * 16}", f"case-B-{KEY[:16]}"]
+
+
+def test_digest_of_a_series_follows_each_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests_module, "_SETTLED", -1)
+    paths = [tmp_path / f"{n}" for n in range(3)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    digests = Digests(tmp_path / "digests.json", bytes(32))
+    first = digests.of(*paths)
+    assert digests.of(*paths) == first
+    assert digests.of(*paths[:2]) != first
+    assert digests.of(*reversed(paths)) != first  # channels have an order
+    paths[1].write_bytes(b"x")
+    assert digests.of(*paths) != first
+    digests.save()
+    assert len(json.loads((tmp_path / "digests.json").read_text())) == 3
+
+
+def test_digests_that_nobody_asked_for_in_half_a_year_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests_module, "_SETTLED", -1)
+    today = int(time.time() // 86400)
+    file = tmp_path / "digests.json"
+    file.write_text(json.dumps({"old": [1, "a", "b", today - 181], "used": [1, "a", "b", today - 9]}))
+    source = tmp_path / "a"
+    source.write_bytes(b"one")
+    digests = Digests(file, bytes(32))
+    digests.of(source)
+    digests.save()
+    kept = json.loads(file.read_text())
+    assert "used" in kept
+    assert "old" not in kept
+    assert len(kept) == 2
+
+
+def test_processes_that_save_digests_one_after_the_other_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests_module, "_SETTLED", -1)
+    both = [Digests(tmp_path / "digests.json", bytes(32)) for _ in range(2)]
+    for number, digests in enumerate(both):
+        source = tmp_path / f"{number}"
+        source.write_bytes(b"one")
+        digests.of(source)
+    for digests in both:
+        digests.save()
+    assert len(json.loads((tmp_path / "digests.json").read_text())) == 2

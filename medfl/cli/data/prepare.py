@@ -1,0 +1,110 @@
+"""`medfl data prepare`: everything that can be done with a hospital's images before training, done once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from medfl.data.store.forecast import Forecast
+    from medfl.data.store.stored import Prepared
+
+
+def prepare(
+    site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
+    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")],
+    workers: Annotated[int, typer.Option(min=1, help="Cases that are made at a time, as far as the memory allows.")] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Only tell whether the prepared data is current.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare a hospital's images for a study. It can be stopped at any time, and goes on where it was.
+
+    Ends with 1 when too much had to be left out for the site's own policy, or, with --check, when it must be run again.
+    """
+    from medfl.data.store.prepare import check_policy, prepare_cases
+    from medfl.site import read_site
+    from medfl.study import read_study
+
+    site, study = read_site(site_file), read_study(study_folder)
+    if check:
+        from medfl.data.store.freshness import freshness
+
+        found = freshness(site, study)
+        if as_json:
+            output.print_json(json.dumps(asdict(found)))
+        found.require_current()
+        if not as_json:
+            output.print(f"The prepared data is current: {found.current} cases.")
+        return
+    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
+            task = bar.add_task("preparing", total=None)
+            prepared = prepare_cases(
+                site,
+                study,
+                lambda done, total: bar.update(task, completed=done, total=total),
+                workers=workers,
+                announce=lambda told: _announce(told, quiet=as_json),
+            )
+    except KeyboardInterrupt:
+        errors.print("What is prepared stays. Give the same command again to go on.", style="yellow")
+        raise
+    _tell(prepared, as_json=as_json)
+    check_policy(site, prepared)
+
+
+def _announce(told: Forecast, *, quiet: bool) -> None:
+    from medfl.data.store.forecast import amount
+
+    told.require_room()
+    if quiet:
+        return
+    made = told.cases - told.stored
+    need = f"{'about' if told.exact else 'at most'} {amount(told.size)}"
+    unknown = f", and {told.unknown} of unknown size" if told.unknown else ""
+    output.print(
+        f"{told.cases} cases, {told.stored} of them in the store. The other {made} need {need}{unknown}; "
+        f"{amount(told.free)} are free.",
+        highlight=False,
+    )
+
+
+def _tell(prepared: Prepared, *, as_json: bool) -> None:
+    summary = _summary(prepared)
+    if as_json:
+        output.print_json(json.dumps(summary))
+        return
+    from medfl.report.codes import meaning
+
+    table = Table("", "cases", "code", "", box=None, padding=(0, 2))
+    for title, key in (("left out", "left_out_by_code"), ("warning", "warnings_by_code")):
+        for code, count in summary[key].items():
+            table.add_row(title, str(count), code, meaning(code))
+    if table.row_count:
+        output.print(table)
+    output.print(f"{summary['usable']} cases usable, {summary['left_out']} left out.", highlight=False)
+    if summary["left_out"]:
+        output.print("'medfl data check' tells why, case by case.")
+
+
+def _summary(prepared: Prepared) -> dict[str, Any]:
+    left_out = [finding for finding in prepared.findings if finding.level == "error"]
+    warned = [finding for finding in prepared.findings if finding.level == "warning"]
+    return {
+        "site": prepared.site,
+        "usable": len(prepared.cases),
+        "left_out": len({finding.case for finding in left_out if finding.case}),
+        "left_out_by_code": dict(sorted(Counter(finding.code for finding in left_out).items())),
+        "warnings_by_code": dict(sorted(Counter(finding.code for finding in warned).items())),
+    }

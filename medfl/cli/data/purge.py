@@ -1,0 +1,53 @@
+"""`medfl data purge`: prepared data goes, the hospital's own files stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import output
+
+if TYPE_CHECKING:
+    from medfl.data.store.purge import Purgeable
+
+
+def purge(
+    site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
+    keep: Annotated[list[Path] | None, typer.Option(help="Folder of a study that is still wanted; may be repeated.")] = None,
+    older_than: Annotated[float, typer.Option(min=0, metavar="DAYS", help="Keep what was used more lately.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a hospital's prepared data, all of it or what no study named with --keep uses. Its own files stay."""
+    from medfl.data.store import purge as store
+    from medfl.data.store.forecast import amount
+    from medfl.site import read_site
+    from medfl.study import read_study
+
+    site = read_site(site_file)
+    found = store.purgeable(site, [read_study(folder) for folder in keep or ()], older_than)
+    if not found:
+        output.print("There is nothing to remove.")
+        return
+    output.print(_table(found))
+    size = amount(sum(item.size for item in found))
+    if dry_run:
+        output.print(f"Nothing was removed: this was a dry run. It would make {size} free.", highlight=False)
+        return
+    if not yes:
+        typer.confirm(f"Remove {size} of prepared data? It can be made again from the hospital's files", abort=True)
+    output.print(f"Removed {amount(store.purge(found))}.", highlight=False)
+
+
+def _table(found: Sequence[Purgeable]) -> Table:
+    from medfl.data.store.forecast import amount
+
+    table = Table("study", "what", "cases", "size", "days since use", box=None, padding=(0, 2))
+    words = {"plan": "all", "superseded": "copies of files that have changed"}
+    for item in found:
+        table.add_row(item.study or "–", words[item.why], str(item.cases), amount(item.size), f"{item.days:.0f}")
+    return table

@@ -1,0 +1,120 @@
+"""Grey values on one scale for all hospitals. In place: MONAI's formulas, without the copies of its transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from monai.transforms import HistogramNormalize
+from numpy.typing import NDArray
+
+from medfl.study.sections import Preprocessing
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep sums over an image the same to the bit, whatever the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def normalize(image: torch.Tensor, settings: Preprocessing) -> None:
+    """Bring grey values to the scale that a study wants.
+
+    As MONAI's `ScaleIntensityRange` ("window", "percentile"), `ScaleIntensity` ("unit") and `NormalizeIntensity`
+    ("zscore", "zscore-nonzero"), and as nnU-Net's ``CTNormalization`` ("standardize").
+
+    Parameters
+    ----------
+    image : Tensor
+        (C, X, Y[, Z]), float32; changed in place.
+    settings : Preprocessing
+        The table of the study.
+    """
+    for channel in image:
+        match settings.intensity:
+            case "window":
+                low, high = settings.window
+                channel.clamp_(low, high).sub_(low).div_(high - low)
+            case "standardize":
+                channel.clamp_(*settings.window).sub_(settings.mean).div_(settings.std)
+            case "unit":
+                _to_unit(channel)
+            case "percentile":
+                _between_percentiles(channel, settings)
+            case _:
+                _zscore(channel, settings)
+
+
+def equalize(image: torch.Tensor, settings: Preprocessing) -> None:
+    """Flatten the histogram of each channel between its percentiles to 0..1, with MONAI's `HistogramNormalize`.
+
+    Outside the percentiles lie burned-in marks and collimator edges, which would take the bins of the anatomy.
+
+    Parameters
+    ----------
+    image : Tensor
+        (C, X, Y[, Z]), float32; changed in place.
+    settings : Preprocessing
+        Its percentiles are read.
+    """
+    flatten = HistogramNormalize(num_bins=256, min=0, max=1)
+    for channel in image:
+        low, high = _quantiles(channel.numpy(), settings)
+        if high > low:
+            channel.copy_(torch.as_tensor(np.asarray(flatten(channel.clamp_(low, high).numpy()))))
+
+
+def _to_unit(channel: torch.Tensor) -> None:
+    low, high = float(channel.min()), float(channel.max())
+    if high > low:
+        channel.sub_(low).div_(high - low)
+    else:
+        channel.zero_()
+
+
+def _between_percentiles(channel: torch.Tensor, settings: Preprocessing) -> None:
+    low, high = _quantiles(channel.numpy(), settings)
+    if not high > low:
+        _to_unit(channel)  # nearly or quite constant: its whole range, or zeros
+        return
+    channel.sub_(low).div_(high - low)
+    if settings.clip:
+        channel.clamp_(0.0, 1.0)
+
+
+def _zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
+    zeros = channel == 0 if settings.intensity == "zscore-nonzero" else None
+    if settings.clip:
+        _clip(channel, zeros, settings)
+    # numpy selects without an index of 8 bytes a voxel, torch sums without a copy
+    counted = channel if zeros is None else torch.from_numpy(channel.numpy()[~zeros.numpy()])
+    if not counted.numel():
+        return
+    mean, std = counted.mean(), counted.std(unbiased=False)
+    del counted
+    channel.sub_(mean)
+    if std > 0:
+        channel.div_(std)
+    if zeros is not None:
+        channel.masked_fill_(zeros, 0.0)
+
+
+def _clip(channel: torch.Tensor, zeros: torch.Tensor | None, settings: Preprocessing) -> None:
+    values = channel.numpy() if zeros is None else channel.numpy()[~zeros.numpy()]
+    if values.size:
+        channel.clamp_(*_quantiles(values, settings, spare=zeros is not None))
+        if zeros is not None:
+            channel.masked_fill_(zeros, 0.0)
+
+
+def _quantiles(values: NDArray[np.float32], settings: Preprocessing, *, spare: bool = False) -> tuple[float, float]:
+    """Return the percentiles; values that nobody else needs are sorted where they are, and not in a copy."""
+    low, high = np.percentile(values, settings.percentiles, overwrite_input=spare)
+    return float(low), float(high)

@@ -1,0 +1,174 @@
+"""What preparing will take, told from headers before anything is read: room on the disk, and memory."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import psutil
+from nibabel.filebasedimages import ImageFileError
+
+from medfl.data.cases import Case, Source
+from medfl.data.dicom.headers import read_header
+from medfl.data.quiet import quiet
+from medfl.errors import DiskFullError, MedflError
+from medfl.study import Study
+
+_VOLUMES = 4  # float32 copies of the largest image that preparing holds at a time, with some room
+_PROCESS = 700 * 2**20  # bytes of a worker before it reads anything: torch and MONAI
+_SPARED = 0.9  # of the free memory may be used
+
+
+def amount(size: float) -> str:
+    """Say a number of bytes.
+
+    Examples
+    --------
+    >>> amount(38_240_000_000), amount(5_600_000)
+    ('38.2 GB', '5.6 MB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What preparing a site will take.
+
+    Parameters
+    ----------
+    cases : int
+        Cases of the site.
+    stored : int
+        Those of them that lie in the store in some form; they are looked at again, and seldom made again.
+    size : int
+        Bytes that the others will take, at most.
+    free : int
+        Bytes that are free in the store.
+    exact : bool
+        Whether `size` is what they will take; images that are cropped to what they show can come out smaller.
+    unknown : int
+        Cases whose header told no size; they are not in `size`.
+    """
+
+    cases: int
+    stored: int
+    size: int
+    free: int
+    exact: bool
+    unknown: int
+
+    def require_room(self) -> None:
+        """Refuse what can not fit.
+
+        Raises
+        ------
+        DiskFullError
+            ``DISK-FULL``.
+        """
+        if self.exact and self.size > self.free:
+            what = f"preparing needs {amount(self.size)}, {amount(self.free)} are free in the store."
+            fix = "Make room, or name another folder as resources.store in the site.toml."
+            raise DiskFullError("DISK-FULL", what, fix)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shape and voxel size as a header tells them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along each axis.
+    spacing : tuple of float
+        Millimetres; empty when the header does not tell.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] = ()
+
+    @property
+    def voxels(self) -> int:
+        """Voxels in all."""
+        return math.prod(self.shape)
+
+
+def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study) -> Forecast:
+    """Tell what preparing will take.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Those of the cohort.
+    stored : set of str
+        Names of the cases that lie in the store.
+    folder : Path
+        The store.
+    study : Study
+        Says what is made of an image.
+    """
+    missing = [case for case in cases if case.name not in stored]
+    sizes = [_prepared_bytes(case, study) for case in missing]
+    told = [size for size in sizes if size is not None]
+    exact = study.preprocessing.crop == "none"
+    free = shutil.disk_usage(folder).free
+    return Forecast(len(cases), len(cases) - len(missing), sum(told), free, exact, len(sizes) - len(told))
+
+
+def affordable(cases: Sequence[Case], study: Study, wanted: int) -> int:
+    """Return how many cases can be prepared at a time within the free memory: at least one, at most as many as wanted."""
+    if wanted <= 1:
+        return 1
+    grids = [grid for case in cases if (grid := grid_of(case.image)) is not None]
+    largest = max((grid.voxels for grid in grids), default=0) * study.task.channels * np.dtype(np.float32).itemsize
+    room = _SPARED * psutil.virtual_memory().available
+    return max(1, min(wanted, len(cases), int(room // (_VOLUMES * largest + _PROCESS))))
+
+
+def grid_of(source: Source) -> Grid | None:
+    """Return shape and voxel size of an image by its header alone, or nothing when it does not tell."""
+    try:
+        with quiet():
+            if source.kind == "nifti":
+                header = nibabel.load(source.paths[0]).header
+                return Grid(tuple(map(int, header.get_data_shape()[:3])), tuple(map(float, header.get_zooms()[:3])))
+            return _dicom_grid(source) if source.kind == "dicom" else _flat_grid(source.paths[0])
+    except (MedflError, OSError, ValueError, KeyError, EOFError, ImageFileError):
+        return None  # what is wrong with the file is for its reader to tell
+
+
+def _dicom_grid(source: Source) -> Grid | None:
+    header = read_header(source.paths[0])
+    if header is None:
+        return None
+    count = max(len(source.paths) // max(1, len(source.select)), int(header.text("NumberOfFrames") or 1))
+    sides = int(header.text("Columns")), int(header.text("Rows"))
+    return Grid((*sides, count) if count > 1 else sides)
+
+
+def _flat_grid(path: Path) -> Grid:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return Grid(image.size)
+
+
+def _prepared_bytes(case: Case, study: Study) -> int | None:
+    grid = grid_of(case.image)
+    if grid is None:
+        return None
+    settings = study.preprocessing
+    voxels = float(grid.voxels)
+    changed = bool(settings.spacing or settings.size or settings.crop != "none")
+    if settings.size:
+        voxels = math.prod(settings.size)
+    elif settings.spacing and len(grid.spacing) == len(settings.spacing):
+        voxels *= math.prod(grid.spacing) / math.prod(settings.spacing)
+    size = voxels * study.task.channels * np.dtype(settings.dtype).itemsize
+    if isinstance(case.label, Source):  # where the classes lie takes some KB more
+        size += voxels + (grid.voxels if changed and study.task.dimension == 3 else 0)
+    return int(size)
