@@ -6,40 +6,41 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from medfl.counts import at_least, in_words, sum_in_words
 from medfl.report.codes import meaning
 from medfl.report.model import ReportData, RoundDone, SiteJoined
 from medfl.report.tables import Cell, Row, Table
-from medfl.report.words import duration, reason_in_words, score, size
+from medfl.report.words import NONE, duration, reason_in_words, score, size
 
 _SPLITS = ("train", "validation", "test")
 _ARMS = {"federated": "together", "local": "alone"}
+FEW = "more than none, and fewer than the hospital’s policy lets it tell"
 _PRIVATE = ("data", "out", "store")  # of the table simulation: folders of the machine that ran it
 
 
 def used_table(data: ReportData) -> Table | None:
-    """Return how many patients each hospital gave to each split, and how many cases were left out."""
+    """Return how many cases each hospital had, how many were left out, and how many patients it gave to each split."""
     if not data.joined:
         return None
     rows = [_used(site.name, site) for _, site in sorted(data.joined.items())]
     if len(rows) > 1:
         rows.append(_used_sum(list(data.joined.values())))
-    return Table(("Hospital", "Training", "Validation", "Test", "Left out, cases"), tuple(rows))
+    return Table(("Hospital", "Cases found", "Left out", "Used", "Training", "Validation", "Test"), tuple(rows))
 
 
 def code_table(data: ReportData, counts_of: Callable[[SiteJoined], Mapping[str, int]]) -> Table | None:
     """Return one row a code: what it means, how many cases it concerns, and where."""
     counts = {site.name: counts_of(site) for _, site in sorted(data.joined.items())}
-    codes = sorted(
-        {code for told in counts.values() for code in told}, key=lambda c: (-sum(t.get(c, 0) for t in counts.values()), c)
-    )
-    if not codes:
-        return None
+    by_code: dict[str, dict[str, int]] = {}
+    for site, told in counts.items():
+        for code, count in told.items():
+            by_code.setdefault(code, {})[site] = count
     rows = []
-    for code in codes:
-        where = ", ".join(f"{site} {told[code]}" for site, told in counts.items() if told.get(code))
-        total = sum(told.get(code, 0) for told in counts.values())
-        rows.append(Row(code, (Cell(meaning(code), "text"), Cell(str(total)), Cell(where, "text")), css="code"))
-    return Table(("Code", "In plain words", "Cases", "Where"), tuple(rows))
+    for code, sites in sorted(by_code.items(), key=lambda item: (-at_least(item[1].values()), item[0])):
+        where = ", ".join(f"{site} {in_words(count)}" for site, count in sites.items() if count)
+        cells = (Cell(meaning(code), "text"), Cell(sum_in_words(sites.values())), Cell(where, "text"))
+        rows.append(Row(code, cells, css="code"))
+    return Table(("Code", "In plain words", "Cases", "Where"), tuple(rows)) if rows else None
 
 
 def trouble_table(data: ReportData) -> Table | None:
@@ -63,8 +64,9 @@ def rounds_table(data: ReportData) -> Table | None:
         return None
     rows = tuple(_round(r, data) for r in done)
     sums = [_total([getattr(r, name) for r in done]) for name in ("seconds", "bytes_down", "bytes_up")]
-    total = (Cell(""), Cell(""), Cell(""), Cell(duration(sums[0])), Cell(size(sums[1])), Cell(size(sums[2])))
-    columns = ("Round", "Answered", "Training loss", "Validation score", "Time", "Sent to hospitals", "Received")
+    total = (*(Cell("") for _ in range(5)), Cell(duration(sums[0])), Cell(size(sums[1])), Cell(size(sums[2])))
+    told = ("Answered", "Training cases", "Left out", "Training loss", "Validation score", "Time")
+    columns = ("Round", *told, "Sent to hospitals", "Received")
     return Table(columns, (*rows, Row("In all", total, css="total")))
 
 
@@ -82,27 +84,48 @@ def versions(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _used(name: str, site: SiteJoined) -> Row:
-    cells = [_both(site.patients[split], site.cases[split]) for split in _SPLITS]
-    return Row(name, (*cells, Cell(str(sum(site.excluded.values())))))
+    return _flow(name, [site])
 
 
 def _used_sum(sites: list[SiteJoined]) -> Row:
-    cells = [_both(sum(s.patients[split] for s in sites), sum(s.cases[split] for s in sites)) for split in _SPLITS]
-    left_out = sum(sum(site.excluded.values()) for site in sites)
-    return Row("All hospitals", (*cells, Cell(str(left_out))), css="total")
+    return _flow("All hospitals", sites, css="total")
 
 
-def _both(patients: int, cases: int) -> Cell:
-    return Cell(f"{patients}" if patients == cases or not cases else f"{patients} ({cases} images)")
+def _flow(name: str, sites: list[SiteJoined], css: str = "") -> Row:
+    """Return one row: from the cases found, over those left out, to the patients of each split."""
+    used = [site.cases[split] for site in sites for split in _SPLITS]
+    left_out = [count for site in sites for count in site.excluded.values()]
+    flow = [sum_in_words(counts) for counts in (used + left_out, left_out, used)]
+    splits = [_both([s.patients[split] for s in sites], [s.cases[split] for s in sites]) for split in _SPLITS]
+    return Row(name, (*(Cell(text) for text in flow), *splits), css)
+
+
+def _both(patients: list[int], cases: list[int]) -> Cell:
+    people, images = sum_in_words(patients), sum_in_words(cases)
+    few = any(count < 0 for count in patients)
+    return Cell(people if people == images or not any(cases) else f"{people} ({images} images)", title=FEW if few else "")
 
 
 def _round(done: RoundDone, data: ReportData) -> Row:
     several = len(data.arms) > 1
     head = f"{done.number}, {_ARMS.get(done.arm, done.arm)}" if several else str(done.number)
     answered = Cell(f"{done.answered} of {done.asked}", "num" if done.answered == done.asked else "num warn")
+    left_out = [count for told in done.excluded.values() for count in told.values()]
+    used = Cell(sum_in_words(done.used.values()) if done.used else NONE, title=_by_site(done.used))
+    out = Cell(sum_in_words(left_out), title=_by_site({site: told for site, told in done.excluded.items() if told}))
     cells = (Cell(score(done.loss)), Cell(score(done.score)), Cell(duration(done.seconds)))
     best = done.arm == "federated" and done.number == data.best_round
-    return Row(head, (answered, *cells, Cell(size(done.bytes_down)), Cell(size(done.bytes_up))), mark="chosen" if best else "")
+    sizes = (Cell(size(done.bytes_down)), Cell(size(done.bytes_up)))
+    return Row(head, (answered, used, out, *cells, *sizes), mark="chosen" if best else "")
+
+
+def _by_site(told: Mapping[str, int | Mapping[str, int]]) -> str:
+    """Say in one line what each site told."""
+
+    def words(what: int | Mapping[str, int]) -> str:
+        return in_words(what) if isinstance(what, int) else ", ".join(f"{in_words(n)} {code}" for code, n in what.items())
+
+    return "; ".join(f"{site}: {words(what)}" for site, what in sorted(told.items()))
 
 
 def _total(values: list[float]) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 from medfl.errors import MedflError
 from medfl.evaluation.arms import ArmComparison, compare_arms
 from medfl.metrics import derive, headline, merge
-from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, Metrics
+from medfl.metrics.keys import HIDDEN
+from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.runs.folder import Run, read_about, status_of
 from medfl.runs.history import Event
 from medfl.study import Study
@@ -22,7 +23,7 @@ Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 @dataclass(frozen=True)
 class SiteJoined:
-    """What a site brought: patients and cases by split, and cases left out by code."""
+    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.counts` tells counts."""
 
     name: str
     patients: Mapping[str, int]
@@ -45,7 +46,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class RoundDone:
-    """One round of one arm; nan where nothing was told."""
+    """One round of one arm; nan where nothing was told. Cases used and left out are by site, of the replies that counted."""
 
     arm: str
     number: int
@@ -56,6 +57,8 @@ class RoundDone:
     bytes_down: float
     answered: int
     asked: int
+    used: Mapping[str, int]
+    excluded: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ class Tested:
     patients: int
     metrics: Metrics
     derived: Mapping[str, float]
+
+    def hides(self, what: str) -> bool:
+        """Tell whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
+        return bool(self.metrics.get(f"eval.{what}" if what else HIDDEN, 0))
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,10 @@ def _curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
 
 
 def _round_done(arm: str, event: Event, score: float) -> RoundDone:
-    statuses = [str(a.get("status", "ok")) for a in (event.get("sites") or {}).values()]
+    answers = {str(site): answer for site, answer in (event.get("sites") or {}).items()}
+    statuses = [str(a.get("status", "ok")) for a in answers.values()]
+    counted = {site: a for site, a in answers.items() if a.get("status", "ok") == "ok"}
+    used = {site: a.get("used", (a.get("metrics") or {}).get(TRAIN_SAMPLES)) for site, a in counted.items()}
     return RoundDone(
         arm=arm,
         number=int(event["round"]),
@@ -227,6 +237,8 @@ def _round_done(arm: str, event: Event, score: float) -> RoundDone:
         bytes_down=number(event.get("bytes-down")),
         answered=statuses.count("ok"),
         asked=len(statuses),
+        used={site: count for site, count in used.items() if isinstance(count, int)},
+        excluded={site: dict(a.get("excluded") or {}) for site, a in counted.items()},
     )
 
 

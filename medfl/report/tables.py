@@ -41,7 +41,27 @@ class Table:
     caption: str = ""
 
 
-Column = tuple[str, Callable[[Mapping[str, float]], str]]
+_POLICY = "the hospital’s policy does not let so few patients be told"
+_WITHOUT = "without what some hospitals’ policies hide"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a test: its name, the derived values that it sums, and the metrics that tell whether it is hidden."""
+
+    name: str
+    keys: tuple[str, ...]
+    hidden: Sequence[str]
+
+    def cell(self, tested: Tested) -> Cell:
+        """Write the number for one hospital, or for all."""
+        told = [value for key in self.keys if not math.isnan(value := tested.derived.get(key, math.nan))]
+        hidden = any(tested.hides(name) for name in self.hidden)
+        counted = self.keys[0].split(".")[0] in ("missed", "false-positive")
+        if not told or (hidden and counted and not any(told)):
+            return Cell("hidden", "num none", title=_POLICY) if hidden else _cell(NONE)
+        text = _format(self.keys[0].split(".")[0])(math.fsum(told))
+        return Cell(f"at least {text}" if counted else text, title=_WITHOUT) if hidden else Cell(text)
 
 
 def test_table(data: ReportData) -> Table | None:
@@ -53,7 +73,7 @@ def test_table(data: ReportData) -> Table | None:
     rows = [_tested_row(data, t, t.site, columns, worst=t.site == worst) for t in data.tested]
     if len(data.tested) > 1:
         rows.append(_tested_row(data, data.together, "All patients", columns))
-    return Table(("Hospital", "Test patients", *(name for name, _ in columns)), tuple(rows))
+    return Table(("Hospital", "Test patients", *(column.name for column in columns)), tuple(rows))
 
 
 def class_table(data: ReportData) -> Table | None:
@@ -69,8 +89,11 @@ def class_table(data: ReportData) -> Table | None:
     else:
         named = [("AUROC", "auroc"), ("Average precision", "average-precision")]
         named += [("Sensitivity", "sensitivity"), ("Specificity", "specificity")]
-    rows = [Row(c, tuple(_cell(_format(m)(_value(together.derived, m, c))) for _, m in named)) for c in classes]
-    return Table(("Class", *(name for name, _ in named)), tuple(rows))
+    rows = []
+    for name in classes:
+        columns = [Column(label, (_key(metric, name),), [_hidden(metric, name)]) for label, metric in named]
+        rows.append(Row(name, tuple(column.cell(together) for column in columns)))
+    return Table(("Class", *(label for label, _ in named)), tuple(rows))
 
 
 def matrix_table(data: ReportData) -> Table | None:
@@ -95,7 +118,7 @@ def confusion_table(data: ReportData) -> Table | None:
     if data.study.task.kind != "classification" or data.together is None or not data.together.patients:
         return None
     classes, matrix = data.study.task.classes, _matrix(data.together)
-    if len(matrix) != len(classes):
+    if len(matrix) != len(classes) or not any(map(sum, matrix)):
         return None
     rows = []
     for name, counts in zip(classes, matrix, strict=True):
@@ -103,7 +126,9 @@ def confusion_table(data: ReportData) -> Table | None:
         shares = [count / total if total else 0.0 for count in counts]
         cells = tuple(Cell(str(n), heat=s, title=f"{s:.0%} of {name}") for n, s in zip(counts, shares, strict=True))
         rows.append(Row(name, (*cells, Cell(str(total)))))
-    return Table(("Truth", *(f"called {name}" for name in classes), "In all"), tuple(rows))
+    hiding = data.together.metrics.get("eval.confusion-hidden", 0)
+    caption = f"{hiding} of the hospitals are not in it: their policies hide so few wrong answers." if hiding else ""
+    return Table(("Truth", *(f"called {name}" for name in classes), "In all"), tuple(rows), caption)
 
 
 def _matrix(tested: Tested) -> list[list[int]]:
@@ -115,37 +140,40 @@ def _matrix(tested: Tested) -> list[list[int]]:
 
 def _segmentation(data: ReportData) -> list[Column]:
     classes = data.study.task.foreground
-    columns = [_column("Dice", "dice", None)]
+    scores, unit = [f"scores-hidden.{class_key(name)}" for name in classes], length_unit(data.study)
+    columns = [Column("Dice", ("dice",), scores)]
     if len(classes) > 1:
-        columns += [_column(f"Dice, {name}", "dice", name) for name in classes]
-    columns += [_column(f"HD95, {length_unit(data.study)}", "hd95", None), _column("Surface Dice", "surface-dice", None)]
+        columns += [Column(f"Dice, {name}", (_key("dice", name),), [h]) for name, h in zip(classes, scores, strict=True)]
+    columns += [Column(f"HD95, {unit}", ("hd95",), scores), Column("Surface Dice", ("surface-dice",), scores)]
     for label, metric in (("Missed", "missed"), ("False positive", "false-positive")):
-        columns.append(_summed(label if len(classes) == 1 else f"{label}, all classes", metric, classes))
+        hidden = [f"{metric}-hidden.{class_key(name)}" for name in classes]
+        summed = tuple(_key(metric, name) for name in classes)
+        columns.append(Column(label if len(classes) == 1 else f"{label}, all classes", summed, hidden))
     return columns
 
 
 def _classification(data: ReportData) -> list[Column]:
     classes = data.study.task.classes
-    columns = [_column("AUROC", "auroc", None), _column("Average precision", "average-precision", None)]
-    columns.append(_column("Balanced accuracy", "balanced-accuracy", None))
+    scores, decisions = [f"scores-hidden.{class_key(name)}" for name in classes], ["confusion-hidden"]
+    columns = [Column("AUROC", ("auroc",), scores), Column("Average precision", ("average-precision",), scores)]
+    columns.append(Column("Balanced accuracy", ("balanced-accuracy",), decisions))
     if len(classes) == 2:  # of two classes, the second is the finding
-        columns += [_column("Sensitivity", "sensitivity", classes[1]), _column("Specificity", "specificity", classes[1])]
+        named = [("Sensitivity", _key("sensitivity", classes[1])), ("Specificity", _key("specificity", classes[1]))]
     else:
-        columns += [_column(f"Sensitivity, {name}", "sensitivity", name) for name in classes]
-    columns.append(_column("Calibration error", "calibration-error", None))
+        named = [(f"Sensitivity, {name}", _key("sensitivity", name)) for name in classes]
+    columns += [Column(label, (key,), decisions) for label, key in named]
+    columns.append(Column("Calibration error", ("calibration-error",), ["calibration-hidden"]))
     return columns
 
 
-def _column(label: str, metric: str, name: str | None) -> Column:
-    return label, lambda derived: _format(metric)(_value(derived, metric, name))
+def _hidden(metric: str, name: str) -> str:
+    if metric in ("sensitivity", "specificity"):
+        return "confusion-hidden"
+    return _key(f"{metric}-hidden" if metric in ("missed", "false-positive") else "scores-hidden", name)
 
 
-def _summed(label: str, metric: str, classes: Sequence[str]) -> Column:
-    return label, lambda derived: _format(metric)(math.fsum(_value(derived, metric, name) for name in classes))
-
-
-def _value(derived: Mapping[str, float], metric: str, name: str | None) -> float:
-    return derived.get(metric if name is None else f"{metric}.{class_key(name)}", math.nan)
+def _key(metric: str, name: str) -> str:
+    return f"{metric}.{class_key(name)}"
 
 
 def _format(metric: str) -> Callable[[float], str]:
@@ -157,11 +185,12 @@ def _format(metric: str) -> Callable[[float], str]:
 def _tested_row(data: ReportData, tested: Tested, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
     css = "worst" if worst else "" if tested.site else "total"
     if not tested.patients:
-        joined = data.joined.get(tested.site)
-        withheld = joined is None or joined.patients.get("test", 0) > 0
-        why = "too few to be told under the hospital’s policy, or not scored" if withheld else "it has no test patients"
-        return Row(head, (Cell("withheld" if withheld else "0", "none", title=why), *(_cell(NONE) for _ in columns)), css)
-    cells = (Cell(str(tested.patients)), *(_cell(write(tested.derived)) for _, write in columns))
+        told = Cell("hidden", "none", title=_POLICY) if tested.hides("") else Cell("0", "none", title="nobody was scored")
+        return Row(head, (told, *(_cell(NONE) for _ in columns)), css)
+    cells = (
+        Cell(str(tested.patients), title=_WITHOUT if tested.hides("") else ""),
+        *(column.cell(tested) for column in columns),
+    )
     return Row(head, cells, css, f"lowest {score_name(data)}" if worst else "")
 
 

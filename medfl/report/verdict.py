@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from medfl.counts import at_least
 from medfl.report.model import ALL, ReportData
 from medfl.report.words import duration, listing, plural, reason_in_words, score, signed
 
@@ -69,7 +70,7 @@ def _third(data: ReportData) -> Headline:
     if not math.isnan(found.local_on_others):
         note = f"{score_name(data)} on other hospitals’ patients; the shared model there: {score(found.federated_on_others)}"
         return Headline("Models trained alone", score(found.local_on_others), note)
-    taught = sum(site.patients.get("train", 0) for site in data.joined.values())
+    taught = at_least(site.patients.get("train", 0) for site in data.joined.values())
     return Headline("Patients it learnt from", f"{taught:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}")
 
 

@@ -55,7 +55,12 @@ class Maker:
                 dice = [float(np.clip(self.rng.normal(skill - 0.1 * k, 0.07), 0, 1)) for k in range(len(classes))]
                 case = {
                     c: CaseScore(
-                        d, 40 * (1 - d) if surface else float("nan"), d**0.5 if surface else float("nan"), d < 0.3, d > 0.99
+                        d,
+                        40 * (1 - d) if surface else float("nan"),
+                        d**0.5 if surface else float("nan"),
+                        missed=d < 0.3,
+                        false_positive=False,
+                        present=True,
                     )
                     for c, d in zip(classes, dice, strict=True)
                 }

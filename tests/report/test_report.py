@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
+from medfl.metrics import merge, suppress
 from medfl.report import write_report
 
 Make = Callable[..., Any]
@@ -171,20 +172,78 @@ def test_a_run_that_told_nothing_still_has_a_report(make: Make) -> None:
     assert "No hospital joined." in reader.text
 
 
-def test_what_can_not_be_told_reads_withheld_or_na(make: Make) -> None:
-    maker = make("classification", "normal,pneumonia", sites={"big": (40, 6, 20), "few": (9, 2, 3), "one": (9, 2, 1)})
+def test_what_a_policy_hides_reads_hidden_and_what_is_not_defined_na(make: Make) -> None:
+    maker = make(
+        "classification", "normal,pneumonia", sites={"big": (40, 6, 20), "few": (9, 2, 3), "one": (9, 2, 1), "no": (9, 2, 0)}
+    )
     maker.join()
     maker.test("federated", 1)
-    file = maker.run.path / "history.jsonl"
-    events = [json.loads(line) for line in file.read_text().splitlines()]
-    for key, value in events[-1]["sites"]["few"]["metrics"].items():  # as the policy of a site suppresses
-        events[-1]["sites"]["few"]["metrics"][key] = [0 * v for v in value] if isinstance(value, list) else 0 * value
-    events[-1]["sites"]["few"]["derived"] = {"auroc": None}
-    file.write_text("".join(json.dumps(e) + "\n" for e in events))
+    rewrite(maker, {"few": 5, "big": 5})
     _, reader = page_of(maker.end())
     table = reader.text.split("The test, hospital by hospital")[1]
-    assert "few withheld n/a" in table
+    assert "few hidden n/a" in table
     assert "one 1 n/a" in table
+    assert "no 0 n/a" in table
+    assert re.search(r"big( lowest AUROC)? 20 [01]\.\d+ [01]\.\d+ hidden hidden hidden hidden", table)  # few wrong answers
+    assert "2 of the hospitals are not in it" not in table  # only `big` hides a confusion matrix that it had
+    assert "1 of the hospitals are not in it: their policies hide so few wrong answers." in table
+
+
+def test_a_class_that_one_hospital_hides_is_told_of_the_others(make: Make) -> None:
+    maker = make("segmentation", "background,oedema,core", sites={"a": (40, 6, 20), "b": (40, 6, 20)})
+    maker.join()
+    maker.test("federated", 1)
+    events = [json.loads(line) for line in (maker.run.path / "history.jsonl").read_text().splitlines()]
+    told = events[-1]["sites"]["a"]["metrics"]
+    told |= {"eval.present.core": 2, "eval.missed.oedema": 3}
+    (maker.run.path / "history.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    rewrite(maker, {"a": 5})
+    _, reader = page_of(maker.end())
+    table = reader.text.split("Surface Dice Missed, all classes False positive, all classes")[1]
+    assert re.search(r"a( lowest Dice)? 20 (0\.\d+) 0\.\d+ hidden \d+\.\d 0\.\d+ hidden hidden", table)
+    assert re.search(r"All patients 40 (0\.\d+ ){3}", table)
+
+
+def rewrite(maker: Any, rules: dict[str, int]) -> None:
+    """Hide in the last test what the policies of sites hide, by the number of patients below which they do."""
+    file = maker.run.path / "history.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    sites = events[-1]["sites"]
+    for site, k in rules.items():
+        told = suppress(sites[site]["metrics"], k)
+        sites[site] = {"metrics": told, "derived": {}}
+    events[-1]["eval"] = merge(maker.study, [answer["metrics"] for answer in sites.values()])
+    file.write_text("".join(json.dumps(e) + "\n" for e in events))
+
+
+def test_counts_below_the_policy_are_told_as_few(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", sites={})
+    cases = {"train": 40, "validation": -10, "test": 12}
+    few = {"event": "joined", "site": "a", "train": 31, "validation": -10, "test": 12, "cases": cases}
+    maker.tell(few | {"excluded": {"LBL-EMPTY": -10, "NII-4D": 11}})
+    cases = {"train": 20, "validation": 4, "test": 5}
+    open_site = {"event": "joined", "site": "b", "train": 20, "validation": 4, "test": 5, "cases": cases}
+    maker.tell(open_site | {"excluded": {"LBL-EMPTY": 2}})
+    _, reader = page_of(maker.end("failed"))
+    used = reader.text.split("What was used, what was left out")[1]
+    assert "a at least 65 at least 12 at least 53 31 (40 images) <10 12" in used
+    assert "b 31 2 29 20 4 5" in used
+    assert "All hospitals at least 96 at least 14 at least 82 51 (60 images) at least 5 17" in used
+    assert "LBL-EMPTY The label has no marked voxel. at least 3 a <10, b 2" in used
+    assert "NII-4D The file holds several volumes, for example time points. 11 a 11" in used
+
+
+def test_every_round_tells_the_cases_used_and_left_out(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2), "b": (4, 1, 2)}, rounds=1, arms="federated")
+    maker.join()
+    ok = {"status": "ok", "reason": "", "weight": 3, "metrics": {}}
+    sites = {"a": ok | {"used": 40, "excluded": {"LBL-EMPTY": -10}}, "b": ok | {"used": 20, "excluded": {}}}
+    sites["c"] = {"status": "failed", "reason": "[SITE-ERROR] x", "weight": 0, "used": None, "excluded": {}, "metrics": {}}
+    maker.tell({"event": "round", "arm": "federated", "round": 1, "sites": sites, "seconds": 3, "train": {}})
+    page, reader = page_of(maker.end("failed"))
+    assert "1 2 of 3 60 <10 n/a" in reader.text
+    assert 'title="a: 40; b: 20"' in page
+    assert 'title="a: &lt;10 LBL-EMPTY"' in page
 
 
 def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:

@@ -1,0 +1,143 @@
+"""`medfl data check`: what of a site's data can be used, what not, why, and what to do."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from medfl.cli.console import errors, output
+
+if TYPE_CHECKING:
+    from click import Context
+
+    from medfl.data.quality.facts import Check
+
+EXIT_DECLINED = 1
+_PRINT = "-"
+_LOOKS = {"error": "red", "warning": "yellow"}
+
+
+class JsonMayNameAFile(TyperCommand):
+    """A command whose ``--json`` may be followed by the name of a file that ends in ``.json``."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Give a bare ``--json`` the value that stands for standard output."""
+        named = [*args[1:], ""]
+        words = [
+            f"--json={_PRINT}" if word == "--json" and not following.lower().endswith(".json") else word
+            for word, following in zip(args, named, strict=True)
+        ]
+        return super().parse_args(ctx, words)
+
+
+def check(
+    site: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The site.toml, or the folder it lies in.")],
+    study: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY]", help="Folder of a study; without one, the task is inferred from the data."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a report for the site's own eyes.")] = None,
+    as_json: Annotated[
+        str, typer.Option("--json", help="Print JSON for machines, or write it to a FILE that ends in .json.", metavar="[FILE]")
+    ] = "",
+    fast: Annotated[bool, typer.Option("--fast", help="Look at headers only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every finding with its pseudonym.")] = False,
+    thumbnails: Annotated[bool, typer.Option(help="Put pictures of some cases into the report.")] = True,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that read cases; 0: as the cores allow.")] = 0,
+    debug: Annotated[
+        Path | None,
+        typer.Option("--debug-local", help="Write what libraries really said to a file. It may name patients; delete it."),
+    ] = None,
+) -> None:
+    """Find out which cases can be used, which can not, and why. Nothing leaves this machine.
+
+    Exit codes: 0 training would be accepted by the site's policy, 1 it would not, 2 the site.toml, the study or the command
+    line is wrong.
+    """
+    from medfl.site import read_site
+    from medfl.study import read_study
+
+    here = read_site(site)
+    planned = read_study(study) if study else None
+
+    from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
+    from medfl.data.quality.check import check_site
+    from medfl.report.quality import THUMBNAILS, write_private, write_quality_report
+    from medfl.report.quality_json import as_json as told_as_json
+    from medfl.report.shared import what_is_shared
+
+    with debug_local(debug) if debug else nullcontext(), _progress() as progress:
+        task = progress.add_task("Finding the cases", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        pictures = THUMBNAILS if html and thumbnails else 0
+        found, planned = check_site(
+            here,
+            planned,
+            fast=fast,
+            previews=pictures,
+            workers=workers,
+            indexing=partial(show, "Reading headers"),
+            progress=partial(show, "Reading the cases"),
+        )
+    shared = what_is_shared(found, planned, here)
+    document = json.dumps(told_as_json(found, shared), indent=2)
+    if html:
+        write_quality_report(html, found, shared, here)
+    if as_json == _PRINT:
+        typer.echo(document)
+    else:
+        if as_json:
+            write_private(Path(as_json), document.encode())
+        _tell(found, shared.why, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
+    if shared.declined:
+        raise typer.Exit(EXIT_DECLINED)
+
+
+def _progress() -> Progress:
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+
+
+def _tell(found: Check, declined: str, *, verbose: bool, files: list[str]) -> None:
+    for sentence in found.assumed:
+        _print(sentence, "dim")
+    if found.by_code():
+        output.print(_table(found))
+    if verbose:
+        for finding in found.all_findings:
+            _print(str(finding), _LOOKS[finding.level])
+    if any(finding.case for finding in found.all_findings):
+        hint = "" if verbose else "-v lists every finding with its pseudonym; "
+        _print(f"{hint}'medfl data whois case-...' tells the files behind a pseudonym, on this machine only.", "dim")
+    if found.fast:
+        _print("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
+    for file in files:
+        _print(f"Wrote {file}. It is for this site's own eyes.")
+    _print(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
+    _print(found.summary(), "bold")
+
+
+def _table(found: Check) -> Table:
+    from medfl.report.codes import meaning
+
+    table = Table("code", "count", "what", "what to do", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for row in found.by_code():
+        what = row.what if row.count == 1 else meaning(row.code)
+        table.add_row(Text(row.code, style=_LOOKS[row.level]), str(row.count), Text(what), Text(row.fix))
+    return table
+
+
+def _print(line: str, style: str = "") -> None:
+    output.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

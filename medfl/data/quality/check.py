@@ -1,0 +1,132 @@
+"""Checking a site's images, for a study or before there is any."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from medfl.data.cases import Case, Cohort, Finding
+from medfl.data.cohort import missing_classes, read_cohort
+from medfl.data.quality.facts import CaseFacts, Check
+from medfl.data.quality.glance import glance
+from medfl.data.quality.measure import measure, unreadable
+from medfl.data.quality.survey import survey
+from medfl.data.quality.unlabelled import ONLY_IMAGES, nothing_is_labelled, unlabelled_cases, without_label
+from medfl.data.quality.workers import each
+from medfl.data.splits import assign
+from medfl.data.store.prepare import check_policy
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+Progress = Callable[[int, int], None]  # done, in all
+
+
+def check_site(
+    site: Site,
+    study: Study | None = None,
+    *,
+    fast: bool = False,
+    previews: int = 0,
+    workers: int = 0,
+    indexing: Progress | None = None,
+    progress: Progress | None = None,
+) -> tuple[Check, Study | None]:
+    """Find out which cases of a site can be used, and why others can not.
+
+    Nothing stops it: what is wrong with a case, or with the data folder as a whole, is a finding.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    study : Study, optional
+        What is to be learnt; without one, the task is inferred from what lies there (`medfl.data.quality.survey`).
+    fast : bool
+        Look at headers only. Damaged pixels and wrong masks are not found then.
+    previews : int
+        Make pictures of so many cases, spread evenly.
+    workers : int
+        Processes that read cases; 0: as the cores allow.
+    indexing : callable, optional
+        Called with (files read, files to read) while headers are read.
+    progress : callable, optional
+        Called with (cases done, cases in all).
+
+    Returns
+    -------
+    Check
+        What was found out.
+    Study or None
+        The study, or the one that a survey assumed; none when it could assume nothing.
+    """
+    assumed: tuple[str, ...] = ()
+    told = study.name if study else ""
+    try:
+        if study is None:
+            study, assumed = survey(site, indexing)
+        cohort = read_cohort(site, study, indexing)
+        splits = assign(cohort.cases, study)
+    except DataError as error:
+        whole = Finding.from_error(error)
+        return Check(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
+    cases = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
+    if not told and nothing_is_labelled(cohort):
+        cases, cohort = unlabelled_cases(site, study), replace(cohort, findings=())
+        assumed = (*assumed, ONLY_IMAGES)
+    facts = _look(cases, study, site, _shown(cases, 0 if fast else previews), fast, workers, progress)
+    if ONLY_IMAGES in assumed:
+        facts = [without_label(case) for case in facts]
+    check = _checked(site, study, cohort, facts, fast=fast)
+    return replace(check, study=told, assumed=assumed), study
+
+
+def _look(
+    cases: Sequence[Case],
+    study: Study,
+    site: Site,
+    shown: set[str],
+    fast: bool,
+    workers: int,
+    progress: Progress | None,
+) -> list[CaseFacts]:
+    work = partial(_one, study=study, site=site, shown=frozenset(shown), fast=fast)
+    found: dict[int, CaseFacts] = {}
+    for place, facts in each(work, cases, _died, 1 if fast else workers):
+        found[place] = facts
+        if progress:
+            progress(len(found), len(cases))
+    return [found[place] for place in range(len(cases))]
+
+
+def _one(case: Case, *, study: Study, site: Site, shown: frozenset[str], fast: bool) -> CaseFacts:
+    return glance(case, study, site) if fast else measure(case, study, site, preview=case.name in shown)
+
+
+def _died(case: Case) -> CaseFacts:
+    return CaseFacts(case.name, case.patient, findings=(unreadable(case.name, "the program that read it was ended"),))
+
+
+def _shown(cases: Sequence[Case], count: int) -> set[str]:
+    """Return the names of `count` cases that lie evenly in the order of the cohort."""
+    step = max(1.0, len(cases) / count) if count else 0.0
+    return {cases[int(k * step)].name for k in range(min(count, len(cases)))}
+
+
+def _checked(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts], *, fast: bool) -> Check:
+    of_case: dict[str, list[Finding]] = defaultdict(list)
+    for finding in cohort.findings:
+        of_case[finding.case].append(finding)
+    general = of_case.pop("", [])
+    cases = [replace(case, findings=(*of_case.pop(case.case, ()), *case.findings)) for case in facts]
+    cases += [CaseFacts(name, findings=tuple(findings)) for name, findings in of_case.items()]
+    if study.task.kind == "segmentation" and not fast and any(case.usable for case in cases):
+        general += missing_classes({0} | {index for case in cases if case.usable for index, _ in case.amounts}, study)
+    check = Check(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
+    try:
+        check_policy(site, check.prepared())
+    except DataError as error:
+        return replace(check, refusal=Finding.from_error(error))
+    return check

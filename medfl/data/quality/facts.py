@@ -1,0 +1,197 @@
+"""What a check found out, as plain values without a path, patient id, UID or date: for the site's own eyes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.data.cases import Finding, Level
+from medfl.data.store.stored import Prepared, StoredCase
+from medfl.study.sections import Task
+
+PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case
+
+
+@dataclass(frozen=True)
+class Device:
+    """What made an image, as its DICOM header says; empty where it does not.
+
+    Parameters
+    ----------
+    manufacturer, model : str
+        Manufacturer and ManufacturerModelName.
+    field : float
+        MagneticFieldStrength, tesla; 0 when unknown.
+    """
+
+    manufacturer: str = ""
+    model: str = ""
+    field: float = 0.0
+
+    def __str__(self) -> str:
+        words = [self.manufacturer, self.model, f"{self.field:g} T" if self.field else ""]
+        return ", ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One slice as a small picture, turned as a person looks at it.
+
+    Parameters
+    ----------
+    name : str
+        ``"axial"``, ``"coronal"``, ``"sagittal"`` or ``"image"``.
+    grey : ndarray of uint8
+        (rows, columns); pixels are square.
+    mask : ndarray of uint8
+        The class of each pixel, of the same shape; all zero where nothing is marked.
+    """
+
+    name: str
+    grey: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What was found out about one case.
+
+    Parameters
+    ----------
+    case, patient : str
+        Pseudonyms; the patient's is empty where the case never got that far.
+    split : str
+        ``"train"``, ``"validation"``, ``"test"``, or empty for a case that is left out.
+    findings : tuple of Finding
+        What is wrong with it, and what to know about it.
+    kind : str
+        ``"dicom"``, ``"nifti"``, ``"image"``, or empty.
+    size : tuple of int
+        Voxels along each axis; empty when the image was not read.
+    spacing : tuple of float
+        Millimetres between voxels along each axis; empty when unknown, as for a 2-D image.
+    intensity : tuple of float
+        `PERCENTILES` of the grey values of the first channel.
+    amounts : tuple of (int, float)
+        Classes that occur, by index, and how much of each: millilitres of a volume, share of the pixels of a 2-D image, or
+        1.0 for the class of the whole image.
+    device : Device
+        What made the image.
+    planes : tuple of Plane
+        Pictures, where they were asked for.
+    """
+
+    case: str
+    patient: str = ""
+    split: str = ""
+    findings: tuple[Finding, ...] = ()
+    kind: str = ""
+    size: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    intensity: tuple[float, ...] = ()
+    amounts: tuple[tuple[int, float], ...] = ()
+    device: Device = Device()
+    planes: tuple[Plane, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the case can be used."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class CodeCount:
+    """One row of a summary: a code, how often, and the words of its first finding."""
+
+    code: str
+    level: Level
+    count: int
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Everything that a check found out about a site.
+
+    Parameters
+    ----------
+    site : str
+        Name of the site.
+    study : str
+        Name of the study; empty for a survey.
+    task : Task, optional
+        Of the study, or as assumed; none when not even that could be told.
+    assumed : tuple of str
+        What a survey assumed, in sentences.
+    cases : tuple of CaseFacts
+        The usable ones in the order of the cohort, then those left out.
+    findings : tuple of Finding
+        About the site as a whole.
+    patient_ids : bool
+        Whether the data names its patients; if not, one image counts as one patient.
+    refusal : Finding, optional
+        Why training would be declined by the site's policy.
+    fast : bool
+        Whether only headers were looked at.
+    """
+
+    site: str
+    study: str
+    task: Task | None
+    assumed: tuple[str, ...]
+    cases: tuple[CaseFacts, ...]
+    findings: tuple[Finding, ...]
+    patient_ids: bool
+    refusal: Finding | None
+    fast: bool
+
+    @property
+    def usable(self) -> tuple[CaseFacts, ...]:
+        """The cases that can be used."""
+        return tuple(case for case in self.cases if case.usable)
+
+    @property
+    def left_out(self) -> tuple[CaseFacts, ...]:
+        """The cases that can not."""
+        return tuple(case for case in self.cases if not case.usable)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Findings about the site and about its cases, errors first, then by code and case."""
+        found = [*self.findings, *(finding for case in self.cases for finding in case.findings)]
+        return tuple(sorted(found, key=lambda finding: (finding.level != "error", finding.code, finding.case)))
+
+    def reasons(self) -> dict[str, int]:
+        """Return how many cases each code left out, the most frequent first; a case counts once, by its first error."""
+        first = [next(f.code for f in case.findings if f.level == "error") for case in self.left_out]
+        return dict(sorted(Counter(first).items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def by_code(self) -> tuple[CodeCount, ...]:
+        """Return one row a code: errors first, the most frequent first."""
+        groups: dict[tuple[str, Level], list[Finding]] = {}
+        for finding in self.all_findings:
+            groups.setdefault((finding.code, finding.level), []).append(finding)
+        rows = [CodeCount(code, level, len(g), g[0].what, g[0].fix) for (code, level), g in groups.items()]
+        return tuple(sorted(rows, key=lambda row: (row.level != "error", -row.count, row.code)))
+
+    def summary(self) -> str:
+        """Return the sentence that a check ends with.
+
+        Examples
+        --------
+        >>> Check("north", "", None, (), (), (), True, None, False).summary()
+        '0 cases usable, 0 left out'
+        """
+        reasons = ", ".join(f"{count} {code}" for code, count in self.reasons().items())
+        because = f" ({reasons})" if reasons else ""
+        return f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
+
+    def prepared(self) -> Prepared:
+        """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""
+        none = np.zeros(0, dtype=np.uint8)
+        cases = tuple(StoredCase(case.case, case.patient, case.split, none, none, ()) for case in self.usable)
+        return Prepared(self.site, cases, self.all_findings, self.patient_ids)

@@ -1,0 +1,82 @@
+"""Reading one case and measuring it: its size, spacing, grey values and classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.data.cases import Case, Finding
+from medfl.data.load import load_case
+from medfl.data.quality.device import device_of
+from medfl.data.quality.facts import PERCENTILES, CaseFacts
+from medfl.data.quality.previews import planes_of, thinned
+from medfl.data.quiet import quiet
+from medfl.data.volume import Volume
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+_ML = 1000.0  # cubic millimetres
+
+
+def measure(case: Case, study: Study, site: Site, *, preview: bool = False) -> CaseFacts:
+    """Read a case and measure it; whatever goes wrong becomes a finding about it.
+
+    Parameters
+    ----------
+    case : Case
+        With its split.
+    study : Study
+        What is learnt.
+    site : Site
+        The hospital.
+    preview : bool
+        Whether to make pictures.
+    """
+    known = CaseFacts(case.name, case.patient, case.split, kind=case.image.kind)
+    try:
+        with quiet():
+            known = replace(known, device=device_of(case.image, site))
+            volume, label = load_case(case, study, site)
+            return _measured(known, volume, label, study, preview=preview)
+    except DataError as error:
+        return left_out(known, Finding.from_error(error, case.name))
+    except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest
+        return left_out(known, unreadable(case.name, type(error).__name__))
+
+
+def left_out(known: CaseFacts, finding: Finding) -> CaseFacts:
+    """Return what is known of a case that an error leaves out."""
+    return replace(known, split="", findings=(finding,))
+
+
+def unreadable(case: str, kind: str) -> Finding:
+    """Return the finding about a case on which a library failed in a way of its own."""
+    what = f"the image or its label could not be read ({kind})."
+    fix = "Check that the files are complete and can be opened with another program, and export them again."
+    return Finding("CASE-UNREADABLE", case, what, fix)
+
+
+def _measured(known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int, study: Study, *, preview: bool) -> CaseFacts:
+    flat = study.task.dimension == 2
+    mask = None if isinstance(label, int) else label
+    values = thinned(volume.array[0])
+    return replace(
+        known,
+        findings=tuple(Finding.from_error(warning, known.case, "warning") for warning in volume.warnings),
+        size=volume.shape,
+        spacing=() if flat else volume.spacing,
+        intensity=tuple(float(value) for value in np.percentile(values, PERCENTILES)),
+        amounts=((label, 1.0),) if isinstance(label, int) else _amounts(label, volume, study),
+        planes=planes_of(volume, mask, study.task.modality) if preview else (),
+    )
+
+
+def _amounts(mask: NDArray[np.uint8], volume: Volume, study: Study) -> tuple[tuple[int, float], ...]:
+    flat = study.task.dimension == 2
+    one = 1 / mask.size if flat else abs(float(np.linalg.det(volume.affine[:3, :3]))) / _ML
+    # one class after the other: np.bincount would take eight times the memory of the mask
+    counts = [(index, np.count_nonzero(mask == index)) for index in range(1, len(study.task.classes))]
+    return tuple((index, float(count * one)) for index, count in counts if count)

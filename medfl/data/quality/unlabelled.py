@@ -1,0 +1,64 @@
+"""Checking the images of a data folder in which nothing is labelled yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from medfl.data.cases import Case, Cohort, Finding, Source
+from medfl.data.index.cases import remember_cases
+from medfl.data.index.index import Index
+from medfl.data.layouts.detect import layout_of, list_images
+from medfl.data.layouts.dicom import source_of_series
+from medfl.data.layouts.entries import Entry, no_label
+from medfl.data.layouts.objects import sort_objects
+from medfl.data.naming import record_of
+from medfl.data.pseudonyms import patient_pseudonym, pseudonym
+from medfl.data.quality.facts import CaseFacts
+from medfl.site import Site
+from medfl.study import Study
+
+ONLY_IMAGES = "No label was found, so only the images were checked."
+_MISSING = no_label()
+
+
+def nothing_is_labelled(cohort: Cohort) -> bool:
+    """Return whether all that is wrong with the cases of a cohort is that they have no label, and there is no other case."""
+    codes = {finding.code for finding in cohort.findings if finding.case and finding.level == "error"}
+    return not cohort.cases and codes == {_MISSING.code}
+
+
+def unlabelled_cases(site: Site, study: Study) -> list[Case]:
+    """Return a case for each image, every series of a DICOM tree included, with a label that stands for none.
+
+    Their pseudonyms are those that they will have when they are labelled, and are kept for ``medfl data whois``.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    study : Study
+        As a survey assumed it.
+    """
+    secret = site.secret()
+    cases, records = [], []
+    with Index(site) as index:
+        if layout_of(site, index) == "dicom":
+            found = sort_objects(index.tree(site.root), study.task.modality, site.data)
+            entries = [
+                Entry(uid, items[0].patient, source_of_series(items), _MISSING) for uid, items in sorted(found.series.items())
+            ]
+        else:
+            entries = [entry for entry in list_images(site, study, index).entries if isinstance(entry.image, Source)]
+        for entry in entries:
+            name = pseudonym(secret, "case", site.name, entry.patient, entry.key)
+            assert isinstance(entry.image, Source)
+            cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
+            records.append(record_of(name, _MISSING.code, entry, site, study, secret))
+        remember_cases(index.database, study.name, records)
+    return cases
+
+
+def without_label(facts: CaseFacts) -> CaseFacts:
+    """Return the facts of such a case: what is wrong with its image comes first, then that it has no label."""
+    missing = Finding.from_error(_MISSING, facts.case)
+    return replace(facts, split="", amounts=(), findings=(*facts.findings, missing))

@@ -1,0 +1,122 @@
+"""The report of a check: one HTML file for the site's own eyes, which asks the network for nothing."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import medfl
+from medfl import counts
+from medfl.data.quality.facts import Check
+from medfl.report import quality_tables, words
+from medfl.report.codes import meaning
+from medfl.report.shared import Shared
+from medfl.report.thumbnails import thumbnail
+from medfl.runs.durable import writing
+from medfl.site import Site
+
+THUMBNAILS = 48  # cases with pictures in one report
+_OPEN = 60  # findings, beyond which the list starts folded
+
+
+def write_quality_report(path: Path, check: Check, shared: Shared, site: Site) -> Path:
+    """Write the report of a check with mode 0600, replacing an older one.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    check : Check
+        What was found out.
+    shared : Shared
+        What would be shared.
+    site : Site
+        For its policy.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        When it can not be written.
+    """
+    return write_private(path, render_quality(check, shared, site).encode())
+
+
+def write_private(path: Path, content: bytes) -> Path:
+    """Write a whole file that only its owner may read: under a temporary name first, then renamed."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    with writing("the report"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)  # an old one could have other rights
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        fresh.replace(path)
+    return path
+
+
+def render_quality(check: Check, shared: Shared, site: Site) -> str:
+    """Return the report of a check as HTML."""
+    files = resources.files("medfl.report")
+    names = ("report.css", "quality.css", "quality.html.j2", "quality.js")
+    style, more, template, script = ((files / name).read_text(encoding="utf-8") for name in names)
+    # Names of classes and devices are text of others: everything is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    context = _context(check, shared, site)
+    return environment.from_string(template).render(style=Markup(style + more), script=Markup(script), **context)
+
+
+def _context(check: Check, shared: Shared, site: Site) -> dict[str, Any]:
+    pictured = [case for case in check.cases if case.planes]
+    findings, charts = check.all_findings, quality_tables.charts(check)
+    return {
+        "check": check,
+        "shared": shared,
+        "policy": site.policy,
+        "words": words,
+        "meaning": meaning,
+        "in_words": counts.in_words,
+        "version": medfl.__version__,
+        "flow": quality_tables.flow(check),
+        "codes": check.by_code(),
+        "findings": findings,
+        "open": len(findings) <= _OPEN,
+        "rows": quality_tables.case_rows(check),
+        "charts": [chart for chart in charts if chart.drawn or chart.bars],
+        "same": [chart for chart in charts if not chart.drawn and not chart.bars],
+        "thumbnails": [thumbnail(case, quality_tables.marked(case, check)) for case in pictured],
+        "legend": quality_tables.legend_of(check),
+        "headlines": _headlines(check),
+        "splits": [(name, _told(shared, name, "patients"), _told(shared, name, "cases")) for name in _SPLITS],
+    }
+
+
+_SPLITS = ("train", "validation", "test")
+
+
+def _told(shared: Shared, split: str, what: str) -> str:
+    count = shared.numbers[f"join.{split}-{what}"]
+    return counts.in_words(int(count)) if isinstance(count, int) else str(count)
+
+
+def _headlines(check: Check) -> list[tuple[str, str, str]]:
+    total = len(check.cases)
+    usable, left_out = len(check.usable), len(check.left_out)
+    people = {case.patient for case in check.usable}
+    share = f"{left_out / total:.0%} of the {words.plural(total, 'case')} found" if left_out else "none of those found"
+    splits = [sum(case.split == name for case in check.usable) for name in _SPLITS]
+    dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
+    known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"
+    return [
+        ("Cases usable", str(usable), dealt if usable else ""),
+        ("Cases left out", str(left_out), share if total else "none was found"),
+        ("Patients", str(len(people)), known),
+    ]

@@ -1,0 +1,85 @@
+"""A check as JSON, for machines of the hospital. The schema is documented in ``docs/data.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import medfl
+from medfl.data.cases import Finding
+from medfl.data.quality.facts import PERCENTILES, CaseFacts, Check
+from medfl.report.shared import Shared
+
+VERSION = 1
+
+
+def as_json(check: Check, shared: Shared) -> dict[str, Any]:
+    """Return a check as JSON can hold it: pseudonyms, codes and numbers, no path, patient id, UID or date.
+
+    Parameters
+    ----------
+    check : Check
+        What was found out.
+    shared : Shared
+        What would be shared.
+    """
+    classes = check.task.classes if check.task else ()
+    splits = {name: [case for case in check.usable if case.split == name] for name in ("train", "validation", "test")}
+    return {
+        "schema": "medfl.data-check",
+        "version": VERSION,
+        "medfl": medfl.__version__,
+        "site": check.site,
+        "study": check.study or None,
+        "assumed": list(check.assumed),
+        "task": check.task.model_dump(mode="json") if check.task else None,
+        "fast": check.fast,
+        "accepted": not shared.declined,
+        "declined": shared.why or None,
+        "summary": check.summary(),
+        "usable": len(check.usable),
+        "left-out": len(check.left_out),
+        "reasons": check.reasons(),
+        "cases-by-split": {name: len(cases) for name, cases in splits.items()},
+        "patients-by-split": {name: len({case.patient for case in cases}) for name, cases in splits.items()},
+        "patient-ids": check.patient_ids,
+        "findings": [_finding(finding) for finding in check.all_findings],
+        "cases": [_case(case, classes) for case in check.cases],
+        "shared": {
+            "declined": shared.declined or None,
+            "join": dict(shared.numbers),
+            "excluded": shared.excluded,
+            "warnings": shared.warnings,
+            "patient-ids": shared.patient_ids,
+            "metrics": list(shared.metrics),
+        },
+    }
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {
+        "code": finding.code,
+        "level": finding.level,
+        "case": finding.case,
+        "what": finding.what,
+        "fix": finding.fix,
+    }
+
+
+def _case(case: CaseFacts, classes: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "case": case.case,
+        "patient": case.patient,
+        "usable": case.usable,
+        "split": case.split or None,
+        "codes": [finding.code for finding in case.findings],
+        "kind": case.kind or None,
+        "size": list(case.size),
+        "spacing-mm": [round(size, 4) for size in case.spacing],
+        "intensity": {f"p{percent}": round(value, 4) for percent, value in zip(PERCENTILES, case.intensity, strict=False)},
+        "classes": {classes[index]: round(amount, 6) for index, amount in case.amounts},
+        "device": {
+            "manufacturer": case.device.manufacturer,
+            "model": case.device.model,
+            "field-tesla": case.device.field or None,
+        },
+    }

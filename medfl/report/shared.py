@@ -1,0 +1,83 @@
+"""What a server would see of a checked site, from the functions that send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfl import counts, records
+from medfl.clients import joining
+from medfl.data.quality.facts import Check
+from medfl.errors import DataError, safe_reason
+from medfl.metrics import empty_metrics
+from medfl.records import Metrics
+from medfl.site import Site
+from medfl.study import Study
+
+_TRAINING = (
+    records.TRAIN_PATIENTS,
+    records.TRAIN_SAMPLES,
+    records.TRAIN_STEPS,
+    records.TRAIN_LOSS,
+    records.TRAIN_SECONDS,
+)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What leaves a site that joins a study.
+
+    Parameters
+    ----------
+    declined : str
+        What the server reads instead when the site declines; empty when it would join.
+    why : str
+        The site's own words for that, which stay.
+    numbers : dict
+        The counts of the answer to `records.JOIN`, as sent; those below 0 mean "more than none and fewer than k".
+    excluded, warnings : dict of str to int
+        Counts by code, as `medfl.counts` tells them.
+    patient_ids : str
+        ``"yes"`` or ``"no"``.
+    metrics : tuple of str
+        Names of the numbers of each round; empty without a study, whose classes are in them.
+    """
+
+    declined: str
+    why: str
+    numbers: Metrics
+    excluded: dict[str, int]
+    warnings: dict[str, int]
+    patient_ids: str
+    metrics: tuple[str, ...]
+
+
+def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
+    """Return what the server would see of a site, were it to join now.
+
+    Parameters
+    ----------
+    check : Check
+        What was found out.
+    study : Study or None
+        The study of the check, or the one that a survey assumed.
+    site : Site
+        Its policy decides what is told.
+    """
+    prepared = check.prepared()
+    declined = why = ""
+    try:
+        if check.refusal:
+            raise DataError(check.refusal.code, check.refusal.what, check.refusal.fix)
+        joining.admit(prepared, site)
+    except DataError as error:
+        declined, why = safe_reason(error), str(error)
+    words = joining.words(prepared, site)
+    return Shared(
+        declined=declined,
+        why=why,
+        numbers=joining.numbers(prepared, site),
+        excluded=counts.from_text(words[records.EXCLUDED]),
+        warnings=counts.from_text(words[joining.WARNINGS]),
+        patient_ids=words[joining.PATIENT_IDS],
+        metrics=tuple(sorted({*_TRAINING, *empty_metrics(study)})) if study and check.study else (),
+    )

@@ -1,0 +1,118 @@
+"""Before any study exists, the task is inferred from the data, and what was assumed is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medfl.data.dicom.series import read_series
+from medfl.data.quality.check import check_site
+from medfl.data.quality.survey import survey
+from medfl.errors import DataError
+from medfl.site import Site
+
+SiteMaker = Callable[..., Site]
+
+
+def test_masks_of_an_index_mean_segmentation(volumes: Path, make_site: SiteMaker) -> None:
+    study, assumed = survey(make_site(volumes))
+    assert study.task.kind == "segmentation"
+    assert study.task.dimension == 3
+    assert study.task.classes == ("background", "marked")
+    assert "Segmentation: the labels are masks." in assumed
+
+
+def test_a_survey_checks_like_a_study(volumes: Path, make_site: SiteMaker) -> None:
+    check, _ = check_site(make_site(volumes))
+    assert check.study == ""
+    assert check.summary() == "12 cases usable, 3 left out (1 IMG-NAN, 1 LBL-EMPTY, 1 LBL-MISSING)"
+
+
+def test_several_label_values_make_several_classes(
+    tmp_path: Path, make_site: SiteMaker, save_nifti: Callable[..., Path]
+) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        save_nifti(tmp_path / "data" / f"p{k}" / "image.nii.gz", rng.normal(size=(6, 6, 9)).astype(np.float32))
+        save_nifti(tmp_path / "data" / f"p{k}" / "label.nii.gz", rng.integers(0, 4, (6, 6, 9)).astype(np.uint8))
+    study, _ = survey(make_site(tmp_path / "data"))
+    assert study.task.classes == ("background", "label 1", "label 2", "label 3")
+
+
+def test_texts_of_an_index_mean_classification(tmp_path: Path, make_site: SiteMaker) -> None:
+    rows = ["image,label,patient"]
+    for k in range(6):
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + k).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,{'well' if k % 2 else 'Ill'},{k}")
+    (tmp_path / "index.csv").write_text("\n".join(rows))
+    study, assumed = survey(make_site(tmp_path))
+    assert study.task.kind == "classification"
+    assert study.task.dimension == 2
+    assert study.task.classes == ("Ill", "well")
+    assert "Classes: Ill, well; from the texts of the index." in assumed
+
+
+def test_a_decathlon_tells_its_classes_and_modality(
+    tmp_path: Path, make_site: SiteMaker, save_nifti: Callable[..., Path]
+) -> None:
+    save_nifti(tmp_path / "imagesTr" / "a.nii.gz", np.arange(216, dtype=np.float32).reshape(6, 6, 6))
+    save_nifti(tmp_path / "labelsTr" / "a.nii.gz", (np.arange(216).reshape(6, 6, 6) % 3).astype(np.uint8))
+    document = {
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "liver", "2": "lesion"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(document))
+    study, _ = survey(make_site(tmp_path))
+    assert study.task.modality == "CT"
+    assert study.task.classes == ("background", "liver", "lesion")
+
+
+def test_values_as_low_as_air_mean_ct(tmp_path: Path, make_site: SiteMaker, save_nifti: Callable[..., Path]) -> None:
+    for k in range(2):
+        save_nifti(tmp_path / "data" / f"p{k}" / "image.nii.gz", np.linspace(-1000, 400, 216).reshape(6, 6, 6))
+        save_nifti(tmp_path / "data" / f"p{k}" / "label.nii.gz", np.eye(6, dtype=np.uint8)[..., None].repeat(6, 2))
+    study, assumed = survey(make_site(tmp_path / "data"))
+    assert study.task.modality == "CT"
+    assert any("air in a CT" in sentence for sentence in assumed)
+
+
+def test_dicom_tells_modality_and_segments(
+    tmp_path: Path, make_site: SiteMaker, write_series: Callable[..., list[Path]], save_seg: Callable[..., Path]
+) -> None:
+    series = write_series(tmp_path / "data" / "ct")
+    shape = read_series(series).shape
+    marked = np.zeros(shape, bool)
+    marked[1:4, 1:3, 2:6] = True
+    save_seg(tmp_path / "data" / "seg.dcm", series, {"Lesion": marked})
+    study, assumed = survey(make_site(tmp_path / "data"))
+    assert study.task.modality == "CT"
+    assert study.task.classes == ("background", "Lesion")
+    assert any(sentence.startswith("CT: the headers of 8 of 8") for sentence in assumed)
+
+
+def test_own_class_names_come_first(volumes: Path, make_site: SiteMaker) -> None:
+    study, _ = survey(make_site(volumes, classes=("nothing", "organ")))
+    assert study.task.classes == ("nothing", "organ")
+
+
+def test_a_folder_without_a_layout_is_told_as_ever(tmp_path: Path, make_site: SiteMaker) -> None:
+    with pytest.raises(DataError) as caught:
+        survey(make_site(tmp_path / "nowhere"))
+    assert caught.value.code == "DATA-ROOT"
+
+
+def test_images_without_any_label_are_checked_all_the_same(
+    tmp_path: Path, make_site: SiteMaker, write_series: Callable[..., list[Path]]
+) -> None:
+    write_series(tmp_path / "data" / "whole")
+    sorted(write_series(tmp_path / "data" / "lost", count=12))[4].unlink()
+    check, _ = check_site(make_site(tmp_path / "data"))
+    assert "No label was found, so only the images were checked." in check.assumed
+    assert check.summary() == "0 cases usable, 2 left out (1 DCM-MISSING-SLICES, 1 LBL-MISSING)"
+    assert [case.size for case in check.left_out if case.size] == [(7, 5, 8)]

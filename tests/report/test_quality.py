@@ -1,0 +1,206 @@
+"""The report of a check: it needs nothing else, tells what leaves as it is sent, and says nothing that names a patient."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medfl.clients import joining
+from medfl.data.cases import Finding
+from medfl.data.quality.facts import CaseFacts, Check, Device, Plane
+from medfl.report.histograms import histogram
+from medfl.report.quality import render_quality, write_quality_report
+from medfl.report.quality_json import as_json
+from medfl.report.shared import Shared, what_is_shared
+from medfl.site import Policy, Site
+from medfl.study import Study
+from medfl.study.sections import Task
+
+VOID = {"meta", "img", "br", "input", "line", "rect", "path", "circle"}
+TASK = Task(kind="segmentation", dimension=3, modality="MR", classes=("background", "liver", "a <b>lesion</b>"))
+
+
+class Tags(HTMLParser):
+    """Collects every tag with its attributes, and fails where one is closed that is not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag in VOID or self.open.pop() == tag
+
+
+def case(k: int, split: str = "train", *findings: Finding, planes: tuple[Plane, ...] = ()) -> CaseFacts:
+    return CaseFacts(
+        case=f"case-{k:010d}",
+        patient=f"pat-{k:016d}",
+        split=split,
+        findings=findings,
+        kind="dicom",
+        size=(10, 20 + k % 7, 30),
+        spacing=(1.0, 1.0, 2.5 + k % 3),
+        intensity=(0.0, 1.0, 2.0 + k, 3.0 + k, 4.0 + k),
+        amounts=((1, 2.5 + k % 5),),
+        device=Device("Maker & Sons", "Scan", 1.5),
+        planes=planes,
+    )
+
+
+def check_of(cases: list[CaseFacts], study: str = "liver") -> Check:
+    return Check("north", study, TASK, (), tuple(cases), (), True, None, False)
+
+
+def study() -> Study:
+    values = {
+        "name": "liver",
+        "rounds": 1,
+        "task": {"kind": "segmentation", "dimension": 3, "modality": "MR", "classes": "background,liver,lesion"},
+        "network": {"name": "unet"},
+        "loss": {"name": "dice-ce"},
+    }
+    return Study.model_validate(values)
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site(name="north", policy=Policy(min_count=10, min_cases=2, max_excluded=0.5))
+
+
+@pytest.fixture
+def check() -> Check:
+    spoilt = Finding("DCM-MISSING-SLICES", "case-9999999999", "2 slices are missing.", "Fetch the series again.")
+    odd = Finding("CT-HU", "case-0000000003", "nothing is below 0.", "Export the original.", "warning")
+    plane = Plane("axial", np.full((8, 9), 90, np.uint8), np.eye(8, 9, dtype=np.uint8))
+    cases = [case(k, "train") for k in range(1, 15) if k != 3] + [case(3, "train", odd, planes=(plane,) * 3)]
+    cases += [case(k, "test") for k in range(15, 18)]
+    return check_of([*cases, CaseFacts("case-9999999999", findings=(spoilt,))])
+
+
+@pytest.fixture
+def shared(check: Check, site: Site) -> Shared:
+    return what_is_shared(check, study(), site)
+
+
+@pytest.fixture
+def page(check: Check, shared: Shared, site: Site) -> str:
+    return render_quality(check, shared, site)
+
+
+def test_the_page_is_well_formed_and_asks_the_network_for_nothing(page: str) -> None:
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    places = [value for _, found in tags.seen for name, value in found.items() if name in ("src", "href", "srcset", "action")]
+    assert places
+    assert all(value and value.startswith("data:image/png;base64,") for value in places)
+    assert not re.search(r"https?://|@import|url\(|<link|fetch\(|XMLHttpRequest", page)
+
+
+def test_a_quarantined_case_is_told_with_code_pseudonym_and_what_to_do(page: str) -> None:
+    row = page[page.index('<tr data-kind="error">') :]
+    row = row[: row.index("</tr>")]
+    for text in ("case-9999999999", "DCM-MISSING-SLICES", "2 slices are missing.", "Fetch the series again."):
+        assert text in row
+
+
+def test_headlines_count(page: str) -> None:
+    values = re.findall(r'<p class="value">([^<]*)</p><p class="note">([^<]*)</p>', page)
+    assert values[0] == ("17", "14 to train, 0 to validate, 3 to test")
+    assert values[1] == ("1", "6% of the 18 cases found")
+
+
+def test_what_would_be_shared_is_what_joining_sends(check: Check, shared: Shared, site: Site) -> None:
+    prepared = check.prepared()
+    assert shared.numbers == joining.numbers(prepared, site)
+    assert shared.numbers["join.train-patients"] == 14
+    assert shared.numbers["join.test-patients"] == -10  # 3: told as fewer than 10
+    assert shared.excluded == {"DCM-MISSING-SLICES": -10}
+    assert joining.words(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
+
+
+def test_the_page_shows_small_counts_as_the_server_reads_them(page: str) -> None:
+    section = page[page.index("What would be shared") :]
+    rows = dict(re.findall(r'<tr><th scope="row">(\w+)</th><td>([^<]*)</td>', section))
+    assert rows == {"train": "14", "validation": "0", "test": "&lt;10"}
+    assert '<th scope="row">DCM-MISSING-SLICES</th><td class="num">&lt;10</td>' in section
+    assert "eval.dice.liver" in section
+
+
+def test_a_site_that_declines_reads_what_the_server_would(site: Site) -> None:
+    check = check_of([case(k) for k in range(4)])
+    shared = what_is_shared(check, study(), site)
+    assert shared.declined == "[SITE-BELOW-MIN-COUNT] The details are in the log of the site."
+    page = render_quality(check, shared, site)
+    assert "Would not train" in page
+    assert shared.declined in page
+
+
+def test_text_of_others_is_escaped(page: str) -> None:
+    assert "<b>lesion</b>" not in page
+    assert "a &lt;b&gt;lesion&lt;/b&gt;" in page
+    assert "Maker &amp; Sons" in page
+
+
+def test_pictures_can_be_left_out(check: Check, shared: Shared, site: Site) -> None:
+    bare = Check(**{**check.__dict__, "cases": tuple(CaseFacts(**{**c.__dict__, "planes": ()}) for c in check.cases)})
+    page = render_quality(bare, shared, site)
+    assert "data:image" not in page
+    assert "Pictures" not in page
+
+
+def test_two_thousand_cases_stay_usable(site: Site) -> None:
+    check = check_of([case(k) for k in range(2000)])
+    page = render_quality(check, what_is_shared(check, study(), site), site)
+    assert page.count('<tr data-kind="usable">') == 2000
+    assert len(page) < 2_000_000
+    assert 'data-filters="cases"' in page
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path, check: Check, shared: Shared, site: Site) -> None:
+    path = tmp_path / "check.html"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_quality_report(path, check, shared, site)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["check.html"]
+
+
+def test_json_has_its_version_and_every_case(check: Check, shared: Shared) -> None:
+    told = json.loads(json.dumps(as_json(check, shared), allow_nan=False))
+    assert (told["schema"], told["version"]) == ("medfl.data-check", 1)
+    assert (told["usable"], told["left-out"], told["accepted"]) == (17, 1, True)
+    assert told["reasons"] == {"DCM-MISSING-SLICES": 1}
+    assert told["patients-by-split"] == {"train": 14, "validation": 0, "test": 3}
+    assert told["cases"][0]["classes"] == {"liver": 3.5}
+    assert told["cases"][-1]["codes"] == ["DCM-MISSING-SLICES"]
+    assert told["findings"][0] == {
+        "code": "DCM-MISSING-SLICES",
+        "level": "error",
+        "case": "case-9999999999",
+        "what": "2 slices are missing.",
+        "fix": "Fetch the series again.",
+    }
+
+
+def test_a_histogram_counts_every_value() -> None:
+    drawn = histogram("sizes", [1, 1, 1, 5], "mm")
+    counts = [int(n) for n in re.findall(r"<title>(\d+):", drawn)]
+    assert sorted(counts) == [1, 3]
+
+
+def test_a_wide_range_is_drawn_on_a_logarithmic_axis() -> None:
+    drawn = histogram("grey", [1, 10, 100, 1_000_000], "grey value")
+    assert re.findall(r'text-anchor="middle">([^<]*)</text>', drawn)[:7] == ["1", "10", "100", "1000", "10000", "1e5", "1e6"]
