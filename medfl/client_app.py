@@ -40,6 +40,12 @@ def join(message: Message, context: Context) -> Message:
     return _guarded(node.join, message, context)
 
 
+@app.query("fingerprint")
+def fingerprint(message: Message, context: Context) -> Message:
+    """Say what the images are like, in sums and counts, so that one plan suits all sites."""
+    return _guarded(node.fingerprint, message, context)
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, then train it."""

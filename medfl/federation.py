@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from medfl import metrics, records
+from medfl import counts, metrics, records
 from medfl.errors import ExchangeError, QuorumError
-from medfl.records import Metrics
+from medfl.records import Metrics, MetricValue
 from medfl.runs.folder import Run
 from medfl.site import NAME
 from medfl.strategies.replies import NO_REPLY, error_text, metrics_in, node_asked, refusal_text
@@ -96,19 +96,36 @@ class Federation:
         contents : mapping of int to RecordDict
             What each node is sent. One that has not answered by the deadline of the study comes last, with the reason.
         """
-        messages = [Message(content, dst_node_id=node, message_type=message_type) for node, content in contents.items()]
-        silent = set(contents)
-        for reply in self.grid.send_and_receive(messages, timeout=self.study.strategy.deadline):
-            node = node_asked(reply, messages)
-            if node not in silent:
-                continue
-            silent.remove(node)
-            yield node, error_text(reply.error) if reply.has_error() else reply.content
-        yield from ((node, NO_REPLY) for node in contents if node in silent)
+        return ask(self.grid, message_type, contents, self.study.strategy.deadline)
 
     def failed(self, site: str, during: str, reason: str) -> None:
         """Record that a site could not do its part."""
         self.run.history.append({"event": "failed", "site": site, "during": during, "reason": reason})
+
+
+def ask(
+    grid: Grid, message_type: str, contents: Mapping[int, RecordDict], deadline: float
+) -> Iterator[tuple[int, RecordDict | str]]:
+    """Send messages and yield what became of each, as `Federation.ask` does.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the nodes.
+    message_type, contents
+        As of `Federation.ask`.
+    deadline : float
+        Seconds for all answers.
+    """
+    messages = [Message(content, dst_node_id=node, message_type=message_type) for node, content in contents.items()]
+    silent = set(contents)
+    for reply in grid.send_and_receive(messages, timeout=deadline):
+        node = node_asked(reply, messages)
+        if node not in silent:
+            continue
+        silent.remove(node)
+        yield node, error_text(reply.error) if reply.has_error() else reply.content
+    yield from ((node, NO_REPLY) for node in contents if node in silent)
 
 
 def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> Federation:
@@ -137,7 +154,7 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
         ``TOO-FEW-SITES`` when fewer than the quorum came or could say who they are; ``SITE-TWICE`` when two nodes claim
         one name.
     """
-    nodes = _wait_for_nodes(grid, expected, study.strategy.wait)
+    nodes = wait_for_nodes(grid, expected, study.strategy.wait)
     everyone = Federation(grid, study, run, {node: f"node-{k}" for k, node in enumerate(nodes, start=1)})
     joined: dict[int, str] = {}
     question = RecordDict({records.CONFIG: ConfigRecord({})})
@@ -164,7 +181,8 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     return Federation(grid, study, run, ordered)
 
 
-def _wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
+def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
+    """Wait until so many nodes are connected, or the time is over, and return those that are."""
     end = time.monotonic() + seconds
     nodes = sorted(grid.get_node_ids())
     while len(nodes) < expected and time.monotonic() < end:
@@ -189,11 +207,17 @@ def _introduction(content: RecordDict, layout: str) -> tuple[str, dict[str, obje
         return name, {
             "event": "joined",
             "site": name,
-            **{split: numbers[f"join.{split}-patients"] for split in splits},
-            "cases": {split: numbers[f"join.{split}-cases"] for split in splits},
-            "excluded": records.counts_from_text(str(told["excluded"])),
-            "warnings": records.counts_from_text(str(told["warnings"])),
+            **{split: _whole(numbers[f"join.{split}-patients"]) for split in splits},
+            "cases": {split: _whole(numbers[f"join.{split}-cases"]) for split in splits},
+            "excluded": counts.from_text(str(told[records.EXCLUDED])),
+            "warnings": counts.from_text(str(told["warnings"])),
             "patient-ids": told["patient-ids"] == "yes",
         }
     except (KeyError, ValueError):
         raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None
+
+
+def _whole(value: MetricValue) -> int:
+    if not isinstance(value, int):
+        raise ValueError("no whole number")
+    return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,9 +28,11 @@ MODEL_HASH = "model-hash"  # of names, shapes and dtypes: both sides check it
 SPLIT = "split"  # which patients an evaluate message is about: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
+EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code, as `medfl.counts` writes them
 ARM = "arm"  # which arm of a comparison a message belongs to
 
 JOIN = "query.join"  # message type of the first exchange: who is there, and with what
+FINGERPRINT = "query.fingerprint"  # message type of the exchange before a study: what its images are like, in sums
 
 TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS = "train.patients", "train.samples", "train.steps"
 TRAIN_LOSS, TRAIN_SECONDS = "train.loss", "train.seconds"
@@ -83,29 +85,12 @@ def reply_content(
     arrays : mapping of str to ndarray, optional
         The trained tensors.
     told : mapping of str to str, optional
-        Further short strings about the site, for example the counts of excluded cases by code.
+        Further short strings about the site, for example `EXCLUDED`.
     """
     content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **(told or {})})})
     if arrays is not None:
         content[ARRAYS] = to_array_record(arrays)
     return content
-
-
-def counts_to_text(counts: Mapping[str, int]) -> str:
-    """Write counts by code as one string, for a ConfigRecord.
-
-    Examples
-    --------
-    >>> counts_to_text({"LBL-EMPTY": 2, "DCM-SPACING": 1})
-    'DCM-SPACING=1,LBL-EMPTY=2'
-    """
-    return ",".join(f"{code}={counts[code]}" for code in sorted(counts))
-
-
-def counts_from_text(text: str) -> dict[str, int]:
-    """Read counts by code as `counts_to_text` wrote them."""
-    pairs: Sequence[str] = [p for p in text.split(",") if p]
-    return {code: int(n) for code, n in (p.split("=", 1) for p in pairs)}
 
 
 def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
@@ -160,6 +145,8 @@ class ReplyRecord:
         Weight of the reply, 0 when not counted.
     metrics : dict
         Its metrics, empty when none could be read.
+    excluded : dict of str to int
+        Cases that the site left out, by code, as `medfl.counts` tells counts; empty where it tells of none.
     """
 
     site: str
@@ -167,6 +154,7 @@ class ReplyRecord:
     reason: str = ""
     weight: float = 0.0
     metrics: Metrics = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ class Arm:
 
     def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Note the scores of the models of a round, and return what the history tells of them."""
-        present = {site: m for site, m in answers.items() if self._is_sound(site, m) and m[records.EVAL_PATIENTS]}
+        sound = {site: m for site, m in answers.items() if self._is_sound(site, m)}
+        present = {site: m for site, m in sound.items() if m[records.EVAL_PATIENTS]}
         if not present:
             return {"score": None}
         if self.name == "local":
@@ -140,7 +141,7 @@ class Arm:
             for site, score in scores.items():
                 self._choices[site].scored(server_round, score)
             return {"scores": {site: _number(score) for site, score in scores.items()}}
-        merged = metrics.merge(self._study, list(present.values()))
+        merged = metrics.merge(self._study, list(sound.values()))
         score = metrics.headline(self._study, merged)
         self._choices[_SHARED].scored(server_round, score)
         return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
@@ -210,8 +211,16 @@ def conduct(federation: Federation, initial: ArrayRecord) -> int:
 
 
 def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
+    """Return what the history tells of every site of a round: what became of its reply, cases used and cases left out."""
     return {
-        reply.site: {"status": reply.status, "reason": reply.reason, "weight": reply.weight, "metrics": reply.metrics}
+        reply.site: {
+            "status": reply.status,
+            "reason": reply.reason,
+            "weight": reply.weight,
+            "used": reply.metrics.get(records.TRAIN_SAMPLES) if reply.status == "ok" else None,
+            "excluded": reply.excluded,
+            "metrics": reply.metrics,
+        }
         for reply in sorted(record.replies, key=lambda r: r.site)
     }
 

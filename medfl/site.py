@@ -8,14 +8,25 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.settings import Names, Section, Words, read_section
+from medfl.site_pacs import Pacs
 from medfl.study.sections import Fraction, NotNegative, Positive
 
 SECRET_BYTES = 32
+LEAST_COUNT = 5  # a rule that hides less protects nobody
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
+
+
+def _none_or_enough(count: int) -> int:
+    if count != 0 and count < LEAST_COUNT:
+        raise ValueError(f"must be 0, which switches the rule off, or at least {LEAST_COUNT}")
+    return count
+
+
+MinCount = Annotated[int, AfterValidator(_none_or_enough)]
 
 
 class SiteData(Section):
@@ -47,7 +58,7 @@ class SiteData(Section):
 class Policy(Section):
     """What may leave, and what it takes to train. Neither server nor study can loosen it."""
 
-    min_count: NotNegative = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
+    min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines
     max_excluded: Fraction = 0.1  # share of cases left out, above which the site declines
     previews: bool = False  # example images in the site's own folder
@@ -68,6 +79,7 @@ class Site(Section):
     data: SiteData = SiteData()
     policy: Policy = Policy()
     resources: Resources = Resources()
+    pacs: Pacs | None = None  # where `medfl data pull` gets images from
     classes: Words = ()  # names of the labels at this site when they differ from the study's, in the study's order
     folder: Path = Path()  # of the site.toml; set on reading
 
@@ -158,7 +170,7 @@ root = "{root}"       # folder of the images, relative to this file
 layout = "auto"       # auto, csv, bids, msd, folders or dicom
 
 [policy]
-min-count = 10        # scores over fewer patients stay here, and so does the size of a smaller split
+min-count = 10        # what counts fewer patients stays here; at least 5, or 0 to switch the rule off
 min-cases = 10        # usable training cases, below which this site declines
 max-excluded = 0.1    # share of cases left out, above which this site declines
 previews = false      # example images in a run folder on this machine

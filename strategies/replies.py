@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
+from medfl import counts
 from medfl.errors import ExchangeError
-from medfl.records import Metrics, ReplyRecord, RoundRecord
+from medfl.records import EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 
@@ -79,6 +80,15 @@ def arrays_in(content: RecordDict) -> ArrayRecord:
     if len(found) != 1 or not found[0]:
         raise ExchangeError("ARRAYS-MISSING", f"the reply has {len(found)} array records, expected one that is not empty.")
     return found[0]
+
+
+def excluded_in(content: RecordDict) -> dict[str, int]:
+    """Return the cases that a site left out, by code; none where it tells nothing of the kind, as clients of others do."""
+    told = content.get(SITE)
+    try:
+        return counts.from_text(str(told.get(EXCLUDED, ""))) if isinstance(told, ConfigRecord) else {}
+    except ValueError:
+        return {}
 
 
 def weight_in(metrics: Metrics, key: str) -> float:
@@ -199,7 +209,7 @@ class Exchange:
             fold(site, reply.content, weight)
         except ExchangeError as refusal:
             return ReplyRecord(site, "refused", refusal_text(refusal), 0.0, metrics)
-        return ReplyRecord(site, "ok", "", weight, metrics)
+        return ReplyRecord(site, "ok", "", weight, metrics, excluded_in(reply.content))
 
     def _node_of(self, reply: Message) -> int | None:
         node = node_asked(reply, self._messages)
@@ -225,4 +235,11 @@ def node_asked(reply: Message, messages: Iterable[Message]) -> int | None:
 
 def count_bytes(content: RecordDict) -> int:
     """Count the bytes of all records of a message."""
-    return sum(record.count_bytes() for record in content.values())
+    return sum(_config_bytes(r) if isinstance(r, ConfigRecord) else r.count_bytes() for r in content.values())
+
+
+def _config_bytes(record: ConfigRecord) -> int:
+    """Count as Flower does, which raises on an empty text or list; a reply may hold one."""
+    values = [v for value in record.values() for v in (value if isinstance(value, list) else [value])]
+    lengths = [len(v) if isinstance(v, str | bytes) else 1 if isinstance(v, bool) else 8 for v in values]
+    return sum(map(len, record)) + sum(lengths)

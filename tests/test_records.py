@@ -36,12 +36,6 @@ def test_the_hash_of_a_layout_tells_names_order_shapes_and_types_apart(change) -
     assert records.layout_hash(model()) == records.layout_hash({k: v * 2 for k, v in model().items()})
 
 
-def test_counts_by_code_survive_being_text() -> None:
-    counts = {"LBL-EMPTY": 2, "DCM-SPACING": 1}
-    assert records.counts_from_text(records.counts_to_text(counts)) == counts
-    assert records.counts_from_text("") == {}
-
-
 @pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (2, 3L), (", b'"""', b"(" * 9000, b"\xff\xfe"])
 def test_an_array_with_a_header_of_nonsense_is_refused(header: bytes) -> None:
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header

@@ -40,7 +40,7 @@ def scores(context, model):
     if ODD.get(context.node_config["partition-id"]) == "metrics":
         told.pop("eval.dice.liver")
     elif model >= 1:
-        told |= {{"eval.patients": 2, "eval.dice.liver": DICE[model - 1]}}
+        told |= {{"eval.patients": 2, "eval.patients.liver": 2, "eval.dice.liver": DICE[model - 1]}}
     return told
 
 @app.query("join")
@@ -65,7 +65,8 @@ def train(message, context):
     if at in BROKEN.get(partition, ()):
         arrays = {{name: array * np.float32(np.nan) for name, array in arrays.items()}}
     told = {{"train.patients": 2, "train.samples": 2, "train.steps": 1, "train.loss": 1.0, "train.seconds": 0.1}}
-    return Message(records.reply_content("site", told | scores(context, at - 1), arrays), reply_to=message)
+    left_out = {{"excluded": "LBL-EMPTY=<10,NII-4D=12"}} if partition == 0 else {{}}
+    return Message(records.reply_content("site", told | scores(context, at - 1), arrays, left_out), reply_to=message)
 
 @app.evaluate()
 def evaluate(message, context):
@@ -149,6 +150,13 @@ def test_the_score_in_a_round_is_that_of_the_model_before(conducted: Conduct) ->
     assert [event["score"] for event in rounds_of(run)] == [None, *map(pytest.approx, (0.1, 0.6, 0.9, 0.3))]
     (closing,) = [event for event in run.history.read() if event["event"] == "scored"]
     assert closing["score"] == pytest.approx(0.2)
+
+
+def test_every_round_records_what_each_site_used_and_left_out(conducted: Conduct) -> None:
+    run = conducted([0.1] * 5, broken={2: (1,)})
+    first, second = ({site: (told["used"], told["excluded"]) for site, told in e["sites"].items()} for e in rounds_of(run)[:2])
+    assert first == {"site-a": (2, {"LBL-EMPTY": -10, "NII-4D": 12}), "site-b": (2, {}), "site-c": (None, {})}
+    assert second["site-c"] == (2, {})
 
 
 def test_training_stops_when_nothing_has_become_better_for_long_enough(conducted: Conduct) -> None:

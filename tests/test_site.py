@@ -51,6 +51,19 @@ def test_every_problem_of_a_site_is_told_at_once(tmp_path: Path) -> None:
     assert "max-excluded" in told
 
 
+@pytest.mark.parametrize("count", [-1, 1, 4])
+def test_a_rule_for_counts_that_protects_nobody_is_refused(count: int, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f'name = "a"\n[policy]\nmin-count = {count}\n')
+    with pytest.raises(ConfigError, match=r"policy\.min-count: must be 0, which switches the rule off, or at least 5"):
+        read_site(tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 5, 11])
+def test_counts_may_be_told_or_hidden_below_five_and_more(count: int, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f'name = "a"\n[policy]\nmin-count = {count}\n')
+    assert read_site(tmp_path).policy.min_count == count
+
+
 def test_a_missing_secret_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('name = "a"\n')
     with pytest.raises(DataError, match="SITE-SECRET"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,9 +40,18 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    debug_local: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what libraries really said in a local file of mode 0600. It names patients."),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Take the options that stand before any command."""
+    if debug_local is not None:
+        from medfl.data import debug
+
+        context.with_resource(debug.debug_local(debug_local))
 
 
 def main() -> None:

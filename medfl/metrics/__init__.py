@@ -3,8 +3,9 @@
 from medfl.metrics.classification import classification_metrics
 from medfl.metrics.derived import confusion_matrix, derive, headline, is_surface, roc_curve_points
 from medfl.metrics.keys import class_key, class_keys
-from medfl.metrics.merging import check, empty_metrics, merge, suppress
+from medfl.metrics.merging import check, empty_metrics, merge
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
+from medfl.metrics.suppression import suppress
 
 __all__ = [
     "CaseScore",

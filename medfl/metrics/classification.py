@@ -17,9 +17,13 @@ from medfl.metrics.keys import (
     CALIBRATION_CONFIDENCE,
     CALIBRATION_CORRECT,
     CALIBRATION_COUNT,
+    CALIBRATION_HIDDEN,
     CONFUSION,
+    CONFUSION_HIDDEN,
+    HIDDEN,
     SAMPLES,
     class_keys,
+    hidden_name,
     name_of,
 )
 from medfl.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
@@ -73,11 +77,12 @@ def classification_metrics(
         raise TrainingError("EVAL-NOT-FINITE", "the model gives scores that are not numbers.", "Lower the learning rate.")
     truth, units = _units(patients, labels, np.clip(scores, 0.0, 1.0))
     count = len(set(patients))
-    metrics: Metrics = {EVAL_PATIENTS: count, SAMPLES: len(labels), EVAL_LOSS: float(loss) if count else 0.0}
+    metrics: Metrics = {EVAL_PATIENTS: count, SAMPLES: len(labels), EVAL_LOSS: float(loss) if count else 0.0, HIDDEN: 0}
     for index, key in enumerate(class_keys(classes)):
         metrics[name_of("positives", key)] = histogram(units[truth == index, index])
         metrics[name_of("negatives", key)] = histogram(units[truth != index, index])
-    return metrics | _decisions(truth, units)
+        metrics[hidden_name("scores", key)] = 0
+    return metrics | _decisions(truth, units) | {CONFUSION_HIDDEN: 0, CALIBRATION_HIDDEN: 0}
 
 
 def _units(

@@ -50,6 +50,28 @@ def histogram(scores: NDArray[np.float64]) -> list[int]:
     return counts
 
 
+@cache
+def _mirror() -> tuple[int, ...]:
+    """Return, for each bin, the one that holds 1 - p for the scores p of its middle."""
+    edges = _edges()
+    middles = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    return tuple(np.searchsorted(edges, -middles, side="right").tolist())
+
+
+def mirrored(counts: Sequence[int]) -> list[int]:
+    """Return the histogram of 1 - p for that of p, within one bin.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        As `histogram` returns.
+    """
+    turned = [0] * BINS
+    for at, count in zip(_mirror(), counts, strict=True):
+        turned[at] += count
+    return turned
+
+
 def roc(positives: Sequence[float], negatives: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return the points of the ROC curve, from (0, 0) to (1, 1), one a bin that holds a score.
 

@@ -17,11 +17,12 @@ from medfl.metrics.keys import (
     SURFACE_PATIENTS,
     class_key,
     class_keys,
+    hidden_name,
     name_of,
     number,
     numbers,
 )
-from medfl.records import EVAL_PATIENTS, Metrics
+from medfl.records import Metrics
 from medfl.study import Study
 
 
@@ -39,7 +40,8 @@ def derive(study: Study, metrics: Metrics) -> dict[str, float]:
     """Compute readable numbers.
 
     Segmentation: ``dice``, ``hd95`` (mm; in 2-D pixels of the prepared image) and ``surface-dice``, each also per class
-    (``dice.liver``), and the patients in ``missed.<class>`` and ``false-positive.<class>``. Classification: ``auroc``,
+    (``dice.liver``; the mean is over the classes that are told), and the patients in ``missed.<class>`` and
+    ``false-positive.<class>``, at the sites that tell them. Classification: ``auroc``,
     ``average-precision``, ``sensitivity`` and ``specificity`` per class (one class against the rest), ``auroc`` and
     ``average-precision`` of the task (two classes: of the second; more: the mean over the classes that have both positives and
     negatives), ``accuracy``, ``balanced-accuracy`` (mean sensitivity over the classes that occur) and ``calibration-error``
@@ -55,7 +57,7 @@ def derive(study: Study, metrics: Metrics) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Always the same keys; nan where nothing was measured or only one class is present.
+        Always the same keys; nan where nothing was measured, where only one class is present, or where it is hidden.
     """
     return _segmentation(study, metrics) if study.task.kind == "segmentation" else _classification(study, metrics)
 
@@ -64,12 +66,15 @@ def _segmentation(study: Study, metrics: Metrics) -> dict[str, float]:
     keys = class_keys(study.task.foreground)
     values: dict[str, float] = {}
     for metric in MEANS:
-        measured = number(metrics, SURFACE_PATIENTS if metric in SURFACE else EVAL_PATIENTS)
-        each = {key: number(metrics, name_of(metric, key)) if measured else math.nan for key in keys}
-        values[metric] = math.fsum(each.values()) / len(each)
+        measured = metric not in SURFACE or is_surface(metrics)
+        told = {key: measured and bool(metrics[name_of("patients", key)]) for key in keys}
+        each = {key: number(metrics, name_of(metric, key)) if told[key] else math.nan for key in keys}
+        values[metric] = _mean_defined(each.values())
         values |= {f"{metric}.{key}": value for key, value in each.items()}
     for metric in COUNTS:
-        values |= {f"{metric}.{key}": number(metrics, name_of(metric, key)) for key in keys}
+        for key in keys:
+            count, hidden = number(metrics, name_of(metric, key)), metrics[hidden_name(metric, key)]
+            values[f"{metric}.{key}"] = math.nan if hidden and not count else count
     return values
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from medfl.errors import ConfigError, Problem
 from medfl.records import Metrics
 
-SURFACE_PATIENTS = "eval.surface-patients"  # patients behind the hd95 and surface-dice means; 0: not measured
+HIDDEN = "eval.hidden"  # 1: the site's policy hides the whole evaluation; merged, the number of such sites
+CONFUSION_HIDDEN, CALIBRATION_HIDDEN = "eval.confusion-hidden", "eval.calibration-hidden"  # likewise
+SURFACE_PATIENTS = "eval.surface-patients"  # patients of whom hd95 and surface-dice were measured; 0: not measured
 SAMPLES = "eval.samples"  # images
 CONFUSION = "eval.confusion"  # row-major, truth x prediction, in units (images of one patient with one label)
 CALIBRATION_COUNT = "eval.calibration-count"
@@ -18,6 +20,7 @@ CALIBRATION_CORRECT = "eval.calibration-correct"
 MEANS = ("dice", "hd95", "surface-dice")  # segmentation, over patients
 SURFACE = ("hd95", "surface-dice")
 COUNTS = ("missed", "false-positive")
+DENOMINATORS = ("patients", "present")  # patients in whom the class was looked for, and in whom it is
 HISTOGRAMS = ("positives", "negatives")
 
 
@@ -65,6 +68,17 @@ def name_of(metric: str, key: str) -> str:
     'eval.dice.liver'
     """
     return f"eval.{metric}.{key}"
+
+
+def hidden_name(what: str, key: str) -> str:
+    """Return the key that tells how many sites hide something of one class.
+
+    Examples
+    --------
+    >>> hidden_name("scores", "liver")
+    'eval.scores-hidden.liver'
+    """
+    return name_of(f"{what}-hidden", key)
 
 
 def number(metrics: Metrics, key: str) -> float:

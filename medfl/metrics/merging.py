@@ -9,7 +9,7 @@ import numpy as np
 
 from medfl.errors import ExchangeError
 from medfl.metrics.classification import classification_metrics
-from medfl.metrics.keys import SURFACE, SURFACE_PATIENTS, number, numbers
+from medfl.metrics.keys import HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, name_of, number, numbers
 from medfl.metrics.segmentation import segmentation_metrics
 from medfl.records import EVAL_PATIENTS, Metrics, MetricValue
 from medfl.study import Study
@@ -59,8 +59,9 @@ def _alike(value: MetricValue | None, model: MetricValue) -> bool:
 def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
     """Fold the evaluations of several sites into the one of all their patients.
 
-    Counts and histograms are summed, means are weighted by the patients behind them. Sites without patients are left out, and
-    the order of the sites does not change a bit of the result.
+    Counts and histograms are summed, means are weighted by the patients behind them. What a site's policy hides does not count,
+    as if its patients were not there, and the keys that end in ``hidden`` tell how many sites hide it. Sites without patients
+    are left out, and the order of the sites does not change a bit of the result.
 
     Parameters
     ----------
@@ -82,7 +83,8 @@ def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
     for part in parts:
         check(study, part)
     counted = [part for part in parts if part[EVAL_PATIENTS]]
-    return {key: _fold(key, model, counted) for key, model in empty_metrics(study).items()}
+    merged = {key: _fold(key, model, counted) for key, model in empty_metrics(study).items()}
+    return merged | {HIDDEN: int(sum(number(part, HIDDEN) for part in parts))}
 
 
 def _fold(key: str, model: MetricValue, parts: Sequence[Metrics]) -> MetricValue:
@@ -93,33 +95,16 @@ def _fold(key: str, model: MetricValue, parts: Sequence[Metrics]) -> MetricValue
         return [int(sum(column)) for column in columns]
     if isinstance(model, int):
         return int(sum(number(part, key) for part in parts))
-    weight = SURFACE_PATIENTS if key.split(".")[1] in SURFACE else EVAL_PATIENTS
-    pairs = [(number(part, weight), number(part, key)) for part in parts if part[weight]]
+    pairs = [(_weight(part, key), number(part, key)) for part in parts if _weight(part, key)]
     total = math.fsum(w for w, _ in pairs)
     return math.fsum(w * value for w, value in pairs) / total if total else 0.0
 
 
-def suppress(metrics: Metrics, k: int) -> Metrics:
-    """Hide an evaluation of a few patients, as the policy of the site asks.
-
-    Parameters
-    ----------
-    metrics : dict
-        Metrics of one reply.
-    k : int
-        Smallest number of patients that may be told; 0 switches the rule off.
-
-    Returns
-    -------
-    dict
-        The same keys; every ``eval.*`` value is zero when 1 to k - 1 patients were evaluated.
-    """
-    if not 0 < number(metrics, EVAL_PATIENTS) < k:
-        return dict(metrics)
-    return {key: _zero(value) if key.startswith("eval.") else value for key, value in metrics.items()}
-
-
-def _zero(value: MetricValue) -> MetricValue:
-    if isinstance(value, list):
-        return [0.0] * len(value) if any(isinstance(v, float) for v in value) else [0] * len(value)
-    return type(value)(0)
+def _weight(part: Metrics, key: str) -> float:
+    """Return the number of patients behind a mean of one site."""
+    metric, _, name = key.removeprefix("eval.").partition(".")
+    if metric not in MEANS:
+        return number(part, EVAL_PATIENTS)
+    if metric in SURFACE and not part[SURFACE_PATIENTS]:
+        return 0.0
+    return number(part, name_of("patients", name))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfl.metrics.keys import COUNTS, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, name_of
+from medfl.metrics.keys import COUNTS, HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, hidden_name, name_of
 from medfl.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class CaseScore:
         The truth holds the class and the prediction does not.
     false_positive : bool
         The prediction holds the class and the truth does not.
+    present : bool
+        The truth holds the class.
     """
 
     dice: float
@@ -50,6 +52,7 @@ class CaseScore:
     surface_dice: float
     missed: bool
     false_positive: bool
+    present: bool
 
 
 def segmentation_scores(
@@ -95,7 +98,7 @@ def segmentation_scores(
         hd95, surface_dice = math.nan, math.nan
         if surface:
             hd95, surface_dice = _surface_scores(p, t, spacing, tolerance_mm, empty=(size_p == 0, size_t == 0))
-        scores[name] = CaseScore(dice, hd95, surface_dice, size_p == 0 < size_t, size_t == 0 < size_p)
+        scores[name] = CaseScore(dice, hd95, surface_dice, size_p == 0 < size_t, size_t == 0 < size_p, size_t > 0)
     return scores
 
 
@@ -131,12 +134,13 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
     """Fold the scores of images into means over patients.
 
     Several images of one patient count as one: the mean over the images of the patient comes first. A patient is missed (or
-    a false positive) when at least one image is.
+    a false positive, or has the class) when at least one image is.
 
     Parameters
     ----------
     scores : sequence of (str, mapping)
-        Pseudonym of the patient and what `segmentation_scores` returned, one an image.
+        Pseudonym of the patient and what `segmentation_scores` returned, one an image. A class that nobody looked for in an
+        image is left out of its mapping, and does not count there.
     classes : sequence of str
         Names of the foreground classes.
     loss : float
@@ -150,25 +154,29 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
     patients: dict[str, list[Mapping[str, CaseScore]]] = {}
     for patient, image in scores:
         patients.setdefault(patient, []).append(image)
-    measured = [images for images in patients.values() if all(_has_surface(s) for image in images for s in image.values())]
+    measured = bool(scores) and not any(math.isnan(score.hd95) for _, image in scores for score in image.values())
     metrics: Metrics = {
         EVAL_PATIENTS: len(patients),
         EVAL_LOSS: float(loss) if patients else 0.0,
-        SURFACE_PATIENTS: len(measured),
+        SURFACE_PATIENTS: len(patients) if measured else 0,
+        HIDDEN: 0,
     }
     for name, key in zip(classes, class_keys(classes), strict=True):
-        for metric in MEANS:
-            over = measured if metric in SURFACE else list(patients.values())
-            means = [_mean([_value(image[name], metric) for image in images]) for images in over]
-            metrics[name_of(metric, key)] = _mean(means)
-        for metric in COUNTS:
-            hits = [any(_value(image[name], metric) for image in images) for images in patients.values()]
-            metrics[name_of(metric, key)] = sum(hits)
+        found = [[image[name] for image in images if name in image] for images in patients.values()]
+        metrics |= _of_class(key, [of_patient for of_patient in found if of_patient], measured=measured)
     return metrics
 
 
-def _has_surface(score: CaseScore) -> bool:
-    return not math.isnan(score.hd95)
+def _of_class(key: str, patients: Sequence[Sequence[CaseScore]], *, measured: bool) -> Metrics:
+    told: Metrics = {}
+    for metric in MEANS:
+        over = patients if measured or metric not in SURFACE else []
+        told[name_of(metric, key)] = _mean([_mean([_value(image, metric) for image in images]) for images in over])
+    told[name_of("patients", key)] = len(patients)
+    told[name_of("present", key)] = sum(any(image.present for image in images) for images in patients)
+    for metric in COUNTS:
+        told[name_of(metric, key)] = sum(any(_value(image, metric) for image in images) for images in patients)
+    return told | {hidden_name(what, key): 0 for what in ("scores", *COUNTS)}
 
 
 def _value(score: CaseScore, metric: str) -> float:

@@ -25,7 +25,7 @@ PATIENTS = {"a": 1, "b": 2, "c": 3}
 def event(arm: str, dice: dict[str, float], owner: str = "") -> dict[str, Any]:
     sites = {}
     for site, value in dice.items():
-        score = {"organ": CaseScore(value, math.nan, math.nan, missed=False, false_positive=False)}
+        score = {"organ": CaseScore(value, math.nan, math.nan, missed=False, false_positive=False, present=True)}
         metrics = segmentation_metrics([(f"{site}-{i}", score) for i in range(PATIENTS[site])], ["organ"], 0.5)
         sites[site] = {"metrics": metrics, "derived": {}}
     return {"event": "test", "arm": arm, "model": {"round": 2} | ({"site": owner} if owner else {}), "sites": sites}

@@ -19,7 +19,6 @@ from medfl.metrics import (
     is_surface,
     merge,
     segmentation_metrics,
-    suppress,
 )
 from medfl.records import Metrics
 from medfl.study import Study
@@ -52,7 +51,7 @@ def segmented(start: int, count: int, loss: float = 0.0) -> Metrics:
     rng = np.random.default_rng(start)
 
     def score(missed: bool) -> CaseScore:
-        return CaseScore(rng.random(), rng.random(), rng.random(), missed=missed, false_positive=False)
+        return CaseScore(rng.random(), rng.random(), rng.random(), missed=missed, false_positive=False, present=True)
 
     scores = [(f"pat-{start + i}", {"core": score(i == 0), "edema": score(False)}) for i in range(count)]
     return segmentation_metrics(scores, ["core", "edema"], loss)
@@ -67,7 +66,9 @@ def classified(first: int, last: int) -> Metrics:
 
 def test_means_are_weighted_by_patients_and_counts_are_summed() -> None:
     def site(dice: float, patients: int) -> Metrics:
-        one = {name: CaseScore(dice, 4 * dice, dice, missed=True, false_positive=False) for name in ("core", "edema")}
+        one = {
+            name: CaseScore(dice, 4 * dice, dice, missed=True, false_positive=False, present=True) for name in ("core", "edema")
+        }
         return segmentation_metrics([(str(i), one) for i in range(patients)], ["core", "edema"], dice)
 
     merged = merge(SEGMENTATION, [site(0.5, 3), site(1.0, 1)])
@@ -139,19 +140,6 @@ def test_metrics_of_another_form_are_refused(change: Metrics) -> None:
 def test_an_absent_metric_is_refused() -> None:
     with pytest.raises(ExchangeError, match="METRICS-MISMATCH"):
         merge(CLASSIFICATION, [{"eval.patients": 3}])
-
-
-@pytest.mark.parametrize("k", [0, 1, 5])
-def test_enough_patients_are_told(k: int) -> None:
-    metrics = classified(0, 5)
-    assert suppress(metrics, k) == metrics
-
-
-def test_an_evaluation_of_few_patients_is_hidden() -> None:
-    metrics = classified(0, 5) | {"train.patients": 20, "eval.seconds": 3.5}
-    assert suppress(metrics, 6) == empty_metrics(CLASSIFICATION) | {"train.patients": 20, "eval.seconds": 0.0}
-    assert suppress(segmented(0, 5), 6) == empty_metrics(SEGMENTATION)
-    check(CLASSIFICATION, suppress(metrics, 6))
 
 
 @pytest.mark.parametrize("metrics", [segmented(0, 3), classified(0, 9), empty_metrics(CLASSIFICATION)])

