@@ -69,13 +69,17 @@ def _merged(files: list[Path], study: Study) -> Fingerprint:
     from medfl.planning.exchange import from_json
     from medfl.planning.fingerprint import Scope, check_scope, merge
 
-    found = []
+    texts: dict[str, str] = {}
     for file in files:
         try:
-            found.append(from_json(file.read_text(encoding="utf-8")))
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise ConfigError([Problem(file.name, "(whole file)", "this file can not be read.")]) from None
-    merged = merge(found)
+        if text in texts:  # two hospitals never tell the same, and one counted twice would weigh double
+            what = f"this is the fingerprint of {texts[text]} once more."
+            raise ConfigError([Problem(file.name, "(whole file)", what, "Name each hospital's file once.")])
+        texts[text] = file.name
+    merged = merge(map(from_json, texts))
     check_scope(merged, Scope.of(study))
     return merged
 

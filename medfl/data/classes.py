@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from medfl.data.values import listed
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
 OTHERS = "*"  # in label-names: every name that is none of the others
-SHOWN = 10  # voxels that a foreign value needs for its number to be told, and values that are listed at most
 IGNORE = "ignore"  # nnU-Net's word for voxels that nobody looked at
 
 
@@ -61,6 +61,11 @@ def _value(name: str, study: Study, site: Site) -> int | None:
     return None
 
 
+def meaning(study: Study) -> str:
+    """Return what the values of a mask mean in a study, as text: ``0=background, 1=liver``."""
+    return ", ".join(f"{value}={name}" for value, name in enumerate(study.task.classes))
+
+
 def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], study: Study, site: Site) -> dict[int, int]:
     """Return the class that each value of a mask stands for.
 
@@ -72,7 +77,7 @@ def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], s
         What the values mean, where the data set says it. Only those that occur need to be classes. Without any, the values
         are the classes of the study.
     study, site
-        Name the classes; the site's policy says from which count on a count is told.
+        Name the classes.
 
     Raises
     ------
@@ -87,9 +92,11 @@ def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], s
         said = {value: name for value, name in ({0: study.task.classes[0]} | said).items() if value in counts}
         _check_ignored(counts, said, study, site)
         known = dict(zip(said, class_values(list(said.values()), study, site, "values"), strict=True))
-    foreign = {value: count for value, count in counts.items() if value not in known}
+    foreign = [value for value in counts if value not in known]
     if foreign:
-        raise _foreign(foreign, known, study, max(SHOWN, site.policy.min_count))
+        allowed = "the data set names others" if said else f"the study declares {meaning(study)}"
+        what = f"the label holds values {listed(counts, foreign)}, but {allowed}."
+        raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
     return {value: known[value] for value in counts}
 
 
@@ -99,15 +106,6 @@ def _check_ignored(counts: Mapping[int, int], said: Mapping[int, str], study: St
         share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
         what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training can not leave voxels out yet."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
-
-
-def _foreign(foreign: Mapping[int, int], known: Iterable[int], study: Study, least: int) -> DataError:
-    common = [f"{value} ({count} voxels)" for value, count in sorted(foreign.items()) if count >= least][:SHOWN]
-    which = f": {', '.join(common)}" if common else ""
-    meaning = ", ".join(f"{value}={name}" for value, name in enumerate(study.task.classes))
-    allowed = meaning if list(known) == list(range(len(study.task.classes))) else "those that the data set names"
-    what = f"the label holds {len(foreign)} value(s) that are no class{which}; classes are {allowed}."
-    return DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
 
 
 def check_annotated(annotated: Sequence[str], study: Study, site: Site) -> None:

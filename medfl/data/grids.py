@@ -82,9 +82,12 @@ def onto_pixels(values: Values, shape: tuple[int, ...], *, resample: bool) -> Va
 def turned(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:
     """Return a mask, (X, Y, Z), and its affine with the axes in the order and direction of another affine.
 
-    Only axes are flipped and exchanged; no voxel changes.
+    Only axes are flipped and exchanged; no voxel changes. The axes are compared with those of the other affine, and not each
+    with the patient's: at 45 degrees to these, rounding would decide.
     """
-    change: Any = axes.ornt_transform(axes.io_orientation(affine), axes.io_orientation(like))
+    directions = np.eye(4)
+    directions[:3, :3] = like[:3, :3] / spacing_of(like)
+    change: Any = axes.io_orientation(np.linalg.inv(directions) @ affine)
     result = np.asarray(axes.apply_orientation(values, change))
     return result, np.asarray(affine @ axes.inv_ornt_aff(change, values.shape), dtype=np.float64)
 

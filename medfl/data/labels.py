@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.classes import value_classes
+from medfl.data.classes import meaning, value_classes
 from medfl.data.dicom.headers import read_headers
-from medfl.data.dicom.image import read_dicom_image
+from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_drawn
 from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.seg import read_flat_seg, read_seg
@@ -42,7 +42,7 @@ def read_label(
     Parameters
     ----------
     source : Source
-        NIfTI, one DICOM-SEG or RTSTRUCT, or an image file for a 2-D study.
+        NIfTI, one DICOM-SEG or RTSTRUCT; for a 2-D study an image file or a picture in DICOM, too.
     image : Volume
         The image it belongs to, as read.
     image_source : Source
@@ -107,7 +107,7 @@ def check_values(values: Values, source: Source, study: Study, site: Site) -> Ma
     values : ndarray
         Values as stored, (X, Y[, Z]).
     source : Source
-        Says what the values mean, where the data does. In an image file 0 and 255 may stand for the background and the one
+        Says what the values mean, where the data does. In a picture 0 and 255 may stand for the background and the one
         foreground class.
     study, site
         Name the classes.
@@ -117,8 +117,9 @@ def check_values(values: Values, source: Source, study: Study, site: Site) -> Ma
     DataError
         ``LBL-VALUES``, ``LBL-CLASSNAME`` or ``LBL-UNANNOTATED``.
     """
-    counts = value_counts(values)
-    if source.kind == "image" and not source.names and len(study.task.classes) == 2 and set(counts) in ({0, 255}, {255}):
+    counts = value_counts(values, meaning(study))
+    picture = source.kind in ("image", "dicom")
+    if picture and not source.names and len(study.task.classes) == 2 and set(counts) in ({0, 255}, {255}):
         return to_classes(values, {0: 0, 255: 1})
     return to_classes(values, value_classes(counts, source.names, study, site))
 
@@ -187,7 +188,7 @@ def _read_flat_dicom(source: Source, image: Volume, image_source: Source, study:
     header = read_headers([path], force=site.data.allow_headerless)[0]
     if header.text("Modality").upper() == "SEG":
         return read_flat_seg(path, image, image_source, study, site)
-    values = read_dicom_image(path, site.data).array[0]  # a mask that was saved as a picture
+    values = read_dicom_mask(path, force=site.data.allow_headerless)  # a mask that was saved as a picture
     resample = site.data.label_geometry == "resample"
     return check_values(onto_pixels(values, image.shape, resample=resample), source, study, site)
 

@@ -143,18 +143,32 @@ def _numbers(image: Any) -> np.dtype[Any]:
 
 def _raw(image: Any) -> NDArray[Any]:
     _numbers(image)
+    _check_scale(image)
     try:
         return np.asarray(image.dataobj.get_unscaled())
     except _ENDS_EARLY:
         raise _truncated() from None
 
 
+def _check_scale(image: Any) -> None:
+    """Refuse an infinite slope, which nibabel takes for none; 0 and NaN do mean none.
+
+    A damaged intercept is refused by nibabel itself, when the file is opened.
+    """
+    files = image.file_map
+    try:
+        with files["header" if "header" in files else "image"].get_prepare_fileobj("rb") as file:
+            stored = image.header_class.from_fileobj(file, check=False)
+    except _ENDS_EARLY:
+        raise _truncated() from None
+    if math.isinf(stored["scl_slope"]):
+        raise DataError("NII-HEADER", "the scale of the grey values is damaged.", _AGAIN)
+
+
 def _scaled(image: Any) -> NDArray[np.float32]:
     """Return the grey values, scaled slice by slice: nibabel would scale a whole volume in double precision."""
     raw = _raw(image)
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
-    if not (math.isfinite(slope) and math.isfinite(inter)):
-        raise DataError("NII-HEADER", "the scale of the grey values is damaged.", _AGAIN)
     array = np.empty(raw.shape, dtype=np.float32, order="F")
     try:
         for stored, target in zip(layers(raw), layers(array), strict=True):
@@ -190,7 +204,14 @@ def _forms(image: Any) -> dict[str, Affine]:
 
 def _place(image: Any, form: Form) -> Affine | None:
     forms = _forms(image)
-    return forms.get(form, next(iter(forms.values()), None))
+    affine = forms.get(form, next(iter(forms.values()), None))
+    if affine is None:
+        return None
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    if not affine[:3, 2].any() and normal.any():
+        affine[:3, 2] = normal / np.linalg.norm(normal)  # a header may leave out the axis that a picture does not have
+    _check_usable(affine)
+    return affine
 
 
 def _affine(image: Any, form: Form) -> Affine:
@@ -199,14 +220,18 @@ def _affine(image: Any, form: Form) -> Affine:
         what = "the file has no orientation (the codes of qform and sform are both 0), so left and right are unknown."
         raise DataError("NII-NOFORM", what, _AGAIN)
     affine = forms.get(form, next(iter(forms.values())))
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError("NII-HEADER", "the position in the header is not a usable matrix.", _AGAIN)
+    _check_usable(affine)
     if len(forms) == 2 and form == "strict":
         _check_same(forms["sform"], forms["qform"], tuple(image.shape[:3]))
     if int(image.header["xyzt_units"]) & 7 in (1, 3):
         raise DataError("NII-UNITS", "the header states metres or micrometres instead of millimetres.", _AGAIN)
     _check_shear(affine, tuple(image.shape[:3]))
     return affine
+
+
+def _check_usable(affine: Affine) -> None:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise DataError("NII-HEADER", "the position in the header is not a usable matrix.", _AGAIN)
 
 
 def _check_same(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:

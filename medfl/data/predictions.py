@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from medfl.data.cases import Source
 from medfl.data.dicom.seg_writing import make_seg, source_planes
-from medfl.data.volume import LPS, Affine, Volume
+from medfl.data.nifti import FORMS_MM
+from medfl.data.volume import LPS, Affine, Volume, corner_distance
 from medfl.errors import DataError, DiskFullError
 from medfl.site import SiteData
 
@@ -112,6 +113,8 @@ def write_nifti(mask: Mask, image: Volume, path: Path) -> None:
     made.header.set_xyzt_units("mm")
     made.set_sform(image.affine, code="scanner")
     made.set_qform(image.affine, code="scanner")
+    if corner_distance(made.get_qform(), made.get_sform(), image.shape) > FORMS_MM:
+        made.set_qform(None, code="unknown")  # a quaternion can not say that axes are a little oblique to each other
     data = made.to_bytes()
     _write(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
 

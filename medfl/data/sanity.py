@@ -80,12 +80,15 @@ def _hounsfield(volume: Volume, study: Study) -> list[DataError]:
     highest = max(float(layer.max()) for part in volume.array for layer in layers(part))
     fix = "RescaleIntercept is missing or was applied twice; export the original."
     if lowest >= 0 and highest > _BONE_HU:
-        what = "the values do not look like Hounsfield units: nothing is below 0, where air would be at about -1000."
+        what = f"values run from {lowest:.4g} to {highest:.4g}, but a CT in Hounsfield units reaches about -1000 in air."
         return [DataError("CT-HU", what, fix)]
     if study.task.dimension == 3 and _is_body(volume):
         air = sum(int(np.count_nonzero(layer <= _AIR_HU)) for layer in layers(volume.array[0]))
         if air < _AIR_SHARE * volume.array[0].size:
-            what = "the values do not look like Hounsfield units: hardly any voxel is air."
+            what = (
+                f"values run from {lowest:.4g} to {highest:.4g}, and hardly any voxel is air, which is about -1000 in a CT in "
+                "Hounsfield units."
+            )
             return [DataError("CT-HU", what, f"If the image was not cut to the body: {fix}")]
     return []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from medfl.errors import DataError
 _WHOLE = 1e-6  # how far a value may be from a whole number
 _FEW = 16  # values that are counted by comparing
 _DENSE = 1 << 20  # values that lie closer together than this are counted in a table
+_TOLD = 5  # values that an error lists at most
 
 
 def layers(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -25,13 +26,30 @@ def layers(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield array[..., k]
 
 
-def value_counts(values: NDArray[Any]) -> dict[int, int]:
+def listed(values: Collection[float], wrong: Collection[float]) -> str:
+    """Return some of the values of a mask as text, in order: those that are wrong, and the others as far as there is room.
+
+    Examples
+    --------
+    >>> listed([0, 0.37, 1], [0.37])
+    '0, 0.37, 1'
+    >>> listed(range(9), [7, 8])
+    '0, 1, 2, 7, 8 and 4 others'
+    """
+    shown = [*sorted(wrong), *sorted(set(values) - set(wrong))][:_TOLD]
+    more = len(values) - len(shown)
+    return ", ".join(f"{value:.6g}" for value in sorted(shown)) + (f" and {more} others" if more else "")
+
+
+def value_counts(values: NDArray[Any], meaning: str) -> dict[int, int]:
     """Return which values a mask holds, and in how many voxels.
 
     Parameters
     ----------
     values : ndarray
         (X, Y[, Z]), of any type of numbers.
+    meaning : str
+        What the study says of values (`medfl.data.classes.meaning`), for the error.
 
     Raises
     ------
@@ -43,7 +61,7 @@ def value_counts(values: NDArray[Any]) -> dict[int, int]:
         if values.dtype == np.uint8 and layer.max(initial=0) < _FEW:  # ten times as fast, and what most masks are
             counts.update({value: int(np.count_nonzero(layer == value)) for value in range(int(layer.max(initial=0)) + 1)})
             continue
-        whole = _whole(layer)
+        whole = _whole(layer, meaning)
         lowest = int(whole.min(initial=0))
         if int(whole.max(initial=0)) - lowest < _DENSE:
             table = np.bincount((whole - lowest).ravel())
@@ -54,13 +72,16 @@ def value_counts(values: NDArray[Any]) -> dict[int, int]:
     return {value: count for value, count in sorted(counts.items()) if count}
 
 
-def _whole(layer: NDArray[Any]) -> NDArray[np.int64]:
+def _whole(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
     if layer.dtype.kind not in "iub":
         if not np.isfinite(layer).all():
             raise DataError("LBL-VALUES", "the label holds values that are not numbers.", "Export the label again.")
         if np.abs(layer - np.round(layer)).max(initial=0) > _WHOLE:
-            what = "the label holds values that are no whole numbers, so it was resampled with interpolation."
-            raise DataError("LBL-VALUES", what, "Export it with nearest neighbour.")
+            found = np.unique(layer)
+            wrong = found[np.abs(found - np.round(found)) > _WHOLE]
+            what = f"the label holds values {listed(found.tolist(), wrong.tolist())}, but the study declares {meaning}."
+            fix = "Values that are no whole numbers come from resampling with interpolation; export it with nearest neighbour."
+            raise DataError("LBL-VALUES", what, fix)
         layer = np.round(layer)
     return layer.astype(np.int64)
 

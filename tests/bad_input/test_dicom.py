@@ -195,7 +195,7 @@ WARNINGS: dict[str, tuple[Make, str, list[str]]] = {
     "12 values that are no Hounsfield units": (
         lambda h: h.series("x", positive),
         "CT-HU",
-        ["Hounsfield", "nothing is below 0", "-1000", "RescaleIntercept", "export the original"],
+        ["Hounsfield", "values run from 4 to 4092, but", "-1000", "RescaleIntercept", "export the original"],
     ),
 }
 

@@ -138,6 +138,12 @@ def test_it_takes_either_folders_or_files(study: Path, files: list[str], hospita
         assert isinstance(CliRunner().invoke(app, ["study", "plan", str(study), *words]).exception, ConfigError)
 
 
+def test_a_hospital_named_twice_does_not_count_twice(study: Path, files: list[str]) -> None:
+    done = CliRunner().invoke(app, ["study", "plan", str(study), *files, *files[:2], "--dry-run"])
+    assert isinstance(done.exception, ConfigError)
+    assert "once more" in str(done.exception)
+
+
 @pytest.mark.slow
 def test_simulated_hospitals_are_asked_and_the_planned_study_trains(study: Path, hospitals: Path, tmp_path: Path) -> None:
     def medfl(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,26 @@ def test_every_way_of_storing_the_numbers(tmp_path: Path, kind: Any, order: str,
     values, _ = read_nifti_mask(tmp_path / f"a.{ending}")
     np.testing.assert_array_equal(values, BOX)
     assert values.dtype.itemsize <= max(4, np.dtype(kind).itemsize)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_an_infinite_scale_is_refused_and_none_is_none(tmp_path: Path, kind: Any, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    offset, number = (112, "<f4") if kind is nibabel.Nifti1Image else (176, "<f8")
+
+    def scaled(slope: float, inter: float) -> Path:
+        data = bytearray(kind(BOX, np.eye(4)).to_bytes())
+        data[offset : offset + 2 * np.dtype(number).itemsize] = np.array([slope, inter], dtype=number).tobytes()
+        path.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+        return path
+
+    for slope in (0.0, np.nan):
+        np.testing.assert_array_equal(read_nifti(scaled(slope, 7.0)).array[0], BOX)
+    for slope, inter in ((np.inf, 0.0), (-np.inf, 0.0), (2.0, np.nan), (1.0, np.inf)):
+        for read in (read_nifti, read_nifti_mask):
+            with pytest.raises(DataError, match=r"NII-(HEADER|FORMAT)"):
+                read(scaled(slope, inter))
 
 
 def test_the_scale_of_the_header_counts(tmp_path: Path) -> None:

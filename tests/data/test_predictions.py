@@ -127,6 +127,17 @@ class Scene:
         return read_seg(self.path, self.image, self.source, self.study, self.site)
 
 
+def test_axes_that_no_quaternion_can_tell_are_told_by_the_matrix_alone(tmp_path: Path) -> None:
+    sheared = np.diag([1.0, 1.0, 2.0, 1.0])
+    sheared[0, 1] = 0.015  # the nearest rotation is 0.2 mm off at a corner
+    image = Volume(np.zeros((1, *GRID), dtype=np.float32), sheared)
+    write_nifti(marked(), image, tmp_path / "a.nii")
+    found, affine = read_nifti_mask(tmp_path / "a.nii")
+    np.testing.assert_array_equal(found, marked())
+    np.testing.assert_allclose(affine, sheared, atol=1e-6)
+    assert nibabel.load(tmp_path / "a.nii").header["qform_code"] == 0
+
+
 @pytest.fixture
 def scene(tmp_path: Path, make_study: Any, make_site: Any) -> Any:
     def make(paths: list[Path], **data: Any) -> Scene:

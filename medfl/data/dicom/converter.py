@@ -137,7 +137,7 @@ def _only_volume(files: list[Path]) -> Volume:
     if len(files) > 1:
         raise _several(f"dcm2niix made {len(files)} volumes of the series.")
     try:
-        return read_nifti(files[0])
+        return read_nifti(files[0], form="sform")  # the sform holds the DICOM positions; the qform only comes near them
     except DataError as error:
         if error.code == "NII-4D":
             raise _several("the series holds several volumes, for example time points or b-values.") from None

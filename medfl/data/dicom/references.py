@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +33,32 @@ class Drawn:
         SOPInstanceUIDs of the images that it refers to.
     frame_of_reference : str
         FrameOfReferenceUID of what was drawn; empty when the file names none, or several.
+    frames : tuple of (str, frozenset of str)
+        Each FrameOfReferenceUID that something was drawn in with the images that are referred to in it, when they are several.
     """
 
     path: Path
     modality: str
     images: frozenset[str]
     frame_of_reference: str
+    frames: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def images_in(self, frame_of_reference: str) -> frozenset[str]:
+        """Return the images that are referred to in one frame of reference; all of them if nothing was drawn in it."""
+        return dict(self.frames).get(frame_of_reference, self.images)
+
+    def is_elsewhere(self, frame_of_reference: str) -> bool:
+        """Return whether everything was drawn in other frames of reference, as far as both sides say it."""
+        own = {frame for frame, _ in self.frames} or {self.frame_of_reference}
+        return bool(frame_of_reference) and "" not in own and frame_of_reference not in own
 
 
 def read_drawn(path: Path, *, force: bool = False) -> Drawn:
     """Read which images a DICOM-SEG or RTSTRUCT was drawn on.
 
     A SEG says it in ReferencedSeriesSequence and in the DerivationImageSequence of its frames, an RTSTRUCT in
-    ReferencedFrameOfReferenceSequence and at each contour (PS3.3 C.8.20, C.8.8.5 and C.8.8.6); all of them count.
+    ReferencedFrameOfReferenceSequence and at each contour (PS3.3 C.8.20, C.8.8.5 and C.8.8.6); all of them count, but for
+    frames of reference of an RTSTRUCT that no ROI lies in: planning systems list the images that were registered, too.
 
     Parameters
     ----------
@@ -62,14 +76,15 @@ def read_drawn(path: Path, *, force: bool = False) -> Drawn:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=force)
             modality = str(dataset.get("Modality", "")).upper()
-            references = _seg_images if modality == "SEG" else _rtstruct_images
-            images = frozenset(references(dataset)) if modality in LABELS else frozenset()
-            frames = set(_frames_of_reference(dataset, modality))
+            frames = _frames(dataset, modality)
         except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
             raise unreadable() from None
     if modality not in LABELS:
         raise DataError("LBL-READ", "the label is neither a DICOM-SEG nor an RTSTRUCT.", "Export the label as one of them.")
-    return Drawn(path, modality, images, frames.pop() if len(frames) == 1 else "")
+    images = frozenset[str]().union(*frames.values())
+    if len(frames) == 1:
+        return Drawn(path, modality, images, next(iter(frames)))
+    return Drawn(path, modality, images, "", tuple(sorted(frames.items())))
 
 
 def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: SiteData) -> None:
@@ -90,15 +105,22 @@ def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: Si
     Raises
     ------
     DataError
-        ``LBL-WRONG-SERIES`` when it refers to none of the images, ``LBL-PARTIAL-REF`` when it refers to others as well.
+        ``LBL-WRONG-SERIES`` when it refers to none of the images or was drawn in another frame of reference (but for an RTSTRUCT
+        that names one frame only and refers to images of the series only: its reader warns),
+        ``LBL-PARTIAL-REF`` when it refers to others in this frame of reference as well.
     """
-    shared, count = len(drawn.images & images), len(drawn.images)
+    own = drawn.images_in(frame_of_reference)
+    shared, count = len(own & images), len(own)
+    invented = drawn.modality == "RTSTRUCT" and not drawn.frames and shared == count  # some programs make one up: PS3.3 C.8.8.5
+    if shared and drawn.is_elsewhere(frame_of_reference) and not invented:
+        raise elsewhere("the label was")
     if shared and shared == count:
         return
     if shared:
         what = f"the label refers to {count} images, of which the series holds {shared}."
         raise DataError("LBL-PARTIAL-REF", what, "The series was probably exported again; export both together.")
-    together = bool(frame_of_reference) and drawn.frame_of_reference == frame_of_reference
+    named = {drawn.frame_of_reference} | {frame for frame, _ in drawn.frames}
+    together = bool(frame_of_reference) and frame_of_reference in named
     if together and how.label_match == "frame-of-reference":
         return
     what = f"the label refers to {count} image(s), none of them in this series."
@@ -106,6 +128,13 @@ def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: Si
     if together:
         fix += " Both lie in one frame of reference: if they belong together, set label-match = 'frame-of-reference'."
     raise DataError("LBL-WRONG-SERIES", what, fix)
+
+
+def elsewhere(subject: str) -> DataError:
+    """Return the error of what was drawn in another frame of reference than that of the series."""
+    what = f"{subject} drawn in another frame of reference than that of the series, so its millimetres mean other places."
+    fix = "Choose the series it was drawn on. If it is this one, the program invented a frame of reference: export it again."
+    return DataError("LBL-WRONG-SERIES", what, fix)
 
 
 def check_belongs(path: Path, image_source: Source, how: SiteData) -> list[Header]:
@@ -121,9 +150,14 @@ def check_belongs(path: Path, image_source: Source, how: SiteData) -> list[Heade
         raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
     drawn = read_drawn(path, force=how.allow_headerless)
     headers = read_headers(image_source.paths, force=how.allow_headerless)
-    frames = {header.text("FrameOfReferenceUID") for header in headers}
-    check_drawn(drawn, {header.text("SOPInstanceUID") for header in headers}, frames.pop() if len(frames) == 1 else "", how)
+    check_drawn(drawn, {header.text("SOPInstanceUID") for header in headers}, frame_of(headers), how)
     return headers
+
+
+def frame_of(headers: Sequence[Header]) -> str:
+    """Return the FrameOfReferenceUID of a series; empty when it names none, or several."""
+    frames = {header.text("FrameOfReferenceUID") for header in headers}
+    return frames.pop() if len(frames) == 1 else ""
 
 
 def unreadable() -> DataError:
@@ -147,27 +181,40 @@ def _seg_images(dataset: Dataset) -> Iterator[str]:
             yield from source_images(group)
 
 
-def _rtstruct_images(dataset: Dataset) -> Iterator[str]:
-    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
-        for study in frame.get("RTReferencedStudySequence") or ():
-            for series in study.get("RTReferencedSeriesSequence") or ():
-                yield from _contour_images(series)
-    for region in dataset.get("ROIContourSequence") or ():
-        for contour in region.get("ContourSequence") or ():
-            yield from _contour_images(contour)
-
-
 def _contour_images(holder: Dataset) -> Iterator[str]:
     for image in holder.get("ContourImageSequence") or ():
         yield str(image.ReferencedSOPInstanceUID)
 
 
-def _frames_of_reference(dataset: Dataset, modality: str) -> Iterator[str]:
-    holders = [dataset] if modality == "SEG" else list(dataset.get("ReferencedFrameOfReferenceSequence") or ())
-    for holder in holders:
-        if holder.get("FrameOfReferenceUID"):
-            yield str(holder.FrameOfReferenceUID)
-    if modality == "RTSTRUCT" and not holders:
-        for region in dataset.get("StructureSetROISequence") or ():
-            if region.get("ReferencedFrameOfReferenceUID"):
-                yield str(region.ReferencedFrameOfReferenceUID)
+def _frames(dataset: Dataset, modality: str) -> dict[str, frozenset[str]]:
+    """Return the images that an object refers to by frame of reference; there is at least one, perhaps without a name."""
+    if modality != "RTSTRUCT":
+        return {str(dataset.get("FrameOfReferenceUID") or ""): frozenset(_seg_images(dataset) if modality == "SEG" else ())}
+    listed: dict[str, set[str]] = defaultdict(set)
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
+        own = listed[str(frame.get("FrameOfReferenceUID") or "")]
+        for study in frame.get("RTReferencedStudySequence") or ():
+            for series in study.get("RTReferencedSeriesSequence") or ():
+                own.update(_contour_images(series))
+    frames = roi_frames(dataset)
+    used: set[str] = set()
+    for region in dataset.get("ROIContourSequence") or ():
+        frame = frames.get(int(region.ReferencedROINumber), "")
+        if region.get("ContourSequence"):
+            used.add(frame)
+        for contour in region.get("ContourSequence") or ():
+            listed[frame].update(_contour_images(contour))
+    if not used or "" in used:  # nothing is drawn, or nobody says where
+        used = set(listed)
+    return {frame: frozenset(listed[frame] | listed[""]) for frame in used} or {"": frozenset()}
+
+
+def roi_frames(dataset: Dataset) -> dict[int, str]:
+    """Return the FrameOfReferenceUID that each ROI of an RTSTRUCT was drawn in, by its number.
+
+    Where an ROI says nothing and the file lists one frame of reference, it is that one; else it is empty.
+    """
+    listed = {str(frame.get("FrameOfReferenceUID") or "") for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ()}
+    only = listed.pop() if len(listed) == 1 else ""
+    regions = dataset.get("StructureSetROISequence") or ()
+    return {int(region.ROINumber): str(region.get("ReferencedFrameOfReferenceUID") or only) for region in regions}

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.classes import class_values
-from medfl.data.dicom.references import check_belongs, unreadable
+from medfl.data.dicom.contours import Contour, Points, check_gaps, contours_of
+from medfl.data.dicom.references import check_belongs, elsewhere, frame_of, roi_frames, unreadable
 from medfl.data.dicom.slices import acquired, distance_of, draw_on, normal_of, slice_plane
 from medfl.data.quiet import quiet
 from medfl.data.volume import Native, Volume
@@ -22,21 +21,12 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; the others enclose nothing
 _OFF = 0.5  # share of the slice distance that a contour may lie off a slice
 _FLAT = 0.1  # share of the slice distance by which the points of a slice's contours may differ in height ...
 _ROUNDED_MM = 0.05  # ... besides rounding of the coordinates
 _ON_CENTRE = 0.01  # pixels by which a point may miss the centre that it was meant for
 _MANY = 32  # corners and rows from which on a polygon is cut in two
 _OUTSIDE = 0.01  # share of the drawn area that may lie outside the volume
-
-Points = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Contour:
-    region: int  # number of the ROI
-    points: Points  # (n, 3), LPS mm
 
 
 def read_rtstruct(
@@ -64,20 +54,22 @@ def read_rtstruct(
     mask : ndarray
         (X, Y, Z), uint8.
     warnings : list of DataError
-        ``LBL-OPEN`` for contours that enclose nothing, ``LBL-OUTSIDE`` for a little that lies outside the volume.
+        ``LBL-OPEN`` for contours that enclose nothing, ``LBL-OUTSIDE`` for a little that lies outside the volume, ``LBL-GAPS``
+        for a single slice that an ROI leaves out, ``LBL-FRAME`` for a made-up frame of reference.
 
     Raises
     ------
     DataError
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-PLANE`` for a contour
-        that does not lie on a slice, or ``LBL-OUTSIDE``.
+        that does not lie on a slice, ``LBL-OUTSIDE``, or ``LBL-GAPS`` for an ROI on every second or third slice only.
     """
-    check_belongs(path, image_source, site.data)
+    frame = frame_of(check_belongs(path, image_source, site.data))
     with quiet():
         try:
             dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
             regions = {int(r.ROINumber): str(r.get("ROIName", "")) for r in dataset.StructureSetROISequence}
-            contours = list(_contours(dataset))
+            contours, frames = list(contours_of(dataset)), roi_frames(dataset)
+            named = {str(f.FrameOfReferenceUID) for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()}
         except Exception:
             raise unreadable() from None
     closed = [contour for contour in contours if len(contour.points) > 2]
@@ -86,8 +78,10 @@ def read_rtstruct(
     used = sorted({contour.region for contour in closed})
     values = class_values([regions[number] for number in used], study, site, "ROIs")
     classes = {number: value for number, value in zip(used, values, strict=True) if value}
+    doubts = _check_frames([frames[number] for number in classes], named | set(frames.values()), frame)
     closed = [contour for contour in closed if contour.region in classes]
     mask, warnings = _mask(closed, classes, acquired(image))
+    warnings += doubts
     passed_over = sum(len(contour.points) < 3 for contour in contours)
     if passed_over:
         what = f"{passed_over} contour(s) are points or open lines, which enclose nothing; they are left out."
@@ -99,26 +93,24 @@ def read_rtstruct(
     return np.asarray(labels_onto(mask, image.native, image), dtype=np.uint8), warnings
 
 
-def _contours(dataset: Dataset) -> Iterator[_Contour]:
-    """Yield the contours, those that enclose nothing without points; each copy of a contour once."""
-    seen: set[tuple[int, bytes]] = set()
-    for region in dataset.get("ROIContourSequence") or ():
-        number = int(region.ReferencedROINumber)
-        for item in region.get("ContourSequence") or ():
-            points = np.array(item.get("ContourData") or [], dtype=np.float64).reshape(-1, 3)
-            if not np.isfinite(points).all():
-                raise unreadable()
-            if str(item.get("ContourGeometricType", "")).upper() not in _CLOSED or len(points) < 3:
-                points = points[:0]
-            elif (number, points.tobytes()) in seen:
-                continue  # the exclusive or of a contour and its copy would be nothing
-            seen.add((number, points.tobytes()))
-            yield _Contour(number, points)
+def _check_frames(used: Sequence[str], named: Set[str], frame: str) -> list[DataError]:
+    """Refuse ROIs that were drawn in another frame of reference: an RTSTRUCT may hold those of a registered image, too.
+
+    One that names a single frame throughout, and refers to the images of this series only, had it made up by its program.
+    """
+    wrong = sum(bool(own and frame and own != frame) for own in used)
+    if not wrong:
+        return []
+    if len(named) > 1:
+        raise elsewhere(f"{wrong} of {len(used)} ROIs were")
+    what = "the label names another frame of reference than its series, but refers to all the right images."
+    return [DataError("LBL-FRAME", what, "Its program probably made it up; look at some of the cases.")]
 
 
-def _mask(contours: Sequence[_Contour], classes: dict[int, int], slices: Native) -> tuple[NDArray[np.uint8], list[DataError]]:
+def _mask(contours: Sequence[Contour], classes: Mapping[int, int], slices: Native) -> tuple[NDArray[np.uint8], list[DataError]]:
     mask = np.zeros(slices.shape, dtype=np.uint8)
     placed, beyond = _placed(contours, slices)
+    gaps = check_gaps(placed)
     drawn_area = outside_area = 0.0
     for contour in beyond:
         area = _area(_in_pixels(contour.points, slices, 0))
@@ -131,7 +123,7 @@ def _mask(contours: Sequence[_Contour], classes: dict[int, int], slices: Native)
         for corners in polygons:
             layer ^= _filled(corners, slices.shape[:2])
         draw_on(mask[:, :, k], layer * np.uint8(classes[number]))
-    return mask, _outside(outside_area, drawn_area)
+    return mask, [*gaps, *_outside(outside_area, drawn_area)]
 
 
 def _outside(outside: float, drawn: float) -> list[DataError]:
@@ -148,7 +140,7 @@ def _outside(outside: float, drawn: float) -> list[DataError]:
     return [problem]
 
 
-def _placed(contours: Sequence[_Contour], slices: Native) -> tuple[dict[tuple[int, int], list[_Contour]], list[_Contour]]:
+def _placed(contours: Sequence[Contour], slices: Native) -> tuple[dict[tuple[int, int], list[Contour]], list[Contour]]:
     """Return the contours of each ROI by slice, and those above and below the volume.
 
     Raises
@@ -159,7 +151,7 @@ def _placed(contours: Sequence[_Contour], slices: Native) -> tuple[dict[tuple[in
     normal, step = normal_of(slices), distance_of(slices)
     heights = slices.positions @ normal
     flat = _FLAT * step + _ROUNDED_MM
-    placed: dict[tuple[int, int], list[_Contour]] = defaultdict(list)
+    placed: dict[tuple[int, int], list[Contour]] = defaultdict(list)
     levels: dict[tuple[int, int], list[float]] = defaultdict(list)
     beyond, tilted, between = [], 0, 0
     for contour in contours:

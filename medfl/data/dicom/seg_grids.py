@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from medfl.data.dicom.references import unreadable
 from medfl.data.dicom.slices import draw_on
 from medfl.data.grids import onto_grid
 from medfl.data.volume import LPS, Affine, Volume
@@ -38,11 +39,14 @@ def on_other_grid(dataset: Dataset, values: Mapping[int, int], image: Volume, *,
     Raises
     ------
     DataError
-        ``LBL-GEOMETRY`` or ``LBL-OVERLAP``.
+        ``LBL-READ``, ``LBL-GEOMETRY`` or ``LBL-OVERLAP``.
     """
     import highdicom  # half a second that a site without DICOM does not pay
 
-    segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    try:
+        segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    except Exception:  # highdicom asks for more than it needs here, such as what kind of thing a segment is
+        raise unreadable() from None
     mask = np.zeros(image.shape, dtype=np.uint8)
     for number, value in values.items():
         if value == 0:

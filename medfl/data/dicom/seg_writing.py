@@ -120,10 +120,12 @@ def make_seg(
                 manufacturer_model_name=name[:_LONG],
                 software_versions=(__version__, version[:_LONG]),
                 device_serial_number=digest[:_LONG],
-                transfer_syntax_uid=RLELossless if kind == "LABELMAP" else ExplicitVRLittleEndian,
+                transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=True,
             )
             made.ContentQualification = "RESEARCH"
+            if kind == "LABELMAP":  # GDCM, which highdicom would let do it, ends the process at an odd number of pixels
+                made.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
             buffer = BytesIO()
             made.save_as(buffer)
         except Exception:  # highdicom asks for much that a header may lack, and quotes it

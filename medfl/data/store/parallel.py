@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from medfl.data.cases import Case
 from medfl.data.store.forecast import affordable
@@ -67,7 +70,9 @@ def _at_once(order: Sequence[Case], room: Room, site: Site, study: Study, count:
     finished = False
     try:
         remaining = range(len(order), 0, -1)
-        for case, (outcome, learnt) in zip(order, pool.map(_make, order, remaining), strict=True):
+        with _undisturbed():  # all workers are started here
+            made = pool.map(_make, order, remaining)
+        for case, (outcome, learnt) in zip(order, made, strict=True):
             room.digests.learn(learnt)
             if outcome.meta is not None:
                 room.shelf.remember(case.name, outcome.key, outcome.meta)
@@ -82,11 +87,31 @@ def _at_once(order: Sequence[Case], room: Room, site: Site, study: Study, count:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C off; processes that are started here never hear it, not even while they import: it is for this one."""
+    resource_tracker.ensure_running()  # else started later by multiprocessing, which lets Ctrl-C in again then
+    heard: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    swap = callable(handler) and threading.current_thread() is threading.main_thread()
+    if swap:  # a library's thread may get the signal all the same; a worker half started would be nobody's child
+        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if swap:
+            signal.signal(signal.SIGINT, handler)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _begin(site: Site, study: Study) -> None:
     global _room
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server that starts workers was running before
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     _room = Room(site, study)

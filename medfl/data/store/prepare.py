@@ -13,7 +13,7 @@ from medfl.data.store.forecast import Forecast, forecast
 from medfl.data.store.parallel import outcomes
 from medfl.data.store.plan import store_root
 from medfl.data.store.room import Room
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.data.store.stored import Meta, Prepared, StoredCase
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -103,6 +103,7 @@ def _gathered(
             stored = room.stored(case, outcome)
             cases += [stored] if stored else []
             findings += outcome.findings
+            findings += _padded(case.name, outcome.meta, study) if outcome.meta else []
             present |= set(outcome.meta["present"]) if outcome.meta else set()
             room.noted(outcome)
             if progress:
@@ -110,6 +111,18 @@ def _gathered(
     finally:
         room.save()
     return cases, findings, present
+
+
+def _padded(name: str, meta: Meta, study: Study) -> list[Finding]:
+    """Tell of an image that is smaller than the patches: at every start, as what is stored does not depend on them."""
+    patch, shape = study.training.patch, meta["files"]["image.npy"]["shape"][1:]
+    if not patch or all(side >= wanted for side, wanted in zip(shape, patch, strict=True)):
+        return []
+    kind = "volume" if study.task.dimension == 3 else "image"
+    sizes = ["x".join(map(str, sides)) for sides in (shape, patch)]
+    what = f"{kind} {sizes[0]} is smaller than the patch {sizes[1]}; it is padded."
+    fix = "Nothing to do for a few images; for most of them, make training.patch in the study smaller."
+    return [Finding("PATCH-TOO-BIG", name, what, fix, "warning")]
 
 
 def check_policy(site: Site, prepared: Prepared) -> None:

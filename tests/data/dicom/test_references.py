@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,40 @@ def test_a_file_without_preamble_is_read_when_asked(tmp_path: Path, series: list
     assert read_drawn(bare, force=True).images == uids(series)
 
 
+def test_an_image_that_was_registered_is_listed_and_not_drawn_on(tmp_path: Path, series: list[Path]) -> None:
+    image = in_order(series)[0]
+    own = str(image.FrameOfReferenceUID)
+
+    def registered(rt: Any, drawn_on_it: bool) -> None:
+        listed = deepcopy(rt.ReferencedFrameOfReferenceSequence[0])
+        listed.FrameOfReferenceUID = "1.9"
+        (inner,) = listed.RTReferencedStudySequence[0].RTReferencedSeriesSequence
+        inner.ContourImageSequence = inner.ContourImageSequence[:2]
+        for n, item in enumerate(inner.ContourImageSequence):
+            item.ReferencedSOPInstanceUID = f"1.9.{n}"
+        rt.ReferencedFrameOfReferenceSequence.append(listed)
+        for n, region in enumerate(rt.StructureSetROISequence):
+            region.ReferencedFrameOfReferenceUID = "1.9" if n and drawn_on_it else own
+
+    regions: dict[str, Any] = {"liver": [(TRIANGLE, image)], "lesion": [(TRIANGLE, None)]}
+    drawn = read_drawn(write_rtstruct(tmp_path / "a.dcm", series, regions, change=lambda rt: registered(rt, False)))
+    assert (drawn.images, drawn.frame_of_reference) == (uids(series), own)
+    check_drawn(drawn, uids(series), own, SiteData())
+    drawn = read_drawn(write_rtstruct(tmp_path / "b.dcm", series, regions, change=lambda rt: registered(rt, True)))
+    assert drawn.images_in(own) == uids(series)
+    assert drawn.images_in("1.9") == {"1.9.0", "1.9.1"}
+    check_drawn(drawn, uids(series), own, SiteData())
+    check_drawn(drawn, {"1.9.0", "1.9.1"}, "1.9", SiteData())
+    with pytest.raises(DataError, match=r"LBL-WRONG-SERIES.*another frame"):
+        check_drawn(drawn, uids(series), "1.8", SiteData())
+
+
 @pytest.mark.parametrize(
     ("images", "frame", "match", "code"),
     [
         ({"1", "2"}, "F", "references", ""),
-        ({"1", "2", "3"}, "other", "references", ""),
+        ({"1", "2", "3"}, "", "references", ""),
+        ({"1", "2", "3"}, "other", "references", "LBL-WRONG-SERIES"),
         ({"1"}, "F", "frame-of-reference", "LBL-PARTIAL-REF"),
         ({"8", "9"}, "F", "references", "LBL-WRONG-SERIES"),
         ({"8", "9"}, "F", "frame-of-reference", ""),

@@ -113,6 +113,61 @@ def test_an_island_in_a_hole_and_a_copy_of_a_contour(scene: Any) -> None:
     assert found.sum() == count[0] - count[1] + count[2]
 
 
+def test_copies_of_a_contour_that_are_written_in_another_way_count_once(scene: Any) -> None:
+    s = scene()
+    points, image = s.oval(4, (9.3, 9.3))
+    once, _ = s.read({"liver": [(points, image)]})
+    closed = np.concatenate([points, points[:1]])
+    for copy in (closed, points[::-1], np.roll(points, 100, axis=0), closed[::-1]):
+        twice, _ = s.read({"liver": [(points, image), (copy, image)]})
+        assert np.array_equal(twice, once)
+    moved, _ = s.read({"liver": [(points, image), (points + np.array([1.25, 0, 0]), image)]})
+    assert 0 < moved.sum() < once.sum()  # no copy: what both enclose is a hole
+
+
+def test_rois_of_another_frame_of_reference_are_refused(scene: Any) -> None:
+    s = scene(data={"label_names": (("MR", "background"),)})
+    regions = {"liver": [s.oval(4, (9.3, 9.3))], "lesion": [s.oval(7, (5.0, 5.0))], "MR": [s.oval(4, (9.3, 9.3))]}
+
+    def registered(*frames: str) -> Any:
+        def change(rt: Any) -> None:
+            for region, frame in zip(rt.StructureSetROISequence, frames, strict=True):
+                region.ReferencedFrameOfReferenceUID = frame
+
+        return change
+
+    own = str(s.datasets[0].FrameOfReferenceUID)
+    found, _ = s.read(regions, change=registered(own, own, "1.9"))  # that of the MR is not used
+    assert np.unique(found).tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=r"LBL-WRONG-SERIES.*1 of 2 ROIs.*another frame"):
+        s.read(regions, change=registered(own, "1.9", own))
+    with pytest.raises(DataError, match=r"LBL-WRONG-SERIES.*another frame"):
+        s.read(regions, change=registered("1.9", "1.9", "1.9"))
+
+    def made_up(rt: Any) -> None:
+        registered("1.9", "1.9", "1.9")(rt)
+        rt.FrameOfReferenceUID = rt.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "1.9"
+
+    found, warnings = s.read(regions, change=made_up)  # one name for all that is not the series', and all the right images
+    assert np.unique(found).tolist() == [0, 1, 2]
+    assert [warning.code for warning in warnings] == ["LBL-FRAME"]
+
+
+def test_contours_on_every_second_slice_are_refused_and_a_gap_is_told(scene: Any) -> None:
+    s = scene()
+
+    def at(*slices: int) -> list[Any]:
+        return [s.oval(k, (5.0, 5.0)) for k in slices]
+
+    for slices in ((1, 3, 5), (0, 3, 6, 9)):
+        with pytest.raises(DataError, match=rf"LBL-GAPS.*1 ROI.*one slice in {slices[1] - slices[0]} only"):
+            s.read({"liver": at(*slices), "lesion": []})
+    found, warnings = s.read({"liver": at(1, 2, 4, 6)})
+    assert np.flatnonzero(found.any(axis=(0, 1))).tolist() == [1, 2, 4, 6]
+    assert [w.code for w in warnings] == ["LBL-GAPS"]
+    assert s.read({"liver": at(1, 2, 6, 7)})[1] == []  # two of them
+
+
 def test_a_mask_that_was_traced_through_the_centres_of_its_pixels_comes_back(scene: Any) -> None:
     s = scene(oblique())
     origin, (row, column) = np.array(s.datasets[3].ImagePositionPatient, dtype=float), map(np.asarray, oblique())
@@ -192,7 +247,7 @@ def test_points_and_open_lines_are_left_out_with_a_warning(scene: Any) -> None:
     found, warnings = s.read({"liver": [line]}, kind="OPEN_PLANAR")
     assert not found.any()
     assert [(w.code, w.what.split()[0]) for w in warnings] == [("LBL-OPEN", "1")]
-    dots = (line[0][:2], line[1])
+    dots = (line[0][[0, 1, 0]], line[1])  # there and back
     found, warnings = s.read({"liver": [line, dots]})
     assert found.any()
     assert [w.code for w in warnings] == ["LBL-OPEN"]
@@ -229,7 +284,8 @@ def test_contours_of_a_planning_system(real_data: Path, make_study: Any, make_si
     source = Source("dicom", (root / "ct_1.dcm", root / "ct_2.dcm"))
     site = make_site(root, min_slices=2, label_names=(("ROI-1", "liver"),))
     image, study = read_series(source.paths, site.data), make_study(task__modality="CT", task__classes=CLASSES)
-    found, _ = read_rtstruct(root / "rt.dcm", image, source, study, site)
+    found, warnings = read_rtstruct(root / "rt.dcm", image, source, study, site)
+    assert "LBL-FRAME" in [warning.code for warning in warnings]  # made up by the program that wrote it
     # on the slice at 60 mm a square of 24 mm with a hole: a square of 15 mm that lacks half a square millimetre at a corner
     assert np.flatnonzero(found.any(axis=(0, 1))).tolist() == [0]
     pixel = 0.488281**2

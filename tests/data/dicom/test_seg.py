@@ -5,6 +5,7 @@ from typing import Any
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
@@ -15,6 +16,8 @@ from medfl.data.dicom.series import read_series
 from medfl.data.dicom.straighten import labels_onto
 from medfl.data.grids import turned
 from medfl.data.labels import read_mask
+from medfl.data.predictions import Origin
+from medfl.data.predictions import write_seg as write_prediction
 from medfl.data.volume import LPS
 from medfl.errors import DataError
 from tests.data.dicom.drawing import description, in_order, producer, read_nrrd, write_seg
@@ -146,6 +149,71 @@ def test_frames_without_a_position_lie_on_the_image_they_refer_to(scene: Any) ->
         s.read({"liver": one}, change=nothing)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (19, 21), (31, 8)])
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_frames_may_begin_within_a_byte(tmp_path: Path, make_study: Any, make_site: Any, shape: Any, kind: Any) -> None:
+    paths = write(tmp_path / "series", shape=shape)
+    study, site = make_study(task__modality="CT", task__classes=CLASSES), make_site(tmp_path)
+    source, image = Source("dicom", tuple(paths)), read_series(paths, site.data)
+    values = np.random.default_rng(1).integers(0, 3, image.shape).astype(np.uint8)
+    values[..., 4] = 0  # a frame that is left out
+    write_prediction(values, image, source, study.task.classes, Origin("a", "1", "0" * 64), tmp_path / "own.dcm", kind=kind)
+    write_seg(tmp_path / "other.dcm", paths, {"liver": values == 1, "lesion": values == 2}, kind)
+    for name in ("own.dcm", "other.dcm"):
+        np.testing.assert_array_equal(read_seg(tmp_path / name, image, source, study, site), values)
+
+
+def stated(step: float | None) -> Any:
+    """Return a change of what a segmentation says of the distance of its planes."""
+
+    def change(ds: Any) -> None:
+        measures = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.pop("SpacingBetweenSlices", None)
+        if step:
+            measures.SpacingBetweenSlices = step
+
+    return change
+
+
+def test_a_segmentation_of_every_second_slice_is_another_grid(scene: Any) -> None:
+    s, (one, _) = scene(), blocks()
+    comb, pair = np.zeros(GRID, dtype=np.uint8), np.zeros(GRID, dtype=np.uint8)
+    comb[2:6, 3:15, 1:9:2], pair[2:6, 3:15, [2, 6]] = 1, 1
+    for step in (5.0, None):
+        with pytest.raises(DataError, match="LBL-GEOMETRY"):
+            s.read({"liver": comb}, change=stated(step))
+    for values, step in ((comb, 2.5), (pair, 2.5), (pair, None), (one, None), (one, 9.0)):  # 9: the gap of a scanner
+        np.testing.assert_array_equal(s.read({"liver": values}, change=stated(step)), values)
+
+
+def test_thinner_frames_are_not_joined_into_a_slice(scene: Any) -> None:
+    s, (one, _) = scene(distance=1.0), blocks()
+    affine = s.lps()
+    affine[:3, 3] -= 0.25 * affine[:3, 0]
+    affine[:3, 0] *= 0.5
+    thin = np.repeat(one.transpose(2, 1, 0), 2, axis=0)
+    with pytest.raises(DataError, match="LBL-GEOMETRY"):
+        s.read_file(s.write_volume(thin, affine))
+
+
+def test_fractions_of_nothing_are_refused(scene: Any) -> None:
+    one, _ = blocks()
+    for change in (lambda ds: delattr(ds, "MaximumFractionalValue"), lambda ds: setattr(ds, "MaximumFractionalValue", 0)):
+        with pytest.raises(DataError, match="LBL-READ"):
+            scene().read({"liver": one * np.float32(0.1)}, "FRACTIONAL", change=change)
+
+
+def test_what_another_grid_needs_is_asked_with_a_code(scene: Any) -> None:
+    s, (one, _) = scene(), blocks()
+    path = s.write_volume(one.transpose(2, 1, 0)[:, ::-1].copy(), s.lps() @ np.diag([1.0, -1, 1, 1]))
+    for keyword in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence", "SegmentAlgorithmType"):
+        ds = pydicom.dcmread(path)
+        del ds.SegmentSequence[0][keyword]
+        ds.save_as(s.folder / "less.dcm")
+        with pytest.raises(DataError, match="LBL-READ"):
+            s.read_file(s.folder / "less.dcm")
+
+
 def test_damaged_objects_are_refused(scene: Any) -> None:
     one, _ = blocks()
 
@@ -158,10 +226,27 @@ def test_damaged_objects_are_refused(scene: Any) -> None:
     def fewer(ds: Any) -> None:
         ds.PerFrameFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence[:-1]
 
+    def without(keyword: str) -> Any:
+        def change(ds: Any) -> None:
+            ds["PixelData"].VR = "OB"  # which pydicom would ask BitsAllocated for
+            delattr(ds, keyword)
+
+        return change
+
     s = scene()
-    for change in (cut, foreign, fewer):
+    for change in (cut, foreign, fewer, *map(without, ("Rows", "Columns", "BitsAllocated", "PixelData", "SegmentSequence"))):
         with pytest.raises(DataError, match="LBL-READ"):
             s.read({"liver": one}, change=change)
+
+
+def test_segments_beyond_the_depth_of_a_labelmap_are_refused(scene: Any) -> None:
+    one, _ = blocks()
+    for change in (
+        lambda ds: setattr(ds.SegmentSequence[0], "SegmentNumber", 300),
+        lambda ds: setattr(ds, "BitsAllocated", 32),
+    ):
+        with pytest.raises(DataError, match="LBL-READ"):
+            scene().read({"liver": one}, "LABELMAP", change=change)
 
 
 def test_stored_numbers_without_a_segment_are_refused(scene: Any) -> None:
@@ -234,6 +319,29 @@ def test_an_xray_has_a_segmentation_too(tmp_path: Path, make_study: Any, make_si
     image = read_dicom_image(paths[0])
     found = read_mask(Source("dicom", (path,)), image, source, study, make_site(tmp_path))
     np.testing.assert_array_equal(found, marked[..., 0])
+
+
+def test_a_flat_segmentation_that_lies_otherwise_than_its_image_is_refused(
+    tmp_path: Path, make_study: Any, make_site: Any
+) -> None:
+    paths = write(tmp_path / "series", stack(count=1))
+    marked = np.ones((*SHAPE[::-1], 1), dtype=np.uint8)
+    study, site = make_study(task__dimension=2, task__classes="background,lung"), make_site(tmp_path)
+
+    def read(change: Any) -> NDArray[np.uint8]:
+        path = write_seg(tmp_path / "seg.dcm", paths, {"Lung": marked}, change=change)
+        return read_mask(Source("dicom", (path,)), read_dicom_image(paths[0]), Source("dicom", (paths[0],)), study, site)
+
+    def turned(ds: Any) -> None:
+        ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+
+    def moved(ds: Any) -> None:
+        ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
+
+    assert read(lambda ds: None).all()
+    for change, words in ((turned, "turned against"), (moved, "not where")):
+        with pytest.raises(DataError, match=f"LBL-GEOMETRY.*{words}"):
+            read(change)
 
 
 @pytest.mark.realdata

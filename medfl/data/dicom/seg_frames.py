@@ -1,0 +1,185 @@
+"""The frames of a DICOM-SEG: what each shows, where it lies, and which slice of the series that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.references import source_images, unreadable
+from medfl.data.dicom.slices import nearest_slice, normal_of, plane
+from medfl.data.grids import NEAR
+from medfl.data.volume import Native
+from medfl.errors import DataError
+
+_LABELMAP = 0  # number that stands for all segments of a frame of type LABELMAP
+_STEP = 0.05  # share by which the steps of frames and slices may differ
+_REGULAR = 3  # planes from which on one distance between all of them is no chance
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a DICOM-SEG.
+
+    Parameters
+    ----------
+    index : int
+        Its place in the pixel data.
+    segment : int
+        Number of its segment; 0 for all of them.
+    orientation : ndarray, optional
+        ImageOrientationPatient, (6,), when the file says it.
+    matrix : ndarray, optional
+        Where it lies, as `medfl.data.dicom.slices.plane` tells it, when the file says it.
+    step : float
+        SpacingBetweenSlices in mm; 0 when the file does not say it.
+    sources : tuple of str
+        SOPInstanceUIDs of the images that it was drawn on.
+    """
+
+    index: int
+    segment: int
+    orientation: NDArray[np.float64] | None
+    matrix: NDArray[np.float64] | None
+    step: float
+    sources: tuple[str, ...]
+
+
+def kind_of(dataset: Dataset) -> str:
+    """Return the SegmentationType in capital letters."""
+    return str(dataset.get("SegmentationType", "BINARY")).upper()
+
+
+def frames_of(dataset: Dataset) -> list[Frame]:
+    """Return what is said of each frame, in the order of the pixel data.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``.
+    """
+    try:
+        shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+        groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        if len(groups) != int(dataset.get("NumberOfFrames") or 1):
+            raise unreadable()
+        labelmap = kind_of(dataset) == "LABELMAP"
+        return [_frame(index, group, shared, labelmap) for index, group in enumerate(groups)]
+    except (AttributeError, TypeError, ValueError, IndexError, KeyError):
+        raise unreadable() from None
+
+
+def _frame(index: int, group: Dataset, shared: Dataset, labelmap: bool) -> Frame:
+    def said(sequence: str, keyword: str) -> object:
+        holder = group if group.get(sequence) else shared
+        return holder[sequence][0].get(keyword) if holder.get(sequence) else None
+
+    number = _LABELMAP if labelmap else int(str(said("SegmentIdentificationSequence", "ReferencedSegmentNumber")))
+    place = [
+        said("PlanePositionSequence", "ImagePositionPatient"),
+        said("PlaneOrientationSequence", "ImageOrientationPatient"),
+        said("PixelMeasuresSequence", "PixelSpacing"),
+    ]
+    step = float(str(said("PixelMeasuresSequence", "SpacingBetweenSlices") or 0))
+    position, orientation, pixel = (None if part is None else np.array(part, dtype=np.float64) for part in place)
+    if orientation is not None and orientation.shape != (6,):
+        raise unreadable()
+    matrix = None
+    if position is not None and orientation is not None and pixel is not None:
+        matrix = plane(position, orientation, (float(pixel[0]), float(pixel[1])))
+    return Frame(index, number, orientation, matrix, step, tuple(source_images(group)))
+
+
+def slots_of(
+    frames: Sequence[Frame], dataset: Dataset, slices: Native, headers: Sequence[Header]
+) -> list[tuple[Frame, int]] | None:
+    """Return the slice that each frame lies on, or None when they lie on another grid than the series.
+
+    That the planes of the frames are slices of the series is not enough: a segmentation of every second slice, or of thinner
+    ones, has another grid, while one without its empty frames has not.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        All of them.
+    dataset : Dataset
+        The DICOM-SEG.
+    slices : Native
+        The slices of the series as they were acquired.
+    headers : sequence of Header
+        The files of the series.
+
+    Raises
+    ------
+    DataError
+        ``LBL-GEOMETRY`` for a frame that says nowhere where it lies.
+    """
+    if (int(dataset.Columns), int(dataset.Rows)) != slices.shape[:2]:
+        return None
+    allowed = NEAR * min(*slices.pixel, _smallest_step(slices))
+    places = dict(_places(headers, slices))
+    slots = []
+    for frame in frames:
+        if frame.matrix is not None:
+            k, off = nearest_slice(slices, frame.matrix)
+            if not off <= allowed:
+                return None
+        else:
+            found = {places[uid] for uid in frame.sources if uid in places}
+            if len(found) != 1:
+                what = "a frame of the segmentation says neither where it lies nor on which one image it was drawn."
+                raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, with positions.")
+            k = found.pop()
+        slots.append((frame, k))
+    return slots if _has_step(slots, slices, headers) else None
+
+
+def _has_step(slots: Sequence[tuple[Frame, int]], slices: Native, headers: Sequence[Header]) -> bool:
+    """Return whether frames have the step of the slices: one plane of a segment on each, and none left out by rule."""
+    if len({(frame.segment, k) for frame, k in slots}) < len(slots):
+        return False
+    if len(slices.positions) < 2 or _has_neighbours(slots, slices):
+        return True  # whatever the file states: scanners write the gap between slices there, and programs copy it
+    stated = {frame.step for frame, _ in slots if frame.step > 0}
+    if stated:
+        known = (*_steps(slices), *headers[0].numbers("SpacingBetweenSlices"))
+        return all(any(abs(own - step) <= _STEP * step for step in known) for own in stated)
+    gaps = np.diff(sorted({k for _, k in slots}))
+    return len(gaps) < _REGULAR - 1 or bool((gaps != gaps[0]).any())
+
+
+def _has_neighbours(slots: Sequence[tuple[Frame, int]], slices: Native) -> bool:
+    """Return whether frames of a segment lie on two neighbouring slices, as far apart as these."""
+    normal = normal_of(slices)
+    heights = slices.positions @ normal
+    levels = {(f.segment, k): heights[k] if f.matrix is None else f.matrix[:, 2] @ normal for f, k in slots}
+    pairs = [(s, k) for s, k in levels if (s, k + 1) in levels]
+    apart = [(levels[s, k + 1] - levels[s, k], heights[k + 1] - heights[k]) for s, k in pairs]
+    return any(abs(own - step) <= _STEP * abs(step) for own, step in apart)
+
+
+def _steps(slices: Native) -> tuple[float, ...]:
+    """Return what programs may call the distance of slices: usual or mean, across the slices or along a tilted stack."""
+    across = np.abs(np.diff(slices.positions @ normal_of(slices)))
+    along = np.linalg.norm(np.diff(slices.positions, axis=0), axis=1)
+    return float(np.median(across)), float(across.mean()), float(np.median(along)), float(along.mean())
+
+
+def _smallest_step(slices: Native) -> float:
+    steps = np.linalg.norm(np.diff(slices.positions, axis=0), axis=1)
+    return float(steps.min(initial=np.inf))
+
+
+def _places(headers: Sequence[Header], slices: Native) -> Iterator[tuple[str, int]]:
+    """Yield the slice that each image of the series lies on."""
+    for header in headers:
+        try:
+            position = np.array(header.numbers("ImagePositionPatient"), dtype=np.float64)
+        except ValueError:
+            continue
+        if position.shape == (3,):
+            yield header.text("SOPInstanceUID"), int(np.linalg.norm(slices.positions - position, axis=1).argmin())

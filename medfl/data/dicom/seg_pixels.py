@@ -1,0 +1,99 @@
+"""The pixels of a DICOM-SEG: bits, fractions or numbers of segments, drawn as classes on the slices of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
+
+from medfl.data.dicom.references import unreadable
+from medfl.data.dicom.seg_frames import Frame, kind_of
+from medfl.data.dicom.slices import draw_on
+from medfl.errors import DataError
+
+Mask = NDArray[np.uint8]
+_DEEPEST = 16  # bits of a pixel of type LABELMAP, PS3.3 C.8.20.2
+
+
+def painted(dataset: Dataset, values: Mapping[int, int], slots: Sequence[tuple[Frame, int]], shape: tuple[int, ...]) -> Mask:
+    """Return a mask with the classes of frames on their slices.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The DICOM-SEG.
+    values : mapping of int to int
+        Class of each segment.
+    slots : sequence of (Frame, int)
+        The frames, each with its slice.
+    shape : tuple of int
+        (columns, rows, slices).
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``, ``LBL-OVERLAP`` or ``LBL-VALUES``.
+    """
+    labelmap = kind_of(dataset) == "LABELMAP"
+    wanted = [(frame, k) for frame, k in slots if labelmap or values.get(frame.segment, -1) != 0]
+    if any(not labelmap and frame.segment not in values for frame, _ in wanted):
+        raise unreadable()  # a frame of a segment that is not there
+    mask = np.zeros(shape, dtype=np.uint8)
+    try:
+        table = _table(dataset, values)
+        pixels = _stored(dataset, [frame.index for frame, _ in wanted]) if wanted else ()
+        for (frame, k), stored in zip(wanted, pixels, strict=True):
+            drawn = _looked_up(stored, table) if labelmap else (stored >= table[0]) * np.uint8(values[frame.segment])
+            draw_on(mask[:, :, k], drawn.T)
+    except DataError:
+        raise
+    except Exception:
+        raise unreadable() from None
+    return mask
+
+
+def _stored(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.integer]]:
+    """Yield frames, (rows, columns), as they are stored."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if int(dataset.BitsAllocated) > 1 or (syntax and (syntax.is_encapsulated or not syntax.is_little_endian)):
+        yield from iter_pixels(dataset, raw=True, indices=indices)
+        return
+    # pydicom 3.0 takes single frames of bits to begin and end with a byte, which they need not (PS3.5 section 8.1.1)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    size, stored = rows * columns, np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    if 8 * len(stored) < size * int(dataset.get("NumberOfFrames") or 1):
+        raise unreadable()
+    for index in indices:
+        first, skipped = divmod(index * size, 8)
+        bits = np.unpackbits(stored[first : first + (skipped + size + 7) // 8], bitorder="little")
+        yield bits[skipped : skipped + size].reshape(rows, columns)
+
+
+def _table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the class of each stored value of a LABELMAP, -1 for none; else the stored value that counts as marked."""
+    if kind_of(dataset) == "LABELMAP":
+        if int(dataset.BitsAllocated) > _DEEPEST:
+            raise unreadable()
+        table = np.full(2 ** int(dataset.BitsAllocated), -1)
+        table[0] = 0
+        padding = dataset.get("PixelPaddingValue")
+        if isinstance(padding, int) and 0 <= padding < len(table):
+            table[padding] = 0  # where nothing was stored
+        for number, value in values.items():
+            table[number] = value
+        return table
+    most = int(dataset.MaximumFractionalValue) if kind_of(dataset) == "FRACTIONAL" else 1
+    if most < 1:
+        raise unreadable()  # then no stored value is a half
+    return np.array([(most + 1) // 2])
+
+
+def _looked_up(stored: NDArray[np.integer], table: NDArray[np.int64]) -> Mask:
+    found = table[stored]
+    if (found < 0).any():
+        what = "the segmentation holds values that belong to none of its segments."
+        raise DataError("LBL-VALUES", what, "Export the segmentation again.")
+    return np.asarray(found, dtype=np.uint8)
