@@ -16,7 +16,7 @@ from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.geometry import SAME_PLACE_MM, Stack, check_stack
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.kinds import check_burned_in, check_pictures, check_volume_kind
-from medfl.data.dicom.pixels import scale
+from medfl.data.dicom.pixels import check_bits, scale
 from medfl.data.dicom.select import KEYS, OBJECTS, choose, parse_select
 from medfl.data.dicom.several import check_one_contrast, several_volumes
 from medfl.errors import DataError
@@ -24,6 +24,7 @@ from medfl.site import SiteData
 
 _AGAIN = "Export the series again from the PACS."
 _DEFAULTS = SiteData()
+_HOUNSFIELD = {"", "HU", "US"}  # RescaleType of a CT: Hounsfield units, or unspecified
 _COLOURS = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
 
 
@@ -99,7 +100,7 @@ def _one_series(headers: Sequence[Header]) -> None:
     if count > 1:
         fix = "Keep one series in the folder of a case, or name it in column 'select' of the index as SeriesInstanceUID=..."
         raise DataError("DCM-SERIES", f"the images belong to {count} series.", fix)
-    if len({header.patient for header in headers}) > 1:
+    if len({header.patient for header in headers} - {""}) > 1:
         raise DataError(
             "DCM-PATIENTS", "the images of one series name different patients.", f"{_AGAIN} Check its anonymisation."
         )
@@ -137,16 +138,35 @@ def _without_localizers(headers: list[Header], warnings: list[DataError]) -> lis
 
 
 def _one_kind(headers: list[Header], how: SiteData) -> None:
-    if len(headers) > 1 and any(header.frames > 1 for header in headers):
+    if len(headers) > 1 and any(header.frames > 1 for header in headers) and not _is_cut(headers):
         what = f"the series mixes multi-frame objects with other images ({len(headers)} objects)."
         fix = "Name the object to use in column 'select' of the index, as sop_instance=..."
         raise DataError("DCM-MIXED-FRAMES", what, fix)
+    _is_cut(headers)  # a single one may be a part, too
     for header in headers:
+        check_bits(header)
         if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOURS):
             what = "colour images (screen captures or fusion images) are in the series."
             raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
     check_volume_kind(headers)
     check_burned_in(headers, how)
+
+
+def _is_cut(headers: Sequence[Header]) -> bool:
+    """Return whether the objects are all the parts of one that was cut into several files (PS3.3 section C.7.6.16.2.2.4).
+
+    Raises
+    ------
+    DataError
+        ``DCM-MISSING-SLICES`` when parts are missing.
+    """
+    total = int(headers[0].text("InConcatenationTotalNumber") or 1)
+    if total == 1 or len({header.text("ConcatenationUID") for header in headers}) > 1:
+        return False
+    if len(headers) != total:
+        what = f"the object was cut into {total} files, of which {len(headers)} are there."
+        raise DataError("DCM-MISSING-SLICES", what, "Fetch the series again from the PACS.")
+    return True
 
 
 def _frames(header: Header, how: SiteData) -> list[Header]:
@@ -212,6 +232,11 @@ def _check_scales(headers: Sequence[Header]) -> list[DataError]:
     """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
     for header in headers:
         scale(header)
+    if headers[0].text("Modality") == "CT" and {header.text("RescaleType").upper() for header in headers} - _HOUNSFIELD:
+        what = "RescaleType says that the values of the CT are no Hounsfield units."
+        raise DataError(
+            "DCM-RESCALE", what, "Use the original series, not one that was calculated (iodine, density, effective Z)."
+        )
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         lacking = sum(not header.text(keyword) for header in headers)
         if 0 < lacking < len(headers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ SPLITTERS = (
     "TriggerTime",
     "InversionTime",
     "FlipAngle",
+    "KVP",
+    "ConvolutionKernel",
     "AcquisitionNumber",
     "ImageType",
 )
@@ -47,14 +50,25 @@ PLACE = (
     "Columns",
     "NumberOfFrames",
 )
-PIXELS = ("SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "BurnedInAnnotation")
-DEVICE = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "KVP", "ConvolutionKernel")
-KEYWORDS = (*IDENTITY, *PLACE, *PIXELS, *DEVICE, *SPLITTERS)
+PIXELS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsStored",
+    "HighBit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "BurnedInAnnotation",
+)
+PARTS = ("ConcatenationUID", "InConcatenationTotalNumber")  # of a multi-frame object that was cut into several files
+DEVICE = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
+KEYWORDS = (*IDENTITY, *PLACE, *PIXELS, *PARTS, *DEVICE, *SPLITTERS)
 
 Kind = Literal["dicom", "headerless", "damaged", "other"]
 _LOOKS = (16 * 1024, 256 * 1024)  # bytes that are read at first, and when these do not hold the whole header
 _WANTED = wanted_tags(KEYWORDS)
 _LAST = max(_WANTED)
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 section 6.2; `float` takes "1_0" and "nan", too
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +100,10 @@ class Header:
             When one is no number.
         """
         value = self.values.get(keyword, ())
-        return tuple(float(part) for part in ((value,) if isinstance(value, str) else value) if part)
+        parts = [part for part in ((value,) if isinstance(value, str) else value) if part]
+        if not all(map(_DECIMAL.fullmatch, parts)):
+            raise ValueError("no decimal string")
+        return tuple(map(float, parts))
 
     @property
     def frames(self) -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.processing import apply_color_lut
 
 from medfl.data.dicom.codecs import is_short
-from medfl.data.dicom.headers import PROJECTION, read_headers
+from medfl.data.dicom.frames import frame_headers, is_enhanced
+from medfl.data.dicom.headers import PROJECTION, Header, read_headers
 from medfl.data.dicom.kinds import check_burned_in, check_pictures
-from medfl.data.dicom.pixels import load, truncated
+from medfl.data.dicom.pixels import check_bits, load, scaled, truncated
 from medfl.data.images import LUMINANCE
 from medfl.data.quiet import quiet
 from medfl.data.volume import Volume
@@ -58,7 +59,8 @@ def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
                 )
             if is_short(dataset):
                 raise truncated(1)
-            rows_first = _grey(dataset, invert=header.text("Modality").upper() in PROJECTION)
+            check_bits(header)
+            rows_first = _grey(dataset, _one_frame(header, how), invert=header.text("Modality").upper() in PROJECTION)
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder met bytes that are no image
@@ -66,13 +68,18 @@ def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
     return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
 
 
-def _grey(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
+def _one_frame(header: Header, how: SiteData) -> Header:
+    """Return the header of the one frame of an enhanced object, whose scale lies in functional groups."""
+    return frame_headers(header, force=how.allow_headerless)[0] if is_enhanced(header) else header
+
+
+def _grey(dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
     stored = dataset.pixel_array
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)  # the stored values are numbers of colours
     if stored.ndim == 3:
         return np.asarray(stored[..., :3] @ LUMINANCE, dtype=np.float32)
-    grey = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    grey = np.asarray(scaled(stored, header, dataset, stored.shape), dtype=np.float32)
     if invert and dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         return np.asarray(grey.max() + grey.min() - grey, dtype=np.float32)
     return grey

@@ -96,7 +96,7 @@ def read_grey(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.f
             dataset = load(path, force=force)
             with quiet():
                 for place, stored in zip(own, _decoded(dataset, [headers[place] for place in own]), strict=True):
-                    grey[place] = _scaled(stored, headers[place], dataset, shape[1:])
+                    grey[place] = scaled(stored, headers[place], dataset, shape[1:])
         except DataError as error:
             if error.code != "DCM-TRUNCATED":
                 raise
@@ -117,9 +117,10 @@ def _decoded(dataset: Dataset, headers: Sequence[Header]) -> Iterator[NDArray[np
     yield from iter_pixels(dataset, indices=[number - 1 for number in numbers] if numbers[0] else None)
 
 
-def _scaled(
-    stored: NDArray[np.generic], header: Header, dataset: Dataset, shape: tuple[int, int]
+def scaled(
+    stored: NDArray[np.generic], header: Header, dataset: Dataset, shape: tuple[int, ...]
 ) -> NDArray[np.float64] | NDArray[np.generic]:
+    """Return stored values, of which `shape` are expected, after the modality transform that the header of the slice tells."""
     if stored.shape != shape:
         raise truncated(1)
     if dataset.get("ModalityLUTSequence"):
@@ -146,3 +147,17 @@ def scale(header: Header) -> tuple[float, float]:
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise DataError("DCM-RESCALE", "RescaleSlope or RescaleIntercept is damaged.", "Export the original series.")
     return slope, intercept
+
+
+def check_bits(header: Header) -> None:
+    """Check that stored values lie in the lowest bits: decoders ignore where else a header says they do.
+
+    Raises
+    ------
+    DataError
+        ``DCM-HEADER``.
+    """
+    stored, high = header.text("BitsStored"), header.text("HighBit")
+    if stored and high and int(high) != int(stored) - 1:
+        what = "HighBit says that the grey values do not lie in the lowest bits, as they must (PS3.5 section 8.1.1)."
+        raise DataError("DCM-HEADER", what, "Have the images converted by the PACS, or leave them out.")

@@ -105,13 +105,14 @@ def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: Si
     Raises
     ------
     DataError
-        ``LBL-WRONG-SERIES`` when it refers to none of the images or was drawn in another frame of reference (but for an RTSTRUCT
-        that names one frame only and refers to images of the series only: its reader warns),
+        ``LBL-WRONG-SERIES`` when it refers to none of the images or was drawn in another frame of reference. An RTSTRUCT
+        that names one frame only, and refers to images of the series only, is let through: its reader warns.
         ``LBL-PARTIAL-REF`` when it refers to others in this frame of reference as well.
     """
     own = drawn.images_in(frame_of_reference)
     shared, count = len(own & images), len(own)
-    invented = drawn.modality == "RTSTRUCT" and not drawn.frames and shared == count  # some programs make one up: PS3.3 C.8.8.5
+    # some programs make up a frame of reference
+    invented = drawn.modality == "RTSTRUCT" and not drawn.frames and shared == count
     if shared and drawn.is_elsewhere(frame_of_reference) and not invented:
         raise elsewhere("the label was")
     if shared and shared == count:

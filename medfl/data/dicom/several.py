@@ -13,8 +13,11 @@ from medfl.data.dicom.headers import SPLITTERS, Header
 from medfl.data.dicom.select import listing, number, written
 from medfl.errors import DataError
 
-_CONTRASTS = ("EchoTime", "DiffusionBValue")  # others, such as the time of a trigger, may differ within a volume
+# Others may differ within a volume: the time of a trigger, and the acquisition of packages that are taken interleaved.
+_AMOUNTS = ("EchoTime", "DiffusionBValue", "InversionTime", "FlipAngle", "KVP")
+_NAMES = ("TemporalPositionIdentifier", "ConvolutionKernel")
 _JITTER = 0.05
+_PARTS = {"M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY"}  # of a complex image, in ImageType
 _COLUMN = "column 'select' of the index"
 Key = tuple[str, ...]
 Groups = dict[Key, list[int]]
@@ -61,15 +64,23 @@ def check_one_contrast(headers: Sequence[Header]) -> None:
     DataError
         ``DCM-MULTIVOLUME``.
     """
-    for keyword in _CONTRASTS:
+    for keyword in (*_AMOUNTS, *_NAMES, "ImageType"):
         texts = [header.text(keyword) for header in headers]
-        values = [value for value in map(number, texts) if value is not None]
-        if values and max(values) - min(values) > _JITTER * max(map(abs, values)):
-            named = f"{keyword} ({listing(text for text in texts if text)})"
-            what = f"slices at different places differ in {named}, so they are no one volume."
-            raise DataError(
-                "DCM-MULTIVOLUME", what, f"Choose one in {_COLUMN}, for example {keyword}={next(filter(None, texts))}."
-            )
+        if not _differ(keyword, texts):
+            continue
+        values = listing(text for text in texts if text)
+        what = f"slices at different places differ in {keyword}{f' ({values})' if values else ''}, so they are no one volume."
+        example = f", for example {keyword}={next(filter(None, texts))}" if values else f" by {keyword}=..."
+        raise DataError("DCM-MULTIVOLUME", what, f"Choose one in {_COLUMN}{example}.")
+
+
+def _differ(keyword: str, texts: Sequence[str]) -> bool:
+    if keyword == "ImageType":
+        return len({frozenset(text.upper().split("\\")) & _PARTS for text in texts}) > 1
+    if keyword in _NAMES:
+        return len(set(texts) - {""}) > 1
+    values = [value for value in map(number, texts) if value is not None]
+    return bool(values) and max(values) - min(values) > _JITTER * max(map(abs, values))
 
 
 def _groups(headers: Sequence[Header], keywords: Sequence[str]) -> Groups:

@@ -23,6 +23,7 @@ from tests.data.dicom.writing import (
     echo_groups,
     enhanced,
     headerless,
+    in_parts,
     jump,
     legacy_echoes,
     litter,
@@ -137,6 +138,28 @@ SERIES: dict[str, Difficult] = {
     "echoes at alternating places": Difficult(
         series(each("EchoTime", lambda k: 10.0 * (1 + k % 2))), "DCM-MULTIVOLUME", says="at different places differ in EchoTime"
     ),
+    "inversion times at alternating places": Difficult(
+        series(each("InversionTime", lambda k: (100.0, 900.0)[k % 2])), "DCM-MULTIVOLUME", says="InversionTime (100.0, 900.0)"
+    ),
+    "flip angles at alternating places": Difficult(series(each("FlipAngle", lambda k: (5, 30)[k % 2])), "DCM-MULTIVOLUME"),
+    "tube voltages at alternating places": Difficult(series(each("KVP", lambda k: (80, 140)[k % 2])), "DCM-MULTIVOLUME"),
+    "kernels at alternating places": Difficult(
+        series(each("ConvolutionKernel", lambda k: ("B30", "B70")[k % 2])), "DCM-MULTIVOLUME", says="by ConvolutionKernel=..."
+    ),
+    "moments at alternating places": Difficult(
+        series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2)), "DCM-MULTIVOLUME", says="(1, 2)"
+    ),
+    "moments at uneven places, which may be filled": Difficult(
+        series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2), places=uneven()), "DCM-MULTIVOLUME", how=BOTH
+    ),
+    "magnitude and phase at alternating places": Difficult(
+        series(each("ImageType", lambda k: ["ORIGINAL", "PRIMARY", "MP"[k % 2]])), "DCM-MULTIVOLUME"
+    ),
+    "packages taken interleaved": Difficult(series(each("AcquisitionNumber", lambda k: 1 + k % 2))),
+    "iodine map": Difficult(series(put(RescaleType="MGML")), "DCM-RESCALE", says="no Hounsfield units"),
+    "iodine at alternating places": Difficult(series(each("RescaleType", lambda k: ("HU", "MGML")[k % 2])), "DCM-RESCALE"),
+    "values in the high bits": Difficult(series(put(BitsStored=12, HighBit=15)), "DCM-HEADER"),
+    "a patient id missing in one slice": Difficult(series(put(3, PatientID=None))),
     "two frames of reference": Difficult(series(put(3, FrameOfReferenceUID="1.2.6")), "DCM-REFERENCE", says="2 frames"),
     "one series number in two studies": Difficult(series(put(3, StudyInstanceUID="1.2.4")), "DCM-SERIES"),
     "multi-echo": Difficult(
@@ -185,6 +208,9 @@ SERIES: dict[str, Difficult] = {
         enhanced(LegacyConvertedEnhancedCTImageStorage, repeated(2), legacy_echoes), select="EchoTime=10"
     ),
     "enhanced CT, tilted": Difficult(enhanced(places=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
+    "enhanced CT in three files": Difficult(in_parts(2, 0, 1)),
+    "enhanced CT in three files, one lost": Difficult(in_parts(0, 2), "DCM-MISSING-SLICES", says="3 files, of which 2"),
+    "one of three parts of an enhanced CT": Difficult(in_parts(1), "DCM-MISSING-SLICES", how=SiteData(min_slices=4)),
     "enhanced CT among slices": Difficult(mixed_frames, "DCM-MIXED-FRAMES", says="sop_instance"),
     "Siemens mosaic": Difficult(series(put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "DCM-MOSAIC"),
     "colour": Difficult(series(colour), "DCM-COLOR"),

@@ -12,7 +12,7 @@ from medfl.data.dicom.codecs import NAMES, check_codec, is_short
 from medfl.data.dicom.image import read_dicom_image
 from medfl.errors import DataError
 from medfl.site import SiteData
-from tests.data.dicom.phantom import PIXEL, Change, stack, write, write_enhanced
+from tests.data.dicom.phantom import PIXEL, Change, picture, stack, write, write_enhanced
 from tests.data.dicom.writing import both, colour, headerless, no_codec, put
 
 ALLOW = SiteData(burned_in="allow")
@@ -160,3 +160,15 @@ def test_codecs_are_named_for_people(tmp_path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID("1.3.6.1.4.1.5962.300.1")
     with pytest.raises(DataError, match="'a private or unknown method'"):
         check_codec(dataset)
+
+
+def test_the_one_frame_of_an_enhanced_object_has_its_own_scale(tmp_path: Path) -> None:
+    place = stack()[3]
+    volume = read_dicom_image(write_enhanced(tmp_path / "one.dcm", [place]))
+    assert np.allclose(volume.array[0], picture(place).T, atol=0.5)
+
+
+def test_values_in_the_high_bits_are_refused(tmp_path: Path) -> None:
+    (path, *_) = write(tmp_path, change=put(BitsStored=12, HighBit=15))
+    with pytest.raises(DataError, match="DCM-HEADER"):
+        read_dicom_image(path)

@@ -211,6 +211,19 @@ def single_frames(folder: Path) -> None:
         write_enhanced(folder / f"{k}.dcm", [place], sop_class=EnhancedMRImageStorage)
 
 
+def in_parts(*there: int) -> Make:
+    """Return a writer of one object of 12 frames that was cut into three files, of which some are there."""
+
+    def make(folder: Path) -> None:
+        for part in there:
+            path = write_enhanced(folder / f"{part}.dcm", stack(12)[4 * part : 4 * part + 4])
+            ds = pydicom.dcmread(path)
+            ds.ConcatenationUID, ds.InConcatenationNumber, ds.InConcatenationTotalNumber = "1.2.7", part + 1, 3
+            ds.save_as(path)
+
+    return make
+
+
 def mixed_frames(folder: Path) -> None:
     write(folder, series="1.2.3.4")
     write_enhanced(folder / "frames.dcm", stack())
