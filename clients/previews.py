@@ -64,11 +64,11 @@ def choose(previews: Sequence[Preview], count: int) -> list[Preview]:
 
 
 def write(previews: Sequence[Preview], folder: Path) -> None:
-    """Write ``preview-1.npz``, ... without any name of a patient or case; files of an earlier test go."""
+    """Write ``preview-1.npz``, ... with mode 0600, without any name of a patient or case; files of an earlier test go."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("preview-*.npz"):
         old.unlink()
     for k, p in enumerate(previews, start=1):
         content = io.BytesIO()
         np.savez_compressed(content, image=p.image, truth=p.truth, prediction=p.prediction, dice=np.float64(p.dice))
-        write_file(folder / f"preview-{k}.npz", content.getvalue())
+        write_file(folder / f"preview-{k}.npz", content.getvalue(), private=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.settings import Names, Section, Words, read_section
@@ -24,6 +25,18 @@ def _none_or_enough(count: int) -> int:
     if count != 0 and count < LEAST_COUNT:
         raise ValueError(f"must be 0, which switches the rule off, or at least {LEAST_COUNT}")
     return count
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError("must be 1 to 64 letters (a to z), digits, '.', '_' or '-', and begin with a letter or digit")
+    return name
+
+
+def _no_percent(value: object) -> object:
+    if isinstance(value, int | float) and not 0 <= value <= 1:
+        raise ValueError("must be a share from 0 to 1: 0.1 = 10 %")
+    return value
 
 
 MinCount = Annotated[int, AfterValidator(_none_or_enough)]
@@ -60,7 +73,9 @@ class Policy(Section):
 
     min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines
-    max_excluded: Fraction = 0.1  # share of cases left out, above which the site declines
+    max_excluded: Annotated[Fraction, BeforeValidator(_no_percent)] = (
+        0.1  # share of cases left out, above which the site declines
+    )
     previews: bool = False  # example images in the site's own folder
 
 
@@ -74,7 +89,7 @@ class Resources(Section):
 class Site(Section):
     """A hospital, validated and frozen."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, AfterValidator(_plain)]
     secret_file: str = "site.secret"  # 32 bytes made by `medfl site init`; names pseudonyms, never leaves
     data: SiteData = SiteData()
     policy: Policy = Policy()
@@ -94,13 +109,16 @@ class Site(Section):
         Raises
         ------
         DataError
-            ``SITE-SECRET`` when it is missing or too short.
+            ``SITE-SECRET`` when it is missing, too short or can not be read.
         """
         path = self.folder / self.secret_file
         try:
             value = path.read_bytes()
-        except OSError:
+        except FileNotFoundError:
             value = b""
+        except OSError:
+            what = f"the secret of site {self.name} can not be read."
+            raise DataError("SITE-SECRET", what, "Check its permissions: the account that runs medfl must read it.") from None
         if len(value) < SECRET_BYTES:
             raise DataError(
                 "SITE-SECRET",
@@ -125,14 +143,20 @@ def read_site(path: Path) -> Site:
         With every problem of the file.
     """
     file = path / "site.toml" if path.is_dir() else path
+    text = ""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(
             [Problem(file.name, "(whole file)", "there is no such file.", "Make one with 'medfl site init'.")]
         ) from None
+    except OSError:
+        fix = "Check its permissions: the account that runs medfl must read it."
+        raise ConfigError([Problem(file.name, "(whole file)", "the file can not be read.", fix)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.")]) from None
+        fix = 'Write paths with "/", as root = "C:/daten".' if "\\" in text else ""
+        raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.", fix)]) from None
     foreign = [Problem(file.name, "folder", "there is no such key here.")] if values.pop("folder", None) is not None else []
     try:
         site = read_section(Site, values, file.name)

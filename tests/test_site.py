@@ -68,3 +68,33 @@ def test_a_missing_secret_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('name = "a"\n')
     with pytest.raises(DataError, match="SITE-SECRET"):
         read_site(tmp_path).secret()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('name = "a"\n[data]\nroot = "C:\\daten"\n', 'root = "C:/daten"'),
+        ('name = "Klinik Süd"\n', "name: must be 1 to 64 letters"),
+        ('name = "a"\n[policy]\nmax-excluded = 10\n', "must be a share from 0 to 1: 0.1 = 10 % (came 10)"),
+    ],
+)
+def test_what_is_easily_written_wrong_is_told_in_words(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_site(tmp_path)
+    assert told in str(caught.value)
+
+
+def test_files_that_may_not_be_read_are_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = read_site(init_site(tmp_path, "a", "."))
+
+    def refusing(path: Path, *args: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    monkeypatch.setattr(Path, "read_text", refusing)
+    with pytest.raises(DataError, match=r"SITE-SECRET.*can not be read.*permissions"):
+        site.secret()
+    with pytest.raises(ConfigError, match=r"can not be read.*permissions") as caught:
+        read_site(tmp_path)
+    assert str(tmp_path) not in str(caught.value)

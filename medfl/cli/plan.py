@@ -62,7 +62,7 @@ def plan(
     if not filling.changes and out is None:
         errors.print("The study is as planned already.")
     elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {FILE}?", err=True)):
-        (out or folder / FILE).write_bytes(filling.after.encode())
+        (out or study_folder(folder) / FILE).write_bytes(filling.after.encode())
 
 
 def _merged(files: list[Path], study: Study) -> Fingerprint:

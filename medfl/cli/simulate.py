@@ -22,7 +22,7 @@ class EngineName(StrEnum):
 
 
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder of the study.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     out: OutOption = Path("runs"),
     arms: Annotated[str, typer.Option(help="What to compare: federated, or federated,local.")] = "",

@@ -19,13 +19,13 @@ app.command("plan")(plan)
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder of the study, with its pyproject.toml.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     change: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, and print the `flwr run` command for it."""
-    from medfl.study import read_study
+    from medfl.study import read_study, study_folder
 
     overrides = overrides_of(change)
     if data:
@@ -44,7 +44,7 @@ def check(
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
         changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
         federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"
-        command = ["flwr", "run", str(folder), "local", "--stream", "--run-config", changes, "--federation-config", federation]
+        command = ["flwr", "run", str(study_folder(folder)), "local", "--stream", "--run-config", changes, "--federation-config", federation]
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")

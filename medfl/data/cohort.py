@@ -11,8 +11,9 @@ from medfl.data.cases import Case, Cohort, Finding
 from medfl.data.classes import class_values
 from medfl.data.index.cases import remember_cases
 from medfl.data.index.index import Index, Progress
-from medfl.data.layouts.detect import list_images
+from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.layouts.others import nothing_found
 from medfl.data.naming import SPLITS, UNLABELLED, case_of, record_of
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DataError
@@ -45,17 +46,12 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
     if site.classes and len(site.classes) != len(study.task.classes):
         what = f"site {site.name} names {len(site.classes)} classes, the study has {len(study.task.classes)}."
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
-    if not site.root.is_dir():
-        raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
+    require_readable(site)
     with Index(site, progress) as index:
         listing = list_images(site, study, index)
         entries = _share(listing.entries, site, study)
         if not entries:
-            raise DataError(
-                "DATA-EMPTY",
-                f"site {site.name} has no images for this study.",
-                "Check data.layout, data.index and data.where in site.toml.",
-            )
+            raise nothing_found(site, study, listing, index)
         return _cohort(entries, listing, site, study, index)
 
 
@@ -141,6 +137,10 @@ def _about_site(
         what = f"{unlabelled} of {len(cases) + len(findings)} cases have an image but no label."
         fix = f"Add the labels, or write '{UNLABELLED}' in the column 'split' of the index."
         warnings.append(DataError("LBL-MISSING", what, fix))
+    gone = sum(finding.code == "IMG-MISSING" for finding in findings)
+    if gone > 1 and not cases and gone == len(findings):
+        what = f"none of the {gone} images was found."
+        warnings.append(DataError("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."))
     if study.task.kind == "segmentation" and site.data.annotated_classes:
         try:
             class_values(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")

@@ -76,8 +76,9 @@ def record_of(name: str, status: str, entry: Entry, site: Site, study: Study, se
         case=name,
         patient=patient_pseudonym(secret, site.name, entry.patient) if entry.patient else "",
         original=entry.patient,
-        image=_files(entry.image, start),
-        label=_files(label, start) if not isinstance(label, str) else (label,),
+        image=_files(entry.image, entry.image_files, start),
+        label=_files(label, entry.label_files, start) if not isinstance(label, str) else (),
+        text=label if isinstance(label, str) else "",
         annotated=_annotated(entry.annotated),
         split=entry.split,
         status=status,
@@ -89,7 +90,16 @@ def _usable(entry: Entry) -> bool:
 
 
 def _label(label: Source | str, site: Site, study: Study) -> Source | int:
-    return label if isinstance(label, Source) else class_index(label, study.task.classes, site.classes)
+    if isinstance(label, Source):
+        return label
+    try:
+        return class_index(label, study.task.classes, site.classes)
+    except DataError as error:
+        if error.code != "LBL-CLASS":
+            raise
+        only = f"{site.data.label}={'|'.join(site.classes or study.task.classes)}"
+        fix = f'{error.fix} If the site has further classes, where = "{only}" in [data] leaves their rows of the index out.'
+        raise DataError(error.code, error.what, fix) from None
 
 
 def _split(text: str, given: bool) -> Split:
@@ -110,7 +120,6 @@ def _start(folder: Path, root: str) -> str:
     return os.path.join((folder / root).resolve(), "")
 
 
-def _files(source: Source | DataError, start: str) -> tuple[str, ...]:
-    if isinstance(source, DataError):
-        return ()
-    return tuple(os.fspath(path).removeprefix(start) for path in source.paths)
+def _files(source: Source | DataError, meant: Sequence[Path], start: str) -> tuple[str, ...]:
+    paths = meant if isinstance(source, DataError) else source.paths
+    return tuple(os.fspath(path).removeprefix(start) for path in paths)

@@ -11,8 +11,9 @@ from medfl.data.dicom.references import LABELS
 from medfl.data.images import SUFFIXES
 from medfl.data.index.index import Index, Progress
 from medfl.data.index.rows import Item
-from medfl.data.index.walk import files, is_media
-from medfl.data.layouts.detect import layout_of
+from medfl.data.index.walk import Passed, entries, is_media
+from medfl.data.layouts.detect import layout_of, require_readable
+from medfl.data.layouts.others import not_part, passed_over
 from medfl.data.layouts.sources import NIFTI
 from medfl.errors import DataError
 from medfl.site import Site
@@ -58,6 +59,10 @@ class Overview:
         That all took.
     remembered : bool
         Whether the next time is fast; else the store can not be written.
+    found : bool
+        Whether the layout was found rather than set.
+    warnings : tuple of str
+        What is no part of the layout, or could not be looked into.
     """
 
     layout: str
@@ -72,6 +77,8 @@ class Overview:
     opened: int
     seconds: float
     remembered: bool
+    found: bool
+    warnings: tuple[str, ...]
 
 
 def overview(site: Site, progress: Progress | None = None) -> Overview:
@@ -90,13 +97,14 @@ def overview(site: Site, progress: Progress | None = None) -> Overview:
         ``DATA-ROOT`` or ``DATA-READ``.
     """
     started = time.monotonic()
-    if not site.root.is_dir():
-        raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
+    require_readable(site)
     with Index(site, progress) as index:
         try:
             items = index.tree(site.root)
-            names = [file.path.lower() for file in files(site.root) if not is_media(file.path)]
-            layout = _layout(site, index)
+            names = [entry.path.lower() for entry in entries(site.root, Passed()) if not is_media(entry.path)]
+            layout, refused = _layout(site, index)
+            aside = not_part(layout, site, index)
+            told = [*passed_over(layout, site, index, missing=True), *filter(None, [aside, refused])]
         except OSError:
             what = f"the data folder of site {site.name} can not be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
@@ -117,14 +125,17 @@ def overview(site: Site, progress: Progress | None = None) -> Overview:
             opened=index.read,
             seconds=time.monotonic() - started,
             remembered=index.problem is None,
+            found=site.data.layout == "auto",
+            warnings=tuple(f"{warning.what} {warning.fix}" for warning in told),
         )
 
 
-def _layout(site: Site, index: Index) -> str:
+def _layout(site: Site, index: Index) -> tuple[str, DataError | None]:
+    """Return the layout, and what is wrong with an index if there is none because of that."""
     try:
-        return layout_of(site, index)
-    except DataError:
-        return ""
+        return layout_of(site, index), None
+    except DataError as error:
+        return "", error if error.code.startswith("INDEX-") else None
 
 
 def _kinds(items: Iterable[Item]) -> dict[str, Kind]:

@@ -94,7 +94,9 @@ def _values(folder: Path, data: SiteData, column: str) -> list[str]:
 
 def _check_patients(table: Table, patient: str, column: str) -> None:
     homes: dict[str, set[str]] = defaultdict(set)
-    for person, value in zip(filled(table, patient, what="patient"), column_of(table, column), strict=True):
+    for person, value in zip(
+        filled(table, patient, what="patient", section="simulation"), column_of(table, column), strict=True
+    ):
         homes[person] |= {value} if person and value else set()
     torn = sum(len(values) > 1 for values in homes.values())
     if torn:

@@ -17,7 +17,7 @@ from medfl.errors import ConfigError, Problem
 from medfl.planning.plan import Plan
 from medfl.study import Study, flatten, read_study, study_from_run_config
 from medfl.study.networks import DynUNet
-from medfl.study.reading import FILE, Scalar, app_document
+from medfl.study.reading import FILE, Scalar, app_document, study_folder
 
 Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None takes the key away
 
@@ -65,7 +65,7 @@ def fill(folder: Path, plan: Plan) -> Filling:
         When the study is not valid, or would not be with the plan.
     """
     study = read_study(folder)
-    before = (folder / FILE).read_bytes().decode("utf-8")  # with its own line ends
+    before = (study_folder(folder) / FILE).read_bytes().decode("utf-8")  # with its own line ends
     old = flatten(app_document(folder)["tool"]["flwr"]["app"]["config"])
     wanted = _wanted(plan, study, old)
     after = _written(before, {key: value for key, value in wanted.items() if old.get(key) != value})

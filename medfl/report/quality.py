@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,9 @@ def write_quality_report(path: Path, check: Check, shared: Shared, site: Site) -
 
 def write_private(path: Path, content: bytes) -> Path:
     """Write a whole file that only its owner may read: under a temporary name first, then renamed."""
-    fresh = path.with_name(f".{path.name}.tmp")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with writing("the report"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)  # an old one could have other rights
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
         fresh.replace(path)

@@ -45,7 +45,7 @@ class Bar:
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into the folder of a run, replacing an older one.
+    """Write ``report.html`` with mode 0600 into the folder of a run, replacing an older one.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def write_report(run: Path) -> Path:
         When the folder can not be read or written.
     """
     page = render(read_run(run))
-    with writing("the report"):
-        write_file(run / FILE, page.encode())
+    with writing("the report", "write the report again with 'medfl report'"):
+        write_file(run / FILE, page.encode(), private=True)  # it shows images of patients
     return run / FILE
 
 

@@ -12,13 +12,15 @@ from medfl.errors import RunError
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
+def writing(what: str, then: str = "start the run again; what was complete is still there") -> Iterator[None]:
     """Turn a failure of the disk into a `RunError` that says what could not be written.
 
     Parameters
     ----------
     what : str
         What is being written, for the message: "the history".
+    then : str
+        What to do once there is room.
 
     Raises
     ------
@@ -29,8 +31,9 @@ def writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            fix = "Free some room, then start the run again; what was complete is still there."
-            raise RunError("DISK-FULL", f"there is no room left on the disk to write {what}.", fix) from None
+            raise RunError(
+                "DISK-FULL", f"there is no room left on the disk to write {what}.", f"Free some room, then {then}."
+            ) from None
         reason = error.strerror or type(error).__name__
         raise RunError(
             "RUN-FOLDER", f"{what} can not be written: {reason}.", "Choose a folder that you may write to."
@@ -42,11 +45,15 @@ def pending(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_pending(path: Path, content: bytes) -> None:
-    """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind."""
+def write_pending(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind.
+
+    A private file can be read by its owner alone.
+    """
     fresh = pending(path)
+    fresh.unlink(missing_ok=True)  # an old one could have other rights
     try:
-        with fresh.open("wb") as file:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -61,10 +68,14 @@ def commit(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a whole file durably: temporary name, fsync, rename."""
-    write_pending(path, content)
-    commit(path)
+def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a whole file durably: temporary name, fsync, rename; `private` is as in `write_pending`."""
+    write_pending(path, content, private=private)
+    try:
+        commit(path)
+    except OSError:  # a folder of that name, say
+        pending(path).unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

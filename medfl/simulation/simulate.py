@@ -14,7 +14,7 @@ from medfl.simulation.embedded import default_workers, run_embedded
 from medfl.simulation.pool import has_cuda
 from medfl.simulation.ray import run_ray
 from medfl.site import Site
-from medfl.study import Study, flatten, read_study, run_config_of
+from medfl.study import Study, flatten, read_study, run_config_of, study_folder
 from medfl.study.reading import Scalar
 
 Engine = Literal["embedded", "ray"]
@@ -103,4 +103,4 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     run_config = run_config_of(folder) | dict(overrides or {}) | places
-    return Simulation(folder, study, flatten(run_config), sites, out.resolve() / study.name / run)
+    return Simulation(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)

@@ -23,7 +23,7 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     Parameters
     ----------
     folder : Path
-        Folder with a ``pyproject.toml`` that is a Flower app.
+        Folder with a ``pyproject.toml`` that is a Flower app, or that file.
     overrides : mapping, optional
         Dotted keys that replace values of the file, as ``flwr run --run-config`` does.
 
@@ -48,6 +48,11 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     if problems:
         raise ConfigError(problems)
     return study
+
+
+def study_folder(path: Path) -> Path:
+    """Return the folder of a study, which may be given by its pyproject.toml."""
+    return path.parent if path.name == FILE and path.is_file() else path
 
 
 def run_config_of(folder: Path) -> dict[str, Scalar]:
@@ -94,25 +99,26 @@ def app_document(folder: Path) -> dict[str, Any]:
     ConfigError
         When the file is missing, no TOML, or no study.
     """
-    path = folder / FILE
+    path = study_folder(folder) / FILE
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            [
-                Problem(
-                    FILE,
-                    "(whole file)",
-                    "there is no such file in this folder.",
-                    "Name the folder of a study, for example sample_configs/hippocampus.",
-                )
-            ]
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        fix = "Name the folder of a study, for example sample_configs/hippocampus."
+        raise ConfigError([Problem(FILE, "(whole file)", _not_there(folder), fix)]) from None
+    except OSError as error:
+        what = f"this file can not be read: {error.strerror or type(error).__name__}."
+        raise ConfigError([Problem(FILE, "(whole file)", what)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
     if "config" not in document.get("tool", {}).get("flwr", {}).get("app", {}):
         raise ConfigError([Problem(FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
     return document
+
+
+def _not_there(folder: Path) -> str:
+    if folder.is_dir():
+        return f"there is no such file in the folder {str(folder)!r}."
+    return f"{str(folder)!r} is {'a file' if folder.exists() else 'not there, neither as a folder nor as a file'}, and no study."
 
 
 def _read_app(folder: Path) -> dict[str, Any]:

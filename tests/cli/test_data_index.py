@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from medfl.cli.app import app
 from medfl.data.cohort import read_cohort
 from medfl.data.index import index as module
+from medfl.data.quality.check import check_site
+from medfl.data.store.prepare import prepare_cases
 from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.errors import DataError
 from medfl.site import read_site
@@ -100,3 +102,18 @@ def test_whois_knows_what_was_left_out_and_forgets_what_is_gone(hospital: Path, 
     assert gone
     assert all(isinstance(error, DataError) and error.code == "WHOIS-UNKNOWN" for error in gone)
     assert run("whois", "DOE", hospital).exit_code == 2
+
+
+def test_whois_knows_what_reading_the_pixels_showed(hospital: Path, nodule_study: Path) -> None:
+    site, study = read_site(hospital), read_study(nodule_study)
+    case = read_cohort(site, study).cases[0]
+    assert "its files were not read then" in run("whois", case.name, hospital).stdout
+    for reader in (lambda: prepare_cases(site, study), lambda: check_site(site, study)):
+        reader()
+        assert case.patient + f"  study {study.name}  usable\n" in run("whois", case.name, hospital).stdout
+    path = case.image.paths[0]
+    path.write_bytes(path.read_bytes()[:200])
+    check_site(site, study)
+    assert "IMG-" in run("whois", case.name, hospital).stdout.splitlines()[0]
+    read_cohort(site, study)  # listing the same files again forgets nothing
+    assert "IMG-" in run("whois", case.name, hospital).stdout.splitlines()[0]

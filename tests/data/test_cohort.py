@@ -14,6 +14,7 @@ import pytest
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
+from medfl.data.quality.check import check_site
 from medfl.data.splits import assign
 from medfl.errors import DataError
 
@@ -331,9 +332,31 @@ def test_a_folder_that_can_not_be_listed_is_told(
         return scan(folder)
 
     monkeypatch.setattr(os, "scandir", refusing)
+    cohort = read_cohort(site, make_study())
+    closed = [finding for finding in cohort.findings if finding.code == "DATA-CLOSED"]
+    assert [(finding.level, finding.what[:11]) for finding in closed] == [("warning", "1 folder(s)")]
+    assert codes(cohort)["IMG-READ"] == 1  # it is a patient's: the others count
+    assert str(tmp_path) not in str(cohort.findings)
+
+
+@pytest.mark.parametrize("trouble", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_data_folder_that_can_not_be_read_is_told_without_its_path(
+    csv_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: OSError
+) -> None:
+    site = csv_site("image,label,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n", layout="folders")
+    scan = os.scandir
+
+    def refusing(folder: Any) -> Any:
+        if os.fspath(folder) == str(site.root) if trouble.errno == 13 else str(folder).endswith("masks"):
+            raise type(trouble)(trouble.errno, trouble.strerror, str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(DataError, match="DATA-READ") as caught:
         read_cohort(site, make_study())
     assert str(tmp_path) not in str(caught.value)
+    (whole,) = check_site(site)[0].findings
+    assert (whole.code, str(tmp_path) in str(whole)) == ("DATA-READ", False)
 
 
 def test_a_file_that_can_not_be_opened_is_told(
@@ -373,3 +396,23 @@ def test_a_name_that_no_file_can_have_costs_its_case_only(
     rows = "images/1.nii.gz,masks/1.nii.gz,a\n" + f"{name},masks/2.nii.gz,b\n"
     cohort = read_cohort(csv_site("image,label,patient\n" + rows), make_study())
     assert (len(cohort.cases), codes(cohort)[code]) == (1, 1)
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are(csv_site: Any, make_study: Any, tmp_path: Path) -> None:
+    index = "image,lung_mask,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n"
+    site = csv_site(index)
+    with pytest.raises(DataError, match=r"The index has: image, lung_mask, patient\. Set label = \"\.\.\.\" in \[simulation\]"):
+        read_cohort(site, make_study())
+    (tmp_path / "data" / "site.toml").write_text('name = "north"')
+    with pytest.raises(DataError, match=r"Did you mean 'lung_mask'\? Set label = \"\.\.\.\" in \[data\]\.$"):
+        read_cohort(csv_site(index, label="lung-mask"), make_study())
+    assert codes(read_cohort(csv_site(index, label=""), make_study())) == {"LBL-MISSING": 1}
+    found, _ = check_site(site)  # before any study: the images alone
+    assert [finding.code for finding in found.all_findings if finding.level == "error"] == ["LBL-MISSING"]
+
+
+def test_classes_that_the_study_lacks_can_be_left_out(csv_site: Any, make_study: Any) -> None:
+    study = make_study(task__kind="classification", task__classes="benign,malignant")
+    cohort = read_cohort(csv_site("image,label,patient\nimages/1.nii.gz,normal,a\n"), study)
+    fix = next(finding.fix for finding in cohort.findings if finding.code == "LBL-CLASS")
+    assert 'where = "label=benign|malignant" in [data]' in fix

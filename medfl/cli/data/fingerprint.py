@@ -14,7 +14,7 @@ from medfl.cli.options import JsonOption
 
 def fingerprint(
     site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
-    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")],
+    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, or its pyproject.toml.")],
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write; an existing one is overwritten.")] = None,
     as_json: JsonOption = False,
 ) -> None:

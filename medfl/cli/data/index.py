@@ -56,7 +56,10 @@ def _tell(found: Overview) -> None:
             table.add_row(name, str(count))
     if table.row_count:
         output.print(table)
-    output.print(f"Layout: {found.layout or 'none that medfl knows'}.", highlight=False)
+    how = ("found, not set" if found.found else "set") if found.layout else ""
+    output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.", highlight=False)
+    for warning in found.warnings:
+        errors.print(f"{warning[0].upper()}{warning[1:]}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     speed = f", {found.files / found.seconds:.0f} files per second" if found.seconds else ""
     output.print(f"{found.files} files in {found.seconds:.1f} s{speed}; {found.opened} were opened.", highlight=False)
     if not found.remembered:

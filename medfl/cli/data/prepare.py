@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def prepare(
     site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
-    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")],
+    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, or its pyproject.toml.")],
     workers: Annotated[int, typer.Option(min=1, help="Cases that are made at a time, as far as the memory allows.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Only tell whether the prepared data is current.")] = False,
     as_json: JsonOption = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from medfl.data.index.cases import Record
 
 _SHOWN = 12  # files of a series
+_MISSING = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
 
 
 def whois(
@@ -23,7 +25,8 @@ def whois(
 ) -> None:
     """Tell which patient and files are behind a pseudonym. What it prints identifies a patient: it must stay here.
 
-    It knows what the last look at the data found, by 'medfl data check', 'medfl data prepare' or a study.
+    It knows what the last look at the data found, by 'medfl data check', 'medfl data prepare' or a study, and what was wrong
+    with the pixels when they were read. Where it is not clear which label is meant, it lists those that may be.
     """
     from medfl.data.index.cases import find_cases
     from medfl.data.index.database import Database
@@ -50,10 +53,11 @@ def whois(
 
 def _tell(record: Record, root: Path, *, every: bool) -> None:
     lines = [
-        f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {record.status}",
-        f"  patient id: {record.original or '(none)'}",
-        *(f"  image: {text}" for text in _files(record.image, root, every=every)),
-        *(f"  label: {text}" for text in record.label),
+        f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_status(record)}",
+        f"  patient id: {record.original.removesuffix('|') or '(none)'}",  # of DICOM, what would follow is its issuer
+        *(f"  {text}" for text in _files("image", record.image, root, record, every=every)),
+        *(f"  {text}" for text in _files("label", record.label, root, record, every=every)),
+        *([f"  label: {record.text}"] if record.text else []),
         *([f"  annotated: {', '.join(record.annotated)}"] if record.annotated else []),
         *([f"  split: {record.split}"] if record.split else []),
     ]
@@ -61,7 +65,17 @@ def _tell(record: Record, root: Path, *, every: bool) -> None:
         output.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _files(names: tuple[str, ...], root: Path, *, every: bool) -> list[str]:
+def _status(record: Record) -> str:
+    if record.status != "usable":
+        return record.status
+    return record.read or "usable by its headers; its files were not read then"
+
+
+def _files(what: str, names: tuple[str, ...], root: Path, record: Record, *, every: bool) -> list[str]:
+    if _MISSING[what] == record.status:
+        gone = [name for name in names if not os.path.exists(root / name)]
+        return [f"{what}, named but missing: {root / name}" for name in gone]
+    name = f"{what}, one of {len(names)}" if what == "label" and len(names) > 1 else what
     shown = names if every else names[:_SHOWN]
-    more = [f"and {len(names) - len(shown)} more"] if len(shown) < len(names) else []
-    return [*(str(root / name) for name in shown), *more]
+    more = [f"{what}: and {len(names) - len(shown)} more"] if len(shown) < len(names) else []
+    return [*(f"{name}: {root / file}" for file in shown), *more]

@@ -199,7 +199,7 @@ def _parsed(path: Path) -> dict[str, Value]:
 def _value(value: object) -> Value:
     if value is None:
         return ""
-    if isinstance(value, MultiValue):
+    if isinstance(value, MultiValue | list):  # a list for several binary numbers
         return tuple(str(part).strip() for part in value)
     return str(value).strip()
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medfl.data.cases import Finding
 from medfl.data.index.database import Database
+from medfl.data.store.plan import site_root
+from medfl.site import Site
+
+USABLE = "usable"
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,17 @@ class Record:
     image : tuple of str
         Files, relative to the data folder.
     label : tuple of str
-        Files of the mask, or the class.
+        Files of the mask; several when it is not clear which is meant.
+    text : str
+        The class, in classification.
     annotated : tuple of str
         Classes that were looked for, where the index says it.
     split : str
         As the index has it.
     status : str
         ``"usable"``, or the code of why it was left out when the data folder was listed.
+    read : str
+        The same of the last time that its pixels were read; empty when they were not.
     """
 
     study: str
@@ -40,9 +49,11 @@ class Record:
     original: str
     image: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
+    text: str = ""
     annotated: tuple[str, ...] = ()
     split: str = ""
-    status: str = "usable"
+    status: str = USABLE
+    read: str = ""
 
 
 def remember_cases(database: Database, study: str, records: Sequence[Record]) -> None:
@@ -59,6 +70,39 @@ def remember_cases(database: Database, study: str, records: Sequence[Record]) ->
             ("INSERT OR REPLACE INTO studies VALUES (?, ?)", [(study, digest)]),
         ]
     )
+
+
+def remember_reading(site: Site, study: str, found: Mapping[str, str]) -> None:
+    """Keep what reading the pixels of cases has shown; it stays until the data folder lists other cases.
+
+    Parameters
+    ----------
+    site : Site
+        Whose index it is.
+    study : str
+        Name of the study.
+    found : mapping of str to str
+        Code of why a case was left out, or `USABLE`, by the pseudonym of the case.
+    """
+    database = Database(site_root(site), site.root)
+    try:
+        rows = database.read("SELECT name, told FROM cases WHERE study = ?", (study,))
+        told = [(name, json.loads(text)) for name, text in rows]
+        changed = [
+            (json.dumps(values | {"read": found[name]}), study, name)
+            for name, values in told
+            if name in found and values.get("read", "") != found[name]
+        ]
+        database.write([("UPDATE cases SET told = ? WHERE study = ? AND name = ?", changed)] if changed else [])
+    finally:
+        database.close()
+
+
+def readings(names: Iterable[str], findings: Iterable[Finding]) -> dict[str, str]:
+    """Return, for each case that was read, the code of its first error, or `USABLE`."""
+    errors = [(finding.case, finding.code) for finding in findings if finding.level == "error"]
+    first = dict(reversed(errors))
+    return {name: first.get(name, USABLE) for name in names}
 
 
 def find_cases(database: Database, pseudonym: str) -> list[Record]:

@@ -12,7 +12,7 @@ from typing import Self
 from medfl.data.index.database import Database
 from medfl.data.index.reading import read_rows
 from medfl.data.index.rows import Item, Row, may_be_dicom
-from medfl.data.index.walk import File, files, stated
+from medfl.data.index.walk import File, Passed, files, stated
 from medfl.data.store.plan import site_root
 from medfl.errors import DataError
 from medfl.site import Site
@@ -44,6 +44,7 @@ class Index:
         self._trees: dict[Path, list[Item]] = {}
         self._items: dict[Path, Item] = {}
         self.read = 0  # files that had to be opened
+        self.passed = Passed()  # what its walks could not look into
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +86,7 @@ class Index:
         missing = [folder for folder in dict.fromkeys(folders) if folder not in self._trees]
         if not missing:
             return {folder: self._trees[folder] for folder in folders}
-        found = {folder: self._candidates(files(folder)) for folder in missing}
+        found = {folder: self._candidates(files(folder, self.passed)) for folder in missing}
         self._open([file for listed in found.values() for file in listed.items()])
         self._trees |= {folder: self._items_of(listed) for folder, listed in found.items()}
         self._forget(missing, {name for listed in found.values() for name in listed})

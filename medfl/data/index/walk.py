@@ -38,35 +38,68 @@ class File:
         return self.size, self.changed, self.touched
 
 
-def entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+class Passed:
+    """What a walk could not look into, told once however often a folder is walked. Local only.
+
+    Attributes
+    ----------
+    closed : set of str
+        Folders that this account may not open.
+    links : set of str
+        Links to folders, which are not followed.
+    """
+
+    def __init__(self) -> None:
+        self.closed: set[str] = set()
+        self.links: set[str] = set()
+
+
+def entries(folder: str | Path, passed: Passed | None = None) -> Iterator[os.DirEntry[str]]:
     """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
 
     Links to folders are not followed: they may lead out, or in circles.
 
+    Parameters
+    ----------
+    folder : str or Path
+        Where to begin.
+    passed : Passed, optional
+        Takes what is passed over, for the caller to tell. Without it, a folder that may not be opened is an error.
+
     Raises
     ------
     OSError
-        When a folder can not be listed: its patients would be missing without a word.
+        When a folder can not be listed: its patients would be missing without a word. A disk or network that fails is always
+        one, for then nobody knows how much is missing.
     """
     waiting = [os.fspath(folder)]
     while waiting:
-        with os.scandir(waiting.pop()) as listing:
-            here = sorted(listing, key=lambda entry: entry.name)
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as listing:
+                here = sorted(listing, key=lambda entry: entry.name)
+        except PermissionError:
+            if passed is None:
+                raise
+            passed.closed.add(place)
+            continue
         folders = [entry for entry in here if _is_folder(entry)]
+        if passed is not None:
+            passed.links |= {entry.path for entry in folders if entry.is_symlink() and not entry.name.startswith(_NO_FOLDERS)}
         waiting += [entry.path for entry in reversed(folders) if _may_enter(entry)]
         inside = {entry.name for entry in folders}
         yield from (e for e in here if e.name not in inside and not e.name.startswith(".") and e.name not in _RUBBISH)
 
 
-def files(folder: str | Path) -> Iterator[File]:
-    """Walk the files below a folder with their sizes and dates.
+def files(folder: str | Path, passed: Passed | None = None) -> Iterator[File]:
+    """Walk the files below a folder with their sizes and dates, as `entries` does.
 
     Raises
     ------
     OSError
         When a folder can not be listed.
     """
-    return (stated(entry) for entry in entries(folder))
+    return (stated(entry) for entry in entries(folder, passed))
 
 
 def stated(entry: os.DirEntry[str] | Path) -> File:

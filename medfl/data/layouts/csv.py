@@ -10,7 +10,7 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.images import SUFFIXES
 from medfl.data.index.index import Index
-from medfl.data.layouts.entries import Entry, Listing, no_label
+from medfl.data.layouts.entries import CASE, Entry, Listing, no_label
 from medfl.data.layouts.manifest import Manifest, chosen, may_be_dicom
 from medfl.data.layouts.sources import NIFTI, below, require_files, source_of
 from medfl.data.layouts.table import Table, blank, columns_in, filled, read_table, where
@@ -46,13 +46,14 @@ def list_csv(site: Site, study: Study, index: Index) -> Listing:
     root = site.root
     whole = read_table(below(root, _file(site)))
     table = where(whole, site.data.where)
-    columns = zip(*(filled(table, part, what="image") for part in _parts(site.data.image)), strict=True)
+    section = "data" if (site.folder / "site.toml").is_file() else "simulation"
+    columns = zip(*(filled(table, part, what="image", section=section) for part in _parts(site.data.image)), strict=True)
     images = [_named(names, row) for names, row in zip(columns, table.rows, strict=True)]
     keys = [_key(names, row) for names, row in zip(images, table.rows, strict=True)]
-    labels = filled(table, site.data.label, what="label")
-    patients = (
-        filled(table, site.data.patient, what="patient") if site.data.patient else [key.replace("\n", "/") for key in keys]
-    )
+    labels = filled(table, site.data.label, what="label", section=section) if site.data.label else [""] * len(keys)
+    patients = [key.replace("\n", "/") for key in keys]
+    if site.data.patient:
+        patients = filled(table, site.data.patient, what="patient", section=section)
     masks = study.task.kind == "segmentation"
     manifest = Manifest(study.task.modality, site.data, index)
     index.ahead(_opened(root, [*(name for names in images for name in names), *(labels if masks else ())]))
@@ -64,10 +65,51 @@ def list_csv(site: Site, study: Study, index: Index) -> Listing:
             label=_mask(root, label, manifest) if masks else label,
             split=row.get(SPLIT, ""),
             annotated=row.get(ANNOTATED, ""),
+            image_files=tuple(root / name for name in names if name),
+            label_files=(root / label,) if masks and label else (),
         )
         for key, names, label, patient, row in zip(keys, images, labels, patients, table.rows, strict=True)
     ]
     return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank(whole, site.data.where))
+
+
+def without_labels(site: Site) -> Site:
+    """Return a site as unlabelled if its index has no column of the usual name and the site names none.
+
+    For a look at images before there is a study.
+    """
+    if site.data.label != SiteData().label:
+        return site
+    try:
+        columns = read_table(below(site.root, _file(site))).columns
+    except (DataError, OSError):
+        return site
+    gives_images = all(name in columns for part in _parts(site.data.image) for name in columns_in(part))
+    if site.data.layout not in ("auto", "csv") or site.data.label in columns or not gives_images:
+        return site
+    return site.model_copy(update={"data": site.data.model_copy(update={"label": ""})})
+
+
+def require_known(site: Site) -> None:
+    """Refuse to pass over an index that has none of the columns that it could be there for.
+
+    Without images it may still give the classes of patients.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN`` or ``INDEX-FORMAT``.
+    """
+    path = site.root / site.data.index
+    if not path.is_file():
+        return
+    table = read_table(path, site.data.patient, site.data.label)
+    if site.data.label in table.columns and {site.data.patient, CASE} & set(table.columns):
+        return
+    listed = ", ".join(table.columns[:20])
+    what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
+    fix = f'It has: {listed}. Set image = "images/{{{table.columns[0]}}}.nii.gz" or a column in [data], or set layout.'
+    raise DataError("INDEX-COLUMN", what, fix)
 
 
 def _file(site: Site) -> str:

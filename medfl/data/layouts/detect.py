@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 
-from medfl.data.images import SUFFIXES
 from medfl.data.index.index import Index
 from medfl.data.index.rows import may_be_dicom
-from medfl.data.index.walk import File, entries, stated
+from medfl.data.index.walk import Passed, entries, stated
 from medfl.data.layouts.bids import is_bids, list_bids
-from medfl.data.layouts.csv import is_csv, list_csv, manifests
+from medfl.data.layouts.csv import is_csv, list_csv, manifests, require_known
 from medfl.data.layouts.dicom import list_dicom
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
-from medfl.data.layouts.sources import NIFTI, visible_files
+from medfl.data.layouts.others import not_part, passed_over
+from medfl.data.layouts.sources import is_picture, visible_files
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
+_DICOM = ("dicom", "damaged", "media")  # kinds of files that tell of DICOM
 _LISTS: dict[str, Callable[[Site, Study, Index], Listing]] = {
     "csv": list_csv,
     "nnunet": lambda site, study, _: list_nnunet(site, study),
@@ -39,10 +42,42 @@ def list_images(site: Site, study: Study, index: Index) -> Listing:
         ``DATA-READ``, those of `layout_of`, and those of the layout.
     """
     try:
-        return _LISTS[layout_of(site, index)](site, study, index)
+        layout = layout_of(site, index)
+        listing = _LISTS[layout](site, study, index)
+        missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
+        other = not_part(layout, site, index)
+        told = [*passed_over(layout, site, index, missing=missing), *([other] if other else [])]
     except OSError:
-        what = f"the data folder of site {site.name} can not be read."
-        raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
+        raise _unreadable(site) from None
+    return replace(listing, warnings=(*listing.warnings, *told))
+
+
+def require_readable(site: Site) -> None:
+    """Check that the data folder of a site is there and can be listed.
+
+    Raises
+    ------
+    DataError
+        ``DATA-ROOT`` or ``DATA-READ``.
+    """
+    try:
+        there = site.root.is_dir()
+        if there:
+            with os.scandir(site.root) as listing:
+                for entry in listing:
+                    entry.stat(follow_symlinks=False)  # names may be listed, and nothing else be allowed
+                    break
+    except FileNotFoundError:  # removed meanwhile
+        return
+    except OSError:
+        raise _unreadable(site) from None
+    if not there:
+        raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
+
+
+def _unreadable(site: Site) -> DataError:
+    what = f"the data folder of site {site.name} can not be read."
+    return DataError("DATA-READ", what, "Check disk, network drive and permissions.")
 
 
 def layout_of(site: Site, index: Index) -> str:
@@ -51,7 +86,7 @@ def layout_of(site: Site, index: Index) -> str:
     Raises
     ------
     DataError
-        ``DATA-EMPTY`` or ``DATA-LAYOUT``.
+        ``DATA-EMPTY`` or ``DATA-LAYOUT``; ``INDEX-COLUMN`` when there is an index that serves for nothing.
     """
     if site.data.layout != "auto":
         return site.data.layout
@@ -61,37 +96,46 @@ def layout_of(site: Site, index: Index) -> str:
         "nnunet": lambda: is_nnunet(root),
         "msd": lambda: is_msd(root),
         "bids": lambda: is_bids(root),
-        "dicom": lambda: _is_dicom(site, index),
+        "dicom": lambda: _is_dicom(site, index, most=True),
         "folders": lambda: is_folders(root),
+        "any dicom": lambda: _is_dicom(site, index, most=False),
     }
     for name, fits in tests.items():
         if name == "dicom" and len(manifests(site)) == 1:
             return "csv"
         if fits():
-            return name
+            if name not in ("csv", "nnunet", "msd", "bids"):  # those tell themselves what belongs to them
+                require_known(site)
+            return name.removeprefix("any ")
     if (root / site.data.index).is_file():
         return "csv"  # its error says which column is missing
-    if next(visible_files(root), None) is None:
+    if next(visible_files(root, Passed()), None) is None:
         what = f"the data folder of site {site.name} holds no file."
         raise DataError("DATA-EMPTY", what, "Put the images there, or set data.root in site.toml to where they are.")
     fix = "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
 
 
-def _is_dicom(site: Site, index: Index) -> bool:
-    """Return whether DICOM lies there; files without preamble count where they are allowed, or where there is nothing else."""
-    headerless = images = False
-    waiting: list[File] = []
-    enough = 1  # files to look at together: one will do in a tree of DICOM
-    for entry in [*entries(site.root), None]:
-        if entry is not None and not may_be_dicom(entry.path):
-            images = images or entry.name.lower().endswith((*NIFTI, *SUFFIXES))
-            continue
-        waiting += [stated(entry)] if entry is not None else []
-        if len(waiting) >= enough or entry is None:
-            kinds = {item.kind for item in index.look(waiting)}
-            if kinds & {"dicom", "damaged", "media"}:
-                return True
-            headerless = headerless or "headerless" in kinds
-            waiting, enough = [], enough * 4
-    return headerless and (site.data.allow_headerless or not images)
+def _is_dicom(site: Site, index: Index, *, most: bool) -> bool:
+    """Return whether DICOM lies there: `most`, whether it is more than there is of other images.
+
+    One stray file must not hide all of them. Files without preamble count where they are allowed, or where there is nothing
+    else.
+    """
+    listed = list(entries(site.root, Passed()))
+    images = sum(is_picture(entry.name) for entry in listed)
+    candidates = [entry for entry in listed if may_be_dicom(entry.path)]
+    enough = images if most else 0
+    if len(candidates) <= enough:
+        return False
+    count = start = 0
+    headerless = False
+    step = enough + 1  # files to look at together: as many as can decide it
+    while start < len(candidates):
+        items = index.look(stated(entry) for entry in candidates[start : start + step])
+        count += sum(item.kind in _DICOM or (item.kind == "headerless" and site.data.allow_headerless) for item in items)
+        headerless = headerless or any(item.kind == "headerless" for item in items)
+        if count > enough:
+            return True
+        start, step = start + step, step * 4
+    return headerless and not images

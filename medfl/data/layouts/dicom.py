@@ -16,6 +16,7 @@ from medfl.site import Site
 from medfl.study import Study
 
 _CONSTANT = 3  # studies that all carry one PatientID: it was set by an anonymiser
+_MANY = 10  # likewise, when it is on more than half of the studies
 
 
 def list_dicom(site: Site, study: Study, index: Index) -> Listing:
@@ -34,14 +35,13 @@ def list_dicom(site: Site, study: Study, index: Index) -> Listing:
     found = sort_objects(index.tree(site.root), study.task.modality, site.data)
     found.require_images()
     images = [item for items in found.series.values() for item in items]
-    _check_ids(images)
+    _check_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:
         found.loosen()
-    warnings = found.warnings()
+    warnings: list[DataError] = []
     if study.task.kind == "segmentation":
-        labels, orphaned = labels_of(found, site.data)
-        entries = _drawn(found, labels)
-        warnings += orphaned + _passed_over(len(found.series) - len(entries))
+        entries = _drawn(found, labels_of(found, site.data))
+        warnings += _passed_over(len(found.series) - len(entries))
     else:
         texts = class_texts(site, site.root / site.data.index)
         entries = _classed(found, texts, flat=study.task.dimension == 2)
@@ -49,7 +49,7 @@ def list_dicom(site: Site, study: Study, index: Index) -> Listing:
     if twice := shown_twice(images):
         what = f"{twice} image(s) lie here under two patient ids, so one person may both train and test."
         warnings.append(DataError("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
-    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
+    return Listing(tuple(entries), patient_ids=True, warnings=(*found.warnings(), *warnings))
 
 
 def source_of_series(items: Sequence[Item]) -> Source:
@@ -57,12 +57,22 @@ def source_of_series(items: Sequence[Item]) -> Source:
     return Source("dicom", tuple(item.path for item in items))
 
 
-def _check_ids(images: Sequence[Item]) -> None:
-    patients = {item.patient for item in images}
-    studies = {item.text("StudyInstanceUID") for item in images}
-    if len(patients) == 1 and len(studies) >= _CONSTANT:
-        what = f"{len(studies)} studies share one PatientID, so patients can not be kept apart."
+def _check_ids(images: Sequence[Item], *, classes: bool) -> None:
+    """Refuse a folder whose ids do not tell patients apart; `classes` says whether a table names classes by PatientID."""
+    studies: dict[str, set[str]] = defaultdict(set)
+    issuers: dict[str, set[str]] = defaultdict(set)
+    for item in images:
+        studies[item.patient].add(item.text("StudyInstanceUID"))
+        issuers[item.text("PatientID")].add(item.text("IssuerOfPatientID"))
+    most = max(map(len, studies.values()), default=0)
+    every = len(set[str]().union(*studies.values()))
+    if (most >= _CONSTANT and most == every) or (most >= _MANY and most > every / 2):
+        what = f"{most} studies share one PatientID, so patients can not be kept apart."
         raise DataError("ID-CONSTANT", what, "Export with a pseudonymous ID for each patient, or use an index with patients.")
+    doubtful = sum(len(own) > 1 and (classes or "" in own) for number, own in issuers.items() if number)
+    if doubtful:
+        what = f"{doubtful} PatientID(s) come with different issuers, or with and without one: one person, or several?"
+        raise DataError("ID-ISSUER", what, "Export with one issuer throughout, or use an index with a column 'patient'.")
 
 
 def _passed_over(count: int) -> list[DataError]:
@@ -76,7 +86,9 @@ def _drawn(found: Found, labels: Mapping[str, Source | DataError]) -> list[Entry
     by_patient: dict[str, list[Entry]] = defaultdict(list)
     for uid, items in sorted(found.series.items()):
         image = found.broken(uid) or source_of_series(items)
-        by_patient[items[0].patient].append(Entry(uid, items[0].patient, image, labels[uid]))
+        by_patient[items[0].patient].append(
+            Entry(uid, items[0].patient, image, labels[uid], label_files=found.candidates.get(uid, ()))
+        )
     entries = []
     for theirs in by_patient.values():
         entries += [entry for entry in theirs if not is_unlabelled(entry.label)] or theirs[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
@@ -15,7 +16,7 @@ from medfl.errors import DataError
 from medfl.site import SiteData
 
 
-def labels_of(found: Found, how: SiteData) -> tuple[dict[str, Source | DataError], list[DataError]]:
+def labels_of(found: Found, how: SiteData) -> dict[str, Source | DataError]:
     """Match labels and series.
 
     A label belongs to the one series that holds all the images it refers to. One that refers to no image here belongs to the
@@ -24,23 +25,23 @@ def labels_of(found: Found, how: SiteData) -> tuple[dict[str, Source | DataError
     Parameters
     ----------
     found : Found
-        The objects of a folder.
+        The objects of a folder; takes how many labels belong to nothing, and which ones may be meant where none can be used.
     how : SiteData
         Says how labels are matched.
 
     Returns
     -------
-    labels : dict of str to Source or DataError
+    dict of str to Source or DataError
         The label of each series by its UID, or why it has none.
-    warnings : list of DataError
-        About labels that belong to no series here.
     """
     fitting: dict[str, list[Drawn]] = defaultdict(list)
     wrong: dict[str, DataError] = {}
-    orphans = 0
+    near: dict[str, list[Drawn]] = defaultdict(list)  # labels that have to do with a series
     owners = _owners(found.series)
     for drawn in found.labels:
         shared = Counter(uid for image in drawn.images for uid in owners.get(image, ()))
+        for uid in shared:
+            near[uid].append(drawn)
         whole = sorted(uid for uid, count in shared.items() if count == len(drawn.images))
         if len(whole) == 1:
             fitting[whole[0]].append(drawn)
@@ -49,14 +50,39 @@ def labels_of(found: Found, how: SiteData) -> tuple[dict[str, Source | DataError
         elif shared:
             wrong |= {uid: problem for uid in shared if (problem := _problem(drawn, found.series[uid], how))}
         elif drawn.images.isdisjoint(found.elsewhere):  # else it was drawn on images of another kind
-            orphans += not _in_frame(drawn, found, how, fitting, wrong)
+            framed = _in_frame(drawn, found, how, fitting, wrong)
+            found.orphans += not framed
+            for uid in framed:
+                near[uid].append(drawn)
     labels = {uid: _label(fitting[uid], wrong.get(uid)) for uid in found.series}
-    return labels, [_orphaned(orphans)] if orphans else []
+    _note(found, labels, fitting, near)
+    return labels
 
 
 def is_unlabelled(label: Source | str | DataError) -> bool:
     """Return whether there is no label at all, rather than one that can not be used."""
     return isinstance(label, DataError) and label.code == "LBL-MISSING"
+
+
+def _note(
+    found: Found,
+    labels: Mapping[str, Source | DataError],
+    fitting: Mapping[str, Sequence[Drawn]],
+    near: Mapping[str, Sequence[Drawn]],
+) -> None:
+    """Keep which labels nobody would hear of, and which ones may be meant for a series without a usable one."""
+    homes: dict[Path, set[str]] = defaultdict(set)
+    for uid, several in near.items():
+        for drawn in several:
+            homes[drawn.path].add(uid)
+    kept = {drawn.path for several in fitting.values() for drawn in several}
+    found.unused = sum(
+        path not in kept and all(isinstance(labels[uid], Source) for uid in uids) for path, uids in homes.items()
+    )
+    for uid, label in labels.items():
+        if isinstance(label, DataError):
+            chosen = fitting[uid] if label.code == "LBL-SEVERAL" else near.get(uid, ())
+            found.candidates[uid] = tuple(drawn.path for drawn in chosen)
 
 
 def _owners(series: Mapping[str, Sequence[Item]]) -> dict[str, set[str]]:
@@ -67,22 +93,24 @@ def _owners(series: Mapping[str, Sequence[Item]]) -> dict[str, set[str]]:
     return owners
 
 
-def _in_frame(drawn: Drawn, found: Found, how: SiteData, fitting: dict[str, list[Drawn]], wrong: dict[str, DataError]) -> bool:
-    """Place a label that refers to no image here by its frame of reference; return whether a series shares it."""
+def _in_frame(
+    drawn: Drawn, found: Found, how: SiteData, fitting: dict[str, list[Drawn]], wrong: dict[str, DataError]
+) -> list[str]:
+    """Place a label that refers to no image here by its frame of reference; return the series that share it."""
     near = [
         uid
         for uid, items in sorted(found.series.items())
         if drawn.frame_of_reference and _frame(items) == drawn.frame_of_reference
     ]
     if not near:
-        return False
+        return []
     if len(near) > 1:
         wrong.setdefault(near[0], _ambiguous(len(near), "lie in its frame of reference, and it refers to none of their images"))
     elif problem := _problem(drawn, found.series[near[0]], how):
         wrong.setdefault(near[0], problem)
     else:
         fitting[near[0]].append(drawn)
-    return True
+    return near
 
 
 def _problem(drawn: Drawn, items: Sequence[Item], how: SiteData) -> DataError | None:
@@ -117,8 +145,3 @@ def _label(fitting: Sequence[Drawn], wrong: DataError | None) -> Source | DataEr
 
 def _ambiguous(count: int, why: str) -> DataError:
     return DataError("LBL-WRONG-SERIES", f"the label fits {count} series, which {why}.", "Name series and label in an index.")
-
-
-def _orphaned(count: int) -> DataError:
-    what = f"{count} label(s) refer to no image that lies here and are passed over."
-    return DataError("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too.")

@@ -32,6 +32,8 @@ class Entry:
         As the index has it.
     annotated : str
         Foreground classes that were looked for, with commas between them, as the index has it; empty: as the site says.
+    image_files, label_files : tuple of Path
+        Where there is an error instead: the files that were named, or that may be meant, for people on this machine.
     """
 
     key: str
@@ -40,6 +42,8 @@ class Entry:
     label: Source | str | DataError
     split: str = ""
     annotated: str = ""
+    image_files: tuple[Path, ...] = ()
+    label_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def class_texts(site: Site, index: Path) -> dict[str, str]:
     DataError
         ``INDEX-MISSING``, ``INDEX-COLUMN``, or ``LBL-CONFLICT`` when a patient has two classes.
     """
+    if not site.data.label:
+        return {}
     table = read_table(index, site.data.patient, site.data.label)
     named = site.data.patient
     if named not in table.columns and named == SiteData().patient and CASE in table.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -12,9 +13,9 @@ from medfl.data.images import SUFFIXES
 from medfl.data.index.index import Index
 from medfl.data.layouts.dicom import source_of_series
 from medfl.data.layouts.drawing import is_unlabelled, labels_of
-from medfl.data.layouts.entries import Entry, Listing, class_texts, lost_zeros, no_image, no_label
+from medfl.data.layouts.entries import Entry, Listing, class_texts, lost_zeros, no_label
 from medfl.data.layouts.objects import Found, sort_objects
-from medfl.data.layouts.sources import NIFTI, source_of, visible_files
+from medfl.data.layouts.sources import NIFTI, is_picture, source_of, visible_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -28,7 +29,7 @@ _WORDS = {  # what files are called when the site names no pattern
 
 def is_folders(root: Path) -> bool:
     """Return whether a folder holds folders and no image of its own."""
-    files = [path for path in root.iterdir() if path.is_file() and path.name.lower().endswith((*NIFTI, *SUFFIXES))]
+    files = [path for path in root.iterdir() if is_picture(path.name) and path.is_file()]
     return not files and any(_patients(root))
 
 
@@ -46,25 +47,35 @@ def list_folders(site: Site, study: Study, index: Index) -> Listing:
     """
     masks = study.task.kind == "segmentation"
     texts = {} if masks else class_texts(site, site.root / site.data.index)
-    files = {folder: [path for path in visible_files(folder) if _is_image(path)] for folder in _patients(site.root)}
+    seen = {folder: list(visible_files(folder, index.passed)) for folder in _patients(site.root)}
+    files = {folder: [path for path in paths if is_picture(path.name)] for folder, paths in seen.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
     found = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
     if not any(files.values()):
         _summed(found.values()).require_images()
-    entries, warnings = [], _summed(found.values()).warnings()
+    entries = []
     for folder, images in files.items():
-        if images:
-            image: Source | DataError = _image(folder, images, site, masks)
-            label: Source | DataError = _label(folder, images, site.data.label) if masks else no_label()
+        image: Source | DataError
+        label: Source | DataError = no_label()
+        meant: tuple[Path, ...] = ()
+        if os.fspath(folder) in index.passed.closed:
+            image = _closed()
+        elif images:
+            image = _image(folder, images, site, masks)
+            label, meant = _label(folder, images, site.data.label) if masks else (label, ())
         else:
-            image, label = _dicom(found[folder], site)
-        entries.append(Entry(folder.name, folder.name, image, label if masks else texts.get(folder.name, "")))
+            image, label = _dicom(found[folder], site, study)
+            meant = tuple(path for paths in found[folder].candidates.values() for path in paths)
+        told = label if masks else texts.get(folder.name, "")
+        entries.append(Entry(folder.name, folder.name, image, told, label_files=meant))
+    warnings = _summed(found.values()).warnings()
     warnings += [] if masks else lost_zeros(texts, {folder.name for folder in files})
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
 
 
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith((*NIFTI, *SUFFIXES))
+def _closed() -> DataError:
+    what = "the folder of the case can not be opened."
+    return DataError("IMG-READ", what, "Check its permissions: the account that runs medfl must read it.")
 
 
 def _summed(parts: Iterable[Found]) -> Found:
@@ -73,6 +84,8 @@ def _summed(parts: Iterable[Found]) -> Found:
     for part in parts:
         total.files += part.files
         total.headerless += part.headerless
+        total.orphans += part.orphans
+        total.unused += part.unused
         total.unreadable[""] += part.unreadable[""]
         total.missing[""] += part.missing[""]
         total.series |= part.series
@@ -94,7 +107,8 @@ def _image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Sour
             what = f"{len(matching)} files of a folder fit the image."
             return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to a pattern that fits one.")
         if not matching:
-            return no_image()
+            what = f"none of the {len(files)} files of a folder fits the image."
+            return DataError("IMG-MISSING", what, "Set 'image' in site.toml to a pattern that fits, or move the folder away.")
         chosen += matching
     try:
         return source_of(tuple(chosen))
@@ -102,15 +116,16 @@ def _image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Sour
         return error
 
 
-def _label(folder: Path, files: Sequence[Path], pattern: str) -> Source | DataError:
+def _label(folder: Path, files: Sequence[Path], pattern: str) -> tuple[Source | DataError, tuple[Path, ...]]:
+    """Return the mask, and where there are several, all of them."""
     matching = [path for path in files if _matches(folder, path, pattern)]
     if len(matching) > 1:
         what = f"{len(matching)} files of a folder fit the label."
-        return DataError("LBL-SEVERAL", what, "Set 'label' in site.toml to a pattern that fits one.")
+        return DataError("LBL-SEVERAL", what, "Set 'label' in site.toml to a pattern that fits one."), tuple(matching)
     try:
-        return source_of((matching[0],), "LBL-MISSING") if matching else no_label()
+        return source_of((matching[0],), "LBL-MISSING") if matching else no_label(), ()
     except DataError as error:
-        return error
+        return error, tuple(matching)
 
 
 def _matches(folder: Path, path: Path, pattern: str) -> bool:
@@ -121,12 +136,15 @@ def _matches(folder: Path, path: Path, pattern: str) -> bool:
     return any(word in words for word in _WORDS.get(pattern, (pattern.lower(),)))
 
 
-def _dicom(found: Found, site: Site) -> tuple[Source | DataError, Source | DataError]:
-    labels, _ = labels_of(found, site.data)
+def _dicom(found: Found, site: Site, study: Study) -> tuple[Source | DataError, Source | DataError]:
+    labels = labels_of(found, site.data)
     drawn = [uid for uid in sorted(found.series) if not is_unlabelled(labels[uid])]
     chosen = drawn or sorted(found.series)
     if not chosen:
-        return no_image(), no_label()
+        what = f"the folder holds no {study.task.modality} image, which the study asks for."
+        if found.elsewhere:
+            what = f"{what[:-1]}, but {len(found.elsewhere)} other DICOM files."
+        return DataError("IMG-MISSING", what, "Add the image, or move the folder away."), no_label()
     if len(chosen) > 1:
         what = f"the folder holds {len(chosen)} series."
         fix = "Keep the series that is meant, or name it in the column 'series_uid' of an index."

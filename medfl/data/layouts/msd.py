@@ -36,7 +36,14 @@ def list_msd(site: Site, study: Study) -> Listing:
     wanted = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in wanted]
     entries = [
-        Entry(image, image, listed_image(site.root, [image]), listed_mask(site.root, label, names))
+        Entry(
+            image,
+            image,
+            listed_image(site.root, [image]),
+            listed_mask(site.root, label, names),
+            image_files=(site.root / image,),
+            label_files=(site.root / label,),
+        )
         for image, label in sorted(pairs)
         if not Path(image).name.startswith("._")  # what macOS leaves in archives
     ]

@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from medfl.data.dicom.headers import NOT_IMAGES, PROJECTION
 from medfl.data.dicom.references import LABELS, Drawn
@@ -34,6 +35,10 @@ class Found:
         those that belong to none of the series.
     headerless, files : int
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
+    orphans, unused : int
+        Labels that refer to no image here, and that do not fit a series which another label fits.
+    candidates : dict of str to tuple of Path
+        Labels that may be meant for a series that has no usable one, by SeriesInstanceUID.
     """
 
     series: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
@@ -43,6 +48,9 @@ class Found:
     missing: Counter[str] = field(default_factory=Counter)
     headerless: int = 0
     files: int = 0
+    orphans: int = 0
+    unused: int = 0
+    candidates: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def broken(self, uid: str) -> DataError | None:
         """Return why a series is not whole, if it is not."""
@@ -70,6 +78,13 @@ class Found:
             told.append(DataError("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
         if self.headerless:
             told.append(_headerless(self.headerless, f"{self.headerless} file(s)"))
+        if self.orphans:
+            what = f"{self.orphans} label(s) refer to no image that lies here and are passed over."
+            told.append(DataError("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
+        if self.unused:
+            what = f"{self.unused} DICOM label(s) do not fit a series as a whole, while another one does; they are passed over."
+            fix = "Nothing to do if they were drawn on other images; else export all images that they refer to."
+            told.append(DataError("LBL-UNUSED", what, fix))
         return told
 
     def require_images(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.images import SUFFIXES
-from medfl.data.index.walk import entries, is_media
+from medfl.data.index.walk import Passed, entries, is_media
 from medfl.errors import DataError
 
 NIFTI = (".nii", ".nii.gz")
@@ -31,7 +31,9 @@ def below(root: Path, relative: str) -> Path:
         leads_out = True
     if leads_out:
         raise DataError(
-            "INDEX-PATH", "a path of the index leads out of the data folder, or is none.", "Use paths below the data folder."
+            "INDEX-PATH",
+            "a path of the index leads out of the data folder, perhaps through a link, or is none.",
+            "Use paths below the data folder; where it holds links, set data.root to the real folder.",
         )
     return root / path
 
@@ -84,7 +86,9 @@ def require_files(paths: tuple[Path, ...], code: str) -> None:
         `code`.
     """
     if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
-        raise DataError(code, f"the {what_of(code)} file does not exist.", "Check the index, or copy the file again.")
+        raise DataError(
+            code, f"the {what_of(code)} file does not exist.", "Copy it again, or correct its name where it is listed."
+        )
 
 
 def what_of(code: str) -> str:
@@ -92,12 +96,24 @@ def what_of(code: str) -> str:
     return "image" if code.startswith("IMG") else "label"
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
+def is_picture(name: str) -> bool:
+    """Return whether a file is an image or mask in another form than DICOM, by its name."""
+    return name.lower().endswith((*NIFTI, *SUFFIXES))
+
+
+def visible_files(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
     """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to begin.
+    passed : Passed, optional
+        Takes what can not be looked into.
 
     Raises
     ------
     OSError
         When a folder can not be listed: its patients would be missing without a word.
     """
-    return (Path(entry.path) for entry in entries(folder) if not is_media(entry.path))
+    return (Path(entry.path) for entry in entries(folder, passed) if not is_media(entry.path))

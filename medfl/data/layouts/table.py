@@ -11,8 +11,10 @@ from pathlib import Path
 
 from medfl.data.layouts.json_table import SUFFIX, read_json_rows
 from medfl.errors import DataError
+from medfl.settings import guess
 
 Row = dict[str, str]
+_LISTED = 20  # columns that a message names
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -97,7 +99,7 @@ def column_of(table: Table, name: str) -> list[str]:
     return [row[name] for row in table.rows]
 
 
-def filled(table: Table, pattern: str, *, what: str) -> list[str]:
+def filled(table: Table, pattern: str, *, what: str, section: str = "data") -> list[str]:
     """Return what a column name, or a pattern such as ``images/{id}.nii.gz``, gives for each row.
 
     A pattern gives an empty text where one of its columns is empty.
@@ -109,7 +111,9 @@ def filled(table: Table, pattern: str, *, what: str) -> list[str]:
     pattern : str
         Name of a column, or text with names of columns in braces.
     what : str
-        What it is for, for the message.
+        The key that names it, for the message.
+    section : str
+        Where that key is written, for the message: ``data`` of the site, or ``simulation`` of a study.
 
     Raises
     ------
@@ -117,11 +121,11 @@ def filled(table: Table, pattern: str, *, what: str) -> list[str]:
         ``INDEX-COLUMN``.
     """
     if "{" not in pattern:
-        _need(table, pattern, what)
+        _need(table, pattern, what, section)
         return [row[pattern] for row in table.rows]
     names = _FIELD.findall(pattern)
     for name in names:
-        _need(table, name, what)
+        _need(table, name, what, section)
     return [_FIELD.sub(lambda m, row=row: row[m[1]], pattern) if all(row[n] for n in names) else "" for row in table.rows]  # type: ignore[misc]
 
 
@@ -183,10 +187,14 @@ def _conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool
     return found
 
 
-def _need(table: Table, name: str, what: str = "") -> None:
-    if name not in table.columns:
-        hint = f" ({what})" if what else ""
-        fix = "Check the spelling, or name the column to use in site.toml or in the table 'simulation' of the study."
-        if what == "patient":
-            fix = 'Name the column with the patient, or set patient = "" if every image is another patient.'
-        raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", fix)
+def _need(table: Table, name: str, what: str = "", section: str = "data") -> None:
+    if name in table.columns:
+        return
+    hint = f" ({what})" if what else ""
+    listed = ", ".join(table.columns[:_LISTED]) + (", ..." if len(table.columns) > _LISTED else "")
+    fix = [f"The index has: {listed}.", guess(name, table.columns)]
+    if what == "patient":
+        fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
+    elif what:
+        fix.append(f'Set {what} = "..." in [{section}].')
+    raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))

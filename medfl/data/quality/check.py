@@ -9,6 +9,8 @@ from functools import partial
 
 from medfl.data.cases import Case, Cohort, Finding
 from medfl.data.cohort import missing_classes, read_cohort
+from medfl.data.index.cases import readings, remember_reading
+from medfl.data.layouts.csv import without_labels
 from medfl.data.quality.facts import CaseFacts, Check
 from medfl.data.quality.glance import glance
 from medfl.data.quality.measure import measure, unreadable
@@ -66,6 +68,7 @@ def check_site(
     told = study.name if study else ""
     try:
         if study is None:
+            site = without_labels(site)
             study, assumed = survey(site, indexing)
         cohort = read_cohort(site, study, indexing)
         splits = assign(cohort.cases, study)
@@ -77,6 +80,8 @@ def check_site(
         cases, cohort = unlabelled_cases(site, study), replace(cohort, findings=())
         assumed = (*assumed, ONLY_IMAGES)
     facts = _look(cases, study, site, _shown(cases, 0 if fast else previews), fast, workers, progress)
+    if not fast:
+        remember_reading(site, study.name, readings((f.case for f in facts), (n for f in facts for n in f.findings)))
     if ONLY_IMAGES in assumed:
         facts = [without_label(case) for case in facts]
     check = _checked(site, study, cohort, facts, fast=fast)

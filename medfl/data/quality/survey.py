@@ -15,6 +15,8 @@ from medfl.data.cohort import read_cohort
 from medfl.data.dicom.headers import PROJECTION, looks_like_dicom, read_header
 from medfl.data.images import SUFFIXES
 from medfl.data.index.index import Progress
+from medfl.data.index.walk import Passed
+from medfl.data.layouts.detect import require_readable
 from medfl.data.layouts.sources import NIFTI, visible_files
 from medfl.data.quality.names import channel_names, class_texts_seen, mask_classes, stated_modality
 from medfl.data.quiet import quiet
@@ -55,6 +57,7 @@ def survey(site: Site, indexing: Progress | None = None) -> tuple[Study, tuple[s
     DataError
         Of `medfl.data.cohort.read_cohort`, when no assumption leads to a case.
     """
+    require_readable(site)
     dicom, flat = _files(site)
     modality, because = _modality(site, dicom)
     dimension = 2 if flat or (dicom and modality in ("XR", "US")) else 3
@@ -81,7 +84,7 @@ def _files(site: Site) -> tuple[Counter[str], bool]:
     if not site.root.is_dir():
         return dicom, False
     try:
-        for path in islice(visible_files(site.root), _LOOKED_AT):
+        for path in islice(visible_files(site.root, Passed()), _LOOKED_AT):
             name = path.name.lower()
             if name.endswith(NIFTI):
                 volumes += 1

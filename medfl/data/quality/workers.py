@@ -9,6 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from medfl.data.pools import ending, undisturbed
+
 _WORTH_IT = 40  # cases, below which starting processes takes longer than it saves
 _MOST = 4  # processes: each holds one image in memory
 _AHEAD = 2  # cases that wait in line for a process
@@ -53,10 +55,11 @@ def each(work: Callable[[T], R], items: Sequence[T], died: Callable[[T], R], wor
 def _shared(work: Callable[[T], R], items: dict[int, T], count: int) -> Iterator[tuple[int, R]]:
     waiting = iter(tuple(items.items()))
     running: dict[Future[R], int] = {}
-    with _pool(count) as pool:
+    with ending(_pool(count)) as pool:
         while True:
-            while len(running) < count * _AHEAD and (following := next(waiting, None)):
-                running[pool.submit(work, following[1])] = following[0]
+            with undisturbed():  # any of these may start a process
+                while len(running) < count * _AHEAD and (following := next(waiting, None)):
+                    running[pool.submit(work, following[1])] = following[0]
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -66,11 +69,13 @@ def _shared(work: Callable[[T], R], items: dict[int, T], count: int) -> Iterator
 
 def _one_by_one(work: Callable[[T], R], left: list[tuple[int, T]], died: Callable[[T], R]) -> Iterator[tuple[int, R]]:
     while left:
-        with _pool(1) as pool:
+        with ending(_pool(1)) as pool:
             while left:
                 place, item = left.pop(0)
+                with undisturbed():
+                    future = pool.submit(work, item)
                 try:
-                    yield place, pool.submit(work, item).result()
+                    yield place, future.result()
                 except BrokenProcessPool:
                     yield place, died(item)
                     break  # to a new pool

@@ -83,14 +83,16 @@ class Digests:
 def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:
     """Return the bytes of all files, a digest of when each changed, and when the youngest did (ns)."""
     times: list[int] = []
+    facts_of_all: list[int] = []
     size = 0
     for path in paths:
         facts = os.stat(path)
         size += facts.st_size
-        # the inode's change time can not be set by hand: it tells a replacement that kept size and date
-        times += [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
-    changes = [value for at, value in enumerate(times) if at % 3]
-    return size, hashlib.sha256(repr(times).encode()).hexdigest()[:32], max(changes, default=0)
+        # the inode's change time can not be set by hand: it tells a replacement that kept size and date; the inode itself
+        # tells another file of the same grain of time, as when two folders change places
+        times += [facts.st_mtime_ns, facts.st_ctime_ns]
+        facts_of_all += [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    return size, hashlib.sha256(repr(facts_of_all).encode()).hexdigest()[:32], max(times, default=0)
 
 
 def _digest(paths: tuple[Path, ...]) -> str:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def sync_folder(folder: Path) -> None:
 
 def replace_json(file: Path, values: object) -> None:
     """Write a JSON file under a temporary name, flush it to the disk and rename it, so that no reader sees a part of it."""
-    fresh = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    fresh = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # two containers may share a number
     try:
         with open(fresh, "w", encoding="utf-8") as out:
             json.dump(values, out, sort_keys=True, separators=(",", ":"))

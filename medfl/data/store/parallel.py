@@ -5,14 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
 
 from medfl.data.cases import Case
+from medfl.data.pools import ending, undisturbed
 from medfl.data.store.forecast import affordable
 from medfl.data.store.room import Outcome, Room
 from medfl.site import Site
@@ -65,46 +63,18 @@ def outcomes(order: Sequence[Case], room: Room, site: Site, study: Study, worker
 def _at_once(order: Sequence[Case], room: Room, site: Site, study: Study, count: int) -> Iterator[tuple[Case, Outcome]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["medfl.data.preprocess"])
-    before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(site, study))
-    finished = False
     try:
-        remaining = range(len(order), 0, -1)
-        with _undisturbed():  # all workers are started here
-            made = pool.map(_make, order, remaining)
-        for case, (outcome, learnt) in zip(order, made, strict=True):
-            room.digests.learn(learnt)
-            if outcome.meta is not None:
-                room.shelf.remember(case.name, outcome.key, outcome.meta)
-            yield case, outcome
-        finished = True
+        with ending(pool):  # what they were writing when that comes early is swept away at the next start
+            with undisturbed():  # all workers are started here
+                made = pool.map(_make, order, range(len(order), 0, -1))
+            for case, (outcome, learnt) in zip(order, made, strict=True):
+                room.digests.learn(learnt)
+                if outcome.meta is not None:
+                    room.shelf.remember(case.name, outcome.key, outcome.meta)
+                yield case, outcome
     except BrokenProcessPool:  # most likely for want of memory; the rest is made one by one
         return
-    finally:
-        if not finished:  # Ctrl-C, or a full disk: what they were writing is swept away at the next start
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put Ctrl-C off; processes that are started here never hear it, not even while they import: it is for this one."""
-    resource_tracker.ensure_running()  # else started later by multiprocessing, which lets Ctrl-C in again then
-    heard: list[int] = []
-    handler = signal.getsignal(signal.SIGINT)
-    swap = callable(handler) and threading.current_thread() is threading.main_thread()
-    if swap:  # a library's thread may get the signal all the same; a worker half started would be nobody's child
-        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if swap:
-            signal.signal(signal.SIGINT, handler)
-    if heard:
-        signal.raise_signal(signal.SIGINT)
 
 
 def _begin(site: Site, study: Study) -> None:

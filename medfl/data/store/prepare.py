@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from medfl.data.cases import Case, Finding
 from medfl.data.cohort import missing_classes, read_cohort
+from medfl.data.index.cases import readings, remember_reading
 from medfl.data.splits import assign
 from medfl.data.store.forecast import Forecast, forecast
 from medfl.data.store.parallel import outcomes
@@ -86,6 +87,7 @@ def prepare_cases(
     if announce:
         announce(forecast(order, room.shelf.names(), room.shelf.folder, study))
     cases, findings, present = _gathered(order, room, site, study, progress, workers)
+    remember_reading(site, study.name, readings((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
     if cases and study.task.kind == "segmentation":
         findings += missing_classes(present, study)

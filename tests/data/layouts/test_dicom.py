@@ -116,6 +116,21 @@ def test_a_label_of_nothing_that_is_here_is_a_finding_of_the_site(
     assert codes(cohort, "warning") == {"LBL-WRONG-SERIES": 1}
 
 
+def test_labels_that_fit_a_part_of_a_series_beside_the_right_one_are_counted(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "ct", count=10)
+    for name in ("half", "also"):
+        save_seg(tmp_path / "data" / f"{name}.dcm", series, {"Organ": marked})
+    series.pop().unlink()
+    save_seg(tmp_path / "data" / "whole.dcm", series, {"Organ": marked})
+    cohort = read()
+    assert len(cohort.cases) == 1
+    assert cohort.cases[0].label.paths == (tmp_path / "data" / "whole.dcm",)
+    assert codes(cohort, "error") == {}
+    assert "2 DICOM label(s) do not fit" in told(cohort, "LBL-UNUSED")
+
+
 def test_a_label_of_another_kind_of_image_is_no_stray(
     tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
 ) -> None:
@@ -231,3 +246,24 @@ def test_classes_may_be_json(tmp_path: Path, write_series: Any, make_site: Any, 
     for layout in ("dicom", "folders"):
         cohort = read_cohort(make_site(tmp_path / "data", layout=layout, index="classes.json"), study)
         assert sorted(case.label for case in cohort.cases) == [0, 1]  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(("first", "second", "refused"), [("A", "", True), ("A", "B", False), ("A", "A", False)])
+def test_one_id_with_and_without_an_issuer_is_not_taken_for_two_people(
+    tmp_path: Path, write_series: Any, read: Any, first: str, second: str, refused: bool
+) -> None:
+    for k, issuer in enumerate((first, second)):
+        write_series(tmp_path / "data" / str(k), patient("7", IssuerOfPatientID=issuer))
+    if refused:
+        with pytest.raises(DataError, match="ID-ISSUER"):
+            read()
+    else:
+        read()
+
+
+def test_an_id_on_most_studies_was_set_by_an_anonymiser(tmp_path: Path, write_series: Any, read: Any) -> None:
+    for k in range(12):
+        name = "ANONYMOUS" if k < 10 else f"p{k}"
+        write_series(tmp_path / "data" / str(k), patient(name, StudyInstanceUID=f"1.2.{k + 1}"), count=1)
+    with pytest.raises(DataError, match=r"ID-CONSTANT.*10 studies"):
+        read()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from medfl.data.pools import undisturbed
 from medfl.data.store import parallel
 from medfl.data.store.prepare import prepare_cases
 from tests.data.store.test_prepare import site_of, study_of
@@ -20,7 +21,7 @@ def test_ctrl_c_waits_until_the_workers_have_started_and_they_never_hear_it() ->
     inherited: list[bool] = []
 
     def start_workers() -> None:
-        with parallel._undisturbed():
+        with undisturbed():
             os.kill(os.getpid(), signal.SIGINT)
             inherited.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 

@@ -1,0 +1,68 @@
+"""What `medfl data whois` tells of cases that could not be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medfl.cli.app import app
+from medfl.data.cohort import read_cohort
+from medfl.site import read_site
+
+MASK = np.zeros((3, 4, 5), dtype=np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path: Path, make_site: Any) -> Path:
+    """Return a data folder with its site.toml."""
+    root = tmp_path.resolve() / "data"
+    root.mkdir()
+    text = f'name = "north"\nsecret-file = "{tmp_path / "secret"}"\n[resources]\nstore = "{tmp_path / "store"}"\n'
+    (root / "site.toml").write_text(text)
+    make_site(root)  # its secret
+    return root
+
+
+def whois(root: Path, study: Any) -> list[str]:
+    """Return the lines about the one case that is left out."""
+    (finding,) = [finding for finding in read_cohort(read_site(root), study).findings if finding.level == "error"]
+    return CliRunner().invoke(app, ["data", "whois", finding.case, str(root)]).stdout.splitlines()
+
+
+def test_several_labels_of_a_folder_are_listed(root: Path, save_nifti: Any, make_study: Any) -> None:
+    names = ("label", "label_b", "label_c")
+    for name in ("image", *names):
+        save_nifti(root / "p1" / f"{name}.nii", MASK)
+    lines = whois(root, make_study())
+    assert lines[0].endswith("LBL-SEVERAL")
+    assert lines[1:] == [
+        "  patient id: p1",
+        f"  image: {root / 'p1' / 'image.nii'}",
+        *(f"  label, one of 3: {root / 'p1' / name}.nii" for name in names),
+    ]
+
+
+def test_a_file_that_the_index_names_in_vain_is_named(root: Path, save_nifti: Any, make_study: Any) -> None:
+    save_nifti(root / "mask.nii", MASK)
+    (root / "index.csv").write_text("image,label,patient\ngone.nii,mask.nii,a\n")
+    lines = whois(root, make_study())
+    assert lines[2:] == [f"  image, named but missing: {root / 'gone.nii'}", f"  label: {root / 'mask.nii'}"]
+
+
+def test_labels_of_a_series_that_may_be_meant_are_listed(root: Path, write_series: Any, save_seg: Any, make_study: Any) -> None:
+    series, marked = write_series(root / "ct", count=10), np.zeros((7, 5, 8), dtype=bool)
+    marked[1:4, 1:3, 2:4] = True
+    for name in ("a", "b"):
+        save_seg(root / f"{name}.dcm", series, {"Organ": marked})
+    lines = whois(root, make_study(task__modality="CT"))
+    assert lines[1] == "  patient id: CANARY-MRN"  # without the bar before an issuer that there is not
+    assert lines[-2:] == [f"  label, one of 2: {root / name}.dcm" for name in ("a", "b")]
+    (root / "b.dcm").unlink()
+    series[-1].unlink()
+    lines = whois(root, make_study(task__modality="CT"))
+    assert lines[0].endswith("LBL-PARTIAL-REF")
+    assert lines[-1] == f"  label: {root / 'a.dcm'}"
