@@ -14,7 +14,7 @@ from rich.table import Table
 from medfl.cli.console import errors, output
 from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
 from medfl.errors import ConfigError, Problem
-from medfl.study.reading import FILE, Scalar
+from medfl.study.reading import FILE, Scalar, study_folder
 
 if TYPE_CHECKING:
     from medfl.planning.fill import Filling
@@ -26,7 +26,7 @@ _COLOURS = {"+": "green", "-": "red", "@": "dim"}
 
 
 def plan(
-    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, with its pyproject.toml.")],
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     fingerprint: Annotated[
         list[Path] | None,

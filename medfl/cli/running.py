@@ -17,6 +17,7 @@ from medfl.cli.console import errors, output
 from medfl.cli.progress import Board
 
 if TYPE_CHECKING:
+    from medfl.report.model import ReportData
     from medfl.report.verdict import Headline
     from medfl.simulation.simulate import Engine, Simulation
 
@@ -37,12 +38,15 @@ class Outcome:
         The report's headline numbers.
     verdict : tuple of str
         What became of the study, in sentences.
+    left_out : str
+        How many cases the hospitals left out, as a sentence; empty for none.
     """
 
     run: Path
     report: Path
     headlines: tuple[Headline, ...]
     verdict: tuple[str, ...]
+    left_out: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON can hold it."""
@@ -57,6 +61,8 @@ class Outcome:
         output.print(table)
         for sentence in self.verdict:
             output.print(sentence, markup=False, highlight=False)
+        if self.left_out:
+            output.print(self.left_out, style="yellow", highlight=False)
         output.print(f"Report: {self.report}", soft_wrap=True, highlight=False)
 
 
@@ -92,7 +98,18 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
         raise
     report = write_report(simulation.run)
     data = read_run(simulation.run)
-    return Outcome(simulation.run, report, headlines(data), tuple(verdict(data)))
+    return Outcome(simulation.run, report, headlines(data), tuple(verdict(data)), left_out_of(data))
+
+
+def left_out_of(data: ReportData) -> str:
+    """Say how many cases the hospitals left out, in a sentence; nothing for none."""
+    from medfl.counts import sum_in_words
+
+    told = [count for site in data.joined.values() for count in site.excluded.values()]
+    if not any(told):
+        return ""
+    every = [*told, *(count for site in data.joined.values() for count in site.cases.values())]
+    return f"{sum_in_words(told)} of {sum_in_words(every)} cases left out; the report says why."
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def check(
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
         changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
         federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"
-        command = ["flwr", "run", str(study_folder(folder)), "local", "--stream", "--run-config", changes, "--federation-config", federation]
+        place = str(study_folder(folder))
+        command = ["flwr", "run", place, "local", "--stream", "--run-config", changes, "--federation-config", federation]
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from medfl.report import quality_tables, words
 from medfl.report.codes import meaning
 from medfl.report.shared import Shared
 from medfl.report.thumbnails import thumbnail
-from medfl.runs.durable import writing
+from medfl.runs.private import write_private
 from medfl.site import Site
 
 THUMBNAILS = 48  # cases with pictures in one report
@@ -52,17 +50,6 @@ def write_quality_report(path: Path, check: Check, shared: Shared, site: Site) -
     return write_private(path, render_quality(check, shared, site).encode())
 
 
-def write_private(path: Path, content: bytes) -> Path:
-    """Write a whole file that only its owner may read: under a temporary name first, then renamed."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with writing("the report"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    return path
-
-
 def render_quality(check: Check, shared: Shared, site: Site) -> str:
     """Return the report of a check as HTML."""
     files = resources.files("medfl.report")
@@ -94,6 +81,8 @@ def _context(check: Check, shared: Shared, site: Site) -> dict[str, Any]:
         "same": [chart for chart in charts if not chart.drawn and not chart.bars],
         "thumbnails": [thumbnail(case, quality_tables.marked(case, check)) for case in pictured],
         "legend": quality_tables.legend_of(check),
+        "labelled": quality_tables.labelled(check),
+        "files": any(case.kind == "image" for case in pictured),
         "headlines": _headlines(check),
         "splits": [(name, _told(shared, name, "patients"), _told(shared, name, "cases")) for name in _SPLITS],
     }
@@ -116,7 +105,7 @@ def _headlines(check: Check) -> list[tuple[str, str, str]]:
     dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
     known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"
     return [
-        ("Cases usable", str(usable), dealt if usable else ""),
+        ("Cases usable", str(usable), dealt if usable else check.readable()),
         ("Cases left out", str(left_out), share if total else "none was found"),
-        ("Patients", str(len(people)), known),
+        ("Patients with a usable case", str(len(people)), known),
     ]

@@ -90,10 +90,15 @@ def charts(check: Check) -> list[Chart]:
 
 def legend_of(check: Check) -> list[tuple[str, str]]:
     """Return the foreground classes of masks with their colours."""
-    if check.task is None or check.task.kind != "segmentation":
+    if check.task is None or check.task.kind != "segmentation" or not labelled(check):
         return []
     names = check.task.foreground
     return [(name, "rgb({}, {}, {})".format(*CLASS_COLOURS[k % len(CLASS_COLOURS)])) for k, name in enumerate(names)]
+
+
+def labelled(check: Check) -> bool:
+    """Return whether there is a label at all, or a study that says what is to be marked."""
+    return bool(check.study or check.usable) or any(case.amounts for case in check.cases)
 
 
 def marked(case: CaseFacts, check: Check) -> str:

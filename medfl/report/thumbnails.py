@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from medfl.report.overlays import CLASS_COLOURS
 
 _COLOURS = 64  # of a stored picture
 _FILL = 0.3
+_THINNEST = 0.15  # of the longest side of a volume
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Thumbnail:
 
 
 def thumbnail(case: CaseFacts, line: str) -> Thumbnail:
-    """Draw the pictures of a case.
+    """Draw the pictures of a case, without planes that are too thin to see anything in.
 
     Parameters
     ----------
@@ -46,7 +48,17 @@ def thumbnail(case: CaseFacts, line: str) -> Thumbnail:
     line : str
         What to say below.
     """
-    return Thumbnail(case.case, tuple(_picture(plane) for plane in case.planes), line)
+    return Thumbnail(case.case, tuple(_picture(plane) for plane in _thick_enough(case.planes)), line)
+
+
+def _thick_enough(planes: Sequence[Plane]) -> Sequence[Plane]:
+    """Leave out what is a mere line beside the others, as across a volume of few slices; one is always shown."""
+    longest = max((max(plane.grey.shape) for plane in planes), default=0)
+    return [plane for plane in planes if min(plane.grey.shape) >= _THINNEST * longest] or sorted(planes, key=_area)[-1:]
+
+
+def _area(plane: Plane) -> int:
+    return plane.grey.size
 
 
 def _picture(plane: Plane) -> Picture:

@@ -53,7 +53,7 @@ def write_pending(path: Path, content: bytes, *, private: bool = False) -> None:
     fresh = pending(path)
     fresh.unlink(missing_ok=True)  # an old one could have other rights
     try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb") as file:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

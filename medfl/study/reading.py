@@ -118,7 +118,9 @@ def app_document(folder: Path) -> dict[str, Any]:
 def _not_there(folder: Path) -> str:
     if folder.is_dir():
         return f"there is no such file in the folder {str(folder)!r}."
-    return f"{str(folder)!r} is {'a file' if folder.exists() else 'not there, neither as a folder nor as a file'}, and no study."
+    return (
+        f"{str(folder)!r} is {'a file' if folder.exists() else 'not there, neither as a folder nor as a file'}, and no study."
+    )
 
 
 def _read_app(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 import sys
@@ -135,3 +136,39 @@ def test_a_folder_that_is_not_there_is_said_and_ends_with_1(check: Checker, hosp
     assert "[DATA-ROOT]" in done.stdout
     assert "Traceback" not in done.stderr
     assert "CANARY" not in (hospital / "c.html").read_text()
+
+
+def test_without_any_word_it_tells_what_is_missing(check: Checker) -> None:
+    done = check()
+    assert done.returncode == 2
+    assert "Missing argument" in done.stderr
+
+
+def test_a_study_may_be_named_by_its_file(check: Checker, hospital: Path, nodule_study: Path) -> None:
+    assert check(hospital, nodule_study / "pyproject.toml", "--fast").stdout.splitlines()[-1].startswith("10 cases usable")
+
+
+@pytest.mark.parametrize("word", ["y.txt", "hippo"])
+def test_a_word_after_json_that_is_no_json_file_is_named(check: Checker, hospital: Path, word: str) -> None:
+    done = check(hospital, "--json", word)
+    assert done.returncode == 2
+    assert f"'{word}' is no study; a file for --json must end in .json." in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_full_disk_leaves_nothing_and_asks_for_no_run(
+    check: Checker, hospital: Path, nodule_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    done = check(hospital, nodule_study, "--fast", "--html", "reports/r.html")
+    assert "[DISK-FULL]" in done.stderr
+    assert "start the run again" not in done.stderr
+    assert list((hospital / "reports").iterdir()) == []
+
+
+def test_the_modality_is_the_studys_where_there_is_one(check: Checker, hospital: Path, nodule_study: Path) -> None:
+    assert check(hospital, nodule_study, "--modality", "CT").returncode == 2
+    done = check(hospital, "--modality", "US", "--fast")
+    assert "US: chosen by '--modality'" in done.stdout

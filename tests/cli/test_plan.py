@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
-from medfl.errors import ConfigError, DataError
+from medfl.errors import ConfigError, DataError, RunError
 from medfl.planning.exchange import from_json
 from medfl.study import read_study
 
@@ -157,3 +157,22 @@ def test_simulated_hospitals_are_asked_and_the_planned_study_trains(study: Path,
     assert medfl("study", "check", study).returncode == 0
     done = medfl("simulate", study, "--data", hospitals, "--json", "-c", "network.filters='4,8,16'")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fingerprint_is_written_into_a_new_folder_or_the_failure_is_told(
+    study: Path, hospitals: Path, tmp_path: Path
+) -> None:
+    words = ["data", "fingerprint", str(hospitals / "hospital-a" / "site.toml"), str(study / "pyproject.toml"), "--out"]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "new" / "a.json")])
+    assert done.exit_code == 0, done.output
+    assert from_json((tmp_path / "new" / "a.json").read_text()).cases == 6
+    (tmp_path / "file").write_text("")
+    failed = CliRunner().invoke(app, [*words, str(tmp_path / "file" / "a.json")]).exception
+    assert isinstance(failed, RunError)
+    assert "the fingerprint can not be written" in str(failed)
+
+
+def test_a_study_named_by_its_file_is_planned_where_it_lies(study: Path, files: list[str]) -> None:
+    done = CliRunner().invoke(app, ["study", "plan", str(study / "pyproject.toml"), *files, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert read_study(study).training.patch == (24, 28, 10)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_files_hold_no_name_and_those_of_an_earlier_test_go(tmp_path: Path) -> N
     write([preview(0.3), preview(0.2)], tmp_path)
     write([preview(0.5)], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["preview-1.npz"]
+    assert stat.S_IMODE((tmp_path / "preview-1.npz").stat().st_mode) == 0o600
     with np.load(tmp_path / "preview-1.npz", allow_pickle=False) as stored:
         assert set(stored) == {"image", "truth", "prediction", "dice"}
         assert float(stored["dice"]) == 0.5

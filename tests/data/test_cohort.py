@@ -416,3 +416,10 @@ def test_classes_that_the_study_lacks_can_be_left_out(csv_site: Any, make_study:
     cohort = read_cohort(csv_site("image,label,patient\nimages/1.nii.gz,normal,a\n"), study)
     fix = next(finding.fix for finding in cohort.findings if finding.code == "LBL-CLASS")
     assert 'where = "label=benign|malignant" in [data]' in fix
+
+
+def test_a_first_row_that_is_a_patient_is_not_repeated(csv_site: Any, make_study: Any) -> None:
+    with pytest.raises(DataError, match=r"INDEX-COLUMN.*is its first row the names of the columns") as caught:
+        read_cohort(csv_site("images/1.nii.gz,DOE JANE,CANARY-1\n", layout="csv"), make_study())
+    assert "DOE" not in str(caught.value)
+    assert "CANARY" not in str(caught.value)

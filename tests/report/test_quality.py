@@ -18,6 +18,7 @@ from medfl.report.histograms import histogram
 from medfl.report.quality import render_quality, write_quality_report
 from medfl.report.quality_json import as_json
 from medfl.report.shared import Shared, what_is_shared
+from medfl.report.thumbnails import thumbnail
 from medfl.site import Policy, Site
 from medfl.study import Study
 from medfl.study.sections import Task
@@ -204,3 +205,25 @@ def test_a_histogram_counts_every_value() -> None:
 def test_a_wide_range_is_drawn_on_a_logarithmic_axis() -> None:
     drawn = histogram("grey", [1, 10, 100, 1_000_000], "grey value")
     assert re.findall(r'text-anchor="middle">([^<]*)</text>', drawn)[:7] == ["1", "10", "100", "1000", "10000", "1e5", "1e6"]
+
+
+def test_planes_across_few_slices_are_left_out() -> None:
+    shapes = {"axial": (100, 120), "coronal": (9, 120), "sagittal": (30, 100)}
+    planes = tuple(Plane(name, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)) for name, shape in shapes.items())
+    assert [picture.name for picture in thumbnail(case(1, planes=planes), "").pictures] == ["axial", "sagittal"]
+    assert [picture.name for picture in thumbnail(case(1, planes=planes[1:2] * 3), "").pictures] == ["coronal"]
+
+
+def test_nothing_is_said_of_marks_where_no_label_is(site: Site) -> None:
+    missing = Finding("LBL-MISSING", "case-1", "the image has no label.", "Add it.")
+    plane = Plane("image", np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+    bare = CaseFacts("case-1", findings=(missing,), kind="image", size=(8, 8), planes=(plane,))
+    whole = Finding("LBL-MISSING", "", "1 of 1 cases have an image but no label.", "Add them.", "warning")
+    check = Check("north", "", TASK, ("No study was named.",), (bare,), (whole,), True, None, False)
+    page = render_quality(check, what_is_shared(check, None, site), site)
+    assert '<p class="note">1 image can be read</p>' in page
+    assert "Segmentation in 3-D MR images" in page
+    assert 'class="legend"' not in page
+    assert "whether text is burned into it" in page
+    assert '<td class="num">the site</td><td class="text">1 of 1 cases have an image but no label.</td>' in page
+    assert "width:0.0%" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class Reader(HTMLParser):
 def page_of(run: Path) -> tuple[str, Reader]:
     file = write_report(run)
     assert file == run / "report.html"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600  # it shows images of patients
     page = file.read_text(encoding="utf-8")
     reader = Reader(page)
     assert reader.open == []

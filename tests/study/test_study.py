@@ -175,3 +175,21 @@ def test_flattening_keeps_every_value() -> None:
 def test_a_study_survives_being_a_key(tmp_path: Path) -> None:
     study = read_study(write(tmp_path))
     assert {study: 1}[Study.model_validate(study.model_dump())] == 1
+
+
+def test_a_study_may_be_given_by_its_file(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    assert read_study(folder / "pyproject.toml") == read_study(folder)
+    assert run_config_of(folder / "pyproject.toml") == run_config_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("empty", "there is no such file in the folder"), ("gone", "is not there"), ("y.txt", "is a file")],
+)
+def test_what_is_no_study_is_named(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "y.txt").write_text("")
+    told = problems_of(tmp_path / name)["(whole file)"]
+    assert what in told
+    assert str(tmp_path / name) in told

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click.exceptions import BadParameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -26,24 +28,45 @@ _PRINT = "-"
 _LOOKS = {"error": "red", "warning": "yellow"}
 
 
+class ModalityName(StrEnum):
+    """The modalities that a check without a study can be told to look at."""
+
+    CT = "CT"
+    MR = "MR"
+    XR = "XR"
+    US = "US"
+
+
 class JsonMayNameAFile(TyperCommand):
     """A command whose ``--json`` may be followed by the name of a file that ends in ``.json``."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Give a bare ``--json`` the value that stands for standard output."""
-        named = [*args[1:], ""]
-        words = [
-            f"--json={_PRINT}" if word == "--json" and not following.lower().endswith(".json") else word
-            for word, following in zip(args, named, strict=True)
-        ]
+        words = []
+        for word, following in zip(args, [*args, ""][1:], strict=True):
+            bare = word == "--json" and not following.lower().endswith(".json")
+            if bare and following and not following.startswith("-") and not _may_be_read(Path(following)):
+                raise BadParameter(f"{following!r} is no study; a file for --json must end in .json.", ctx)
+            words.append(f"--json={_PRINT}" if bare else word)
         return super().parse_args(ctx, words)
+
+
+def _may_be_read(path: Path) -> bool:
+    """Return whether a path may be meant as a site or a study."""
+    return path.suffix == ".toml" or path.is_dir()
 
 
 def check(
     site: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The site.toml, or the folder it lies in.")],
     study: Annotated[
         Path | None,
-        typer.Argument(metavar="[STUDY]", help="Folder of a study; without one, the task is inferred from the data."),
+        typer.Argument(
+            metavar="[STUDY]", help="Folder of a study, or its pyproject.toml; without one, the task is inferred from the data."
+        ),
+    ] = None,
+    modality: Annotated[
+        ModalityName | None,
+        typer.Option("--modality", help="Without a study: whose images to look at; by default the most frequent."),
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a report for the site's own eyes.")] = None,
     as_json: Annotated[
@@ -63,6 +86,8 @@ def check(
     Exit codes: 0 training would be accepted by the site's policy, 1 it would not, 2 the site.toml, the study or the command
     line is wrong.
     """
+    if modality and study:
+        raise typer.BadParameter("the study names the modality.", param_hint="--modality")
     from medfl.site import read_site
     from medfl.study import read_study
 
@@ -71,9 +96,10 @@ def check(
 
     from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
     from medfl.data.quality.check import check_site
-    from medfl.report.quality import THUMBNAILS, write_private, write_quality_report
+    from medfl.report.quality import THUMBNAILS, write_quality_report
     from medfl.report.quality_json import as_json as told_as_json
     from medfl.report.shared import what_is_shared
+    from medfl.runs.private import write_private
 
     with debug_local(debug) if debug else nullcontext(), _progress() as progress:
         task = progress.add_task("Finding the cases", total=None)
@@ -90,6 +116,7 @@ def check(
             workers=workers,
             indexing=partial(show, "Reading headers"),
             progress=partial(show, "Reading the cases"),
+            modality=modality.value if modality else None,
         )
     shared = what_is_shared(found, planned, here)
     document = json.dumps(told_as_json(found, shared), indent=2)
@@ -132,10 +159,10 @@ def _tell(found: Check, declined: str, *, verbose: bool, files: list[str]) -> No
 def _table(found: Check) -> Table:
     from medfl.report.codes import meaning
 
-    table = Table("code", "count", "what", "what to do", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table("code", "cases", "what", "what to do", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for row in found.by_code():
-        what = row.what if row.count == 1 else meaning(row.code)
-        table.add_row(Text(row.code, style=_LOOKS[row.level]), str(row.count), Text(what), Text(row.fix))
+        what = row.what if row.count < 2 else meaning(row.code)
+        table.add_row(Text(row.code, style=_LOOKS[row.level]), str(row.count or "site"), Text(what), Text(row.fix))
     return table
 
 

@@ -15,12 +15,15 @@ from medfl.cli.options import JsonOption
 def fingerprint(
     site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
     study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, or its pyproject.toml.")],
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write; an existing one is overwritten.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file to write; its folder is made, an existing file overwritten.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
     from medfl.data.fingerprint import take_fingerprint
     from medfl.planning.exchange import to_json
+    from medfl.runs.private import write_private
     from medfl.site import read_site
     from medfl.study import read_study
 
@@ -31,7 +34,7 @@ def fingerprint(
         taken = take_fingerprint(site, study, lambda done, total: bar.update(task, completed=done, total=total))
     text = to_json(taken.fingerprint)
     if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+        write_private(out, f"{text}\n".encode(), "the fingerprint")
     if as_json:
         output.print_json(text)
         return

@@ -73,11 +73,8 @@ def _announce(told: Forecast, *, quiet: bool) -> None:
     made = told.cases - told.stored
     need = f"{'about' if told.exact else 'at most'} {amount(told.size)}"
     unknown = f", and {told.unknown} of unknown size" if told.unknown else ""
-    output.print(
-        f"{told.cases} cases, {told.stored} of them in the store. The other {made} need {need}{unknown}; "
-        f"{amount(told.free)} are free.",
-        highlight=False,
-    )
+    rest = f" The other {made} need {need}{unknown}; {amount(told.free)} are free." if made else ""
+    output.print(f"{told.cases} cases, {told.stored} of them in the store.{rest}", highlight=False)
 
 
 def _tell(prepared: Prepared, *, as_json: bool) -> None:
@@ -99,12 +96,14 @@ def _tell(prepared: Prepared, *, as_json: bool) -> None:
 
 
 def _summary(prepared: Prepared) -> dict[str, Any]:
-    left_out = [finding for finding in prepared.findings if finding.level == "error"]
+    from medfl.data.store.prepare import reasons
+
+    left_out = reasons(prepared)
     warned = [finding for finding in prepared.findings if finding.level == "warning"]
     return {
         "site": prepared.site,
         "usable": len(prepared.cases),
-        "left_out": len({finding.case for finding in left_out if finding.case}),
-        "left_out_by_code": dict(sorted(Counter(finding.code for finding in left_out).items())),
+        "left_out": sum(left_out.values()),
+        "left_out_by_code": left_out,
         "warnings_by_code": dict(sorted(Counter(finding.code for finding in warned).items())),
     }

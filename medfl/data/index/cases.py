@@ -72,6 +72,14 @@ def remember_cases(database: Database, study: str, records: Sequence[Record]) ->
     )
 
 
+def add_cases(database: Database, study: str, records: Sequence[Record]) -> None:
+    """Keep more cases of a study beside those that are remembered."""
+    rows = [(study, record.case, record.patient, json.dumps(vars(record))) for record in records]
+    if rows:
+        forget = ("DELETE FROM cases WHERE study = ? AND name = ?", [(study, record.case) for record in records])
+        database.write([forget, ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)])
+
+
 def remember_reading(site: Site, study: str, found: Mapping[str, str]) -> None:
     """Keep what reading the pixels of cases has shown; it stays until the data folder lists other cases.
 

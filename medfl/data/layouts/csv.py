@@ -13,7 +13,7 @@ from medfl.data.index.index import Index
 from medfl.data.layouts.entries import CASE, Entry, Listing, no_label
 from medfl.data.layouts.manifest import Manifest, chosen, may_be_dicom
 from medfl.data.layouts.sources import NIFTI, below, require_files, source_of
-from medfl.data.layouts.table import Table, blank, columns_in, filled, read_table, where
+from medfl.data.layouts.table import Table, blank, columns_in, filled, read_table, told_columns, where
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -106,9 +106,8 @@ def require_known(site: Site) -> None:
     table = read_table(path, site.data.patient, site.data.label)
     if site.data.label in table.columns and {site.data.patient, CASE} & set(table.columns):
         return
-    listed = ", ".join(table.columns[:20])
     what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
-    fix = f'It has: {listed}. Set image = "images/{{{table.columns[0]}}}.nii.gz" or a column in [data], or set layout.'
+    fix = f'{told_columns(table, site.data.image)} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
     raise DataError("INDEX-COLUMN", what, fix)
 
 

@@ -15,6 +15,8 @@ from medfl.settings import guess
 
 Row = dict[str, str]
 _LISTED = 20  # columns that a message names
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,31}")
+_USUAL = {"image", "label", "mask", "patient", "patient_id", "case", "id", "participant_id", "split", "series_uid", "annotated"}
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -187,12 +189,23 @@ def _conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool
     return found
 
 
+def told_columns(table: Table, wanted: str) -> str:
+    """Return a sentence with the columns that there are, and the one that was probably meant.
+
+    Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
+    """
+    plain = [name for name in table.columns if _PLAIN.fullmatch(name)]
+    if not _USUAL & {name.casefold() for name in plain}:
+        return "None of its columns has a usual name: is its first row the names of the columns?"
+    listed = ", ".join(plain[:_LISTED]) + (", ..." if len(table.columns) > len(plain[:_LISTED]) else "")
+    return f"The index has: {listed}. {guess(wanted, plain)}".strip()
+
+
 def _need(table: Table, name: str, what: str = "", section: str = "data") -> None:
     if name in table.columns:
         return
     hint = f" ({what})" if what else ""
-    listed = ", ".join(table.columns[:_LISTED]) + (", ..." if len(table.columns) > _LISTED else "")
-    fix = [f"The index has: {listed}.", guess(name, table.columns)]
+    fix = [told_columns(table, name)]
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
     elif what:

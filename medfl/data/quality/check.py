@@ -22,6 +22,7 @@ from medfl.data.store.prepare import check_policy
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.study.sections import Modality
 
 Progress = Callable[[int, int], None]  # done, in all
 
@@ -35,6 +36,7 @@ def check_site(
     workers: int = 0,
     indexing: Progress | None = None,
     progress: Progress | None = None,
+    modality: Modality | None = None,
 ) -> tuple[Check, Study | None]:
     """Find out which cases of a site can be used, and why others can not.
 
@@ -56,6 +58,8 @@ def check_site(
         Called with (files read, files to read) while headers are read.
     progress : callable, optional
         Called with (cases done, cases in all).
+    modality : str, optional
+        Whose images a survey looks at; those of the most frequent one by default.
 
     Returns
     -------
@@ -69,23 +73,32 @@ def check_site(
     try:
         if study is None:
             site = without_labels(site)
-            study, assumed = survey(site, indexing)
+            study, assumed = survey(site, indexing, modality)
         cohort = read_cohort(site, study, indexing)
         splits = assign(cohort.cases, study)
     except DataError as error:
         whole = Finding.from_error(error)
         return Check(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
-    if not told and nothing_is_labelled(cohort):
-        cases, cohort = unlabelled_cases(site, study), replace(cohort, findings=())
-        assumed = (*assumed, ONLY_IMAGES)
+    images: list[Case] = [] if told else unlabelled_cases(site, study, cohort)
+    if images:
+        only = nothing_is_labelled(cohort)
+        assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
+        cases, cohort = [*cases, *images], _apart(cohort, images, only=only)
     facts = _look(cases, study, site, _shown(cases, 0 if fast else previews), fast, workers, progress)
     if not fast:
         remember_reading(site, study.name, readings((f.case for f in facts), (n for f in facts for n in f.findings)))
-    if ONLY_IMAGES in assumed:
-        facts = [without_label(case) for case in facts]
+    names = {case.name for case in images}
+    facts = [without_label(case) if case.case in names else case for case in facts]
     check = _checked(site, study, cohort, facts, fast=fast)
     return replace(check, study=told, assumed=assumed), study
+
+
+def _apart(cohort: Cohort, images: Sequence[Case], *, only: bool) -> Cohort:
+    """Return a cohort without what was found of images that are checked by themselves, and told again then."""
+    names = {case.name for case in images}
+    told = "LBL-MISSING" if only else None  # `ONLY_IMAGES` says it of the site as a whole
+    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != told))
 
 
 def _look(

@@ -104,7 +104,7 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class CodeCount:
-    """One row of a summary: a code, how often, and the words of its first finding."""
+    """One row of a summary: a code, its number of cases, 0 for the site as a whole, and the words of its first finding."""
 
     code: str
     level: Level
@@ -171,11 +171,14 @@ class Check:
         return dict(sorted(Counter(first).items(), key=lambda pair: (-pair[1], pair[0])))
 
     def by_code(self) -> tuple[CodeCount, ...]:
-        """Return one row a code: errors first, the most frequent first."""
-        groups: dict[tuple[str, Level], list[Finding]] = {}
+        """Return one row a code, and one for each finding about the site: errors first, the most frequent first."""
+        groups: dict[tuple[str, Level, str], list[Finding]] = {}
         for finding in self.all_findings:
-            groups.setdefault((finding.code, finding.level), []).append(finding)
-        rows = [CodeCount(code, level, len(g), g[0].what, g[0].fix) for (code, level), g in groups.items()]
+            groups.setdefault((finding.code, finding.level, "" if finding.case else finding.what), []).append(finding)
+        rows = [
+            CodeCount(code, level, len({finding.case for finding in g} - {""}), g[0].what, g[0].fix)
+            for (code, level, _), g in groups.items()
+        ]
         return tuple(sorted(rows, key=lambda row: (row.level != "error", -row.count, row.code)))
 
     def summary(self) -> str:
@@ -188,10 +191,18 @@ class Check:
         """
         reasons = ", ".join(f"{count} {code}" for code, count in self.reasons().items())
         because = f" ({reasons})" if reasons else ""
-        return f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
+        told = f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
+        return "; ".join(filter(None, [told, self.readable()]))
+
+    def readable(self) -> str:
+        """Say how many images can be read, in a survey in which nothing is labelled; nothing otherwise."""
+        errors = [{f.code for f in case.findings if f.level == "error"} for case in self.cases if case.size]
+        count = 0 if self.study or self.usable else sum(codes == {"LBL-MISSING"} for codes in errors)
+        return f"{count} {'image' if count == 1 else 'images'} can be read" if count else ""
 
     def prepared(self) -> Prepared:
         """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""
         none = np.zeros(0, dtype=np.uint8)
         cases = tuple(StoredCase(case.case, case.patient, case.split, none, none, ()) for case in self.usable)
-        return Prepared(self.site, cases, self.all_findings, self.patient_ids)
+        findings = (*self.findings, *(finding for case in self.cases for finding in case.findings))  # first what counts first
+        return Prepared(self.site, cases, findings, self.patient_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from medfl.data.quality.device import device_of
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
 from medfl.data.quality.previews import planes_of, thinned
 from medfl.data.quiet import quiet
+from medfl.data.store.prepare import padded
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -65,13 +67,28 @@ def _measured(known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int, 
     values = thinned(volume.array[0])
     return replace(
         known,
-        findings=tuple(Finding.from_error(warning, known.case, "warning") for warning in volume.warnings),
+        findings=(
+            *(Finding.from_error(warning, known.case, "warning") for warning in volume.warnings),
+            *_padded(known.case, volume, study),
+        ),
         size=volume.shape,
         spacing=() if flat else volume.spacing,
         intensity=tuple(float(value) for value in np.percentile(values, PERCENTILES)),
         amounts=((label, 1.0),) if isinstance(label, int) else _amounts(label, volume, study),
         planes=planes_of(volume, mask, study.task.modality) if preview else (),
     )
+
+
+def _padded(case: str, volume: Volume, study: Study) -> list[Finding]:
+    """Tell what preparing will tell of the patches, where it leaves the number of voxels as it is."""
+    steps = study.preprocessing
+    if steps.spacing or steps.size or steps.crop != "none":
+        return []
+    shape = list(volume.shape)
+    if len(shape) == 3:  # as prepared: along RAS+ axes
+        for axis, (place, _) in enumerate(nibabel.io_orientation(volume.affine)):
+            shape[int(place)] = volume.shape[axis]
+    return padded(case, shape, study)
 
 
 def _amounts(mask: NDArray[np.uint8], volume: Volume, study: Study) -> tuple[tuple[int, float], ...]:

@@ -31,7 +31,7 @@ _OF_MODALITY: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.
 _NO_STUDY = "No study was named, so the task was inferred from what lies in the data folder."
 
 
-def survey(site: Site, indexing: Progress | None = None) -> tuple[Study, tuple[str, ...]]:
+def survey(site: Site, indexing: Progress | None = None, modality: Modality | None = None) -> tuple[Study, tuple[str, ...]]:
     """Assume a study that fits the data of a site.
 
     The modality is the most frequent one of the DICOM headers, or what the data says of itself; the dimension follows from the
@@ -44,6 +44,8 @@ def survey(site: Site, indexing: Progress | None = None) -> tuple[Study, tuple[s
         The hospital.
     indexing : callable, optional
         Called with (files read, files to read) while headers are read.
+    modality : str, optional
+        To look at, whatever is most frequent.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def survey(site: Site, indexing: Progress | None = None) -> tuple[Study, tuple[s
     """
     require_readable(site)
     dicom, flat = _files(site)
-    modality, because = _modality(site, dicom)
+    modality, because = _modality(site, dicom, modality)
     dimension = 2 if flat or (dicom and modality in ("XR", "US")) else 3
     texts = class_texts_seen(site)
     cohort, study, refused = None, None, None
@@ -99,12 +101,15 @@ def _files(site: Site) -> tuple[Counter[str], bool]:
     return dicom, pictures > volumes and not dicom
 
 
-def _modality(site: Site, dicom: Counter[str]) -> tuple[Modality, str]:
+def _modality(site: Site, dicom: Counter[str], chosen: Modality | None) -> tuple[Modality, str]:
     if dicom:
-        ((name, count),) = dicom.most_common(1)
-        rest = [f"{number} {other}" for other, number in dicom.most_common()[1:]]
-        passed = f"; of other modalities there are {', '.join(rest)}, which are not looked at" if rest else ""
-        return _OF_MODALITY.get(name, "XR"), f"the headers of {count} of {dicom.total()} DICOM images say so{passed}"
+        name = chosen or dicom.most_common(1)[0][0]
+        rest = [f"{number} {other}" for other, number in dicom.most_common() if other != name]
+        passed = f"; of other modalities there are {', '.join(rest)}, which '--modality' looks at" if rest else ""
+        because = f"the headers of {dicom[name]} of {dicom.total()} DICOM images say so{passed}"
+        return _OF_MODALITY.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
+    if chosen:
+        return chosen, "chosen by '--modality'"
     stated = stated_modality(site.root)
     return stated or ("MR", "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medfl.data.cases import Case, Cohort, Finding, Source
-from medfl.data.index.cases import remember_cases
+from medfl.data.index.cases import add_cases
 from medfl.data.index.index import Index
 from medfl.data.layouts.detect import layout_of, list_images
 from medfl.data.layouts.dicom import source_of_series
@@ -22,15 +22,15 @@ _MISSING = no_label()
 
 
 def nothing_is_labelled(cohort: Cohort) -> bool:
-    """Return whether all that is wrong with the cases of a cohort is that they have no label, and there is no other case."""
-    codes = {finding.code for finding in cohort.findings if finding.case and finding.level == "error"}
-    return not cohort.cases and codes == {_MISSING.code}
+    """Return whether no case of a cohort can be used, and some have no label; others may have something else wrong."""
+    return not cohort.cases and bool(_without_label(cohort))
 
 
-def unlabelled_cases(site: Site, study: Study) -> list[Case]:
-    """Return a case for each image, every series of a DICOM tree included, with a label that stands for none.
+def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
+    """Return a case for each image that lacks nothing but its label, with a label that stands for none.
 
-    Their pseudonyms are those that they will have when they are labelled, and are kept for ``medfl data whois``.
+    Where nothing is labelled, that is every series of the study's modality in a DICOM tree. Pseudonyms are those that the cases
+    will have when they are labelled, and are kept for ``medfl data whois``.
 
     Parameters
     ----------
@@ -38,7 +38,14 @@ def unlabelled_cases(site: Site, study: Study) -> list[Case]:
         The hospital.
     study : Study
         As a survey assumed it.
+    cohort : Cohort
+        As it was read.
     """
+    missing = _without_label(cohort)
+    if not missing:
+        return []
+    wrong = {finding.case for finding in cohort.findings if finding.case and finding.case not in missing}
+    every = nothing_is_labelled(cohort)
     secret = site.secret()
     cases, records = [], []
     with Index(site) as index:
@@ -54,11 +61,17 @@ def unlabelled_cases(site: Site, study: Study) -> list[Case]:
             assert isinstance(entry.image, Source)
             cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
             records.append(record_of(name, _MISSING.code, entry, site, study, secret))
-        remember_cases(index.database, study.name, records)
-    return cases
+        kept = [case for case in cases if case.name in missing or (every and case.name not in wrong)]
+        new = {case.name for case in kept} - missing
+        add_cases(index.database, study.name, [record for record in records if record.case in new])
+    return list({case.name: case for case in kept}.values())
+
+
+def _without_label(cohort: Cohort) -> set[str]:
+    return {finding.case for finding in cohort.findings if finding.case and finding.code == _MISSING.code}
 
 
 def without_label(facts: CaseFacts) -> CaseFacts:
-    """Return the facts of such a case: what is wrong with its image comes first, then that it has no label."""
-    missing = Finding.from_error(_MISSING, facts.case)
-    return replace(facts, split="", amounts=(), findings=(*facts.findings, missing))
+    """Return the facts of such a case: what is wrong with its image, or else that it has no label."""
+    missing = (Finding.from_error(_MISSING, facts.case),) if facts.usable else ()
+    return replace(facts, split="", amounts=(), findings=(*facts.findings, *missing))

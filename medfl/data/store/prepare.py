@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medfl.data.cases import Case, Finding
@@ -14,12 +14,12 @@ from medfl.data.store.forecast import Forecast, forecast
 from medfl.data.store.parallel import outcomes
 from medfl.data.store.plan import store_root
 from medfl.data.store.room import Room
-from medfl.data.store.stored import Meta, Prepared, StoredCase
+from medfl.data.store.stored import Prepared, StoredCase
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-__all__ = ["check_policy", "prepare", "prepare_cases", "store_root"]
+__all__ = ["check_policy", "padded", "prepare", "prepare_cases", "reasons", "store_root"]
 
 Progress = Callable[[int, int], None]  # cases done, cases in all
 
@@ -105,7 +105,8 @@ def _gathered(
             stored = room.stored(case, outcome)
             cases += [stored] if stored else []
             findings += outcome.findings
-            findings += _padded(case.name, outcome.meta, study) if outcome.meta else []
+            if outcome.meta:
+                findings += padded(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
             present |= set(outcome.meta["present"]) if outcome.meta else set()
             room.noted(outcome)
             if progress:
@@ -115,9 +116,19 @@ def _gathered(
     return cases, findings, present
 
 
-def _padded(name: str, meta: Meta, study: Study) -> list[Finding]:
-    """Tell of an image that is smaller than the patches: at every start, as what is stored does not depend on them."""
-    patch, shape = study.training.patch, meta["files"]["image.npy"]["shape"][1:]
+def padded(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
+    """Return a warning when a prepared image is smaller than the patches: told at every start, as the store does not know them.
+
+    Parameters
+    ----------
+    name : str
+        Pseudonym of the case.
+    shape : sequence of int
+        Of the prepared image.
+    study : Study
+        Names the patch.
+    """
+    patch = study.training.patch
     if not patch or all(side >= wanted for side, wanted in zip(shape, patch, strict=True)):
         return []
     kind = "volume" if study.task.dimension == 3 else "image"
@@ -125,6 +136,15 @@ def _padded(name: str, meta: Meta, study: Study) -> list[Finding]:
     what = f"{kind} {sizes[0]} is smaller than the patch {sizes[1]}; it is padded."
     fix = "Nothing to do for a few images; for most of them, make training.patch in the study smaller."
     return [Finding("PATCH-TOO-BIG", name, what, fix, "warning")]
+
+
+def reasons(prepared: Prepared) -> dict[str, int]:
+    """Return how many cases each code left out, in the order of the codes; a case counts once, by its first error."""
+    first: dict[str, str] = {}
+    for finding in prepared.findings:
+        if finding.level == "error" and finding.case:
+            first.setdefault(finding.case, finding.code)
+    return dict(sorted(Counter(first.values()).items()))
 
 
 def check_policy(site: Site, prepared: Prepared) -> None:
@@ -135,9 +155,9 @@ def check_policy(site: Site, prepared: Prepared) -> None:
     DataError
         ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL``.
     """
-    reasons = Counter(finding.code for finding in prepared.findings if finding.level == "error")
-    excluded = len({finding.case for finding in prepared.findings if finding.level == "error" and finding.case})
-    listing = ", ".join(f"{count} {code}" for code, count in sorted(reasons.items()))
+    found = reasons(prepared)
+    excluded = sum(found.values())
+    listing = ", ".join(f"{count} {code}" for code, count in found.items())
     because = f" (excluded: {listing})" if listing else ""
     if not prepared.cases and not excluded:
         what = f"no case was found in the data of site {prepared.site}{because}."

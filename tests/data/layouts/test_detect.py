@@ -110,7 +110,7 @@ def test_images_of_another_kind_are_counted(tmp_path: Path, write_series: Any, m
 
 def test_an_index_that_serves_for_nothing_is_not_passed_over(root: Path, make_site: Any, make_study: Any) -> None:
     (root / "index.csv").write_text("id,group\np1,a\n")
-    with pytest.raises(DataError, match=r"INDEX-COLUMN.*no column 'image'.*It has: id, group.*images/\{id\}\.nii\.gz"):
+    with pytest.raises(DataError, match=r"INDEX-COLUMN.*no column 'image'.*The index has: id, group.*images/\{id\}\.nii\.gz"):
         read_cohort(make_site(root), make_study())
     assert "no column 'image'" in overview(make_site(root)).warnings[0]
     assert len(read_cohort(make_site(root, layout="folders"), make_study()).cases) == 10

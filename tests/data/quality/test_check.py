@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 import pydicom
 import pytest
 
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Finding
 from medfl.data.cohort import read_cohort
 from medfl.data.quality.check import check_site
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
 from medfl.data.quality.workers import each
 from medfl.data.splits import assign
+from medfl.data.store.prepare import prepare_cases
 from medfl.report.quality import render_quality
 from medfl.report.quality_json import as_json
 from medfl.report.shared import what_is_shared
@@ -180,3 +182,24 @@ def test_nothing_that_identifies_a_patient_gets_into_page_or_json(
     for text in (render_quality(check, shared, site), json.dumps(as_json(check, shared))):
         assert "DCM-" in text or "LBL-" in text
         assert [identity for identity in identities if identity in text] == []
+
+
+def test_ctrl_c_is_for_the_process_that_started_the_others() -> None:
+    assert {blocked for _, blocked in each(_deaf, [1, 2], _deaf, workers=2)} == {True}
+
+
+def _deaf(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_an_image_smaller_than_the_patch_is_told_as_preparing_tells_it(site: Site, make_study: StudyMaker) -> None:
+    def padded(**more: str) -> list[Finding]:
+        check, study = check_site(site, make_study(training__patch="8,8,8", **more))
+        assert study is not None
+        prepared = prepare_cases(site, study).findings
+        told = [f for f in check.all_findings if f.code == "PATCH-TOO-BIG"]
+        assert told == [] or set(told) == {f for f in prepared if f.code == "PATCH-TOO-BIG"}
+        return told
+
+    assert len(padded()) == 12
+    assert padded(preprocessing__spacing="1,1,1") == []  # the voxels become 18 slices: only preparing can tell

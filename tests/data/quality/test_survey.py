@@ -114,5 +114,47 @@ def test_images_without_any_label_are_checked_all_the_same(
     sorted(write_series(tmp_path / "data" / "lost", count=12))[4].unlink()
     check, _ = check_site(make_site(tmp_path / "data"))
     assert "No label was found, so only the images were checked." in check.assumed
-    assert check.summary() == "0 cases usable, 2 left out (1 DCM-MISSING-SLICES, 1 LBL-MISSING)"
+    assert check.summary() == "0 cases usable, 2 left out (1 DCM-MISSING-SLICES, 1 LBL-MISSING); 1 image can be read"
     assert [case.size for case in check.left_out if case.size] == [(7, 5, 8)]
+
+
+def test_one_image_of_another_form_does_not_stop_the_check_of_the_unlabelled(
+    tmp_path: Path, make_site: SiteMaker, save_nifti: Callable[..., Path]
+) -> None:
+    rows = ["image,patient"]
+    for k in range(3):
+        image = np.random.default_rng(k).normal(size=(6, 6, 9)).astype(np.float32)
+        image[0, 0, 0] = np.nan if k == 2 else 0
+        save_nifti(tmp_path / "data" / f"{k}.nii.gz", image, np.diag([1.0, 1.0, 3.0, 1.0]))
+        rows.append(f"{k}.nii.gz,{k}")
+    (tmp_path / "data" / "3.mgz").write_bytes(b"no NIfTI")
+    (tmp_path / "data" / "index.csv").write_text("\n".join([*rows, "3.mgz,3"]))
+    check, _ = check_site(make_site(tmp_path / "data"))
+    assert check.reasons() == {"LBL-MISSING": 2, "IMG-FORMAT": 1, "IMG-NAN": 1}
+    assert check.summary().endswith("; 2 images can be read")
+    assert {row.code: row.count for row in check.by_code() if row.level == "error"} == check.reasons()
+    assert check.refusal is not None
+    assert "(excluded: 1 IMG-FORMAT, 1 IMG-NAN, 2 LBL-MISSING)" in check.refusal.what
+
+
+def test_images_without_label_are_checked_beside_labelled_ones(volumes: Path, make_site: SiteMaker) -> None:
+    spoilt = volumes / "good0-mask.nii.gz"
+    spoilt.unlink()
+    check, _ = check_site(make_site(volumes))
+    assert "2 images have no label: they were checked by themselves." in check.assumed
+    assert check.summary() == "11 cases usable, 4 left out (2 LBL-MISSING, 1 IMG-NAN, 1 LBL-EMPTY)"
+    assert [case.size for case in check.left_out if case.size] == [(10, 12, 6)] * 2
+    apart = [row for row in check.by_code() if row.code == "LBL-MISSING"]
+    assert [(row.level, row.count) for row in apart] == [("error", 2), ("warning", 0)]
+    assert apart[1].what == "2 of 15 cases have an image but no label."
+
+
+def test_the_modality_can_be_chosen(tmp_path: Path, make_site: SiteMaker, write_series: Callable[..., list[Path]]) -> None:
+    write_series(tmp_path / "data" / "ct", count=9)
+    write_series(tmp_path / "data" / "mr", lambda _, ds: setattr(ds, "Modality", "MR"), count=12)
+    usual, _ = check_site(make_site(tmp_path / "data"))
+    assert any("9 CT, which '--modality' looks at" in sentence for sentence in usual.assumed)
+    assert [case.size for case in usual.cases if case.size] == [(7, 5, 12)]
+    chosen, _ = check_site(make_site(tmp_path / "data"), modality="CT")
+    assert any(sentence.startswith("CT: chosen by '--modality'") for sentence in chosen.assumed)
+    assert [case.size for case in chosen.cases if case.size] == [(7, 5, 9)]

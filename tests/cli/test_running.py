@@ -1,0 +1,23 @@
+"""What a finished run says in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import pytest
+
+from medfl.cli.running import left_out_of
+
+
+@pytest.mark.parametrize(
+    ("excluded", "told"),
+    [
+        ({}, ""),
+        ({"IMG-NAN": 5, "LBL-EMPTY": 7}, "12 of 200 cases left out; the report says why."),
+        ({"IMG-NAN": -10}, "<10 of at least 189 cases left out; the report says why."),
+    ],
+)
+def test_it_is_said_how_many_cases_the_hospitals_left_out(excluded: Mapping[str, int], told: str) -> None:
+    site = SimpleNamespace(excluded=excluded, cases={"train": 150, "validation": 8, "test": 30})
+    assert left_out_of(SimpleNamespace(joined={1: site})) == told  # type: ignore[arg-type]
