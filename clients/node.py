@@ -13,9 +13,14 @@ from torch import nn
 from medfl import flower_compat, metrics, records
 from medfl.clients import joining, local
 from medfl.clients.exchange import exchange_arrays
+from medfl.clients.half import Work
 from medfl.clients.networks import build_network
+from medfl.clients.plain import Half
+from medfl.clients.state import SiteState, state_folder
+from medfl.clients.table import build_half
 from medfl.data.fingerprint import take_fingerprint
 from medfl.data.partition import simulated_sites
+from medfl.data.store.plan import site_root
 from medfl.data.store.prepare import prepare
 from medfl.data.store.stored import Prepared
 from medfl.errors import ConfigError, DataError, ExchangeError, Problem
@@ -44,18 +49,17 @@ def fingerprint(message: Message, context: Context) -> Message:
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
-    study, site = _study(context), _site(context)
-    prepared, net = _admitted(study, site), _network(study)
-    config = message.content.config_records[records.CONFIG]
-    server_round = _int(config, records.ROUND)
-    arrays = records.from_array_record(message.content.array_records[records.ARRAYS])
+    work = _work(message, context)
+    study, site = work.study, work.site
     scores = metrics.empty_metrics(study)
-    if (server_round - 1) % study.evaluation.every == 0 and server_round > 1:
-        scores = local.evaluate(study, site, prepared, net, arrays, "validation", None)
-    outcome = local.train(study, site, prepared, net, arrays, server_round, seed_of(study.seed, site.name, server_round))
+    if (work.server_round - 1) % study.evaluation.every == 0 and work.server_round > 1:
+        scores = local.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
+    alone = work.arm == "local"
+    outcome = local.train(work, Half() if alone else build_half(study, site))
     numbers = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
-    told = {records.EXCLUDED: joining.by_code(prepared.findings, site, "error")}
-    return Message(records.reply_content(site.name, numbers, outcome.arrays, told), reply_to=message)
+    told = {records.EXCLUDED: joining.by_code(work.prepared.findings, site, "error")}
+    content = records.reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
+    return Message(content, reply_to=message)
 
 
 def evaluate(message: Message, context: Context) -> Message:
@@ -81,6 +85,29 @@ def seed_of(study_seed: int, site: str, server_round: int) -> int:
     """
     text = f"{study_seed}\x1f{site}\x1f{server_round}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def _work(message: Message, context: Context) -> Work:
+    """Read a training message."""
+    study, site = _study(context), _site(context)
+    config = message.content.config_records[records.CONFIG]
+    server_round = _int(config, records.ROUND)
+    tensors = {name: records.from_array_record(found) for name, found in message.content.array_records.items()}
+    received = tensors.pop(records.ARRAYS)
+    run = str(config.get(records.RUN, f"flower-{context.run_id}"))
+    folder = state_folder(site_root(site), study.approved_hash(), run)
+    return Work(
+        study,
+        site,
+        _admitted(study, site),
+        _network(study),
+        received,
+        server_round,
+        seed_of(study.seed, site.name, server_round),
+        records=tensors,
+        state=SiteState(folder, server_round),
+        arm=str(config.get(records.ARM, "federated")),
+    )
 
 
 def _study(context: Context) -> Study:

@@ -2,7 +2,8 @@
 
 A message to a hospital holds one ArrayRecord ``arrays`` and one ConfigRecord ``config``. A reply holds one ArrayRecord
 ``arrays`` (training only), one MetricRecord ``metrics`` whose keys are the same in every reply of an exchange, and one
-ConfigRecord ``site`` that says who answers. Nothing else, and never a pickle.
+ConfigRecord ``site`` that says who answers. An algorithm may add ArrayRecords of its own, as SCAFFOLD's ``control``, each way.
+Nothing else, and never a pickle.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SPLIT = "split"  # which patients an evaluate message is about: "validation" or 
 RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
 EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code, as `medfl.counts` writes them
+RUN = "run"  # name of the run, under which a site keeps what it must remember
 ARM = "arm"  # which arm of a comparison a message belongs to
 
 JOIN = "query.join"  # message type of the first exchange: who is there, and with what
@@ -72,7 +74,11 @@ def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
 
 
 def reply_content(
-    site: str, metrics: Metrics, arrays: Mapping[str, NDArray[np.generic]] | None = None, told: Mapping[str, str] | None = None
+    site: str,
+    metrics: Metrics,
+    arrays: Mapping[str, NDArray[np.generic]] | None = None,
+    told: Mapping[str, str] | None = None,
+    further: Mapping[str, Mapping[str, NDArray[np.generic]]] | None = None,
 ) -> RecordDict:
     """Build the content of a reply.
 
@@ -86,10 +92,14 @@ def reply_content(
         The trained tensors.
     told : mapping of str to str, optional
         Further short strings about the site, for example `EXCLUDED`.
+    further : mapping of str to mapping of str to ndarray, optional
+        What an algorithm sends beside the model, by the name of the record.
     """
     content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **(told or {})})})
     if arrays is not None:
         content[ARRAYS] = to_array_record(arrays)
+    for name, tensors in (further or {}).items():
+        content[name] = to_array_record(tensors)
     return content
 
 

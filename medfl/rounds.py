@@ -57,6 +57,7 @@ class Arm:
         self._strategy.site_names = federation.sites
         lines = sorted(federation.sites.values()) if alone else [_SHARED]
         self._choices = {line: _Choice() for line in lines}
+        self._state = ""  # name of the checkpoint of the strategy's state
         self._trained: set[str] = set()  # sites that sent a model that counted
 
     def train(self) -> None:
@@ -102,7 +103,7 @@ class Arm:
     def _round(self, server_round: int) -> None:
         started = time.monotonic()
         grid, strategy = self._federation.grid, self._strategy
-        config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round})
+        config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
         replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
         event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
@@ -120,6 +121,7 @@ class Arm:
         for line, choice in self._choices.items():
             self._keep(line, server_round)
             choice.kept &= {server_round, choice.best_round}
+        self._keep_state(server_round)
         self._prune()
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
         self._run.history.append(event | {"seconds": time.monotonic() - started})
@@ -174,8 +176,17 @@ class Arm:
         checkpoint.save(self._run.checkpoints, self._file(line, server_round), arrays, meta)
         self._choices[line].kept.add(server_round)
 
+    def _keep_state(self, server_round: int) -> None:
+        """Write what the strategy remembers beside the model of this round, so that a run can be resumed from both."""
+        if isinstance(self._strategy, LocalOnly):
+            return  # its state are the models of the sites, which are kept by line
+        state = self._strategy.state()
+        self._state = self._file("strategy", server_round) if state else ""
+        if state:
+            checkpoint.save(self._run.checkpoints, self._state, state, {"arm": self.name, "round": server_round})
+
     def _prune(self) -> None:
-        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept}
+        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept} | {self._state}
         others = {name for name in checkpoint.names(self._run.checkpoints) if not name.startswith(self.name)}
         checkpoint.prune(self._run.checkpoints, mine | others)
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -94,6 +94,9 @@ Levels = Annotated[  # of a network, one number an axis in each: "1x1x1, 1x2x2, 
 ]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
 Names = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]  # a table of names, {theirs = "ours"}; hashable
+Options = Annotated[  # a table of plain values that another part of the program knows how to read; hashable
+    tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_pairs), PlainSerializer(dict)
+]
 Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]
 
 S = TypeVar("S", bound=Section)

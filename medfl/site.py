@@ -77,6 +77,7 @@ class Policy(Section):
         0.1  # share of cases left out, above which the site declines
     )
     previews: bool = False  # example images in the site's own folder
+    extensions: Words = ()  # algorithms of other installed packages that may run here
 
 
 class Resources(Section):

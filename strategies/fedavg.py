@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import INFO, WARNING, getLogger
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -12,10 +12,13 @@ from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.errors import ExchangeError, QuorumError
-from medfl.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views
-from medfl.strategies.replies import Exchange, arrays_in, mean_metrics
+from medfl.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views
+from medfl.strategies.jury import Jury
+from medfl.strategies.replies import Exchange, Reply, arrays_in, mean_metrics
 from medfl.strategies.sampling import choose_sites, wait_for_sites
 from medfl.strategies.streaming import StreamingGrid
+from medfl.strategies.wrapper import Wrapper
+from medfl.updates import Tensor, Tensors
 
 _log = getLogger("flwr")
 
@@ -49,6 +52,8 @@ class FedAvg(FlowerFedAvg):
         Decides which sites are chosen.
     mean : {"exact", "float"}
         `medfl.aggregate.ExactMean`, or the faster `medfl.aggregate.FloatMean` whose last bits depend on the order.
+    wrappers : sequence of Wrapper
+        Steps that each training reply goes through before it is counted, from the wire inwards.
     site_names : mapping of int to str, optional
         Name of the site behind each node; nodes without one are not asked. Can be set later.
     arrayrecord_key, configrecord_key : str
@@ -82,6 +87,7 @@ class FedAvg(FlowerFedAvg):
         fraction_evaluate: float = 1.0,
         seed: int = 0,
         mean: MeanName = "exact",
+        wrappers: Sequence[Wrapper] = (),
         site_names: Mapping[int, str] | None = None,
         arrayrecord_key: str = ARRAYS,
         configrecord_key: str = CONFIG,
@@ -104,6 +110,7 @@ class FedAvg(FlowerFedAvg):
         )
         self.evaluate_weighted_by = weighted_by if evaluate_weighted_by is None else evaluate_weighted_by
         self.quorum, self.wait, self.seed, self.mean = quorum, wait, seed, mean
+        self.wrappers = tuple(wrappers)
         self.site_names: dict[int, str] = dict(site_names or {})
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
@@ -149,8 +156,13 @@ class FedAvg(FlowerFedAvg):
             _refuse_unasked(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
+        views = array_views(sent)
+        for wrapper in self.wrappers:
+            wrapper.begin(server_round, views)
         self._begin(sent)
-        self.last_round = exchange.gather(replies, self.weighted_by_key, self._take_weighed)
+        with Jury(self.wrappers, views) as jury:
+            record = exchange.gather(replies, self.weighted_by_key, lambda *told: jury.hear(self._reply(*told), self._take))
+            self.last_round = jury.verdict(record, self._take)
         self._check_quorum(self.last_round, "train")
         return self._finish(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
@@ -179,6 +191,16 @@ class FedAvg(FlowerFedAvg):
         self._check_quorum(self.last_evaluation, "evaluate")
         return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
+        return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.wrappers) for name, x in w.state().items()}
+
+    def restore(self, state: Tensors) -> None:
+        """Take back what `state` gave, and go on as if nothing had happened in between."""
+        for k, wrapper in enumerate(self.wrappers):
+            start = f"wrapper-{k}."
+            wrapper.restore({name.removeprefix(start): x for name, x in state.items() if name.startswith(start)})
+
     # The seams that other strategies replace: what a node is sent, and what is done with replies.
 
     def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
@@ -190,9 +212,9 @@ class FedAvg(FlowerFedAvg):
         """Make ready for the replies of a round."""
         self._mean: Mean = MEANS[self.mean](array_views(sent))
 
-    def _take(self, site: str, arrays: ArrayRecord, weight: float) -> None:
+    def _take(self, reply: Reply) -> None:
         """Fold one reply, or raise ExchangeError and change nothing."""
-        self._mean.add(array_views(arrays), weight)
+        self._mean.add(reply.arrays, reply.weight)
 
     def _finish(self) -> ArrayRecord:
         """Return the model that the round has made."""
@@ -202,10 +224,15 @@ class FedAvg(FlowerFedAvg):
         del self._mean
         return model
 
-    def _take_weighed(self, site: str, content: RecordDict, weight: float) -> None:
+    def _reply(self, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
+        """Read a reply and hand it through the wrappers."""
         if weight == 0:
             raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
-        self._take(site, arrays_in(content), weight)
+        model, further = arrays_in(content)
+        reply = Reply(site, array_views(model), weight, metrics, further)
+        for wrapper in self.wrappers:
+            reply = wrapper.incoming(reply)
+        return reply
 
     def _messages(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str

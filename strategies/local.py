@@ -8,9 +8,10 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from medfl.errors import RunError
-from medfl.records import array_views
+from medfl.records import array_views, to_array_record
 from medfl.strategies.fedavg import FedAvg
-from medfl.updates import check_finite, check_layout
+from medfl.strategies.replies import Reply
+from medfl.updates import Tensor, Tensors, check_finite, check_layout
 
 
 class LocalOnly(FedAvg):
@@ -46,9 +47,20 @@ class LocalOnly(FedAvg):
             raise RunError("NO-MODEL", "no model was sent yet.", "Run a round, or give the models with `restore`.")
         return arrays
 
-    def restore(self, models: Mapping[str, ArrayRecord]) -> None:
-        """Go on from models that were kept, by the name of the site."""
-        self._own = dict(models)
+    def state(self) -> dict[str, Tensor]:
+        """Return the models of all sites."""
+        own = {f"{site}/{name}": x for site, model in self._own.items() for name, x in array_views(model).items()}
+        return super().state() | own
+
+    def restore(self, state: Tensors) -> None:
+        """Go on from models that were kept."""
+        super().restore(state)
+        models: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            site, found, name = key.partition("/")
+            if found:
+                models.setdefault(site, {})[name] = tensor
+        self._own = {site: to_array_record(model) for site, model in models.items()}
 
     def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         return {
@@ -60,11 +72,10 @@ class LocalOnly(FedAvg):
         self._initial = sent
         self._layout = {name: (array.shape, array.dtype) for name, array in array_views(sent).items()}
 
-    def _take(self, site: str, arrays: ArrayRecord, weight: float) -> None:
-        views = array_views(arrays)
-        check_layout(views, self._layout)
-        check_finite(views)
-        self._own[site] = arrays
+    def _take(self, reply: Reply) -> None:
+        check_layout(reply.arrays, self._layout)
+        check_finite(reply.arrays)
+        self._own[reply.site] = to_array_record(reply.arrays)
 
     def _finish(self) -> ArrayRecord:
         """Return the model that was handed in: there is no common one."""

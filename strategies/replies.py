@@ -6,12 +6,14 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from medfl import counts
 from medfl.errors import ExchangeError
-from medfl.records import EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord
+from medfl.records import ARRAYS, EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord
+from medfl.updates import Tensors
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 
@@ -30,7 +32,33 @@ _FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
 }
 _EQUAL = "medfl.weight"  # stands for the weight where all replies weigh the same
 
-Fold = Callable[[str, RecordDict, float], None]
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """A training reply, ready to be counted.
+
+    Parameters
+    ----------
+    site : str
+        Who sent it.
+    arrays : mapping of str to ndarray
+        The model that the site made: read-only views of the message, or what a wrapper decoded.
+    weight : float
+        What the site weighs, above 0.
+    metrics : dict
+        Its metrics.
+    records : mapping of str to ArrayRecord
+        What the algorithm lets it send beside the model, by name.
+    """
+
+    site: str
+    arrays: Tensors
+    weight: float
+    metrics: Metrics = field(default_factory=dict)
+    records: Mapping[str, ArrayRecord] = field(default_factory=dict)
+
+
+Fold = Callable[[str, RecordDict, Metrics, float], None]
 
 
 def error_text(error: Error) -> str:
@@ -74,12 +102,19 @@ def metrics_in(content: RecordDict) -> Metrics:
     return dict(found[0].items())
 
 
-def arrays_in(content: RecordDict) -> ArrayRecord:
-    """Return the arrays of a reply; ``ARRAYS-MISSING`` unless there is exactly one ArrayRecord, and not an empty one."""
-    found = [record for record in content.values() if isinstance(record, ArrayRecord)]
-    if len(found) != 1 or not found[0]:
-        raise ExchangeError("ARRAYS-MISSING", f"the reply has {len(found)} array records, expected one that is not empty.")
-    return found[0]
+def arrays_in(content: RecordDict) -> tuple[ArrayRecord, dict[str, ArrayRecord]]:
+    """Return the model of a reply, and its further array records by name.
+
+    Raises
+    ------
+    ExchangeError
+        ``ARRAYS-MISSING`` when no ArrayRecord is there, the model is empty, or of several none is called ``arrays``.
+    """
+    found = {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+    model = found.pop(next(iter(found)) if len(found) == 1 else ARRAYS, None)
+    if not model:
+        raise ExchangeError("ARRAYS-MISSING", f"{len(found)} array records beside the model, which is missing or empty.")
+    return model, found
 
 
 def excluded_in(content: RecordDict) -> dict[str, int]:
@@ -169,7 +204,8 @@ class Exchange:
         key : str
             Metric that holds the weight of a reply, empty when all weigh the same.
         fold : callable
-            Gets the name of the site, the content and the weight; raises ExchangeError to have the reply left out.
+            Gets the name of the site, the content, the metrics and the weight; raises ExchangeError to have the reply left
+            out.
 
         Returns
         -------
@@ -206,7 +242,7 @@ class Exchange:
         try:
             metrics = metrics_in(reply.content)
             weight = weight_in(metrics, key)
-            fold(site, reply.content, weight)
+            fold(site, reply.content, metrics, weight)
         except ExchangeError as refusal:
             return ReplyRecord(site, "refused", refusal_text(refusal), 0.0, metrics)
         return ReplyRecord(site, "ok", "", weight, metrics, excluded_in(reply.content))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
 
 from medfl.errors import ConfigError, Problem
 from medfl.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
-from medfl.settings import guess
+from medfl.settings import guess, read_section
 from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.wrapper import Wrapper
 from medfl.study import Study
+from medfl.study.algorithms import ALGORITHMS
 
 Factory = Callable[[Study], FedAvg]
 
@@ -17,20 +21,39 @@ ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers 
 
 _WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
 
+# The server's part of each algorithm; the keyword arguments of a class are the keys of its table of options.
+STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
+    {
+        "fedavg": FedAvg,
+    }
+)
+# Algorithms that differ from FedAvg at the hospitals alone.
+AT_THE_SITES = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
 
-def _fedavg(study: Study) -> FedAvg:
+
+def common_options(study: Study) -> dict[str, Any]:
+    """Return the keyword arguments that a study gives to every strategy.
+
+    Parameters
+    ----------
+    study : Study
+        Its tables ``strategy``, ``compression`` and ``filtering`` decide.
+    """
     chosen = study.strategy
-    return FedAvg(
-        weighted_by=_WEIGHTS[chosen.weights],
-        evaluate_weighted_by=EVAL_PATIENTS,
-        quorum=chosen.quorum,
-        wait=chosen.wait,
-        fraction=chosen.fraction,
-        seed=study.seed,
-    )
+    return {
+        "weighted_by": _WEIGHTS[chosen.weights],
+        "evaluate_weighted_by": EVAL_PATIENTS,
+        "quorum": chosen.quorum,
+        "wait": chosen.wait,
+        "fraction": chosen.fraction,
+        "seed": study.seed,
+        "wrappers": build_wrappers(study),
+    }
 
 
-STRATEGIES: dict[str, Factory] = {"fedavg": _fedavg}
+def build_wrappers(study: Study) -> tuple[Wrapper, ...]:
+    """Make the wrappers that a study stacks on its strategy, from the wire inwards."""
+    return ()
 
 
 def build_strategy(study: Study) -> FedAvg:
@@ -53,15 +76,22 @@ def build_strategy(study: Study) -> FedAvg:
         point makes something else than a `FedAvg`.
     """
     name = study.strategy.name
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in AT_THE_SITES:
+        return FedAvg(**common_options(study))
     if name in STRATEGIES:
-        return STRATEGIES[name](study)
+        options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
+        return STRATEGIES[name](**common_options(study), **options.model_dump())
+    return _installed(name, study)
+
+
+def _installed(name: str, study: Study) -> FedAvg:
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in offered:
-        valid = {*STRATEGIES, *offered}
-        what = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
-        raise ConfigError([Problem("pyproject.toml", "strategy.name", what, guess(name, valid))])
+        valid = {*STRATEGIES, *AT_THE_SITES, *offered}
+        problem = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, guess(name, valid))])
     strategy = offered[name].load()(study)
     if not isinstance(strategy, FedAvg):
-        what = f"the entry point {name!r} made a {type(strategy).__name__}, expected a medfl.strategies.fedavg.FedAvg."
-        raise ConfigError([Problem("pyproject.toml", "strategy.name", what)])
+        problem = f"the installed package that offers {name!r} made a {type(strategy).__name__}, expected a medfl.strategies.fedavg.FedAvg."
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
     return strategy

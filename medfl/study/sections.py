@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Floats, Ints, Number, Section, Sizes, Words
+from medfl.settings import Floats, Ints, Number, Options, Section, Sizes, Words
 from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]
@@ -173,6 +173,41 @@ class Strategy(Section):
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
     wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come
     patience: NotNegative = 0  # rounds without a better model before stopping early; 0: never
+    options: Options = ()  # of the algorithm, see `medfl.study.algorithms`
+
+
+class Compression(Section):
+    """How an update is made smaller on its way to the server."""
+
+    codec: Literal["none", "bf16", "int8", "top-k"] = "none"
+    keep: Annotated[Number, Field(gt=0, le=1)] = 0.01  # share of the values that "top-k" sends
+
+
+class Filtering(Section):
+    """What the server does with an update before it counts; an update is what a site changed in the model."""
+
+    clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # longer updates are shortened to this norm; 0: none is
+    reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: none is
+
+
+class Personal(Section):
+    """What stays each hospital's own."""
+
+    layers: Words = ()  # "norm", "head" or both: these layers never leave the site
+    fine_tune_steps: NotNegative = 0  # optimiser steps of each site on the final model, for its own use
+
+    @model_validator(mode="after")
+    def _known_layers(self) -> Self:
+        if set(self.layers) - {"norm", "head"}:
+            raise ValueError("'layers' may hold norm and head")
+        return self
+
+
+class Contribution(Section):
+    """How it is measured what each hospital brought to the model."""
+
+    method: Literal["none", "alignment", "leave-one-out", "shapley"] = "none"
+    every: Positive = 1  # rounds
 
 
 class Simulation(Section):

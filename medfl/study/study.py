@@ -9,15 +9,21 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Section
+from medfl.errors import ConfigError
+from medfl.settings import Section, read_section
 from medfl.study import networks
+from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, wrong_stack
 from medfl.study.sections import (
     LOSSES,
     Augmentation,
+    Compression,
+    Contribution,
     Evaluation,
+    Filtering,
     Loss,
     NotNegative,
     Optimizer,
+    Personal,
     Positive,
     Preprocessing,
     Schedule,
@@ -49,6 +55,10 @@ class Study(Section):
     augmentation: Augmentation = Augmentation()
     evaluation: Evaluation = Evaluation()
     strategy: Strategy = Strategy()
+    compression: Compression = Compression()
+    filtering: Filtering = Filtering()
+    personal: Personal = Personal()
+    contribution: Contribution = Contribution()
     simulation: Simulation = Simulation()
 
     @model_validator(mode="after")
@@ -59,7 +69,13 @@ class Study(Section):
         return self
 
     def _combinations(self) -> list[str]:
-        return [*self._unfit_choices(), *self._unfit_options(), *self._unfit_images(), *self._unfit_sizes()]
+        return [
+            *self._unfit_choices(),
+            *self._unfit_options(),
+            *self._unfit_images(),
+            *self._unfit_sizes(),
+            *self._unfit_stack(),
+        ]
 
     def _unfit_options(self) -> Iterator[str]:
         divisors = self.network.divisors(self.task.dimension)
@@ -81,14 +97,24 @@ class Study(Section):
         ):
             if name not in allowed:
                 yield f"{key}: {name!r} is not for {kind}; allowed: {', '.join(allowed)}"
-        if self.network.norm == "batch":
+        if self.network.norm == "batch" and "norm" not in self.local_layers:
             yield (
                 f"network.norm: 'batch' can not be averaged over hospitals (FedAvg over BatchNorm collapses where scanners "
-                f"differ) and {self.strategy.name!r} does not keep it local; use 'instance' or 'group'"
+                f"differ) and {self.strategy.name!r} does not keep it local; use 'instance' or 'group', or set personal.layers "
+                f"to 'norm'"
             )
         weights = self.loss.class_weights
         if weights and weights != ("balanced",) and not _are_weights(weights, len(self.task.classes)):
             yield f"loss.class-weights: needs 'balanced' or {len(self.task.classes)} positive numbers"
+
+    def _unfit_stack(self) -> Iterator[str]:
+        known = ALGORITHMS.get(self.strategy.name)
+        if known:
+            try:
+                read_section(known.options, dict(self.strategy.options), "")
+            except ConfigError as error:
+                yield from (f"strategy.options.{p.key}: {p.what} {p.fix}".rstrip(". ") for p in error.problems)
+        yield from (f"strategy: {reason}" for reason in wrong_stack(self.strategy.name, self.wrappers))
 
     def _unfit_images(self) -> Iterator[str]:
         chosen, task = self.preprocessing, self.task
@@ -115,6 +141,23 @@ class Study(Section):
             yield "preprocessing.size: a classification task needs one size for all images"
         if any(axis not in range(task.dimension) for axis in self.augmentation.flip):
             yield f"augmentation.flip: axes run from 0 to {task.dimension - 1}"
+
+    @property
+    def local_layers(self) -> tuple[str, ...]:
+        """Which layers stay at the sites: "norm", "head", both or none."""
+        return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
+
+    @property
+    def wrappers(self) -> tuple[str, ...]:
+        """What is stacked on the algorithm: keys of `medfl.study.algorithms.WRAPPERS`."""
+        stacked = {
+            self.compression.codec: self.compression.codec != "none",
+            "clip-norm": self.filtering.clip_norm > 0,
+            "reject-factor": self.filtering.reject_factor > 0,
+            **dict.fromkeys(self.personal.layers, True),
+            "fine-tune": self.personal.fine_tune_steps > 0,
+        }
+        return tuple(name for name, is_on in stacked.items() if is_on)
 
     def approved_hash(self) -> str:
         """Hash of everything that decides what happens at a hospital; the simulation table is left out.

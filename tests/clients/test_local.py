@@ -11,6 +11,7 @@ import torch
 from medfl import metrics, records
 from medfl.clients import local
 from medfl.clients.exchange import exchange_arrays
+from medfl.clients.half import Work
 from medfl.clients.networks import build_network
 from medfl.data.store.stored import Prepared, Reference, StoredCase
 from medfl.errors import ExchangeError, TrainingError
@@ -23,7 +24,7 @@ def run(study, site, data, *, rounds=1, seed=1, arrays=None, net=None):
     net = net or build_network(study)
     arrays = arrays or exchange_arrays(net)
     for k in range(1, rounds + 1):
-        outcome = local.train(study, site, data, net, arrays, k, seed + k)
+        outcome = local.train(Work(study, site, data, net, arrays, k, seed + k))
         arrays = outcome.arrays
     return outcome
 
@@ -33,11 +34,11 @@ def test_same_inputs_give_the_same_bits_with_another_training_between(make_study
     study = make_study(network=network, augmentation=BUSY, training={"patch": "8,8", "patches-per-image": 2})
     net = build_network(study)
     start = exchange_arrays(net)
-    one = local.train(study, site, organs(), net, start, 1, 5)
-    other = local.train(study, site, organs(3), net, one.arrays, 2, 99)
+    one = local.train(Work(study, site, organs(), net, start, 1, 5))
+    other = local.train(Work(study, site, organs(3), net, one.arrays, 2, 99))
     torch.manual_seed(1234)
     np.random.seed(1)  # noqa: NPY002
-    two = local.train(study, site, organs(), net, start, 1, 5)
+    two = local.train(Work(study, site, organs(), net, start, 1, 5))
     assert all(np.array_equal(one.arrays[k], two.arrays[k]) for k in start)
     assert one.metrics[records.TRAIN_LOSS] == two.metrics[records.TRAIN_LOSS]
     assert not all(np.array_equal(one.arrays[k], other.arrays[k]) for k in start)
@@ -84,7 +85,7 @@ def test_given_arrays_are_not_changed(make_study, site, organs) -> None:
     net = build_network(study)
     start = exchange_arrays(net)
     kept = {k: a.copy() for k, a in start.items()}
-    outcome = local.train(study, site, organs(), net, start, 1, 1)
+    outcome = local.train(Work(study, site, organs(), net, start, 1, 1))
     assert all(np.array_equal(start[k], kept[k]) for k in start)
     assert list(outcome.arrays) == list(start)
     assert not any(np.shares_memory(outcome.arrays[k], start[k]) for k in start)
@@ -96,7 +97,7 @@ def test_learning_rate_goes_on_across_rounds(make_study, site, organs) -> None:
     start = exchange_arrays(build_network(study))
     moved = []
     for server_round in (1, 4):
-        outcome = local.train(study, site, organs(), build_network(study), start, server_round, 3)
+        outcome = local.train(Work(study, site, organs(), build_network(study), start, server_round, 3))
         moved.append(np.concatenate([(outcome.arrays[k] - start[k]).ravel() for k in start]))
     # middle of the first and last of four rounds: 7/8 and 1/8 of the rate
     assert np.linalg.norm(moved[1]) / np.linalg.norm(moved[0]) == pytest.approx(1 / 7, rel=1e-3)
@@ -127,7 +128,7 @@ def test_weights_that_are_no_numbers_are_never_sent(make_study, site, organs) ->
 def test_received_model_that_does_not_fit_is_refused(make_study, site, organs) -> None:
     study = make_study()
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
-        local.train(study, site, organs(), build_network(study), {}, 1, 1)
+        local.train(Work(study, site, organs(), build_network(study), {}, 1, 1))
 
 
 def test_site_without_training_cases_is_an_error(make_study, site) -> None:

@@ -67,7 +67,8 @@ def test_a_site_without_a_counted_reply_has_the_initial_model(fake: Any, make: A
 
 
 def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord) -> None:
-    strategy = LocalOnly(site_names=SITES)
-    strategy.restore({"bergen": to_array_record(make.model(7))})
+    before, strategy = LocalOnly(site_names=SITES), LocalOnly(site_names=SITES)
+    play(before, fake({5: make.failed(8, "gone"), 6: plus(7)}), initial, 3)
+    strategy.restore(before.state())
     play(strategy, fake({5: plus(1), 6: plus(10)}), initial, 4)
     assert (value(strategy.arrays_of("aachen")), value(strategy.arrays_of("bergen"))) == (1.0, 17.0)

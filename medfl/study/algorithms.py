@@ -1,0 +1,217 @@
+"""The algorithms that a study may name: their options, their papers, and what can not be stacked on them.
+
+What each does is in `medfl.strategies` (the server's part) and `medfl.clients` (the hospital's part). This is the one table
+that studies are checked against and that the reference in the documentation is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from medfl.settings import Section
+from medfl.study import options as table
+from medfl.study.options import NoOptions
+
+LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
+PERSONAL = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What is to be known of an algorithm.
+
+    Parameters
+    ----------
+    title : str
+        Its name in the literature.
+    idea : str
+        What it does, in one short sentence.
+    paper : str
+        Authors, year and address.
+    options : type of Section
+        The table ``strategy.options`` of a study that names it.
+    sends : str
+        What travels beside the model in each direction; empty: nothing.
+    half : str
+        Module in `medfl.clients` with its part at the hospital; empty: plain training.
+    memory : str
+        What the server holds beyond FedAvg's one sum; empty: nothing.
+    refuses : mapping of str to str
+        Wrappers that can not be stacked on it, with the reason.
+    steps_factor : float or callable
+        Optimiser steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
+    """
+
+    title: str
+    idea: str
+    paper: str
+    options: type[Section] = NoOptions
+    sends: str = ""
+    half: str = ""
+    memory: str = ""
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    steps_factor: float | Callable[[int], float] = 1.0
+
+    def factor(self, sites: int) -> float:
+        """Return `steps_factor` for a federation of so many sites."""
+        return self.steps_factor(sites) if callable(self.steps_factor) else self.steps_factor
+
+
+WRAPPERS: Mapping[str, str] = MappingProxyType(
+    {
+        "bf16": "updates of 16 bits",
+        "int8": "updates of 8 bits, stochastically rounded",
+        "top-k": "the largest changes only; what is left over is kept at the site for the next round",
+        "clip-norm": "updates are shortened to a norm",
+        "reject-factor": "updates are left out whose norm is far above the median",
+        "norm": "normalisation layers stay at the site",
+        "head": "the last layer stays at the site",
+        "fine-tune": "a closing step: each site tunes the final model on its own images",
+    }
+)
+_CODECS = ("bf16", "int8", "top-k")
+_CONTROL = {
+    "reject-factor": "an update and its control variate belong together, and only the update is judged",
+    "clip-norm": "a control variate that belongs to the unclipped update would be wrong",
+    "top-k": "the control variates assume that the whole update arrives",
+}
+_ONE_BY_ONE = {
+    "reject-factor": "one update is looked at at a time, so there is no median to compare with",
+    "top-k": "the next site goes on from the exact model, not from the largest changes",
+}
+_OWN = "it already says which layers stay, or keeps a whole model of its own"
+_HAS_LAYERS = dict.fromkeys(("norm", "head", "fine-tune"), _OWN)
+_ROBUST_TOPK = {"top-k": "what a site did not send counts as unchanged, which moves medians and distances to zero"}
+_SPOOL = "all replies on disk, memory-mapped"
+
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
+    {
+        "fedavg": Algorithm(
+            "FedAvg", "The mean, weighted by patients.", "McMahan et al. 2017, https://arxiv.org/abs/1602.05629"
+        ),
+        "fedavgm": Algorithm(
+            "FedAvgM", "The server keeps going the way it went.", "Hsu et al. 2019, https://arxiv.org/abs/1909.06335",
+            table.FedAvgM, memory="the momentum",
+        ),
+        "fedadam": Algorithm(
+            "FedAdam", "Adam at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdam,
+            memory="two moments",
+        ),
+        "fedyogi": Algorithm(
+            "FedYogi", "Yogi at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdam,
+            memory="two moments",
+        ),
+        "fedadagrad": Algorithm(
+            "FedAdagrad", "Adagrad at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdagrad,
+            memory="one moment",
+        ),
+        "fednova": Algorithm(
+            "FedNova", "Updates are divided by the steps behind them, so that long rounds do not pull harder.",
+            "Wang et al. 2020, https://arxiv.org/abs/2007.07481",
+        ),
+        "qfedavg": Algorithm(
+            "q-FedAvg", "Hospitals with a large loss weigh more.", "Li et al. 2020, https://arxiv.org/abs/1905.10497",
+            table.QFedAvg, sends="the loss before training", half="qfedavg",
+        ),
+        "fedcostwavg": Algorithm(
+            "FedCostWAvg", "Weights from size and fall of the loss.", "Mächler et al. 2021, https://arxiv.org/abs/2111.08649",
+            table.FedCostWAvg, memory=_SPOOL,
+        ),
+        "fedpidavg": Algorithm(
+            "FedPIDAvg", "Weights from size, fall and sum of the loss.", "Mächler et al. 2022, https://arxiv.org/abs/2304.12117",
+            table.FedPIDAvg, memory=_SPOOL,
+        ),
+        "fedprox": Algorithm(
+            "FedProx", "A spring holds each site near the received model.", "Li et al. 2020, https://arxiv.org/abs/1812.06127",
+            table.FedProx, half="fedprox",
+        ),
+        "scaffold": Algorithm(
+            "SCAFFOLD", "Control variates take out the drift of each site.",
+            "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.Scaffold, sends="a control variate each way",
+            half="scaffold", memory="the control variate and its sum", refuses=_CONTROL,
+        ),
+        "feddyn": Algorithm(
+            "FedDyn", "A regulariser that changes from round to round removes the drift.",
+            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDyn, half="feddyn", memory="one correction",
+            refuses=_CONTROL,
+        ),
+        "moon": Algorithm(
+            "MOON", "Representations are pulled to the received model and away from the site's last one.",
+            "Li et al. 2021, https://arxiv.org/abs/2103.16257", table.Moon, half="moon",
+        ),
+        "fedbn": Algorithm(
+            "FedBN", "Normalisation layers never leave the site.", "Li et al. 2021, https://arxiv.org/abs/2102.07623",
+            half="layers", refuses=_HAS_LAYERS,
+        ),
+        "fedper": Algorithm(
+            "FedPer", "The head never leaves the site.", "Arivazhagan et al. 2019, https://arxiv.org/abs/1912.00818",
+            half="layers", refuses=_HAS_LAYERS,
+        ),
+        "fedrep": Algorithm(
+            "FedRep", "The head never leaves the site and is trained before the body.",
+            "Collins et al. 2021, https://arxiv.org/abs/2102.07078", table.FedRep, half="fedrep", refuses=_HAS_LAYERS,
+        ),
+        "ditto": Algorithm(
+            "Ditto", "Beside the global model each site trains one of its own, on a spring to the global one.",
+            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.Ditto, half="ditto", refuses=_HAS_LAYERS,
+            steps_factor=2.0,
+        ),
+        "apfl": Algorithm(
+            "APFL", "Each site mixes the global model with one of its own.", "Deng et al. 2020, https://arxiv.org/abs/2003.13461",
+            table.Apfl, half="apfl", refuses=_HAS_LAYERS, steps_factor=2.0,
+        ),
+        "condist": Algorithm(
+            "ConDistFL", "What a site did not annotate is learnt from the received model.",
+            "Wang et al. 2023, https://arxiv.org/abs/2308.04070", table.ConDist, half="condist",
+        ),
+        "fedmedian": Algorithm(
+            "Coordinate median", "The median of every weight.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
+            memory=_SPOOL, refuses=_ROBUST_TOPK,
+        ),
+        "fedtrimmedavg": Algorithm(
+            "Trimmed mean", "The mean of every weight without its extremes.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
+            table.TrimmedAvg, memory=_SPOOL, refuses=_ROBUST_TOPK,
+        ),
+        "krum": Algorithm(
+            "Krum", "The one update closest to its neighbours.", "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757",
+            table.Krum, memory=_SPOOL, refuses=_ROBUST_TOPK,
+        ),
+        "multikrum": Algorithm(
+            "Multi-Krum", "The mean of the updates closest to their neighbours.",
+            "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757", table.MultiKrum, memory=_SPOOL, refuses=_ROBUST_TOPK,
+        ),
+        "rfa": Algorithm(
+            "Geometric median (RFA)", "The point with the smallest sum of distances to all updates.",
+            "Pillutla et al. 2022, https://arxiv.org/abs/1912.13445", table.Rfa, memory=_SPOOL, refuses=_ROBUST_TOPK,
+        ),
+        "cyclic": Algorithm(
+            "Cyclic weight transfer", "The model travels from site to site; a round is one full circle.",
+            "Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017", table.Cyclic, refuses=_ONE_BY_ONE,
+        ),
+        "fedbuff": Algorithm(
+            "FedBuff", "The server steps as soon as enough replies are in; slow sites count later, and less.",
+            "Nguyen et al. 2022, https://arxiv.org/abs/2106.06639", table.FedBuff,
+            memory="models that slow sites still work on", refuses={"reject-factor": _ONE_BY_ONE["reject-factor"]},
+        ),
+    }
+)  # fmt: skip
+
+
+def wrong_stack(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
+    """Yield why wrappers can not be stacked on an algorithm, nothing for one that an installed package brings.
+
+    Parameters
+    ----------
+    name : str
+        Of the algorithm.
+    wrappers : tuple of str
+        Keys of `WRAPPERS`.
+    """
+    known = ALGORITHMS.get(name)
+    for wrapper in wrappers:
+        if known and wrapper in known.refuses:
+            yield f"{wrapper!r} can not be stacked on {name!r}: {known.refuses[wrapper]}"
+    if "clip-norm" in wrappers and "reject-factor" in wrappers:
+        yield "'clip-norm' and 'reject-factor' together: clipped updates all look alike, so none would be left out"
