@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import aggregate, index, prepare, simulation, store
+from benchmarks import aggregate, columns, index, prepare, simulation, store
 
 if __name__ == "__main__":
     simulation.main()
     aggregate.main()
+    columns.main()
     store.main()
     prepare.main()
     index.main()

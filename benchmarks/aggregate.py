@@ -1,34 +1,35 @@
 """Mean of replies against one numpy pass ``acc += w * x`` over the same bytes; prints ratios and asserts nothing.
 
-    python benchmarks/aggregate.py [--quick]
+    python -m benchmarks.aggregate [--quick] [--values N]
 
 Ten replies of 25 million float32 values (quick: 2 million). Each way is timed in turn, several times over, and the best is
 kept, so that a busy machine disturbs all ways alike. The warm ratio is of folding alone; the whole one includes the reference's
-scale, the first touch of the sums' memory and the result. Set OMP_NUM_THREADS=1.
+scale, the first touch of the sums' memory and the result. Memory is that of the process while FedAvg takes 4, 16 and 64 replies
+that are made one at a time, beyond the model that was sent and the reply being folded. Set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+from flwr.app import ArrayRecord, Message
 from numpy.typing import NDArray
 
-from medfl.aggregate import ExactMean, FloatMean, Mean
+from benchmarks.crowd import ask, make_record, make_reply, peak, sizes_of, start_peak
+from medfl.aggregate import ExactMean, FloatMean, Mean, MeanName
+from medfl.strategies.fedavg import FedAvg
 
 Model = dict[str, NDArray[np.float32]]
 
 
 def make_model(values: int, seed: int) -> Model:
-    """Make tensors as a network has them: a few large, one odd-sized, one small."""
+    """Make tensors as a network has them."""
     rng = np.random.default_rng(seed)
-    sizes = [values // 2, values // 4, values // 8 + 1, 100]
-    sizes.append(values - sum(sizes))
-    return {f"tensor{i}": rng.standard_normal(n, dtype=np.float32) * np.float32(0.05) for i, n in enumerate(sizes)}
+    return {f"tensor{i}": rng.standard_normal(n, dtype=np.float32) * np.float32(0.05) for i, n in enumerate(sizes_of(values))}
 
 
 def plain(replies: list[Model], weights: list[int]) -> Model:
@@ -43,8 +44,7 @@ def plain(replies: list[Model], weights: list[int]) -> Model:
 def folded(kind: type[Mean], replies: list[Model], weights: list[int]) -> Model:
     """Fold all replies with one of medfl's means."""
     mean = kind(replies[0])
-    for reply, weight in zip(replies, weights, strict=True):
-        mean.add(reply, weight)
+    fold_all(mean, replies, weights)
     return mean.result()
 
 
@@ -54,26 +54,24 @@ def fold_all(mean: Mean, replies: list[Model], weights: list[int]) -> None:
         mean.add(reply, weight)
 
 
-def peak_models(kind: type[Mean], replies: list[Model], weights: list[int]) -> tuple[float, float]:
-    """Return the peak while folding, and including the result, in sizes of one model."""
-    size = sum(x.nbytes for x in replies[0].values())
-    tracemalloc.start()
-    mean = kind(replies[0])
-    for reply, weight in zip(replies, weights, strict=True):
-        mean.add(reply, weight)
-    folding = tracemalloc.get_traced_memory()[1]
-    mean.result()
-    everything = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return folding / size, everything / size
+def peak_models(kind: MeanName, sent: ArrayRecord, values: int, count: int) -> tuple[float, float]:
+    """Return the peak of FedAvg while folding, and including the result, in sizes of one model."""
+    strategy, model = FedAvg(mean=kind), 4 * values
+    messages = ask(strategy, count, sent)
+    folding = before = start_peak()
+
+    def replies() -> Iterator[Message]:
+        nonlocal folding
+        for message in messages:
+            yield make_reply(message, values)
+        folding = peak()
+
+    strategy.aggregate_train(1, replies())
+    return (folding - before) / model - 1, (peak() - before) / model - 1
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2 million values and 3 turns")
-    quick = parser.parse_args().quick
-    values, turns = (2_000_000, 3) if quick else (25_000_000, 7)
+def print_times(values: int, turns: int) -> None:
+    """Time the means and the yardstick in turn, and print them."""
     models = [make_model(values, seed) for seed in range(4)]  # used in turn: ten would only need more memory
     replies, weights = [models[i % 4] for i in range(10)], [3, 14, 15, 92, 65, 35, 89, 79, 32, 38]
     ways: dict[str, Callable[[], object]] = {
@@ -93,11 +91,32 @@ def main() -> None:
             best[name] = min(best[name], time.perf_counter() - begin)
     print(f"10 replies of {values / 1e6:.0f} million float32 values")
     print(f"plain  {best['plain']:.3f} s   acc += w * x")
-    for name, budget, kind in (("float", 1.1, FloatMean), ("exact", 2.0, ExactMean)):
-        folding, everything = peak_models(kind, replies, weights)
+    for name, budget in (("float", 1.1), ("exact", 2.0)):
         warm, whole = best[f"warm {name}"] / best["plain"], best[name] / best["plain"]
         print(f"{name}  {best[name]:.3f} s   ratio {warm:.2f} warm, {whole:.2f} whole; budget {budget} warm")
-        print(f"       extra memory in models: {folding:.2f} while folding (budget 2), {everything:.2f} with the result")
+
+
+def print_memory(values: int) -> None:
+    """Print what FedAvg takes beyond the model and the reply being folded."""
+    sent = make_record(values, 0)
+    for kind in ("float", "exact"):
+        for count in (4, 16, 64):
+            folding, everything = peak_models(kind, sent, values, count)
+            print(
+                f"{kind}  {count:2} replies: {folding:.2f} models of memory beside the model and the reply being folded "
+                f"(budget 2), {everything:.2f} with the result"
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="2 million values and 3 turns")
+    parser.add_argument("--values", type=int, help="size of the model")
+    options = parser.parse_args()
+    values = options.values or (2_000_000 if options.quick else 25_000_000)
+    print_times(values, 3 if options.quick else 7)
+    print_memory(values)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,29 @@ from medfl.errors import ExchangeError
 
 Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
+Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 BLOCK = 65536  # elements: a block and its buffer stay in the second-level cache
+_LEAST_WEIGHT, _MOST_WEIGHT = 2.0**-10, 2.0**40
 
 
-def check_layout(arrays: Tensors, layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
-    """Check that a reply has the names, shapes and types of the model.
+def layout_of(model: Tensors) -> Layout:
+    """Return shape and type of every tensor of a model; ``MODEL-TYPE`` unless all are float, integer or boolean."""
+    layout = {name: (np.shape(x), x.dtype) for name, x in model.items()}
+    for name, (_, dtype) in layout.items():
+        if dtype.kind not in "fiub" or dtype.itemsize > 8:
+            raise ExchangeError("MODEL-TYPE", f"tensor {name!r} has type {dtype}.", "Send float, integer or boolean tensors.")
+    return layout
+
+
+def check_weight(weight: float) -> None:
+    """Raise ``WEIGHT-RANGE`` unless the weight of a reply is from 2**-10 to 2**40."""
+    if not (_LEAST_WEIGHT <= weight <= _MOST_WEIGHT):
+        raise ExchangeError("WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Weigh by a count.")
+
+
+def check_layout(arrays: Tensors, layout: Layout) -> None:
+    """Check that a reply has the names, shapes and types of the model; its floats may be narrower, as a codec leaves them.
 
     Parameters
     ----------
@@ -39,14 +56,23 @@ def check_layout(arrays: Tensors, layout: Mapping[str, tuple[tuple[int, ...], np
         raise ExchangeError("MODEL-MISMATCH", what, fix)
     for name, (shape, dtype) in layout.items():
         came = arrays[name]
-        if came.shape != shape or came.dtype != dtype:
+        if came.shape != shape or not _fits(came.dtype, dtype):
             what = f"tensor {name!r} came as {came.shape} {came.dtype}, expected {shape} {dtype}."
             raise ExchangeError("MODEL-MISMATCH", what, fix)
 
 
+def _fits(came: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
+    return came == dtype or (came.kind == dtype.kind == "f" and came.itemsize < dtype.itemsize)
+
+
+def flattened(arrays: Tensors) -> dict[str, Tensor]:
+    """Return the floating-point tensors of a model as vectors in C order; copied only where they do not lie so already."""
+    return {name: np.ascontiguousarray(x).reshape(-1) for name, x in arrays.items() if x.dtype.kind == "f"}
+
+
 def check_finite(arrays: Tensors) -> None:
     """Raise ``UPDATE-NONFINITE`` when a floating-point tensor holds not-a-number or infinity."""
-    for name, _, block in blocks({n: np.ascontiguousarray(x).reshape(-1) for n, x in arrays.items() if x.dtype.kind == "f"}):
+    for name, _, block in blocks(flattened(arrays)):
         if not math.isfinite(bound_of(block)) and not math.isfinite(largest_in(block)):
             raise refusal(name, largest_in(block))
 
@@ -59,7 +85,9 @@ def blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
 
 
 def largest_in(block: Tensor) -> float:
-    """Largest absolute value; not-a-number if there is any, since max and min then both are."""
+    """Largest absolute value; not finite whenever a value is not."""
+    if block.dtype == np.float16:  # numpy compares these one by one; their bits without the sign are in the order of size
+        return float(np.bitwise_and(block.view(np.uint16), 0x7FFF).max().view(np.float16))
     with np.errstate(invalid="ignore"):
         return max(float(np.maximum.reduce(block)), -float(np.minimum.reduce(block)))
 

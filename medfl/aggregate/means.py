@@ -18,12 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.errors import ExchangeError
-from medfl.updates import BLOCK, Tensor, Tensors, blocks, bound_of, check_layout, largest_in, refusal
+from medfl.updates import (
+    BLOCK,
+    Tensor,
+    Tensors,
+    blocks,
+    bound_of,
+    check_layout,
+    check_weight,
+    flattened,
+    largest_in,
+    layout_of,
+    refusal,
+)
 
 FRACTION_BITS = 30  # a reply of weight 1 is rounded to 2**-30 of the scale of its tensor
 _REPLY_LIMIT = 2.0**60  # of one reply, in grid steps
 _SUM_LIMIT = 2**63
-_LEAST_WEIGHT, _MOST_WEIGHT = 2.0**-10, 2.0**40
 
 # Adding 1.5 * 2**52 to a float64 below 2**51 rounds it half to even, like rint, and leaves the integer in the low bits.
 _SHIFTER = 1.5 * 2.0**52
@@ -47,12 +58,7 @@ class Mean(ABC):
     """
 
     def __init__(self, reference: Tensors) -> None:
-        self._layout = {name: (np.shape(x), x.dtype) for name, x in reference.items()}
-        for name, (_, dtype) in self._layout.items():
-            if dtype.kind not in "fiub" or dtype.itemsize > 8:
-                raise ExchangeError(
-                    "MODEL-TYPE", f"tensor {name!r} has type {dtype}.", "Send float, integer or boolean tensors."
-                )
+        self._layout = layout_of(reference)
         self._floats = tuple(name for name, (_, dtype) in self._layout.items() if dtype.kind == "f")
         self._sums: dict[str, Tensor] = {}
         self._maxima: dict[str, Tensor] = {}
@@ -70,7 +76,7 @@ class Mean(ABC):
         Parameters
         ----------
         arrays : mapping of str to ndarray
-            The reply: names, shapes and types of the reference, in any order.
+            The reply: names, shapes and types of the reference, in any order; floats may be narrower, and are summed as widely.
         weight : float
             Its weight, usually a count of patients or samples, from 2**-10 to 2**40.
 
@@ -79,10 +85,9 @@ class Mean(ABC):
         ExchangeError
             ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE`` or ``UPDATE-RANGE``. The sums are as before then.
         """
-        if not (_LEAST_WEIGHT <= weight <= _MOST_WEIGHT):
-            raise ExchangeError("WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Weigh by a count.")
+        check_weight(weight)
         check_layout(arrays, self._layout)
-        self._fold({name: np.ascontiguousarray(arrays[name]).reshape(-1) for name in self._floats}, weight)
+        self._fold(flattened(arrays), weight)
         for name, (_, dtype) in self._layout.items():
             if dtype.kind != "f":
                 known = self._maxima.get(name)

@@ -70,6 +70,44 @@ def test_every_order_of_arrival_gives_the_same_bits(weights: list[float]) -> Non
     assert len(set(results)) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("wide", "narrow"), [("float32", "float16"), ("float64", "float32"), ("float64", "float16")])
+def test_a_narrower_reply_counts_and_the_models_type_is_kept(kind: MeanName, wide: str, narrow: str) -> None:
+    model = {"w": np.zeros(2, wide), "scale": np.array(1.0, wide), "n": np.array(0)}
+    mean = MEANS[kind](model)
+    mean.add({"w": np.array([1, 1000], narrow), "scale": np.array(0.5, narrow), "n": np.array(2)}, 3)
+    mean.add({"w": np.array([5, 1001], wide), "scale": np.array(0.5, wide), "n": np.array(1)}, 1)
+    result = mean.result()
+    assert {name: (x.dtype, x.tolist()) for name, x in result.items()} == {
+        "w": (np.dtype(wide), [2.0, 1000.25]),  # float16 has no 1000.25
+        "scale": (np.dtype(wide), 0.5),
+        "n": (np.dtype(np.int64), 2),
+    }
+
+
+def test_many_float16_replies_are_summed_as_widely_as_the_model() -> None:
+    replies = [one(*np.full(3, 0.1), dtype="float16") for _ in range(3000)]  # a float16 sum would stick at 256
+    for kind in MEANS.values():
+        mean = kind(one(0.0, 0.0, 0.0))
+        for reply in replies:
+            mean.add(reply, 1)
+        np.testing.assert_allclose(mean.result()["w"], float(np.float16(0.1)), rtol=1e-5)
+
+
+def test_every_order_gives_the_same_bits_also_with_narrower_replies_and_counters() -> None:
+    replies = [
+        {"w": (RNG.standard_normal(50) * 3).astype(dtype), "n": np.array([k, -k])}
+        for k, dtype in enumerate(("float16", "float32", "float16", "float32"))
+    ]
+    results = set()
+    for order in itertools.permutations(range(4)):
+        mean = ExactMean({"w": np.zeros(50, np.float32), "n": np.zeros(2, np.int64)})
+        for k in order:
+            mean.add(replies[k], 0.3 + k)
+        results.add(b"".join(x.tobytes() for x in mean.result().values()))
+    assert len(results) == 1
+
+
 def test_the_exact_mean_is_as_good_as_float32() -> None:
     size = 5000
     replies = [one(*(RNG.standard_normal(size) * 0.05)) for _ in range(7)]
@@ -89,6 +127,9 @@ def test_the_exact_mean_is_as_good_as_float32() -> None:
         (one(1.0, 1e38), "UPDATE-RANGE"),
         (one(1.0), "MODEL-MISMATCH"),
         (one(1.0, 1.0, dtype="float64"), "MODEL-MISMATCH"),
+        (one(1, 1, dtype="int16"), "MODEL-MISMATCH"),
+        (one(1.0, np.nan, dtype="float16"), "UPDATE-NONFINITE"),
+        (one(-np.inf, 1.0, dtype="float16"), "UPDATE-NONFINITE"),
         ({"v": np.zeros(2, np.float32)}, "MODEL-MISMATCH"),
         ({}, "MODEL-MISMATCH"),
     ],
@@ -164,10 +205,12 @@ def test_extra_memory_is_two_models() -> None:
     assert peak < 2 * 4 * size + 2_000_000  # and a few buffers of one block
 
 
-def test_check_finite_finds_one_bad_value() -> None:
-    values = np.zeros(BLOCK + 2, np.float32)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_check_finite_finds_one_bad_value(dtype: str, bad: float) -> None:
+    values = np.full(BLOCK + 2, -6e4, dtype)
     check_finite({"w": values, "n": np.array(1)})
     check_finite({"w": np.full(3, 1e30, np.float32)})  # its squares overflow, it does not
-    values[-1] = np.inf
+    values[-1] = bad
     with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
         check_finite({"w": values})

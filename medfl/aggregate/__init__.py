@@ -1,0 +1,29 @@
+"""What is made of the replies of a round.
+
+A rule that is a mean folds each reply as it arrives (`ExactMean`, `FloatMean`). A rule that needs all replies at once keeps
+them on disk (`Spool`) and goes over them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either
+way memory does not grow with the number of replies.
+"""
+
+from medfl.aggregate.columns import median, trimmed_mean
+from medfl.aggregate.geometry import combine, distance, distances, inner_products, squared_distances
+from medfl.aggregate.means import MEANS, ExactMean, FloatMean, Mean, MeanName
+from medfl.aggregate.spool import Spool
+from medfl.aggregate.weiszfeld import geometric_median
+
+__all__ = [
+    "MEANS",
+    "ExactMean",
+    "FloatMean",
+    "Mean",
+    "MeanName",
+    "Spool",
+    "combine",
+    "distance",
+    "distances",
+    "geometric_median",
+    "inner_products",
+    "median",
+    "squared_distances",
+    "trimmed_mean",
+]

@@ -1,0 +1,85 @@
+"""Geometric median of whole models by the smoothed Weiszfeld algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.aggregate.geometry import combine, squared_distances
+from medfl.aggregate.spool import Spool
+from medfl.errors import ExchangeError
+from medfl.updates import Tensor
+
+_STILL = 1e-12  # a step that moves no share by more ends the iterations
+
+
+def geometric_median(
+    spool: Spool, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
+) -> dict[str, Tensor]:
+    """Return the model whose weighted sum of distances to the replies is least: the aggregate of RFA.
+
+    The smoothed Weiszfeld algorithm of Pillutla, Kakade, Harchaoui 2022, https://arxiv.org/abs/1912.13445. Each of its
+    iterates is a convex combination of the replies, so the iterations run on the shares and the distances between replies
+    alone: the replies are read twice, whatever the number of iterations.
+
+    Parameters
+    ----------
+    spool : Spool
+        The replies.
+    weights : mapping of str to float, optional
+        Weight of each site, such as ``spool.weights``; all weigh the same unless given.
+    nu : float
+        Distance below which a reply pulls no harder, so that an iterate may lie on a reply.
+    iterations : int
+        At most so many; fewer when the shares no longer move.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+
+    Raises
+    ------
+    ExchangeError
+        ``WEIGHT-ZERO`` when there is no reply, or none with a weight.
+    """
+    sites = spool.sites
+    alpha = np.array([1.0 if weights is None else weights.get(site, 0.0) for site in sites])
+    if not alpha.sum() > 0:
+        raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
+    shares = weiszfeld(squared_distances(spool), alpha, nu, iterations)
+    return combine(spool, dict(zip(sites, shares.tolist(), strict=True)))
+
+
+def weiszfeld(
+    squares: NDArray[np.float64], alpha: NDArray[np.float64], nu: float = 1e-6, iterations: int = 1000
+) -> NDArray[np.float64]:
+    """Return the share of each point in the geometric median.
+
+    Parameters
+    ----------
+    squares : ndarray of float64
+        Squared distances between the points, shape (n, n).
+    alpha : ndarray of float64
+        Weight of each point, shape (n,).
+    nu, iterations : float, int
+        As in `geometric_median`.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape (n,), adding up to 1.
+    """
+    alpha = alpha / alpha.sum()
+    shares = alpha
+    for _ in range(iterations):
+        # for z = sum of c_i x_i with shares c: |z - x_k|^2 = sum c_i |x_i - x_k|^2 - sum c_i c_j |x_i - x_j|^2 / 2
+        pulls = (shares[:, None] * squares).sum(axis=0)
+        distances = np.sqrt(np.maximum(pulls - (shares * pulls).sum() / 2, 0.0))
+        beta = alpha / np.maximum(nu, distances)
+        before, shares = shares, beta / beta.sum()
+        if np.abs(shares - before).max() <= _STILL:
+            break
+    return shares
