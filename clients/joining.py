@@ -45,11 +45,12 @@ def numbers(prepared: Prepared, site: Site) -> Metrics:
 
 
 def words(prepared: Prepared, site: Site) -> dict[str, str]:
-    """Return what was left out and what was worth a warning, by code, and whether patients are known."""
+    """Return what was left out and what was worth a warning, by code, what was annotated, and whether patients are known."""
     return {
         records.EXCLUDED: by_code(prepared.findings, site, "error"),
         WARNINGS: by_code(prepared.findings, site, "warning"),
         PATIENT_IDS: "yes" if prepared.patient_ids else "no",
+        records.ANNOTATED: ",".join(map(str, prepared.annotated)),
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
+from medfl.clients.partial import Marginal
 from medfl.data.store.stored import StoredCase
 from medfl.study import Study
 
@@ -18,11 +19,11 @@ _SMOOTH = 1e-5
 _SMOOTH_GENERALIZED = 1e-12  # its class weights are one over squared volumes: 1e-5 would drown an organ of 1e6 voxels
 
 
-def build_loss(study: Study, weights: Tensor | None = None) -> LossFunction:
+def build_loss(study: Study, weights: Tensor | None = None) -> Marginal:
     """Build the loss of a study.
 
     Dice terms leave the background out and are taken over the batch as a whole, as nnU-Net does, so that a patch without
-    foreground does no harm.
+    foreground does no harm. Images in which not everything was looked for are judged by what was.
 
     Parameters
     ----------
@@ -33,10 +34,15 @@ def build_loss(study: Study, weights: Tensor | None = None) -> LossFunction:
 
     Returns
     -------
-    callable
-        Of logits (B, classes, ...) float32 and labels (B, ...) of any integer dtype; returns a scalar tensor.
+    Marginal
+        Of logits (B, classes, ...) float32, labels (B, ...) of any integer dtype, and the classes that were looked for in
+        each image; returns a scalar tensor.
     """
-    return _BUILDERS[study.loss.name](study, weights)
+
+    def of(classes: list[int]) -> LossFunction:
+        return _BUILDERS[study.loss.name](study, weights[classes] if weights is not None else None)
+
+    return Marginal(of, len(study.task.classes))
 
 
 def class_weights(study: Study, cases: Sequence[StoredCase]) -> Tensor | None:

@@ -32,11 +32,14 @@ class Batch:
         Masks uint8 (B, X, Y[, Z]), or classes int64 (B,).
     spacing : ndarray
         (B, D), size of a voxel in mm.
+    annotated : tuple of tuple of int
+        Classes that were looked for in each image; an empty tuple: all.
     """
 
     images: Tensor
     labels: Tensor
     spacing: NDArray[np.float64]
+    annotated: tuple[tuple[int, ...], ...] = ()
 
 
 def steps_of(study: Study, cases: int) -> int:
@@ -150,7 +153,8 @@ def _batch(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) 
             label_view[k] = label
         else:
             read_window(label, label_view[k], start)
-    return Batch(images, labels, np.array([case.spacing for case in cases], dtype=np.float64))
+    spacing = np.array([case.spacing for case in cases], dtype=np.float64)
+    return Batch(images, labels, spacing, tuple(case.annotated for case in cases))
 
 
 def _common_shape(study: Study, shapes: Sequence[Shape]) -> Shape:

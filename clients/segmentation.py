@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medfl import metrics
 from medfl.clients.devices import Place
 from medfl.clients.inference import in_groups, labels_on_source, predict, read_images, unpadded
-from medfl.clients.losses import LossFunction
+from medfl.clients.partial import Marginal
 from medfl.clients.previews import Preview, best_slice
 from medfl.clients.scored import Scored, mean_by_patient
 from medfl.data.store.stored import StoredCase
@@ -28,12 +28,12 @@ def score(
     cases: Sequence[StoredCase],
     net: nn.Module,
     place: Place,
-    loss: LossFunction,
+    loss: Marginal,
     split: str,
     *,
     keep_previews: bool = False,
 ) -> Scored:
-    """Segment images and score them.
+    """Segment images and score them by the structures that were looked for in each.
 
     Validation happens on the prepared grid. A test happens on the grid of the source, where the original mask lies, when the
     store kept it.
@@ -65,7 +65,7 @@ def score(
         for case, padded in zip(group, predict(study, net, images, place, overlap), strict=True):
             truth = _mask(case)
             logits = unpadded(padded, truth.shape)
-            losses.append((case.patient, _loss(loss, logits, truth)))
+            losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))
             prediction = logits.argmax(0).to(torch.uint8).cpu().numpy()
             scores.append((case.patient, _case_scores(study, case, logits, prediction, truth, split)))
             if keep_previews:
@@ -84,7 +84,13 @@ def _case_scores(
         truth, spacing = np.asarray(reference.label), reference.spacing
     surface = study.evaluation.surface == "always" or (study.evaluation.surface == "test" and split == "test")
     return metrics.segmentation_scores(
-        prediction, truth, spacing, study.task.foreground, surface=surface, tolerance_mm=study.evaluation.tolerance_mm
+        prediction,
+        truth,
+        spacing,
+        study.task.foreground,
+        surface=surface,
+        tolerance_mm=study.evaluation.tolerance_mm,
+        looked_for=case.annotated,
     )
 
 
@@ -95,9 +101,9 @@ def _mask(case: StoredCase) -> NDArray[np.uint8]:
     return np.asarray(label)
 
 
-def _loss(loss: LossFunction, logits: Tensor, truth: NDArray[np.uint8]) -> float:
+def _loss(loss: Marginal, logits: Tensor, truth: NDArray[np.uint8], annotated: tuple[int, ...]) -> float:
     with torch.inference_mode():
-        return float(loss(logits[None], torch.from_numpy(truth.copy())[None].to(logits.device)))
+        return float(loss(logits[None], torch.from_numpy(truth.copy())[None].to(logits.device), [annotated]))
 
 
 def _mean_dice(scores: CaseScores) -> float:
@@ -113,10 +119,15 @@ def _per_patient(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
         patient: {
             "images": len(found),
             "score": math.fsum(_mean_dice(f) for f in found) / len(found),
-            "classes": {name: _told([f[name] for f in found]) for name in found[0]},
+            "classes": {name: _told([f[name] for f in found if name in f]) for name in _names(found)},
         }
         for patient, found in sorted(images.items())
     }
+
+
+def _names(images: Sequence[CaseScores]) -> list[str]:
+    """Return the structures that were looked for in at least one image."""
+    return list(dict.fromkeys(name for found in images for name in found))
 
 
 def _told(scores: Sequence[metrics.CaseScore]) -> dict[str, float | bool | None]:

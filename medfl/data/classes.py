@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medfl.data.values import listed
 from medfl.errors import DataError
 from medfl.site import Site
@@ -108,27 +111,48 @@ def _check_ignored(counts: Mapping[int, int], said: Mapping[int, str], study: St
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
 
 
-def check_annotated(annotated: Sequence[str], study: Study, site: Site) -> None:
-    """Refuse a case in which not every class of the study was looked for: unknown is not background.
+def looked_for(annotated: Sequence[str], study: Study, site: Site) -> tuple[int, ...]:
+    """Return the foreground classes that somebody looked for in a case, empty for all: unknown is not background.
 
     Parameters
     ----------
     annotated : sequence of str
-        Names of the foreground classes that were looked for in the case; when empty, those of the site; when that is empty
-        too, all of them.
+        What the index says of the case; when empty, the site's word counts, and when that is empty too, all were looked for.
     study, site
         Name the classes.
 
     Raises
     ------
     DataError
-        ``LBL-UNANNOTATED``, or ``LBL-CLASSNAME`` for a name that is no class.
+        ``LBL-UNANNOTATED`` when there is none, or ``LBL-CLASSNAME`` for a name that is no class.
     """
     names = annotated or site.data.annotated_classes
     if not names or study.task.kind != "segmentation":
-        return
-    seen = set(class_values(names, study, site, "annotated classes"))
-    missing = [name for value, name in enumerate(study.task.classes) if value and value not in seen]
-    if missing:
-        what = f"nobody looked for {', '.join(missing)} in this case, and training needs every class of the study."
-        raise DataError("LBL-UNANNOTATED", what, "Annotate the missing classes, or take part in a study without them.")
+        return ()
+    seen = sorted(set(class_values(names, study, site, "annotated classes")) - {0})
+    if not seen:
+        what = "nobody looked for a class of the study in this case."
+        raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated.")
+    return () if len(seen) == len(study.task.foreground) else tuple(seen)
+
+
+def without_others(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[DataError]]:
+    """Take out of a mask what is said not to have been looked for, with a warning.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8
+        Class of each voxel.
+    looked : sequence of int
+        As `looked_for` returns it.
+    study : Study
+        Names the classes.
+    """
+    others = [value for value in range(1, len(study.task.classes)) if looked and value not in looked]
+    marked = [value for value in others if (mask == value).any()]
+    if not marked:
+        return mask, []
+    names = ", ".join(study.task.classes[value] for value in marked)
+    what = f"the mask marks {names}, which the site says nobody looked for here; what it marks is not used."
+    fix = "If they were annotated, add them to 'annotated' in the index or 'annotated-classes' in site.toml."
+    return np.where(np.isin(mask, marked), np.uint8(0), mask), [DataError("LBL-BEYOND", what, fix)]

@@ -55,7 +55,7 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         return _cohort(entries, listing, site, study, index)
 
 
-def missing_classes(present: Iterable[int], study: Study) -> tuple[Finding, ...]:
+def missing_classes(present: Iterable[int], study: Study, looked: Iterable[int] = ()) -> tuple[Finding, ...]:
     """Return a warning if the labels of a site lack foreground classes of the study entirely.
 
     Parameters
@@ -64,9 +64,11 @@ def missing_classes(present: Iterable[int], study: Study) -> tuple[Finding, ...]
         Classes that occur at the site.
     study : Study
         Names the classes.
+    looked : iterable of int
+        Those that were looked for in some case; empty: all.
     """
-    present = set(present)
-    names = [name for value, name in enumerate(study.task.classes) if value not in present and name in study.task.foreground]
+    absent = (set(looked) or set(range(len(study.task.classes)))) - set(present)
+    names = [name for value, name in enumerate(study.task.classes) if value in absent and name in study.task.foreground]
     if not names:
         return ()
     what = f"no case of this site has: {', '.join(names)}."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.classes import meaning, value_classes
+from medfl.data.classes import looked_for, meaning, value_classes, without_others
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_drawn
@@ -52,7 +52,8 @@ def read_label(
     site : Site
         Says whether resampling is allowed, how classes are called there, and whether a mask may be empty.
     annotated : sequence of str
-        Classes that were looked for in this case: if it names any, a mask without a marked voxel is a true negative.
+        Classes that were looked for in this case: if it names any, a mask without a marked voxel is a true negative. What
+        else is marked is taken out.
 
     Returns
     -------
@@ -71,6 +72,8 @@ def read_label(
         mask, warnings = _read(source, image, image_source, study, site)
     except DataError as error:
         raise _about_label(error) from None
+    mask, beyond = without_others(mask, looked_for(annotated, study, site), study)
+    warnings = [*warnings, *beyond]
     if not (site.data.negatives or annotated or mask.any()):
         fix = (
             "Was the right file exported? If this is a true negative, name the classes that were looked for in the index "

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
-from medfl.data.classes import check_annotated
+from medfl.data.classes import looked_for
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
 from medfl.data.grids import NEAR
@@ -44,11 +44,11 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     Raises
     ------
     DataError
-        With the pseudonym of the case. ``LBL-UNANNOTATED`` when not every class of the study was looked for.
+        With the pseudonym of the case. ``LBL-UNANNOTATED`` when no class of the study was looked for.
     """
     try:
         if not isinstance(case.label, int):
-            check_annotated(case.annotated, study, site)
+            looked_for(case.annotated, study, site)  # refuses before an image is read
         volume = load_image(case.image, study, site)
         if isinstance(case.label, int):
             return volume, case.label

@@ -2,13 +2,14 @@
 
 from medfl.metrics.classification import classification_metrics
 from medfl.metrics.derived import confusion_matrix, derive, headline, is_surface, roc_curve_points
-from medfl.metrics.keys import class_key, class_keys
+from medfl.metrics.keys import as_personal, class_key, class_keys, personal_part
 from medfl.metrics.merging import check, empty_metrics, merge
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
 from medfl.metrics.suppression import suppress
 
 __all__ = [
     "CaseScore",
+    "as_personal",
     "check",
     "class_key",
     "class_keys",
@@ -19,6 +20,7 @@ __all__ = [
     "headline",
     "is_surface",
     "merge",
+    "personal_part",
     "roc_curve_points",
     "segmentation_metrics",
     "segmentation_scores",

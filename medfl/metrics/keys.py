@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from medfl.errors import ConfigError, Problem
 from medfl.records import Metrics
 
+_EVAL, _PERSONAL = "eval.", "personal."
+
 HIDDEN = "eval.hidden"  # 1: the site's policy hides the whole evaluation; merged, the number of such sites
 CONFUSION_HIDDEN, CALIBRATION_HIDDEN = "eval.confusion-hidden", "eval.calibration-hidden"  # likewise
 SURFACE_PATIENTS = "eval.surface-patients"  # patients of whom hd95 and surface-dice were measured; 0: not measured
@@ -79,6 +81,22 @@ def hidden_name(what: str, key: str) -> str:
     'eval.scores-hidden.liver'
     """
     return name_of(f"{what}-hidden", key)
+
+
+def as_personal(metrics: Metrics) -> Metrics:
+    """Return the evaluation of a site's own model under names that stand beside those of the shared one.
+
+    Examples
+    --------
+    >>> as_personal({"eval.dice.liver": 0.9})
+    {'personal.dice.liver': 0.9}
+    """
+    return {_PERSONAL + key.removeprefix(_EVAL): value for key, value in metrics.items() if key.startswith(_EVAL)}
+
+
+def personal_part(metrics: Metrics) -> Metrics:
+    """Return what `as_personal` renamed, under the names of an evaluation; empty where nothing of the kind is told."""
+    return {_EVAL + key.removeprefix(_PERSONAL): value for key, value in metrics.items() if key.startswith(_PERSONAL)}
 
 
 def number(metrics: Metrics, key: str) -> float:

@@ -63,6 +63,7 @@ def segmentation_scores(
     *,
     surface: bool,
     tolerance_mm: float,
+    looked_for: Sequence[int] = (),
 ) -> dict[str, CaseScore]:
     """Score the segmentation of one image.
 
@@ -78,10 +79,13 @@ def segmentation_scores(
         Whether to measure HD95 and surface Dice, which take most of the time.
     tolerance_mm : float
         Tolerance of the surface Dice (Nikolov et al. 2021).
+    looked_for : sequence of int
+        Labels that the truth can tell; empty: all. Where the prediction holds another one, none of these is predicted.
 
     Returns
     -------
     dict of str to CaseScore
+        By the names of the classes that were looked for.
 
     Raises
     ------
@@ -92,6 +96,8 @@ def segmentation_scores(
         raise ValueError(f"prediction {prediction.shape}, truth {truth.shape} and spacing {tuple(spacing)} do not fit together")
     scores = {}
     for label, name in enumerate(classes, start=1):
+        if looked_for and label not in looked_for:
+            continue
         p, t = prediction == label, truth == label
         size_p, size_t = int(np.count_nonzero(p)), int(np.count_nonzero(t))
         dice = 2 * int(np.count_nonzero(p & t)) / (size_p + size_t) if size_p + size_t else 1.0

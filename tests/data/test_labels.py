@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medfl.data.cases import Case, Source
+from medfl.data.classes import looked_for, without_others
 from medfl.data.grids import onto_grid
 from medfl.data.images import read_image
 from medfl.data.labels import class_index, read_mask
@@ -212,16 +213,43 @@ def test_an_empty_mask_needs_somebodys_word(named: Any) -> None:
         named(empty, {}, annotated_classes=("liver", "lesion"))  # said of the site, and of no case
 
 
-def test_a_case_in_which_not_every_class_was_looked_for_is_left_out(named: Any) -> None:
+def test_what_nobody_looked_for_is_not_marked(named: Any) -> None:
     values = np.zeros(SHAPE, dtype=np.uint8)
-    values[0] = 1
-    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*looked for lesion in"):
-        named(values, {}, ("Liver",))
-    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*looked for liver in"):
-        named(values, {}, annotated_classes=("lesion",))
-    assert named(values, {}, ("liver", "Herd"), annotated_classes=("lesion",), label_names=(("herd", "lesion"),)).any()
+    values[0], values[1] = 1, 2
+    np.testing.assert_array_equal(named(values, {}, ("Liver",)), values * (values == 1))
+    np.testing.assert_array_equal(named(values, {}, annotated_classes=("lesion",)), values * (values == 2))
+    names = (("herd", "lesion"),)  # the word on the case counts more than that on the site
+    np.testing.assert_array_equal(
+        named(values, {}, ("liver", "Herd"), annotated_classes=("lesion",), label_names=names), values
+    )
     with pytest.raises(DataError, match="LBL-CLASSNAME"):
         named(values, {}, ("liver", "CANARY"))
+    with pytest.raises(DataError, match=r"LBL-UNANNOTATED.*nobody looked for a class"):
+        named(values, {}, ("background",))
+
+
+def test_a_mask_without_what_was_looked_for_is_empty(named: Any) -> None:
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[1] = 2
+    with pytest.raises(DataError, match="LBL-EMPTY"):
+        named(values, {}, annotated_classes=("liver",))
+    assert not named(values, {}, annotated_classes=("liver",), negatives=True).any()
+    assert not named(values, {}, ("liver",)).any()  # of this very case somebody says that it was looked at
+
+
+def test_a_mask_that_marks_more_than_was_looked_for_is_told(make_study: Any, make_site: Any, tmp_path: Path) -> None:
+    study, site = make_study(task__classes="background,liver,lesion,CANARY"), make_site(tmp_path)
+    mask = np.array([[0, 1], [2, 2]], dtype=np.uint8)
+    assert looked_for(("lesion", "Liver"), study, site) == (1, 2)
+    assert looked_for(("liver", "lesion", "canary"), study, site) == ()
+    assert looked_for((), study, site) == ()
+    kept, (warning,) = without_others(mask, (1, 3), study)
+    assert kept.tolist() == [[0, 1], [0, 0]]
+    assert kept.dtype == np.uint8
+    assert warning.code == "LBL-BEYOND"
+    assert "marks lesion, which" in warning.what
+    assert without_others(mask, (), study) == (mask, [])
+    assert without_others(mask, (1, 2), study) == (mask, [])
 
 
 def test_flat_masks_are_compared_by_their_place(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> None:

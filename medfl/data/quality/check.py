@@ -141,7 +141,9 @@ def _checked(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts
     cases = [replace(case, findings=(*of_case.pop(case.case, ()), *case.findings)) for case in facts]
     cases += [CaseFacts(name, findings=tuple(findings)) for name, findings in of_case.items()]
     if study.task.kind == "segmentation" and not fast and any(case.usable for case in cases):
-        general += missing_classes({0} | {index for case in cases if case.usable for index, _ in case.amounts}, study)
+        usable = [case for case in cases if case.usable]
+        looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
+        general += missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
     check = Check(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
     try:
         check_policy(site, check.prepared())

@@ -82,6 +82,8 @@ class CaseFacts:
         What made the image.
     planes : tuple of Plane
         Pictures, where they were asked for.
+    annotated : tuple of int
+        Foreground classes that somebody looked for; empty when all were.
     """
 
     case: str
@@ -95,6 +97,7 @@ class CaseFacts:
     amounts: tuple[tuple[int, float], ...] = ()
     device: Device = Device()
     planes: tuple[Plane, ...] = ()
+    annotated: tuple[int, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -203,6 +206,6 @@ class Check:
     def prepared(self) -> Prepared:
         """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""
         none = np.zeros(0, dtype=np.uint8)
-        cases = tuple(StoredCase(case.case, case.patient, case.split, none, none, ()) for case in self.usable)
+        cases = tuple(StoredCase(c.case, c.patient, c.split, none, none, (), annotated=c.annotated) for c in self.usable)
         findings = (*self.findings, *(finding for case in self.cases for finding in case.findings))  # first what counts first
         return Prepared(self.site, cases, findings, self.patient_ids)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from medfl.data.cases import Case, Finding, Source
+from medfl.data.classes import looked_for
 from medfl.data.dicom.checks import check_series, stack_of
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.series import CONVERTIBLE
@@ -43,7 +44,8 @@ def glance(case: Case, study: Study, site: Site) -> CaseFacts:
         with quiet():
             (size, spacing), warnings = _extent(case.image, study, site)
             findings = tuple(Finding.from_error(warning, case.name, "warning") for warning in warnings)
-            return replace(known, device=device_of(case.image, site), size=size, spacing=spacing, findings=findings)
+            known = replace(known, annotated=looked_for(case.annotated, study, site), size=size, spacing=spacing)
+            return replace(known, device=device_of(case.image, site), findings=findings)
     except DataError as error:
         return left_out(known, Finding.from_error(error, case.name))
     except Exception as error:  # a library's own: its text may hold a path or a name

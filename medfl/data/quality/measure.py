@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Finding
+from medfl.data.classes import looked_for
 from medfl.data.load import load_case
 from medfl.data.quality.device import device_of
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
@@ -40,7 +41,7 @@ def measure(case: Case, study: Study, site: Site, *, preview: bool = False) -> C
     known = CaseFacts(case.name, case.patient, case.split, kind=case.image.kind)
     try:
         with quiet():
-            known = replace(known, device=device_of(case.image, site))
+            known = replace(known, device=device_of(case.image, site), annotated=looked_for(case.annotated, study, site))
             volume, label = load_case(case, study, site)
             return _measured(known, volume, label, study, preview=preview)
     except DataError as error:

@@ -13,7 +13,7 @@ from medfl.data.store.files import read_json, replace_json
 
 _SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
 _KEPT_DAYS = 180  # without use, after which a digest is forgotten
-_FACTS = 4  # numbers of an entry: bytes, digest of the times of change, digest of the content, day of last use
+_FACTS = [int, str, str, int]  # an entry: bytes, digest of the times of change, digest of the content, day of last use
 
 
 class Digests:
@@ -105,4 +105,4 @@ def _digest(paths: tuple[Path, ...]) -> str:
 
 def _read(file: Path) -> dict[str, list[int | str]]:
     values = read_json(file) or {}
-    return {name: facts for name, facts in values.items() if isinstance(facts, list) and len(facts) == _FACTS}
+    return {name: facts for name, facts in values.items() if isinstance(facts, list) and list(map(type, facts)) == _FACTS}

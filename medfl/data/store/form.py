@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ _FEW = 16  # classes; up to here, one comparison a class is faster than a histog
 Read = tuple[Volume, NDArray[np.uint8] | int]
 
 
-def prepared_form(read: Callable[[], Read], study: Study) -> tuple[dict[str, Array], Meta]:
+def prepared_form(read: Callable[[], Read], study: Study, annotated: Sequence[int] = ()) -> tuple[dict[str, Array], Meta]:
     """Read a case and return its arrays by file name, and the facts for its ``meta.json``.
 
     Parameters
@@ -27,6 +27,8 @@ def prepared_form(read: Callable[[], Read], study: Study) -> tuple[dict[str, Arr
         volume is let go as soon as it is oriented and cropped.
     study : Study
         What is learnt and how images are preprocessed.
+    annotated : sequence of int
+        Classes that were looked for in the case, empty for all: `medfl.data.classes.looked_for`.
 
     Raises
     ------
@@ -53,6 +55,7 @@ def prepared_form(read: Callable[[], Read], study: Study) -> tuple[dict[str, Arr
         "foreground": [],
         "present": [],
         "reference": None,
+        "annotated": list(annotated),
         "warnings": notes,
     }
     if mask is not None and done_mask is not None:

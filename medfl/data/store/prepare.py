@@ -86,20 +86,21 @@ def prepare_cases(
     room = Room(site, study)
     if announce:
         announce(forecast(order, room.shelf.names(), room.shelf.folder, study))
-    cases, findings, present = _gathered(order, room, site, study, progress, workers)
+    cases, findings, present, looked = _gathered(order, room, site, study, progress, workers)
     remember_reading(site, study.name, readings((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
     if cases and study.task.kind == "segmentation":
-        findings += missing_classes(present, study)
+        findings += missing_classes(present, study, looked)
     return Prepared(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
 
 
 def _gathered(
     order: list[Case], room: Room, site: Site, study: Study, progress: Progress | None, workers: int
-) -> tuple[list[StoredCase], list[Finding], set[int]]:
+) -> tuple[list[StoredCase], list[Finding], set[int], set[int]]:
     cases: list[StoredCase] = []
     findings: list[Finding] = []
     present: set[int] = set()  # label values seen in the masks
+    looked: set[int] = set()  # those that somebody looked for in a case
     try:
         for done, (case, outcome) in enumerate(outcomes(order, room, site, study, workers), start=1):
             stored = room.stored(case, outcome)
@@ -107,13 +108,14 @@ def _gathered(
             findings += outcome.findings
             if outcome.meta:
                 findings += padded(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
-            present |= set(outcome.meta["present"]) if outcome.meta else set()
+                present |= set(outcome.meta["present"])
+                looked |= set(outcome.meta["annotated"] or range(len(study.task.classes)))
             room.noted(outcome)
             if progress:
                 progress(done, len(order))
     finally:
         room.save()
-    return cases, findings, present
+    return cases, findings, present, looked
 
 
 def padded(name: str, shape: Sequence[int], study: Study) -> list[Finding]:

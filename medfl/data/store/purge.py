@@ -1,4 +1,4 @@
-"""Removing prepared data that is no longer wanted; it can be made again from the hospital's own files."""
+"""Removing what is no longer wanted: prepared data, which can be made again, and what runs left here, which can not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.store.files import read_json, unwritable
-from medfl.data.store.plan import plan_digest, site_root
+from medfl.data.store.plan import STATE, plan_digest, site_root
 from medfl.data.store.shelf import ABOUT
 from medfl.site import Site
 from medfl.study import Study
@@ -32,8 +32,9 @@ class Purgeable:
         What goes. Local only.
     study : str
         Name of the study that used it last; empty when nobody told.
-    why : {"plan", "superseded"}
-        A whole plan, or only copies of cases in a plan that stays, made before their files changed.
+    why : {"plan", "superseded", "run"}
+        A whole plan, or only copies of cases in a plan that stays, made before their files changed, or what the algorithm of a
+        run had to remember here, the site's own model among it.
     cases, size : int
         Prepared cases, and bytes.
     days : float
@@ -48,7 +49,9 @@ class Purgeable:
     days: float
 
 
-def purgeable(site: Site, keep: Collection[Study] = (), older_than: float = 0.0) -> tuple[Purgeable, ...]:
+def purgeable(
+    site: Site, keep: Collection[Study] = (), older_than: float = 0.0, *, runs: bool = False
+) -> tuple[Purgeable, ...]:
     """Find prepared data of a site that no study uses.
 
     Parameters
@@ -59,6 +62,8 @@ def purgeable(site: Site, keep: Collection[Study] = (), older_than: float = 0.0)
         Studies that are still wanted.
     older_than : float
         Days; what was used later stays.
+    runs : bool
+        Also what runs of other studies left; a run that still goes on would miss it.
 
     Returns
     -------
@@ -71,6 +76,9 @@ def purgeable(site: Site, keep: Collection[Study] = (), older_than: float = 0.0)
     for shelf in sorted(root.iterdir()) if root.is_dir() else ():
         if shelf.is_dir() and _SHELF.fullmatch(shelf.name):
             found += _of_shelf(shelf, shelf.name in wanted, older_than)
+    if runs:
+        approved = {study.approved_hash()[:16] for study in keep}
+        found += _of_runs(root / STATE, approved, older_than)
     return tuple(sorted(found, key=lambda item: -item.size))
 
 
@@ -105,6 +113,13 @@ def _of_shelf(shelf: Path, wanted: bool, older_than: float) -> Iterator[Purgeabl
     if days >= older_than:
         cases = sum(entry.is_dir() and bool(_CASE.fullmatch(entry.name)) for entry in shelf.iterdir())
         yield Purgeable((shelf,), about, "plan", cases, _size(shelf), days)
+
+
+def _of_runs(states: Path, wanted: Collection[str], older_than: float) -> Iterator[Purgeable]:
+    for run in sorted(states.glob("*/*")):
+        days = _days(run)
+        if run.is_dir() and run.parent.name not in wanted and days >= older_than:
+            yield Purgeable((run,), "", "run", 0, _size(run), days)
 
 
 def _superseded(shelf: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import medfl
 from medfl.data.cases import Case, Finding, Source
+from medfl.data.classes import looked_for
 from medfl.data.load import load_case
 from medfl.data.quiet import quiet
 from medfl.data.store.digests import Digests
@@ -100,7 +101,8 @@ class Room:
         key, started = self.key(case), time.monotonic()
         try:
             with quiet():
-                arrays, facts = prepared_form(lambda: load_case(case, self._study, self._site), self._study)
+                looked = looked_for(case.annotated, self._study, self._site)
+                arrays, facts = prepared_form(lambda: load_case(case, self._study, self._site), self._study, looked)
             if self.key(case) != key:
                 raise RuntimeError("the source changed while it was read")
         except DataError as error:

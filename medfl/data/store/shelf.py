@@ -30,7 +30,7 @@ from medfl.data.store.files import (
 from medfl.data.store.stored import Array, Meta, map_array
 from medfl.errors import DiskFullError
 
-VERSION = 3  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
+VERSION = 4  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 ABOUT = "about.json"
 _INDEX = "index.json"
 _REFUSED = ".refused.json"

@@ -62,6 +62,8 @@ class StoredCase:
         For each foreground class at most 10000 voxel positions (n, D); n is 0 for a class that is not there.
     reference : Reference, optional
         The mask on the original grid, when a 3-D grid was changed.
+    annotated : tuple of int
+        Foreground classes that somebody looked for; empty when all were. Of others a mask says nothing: they are unknown.
     """
 
     name: str
@@ -72,6 +74,7 @@ class StoredCase:
     spacing: tuple[float, ...]
     foreground: Mapping[int, Array] = field(default_factory=dict)
     reference: Reference | None = None
+    annotated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ class Prepared:
     def patients(self, split: str) -> int:
         """Return the number of patients in one split."""
         return len({case.patient for case in self.cases if case.split == split})
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """Foreground classes that were looked for in at least one case; empty when all were in one."""
+        sets = [case.annotated for case in self.cases]
+        return tuple(sorted(set().union(*sets))) if all(sets) else ()
 
 
 class OnDiskCase(StoredCase):
@@ -157,6 +166,11 @@ class OnDiskCase(StoredCase):
         label = map_array(self._folder, "reference.npy", self._meta)
         prepared_affine = np.array(self._meta["affine"], dtype=np.float64)
         return Reference(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), prepared_affine)
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """Foreground classes that somebody looked for; empty when all were."""
+        return tuple(self._meta["annotated"])
 
 
 class _Foreground(Mapping[int, Array]):

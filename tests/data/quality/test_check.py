@@ -203,3 +203,17 @@ def test_an_image_smaller_than_the_patch_is_told_as_preparing_tells_it(site: Sit
 
     assert len(padded()) == 12
     assert padded(preprocessing__spacing="1,1,1") == []  # the voxels become 18 slices: only preparing can tell
+
+
+def test_what_a_site_annotated_is_shown_as_it_is_told(volumes: Path, make_site: SiteMaker, make_study: StudyMaker) -> None:
+    site, study = make_site(volumes, annotated_classes=("organ",)), make_study(task__classes="background,organ,lesion")
+    for fast in (False, True):
+        check, _ = check_site(site, study, fast=fast)
+        assert "LBL-NO-CLASS" not in {finding.code for finding in check.findings}  # nobody looked for a lesion
+        shared = what_is_shared(check, study, site)
+        assert shared.annotated == ("organ",)
+        assert as_json(check, shared)["shared"]["annotated"] == ["organ"]
+        assert "that only organ was looked for here" in render_quality(check, shared, site)
+    whole, _ = check_site(make_site(volumes), study)
+    assert "LBL-NO-CLASS" in {finding.code for finding in whole.findings}
+    assert what_is_shared(whole, study, site).annotated == ()

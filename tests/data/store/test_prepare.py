@@ -422,6 +422,35 @@ def test_a_select_is_part_of_the_key(tmp_path: Path) -> None:
     assert len({room.key(case), *map(room.key, changed)}) == 4
 
 
+def test_what_was_looked_for_is_kept_with_each_case(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 4)
+    site = site.model_copy(update={"data": SiteData(layout="csv", annotated_classes=("b",))})
+    first, again = prepare(site, study_of()), prepare(site, study_of())
+    for prepared in (first, again):
+        assert prepared.annotated == (2,)
+        assert {finding.code for finding in prepared.findings} == {"LBL-BEYOND"}  # and not that a class is missing
+        assert len(prepared.findings) == 4
+        for case in prepared.cases:
+            assert case.annotated == (2,)
+            assert set(np.unique(np.asarray(case.label))) == {0, 2}
+            assert len(case.foreground[1]) == 0
+    (site.folder / "index.csv").write_text(
+        "image,label,patient,annotated\nimg0.nii,seg0.nii,A,a\nimg1.nii,seg1.nii,B,\nimg2.nii,seg2.nii,C,a;b\n"
+    )
+    mixed = prepare(site, study_of())
+    assert sorted(case.annotated for case in mixed.cases) == [(), (1,), (2,)]
+    assert mixed.annotated == ()
+
+
+def test_a_class_that_was_looked_for_and_never_found_is_told(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 3)
+    for number in range(3):
+        write_nifti(site.folder / f"seg{number}.nii", mask_of(number) % 2, np.diag([-1.0, 1.0, 2.0, 1.0]))
+    assert [finding.code for finding in prepare(site, study_of()).findings] == ["LBL-NO-CLASS"]
+    told = site.model_copy(update={"data": SiteData(layout="csv", annotated_classes=("a",))})
+    assert prepare(told, study_of()).findings == ()
+
+
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
     mark = tmp_path / "third"

@@ -80,3 +80,20 @@ def test_foreign_folders_and_other_sites_are_left_alone(site: Site, tmp_path: Pa
     purge(purgeable(site))
     assert foreign.is_dir()
     assert len(purgeable(Site(name="south", resources=site.resources))) == 1
+
+
+def test_what_runs_left_goes_only_when_asked_for(site: Site) -> None:
+    def left(study: Study, run: str, days: float) -> Path:
+        folder = site_root(site) / "state" / study.approved_hash()[:16] / run
+        folder.mkdir(parents=True)
+        (folder / "control-round-00001.safetensors").write_bytes(b"x" * 100)
+        os.utime(folder, (time.time() - 86400 * days,) * 2)
+        return folder
+
+    kept, old, young = left(study_of(), "1", 40), left(study_of(intensity="unit"), "2", 40), left(study_of(clip=True), "3", 1)
+    assert purgeable(site) == ()
+    (item,) = purgeable(site, [study_of()], older_than=30, runs=True)
+    assert (item.folders, item.why, item.size, round(item.days)) == ((old,), "run", 100, 40)
+    assert purge([item]) == 100
+    assert (kept.is_dir(), old.is_dir(), young.is_dir()) == (True, False, True)
+    assert len(purgeable(site, runs=True)) == 2
