@@ -1,0 +1,46 @@
+"""Small updates at the hospital: the trained model is replaced by what it changed, packed by the codec of the study."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from medfl import codecs
+from medfl.clients.fitting import stream
+from medfl.clients.half import Work
+from medfl.clients.local import TrainOutcome
+
+_STATE, _LEFT = "residual", "update"
+_ROUNDING = 300  # stream of random numbers of its own
+
+
+def packed(work: Work, outcome: TrainOutcome) -> TrainOutcome:
+    """Return what leaves in place of the model; in the arm where hospitals train alone the model itself.
+
+    With "top-k", what is not sent is kept in the site's state and added to the update of its next round: over all rounds, what
+    the server got and what is still here add up to what was trained.
+
+    Parameters
+    ----------
+    work : Work
+        Its study names the codec, its `received` is what the update is measured from.
+    outcome : TrainOutcome
+        Its `arrays` are what would leave without a codec: layers that stay at the site are not among them.
+    """
+    codec = work.study.compression.codec
+    if codec == "none" or work.arm == "local":
+        return outcome
+    received = {name: work.received[name] for name in outcome.arrays}
+    update = codecs.update_of(outcome.arrays, received)
+    if codec == "bf16":
+        small = codecs.to_bf16(update)
+    elif codec == "int8":
+        small = codecs.to_int8(update, received, stream(work.seed, _ROUNDING))
+    else:
+        state = work.remembered()
+        if earlier := state.load(_STATE):
+            update += earlier[_LEFT]
+        small = codecs.to_top_k(update, work.study.compression.keep)
+        update[small[codecs.TOP_K]] -= small[codecs.VALUES]
+        state.save(_STATE, {_LEFT: update})
+    whole = {name: tensor for name, tensor in outcome.arrays.items() if tensor.dtype.kind != "f"}
+    return dataclasses.replace(outcome, arrays=small | whole)

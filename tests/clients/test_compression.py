@@ -1,0 +1,109 @@
+"""What leaves a hospital in place of a model when a study asks for small updates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl import codecs
+from medfl.clients import compression
+from medfl.clients.exchange import exchange_arrays
+from medfl.clients.half import Work
+from medfl.clients.local import TrainOutcome
+from medfl.clients.networks import build_network
+from medfl.clients.state import SiteState
+from medfl.records import to_array_record
+from medfl.study import Study, read_study
+
+SAMPLE = Path(__file__).parents[2] / "sample_configs" / "hippocampus"
+RECEIVED = {"w": np.zeros((2, 2), np.float32), "b": np.zeros(1, np.float32), "steps": np.array(3)}
+
+Asked = Callable[..., Work]
+
+
+@pytest.fixture
+def asked(make_study: Any, site: Any, organs: Any, tmp_path: Path) -> Asked:
+    """Return a maker of work with a codec, whose state outlives it."""
+
+    def make(codec: str, server_round: int = 1, arm: str = "federated", **options: Any) -> Work:
+        study: Study = make_study(compression={"codec": codec, **options})
+        state = SiteState(tmp_path / "state", server_round)
+        return Work(study, site, organs(), build_network(study), RECEIVED, server_round, 7 + server_round, state=state, arm=arm)
+
+    return make
+
+
+def trained(*values: float) -> TrainOutcome:
+    arrays = {"w": np.array(values[:4], np.float32).reshape(2, 2), "b": np.array(values[4:], np.float32), "steps": np.array(5)}
+    return TrainOutcome(arrays, {"train.loss": 1.0}, {"control": {"w": np.ones(2)}})
+
+
+def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> None:
+    outcome = compression.packed(asked("bf16"), trained(1, 2, 3, 4, 5))
+    assert set(outcome.arrays) == {codecs.BF16, "steps"}
+    assert outcome.arrays["steps"] == 5
+    assert (outcome.metrics, set(outcome.records)) == ({"train.loss": 1.0}, {"control"})
+
+
+@pytest.mark.parametrize(("codec", "arm"), [("none", "federated"), ("int8", "local"), ("top-k", "local")])
+def test_without_a_codec_and_alone_the_model_leaves_whole(codec: str, arm: str, asked: Asked) -> None:
+    outcome = trained(1, 2, 3, 4, 5)
+    assert compression.packed(asked(codec, arm=arm), outcome) is outcome
+
+
+def test_layers_that_stay_at_the_site_are_not_in_the_update(asked: Asked) -> None:
+    outcome = trained(1, 2, 3, 4, 5)
+    del outcome.arrays["b"]
+    assert compression.packed(asked("int8"), outcome).arrays[codecs.INT8].size == 4
+
+
+def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
+    def codes(server_round: int) -> list[int]:
+        outcome = TrainOutcome({**RECEIVED, "w": np.linspace(0.1, 1, 4, dtype=np.float32).reshape(2, 2)}, {})
+        found: list[int] = compression.packed(asked("int8", server_round), outcome).arrays[codecs.INT8].tolist()
+        return found
+
+    assert codes(1) == codes(1)
+    assert len({tuple(codes(k)) for k in range(1, 9)}) > 1
+
+
+def test_what_top_k_leaves_over_is_sent_later(asked: Asked) -> None:
+    def sent(server_round: int, *values: float) -> list[float]:
+        """Return the update that reaches the server, in the order b, w."""
+        small = compression.packed(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
+        parts = codecs.from_top_k(small, RECEIVED, 0.2)
+        return [value for _, part in parts for value in part.tolist()]
+
+    assert sent(1, 1, 0, 4, 3, 0) == [0, 0, 0, 4, 0]
+    assert sent(2, 1, 0, 0, 0, -1) == [0, 0, 0, 0, 3]  # 3 was left over
+    assert sent(3, 0.5, 0, 0, 0, 0) == [0, 2.5, 0, 0, 0]  # 1 and 1 were left over
+    assert sent(3, 0.5, 0, 0, 0, 0) == [0, 2.5, 0, 0, 0]  # the server repeats a round after a crash
+
+
+def test_sent_and_left_over_add_up_to_what_was_trained(asked: Asked, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    exact, arrived = np.zeros(5), np.zeros(5)
+    for server_round in range(1, 8):
+        outcome = trained(*rng.standard_normal(5))
+        exact += codecs.update_of(outcome.arrays, RECEIVED)
+        small = compression.packed(asked("top-k", server_round, keep=0.3), outcome).arrays
+        arrived += np.concatenate([part for _, part in codecs.from_top_k(small, RECEIVED, 0.3)])
+    left = SiteState(tmp_path / "state", 8).load("residual")
+    assert left is not None
+    assert arrived + left["update"] == pytest.approx(exact, abs=1e-5)
+    assert np.abs(left["update"]).max() > 0.1
+
+
+@pytest.mark.parametrize(("codec", "most"), [("bf16", 0.51), ("int8", 0.27), ("top-k", 0.03)])
+def test_a_sample_study_sends_a_share_of_the_bytes(codec: str, most: float, asked: Asked) -> None:
+    net = build_network(read_study(SAMPLE))
+    received = exchange_arrays(net)
+    arrays = {name: x + np.asarray(0.01, x.dtype) if x.dtype.kind == "f" else x for name, x in received.items()}
+    work = dataclasses.replace(asked(codec), received=received)
+    small = compression.packed(work, TrainOutcome(arrays, {})).arrays
+    assert to_array_record(small).count_bytes() <= most * to_array_record(arrays).count_bytes()
