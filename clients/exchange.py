@@ -33,7 +33,20 @@ def exchange_arrays(net: nn.Module) -> Arrays:
     dict of str to ndarray
         One C-contiguous copy a tensor, under the first of its names.
     """
-    return {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in _distinct(net).items()}
+    return {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in distinct_tensors(net).items()}
+
+
+def distinct_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the distinct tensors of a network themselves, each under the first of its names in ``state_dict()``."""
+    seen: set[Any] = set()
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        tensors[name] = tensor
+    return tensors
 
 
 def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> None:
@@ -51,7 +64,7 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
     ExchangeError
         ``MODEL-MISMATCH`` when names, order, shapes or dtypes differ; ``MODEL-NONFINITE`` when a value is not a number.
     """
-    tensors = _distinct(net)
+    tensors = distinct_tensors(net)
     if layout_hash(arrays) != _layout(tensors):
         raise ExchangeError(
             "MODEL-MISMATCH",
@@ -81,18 +94,6 @@ def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
             f"{len(wrong)} of {len(arrays)} tensors hold values that are not numbers, the first is {wrong[0]!r}.",
             "Lower optimizer.learning-rate or set optimizer.clip-norm.",
         )
-
-
-def _distinct(net: nn.Module) -> dict[str, torch.Tensor]:
-    seen: set[Any] = set()
-    tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in net.state_dict(keep_vars=True).items():
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and key in seen:
-            continue
-        seen.add(key)
-        tensors[name] = tensor
-    return tensors
 
 
 def _layout(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -72,7 +72,8 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         with place.autocast():
             logits = forward(net, images).float()
-        loss = loss_of(logits, labels)
+        terms.annotated = batch.annotated
+        loss = loss_of(logits, labels, batch.annotated)
         scaler.scale(terms.loss(net, images, labels, logits, loss)).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
         terms.gradients(net)

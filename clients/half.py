@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medfl.clients.devices import Place
 from medfl.clients.exchange import Arrays
+from medfl.clients.partial import Annotated
 from medfl.clients.state import SiteState
 from medfl.data.store.stored import Prepared
 from medfl.errors import ExchangeError
@@ -97,7 +98,15 @@ class Update:
 
 
 class Terms:
-    """What an algorithm adds to the loss and the gradients of each step; this one adds nothing."""
+    """What an algorithm adds to the loss and the gradients of each step; this one adds nothing.
+
+    Attributes
+    ----------
+    annotated : sequence of tuple of int
+        Classes that were looked for in each image of the batch at hand, an empty tuple for all; told before `loss` is asked.
+    """
+
+    annotated: Annotated = ()
 
     def loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Return the loss to go down on.

@@ -11,8 +11,7 @@ from flwr.app import ConfigRecord, Context, Message
 from torch import nn
 
 from medfl import flower_compat, metrics, records
-from medfl.clients import joining, local
-from medfl.clients.exchange import exchange_arrays
+from medfl.clients import attacks, compression, joining, layers, local, personal
 from medfl.clients.half import Work
 from medfl.clients.networks import build_network
 from medfl.clients.plain import Half
@@ -35,7 +34,9 @@ def join(message: Message, context: Context) -> Message:
     """Say who is there: the site's name, its patients and images by split, and what was left out."""
     study, site = _study(context), _site(context)
     prepared = _admitted(study, site)
-    told = joining.words(prepared, site) | {records.MODEL_HASH: records.layout_hash(exchange_arrays(_network(study)))}
+    told = joining.words(prepared, site) | {
+        records.MODEL_HASH: records.layout_hash(layers.shared_arrays(study, _network(study)))
+    }
     return Message(records.reply_content(site.name, joining.numbers(prepared, site), told=told), reply_to=message)
 
 
@@ -49,13 +50,16 @@ def fingerprint(message: Message, context: Context) -> Message:
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
-    work = _work(message, context)
+    work = layers.completed(_work(message, context))
     study, site = work.study, work.site
     scores = metrics.empty_metrics(study)
+    half = Half() if work.arm == "local" else build_half(study, site)
     if (work.server_round - 1) % study.evaluation.every == 0 and work.server_round > 1:
         scores = local.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
-    alone = work.arm == "local"
-    outcome = local.train(work, Half() if alone else build_half(study, site))
+        personal.keep_better(work, half, scores)
+    if work.arm != "local" and _is_simulated(context):
+        half = attacks.misled(half, study.simulation, site.name, [s.name for s in _sites(study)])
+    outcome = compression.packed(work, layers.parted(work, local.train(work, half)))
     numbers = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
     told = {records.EXCLUDED: joining.by_code(work.prepared.findings, site, "error")}
     content = records.reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
@@ -63,16 +67,24 @@ def train(message: Message, context: Context) -> Message:
 
 
 def evaluate(message: Message, context: Context) -> Message:
-    """Score the received model on the patients of the split that the message names."""
-    study, site = _study(context), _site(context)
-    prepared, net = _prepared(study, site), _network(study)
+    """Score the received model on the patients of the split that the message names, and in a test the site's own beside it."""
     config = message.content.config_records[records.CONFIG]
     split = str(config[records.SPLIT])
     if split not in ("validation", "test"):
         raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
-    arrays = records.from_array_record(message.content.array_records[records.ARRAYS])
-    scores = local.evaluate(study, site, prepared, net, arrays, split, _own_folder(config, context, site))
-    return Message(records.reply_content(site.name, metrics.suppress(scores, site.policy.min_count)), reply_to=message)
+    work = _work(message, context, trained=True)
+    study, site, folder = work.study, work.site, _own_folder(config, context, work.site)
+    whole = layers.completed(work)
+    model = layers.as_newcomer(work).received if split == "test" else whole.received
+    scores = local.evaluate(study, site, work.prepared, work.net, model, split, folder)
+    told, half = metrics.suppress(scores, site.policy.min_count), build_half(study, site)
+    if split == "validation":
+        if not config.get(records.TRIAL, False):
+            personal.keep_better(whole, half, scores)
+    elif personal.is_asked(work):
+        own = personal.tested(whole, half, folder)
+        told |= metrics.as_personal(metrics.suppress(own, site.policy.min_count))
+    return Message(records.reply_content(site.name, told), reply_to=message)
 
 
 def seed_of(study_seed: int, site: str, server_round: int) -> int:
@@ -87,11 +99,11 @@ def seed_of(study_seed: int, site: str, server_round: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
-def _work(message: Message, context: Context) -> Work:
-    """Read a training message."""
+def _work(message: Message, context: Context, *, trained: bool = False) -> Work:
+    """Read a message; in one of an evaluation the training of its round is over, and the site remembers that."""
     study, site = _study(context), _site(context)
     config = message.content.config_records[records.CONFIG]
-    server_round = _int(config, records.ROUND)
+    server_round = _int(config, records.ROUND) + trained
     tensors = {name: records.from_array_record(found) for name, found in message.content.array_records.items()}
     received = tensors.pop(records.ARRAYS)
     run = str(config.get(records.RUN, f"flower-{context.run_id}"))
@@ -99,7 +111,7 @@ def _work(message: Message, context: Context) -> Work:
     return Work(
         study,
         site,
-        _admitted(study, site),
+        _prepared(study, site) if trained else _admitted(study, site),
         _network(study),
         received,
         server_round,
@@ -166,8 +178,11 @@ def _network(study: Study) -> nn.Module:
 def _own_folder(config: ConfigRecord, context: Context, site: Site) -> Path | None:
     """Return where a simulated hospital leaves what is for its own eyes; a real one takes no path from a server."""
     folder = str(config.get(records.RUN_FOLDER, ""))
-    simulated = "site" not in context.node_config  # as `_site` decides, which refuses a real node without a site
-    return Path(folder) / "sites" / site.name if folder and simulated else None
+    return Path(folder) / "sites" / site.name if folder and _is_simulated(context) else None
+
+
+def _is_simulated(context: Context) -> bool:
+    return "site" not in context.node_config  # as `_site` decides, which refuses a real node without a site
 
 
 def _int(config: ConfigRecord, key: str) -> int:

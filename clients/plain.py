@@ -6,6 +6,7 @@ from medfl.clients.exchange import exchange_arrays
 from medfl.clients.fitting import fit
 from medfl.clients.half import Terms, Update, Work
 from medfl.records import TRAIN_LOSS
+from medfl.updates import Tensors
 
 
 class Half:
@@ -28,3 +29,7 @@ class Half:
     def terms(self, work: Work) -> Terms:
         """Return what is added to each step."""
         return Terms()
+
+    def personal(self, work: Work) -> Tensors:
+        """Return the site's own model as it stands before the round: the whole received one, as the site completes it."""
+        return work.received

@@ -1,8 +1,9 @@
 """What a hospital must remember from round to round: control variates, personal models, what compression left over.
 
 Flower starts a process for every message and forgets, so it lies on the hospital's own disk, a folder for each study and run.
-It outlives a restart. The two newest states are kept, each under the round that wrote it, so that a round which the server has
-to repeat after a crash starts from what it started from the first time.
+It outlives a restart. The newest state is kept and the one from which it was made, each under the round that wrote it, so that
+a round which the server has to repeat after a crash starts from what it started from the first time. It outlives the run, too,
+as a model of the site's own may lie there; `medfl data purge --runs` removes it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from medfl.errors import ExchangeError
+from medfl.clients.exchange import check_finite
+from medfl.data.store.plan import STATE
+from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.runs import checkpoint
+from medfl.runs.durable import writing
 from medfl.updates import Tensor
 
-_KEPT = 2
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -34,31 +37,56 @@ class SiteState:
 
     def __init__(self, folder: Path, server_round: int) -> None:
         self.folder, self._round = folder, server_round
+        self._loaded: dict[str, int] = {}
 
-    def load(self, name: str) -> dict[str, Tensor] | None:
-        """Return what was saved under a name in the last round before this one, or None.
+    def load(self, name: str, of_round: int | None = None) -> dict[str, Tensor] | None:
+        """Return what was saved under a name before this round, or None.
+
+        Parameters
+        ----------
+        name : str
+            As given to `save`.
+        of_round : int, optional
+            The round that saved it, which has to be there; the last before this one unless given.
 
         Raises
         ------
         RunError
-            When a file is damaged.
+            ``STATE-LOST`` when what `of_round` saved is not there, or another when a file is damaged.
         """
         earlier = [n for n in self._rounds(name) if n < self._round]
-        return checkpoint.load(self.folder, _file(name, max(earlier))).arrays if earlier else None
+        if of_round is not None and of_round not in earlier:
+            what = f"what this site kept of round {of_round} is gone, and the server counts on it."
+            raise RunError("STATE-LOST", what, "Start a new run, or go on without this site.")
+        if not earlier:
+            return None
+        self._loaded[name] = earlier[-1] if of_round is None else of_round
+        return checkpoint.load(self.folder, _file(name, self._loaded[name])).arrays
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors under a name as those of this round, whole or not at all; older ones than the last are removed.
+        """Keep tensors under a name as those of this round, whole or not at all.
+
+        Of the earlier ones that from which this round started stays, for the case that it is repeated; and those of rounds
+        after this one belong to a line that was given up.
 
         Raises
         ------
+        TrainingError
+            ``WEIGHTS-NONFINITE`` when one is not finite, which would spoil every further round.
         RunError
             ``DISK-FULL`` or ``RUN-FOLDER``.
         """
+        try:
+            check_finite(tensors)
+        except ExchangeError as error:
+            raise TrainingError("WEIGHTS-NONFINITE", error.what, error.fix) from None
         if not self.folder.is_dir():
-            self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+            with writing("what the site remembers"):
+                self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         checkpoint.save(self.folder, _file(name, self._round), tensors, {})
+        earlier = [n for n in self._rounds(name) if n < self._round]
+        kept = {self._round, self._loaded.get(name, max(earlier, default=self._round))}
         others = {f for f in checkpoint.names(self.folder) if not f.startswith(f"{name}-round-")}
-        kept = [n for n in self._rounds(name) if n <= self._round][-_KEPT:]  # a later one is of a line that was given up
         checkpoint.prune(self.folder, others | {_file(name, n) for n in kept})
 
     def forget(self) -> None:
@@ -89,7 +117,7 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     """
     if not _RUN.fullmatch(run) or ".." in run:
         raise ExchangeError("RUN-NAME", "the server's name of the run is none that a run may have.")
-    return root / "state" / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
+    return root / STATE / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
 
 
 def _file(name: str, server_round: int) -> str:

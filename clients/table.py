@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from medfl.clients.apfl import Apfl
+from medfl.clients.condist import ConDist
+from medfl.clients.ditto import Ditto
+from medfl.clients.feddyn import FedDyn
+from medfl.clients.fedprox import FedProx
+from medfl.clients.fedrep import FedRep
+from medfl.clients.moon import Moon
 from medfl.clients.plain import Half
+from medfl.clients.qfedavg import QFedAvg
+from medfl.clients.scaffold import Scaffold
 from medfl.errors import ConfigError, Problem
 from medfl.settings import read_section
 from medfl.site import Site
@@ -18,7 +27,19 @@ Factory = Callable[[Study], Half]
 ENTRY_POINTS = "medfl.clients"  # group in which an installed package offers a Factory of its own
 
 # The keyword arguments of a half are the keys of the table of options of its algorithm.
-HALVES: Mapping[str, Callable[..., Half]] = MappingProxyType({})
+HALVES: Mapping[str, Callable[..., Half]] = MappingProxyType(
+    {
+        "qfedavg": QFedAvg,
+        "fedprox": FedProx,
+        "scaffold": Scaffold,
+        "feddyn": FedDyn,
+        "moon": Moon,
+        "fedrep": FedRep,
+        "ditto": Ditto,
+        "apfl": Apfl,
+        "condist": ConDist,
+    }
+)
 
 
 def build_half(study: Study, site: Site) -> Half:

@@ -3,92 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from medfl.data.store.stored import Prepared, StoredCase
-from medfl.settings import read_section
+from medfl.clients.exchange import Arrays, exchange_arrays
+from medfl.clients.half import Work
+from medfl.clients.networks import build_network
+from medfl.clients.state import SiteState
+from medfl.data.store.stored import Prepared
 from medfl.site import Site
 from medfl.study import Study
-
-MakeStudy = Callable[..., Study]
+from medfl.testing import sites
 
 
 @pytest.fixture
-def make_study() -> MakeStudy:
+def make_study() -> Callable[..., Study]:
     """Return a maker of tiny studies; keyword arguments are tables that are merged in."""
-
-    def make(kind: str = "segmentation", dimension: int = 2, **tables: Any) -> Study:
-        masks = kind == "segmentation"
-        values: dict[str, Any] = {
-            "name": "tiny",
-            "rounds": 4,
-            "task": {
-                "kind": kind,
-                "dimension": dimension,
-                "modality": "MR",
-                "classes": "background,organ" if masks else "no,yes",
-            },
-            "network": {"name": "unet", "channels": "4,8", "residual-units": 1}
-            if masks
-            else {"name": "cnn", "channels": "4,8"},
-            "loss": {"name": "dice-ce" if masks else "cross-entropy"},
-        }
-        if not masks:
-            values["preprocessing"] = {"size": ",".join(["16"] * dimension)}
-        for table, content in tables.items():
-            fresh = isinstance(content, dict) and "name" in content
-            values[table] = content if fresh or not isinstance(content, dict) else {**values.get(table, {}), **content}
-        return read_section(Study, values, "pyproject.toml")
-
-    return make
+    return sites.small_study
 
 
 @pytest.fixture
 def site() -> Site:
-    return Site(name="hospital-a", resources={"device": "cpu"})  # type: ignore[arg-type]
-
-
-def organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> StoredCase:
-    """Make a noisy image with a bright square organ."""
-    rng = np.random.default_rng(k)
-    label = np.zeros(shape, np.uint8)
-    corner = [int(rng.integers(1, n // 2 - 1)) for n in shape]
-    label[tuple(slice(c, c + n // 2) for c, n in zip(corner, shape, strict=True))] = 1
-    image = (rng.standard_normal((1, *shape)) * 0.3 + 2.0 * label).astype(np.float32)
-    spacing = (1.0,) * len(shape)
-    name = patient or f"pat-{k:016d}"
-    return StoredCase(f"case-{k:010d}", name, split, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
-
-
-def class_case(k: int, label: int, split: str = "train", patient: str = "") -> StoredCase:
-    """Make a 16 x 16 image whose brightness spot tells its class."""
-    rng = np.random.default_rng(100 + k)
-    image = rng.standard_normal((1, 16, 16)).astype(np.float32) * 0.3
-    image[0, 4:12, 4:12] += 2.0 * label
-    return StoredCase(f"case-{k:010d}", patient or f"pat-{k:016d}", split, image, label, (1.0, 1.0))
-
-
-def prepared(*cases: StoredCase) -> Prepared:
-    """Put cases together as one site."""
-    return Prepared("hospital-a", tuple(sorted(cases, key=lambda c: c.name)), (), True)
+    return sites.small_site()
 
 
 @pytest.fixture
 def organs() -> Callable[..., Prepared]:
     """Return a maker of sites with segmented images: training cases, and two of validation and test each."""
-
-    def make(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> Prepared:
-        splits = ["train"] * count + ["validation"] * 2 + ["test"] * 2
-        return prepared(*(organ_case(k, shape, split) for k, split in enumerate(splits)))
-
-    return make
+    return sites.organs
 
 
 @pytest.fixture
 def findings() -> Prepared:
     """Return a site with classified images: 6 of each class to train, 4 to test."""
-    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
-    return prepared(*(class_case(k, k % 2, split) for k, split in enumerate(splits)))
+    return sites.findings()
+
+
+@pytest.fixture
+def asked(site: Site, tmp_path: Path) -> Callable[..., Work]:
+    """Return a maker of training messages to one site that remembers what it saved in earlier rounds."""
+
+    def make(study: Study, data: Prepared, number: int = 1, received: Arrays | None = None, **told: Any) -> Work:
+        net = build_network(study)
+        state = SiteState(tmp_path / "state", number)
+        return Work(study, site, data, net, received or exchange_arrays(net), number, 40 + number, state=state, **told)
+
+    return make

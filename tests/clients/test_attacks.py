@@ -1,0 +1,131 @@
+"""Simulated hospitals that misbehave: what each attack does to an update, and that no real hospital can be made to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+
+from medfl import flower_compat, metrics, records
+from medfl.clients import attacks, local, node
+from medfl.clients.exchange import exchange_arrays
+from medfl.clients.half import Update, Work
+from medfl.clients.initial import initial_model
+from medfl.clients.networks import build_network
+from medfl.clients.plain import Half
+from medfl.errors import ConfigError
+from medfl.study import run_config_of, study_from_run_config
+from medfl.study.sections import Simulation
+
+SITES = ["cadiz", "aachen", "bergen"]
+
+
+class Adds(Half):
+    """An honest half that adds 2 to every weight and counts a step."""
+
+    def train(self, work: Work) -> Update:
+        arrays = {n: (x + 2).astype(x.dtype) if x.dtype.kind == "f" else x + 1 for n, x in work.received.items()}
+        return Update(arrays, {records.TRAIN_LOSS: 0.5}, {"control": {"c": np.ones(1)}})
+
+
+def spoilt(attack: str, strength: float = 3.0, seed: int = 1) -> Update:
+    received = {
+        "weight": np.full(20000, 10, np.float32),
+        "half": np.array(10, np.float16),
+        "steps": np.array(7),
+        "none": np.empty((0, 2), np.float32),
+    }
+    work = Work(None, None, None, None, received, 1, seed)  # type: ignore[arg-type]
+    simulation = Simulation(attack=attack, attack_strength=strength)  # type: ignore[arg-type]
+    return attacks.misled(Adds(), simulation, "aachen", SITES).train(work)
+
+
+@pytest.mark.parametrize(("attack", "expected"), [("sign-flip", 10 - 3 * 2), ("scale", 10 + 3 * 2)])
+def test_an_update_goes_the_wrong_way_or_too_far(attack: str, expected: float) -> None:
+    update = spoilt(attack)
+    assert (update.arrays["weight"] == expected).all()
+    assert update.arrays["half"] == expected
+    assert {n: (x.dtype, x.shape) for n, x in update.arrays.items()} == {
+        "weight": (np.float32, (20000,)),
+        "half": (np.float16, ()),
+        "steps": (np.int64, ()),
+        "none": (np.float32, (0, 2)),
+    }
+    assert update.arrays["steps"] == 8
+    assert update.metrics == {records.TRAIN_LOSS: 0.5}
+    assert update.records["control"]["c"] == 1
+
+
+def test_noise_is_as_large_as_asked_around_the_received_model_and_repeats_by_seed() -> None:
+    noise = spoilt("gaussian").arrays["weight"]
+    assert noise.mean() == pytest.approx(10, abs=0.2)
+    assert noise.std() == pytest.approx(3 * 2, rel=0.03)
+    assert np.array_equal(noise, spoilt("gaussian").arrays["weight"])
+    assert not np.array_equal(noise, spoilt("gaussian", seed=2).arrays["weight"])
+
+
+def test_mirrored_labels_are_trained_on_and_nothing_else_changes(organs) -> None:
+    data = organs()
+    other = attacks.flipped(data, 2)
+    for case, mirrored in zip(data.cases, other.cases, strict=True):
+        assert mirrored.image is case.image
+        if case.split == "train":
+            assert np.array_equal(mirrored.label, 1 - case.label)
+            assert mirrored.label.dtype == np.uint8
+        else:
+            assert mirrored is case
+
+
+def test_mirrored_classes_of_images(findings) -> None:
+    other = attacks.flipped(findings, 2)
+    assert [c.label for c in other.split("train")] == [1 - c.label for c in findings.split("train")]
+    assert other.split("test") == findings.split("test")
+
+
+def test_an_attacker_with_mirrored_labels_learns_the_background(make_study, site, organs) -> None:
+    study = make_study(optimizer={"learning-rate": 0.02}, training={"local-steps": 60})
+    simulation = Simulation(attack="label-flip", attackers=("hospital-a",))
+    net, data = build_network(study), organs()
+    attacker = attacks.misled(Half(), simulation, "hospital-a", ["hospital-a"])
+    outcome = local.train(Work(study, site, data, net, exchange_arrays(net), 1, 5), attacker)
+    assert metrics.headline(study, local.evaluate(study, site, data, net, outcome.arrays, "validation")) < 0.2
+    assert outcome.metrics[records.TRAIN_PATIENTS] == 6
+
+
+def test_who_attacks() -> None:
+    def who(**chosen: object) -> set[str]:
+        return set(attacks.attackers_of(Simulation.model_validate({"attack": "scale", **chosen}), SITES))
+
+    assert who() == {"aachen"}
+    assert who(attackers=2) == {"aachen", "bergen"}
+    assert who(attackers="cadiz,aachen") == {"cadiz", "aachen"}
+    assert who(attackers=0) == who(attack="none") == set()
+    honest = Adds()
+    assert attacks.misled(honest, Simulation(attack="scale"), "cadiz", SITES) is honest
+    for wrong in (4, "rome", "aachen,rome"):
+        with pytest.raises(ConfigError, match=r"simulation\.attackers: came .* allowed: a number up to 3, or names of aachen"):
+            who(attackers=wrong)
+
+
+def test_only_a_simulated_hospital_attacks_and_only_in_the_federated_arm(nodule_study: Path, nodule_hospitals: Path) -> None:
+    plan = {"simulation.data": str(nodule_hospitals), "simulation.attack": "scale", "simulation.attack-strength": 7.0}
+    run_config = run_config_of(nodule_study) | plan
+    model = initial_model(study_from_run_config(run_config))
+    flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+
+    def sent(arm: str, **where: object) -> np.ndarray:
+        config = ConfigRecord({records.ROUND: 1, records.ARM: arm, records.RUN: "r"})
+        content = RecordDict({records.ARRAYS: model, records.CONFIG: config})
+        message = Message(content, dst_node_id=2, message_type=MessageType.TRAIN)
+        reply = node.train(message, Context(1, 2, where, RecordDict(), run_config))  # type: ignore[arg-type]
+        new = records.from_array_record(reply.content.array_records[records.ARRAYS])
+        return np.concatenate([np.ravel(new[n] - old.numpy()) for n, old in model.items()])
+
+    first, second = ({"partition-id": k, "num-partitions": 3} for k in range(2))
+    honest = sent("local", **first)
+    assert np.allclose(sent("federated", **first), 7 * honest, rtol=1e-3, atol=1e-6)
+    assert np.array_equal(sent("federated", **second), sent("local", **second))
+    real = {"site": str(min(nodule_hospitals.glob("*/site.toml")))}
+    assert np.array_equal(sent("federated", **real), sent("local", **real))
