@@ -29,15 +29,22 @@ MODEL_HASH = "model-hash"  # of names, shapes and dtypes: both sides check it
 SPLIT = "split"  # which patients an evaluate message is about: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
+WHOLE = "whole"  # beside it: the same with the layers that stay at the sites, for hospitals that train alone
 EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code, as `medfl.counts` writes them
+ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that somebody looked for there, empty for all
 RUN = "run"  # name of the run, under which a site keeps what it must remember
+TRIAL = "trial"  # in an evaluate message: the model is one of many that are weighed up, and nothing to be kept
 ARM = "arm"  # which arm of a comparison a message belongs to
+COUNTED = "counted"  # array record to a site: number of the last round in which its reply was counted, 0 for none
+CONTROL = "control"  # array record each way: SCAFFOLD's control variate, and its change
+PROXIMAL_MU = "proximal-mu"  # in the configuration: strength of FedProx's spring, under Flower's own name
 
 JOIN = "query.join"  # message type of the first exchange: who is there, and with what
 FINGERPRINT = "query.fingerprint"  # message type of the exchange before a study: what its images are like, in sums
 
 TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS = "train.patients", "train.samples", "train.steps"
 TRAIN_LOSS, TRAIN_SECONDS = "train.loss", "train.seconds"
+TRAIN_LOSS_BEFORE = "train.loss-before"  # of the received model on the training images
 EVAL_PATIENTS, EVAL_LOSS, EVAL_SECONDS = "eval.patients", "eval.loss", "eval.seconds"
 
 MetricValue = int | float | list[int] | list[float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import INFO, WARNING, getLogger
 
@@ -74,6 +75,9 @@ class FedAvg(FlowerFedAvg):
 
         result = FedAvg(quorum=2, seed=7).start(grid, initial_arrays, num_rounds=3)
     """
+
+    scores_in_training = True
+    """Whether all sites of a round start from its one model, so that the scores in their replies are scores of that model."""
 
     def __init__(
         self,
@@ -161,7 +165,8 @@ class FedAvg(FlowerFedAvg):
             wrapper.begin(server_round, views)
         self._begin(sent)
         with Jury(self.wrappers, views) as jury:
-            record = exchange.gather(replies, self.weighted_by_key, lambda *told: jury.hear(self._reply(*told), self._take))
+            read = functools.partial(self._reply, views)
+            record = exchange.gather(replies, self.weighted_by_key, lambda *told: jury.hear(read(*told), self._take))
             self.last_round = jury.verdict(record, self._take)
         self._check_quorum(self.last_round, "train")
         return self._finish(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
@@ -224,12 +229,16 @@ class FedAvg(FlowerFedAvg):
         del self._mean
         return model
 
-    def _reply(self, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
+    def _start_of(self, site: str, sent: Tensors) -> Tensors:
+        """Return the model that a site started from; `sent` is the one that the round began with."""
+        return sent
+
+    def _reply(self, sent: Tensors, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
         """Read a reply and hand it through the wrappers."""
         if weight == 0:
             raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
         model, further = arrays_in(content)
-        reply = Reply(site, array_views(model), weight, metrics, further)
+        reply = Reply(site, array_views(model), weight, metrics, further, self._start_of(site, sent))
         for wrapper in self.wrappers:
             reply = wrapper.incoming(reply)
         return reply

@@ -68,6 +68,9 @@ class LocalOnly(FedAvg):
             for node, site in nodes.items()
         }
 
+    def _start_of(self, site: str, sent: Tensors) -> Tensors:
+        return array_views(self.arrays_of(site))
+
     def _begin(self, sent: ArrayRecord) -> None:
         self._initial = sent
         self._layout = {name: (array.shape, array.dtype) for name, array in array_views(sent).items()}

@@ -49,6 +49,8 @@ class Reply:
         Its metrics.
     records : mapping of str to ArrayRecord
         What the algorithm lets it send beside the model, by name.
+    start : mapping of str to ndarray
+        The model that the site started from, for those who look at what it changed. There until the wrappers are through.
     """
 
     site: str
@@ -56,6 +58,7 @@ class Reply:
     weight: float
     metrics: Metrics = field(default_factory=dict)
     records: Mapping[str, ArrayRecord] = field(default_factory=dict)
+    start: Tensors = field(default_factory=dict)
 
 
 Fold = Callable[[str, RecordDict, Metrics, float], None]

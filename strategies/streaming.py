@@ -78,10 +78,21 @@ class StreamingGrid(Grid):
         Message
             A reply. Drop it before asking for the next one, or two are held.
         """
-        end = time.monotonic() + timeout if timeout is not None else float("inf")
         # Grids go over the messages more than once, hence the list
-        pending = [identifier for identifier in self._grid.push_messages(list(messages)) if identifier]
-        return self._replies(pending, end)
+        return self.receive(self._grid.push_messages(list(messages)), timeout=timeout)
+
+    def receive(self, message_ids: Iterable[str], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield the replies to messages that were sent before, as `send_and_receive` does.
+
+        Parameters
+        ----------
+        message_ids : iterable of str
+            As `push_messages` returned them.
+        timeout : float, optional
+            Seconds after which no more is waited for.
+        """
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
+        return self._replies([identifier for identifier in message_ids if identifier], end)
 
     def _replies(self, pending: list[str], end: float) -> Iterator[Message]:
         quiet_since = time.monotonic()

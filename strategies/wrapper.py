@@ -30,7 +30,13 @@ class Wrapper:
         """
 
     def incoming(self, reply: Reply) -> Reply:
-        """Return a reply as the next step is to see it, or raise ExchangeError to have it left out."""
+        """Return a reply as the next step is to see it, or raise ExchangeError to have it left out.
+
+        Parameters
+        ----------
+        reply : Reply
+            What the site changed is to be measured from its `start`, which may be another model than the round's.
+        """
         return reply
 
     def judge(self, norms: Mapping[str, float]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from medfl.study.options import NoOptions
 
 LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
 PERSONAL = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own
+MEANS = ("fedavg", "fedprox", "moon", "condist", *PERSONAL)  # algorithms whose model is the weighted mean of the replies
+_NO_COMMON_START = ("cyclic", "fedbuff")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Algorithm:
         Wrappers that can not be stacked on it, with the reason.
     steps_factor : float or callable
         Optimiser steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
+    optimizers : tuple of str
+        Optimisers that its derivation allows; empty: all.
     """
 
     title: str
@@ -53,6 +57,7 @@ class Algorithm:
     memory: str = ""
     refuses: Mapping[str, str] = field(default_factory=dict)
     steps_factor: float | Callable[[int], float] = 1.0
+    optimizers: tuple[str, ...] = ()
 
     def factor(self, sites: int) -> float:
         """Return `steps_factor` for a federation of so many sites."""
@@ -71,19 +76,26 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
         "fine-tune": "a closing step: each site tunes the final model on its own images",
     }
 )
-_CODECS = ("bf16", "int8", "top-k")
+_UNSEEN = "the filter sees the update alone, and the control variate beside it would pass at any length"
 _CONTROL = {
-    "reject-factor": "an update and its control variate belong together, and only the update is judged",
-    "clip-norm": "a control variate that belongs to the unclipped update would be wrong",
-    "top-k": "the control variates assume that the whole update arrives",
+    "reject-factor": _UNSEEN,
+    "clip-norm": _UNSEEN,
+    "top-k": "the control variate travels whole anyway, and its theory needs updates that arrive whole",
+}
+_DRIFT = {
+    "clip-norm": "the server would keep another drift than the sites, which do not know that their updates were shortened",
+    "top-k": "the server learns the drift from what arrives, which lags behind what the sites keep",
 }
 _ONE_BY_ONE = {
     "reject-factor": "one update is looked at at a time, so there is no median to compare with",
-    "top-k": "the next site goes on from the exact model, not from the largest changes",
+    "top-k": "what a site leaves out is missing for all that come after it, until its next turn",
 }
-_OWN = "it already says which layers stay, or keeps a whole model of its own"
-_HAS_LAYERS = dict.fromkeys(("norm", "head", "fine-tune"), _OWN)
-_ROBUST_TOPK = {"top-k": "what a site did not send counts as unchanged, which moves medians and distances to zero"}
+_HAS_LAYERS = dict.fromkeys(("norm", "head"), "it says itself which layers stay; for both take 'fedavg' with personal.layers")
+_HAS_MODEL = {
+    **dict.fromkeys(("norm", "head"), "each site has a whole model of its own already"),
+    "fine-tune": "each site's own model is trained on its images already, held by the algorithm near the shared one",
+}
+_ROBUST_TOPK = {"top-k": "what a site did not send counts as unchanged, so medians are zero and distances tell who sent where"}
 _SPOOL = "all replies on disk, memory-mapped"
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
@@ -130,12 +142,12 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "scaffold": Algorithm(
             "SCAFFOLD", "Control variates take out the drift of each site.",
             "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.Scaffold, sends="a control variate each way",
-            half="scaffold", memory="the control variate and its sum", refuses=_CONTROL,
+            half="scaffold", memory="the control variate and its sum", refuses=_CONTROL, optimizers=("sgd",),
         ),
         "feddyn": Algorithm(
             "FedDyn", "A regulariser that changes from round to round removes the drift.",
             "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDyn, half="feddyn", memory="one correction",
-            refuses=_CONTROL,
+            refuses=_DRIFT,
         ),
         "moon": Algorithm(
             "MOON", "Representations are pulled to the received model and away from the site's last one.",
@@ -155,12 +167,12 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "ditto": Algorithm(
             "Ditto", "Beside the global model each site trains one of its own, on a spring to the global one.",
-            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.Ditto, half="ditto", refuses=_HAS_LAYERS,
+            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.Ditto, half="ditto", refuses=_HAS_MODEL,
             steps_factor=2.0,
         ),
         "apfl": Algorithm(
             "APFL", "Each site mixes the global model with one of its own.", "Deng et al. 2020, https://arxiv.org/abs/2003.13461",
-            table.Apfl, half="apfl", refuses=_HAS_LAYERS, steps_factor=2.0,
+            table.Apfl, half="apfl", refuses=_HAS_MODEL, steps_factor=2.0,
         ),
         "condist": Algorithm(
             "ConDistFL", "What a site did not annotate is learnt from the received model.",
@@ -214,4 +226,23 @@ def wrong_stack(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
         if known and wrapper in known.refuses:
             yield f"{wrapper!r} can not be stacked on {name!r}: {known.refuses[wrapper]}"
     if "clip-norm" in wrappers and "reject-factor" in wrappers:
-        yield "'clip-norm' and 'reject-factor' together: clipped updates all look alike, so none would be left out"
+        yield "'clip-norm' and 'reject-factor' together: norms are compared after clipping, which hides how long an update was"
+
+
+def wrong_contribution(name: str, method: str) -> Iterator[str]:
+    """Yield why the contribution of each site can not be measured in this way with an algorithm.
+
+    Parameters
+    ----------
+    name : str
+        Of the algorithm.
+    method : {"none", "alignment", "leave-one-out", "shapley"}
+        As in the table ``contribution`` of a study.
+    """
+    if method != "none" and name in _NO_COMMON_START:
+        yield f"the updates of {name!r} do not start from one model, so they can not be compared"
+    elif method in ("leave-one-out", "shapley") and name not in MEANS:
+        yield (
+            f"{method!r} makes the models of fewer sites as means of their replies, and that of {name!r} is no such mean or is "
+            f"not known to be one; take 'alignment', or one of {', '.join(MEANS)}"
+        )

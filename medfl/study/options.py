@@ -134,7 +134,7 @@ class MultiKrum(Section):
 class Rfa(Section):
     """The geometric median by smoothed Weiszfeld steps."""
 
-    iterations: Annotated[int, Field(ge=1)] = 5
+    iterations: Annotated[int, Field(ge=1)] = 100
     nu: Above0 = 1e-6
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from medfl.errors import ConfigError, Problem
 from medfl.settings import Floats, Ints, Number, Options, Section, Sizes, Words
 from medfl.study.windows import Window
 
@@ -18,9 +19,12 @@ LOSSES = {
     "classification": ("cross-entropy", "focal"),
 }
 
+_MOST_PLAYERS = 6  # sites whose Shapley values are computed: 64 models a round
+
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+Sites = Annotated[Words, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 class Task(Section):
@@ -189,6 +193,12 @@ class Filtering(Section):
     clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # longer updates are shortened to this norm; 0: none is
     reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: none is
 
+    @model_validator(mode="after")
+    def _median_stays(self) -> Self:
+        if 0 < self.reject_factor < 1:
+            raise ValueError("'reject-factor' below 1 would leave out updates of usual length; it is 0, or 1 or more")
+        return self
+
 
 class Personal(Section):
     """What stays each hospital's own."""
@@ -209,6 +219,13 @@ class Contribution(Section):
     method: Literal["none", "alignment", "leave-one-out", "shapley"] = "none"
     every: Positive = 1  # rounds
 
+    def check_sites(self, count: int) -> None:
+        """Raise ConfigError when there are more sites than Shapley values can be afforded for."""
+        if self.method == "shapley" and count > _MOST_PLAYERS:
+            problem = f"'shapley' scores {2**count} models a round with {count} sites; it is for {_MOST_PLAYERS} sites at most."
+            fix = "Take 'leave-one-out', which scores one model more than there are sites, or 'alignment'."
+            raise ConfigError([Problem("pyproject.toml", "contribution.method", problem, fix)])
+
 
 class Simulation(Section):
     """Where simulated hospitals lie and how they are cut from one data set; ignored in a real deployment."""
@@ -226,6 +243,9 @@ class Simulation(Section):
     image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
     label: str = "label"
     patient: str = "patient"  # column; empty: one image is one patient
+    attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # by some sites, to try robust rules
+    attackers: Sites = ("1",)  # how many sites, the first by name; or their names
+    attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; without meaning for "label-flip"
 
     @model_validator(mode="after")
     def _partition(self) -> Self:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from medfl.errors import ConfigError
 from medfl.settings import Section, read_section
 from medfl.study import networks
-from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, wrong_stack
+from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL, wrong_contribution, wrong_stack
 from medfl.study.sections import (
     LOSSES,
     Augmentation,
@@ -114,7 +114,15 @@ class Study(Section):
                 read_section(known.options, dict(self.strategy.options), "")
             except ConfigError as error:
                 yield from (f"strategy.options.{p.key}: {p.what} {p.fix}".rstrip(". ") for p in error.problems)
+            if known.optimizers and self.optimizer.name not in known.optimizers:
+                allowed = ", ".join(known.optimizers)
+                yield (
+                    f"optimizer.name: the update of {self.strategy.name!r} is derived for {allowed}, and means nothing with "
+                    f"{self.optimizer.name!r}"
+                )
         yield from (f"strategy: {reason}" for reason in wrong_stack(self.strategy.name, self.wrappers))
+        reasons = wrong_contribution(self.strategy.name, self.contribution.method)
+        yield from (f"contribution.method: {reason}" for reason in reasons)
 
     def _unfit_images(self) -> Iterator[str]:
         chosen, task = self.preprocessing, self.task
@@ -146,6 +154,11 @@ class Study(Section):
     def local_layers(self) -> tuple[str, ...]:
         """Which layers stay at the sites: "norm", "head", both or none."""
         return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
+
+    @property
+    def has_personal_models(self) -> bool:
+        """Whether each hospital ends with a model of its own beside the shared one, and both are tested."""
+        return bool(self.local_layers) or self.strategy.name in PERSONAL or self.personal.fine_tune_steps > 0
 
     @property
     def wrappers(self) -> tuple[str, ...]:

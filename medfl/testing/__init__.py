@@ -1,0 +1,24 @@
+"""Tests that come with medfl for algorithms of others: whoever writes a strategy or a client half runs them on it with pytest.
+
+They are the tests that medfl's own algorithms pass::
+
+    from medfl.testing import HalfContract, StrategyContract
+
+    class TestMyStrategy(StrategyContract):
+        build = MyStrategy
+
+    class TestMyHalf(HalfContract):
+        build = MyHalf
+
+`docs/extend.md` has a whole example. Needs pytest.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite("medfl.testing.halves", "medfl.testing.strategies")
+
+from medfl.testing.federation import FakeGrid  # noqa: E402 (after the line above, so that failures show their values)
+from medfl.testing.halves import HalfContract  # noqa: E402
+from medfl.testing.strategies import StrategyContract  # noqa: E402
+
+__all__ = ["FakeGrid", "HalfContract", "StrategyContract"]

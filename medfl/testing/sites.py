@@ -1,0 +1,85 @@
+"""Small studies and prepared sites, made in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medfl.data.store.stored import Prepared, StoredCase
+from medfl.settings import read_section
+from medfl.site import Resources, Site
+from medfl.study import Study
+
+SITE = "hospital-a"
+
+
+def small_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) -> Study:
+    """Make a study of four rounds with a tiny network.
+
+    Parameters
+    ----------
+    kind : {"segmentation", "classification"}
+        Of the task, which has two classes.
+    dimension : int
+        2 or 3.
+    **tables
+        Tables of the study, keys spelled as in its file; one that holds a ``name`` replaces the whole table, others are merged.
+    """
+    masks = kind == "segmentation"
+    classes = "background,organ" if masks else "no,yes"
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "rounds": 4,
+        "task": {"kind": kind, "dimension": dimension, "modality": "MR", "classes": classes},
+        "network": {"name": "unet", "channels": "4,8", "residual-units": 1} if masks else {"name": "cnn", "channels": "4,8"},
+        "loss": {"name": "dice-ce" if masks else "cross-entropy"},
+    }
+    if not masks:
+        values["preprocessing"] = {"size": ",".join(["16"] * dimension)}
+    for table, content in tables.items():
+        fresh = isinstance(content, dict) and "name" in content
+        values[table] = content if fresh or not isinstance(content, dict) else {**values.get(table, {}), **content}
+    return read_section(Study, values, "pyproject.toml")
+
+
+def small_site() -> Site:
+    """Make a hospital that trains on the CPU."""
+    return Site(name=SITE, resources=Resources(device="cpu"))
+
+
+def organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> StoredCase:
+    """Make a noisy image with a bright square organ."""
+    rng = np.random.default_rng(k)
+    label = np.zeros(shape, np.uint8)
+    corner = [int(rng.integers(1, n // 2 - 1)) for n in shape]
+    label[tuple(slice(c, c + n // 2) for c, n in zip(corner, shape, strict=True))] = 1
+    image = (rng.standard_normal((1, *shape)) * 0.3 + 2.0 * label).astype(np.float32)
+    spacing = (1.0,) * len(shape)
+    name = patient or f"pat-{k:016d}"
+    return StoredCase(f"case-{k:010d}", name, split, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
+
+
+def class_case(k: int, label: int, split: str = "train", patient: str = "") -> StoredCase:
+    """Make a 16 x 16 image whose brightness spot tells its class."""
+    rng = np.random.default_rng(100 + k)
+    image = rng.standard_normal((1, 16, 16)).astype(np.float32) * 0.3
+    image[0, 4:12, 4:12] += 2.0 * label
+    return StoredCase(f"case-{k:010d}", patient or f"pat-{k:016d}", split, image, label, (1.0, 1.0))
+
+
+def prepared(*cases: StoredCase) -> Prepared:
+    """Put cases together as one site."""
+    return Prepared(SITE, tuple(sorted(cases, key=lambda c: c.name)), (), True)
+
+
+def organs(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> Prepared:
+    """Make a site with segmented images: so many training cases, and two of validation and test each."""
+    splits = ["train"] * count + ["validation"] * 2 + ["test"] * 2
+    return prepared(*(organ_case(k, shape, split) for k, split in enumerate(splits)))
+
+
+def findings() -> Prepared:
+    """Make a site with classified images: 6 of each class to train, 4 to validate and test with."""
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    return prepared(*(class_case(k, k % 2, split) for k, split in enumerate(splits)))

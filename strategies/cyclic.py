@@ -1,0 +1,78 @@
+"""Cyclic weight transfer: one model that travels from hospital to hospital."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from medfl.records import array_views, to_array_record
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.replies import Reply
+from medfl.updates import Tensors, check_finite, check_layout, layout_of
+
+
+class Cyclic(FedAvg):
+    """Cyclic weight transfer (Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017), or institutional incremental learning.
+
+    A round is one full circle: the first site trains the model that came out of the last round, the second one that of the
+    first, and so on; the model of the last site is that of the round. A site that fails is passed over, with its reason in the
+    record, and the next one gets what there was before it. Nothing is averaged, so a site weighs more the later it comes.
+
+    The hops are sent while replies are aggregated, one after the other, so a round lasts as long as all sites together.
+
+    Parameters
+    ----------
+    order : {"random", "name"}
+        Of the sites: another one every round, decided by the seed, or that of their names.
+    hop_timeout : float
+        Seconds that a site after the first may take.
+    **options
+        As for `FedAvg`; ``mean`` is without meaning.
+    """
+
+    scores_in_training = False
+
+    def __init__(self, *, order: Literal["random", "name"] = "random", hop_timeout: float = 3600.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.order, self.hop_timeout = order, hop_timeout
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of the circle and make the message to the first of them."""
+        messages = list(super().configure_train(server_round, arrays, config, grid))
+        self._grid, self._hops = grid, sorted(messages, key=lambda m: self._rank(server_round, m.metadata.dst_node_id))
+        return self._hops[:1]
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Send the model around and return what came back from the last site, and the mean metrics."""
+        return super().aggregate_train(server_round, self._circle(replies) if self._training else replies)
+
+    def _circle(self, first: Iterable[Message]) -> Iterator[Message]:
+        yield from first
+        for message in self._hops[1:]:
+            message.content = RecordDict({**message.content, self.arrayrecord_key: self._model})
+            yield from self._grid.send_and_receive([message], timeout=self.hop_timeout)
+
+    def _rank(self, server_round: int, node: int) -> tuple[bytes, str, int]:
+        name = self.site_names.get(node, f"node-{node}")
+        drawn = hashlib.sha256(f"{self.seed}|circle {server_round}|{name}".encode()).digest() if self.order == "random" else b""
+        return drawn, name, node
+
+    def _start_of(self, site: str, sent: Tensors) -> Tensors:
+        return array_views(self._model)
+
+    def _begin(self, sent: ArrayRecord) -> None:
+        self._model = sent
+        self._layout = layout_of(array_views(sent))
+
+    def _take(self, reply: Reply) -> None:
+        check_layout(reply.arrays, self._layout)
+        check_finite(reply.arrays)
+        arrays = {name: reply.arrays[name].astype(dtype, copy=False) for name, (_, dtype) in self._layout.items()}
+        self._model = to_array_record(arrays)
+
+    def _finish(self) -> ArrayRecord:
+        return self._model

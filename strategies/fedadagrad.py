@@ -1,0 +1,33 @@
+"""FedAdagrad: Adagrad at the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medfl.strategies.server_optimizer import ServerOptimizer
+from medfl.updates import Tensor
+
+
+class FedAdagrad(ServerOptimizer):
+    """Adagrad at the server (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2), as Flower's class.
+
+    Parameters
+    ----------
+    server_learning_rate : float
+        The paper's eta.
+    tau : float
+        Added to the root of the sum of squares.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, *, server_learning_rate: float = 0.01, tau: float = 1e-3, **options: Any) -> None:
+        super().__init__(**options)
+        self.server_learning_rate, self.tau = server_learning_rate, tau
+
+    def _step(self, name: str, change: Tensor) -> Tensor:
+        squares = self.moment("squares", name, change) + change**2
+        self.remember("squares", name, squares)
+        return np.asarray(self.server_learning_rate * change / (np.sqrt(squares) + self.tau))

@@ -1,0 +1,58 @@
+"""FedAdam: Adam at the server."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from medfl.strategies.server_optimizer import ServerOptimizer
+from medfl.updates import Tensor
+
+
+class FedAdam(ServerOptimizer):
+    """Adam at the server (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
+
+    As Flower's class, with its correction of the learning rate for the first rounds (Kingma and Ba 2015, section 2), which the
+    paper leaves out.
+
+    Parameters
+    ----------
+    server_learning_rate : float
+        The paper's eta.
+    beta1, beta2 : float
+        Decay of the moments, from 0 to below 1.
+    tau : float
+        Added to the root of the second moment: small is more adaptive.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_learning_rate: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        tau: float = 1e-3,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.server_learning_rate, self.beta1, self.beta2, self.tau = server_learning_rate, beta1, beta2, tau
+
+    def _step(self, name: str, change: Tensor) -> Tensor:
+        first = self.beta1 * self.moment("first", name, change) + (1.0 - self.beta1) * change
+        second = self._second(self.moment("second", name, change), change)
+        self.remember("first", name, first)
+        self.remember("second", name, second)
+        return np.asarray(self._rate() * first / (np.sqrt(second) + self.tau))
+
+    def _second(self, before: Tensor, change: Tensor) -> Tensor:
+        """Return the second moment."""
+        return np.asarray(self.beta2 * before + (1.0 - self.beta2) * change**2)
+
+    def _rate(self) -> float:
+        """Return the learning rate of this round."""
+        steps = self.server_round + 1.0  # as Flower counts
+        return float(self.server_learning_rate * math.sqrt(1.0 - self.beta2**steps) / (1.0 - self.beta1**steps))

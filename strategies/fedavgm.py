@@ -1,0 +1,34 @@
+"""FedAvgM: the server keeps going the way it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medfl.strategies.server_optimizer import ServerOptimizer
+from medfl.updates import Tensor
+
+
+class FedAvgM(ServerOptimizer):
+    """Federated averaging with momentum at the server (Hsu et al. 2019, https://arxiv.org/abs/1909.06335, section 4.3).
+
+    As Flower's class: ``v <- momentum * v + change``, then ``x <- x + server_learning_rate * v``. Flower goes on from the model
+    that it made itself, this class from the model that it is handed.
+
+    Parameters
+    ----------
+    server_learning_rate : float
+        With 1, and without momentum, it is FedAvg.
+    momentum : float
+        From 0 to below 1.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, *, server_learning_rate: float = 1.0, momentum: float = 0.9, **options: Any) -> None:
+        super().__init__(**options)
+        self.server_learning_rate, self.momentum = server_learning_rate, momentum
+
+    def _step(self, name: str, change: Tensor) -> Tensor:
+        velocity = self.momentum * self.moment("velocity", name, change) + change
+        self.remember("velocity", name, velocity)
+        return self.server_learning_rate * velocity

@@ -1,0 +1,130 @@
+"""FedCostWAvg: hospitals weigh by their size and by how much their loss fell."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medfl.aggregate import ExactMean, Spool
+from medfl.records import TRAIN_LOSS
+from medfl.strategies.replies import Reply
+from medfl.strategies.spooled import Spooled
+from medfl.updates import Tensor, Tensors
+
+Costs = Mapping[str, float]  # by site
+
+_LEAST_COST = 1e-12
+_LEAST_WEIGHT = 2.0**-9
+_MOST_RATIO = 1e6
+
+
+class CostWeighted(Spooled):
+    """Base of strategies whose weights depend on the losses of all sites, and of earlier rounds.
+
+    Replies wait on disk until all losses are known, then they are folded by the exact mean. The losses are part of `state`.
+
+    Parameters
+    ----------
+    loss_key : str
+        Metric of a training reply that holds the cost of the site in this round.
+    **options
+        As for `FedAvg`.
+    """
+
+    kept = 1
+    """Earlier rounds of which the cost is kept."""
+
+    def __init__(self, *, loss_key: str = TRAIN_LOSS, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss_key = loss_key
+        self._costs: dict[str, list[float]] = {}  # of earlier rounds, the last one last
+        self._now: dict[str, float] = {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the costs of the sites in earlier rounds."""
+        return super().state() | {f"costs/{site}": np.array(costs) for site, costs in self._costs.items()}
+
+    def restore(self, state: Tensors) -> None:
+        """Take back what `state` gave."""
+        super().restore(state)
+        self._costs = {key.removeprefix("costs/"): list(map(float, x)) for key, x in state.items() if key.startswith("costs/")}
+
+    def _begin(self, sent: Any) -> None:
+        self._now = {}
+        super()._begin(sent)
+
+    def _take(self, reply: Reply) -> None:
+        super()._take(reply)
+        cost = reply.metrics.get(self.loss_key)
+        if isinstance(cost, int | float) and 0 <= cost < float("inf"):
+            self._now[reply.site] = max(float(cost), _LEAST_COST)
+
+    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+        mean = ExactMean(spool.reference)
+        weights = spool.weights if set(spool.sites) - set(self._costs) else self._weigh(spool.weights, self._now, self._costs)
+        for site in spool.sites:
+            mean.add(spool.reply(site), max(weights[site], _LEAST_WEIGHT))
+        for site, cost in self._now.items():
+            self._costs[site] = [*self._costs.get(site, []), cost][-self.kept :]
+        return dict(mean.results(drain=True))
+
+    @abstractmethod
+    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+        """Return the weight of each site.
+
+        Parameters
+        ----------
+        sizes : mapping of str to float
+            What the sites weigh by themselves.
+        now : mapping of str to float
+            Costs of this round; a site that told none is missing.
+        before : mapping of str to list of float
+            Costs of earlier rounds of every site in `sizes`, the last one last.
+        """
+
+
+class FedCostWAvg(CostWeighted):
+    """Cost weighted averaging (Mächler et al. 2021, https://arxiv.org/abs/2111.08649), which won FeTS 2021.
+
+    ``weight_i = alpha * n_i / sum(n) + (1 - alpha) * k_i / sum(k)``, with size n_i and ``k_i``, the cost of the last round over
+    that of this one. The cost is the training loss. In the first round, and whenever a site is there whose last cost is not
+    known, it is FedAvg. A site that tells no cost counts as unchanged.
+
+    Parameters
+    ----------
+    alpha : float
+        Share of the size, 0 to 1.
+    **options
+        As for `CostWeighted`.
+    """
+
+    def __init__(self, *, alpha: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        self.alpha = alpha
+
+    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+        falls = {site: min(before[site][-1] / now[site], _MOST_RATIO) if site in now else 1.0 for site in sizes}
+        return mixed(sizes, ((self.alpha, sizes), (1.0 - self.alpha, falls)))
+
+
+def mixed(sizes: Mapping[str, float], parts: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+    """Return a mixture of weightings, each scaled to a sum of 1 over the sites, as large in sum as the sizes.
+
+    A part that says nothing, because its values do not sum to more than 0, is left to the sizes.
+
+    Examples
+    --------
+    >>> mixed({"a": 1.0, "b": 3.0}, ((0.5, {"a": 1.0, "b": 3.0}), (0.5, {"a": 1.0, "b": 1.0})))
+    {'a': 1.5, 'b': 2.5}
+    """
+    total = math.fsum(sizes.values())
+    weights = dict.fromkeys(sizes, 0.0)
+    for share, values in parts:
+        chosen = values if math.fsum(values.values()) > 0 else sizes
+        scale = share * total / math.fsum(chosen.values())
+        weights = {site: weight + scale * chosen[site] for site, weight in weights.items()}
+    return weights

@@ -1,0 +1,41 @@
+"""FedPIDAvg: hospitals weigh by their size, by how much their loss fell, and by what it summed to lately."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from medfl.strategies.fedcostwavg import Costs, CostWeighted, mixed
+
+
+class FedPIDAvg(CostWeighted):
+    """PID weighted averaging (Mächler et al. 2022, https://arxiv.org/abs/2304.12117), which won FeTS 2022.
+
+    ``weight_i = alpha * n_i / sum(n) + beta * k_i / sum(k) + gamma * m_i / sum(m)``, with size n_i, ``k_i`` by how much the
+    cost fell since the last round, ``m_i`` the sum of the costs of this and the last rounds, and ``gamma = 1 - alpha -
+    beta``. The cost is the training loss. A cost that rose counts as one that stayed, so that no weight is negative. In the
+    first round, and whenever a site is there whose last cost is not known, it is FedAvg.
+
+    Parameters
+    ----------
+    alpha, beta : float
+        Shares of size and fall; together at most 1.
+    window : int
+        Rounds of the sum.
+    **options
+        As for `CostWeighted`.
+    """
+
+    def __init__(self, *, alpha: float = 0.45, beta: float = 0.45, window: int = 5, **options: Any) -> None:
+        if alpha + beta > 1:
+            raise ValueError(f"alpha and beta may be 1 together, came {alpha + beta:g}")
+        super().__init__(**options)
+        self.alpha, self.beta, self.kept = alpha, beta, window
+
+    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+        last = {site: before[site][-1] for site in sizes}
+        falls = {site: max(last[site] - now.get(site, last[site]), 0.0) for site in sizes}
+        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.kept :]) for site in sizes}
+        rest = 1.0 - self.alpha - self.beta
+        return mixed(sizes, ((self.alpha, sizes), (self.beta, falls), (rest, sums)))

@@ -1,0 +1,37 @@
+"""FedProx: every site is held near the model that it received by a spring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from medfl.records import PROXIMAL_MU
+from medfl.strategies.fedavg import FedAvg
+
+
+class FedProx(FedAvg):
+    """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2).
+
+    The server averages as `FedAvg` does; what differs happens at the sites, which add ``mu / 2 * |w - w_t|^2`` to their loss
+    (`medfl.clients.fedprox`). As Flower's class of this name it sends mu to them, ``proximal-mu`` in the configuration, so
+    that clients written for that one serve here too. Where the paper samples sites by size and averages them evenly, all
+    sites are sampled alike and weighted by size, as in Flower: the same on average.
+
+    Parameters
+    ----------
+    mu : float
+        Strength of the spring; 0 is FedAvg.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, *, mu: float = 0.01, **options: Any) -> None:
+        super().__init__(**options)
+        self.mu = mu
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of a training round and make their messages, with mu in them."""
+        return super().configure_train(server_round, arrays, ConfigRecord({**config, PROXIMAL_MU: self.mu}), grid)

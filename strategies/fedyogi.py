@@ -1,0 +1,28 @@
+"""FedYogi: Yogi at the server."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medfl.strategies.fedadam import FedAdam
+from medfl.updates import Tensor
+
+
+class FedYogi(FedAdam):
+    """Yogi at the server (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
+
+    As Adam, but the second moment moves by a fixed share of the squared change, up or down, and so forgets more slowly. As
+    Flower's class; the learning rate is not corrected for the first rounds.
+
+    Parameters
+    ----------
+    **options
+        As for `FedAdam`.
+    """
+
+    def _second(self, before: Tensor, change: Tensor) -> Tensor:
+        squared = change**2
+        return np.asarray(before - (1.0 - self.beta2) * squared * np.sign(before - squared))
+
+    def _rate(self) -> float:
+        return self.server_learning_rate

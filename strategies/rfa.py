@@ -1,0 +1,37 @@
+"""The geometric median: the model with the smallest sum of distances to all replies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medfl.aggregate import Spool, geometric_median
+from medfl.strategies.spooled import Spooled
+from medfl.updates import Tensor
+
+
+class Rfa(Spooled):
+    """Robust federated aggregation (Pillutla, Kakade, Harchaoui 2022, Algorithm 2, https://arxiv.org/abs/1912.13445).
+
+    The smoothed Weiszfeld iterations start at the weighted mean; each weighs a reply by its weight over its distance to the
+    last iterate. What a site sends can move the model by no more than a bounded way as long as the bad ones hold less than
+    half of the weight: with ``weighted_by=""`` less than half of the sites, whatever size they claim. The paper stops after a
+    few iterations as each is an exchange with the sites; here they cost nothing, and go on until nothing moves.
+
+    Parameters
+    ----------
+    iterations : int
+        At most so many.
+    nu : float
+        Distance below which a reply pulls no harder.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, *, iterations: int = 100, nu: float = 1e-6, **options: Any) -> None:
+        if iterations < 1 or nu <= 0:
+            raise ValueError(f"iterations must be at least 1, nu above 0 (came {iterations}, {nu})")
+        super().__init__(**options)
+        self.iterations, self.nu = iterations, nu
+
+    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+        return geometric_median(spool, spool.weights, nu=self.nu, iterations=self.iterations)

@@ -1,0 +1,77 @@
+"""SCAFFOLD: control variates take out the drift of every site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+
+from medfl.errors import ExchangeError
+from medfl.records import CONTROL, array_views, to_array_record
+from medfl.strategies.remembering import Remembering, at_least_float32
+from medfl.strategies.replies import Reply
+from medfl.updates import Tensor
+
+_PREFIX = f"{CONTROL}/"
+
+
+class Scaffold(Remembering):
+    """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
+
+    Every site i keeps a control variate c_i, its guess of its own gradient, and the server their mean c. The sites step along
+    ``gradient - c_i + c`` (`medfl.clients.scaffold`), and the server then moves by
+
+        x <- x + server_learning_rate * mean(y_i - x),    c <- c + |S| / N * mean(change of c_i).
+
+    The paper's means are even and so are its proofs; ``weighted_by=""`` is that. With weights both means are weighted, and the
+    point where nothing moves any more is the optimum of the weighted objective; how fast it is reached is then not proven. All
+    floating-point tensors are taken for parameters, so running statistics (BatchNorm) should stay at the sites. The control
+    variate travels beside the model, ``control``, in the model's types, float32 at least; what a site sends is its change. A
+    reply without it is left out.
+
+    Parameters
+    ----------
+    server_learning_rate : float
+        The paper's global step size; with 1 the first round is FedAvg's, to the last bit.
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, *, server_learning_rate: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.server_learning_rate = server_learning_rate
+
+    def _further(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
+        floats = {name: x for name, x in array_views(arrays).items() if x.dtype.kind == "f"}
+        control = self._mean_kept() or {name: np.zeros(x.shape, at_least_float32(x)) for name, x in floats.items()}
+        return {CONTROL: to_array_record(control)}
+
+    def _begin(self, sent: ArrayRecord) -> None:
+        self._sent = array_views(sent)
+        control = {_PREFIX + name: array for name, array in self._further(sent)[CONTROL].items()}
+        super()._begin(ArrayRecord({**sent, **control}))  # one sum for both, so that a reply counts whole or not at all
+
+    def _take(self, reply: Reply) -> None:
+        if CONTROL not in reply.records:
+            raise ExchangeError(
+                "CONTROL-MISSING", "the reply holds no change of a control variate.", "It needs SCAFFOLD's client."
+            )
+        change = {_PREFIX + name: x for name, x in array_views(reply.records[CONTROL]).items()}
+        super()._take(Reply(reply.site, {**reply.arrays, **change}, reply.weight))
+
+    def _finish(self) -> ArrayRecord:
+        model, changes = ArrayRecord(), {}
+        for name, array in self._mean.results(drain=True):
+            if name.startswith(_PREFIX):
+                changes[name.removeprefix(_PREFIX)] = array
+            else:
+                model[name] = Array(self._stepped(self._sent[name], array))
+        del self._mean, self._sent
+        self._remember(changes)
+        return model
+
+    def _stepped(self, before: Tensor, mean: Tensor) -> Tensor:
+        if self.server_learning_rate == 1.0 or mean.dtype.kind != "f":
+            return mean
+        return np.asarray(before + self.server_learning_rate * (mean - before))

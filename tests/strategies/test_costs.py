@@ -1,0 +1,66 @@
+"""FedCostWAvg and FedPIDAvg: weights from size and loss, by hand, and after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.strategies.fedcostwavg import FedCostWAvg
+from medfl.strategies.fedpidavg import FedPIDAvg
+from tests.strategies.play import Model, moved, play
+
+ZERO: Model = {"w": np.zeros(1)}
+
+
+def sites(make: Any, a: float | None, b: float) -> Any:
+    """Return a round in which a, of size 1, goes to 0 and b, of size 3, to 1, so that the model is the weight of b."""
+
+    def answers(model: Model) -> Any:
+        first = {} if a is None else {"cost": a}
+        return {5: make.trained(ZERO, 1, **first), 6: make.trained(moved(ZERO, 1.0), 3, cost=b)}
+
+    return answers
+
+
+def weights(strategy: Any, rounds: list[Any]) -> list[float]:
+    return [float(model["w"][0]) for model in play(strategy, ZERO, rounds)]
+
+
+def test_fedcostwavg_by_hand(make: Any) -> None:
+    # second round: falls 4/1 and 2/2, so b weighs 0.5 * 3/4 + 0.5 * 1/5
+    made = weights(FedCostWAvg(loss_key="cost"), [sites(make, 4.0, 2.0), sites(make, 1.0, 2.0)])
+    assert made == pytest.approx([0.75, 0.475])
+
+
+def test_fedpidavg_by_hand(make: Any) -> None:
+    # falls 3 and 1, sums 5 and 3: b weighs 0.4 * 3/4 + 0.4 * 1/4 + 0.2 * 3/8
+    made = weights(FedPIDAvg(alpha=0.4, beta=0.4, loss_key="cost"), [sites(make, 4.0, 2.0), sites(make, 1.0, 1.0)])
+    assert made == pytest.approx([0.75, 0.475])
+
+
+def test_a_loss_that_rose_everywhere_leaves_its_share_to_the_sizes(make: Any) -> None:
+    made = weights(FedPIDAvg(alpha=0.5, beta=0.5, loss_key="cost"), [sites(make, 1.0, 1.0), sites(make, 2.0, 2.0)])
+    assert made == pytest.approx([0.75, 0.75])
+
+
+def test_the_sum_forgets_what_is_older_than_the_window(make: Any) -> None:
+    rounds = [sites(make, 100.0, 1.0), sites(make, 1.0, 1.0), sites(make, 1.0, 1.0)]
+    made = weights(FedPIDAvg(alpha=0.0, beta=0.0, window=2, loss_key="cost"), rounds)
+    assert made == pytest.approx([0.75, 2 / 103, 0.5])
+
+
+def test_a_site_that_tells_no_cost_counts_by_its_size(make: Any) -> None:
+    made = weights(FedCostWAvg(loss_key="cost"), [sites(make, None, 2.0), sites(make, 1.0, 2.0)])
+    assert made == pytest.approx([0.75, 0.75])
+
+
+@pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
+def test_after_a_restart_it_goes_on_to_the_same_bits(kind: Any, make: Any) -> None:
+    rounds = [sites(make, 4.0, 2.0), sites(make, 1.0, 1.5), sites(make, 0.5, 1.4)]
+    whole = weights(kind(loss_key="cost"), rounds)
+    first, second = kind(loss_key="cost"), kind(loss_key="cost")
+    play(first, ZERO, rounds[:2])
+    second.restore(first.state())
+    assert weights(second, rounds[2:]) == whole[2:]

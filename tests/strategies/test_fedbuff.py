@@ -1,0 +1,100 @@
+"""FedBuff: a round ends with a full buffer, and who is slow counts later, and less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message
+
+from medfl.errors import QuorumError
+from medfl.records import to_array_record
+from medfl.strategies.fedbuff import FedBuff
+from medfl.strategies.streaming import StreamingGrid
+from medfl.testing.federation import FakeGrid
+from tests.strategies.play import Model, read
+
+SITES = {5: "aachen", 6: "bergen", 7: "cadiz"}
+
+
+class SlowGrid(FakeGrid):
+    """Nodes whose replies can be held back."""
+
+    held: frozenset[int] = frozenset()
+
+    def pull_messages(self, message_ids: Any) -> list[Message]:
+        asked = {m.metadata.message_id: m.metadata.dst_node_id for m in self.asked}
+        return list(super().pull_messages([i for i in message_ids if asked[i] not in self.held]))
+
+
+def plus(number: float, make: Any) -> Any:
+    return lambda message: make.trained({"w": read(message.content["arrays"])["w"] + number}, 1)(message)
+
+
+class Study:
+    """A federation with a strategy, round by round."""
+
+    def __init__(self, make: Any, **options: Any) -> None:
+        self.grid = SlowGrid({5: plus(1, make), 6: plus(10, make), 7: plus(100, make)})
+        self.strategy = FedBuff(site_names=SITES, round_timeout=0.3, **options)
+        self.model: Model = {"w": np.zeros(1)}
+        self.round = 0
+
+    def go(self, held: set[int]) -> float:
+        self.grid.held, self.round = frozenset(held), self.round + 1
+        streaming = StreamingGrid(self.grid)
+        messages = self.strategy.configure_train(self.round, to_array_record(self.model), ConfigRecord(), streaming)
+        replies = streaming.send_and_receive(messages, timeout=0.3)
+        self.model = read(self.strategy.aggregate_train(self.round, replies)[0])
+        return float(self.model["w"][0])
+
+    def asked(self) -> list[tuple[int, int]]:
+        return [(m.metadata.dst_node_id, int(m.content["config"]["server-round"])) for m in self.grid.asked]
+
+
+def test_who_is_slow_counts_later_and_less(make: Any) -> None:
+    study = Study(make, buffer=2)
+    assert study.go({7}) == pytest.approx(5.5)
+    assert [(r.site, r.status) for r in study.strategy.last_round.replies] == [
+        ("aachen", "ok"),
+        ("bergen", "ok"),
+        ("cadiz", "late"),
+    ]
+    assert "Still at work" in study.strategy.last_round.reasons()
+    # cadiz started from 0 a round ago: (2**-0.5 * 100 + 1) / 2 on top of 5.5
+    assert study.go({6}) == pytest.approx(5.5 + (100 * 2**-0.5 + 1) / 2)
+    assert study.asked() == [(5, 1), (6, 1), (7, 1), (5, 2), (6, 2)]
+
+
+def test_a_site_at_work_is_not_asked_again_until_it_answers(make: Any) -> None:
+    study = Study(make, buffer=1)
+    for _ in range(3):
+        study.go({6, 7})
+    assert [asked for asked in study.asked() if asked[0] == 7] == [(7, 1)]
+    for _ in range(4):
+        study.go(set())
+    assert len([asked for asked in study.asked() if asked[0] == 7]) > 1
+
+
+def test_when_all_answer_in_time_it_is_fedavg_with_a_learning_rate(make: Any) -> None:
+    assert Study(make, buffer=3).go(set()) == pytest.approx(37)
+    assert Study(make, buffer=3, server_learning_rate=0.5).go(set()) == pytest.approx(18.5)
+
+
+def test_half_of_the_sites_make_a_round_unless_told_otherwise(make: Any) -> None:
+    study = Study(make)
+    assert study.go({5}) == pytest.approx(55)
+
+
+def test_when_nobody_answers_the_round_fails(make: Any) -> None:
+    with pytest.raises(QuorumError, match="QUORUM"):
+        Study(make).go({5, 6, 7})
+
+
+def test_only_messages_of_this_round_are_counted_as_sent(make: Any) -> None:
+    study = Study(make, buffer=2)
+    study.go({7})
+    all_three = study.strategy.last_round.bytes_down
+    study.go({6})
+    assert study.strategy.last_round.bytes_down == pytest.approx(all_three * 2 / 3)

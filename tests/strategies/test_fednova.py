@@ -1,0 +1,49 @@
+"""FedNova: updates count by the step, whatever the number of steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.fednova import FedNova
+from tests.strategies.play import Model, moved, play, start
+
+ZERO: Model = {"w": np.zeros(2, np.float32)}
+
+
+def steps(make: Any, model: Model, move: float, weight: float, taken: int) -> Any:
+    return make.trained(moved(model, move), weight, **{"train.steps": taken})
+
+
+def test_by_hand(make: Any) -> None:
+    # p = 1/4, 3/4; a = 2, 6; tau = 0.5 + 4.5 = 5; x = 5 * (1/4 * 4/2 + 3/4 * 12/6) = 10
+    made = play(FedNova(), ZERO, [lambda m: {5: steps(make, m, 4.0, 1, 2), 6: steps(make, m, 12.0, 3, 6)}])
+    np.testing.assert_allclose(made[0]["w"], 10.0, rtol=1e-6)
+
+
+def test_with_equal_steps_it_is_fedavg(make: Any) -> None:
+    rounds = [lambda m: {5: steps(make, m, 0.4, 1, 5), 6: steps(make, m, -1.2, 3, 5)}]
+    nova, average = (play(kind, start(), rounds)[0] for kind in (FedNova(momentum=0.9), FedAvg()))
+    assert all(np.allclose(nova[key], average[key], rtol=1e-5, atol=1e-6) for key in nova)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_the_way_is_what_sgd_goes_along_a_gradient_of_one(nesterov: bool) -> None:
+    import torch
+
+    place = torch.zeros(1, requires_grad=True)
+    sgd = torch.optim.SGD([place], lr=1.0, momentum=0.9, nesterov=nesterov)
+    for _ in range(7):
+        place.grad = torch.ones(1)
+        sgd.step()
+    assert FedNova(momentum=0.9, nesterov=nesterov)._length(7) == pytest.approx(-float(place.detach()), rel=1e-5)
+
+
+def test_a_reply_without_steps_is_left_out(make: Any) -> None:
+    strategy = FedNova()
+    made = play(strategy, ZERO, [lambda m: {5: steps(make, m, 4.0, 1, 2), 6: make.trained(moved(m, 9.0), 3)}])
+    assert made[0]["w"].tolist() == [4, 4]
+    assert [r.reason[:15] for r in strategy.last_round.replies] == ["", "[STEPS-MISSING]"]

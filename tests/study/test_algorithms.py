@@ -1,0 +1,100 @@
+"""The table of algorithms holds together, and what can not be stacked is refused with the reason."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from typing import Any
+
+import pytest
+
+from medfl.clients.table import HALVES
+from medfl.errors import ConfigError
+from medfl.strategies.table import AT_THE_SITES, STRATEGIES
+from medfl.study.algorithms import ALGORITHMS, MEANS, PERSONAL, WRAPPERS, wrong_contribution, wrong_stack
+from medfl.testing import sites
+
+CODECS, FILTERS = ("bf16", "int8", "top-k"), ("clip-norm", "reject-factor")
+SET: dict[str, dict[str, Any]] = {
+    **{codec: {"compression": {"codec": codec}} for codec in CODECS},
+    "clip-norm": {"filtering": {"clip-norm": 1.0}},
+    "reject-factor": {"filtering": {"reject-factor": 3.0}},
+    "norm": {"personal": {"layers": "norm"}},
+    "head": {"personal": {"layers": "head"}},
+    "fine-tune": {"personal": {"fine-tune-steps": 5}},
+}
+# What must not be stacked, and a word of the reason.
+REFUSED = {
+    ("scaffold", "top-k"): "travels whole",
+    ("scaffold", "clip-norm"): "pass at any length",
+    ("scaffold", "reject-factor"): "pass at any length",
+    ("feddyn", "top-k"): "drift",
+    ("feddyn", "clip-norm"): "drift",
+    ("cyclic", "top-k"): "missing for all that come after",
+    ("cyclic", "reject-factor"): "no median",
+    ("fedbuff", "reject-factor"): "no median",
+    **{(robust, "top-k"): "medians" for robust in ("fedmedian", "fedtrimmedavg", "krum", "multikrum", "rfa")},
+    **{(name, layer): "itself which layers" for name in ("fedbn", "fedper", "fedrep") for layer in ("norm", "head")},
+    **{(name, layer): "of its own already" for name in ("ditto", "apfl") for layer in ("norm", "head")},
+    **{(name, "fine-tune"): "own model" for name in ("ditto", "apfl")},
+}
+
+
+@pytest.mark.parametrize(("name", "wrapper"), list(itertools.product(ALGORITHMS, WRAPPERS)))
+def test_every_stack_is_taken_or_refused_for_its_reason(name: str, wrapper: str) -> None:
+    reasons = list(wrong_stack(name, (wrapper,)))
+    if (name, wrapper) in REFUSED:
+        (reason,) = reasons
+        assert reason.startswith(f"{wrapper!r} can not be stacked on {name!r}: ")
+        assert REFUSED[name, wrapper] in reason
+    else:
+        assert reasons == []
+
+
+def test_two_filters_are_one_too_many() -> None:
+    (reason,) = wrong_stack("fedavg", ("int8", *FILTERS))
+    assert "compared after clipping" in reason
+    assert list(wrong_stack("somebody-elses", ("top-k", "norm"))) == []
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_study_knows_what_is_stacked_and_is_refused_with_the_reason(wrapper: str) -> None:
+    assert sites.small_study(**SET[wrapper]).wrappers == (wrapper,)
+    name = next(name for name, refused in REFUSED if refused == wrapper) if any(w == wrapper for _, w in REFUSED) else ""
+    if name:
+        sgd = {"optimizer": {"name": "sgd"}} if name == "scaffold" else {}
+        with pytest.raises(ConfigError, match=f"'{wrapper}' can not be stacked on '{name}'"):
+            sites.small_study(strategy={"name": name}, **SET[wrapper], **sgd)
+
+
+def test_mean_models_can_be_rebuilt_for_fewer_sites_and_others_not() -> None:
+    assert [list(wrong_contribution("fedavg", m)) for m in ("none", "alignment", "leave-one-out", "shapley")] == [[]] * 4
+    assert list(wrong_contribution("krum", "alignment")) == []
+    for name in set(ALGORITHMS) - set(MEANS):
+        (reason,) = wrong_contribution(name, "shapley")
+        assert name in reason
+    assert "do not start from one model" in next(wrong_contribution("cyclic", "alignment"))
+    assert "not known" in next(wrong_contribution("somebody-elses", "leave-one-out"))
+    assert set(MEANS) <= set(ALGORITHMS)
+    with pytest.raises(ConfigError, match=r"contribution.method: 'shapley' makes .* take 'alignment'"):
+        sites.small_study(strategy={"name": "rfa"}, contribution={"method": "shapley"})
+
+
+def test_the_table_speaks_of_what_there_is() -> None:
+    assert set(STRATEGIES) | AT_THE_SITES <= set(ALGORITHMS)
+    assert not set(STRATEGIES) & AT_THE_SITES
+    assert set(HALVES) <= set(ALGORITHMS)
+    assert set(PERSONAL) <= set(ALGORITHMS)
+    for name, algorithm in ALGORITHMS.items():
+        assert set(algorithm.refuses) <= set(WRAPPERS), name
+        assert algorithm.idea.endswith("."), name
+        assert "https://" in algorithm.paper, name
+
+
+@pytest.mark.parametrize("made", [*STRATEGIES.items(), *HALVES.items()], ids=lambda item: item[0])
+def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(made: tuple[str, Any]) -> None:
+    name, kind = made
+    wanted, taken = ALGORITHMS[name].options.model_fields, inspect.signature(kind).parameters
+    own = {key: parameter for key, parameter in taken.items() if key in wanted}
+    assert set(own) == set(wanted)
+    assert {key: parameter.default for key, parameter in own.items()} == {k: field.default for k, field in wanted.items()}
