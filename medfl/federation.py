@@ -43,7 +43,14 @@ class Federation:
     sites: dict[int, str]
 
     def evaluate(
-        self, model: ArrayRecord | Mapping[str, ArrayRecord], split: str, arm: str, *, own_folder: bool = False
+        self,
+        model: ArrayRecord | Mapping[str, ArrayRecord],
+        split: str,
+        arm: str,
+        after: int,
+        *,
+        own_folder: bool = False,
+        trial: bool = False,
     ) -> dict[str, Metrics]:
         """Have every site score a model on one of its splits.
 
@@ -55,8 +62,12 @@ class Federation:
             Which patients.
         arm : str
             Arm of the comparison that the model belongs to.
+        after : int
+            The round that was done last: what a site remembers is as that round left it.
         own_folder : bool
             Let simulated sites leave example images and scores by patient in the run folder.
+        trial : bool
+            Whether the model only serves to weigh contributions, so that sites remember nothing of it.
 
         Returns
         -------
@@ -64,9 +75,12 @@ class Federation:
             Metrics by site, in the order of the names; a site that failed, did not answer in time, or sent metrics that are
             not what the study asks for is missing here and recorded in the history.
         """
-        config = ConfigRecord({records.SPLIT: split, records.ARM: arm})
+        run = self.run.path.name
+        config = ConfigRecord({records.SPLIT: split, records.ARM: arm, records.ROUND: after, records.RUN: run})
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
+        if trial:
+            config[records.TRIAL] = True
         if isinstance(model, ArrayRecord):
             contents = dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
         else:
@@ -80,6 +94,8 @@ class Federation:
             try:
                 told = metrics_in(answer)
                 metrics.check(self.study, told)
+                if split == "test" and arm != "local" and self.study.has_personal_models:
+                    metrics.check(self.study, metrics.personal_part(told))
             except ExchangeError as refusal:
                 self.failed(self.sites[node], split, refusal_text(refusal))
                 continue
@@ -163,7 +179,7 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
             everyone.failed(everyone.sites[node], "join", answer)
             continue
         try:
-            name, event = _introduction(answer, layout)
+            name, event = _introduction(answer, layout, study)
         except ExchangeError as refusal:
             everyone.failed(everyone.sites[node], "join", refusal_text(refusal))
             continue
@@ -191,7 +207,7 @@ def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
     return nodes
 
 
-def _introduction(content: RecordDict, layout: str) -> tuple[str, dict[str, object]]:
+def _introduction(content: RecordDict, layout: str, study: Study) -> tuple[str, dict[str, object]]:
     """Return the name that a site gives itself and the event that tells what it brings, or raise ExchangeError."""
     told = content.get(records.SITE)
     if not isinstance(told, ConfigRecord):
@@ -212,9 +228,16 @@ def _introduction(content: RecordDict, layout: str) -> tuple[str, dict[str, obje
             "excluded": counts.from_text(str(told[records.EXCLUDED])),
             "warnings": counts.from_text(str(told["warnings"])),
             "patient-ids": told["patient-ids"] == "yes",
+            "annotated": _annotated(str(told.get(records.ANNOTATED, "")), study),
         }
     except (KeyError, ValueError):
         raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None
+
+
+def _annotated(text: str, study: Study) -> list[str]:
+    """Return the names of the classes that somebody looked for at a site."""
+    named = dict(enumerate(study.task.foreground, start=1))
+    return [named[int(number)] for number in text.split(",") if number] or list(study.task.foreground)
 
 
 def _whole(value: MetricValue) -> int:

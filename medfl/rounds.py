@@ -11,6 +11,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl import metrics, records
+from medfl.contribution import Contributions
 from medfl.errors import ExchangeError, QuorumError
 from medfl.federation import Federation
 from medfl.records import Metrics, RoundRecord
@@ -55,9 +56,14 @@ class Arm:
         alone = name == "local"
         self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
         self._strategy.site_names = federation.sites
+        self._contributions: Contributions | None = None
+        if not alone and self._study.contribution.method != "none":
+            self._contributions = Contributions(federation)
+            self._strategy.wrappers += (self._contributions.keeping,)
         lines = sorted(federation.sites.values()) if alone else [_SHARED]
         self._choices = {line: _Choice() for line in lines}
         self._state = ""  # name of the checkpoint of the strategy's state
+        self._last = 0  # round
         self._trained: set[str] = set()  # sites that sent a model that counted
 
     def train(self) -> None:
@@ -70,6 +76,7 @@ class Arm:
                 break
         if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
             self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
+        self._last = last
         self._score_last(last)
         for choice in self._choices.values():
             if choice.best_score == -math.inf:
@@ -82,7 +89,8 @@ class Arm:
         for line, choice in self._choices.items():
             arrays, _ = checkpoint.load(self._run.checkpoints, self._file(line, choice.best_round))
             shared = line == _SHARED
-            answers = self._federation.evaluate(records.to_array_record(arrays), "test", self.name, own_folder=shared)
+            chosen, after = records.to_array_record(arrays), self._last + 1  # sites remember what the last scoring left, too
+            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
             model = {"round": choice.best_round} | ({} if shared else {"site": line})
             self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
 
@@ -117,7 +125,10 @@ class Arm:
         scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
         self._trained |= scored.keys()
         event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
-        event |= self._scored(server_round - 1, scored)
+        if strategy.scores_in_training:
+            event |= self._scored(server_round - 1, scored)
+        elif server_round % self._study.evaluation.every == 0 and server_round < self._study.rounds:
+            event |= self._scored(server_round, self._federation.evaluate(self._arrays, "validation", self.name, server_round))
         for line, choice in self._choices.items():
             self._keep(line, server_round)
             choice.kept &= {server_round, choice.best_round}
@@ -125,10 +136,12 @@ class Arm:
         self._prune()
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
         self._run.history.append(event | {"seconds": time.monotonic() - started})
+        if self._contributions and (told := self._contributions.measure(strategy.last_round, self._arrays)):
+            self._run.history.append({"arm": self.name} | told)
 
     def _score_last(self, last: int) -> None:
         models = {line: self._model(line) for line in self._choices} if self.name == "local" else self._arrays
-        answers = self._federation.evaluate(models, "validation", self.name)
+        answers = self._federation.evaluate(models, "validation", self.name, last)
         event = {"event": "scored", "arm": self.name, "round": last, "sites": {s: {"metrics": m} for s, m in answers.items()}}
         self._run.history.append(event | self._scored(last, answers))
 
@@ -158,9 +171,17 @@ class Arm:
         return True
 
     def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        derived = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
-        merged = metrics.merge(self._study, list(answers.values())) if answers else metrics.empty_metrics(self._study)
-        return {"sites": derived, "eval": merged, "derived": metrics.derive(self._study, merged)}
+        """Return what the history tells of a test: by site and together, of the sites' own models too where they have some."""
+        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
+        merged = metrics.merge(self._study, list(answers.values()))
+        told = {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
+        if self.name == "local" or not self._study.has_personal_models:
+            return told
+        own = {site: metrics.personal_part(m) for site, m in answers.items()}
+        for site, m in own.items():
+            sites[site]["personal-derived"] = metrics.derive(self._study, m)
+        merged = metrics.merge(self._study, list(own.values()))
+        return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
 
     def _is_hopeless(self, server_round: int) -> bool:
         patience = self._study.strategy.patience
@@ -194,7 +215,7 @@ class Arm:
         return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
 
 
-def conduct(federation: Federation, initial: ArrayRecord) -> int:
+def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None) -> int:
     """Train and test every arm that the study names.
 
     Parameters
@@ -203,13 +224,16 @@ def conduct(federation: Federation, initial: ArrayRecord) -> int:
         The sites that joined.
     initial : ArrayRecord
         The model that every arm starts from.
+    whole : ArrayRecord, optional
+        The same with the layers that stay at the sites, if some do: a hospital that trains alone sends them, too.
 
     Returns
     -------
     int
         Round of the chosen federated model, 0 if the study has no federated arm.
     """
-    arms = [Arm(name, federation, initial) for name in federation.study.simulation.arms]
+    starts = {"federated": initial, "local": initial if whole is None else whole}
+    arms = [Arm(name, federation, starts[name]) for name in federation.study.simulation.arms]
     best = 0
     for arm in arms:
         arm.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context
@@ -30,10 +31,11 @@ def main(grid: Grid, context: Context) -> None:
     end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
     try:
         run.history.append(run.start_event())
-        initial = _initial_model(study, context)
+        models = _initial_models(study, context)
+        initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
         federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study), layout)
-        end["best-round"] = conduct(federation, initial)
+        end["best-round"] = conduct(federation, initial, models.get(records.WHOLE))
     except KeyboardInterrupt:
         end |= {"status": "stopped", "reason": "stopped by hand"}
         raise
@@ -44,12 +46,12 @@ def main(grid: Grid, context: Context) -> None:
         run.history.append(end | {"seconds": time.monotonic() - started})
 
 
-def _initial_model(study: Study, context: Context) -> ArrayRecord:
+def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
-        return context.state.array_records[records.INITIAL]
-    from medfl.clients.initial import initial_model  # brings torch and MONAI, which the server needs for nothing else
+        return context.state.array_records
+    from medfl.clients.initial import initial_models  # brings torch and MONAI, which the server needs for nothing else
 
-    return initial_model(study)
+    return initial_models(study)
 
 
 def _expected_sites(study: Study) -> int:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flwr.app import ArrayRecord, Context, RecordDict
 
-from medfl import flower_compat, records
+from medfl import flower_compat
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool
 from medfl.study import study_from_run_config
@@ -47,16 +47,16 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         server = importer.submit(importlib.import_module, SERVER_APP)
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
             grid = EmbeddedGrid(pool, nodes, run_config)
-            state = RecordDict({records.INITIAL: pool.call(_initial_model, run_config)})
+            state = RecordDict({**pool.call(_initial_models, run_config)})
             context = Context(grid.run.run_id, flower_compat.SERVER_NODE_ID, {}, state, dict(run_config))
             server.result().app(grid, context)
 
 
-def _initial_model(run_config: dict[str, Scalar]) -> ArrayRecord:
-    """Build the first model in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
-    from medfl.clients.initial import initial_model
+def _initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
+    """Build the first models in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
+    from medfl.clients.initial import initial_models
 
-    return initial_model(study_from_run_config(run_config))
+    return initial_models(study_from_run_config(run_config))
 
 
 def default_workers(nodes: int, threads: int) -> int:

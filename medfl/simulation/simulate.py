@@ -90,7 +90,7 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
     Raises
     ------
     ConfigError
-        When the study or a ``site.toml`` is wrong.
+        When the study or a ``site.toml`` is wrong, or the study asks for Shapley values of too many sites.
     DataError
         When there is no hospital in the data.
     """
@@ -102,5 +102,6 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
     sites = simulated_sites(study)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
+    study.contribution.check_sites(len(sites))
     run_config = run_config_of(folder) | dict(overrides or {}) | places
     return Simulation(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)
