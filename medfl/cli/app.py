@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl import __version__
-from medfl.cli import data, demo, runs, simulate, site, study
+from medfl.cli import data, demo, runs, simulate, site, study, sweep
 from medfl.cli.console import errors
 from medfl.errors import ConfigError, MedflError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
+app.command("sweep")(sweep.sweep)
 app.command("runs")(runs.runs)
 app.command("report")(runs.report)
 app.add_typer(study.app, name="study")

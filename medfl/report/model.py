@@ -10,9 +10,10 @@ from typing import Any
 
 from medfl.errors import MedflError
 from medfl.evaluation.arms import ArmComparison, compare_arms
-from medfl.metrics import derive, headline, merge
+from medfl.metrics import derive, headline, merge, personal_part
 from medfl.metrics.keys import HIDDEN
 from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
+from medfl.report.measured import Measured, measured_in, number
 from medfl.runs.folder import Run, read_about, status_of
 from medfl.runs.history import Event
 from medfl.study import Study
@@ -23,7 +24,10 @@ Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 @dataclass(frozen=True)
 class SiteJoined:
-    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.counts` tells counts."""
+    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.counts` tells counts.
+
+    And the structures that somebody looked for in its images; empty where that is not told.
+    """
 
     name: str
     patients: Mapping[str, int]
@@ -31,6 +35,7 @@ class SiteJoined:
     excluded: Mapping[str, int]
     warnings: Mapping[str, int]
     patient_ids: bool
+    annotated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ class ArmTold:
 
 @dataclass(frozen=True)
 class Tested:
-    """Numbers of one model on the test patients of one site, or of all (`ALL`)."""
+    """Numbers of one model on the test patients of one site, or of all (`ALL`).
+
+    `ReportData.personal` holds them of the model of its own that each site ended with; together, of each on its own patients.
+    """
 
     site: str
     patients: int
@@ -103,7 +111,10 @@ class ReportData:
     arms: Mapping[str, ArmTold]
     tested: tuple[Tested, ...]
     together: Tested | None
+    personal: tuple[Tested, ...]
+    personal_together: Tested | None
     comparison: ArmComparison
+    measured: tuple[Measured, ...]
     troubles: tuple[Trouble, ...]
     previews: Mapping[str, tuple[Path, ...]]
 
@@ -126,8 +137,9 @@ def read_run(path: Path) -> ReportData:
     end = next((e for e in reversed(events) if e["event"] == "end"), {}) if status_of(events) != "unfinished" else {}
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
     joined = {str(e["site"]): _joined(e) for e in events if e["event"] == "joined"}
-    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), None)
-    tested = _tested(study, test) if test else ()
+    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
+    own = _of_personal_models(test)
+    tested, personal = _tested(study, test), _tested(study, own)
     return ReportData(
         path=path,
         study=study,
@@ -142,16 +154,14 @@ def read_run(path: Path) -> ReportData:
         joined=joined,
         arms={name: _arm(study, name, events) for name in _arm_names(events)},
         tested=tested,
-        together=_together(study, test, tested) if test else None,
+        together=_together(study, test, tested),
+        personal=personal,
+        personal_together=_together(study, own, personal),
         comparison=_compare(events, study),
+        measured=measured_in(events),
         troubles=tuple(_troubles(events)),
         previews=_previews(path),
     )
-
-
-def number(value: Any) -> float:
-    """Return a value of the history as a number: null and whatever is none become nan."""
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _joined(event: Event) -> SiteJoined:
@@ -164,6 +174,7 @@ def _joined(event: Event) -> SiteJoined:
         excluded=dict(event.get("excluded") or {}),
         warnings=dict(event.get("warnings") or {}),
         patient_ids=bool(event.get("patient-ids", True)),
+        annotated=tuple(map(str, event.get("annotated") or ())),
     )
 
 
@@ -271,6 +282,14 @@ def _together(study: Study, event: Event, tested: Sequence[Tested]) -> Tested | 
     return _one_tested(study, ALL, event.get("eval") or {}, event.get("derived") or {})
 
 
+def _of_personal_models(test: Event) -> Event:
+    """Return the test of the sites' own models in the form of that of the shared one; without sites where there are none."""
+    answers = (test.get("sites") or {}).items()
+    told = {s: {"metrics": personal_part(a.get("metrics") or {}), "derived": a.get("personal-derived")} for s, a in answers}
+    sites = {site: answer for site, answer in told.items() if answer["metrics"]}
+    return {"sites": sites, "eval": personal_part(test.get("personal") or {}), "derived": test.get("personal-derived")}
+
+
 def _one_tested(study: Study, site: str, metrics: Metrics, told: Mapping[str, Any]) -> Tested:
     patients = metrics.get(EVAL_PATIENTS) or 0
     count = patients if isinstance(patients, int) else 0
@@ -288,8 +307,8 @@ def _compare(events: Sequence[Event], study: Study) -> ArmComparison:
         return compare_arms([], study)
 
 
-def _best_round(end: Event, test: Event | None) -> int | None:
-    best = end.get("best-round") or ((test or {}).get("model") or {}).get("round")
+def _best_round(end: Event, test: Event) -> int | None:
+    best = end.get("best-round") or (test.get("model") or {}).get("round")
     return int(best) if best else None
 
 

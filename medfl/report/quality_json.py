@@ -50,6 +50,7 @@ def as_json(check: Check, shared: Shared) -> dict[str, Any]:
             "excluded": shared.excluded,
             "warnings": shared.warnings,
             "patient-ids": shared.patient_ids,
+            "annotated": list(shared.annotated),
             "metrics": list(shared.metrics),
         },
     }

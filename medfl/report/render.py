@@ -13,10 +13,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from medfl.metrics import roc_curve_points
-from medfl.report import evidence, tables, verdict, words
+from medfl.report import contribution, evidence, tables, verdict, words
 from medfl.report.charts import Line, legend, line_chart, roc_chart
 from medfl.report.model import ALL, Curve, ReportData, Tested, read_run
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
+from medfl.report.taught import taught_table
 from medfl.runs.durable import write_file, writing
 
 FILE = "report.html"
@@ -82,6 +83,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "data": data,
         "study": data.study,
         "words": words,
+        "contribution": contribution,
         "segmentation": data.study.task.kind == "segmentation",
         "score_name": verdict.score_name(data),
         "headlines": verdict.headlines(data),
@@ -89,12 +91,16 @@ def _context(data: ReportData) -> dict[str, Any]:
         "curves": [figure for figure in (_score_figure(data), _loss_figure(data)) if figure],
         "test": tables.test_table(data),
         "classes": tables.class_table(data),
+        "personal": tables.personal_table(data),
+        "brought": contribution.contribution_table(data),
+        "brought_figure": _brought_figure(data),
         "bars": _bars(data),
         "matrix": tables.matrix_table(data),
         "rocs": _roc_figures(data),
         "confusion": tables.confusion_table(data),
         "examples": _examples(data),
         "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
+        "taught": taught_table(data),
         "used": evidence.used_table(data),
         "excluded": evidence.code_table(data, lambda site: site.excluded),
         "warnings": evidence.code_table(data, lambda site: site.warnings),
@@ -133,6 +139,15 @@ def _loss_figure(data: ReportData) -> Figure | None:
     chart = line_chart("Training loss of each round", lines, "Loss")
     note = "What training minimises, averaged over the round. Compare each line with itself; lower is better."
     return Figure("Training loss", chart, legend(lines), note)
+
+
+def _brought_figure(data: ReportData) -> Figure | None:
+    lines = contribution.contribution_lines(data)
+    if not lines or len(data.measured) < 2:
+        return None
+    name = "Cosine" if data.measured[-1].method == "alignment" else verdict.score_name(data)
+    chart = line_chart("What each hospital brought in each round", lines, name)
+    return Figure("Round by round", chart, legend(lines))
 
 
 def _roc_figures(data: ReportData) -> list[Figure]:

@@ -40,6 +40,8 @@ class Shared:
         ``"yes"`` or ``"no"``.
     metrics : tuple of str
         Names of the numbers of each round; empty without a study, whose classes are in them.
+    annotated : tuple of str
+        Classes that were looked for here, if they are not all of the study.
     """
 
     declined: str
@@ -49,6 +51,7 @@ class Shared:
     warnings: dict[str, int]
     patient_ids: str
     metrics: tuple[str, ...]
+    annotated: tuple[str, ...] = ()
 
 
 def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
@@ -80,4 +83,5 @@ def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
         warnings=counts.from_text(words[joining.WARNINGS]),
         patient_ids=words[joining.PATIENT_IDS],
         metrics=tuple(sorted({*_TRAINING, *empty_metrics(study)})) if study and check.study else (),
+        annotated=tuple(check.task.classes[value] for value in prepared.annotated) if check.task else (),
     )

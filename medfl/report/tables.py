@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
 from medfl.report.model import ReportData, Tested
-from medfl.report.verdict import score_name
-from medfl.report.words import NONE, length_unit, score
+from medfl.report.verdict import headline_of, score_name
+from medfl.report.words import NONE, length_unit, score, signed
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,24 @@ def test_table(data: ReportData) -> Table | None:
     """Return the test of the shared model by hospital, with the worst one marked."""
     if not data.tested or data.together is None:
         return None
-    columns = _segmentation(data) if data.study.task.kind == "segmentation" else _classification(data)
+    columns = _columns(data)
     worst = data.comparison.federated_worst[0] if data.comparison.federated_worst and len(data.tested) > 1 else None
     rows = [_tested_row(data, t, t.site, columns, worst=t.site == worst) for t in data.tested]
     if len(data.tested) > 1:
         rows.append(_tested_row(data, data.together, "All patients", columns))
     return Table(("Hospital", "Test patients", *(column.name for column in columns)), tuple(rows))
+
+
+def personal_table(data: ReportData) -> Table | None:
+    """Return the test of the shared model and of each hospital's own side by side, on the patients of that hospital."""
+    if not data.personal:
+        return None
+    shared, name = {t.site: t for t in data.tested}, score_name(data)
+    rows = [_side_by_side(data, shared[own.site], own, own.site) for own in data.personal]
+    # an AUROC over the answers of several models would compare scores that are on different scales
+    if len(rows) > 1 and data.together and data.personal_together and data.study.task.kind == "segmentation":
+        rows.append(_side_by_side(data, data.together, data.personal_together, "All patients"))
+    return Table(("Hospital", "Test patients", f"{name}, shared model", f"{name}, personal model", "Difference"), tuple(rows))
 
 
 def class_table(data: ReportData) -> Table | None:
@@ -138,6 +150,10 @@ def _matrix(tested: Tested) -> list[list[int]]:
         return []
 
 
+def _columns(data: ReportData) -> list[Column]:
+    return _segmentation(data) if data.study.task.kind == "segmentation" else _classification(data)
+
+
 def _segmentation(data: ReportData) -> list[Column]:
     classes = data.study.task.foreground
     scores, unit = [f"scores-hidden.{class_key(name)}" for name in classes], length_unit(data.study)
@@ -192,6 +208,13 @@ def _tested_row(data: ReportData, tested: Tested, head: str, columns: Sequence[C
         *(column.cell(tested) for column in columns),
     )
     return Row(head, cells, css, f"lowest {score_name(data)}" if worst else "")
+
+
+def _side_by_side(data: ReportData, shared: Tested, own: Tested, head: str) -> Row:
+    column = _columns(data)[0]
+    row = _tested_row(data, shared, head, [column])
+    gain = headline_of(data, own) - headline_of(data, shared)
+    return Row(head, (*row.cells, column.cell(own), _cell(signed(gain, 3))), row.css)
 
 
 def _cell(text: str) -> Cell:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medfl.counts import at_least
-from medfl.report.model import ALL, ReportData
+from medfl.report.model import ALL, ReportData, Tested
 from medfl.report.words import duration, listing, plural, reason_in_words, score, signed
 
 CLEAR = 0.01  # smaller differences of Dice or AUROC are told as none
@@ -36,7 +36,13 @@ def headlines(data: ReportData) -> tuple[Headline, Headline, Headline]:
 
 def verdict(data: ReportData) -> list[str]:
     """Return what became of the study: one sentence an idea, the most important first."""
-    return [*_ending(data), *_arms(data), *_worse_off(data), *_chance(data)]
+    return [*_ending(data), *_arms(data), *_personal(data), *_worse_off(data), *_chance(data)]
+
+
+def headline_of(data: ReportData, tested: Tested | None) -> float:
+    """Return the score of one test, nan where it is not defined or not told."""
+    derived = tested.derived if tested else {}
+    return derived.get("dice" if data.study.task.kind == "segmentation" else "auroc", math.nan)
 
 
 def _first(data: ReportData) -> Headline:
@@ -44,7 +50,7 @@ def _first(data: ReportData) -> Headline:
     if data.together is not None and data.together.patients:
         sites = sum(t.patients > 0 for t in data.tested)
         note = f"{plural(data.together.patients, 'test patient')} of {plural(sites, 'hospital')}"
-        return Headline(f"{name} of the shared model", score(_headline(data)), note)
+        return Headline(f"{name} of the shared model", score(headline_of(data, data.together)), note)
     arm = data.arms.get("federated")
     points = arm.scores.get(ALL, ()) if arm else ()
     if points:
@@ -74,11 +80,6 @@ def _third(data: ReportData) -> Headline:
     return Headline("Patients it learnt from", f"{taught:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}")
 
 
-def _headline(data: ReportData) -> float:
-    derived = data.together.derived if data.together else {}
-    return derived.get("dice" if data.study.task.kind == "segmentation" else "auroc", math.nan)
-
-
 def _ending(data: ReportData) -> Iterator[str]:
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)
     after = f"after {plural(done, 'round')} of {data.study.rounds}" if done else "before the first round was done"
@@ -98,8 +99,9 @@ def _arms(data: ReportData) -> Iterator[str]:
     found, name = data.comparison, score_name(data)
     gain = found.gain_on_others
     if math.isnan(gain):
-        if data.tested and not math.isnan(_headline(data)):
-            yield f"The shared model reached a mean {name} of {score(_headline(data), 2)} on patients that no training saw."
+        reached = headline_of(data, data.together)
+        if data.tested and not math.isnan(reached):
+            yield f"The shared model reached a mean {name} of {score(reached, 2)} on patients that no training saw."
         return
     numbers = f"the shared model reached a mean {name} of {score(found.federated_on_others, 2)}"
     difference = _difference(found.federated_on_others, found.local_on_others)
@@ -118,6 +120,43 @@ def _arms(data: ReportData) -> Iterator[str]:
 def _difference(together: float, alone: float) -> str:
     # of the numbers as they are shown, or a reader who subtracts them finds another
     return signed(round(together, 2) - round(alone, 2))
+
+
+def _personal(data: ReportData) -> Iterator[str]:
+    """Say whom its personal model serves better or worse than the shared one, on its own test patients."""
+    gains = _gains(data)
+    if not gains:
+        return
+    better = {site: gain for site, gain in gains.items() if gain >= CLEAR}
+    worse = {site: gain for site, gain in gains.items() if gain <= -CLEAR}
+    phrases = [f"do {what} {_where(data, those)}" for what, those in (("better", better), ("worse", worse))]
+    if alike := [site for site in gains if site not in better and site not in worse]:
+        phrases.insert(
+            1, f"make no clear difference at {listing(alike) if len(alike) <= _NAMED else f'{len(alike)} hospitals'}"
+        )
+    yield f"Against the shared model, the hospitals’ personal models {listing(phrases)}."
+    if data.study.local_layers:
+        yield (
+            "The shared model lacks the layers that stay at the hospitals; it is scored with untrained ones in their place, as "
+            "a hospital gets it that joins now."
+        )
+
+
+def _gains(data: ReportData) -> dict[str, float]:
+    """Return by how much the personal model serves each hospital better than the shared one, on its own test patients."""
+    shared = {t.site: headline_of(data, t) for t in data.tested}
+    gains = {t.site: headline_of(data, t) - shared.get(t.site, math.nan) for t in data.personal}
+    return {site: gain for site, gain in gains.items() if not math.isnan(gain)}
+
+
+def _where(data: ReportData, gains: Mapping[str, float]) -> str:
+    if not gains:
+        return "nowhere"
+    patients = {t.site: t.patients for t in data.personal if t.site in gains}
+    if len(gains) > _NAMED:
+        return f"at {len(gains)} hospitals ({plural(sum(patients.values()), 'test patient')})"
+    told = [f"{site} ({signed(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
+    return f"at {listing(told)}"
 
 
 def _worse_off(data: ReportData) -> Iterator[str]:

@@ -18,7 +18,7 @@ SITES = {"harbour-clinic": (38, 6, 11), "north-general": (71, 10, 21), "st-anna"
 RunMaker = Callable[..., Path]
 
 
-def study_of(kind: str, classes: str, rounds: int = 12, arms: str = "federated,local") -> Study:
+def study_of(kind: str, classes: str, rounds: int = 12, arms: str = "federated,local", **tables: Any) -> Study:
     segmentation = kind == "segmentation"
     values: dict[str, Any] = {
         "name": "brain-tumour" if segmentation else "chest-findings",
@@ -34,7 +34,7 @@ def study_of(kind: str, classes: str, rounds: int = 12, arms: str = "federated,l
         "loss": {"name": "dice-ce" if segmentation else "cross-entropy"},
         "simulation": {"arms": arms, "data": "/secret/folder"},
     }
-    return Study.model_validate(values | ({} if segmentation else {"preprocessing": {"size": "64,64"}}))
+    return Study.model_validate(values | tables | ({} if segmentation else {"preprocessing": {"size": "64,64"}}))
 
 
 class Maker:

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
-from medfl.metrics import merge, suppress
+from medfl.metrics import as_personal, merge, personal_part, suppress
 from medfl.report import write_report
+from medfl.report.model import read_run
+from medfl.report.tables import personal_table
+from medfl.report.words import signed
 
 Make = Callable[..., Any]
 Whole = Callable[[Any], Path]
@@ -235,6 +238,41 @@ def test_counts_below_the_policy_are_told_as_few(make: Make) -> None:
     assert "NII-4D The file holds several volumes, for example time points. 11 a 11" in used
 
 
+def test_who_taught_what_is_told_where_hospitals_annotate_different_structures(make: Make, whole_run: Whole) -> None:
+    maker = make("segmentation", "background,liver,spleen", sites={"north": (9, 2, 4), "south": (9, 2, 3), "west": (9, 2, 2)})
+    knows = {"north": ["liver"], "south": ["spleen"], "west": ["liver", "spleen"]}
+    tell = maker.tell
+
+    def joined(event: dict[str, Any]) -> None:
+        tell(event | ({"annotated": knows[event["site"]]} if event["event"] == "joined" else {}))
+
+    maker.tell, whole = joined, maker.metrics
+
+    def only(skill: float, patients: int, **kwargs: Any) -> Any:
+        found = whole(skill, patients, **kwargs)
+        known = {4: "spleen", 3: "liver"}.get(patients)  # by its test patients, what north and south can not judge
+        return found | {key: type(value)(0) for key, value in found.items() if known and key.endswith(f".{known}")}
+
+    maker.metrics = only
+    run = whole_run(maker)
+    page = (write_report(run)).read_text()
+    section = page[page.index("Who taught what") :]
+    rows = re.findall(r'<tr class="\w*"><th scope="row">([\w ]+)</th>(.*?)</tr>', section)[:4]
+    told = {name: re.findall(r"<td[^>]*>([^<]*)</td>", cells) for name, cells in rows}
+    assert told == {
+        "north": ["yes; judged in 4 test patients", "no"],
+        "south": ["no", "yes; judged in 3 test patients"],
+        "west": ["yes; judged in 2 test patients", "yes; judged in 2 test patients"],
+        "In all": ["2 hospitals; judged in 6 test patients", "2 hospitals; judged in 5 test patients"],
+    }
+    matrix = page[page.index("Every model on every hospital") :]
+    assert "north alone" in matrix
+
+
+def test_who_taught_what_is_not_told_where_everybody_annotates_everything(make: Make, whole_run: Whole) -> None:
+    assert "Who taught what" not in write_report(whole_run(make("segmentation", "background,liver"))).read_text()
+
+
 def test_every_round_tells_the_cases_used_and_left_out(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2), "b": (4, 1, 2)}, rounds=1, arms="federated")
     maker.join()
@@ -303,3 +341,72 @@ def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
 def test_a_report_needs_no_torch() -> None:
     code = "import sys, medfl.report; sys.exit(int('torch' in sys.modules or 'monai' in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def personal_run(
+    make: Make, kind: str, classes: str, skills: dict[str, tuple[float, float]], hidden: str = "", **study: Any
+) -> Path:
+    """Tell a run in which the shared and the personal model have these skills at each site."""
+    maker = make(kind, classes, arms="federated", sites={site: (30, 5, 12 + k) for k, site in enumerate(skills)}, **study)
+    maker.join()
+    sites: dict[str, Any] = {}
+    for site, (shared, own) in skills.items():
+        tested = [maker.metrics(skill, maker.sites[site][2]) for skill in (shared, own)]
+        shared_told, own_told = (suppress(m, 100 if site == hidden else 0) for m in tested)
+        sites[site] = {"metrics": shared_told | as_personal(own_told)}
+    merged, own = (merge(maker.study, [part(s["metrics"]) for s in sites.values()]) for part in (dict, personal_part))
+    maker.tell(
+        {
+            "event": "test",
+            "arm": "federated",
+            "model": {"round": 3},
+            "sites": sites,
+            "eval": merged,
+            "personal": as_personal(own),
+        }
+    )
+    return maker.end()
+
+
+def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> None:
+    run = personal_run(make, "segmentation", "background,tumour", {"a": (0.5, 0.8), "b": (0.9, 0.6), "c": (0.7, 0.7)})
+    page, reader = page_of(run)
+    data = read_run(run)
+    gains = [own.derived["dice"] - shared.derived["dice"] for own, shared in zip(data.personal, data.tested, strict=True)]
+    assert "Against the shared model, the hospitals’ personal models do better at a (" in reader.text
+    assert f"{signed(gains[0])} on 12 test patients)" in reader.text
+    assert f"and do worse at b ({signed(gains[1])} on 13 test patients)." in reader.text
+    assert "The shared model lacks the layers" not in page
+    table = personal_table(data)
+    assert table is not None
+    assert [row.head for row in table.rows] == ["a", "b", "c", "All patients"]
+    assert [cell.text for cell in table.rows[0].cells] == [
+        "12",
+        f"{data.tested[0].derived['dice']:.3f}",
+        f"{data.personal[0].derived['dice']:.3f}",
+        signed(gains[0], 3),
+    ]
+    assert data.personal_together is not None
+    assert data.personal_together.patients == 12 + 13 + 14
+
+
+def test_what_the_shared_model_is_where_layers_stay_is_owned_up_to(make: Make) -> None:
+    skills = dict.fromkeys("abcde", (0.4, 0.8))
+    run = personal_run(make, "segmentation", "background,tumour", skills, strategy={"name": "fedbn"})
+    _, reader = page_of(run)
+    assert "do better at 5 hospitals (70 test patients) and do worse nowhere." in reader.text
+    assert "it is scored with untrained ones in their place, as a hospital gets it that joins now" in reader.text
+    assert "joins the shared layers to those that stay there (norm)" in reader.text
+
+
+def test_a_hospital_that_hides_its_scores_hides_them_of_both_models(make: Make) -> None:
+    run = personal_run(make, "classification", "no,yes", {"a": (0.6, 0.9), "b": (0.6, 0.9)}, hidden="b")
+    table = personal_table(read_run(run))
+    assert table is not None
+    assert [row.head for row in table.rows] == ["a", "b"]
+    assert [cell.text for cell in table.rows[1].cells] == ["hidden", "n/a", "n/a", "n/a"]
+
+
+def test_a_run_without_personal_models_says_nothing_of_them(make: Make, whole_run: Whole) -> None:
+    _, reader = page_of(whole_run(make("segmentation", "background,tumour")))
+    assert "personal" not in reader.text.split("Every setting of the study")[0]

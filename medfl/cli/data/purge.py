@@ -19,6 +19,7 @@ def purge(
     site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
     keep: Annotated[list[Path] | None, typer.Option(help="Folder of a study that is still wanted; may be repeated.")] = None,
     older_than: Annotated[float, typer.Option(min=0, metavar="DAYS", help="Keep what was used more lately.")] = 0.0,
+    runs: Annotated[bool, typer.Option("--runs", help="Also what runs left here, as models of the site's own.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -29,7 +30,7 @@ def purge(
     from medfl.study import read_study
 
     site = read_site(site_file)
-    found = store.purgeable(site, [read_study(folder) for folder in keep or ()], older_than)
+    found = store.purgeable(site, [read_study(folder) for folder in keep or ()], older_than, runs=runs)
     if not found:
         output.print("There is nothing to remove.")
         return
@@ -39,15 +40,21 @@ def purge(
         output.print(f"Nothing was removed: this was a dry run. It would make {size} free.", highlight=False)
         return
     if not yes:
-        typer.confirm(f"Remove {size} of prepared data? It can be made again from the hospital's files", abort=True)
+        typer.confirm(_question(found, size), abort=True)
     output.print(f"Removed {amount(store.purge(found))}.", highlight=False)
+
+
+def _question(found: Sequence[Purgeable], size: str) -> str:
+    if any(item.why == "run" for item in found):
+        return f"Remove {size}? What runs left here can not be made again, and a run that still goes on needs it"
+    return f"Remove {size} of prepared data? It can be made again from the hospital's files"
 
 
 def _table(found: Sequence[Purgeable]) -> Table:
     from medfl.data.store.forecast import amount
 
     table = Table("study", "what", "cases", "size", "days since use", box=None, padding=(0, 2))
-    words = {"plan": "all", "superseded": "copies of files that have changed"}
+    words = {"plan": "all", "superseded": "copies of files that have changed", "run": "what a run left here"}
     for item in found:
         table.add_row(item.study or "–", words[item.why], str(item.cases), amount(item.size), f"{item.days:.0f}")
     return table

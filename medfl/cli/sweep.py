@@ -1,0 +1,62 @@
+"""`medfl sweep`: several strategies on one study, and a leader board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfl.cli.console import output
+from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, overrides_of
+
+
+def sweep(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
+    strategies: Annotated[
+        str,
+        typer.Option(help="What competes, with commas between: fedavg, fedprox:mu=0.1, fedavg+int8, fedavg+norm, local."),
+    ],
+    data: DataOption = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of the study with commas between; its own unless given.")] = "",
+    rounds: Annotated[int | None, typer.Option(min=1, help="The budget in rounds of FedAvg.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Local steps of each hospital in a round.")] = None,
+    change: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder under which the sweep's folder is made.")] = Path("sweeps"),
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a sweep to go on with: what completed there is not run again.")
+    ] = None,
+    workers: WorkersOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list the runs; start none.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run several strategies with equal seeds and a matched budget of local steps, and write a leader board."""
+    from medfl.cli.sweeping import print_board, print_plan, run_and_rank
+    from medfl.report.board_page import sentences
+    from medfl.simulation.sweep import plan_sweep
+
+    overrides = overrides_of(change)
+    if rounds is not None:
+        overrides["rounds"] = rounds
+    if steps is not None:
+        overrides["training.local-steps"] = steps
+    names = [word.strip() for word in strategies.split(",") if word.strip()]
+    plan = plan_sweep(folder, data or [], out, names, _numbers(seeds), overrides, resume)
+    if dry_run:
+        print_plan(plan, as_json=as_json)
+        return
+    board = run_and_rank(plan, workers, quiet=as_json)
+    if as_json:
+        output.print_json(json.dumps({"folder": str(board.folder), **board.as_json(), "verdict": sentences(board)}))
+    else:
+        print_board(board)
+    if not any(row.done for row in board.rows):
+        raise typer.Exit(1)
+
+
+def _numbers(text: str) -> list[int]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise typer.BadParameter(f"{', '.join(wrong)}: seeds are whole numbers with commas between", param_hint="--seeds")
+    return [int(word) for word in words]

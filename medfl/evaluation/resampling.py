@@ -1,0 +1,210 @@
+"""What scores on test patients might have been with other patients: the bootstrap (Efron and Tibshirani 1993).
+
+It needs the scores of single patients, which stay at the hospitals; in a simulation they lie in the folders that the simulated
+hospitals have in a run. Weights say how often each patient is drawn. The same draw is used for every model, so that the
+difference of two models is resampled on the same patients, and is told apart more sharply than their intervals would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.errors import RunError
+from medfl.study import Study
+
+Floats = NDArray[np.float64]
+Patient = tuple[str, str]  # site, pseudonym
+
+DRAWS = 1000
+_TAILS = (2.5, 97.5)  # percent
+
+
+@dataclass(frozen=True, eq=False)
+class PatientScores(ABC):
+    """What one model made of every test patient.
+
+    Parameters
+    ----------
+    patients : tuple of (str, str)
+        Site and pseudonym of each of P patients.
+    """
+
+    patients: tuple[Patient, ...]
+
+    @abstractmethod
+    def score(self, weights: Floats) -> Floats:
+        """Return the score of the study for each draw.
+
+        Parameters
+        ----------
+        weights : ndarray of float, shape (B, P)
+            How often each patient is in each draw.
+
+        Returns
+        -------
+        ndarray of float, shape (B,)
+            Nan where it is not defined.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedPatients(PatientScores):
+    """Dice by patient and class.
+
+    Parameters
+    ----------
+    dice : ndarray of float, shape (P, C)
+        Nan for a class that nobody looked for.
+    """
+
+    dice: Floats
+
+    def score(self, weights: Floats) -> Floats:
+        """Return the mean over the classes of the mean Dice over patients."""
+        seen = np.isfinite(self.dice)
+        return _mean_defined(_ratio(weights @ np.where(seen, self.dice, 0.0), weights @ seen.astype(np.float64)))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedPatients(PatientScores):
+    """Class probabilities, one row for each label that a patient has.
+
+    Parameters
+    ----------
+    owner : ndarray of int, shape (U,)
+        Which patient each of U rows is of.
+    truth : ndarray of int, shape (U,)
+        The label.
+    probabilities : ndarray of float, shape (U, C)
+        What the model said.
+    """
+
+    owner: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    probabilities: Floats
+
+    def score(self, weights: Floats) -> Floats:
+        """Return the AUROC of the second of two classes, or the mean over more than two, each against the rest."""
+        classes = self.probabilities.shape[1]
+        wanted = [1] if classes == 2 else list(range(classes))
+        drawn = weights[:, self.owner]
+        return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in wanted], axis=1))
+
+
+def read_tested(run: Path, study: Study) -> PatientScores | None:
+    """Read what the shared model of a run made of every test patient.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    study : Study
+        What was run.
+
+    Returns
+    -------
+    PatientScores or None
+        None when no hospital left anything there, as in a real federation.
+
+    Raises
+    ------
+    RunError
+        ``TEST-DAMAGED`` when a file can not be read.
+    """
+    told: dict[Patient, Any] = {}
+    for file in sorted(run.glob("sites/*/test.json")):
+        try:
+            told |= {(file.parent.name, name): of_one for name, of_one in json.loads(file.read_bytes())["patients"].items()}
+        except (OSError, ValueError, KeyError, AttributeError):
+            what = f"the test scores of {file.parent.name!r} can not be read."
+            raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
+    if not told:
+        return None
+    return (_segmented if study.task.kind == "segmentation" else _classified)(told, study)
+
+
+def union(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
+    """Return the patients of several tests, each once."""
+    return tuple(sorted({patient for test in tests for patient in test.patients}))
+
+
+def draw(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floats:
+    """Draw as many patients as there are, with replacement, again and again.
+
+    Parameters
+    ----------
+    patients : sequence of (str, str)
+        Of all hospitals.
+    draws : int
+        How many times.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of float, shape (draws, len(patients))
+        How often each patient is in each draw.
+    """
+    count = len(patients)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    return weights.astype(np.float64)
+
+
+def interval(values: Floats) -> tuple[float, float] | None:
+    """Return the middle 95 % of resampled values, None when they are not defined in nearly all draws."""
+    defined = values[np.isfinite(values)]
+    if len(defined) < 0.95 * len(values) or not len(defined):
+        return None
+    low, high = np.percentile(defined, _TAILS)
+    return float(low), float(high)
+
+
+def _segmented(told: dict[Patient, Any], study: Study) -> SegmentedPatients:
+    dice = [
+        [_number(of_one["classes"].get(name, {}).get("dice")) for name in study.task.foreground] for of_one in told.values()
+    ]
+    return SegmentedPatients(tuple(told), np.array(dice, dtype=np.float64))
+
+
+def _classified(told: dict[Patient, Any], study: Study) -> ClassifiedPatients:
+    names = study.task.classes
+    units = [(k, unit) for k, of_one in enumerate(told.values()) for unit in of_one]
+    return ClassifiedPatients(
+        tuple(told),
+        np.array([k for k, _ in units], dtype=np.int64),
+        np.array([names.index(unit["truth"]) for _, unit in units], dtype=np.int64),
+        np.array([[unit["probabilities"][name] for name in names] for _, unit in units], dtype=np.float64),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _auroc(scores: Floats, positive: NDArray[np.bool_], drawn: Floats) -> Floats:
+    """Return the AUROC of each draw: the share of pairs in the right order, ties counting half."""
+    values, group = np.unique(scores, return_inverse=True)
+    ups, downs = np.zeros((len(values), len(drawn))), np.zeros((len(values), len(drawn)))
+    np.add.at(ups, group[positive], drawn.T[positive])
+    np.add.at(downs, group[~positive], drawn.T[~positive])
+    below = np.cumsum(downs, axis=0) - downs
+    return _ratio((ups * (below + downs / 2)).sum(axis=0), ups.sum(axis=0) * downs.sum(axis=0))
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+
+
+def _mean_defined(values: Floats) -> Floats:
+    """Return the mean of each row (B, C) over the columns that are defined."""
+    defined = np.isfinite(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

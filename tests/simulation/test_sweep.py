@@ -1,0 +1,171 @@
+"""A sweep: what competes, with what budget, and that failures and interruptions cost no more than their own run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medfl.errors import ConfigError, EngineError, RunError
+from medfl.runs import Run
+from medfl.runs.history import read
+from medfl.simulation.contenders import read_contenders
+from medfl.simulation.simulate import Simulation
+from medfl.simulation.sweep import Sweep, conduct, plan_sweep, rounds_of
+
+Planner = Callable[..., Sweep]
+
+
+@pytest.fixture
+def plan(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Planner:
+    """Plan a sweep: ``plan("fedavg", "local", seeds=[1, 2])``."""
+
+    def made(*strategies: str, overrides: dict[str, object] | None = None, **options: object) -> Sweep:
+        every = {"rounds": 8, **(overrides or {})}
+        return plan_sweep(nodule_study, [nodule_hospitals], tmp_path / "sweeps", strategies, overrides=every, **options)  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let a simulation do no more than tell its start and its end; krum fails, moon is interrupted."""
+    started: list[str] = []
+
+    def start(self: Simulation, engine: str = "embedded", workers: int = 0) -> None:
+        name = self.study.strategy.name
+        started.append(name)
+        run = Run.create(self.run.parents[1], self.study)
+        run.history.append(run.start_event())
+        if name == "krum":
+            raise EngineError("ENGINE-LOST", "the workers are gone.")
+        if name == "rfa":
+            raise ZeroDivisionError
+        if name == "moon":
+            raise KeyboardInterrupt
+        run.history.append({"event": "end", "status": "completed", "seconds": 1.0})
+
+    monkeypatch.setattr(Simulation, "start", start)
+    return started
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("fedavg", {}),
+        ("fedprox:mu=0.1", {"strategy.options.mu": 0.1}),
+        ("fedadam:beta1=0.8:tau=1e+3", {"strategy.options.beta1": 0.8, "strategy.options.tau": 1000.0}),
+        ("cyclic:order=name", {"strategy.options.order": "name"}),
+        ("fedavg+int8", {"compression.codec": "int8"}),
+        ("fedavg+top-k=0.05", {"compression.codec": "top-k", "compression.keep": 0.05}),
+        ("fedavg+norm+head+bf16", {"personal.layers": "norm,head", "compression.codec": "bf16"}),
+        ("fedavg+clip-norm=2.5", {"filtering.clip-norm": 2.5}),
+        ("fedavg+fine-tune=20", {"personal.fine-tune-steps": 20}),
+    ],
+)
+def test_a_contender_is_keys_of_the_study(text: str, overrides: dict[str, object]) -> None:
+    (contender,), problems = read_contenders([text])
+    assert not problems
+    name = text.partition(":")[0].partition("+")[0]
+    assert contender.overrides == {"strategy.name": name, **overrides}
+
+
+def test_a_contender_is_told_as_a_person_reads_it() -> None:
+    (contender,), _ = read_contenders(["fedadam:beta1=0.8:tau=1e+3+int8"])
+    assert contender.title == "fedadam beta1=0.8 tau=1e+3 + int8"
+
+
+def test_everything_wrong_is_told_at_once_with_the_valid_names(plan: Planner) -> None:
+    wrong = ["fedavgg", "fedprox:mux=1", "fedprox:mu", "fedavg+int9", "fedavg+clip-norm", "fedavg+int8=3", "local+int8"]
+    wrong += ["fedavg+int8+bf16", "scaffold", "krum+top-k", "fedavg", "fedavg"]
+    with pytest.raises(ConfigError) as raised:
+        plan(*wrong)
+    told = {problem.key: str(problem) for problem in raised.value.problems}
+    assert set(told) == set(wrong)
+    assert "Did you mean 'fedavg'?" in told["fedavgg"]
+    assert "Valid keys here: mu" in told["fedprox:mux=1"]
+    assert "Did you mean 'int8'?" in told["fedavg+int9"]
+    assert "needs a number" in told["fedavg+clip-norm"]
+    assert "sgd" in told["scaffold"]
+    assert "can not be stacked" in told["krum+top-k"]
+    assert "named twice" in told["fedavg"]
+
+
+def test_no_strategy_at_all_is_an_error(plan: Planner) -> None:
+    with pytest.raises(ConfigError, match="no strategy is named"):
+        plan()
+
+
+def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_board(plan: Planner) -> None:
+    sweep = plan("fedavg", "local", seeds=[5, 6])
+    assert [(p.contender.name, p.seed) for p in sweep.runs] == [("fedavg", 5), ("local", 5), ("fedavg", 6), ("local", 6)]
+    assert [p.simulation.study.seed for p in sweep.runs] == [5, 5, 6, 6]
+    assert [p.simulation.study.simulation.arms for p in sweep.runs[:2]] == [("federated",), ("local",)]
+    assert plan("fedavg").seeds == (3,)  # the study's own
+
+
+def test_nothing_but_the_strategy_and_the_rounds_differs(plan: Planner) -> None:
+    fedavg, ditto = (p.simulation.study for p in plan("fedavg", "ditto").runs)
+    both = [s.model_dump(exclude={"strategy", "rounds", "simulation"}) for s in (fedavg, ditto)]
+    assert both[0] == both[1]
+    assert (fedavg.rounds, ditto.rounds) == (8, 4)  # ditto takes twice the steps in a round
+
+
+def test_an_algorithm_with_a_factor_gets_so_many_fewer_rounds() -> None:
+    contenders, _ = read_contenders(["fedavg", "ditto", "apfl", "somebodys-own"])
+    assert [rounds_of(c, 7, sites=4) for c in contenders] == [7, 4, 4, 7]
+    assert rounds_of(contenders[1], 1, sites=4) == 1
+
+
+def test_no_strategy_stops_early_unless_that_is_asked_for(plan: Planner) -> None:
+    assert plan("fedavg").runs[0].simulation.study.strategy.patience == 0
+    asked = plan("fedavg", overrides={"strategy.patience": 4})
+    assert asked.runs[0].simulation.study.strategy.patience == 4
+
+
+def test_options_of_the_study_stay_with_its_own_strategy(plan: Planner) -> None:
+    sweep = plan("fedprox", "fedavg", "local", overrides={"strategy.name": "fedprox", "strategy.options.mu": 0.5})
+    assert [dict(p.simulation.study.strategy.options) for p in sweep.runs] == [{"mu": 0.5}, {}, {"mu": 0.5}]
+
+
+def test_a_plan_writes_nothing(plan: Planner, tmp_path: Path) -> None:
+    plan("fedavg")
+    assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.usefixtures("faked")
+def test_a_strategy_that_fails_does_not_stop_the_others(plan: Planner) -> None:
+    results = list(conduct(plan("krum", "rfa", "fedavg")))
+    assert [result.status for result in results] == ["failed", "failed", "completed"]
+    assert results[0].reason == "[ENGINE-LOST] the workers are gone."
+    assert results[1].reason.startswith("ZeroDivisionError")
+    assert read(results[2].run)[-1]["status"] == "completed"
+    assert results[2].run.is_relative_to(results[2].planned.simulation.run.parents[3])
+
+
+def test_what_completed_is_not_run_again(plan: Planner, faked: list[str]) -> None:
+    sweep = plan("fedavg", "krum", "moon", "fedprox")
+    with pytest.raises(KeyboardInterrupt):
+        list(conduct(sweep))
+    again = plan("fedavg", "krum", "fedprox", "fedprox:mu=0.5", resume=sweep.folder)
+    assert again.folder == sweep.folder
+    faked.clear()
+    results = list(conduct(again))
+    assert faked == ["krum", "fedprox", "fedprox"]
+    assert [result.status for result in results] == ["completed", "failed", "completed", "completed"]
+    assert results[0].run == sweep.runs[0].simulation.run
+
+
+@pytest.mark.usefixtures("faked")
+def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
+    sweep = plan("fedavg", "local")
+    list(conduct(sweep))
+    assert all(p.finished for p in plan("fedavg", "local", resume=sweep.folder).runs)
+    assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, seeds=[9]).runs)
+    assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, overrides={"rounds": 9}).runs)
+
+
+def test_a_folder_that_is_no_sweep_can_not_be_gone_on_with(plan: Planner, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="SWEEP-MISSING"):
+        plan("fedavg", resume=tmp_path)
