@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import io
 from collections.abc import Iterable, Iterator
 from functools import cache
 from logging import ERROR, getLogger
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from medfl import flower_compat
+from medfl.records import to_array
 from medfl.strategies.fedavg import FedAvg
 
 _MOST = 64  # replies that differ
@@ -46,7 +46,7 @@ def make_record(values: int, seed: int) -> ArrayRecord:
     """Make a model as it comes out of a message, with no other memory than its own (after the first, which fills a pool)."""
     pool, start, record = _pool(values + 1000 * _MOST), 1000 * seed, ArrayRecord()
     for i, size in enumerate(sizes_of(values)):
-        record[f"tensor{i}"] = _array(pool[start : start + size])
+        record[f"tensor{i}"] = to_array(pool[start : start + size])
         start += size
     return record
 
@@ -94,10 +94,3 @@ def peak() -> int:
 def _status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) * 1024
-
-
-def _array(tensor: NDArray[np.float32]) -> Array:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(tensor))
-    data = b"".join((header.getvalue(), tensor.data))  # as `Array(tensor)`, with one copy instead of two
-    return Array(dtype=str(tensor.dtype), shape=tensor.shape, stype="numpy.ndarray", data=data)

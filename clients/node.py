@@ -186,7 +186,8 @@ def _is_simulated(context: Context) -> bool:
 
 
 def _int(config: ConfigRecord, key: str) -> int:
-    value = config[key]
+    value = config.get(key)
     if not isinstance(value, int):
-        raise ExchangeError("CONFIG-TYPE", f"{key} came as {type(value).__name__}.", "It must be a whole number.")
+        came = "is missing" if value is None else f"came as {type(value).__name__}"
+        raise ExchangeError("CONFIG-TYPE", f"{key} {came}.", "It must be a whole number.")
     return value

@@ -85,7 +85,8 @@ class Federation:
             contents = dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
         else:
             asked = {node: model[site] for node, site in self.sites.items() if site in model}
-            contents = {node: RecordDict({records.ARRAYS: a, records.CONFIG: config}) for node, a in asked.items()}
+            made = {id(a): RecordDict({records.ARRAYS: a, records.CONFIG: config}) for a in asked.values()}
+            contents = {node: made[id(a)] for node, a in asked.items()}  # one object for all that get the same model
         answers: dict[str, Metrics] = {}
         for node, answer in self.ask(MessageType.EVALUATE, contents):
             if isinstance(answer, str):

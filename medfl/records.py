@@ -70,9 +70,18 @@ def layout_hash(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     return digest.hexdigest()[:32]
 
 
+def to_array(tensor: NDArray[Any]) -> Array:
+    """Wrap a tensor for a message: the bytes of ``Array(tensor)``, with one copy in memory where Flower makes two."""
+    tensor = np.ascontiguousarray(tensor).reshape(np.shape(tensor))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(tensor))
+    data = b"".join((header.getvalue(), tensor.data))
+    return Array(dtype=str(tensor.dtype), shape=tensor.shape, stype="numpy.ndarray", data=data)
+
+
 def to_array_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
     """Wrap named arrays for a message, in their order."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(a).reshape(np.shape(a))) for name, a in arrays.items()})
+    return ArrayRecord({name: to_array(tensor) for name, tensor in arrays.items()})
 
 
 def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
@@ -108,6 +117,18 @@ def reply_content(
     for name, tensors in (further or {}).items():
         content[name] = to_array_record(tensors)
     return content
+
+
+def count_bytes(content: RecordDict) -> int:
+    """Count the bytes of all records of a message."""
+    return sum(_config_bytes(r) if isinstance(r, ConfigRecord) else r.count_bytes() for r in content.values())
+
+
+def _config_bytes(record: ConfigRecord) -> int:
+    """Count as Flower does, which raises on an empty text or list; a reply may hold one."""
+    values = [v for value in record.values() for v in (value if isinstance(value, list) else [value])]
+    lengths = [len(v) if isinstance(v, str | bytes) else 1 if isinstance(v, bool) else 8 for v in values]
+    return sum(map(len, record)) + sum(lengths)
 
 
 def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ class Arm:
         if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
             self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
         self._last = last
-        self._score_last(last)
+        self._score(last, self._federation.sites.values())
         for choice in self._choices.values():
             if choice.best_score == -math.inf:
                 choice.best_round = last
@@ -125,10 +125,8 @@ class Arm:
         scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
         self._trained |= scored.keys()
         event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
-        if strategy.scores_in_training:
+        if strategy.common_start:
             event |= self._scored(server_round - 1, scored)
-        elif server_round % self._study.evaluation.every == 0 and server_round < self._study.rounds:
-            event |= self._scored(server_round, self._federation.evaluate(self._arrays, "validation", self.name, server_round))
         for line, choice in self._choices.items():
             self._keep(line, server_round)
             choice.kept &= {server_round, choice.best_round}
@@ -136,14 +134,18 @@ class Arm:
         self._prune()
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
         self._run.history.append(event | {"seconds": time.monotonic() - started})
+        if not strategy.common_start and server_round % self._study.evaluation.every == 0 and server_round < self._study.rounds:
+            self._score(server_round, set(self._federation.sites.values()) - strategy.at_work())
         if self._contributions and (told := self._contributions.measure(strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | told)
 
-    def _score_last(self, last: int) -> None:
-        models = {line: self._model(line) for line in self._choices} if self.name == "local" else self._arrays
-        answers = self._federation.evaluate(models, "validation", self.name, last)
-        event = {"event": "scored", "arm": self.name, "round": last, "sites": {s: {"metrics": m} for s, m in answers.items()}}
-        self._run.history.append(event | self._scored(last, answers))
+    def _score(self, server_round: int, sites: Iterable[str]) -> None:
+        """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
+        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._choices}
+        answers = self._federation.evaluate(models, "validation", self.name, server_round)
+        scored = {site: {"metrics": told} for site, told in answers.items()}
+        event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
+        self._run.history.append(event | self._scored(server_round, answers))
 
     def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Note the scores of the models of a round, and return what the history tells of them."""

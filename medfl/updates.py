@@ -1,4 +1,4 @@
-"""Checks of a model that came in a reply, in blocks that stay in the cache."""
+"""Models that came in replies: what is checked of them, in blocks that stay in the cache, and the way from one to another."""
 
 from __future__ import annotations
 
@@ -75,6 +75,29 @@ def check_finite(arrays: Tensors) -> None:
     for name, _, block in blocks(flattened(arrays)):
         if not math.isfinite(bound_of(block)) and not math.isfinite(largest_in(block)):
             raise refusal(name, largest_in(block))
+
+
+def checked(arrays: Tensors, layout: Layout) -> dict[str, Tensor]:
+    """Return a reply in the order and types of the model, or raise as `check_layout` and `check_finite` do."""
+    check_layout(arrays, layout)
+    check_finite(arrays)
+    return {name: arrays[name].astype(dtype, copy=False) for name, (_, dtype) in layout.items()}
+
+
+def part_way(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Return ``start + share * (end - start)`` in the type of `start`, computed in float32 at least.
+
+    Integer and boolean tensors go all the way at once.
+
+    Examples
+    --------
+    >>> part_way(np.array([1.0, 2.0]), np.array([3.0, 2.0]), 0.25).tolist()
+    [1.5, 2.0]
+    """
+    if end.dtype.kind != "f" or share == 1.0:
+        return end
+    way = np.subtract(end, start, dtype=np.result_type(start.dtype, np.float32))
+    return np.asarray(start + way * share, start.dtype)
 
 
 def blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:

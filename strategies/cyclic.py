@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from flwr.serverapp import Grid
 from medfl.records import array_views, to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.replies import Reply
-from medfl.updates import Tensors, check_finite, check_layout, layout_of
+from medfl.updates import Tensors, checked, layout_of
 
 
 class Cyclic(FedAvg):
@@ -34,7 +35,7 @@ class Cyclic(FedAvg):
         As for `FedAvg`; ``mean`` is without meaning.
     """
 
-    scores_in_training = False
+    common_start = False
 
     def __init__(self, *, order: Literal["random", "name"] = "random", hop_timeout: float = 3600.0, **options: Any) -> None:
         super().__init__(**options)
@@ -53,8 +54,11 @@ class Cyclic(FedAvg):
     def _circle(self, first: Iterable[Message]) -> Iterator[Message]:
         yield from first
         for message in self._hops[1:]:
-            message.content = RecordDict({**message.content, self.arrayrecord_key: self._model})
+            content = message.content
+            message.content = RecordDict({**content, self.arrayrecord_key: self._model})
+            message.metadata.created_at = time.time()  # it lives from now on, not from the beginning of the circle
             yield from self._grid.send_and_receive([message], timeout=self.hop_timeout)
+            message.content = content  # or the models of all hops would be held until the circle is closed
 
     def _rank(self, server_round: int, node: int) -> tuple[bytes, str, int]:
         name = self.site_names.get(node, f"node-{node}")
@@ -69,10 +73,7 @@ class Cyclic(FedAvg):
         self._layout = layout_of(array_views(sent))
 
     def _take(self, reply: Reply) -> None:
-        check_layout(reply.arrays, self._layout)
-        check_finite(reply.arrays)
-        arrays = {name: reply.arrays[name].astype(dtype, copy=False) for name, (_, dtype) in self._layout.items()}
-        self._model = to_array_record(arrays)
+        self._model = to_array_record(checked(reply.arrays, self._layout))
 
     def _finish(self) -> ArrayRecord:
         return self._model

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import INFO, WARNING, getLogger
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.errors import ExchangeError, QuorumError
-from medfl.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views
+from medfl.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
 from medfl.strategies.jury import Jury
 from medfl.strategies.replies import Exchange, Reply, arrays_in, mean_metrics
 from medfl.strategies.sampling import choose_sites, wait_for_sites
@@ -76,8 +76,9 @@ class FedAvg(FlowerFedAvg):
         result = FedAvg(quorum=2, seed=7).start(grid, initial_arrays, num_rounds=3)
     """
 
-    scores_in_training = True
-    """Whether all sites of a round start from its one model, so that the scores in their replies are scores of that model."""
+    common_start = True
+    """Whether all sites of a round start from its one model: then the scores in their replies are scores of that model, and
+    the norms of their updates can be compared."""
 
     def __init__(
         self,
@@ -100,6 +101,8 @@ class FedAvg(FlowerFedAvg):
     ) -> None:
         if quorum < 1 or mean not in MEANS:
             raise ValueError(f"quorum must be at least 1 (came {quorum}), mean one of {', '.join(MEANS)} (came {mean!r})")
+        if not self.common_start and any(wrapper.judges for wrapper in wrappers):
+            raise ValueError(f"{type(self).__name__} takes no wrapper that compares the updates of a round")
         super().__init__(
             fraction_train=fraction,
             fraction_evaluate=fraction_evaluate,
@@ -196,6 +199,10 @@ class FedAvg(FlowerFedAvg):
         self._check_quorum(self.last_evaluation, "evaluate")
         return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
 
+    def at_work(self) -> frozenset[str]:
+        """Return the sites that are busy between rounds: another message to one of them would wait until it is done."""
+        return frozenset()
+
     def state(self) -> dict[str, Tensor]:
         """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
         return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.wrappers) for name, x in w.state().items()}
@@ -225,9 +232,13 @@ class FedAvg(FlowerFedAvg):
         """Return the model that the round has made."""
         model = ArrayRecord()
         for name, array in self._mean.results(drain=True):
-            model[name] = Array(array)
+            model[name] = to_array(self._made(name, array))
         del self._mean
         return model
+
+    def _made(self, name: str, mean: Tensor) -> Tensor:
+        """Return a tensor of the new model, given the mean of the replies."""
+        return mean
 
     def _start_of(self, site: str, sent: Tensors) -> Tensors:
         """Return the model that a site started from; `sent` is the one that the round began with."""

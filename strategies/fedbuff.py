@@ -10,14 +10,14 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
-from medfl.records import RoundRecord, array_views
+from medfl.records import array_views
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import NO_REPLY, Exchange, Reply, count_bytes, node_asked
+from medfl.strategies.replies import Exchange, Reply, node_asked
 from medfl.strategies.streaming import StreamingGrid
-from medfl.updates import Tensor, Tensors, check_layout, layout_of
+from medfl.updates import Tensor, Tensors, check_layout, layout_of, part_way
 
 STILL_WORKING = "[NO-REPLY] Still at work; the reply will count in a later round."
 
@@ -42,11 +42,12 @@ class FedBuff(FedAvg):
 
     Which replies make a round depends on who is fast, so another run has other bits; given the replies of a round, their order
     decides nothing. After a restart of the server all sites are asked anew. The models that sites still work on are in memory.
+    Between rounds those sites are left alone (`at_work`), so that the model is scored by the others.
 
     Parameters
     ----------
     buffer : int
-        Replies that make a round; 0: half of the sites, rounded up. Never fewer than the quorum.
+        Replies that make a round; 0: half of the sites of the round, rounded up. Never fewer than the quorum.
     exponent : float
         How fast old replies lose their weight.
     server_learning_rate : float
@@ -54,10 +55,10 @@ class FedBuff(FedAvg):
     round_timeout : float
         Seconds to wait for the replies of a round.
     **options
-        As for `FedAvg`; ``fraction`` is without meaning, but that 0 leaves training out.
+        As for `FedAvg`; of the sites that ``fraction`` chooses, those still at work are not asked anew.
     """
 
-    scores_in_training = False
+    common_start = False
 
     def __init__(
         self,
@@ -76,14 +77,15 @@ class FedBuff(FedAvg):
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Make the messages to the sites that are not at work."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
-        self._idle = [m for m in messages if m.metadata.dst_node_id not in self._tasks]
-        self._tasks |= {m.metadata.dst_node_id: _Task(m, arrays, server_round) for m in self._idle}
+        if not messages:
+            return []
+        idle = [m for m in messages if m.metadata.dst_node_id not in self._tasks]
+        earlier = [task.message for task in self._tasks.values()]
+        self._training = Exchange(server_round, idle, self.site_names, earlier, STILL_WORKING), arrays
+        self._tasks |= {m.metadata.dst_node_id: _Task(m, arrays, server_round) for m in idle}
         self._grid, self._round = grid, server_round
         self._wanted = max(self.quorum, self.buffer or math.ceil(len(messages) / 2))
-        if messages:
-            everyone = [task.message for task in self._tasks.values()]
-            self._training = Exchange(server_round, everyone, self.site_names), arrays
-        return self._idle
+        return idle
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Wait until the buffer is full, and return the new model and the mean metrics.
@@ -93,37 +95,28 @@ class FedBuff(FedAvg):
         QuorumError
             ``QUORUM`` when too few replies came before the time was over.
         """
-        if self._training is None:
-            return super().aggregate_train(server_round, replies)
-        try:
-            return super().aggregate_train(server_round, self._arriving(replies))
-        finally:
-            self.last_round = self._honest(self.last_round)
+        return super().aggregate_train(server_round, self._arriving(replies) if self._training else replies)
+
+    def at_work(self) -> frozenset[str]:
+        """Return the sites whose replies will count in a later round."""
+        return frozenset(map(self._name, self._tasks))
 
     def _arriving(self, replies: Iterable[Message]) -> Iterator[Message]:
         """Yield replies until the buffer is full; who answered is idle again."""
-        grid = self._grid
+        grid, streams = self._grid, isinstance(self._grid, StreamingGrid)
         if isinstance(grid, StreamingGrid):  # `replies` would wait for all sites; their messages are on the way
-            replies = grid.receive(self._sent_ids(), timeout=self.round_timeout)
-        else:
-            replies = itertools.chain(replies, grid.pull_messages(self._sent_ids()))
+            replies = grid.receive(_ids(self._tasks.values()), timeout=self.round_timeout)
+        else:  # it has waited for all of this round already
+            earlier = [task for task in self._tasks.values() if task.server_round < self._round]
+            replies = itertools.chain(replies, grid.pull_messages(_ids(earlier)))
         for reply in replies:
-            yield reply
             node = node_asked(reply, [task.message for task in self._tasks.values()])
-            self._tasks.pop(reply.metadata.src_node_id if node is None else node, None)
-            if isinstance(grid, StreamingGrid) and self._mean.count >= self._wanted:
+            node = reply.metadata.src_node_id if node is None else node
+            yield reply
+            del reply  # or it would live on while the next one is fetched
+            self._tasks.pop(node, None)
+            if streams and self._mean.count >= self._wanted:
                 return
-
-    def _sent_ids(self) -> list[str]:
-        return [task.message.metadata.message_id for task in self._tasks.values()]
-
-    def _honest(self, record: RoundRecord) -> RoundRecord:
-        """Return the record of a round in which who is still at work is not called late, and old messages are not sent anew."""
-        replies = tuple(
-            dataclasses.replace(r, reason=STILL_WORKING) if r.status == "late" and r.reason == NO_REPLY else r
-            for r in record.replies
-        )
-        return dataclasses.replace(record, replies=replies, bytes_down=sum(count_bytes(m.content) for m in self._idle))
 
     def _start_of(self, site: str, sent: Tensors) -> Tensors:
         return array_views(self._task_of(site).model)
@@ -137,28 +130,36 @@ class FedBuff(FedAvg):
     def _take(self, reply: Reply) -> None:
         check_layout(reply.arrays, self._layout)
         task = self._task_of(reply.site)
-        start = array_views(task.model)
-        moved = {name: _moved(x, start[name], self._sent[name]) for name, x in reply.arrays.items()}
-        age = self._round - task.server_round
-        super()._take(dataclasses.replace(reply, arrays=moved, weight=reply.weight * (1 + age) ** -self.exponent))
-        self._full += Fraction(reply.weight)
+        age, weight, moved = self._round - task.server_round, reply.weight, dict(reply.arrays)
+        if age:
+            start = array_views(task.model)
+            moved = {name: _moved(x, start[name], self._sent[name]) for name, x in moved.items()}
+        super()._take(dataclasses.replace(reply, arrays=moved, weight=weight * (1 + age) ** -self.exponent))
+        self._full += Fraction(weight)
 
     def _task_of(self, site: str) -> _Task:
-        return next(t for node, t in self._tasks.items() if self.site_names.get(node, f"node-{node}") == site)
+        return next(task for node, task in self._tasks.items() if self._name(node) == site)
+
+    def _name(self, node: int) -> str:
+        return self.site_names.get(node, f"node-{node}")
 
     def _finish(self) -> ArrayRecord:
-        share = self.server_learning_rate * self._mean.weight / float(self._full)
-        model = ArrayRecord()
-        for name, mean in self._mean.results(drain=True):
-            sent = self._sent[name]
-            is_float = mean.dtype.kind == "f" and share != 1.0
-            model[name] = Array(np.asarray(sent + (mean - sent) * mean.dtype.type(share)) if is_float else mean)
-        del self._mean, self._sent
+        self._share = self.server_learning_rate * self._mean.weight / float(self._full)
+        model = super()._finish()
+        del self._sent
         return model
+
+    def _made(self, name: str, mean: Tensor) -> Tensor:
+        return part_way(self._sent[name], mean, self._share)
 
 
 def _moved(came: Tensor, start: Tensor, sent: Tensor) -> Tensor:
-    """Return what a site's change makes of the model that was sent last; just its model where it started from that one."""
-    if came.dtype.kind != "f" or start is sent or np.array_equal(start, sent):
+    """Return what a site's change makes of the model that was sent last."""
+    if came.dtype.kind != "f":
         return came
-    return np.asarray(sent + (came - start))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is counted
+        return np.asarray(sent + (came - start), sent.dtype)
+
+
+def _ids(tasks: Iterable[_Task]) -> list[str]:
+    return [task.message.metadata.message_id for task in tasks]

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flwr.app import ArrayRecord
 
-from medfl.aggregate import ExactMean, Spool
+from medfl.aggregate import Spool, combine
 from medfl.records import TRAIN_LOSS
 from medfl.strategies.replies import Reply
 from medfl.strategies.spooled import Spooled
@@ -17,15 +18,14 @@ from medfl.updates import Tensor, Tensors
 
 Costs = Mapping[str, float]  # by site
 
-_LEAST_COST = 1e-12
-_LEAST_WEIGHT = 2.0**-9
+_LEAST_COST, _MOST_COST = 1e-12, 1e12
 _MOST_RATIO = 1e6
 
 
 class CostWeighted(Spooled):
     """Base of strategies whose weights depend on the losses of all sites, and of earlier rounds.
 
-    Replies wait on disk until all losses are known, then they are folded by the exact mean. The losses are part of `state`.
+    Replies wait on disk until all losses are known. The losses are part of `state`.
 
     Parameters
     ----------
@@ -53,24 +53,22 @@ class CostWeighted(Spooled):
         super().restore(state)
         self._costs = {key.removeprefix("costs/"): list(map(float, x)) for key, x in state.items() if key.startswith("costs/")}
 
-    def _begin(self, sent: Any) -> None:
+    def _begin(self, sent: ArrayRecord) -> None:
         self._now = {}
         super()._begin(sent)
 
     def _take(self, reply: Reply) -> None:
         super()._take(reply)
         cost = reply.metrics.get(self.loss_key)
-        if isinstance(cost, int | float) and 0 <= cost < float("inf"):
-            self._now[reply.site] = max(float(cost), _LEAST_COST)
+        if isinstance(cost, int | float) and 0 <= cost < math.inf:
+            self._now[reply.site] = min(max(float(cost), _LEAST_COST), _MOST_COST)
 
     def _rule(self, spool: Spool) -> dict[str, Tensor]:
-        mean = ExactMean(spool.reference)
         weights = spool.weights if set(spool.sites) - set(self._costs) else self._weigh(spool.weights, self._now, self._costs)
-        for site in spool.sites:
-            mean.add(spool.reply(site), max(weights[site], _LEAST_WEIGHT))
         for site, cost in self._now.items():
             self._costs[site] = [*self._costs.get(site, []), cost][-self.kept :]
-        return dict(mean.results(drain=True))
+        total = math.fsum(weights.values())
+        return combine(spool, {site: weight / total for site, weight in weights.items()})
 
     @abstractmethod
     def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 
-from medfl.records import array_views
+from medfl.records import array_views, to_array
 from medfl.strategies.remembering import Remembering
 
 
@@ -51,5 +51,5 @@ class FedDyn(Remembering):
         drift = self._mean_kept()
         model = ArrayRecord()
         for name, mean in means.items():
-            model[name] = Array(np.asarray(mean + drift[name], mean.dtype) if name in drift else mean)
+            model[name] = to_array(np.asarray(mean + drift[name], mean.dtype) if name in drift else mean)
         return model

@@ -12,13 +12,9 @@ from collections.abc import Mapping
 from logging import INFO, getLogger
 from statistics import median
 
-import numpy as np
-
-from medfl.aggregate import distance
-from medfl.errors import ExchangeError
-from medfl.strategies.replies import Reply
+from medfl.strategies.replies import Reply, update_length
 from medfl.strategies.wrapper import Wrapper
-from medfl.updates import Tensor, check_finite, check_layout, layout_of
+from medfl.updates import part_way
 
 _log = getLogger("flwr")
 _LEAST = 3  # of two updates nobody can tell which one is too long
@@ -42,15 +38,11 @@ class ClipNorm(Wrapper):
 
     def incoming(self, reply: Reply) -> Reply:
         """Return the reply with its update shortened, or as it is when it is short enough."""
-        check_layout(reply.arrays, layout_of(reply.start))
-        check_finite(reply.arrays)
-        length = distance(reply.arrays, reply.start)
+        length = update_length(reply)
         if length <= self.norm:
             return reply
-        if not math.isfinite(length):
-            raise ExchangeError("UPDATE-RANGE", "the update is too long to be measured.", "Training has diverged there.")
         factor = self.norm / length
-        arrays = {name: _shortened(x, reply.start[name], factor) for name, x in reply.arrays.items()}
+        arrays = {name: part_way(reply.start[name], x, factor) for name, x in reply.arrays.items()}
         return dataclasses.replace(reply, arrays=arrays)
 
 
@@ -84,10 +76,3 @@ class RejectFactor(Wrapper):
     def _reason(self, norm: float, middle: float) -> str:
         ratio = norm / middle if middle else math.inf
         return f"[UPDATE-NORM] The update is {ratio:.1f} times as long as the median, allowed is {self.factor:g}."
-
-
-def _shortened(came: Tensor, start: Tensor, factor: float) -> Tensor:
-    if came.dtype.kind != "f":
-        return came
-    update = np.subtract(came, start, dtype=np.result_type(start.dtype, np.float32))
-    return np.asarray(start + update * factor, start.dtype)

@@ -11,7 +11,7 @@ from medfl.errors import RunError
 from medfl.records import array_views, to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.replies import Reply
-from medfl.updates import Tensor, Tensors, check_finite, check_layout
+from medfl.updates import Tensor, Tensors, checked, layout_of
 
 
 class LocalOnly(FedAvg):
@@ -49,7 +49,7 @@ class LocalOnly(FedAvg):
 
     def state(self) -> dict[str, Tensor]:
         """Return the models of all sites."""
-        own = {f"{site}/{name}": x for site, model in self._own.items() for name, x in array_views(model).items()}
+        own = {f"own/{site}/{name}": x for site, model in self._own.items() for name, x in array_views(model).items()}
         return super().state() | own
 
     def restore(self, state: Tensors) -> None:
@@ -57,8 +57,8 @@ class LocalOnly(FedAvg):
         super().restore(state)
         models: dict[str, dict[str, Tensor]] = {}
         for key, tensor in state.items():
-            site, found, name = key.partition("/")
-            if found:
+            if key.startswith("own/"):
+                _, site, name = key.split("/", 2)
                 models.setdefault(site, {})[name] = tensor
         self._own = {site: to_array_record(model) for site, model in models.items()}
 
@@ -73,12 +73,10 @@ class LocalOnly(FedAvg):
 
     def _begin(self, sent: ArrayRecord) -> None:
         self._initial = sent
-        self._layout = {name: (array.shape, array.dtype) for name, array in array_views(sent).items()}
+        self._layout = layout_of(array_views(sent))
 
     def _take(self, reply: Reply) -> None:
-        check_layout(reply.arrays, self._layout)
-        check_finite(reply.arrays)
-        self._own[reply.site] = to_array_record(reply.arrays)
+        self._own[reply.site] = to_array_record(checked(reply.arrays, self._layout))
 
     def _finish(self) -> ArrayRecord:
         """Return the model that was handed in: there is no common one."""

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 
-from medfl.aggregate import distance
+from medfl.aggregate import Spool, combine
 from medfl.errors import ExchangeError
-from medfl.records import TRAIN_LOSS_BEFORE, array_views
-from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import Reply
+from medfl.records import TRAIN_LOSS_BEFORE
+from medfl.strategies.replies import Reply, update_length
+from medfl.strategies.spooled import Spooled
+from medfl.updates import Tensor, part_way
 
 _LEAST_LOSS = 1e-10  # of a perfect site: its weight is then small, and still one
 
 
-class QFedAvg(FedAvg):
+class QFedAvg(Spooled):
     """q-fair federated averaging (Li et al. 2020, https://arxiv.org/abs/1905.10497, Algorithm 2), as Flower's class.
 
     With F_k the loss of the received model on the training images of site k and ``d_k = L (x - x_k)``,
 
         x <- x - (sum of F_k^q d_k) / (sum of q F_k^(q-1) |d_k|^2 + L F_k^q).
 
-    All sites count alike but for their loss; the norm is over floating-point tensors.
+    All sites count alike but for their loss; the norm is over floating-point tensors. Losses count by their ratio to the
+    largest of the round, so that no power of them is out of range; replies wait on disk until it is known.
 
     Parameters
     ----------
@@ -54,26 +54,23 @@ class QFedAvg(FedAvg):
         self.q, self.lipschitz, self.loss_key = q, lipschitz or 1.0 / learning_rate, loss_key
 
     def _begin(self, sent: ArrayRecord) -> None:
-        self._sent = array_views(sent)
-        self._curvature = Fraction(0)
+        self._losses: dict[str, float] = {}
+        self._lengths: dict[str, float] = {}  # of the updates
         super()._begin(sent)
 
     def _take(self, reply: Reply) -> None:
         loss = reply.metrics.get(self.loss_key)
         if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
             raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is no loss.")
-        loss = max(float(loss), _LEAST_LOSS)
-        power = loss**self.q
-        super()._take(Reply(reply.site, reply.arrays, power))
-        squared = (self.lipschitz * distance(reply.arrays, self._sent)) ** 2
-        self._curvature += Fraction(self.q * loss ** (self.q - 1.0) * squared + self.lipschitz * power)
+        length = update_length(reply)
+        super()._take(reply)
+        self._losses[reply.site], self._lengths[reply.site] = max(float(loss), _LEAST_LOSS), length
 
-    def _finish(self) -> ArrayRecord:
-        share = self.lipschitz * self._mean.weight / float(self._curvature)  # of the way to the mean weighted by F_k^q
-        model = ArrayRecord()
-        for name, mean in self._mean.results(drain=True):
-            sent = self._sent[name]
-            is_float = mean.dtype.kind == "f"
-            model[name] = Array(np.asarray(sent + (mean - sent) * mean.dtype.type(share)) if is_float else mean)
-        del self._mean, self._sent
-        return model
+    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+        worst = max(self._losses.values())
+        powers = {site: (self._losses[site] / worst) ** self.q for site in spool.sites}
+        total = sum(powers.values())
+        bend = sum(self.q * powers[site] / self._losses[site] * self.lipschitz * self._lengths[site] ** 2 for site in powers)
+        share = total / (total + bend)  # of the way to the mean that is weighted by F_k^q
+        mean = combine(spool, {site: power / total for site, power in powers.items()})
+        return {name: part_way(spool.reference[name], tensor, share) for name, tensor in mean.items()}

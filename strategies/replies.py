@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from medfl import counts
+from medfl.aggregate import distance
 from medfl.errors import ExchangeError
-from medfl.records import ARRAYS, EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord
-from medfl.updates import Tensors
+from medfl.records import ARRAYS, EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord, count_bytes
+from medfl.updates import Tensors, check_finite, check_layout, layout_of
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 
@@ -174,6 +176,17 @@ def mean_metrics(
     return mean(contents, key)
 
 
+def update_length(reply: Reply) -> float:
+    """Return the Euclidean norm of what a sound reply changed in its start; ``UPDATE-RANGE`` when its square is no float64."""
+    check_layout(reply.arrays, layout_of(reply.start))
+    check_finite(reply.arrays)
+    with np.errstate(over="ignore"):
+        length = distance(reply.arrays, reply.start)
+    if not math.isfinite(length):
+        raise ExchangeError("UPDATE-RANGE", "the update is too long to be measured.", "Training has diverged there.")
+    return length
+
+
 class Exchange:
     """One exchange with the sites: who was asked, and what became of each.
 
@@ -185,11 +198,22 @@ class Exchange:
         What was sent, one message a node.
     names : mapping of int to str
         Name of the site behind each node.
+    earlier : sequence of Message
+        Messages of earlier exchanges to other nodes, which may be answered in this one.
+    silence : str
+        What is told of a site whose reply did not come.
     """
 
-    def __init__(self, server_round: int, messages: Sequence[Message], names: Mapping[int, str]) -> None:
-        self._round, self._messages = server_round, messages
-        self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in messages}
+    def __init__(
+        self,
+        server_round: int,
+        messages: Sequence[Message],
+        names: Mapping[int, str],
+        earlier: Sequence[Message] = (),
+        silence: str = NO_REPLY,
+    ) -> None:
+        self._round, self._messages, self._silence = server_round, (*messages, *earlier), silence
+        self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in self._messages}
         self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
         self._records: dict[str, ReplyRecord] = {}
         self._strangers: list[ReplyRecord] = []
@@ -219,7 +243,7 @@ class Exchange:
             self._take(reply, key, fold)
             del reply  # or it would live on while the next one is fetched
         silent = set(self._names.values()) - set(self._records)
-        late = [ReplyRecord(site, "late", NO_REPLY) for site in silent]
+        late = [ReplyRecord(site, "late", self._silence) for site in silent]
         everyone = sorted([*self._records.values(), *late, *self._strangers], key=lambda r: r.site)
         return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
 
@@ -270,15 +294,3 @@ def node_asked(reply: Message, messages: Iterable[Message]) -> int | None:
     """
     asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages if m.metadata.message_id}
     return asked.get(reply.metadata.reply_to_message_id)
-
-
-def count_bytes(content: RecordDict) -> int:
-    """Count the bytes of all records of a message."""
-    return sum(_config_bytes(r) if isinstance(r, ConfigRecord) else r.count_bytes() for r in content.values())
-
-
-def _config_bytes(record: ConfigRecord) -> int:
-    """Count as Flower does, which raises on an empty text or list; a reply may hold one."""
-    values = [v for value in record.values() for v in (value if isinstance(value, list) else [value])]
-    lengths = [len(v) if isinstance(v, str | bytes) else 1 if isinstance(v, bool) else 8 for v in values]
-    return sum(map(len, record)) + sum(lengths)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 
 from medfl.errors import ExchangeError
-from medfl.records import CONTROL, array_views, to_array_record
+from medfl.records import CONTROL, array_views, to_array, to_array_record
 from medfl.strategies.remembering import Remembering, at_least_float32
 from medfl.strategies.replies import Reply
-from medfl.updates import Tensor
+from medfl.updates import part_way
 
 _PREFIX = f"{CONTROL}/"
 
@@ -58,7 +59,7 @@ class Scaffold(Remembering):
                 "CONTROL-MISSING", "the reply holds no change of a control variate.", "It needs SCAFFOLD's client."
             )
         change = {_PREFIX + name: x for name, x in array_views(reply.records[CONTROL]).items()}
-        super()._take(Reply(reply.site, {**reply.arrays, **change}, reply.weight))
+        super()._take(dataclasses.replace(reply, arrays={**reply.arrays, **change}))
 
     def _finish(self) -> ArrayRecord:
         model, changes = ArrayRecord(), {}
@@ -66,12 +67,7 @@ class Scaffold(Remembering):
             if name.startswith(_PREFIX):
                 changes[name.removeprefix(_PREFIX)] = array
             else:
-                model[name] = Array(self._stepped(self._sent[name], array))
+                model[name] = to_array(part_way(self._sent[name], array, self.server_learning_rate))
         del self._mean, self._sent
         self._remember(changes)
         return model
-
-    def _stepped(self, before: Tensor, mean: Tensor) -> Tensor:
-        if self.server_learning_rate == 1.0 or mean.dtype.kind != "f":
-            return mean
-        return np.asarray(before + self.server_learning_rate * (mean - before))

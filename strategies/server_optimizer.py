@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from medfl.records import array_views
@@ -53,7 +53,8 @@ class ServerOptimizer(FedAvg):
 
     def moment(self, kind: str, name: str, like: Tensor) -> Tensor:
         """Return a moment of a tensor; zeros before the first round."""
-        return self._moments.setdefault(kind, {}).get(name, np.zeros_like(like))
+        known = self._moments.get(kind, {})
+        return known[name] if name in known else np.zeros_like(like)
 
     def remember(self, kind: str, name: str, value: Tensor) -> None:
         """Keep a moment of a tensor for the next round."""
@@ -64,13 +65,13 @@ class ServerOptimizer(FedAvg):
         super()._begin(sent)
 
     def _finish(self) -> ArrayRecord:
-        model = ArrayRecord()
-        for name, mean in self._mean.results(drain=True):
-            model[name] = Array(self._stepped(name, mean) if mean.dtype.kind == "f" else mean)
-        del self._mean, self._sent
+        model = super()._finish()
+        del self._sent
         return model
 
-    def _stepped(self, name: str, mean: Tensor) -> Tensor:
+    def _made(self, name: str, mean: Tensor) -> Tensor:
+        if mean.dtype.kind != "f":
+            return mean
         wide = np.result_type(mean.dtype, np.float32)
         before = self._sent[name].astype(wide)
         return np.asarray(before + self._step(name, mean.astype(wide) - before)).astype(mean.dtype)

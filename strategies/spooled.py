@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 
-from flwr.app import Array, ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 
 from medfl.aggregate import Spool
-from medfl.records import array_views
+from medfl.records import array_views, to_array
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.replies import Reply
 from medfl.updates import Tensor
@@ -47,7 +47,7 @@ class Spooled(FedAvg):
 
     def _finish(self) -> ArrayRecord:
         model = self._rule(self._spool)
-        return ArrayRecord({name: Array(model.pop(name)) for name in tuple(model)})  # popped: one model in memory, not two
+        return ArrayRecord({name: to_array(model.pop(name)) for name in tuple(model)})  # popped: one model in memory, not two
 
     @abstractmethod
     def _rule(self, spool: Spool) -> dict[str, Tensor]:

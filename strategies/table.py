@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from medfl.errors import ConfigError, Problem
-from medfl.records import EVAL_PATIENTS, TRAIN_LOSS_BEFORE, TRAIN_PATIENTS, TRAIN_SAMPLES
+from medfl.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
 from medfl.settings import guess, read_section
 from medfl.strategies.compression import Bf16, Int8, TopK
 from medfl.strategies.cyclic import Cyclic
@@ -69,7 +69,7 @@ STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
 _FROM_STUDY: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
     {
         "fednova": lambda study: {"momentum": study.optimizer.momentum if study.optimizer.name == "sgd" else 0.0},
-        "qfedavg": lambda study: {"loss_key": TRAIN_LOSS_BEFORE, "learning_rate": study.optimizer.learning_rate},
+        "qfedavg": lambda study: {"learning_rate": study.optimizer.learning_rate},
         "cyclic": lambda study: {"hop_timeout": study.strategy.deadline},
         "fedbuff": lambda study: {"round_timeout": study.strategy.deadline},
     }

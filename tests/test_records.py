@@ -42,3 +42,24 @@ def test_an_array_with_a_header_of_nonsense_is_refused(header: bytes) -> None:
     record = ArrayRecord({"a": Array("float32", (2, 3), "numpy.ndarray", data)})
     with pytest.raises(ExchangeError, match="ARRAYS-UNREADABLE"):
         records.array_views(record)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        np.array(2.5, np.float16),
+        np.arange(6.0).reshape(2, 3),
+        np.arange(6.0, dtype=np.float32).reshape(2, 3)[:, ::2],
+        np.empty((0, 2), np.float32),
+        np.array([True, False]),
+        np.frombuffer(b"12345678", np.int64),
+    ],
+)
+def test_the_bytes_of_a_tensor_are_flowers(tensor: np.ndarray) -> None:
+    ours, flowers = records.to_array(tensor), Array(np.ascontiguousarray(tensor).reshape(tensor.shape))
+    assert (ours.data, ours.dtype, ours.shape, ours.stype) == (flowers.data, flowers.dtype, flowers.shape, flowers.stype)
+
+
+def test_a_tensor_that_lies_by_columns_comes_back_as_it_was() -> None:
+    tensor = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(records.to_array(tensor).numpy(), tensor)

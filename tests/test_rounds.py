@@ -238,3 +238,15 @@ def test_a_node_that_is_late_to_join_is_recorded(conducted: Conduct) -> None:
     run = conducted([0.1] * 5, odd={2: "slow"}, strategy__deadline=1.5)
     (failed,) = [event for event in run.history.read() if event["event"] == "failed"]
     assert failed["reason"].startswith("[NO-REPLY]")
+
+
+@pytest.mark.parametrize("name", ["cyclic", "fedbuff"])
+def test_models_that_sites_did_not_all_start_from_are_scored_afterwards(conducted: Conduct, name: str, tmp_path: Path) -> None:
+    run = conducted([0.1, 0.6, 0.9, 0.3, 0.25], evaluation__every=2, strategy__name=name)
+    assert all("score" not in event and "eval" not in event for event in rounds_of(run))
+    closing = [event for event in run.history.read() if event["event"] == "scored"]
+    assert [(event["round"], event["score"]) for event in closing] == [(n, 0.25) for n in (2, 4, 5)]
+    # rounds 2, 4, 5 and the test; with a buffer of two replies one site is still at work after rounds 2 and 4, and left alone
+    asked = {"cyclic": 3 + 3 + 3 + 3, "fedbuff": 2 + 2 + 3 + 3}[name]
+    assert len((tmp_path / "asked").read_text().split()) == asked
+    assert checkpoint.load(run.path, "best").meta["round"] == 2

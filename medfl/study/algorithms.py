@@ -125,7 +125,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "qfedavg": Algorithm(
             "q-FedAvg", "Hospitals with a large loss weigh more.", "Li et al. 2020, https://arxiv.org/abs/1905.10497",
-            table.QFedAvg, sends="the loss before training", half="qfedavg",
+            table.QFedAvg, sends="the loss before training", half="qfedavg", memory=_SPOOL,
         ),
         "fedcostwavg": Algorithm(
             "FedCostWAvg", "Weights from size and fall of the loss.", "Mächler et al. 2021, https://arxiv.org/abs/2111.08649",

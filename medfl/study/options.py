@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medfl.settings import Number, Section
 
@@ -59,6 +59,12 @@ class FedPIDAvg(Section):
     alpha: Annotated[Number, Field(ge=0, le=1)] = 0.45  # size
     beta: Annotated[Number, Field(ge=0, le=1)] = 0.45  # fall of the loss
     window: Annotated[int, Field(ge=1)] = 5  # rounds of the sum
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.alpha + self.beta > 1:
+            raise ValueError(f"'alpha' and 'beta' may be 1 together, came {self.alpha + self.beta:g}")
+        return self
 
 
 class FedProx(Section):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from medfl.cli import app as cli
 from medfl.data.store import forecast as forecast_module
@@ -119,3 +120,24 @@ def test_purge_asks_first_and_keeps_what_is_named(
     assert medfl("data", "purge", hospital, "--yes", monkeypatch=monkeypatch) == 0
     assert not list((tmp_path / "store").rglob("image.npy"))
     assert list(hospital.rglob("*.png"))
+
+
+def test_purge_says_what_can_not_be_made_again(
+    hospital: Path, nodule_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 0
+    site = next((tmp_path / "store").rglob("image.npy")).parents[2]
+    left = site / "state" / "0123456789abcdef" / "run-1"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
+    asked: list[str] = []
+    monkeypatch.setattr(typer, "confirm", lambda text, abort: asked.append(text))
+    capsys.readouterr()
+    assert medfl("data", "purge", hospital, monkeypatch=monkeypatch) == 0
+    assert "can be made again from the hospital's files" in asked.pop()
+    assert left.is_dir()
+    assert "a run left here" not in told(capsys)
+    assert medfl("data", "purge", hospital, "--runs", monkeypatch=monkeypatch) == 0
+    assert "can not be made again, and a run that still goes on needs it" in asked.pop()
+    assert "a run left here" in told(capsys)
+    assert not left.exists()

@@ -220,3 +220,15 @@ def test_a_run_tests_both_models_and_shares_no_more_than_it_says(
     assert all(
         checkpoint.load(simulation.run / "checkpoints", name).arrays.keys() == exchange_arrays(net).keys() for name in files
     )
+
+
+def test_of_models_that_are_only_weighed_up_nothing_is_kept(reply_of, tmp_path: Path) -> None:
+    def kept() -> list[str]:
+        return [path.name for path in (tmp_path / "store").glob("*/state/*/*/personal*.safetensors")]
+
+    changes = {"strategy.name": "ditto"}
+    reply_of(node.train, 1, changes)
+    reply_of(node.evaluate, 1, changes, split="validation", trial=True)
+    assert kept() == []
+    reply_of(node.evaluate, 1, changes, split="validation")
+    assert len(kept()) == 2  # the model and its score

@@ -134,8 +134,11 @@ def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> It
     for kind, config in (
         (records.JOIN, {}),
         ("train", {records.ROUND: 2, records.ARM: "federated"}),
-        ("evaluate", {records.SPLIT: "validation", records.ARM: "federated"}),
-        ("evaluate", {records.SPLIT: "test", records.ARM: "federated", records.RUN_FOLDER: str(tmp_path / "run")}),
+        ("evaluate", {records.SPLIT: "validation", records.ROUND: 2, records.ARM: "federated"}),
+        (
+            "evaluate",
+            {records.SPLIT: "test", records.ROUND: 3, records.ARM: "federated", records.RUN_FOLDER: str(tmp_path / "run")},
+        ),
     ):
         content = RecordDict({records.CONFIG: ConfigRecord(config), records.ARRAYS: ArrayRecord(dict(arrays))})
         message = Message(content, dst_node_id=7, message_type=kind)

@@ -64,3 +64,31 @@ def test_after_a_restart_it_goes_on_to_the_same_bits(kind: Any, make: Any) -> No
     play(first, ZERO, rounds[:2])
     second.restore(first.state())
     assert weights(second, rounds[2:]) == whole[2:]
+
+
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0])
+def test_a_cost_that_is_none_counts_as_unchanged(cost: float, make: Any) -> None:
+    made = weights(FedCostWAvg(loss_key="cost"), [sites(make, 4.0, 2.0), sites(make, cost, 2.0)])
+    assert made[1] == pytest.approx(0.5 * 3 / 4 + 0.5 * 1 / 2)
+
+
+def test_replies_leave_the_disk_when_the_round_is_over(make: Any) -> None:
+    strategy, kept = FedCostWAvg(loss_key="cost"), []
+    rule = strategy._rule
+    strategy._rule = lambda spool: kept.append(spool) or rule(spool)  # type: ignore[method-assign, func-returns-value]
+    play(strategy, ZERO, [sites(make, 4.0, 2.0)])
+    (spool,) = kept
+    assert spool._file.closed
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_types_of_other_widths_are_averaged(dtype: Any, make: Any) -> None:
+    answers = {5: make.trained({"w": np.zeros(1, dtype)}, 1, cost=1.0), 6: make.trained({"w": np.ones(1, dtype)}, 3, cost=1.0)}
+    (made,) = play(FedPIDAvg(loss_key="cost"), {"w": np.zeros(1, dtype)}, [lambda _: answers])
+    assert (float(made["w"][0]), made["w"].dtype) == (0.75, dtype)
+
+
+@pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
+def test_costs_of_any_size_end_no_run(kind: Any, make: Any) -> None:
+    made = weights(kind(loss_key="cost"), [sites(make, 1e308, 1e308), sites(make, 1e308, 0.0), sites(make, 0.0, 1e308)])
+    assert all(0 <= weight <= 1 for weight in made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from medfl.errors import QuorumError
 from medfl.records import to_array_record
+from medfl.strategies.compression import Bf16, Int8, TopK
 from medfl.strategies.cyclic import Cyclic
+from medfl.strategies.fedbuff import FedBuff
+from medfl.strategies.filtering import RejectFactor
 from medfl.strategies.streaming import StreamingGrid
+from tests.strategies.packing import packed
 from tests.strategies.play import read
 
 SITES = {5: "aachen", 6: "bergen", 7: "cadiz"}
@@ -75,3 +80,49 @@ def test_it_runs_whole_in_any_flower_app(fake: Any, make: Any) -> None:
     grid = fake({node: times_ten_plus(k, make) for k, node in enumerate(SITES, start=1)})
     result = Cyclic(order="name", fraction_evaluate=0.0, hop_timeout=0.1).start(grid, to_array_record(ZERO), num_rounds=2)
     assert read(result.arrays)["w"][0] == 123123
+
+
+@pytest.mark.parametrize("codec", [Bf16, Int8, TopK])
+def test_an_update_that_came_packed_is_one_of_the_model_before(codec: Any, fake: Any, make: Any) -> None:
+    zero = {"w": np.zeros(2, np.float32)}
+
+    def adds(number: float) -> Any:
+        def answer(message: Message) -> Message:
+            received = read(message.content["arrays"])
+            small = packed(codec.__name__.lower().replace("topk", "top-k"), {"w": received["w"] + number}, received)
+            return make.trained(dict(small), 1)(message)
+
+        return answer
+
+    wrapper = TopK(1.0) if codec is TopK else codec()
+    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1, wrappers=[wrapper])
+    made = circle(strategy, fake({5: adds(1), 6: adds(2), 7: adds(4)}), arrays=to_array_record(zero))
+    np.testing.assert_allclose(made["w"], 7, rtol=1e-6)
+    assert made["w"].dtype == np.float32
+
+
+def test_one_model_is_held_however_many_sites_there_are(fake: Any, make: Any) -> None:
+    alive: list[weakref.ref[ArrayRecord]] = []
+
+    def answer(message: Message) -> Message:
+        alive.append(weakref.ref(message.content["arrays"]))
+        return times_ten_plus(1, make)(message)
+
+    grid = fake(dict.fromkeys(SITES, answer))
+    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1)
+    initial = to_array_record(ZERO)
+    circle(strategy, grid, arrays=initial)
+    assert [ref() for ref in alive[1:]] == [None, None]
+
+
+def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = fake({node: times_ten_plus(k, make) for k, node in enumerate(SITES, start=1)})
+    monkeypatch.setattr("medfl.strategies.cyclic.time.time", lambda: 4e9)
+    circle(Cyclic(order="name", site_names=SITES, hop_timeout=0.1), grid)
+    assert [m.metadata.created_at == 4e9 for m in grid.asked] == [False, True, True]
+
+
+@pytest.mark.parametrize("kind", [Cyclic, FedBuff])
+def test_updates_without_a_common_start_are_not_compared(kind: Any) -> None:
+    with pytest.raises(ValueError, match="takes no wrapper that compares"):
+        kind(wrappers=[RejectFactor(3.0)])

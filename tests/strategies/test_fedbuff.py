@@ -10,9 +10,11 @@ from flwr.app import ConfigRecord, Message
 
 from medfl.errors import QuorumError
 from medfl.records import to_array_record
+from medfl.strategies.compression import Int8
 from medfl.strategies.fedbuff import FedBuff
 from medfl.strategies.streaming import StreamingGrid
 from medfl.testing.federation import FakeGrid
+from tests.strategies.packing import packed
 from tests.strategies.play import Model, read
 
 SITES = {5: "aachen", 6: "bergen", 7: "cadiz"}
@@ -62,6 +64,7 @@ def test_who_is_slow_counts_later_and_less(make: Any) -> None:
         ("cadiz", "late"),
     ]
     assert "Still at work" in study.strategy.last_round.reasons()
+    assert study.strategy.at_work() == {"cadiz"}
     # cadiz started from 0 a round ago: (2**-0.5 * 100 + 1) / 2 on top of 5.5
     assert study.go({6}) == pytest.approx(5.5 + (100 * 2**-0.5 + 1) / 2)
     assert study.asked() == [(5, 1), (6, 1), (7, 1), (5, 2), (6, 2)]
@@ -98,3 +101,48 @@ def test_only_messages_of_this_round_are_counted_as_sent(make: Any) -> None:
     all_three = study.strategy.last_round.bytes_down
     study.go({6})
     assert study.strategy.last_round.bytes_down == pytest.approx(all_three * 2 / 3)
+
+
+def test_a_packed_update_that_is_late_is_one_of_the_model_it_started_from(make: Any) -> None:
+    def packs(number: float) -> Any:
+        def answer(message: Message) -> Message:
+            received = read(message.content["arrays"])
+            return make.trained(dict(packed("int8", {"w": received["w"] + number}, received)), 1)(message)
+
+        return answer
+
+    study = Study(make, buffer=2, exponent=0.0, wrappers=[Int8()])
+    study.grid.answers = {5: packs(1), 6: packs(10), 7: packs(100)}
+    assert study.go({7}) == pytest.approx(5.5, rel=1e-6)
+    assert study.go({6}) == pytest.approx(5.5 + 50.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_late_reply_that_is_not_finite_is_left_out(value: float, make: Any) -> None:
+    study = Study(make, buffer=2)
+    study.go({7})
+    study.grid._replies = {
+        key: make.trained({"w": np.full(1, value)}, 1)(next(m for m in study.grid.asked if m.metadata.message_id == key))
+        for key in study.grid._replies
+    }
+    assert study.go(set()) == pytest.approx(5.5 + 5.5)
+    assert "UPDATE-NONFINITE" in study.strategy.last_round.reasons()
+
+
+def test_a_grid_that_waits_for_all_hands_over_late_replies_once(make: Any) -> None:
+    study = Study(make)
+    plain = study.grid
+    for server_round, held in ((1, {7}), (2, set())):
+        plain.held = frozenset(held)
+        messages = study.strategy.configure_train(server_round, to_array_record(study.model), ConfigRecord(), plain)
+        replies = plain.pull_messages(plain.push_messages(messages))
+        study.model = read(study.strategy.aggregate_train(server_round, replies)[0])
+        assert [r.status for r in study.strategy.last_round.replies] == ["ok", "ok", "late" if held else "ok"]
+    assert study.model["w"][0] == pytest.approx(5.5 + (1 + 10 + 100 * 2**-0.5) / 3)
+
+
+def test_the_log_does_not_call_a_site_at_work_lost(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    study = Study(make, buffer=2)
+    with caplog.at_level("WARNING", "flwr"):
+        study.go({7})
+    assert "cadiz: late, [NO-REPLY] Still at work" in caplog.text

@@ -47,3 +47,22 @@ def test_a_reply_without_steps_is_left_out(make: Any) -> None:
     made = play(strategy, ZERO, [lambda m: {5: steps(make, m, 4.0, 1, 2), 6: make.trained(moved(m, 9.0), 3)}])
     assert made[0]["w"].tolist() == [4, 4]
     assert [r.reason[:15] for r in strategy.last_round.replies] == ["", "[STEPS-MISSING]"]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float16, 2e-3), (np.float32, 1e-6), (np.float64, 1e-8)])
+def test_many_steps_lose_no_digits_of_the_update(dtype: Any, rtol: float, make: Any) -> None:
+    # p = 1/2 each, a = 1500 and 500: tau = 1000; x = 1 + 1000 / 2 * (0.25 / 1500 + 0.25 / 500)
+    one: Model = {"w": np.ones(2, dtype)}
+    changed = {"w": np.full(2, 1.25, dtype)}
+    answers = {5: make.trained(changed, 1, **{"train.steps": 1500}), 6: make.trained(changed, 1, **{"train.steps": 500})}
+    made = play(FedNova(), one, [lambda _: answers])[0]["w"]
+    np.testing.assert_allclose(made, 1 + 500 * (0.25 / 1500 + 0.25 / 500), rtol=rtol)
+    assert made.dtype == dtype
+
+
+@pytest.mark.parametrize("steps", [float("nan"), 0, -3, 2**50])
+def test_a_number_of_steps_that_is_none_is_refused(steps: float, make: Any) -> None:
+    strategy = FedNova()
+    answers = {5: make.trained(ZERO, 1, **{"train.steps": 5}), 6: make.trained(ZERO, 3, **{"train.steps": steps})}
+    play(strategy, ZERO, [lambda _: answers])
+    assert [r.reason[:15] for r in strategy.last_round.replies] == ["", "[STEPS-MISSING]"]

@@ -72,3 +72,19 @@ def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord)
     strategy.restore(before.state())
     play(strategy, fake({5: plus(1), 6: plus(10)}), initial, 4)
     assert (value(strategy.arrays_of("aachen")), value(strategy.arrays_of("bergen"))) == (1.0, 17.0)
+
+
+def test_a_reply_in_fewer_bits_is_kept_in_those_of_the_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
+    half = {name: x.astype(np.float16) if x.dtype.kind == "f" else x for name, x in make.model(2).items()}
+    strategy = LocalOnly(site_names=SITES, weighted_by="num-examples")
+    play(strategy, fake({5: make.trained(half, 1), 6: make.trained(half, 1)}), initial, 1)
+    types = {name: array.dtype for name, array in strategy.arrays_of("aachen").items()}
+    assert types == {name: array.dtype for name, array in initial.items()}
+    assert value(strategy.arrays_of("aachen")) == 2
+
+
+def test_what_wrappers_remember_is_no_model_of_a_site() -> None:
+    strategy = LocalOnly(site_names=SITES)
+    strategy.restore({"wrapper-0.sum/w": np.zeros(2), "own/aachen/block/w": np.ones(2)})
+    assert list(strategy.arrays_of("aachen")) == ["block/w"]
+    assert strategy.state().keys() == {"own/aachen/block/w"}

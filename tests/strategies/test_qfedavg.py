@@ -47,3 +47,32 @@ def test_a_site_that_tells_no_loss_is_left_out(make: Any) -> None:
     strategy = QFedAvg(loss_key=KEY)
     play(strategy, start(), [lambda m: {5: make.trained(moved(m, 1.0), 1, **{KEY: 3.0}), 6: make.trained(m, 1)}])
     assert [r.reason[:14] for r in strategy.last_round.replies] == ["", "[LOSS-MISSING]"]
+
+
+def test_a_high_power_of_small_losses_is_as_the_equation_says(make: Any) -> None:
+    losses, changes, q = (0.01, 0.02), (1.0, -1.0), 5.0  # powers of 1e-10 and 3e-9
+    answers = {5 + k: make.trained({"w": np.full(1, changes[k])}, 1, **{KEY: losses[k]}) for k in (0, 1)}
+    made = play(QFedAvg(q=q, lipschitz=1.0, loss_key=KEY), {"w": np.zeros(1)}, [lambda _: answers])
+    above = sum(loss**q * change for loss, change in zip(losses, changes, strict=True))
+    below = sum(q * loss ** (q - 1) * change**2 + loss**q for loss, change in zip(losses, changes, strict=True))
+    assert made[0]["w"][0] == pytest.approx(above / below)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -1.0])
+def test_a_loss_that_is_none_is_refused(loss: float, make: Any) -> None:
+    strategy = QFedAvg(loss_key=KEY)
+    play(strategy, start(), [lambda m: {5: make.trained(m, 1, **{KEY: 3.0}), 6: make.trained(m, 1, **{KEY: loss})}])
+    assert [r.reason[:14] for r in strategy.last_round.replies] == ["", "[LOSS-MISSING]"]
+
+
+@pytest.mark.parametrize("q", [0.0, 5.0])
+def test_losses_and_updates_of_any_size_end_no_run(q: float, make: Any) -> None:
+    answers = {
+        5: make.trained({"w": np.ones(2)}, 1, **{KEY: 0.0}),
+        6: make.trained({"w": -np.ones(2)}, 1, **{KEY: 1e300}),
+        7: make.trained({"w": np.full(2, 1e200)}, 1, **{KEY: 1.0}),
+    }
+    strategy = QFedAvg(q=q, loss_key=KEY)
+    made = play(strategy, {"w": np.zeros(2)}, [lambda _: answers])[0]["w"]
+    assert np.isfinite(made).all()
+    assert [r.reason[:14] for r in strategy.last_round.replies] == ["", "", "[UPDATE-RANGE]"]

@@ -12,6 +12,7 @@ from medfl.errors import ConfigError
 from medfl.strategies import table
 from medfl.strategies.fedavg import FedAvg
 from medfl.study.sections import Compression, Filtering, Strategy
+from medfl.testing.sites import small_study
 
 
 def study(**chosen: Any) -> Any:
@@ -55,3 +56,25 @@ def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert isinstance(table.build_strategy(study(name="mine")), Mine)
     with pytest.raises(ConfigError, match=r"expected a medfl\.strategies"):
         table.build_strategy(study(name="nothing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "expected"),
+    [
+        ("fednova", {"name": "sgd", "momentum": 0.8}, {"momentum": 0.8, "nesterov": True, "steps_key": "train.steps"}),
+        ("fednova", {"name": "adam", "momentum": 0.8}, {"momentum": 0.0}),
+        ("qfedavg", {"learning-rate": 0.05}, {"lipschitz": 20.0, "loss_key": "train.loss-before"}),
+        ("cyclic", {}, {"hop_timeout": 77.0}),
+        ("fedbuff", {}, {"round_timeout": 77.0}),
+    ],
+)
+def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[str, Any], expected: dict[str, Any]) -> None:
+    made = table.build_strategy(small_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
+    assert type(made) is table.STRATEGIES[name]
+    assert {key: getattr(made, key) for key in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", table.STRATEGIES)
+def test_a_study_can_have_every_strategy_made(name: str) -> None:
+    optimizer = {"name": "sgd"} if name == "scaffold" else {}
+    assert type(table.build_strategy(small_study(strategy={"name": name}, optimizer=optimizer))) is table.STRATEGIES[name]

@@ -98,3 +98,8 @@ def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(ma
     own = {key: parameter for key, parameter in taken.items() if key in wanted}
     assert set(own) == set(wanted)
     assert {key: parameter.default for key, parameter in own.items()} == {k: field.default for k, field in wanted.items()}
+
+
+def test_shares_of_more_than_the_whole_are_refused_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match=r"strategy.options.*'alpha' and 'beta' may be 1 together, came 1.2"):
+        sites.small_study(strategy={"name": "fedpidavg", "options": {"alpha": 0.6, "beta": 0.6}})
