@@ -10,15 +10,14 @@ from typing import Any
 
 from medfl.errors import MedflError
 from medfl.evaluation.arms import ArmComparison, compare_arms
-from medfl.metrics import derive, headline, merge, personal_part
-from medfl.metrics.keys import HIDDEN
+from medfl.metrics import headline, merge
 from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.report.measured import Measured, measured_in, number
+from medfl.report.tested import ALL, Tested, of_personal_models, read_tested, read_together
 from medfl.runs.folder import Run, read_about, status_of
 from medfl.runs.history import Event
 from medfl.study import Study
 
-ALL = ""  # in place of a site's name: the patients of all sites together
 Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 
@@ -77,23 +76,6 @@ class ArmTold:
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Numbers of one model on the test patients of one site, or of all (`ALL`).
-
-    `ReportData.personal` holds them of the model of its own that each site ended with; together, of each on its own patients.
-    """
-
-    site: str
-    patients: int
-    metrics: Metrics
-    derived: Mapping[str, float]
-
-    def hides(self, what: str) -> bool:
-        """Tell whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
-        return bool(self.metrics.get(f"eval.{what}" if what else HIDDEN, 0))
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything that a report is drawn from."""
 
@@ -138,8 +120,8 @@ def read_run(path: Path) -> ReportData:
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
     joined = {str(e["site"]): _joined(e) for e in events if e["event"] == "joined"}
     test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
-    own = _of_personal_models(test)
-    tested, personal = _tested(study, test), _tested(study, own)
+    own = of_personal_models(test)
+    tested, personal = read_tested(study, test), read_tested(study, own)
     return ReportData(
         path=path,
         study=study,
@@ -154,9 +136,9 @@ def read_run(path: Path) -> ReportData:
         joined=joined,
         arms={name: _arm(study, name, events) for name in _arm_names(events)},
         tested=tested,
-        together=_together(study, test, tested),
+        together=read_together(study, test, tested),
         personal=personal,
-        personal_together=_together(study, own, personal),
+        personal_together=read_together(study, own, personal),
         comparison=_compare(events, study),
         measured=measured_in(events),
         troubles=tuple(_troubles(events)),
@@ -269,35 +251,6 @@ def _troubles(events: Iterable[Event]) -> Iterable[Trouble]:
                 "failed",
                 str(event.get("reason", "")),
             )
-
-
-def _tested(study: Study, event: Event) -> tuple[Tested, ...]:
-    answers = sorted((event.get("sites") or {}).items())
-    return tuple(_one_tested(study, str(site), a.get("metrics") or {}, a.get("derived") or {}) for site, a in answers)
-
-
-def _together(study: Study, event: Event, tested: Sequence[Tested]) -> Tested | None:
-    if not tested:
-        return None
-    return _one_tested(study, ALL, event.get("eval") or {}, event.get("derived") or {})
-
-
-def _of_personal_models(test: Event) -> Event:
-    """Return the test of the sites' own models in the form of that of the shared one; without sites where there are none."""
-    answers = (test.get("sites") or {}).items()
-    told = {s: {"metrics": personal_part(a.get("metrics") or {}), "derived": a.get("personal-derived")} for s, a in answers}
-    sites = {site: answer for site, answer in told.items() if answer["metrics"]}
-    return {"sites": sites, "eval": personal_part(test.get("personal") or {}), "derived": test.get("personal-derived")}
-
-
-def _one_tested(study: Study, site: str, metrics: Metrics, told: Mapping[str, Any]) -> Tested:
-    patients = metrics.get(EVAL_PATIENTS) or 0
-    count = patients if isinstance(patients, int) else 0
-    try:
-        derived = derive(study, merge(study, [metrics])) if count else {}
-    except (MedflError, KeyError, TypeError):  # told by another version: what it derived itself is still good
-        derived = {key: number(value) for key, value in told.items()}
-    return Tested(site, count, metrics, derived)
 
 
 def _compare(events: Sequence[Event], study: Study) -> ArmComparison:

@@ -15,9 +15,10 @@ from markupsafe import Markup
 from medfl.metrics import roc_curve_points
 from medfl.report import contribution, evidence, tables, verdict, words
 from medfl.report.charts import Line, legend, line_chart, roc_chart
-from medfl.report.model import ALL, Curve, ReportData, Tested, read_run
+from medfl.report.model import Curve, ReportData, read_run
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.report.taught import taught_table
+from medfl.report.tested import ALL, Tested
 from medfl.runs.durable import write_file, writing
 
 FILE = "report.html"

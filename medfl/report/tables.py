@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
-from medfl.report.model import ReportData, Tested
+from medfl.report.model import ReportData
+from medfl.report.tested import Tested
 from medfl.report.verdict import headline_of, score_name
 from medfl.report.words import NONE, length_unit, score, signed
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from medfl.metrics.keys import class_key, hidden_name, name_of
-from medfl.report.model import ReportData, Tested
+from medfl.report.model import ReportData
 from medfl.report.tables import Cell, Row, Table
+from medfl.report.tested import Tested
 from medfl.report.words import plural
 
 

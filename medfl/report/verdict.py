@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medfl.counts import at_least
-from medfl.report.model import ALL, ReportData, Tested
+from medfl.report.model import ReportData
+from medfl.report.tested import ALL, Tested
 from medfl.report.words import duration, listing, plural, reason_in_words, score, signed
 
 CLEAR = 0.01  # smaller differences of Dice or AUROC are told as none
