@@ -56,6 +56,7 @@ class Arm:
         alone = name == "local"
         self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
         self._strategy.site_names = federation.sites
+        self._strategy.check_sites(len(federation.sites))
         self._contributions: Contributions | None = None
         if not alone and self._study.contribution.method != "none":
             self._contributions = Contributions(federation)

@@ -171,7 +171,7 @@ def guess(name: str, valid: Iterable[str]) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Say which of the valid names was probably meant, and list them all."""
     names = sorted(valid)
-    return f"{guess(name, names)} Valid keys here: {', '.join(names)}.".strip()
+    return f"{guess(name, names)} Valid keys here: {', '.join(names) or 'none'}.".strip()
 
 
 def _keys_at(kind: type[Section], location: list[str]) -> set[str]:

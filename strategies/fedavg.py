@@ -203,6 +203,9 @@ class FedAvg(FlowerFedAvg):
         """Return the sites that are busy between rounds: another message to one of them would wait until it is done."""
         return frozenset()
 
+    def check_sites(self, sites: int) -> None:
+        """Raise QuorumError when the replies of all of so many sites would be too few for the rule, before anybody trains."""
+
     def state(self) -> dict[str, Tensor]:
         """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
         return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.wrappers) for name, x in w.state().items()}

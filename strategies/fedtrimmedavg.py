@@ -32,13 +32,15 @@ class FedTrimmedAvg(Spooled):
         super().__init__(**options)
         self.beta = beta
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
-        n = len(spool.sites)
-        if self.beta and int(self.beta * n) == 0:
+    def check_sites(self, sites: int) -> None:
+        """Raise ``TRIM-TOO-FEW`` when of so many replies none would be left out."""
+        if self.beta and int(self.beta * sites) == 0:
             raise QuorumError(
                 "TRIM-TOO-FEW",
-                f"{n} replies came, and a share of {self.beta:g} of them is less than one: nothing would be trimmed. The round "
-                f"was given up.",
+                f"{sites} replies are too few: a share of {self.beta:g} of them is none, so nothing is trimmed.",
                 f"Have at least {math.ceil(1 / self.beta)} sites answer, or set 'beta' higher.",
             )
+
+    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+        self.check_sites(len(spool.sites))
         return trimmed_mean(spool, self.beta)

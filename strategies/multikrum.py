@@ -50,6 +50,10 @@ class MultiKrum(Spooled):
         self.malicious, self.keep = malicious, keep
         self.chosen: tuple[str, ...] = ()
 
+    def check_sites(self, sites: int) -> None:
+        """Raise ``KRUM-TOO-FEW`` when not even the replies of all sites are enough."""
+        self._checked(sites)
+
     def _rule(self, spool: Spool) -> dict[str, Tensor]:
         sites, weights = spool.sites, spool.weights
         keep = self._checked(len(sites))
@@ -66,7 +70,7 @@ class MultiKrum(Spooled):
             least = max(2 * f + 3 if f else 1, self.keep + f)
             raise QuorumError(
                 "KRUM-TOO-FEW",
-                f"{n} replies came; to keep {keep} where {f} may be bad takes {least}. The round was given up.",
+                f"{n} replies are too few: to keep {keep} where {f} may be bad takes {least}.",
                 f"Have at least {least} sites answer, or lower 'malicious' or 'keep'.",
             )
         return keep

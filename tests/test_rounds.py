@@ -189,6 +189,16 @@ def test_a_round_below_the_quorum_ends_the_run_and_says_why(conducted: Conduct, 
     assert [failed["sites"][site]["status"] for site in ("site-a", "site-b", "site-c")] == ["refused", "refused", "ok"]
 
 
+@pytest.mark.parametrize("name", ["krum", "fedtrimmedavg"])
+def test_a_rule_for_more_sites_than_there_are_is_refused_before_anybody_trains(
+    conducted: Conduct, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(QuorumError, match="TOO-FEW"):
+        conducted([0.1] * 5, strategy__name=name)
+    (path,) = (tmp_path / "runs" / "scripted").iterdir()
+    assert not rounds_of(Run.open(path))
+
+
 def test_a_site_whose_network_differs_can_not_take_part(conducted: Conduct) -> None:
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
         conducted([0.1] * 5, layout="another")
