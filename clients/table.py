@@ -18,13 +18,13 @@ from medfl.clients.qfedavg import QFedAvg
 from medfl.clients.scaffold import Scaffold
 from medfl.errors import ConfigError, Problem
 from medfl.settings import read_section
-from medfl.site import Site
+from medfl.site import EXTENSIONS, Site
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 
 Factory = Callable[[Study], Half]
 
-ENTRY_POINTS = "medfl.clients"  # group in which an installed package offers a Factory of its own
+ENTRY_POINTS = EXTENSIONS  # group in which an installed package offers a Factory of its own
 
 # The keyword arguments of a half are the keys of the table of options of its algorithm.
 HALVES: Mapping[str, Callable[..., Half]] = MappingProxyType(

@@ -17,6 +17,7 @@ from medfl.site_pacs import Pacs
 from medfl.study.sections import Fraction, NotNegative, Positive
 
 SECRET_BYTES = 32
+EXTENSIONS = "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
 LEAST_COUNT = 5  # a rule that hides less protects nobody
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from medfl.data.layouts.table import Table, column_of, filled, read_table, where
 from medfl.data.store.shelf import default_root
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.site import Policy, Resources, Site, SiteData, ensure_secret, read_site
+from medfl.site import EXTENSIONS, Policy, Resources, Site, SiteData, ensure_secret, read_site
 from medfl.study import Study
 from medfl.study.reading import FILE
 
 SECRET = "secret"
-_OPEN = Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True)  # nothing leaves the machine in a simulation
 
 
 def simulated_sites(study: Study) -> tuple[Site, ...]:
@@ -109,7 +109,13 @@ def _raw(name: str, folder: Path, data: SiteData, study: Study, secret: Path) ->
     if not plain:
         raise _wrong("simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it.")
     resources = Resources(store=study.simulation.store)
-    return Site(name=plain, secret_file=str(secret), data=data, policy=_OPEN, resources=resources, folder=folder.resolve())
+    return Site(name=plain, secret_file=str(secret), data=data, policy=_open(), resources=resources, folder=folder.resolve())
+
+
+def _open() -> Policy:
+    """Return the policy of a simulation: nothing leaves the machine, and who simulates has installed what is installed."""
+    installed = sorted({point.name for point in entry_points(group=EXTENSIONS)})
+    return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, extensions=tuple(installed))
 
 
 def _own(site: Site, study: Study, secret: Path) -> Site:

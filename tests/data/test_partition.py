@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from medfl.data import partition
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
 from medfl.data.partition import simulated_sites
@@ -44,6 +46,12 @@ def test_a_raw_folder_is_one_site(pool: Path, study_of: Any, tmp_path: Path) -> 
     assert len(read_cohort(site, study_of(pool)).cases) == 12
     assert sorted(pool.iterdir()) == before  # nothing is written into a folder of data
     assert (tmp_path / "store" / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_raw_folder_may_run_what_is_installed(pool: Path, study_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = {"medfl.clients": [EntryPoint("gentle", "gentle.client:build", "medfl.clients")]}
+    monkeypatch.setattr(partition, "entry_points", lambda group: offered[group])
+    assert [site.policy.extensions for site in simulated_sites(study_of(pool))] == [("gentle",)]
 
 
 def test_a_column_tells_the_sites(pool: Path, study_of: Any) -> None:
