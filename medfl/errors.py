@@ -8,6 +8,10 @@ MedflError                 everything that medfl raises on purpose
 ├── TrainingError          a loss or a weight became not-a-number, or there is nothing to train on
 ├── QuorumError            too few hospitals answered for a round to count
 ├── RunError               a run folder can not be written, read or found
+├── PolicyError            a hospital's own terms say no: to a study, to a server's wish, to what would leave
+├── StoppedError           work was broken off, because the run was stopped or took longer than the hospital allows
+├── DeployError            a federation can not be set up, started or reached
+├── AuditError             a log of exchanges is not what was written
 └── EngineError            the simulation engine could not be started, or lost its workers
 """
 
@@ -108,6 +112,22 @@ class QuorumError(MedflError):
 
 class RunError(MedflError):
     """A run folder can not be written, read or found."""
+
+
+class PolicyError(MedflError):
+    """A hospital's own terms say no."""
+
+
+class StoppedError(MedflError):
+    """Work was broken off before its end."""
+
+
+class DeployError(MedflError):
+    """A federation can not be set up, started or reached."""
+
+
+class AuditError(MedflError):
+    """A log of exchanges is not what was written."""
 
 
 class EngineError(MedflError):

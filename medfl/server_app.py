@@ -25,7 +25,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a study from the first contact to the test, and leave everything in a run folder."""
     study = study_from_run_config(context.run_config)
-    out = Path(study.simulation.out) if study.simulation.out else runs_root()
+    out = Path(study.server.out) if study.server.out else runs_root()
     run = Run.create(out, study)
     started = time.monotonic()
     end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}

@@ -9,38 +9,25 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.settings import Names, Section, Words, read_section
+from medfl.site_federation import SiteFederation as SiteFederation
 from medfl.site_pacs import Pacs
-from medfl.study.sections import Fraction, NotNegative, Positive
+from medfl.site_policy import LEAST_COUNT as LEAST_COUNT
+from medfl.site_policy import Policy as Policy
+from medfl.study.sections import NotNegative, Positive
 
 SECRET_BYTES = 32
 EXTENSIONS = "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
-LEAST_COUNT = 5  # a rule that hides less protects nobody
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
-
-
-def _none_or_enough(count: int) -> int:
-    if count != 0 and count < LEAST_COUNT:
-        raise ValueError(f"must be 0, which switches the rule off, or at least {LEAST_COUNT}")
-    return count
 
 
 def _plain(name: str) -> str:
     if not re.fullmatch(NAME, name):
         raise ValueError("must be 1 to 64 letters (a to z), digits, '.', '_' or '-', and begin with a letter or digit")
     return name
-
-
-def _no_percent(value: object) -> object:
-    if isinstance(value, int | float) and not 0 <= value <= 1:
-        raise ValueError("must be a share from 0 to 1: 0.1 = 10 %")
-    return value
-
-
-MinCount = Annotated[int, AfterValidator(_none_or_enough)]
 
 
 class SiteData(Section):
@@ -69,18 +56,6 @@ class SiteData(Section):
     converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix: let it convert what medfl refuses, its warnings are errors
 
 
-class Policy(Section):
-    """What may leave, and what it takes to train. Neither server nor study can loosen it."""
-
-    min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
-    min_cases: Positive = 2  # usable training cases, below which the site declines
-    max_excluded: Annotated[Fraction, BeforeValidator(_no_percent)] = (
-        0.1  # share of cases left out, above which the site declines
-    )
-    previews: bool = False  # example images in the site's own folder
-    extensions: Words = ()  # algorithms of other installed packages that may run here
-
-
 class Resources(Section):
     """What a study may use here."""
 
@@ -96,6 +71,7 @@ class Site(Section):
     data: SiteData = SiteData()
     policy: Policy = Policy()
     resources: Resources = Resources()
+    federation: SiteFederation | None = None  # where the server is, for a site that takes part in one
     pacs: Pacs | None = None  # where `medfl data pull` gets images from
     classes: Words = ()  # names of the labels at this site when they differ from the study's, in the study's order
     folder: Path = Path()  # of the site.toml; set on reading

@@ -51,10 +51,13 @@ name = "cross-entropy"
 batch-size = 8
 [tool.flwr.app.config.augmentation]
 flip = "0"
-[tool.flwr.app.config.simulation]
-data = ""
+[tool.flwr.app.config.server]
 out = ""
 run = ""
+resume = false
+enrolled = ""
+[tool.flwr.app.config.simulation]
+data = ""
 store = ""
 arms = "federated"
 """

@@ -66,7 +66,7 @@ class Run:
             "versions": versions,
             "study": study.model_dump(mode="json", by_alias=True),
         }
-        path = out / study.name / (study.simulation.run or new_run_name())
+        path = out / study.name / (study.server.run or new_run_name())
         with writing("the folder of the run"):
             (path / "checkpoints").mkdir(parents=True)
             write_file(path / STUDY, json.dumps(about, indent=1).encode())

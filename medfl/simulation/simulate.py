@@ -95,7 +95,7 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
         When there is no hospital in the data.
     """
     run = new_run_name()
-    places: dict[str, Scalar] = {"simulation.out": str(out.resolve()), "simulation.run": run}
+    places: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
     if data:
         places["simulation.data"] = ",".join(str(path.resolve()) for path in data)
     study = read_study(folder, {**(overrides or {}), **places})

@@ -26,7 +26,10 @@ from medfl.study.reading import Scalar
 
 RUNS = "runs"  # in the folder of a sweep; below it lie the run folders as anywhere, <study>/<run>
 NOT_RUN = "not run"  # status of a run whose turn did not come
-_ELSEWHERE = {"simulation": {"out", "run", "store"}}  # what may differ between two runs that are the same
+_ELSEWHERE = {
+    "simulation": {"store"},
+    "server": {"out", "run", "resume", "enrolled"},
+}  # what may differ between two runs that are the same
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def _planned(
     base: Simulation, contender: Contender, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
 ) -> PlannedRun:
     name = f"{_slug(contender.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier try
-    config = _run_config(base, contender, seed) | {"simulation.out": str(runs), "simulation.run": name}
+    config = _run_config(base, contender, seed) | {"server.out": str(runs), "server.run": name}
     study = study_from_run_config(config)
     simulation = dataclasses.replace(base, study=study, run_config=config, run=runs / study.name / name)
     finished = next((path for path, done in earlier if done == _essence(study)), None)

@@ -176,6 +176,7 @@ class Strategy(Section):
     quorum: Positive = 1  # replies without which a round does not count
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
     wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come
+    min_patients: NotNegative = 0  # of the sites whose replies count, without which a round does not
     patience: NotNegative = 0  # rounds without a better model before stopping early; 0: never
     options: Options = ()  # of the algorithm, see `medfl.study.algorithms`
 
@@ -227,12 +228,19 @@ class Contribution(Section):
             raise ConfigError([Problem("pyproject.toml", "contribution.method", problem, fix)])
 
 
+class Server(Section):
+    """What the server alone reads. No part of what a hospital approves, and ignored there."""
+
+    out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
+    run: str = ""  # name of the run's folder; empty: made of the time and a random part
+    resume: bool = False  # go on with the run of that name
+    enrolled: Words = ()  # names of the hospitals that belong to the federation; a run says which of them are missing
+
+
 class Simulation(Section):
     """Where simulated hospitals lie and how they are cut from one data set; ignored in a real deployment."""
 
     data: Words = ()  # absolute folders
-    out: str = ""  # absolute folder for runs
-    run: str = ""  # name of the run's folder; empty: made of the time and a random part
     store: str = ""  # absolute folder for prepared data; empty: the user's cache
     arms: Words = ("federated",)
     previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation

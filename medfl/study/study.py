@@ -27,6 +27,7 @@ from medfl.study.sections import (
     Positive,
     Preprocessing,
     Schedule,
+    Server,
     Simulation,
     Splits,
     Strategy,
@@ -60,6 +61,7 @@ class Study(Section):
     personal: Personal = Personal()
     contribution: Contribution = Contribution()
     simulation: Simulation = Simulation()
+    server: Server = Server()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -173,14 +175,16 @@ class Study(Section):
         return tuple(name for name, is_on in stacked.items() if is_on)
 
     def approved_hash(self) -> str:
-        """Hash of everything that decides what happens at a hospital; the simulation table is left out.
+        """Hash of everything that decides what happens at a hospital.
+
+        Of the table `simulation` only the arms count, and the table `server` does not: no hospital reads the rest of them.
 
         Returns
         -------
         str
             64 hexadecimal digits.
         """
-        values = self.model_dump(mode="json", exclude={"simulation"})
+        values = self.model_dump(mode="json", exclude={"simulation", "server"}) | {"arms": self.simulation.arms}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -152,7 +152,7 @@ def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
 
 def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path: Path) -> None:
     study = read_study(write(tmp_path))
-    assert read_study(tmp_path, {"simulation.out": "/elsewhere"}).approved_hash() == study.approved_hash()
+    assert read_study(tmp_path, {"server.out": "/elsewhere"}).approved_hash() == study.approved_hash()
     assert read_study(tmp_path, {"training.local-epochs": 2}).approved_hash() != study.approved_hash()
 
 
@@ -160,7 +160,7 @@ def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path
 def test_every_sample_study_is_valid_and_can_be_told_where_data_lies(path: Path) -> None:
     study = read_study(path.parent)
     assert study.name == path.parent.name
-    assert {"simulation.data", "simulation.out", "simulation.arms"} <= run_config_of(path.parent).keys()
+    assert {"simulation.data", "server.out", "simulation.arms"} <= run_config_of(path.parent).keys()
 
 
 def test_there_are_the_sample_studies_of_the_readme() -> None:
