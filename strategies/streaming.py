@@ -11,7 +11,6 @@ from flwr.serverapp import Grid
 from medfl.flower_compat import NodeInfo, Run
 
 _SHARE, _LEAST, _MOST = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
-_OWN_WAIT = 0.02  # seconds a pull: a grid that takes longer waits for replies itself
 
 
 class StreamingGrid(Grid):
@@ -20,7 +19,8 @@ class StreamingGrid(Grid):
     Parameters
     ----------
     grid : Grid
-        The grid that does the work.
+        The grid that does the work. One whose attribute ``waits_for_replies`` is true waits a moment in `pull_messages`
+        when nothing is there; others are left alone between looks.
 
     Examples
     --------
@@ -96,8 +96,9 @@ class StreamingGrid(Grid):
 
     def _replies(self, pending: list[str], end: float) -> Iterator[Message]:
         quiet_since = time.monotonic()
+        waits_itself = getattr(self._grid, "waits_for_replies", False)
         while pending:
-            begin, is_last_look = time.monotonic(), time.monotonic() >= end
+            is_last_look = time.monotonic() >= end
             waiting = len(pending)
             for identifier in tuple(pending):
                 found = list(self._grid.pull_messages([identifier]))
@@ -111,5 +112,5 @@ class StreamingGrid(Grid):
                 quiet_since = time.monotonic()
                 continue
             now = time.monotonic()
-            if now - begin < _OWN_WAIT * waiting:
+            if not waits_itself:
                 time.sleep(max(0.0, min(_LEAST + _SHARE * (now - quiet_since), _MOST, end - now)))

@@ -31,6 +31,8 @@ class EmbeddedGrid(Grid):
         Number of the run.
     """
 
+    waits_for_replies = True
+
     def __init__(self, pool: WorkerPool, nodes: int, run_config: dict[str, Scalar], run_id: int = 1) -> None:
         self._pool = pool
         self._run = flower_compat.empty_run(run_id)
