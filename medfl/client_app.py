@@ -9,13 +9,13 @@ from collections.abc import Callable
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from medfl import flower_compat
+from medfl import flower_compat, packing
 from medfl.clients import node
 from medfl.errors import MedflError, safe_reason
 
 _log = logging.getLogger("medfl.site")
 
-app = ClientApp()
+app = ClientApp(mods=[packing.answer_as_asked])
 
 
 def _guarded(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
