@@ -10,13 +10,18 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from medfl import records
+from medfl.auditing import AuditingGrid
 from medfl.data.partition import simulated_sites
 from medfl.errors import MedflError
 from medfl.federation import assemble
+from medfl.packing import PackingGrid
 from medfl.rounds import conduct
+from medfl.runs.chain import Chain
 from medfl.runs.folder import Run, runs_root
 from medfl.strategies.streaming import StreamingGrid
 from medfl.study import Study, study_from_run_config
+
+AUDIT = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
 
 app = ServerApp()
 
@@ -34,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
-        federation = assemble(StreamingGrid(grid), study, run, _expected_sites(study), layout)
+        federation = assemble(StreamingGrid(_wired(grid, study, run)), study, run, _expected_sites(study), layout)
         end["best-round"] = conduct(federation, initial, models.get(records.WHOLE))
     except KeyboardInterrupt:
         end |= {"status": "stopped", "reason": "stopped by hand"}
@@ -44,6 +49,13 @@ def main(grid: Grid, context: Context) -> None:
         raise
     finally:
         run.history.append(end | {"seconds": time.monotonic() - started})
+
+
+def _wired(grid: Grid, study: Study, run: Run) -> Grid:
+    """Return a grid that notes the exchanges of a real federation and sends models packed; in a simulation as it is."""
+    if not study.server.enrolled:
+        return grid
+    return PackingGrid(AuditingGrid(grid, Chain(run.path / AUDIT, f"server:{run.path.name}")))
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
