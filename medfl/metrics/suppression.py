@@ -55,9 +55,14 @@ def suppress(metrics: Metrics, k: int) -> Metrics:
     if not k or not patients:
         return dict(metrics)
     if patients < k:
-        return {key: _zero(v) if key.startswith("eval.") else v for key, v in metrics.items()} | {HIDDEN: 1}
+        return metrics | hidden({key: value for key, value in metrics.items() if key.startswith("eval.")})
     kept = _classification(metrics, k) if CONFUSION in metrics else _segmentation(metrics, k, patients)
     return {key: _rounded(value) if key.startswith("eval.") else value for key, value in kept.items()}
+
+
+def hidden(scores: Metrics) -> Metrics:
+    """Return all scores of a reply as nothing that could be told."""
+    return {key: _zero(value) for key, value in scores.items()} | {HIDDEN: 1}
 
 
 def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
