@@ -1,4 +1,4 @@
-"""What the server of forked workers imports once, so that a worker starts with torch and MONAI already there."""
+"""What a process that trains imports once, so that the first message finds torch and MONAI already there."""
 
 import torch
 

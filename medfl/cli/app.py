@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl import __version__
-from medfl.cli import data, demo, runs, simulate, site, study, sweep
+from medfl.cli import data, demo, doctor, runs, server, simulate, site, study, sweep
 from medfl.cli.console import errors
 from medfl.errors import ConfigError, MedflError
 
@@ -31,6 +31,8 @@ app.command("report")(runs.report)
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 app.add_typer(site.app, name="site")
+app.add_typer(server.app, name="server")
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

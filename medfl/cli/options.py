@@ -46,3 +46,13 @@ def _scalar(text: str) -> Scalar:
     except tomllib.TOMLDecodeError:
         return text
     return value if isinstance(value, bool | int | float | str) else text
+
+
+FederationOption = Annotated[Path, typer.Option(envvar="MEDFL_FEDERATION", help="Folder of the federation's server.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is changed; anything but yes ends the command with exit code 1."""
+    if not yes:
+        typer.confirm(question, abort=True)

@@ -1,30 +1,70 @@
-"""`medfl site`: a hospital's own terms."""
+"""`medfl site`: a hospital's own terms, and its place in a federation."""
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medfl.cli import approve
 from medfl.cli.console import output
 
-app = typer.Typer(help="A hospital's own terms.", no_args_is_help=True)
+app = typer.Typer(help="A hospital's own terms, and its place in a federation.", no_args_is_help=True)
 
+app.command("approve")(approve.approve)
+app.command("approvals")(approve.approvals)
+app.command("withdraw")(approve.withdraw)
 
-@app.callback()
-def _family() -> None:
-    """Make `init` a command of its own rather than the only one."""
+SiteFolder = Annotated[Path, typer.Argument(help="Folder of the site.toml.")]
 
 
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="Name of the site, as the federation will know it.")],
-    folder: Annotated[Path, typer.Option(help="Where to write site.toml and the site's secret.")] = Path(),
+    folder: Annotated[Path, typer.Option(help="Where to write site.toml, the site's secret and its key.")] = Path(),
     data: Annotated[str, typer.Option(help="Folder of the images, relative to site.toml.")] = ".",
+    new_key: Annotated[bool, typer.Option(help="Put the old key aside and make another, with its request.")] = False,
 ) -> None:
-    """Write a site.toml to edit, and the secret that this site's pseudonyms are keyed with."""
-    from medfl.site import init_site
+    """Write a site.toml to edit, the secret that pseudonyms are keyed with, a private key, and a request to be enrolled."""
+    from medfl.deploy.enrolling import prepare_site
 
-    path = init_site(folder, name, data)
-    output.print(f"Wrote {path} and the secret beside it. The secret never leaves this machine; keep a copy in a safe place.")
+    made = prepare_site(folder, name, data, new_key=new_key)
+    output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
+    output.print(f"To join a federation, send {made.request} to its operator, and read this to him by telephone:")
+    output.print(f"  {made.fingerprint}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def join(
+    kit: Annotated[Path, typer.Argument(help="NAME.zip, as the server's operator gave it to you.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the site.toml.")] = Path(),
+) -> None:
+    """Take a place in a federation: its certificates, and the table [federation] of site.toml."""
+    from medfl.deploy.kits import join as take_place
+    from medfl.deploy.kits import read_kit
+
+    read = read_kit(kit)
+    path = take_place(read, folder)
+    output.print(
+        f"{read.site} has its place in {read.federation}, at {read.address}. See [federation] in {path}.", soft_wrap=True
+    )
+    output.print(f"Next: medfl doctor {folder}", highlight=False)
+
+
+@app.command()
+def up(folder: SiteFolder = Path()) -> None:
+    """Connect to the server and answer its messages, until Ctrl-C: only approved studies, on this site's own terms."""
+    from medfl.deploy.site import site_up
+
+    raise typer.Exit(site_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
+
+
+@app.command()
+def unit(folder: SiteFolder = Path(), user: Annotated[str, typer.Option(help="Account that is to run it.")] = "") -> None:
+    """Print a systemd unit for the site."""
+    from medfl.deploy.units import site_unit
+    from medfl.site import read_site
+
+    typer.echo(site_unit(folder, read_site(folder).name, user or getpass.getuser()), nl=False)

@@ -49,3 +49,16 @@ def check(
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")
+
+
+@app.command()
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write NAME.fab to.")] = Path(),
+    change: SetOption = None,
+) -> None:
+    """Make the bundle of a study, which the hospitals read and approve; changed values become part of it."""
+    from medfl.deploy.bundle import build_bundle
+
+    path, study = build_bundle(folder, overrides_of(change), out)
+    output.print(f"Wrote {path}, hash {study.approved_hash()[:16]}. Each hospital approves it: medfl site approve {path.name}")

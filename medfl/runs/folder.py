@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -83,7 +83,7 @@ class Run:
         """
         about = read_about(path)
         try:
-            study = Study.model_validate(_with_tuples(about["study"]))
+            study = study_from_json(about["study"])
         except (KeyError, ValidationError):
             raise _damaged() from None
         return cls(path, study, {str(k): str(v) for k, v in about.get("versions", {}).items()})
@@ -225,6 +225,17 @@ def _package_versions() -> Iterator[tuple[str, str]]:
             yield package, metadata.version(package)
         except metadata.PackageNotFoundError:
             yield package, "not installed"
+
+
+def study_from_json(values: Mapping[str, Any]) -> Study:
+    """Return a study that was written as JSON by pydantic, with the keys of its TOML.
+
+    Raises
+    ------
+    ValidationError
+        When it is none.
+    """
+    return Study.model_validate(_with_tuples(values))
 
 
 def _with_tuples(value: Any) -> Any:

@@ -22,7 +22,7 @@ from flwr.app import Context, Error, Message
 from medfl import flower_compat
 from medfl.simulation.worker import Errand, ignore_interrupts, serve
 
-_PRELOAD = ["medfl.simulation.warm"]
+_PRELOAD = ["medfl.warm"]
 P = ParamSpec("P")
 T = TypeVar("T")
 

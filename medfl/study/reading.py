@@ -12,7 +12,7 @@ from medfl.settings import nearest, read_section
 from medfl.study.study import Study
 
 FILE = "pyproject.toml"
-_COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app"}
+COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app"}
 
 Scalar = bool | int | float | str
 
@@ -140,7 +140,7 @@ def _app_problems(app: Mapping[str, Any]) -> Iterator[Problem]:
         Problem(
             FILE, f"tool.flwr.app.components.{key}", f"came {components.get(key)!r}, must be {value!r}: a study holds no code."
         )
-        for key, value in _COMPONENTS.items()
+        for key, value in COMPONENTS.items()
         if components.get(key) != value
     )
 

@@ -84,10 +84,19 @@ def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     assert "RUN-MISSING" in done.stderr
 
 
-def test_a_site_is_made_once(tmp_path: Path) -> None:
+def test_what_is_there_of_a_site_is_kept(tmp_path: Path) -> None:
     assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"site.toml", "site.secret"}
-    assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 2
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made.keys() == {"site.toml", "site.secret", "site.key", "hospital-a.request.json"}
+    assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 0
+    assert all((tmp_path / name).read_bytes() == made[name] for name in ("site.toml", "site.secret", "site.key"))
+
+
+def test_the_folder_of_a_site_is_not_given_to_another(tmp_path: Path) -> None:
+    assert medfl("site", "init", "hospital-a", folder=tmp_path).returncode == 0
+    done = medfl("site", "init", "hospital-b", folder=tmp_path)
+    assert done.returncode == 2
+    assert "this is the folder of the site 'hospital-a'" in done.stderr
 
 
 def test_made_hospitals_can_be_used_at_once(nodule_study: Path, tmp_path: Path) -> None:

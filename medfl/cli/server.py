@@ -1,0 +1,133 @@
+"""`medfl server`: the server of a federation, and who belongs to it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import output
+from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
+
+app = typer.Typer(help="The server of a federation, and who belongs to it.", no_args_is_help=True)
+
+FolderArgument = Annotated[Path, typer.Argument(help="Folder of the federation.")]
+SiteArgument = Annotated[str, typer.Argument(help="Name of the site.")]
+
+
+@app.command()
+def init(
+    folder: FolderArgument,
+    name: Annotated[str, typer.Option(help="Of the federation, for people.")],
+    address: Annotated[str, typer.Option(help="host:port under which the hospitals will reach the server.")],
+    listen: Annotated[
+        str, typer.Option(help="address:port of this machine to publish; all of its addresses unless given.")
+    ] = "",
+) -> None:
+    """Make a federation: its authority, the server's certificate, and federation.toml to edit."""
+    from medfl.deploy.folder import init_federation
+
+    made = init_federation(folder, name, address, listen)
+    output.print(f"Made the federation {made.settings.name} in {made.path}.", highlight=False, soft_wrap=True)
+    output.print("Its authority's key, ca/ca.key, decides who belongs: keep a copy in a safe place.", highlight=False)
+
+
+@app.command()
+def enrol(
+    request: Annotated[Path, typer.Argument(help="NAME.request.json, which the site's 'medfl site init' wrote.")],
+    federation: FederationOption = Path("federation"),
+    yes: YesOption = False,
+) -> None:
+    """Take a site in, and write its startup kit."""
+    from medfl.deploy.folder import open_federation
+    from medfl.deploy.identity import read_request
+    from medfl.deploy.kits import write_kit
+    from medfl.deploy.registry import enrol as take_in
+
+    folder, asked = open_federation(federation), read_request(request)
+    output.print(f"{asked.name} asks to be enrolled with the key {asked.fingerprint}", highlight=False, soft_wrap=True)
+    confirm("Does the site read the same to you by telephone?", yes=yes)
+    site, certificate = take_in(folder, asked)
+    path = write_kit(folder, site, certificate)
+    output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def sites(federation: FederationOption = Path("federation"), as_json: JsonOption = False) -> None:
+    """List who belongs, since when, and until when."""
+    from medfl.deploy.folder import open_federation
+    from medfl.deploy.registry import enrolled
+
+    found = enrolled(open_federation(federation))
+    if as_json:
+        keys = ("name", "enrolled", "expires", "revoked", "fingerprint")
+        output.print_json(json.dumps([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found]))
+        return
+    table = Table("site", "state", "enrolled", "until", "key")
+    for site in found:
+        table.add_row(site.name, site.state(), site.enrolled[:10], site.expires[:10], site.fingerprint)
+    output.print(table if found else "Nobody is enrolled yet: medfl server enrol NAME.request.json")
+
+
+@app.command()
+def renew(
+    site: Annotated[str, typer.Argument(help="Name of the site; 'server' for the server's own certificate.")],
+    federation: FederationOption = Path("federation"),
+) -> None:
+    """Let a site belong for another while, and write its new kit; or give the server a new certificate."""
+    from medfl.deploy import authority, kits, registry
+    from medfl.deploy.folder import open_federation
+
+    folder = open_federation(federation)
+    if site == "server":
+        place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
+        authority.issue_server(*place, folder.settings.address)
+        output.print("The server has a new certificate; it takes it at its next start.")
+        return
+    renewed, certificate = registry.renew(folder, site)
+    path = kits.write_kit(folder, renewed, certificate)
+    output.print(f"{site} belongs until {renewed.expires[:10]}. Its new kit: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def revoke(site: SiteArgument, federation: FederationOption = Path("federation"), yes: YesOption = False) -> None:
+    """Put a site out: a running server refuses its requests within half a minute."""
+    from medfl.deploy.folder import open_federation
+    from medfl.deploy.registry import revoke as put_out
+
+    confirm(f"Put {site} out? It can come back with a new key only.", yes=yes)
+    put_out(open_federation(federation), site)
+    output.print(f"{site} is revoked.", highlight=False)
+
+
+@app.command()
+def up(folder: FolderArgument = Path("federation")) -> None:
+    """Start the server and keep it running: Flower's SuperLink on loopback, and nginx as the only door to it."""
+    from medfl.deploy.server import server_up
+
+    raise typer.Exit(server_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
+
+
+@app.command()
+def down(folder: FolderArgument = Path("federation")) -> None:
+    """End the server. A run that goes on can be resumed later."""
+    from medfl.deploy.server import server_down
+
+    output.print("The server is down." if server_down(folder) else "The server was not running.")
+
+
+@app.command()
+def unit(
+    folder: FolderArgument = Path("federation"),
+    user: Annotated[str, typer.Option(help="Account that is to run it.")] = "",
+) -> None:
+    """Print a systemd unit for the server."""
+    from medfl.deploy.folder import open_federation
+    from medfl.deploy.units import server_unit
+
+    settings = open_federation(folder).settings
+    typer.echo(server_unit(folder, settings.name, user or getpass.getuser()), nl=False)

@@ -1,0 +1,157 @@
+"""Which studies a hospital has approved: one file for each in a folder of its own, which holds the study itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from medfl import __version__
+from medfl.errors import DeployError, PolicyError
+from medfl.runs.folder import study_from_json
+from medfl.runs.private import write_private
+from medfl.settings import Section
+from medfl.site import Site
+from medfl.study import Study
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A study that may run at a site.
+
+    Parameters
+    ----------
+    study : Study
+        What was approved.
+    approved : str
+        ISO time, UTC.
+    """
+
+    study: Study
+    approved: str
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study.name
+
+    @property
+    def hash(self) -> str:
+        """Hash of what was approved."""
+        return self.study.approved_hash()
+
+
+def approve(site: Site, study: Study) -> Path:
+    """Let a study run at a site from now on; what the server alone reads of it is left out.
+
+    Returns
+    -------
+    Path
+        The file, named by the hash.
+    """
+    bare = study.model_copy(update={"server": type(study.server)(), "simulation": _arms_alone(study)})
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {
+        "hash": bare.approved_hash(),
+        "approved": now,
+        "medfl": __version__,
+        "study": bare.model_dump(mode="json", by_alias=True),
+    }
+    path = _folder(site) / f"{bare.approved_hash()}.json"
+    return write_private(path, json.dumps(told, indent=1).encode(), "the approval")
+
+
+def withdraw(site: Site, wanted: str) -> Approval:
+    """Take an approval back; the next message of that study is refused.
+
+    Parameters
+    ----------
+    site : Site
+        Whose.
+    wanted : str
+        Name of the study, or the beginning of its hash.
+
+    Raises
+    ------
+    DeployError
+        ``APPROVAL-UNKNOWN`` when nothing, or more than one approval, is meant.
+    """
+    found = [a for a in approved_studies(site) if wanted and (a.name == wanted or a.hash.startswith(wanted))]
+    if len(found) != 1:
+        what = f"{len(found)} approvals are meant by {wanted!r}."
+        raise DeployError("APPROVAL-UNKNOWN", what, "Give the beginning of a hash: medfl site approvals.")
+    (_folder(site) / f"{found[0].hash}.json").unlink()
+    return found[0]
+
+
+def approved_studies(site: Site) -> tuple[Approval, ...]:
+    """Return what is approved at a site, by name and time.
+
+    Raises
+    ------
+    PolicyError
+        ``APPROVAL-DAMAGED`` when a file is not what `approve` wrote.
+    """
+    return tuple(sorted((_read(path) for path in _folder(site).glob("*.json")), key=lambda a: (a.name, a.approved)))
+
+
+def require_approved(site: Site, study: Study) -> None:
+    """Check that a study is one that a site has approved, to the last value.
+
+    Raises
+    ------
+    PolicyError
+        ``STUDY-NOT-APPROVED``; it names what differs from an approved study of the same name, for the site's own log.
+    """
+    path = _folder(site) / f"{study.approved_hash()}.json"
+    if path.is_file() and _read(path).hash == study.approved_hash():
+        return
+    others = [a.study for a in approved_studies(site) if a.name == study.name]
+    differs = [", ".join(sorted(_differences(other, study))) for other in others]
+    what = f"the study {study.name!r} is not approved here."
+    if differs:
+        what = f"the study {study.name!r} is not the one that was approved: it differs in {' or in '.join(differs)}."
+    raise PolicyError(
+        "STUDY-NOT-APPROVED", what, "Ask for its bundle, read what it will do, and approve it: medfl site approve."
+    )
+
+
+def _read(path: Path) -> Approval:
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+        approval = Approval(study_from_json(told["study"]), str(told["approved"]))
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        raise _damaged() from None
+    if not approval.hash == told.get("hash") == path.stem:
+        raise _damaged()
+    return approval
+
+
+def _differences(one: Section, other: Section, prefix: str = "") -> Iterator[str]:
+    for name in type(one).model_fields:
+        ours, theirs = getattr(one, name), getattr(other, name, None)
+        key = prefix + name.replace("_", "-")
+        if name == "server" or ours == theirs:
+            continue
+        if isinstance(ours, Section) and isinstance(theirs, Section) and type(ours) is type(theirs):
+            yield from _differences(ours, theirs, f"{key}.")
+        else:
+            yield key
+
+
+def _arms_alone(study: Study) -> Section:
+    return type(study.simulation)(arms=study.simulation.arms)
+
+
+def _folder(site: Site) -> Path:
+    return site.folder / (site.federation.approved if site.federation else "approved")
+
+
+def _damaged() -> PolicyError:
+    fix = "Look at who could write to that folder, then approve the study anew."
+    return PolicyError("APPROVAL-DAMAGED", "a file in the folder of approvals is not what was approved.", fix)

@@ -1,0 +1,198 @@
+"""The federation's own certificate authority: who the server is, who the sites are, and whose certificate was taken back.
+
+X.509 profiles follow RFC 5280; the authority signs servers and sites and no further authority.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_ssh_public_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from medfl.errors import DeployError
+from medfl.runs.durable import write_file
+from medfl.runs.private import write_private
+
+AUTHORITY_DAYS, SERVER_DAYS = 3650, 365
+_BEFORE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate
+_CRL_DAYS = 3650  # the list is written anew on every change, by hand; it must not end between two changes
+_HASH = hashes.SHA384()
+
+
+def make_authority(certificate: Path, key: Path, name: str) -> None:
+    """Make the authority of a federation: its private key, for the owner alone, and its own certificate."""
+    private = ec.generate_private_key(ec.SECP384R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority"[:64])])
+    now = datetime.now(UTC)
+    built = (
+        _builder(subject, subject, private.public_key(), now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_others=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .sign(private, _HASH)
+    )
+    write_private(key, _pem(private), "the key of the authority")
+    write_file(certificate, built.public_bytes(Encoding.PEM))
+
+
+def issue_server(ca: Path, ca_key: Path, certificate: Path, key: Path, address: str) -> None:
+    """Make a key and a certificate for the server, valid for its published host and for loopback.
+
+    Parameters
+    ----------
+    ca, ca_key : Path
+        Of the authority.
+    certificate, key : Path
+        To write.
+    address : str
+        host:port under which the hospitals reach the server.
+    """
+    private = ec.generate_private_key(ec.SECP384R1())
+    host = address.rpartition(":")[0].strip("[]")
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+    names = dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))
+    built = _signed(
+        ca,
+        ca_key,
+        subject,
+        private.public_key(),
+        SERVER_DAYS,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        x509.SubjectAlternativeName([_general_name(n) for n in names]),
+    )
+    write_private(key, _pem(private), "the key of the server")
+    write_file(certificate, built.public_bytes(Encoding.PEM))
+
+
+def issue_site(ca: Path, ca_key: Path, name: str, public_key: str, days: int) -> x509.Certificate:
+    """Sign a certificate over the key of a site.
+
+    Parameters
+    ----------
+    ca, ca_key : Path
+        Of the authority.
+    name : str
+        Of the site.
+    public_key : str
+        OpenSSH format.
+    days : int
+        From now.
+    """
+    public = load_ssh_public_key(public_key.encode())
+    assert isinstance(public, ec.EllipticCurvePublicKey), "requests are checked before anything is signed"
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return _signed(ca, ca_key, subject, public, days, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+
+
+def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, datetime]]) -> None:
+    """Write the list of certificates that were taken back.
+
+    Parameters
+    ----------
+    ca, ca_key : Path
+        Of the authority.
+    path : Path
+        To write, PEM.
+    revoked : iterable of (int, datetime)
+        Serial numbers, and when each was taken back.
+    """
+    now = datetime.now(UTC)
+    issuer = _certificate(ca)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+    builder = builder.last_update(now - _BEFORE).next_update(now + timedelta(days=_CRL_DAYS))
+    for serial, when in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when).build()
+        builder = builder.add_revoked_certificate(entry)
+    write_file(path, builder.sign(_key(ca_key), _HASH).public_bytes(Encoding.PEM))
+
+
+def _signed(
+    ca: Path,
+    ca_key: Path,
+    subject: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    days: int,
+    purpose: x509.ObjectIdentifier,
+    names: x509.SubjectAlternativeName | None,
+) -> x509.Certificate:
+    issuer, private = _certificate(ca), _key(ca_key)
+    builder = (
+        _builder(subject, issuer.subject, public, datetime.now(UTC), days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_others=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False)
+    )
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(private, _HASH)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BEFORE)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _usage(*, signs_others: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_others,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_others,
+        crl_sign=signs_others,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(private: ec.EllipticCurvePrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        raise DeployError("CA-MISSING", "the authority's certificate can not be read.", "Put back its copy.") from None
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        private = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError):
+        fix = f"Put {path.name} back for as long as you enrol, renew or revoke."
+        raise DeployError("CA-MISSING", "the authority's private key is not here, or can not be read.", fix) from None
+    assert isinstance(private, ec.EllipticCurvePrivateKey), "made by make_authority"
+    return private

@@ -1,0 +1,58 @@
+"""What a check says: one line each, with a cause and a way out where something is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Parameters
+    ----------
+    code : str
+        Short stable name of what was looked at, for example ``"DISK"``.
+    level : {"ok", "warning", "error"}
+        "error": a study can not run, or would not be safe.
+    what : str
+        What was seen.
+    fix : str
+        What to do; empty when all is well.
+    """
+
+    code: str
+    level: Level
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.what} {self.fix}".rstrip()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the finding as JSON can hold it."""
+        return asdict(self)
+
+
+def graded(code: str, value: float, warn: float, fail: float, what: str, fix: str) -> Finding:
+    """Grade a quantity of which more is better.
+
+    Parameters
+    ----------
+    code, what, fix
+        As of `Finding`.
+    value : float
+        What was seen.
+    warn, fail : float
+        Below which it is a warning, and an error.
+
+    Examples
+    --------
+    >>> graded("DISK", 3.0, 5.0, 1.0, "3 GB are free.", "Free some room.").level
+    'warning'
+    """
+    level: Level = "error" if value < fail else "warning" if value < warn else "ok"
+    return Finding(code, level, what, "" if level == "ok" else fix)

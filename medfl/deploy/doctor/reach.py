@@ -1,0 +1,118 @@
+"""The way to the server, seen from where this runs: is the Fleet API there, are the others hidden, do the clocks agree."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+
+from medfl.deploy.doctor.findings import Finding
+
+_TIMEOUT = 10.0  # seconds
+_HIDDEN = {
+    "Control API": "/v1/control/list-runs",
+    "Runtime API": "/v1/runtime/acquire-task",
+    "documentation": "/docs",
+    "health page": "/health",
+    "registration of nodes": "/v1/fleet/register-node",
+}
+_SHUT = (403, 404)
+_SKEW_WARN, _SKEW_FAIL = 30.0, 240.0  # seconds; Flower refuses messages that are 300 seconds old
+
+
+def reach(
+    address: str, ca: Path, certificate: Path | None = None, key: Path | None = None, name: str = ""
+) -> Iterator[Finding]:
+    """Check what can be reached at the address that a server publishes.
+
+    Parameters
+    ----------
+    address : str
+        host:port.
+    ca : Path
+        Certificate of who signed the server's.
+    certificate, key : Path, optional
+        The site's own, PEM, for a server that asks for one.
+    name : str
+        That the server's certificate must be for; the host of the address unless given.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None and key is not None:
+            context.load_cert_chain(certificate, key)
+        with httpx.Client(base_url=f"https://{address}", verify=context, timeout=_TIMEOUT) as client:
+            if name:
+                client.event_hooks = {"request": [lambda request: request.extensions.update(sni_hostname=name)]}
+            answer = client.post("/v1/fleet/pull-messages", content=b"")
+            yield _fleet(answer)
+            yield _clock(answer)
+            yield from _hidden(client)
+    except (OSError, httpx.HTTPError) as error:
+        yield _unreachable(address, error)
+
+
+def _fleet(answer: httpx.Response) -> Finding:
+    if answer.status_code in (502, 503, 504):
+        fix = "The proxy is up and Flower's server behind it is not: start it with 'medfl server up', or wait a moment."
+        return Finding("FLEET", "error", f"The server's proxy answers {answer.status_code}.", fix)
+    if _wants_certificate(answer):
+        fix = "Every caller must show one that was signed for this federation and not taken back: is site.crt there, and valid?"
+        return Finding("FLEET", "error", "The server asks for a certificate, and got none that it takes.", fix)
+    if answer.status_code in _SHUT or answer.status_code == 200:
+        fix = "Check the address: it must be the one that 'medfl server up' publishes."
+        return Finding("FLEET", "error", f"The Fleet API is not at this address (answer {answer.status_code}).", fix)
+    return Finding("FLEET", "ok", "The Fleet API is reached, and refuses who does not sign.")
+
+
+def _clock(answer: httpx.Response) -> Finding:
+    told = answer.headers.get("date")
+    if not told:
+        return Finding("CLOCK", "warning", "The server does not tell its time.", "Compare the clocks by hand.")
+    skew = abs((datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds())
+    what = f"This clock and the server's differ by {skew:.0f} seconds."
+    if skew > _SKEW_FAIL:
+        return Finding("CLOCK", "error", what, "Flower refuses messages that are 300 seconds off: set the clock by NTP.")
+    if skew > _SKEW_WARN:
+        return Finding("CLOCK", "warning", what, "Set the clock by NTP before they drift further apart.")
+    return Finding("CLOCK", "ok", what)
+
+
+def _hidden(client: httpx.Client) -> Iterator[Finding]:
+    open_ones = [name for name, path in _HIDDEN.items() if not _is_shut(client.post(path, content=b""))]
+    open_ones += [name for name, path in _HIDDEN.items() if name not in open_ones and not _is_shut(client.get(path))]
+    if open_ones:
+        fix = (
+            "Anybody who reaches this address could run code on the server and at every hospital. Publish only what "
+            "'medfl server up' publishes, and close the port of Flower's own server."
+        )
+        yield Finding("EXPOSED", "error", f"From here these are open: {', '.join(open_ones)}.", fix)
+    else:
+        yield Finding("EXPOSED", "ok", "Control, Runtime and documentation can not be reached from here.")
+
+
+def _is_shut(answer: httpx.Response) -> bool:
+    return answer.status_code in _SHUT or _wants_certificate(answer)
+
+
+def _wants_certificate(answer: httpx.Response) -> bool:
+    """Tell nginx's own refusal of a caller without a good certificate from an answer of what is behind it."""
+    return answer.status_code == 400 and "SSL certificate" in answer.text
+
+
+def _unreachable(address: str, error: Exception) -> Finding:
+    told = f"{type(error).__name__} {error}"
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        fix = "The server's certificate is not signed by the federation's ca.crt, is expired, or names another host."
+    elif "certificate required" in told or "CERTIFICATE_REQUIRED" in told:
+        fix = "The server asks for the site's certificate: is site.crt there, and valid?"
+    elif "Name or service not known" in told or "nodename" in told or "getaddrinfo" in told:
+        fix = "The name is not known to the DNS of this network: check it for misspelling."
+    elif "refused" in told:
+        fix = "Nobody listens there: is the server up, and the port right?"
+    else:
+        fix = "Ask the network's people to open the way out to this address and port, past any web proxy in between."
+    return Finding("REACH", "error", f"The server at {address} can not be reached ({type(error).__name__}).", fix)

@@ -1,0 +1,137 @@
+"""What is checked of a site: files and keys, data, approved studies, the log of exchanges, the way to the server."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+
+from medfl.deploy.approvals import approved_studies
+from medfl.deploy.doctor.certificates import certificate
+from medfl.deploy.doctor.findings import Finding
+from medfl.deploy.doctor.machine import machine
+from medfl.deploy.doctor.reach import reach
+from medfl.errors import AuditError, ConfigError, DataError, MedflError
+from medfl.runs.verifying import verify
+from medfl.site import Site, read_site
+from medfl.site_federation import SiteFederation
+
+
+def check_site(folder: Path) -> Iterator[Finding]:
+    """Check everything that a site needs to take part in a study.
+
+    Parameters
+    ----------
+    folder : Path
+        With the ``site.toml``.
+    """
+    try:
+        site = read_site(folder)
+    except ConfigError as error:
+        yield Finding("SITE-TOML", "error", f"site.toml has problems: {error}", "Mend the lines that are named.")
+        return
+    yield Finding("SITE-TOML", "ok", f"The site.toml of {site.name} can be read.")
+    yield from site_files(site)
+    yield data(site)
+    yield from machine(site.folder, trains=True)
+    if site.federation is not None:
+        yield studies(site)
+        yield log(site, site.federation)
+        yield from reach(site.federation.server, site.folder / site.federation.ca)
+
+
+def site_files(site: Site) -> Iterator[Finding]:
+    """Check the files that a site can not start without: secret, key and certificates."""
+    yield _secret(site)
+    if site.federation is None:
+        fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
+        yield Finding("FEDERATION", "error", "site.toml has no table [federation].", fix)
+        return
+    federation, here = site.federation, site.folder
+    yield _private(here / federation.key)
+    yield certificate(here / federation.ca, "ca.crt, which tells the true server from a false one,", "Unpack the kit again.")
+    if (here / federation.certificate).exists():
+        fix = "Ask the server's operator for a renewed kit: medfl server renew SITE."
+        yield certificate(here / federation.certificate, "the certificate of this site", fix)
+        yield _belong_together(here / federation.key, here / federation.certificate)
+
+
+def data(site: Site) -> Finding:
+    """Check that the folder of the images can be listed; whether they fit a study is told by `medfl data check`."""
+    try:
+        some = next(site.root.iterdir(), None)
+    except OSError:
+        fix = "Check 'data.root' in site.toml, and that the account that runs medfl may read it."
+        return Finding("DATA", "error", "The folder of the images can not be read.", fix)
+    if some is None:
+        return Finding(
+            "DATA", "error", "The folder of the images is empty.", "Is the disk mounted? See 'data.root' in site.toml."
+        )
+    return Finding("DATA", "ok", "The folder of the images can be read. Whether they fit: medfl data check SITE STUDY.")
+
+
+def studies(site: Site) -> Finding:
+    """Tell which studies are approved."""
+    try:
+        names = sorted(approval.name for approval in approved_studies(site))
+    except MedflError as error:
+        return Finding("APPROVED", "error", error.what, error.fix)
+    if not names:
+        return Finding("APPROVED", "warning", "No study is approved, so none will run.", "medfl site approve STUDY.fab")
+    return Finding("APPROVED", "ok", f"Approved: {', '.join(names)}.")
+
+
+def log(site: Site, federation: SiteFederation) -> Finding:
+    """Verify the site's own log of exchanges."""
+    path = site.folder / federation.audit
+    if not path.exists():
+        return Finding("AUDIT", "ok", "The log of exchanges is empty so far.")
+    try:
+        broken = verify([path])
+    except AuditError as error:
+        return Finding("AUDIT", "error", error.what, error.fix)
+    if broken:
+        fix = "Keep the file as it is, and look for who could write to it: medfl audit verify."
+        return Finding("AUDIT", "error", "The log of exchanges is not what was written.", fix)
+    return Finding("AUDIT", "ok", "The log of exchanges is whole.")
+
+
+def _secret(site: Site) -> Finding:
+    try:
+        site.secret()
+    except DataError as error:
+        return Finding("SECRET", "error", error.what, error.fix)
+    return _private(site.folder / site.secret_file)
+
+
+def _private(path: Path) -> Finding:
+    """Check that a secret file is there and for its owner alone."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        fix = "Put back its copy. Without one: medfl site init, and a new request to the server's operator."
+        return Finding("KEY", "error", f"{path.name} is not there.", fix)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(
+            "KEY", "error", f"Others than its owner may read {path.name}.", f"chmod 600 {path.name}, or take a new one."
+        )
+    return Finding("KEY", "ok", f"{path.name} is there, for its owner alone.")
+
+
+def _belong_together(key: Path, crt: Path) -> Finding:
+    def bits(public: object) -> bytes:
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]
+
+    try:
+        private = load_ssh_private_key(key.read_bytes(), None)
+        same = bits(private.public_key()) == bits(x509.load_pem_x509_certificate(crt.read_bytes()).public_key())
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        return Finding(
+            "KEY", "error", "The certificate does not belong to the key.", "Unpack the kit that was made for this key."
+        )
+    return Finding("KEY", "ok", "Key and certificate belong together.")

@@ -1,0 +1,64 @@
+"""`medfl site init`: what a hospital makes before it asks to be enrolled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfl.deploy.identity import make_key, write_request
+from medfl.errors import ConfigError, Problem
+from medfl.runs.durable import writing
+from medfl.site import ensure_secret, init_site, read_site
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made.
+
+    Parameters
+    ----------
+    site, request : Path
+        The ``site.toml``, and the request to send.
+    fingerprint : str
+        Of the key, to be read to the server's operator.
+    """
+
+    site: Path
+    request: Path
+    fingerprint: str
+
+
+def prepare_site(folder: Path, name: str, data: str, *, new_key: bool = False) -> Prepared:
+    """Make a site's files, or those that are missing of them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they lie.
+    name : str
+        Of the site.
+    data : str
+        Folder of the images, relative to `folder`; for a site.toml that is not there yet.
+    new_key : bool
+        Put the key aside and make another: one that was revoked, expired or lost can not be enrolled again.
+
+    Raises
+    ------
+    ConfigError
+        When there is the site.toml of another site, or one with problems.
+    """
+    path = folder / "site.toml"
+    if not path.exists():
+        init_site(folder, name, data)
+    site = read_site(path)
+    if site.name != name:
+        fix = f"Give that name, or another folder with '--folder' for {name}."
+        raise ConfigError([Problem("site.toml", "name", f"this is the folder of the site {site.name!r}.", fix)])
+    key = folder / (site.federation.key if site.federation else "site.key")
+    with writing("the key of the site", "give the same command again"):
+        ensure_secret(folder / site.secret_file)
+        if new_key and key.exists():
+            key.replace(key.with_name(f"{key.name}.old"))
+        make_key(key)
+        request = write_request(key, name, folder / f"{name}.request.json")
+    return Prepared(path, folder / f"{name}.request.json", request.fingerprint)

@@ -1,0 +1,51 @@
+"""The gate of a site: whether a message may be answered, decided from the bundle's bytes, before anything of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medfl.deploy.approvals import require_approved
+from medfl.deploy.bundle import read_bundle
+from medfl.errors import PolicyError
+from medfl.policy import check_study
+from medfl.site import Site
+from medfl.study import Study, study_from_run_config
+from medfl.study.reading import Scalar
+
+_SERVERS_OWN = "server."  # keys that a site neither reads nor approves
+
+
+def examine(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> Study:
+    """Decide about the study that a message belongs to.
+
+    Parameters
+    ----------
+    bundle : bytes
+        As the server sent it.
+    run_config : mapping
+        Flat configuration that the answer would be given by: the bundle's, with what the submitter of the run changed.
+    site : Site
+        On whose terms.
+
+    Returns
+    -------
+    Study
+        What may be done.
+
+    Raises
+    ------
+    PolicyError
+        With the first reason why not; nothing of the bundle was used then.
+    ConfigError
+        When the configuration is no study.
+    """
+    own = read_bundle(bundle).config
+    changed = {key for key in own.keys() | run_config.keys() if own.get(key) != run_config.get(key)}
+    foreign = sorted(key for key in changed if not key.startswith(_SERVERS_OWN))
+    if foreign:
+        what = f"the run changes keys of the study that this site approved: {', '.join(foreign)}."
+        raise PolicyError("OVERRIDE-REFUSED", what, "Ask for a bundle with these values in it, and approve that.")
+    study = study_from_run_config(run_config)
+    require_approved(site, study)
+    check_study(study, site.policy)
+    return study

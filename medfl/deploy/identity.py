@@ -1,0 +1,133 @@
+"""A site's own identity: its private key, which never leaves, and the request that asks a federation to enrol it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+
+from medfl.errors import DeployError
+from medfl.runs.durable import write_file
+from medfl.runs.private import write_private
+from medfl.site import NAME
+
+_FORMAT = 1
+_MOST = 10_000  # bytes of a request
+_PURPOSE = b"medfl enrolment request 1\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a site asks with, checked: whoever made it holds the private key.
+
+    Parameters
+    ----------
+    name : str
+        Of the site.
+    public_key : str
+        OpenSSH format, without a comment.
+    """
+
+    name: str
+    public_key: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What two people compare by telephone."""
+        return fingerprint(self.public_key)
+
+
+def make_key(path: Path) -> None:
+    """Make a site's private key unless it is there: EC P-384 in OpenSSH format, as Flower reads it, for the owner alone."""
+    if path.exists():
+        return
+    private = ec.generate_private_key(ec.SECP384R1())
+    write_private(path, private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), "the key of the site")
+
+
+def write_request(key: Path, name: str, path: Path) -> Request:
+    """Write the request of a site: its name, its public key, and a signature that shows that it holds the private one.
+
+    Parameters
+    ----------
+    key : Path
+        The private key.
+    name : str
+        Of the site.
+    path : Path
+        To write; it holds nothing secret.
+    """
+    private = load_key(key)
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    signature = base64.b64encode(private.sign(_signed_text(name, public), ec.ECDSA(hashes.SHA384()))).decode()
+    told = {"format": _FORMAT, "name": name, "public-key": public, "signature": signature}
+    write_file(path, json.dumps(told, indent=1).encode())
+    return Request(name, public)
+
+
+def read_request(path: Path) -> Request:
+    """Read a request that a site has sent, and check it.
+
+    Raises
+    ------
+    DeployError
+        ``REQUEST-DAMAGED`` when it is none, or its signature does not fit.
+    """
+    try:
+        if path.stat().st_size > _MOST:
+            raise ValueError("too long")
+        told = json.loads(path.read_bytes())
+        name, public, signature = str(told["name"]), str(told["public-key"]), base64.b64decode(told["signature"])
+        key = load_ssh_public_key(public.encode())
+        if told["format"] != _FORMAT or not re.fullmatch(NAME, name) or len(public.split()) != 2:
+            raise ValueError("not a request")
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+            raise ValueError("another kind of key")
+        key.verify(signature, _signed_text(name, public), ec.ECDSA(hashes.SHA384()))
+    except (OSError, ValueError, KeyError, TypeError, InvalidSignature):
+        fix = "Ask the site for the file that its 'medfl site init' wrote, NAME.request.json, unchanged."
+        raise DeployError("REQUEST-DAMAGED", f"{path.name} is no request of a site, or was changed on the way.", fix) from None
+    return Request(name, public)
+
+
+def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a site's private key.
+
+    Raises
+    ------
+    DeployError
+        ``KEY-DAMAGED``.
+    """
+    try:
+        private = load_ssh_private_key(path.read_bytes(), None)
+    except (OSError, ValueError):
+        fix = "Put back its copy, or make a new one with 'medfl site init --new-key' and send the new request."
+        raise DeployError("KEY-DAMAGED", "the private key of this site is missing or can not be read.", fix) from None
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise DeployError("KEY-DAMAGED", "the private key of this site is of another kind.", "Make a new one with '--new-key'.")
+    return private
+
+
+def fingerprint(public_key: str) -> str:
+    """Return the SHA-256 fingerprint of an OpenSSH key, as ``ssh-keygen -l`` prints it."""
+    digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _signed_text(name: str, public_key: str) -> bytes:
+    return _PURPOSE + f"{name}\n{public_key}".encode()

@@ -1,0 +1,116 @@
+"""Which sites Flower's server knows as nodes, kept like the list of those who are enrolled.
+
+Flower tells neither the names nor the keys of its nodes, and never takes a key again that was taken out, so what was registered
+is noted in ``superlink/nodes.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from medfl.deploy.folder import FederationFolder
+from medfl.deploy.registry import Enrolled, enrolled
+from medfl.deploy.superlink import CONNECTION, flwr
+from medfl.errors import DeployError
+from medfl.runs.private import write_private
+
+_FILE = "nodes.json"
+_MAY_TAKE_PART = ("valid", "expiring")
+
+Nodes = dict[str, tuple[str, str]]  # name of the site: number of its node, and its key
+
+
+def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[DeployError, ...]:
+    """Register the sites that may take part, and take those out that may not: revoked, expired, or with another key now.
+
+    Parameters
+    ----------
+    folder : FederationFolder
+        Of a server that runs.
+    tell : callable
+        Gets a line for a person about each change.
+
+    Returns
+    -------
+    tuple of DeployError
+        What could not be done; the trouble of one site does not keep the others waiting.
+    """
+    try:
+        wanted = {site.name: site for site in enrolled(folder) if site.state() in _MAY_TAKE_PART}
+    except DeployError as error:  # nobody comes in while it is not known who was revoked
+        return (error,)
+    known, wrong = _read(folder), []
+    out = [name for name, (_, key) in known.items() if name not in wanted or _bare(wanted[name].public_key) != key]
+    for name in out:
+        try:
+            flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
+        except DeployError as error:
+            wrong.append(error)
+            continue
+        del known[name]
+        _write(folder, known)
+        tell(f"{name} is out: its requests are refused from now on.")
+    for name in (name for name in wanted if name not in known):
+        try:
+            known[name] = (_register(folder, wanted[name], known), _bare(wanted[name].public_key))
+        except DeployError as error:
+            wrong.append(error)
+            continue
+        _write(folder, known)
+        tell(f"{name} may take part.")
+    return tuple(wrong)
+
+
+def forget_lost(folder: FederationFolder) -> None:
+    """Drop what was noted of nodes that Flower no longer knows: its database was removed, or put back from an older copy."""
+    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
+    there = {str(node["node-id"]) for node in listed if node["status"] != "unregistered"}
+    known = _read(folder)
+    kept = {name: entry for name, entry in known.items() if entry[0] in there}
+    if kept != known:
+        _write(folder, kept)
+
+
+def _register(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
+    with tempfile.TemporaryDirectory() as scratch:
+        public = Path(scratch) / "node.pub"
+        public.write_text(site.public_key)
+        try:
+            told = flwr(folder, "supernode", "register", str(public), CONNECTION, "--name", site.name, "--format", "json")
+        except DeployError as error:
+            if "already in use" not in error.what:
+                raise
+            return _left_over(folder, site, known)
+    return str(told["node-id"])
+
+
+def _left_over(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
+    """Find the node of a key that was registered just before a crash, and never noted."""
+    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
+    numbers = {node for node, _ in known.values()}
+    unknown = [str(n["node-id"]) for n in listed if n["status"] != "unregistered" and str(n["node-id"]) not in numbers]
+    if len(unknown) != 1:
+        fix = f"{site.name} needs a new key: 'medfl site init --new-key' there, and enrol the new request."
+        raise DeployError("KEY-USED", f"the key of {site.name} was taken out before, and Flower never takes one again.", fix)
+    return unknown[0]
+
+
+def _read(folder: FederationFolder) -> Nodes:
+    try:
+        noted = json.loads((folder.path / "superlink" / _FILE).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {name: (entry["node"], entry["key"]) for name, entry in noted.items()}
+
+
+def _write(folder: FederationFolder, known: Nodes) -> None:
+    noted = {name: {"node": node, "key": key} for name, (node, key) in sorted(known.items())}
+    write_private(folder.path / "superlink" / _FILE, json.dumps(noted, indent=1).encode(), "the list of nodes")
+
+
+def _bare(public_key: str) -> str:
+    """Return an OpenSSH key without its comment."""
+    return " ".join(public_key.split()[:2])

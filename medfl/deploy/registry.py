@@ -1,0 +1,187 @@
+"""Who belongs to a federation, since when, until when: one JSON file for each site on the server's disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from medfl.deploy import authority
+from medfl.deploy.folder import FederationFolder
+from medfl.deploy.identity import Request, fingerprint
+from medfl.errors import DeployError
+from medfl.runs.durable import write_file
+
+State = Literal["valid", "expiring", "expired", "revoked"]
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A site that was enrolled.
+
+    Parameters
+    ----------
+    name : str
+        Of the site.
+    public_key : str
+        OpenSSH format.
+    enrolled, expires : str
+        ISO times, UTC.
+    revoked : str
+        ISO time when it was put out, empty when it was not.
+    serials : tuple of int
+        Serial numbers of all certificates that it was given for this key, the newest last.
+    warn_days : int
+        Days before the end in which it counts as expiring.
+    former_keys : tuple of str
+        Keys that a site of this name had before.
+    withdrawn : tuple of int
+        Serial numbers of the certificates over those.
+    """
+
+    name: str
+    public_key: str
+    enrolled: str
+    expires: str
+    revoked: str = ""
+    serials: tuple[int, ...] = ()
+    warn_days: int = 30
+    former_keys: tuple[str, ...] = ()
+    withdrawn: tuple[int, ...] = ()
+
+    def state(self, now: datetime | None = None) -> State:
+        """Say whether the site may take part: "valid" and "expiring" may."""
+        now = now or datetime.now(UTC)
+        if self.revoked:
+            return "revoked"
+        end = datetime.fromisoformat(self.expires)
+        return "expired" if now >= end else "expiring" if now >= end - timedelta(days=self.warn_days) else "valid"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its key."""
+        return fingerprint(self.public_key)
+
+
+def enrolled(folder: FederationFolder) -> tuple[Enrolled, ...]:
+    """Return every site that was ever enrolled, by name.
+
+    Raises
+    ------
+    DeployError
+        ``REGISTRY-DAMAGED`` when a file can not be read: it could be one that was revoked.
+    """
+    return tuple(_read(folder, path.stem) for path in sorted(folder.sites.glob("*.json")))
+
+
+def enrol(folder: FederationFolder, request: Request) -> tuple[Enrolled, bytes]:
+    """Take a site in, or give one that was revoked, expired or lost its key a new start with a new key.
+
+    Parameters
+    ----------
+    folder : FederationFolder
+        Of the server.
+    request : Request
+        As `medfl.deploy.identity.read_request` checked it.
+
+    Returns
+    -------
+    Enrolled
+        What is noted of it.
+    bytes
+        Its certificate, PEM.
+
+    Raises
+    ------
+    DeployError
+        ``SITE-ENROLLED`` when a site of that name takes part already, ``KEY-USED`` when the key was used before.
+    """
+    before = {site.name: site for site in enrolled(folder)}
+    old = before.get(request.name)
+    if old is not None and old.state() in ("valid", "expiring"):
+        fix = "Renew it with 'medfl server renew', or revoke it first; if it is another hospital, it needs another name."
+        raise DeployError("SITE-ENROLLED", f"{request.name} is enrolled already.", fix)
+    if any(request.public_key in (site.public_key, *site.former_keys) for site in before.values()):
+        fix = "Let the site make a new one: medfl site init --new-key."
+        raise DeployError("KEY-USED", "this key was enrolled before, and Flower never takes a key again.", fix)
+    now = datetime.now(UTC)
+    site = Enrolled(request.name, request.public_key, now.isoformat(timespec="seconds"), "")
+    if old is not None:
+        former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
+        site = replace(site, former_keys=former, withdrawn=withdrawn)
+    taken = _certified(folder, site, now)
+    write_revoked(folder, enrolled(folder))
+    return taken
+
+
+def renew(folder: FederationFolder, name: str) -> tuple[Enrolled, bytes]:
+    """Let a site belong for another while, with a new certificate over the key that it has.
+
+    Raises
+    ------
+    DeployError
+        ``SITE-UNKNOWN``, or ``SITE-ENDED`` when it was revoked or its time is over: then its key is used up.
+    """
+    site = _read(folder, name)
+    if site.state() not in ("valid", "expiring"):
+        fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
+        raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never takes a key again.", fix)
+    return _certified(folder, site, datetime.now(UTC))
+
+
+def revoke(folder: FederationFolder, name: str) -> Enrolled:
+    """Put a site out; a server that runs refuses its requests within half a minute.
+
+    Raises
+    ------
+    DeployError
+        ``SITE-UNKNOWN``.
+    """
+    site = _read(folder, name)
+    if not site.revoked:
+        site = replace(site, revoked=datetime.now(UTC).isoformat(timespec="seconds"))
+        _write(folder, site)
+    write_revoked(folder, enrolled(folder))
+    return site
+
+
+def write_revoked(folder: FederationFolder, sites: Sequence[Enrolled]) -> None:
+    """Write the list that nginx reads: certificates of sites that were revoked, and of keys that were given up."""
+    out = [(serial, datetime.fromisoformat(site.revoked)) for site in sites if site.revoked for serial in site.serials]
+    out += [(serial, datetime.fromisoformat(site.enrolled)) for site in sites for serial in site.withdrawn]
+    authority.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, out)
+
+
+def _certified(folder: FederationFolder, site: Enrolled, now: datetime) -> tuple[Enrolled, bytes]:
+    terms = folder.settings.identities
+    signed = authority.issue_site(folder.ca_certificate, folder.ca_key, site.name, site.public_key, terms.days)
+    expires = (now + timedelta(days=terms.days)).isoformat(timespec="seconds")
+    noted = replace(site, expires=expires, serials=(*site.serials, signed.serial_number), warn_days=terms.warn_days)
+    _write(folder, noted)
+    return noted, _text(signed)
+
+
+def _text(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _read(folder: FederationFolder, name: str) -> Enrolled:
+    try:
+        told: dict[str, Any] = json.loads((folder.sites / f"{name}.json").read_bytes())
+        for key in ("serials", "former_keys", "withdrawn"):
+            told[key] = tuple(told[key])
+        return Enrolled(**told)
+    except FileNotFoundError:
+        raise DeployError("SITE-UNKNOWN", f"no site {name!r} is enrolled.", "See who is: medfl server sites.") from None
+    except (ValueError, TypeError, KeyError, OSError):
+        fix = "Put back a copy of the folder 'sites' of the federation."
+        raise DeployError("REGISTRY-DAMAGED", f"what is noted of site {name!r} can not be read.", fix) from None
+
+
+def _write(folder: FederationFolder, site: Enrolled) -> None:
+    write_file(folder.sites / f"{site.name}.json", json.dumps(asdict(site), indent=1).encode(), private=True)

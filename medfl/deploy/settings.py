@@ -1,0 +1,51 @@
+"""``federation.toml``: how the server of a federation is reached and run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from medfl.settings import Section
+from medfl.site_federation import ADDRESS
+from medfl.study.sections import Positive
+
+Address = Annotated[str, Field(pattern=ADDRESS)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SuperLinkSettings(Section):
+    """Flower's own server."""
+
+    port: Port  # on loopback only
+
+
+class ProxySettings(Section):
+    """What is published."""
+
+    listen: Address  # address and port of this machine, "0.0.0.0:443" for all of its addresses
+    client_certificates: bool = False  # refuse, before anything else, who shows no certificate of this federation
+    max_body_megabytes: Positive = 2048  # of one request
+
+
+class Identities(Section):
+    """How long a site belongs without being renewed."""
+
+    days: Positive = 365
+    warn_days: Positive = 30
+
+    @model_validator(mode="after")
+    def _warns_in_time(self) -> Self:
+        if self.warn_days >= self.days:
+            raise ValueError("'warn-days' must be less than 'days'")
+        return self
+
+
+class FederationSettings(Section):
+    """A federation's server."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+    address: Address  # under which the hospitals reach the server
+    superlink: SuperLinkSettings
+    proxy: ProxySettings
+    identities: Identities = Identities()

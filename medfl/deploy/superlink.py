@@ -1,0 +1,155 @@
+"""Flower's SuperLink of a federation: how it is started on loopback, and how it is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from medfl import flower_compat
+from medfl.deploy.folder import FederationFolder
+from medfl.deploy.processes import Child
+from medfl.errors import DeployError
+from medfl.runs.private import write_private
+
+CONNECTION = "fed"  # name of the connection in Flower's own configuration
+_POLL = "0.1"  # seconds between SuperExec's looks for a task
+_PATIENCE = 120.0  # seconds for an answer
+
+
+def superlink(folder: FederationFolder) -> Child:
+    """Return Flower's server: on loopback, with TLS, node authentication, its database on disk."""
+    place = _place(folder)
+    command = [
+        *_lifeline("flower-superlink"),
+        *("--host", "127.0.0.1", "--port", str(folder.settings.superlink.port)),
+        *("--ssl-ca-certfile", str(folder.ca_certificate), "--ssl-certfile", str(folder.server_certificate)),
+        *("--ssl-keyfile", str(folder.server_key), "--enable-supernode-auth"),
+        *("--isolation", "process", "--superexec-auth-secret-file", str(_secret(folder))),
+        *("--database", str(place / "state.db"), "--disable-runtime-dependency-installation"),
+    ]
+    return _child(folder, "superlink", command, is_ready=lambda: is_up(folder))
+
+
+def superexec(folder: FederationFolder) -> Child:
+    """Return what starts a process for each run; only it knows the secret that tasks are given out for."""
+    command = [
+        *_lifeline("flower-superexec"),
+        *("--root-certificates", str(folder.ca_certificate)),
+        *("--runtime-api-address", _address(folder), "--superexec-auth-secret-file", str(_secret(folder))),
+    ]
+    return _child(folder, "superexec", command)
+
+
+def is_up(folder: FederationFolder) -> bool:
+    """Tell whether Flower's server answers on loopback."""
+    context = ssl.create_default_context(cafile=folder.ca_certificate)
+    try:
+        with urllib.request.urlopen(f"https://{_address(folder)}/health", timeout=2, context=context) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
+    """Ask Flower's server with its documented command ``flwr``.
+
+    Parameters
+    ----------
+    folder : FederationFolder
+        Of the server.
+    *arguments : str
+        Of the command; the connection's name and ``--format json`` are among them.
+
+    Returns
+    -------
+    dict
+        What it told.
+
+    Raises
+    ------
+    DeployError
+        ``SERVER-DOWN`` when the server does not run, ``SERVER-SLOW``, ``FLOWER-SAYS-NO`` when it refuses.
+    """
+    try:
+        done = subprocess.run(
+            [_program("flwr"), *arguments],
+            env=environment(folder),
+            cwd=_place(folder) / "empty",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        fix = f"See {folder.path / 'logs' / 'superlink.log'}; a restart of the server loses nothing but the round that runs."
+        raise DeployError("SERVER-SLOW", f"the server did not answer within {_PATIENCE:g} seconds.", fix) from None
+    try:
+        told = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        told = {}
+    if isinstance(told, dict) and told.get("success"):
+        return told
+    if not is_up(folder):
+        raise DeployError(
+            "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."
+        )
+    reason = str(told.get("error-message", "")) if isinstance(told, dict) else ""
+    raise DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
+
+
+def environment(folder: FederationFolder) -> dict[str, str]:
+    """Return the environment of Flower's processes: its home in the federation's folder, nothing phoned home."""
+    home = _place(folder) / "flwr"
+    configuration = home / "config.toml"
+    reach = {"address": _address(folder), "root-certificates": str(folder.ca_certificate)}
+    text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: reach}}).encode()
+    if not configuration.exists() or configuration.read_bytes() != text:  # the folder was moved, or its port changed
+        write_private(configuration, text, "settings")
+    found = os.environ | {
+        "FLWR_HOME": str(home),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL,
+        "MEDFL_RUNS": str(folder.path / "runs"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONSAFEPATH": "1",
+    }
+    flower_compat.be_quiet(found)
+    return found
+
+
+def _child(folder: FederationFolder, name: str, command: list[str], **more: Any) -> Child:
+    log = folder.path / "logs" / f"{name}.log"
+    return Child(name=name, command=command, env=environment(folder), cwd=_place(folder) / "empty", log=log, **more)
+
+
+def _place(folder: FederationFolder) -> Path:
+    place = folder.path / "superlink"
+    for part in (place, place / "empty", place / "flwr"):
+        part.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return place
+
+
+def _secret(folder: FederationFolder) -> Path:
+    path = _place(folder) / "superexec.secret"
+    return path if path.exists() else write_private(path, secrets.token_bytes(32), "the secret of the server")
+
+
+def _address(folder: FederationFolder) -> str:
+    return f"127.0.0.1:{folder.settings.superlink.port}"
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _lifeline(program: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "medfl.deploy.lifeline", _program(program)]

@@ -1,0 +1,16 @@
+"""Flower's SuperNode as a process that shows the site's certificate, and ends with the process that started it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from medfl.deploy.lifeline import die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent()
+    from medfl.flower_tasks import run_supernode
+
+    _, certificate, key, *flags = sys.argv
+    sys.argv = ["flower-supernode", *flags]
+    run_supernode(Path(certificate) if certificate else None, Path(key) if key else None)

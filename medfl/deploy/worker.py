@@ -1,0 +1,229 @@
+"""The warm worker of a site: one process that takes each message, decides whether it may be answered, and answers.
+
+It takes the place of Flower's SuperExec and of the process that Flower starts for every message, so torch, MONAI and prepared
+images stay in memory. More important, it is the only process that can take a message, and it decides before anything of a
+bundle is used: a bundle is never unpacked, never imported, never on the path of the interpreter.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
+
+from medfl import auditing, flower_compat
+from medfl.deploy.gate import examine
+from medfl.deploy.lifeline import die_with_parent
+from medfl.errors import MedflError, PolicyError, safe_reason
+from medfl.flower_tasks import CLIENT_TASK, HEARTBEAT, Job, NodeTask, NodeTasks, ServerLink, Ticket, Unreachable, speak_for
+from medfl.runs.chain import Chain
+from medfl.site import Site, read_site
+from medfl.site_federation import SiteFederation
+
+_log = logging.getLogger("medfl.site")
+
+_IDLE = 0.1  # seconds between looks for a message
+_ASK = 5.0  # seconds between questions whether a run still goes on
+SITE_CHANGED = 75  # exit code: the site.toml was edited, and is to be read anew by a fresh process
+
+
+def main(site_file: Path, address: str, secret_file: Path) -> int:
+    """Answer messages until the site.toml changes or the parent process is gone.
+
+    Parameters
+    ----------
+    site_file : Path
+        The ``site.toml``.
+    address : str
+        Of the SuperNode's own interface, on loopback.
+    secret_file : Path
+        What is shared with the SuperNode.
+
+    Returns
+    -------
+    int
+        `SITE_CHANGED`.
+    """
+    die_with_parent()
+    read_at = site_file.stat().st_mtime_ns
+    site = read_site(site_file)
+    worker = Worker(site, site_file)
+    import medfl.warm  # noqa: F401 - torch and MONAI, before the first message comes
+
+    tasks = NodeTasks(address, secret_file.read_bytes())
+    _log.info("The worker of site %s is ready.", site.name)
+    while site_file.stat().st_mtime_ns == read_at:
+        ticket = tasks.acquire()
+        if ticket is None:
+            time.sleep(_IDLE)
+            continue
+        worker.handle(ticket, tasks.open(ticket))
+    return SITE_CHANGED
+
+
+class Worker:
+    """What decides and answers at a site.
+
+    Parameters
+    ----------
+    site : Site
+        With a place in a federation.
+    site_file : Path
+        Where it was read from.
+    """
+
+    def __init__(self, site: Site, site_file: Path) -> None:
+        federation = federation_of(site)
+        self._site, self._file = site, site_file
+        self._chain = Chain(site.folder / federation.audit, site.name)
+        self._server = ServerLink(federation.server, site.folder / federation.ca, site.folder / federation.key)
+
+    def handle(self, ticket: Ticket, task: NodeTask) -> None:
+        """Pull a message, answer it, and never let an error out."""
+        well = False
+        try:
+            job = task.pull()
+            speak_for(job.context)
+            with _Alive(task) as alive:
+                reply = self._answered(ticket.kind, job, alive.is_lost)
+                task.push(reply)
+            well = not reply.has_error()
+        except Unreachable:
+            _log.warning("[NODE-GONE] The SuperNode went away or gave the message up; nothing is answered.")
+        finally:
+            task.finish(well=well)
+
+    def _answered(self, kind: str, job: Job, is_lost: Callable[[], bool]) -> Message:
+        """Answer, and whatever goes wrong give the server a code: a SuperNode without any reply would wait for ever."""
+        try:
+            return self.answer(kind, job, is_lost)
+        except Exception as error:
+            _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
+            return _refusal(job.message, error)
+
+    def answer(self, kind: str, job: Job, is_lost: Callable[[], bool] = lambda: False) -> Message:
+        """Decide about a message, answer it or refuse it, and note both in the site's log of exchanges.
+
+        Parameters
+        ----------
+        kind : str
+            Of the task.
+        job : Job
+            The message and its bundle.
+        is_lost : callable
+            Tells that nobody waits for the answer any more.
+
+        Returns
+        -------
+        Message
+            The reply, an error when it was refused or failed.
+
+        Raises
+        ------
+        RunError
+            When the log can not be written: what can not be noted is not answered.
+        """
+        try:
+            if kind != CLIENT_TASK:
+                raise PolicyError("APP-KIND", "the server sent another kind of app than a ClientApp.", "No study needs that.")
+            examine(job.bundle, job.context.run_config, self._site)
+        except MedflError as refusal:
+            _log.error("%s", refusal)
+            auditing.came(self._chain, job.message, refusal.code)
+            return self._noted(job, _refusal(job.message, refusal))
+        except Exception as error:
+            _log.error("[GATE-FAILED] %s while a bundle was examined", type(error).__name__)
+            auditing.came(self._chain, job.message, "GATE-FAILED")
+            closed = PolicyError("GATE-FAILED", "the bundle could not be examined.")
+            return self._noted(job, _refusal(job.message, closed))
+        auditing.came(self._chain, job.message, "accepted")
+        return self._noted(job, self._work(job, is_lost))
+
+    def _work(self, job: Job, is_lost: Callable[[], bool]) -> Message:
+        from medfl.client_app import app
+        from medfl.clients.interrupts import stop_when
+
+        with stop_when(self._reason_to_stop(job, is_lost)):
+            return app(job.message, self._context(job))
+
+    def _noted(self, job: Job, reply: Message) -> Message:
+        auditing.left(self._chain, job.message, reply)
+        return reply
+
+    def _context(self, job: Job) -> Context:
+        """Return the context with this site alone as the configuration of the node."""
+        here: UserConfig = {"site": str(self._file.resolve())}
+        return Context(job.context.run_id, job.context.node_id, here, RecordDict(), job.context.run_config)
+
+    def _reason_to_stop(self, job: Job, is_lost: Callable[[], bool]) -> Callable[[], str | None]:
+        asked = time.monotonic()
+        run, node = job.run, job.context.node_id
+
+        def reason() -> str | None:
+            nonlocal asked
+            if is_lost():
+                return "RUN-STOPPED"
+            if time.monotonic() - asked < _ASK:
+                return None
+            asked = time.monotonic()
+            return "RUN-STOPPED" if self._server.is_over(run, node) else None
+
+        return reason
+
+
+class _Alive:
+    """Tells the SuperNode in the background that a task is being worked on."""
+
+    def __init__(self, task: NodeTask) -> None:
+        self._task, self._done, self._lost = task, threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def is_lost(self) -> bool:
+        """Tell whether the SuperNode no longer knows the task."""
+        return self._lost.is_set()
+
+    def __enter__(self) -> _Alive:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._lost.is_set():
+            if not self._task.beat():
+                self._lost.set()
+            if self._done.wait(HEARTBEAT):
+                return
+
+
+def federation_of(site: Site) -> SiteFederation:
+    """Return a site's place in a federation; PolicyError ``NO-FEDERATION`` when its site.toml tells none."""
+    if site.federation is None:
+        fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
+        raise PolicyError("NO-FEDERATION", f"the site.toml of {site.name} names no federation.", fix)
+    return site.federation
+
+
+def _refusal(message: Message, refusal: Exception) -> Message:
+    return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    _log.setLevel(logging.INFO)
+    flower_compat.be_quiet(os.environ)
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
+    except MedflError as problem:
+        _log.error("%s", problem)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

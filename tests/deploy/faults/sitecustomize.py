@@ -1,0 +1,95 @@
+"""Faults for tests with real processes: put on PYTHONPATH, it makes a process die or dawdle at one exact point, once.
+
+``MEDFL_FAULT`` is ``stage:round:marker``; the fault strikes the first process that gets there, which makes the marker file.
+Nothing of this is known to medfl.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+STAGE, _, REST = os.environ.get("MEDFL_FAULT", "").partition(":")
+ROUND, _, MARKER = REST.partition(":")
+_ME = " ".join(sys.orig_argv)
+
+
+def _first() -> bool:
+    try:
+        os.close(os.open(MARKER, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _die() -> None:
+    if _first():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _server() -> None:  # noqa: C901 - one fault each
+    from medfl.runs import checkpoint
+    from medfl.strategies.fedavg import FedAvg
+    from medfl.strategies.streaming import StreamingGrid
+
+    now = {"round": 0, "folded": 0}
+    configure, take, send, receive = (
+        FedAvg.configure_train,
+        FedAvg._take,
+        StreamingGrid.send_and_receive,
+        StreamingGrid._replies,
+    )
+    commit = checkpoint.commit
+
+    def configured(self, server_round, *rest):  # type: ignore[no-untyped-def]
+        now["round"] = server_round
+        return configure(self, server_round, *rest)
+
+    def here(stage: str) -> bool:
+        return stage == STAGE and now["round"] == int(ROUND)
+
+    def sending(self, messages, **how):  # type: ignore[no-untyped-def]
+        if here("before-send"):
+            _die()
+        return send(self, messages, **how)
+
+    def receiving(self, pending, end):  # type: ignore[no-untyped-def]
+        if here("while-sites-train"):
+            time.sleep(1.0)
+            _die()
+        return receive(self, pending, end)
+
+    def folding(self, reply):  # type: ignore[no-untyped-def]
+        take(self, reply)
+        if here("while-folding"):
+            _die()
+
+    def committing(path):  # type: ignore[no-untyped-def]
+        commit(path)
+        if here("while-the-checkpoint-is-written"):
+            _die()
+
+    FedAvg.configure_train, FedAvg._take = configured, folding
+    StreamingGrid.send_and_receive, StreamingGrid._replies = sending, receiving
+    checkpoint.commit = committing
+
+
+def _site() -> None:
+    from medfl.clients import local
+
+    train = local.train
+
+    def training(work, *rest):  # type: ignore[no-untyped-def]
+        if work.server_round == int(ROUND) and _first():
+            time.sleep(float(os.environ["MEDFL_FAULT_SECONDS"]))
+        return train(work, *rest)
+
+    local.train = training
+
+
+if STAGE and "flwr-serverapp" in _ME and STAGE != "dawdle":
+    _server()
+elif STAGE == "dawdle" and "medfl.deploy.worker" in _ME:
+    _site()

@@ -1,0 +1,113 @@
+"""Keeping processes running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medfl.deploy.processes import Child, supervise
+from medfl.errors import DeployError
+
+
+def child(folder: Path, name: str, code: str, **more: object) -> Child:
+    command = [sys.executable, "-c", code]
+    return Child(name=name, command=command, env=os.environ, cwd=folder, log=folder / f"{name}.log", **more)  # type: ignore[arg-type]
+
+
+def end_once(condition: Callable[[], bool], within: float = 30.0) -> None:
+    """Ask this process to end, as Ctrl-C does, when a condition holds; or anyway when it never does."""
+    main, end = threading.main_thread().ident, time.monotonic() + within
+    assert main is not None
+
+    def wait() -> None:
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_what_ends_is_started_again_and_said(tmp_path: Path) -> None:
+    count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(3)"
+    told: list[str] = []
+    end_once(lambda: (tmp_path / "starts").exists() and len((tmp_path / "starts").read_text()) >= 3)
+    assert supervise([child(tmp_path, "restless", count, delay=0.1)], tell=told.append) == 0
+    assert len((tmp_path / "starts").read_text()) >= 3
+    assert told[0].startswith("restless ended with code 3; it is started again in 0.1 seconds.")
+
+
+def test_an_expected_end_is_no_news(tmp_path: Path) -> None:
+    count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(75)"
+    told: list[str] = []
+    end_once(lambda: (tmp_path / "starts").exists() and len((tmp_path / "starts").read_text()) >= 2)
+    supervise([child(tmp_path, "reader", count, delay=600.0, expected=(75,))], tell=told.append)
+    assert len((tmp_path / "starts").read_text()) >= 2
+    assert told == []
+
+
+def test_nothing_is_left_of_what_was_started(tmp_path: Path) -> None:
+    grandchild = (
+        "import subprocess, sys, time;"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    end_once(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().isdigit())
+    supervise([child(tmp_path, "parent", grandchild)], tell=print)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_next_is_started_only_when_the_one_before_is_ready(tmp_path: Path) -> None:
+    slow = f"import time; time.sleep(0.5); open({str(tmp_path / 'ready')!r}, 'w'); time.sleep(600)"
+    saw = f"open({str(tmp_path / 'saw')!r}, 'w').write(str(os.path.exists({str(tmp_path / 'ready')!r})))"
+    then = f"import os, time; {saw}; time.sleep(600)"
+    end_once(lambda: (tmp_path / "saw").exists() and (tmp_path / "saw").read_text() != "")
+    first = child(tmp_path, "first", slow, is_ready=(tmp_path / "ready").exists)
+    supervise([first, child(tmp_path, "second", then)], tell=print)
+    assert (tmp_path / "saw").read_text() == "True"
+
+
+def test_what_does_not_come_up_ends_the_others_and_says_where_to_look(tmp_path: Path) -> None:
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    good = child(tmp_path, "good", code, is_ready=(tmp_path / "pid").exists)
+    with pytest.raises(DeployError, match=r"\[NOT-STARTED\] bad ended at once\. Its log tells why: .*bad\.log"):
+        supervise([good, child(tmp_path, "bad", "raise SystemExit('no room')", is_ready=lambda: False)], tell=print)
+    assert "no room" in (tmp_path / "bad.log").read_text()
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def test_a_log_is_for_its_owner_and_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medfl.deploy.logs._MOST", 1000)
+    log, aside = tmp_path / "loud.log", tmp_path / "loud.log.1"
+    end_once(lambda: aside.exists() and 0 < log.stat().st_size < 1000)
+    talk = "import time\nwhile True: print('x' * 99, flush=True); time.sleep(0.05)"
+    supervise([child(tmp_path, "loud", talk)], tell=print, every=0.2)
+    assert aside.stat().st_size > 1000
+    assert set(log.read_text()) == {"x", "\n"}  # the process went on appending, and left no hole
+    assert [path.stat().st_mode & 0o077 for path in (log, aside)] == [0, 0]
+
+
+def test_a_command_that_knows_nothing_of_it_dies_with_its_starter_too(tmp_path: Path) -> None:
+    sleeper = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    starter = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-m', 'medfl.deploy.lifeline', sys.executable, '-c', "
+        f"{sleeper!r}], start_new_session=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE) as parent:
+        end = time.monotonic() + 30
+        while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:
+            time.sleep(0.05)
+        parent.kill()
+    pid = int((tmp_path / "pid").read_text())
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
