@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl import __version__
-from medfl.cli import data, demo, doctor, runs, server, simulate, site, study, sweep
+from medfl.cli import audit, data, demo, doctor, operate, runs, server, simulate, site, study, sweep
 from medfl.cli.console import errors
 from medfl.errors import ConfigError, MedflError
 
@@ -26,12 +26,15 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("sweep")(sweep.sweep)
+for command in (operate.run, operate.resume, operate.status, operate.stop, operate.logs):
+    app.command(command.__name__)(command)
 app.command("runs")(runs.runs)
 app.command("report")(runs.report)
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 app.add_typer(site.app, name="site")
 app.add_typer(server.app, name="server")
+app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 
 

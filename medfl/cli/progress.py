@@ -25,12 +25,14 @@ class Board:
         What runs.
     sites : sequence of str
         Names of the hospitals.
+    waiting : str
+        What is done before the first site has joined.
     """
 
-    def __init__(self, study: Study, sites: Sequence[str]) -> None:
+    def __init__(self, study: Study, sites: Sequence[str], waiting: str = "preparing the images and starting workers") -> None:
         self._study = study
         self._started = time.monotonic()
-        self._phase = "preparing the images and starting workers"
+        self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
         self._done, self._total = 0, study.rounds * len(study.simulation.arms)
         self._seconds: dict[str, list[float]] = {}

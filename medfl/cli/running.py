@@ -85,20 +85,27 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
     Outcome
     """
     from medfl.report import write_report
-    from medfl.report.model import read_run
-    from medfl.report.verdict import headlines, verdict
 
+    board = Board(simulation.study, [site.name for site in simulation.sites])
     try:
-        with _shown(simulation, quiet):
+        with shown(simulation.run, board, quiet=quiet):
             simulation.start(engine, workers)
     except BaseException:
         if simulation.run.is_dir():
             with suppress(Exception):  # a report that fails, too, must not hide what ended the run
                 write_report(simulation.run)
         raise
-    report = write_report(simulation.run)
-    data = read_run(simulation.run)
-    return Outcome(simulation.run, report, headlines(data), tuple(verdict(data)), left_out_of(data))
+    return outcome_of(simulation.run)
+
+
+def outcome_of(run: Path) -> Outcome:
+    """Write the report of a run, and return what it has to show."""
+    from medfl.report import write_report
+    from medfl.report.model import read_run
+    from medfl.report.verdict import headlines, verdict
+
+    report, data = write_report(run), read_run(run)
+    return Outcome(run, report, headlines(data), tuple(verdict(data)), left_out_of(data))
 
 
 def left_out_of(data: ReportData) -> str:
@@ -113,15 +120,25 @@ def left_out_of(data: ReportData) -> str:
 
 
 @contextmanager
-def _shown(simulation: Simulation, quiet: bool) -> Iterator[None]:
+def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
+    """Show what a run does while the body runs, drawn from its history.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder; it need not be there yet.
+    board : Board
+        What is drawn.
+    quiet : bool
+        Show nothing.
+    """
     if quiet:
         yield
         return
-    board = Board(simulation.study, [site.name for site in simulation.sites])
     done = threading.Event()
     # refreshed by the follower alone, or rich's own thread would draw a board that is half updated
     with Live(board, console=errors, auto_refresh=False, transient=not errors.is_terminal) as live:
-        follower = threading.Thread(target=_follow, args=(simulation.run, board, live, done), daemon=True)
+        follower = threading.Thread(target=_follow, args=(run, board, live, done), daemon=True)
         follower.start()
         try:
             yield

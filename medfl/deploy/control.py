@@ -10,7 +10,7 @@ from pathlib import Path
 from medfl.deploy.bundle import write_app
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.registry import enrolled
-from medfl.deploy.superlink import CONNECTION, flwr
+from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.durable import write_file
 from medfl.runs.folder import new_run_name
@@ -121,6 +121,11 @@ def stop(folder: FederationFolder, run: Submitted) -> bool:
         return False
     flwr(folder, "stop", run.flower, CONNECTION, "--format", "json")
     return True
+
+
+def log_of(folder: FederationFolder, run: Submitted) -> str:
+    """Return what Flower logged of a run on the server."""
+    return flwr_text(folder, "log", run.flower, CONNECTION, "--show")
 
 
 def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool) -> Submitted:

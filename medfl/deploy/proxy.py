@@ -72,8 +72,8 @@ http {{
         send_timeout 300s;
 
         # who belongs to the federation is decided on the server's own machine
-        location = /v1/fleet/register-node {{ return 403; }}
-        location = /v1/fleet/unregister-node {{ return 403; }}
+        location /v1/fleet/register-node {{ return 403; }}
+        location /v1/fleet/unregister-node {{ return 403; }}
         location /v1/fleet/ {{
             proxy_pass https://127.0.0.1:{upstream};
             proxy_http_version 1.1;

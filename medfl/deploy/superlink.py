@@ -107,6 +107,13 @@ def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
     raise DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
 
 
+def flwr_text(folder: FederationFolder, *arguments: str) -> str:
+    """Return what Flower's command ``flwr`` prints, without any check."""
+    command = [_program("flwr"), *arguments]
+    place = _place(folder) / "empty"
+    return subprocess.run(command, env=environment(folder), cwd=place, capture_output=True, text=True, check=False).stdout
+
+
 def environment(folder: FederationFolder) -> dict[str, str]:
     """Return the environment of Flower's processes: its home in the federation's folder, nothing phoned home."""
     home = _place(folder) / "flwr"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 _UNIT = """\
+# Put it in /etc/systemd/system/{file}, then: systemctl daemon-reload && systemctl enable --now {file}
 [Unit]
 Description={what}
 Wants=network-online.target
@@ -13,16 +14,15 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={python} -P -m medfl {command} {folder}
+ExecStart=:{python} -P -m medfl {command} {folder}
 User={user}
-Restart=always
+Restart=on-failure
 RestartSec=15
-TimeoutStopSec=60
+TimeoutStopSec=90
 KillMode=mixed
 UMask=0077
 NoNewPrivileges=yes
 PrivateTmp=yes
-ProtectSystem=full
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectControlGroups=yes
@@ -45,8 +45,10 @@ def server_unit(folder: Path, name: str, user: str) -> str:
     user : str
         Account to run it; it needs no rights but on the folder, and may listen on a port below 1024.
     """
-    ports = "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
-    return _unit(f"medfl: server of the federation {name}", "server up", folder, user, ports)
+    more = f"ProtectSystem=strict\nReadWritePaths={_quoted(folder.resolve())}\n"
+    if user != "root":  # root's nginx gives its rights up by itself, and needs them for that
+        more += "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
+    return _unit("medfl-server.service", f"medfl: server of the federation {name}", "server up", folder, user, more)
 
 
 def site_unit(folder: Path, name: str, user: str) -> str:
@@ -61,12 +63,19 @@ def site_unit(folder: Path, name: str, user: str) -> str:
     user : str
         Account to run it; it must be able to read the images.
     """
-    return _unit(f"medfl: site {name}", "site up", folder, user, "CapabilityBoundingSet=\n")
+    more = "ProtectSystem=full\nCapabilityBoundingSet=\n"
+    return _unit("medfl-site.service", f"medfl: site {name}", "site up", folder, user, more)
 
 
-def _unit(what: str, command: str, folder: Path, user: str, more: str) -> str:
+def _unit(file: str, what: str, command: str, folder: Path, user: str, more: str) -> str:
     return _UNIT.format(
-        what=what, python=_quoted(Path(sys.executable)), command=command, folder=_quoted(folder.resolve()), user=user, more=more
+        file=file,
+        what=what,
+        python=_quoted(Path(sys.executable)),
+        command=command,
+        folder=_quoted(folder.resolve()),
+        user=user,
+        more=more,
     )
 
 

@@ -1,0 +1,64 @@
+"""`medfl audit`: what came and what left, and whether the logs of it are what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import JsonOption
+
+app = typer.Typer(help="What came and what left, and whether the logs of it are what was written.", no_args_is_help=True)
+
+
+@app.command()
+def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a site, of the server, or several.")]) -> None:
+    """Find whether anybody changed a log; with both sides' files, whether one side rewrote its past."""
+    from medfl.runs.chain import read_chain
+    from medfl.runs.verifying import verify as find_breaks
+
+    breaks = find_breaks(files)
+    for found in breaks:
+        errors.print(str(found), style="red", highlight=False, markup=False, soft_wrap=True)
+    if breaks:
+        raise typer.Exit(1)
+    lines = sum(len(read_chain(path)) for path in files)
+    output.print(f"{lines} lines in {len(files)} files are what was written.")
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="audit.jsonl of a site or of a run.")],
+    run: Annotated[str, typer.Option(help="Only what belongs to this run.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print what came and what left: when, how much, and what was decided."""
+    from medfl.runs.chain import read_chain
+
+    lines = [line for line in read_chain(file) if not run or line.get("run") == run]
+    if as_json:
+        output.print_json(json.dumps(lines))
+        return
+    table = Table("time (UTC)", "what", "site", "run", "round", "records", "size", "decision")
+    for line in lines:
+        table.add_row(*_row(line))
+    output.print(table)
+
+
+def _row(line: dict[str, Any]) -> tuple[str, ...]:
+    records = line.get("records", [])
+    size = sum(int(record.get("bytes", 0)) for record in records)
+    return (
+        str(line.get("time", ""))[:19].replace("T", " "),
+        f"{line.get('event', '')} {line.get('type', '')}".strip(),
+        str(line.get("site", line.get("owner", ""))),
+        str(line.get("run", "")),
+        str(line.get("round", "")),
+        ", ".join(str(record.get("name", "")) for record in records),
+        f"{size / 1e6:.2f} MB" if size >= 1e4 else f"{size} B",
+        str(line.get("error", line.get("decision", ""))),
+    )

@@ -1,0 +1,161 @@
+"""`medfl run`, `resume`, `status`, `stop` and `logs`: studies in a real federation."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medfl.cli.console import errors, output
+from medfl.cli.options import FederationOption, JsonOption, SetOption, overrides_of
+from medfl.cli.progress import Board
+from medfl.cli.running import outcome_of, shown
+
+if TYPE_CHECKING:
+    from medfl.deploy.control import Submitted
+    from medfl.deploy.folder import FederationFolder
+
+_LOOK = 0.5  # seconds between looks into the history
+_ASK = 10.0  # seconds between questions to Flower, which take a second of work each
+
+RunArgument = Annotated[str, typer.Argument(help="Name of the run, or its beginning; the newest unless given.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Only start it.")]
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
+    federation: FederationOption = Path("federation"),
+    change: SetOption = None,
+    detach: DetachOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study in a federation and follow it to the end. Ctrl-C leaves it running."""
+    from medfl.deploy import control
+    from medfl.deploy.folder import open_federation
+
+    folder = open_federation(federation)
+    _go_on(folder, control.submit(folder, study, overrides_of(change)), detach=detach, as_json=as_json)
+
+
+def resume(
+    name: RunArgument = "",
+    federation: FederationOption = Path("federation"),
+    detach: DetachOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was stopped or broke off, after its last complete round."""
+    from medfl.deploy import control
+    from medfl.deploy.folder import open_federation
+
+    folder = open_federation(federation)
+    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json)
+
+
+def status(
+    name: RunArgument = "",
+    federation: FederationOption = Path("federation"),
+    follow: Annotated[bool, typer.Option("--follow", help="Stay until the run ends.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a run stands: rounds, sites, scores, time left."""
+    from medfl.deploy import control
+    from medfl.deploy.folder import open_federation
+    from medfl.runs.history import read
+
+    folder = open_federation(federation)
+    submitted = control.find(folder, name)
+    if follow:
+        _go_on(folder, submitted, detach=False, as_json=as_json)
+        return
+    told, events = control.status(folder, submitted), read(submitted.run)
+    if as_json:
+        last = events[-1] if events else {}
+        output.print_json(json.dumps({"run": submitted.name, "study": submitted.study.name, "status": told, "last": last}))
+        return
+    board = _board(folder, submitted)
+    board.update(events)
+    output.print(f"Run {submitted.name}: {told}", highlight=False)
+    output.print(board)
+
+
+def stop(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
+    """Stop a run: hospitals break off at their next batch. It can be resumed."""
+    from medfl.deploy import control
+    from medfl.deploy.folder import open_federation
+
+    folder = open_federation(federation)
+    submitted = control.find(folder, name)
+    if control.stop(folder, submitted):
+        output.print(f"{submitted.name} is stopped. Go on with it: medfl resume {submitted.name}", highlight=False)
+    else:
+        output.print(f"{submitted.name} was over already.", highlight=False)
+
+
+def logs(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
+    """Print what Flower logged of a run on the server."""
+    from medfl.deploy import control
+    from medfl.deploy.folder import open_federation
+
+    folder = open_federation(federation)
+    typer.echo(control.log_of(folder, control.find(folder, name)), nl=False)
+
+
+def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool) -> None:
+    """Follow a run to its end, and end the command as the run ended."""
+    name = submitted.name
+    if detach:
+        output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow", highlight=False)
+        return
+    errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
+    try:
+        with shown(submitted.run, _board(folder, submitted), quiet=as_json):
+            ended = _wait(folder, submitted)
+    except KeyboardInterrupt:
+        errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
+        raise
+    if ended != "completed":
+        raise _failure(submitted, ended)
+    outcome = outcome_of(submitted.run)
+    if as_json:
+        output.print_json(json.dumps(outcome.as_json()))
+    else:
+        outcome.print()
+
+
+def _wait(folder: FederationFolder, submitted: Submitted) -> str:
+    """Wait for the end of a run, and return how it ended: "completed", "failed" or "stopped"."""
+    from medfl.deploy import control
+    from medfl.runs.folder import status_of
+    from medfl.runs.history import read
+
+    asked = time.monotonic()
+    begun = len(read(submitted.run))
+    while True:
+        events = read(submitted.run)
+        told = status_of(events) if len(events) > begun or not begun else "unfinished"
+        if events and told not in ("unfinished", "damaged") and any(e["event"] == "end" for e in events[begun:]):
+            return told
+        if time.monotonic() - asked >= _ASK:
+            asked = time.monotonic()
+            if control.is_over(flower := control.status(folder, submitted)):
+                return flower.partition(":")[2] if flower != "finished:completed" or told != "unfinished" else "failed"
+        time.sleep(_LOOK)
+
+
+def _failure(submitted: Submitted, ended: str) -> Exception:
+    from medfl.errors import RunError
+    from medfl.runs.history import read
+
+    reasons = [str(event.get("reason", "")) for event in read(submitted.run) if event["event"] == "end"]
+    what = (reasons or [""])[-1] or f"the run {ended} without a word; 'medfl logs {submitted.name}' may tell more."
+    return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
+
+
+def _board(folder: FederationFolder, submitted: Submitted) -> Board:
+    from medfl.deploy.registry import enrolled
+
+    names = [site.name for site in enrolled(folder) if site.state() in ("valid", "expiring")]
+    return Board(submitted.study, names, waiting="waiting for the hospitals")
