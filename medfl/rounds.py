@@ -1,224 +1,17 @@
-"""The rounds of a study: each arm is trained, its best model is chosen on validation patients, and tested once."""
+"""The rounds of a study: every arm is trained, its best model is chosen on validation patients, and tested once."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord
 
-from medfl import metrics, records
-from medfl.contribution import Contributions
-from medfl.errors import ExchangeError, QuorumError
+from medfl.arm import Arm
 from medfl.federation import Federation
-from medfl.records import Metrics, RoundRecord
-from medfl.runs import checkpoint
-from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.local import LocalOnly
-from medfl.strategies.replies import refusal_text
-from medfl.strategies.table import build_strategy
-
-_SHARED = ""  # key of the one model that all sites share; a local model goes under the name of its site
+from medfl.runs import Event
 
 
-@dataclass
-class _Choice:
-    """The best model seen so far of one line of models, by its score on validation patients."""
-
-    best_round: int = 0
-    best_score: float = -math.inf
-    kept: set[int] = field(default_factory=set)
-
-    def scored(self, server_round: int, score: float) -> None:
-        if not math.isnan(score) and score > self.best_score:
-            self.best_round, self.best_score = server_round, score
-
-
-class Arm:
-    """One way of training that a run compares: together, or each hospital alone.
-
-    Parameters
-    ----------
-    name : {"federated", "local"}
-        Which way.
-    federation : Federation
-        The sites.
-    initial : ArrayRecord
-        The model that every arm starts from.
-    """
-
-    def __init__(self, name: str, federation: Federation, initial: ArrayRecord) -> None:
-        self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
-        self._arrays = initial
-        alone = name == "local"
-        self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
-        self._strategy.site_names = federation.sites
-        self._strategy.check_sites(len(federation.sites))
-        self._contributions: Contributions | None = None
-        if not alone and self._study.contribution.method != "none":
-            self._contributions = Contributions(federation)
-            self._strategy.wrappers += (self._contributions.keeping,)
-        lines = sorted(federation.sites.values()) if alone else [_SHARED]
-        self._choices = {line: _Choice() for line in lines}
-        self._state = ""  # name of the checkpoint of the strategy's state
-        self._last = 0  # round
-        self._trained: set[str] = set()  # sites that sent a model that counted
-
-    def train(self) -> None:
-        """Run all rounds, score the last models, and record everything."""
-        last = 0
-        for server_round in range(1, self._study.rounds + 1):
-            self._round(server_round)
-            last = server_round
-            if self._is_hopeless(server_round):
-                break
-        if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
-            self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
-        self._last = last
-        self._score(last, self._federation.sites.values())
-        for choice in self._choices.values():
-            if choice.best_score == -math.inf:
-                choice.best_round = last
-            choice.kept &= {last, choice.best_round}
-        self._prune()
-
-    def test(self) -> None:
-        """Have every site score the chosen models on its test patients, once."""
-        for line, choice in self._choices.items():
-            arrays, _ = checkpoint.load(self._run.checkpoints, self._file(line, choice.best_round))
-            shared = line == _SHARED
-            chosen, after = records.to_array_record(arrays), self._last + 1  # sites remember what the last scoring left, too
-            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
-            model = {"round": choice.best_round} | ({} if shared else {"site": line})
-            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
-
-    @property
-    def best_round(self) -> int:
-        """Round of the chosen shared model."""
-        return self._choices[_SHARED].best_round
-
-    def save_best(self) -> None:
-        """Write the chosen shared model and the last one under their own names."""
-        choice = self._choices[_SHARED]
-        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, choice.best_round))
-        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(choice.best_score)})
-        last = max(choice.kept)
-        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, last))
-        checkpoint.save(self._run.path, "final", arrays, meta)
-
-    def _round(self, server_round: int) -> None:
-        started = time.monotonic()
-        grid, strategy = self._federation.grid, self._strategy
-        config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
-        outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
-        replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
-        event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
-        try:
-            arrays, trained = strategy.aggregate_train(server_round, replies)
-        except QuorumError:
-            self._run.history.append(event | {"sites": _sites_told(strategy.last_round), "seconds": time.monotonic() - started})
-            raise
-        sites = _sites_told(strategy.last_round)
-        self._arrays = arrays if arrays is not None else self._arrays
-        scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
-        self._trained |= scored.keys()
-        event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
-        if strategy.common_start:
-            event |= self._scored(server_round - 1, scored)
-        for line, choice in self._choices.items():
-            self._keep(line, server_round)
-            choice.kept &= {server_round, choice.best_round}
-        self._keep_state(server_round)
-        self._prune()
-        event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
-        self._run.history.append(event | {"seconds": time.monotonic() - started})
-        if not strategy.common_start and server_round % self._study.evaluation.every == 0 and server_round < self._study.rounds:
-            self._score(server_round, set(self._federation.sites.values()) - strategy.at_work())
-        if self._contributions and (told := self._contributions.measure(strategy.last_round, self._arrays)):
-            self._run.history.append({"arm": self.name} | told)
-
-    def _score(self, server_round: int, sites: Iterable[str]) -> None:
-        """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
-        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._choices}
-        answers = self._federation.evaluate(models, "validation", self.name, server_round)
-        scored = {site: {"metrics": told} for site, told in answers.items()}
-        event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
-        self._run.history.append(event | self._scored(server_round, answers))
-
-    def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        """Note the scores of the models of a round, and return what the history tells of them."""
-        sound = {site: m for site, m in answers.items() if self._is_sound(site, m)}
-        present = {site: m for site, m in sound.items() if m[records.EVAL_PATIENTS]}
-        if not present:
-            return {"score": None}
-        if self.name == "local":
-            scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
-            for site, score in scores.items():
-                self._choices[site].scored(server_round, score)
-            return {"scores": {site: _number(score) for site, score in scores.items()}}
-        merged = metrics.merge(self._study, list(sound.values()))
-        score = metrics.headline(self._study, merged)
-        self._choices[_SHARED].scored(server_round, score)
-        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
-
-    def _is_sound(self, site: str, told: Metrics) -> bool:
-        """Say whether the metrics of a site are what the study asks for; if not, they are left out and that is recorded."""
-        try:
-            metrics.check(self._study, told)
-        except ExchangeError as refusal:
-            self._federation.failed(site, "validation", refusal_text(refusal))
-            return False
-        return True
-
-    def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        """Return what the history tells of a test: by site and together, of the sites' own models too where they have some."""
-        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
-        merged = metrics.merge(self._study, list(answers.values()))
-        told = {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
-        if self.name == "local" or not self._study.has_personal_models:
-            return told
-        own = {site: metrics.personal_part(m) for site, m in answers.items()}
-        for site, m in own.items():
-            sites[site]["personal-derived"] = metrics.derive(self._study, m)
-        merged = metrics.merge(self._study, list(own.values()))
-        return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
-
-    def _is_hopeless(self, server_round: int) -> bool:
-        patience = self._study.strategy.patience
-        choices = self._choices.values()
-        return bool(patience) and all(c.best_score > -math.inf and server_round - 1 - c.best_round >= patience for c in choices)
-
-    def _model(self, line: str) -> ArrayRecord:
-        return self._strategy.arrays_of(line) if isinstance(self._strategy, LocalOnly) else self._arrays
-
-    def _keep(self, line: str, server_round: int) -> None:
-        arrays = {name: array.numpy() for name, array in self._model(line).items()}
-        meta = {"arm": self.name, "site": line, "round": server_round, "study": self._study.approved_hash()}
-        checkpoint.save(self._run.checkpoints, self._file(line, server_round), arrays, meta)
-        self._choices[line].kept.add(server_round)
-
-    def _keep_state(self, server_round: int) -> None:
-        """Write what the strategy remembers beside the model of this round, so that a run can be resumed from both."""
-        if isinstance(self._strategy, LocalOnly):
-            return  # its state are the models of the sites, which are kept by line
-        state = self._strategy.state()
-        self._state = self._file("strategy", server_round) if state else ""
-        if state:
-            checkpoint.save(self._run.checkpoints, self._state, state, {"arm": self.name, "round": server_round})
-
-    def _prune(self) -> None:
-        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept} | {self._state}
-        others = {name for name in checkpoint.names(self._run.checkpoints) if not name.startswith(self.name)}
-        checkpoint.prune(self._run.checkpoints, mine | others)
-
-    def _file(self, line: str, server_round: int) -> str:
-        return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
-
-
-def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None) -> int:
+def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None, past: Sequence[Event] = ()) -> int:
     """Train and test every arm that the study names.
 
     Parameters
@@ -230,6 +23,9 @@ def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | N
     whole : ArrayRecord, optional
         The same with the layers that stay at the sites, if some do: a hospital that trains alone sends them, too.
 
+    past : sequence of dict
+        History of the run, when it goes on with one that broke off.
+
     Returns
     -------
     int
@@ -239,6 +35,7 @@ def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | N
     arms = [Arm(name, federation, starts[name]) for name in federation.study.simulation.arms]
     best = 0
     for arm in arms:
+        arm.resume(past)
         arm.train()
         if arm.name == "federated":
             arm.save_best()
@@ -246,22 +43,3 @@ def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | N
     for arm in arms:
         arm.test()
     return best
-
-
-def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
-    """Return what the history tells of every site of a round: what became of its reply, cases used and cases left out."""
-    return {
-        reply.site: {
-            "status": reply.status,
-            "reason": reply.reason,
-            "weight": reply.weight,
-            "used": reply.metrics.get(records.TRAIN_SAMPLES) if reply.status == "ok" else None,
-            "excluded": reply.excluded,
-            "metrics": reply.metrics,
-        }
-        for reply in sorted(record.replies, key=lambda r: r.site)
-    }
-
-
-def _number(score: float) -> float | None:
-    return score if math.isfinite(score) else None

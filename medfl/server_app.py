@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context
@@ -31,17 +32,25 @@ def main(grid: Grid, context: Context) -> None:
     """Run a study from the first contact to the test, and leave everything in a run folder."""
     study = study_from_run_config(context.run_config)
     out = Path(study.server.out) if study.server.out else runs_root()
-    run = Run.create(out, study)
-    started = time.monotonic()
-    end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
-    try:
-        run.history.append(run.start_event())
+    run = Run.resume(out, study) if study.server.resume else Run.create(out, study)
+    with run.alone(), _noted_end(run) as end:
+        past = run.history.read() if study.server.resume else []
+        run.history.append(run.resume_event() if study.server.resume else run.start_event())
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
         federation = assemble(StreamingGrid(_wired(grid, study, run)), study, run, _expected_sites(study), layout)
-        end["best-round"] = conduct(federation, initial, models.get(records.WHOLE))
-    except KeyboardInterrupt:
+        end["best-round"] = conduct(federation, initial, models.get(records.WHOLE), past)
+
+
+@contextmanager
+def _noted_end(run: Run) -> Iterator[dict[str, object]]:
+    """Write the last event of a run, however it ends; what the body puts into the yielded dictionary is told with it."""
+    started = time.monotonic()
+    end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
+    try:
+        yield end
+    except (KeyboardInterrupt, SystemExit):
         end |= {"status": "stopped", "reason": "stopped by hand"}
         raise
     except Exception as error:

@@ -49,9 +49,11 @@ def resume(
     """Go on with a run that was stopped or broke off, after its last complete round."""
     from medfl.deploy import control
     from medfl.deploy.folder import open_federation
+    from medfl.runs.history import read
 
     folder = open_federation(federation)
-    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json)
+    begun = len(read(control.find(folder, name).run))
+    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json, begun=begun)
 
 
 def status(
@@ -103,8 +105,8 @@ def logs(name: RunArgument = "", federation: FederationOption = Path("federation
     typer.echo(control.log_of(folder, control.find(folder, name)), nl=False)
 
 
-def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool) -> None:
-    """Follow a run to its end, and end the command as the run ended."""
+def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool, begun: int = 0) -> None:
+    """Follow a run to its end, and end the command as the run ended; `begun` events are from before it was resumed."""
     name = submitted.name
     if detach:
         output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow", highlight=False)
@@ -112,7 +114,7 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
     errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
     try:
         with shown(submitted.run, _board(folder, submitted), quiet=as_json):
-            ended = _wait(folder, submitted)
+            ended = _wait(folder, submitted, begun)
     except KeyboardInterrupt:
         errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
         raise
@@ -125,24 +127,27 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
         outcome.print()
 
 
-def _wait(folder: FederationFolder, submitted: Submitted) -> str:
+def _wait(folder: FederationFolder, submitted: Submitted, begun: int) -> str:
     """Wait for the end of a run, and return how it ended: "completed", "failed" or "stopped"."""
     from medfl.deploy import control
-    from medfl.runs.folder import status_of
-    from medfl.runs.history import read
 
     asked = time.monotonic()
-    begun = len(read(submitted.run))
-    while True:
-        events = read(submitted.run)
-        told = status_of(events) if len(events) > begun or not begun else "unfinished"
-        if events and told not in ("unfinished", "damaged") and any(e["event"] == "end" for e in events[begun:]):
-            return told
+    while (ended := _end_in(submitted, begun)) is None:
+        time.sleep(_LOOK)
         if time.monotonic() - asked >= _ASK:
             asked = time.monotonic()
-            if control.is_over(flower := control.status(folder, submitted)):
-                return flower.partition(":")[2] if flower != "finished:completed" or told != "unfinished" else "failed"
-        time.sleep(_LOOK)
+            if control.is_over(told := control.status(folder, submitted)):
+                kind = told.partition(":")[2]  # a process that was killed leaves no end in the history
+                return _end_in(submitted, begun) or (kind if kind != "completed" else "failed")
+    return ended
+
+
+def _end_in(submitted: Submitted, begun: int) -> str | None:
+    """Return how a run ended by its history, of which the first events are from before it was resumed."""
+    from medfl.runs.history import read
+
+    ends = [event for event in read(submitted.run)[begun:] if event["event"] == "end"]
+    return str(ends[-1].get("status", "failed")) if ends else None
 
 
 def _failure(submitted: Submitted, ended: str) -> Exception:

@@ -41,7 +41,7 @@ def run(command: list[str]) -> int:
     Returns
     -------
     int
-        Its exit code.
+        Its exit code; 128 more than the signal that ended it, as a shell tells.
     """
     parent = os.getppid()
     for sort in (signal.SIGTERM, signal.SIGINT):
@@ -49,7 +49,8 @@ def run(command: list[str]) -> int:
     process = subprocess.Popen(command)
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_LOOK)
+            code = process.wait(_LOOK)
+            return code if code >= 0 else 128 - code
         if os.getppid() != parent:
             os.killpg(0, signal.SIGKILL)
 

@@ -90,7 +90,11 @@ class _Running:
                     f"Its log: {self.child.log}"
                 )
         if self.process is None and time.monotonic() >= self.due:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # the disk is full, or the program is just being installed anew
+                self.due = time.monotonic() + self.child.delay
+                tell(f"{self.child.name} can not be started ({error.strerror}); tried again in {self.child.delay:g} seconds.")
 
     def end(self) -> None:
         """End the process and whatever it started; each may finish what it does, for a while."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,10 +19,11 @@ from pydantic import ValidationError
 
 from medfl.errors import RunError
 from medfl.runs.durable import write_file, writing
-from medfl.runs.history import FILE, Event, History, read
+from medfl.runs.history import FILE, RESUME, Event, History, read
 from medfl.study import Study
 
 STUDY = "study.json"
+_LOCK = ".lock"
 _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
 
 
@@ -73,6 +76,48 @@ class Run:
         return cls(path, study, versions)
 
     @classmethod
+    def resume(cls, out: Path, study: Study) -> Run:
+        """Open the folder of a run that broke off, to go on with it.
+
+        Parameters
+        ----------
+        out : Path
+            Folder of all runs.
+        study : Study
+            What is run; ``server.run`` names the run.
+
+        Raises
+        ------
+        RunError
+            ``RUN-MISSING`` when there is no such run, ``RUN-OTHER-STUDY`` when it is one of another study, ``RUN-FINISHED``
+            when nothing is left to do.
+        """
+        run = cls.open(out / study.name / study.server.run)
+        if run.study.approved_hash() != study.approved_hash():
+            fix = "Resume it with the study that it began with, or start a new run."
+            raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} is one of another study.", fix)
+        if status_of(run.history.read()) == "completed":
+            raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
+        return cls(run.path, study, software_versions())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run, so that no second server writes to it; a process that dies lets it go.
+
+        Raises
+        ------
+        RunError
+            ``RUN-BUSY``.
+        """
+        with (self.path / _LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fix = "Wait for its end, or stop it: medfl stop."
+                raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix) from None
+            yield
+
+    @classmethod
     def open(cls, path: Path) -> Run:
         """Open the folder of an earlier run.
 
@@ -94,6 +139,10 @@ class Run:
         about = {"study": study.name, "hash": study.approved_hash(), "seed": study.seed, "arms": study.simulation.arms}
         machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
         return {"event": "start", **about, "versions": self.versions, "machine": machine}
+
+    def resume_event(self) -> dict[str, Any]:
+        """Return the event with which a run goes on: what has changed since it began may explain other bits."""
+        return {"event": RESUME, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
 
     @property
     def history(self) -> History:

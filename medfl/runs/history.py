@@ -17,6 +17,7 @@ from medfl.runs.durable import writing
 
 Event = dict[str, Any]
 FILE = "history.jsonl"
+RESUME = "resume"  # kind of the event with which a run goes on that broke off
 
 
 class History:
@@ -68,7 +69,8 @@ def read(path: Path) -> list[Event]:
     Returns
     -------
     list of dict
-        One for each line. A last line that a crash left incomplete is left out.
+        One for each line. A last line that a crash left incomplete is left out, and so is a round that did not count in a run
+        that was resumed: it was done again.
 
     Raises
     ------
@@ -80,7 +82,14 @@ def read(path: Path) -> list[Event]:
         lines = file.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    events = [_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    resumed = max((k for k, event in enumerate(events) if event["event"] == RESUME), default=0)
+    return [e for k, e in enumerate(events) if k >= resumed or e["event"] != "round" or is_complete(e)]
+
+
+def is_complete(event: Event) -> bool:
+    """Say whether the event of a round is one of a round that counted, whose model is on the disk."""
+    return "bytes-up" in event
 
 
 def plain(value: Any) -> Any:

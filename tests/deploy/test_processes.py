@@ -23,7 +23,7 @@ def child(folder: Path, name: str, code: str, **more: object) -> Child:
     return Child(name=name, command=command, env=os.environ, cwd=folder, log=folder / f"{name}.log", **more)  # type: ignore[arg-type]
 
 
-def end_once(condition: Callable[[], bool], within: float = 30.0) -> None:
+def end_once(condition: Callable[[], bool], within: float = 30.0, how: signal.Signals = signal.SIGINT) -> None:
     """Ask this process to end, as Ctrl-C does, when a condition holds; or anyway when it never does."""
     main, end = threading.main_thread().ident, time.monotonic() + within
     assert main is not None
@@ -31,7 +31,7 @@ def end_once(condition: Callable[[], bool], within: float = 30.0) -> None:
     def wait() -> None:
         while not condition() and time.monotonic() < end:
             time.sleep(0.05)
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, how)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -64,6 +64,30 @@ def test_nothing_is_left_of_what_was_started(tmp_path: Path) -> None:
     supervise([child(tmp_path, "parent", grandchild)], tell=print)
     pid = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_may_finish_what_it_does_when_all_are_ended(tmp_path: Path, how: signal.Signals) -> None:
+    done, up = tmp_path / "done", tmp_path / "up"
+    grandchild = (
+        "import signal, sys, time;"
+        f"signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), open({str(done)!r}, 'w'), sys.exit()));"
+        f"open({str(up)!r}, 'w'); time.sleep(600)"
+    )
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {grandchild!r}]); time.sleep(600)"
+    end_once(up.exists, how=how)
+    assert supervise([child(tmp_path, "parent", parent)], tell=print) == 0
+    assert done.exists()
+
+
+def test_what_can_not_be_started_again_for_the_moment_does_not_end_the_others(tmp_path: Path) -> None:
+    program, told = tmp_path / "program", list[str]()
+    program.write_text('#!/bin/sh\nrm -- "$0"\n')
+    program.chmod(0o755)
+    vanishing = Child("vanishing", [str(program)], os.environ, tmp_path, tmp_path / "log", delay=0.1)
+    end_once(lambda: any("can not be started" in line for line in told))
+    assert supervise([vanishing], tell=told.append) == 0
+    assert "vanishing can not be started (No such file or directory); tried again in 0.1 seconds." in told
 
 
 def test_the_next_is_started_only_when_the_one_before_is_ready(tmp_path: Path) -> None:

@@ -55,10 +55,11 @@ class Maker:
     def plan(self, text: str, seed: int) -> PlannedRun:
         (contender,), _ = read_contenders([text])
         arms = (LOCAL,) if text == LOCAL else ("federated",)
-        simulated = self.study.simulation.model_copy(update={"arms": arms, "run": f"run-{len(self.planned)}"})
+        simulated = self.study.simulation.model_copy(update={"arms": arms})
+        server = self.study.server.model_copy(update={"run": f"run-{len(self.planned)}"})
         layers = {"personal": self.study.personal.model_copy(update={"layers": ("norm",)})} if "+norm" in text else {}
-        study = self.study.model_copy(update={"simulation": simulated, "seed": seed, **layers})
-        run = self.folder / "runs" / study.name / simulated.run
+        study = self.study.model_copy(update={"simulation": simulated, "server": server, "seed": seed, **layers})
+        run = self.folder / "runs" / study.name / server.run
         self.planned.append(PlannedRun(contender, seed, Simulation(self.folder, study, {}, (), run)))
         return self.planned[-1]
 

@@ -1,0 +1,308 @@
+"""One way of training that a run compares: its rounds, its best model on validation patients, and its test.
+
+After every round the model, what the strategy remembers, and then the event of the round are on the disk. A round counts as
+done when its event is there; a run that broke off goes on behind the last one, from what is told of it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord
+
+from medfl import metrics, records
+from medfl.contribution import Contributions
+from medfl.errors import ExchangeError, QuorumError
+from medfl.federation import Federation
+from medfl.records import Metrics, RoundRecord
+from medfl.runs import Event, checkpoint
+from medfl.runs.history import is_complete
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.local import LocalOnly
+from medfl.strategies.replies import refusal_text
+from medfl.strategies.table import build_strategy
+
+_SHARED = ""  # key of the one model that all sites share; a local model goes under the name of its site
+
+
+@dataclass
+class _Choice:
+    """The best model seen so far of one line of models, by its score on validation patients."""
+
+    best_round: int = 0
+    best_score: float = -math.inf
+    kept: set[int] = field(default_factory=set)
+
+    def scored(self, server_round: int, score: float) -> None:
+        if not math.isnan(score) and score > self.best_score:
+            self.best_round, self.best_score = server_round, score
+
+
+class Arm:
+    """One way of training that a run compares: together, or each hospital alone.
+
+    Parameters
+    ----------
+    name : {"federated", "local"}
+        Which way.
+    federation : Federation
+        The sites.
+    initial : ArrayRecord
+        The model that every arm starts from.
+    """
+
+    def __init__(self, name: str, federation: Federation, initial: ArrayRecord) -> None:
+        self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
+        self._arrays = initial
+        alone = name == "local"
+        self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
+        self._strategy.site_names = federation.sites
+        self._strategy.check_sites(len(federation.sites))
+        self._contributions: Contributions | None = None
+        if not alone and self._study.contribution.method != "none":
+            self._contributions = Contributions(federation)
+            self._strategy.wrappers += (self._contributions.keeping,)
+        lines = sorted(federation.sites.values()) if alone else [_SHARED]
+        self._choices = {line: _Choice() for line in lines}
+        self._state = ""  # name of the checkpoint of the strategy's state
+        self._last = 0  # round that is done
+        self._is_trained = False  # and the last models are scored
+        self._tested: set[str] = set()  # lines
+        self._trained: set[str] = set()  # sites that sent a model that counted
+
+    def resume(self, events: Sequence[Event]) -> None:
+        """Go back to where a run stood when it broke off.
+
+        Parameters
+        ----------
+        events : sequence of dict
+            The history of the run; events of other arms are passed over.
+
+        Raises
+        ------
+        RunError
+            ``CHECKPOINT-MISSING`` or ``CHECKPOINT-DAMAGED`` when what the history tells is no longer there.
+        """
+        unscored = 0
+        for event in (e for e in events if e.get("arm") == self.name):
+            if event["event"] == "round" and is_complete(event):
+                self._take_back(event)
+                unscored = self._last
+            elif event["event"] == "scored":
+                self._is_trained = event["round"] == self._last and self._is_at_the_end()
+                self._note(int(event["round"]), event)
+                unscored = 0
+            elif event["event"] == "test":
+                self._tested.add(str(event["model"].get("site", _SHARED)))
+        if self._last:
+            self._load()
+            if unscored and self._scores_by_itself(unscored):
+                self._score(unscored, set(self._federation.sites.values()) - self._strategy.at_work())
+
+    def train(self) -> None:
+        """Run the rounds that are left, score the last models, and record everything."""
+        while not self._is_trained and not self._is_at_the_end():
+            self._round(self._last + 1)
+        if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
+            self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
+        if not self._is_trained:
+            self._score(self._last, self._federation.sites.values())
+        for choice in self._choices.values():
+            if choice.best_score == -math.inf:
+                choice.best_round = self._last
+            choice.kept &= {self._last, choice.best_round}
+        self._prune()
+
+    def test(self) -> None:
+        """Have every site score the chosen models on its test patients, once."""
+        for line, choice in self._choices.items():
+            if line in self._tested:
+                continue
+            arrays, _ = checkpoint.load(self._run.checkpoints, self._file(line, choice.best_round))
+            shared = line == _SHARED
+            chosen, after = records.to_array_record(arrays), self._last + 1  # sites remember what the last scoring left, too
+            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
+            model = {"round": choice.best_round} | ({} if shared else {"site": line})
+            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
+
+    @property
+    def best_round(self) -> int:
+        """Round of the chosen shared model."""
+        return self._choices[_SHARED].best_round
+
+    def save_best(self) -> None:
+        """Write the chosen shared model and the last one under their own names."""
+        choice = self._choices[_SHARED]
+        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, choice.best_round))
+        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(choice.best_score)})
+        last = max(choice.kept)
+        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, last))
+        checkpoint.save(self._run.path, "final", arrays, meta)
+
+    def _round(self, server_round: int) -> None:
+        started = time.monotonic()
+        grid, strategy = self._federation.grid, self._strategy
+        config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
+        outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
+        replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
+        event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
+        try:
+            arrays, trained = strategy.aggregate_train(server_round, replies)
+        except QuorumError:
+            self._run.history.append(event | {"sites": _sites_told(strategy.last_round), "seconds": time.monotonic() - started})
+            raise
+        sites = _sites_told(strategy.last_round)
+        self._arrays = arrays if arrays is not None else self._arrays
+        scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
+        self._trained |= scored.keys()
+        event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
+        if strategy.common_start:
+            event |= self._scored(server_round - 1, scored)
+        for line, choice in self._choices.items():
+            self._keep(line, server_round)
+            choice.kept &= {server_round, choice.best_round}
+        self._keep_state(server_round)
+        event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
+        self._run.history.append(event | {"seconds": time.monotonic() - started})
+        self._last = server_round
+        self._prune()  # now that the history tells of the newer ones
+        if self._scores_by_itself(server_round):
+            self._score(server_round, set(self._federation.sites.values()) - strategy.at_work())
+        if self._contributions and (told := self._contributions.measure(strategy.last_round, self._arrays)):
+            self._run.history.append({"arm": self.name} | told)
+
+    def _score(self, server_round: int, sites: Iterable[str]) -> None:
+        """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
+        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._choices}
+        answers = self._federation.evaluate(models, "validation", self.name, server_round)
+        scored = {site: {"metrics": told} for site, told in answers.items()}
+        event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
+        self._run.history.append(event | self._scored(server_round, answers))
+
+    def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Note the scores of the models of a round, and return what the history tells of them."""
+        sound = {site: m for site, m in answers.items() if self._is_sound(site, m)}
+        present = {site: m for site, m in sound.items() if m[records.EVAL_PATIENTS]}
+        if not present:
+            return {"score": None}
+        if self.name == "local":
+            scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
+            for site, score in scores.items():
+                self._choices[site].scored(server_round, score)
+            return {"scores": {site: _number(score) for site, score in scores.items()}}
+        merged = metrics.merge(self._study, list(sound.values()))
+        score = metrics.headline(self._study, merged)
+        self._choices[_SHARED].scored(server_round, score)
+        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
+
+    def _is_sound(self, site: str, told: Metrics) -> bool:
+        """Say whether the metrics of a site are what the study asks for; if not, they are left out and that is recorded."""
+        try:
+            metrics.check(self._study, told)
+        except ExchangeError as refusal:
+            self._federation.failed(site, "validation", refusal_text(refusal))
+            return False
+        return True
+
+    def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Return what the history tells of a test: by site and together, of the sites' own models too where they have some."""
+        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
+        merged = metrics.merge(self._study, list(answers.values()))
+        told = {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
+        if self.name == "local" or not self._study.has_personal_models:
+            return told
+        own = {site: metrics.personal_part(m) for site, m in answers.items()}
+        for site, m in own.items():
+            sites[site]["personal-derived"] = metrics.derive(self._study, m)
+        merged = metrics.merge(self._study, list(own.values()))
+        return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
+
+    def _take_back(self, event: Event) -> None:
+        """Note what the event of a round tells, as when it happened."""
+        self._last = int(event["round"])
+        self._trained |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
+        self._note(self._last - 1, event)
+        for choice in self._choices.values():
+            choice.kept = (choice.kept | {self._last}) & {self._last, choice.best_round}
+
+    def _note(self, server_round: int, event: Event) -> None:
+        """Note the scores that an event tells of the models of a round."""
+        if event.get("score") is not None:
+            self._choices[_SHARED].scored(server_round, float(event["score"]))
+        for site, score in event.get("scores", {}).items():
+            if score is not None and site in self._choices:
+                self._choices[site].scored(server_round, float(score))
+
+    def _load(self) -> None:
+        """Take back the models and what the strategy remembered after the last round that is done."""
+        models = {line: checkpoint.load(self._run.checkpoints, self._file(line, self._last)).arrays for line in self._choices}
+        if isinstance(self._strategy, LocalOnly):
+            self._strategy.restore({f"own/{line}/{name}": x for line, model in models.items() for name, x in model.items()})
+            return
+        self._arrays = records.to_array_record(models[_SHARED])
+        name = self._file("strategy", self._last)
+        if name in checkpoint.names(self._run.checkpoints):
+            self._state = name
+            self._strategy.restore(checkpoint.load(self._run.checkpoints, name).arrays)
+
+    def _scores_by_itself(self, server_round: int) -> bool:
+        """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""
+        every, rounds = self._study.evaluation.every, self._study.rounds
+        return not self._strategy.common_start and server_round % every == 0 and server_round < rounds
+
+    def _is_at_the_end(self) -> bool:
+        return self._last >= self._study.rounds or self._is_hopeless(self._last)
+
+    def _is_hopeless(self, server_round: int) -> bool:
+        patience = self._study.strategy.patience
+        choices = self._choices.values()
+        return bool(patience) and all(c.best_score > -math.inf and server_round - 1 - c.best_round >= patience for c in choices)
+
+    def _model(self, line: str) -> ArrayRecord:
+        return self._strategy.arrays_of(line) if isinstance(self._strategy, LocalOnly) else self._arrays
+
+    def _keep(self, line: str, server_round: int) -> None:
+        arrays = {name: array.numpy() for name, array in self._model(line).items()}
+        meta = {"arm": self.name, "site": line, "round": server_round, "study": self._study.approved_hash()}
+        checkpoint.save(self._run.checkpoints, self._file(line, server_round), arrays, meta)
+        self._choices[line].kept.add(server_round)
+
+    def _keep_state(self, server_round: int) -> None:
+        """Write what the strategy remembers beside the model of this round, so that a run can be resumed from both."""
+        if isinstance(self._strategy, LocalOnly):
+            return  # its state are the models of the sites, which are kept by line
+        state = self._strategy.state()
+        self._state = self._file("strategy", server_round) if state else ""
+        if state:
+            checkpoint.save(self._run.checkpoints, self._state, state, {"arm": self.name, "round": server_round})
+
+    def _prune(self) -> None:
+        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept} | {self._state}
+        others = {name for name in checkpoint.names(self._run.checkpoints) if not name.startswith(self.name)}
+        checkpoint.prune(self._run.checkpoints, mine | others)
+
+    def _file(self, line: str, server_round: int) -> str:
+        return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
+
+
+def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
+    """Return what the history tells of every site of a round: what became of its reply, cases used and cases left out."""
+    return {
+        reply.site: {
+            "status": reply.status,
+            "reason": reply.reason,
+            "weight": reply.weight,
+            "used": reply.metrics.get(records.TRAIN_SAMPLES) if reply.status == "ok" else None,
+            "excluded": reply.excluded,
+            "metrics": reply.metrics,
+        }
+        for reply in sorted(record.replies, key=lambda r: r.site)
+    }
+
+
+def _number(score: float) -> float | None:
+    return score if math.isfinite(score) else None

@@ -1,0 +1,146 @@
+"""A federation's server for tests: its folder, who is enrolled, and real processes on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medfl.deploy import registry
+from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy.identity import make_key, read_request, write_request
+from medfl.deploy.proxy import command
+
+HAS_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], bool], within: float = 40.0) -> None:
+    """Wait until something holds, and fail when it never does."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "it never came to hold"
+        time.sleep(0.1)
+
+
+def make_federation(folder: Path, sites: Sequence[str] = ()) -> FederationFolder:
+    """Make a federation that listens on loopback only, and enrol sites: their keys are ``folder/NAME.key``."""
+    address = f"127.0.0.1:{free_port()}"
+    made = init_federation(folder / "federation", "test", address, address)
+    for name in sites:
+        make_key(folder / f"{name}.key")
+        request = folder / f"{name}.request.json"
+        write_request(folder / f"{name}.key", name, request)
+        _, certificate = registry.enrol(made, read_request(request))
+        (folder / f"{name}.crt").write_bytes(certificate)
+    return made
+
+
+@dataclass
+class Server:
+    """A server that runs in a process of its own.
+
+    Parameters
+    ----------
+    process : Popen
+        ``medfl server up``.
+    lines : list of str
+        What it has told so far.
+    """
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def told(self, text: str) -> bool:
+        """Tell whether a line with this text was printed."""
+        return any(text in line for line in self.lines)
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """Return the processes that do the work, by name: superlink, superexec, nginx."""
+        found = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:  # it has just ended
+                continue
+            for name, mark in (
+                ("superlink", "flower-superlink"),
+                ("superexec", "flower-superexec"),
+                ("nginx", "nginx: master"),
+            ):
+                if mark in line and "medfl.deploy.lifeline" not in line:
+                    found[name] = process
+        return found
+
+    def everything(self) -> list[psutil.Process]:
+        """Return every process that was started for it."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@contextmanager
+def server_of(folder: FederationFolder) -> Iterator[Server]:
+    """Run the server of a federation until the end of the block."""
+    start = [sys.executable, "-m", "medfl", "server", "up", str(folder.path)]
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    server = Server(process)
+
+    def listening() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            server.lines.append(line.rstrip("\n"))
+
+    reader = threading.Thread(target=listening, daemon=True)
+    reader.start()
+    try:
+        wait_for(lambda: server.told("runs and logs") or process.poll() is not None, within=90)
+        assert process.poll() is None, "\n".join(server.lines)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        reader.join(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextmanager
+def nginx_of(configuration: Path, port: int, account: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """Run nginx alone with a configuration, perhaps as another account."""
+    log = configuration.with_name("test.log")
+    log.touch(mode=0o666)
+    log.chmod(0o666)
+    with log.open("ab") as output:
+        process = subprocess.Popen([*account, *command(configuration)], stdout=output, stderr=output)
+    try:
+        wait_for(lambda: process.poll() is not None or _answers(port))
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

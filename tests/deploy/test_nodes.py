@@ -1,0 +1,130 @@
+"""Whether Flower's server knows exactly those who are enrolled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfl.deploy import nodes, registry
+from medfl.deploy.folder import FederationFolder
+from medfl.deploy.identity import make_key, read_request, write_request
+from medfl.deploy.nodes import forget_lost, reconcile
+from medfl.errors import DeployError
+from tests.deploy.serving import make_federation
+
+
+class Flower:
+    """Stands in for Flower's server: takes a key once, ever, and tells neither names nor keys."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, str] = {}  # key: number of its node
+        self.names: dict[str, str] = {}  # number of the node: name
+        self.out: set[str] = set()
+        self.down = False
+        self.fails_for = ""
+
+    def __call__(self, folder: FederationFolder, *arguments: str) -> dict[str, Any]:
+        if self.down:
+            raise DeployError("SERVER-DOWN", "the server of this federation is not running.")
+        _, action, *rest = arguments
+        if action == "list":
+            listed = [{"node-id": n, "status": "unregistered" if n in self.out else "online"} for n in self.keys.values()]
+            return {"success": True, "nodes": listed}
+        if action == "unregister":
+            self.out.add(rest[0])
+            return {"success": True}
+        name, key = rest[rest.index("--name") + 1], Path(rest[0]).read_text()
+        if name == self.fails_for:
+            raise DeployError("FLOWER-SAYS-NO", "Flower refused.")
+        if key in self.keys:
+            raise DeployError("FLOWER-SAYS-NO", "Flower refused: Public key already in use.")
+        number = str(1000 + len(self.keys))
+        self.keys[key], self.names[number] = number, name
+        return {"success": True, "node-id": number}
+
+    def inside(self) -> set[str]:
+        """Return the names of those who may send requests."""
+        return {name for number, name in self.names.items() if number not in self.out}
+
+
+@pytest.fixture
+def flower(monkeypatch: pytest.MonkeyPatch) -> Flower:
+    """Put the stand-in in the place of Flower's command."""
+    found = Flower()
+    monkeypatch.setattr(nodes, "flwr", found)
+    return found
+
+
+def test_who_is_enrolled_may_take_part_and_who_is_revoked_may_not(tmp_path: Path, flower: Flower) -> None:
+    folder, told = make_federation(tmp_path, ("a", "b", "c")), list[str]()
+    assert reconcile(folder, told.append) == ()
+    assert flower.inside() == {"a", "b", "c"}
+    registry.revoke(folder, "b")
+    assert reconcile(folder, told.append) == ()
+    assert flower.inside() == {"a", "c"}
+    assert told == [
+        "a may take part.",
+        "b may take part.",
+        "c may take part.",
+        "b is out: its requests are refused from now on.",
+    ]
+
+
+def test_nothing_is_asked_of_flower_while_nothing_changes(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a",))
+    reconcile(folder, print)
+    flower.down = True
+    assert reconcile(folder, print) == ()
+
+
+def test_a_site_with_a_new_key_is_in_with_that_one_alone(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a",))
+    reconcile(folder, print)
+    registry.revoke(folder, "a")
+    make_key(tmp_path / "new.key")
+    write_request(tmp_path / "new.key", "a", tmp_path / "new.json")
+    registry.enrol(folder, read_request(tmp_path / "new.json"))
+    reconcile(folder, print)
+    assert flower.inside() == {"a"}
+    assert (len(flower.keys), len(flower.out)) == (2, 1)
+
+
+def test_the_trouble_of_one_site_does_not_keep_the_others_waiting(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b", "c"))
+    flower.fails_for = "a"
+    (wrong,) = reconcile(folder, print)
+    assert wrong.code == "FLOWER-SAYS-NO"
+    assert flower.inside() == {"b", "c"}
+    flower.fails_for = ""
+    assert reconcile(folder, print) == ()
+    assert flower.inside() == {"a", "b", "c"}
+
+
+def test_a_list_that_can_not_be_read_lets_nobody_in(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b"))
+    (folder.sites / "a.json").write_text("{")
+    assert [error.code for error in reconcile(folder, print)] == ["REGISTRY-DAMAGED"]
+    assert flower.inside() == set()
+
+
+def test_a_site_that_was_registered_just_before_a_crash_is_found_again(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b"))
+    reconcile(folder, print)
+    noted = folder.path / "superlink" / "nodes.json"
+    noted.write_text("{" + noted.read_text().partition('"b"')[0].partition("{")[2].rstrip().rstrip(",") + "}")
+    assert reconcile(folder, print) == ()
+    registry.revoke(folder, "b")
+    reconcile(folder, print)
+    assert flower.inside() == {"a"}
+
+
+def test_a_database_that_was_removed_takes_everybody_again(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b"))
+    reconcile(folder, print)
+    flower.keys.clear()
+    flower.names.clear()
+    forget_lost(folder)
+    assert reconcile(folder, print) == ()
+    assert flower.inside() == {"a", "b"}
