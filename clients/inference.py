@@ -13,6 +13,7 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medfl.clients import interrupts
 from medfl.clients.devices import Place
 from medfl.clients.sampling import read_window, whole_shape
 from medfl.data.store.stored import Reference, StoredCase
@@ -58,13 +59,16 @@ def read_images(study: Study, cases: Sequence[StoredCase]) -> Tensor:
 
 
 def forward(net: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits of one batch.
+    """Return the logits of one batch, unless there is a reason to stop (`medfl.clients.interrupts`).
 
     Raises
     ------
+    StoppedError
+        ``RUN-STOPPED`` or ``POLICY-MINUTES``.
     TrainingError
         ``NET-TOO-DEEP`` when the images are so small that instance normalisation would see a single voxel.
     """
+    interrupts.check()
     try:
         logits: Tensor = net(images)
     except ValueError as error:

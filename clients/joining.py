@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from medfl import counts, records
+from medfl import counts, policy, records
 from medfl.data.cases import Finding
 from medfl.data.store.stored import Prepared
 from medfl.errors import DataError
@@ -26,8 +26,11 @@ def admit(prepared: Prepared, site: Site) -> None:
     ------
     DataError
         ``SITE-BELOW-MIN-COUNT``.
+    PolicyError
+        ``POLICY-PATIENTS``, when they are fewer than the site asks of itself.
     """
     patients = prepared.patients("train")
+    policy.check_patients(site.policy, patients)
     if 0 < patients < site.policy.min_count:
         raise DataError(
             "SITE-BELOW-MIN-COUNT",

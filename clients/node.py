@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch import nn
 
-from medfl import flower_compat, metrics, records
-from medfl.clients import attacks, compression, joining, layers, local, personal
+from medfl import flower_compat, metrics, policy, records
+from medfl.clients import attacks, compression, interrupts, joining, layers, local, personal
 from medfl.clients.half import Work
 from medfl.clients.networks import build_network
 from medfl.clients.plain import Half
@@ -24,6 +28,7 @@ from medfl.data.store.prepare import prepare
 from medfl.data.store.stored import Prepared
 from medfl.errors import ConfigError, DataError, ExchangeError, Problem
 from medfl.planning import exchange
+from medfl.records import Metrics
 from medfl.site import Site, read_site
 from medfl.study import Study, study_from_run_config
 
@@ -32,38 +37,45 @@ _CACHED = 64  # sites and studies that one process keeps open; their images are 
 
 def join(message: Message, context: Context) -> Message:
     """Say who is there: the site's name, its patients and images by split, and what was left out."""
-    study, site = _study(context), _site(context)
+    study, site = _allowed(message, context)
     prepared = _admitted(study, site)
     told = joining.words(prepared, site) | {
         records.MODEL_HASH: records.layout_hash(layers.shared_arrays(study, _network(study)))
     }
-    return Message(records.reply_content(site.name, joining.numbers(prepared, site), told=told), reply_to=message)
+    return _answer(message, site, records.reply_content(site.name, joining.numbers(prepared, site), told=told))
 
 
 def fingerprint(message: Message, context: Context) -> Message:
     """Say what the images of the site are like, in sums and counts that its policy lets it tell."""
-    study, site = _study(context), _site(context)
+    study, site = _allowed(message, context)
     taken = take_fingerprint(site, study)
     told = {records.EXCLUDED: joining.by_code(taken.findings, site, "error")}
-    return Message(exchange.to_content(site.name, taken.fingerprint, told), reply_to=message)
+    return _answer(message, site, exchange.to_content(site.name, taken.fingerprint, told))
 
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
+    _, site = _allowed(message, context)
+    policy.check_weight(site.policy)
     work = layers.completed(_work(message, context))
+    policy.check_round(site.policy, work.server_round)
+    with _in_time(site):
+        return _answer(message, site, _trained(work, simulated=_is_simulated(context)))
+
+
+def _trained(work: Work, *, simulated: bool) -> RecordDict:
     study, site = work.study, work.site
     scores = metrics.empty_metrics(study)
     half = Half() if work.arm == "local" else build_half(study, site)
     if (work.server_round - 1) % study.evaluation.every == 0 and work.server_round > 1:
         scores = local.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
         personal.keep_better(work, half, scores)
-    if work.arm != "local" and _is_simulated(context):
+    if work.arm != "local" and simulated:
         half = attacks.misled(half, study.simulation, site.name, [s.name for s in _sites(study)])
     outcome = compression.packed(work, layers.parted(work, local.train(work, half)))
-    numbers = outcome.metrics | metrics.suppress(scores, site.policy.min_count)
+    numbers = policy.withheld(outcome.metrics | metrics.suppress(scores, site.policy.min_count), site.policy)
     told = {records.EXCLUDED: joining.by_code(work.prepared.findings, site, "error")}
-    content = records.reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
-    return Message(content, reply_to=message)
+    return records.reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
 
 
 def evaluate(message: Message, context: Context) -> Message:
@@ -72,19 +84,56 @@ def evaluate(message: Message, context: Context) -> Message:
     split = str(config[records.SPLIT])
     if split not in ("validation", "test"):
         raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
-    work = _work(message, context, trained=True)
-    study, site, folder = work.study, work.site, _own_folder(config, context, work.site)
-    whole = layers.completed(work)
+    _, site = _allowed(message, context)
+    work, folder = _work(message, context, trained=True), _own_folder(config, context, site)
+    with _in_time(site):
+        told = _scored(work, split, folder, trial=bool(config.get(records.TRIAL, False)))
+    return _answer(message, site, records.reply_content(site.name, policy.withheld(told, site.policy)))
+
+
+def _scored(work: Work, split: str, folder: Path | None, *, trial: bool) -> Metrics:
+    study, site, whole = work.study, work.site, layers.completed(work)
     model = layers.as_newcomer(work).received if split == "test" else whole.received
     scores = local.evaluate(study, site, work.prepared, work.net, model, split, folder)
     told, half = metrics.suppress(scores, site.policy.min_count), build_half(study, site)
     if split == "validation":
-        if not config.get(records.TRIAL, False):
+        if not trial:
             personal.keep_better(whole, half, scores)
     elif personal.is_asked(work):
         own = personal.tested(whole, half, folder)
         told |= metrics.as_personal(metrics.suppress(own, site.policy.min_count))
-    return Message(records.reply_content(site.name, told), reply_to=message)
+    return told
+
+
+def _allowed(message: Message, context: Context) -> tuple[Study, Site]:
+    """Return study and site, when the policy of the site lets it answer a message at all."""
+    study, site = _study(context), _site(context)
+    policy.check_hours(site.policy, datetime.now())
+    policy.check_study(study, site.policy)
+    return study, site
+
+
+def _answer(message: Message, site: Site, content: RecordDict) -> Message:
+    """Return a reply that the policy lets out; it names what it answers, so that it can not be taken for another's."""
+    asked = message.content.config_records.get(records.CONFIG, ConfigRecord())
+    told = content.config_records[records.SITE]
+    for key in (records.RUN, records.ROUND, records.EXCHANGE):
+        if key in asked:
+            told[key] = asked[key]
+    policy.check_bytes(site.policy, records.count_bytes(content))
+    return Message(content, reply_to=message)
+
+
+@contextmanager
+def _in_time(site: Site) -> Iterator[None]:
+    """Break the work inside off when it takes longer than the site allows for one message."""
+    minutes, begun = site.policy.max_minutes, time.monotonic()
+
+    def reason() -> str | None:
+        return "POLICY-MINUTES" if minutes and time.monotonic() - begun > 60 * minutes else None
+
+    with interrupts.stop_when(reason):
+        yield
 
 
 def seed_of(study_seed: int, site: str, server_round: int) -> int:

@@ -137,8 +137,8 @@ class EngineError(MedflError):
 def safe_reason(error: BaseException) -> str:
     """Return what the server may read about an error that happened at a hospital.
 
-    Only the code of an error that medfl raised itself leaves. The text of any other exception may hold a path, a name or a
-    value of a header, so all that is told is that something failed.
+    Only the code of an error that medfl raised itself leaves, with a sentence that depends on the code alone. The text of an
+    exception may hold a path, a name or a value of a header, so of any other all that is told is that something failed.
 
     Parameters
     ----------
@@ -157,5 +157,36 @@ def safe_reason(error: BaseException) -> str:
     >>> safe_reason(FileNotFoundError("/data/DOE_JANE/1.dcm"))
     '[SITE-ERROR] The details are in the log of the site.'
     """
-    code = error.code if isinstance(error, MedflError) else "SITE-ERROR"
-    return f"[{code}] The details are in the log of the site."
+    return safe_sentence(error.code if isinstance(error, MedflError) else "SITE-ERROR")
+
+
+def safe_sentence(code: str) -> str:
+    """Return the one sentence that may leave a hospital for a code: always the same, whatever happened.
+
+    Examples
+    --------
+    >>> safe_sentence("POLICY-HOURS")
+    '[POLICY-HOURS] The site does not work at this hour.'
+    """
+    return f"[{code}] {_SENTENCES.get(code, 'The details are in the log of the site.')}"
+
+
+_SENTENCES = {
+    "STUDY-NOT-APPROVED": "The site has not approved this study.",
+    "OVERRIDE-REFUSED": "The run changes the study that the site approved.",
+    "BUNDLE-CODE": "The bundle holds more than configuration and text.",
+    "POLICY-TASK": "The site does not take part in studies of this kind.",
+    "POLICY-MODALITY": "The site does not take part in studies of this modality.",
+    "POLICY-ROUNDS": "There are more rounds than the site allows.",
+    "POLICY-EPOCHS": "There are more local epochs than the site allows.",
+    "POLICY-STEPS": "There are more local steps than the site allows.",
+    "POLICY-QUORUM": "The study may go on with fewer sites than this site asks for.",
+    "POLICY-PROTECTION": "The study lacks a protection that the site asks for.",
+    "POLICY-EXTENSION": "The site does not run this algorithm.",
+    "POLICY-HOURS": "The site does not work at this hour.",
+    "POLICY-PATIENTS": "The site has fewer patients than it asks of itself.",
+    "POLICY-METRICS": "The site does not tell what a reply needs.",
+    "POLICY-BYTES": "The reply is larger than the site lets out.",
+    "POLICY-MINUTES": "The work took longer than the site allows.",
+    "RUN-STOPPED": "The site broke off, as the run is over.",
+}

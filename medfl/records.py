@@ -34,6 +34,7 @@ EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code,
 ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that somebody looked for there, empty for all
 RUN = "run"  # name of the run, under which a site keeps what it must remember
 TRIAL = "trial"  # in an evaluate message: the model is one of many that are weighed up, and nothing to be kept
+EXCHANGE = "exchange"  # each way: a number that the server draws for every exchange, and that a reply to it must repeat
 HEAD = "audit-head"  # each way: last link of the sender's chain of exchanges, so that neither side can rewrite its past
 ARM = "arm"  # which arm of a comparison a message belongs to
 COUNTED = "counted"  # array record to a site: number of the last round in which its reply was counted, 0 for none

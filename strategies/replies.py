@@ -13,14 +13,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, Re
 
 from medfl import counts
 from medfl.aggregate import distance
-from medfl.errors import ExchangeError
+from medfl.errors import ExchangeError, safe_sentence
 from medfl.records import ARRAYS, EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord, count_bytes
 from medfl.updates import Tensors, check_finite, check_layout, layout_of
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 
 _REASON_LENGTH = 200
-_OWN_REASON = re.compile(r"\[[A-Z][A-Z0-9-]{0,40}\] The details are in the log of the site\.")
+_OWN_CODE = re.compile(r"\[([A-Z][A-Z0-9-]{0,40})\] ")
 _CLASS = re.compile(r"<class '([A-Za-z_][A-Za-z0-9_.]{0,100})'>")
 _FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
     1: "[LOAD-ERROR] The client app could not be loaded",
@@ -85,9 +85,9 @@ def error_text(error: Error) -> str:
     '[CLIENT-ERROR] The client app raised an exception (FileNotFoundError).'
     """
     reason = error.reason or ""
-    own = _OWN_REASON.search(reason)
-    if own:
-        return own.group()
+    own = _OWN_CODE.search(reason)
+    if own and (sentence := safe_sentence(own.group(1))) in reason:
+        return sentence
     raised = _CLASS.search(reason)
     text = _FLOWER_ERRORS.get(error.code, f"[ERROR-{error.code}] An error came instead of a reply")
     return f"{text}{f' ({raised.group(1)})' if raised else ''}."[:_REASON_LENGTH]
