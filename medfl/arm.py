@@ -146,12 +146,15 @@ class Arm:
     def _round(self, server_round: int) -> None:
         started = time.monotonic()
         grid, strategy = self._federation.grid, self._strategy
+        self._federation.admit()
         config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
+        config[records.EXCHANGE] = records.new_exchange()
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
         replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
         event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
         try:
             arrays, trained = strategy.aggregate_train(server_round, replies)
+            _require_patients(strategy.last_round, self._study.strategy.min_patients)
         except QuorumError:
             self._run.history.append(event | {"sites": _sites_told(strategy.last_round), "seconds": time.monotonic() - started})
             raise
@@ -287,6 +290,15 @@ class Arm:
 
     def _file(self, line: str, server_round: int) -> str:
         return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
+
+
+def _require_patients(record: RoundRecord, least: int) -> None:
+    """Raise QuorumError ``TOO-FEW-PATIENTS`` when the replies that count are of fewer patients than a study asks for."""
+    told = [reply.metrics.get(records.TRAIN_PATIENTS) for reply in record.counted]
+    patients = sum(number for number in told if isinstance(number, int))
+    if patients < least:
+        what = f"round {record.round}: the replies that count are of {patients} patients, the study asks for {least}."
+        raise QuorumError("TOO-FEW-PATIENTS", f"{what} {record.reasons()}".strip(), "Wait for more sites, then resume the run.")
 
 
 def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from medfl import counts, metrics, records
-from medfl.errors import ExchangeError, QuorumError
-from medfl.records import Metrics, MetricValue
+from medfl import metrics, records
+from medfl.errors import ExchangeError
+from medfl.records import Metrics
 from medfl.runs.folder import Run
-from medfl.site import NAME
-from medfl.strategies.replies import NO_REPLY, error_text, metrics_in, node_asked, refusal_text
+from medfl.strategies.replies import NO_REPLY, STALE, error_text, is_stale, metrics_in, node_asked, refusal_text
 from medfl.study import Study
 
-_POLL = 0.2  # seconds between looks for further nodes
+
+class Door(Protocol):
+    """Where sites come in, see `medfl.admission`."""
+
+    def admit(self, sites: dict[int, str]) -> None:
+        """Add those who came since the last look."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,21 @@ class Federation:
     run : Run
         Where everything is recorded.
     sites : dict of int to str
-        Name of the site behind each node that joined.
+        Name of the site behind each node that joined, by name. It grows when sites come later.
+    door : Door, optional
+        Where those come in.
     """
 
     grid: Grid
     study: Study
     run: Run
     sites: dict[int, str]
+    door: Door | None = None
+
+    def admit(self) -> None:
+        """Let sites in that came since the last look."""
+        if self.door is not None:
+            self.door.admit(self.sites)
 
     def evaluate(
         self,
@@ -77,6 +88,7 @@ class Federation:
         """
         run = self.run.path.name
         config = ConfigRecord({records.SPLIT: split, records.ARM: arm, records.ROUND: after, records.RUN: run})
+        config[records.EXCHANGE] = records.new_exchange()
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
         if trial:
@@ -141,107 +153,8 @@ def ask(
         if node not in silent:
             continue
         silent.remove(node)
-        yield node, error_text(reply.error) if reply.has_error() else reply.content
+        if reply.has_error():
+            yield node, error_text(reply.error)
+        else:
+            yield node, STALE if is_stale(contents[node], reply.content) else reply.content
     yield from ((node, NO_REPLY) for node in contents if node in silent)
-
-
-def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> Federation:
-    """Wait for the hospitals, ask each who it is, and record what each brings.
-
-    Parameters
-    ----------
-    grid : Grid
-        The way to the nodes.
-    study : Study
-        What is learnt.
-    run : Run
-        Where everything is recorded.
-    expected : int
-        Nodes to wait for, at most for the time that the study allows.
-    layout : str
-        Hash of the layout of the model (`records.layout_hash`); a site whose network differs can not take part.
-
-    Returns
-    -------
-    Federation
-
-    Raises
-    ------
-    QuorumError
-        ``TOO-FEW-SITES`` when fewer than the quorum came or could say who they are; ``SITE-TWICE`` when two nodes claim
-        one name.
-    """
-    nodes = wait_for_nodes(grid, expected, study.strategy.wait)
-    everyone = Federation(grid, study, run, {node: f"node-{k}" for k, node in enumerate(nodes, start=1)})
-    joined: dict[int, str] = {}
-    question = RecordDict({records.CONFIG: ConfigRecord({})})
-    for node, answer in everyone.ask(records.JOIN, dict.fromkeys(everyone.sites, question)):
-        if isinstance(answer, str):
-            everyone.failed(everyone.sites[node], "join", answer)
-            continue
-        try:
-            name, event = _introduction(answer, layout, study)
-        except ExchangeError as refusal:
-            everyone.failed(everyone.sites[node], "join", refusal_text(refusal))
-            continue
-        if name in joined.values():
-            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
-        joined[node] = name
-        run.history.append(event)
-    if len(joined) < study.strategy.quorum:
-        raise QuorumError(
-            "TOO-FEW-SITES",
-            f"{len(joined)} of {len(nodes)} sites can take part; the study asks for {study.strategy.quorum}.",
-            "The reasons of the others are in the history of the run, and in the sites' own logs.",
-        )
-    ordered = dict(sorted(joined.items(), key=lambda item: item[1]))
-    return Federation(grid, study, run, ordered)
-
-
-def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
-    """Wait until so many nodes are connected, or the time is over, and return those that are."""
-    end = time.monotonic() + seconds
-    nodes = sorted(grid.get_node_ids())
-    while len(nodes) < expected and time.monotonic() < end:
-        time.sleep(_POLL)
-        nodes = sorted(grid.get_node_ids())
-    return nodes
-
-
-def _introduction(content: RecordDict, layout: str, study: Study) -> tuple[str, dict[str, object]]:
-    """Return the name that a site gives itself and the event that tells what it brings, or raise ExchangeError."""
-    told = content.get(records.SITE)
-    if not isinstance(told, ConfigRecord):
-        raise ExchangeError("JOIN-UNREADABLE", "this node does not say who it is.")
-    name = str(told.get("name", ""))
-    if not re.fullmatch(NAME, name):
-        raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
-    if told.get(records.MODEL_HASH) != layout:
-        raise ExchangeError("MODEL-MISMATCH", "The network of this site differs: another version of medfl or MONAI.")
-    numbers = metrics_in(content)
-    splits = ("train", "validation", "test")
-    try:
-        return name, {
-            "event": "joined",
-            "site": name,
-            **{split: _whole(numbers[f"join.{split}-patients"]) for split in splits},
-            "cases": {split: _whole(numbers[f"join.{split}-cases"]) for split in splits},
-            "excluded": counts.from_text(str(told[records.EXCLUDED])),
-            "warnings": counts.from_text(str(told["warnings"])),
-            "patient-ids": told["patient-ids"] == "yes",
-            "annotated": _annotated(str(told.get(records.ANNOTATED, "")), study),
-        }
-    except (KeyError, ValueError):
-        raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None
-
-
-def _annotated(text: str, study: Study) -> list[str]:
-    """Return the names of the classes that somebody looked for at a site."""
-    named = dict(enumerate(study.task.foreground, start=1))
-    return [named[int(number)] for number in text.split(",") if number] or list(study.task.foreground)
-
-
-def _whole(value: MetricValue) -> int:
-    if not isinstance(value, int):
-        raise ValueError("no whole number")
-    return value

@@ -59,3 +59,8 @@ def give_message_id(message: Message) -> str:
     message_id = str(uuid.uuid4())
     message.metadata.__dict__["_message_id"] = message_id
     return message_id
+
+
+def take_identity(message: Message, other: Message) -> None:
+    """Give a message the identifier of another, so that a reply to that one is taken for one to this."""
+    message.metadata.__dict__["_message_id"] = other.metadata.message_id

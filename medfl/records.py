@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,6 +52,11 @@ EVAL_PATIENTS, EVAL_LOSS, EVAL_SECONDS = "eval.patients", "eval.loss", "eval.sec
 
 MetricValue = int | float | list[int] | list[float]
 Metrics = dict[str, MetricValue]
+
+
+def new_exchange() -> str:
+    """Draw the number of an exchange."""
+    return secrets.token_hex(8)
 
 
 def layout_hash(arrays: Mapping[str, NDArray[np.generic]]) -> str:
@@ -177,8 +183,8 @@ class ReplyRecord:
     ----------
     site : str
         Name of the site, or ``node-<id>`` where no names are known.
-    status : {"ok", "refused", "failed", "late"}
-        Counted; came but was left out; an error came instead; nothing came before the deadline.
+    status : {"ok", "refused", "failed", "late", "absent"}
+        Counted; came but was left out; an error came instead; nothing came before the deadline; was not connected, nor asked.
     reason : str
         Why it was not counted, at most 200 characters, empty when it was.
     weight : float
@@ -190,7 +196,7 @@ class ReplyRecord:
     """
 
     site: str
-    status: Literal["ok", "refused", "failed", "late"]
+    status: Literal["ok", "refused", "failed", "late", "absent"]
     reason: str = ""
     weight: float = 0.0
     metrics: Metrics = field(default_factory=dict)

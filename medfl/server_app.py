@@ -11,14 +11,14 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from medfl import records
+from medfl.admission import assemble, expected_sites
 from medfl.auditing import AuditingGrid
-from medfl.data.partition import simulated_sites
 from medfl.errors import MedflError
-from medfl.federation import assemble
 from medfl.packing import PackingGrid
 from medfl.rounds import conduct
 from medfl.runs.chain import Chain
 from medfl.runs.folder import Run, runs_root
+from medfl.strategies.patient import PatientGrid
 from medfl.strategies.streaming import StreamingGrid
 from medfl.study import Study, study_from_run_config
 
@@ -39,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
-        federation = assemble(StreamingGrid(_wired(grid, study, run)), study, run, _expected_sites(study), layout)
+        federation = assemble(StreamingGrid(_wired(grid, study, run)), study, run, expected_sites(study), layout)
         end["best-round"] = conduct(federation, initial, models.get(records.WHOLE), past)
 
 
@@ -61,10 +61,11 @@ def _noted_end(run: Run) -> Iterator[dict[str, object]]:
 
 
 def _wired(grid: Grid, study: Study, run: Run) -> Grid:
-    """Return a grid that notes the exchanges of a real federation and sends models packed; in a simulation as it is."""
+    """Return the grid of a real federation, which notes, packs, and asks again; a simulation's stays as it is."""
     if not study.server.enrolled:
         return grid
-    return PackingGrid(AuditingGrid(grid, Chain(run.path / AUDIT, f"server:{run.path.name}")))
+    audited = AuditingGrid(grid, Chain(run.path / AUDIT, f"server:{run.path.name}"))
+    return PatientGrid(PackingGrid(audited), study.strategy.quorum)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
@@ -73,7 +74,3 @@ def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]
     from medfl.clients.initial import initial_models  # brings torch and MONAI, which the server needs for nothing else
 
     return initial_models(study)
-
-
-def _expected_sites(study: Study) -> int:
-    return len(simulated_sites(study)) if study.simulation.data else max(study.strategy.sites, study.strategy.quorum)

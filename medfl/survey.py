@@ -10,8 +10,9 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from medfl import records
+from medfl.admission import wait_for_nodes
 from medfl.errors import ExchangeError, QuorumError
-from medfl.federation import ask, wait_for_nodes
+from medfl.federation import ask
 from medfl.planning.exchange import from_content
 from medfl.planning.fingerprint import Fingerprint, Scope, check_scope, merge
 from medfl.site import NAME

@@ -122,6 +122,7 @@ class FedAvg(FlowerFedAvg):
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._evaluation: Exchange | None = None
+        self._absent: list[str] = []  # sites that belong to the run and are not connected
 
     def summary(self) -> None:
         """Log summary configuration of the strategy."""
@@ -148,7 +149,7 @@ class FedAvg(FlowerFedAvg):
         if self.fraction_train == 0.0:
             return []
         messages = self._messages(server_round, arrays, config, grid, MessageType.TRAIN)
-        self._training = Exchange(server_round, messages, self.site_names), arrays
+        self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -180,7 +181,7 @@ class FedAvg(FlowerFedAvg):
         if self.fraction_evaluate == 0.0:
             return []
         messages = self._messages(server_round, arrays, config, grid, MessageType.EVALUATE)
-        self._evaluation = Exchange(server_round, messages, self.site_names)
+        self._evaluation = Exchange(server_round, messages, self.site_names, absent=self._absent)
         return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -263,6 +264,7 @@ class FedAvg(FlowerFedAvg):
         is_train = message_type == MessageType.TRAIN
         fraction = self.fraction_train if is_train else self.fraction_evaluate
         sites = wait_for_sites(grid, self.min_available_nodes, self.wait, self.site_names)
+        self._absent = sorted(set(self.site_names.values()) - set(sites.values()))
         nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
         _log.log(INFO, "%s round %d: %d of %d sites are asked", message_type, server_round, len(nodes), len(sites))
         told = ConfigRecord({**config, ROUND: server_round})

@@ -14,10 +14,24 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, Re
 from medfl import counts
 from medfl.aggregate import distance
 from medfl.errors import ExchangeError, safe_sentence
-from medfl.records import ARRAYS, EXCLUDED, SITE, Metrics, ReplyRecord, RoundRecord, count_bytes
+from medfl.records import (
+    ARRAYS,
+    CONFIG,
+    EXCHANGE,
+    EXCLUDED,
+    ROUND,
+    RUN,
+    SITE,
+    Metrics,
+    ReplyRecord,
+    RoundRecord,
+    count_bytes,
+)
 from medfl.updates import Tensors, check_finite, check_layout, layout_of
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
+STALE = "[REPLY-STALE] The reply is one to another question."
+NOT_CONNECTED = "[NOT-CONNECTED] The site was not connected when the round began."
 
 _REASON_LENGTH = 200
 _OWN_CODE = re.compile(r"\[([A-Z][A-Z0-9-]{0,40})\] ")
@@ -202,6 +216,8 @@ class Exchange:
         Messages of earlier exchanges to other nodes, which may be answered in this one.
     silence : str
         What is told of a site whose reply did not come.
+    absent : iterable of str
+        Sites that belong to the run and could not be asked.
     """
 
     def __init__(
@@ -211,7 +227,9 @@ class Exchange:
         names: Mapping[int, str],
         earlier: Sequence[Message] = (),
         silence: str = NO_REPLY,
+        absent: Iterable[str] = (),
     ) -> None:
+        self._absent = tuple(absent)
         self._round, self._messages, self._silence = server_round, (*messages, *earlier), silence
         self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in self._messages}
         self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
@@ -244,7 +262,8 @@ class Exchange:
             del reply  # or it would live on while the next one is fetched
         silent = set(self._names.values()) - set(self._records)
         late = [ReplyRecord(site, "late", self._silence) for site in silent]
-        everyone = sorted([*self._records.values(), *late, *self._strangers], key=lambda r: r.site)
+        absent = [ReplyRecord(site, "absent", NOT_CONNECTED) for site in self._absent]
+        everyone = sorted([*self._records.values(), *late, *absent, *self._strangers], key=lambda r: r.site)
         return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
 
     def _take(self, reply: Message, key: str, fold: Fold) -> None:
@@ -266,6 +285,8 @@ class Exchange:
             return ReplyRecord(site, "refused", "[REPLY-EMPTY] The reply has no content.")
         self._bytes_up += count_bytes(reply.content)
         metrics: Metrics = {}
+        if any(is_stale(message.content, reply.content) for message in self._messages if self._is_for(reply, message)):
+            return ReplyRecord(site, "refused", STALE)
         try:
             metrics = metrics_in(reply.content)
             weight = weight_in(metrics, key)
@@ -274,10 +295,25 @@ class Exchange:
             return ReplyRecord(site, "refused", refusal_text(refusal), 0.0, metrics)
         return ReplyRecord(site, "ok", "", weight, metrics, excluded_in(reply.content))
 
+    @staticmethod
+    def _is_for(reply: Message, message: Message) -> bool:
+        return message.metadata.message_id == reply.metadata.reply_to_message_id
+
     def _node_of(self, reply: Message) -> int | None:
         node = node_asked(reply, self._messages)
         sender = reply.metadata.src_node_id
         return node if node is not None else sender if sender in self._names else None
+
+
+def is_stale(asked: RecordDict, answer: RecordDict) -> bool:
+    """Say whether a reply names another run, round or exchange than the question, as one does that was recorded earlier.
+
+    Clients that name none, as those of other packages, are not held to it.
+    """
+    question, told = asked.get(CONFIG), answer.get(SITE)
+    if not isinstance(question, ConfigRecord) or not isinstance(told, ConfigRecord):
+        return False
+    return any(key in told and told[key] != question.get(key) for key in (RUN, ROUND, EXCHANGE))
 
 
 def node_asked(reply: Message, messages: Iterable[Message]) -> int | None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from medfl import records
+from medfl.admission import assemble
 from medfl.errors import QuorumError
-from medfl.federation import Federation, assemble
+from medfl.federation import Federation
 from medfl.records import to_array_record
 from medfl.rounds import conduct
 from medfl.runs import checkpoint

@@ -5,6 +5,7 @@ X.509 profiles follow RFC 5280; the authority signs servers and sites and no fur
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -110,13 +111,19 @@ def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, d
         Serial numbers, and when each was taken back.
     """
     now = datetime.now(UTC)
-    issuer = _certificate(ca)
-    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
-    builder = builder.last_update(now - _BEFORE).next_update(now + timedelta(days=_CRL_DAYS))
+    issuer, private = _certificate(ca), _key(ca_key)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(now - _BEFORE)
+        .next_update(now + timedelta(days=_CRL_DAYS))
+        .add_extension(x509.CRLNumber(int(now.timestamp() * 1e6)), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False)
+    )
     for serial, when in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when).build()
         builder = builder.add_revoked_certificate(entry)
-    write_file(path, builder.sign(_key(ca_key), _HASH).public_bytes(Encoding.PEM))
+    write_file(path, builder.sign(private, _HASH).public_bytes(Encoding.PEM))
 
 
 def _signed(
@@ -129,8 +136,13 @@ def _signed(
     names: x509.SubjectAlternativeName | None,
 ) -> x509.Certificate:
     issuer, private = _certificate(ca), _key(ca_key)
+    now = datetime.now(UTC)
+    if issuer.not_valid_after_utc - now < timedelta(days=1):
+        fix = "Make a new federation in another folder: 'medfl server init'; every site sends its request to it again."
+        raise DeployError("CA-ENDED", "the authority of this federation has come to its end.", fix)
+    days = min(days, (issuer.not_valid_after_utc - now).days)  # nobody believes a certificate longer than its authority
     builder = (
-        _builder(subject, issuer.subject, public, datetime.now(UTC), days)
+        _builder(subject, issuer.subject, public, now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_others=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -179,6 +191,12 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _pem(private: ec.EllipticCurvePrivateKey) -> bytes:
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def authority_fingerprint(certificate: bytes) -> str:
+    """Return the SHA-256 fingerprint of an authority's certificate (PEM), for two people to compare by telephone."""
+    digest = x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256())
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _certificate(path: Path) -> x509.Certificate:

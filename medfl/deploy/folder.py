@@ -10,7 +10,7 @@ from pathlib import Path
 from medfl.deploy import authority
 from medfl.deploy.settings import FederationSettings
 from medfl.errors import ConfigError, DeployError, Problem
-from medfl.runs.durable import writing
+from medfl.runs.durable import write_file, writing
 from medfl.settings import read_section
 
 FILE = "federation.toml"
@@ -56,7 +56,7 @@ class FederationFolder:
 
     @property
     def ca_key(self) -> Path:
-        """Its private key; needed to enrol and renew only."""
+        """Its private key; needed to enrol, renew and revoke only."""
         return self.path / "ca" / "ca.key"
 
     @property
@@ -138,8 +138,10 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
         fix = "Use it, or name another folder; a second authority would leave the enrolled sites outside."
         raise DeployError("FEDERATION-EXISTS", "there is a federation in this folder already.", fix)
     listen = listen or f"0.0.0.0:{address.rpartition(':')[2]}"
-    text = _TEMPLATE.format(name=name.replace('"', ""), address=address, listen=listen, port=_free_port())
-    settings = read_section(FederationSettings, tomllib.loads(text), FILE)
+    port = _free_port()
+    values = {"name": name, "address": address, "superlink": {"port": port}, "proxy": {"listen": listen}}
+    settings = read_section(FederationSettings, values, FILE)  # lets nothing through that would have to be quoted
+    text = _TEMPLATE.format(name=name, address=address, listen=listen, port=port)
     with writing("the federation", "give the same command again"):
         path.mkdir(parents=True, exist_ok=True)
         folder = FederationFolder(path.resolve(), settings)
@@ -148,7 +150,7 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
         authority.make_authority(folder.ca_certificate, folder.ca_key, name)
         authority.issue_server(folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key, address)
         authority.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, [])
-        (path / FILE).write_text(text, encoding="utf-8")  # last: without it nothing here counts as a federation
+        write_file(path / FILE, text.encode())  # last: without it nothing here counts as a federation
     return folder
 
 

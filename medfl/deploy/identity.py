@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -54,10 +54,35 @@ class Request:
 
 def make_key(path: Path) -> None:
     """Make a site's private key unless it is there: EC P-384 in OpenSSH format, as Flower reads it, for the owner alone."""
-    if path.exists():
-        return
-    private = ec.generate_private_key(ec.SECP384R1())
-    write_private(path, private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), "the key of the site")
+    if not path.exists():
+        write_private(path, _text(_fresh()), "the key of the site")
+
+
+def make_identity(name: str) -> tuple[Request, bytes]:
+    """Make a key for a site that can not make its own.
+
+    Parameters
+    ----------
+    name : str
+        Of the site.
+
+    Returns
+    -------
+    Request
+        As if the site had sent it.
+    bytes
+        The private key, OpenSSH format: a secret.
+
+    Raises
+    ------
+    DeployError
+        ``SITE-NAME``.
+    """
+    if not re.fullmatch(NAME, name):
+        fix = "A name has 1 to 64 letters (a to z), digits, '.', '_' or '-', and begins with a letter or digit."
+        raise DeployError("SITE-NAME", f"{name!r} is no name for a site.", fix)
+    private = _fresh()
+    return Request(name, public_text(private)), _text(private)
 
 
 def write_request(key: Path, name: str, path: Path) -> Request:
@@ -73,7 +98,7 @@ def write_request(key: Path, name: str, path: Path) -> Request:
         To write; it holds nothing secret.
     """
     private = load_key(key)
-    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    public = public_text(private)
     signature = base64.b64encode(private.sign(_signed_text(name, public), ec.ECDSA(hashes.SHA384()))).decode()
     told = {"format": _FORMAT, "name": name, "public-key": public, "signature": signature}
     write_file(path, json.dumps(told, indent=1).encode())
@@ -94,12 +119,14 @@ def read_request(path: Path) -> Request:
         told = json.loads(path.read_bytes())
         name, public, signature = str(told["name"]), str(told["public-key"]), base64.b64decode(told["signature"])
         key = load_ssh_public_key(public.encode())
-        if told["format"] != _FORMAT or not re.fullmatch(NAME, name) or len(public.split()) != 2:
+        if told["format"] != _FORMAT or not re.fullmatch(NAME, name):
             raise ValueError("not a request")
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise ValueError("another kind of key")
+        if public != key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode():
+            raise ValueError("a key has one spelling, by which it is known again")
         key.verify(signature, _signed_text(name, public), ec.ECDSA(hashes.SHA384()))
-    except (OSError, ValueError, KeyError, TypeError, InvalidSignature):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm, InvalidSignature):
         fix = "Ask the site for the file that its 'medfl site init' wrote, NAME.request.json, unchanged."
         raise DeployError("REQUEST-DAMAGED", f"{path.name} is no request of a site, or was changed on the way.", fix) from None
     return Request(name, public)
@@ -115,12 +142,17 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """
     try:
         private = load_ssh_private_key(path.read_bytes(), None)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
         fix = "Put back its copy, or make a new one with 'medfl site init --new-key' and send the new request."
         raise DeployError("KEY-DAMAGED", "the private key of this site is missing or can not be read.", fix) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise DeployError("KEY-DAMAGED", "the private key of this site is of another kind.", "Make a new one with '--new-key'.")
     return private
+
+
+def public_text(private: ec.EllipticCurvePrivateKey) -> str:
+    """Return the public key that belongs to a private one, OpenSSH format."""
+    return private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 def fingerprint(public_key: str) -> str:
@@ -131,3 +163,11 @@ def fingerprint(public_key: str) -> str:
 
 def _signed_text(name: str, public_key: str) -> bytes:
     return _PURPOSE + f"{name}\n{public_key}".encode()
+
+
+def _fresh() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def _text(private: ec.EllipticCurvePrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from medfl.settings import Section
 from medfl.site_federation import ADDRESS
 from medfl.study.sections import Positive
 
-Address = Annotated[str, Field(pattern=ADDRESS)]
+_HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
+
+
+def _plain(address: str) -> str:
+    """Let through what can stand in a certificate and in a configuration of nginx."""
+    host, _, port = address.rpartition(":")
+    if not 1 <= int(port) <= 65535:
+        raise ValueError("the port must be a number from 1 to 65535")
+    if host.startswith("["):
+        ipaddress.IPv6Address(host[1:-1])
+    elif not re.fullmatch(_HOST, host):
+        raise ValueError("the host must be an IP address, or a name of letters (a to z), digits, '-' and '.'; umlauts as xn--...")
+    return address
+
+
+Address = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_plain)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

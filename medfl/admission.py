@@ -1,0 +1,197 @@
+"""How hospitals come into a run: at its start, or later, each under the name that its key was enrolled with."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from medfl import counts, records
+from medfl.data.partition import simulated_sites
+from medfl.errors import ExchangeError, QuorumError
+from medfl.federation import Federation
+from medfl.records import MetricValue
+from medfl.runs.folder import Run
+from medfl.site import NAME
+from medfl.strategies.replies import NO_REPLY, error_text, metrics_in, refusal_text
+from medfl.study import Study
+
+_POLL = 0.2  # seconds between looks for further nodes
+_LEAST_PAUSE, _MOST_PAUSE = 0.05, 1.0  # seconds between looks for answers
+
+
+def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> Federation:
+    """Wait for the hospitals, ask each who it is, and record what each brings and who is missing.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the nodes.
+    study : Study
+        What is learnt.
+    run : Run
+        Where everything is recorded.
+    expected : int
+        Nodes to wait for, at most for the time that the study allows; see `expected_sites`.
+    layout : str
+        Hash of the layout of the model (`records.layout_hash`); a site whose network differs can not take part.
+
+    Returns
+    -------
+    Federation
+
+    Raises
+    ------
+    QuorumError
+        ``TOO-FEW-SITES`` when fewer than the quorum came or could say who they are; it names who is missing. ``SITE-TWICE``
+        when two nodes claim one name.
+    """
+    nodes = wait_for_nodes(grid, expected, study.strategy.wait)
+    door = Door(grid, study, run, layout)
+    federation = Federation(grid, study, run, {}, door)
+    door.ask(nodes)
+    door.wait(study.strategy.deadline, federation.sites)
+    missing = sorted(set(study.server.enrolled) - set(federation.sites.values()))
+    for site in missing:
+        run.history.append({"event": "absent", "site": site, "during": "join"})
+    if len(federation.sites) < study.strategy.quorum:
+        names = f" Missing: {', '.join(missing)}." if missing else ""
+        raise QuorumError(
+            "TOO-FEW-SITES",
+            f"{len(federation.sites)} of {len(nodes)} sites can take part; the study asks for {study.strategy.quorum}.{names}",
+            "The reasons of the others are in the history of the run, and in the sites' own logs.",
+        )
+    return federation
+
+
+class Door:
+    """Where sites come in: each is asked who it is, at the start or when it comes later.
+
+    Parameters
+    ----------
+    grid, study, run, layout
+        As of `assemble`.
+    """
+
+    def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
+        self._grid, self._study, self._run, self._layout = grid, study, run, layout
+        self._asked: dict[int, str] = {}  # node -> identifier of the message that asked it
+        self._labels: dict[int, str] = {}
+
+    def ask(self, nodes: Iterable[int]) -> None:
+        """Ask nodes who they are; each is asked once."""
+        new = [node for node in nodes if node not in self._asked]
+        question = RecordDict({records.CONFIG: ConfigRecord({records.RUN: self._run.path.name})})
+        messages = [Message(question, dst_node_id=node, message_type=records.JOIN) for node in new]
+        for node, identifier in zip(new, self._grid.push_messages(messages) if messages else (), strict=True):
+            self._asked[node] = identifier
+            self._labels[node] = f"node-{len(self._labels) + 1}"
+
+    def look(self, sites: dict[int, str]) -> None:
+        """Take in who has answered by now; `sites`, the names by node, is added to."""
+        for node, identifier in [(n, i) for n, i in self._asked.items() if i]:
+            for reply in self._grid.pull_messages([identifier]):
+                self._asked[node] = ""
+                self._take(node, reply, sites)
+
+    def wait(self, seconds: float, sites: dict[int, str]) -> None:
+        """Take in everybody who answers within a time; who does not is recorded, and may still come later."""
+        end, pause = time.monotonic() + seconds, _LEAST_PAUSE
+        while any(self._asked.values()) and time.monotonic() < end:
+            self.look(sites)
+            if any(self._asked.values()) and not getattr(self._grid, "waits_for_replies", False):
+                time.sleep(pause := min(1.1 * pause, _MOST_PAUSE))
+        for node in (n for n, identifier in self._asked.items() if identifier):
+            self._failed(node, NO_REPLY)
+
+    def admit(self, sites: dict[int, str]) -> None:
+        """Let those in who came since the start, without waiting for anybody."""
+        self.ask(node for node in self._grid.get_node_ids() if node not in sites)
+        self.look(sites)
+
+    def _take(self, node: int, reply: Message, sites: dict[int, str]) -> None:
+        if reply.has_error():
+            self._failed(node, error_text(reply.error))
+            return
+        try:
+            name, event = _introduction(reply.content, self._layout, self._study)
+            self._check_name(node, name)
+        except ExchangeError as refusal:
+            self._failed(node, refusal_text(refusal))
+            return
+        if name in sites.values():
+            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
+        self._run.history.append(event)
+        ordered = sorted([*sites.items(), (node, name)], key=lambda item: item[1])
+        sites.clear()
+        sites.update(ordered)
+
+    def _check_name(self, node: int, name: str) -> None:
+        """Hold what a site calls itself against the name that its key was enrolled with."""
+        if not self._study.server.enrolled:
+            return
+        registered = {info.node_id: info.name for info in self._grid.get_nodes()}
+        if registered.get(node) != name:
+            raise ExchangeError("SITE-NAME-FOREIGN", "this node does not bear the name that its key was enrolled with.")
+
+    def _failed(self, node: int, reason: str) -> None:
+        self._run.history.append({"event": "failed", "site": self._labels[node], "during": "join", "reason": reason})
+
+
+def expected_sites(study: Study) -> int:
+    """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
+    if study.simulation.data:
+        return len(simulated_sites(study))
+    return max(study.strategy.sites or len(study.server.enrolled), study.strategy.quorum)
+
+
+def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:
+    """Wait until so many nodes are connected, or the time is over, and return those that are."""
+    end = time.monotonic() + seconds
+    nodes = sorted(grid.get_node_ids())
+    while len(nodes) < expected and time.monotonic() < end:
+        time.sleep(_POLL)
+        nodes = sorted(grid.get_node_ids())
+    return nodes
+
+
+def _introduction(content: RecordDict, layout: str, study: Study) -> tuple[str, dict[str, object]]:
+    """Return the name that a site gives itself and the event that tells what it brings, or raise ExchangeError."""
+    told = content.get(records.SITE)
+    if not isinstance(told, ConfigRecord):
+        raise ExchangeError("JOIN-UNREADABLE", "this node does not say who it is.")
+    name = str(told.get("name", ""))
+    if not re.fullmatch(NAME, name):
+        raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
+    if told.get(records.MODEL_HASH) != layout:
+        raise ExchangeError("MODEL-MISMATCH", "The network of this site differs: another version of medfl or MONAI.")
+    numbers = metrics_in(content)
+    splits = ("train", "validation", "test")
+    try:
+        return name, {
+            "event": "joined",
+            "site": name,
+            **{split: _whole(numbers[f"join.{split}-patients"]) for split in splits},
+            "cases": {split: _whole(numbers[f"join.{split}-cases"]) for split in splits},
+            "excluded": counts.from_text(str(told[records.EXCLUDED])),
+            "warnings": counts.from_text(str(told["warnings"])),
+            "patient-ids": told["patient-ids"] == "yes",
+            "annotated": _annotated(str(told.get(records.ANNOTATED, "")), study),
+        }
+    except (KeyError, ValueError):
+        raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None
+
+
+def _annotated(text: str, study: Study) -> list[str]:
+    """Return the names of the classes that somebody looked for at a site."""
+    named = dict(enumerate(study.task.foreground, start=1))
+    return [named[int(number)] for number in text.split(",") if number] or list(study.task.foreground)
+
+
+def _whole(value: MetricValue) -> int:
+    if not isinstance(value, int):
+        raise ValueError("no whole number")
+    return value
