@@ -81,13 +81,13 @@ class PackingGrid(WrappingGrid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages packed, what several nodes are sent only once, and return their identifiers."""
         sent = list(messages)
-        contents = {id(message.content): (message.content, pack_content(message.content)) for message in sent}
+        whole = [message.content for message in sent]
+        small = {id(content): pack_content(content) for content in {id(c): c for c in whole}.values()}
         for message in sent:
-            message.content = contents[id(message.content)][1]
+            message.content = small[id(message.content)]
         identifiers = list(self._grid.push_messages(sent))
-        originals = {id(small): whole for whole, small in contents.values()}
-        for message in sent:
-            message.content = originals[id(message.content)]
+        for message, content in zip(sent, whole, strict=True):
+            message.content = content
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

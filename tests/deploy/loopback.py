@@ -58,7 +58,7 @@ class Loopback:
         for name, path in self.hospitals.items():
             self.medfl("site", "init", name, "--folder", path)
             self.medfl("server", "enrol", path / f"{name}.request.json", "--federation", self.folder, "--yes")
-            self.medfl("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path)
+            self.medfl("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path, "--yes")
 
     def approve(self, study: Path, *changes: str) -> None:
         """Have every hospital approve a study, with changed values (``rounds=2``)."""

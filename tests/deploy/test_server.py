@@ -65,7 +65,7 @@ def test_without_a_valid_certificate_it_does_not_start(
         monkeypatch.setattr(authority, "_BEFORE", timedelta(days=9))
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
         authority.issue_server(*place, folder.settings.address)
-    with pytest.raises(DeployError, match=r"\[CERTIFICATE\].*medfl server renew server"):
+    with pytest.raises(DeployError, match=r"\[CERTIFICATE\].*medfl server renew --server"):
         server_up(folder.path, print)
 
 
@@ -300,4 +300,4 @@ def test_a_certificate_that_ends_soon_is_spoken_of(tmp_path: Path, monkeypatch: 
     (folder.sites / "hospital-1.json").write_text(json.dumps(noted | {"expires": soon}))
     with server_of(folder) as server:
         assert server.told(f"hospital-1 belongs until {soon[:10]}: medfl server renew hospital-1.")
-        assert server.told("medfl server renew server")
+        assert server.told("medfl server renew --server")

@@ -1,6 +1,7 @@
-"""Faults for tests with real processes: put on PYTHONPATH, it makes a process die or dawdle at one exact point, once.
+"""Faults for tests with real processes: on PYTHONPATH, it makes a process die or dawdle at one exact point, once.
 
 ``MEDFL_FAULT`` is ``stage:round:marker``; the fault strikes the first process that gets there, which makes the marker file.
+With ``*`` as the stage the marker is there before, tells the stage, and is taken away by the fault.
 Nothing of this is known to medfl.
 """
 
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 STAGE, _, REST = os.environ.get("MEDFL_FAULT", "").partition(":")
 ROUND, _, MARKER = REST.partition(":")
@@ -17,6 +19,9 @@ _ME = " ".join(sys.orig_argv)
 
 
 def _first() -> bool:
+    if STAGE == "*":
+        Path(MARKER).unlink()
+        return True
     try:
         os.close(os.open(MARKER, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
@@ -48,7 +53,8 @@ def _server() -> None:  # noqa: C901 - one fault each
         return configure(self, server_round, *rest)
 
     def here(stage: str) -> bool:
-        return stage == STAGE and now["round"] == int(ROUND)
+        wanted = Path(MARKER).read_text() if STAGE == "*" and Path(MARKER).exists() else STAGE
+        return stage == wanted and now["round"] == int(ROUND)
 
     def sending(self, messages, **how):  # type: ignore[no-untyped-def]
         if here("before-send"):

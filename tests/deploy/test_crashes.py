@@ -1,0 +1,122 @@
+"""What becomes of a run when processes are killed: it goes on to the bits that it would have reached, or says why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfl.runs.history import Event
+from medfl.simulation.simulate import plan_simulation
+from tests.deploy.loopback import Loopback, changed, loopback
+from tests.deploy.serving import needs_nginx, wait_for
+from tests.deploy.test_federation import bits_of, hospitals_in
+
+pytestmark = [pytest.mark.slow, needs_nginx]
+
+ALL = ("rounds=3", "strategy.quorum=3")
+STAGES = ("before-send", "while-sites-train", "while-folding", "while-the-checkpoint-is-written")
+
+
+def expected(study: Path, data: Path, out: Path, **changes: Any) -> dict[str, bytes]:
+    simulation = plan_simulation(study, [data], out, {"rounds": 3, "strategy.quorum": 3} | changes)
+    simulation.start(workers=1)
+    return bits_of(simulation.run)
+
+
+def run_of(federation: Loopback, name: str) -> Path:
+    return federation.runs / "nodule" / name
+
+
+def rounds_in(events: list[Event]) -> list[int]:
+    return [event["round"] for event in events if event["event"] == "round"]
+
+
+def test_a_server_that_dies_anywhere_resumes_to_the_same_bits(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
+    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *ALL)
+        federation.server_up(fault=f"*:2:{tmp_path / 'stage'}")
+        federation.sites_up()
+        for stage in STAGES:
+            (tmp_path / "stage").write_text(stage)
+            done = federation.medfl(
+                "run", nodule_study, "--federation", federation.folder, "--json", *changed(ALL), check=False
+            )
+            assert done.returncode == 1, stage
+            assert "RUN-FAILED" in done.stderr
+            name = federation.newest()
+            assert rounds_in(federation.events(name)) == [1], stage
+            assert not (tmp_path / "stage").exists()
+            told = federation.medfl("resume", name, "--federation", federation.folder, "--json").stdout
+            assert bits_of(Path(json.loads(told)["run"])) == bits, stage
+            assert rounds_in(federation.events(name)) == [1, 2, 3]
+            logs = [run_of(federation, name) / "audit.jsonl", *(p / "audit.jsonl" for p in federation.hospitals.values())]
+            federation.medfl("audit", "verify", *logs)
+
+
+def test_a_machine_that_dies_while_hospitals_train_resumes_to_the_same_bits(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
+    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *ALL)
+        federation.server_up()
+        for name in federation.hospitals:
+            federation.site_up(name, fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=8.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(ALL))
+        name = federation.newest()
+        wait_for((tmp_path / "dawdled").exists, 90.0)
+        federation.kill("server")
+        federation.server_up()
+        done = federation.medfl("resume", name, "--federation", federation.folder, "--json")
+        assert bits_of(Path(json.loads(done.stdout)["run"])) == bits
+
+
+def test_a_hospital_that_dies_is_awaited_where_the_quorum_needs_it(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
+    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *ALL)
+        federation.server_up()
+        federation.site_up("hospital-1")
+        federation.site_up("hospital-2")
+        federation.site_up("hospital-3", fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=600.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(ALL))
+        name = federation.newest()
+        wait_for((tmp_path / "dawdled").exists, 90.0)
+        federation.kill("hospital-3")
+        federation.site_up("hospital-3")
+        wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
+        assert bits_of(run_of(federation, name)) == bits
+
+
+def test_a_hospital_that_dies_is_left_out_by_reason_where_the_quorum_allows_and_below_it_the_run_refuses(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    some = ("rounds=3", "strategy.quorum=2", "strategy.deadline=100", "strategy.wait=10")
+    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *some)
+        federation.server_up()
+        federation.site_up("hospital-1")
+        federation.site_up("hospital-2")
+        federation.site_up("hospital-3", fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=600.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(some))
+        name = federation.newest()
+        wait_for((tmp_path / "dawdled").exists, 90.0)
+        federation.kill("hospital-3")
+        wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
+        second, third = [e["sites"]["hospital-3"] for e in federation.events(name) if e["event"] == "round"][1:]
+        assert (second["status"], second["reason"][:11]) == ("failed", "[NODE-LOST]")
+        assert (third["status"], third["reason"][:15]) == ("absent", "[NOT-CONNECTED]")
+        federation.kill("hospital-2")
+        done = federation.medfl("run", nodule_study, "--federation", federation.folder, "--json", *changed(some), check=False)
+        assert done.returncode == 1
+        assert "TOO-FEW-SITES" in done.stderr
+        assert "hospital-2" in done.stderr
+        assert "hospital-3" in done.stderr
