@@ -119,7 +119,7 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
         errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
         raise
     if ended != "completed":
-        raise _failure(submitted, ended)
+        raise _failure(submitted, ended, begun)
     outcome = outcome_of(submitted.run)
     if as_json:
         output.print_json(json.dumps(outcome.as_json()))
@@ -133,11 +133,13 @@ def _wait(folder: FederationFolder, submitted: Submitted, begun: int) -> str:
 
     asked = time.monotonic()
     while (ended := _end_in(submitted, begun)) is None:
+        if control.has_died(submitted, begun):
+            return _end_in(submitted, begun) or "failed"
         time.sleep(_LOOK)
         if time.monotonic() - asked >= _ASK:
             asked = time.monotonic()
             if control.is_over(told := control.status(folder, submitted)):
-                kind = told.partition(":")[2]  # a process that was killed leaves no end in the history
+                kind = told.partition(":")[2]
                 return _end_in(submitted, begun) or (kind if kind != "completed" else "failed")
     return ended
 
@@ -150,12 +152,13 @@ def _end_in(submitted: Submitted, begun: int) -> str | None:
     return str(ends[-1].get("status", "failed")) if ends else None
 
 
-def _failure(submitted: Submitted, ended: str) -> Exception:
+def _failure(submitted: Submitted, ended: str, begun: int) -> Exception:
     from medfl.errors import RunError
     from medfl.runs.history import read
 
-    reasons = [str(event.get("reason", "")) for event in read(submitted.run) if event["event"] == "end"]
-    what = (reasons or [""])[-1] or f"the run {ended} without a word; 'medfl logs {submitted.name}' may tell more."
+    ends = [event for event in read(submitted.run)[begun:] if event["event"] == "end"]
+    silent = f"the server's process of this run {'was stopped' if ended == 'stopped' else 'died'} without a word."
+    what = str(ends[-1].get("reason", "")) if ends else silent
     return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
 
 

@@ -13,7 +13,8 @@ from medfl.deploy.registry import enrolled
 from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.durable import write_file
-from medfl.runs.folder import new_run_name
+from medfl.runs.folder import is_held, new_run_name
+from medfl.runs.history import read
 from medfl.study import Study, read_study
 from medfl.study.reading import Scalar
 
@@ -81,8 +82,11 @@ def resume(folder: FederationFolder, name: str) -> Submitted:
         As `submit` does.
     """
     before = find(folder, name)
-    if before.flower and not is_over(status(folder, before)):
-        raise RunError("RUN-BUSY", f"the run {name} is going on.", f"Follow it with 'medfl status {name} --follow'.")
+    if not is_over(status(folder, before)):
+        if not has_died(before):
+            what = f"the run {before.name} is going on."
+            raise RunError("RUN-BUSY", what, f"Follow it with 'medfl status {before.name} --follow'.")
+        flwr(folder, "stop", before.flower, CONNECTION, "--format", "json")  # Flower itself finds out after a minute
     return _start(folder, before.name, before.study, _taking_part(folder), resume=before.run.is_dir())
 
 
@@ -113,6 +117,19 @@ def status(folder: FederationFolder, run: Submitted) -> str:
 def is_over(told: str) -> bool:
     """Say whether a status of Flower's is one that stays."""
     return told.startswith("finished")
+
+
+def has_died(run: Submitted, begun: int = 0) -> bool:
+    """Say whether the server's process of a run is gone: it wrote something, and no longer holds the run.
+
+    Parameters
+    ----------
+    run : Submitted
+        The run.
+    begun : int
+        Events of its history that are from before it was resumed.
+    """
+    return len(read(run.run)) > begun and not is_held(run.run)
 
 
 def stop(folder: FederationFolder, run: Submitted) -> bool:

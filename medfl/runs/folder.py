@@ -194,6 +194,18 @@ class RunSummary:
         return {**asdict(self), "path": str(self.path)}
 
 
+def is_held(path: Path) -> bool:
+    """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
+    try:
+        with (path / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def new_run_name() -> str:
     """Return a fresh name for the folder of a run: the time in UTC, and six random hexadecimal digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

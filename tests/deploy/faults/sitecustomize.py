@@ -88,6 +88,8 @@ def _site() -> None:
     train = local.train
 
     def training(work, *rest):  # type: ignore[no-untyped-def]
+        if STAGE.startswith("raise ") and work.server_round == int(ROUND):
+            raise ValueError(STAGE.removeprefix("raise "))
         if work.server_round == int(ROUND) and _first():
             time.sleep(float(os.environ["MEDFL_FAULT_SECONDS"]))
         return train(work, *rest)
@@ -95,7 +97,8 @@ def _site() -> None:
     local.train = training
 
 
-if STAGE and "flwr-serverapp" in _ME and STAGE != "dawdle":
+AT_A_SITE = STAGE == "dawdle" or STAGE.startswith("raise ")
+if STAGE and "flwr-serverapp" in _ME and not AT_A_SITE:
     _server()
-elif STAGE == "dawdle" and "medfl.deploy.worker" in _ME:
+elif AT_A_SITE and "medfl.deploy.worker" in _ME:
     _site()

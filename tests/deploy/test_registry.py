@@ -1,0 +1,191 @@
+"""Who belongs to a federation, since when and until when, and who came in with which key."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from medfl.deploy import registry
+from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy.identity import Request, make_identity
+from medfl.errors import DeployError
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> FederationFolder:
+    return init_federation(tmp_path / "federation", "heart study", "fl.example.org:443")
+
+
+def request(name: str) -> Request:
+    return make_identity(name)[0]
+
+
+def withdrawn(federation: FederationFolder) -> set[int]:
+    """Return the serial numbers on the list that nginx reads."""
+    return {entry.serial_number for entry in x509.load_pem_x509_crl(federation.crl.read_bytes())}
+
+
+def lapse(federation: FederationFolder, name: str, after: timedelta) -> None:
+    """Let a site's time end so long from now."""
+    path = federation.sites / f"{name}.json"
+    expires = (datetime.now(UTC) + after).isoformat(timespec="seconds")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"expires": expires}))
+
+
+def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: FederationFolder) -> None:
+    asked = request("hospital-a")
+    site, certificate = registry.enrol(federation, asked)
+    assert registry.enrolled(federation) == (site,)
+    assert site.public_key == asked.public_key
+    signed = x509.load_pem_x509_certificate(certificate)
+    assert site.serials == (signed.serial_number,)
+    end = signed.not_valid_after_utc
+    assert timedelta(days=364) < end - datetime.now(UTC) <= timedelta(days=365)
+    day = timedelta(days=1)
+    assert [site.state(now) for now in (end - 31 * day, end - 30 * day, end - day / 2)] == ["valid", "expiring", "expiring"]
+    assert site.state(end) == site.state(end + day) == "expired"
+
+
+def test_a_name_is_taken_once(federation: FederationFolder) -> None:
+    first, _ = registry.enrol(federation, request("hospital-a"))
+    with pytest.raises(DeployError, match="SITE-ENROLLED"):
+        registry.enrol(federation, request("hospital-a"))
+    assert registry.enrolled(federation) == (first,)
+
+
+@pytest.mark.parametrize("state", ["valid", "revoked"])
+def test_two_names_that_differ_in_capitals_alone_are_refused(federation: FederationFolder, state: str) -> None:
+    registry.enrol(federation, request("hospital-a"))
+    if state == "revoked":
+        registry.revoke(federation, "hospital-a")
+    with pytest.raises(DeployError, match="NAME-ALIKE"):
+        registry.enrol(federation, request("Hospital-A"))
+
+
+def test_two_sites_never_have_one_key(federation: FederationFolder) -> None:
+    asked = request("hospital-a")
+    registry.enrol(federation, asked)
+    with pytest.raises(DeployError, match="KEY-USED"):
+        registry.enrol(federation, Request("hospital-b", asked.public_key))
+
+
+def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: FederationFolder) -> None:
+    before, _ = registry.enrol(federation, request("hospital-a"))
+    lapse(federation, "hospital-a", timedelta(days=3))
+    after, certificate = registry.renew(federation, "hospital-a")
+    assert after.public_key == before.public_key
+    assert after.state() == "valid"
+    assert after.serials == (*before.serials, x509.load_pem_x509_certificate(certificate).serial_number)
+    assert registry.enrolled(federation) == (after,)
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired"])
+def test_who_is_out_comes_back_with_a_new_key_only(federation: FederationFolder, ended: str) -> None:
+    first = request("hospital-a")
+    before, _ = registry.enrol(federation, first)
+    if ended == "revoked":
+        registry.revoke(federation, "hospital-a")
+    else:
+        lapse(federation, "hospital-a", timedelta(seconds=-1))
+    assert registry.enrolled(federation)[0].state() == ended
+    with pytest.raises(DeployError, match="SITE-ENDED"):
+        registry.renew(federation, "hospital-a")
+    with pytest.raises(DeployError, match="KEY-USED"):
+        registry.enrol(federation, first)
+    after, _ = registry.enrol(federation, request("hospital-a"))
+    assert after.state() == "valid"
+    assert withdrawn(federation) == set(before.serials)  # the old certificate is good for nothing, the new one is
+    registry.revoke(federation, "hospital-a")
+    with pytest.raises(DeployError, match="KEY-USED"):
+        registry.enrol(federation, first)
+    assert withdrawn(federation) == {*before.serials, *after.serials}
+
+
+def test_revoking_twice_keeps_the_first_time(federation: FederationFolder) -> None:
+    registry.enrol(federation, request("hospital-a"))
+    first = registry.revoke(federation, "hospital-a")
+    lapsed = datetime.fromisoformat(first.revoked) - timedelta(days=2)
+    path = federation.sites / "hospital-a.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"revoked": lapsed.isoformat()}))
+    assert registry.revoke(federation, "hospital-a").revoked == lapsed.isoformat()
+
+
+def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(federation: FederationFolder) -> None:
+    site, _ = registry.enrol(federation, request("hospital-a"))
+    elsewhere = federation.ca_key.rename(federation.path / "elsewhere.key")
+    with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is out, but .* Then give this command again"):
+        registry.revoke(federation, "hospital-a")
+    assert registry.enrolled(federation)[0].state() == "revoked"
+    elsewhere.rename(federation.ca_key)
+    registry.revoke(federation, "hospital-a")
+    assert withdrawn(federation) == set(site.serials)
+
+
+def test_without_the_authoritys_key_nobody_comes_in(federation: FederationFolder) -> None:
+    federation.ca_key.unlink()
+    with pytest.raises(DeployError, match="CA-MISSING"):
+        registry.enrol(federation, request("hospital-a"))
+    assert registry.enrolled(federation) == ()
+
+
+@pytest.mark.parametrize("name", ["nobody", "../sites/hospital-a", "", "a/b"])
+@pytest.mark.parametrize("change", [registry.revoke, registry.renew])
+def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
+    federation: FederationFolder, name: str, change: Callable[[FederationFolder, str], object]
+) -> None:
+    registry.enrol(federation, request("hospital-a"))
+    with pytest.raises(DeployError, match="SITE-UNKNOWN"):
+        change(federation, name)
+    assert registry.enrolled(federation)[0].state() == "valid"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"hospital-a"', '"hospital-b"'),
+        lambda text: text.replace('"revoked": ""', '"revoked": "soon"'),
+        lambda text: text.replace("+00:00", ""),
+        lambda text: text.replace('"serials"', '"cereals"'),
+        lambda text: "[]",
+    ],
+    ids=["half", "of another site", "no time", "time of nowhere", "another key", "another kind"],
+)
+def test_a_damaged_list_lets_nobody_pass_for_enrolled(federation: FederationFolder, change: Callable[[str], str]) -> None:
+    registry.enrol(federation, request("hospital-a"))
+    path = federation.sites / "hospital-a.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
+        registry.enrolled(federation)
+    with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
+        registry.enrol(federation, request("hospital-c"))
+
+
+def test_operators_at_the_same_time_lose_nothing_of_each_other(federation: FederationFolder) -> None:
+    names = [f"hospital-{number}" for number in range(6)]
+    serials = {serial for name in names for serial in registry.enrol(federation, request(name))[0].serials}
+    same = [request("one"), request("one")]
+    told: list[str] = []
+
+    def take_in(asked: Request) -> None:
+        try:
+            registry.enrol(federation, asked)
+        except DeployError as error:
+            told.append(error.code)
+
+    work = [threading.Thread(target=registry.revoke, args=(federation, name)) for name in names]
+    work += [threading.Thread(target=take_in, args=(asked,)) for asked in same]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert withdrawn(federation) == serials
+    assert told == ["SITE-ENROLLED"]
+    assert stat.S_IMODE((federation.sites / "one.json").stat().st_mode) == 0o600
