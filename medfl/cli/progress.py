@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -37,12 +37,17 @@ class Board:
         self._done, self._total = 0, study.rounds * len(study.simulation.arms)
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
+        self._working: dict[str, str] = {}
 
     def update(self, events: Sequence[dict[str, Any]]) -> None:
         """Take in the whole history so far."""
         self._done, self._seconds = 0, {}
         for event in events:
             self._take(event)
+
+    def at_work(self, since: Mapping[str, float]) -> None:
+        """Take in which sites have been asked and have not answered, and for how many seconds."""
+        self._working = {site: _clock(seconds) for site, seconds in since.items()}
 
     def __rich__(self) -> RenderableType:
         head = Table.grid(padding=(0, 2))
@@ -56,7 +61,8 @@ class Board:
         )
         table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
         for name, row in self._sites.items():
-            table.add_row(name, row.get("patients", ""), row.get("state", ""), row.get("loss", ""), row.get("score", ""))
+            state = f"at work for {self._working[name]}" if name in self._working else row.get("state", "")
+            table.add_row(name, row.get("patients", ""), state, row.get("loss", ""), row.get("score", ""))
         return Group(head, Text(self._phase, style="dim"), table)
 
     @property
@@ -66,8 +72,14 @@ class Board:
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "joined":
-            self._sites.setdefault(event["site"], {})["patients"] = str(event["train"])
+            self._sites.setdefault(event["site"], {}).update(patients=str(event["train"]), state="joined")
             self._phase = "waiting for the first round"
+        elif kind == "absent":
+            self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"
+        elif kind == "failed":
+            self._sites.setdefault(event["site"], {})["state"] = f"{event['during']}: {event['reason']}"
+        elif kind == "resume":
+            self._phase = "resumed; waiting for the hospitals"
         elif kind == "round":
             self._take_round(event)
         elif kind == "test":
@@ -86,7 +98,8 @@ class Board:
             row = self._sites.setdefault(name, {})
             row["state"] = told["status"] if told["status"] == "ok" else f"{told['status']}: {told['reason']}"
             if told["status"] == "ok":
-                row["loss"] = f"{told['metrics']['train.loss']:.3f}"
+                loss = told["metrics"]["train.loss"]  # null where a site does not tell it
+                row["loss"] = "–" if loss is None else f"{loss:.3f}"
                 if (score := self._site_score(event, name, told["metrics"])) is not None:
                     row["score"] = f"{score:.3f}"
 

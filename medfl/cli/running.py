@@ -148,11 +148,13 @@ def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
 
 
 def _follow(run: Path, board: Board, live: Live, done: threading.Event) -> None:
+    from medfl.runs.chain import unanswered
     from medfl.runs.history import read
 
     while True:
         last = done.wait(_REFRESH)
         board.update(read(run))
+        board.at_work({} if last else unanswered(run / "audit.jsonl"))
         live.refresh()
         if last:
             return

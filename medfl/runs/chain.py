@@ -24,6 +24,7 @@ from medfl.runs.durable import writing
 from medfl.runs.history import plain
 
 START = "0" * 64
+_NEWEST = 1 << 18  # bytes of a log that tell who is at work
 _RESERVED = ("n", "time", "owner", "previous", "hash")
 
 
@@ -129,6 +130,25 @@ def read_chain(path: Path) -> list[dict[str, Any]]:
     except (OSError, IsADirectoryError):
         raise AuditError("AUDIT-MISSING", f"there is no log {path.name} that can be read.", "Name its file.") from None
     return [_parsed(line, number) for number, line in enumerate(lines[:-1], 1)]
+
+
+def unanswered(path: Path) -> dict[str, float]:
+    """Return the sites that a server has asked and that have not answered, with the seconds since, from its newest lines."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _NEWEST)
+            file.seek(start)
+            lines = file.read().split(b"\n")[1 if start else 0 : -1]
+    except OSError:
+        return {}
+    asked: dict[str, float] = {}
+    now = datetime.now(UTC)
+    for line in (_parsed(line, 0) for line in lines):
+        if line.get("event") == "sent":
+            asked[str(line.get("site"))] = (now - datetime.fromisoformat(line["time"])).total_seconds()
+        elif line.get("event") == "received":
+            asked.pop(str(line.get("site")), None)
+    return asked
 
 
 def _parsed(line: bytes, number: int) -> dict[str, Any]:
