@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from medfl.cli.console import output
 from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
@@ -40,20 +40,29 @@ def init(
 def enrol(
     request: Annotated[Path, typer.Argument(help="NAME.request.json, which the site's 'medfl site init' wrote.")],
     federation: FederationOption = Path("federation"),
+    make_key: Annotated[bool, typer.Option(help="REQUEST is the name of a site that can not make its key itself.")] = False,
     yes: YesOption = False,
 ) -> None:
     """Take a site in, and write its startup kit."""
+    from medfl.deploy.authority import authority_fingerprint
     from medfl.deploy.folder import open_federation
-    from medfl.deploy.identity import read_request
+    from medfl.deploy.identity import make_identity, read_request
     from medfl.deploy.kits import write_kit
     from medfl.deploy.registry import enrol as take_in
 
-    folder, asked = open_federation(federation), read_request(request)
-    output.print(f"{asked.name} asks to be enrolled with the key {asked.fingerprint}", highlight=False, soft_wrap=True)
-    confirm("Does the site read the same to you by telephone?", yes=yes)
+    folder = open_federation(federation)
+    asked, key = make_identity(str(request)) if make_key else (read_request(request), b"")
+    if make_key:
+        output.print("Who reads the kit can speak as this site: hand it over in person, then delete it here.", style="yellow")
+        confirm(f"Make a key for {asked.name}?", yes=yes)
+    else:
+        output.print(f"{asked.name} asks to be enrolled with the key {asked.fingerprint}", highlight=False, soft_wrap=True)
+        confirm("Does the site read the same to you by telephone?", yes=yes)
     site, certificate = take_in(folder, asked)
-    path = write_kit(folder, site, certificate)
+    path = write_kit(folder, site, certificate, key)
     output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
+    own = authority_fingerprint(folder.ca_certificate.read_bytes())
+    output.print(f"Read this to it by telephone, the authority's own: {own}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -67,7 +76,7 @@ def sites(federation: FederationOption = Path("federation"), as_json: JsonOption
         keys = ("name", "enrolled", "expires", "revoked", "fingerprint")
         output.print_json(json.dumps([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found]))
         return
-    table = Table("site", "state", "enrolled", "until", "key")
+    table = Table("site", "state", "enrolled", "until", Column("key", overflow="fold"))
     for site in found:
         table.add_row(site.name, site.state(), site.enrolled[:10], site.expires[:10], site.fingerprint)
     output.print(table if found else "Nobody is enrolled yet: medfl server enrol NAME.request.json")
@@ -75,15 +84,18 @@ def sites(federation: FederationOption = Path("federation"), as_json: JsonOption
 
 @app.command()
 def renew(
-    site: Annotated[str, typer.Argument(help="Name of the site; 'server' for the server's own certificate.")],
+    site: Annotated[str, typer.Argument(help="Name of the site.")] = "",
+    server: Annotated[bool, typer.Option("--server", help="Renew the certificate of the server itself.")] = False,
     federation: FederationOption = Path("federation"),
 ) -> None:
     """Let a site belong for another while, and write its new kit; or give the server a new certificate."""
     from medfl.deploy import authority, kits, registry
     from medfl.deploy.folder import open_federation
 
+    if server == bool(site):
+        raise typer.BadParameter("give the name of a site, or --server")
     folder = open_federation(federation)
-    if site == "server":
+    if server:
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
         authority.issue_server(*place, folder.settings.address)
         output.print("The server has a new certificate; it takes it at its next start.")

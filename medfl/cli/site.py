@@ -10,6 +10,7 @@ import typer
 
 from medfl.cli import approve
 from medfl.cli.console import output
+from medfl.cli.options import YesOption, confirm
 
 app = typer.Typer(help="A hospital's own terms, and its place in a federation.", no_args_is_help=True)
 
@@ -40,16 +41,18 @@ def init(
 def join(
     kit: Annotated[Path, typer.Argument(help="NAME.zip, as the server's operator gave it to you.")],
     folder: Annotated[Path, typer.Option(help="Folder of the site.toml.")] = Path(),
+    yes: YesOption = False,
 ) -> None:
     """Take a place in a federation: its certificates, and the table [federation] of site.toml."""
     from medfl.deploy.kits import join as take_place
     from medfl.deploy.kits import read_kit
 
     read = read_kit(kit)
+    said = f"A place for {read.label.site} in {read.label.federation}, at {read.label.address}, whose authority has the key"
+    output.print(said, f"  {read.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
+    confirm("Does the operator read the same to you by telephone?", yes=yes)
     path = take_place(read, folder)
-    output.print(
-        f"{read.site} has its place in {read.federation}, at {read.address}. See [federation] in {path}.", soft_wrap=True
-    )
+    output.print(f"Joined until {read.label.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
     output.print(f"Next: medfl doctor {folder}", highlight=False)
 
 

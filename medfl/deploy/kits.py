@@ -5,33 +5,55 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tomlkit
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
+from medfl.deploy.authority import authority_fingerprint
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import load_key
 from medfl.deploy.registry import Enrolled
-from medfl.errors import DeployError
-from medfl.runs.durable import write_file
-from medfl.site import init_site, read_site
+from medfl.deploy.settings import Address, FederationName
+from medfl.errors import ConfigError, DeployError
+from medfl.runs.durable import write_file, writing
+from medfl.runs.private import write_private
+from medfl.settings import Section, read_section
+from medfl.site import NAME, Site, init_site, read_site
+from medfl.site_federation import SiteFederation
 
 _FILES = ("ca.crt", "site.crt", "federation.json", "README.txt")
-_MOST = 100_000  # bytes of each
+_KEY = "site.key"  # only where the server made it
+_MOST = 100_000  # bytes of each file, and of the whole
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same kit has the same bytes
 
 _README = """\
-Startup kit of {site} for the federation {federation}. It holds nothing secret.
+Startup kit of {site} for the federation {federation}. {secrecy}
 1. medfl site join {site}.zip --folder FOLDER      (the folder of your site.toml and site.key)
 2. medfl doctor FOLDER                             (what is wrong, and the way out)
 3. medfl site approve STUDY.fab --site FOLDER      (read what a study will do; approve it or not)
 4. medfl site up FOLDER                            (or as a service: medfl site unit FOLDER)
 5. The server is {address}; your way out to it must be open. You belong until {expires}.
 """
+_OPEN = "It holds nothing secret."
+_SECRET = "It holds your PRIVATE KEY: delete it once you have joined."
+
+
+class Label(Section):
+    """What is written on a kit: who it is for, whose it is, where the server is, and until when it is good."""
+
+    site: Annotated[str, Field(pattern=NAME)]
+    federation: FederationName
+    address: Address
+    expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 
 
 @dataclass(frozen=True)
@@ -40,20 +62,26 @@ class Kit:
 
     Parameters
     ----------
-    site, federation, address : str
-        Who it is for, whose it is, and where the server is.
+    label : Label
+        What is written on it.
     ca, certificate : bytes
         PEM: of the authority, and of the site.
+    key : bytes
+        Private key of the site, where the server made it; empty where the site did.
     """
 
-    site: str
-    federation: str
-    address: str
+    label: Label
     ca: bytes
     certificate: bytes
+    key: bytes = b""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the authority: what two people compare by telephone."""
+        return authority_fingerprint(self.ca)
 
 
-def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes) -> Path:
+def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes, key: bytes = b"") -> Path:
     """Write the kit of a site.
 
     Parameters
@@ -64,11 +92,13 @@ def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes) -> P
         Whom it is for.
     certificate : bytes
         PEM, as `enrol` or `renew` returned it.
+    key : bytes
+        Private key of the site, where `make_identity` made it.
 
     Returns
     -------
     Path
-        ``kits/<name>.zip``; it holds nothing secret.
+        ``kits/<name>.zip``; it holds nothing secret unless there is a key in it, and then only its owner may read it.
     """
     settings = folder.settings
     words = {"site": site.name, "federation": settings.name, "address": settings.address, "expires": site.expires[:10]}
@@ -76,14 +106,16 @@ def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes) -> P
         "ca.crt": folder.ca_certificate.read_bytes(),
         "site.crt": certificate,
         "federation.json": json.dumps(words, indent=1).encode(),
-        "README.txt": _README.format(**words).encode(),
-    }
+        "README.txt": _README.format(**words, secrecy=_SECRET if key else _OPEN).encode(),
+    } | ({_KEY: key} if key else {})
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as kit:
         for name, data in content.items():
-            kit.writestr(zipfile.ZipInfo(name, _WHEN), data)
+            entry = zipfile.ZipInfo(name, _WHEN)
+            entry.external_attr = (0o100600 if name == _KEY else 0o100644) << 16
+            kit.writestr(entry, data, zipfile.ZIP_DEFLATED)
     path = folder.kits / f"{site.name}.zip"
-    write_file(path, packed.getvalue())
+    write_file(path, packed.getvalue(), private=bool(key))
     return path
 
 
@@ -96,18 +128,18 @@ def read_kit(path: Path) -> Kit:
         ``KIT-DAMAGED``.
     """
     try:
-        with zipfile.ZipFile(path) as kit:
-            if any(kit.getinfo(name).file_size > _MOST for name in _FILES):
-                raise ValueError("too large")
-            content = {name: kit.read(name) for name in _FILES}
-        words = json.loads(content["federation.json"])
-        x509.load_pem_x509_certificate(content["ca.crt"])
-        x509.load_pem_x509_certificate(content["site.crt"])
-        names = (str(words["site"]), str(words["federation"]), str(words["address"]))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        fix = "Ask the server's operator for it again."
-        raise DeployError("KIT-DAMAGED", f"{path.name} is no startup kit, or is damaged.", fix) from None
-    return Kit(*names, content["ca.crt"], content["site.crt"])
+        content = _content(path)
+        label = read_section(Label, json.loads(content["federation.json"]), "federation.json")
+        ca, certificate = (x509.load_pem_x509_certificate(content[name]) for name in ("ca.crt", "site.crt"))
+        certificate.verify_directly_issued_by(ca)
+        key = content.get(_KEY, b"")
+        if key and _bytes(load_ssh_private_key(key, None).public_key()) != _bytes(certificate.public_key()):
+            raise ValueError("another key")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, EOFError, NotImplementedError):
+        raise _damaged(path) from None
+    except (zipfile.BadZipFile, zlib.error, InvalidSignature, UnsupportedAlgorithm, ConfigError):
+        raise _damaged(path) from None
+    return Kit(label, content["ca.crt"], content["site.crt"], key)
 
 
 def join(kit: Kit, folder: Path) -> Path:
@@ -118,7 +150,7 @@ def join(kit: Kit, folder: Path) -> Path:
     kit : Kit
         As `read_kit` gave it.
     folder : Path
-        Of the site. A folder with the key but without a site.toml gets one to edit.
+        Of the site. Without a site.toml it gets one to edit.
 
     Returns
     -------
@@ -128,27 +160,69 @@ def join(kit: Kit, folder: Path) -> Path:
     Raises
     ------
     DeployError
-        ``KIT-FOREIGN`` when it was made for another site or another key.
+        ``KIT-FOREIGN`` when it was made for another site or another key, ``OTHER-FEDERATION`` when the site belongs to
+        another one. Nothing was changed then.
     ConfigError
         When the site.toml has problems.
     """
     path = folder / "site.toml"
-    if not path.exists():
-        init_site(folder, kit.site, ".")
-    site = read_site(path)
-    if site.name != kit.site:
+    site = read_site(path) if path.exists() else None
+    place = site.federation if site and site.federation else SiteFederation(server=kit.label.address)
+    _require_fit(kit, site, folder / place.key)
+    _require_same_authority(kit, folder / place.ca)
+    if site is None:
+        init_site(folder, kit.label.site, ".")
+    with writing("the site's place in the federation", "give the same command again"):
+        if kit.key and not (folder / place.key).exists():
+            write_private(folder / place.key, kit.key, "the key of the site")
+        write_file(folder / place.ca, kit.ca)
+        write_file(folder / place.certificate, kit.certificate)
+        told = _with_federation(path.read_text(encoding="utf-8"), kit.label.address).encode()
+        write_file(path, told, private=not path.stat().st_mode & 0o077)
+    return path
+
+
+def _content(path: Path) -> dict[str, bytes]:
+    if path.stat().st_size > _MOST:
+        raise ValueError("too large")
+    with zipfile.ZipFile(path) as kit:
+        entries = {entry.filename: entry for entry in kit.infolist() if entry.filename in (*_FILES, _KEY)}
+        for entry in entries.values():
+            if entry.file_size > _MOST or entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_DEFLATED:
+                raise ValueError("too large, encrypted, or packed in another way")
+        return {name: kit.read(entries[name]) for name in (*_FILES, *([_KEY] if _KEY in entries else []))}
+
+
+def _require_fit(kit: Kit, site: Site | None, key: Path) -> None:
+    if site is not None and site.name != kit.label.site:
         fix = "Take the kit that was made for this one, or the folder of that site."
-        raise DeployError("KIT-FOREIGN", f"the kit is for {kit.site}, and this is the folder of {site.name}.", fix)
-    key = folder / (site.federation.key if site.federation else "site.key")
-    own = load_key(key).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        raise DeployError("KIT-FOREIGN", f"the kit is for {kit.label.site}, and this is the folder of {site.name}.", fix)
+    if kit.key and not key.exists():
+        return
     signed = x509.load_pem_x509_certificate(kit.certificate).public_key()
-    if signed.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != own:
+    if _bytes(signed) != _bytes(load_key(key).public_key()):
         fix = "Send the request that was made with this key, or put back the key that the kit was made for."
         raise DeployError("KIT-FOREIGN", "the kit was made for another key than the one in this folder.", fix)
-    write_file(folder / "ca.crt", kit.ca)
-    write_file(folder / "site.crt", kit.certificate)
-    write_file(path, _with_federation(path.read_text(encoding="utf-8"), kit.address).encode())
-    return path
+
+
+def _require_same_authority(kit: Kit, present: Path) -> None:
+    try:
+        known = x509.load_pem_x509_certificate(present.read_bytes()).public_key()
+    except (OSError, ValueError):
+        return
+    if _bytes(known) != _bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
+        fix = f"If it is to leave that one, move {present.name} away, look through 'medfl site approvals', and give this again."
+        raise DeployError("OTHER-FEDERATION", "this site belongs to a federation with another authority.", fix)
+
+
+def _bytes(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _damaged(path: Path) -> DeployError:
+    return DeployError(
+        "KIT-DAMAGED", f"{path.name} is no startup kit, or is damaged.", "Ask the server's operator for it again."
+    )
 
 
 def _with_federation(text: str, address: str) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from medfl.deploy import authority
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import Request, fingerprint
 from medfl.errors import DeployError
-from medfl.runs.durable import write_file
+from medfl.runs.durable import write_file, writing
+from medfl.site import NAME
 
 State = Literal["valid", "expiring", "expired", "revoked"]
 
@@ -99,8 +102,23 @@ def enrol(folder: FederationFolder, request: Request) -> tuple[Enrolled, bytes]:
     Raises
     ------
     DeployError
-        ``SITE-ENROLLED`` when a site of that name takes part already, ``KEY-USED`` when the key was used before.
+        ``SITE-ENROLLED`` when a site of that name takes part already, ``NAME-ALIKE`` when one is called the same but for
+        capital letters, ``KEY-USED`` when the key was used before.
     """
+    with _changing(folder):
+        old = _predecessor(folder, request)
+        now = datetime.now(UTC)
+        site = Enrolled(request.name, request.public_key, now.isoformat(timespec="seconds"), "")
+        if old is not None:
+            former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
+            site = replace(site, former_keys=former, withdrawn=withdrawn)
+        taken = _certified(folder, site)
+        write_revoked(folder, enrolled(folder))
+    return taken
+
+
+def _predecessor(folder: FederationFolder, request: Request) -> Enrolled | None:
+    """Return what the site was before, after checking that it may be enrolled now."""
     before = {site.name: site for site in enrolled(folder)}
     old = before.get(request.name)
     if old is not None and old.state() in ("valid", "expiring"):
@@ -109,14 +127,11 @@ def enrol(folder: FederationFolder, request: Request) -> tuple[Enrolled, bytes]:
     if any(request.public_key in (site.public_key, *site.former_keys) for site in before.values()):
         fix = "Let the site make a new one: medfl site init --new-key."
         raise DeployError("KEY-USED", "this key was enrolled before, and Flower never takes a key again.", fix)
-    now = datetime.now(UTC)
-    site = Enrolled(request.name, request.public_key, now.isoformat(timespec="seconds"), "")
-    if old is not None:
-        former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
-        site = replace(site, former_keys=former, withdrawn=withdrawn)
-    taken = _certified(folder, site, now)
-    write_revoked(folder, enrolled(folder))
-    return taken
+    alike = [name for name in before if name != request.name and name.lower() == request.name.lower()]
+    if alike:
+        fix = "Give one of them a name that nobody confuses with the other: a new folder with 'medfl site init'."
+        raise DeployError("NAME-ALIKE", f"{request.name} is too much like {alike[0]}, which is enrolled.", fix)
+    return old
 
 
 def renew(folder: FederationFolder, name: str) -> tuple[Enrolled, bytes]:
@@ -127,11 +142,12 @@ def renew(folder: FederationFolder, name: str) -> tuple[Enrolled, bytes]:
     DeployError
         ``SITE-UNKNOWN``, or ``SITE-ENDED`` when it was revoked or its time is over: then its key is used up.
     """
-    site = _read(folder, name)
-    if site.state() not in ("valid", "expiring"):
-        fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
-        raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never takes a key again.", fix)
-    return _certified(folder, site, datetime.now(UTC))
+    with _changing(folder):
+        site = _read(folder, name)
+        if site.state() not in ("valid", "expiring"):
+            fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
+            raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never takes a key again.", fix)
+        return _certified(folder, site)
 
 
 def revoke(folder: FederationFolder, name: str) -> Enrolled:
@@ -140,13 +156,18 @@ def revoke(folder: FederationFolder, name: str) -> Enrolled:
     Raises
     ------
     DeployError
-        ``SITE-UNKNOWN``.
+        ``SITE-UNKNOWN``, or ``CA-MISSING`` when nginx could not be told; the site is out nonetheless.
     """
-    site = _read(folder, name)
-    if not site.revoked:
-        site = replace(site, revoked=datetime.now(UTC).isoformat(timespec="seconds"))
-        _write(folder, site)
-    write_revoked(folder, enrolled(folder))
+    with _changing(folder):
+        site = _read(folder, name)
+        if not site.revoked:
+            site = replace(site, revoked=datetime.now(UTC).isoformat(timespec="seconds"))
+            _write(folder, site)
+        try:
+            write_revoked(folder, enrolled(folder))
+        except DeployError as error:
+            what = f"{name} is out, but its certificate could not be put onto the list that nginx reads: {error.what}"
+            raise DeployError(error.code, what, f"{error.fix} Then give this command again.") from None
     return site
 
 
@@ -157,30 +178,40 @@ def write_revoked(folder: FederationFolder, sites: Sequence[Enrolled]) -> None:
     authority.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, out)
 
 
-def _certified(folder: FederationFolder, site: Enrolled, now: datetime) -> tuple[Enrolled, bytes]:
+@contextmanager
+def _changing(folder: FederationFolder) -> Iterator[None]:
+    """Let one command after the other change who belongs."""
+    with writing("the list of sites", "give the same command again"), (folder.sites / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _certified(folder: FederationFolder, site: Enrolled) -> tuple[Enrolled, bytes]:
     terms = folder.settings.identities
     signed = authority.issue_site(folder.ca_certificate, folder.ca_key, site.name, site.public_key, terms.days)
-    expires = (now + timedelta(days=terms.days)).isoformat(timespec="seconds")
+    expires = signed.not_valid_after_utc.isoformat(timespec="seconds")
     noted = replace(site, expires=expires, serials=(*site.serials, signed.serial_number), warn_days=terms.warn_days)
     _write(folder, noted)
-    return noted, _text(signed)
-
-
-def _text(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.PEM)
+    return noted, signed.public_bytes(Encoding.PEM)
 
 
 def _read(folder: FederationFolder, name: str) -> Enrolled:
     try:
+        if not re.fullmatch(NAME, name):
+            raise FileNotFoundError
         told: dict[str, Any] = json.loads((folder.sites / f"{name}.json").read_bytes())
         for key in ("serials", "former_keys", "withdrawn"):
             told[key] = tuple(told[key])
-        return Enrolled(**told)
+        site = Enrolled(**told)
+        times = [datetime.fromisoformat(text).tzinfo for text in (site.enrolled, site.expires, site.revoked) if text]
+        if site.name != name or None in times:
+            raise ValueError("not what was written for this site")
     except FileNotFoundError:
         raise DeployError("SITE-UNKNOWN", f"no site {name!r} is enrolled.", "See who is: medfl server sites.") from None
     except (ValueError, TypeError, KeyError, OSError):
         fix = "Put back a copy of the folder 'sites' of the federation."
         raise DeployError("REGISTRY-DAMAGED", f"what is noted of site {name!r} can not be read.", fix) from None
+    return site
 
 
 def _write(folder: FederationFolder, site: Enrolled) -> None:

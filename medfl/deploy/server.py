@@ -84,7 +84,7 @@ def server_down(path: Path) -> bool:
 def _require_certificates(folder: FederationFolder) -> None:
     named = {
         folder.ca_certificate: ("the certificate of the authority", "Put back a copy of the folder 'ca'."),
-        folder.server_certificate: ("the certificate of the server", "Make a new one: medfl server renew server."),
+        folder.server_certificate: ("the certificate of the server", "Make a new one: medfl server renew --server."),
     }
     for path, (name, fix) in named.items():
         finding = certificate(path, name, fix)

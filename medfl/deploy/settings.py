@@ -15,6 +15,12 @@ from medfl.study.sections import Positive
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 
 
+def _named(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}", name):
+        raise ValueError("must be 1 to 64 letters (a to z), digits, spaces, '.', '_' or '-', and begin with a letter or digit")
+    return name
+
+
 def _plain(address: str) -> str:
     """Let through what can stand in a certificate and in a configuration of nginx."""
     host, _, port = address.rpartition(":")
@@ -23,11 +29,14 @@ def _plain(address: str) -> str:
     if host.startswith("["):
         ipaddress.IPv6Address(host[1:-1])
     elif not re.fullmatch(_HOST, host):
-        raise ValueError("the host must be an IP address, or a name of letters (a to z), digits, '-' and '.'; umlauts as xn--...")
+        raise ValueError(
+            "the host must be an IP address, or a name of letters (a to z), digits, '-' and '.'; umlauts as xn--..."
+        )
     return address
 
 
 Address = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_plain)]
+FederationName = Annotated[str, AfterValidator(_named)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -61,7 +70,7 @@ class Identities(Section):
 class FederationSettings(Section):
     """A federation's server."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+    name: FederationName
     address: Address  # under which the hospitals reach the server
     superlink: SuperLinkSettings
     proxy: ProxySettings

@@ -93,7 +93,7 @@ class Watch:
         for site in enrolled(self._folder):
             if site.state() in ("expiring", "expired"):
                 self._once(f"{site.name} belongs until {site.expires[:10]}: medfl server renew {site.name}.")
-        fix = "Make a new one, 'medfl server renew server', and start the server again."
+        fix = "Make a new one, 'medfl server renew --server', and start the server again."
         own = certificate(self._folder.server_certificate, "the certificate of the server", fix)
         if own.level != "ok":
             self._once(f"{own.what} {own.fix}")

@@ -82,7 +82,7 @@ def test_a_server_may_be_published_by_a_number(tmp_path: Path, address: str) -> 
 
 
 def test_the_server_is_not_believed_under_another_name(federation: FederationFolder) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'fl.example.com'"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'fl\.example\.com'"):
         shake_hands(serving(federation), calling(federation), "fl.example.com")
 
 

@@ -45,7 +45,7 @@ def check_server(path: Path) -> Iterator[Finding]:
 
 def _certificates(folder: FederationFolder) -> Iterator[Finding]:
     yield certificate(folder.ca_certificate, "the certificate of the authority", "Put back its copy.")
-    fix = "Make a new one: medfl server renew server, then start the server again."
+    fix = "Make a new one: medfl server renew --server, then start the server again."
     yield certificate(folder.server_certificate, "the certificate of the server", fix)
 
 

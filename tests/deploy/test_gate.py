@@ -1,0 +1,243 @@
+"""The gate of a site: what is approved passes to the last value, everything else is refused before any of it is used."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from medfl.deploy.approvals import approve, approved_studies, withdraw
+from medfl.deploy.bundle import build_bundle, read_bundle, study_in, write_app
+from medfl.deploy.gate import examine
+from medfl.deploy.words import conflicts, in_words
+from medfl.errors import ConfigError, DeployError, PolicyError
+from medfl.site import Site, init_site, read_site
+from tests.conftest import NODULE_STUDY
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return read_site(init_site(tmp_path / "site", "hospital-a", "."))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "nodule"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(NODULE_STUDY)
+    return build_bundle(folder, {"rounds": 3}, folder.parent / "bundles")[0]
+
+
+def files_of(path: Path) -> Files:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(files: Files, change: Callable[[zipfile.ZipInfo], None] = lambda entry: None) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            change(entry)
+            archive.writestr(entry, content)
+    return out.getvalue()
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    return read_bundle(path.read_bytes()).config
+
+
+def refused(code: str, bundle: bytes, config: dict[str, Any], site: Site) -> str:
+    with pytest.raises(PolicyError) as caught:
+        examine(bundle, config, site)
+    assert caught.value.code == code
+    return caught.value.what
+
+
+def test_an_approved_study_passes_and_is_the_one_that_was_approved(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    study = examine(bundle.read_bytes(), config_of(bundle), site)
+    assert study.rounds == 3
+    assert study.approved_hash() == approved_studies(site)[0].hash
+
+
+def test_the_same_study_gives_the_same_bytes(nodule_study: Path, tmp_path: Path) -> None:
+    one, _ = build_bundle(nodule_study, {}, tmp_path / "one")
+    other, _ = build_bundle(nodule_study, {}, tmp_path / "other")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_only_a_simulation_reads_does_not_leave_the_planners(nodule_study: Path, tmp_path: Path) -> None:
+    path, _ = build_bundle(nodule_study, {"simulation.data": "/home/somebody/secret"}, tmp_path)
+    assert b"somebody" not in b"".join(files_of(path).values())
+
+
+def test_a_server_may_say_what_it_alone_reads(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    own = {"server.run": "run-7", "server.resume": True, "server.enrolled": "a,b"}
+    assert examine(bundle.read_bytes(), config_of(bundle) | own, site).server.run == "run-7"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rounds": 99}, {"training.local-epochs": 9}, {"simulation.arms": "federated,local"}, {"new.key": 1}, {"servers": "x"}],
+)
+def test_a_change_of_anything_else_is_refused(change: dict[str, Any], bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    what = refused("OVERRIDE-REFUSED", bundle.read_bytes(), config_of(bundle) | change, site)
+    assert next(iter(change)) in what
+
+
+def test_a_key_that_is_left_out_is_a_change(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    config = config_of(bundle)
+    del config["seed"]
+    refused("OVERRIDE-REFUSED", bundle.read_bytes(), config, site)
+
+
+def test_a_study_that_is_not_approved_is_refused_and_the_log_names_what_differs(
+    bundle: Path, nodule_study: Path, site: Site, tmp_path: Path
+) -> None:
+    refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
+    approve(site, study_in(bundle))
+    larger, _ = build_bundle(nodule_study, {"rounds": 3, "training.local-epochs": 9}, tmp_path / "larger")
+    assert "training.local-epochs" in refused("STUDY-NOT-APPROVED", larger.read_bytes(), config_of(larger), site)
+
+
+def test_an_approval_that_was_taken_back_counts_no_more(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    assert withdraw(site, "nodule").study.rounds == 3
+    refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
+    with pytest.raises(DeployError, match="APPROVAL-UNKNOWN"):
+        withdraw(site, "nodule")
+
+
+def test_an_approval_that_somebody_edited_opens_nothing(bundle: Path, nodule_study: Path, site: Site, tmp_path: Path) -> None:
+    path = approve(site, study_in(bundle))
+    told = json.loads(path.read_text())
+    told["study"]["rounds"] = 99
+    path.write_text(json.dumps(told))
+    refused("APPROVAL-DAMAGED", bundle.read_bytes(), config_of(bundle), site)
+    more, study = build_bundle(nodule_study, {"rounds": 99}, tmp_path / "more")
+    path.rename(path.with_name(f"{study.approved_hash()}.json"))
+    refused("APPROVAL-DAMAGED", more.read_bytes(), config_of(more), site)
+
+
+CODE = b"open('/tmp/canary', 'w')"
+PLACES = (
+    "medfl/__init__.py numpy.py sitecustomize.py usercustomize/__init__.py x.pyc x.pth x.so run.sh .hidden.toml.py a.toml.exe "
+    "Makefile data.pkl weights.pt pyproject.toml.py .info/CONTENT.py"
+).split()
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_bundle_with_code_is_refused_whatever_it_is_called(name: str, bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    refused("BUNDLE-CODE", packed(files_of(bundle) | {name: CODE}), config_of(bundle), site)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.toml", "/etc/x.toml", "a/../../x.toml", "..\\x.toml", "a//x.toml", "./x.toml", "C:/x.toml"]
+)
+def test_a_file_that_would_lie_outside_is_refused(name: str, bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    refused("BUNDLE-CODE", packed(files_of(bundle) | {name: b"x = 1"}), config_of(bundle), site)
+
+
+def test_a_link_is_refused(bundle: Path, site: Site) -> None:
+    def link(entry: zipfile.ZipInfo) -> None:
+        if entry.filename == "extra.toml":
+            entry.external_attr = 0o120777 << 16
+
+    approve(site, study_in(bundle))
+    refused("BUNDLE-CODE", packed(files_of(bundle) | {"extra.toml": b"/etc/passwd"}, link), config_of(bundle), site)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_comes_twice_is_refused_in_other_capitals_too(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    refused("BUNDLE-DAMAGED", packed(files_of(bundle) | {"PYPROJECT.toml": b"x = 1"}), config_of(bundle), site)
+    out = io.BytesIO(bundle.read_bytes())
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("pyproject.toml", b"x = 1")
+    refused("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
+
+
+def test_a_bundle_that_grows_without_end_is_refused_before_it_is_read(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    out = io.BytesIO(bundle.read_bytes())
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large.json", b"0" * 50_000_000)
+    assert len(out.getvalue()) < 100_000
+    refused("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all" * 100, b"\x00" * 11_000_000])
+def test_what_is_no_archive_is_refused(content: bytes, bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    refused("BUNDLE-DAMAGED", content, config_of(bundle), site)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"components": {"serverapp": "medfl.server_app:app", "clientapp": "evil:app"}},
+        {"components": {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app", "agentapp": "evil:app"}},
+        {"dependencies": ["evil"]},
+    ],
+)
+def test_other_apps_and_packages_are_refused(change: dict[str, Any], nodule_study: Path, bundle: Path, site: Site) -> None:
+    import tomllib
+
+    approve(site, study_in(bundle))
+    files = files_of(bundle)
+    document = tomllib.loads(files["pyproject.toml"].decode())
+    if "components" in change:
+        document["tool"]["flwr"]["app"]["components"] = change["components"]
+    else:
+        document["project"] |= change
+    content = packed(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
+    refused("BUNDLE-COMPONENTS", content, config_of(bundle), site)
+
+
+def test_a_configuration_that_is_no_study_is_refused_as_such(bundle: Path, site: Site) -> None:
+    import tomllib
+
+    files = files_of(bundle)
+    document = tomllib.loads(files["pyproject.toml"].decode())
+    document["tool"]["flwr"]["app"]["config"]["rounds"] = -1
+    content = packed(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
+    with pytest.raises(ConfigError, match="rounds"):
+        examine(content, read_bundle(content).config, site)
+
+
+def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Site) -> None:
+    approve(site, study_in(bundle))
+    strict = site.model_copy(update={"policy": site.policy.model_copy(update={"max_rounds": 2})})
+    refused("POLICY-ROUNDS", bundle.read_bytes(), config_of(bundle), strict)
+    assert conflicts(study_in(bundle), strict) == ["The study has 3 rounds; at most 2 are allowed."]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rounds": 7, "training.local-epochs": 3}, "7 rounds; in each, your machine trains 3 epochs"),
+        ({"training.local-steps": 5}, "trains 5 steps"),
+        ({"simulation.arms": "federated,local"}, "the same again alone"),
+        ({"compression.codec": "int8"}, "made smaller by int8"),
+        ({"personal.layers": "head"}, "but for its layers of kind head"),
+        ({"strategy.quorum": 3, "strategy.min-patients": 50}, "3 or more hospitals that bring 50 or more training patients"),
+        ({"strategy.name": "gentle"}, "of another package"),
+    ],
+)
+def test_whoever_approves_reads_what_decides(change: dict[str, Any], said: str, nodule_study: Path, tmp_path: Path) -> None:
+    study = write_app(nodule_study, change, tmp_path / "app")
+    assert any(said in what for _, what in in_words(study))
