@@ -132,10 +132,23 @@ def test_an_approval_that_somebody_edited_opens_nothing(bundle: Path, nodule_stu
 
 
 CODE = b"open('/tmp/canary', 'w')"
-PLACES = (
-    "medfl/__init__.py numpy.py sitecustomize.py usercustomize/__init__.py x.pyc x.pth x.so run.sh .hidden.toml.py a.toml.exe "
-    "Makefile data.pkl weights.pt pyproject.toml.py .info/CONTENT.py"
-).split()
+PLACES = [
+    "medfl/__init__.py",
+    "numpy.py",
+    "sitecustomize.py",
+    "usercustomize/__init__.py",
+    "x.pyc",
+    "x.pth",
+    "x.so",
+    "run.sh",
+    ".hidden.toml.py",
+    "a.toml.exe",
+    "Makefile",
+    "data.pkl",
+    "weights.pt",
+    "pyproject.toml.py",
+    ".info/CONTENT.py",
+]
 
 
 @pytest.mark.parametrize("name", PLACES)
