@@ -1,0 +1,203 @@
+"""The doctor: each thing that can be wrong is found, with its cause and a way out; what is right is not reported as wrong."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from medfl.deploy.doctor import machine
+from medfl.deploy.doctor.certificates import certificate
+from medfl.deploy.doctor.check import check
+from medfl.deploy.doctor.findings import Finding
+from medfl.deploy.doctor.reach import reach
+from medfl.deploy.doctor.site import check_site, site_files
+from medfl.deploy.enrolling import prepare_site
+from medfl.deploy.folder import FederationFolder
+from medfl.deploy.identity import read_request
+from medfl.deploy.kits import join, read_kit, write_kit
+from medfl.deploy.registry import enrol
+from medfl.errors import DeployError
+from medfl.runs.chain import Chain
+from medfl.site import read_site
+from tests.deploy.serving import free_port, make_federation
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> FederationFolder:
+    return make_federation(tmp_path / "federation")
+
+
+@pytest.fixture
+def site(tmp_path: Path, federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a site that has everything, and whose machine is good enough."""
+    folder = tmp_path / "site"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "image.png").write_bytes(b"")
+    made = prepare_site(folder, "hospital-a", "data")
+    enrolled, signed = enrol(federation, read_request(made.request))
+    join(read_kit(write_kit(federation, enrolled, signed)), folder)
+    monkeypatch.setattr("medfl.deploy.doctor.site.machine", lambda *_, **__: iter(()))
+    monkeypatch.setattr("medfl.deploy.doctor.site.reach", lambda *_, **__: iter(()))
+    return folder
+
+
+def wrong(findings: Iterator[Finding], level: str = "error") -> dict[str, Finding]:
+    return {finding.code: finding for finding in findings if finding.level == level}
+
+
+def test_a_site_that_has_everything_has_nothing_wrong(site: Path) -> None:
+    findings = list(check_site(site))
+    assert [f for f in findings if f.level == "error"] == []
+    assert wrong(iter(findings), "warning").keys() == {"APPROVED"}
+
+
+def test_every_finding_that_is_not_well_tells_a_way_out(site: Path) -> None:
+    (site / "site.key").unlink()
+    (site / "data" / "image.png").unlink()
+    (site / "ca.crt").write_text("nonsense")
+    found = wrong(check_site(site))
+    assert found.keys() >= {"KEY", "DATA", "CERTIFICATE"}
+    assert all(finding.fix for finding in found.values())
+
+
+@pytest.mark.parametrize("name", ["site.key", "site.secret"])
+def test_a_secret_that_others_may_read_is_an_error(name: str, site: Path) -> None:
+    (site / name).chmod(0o640)
+    assert f"Others than its owner may read {name}" in wrong(site_files(read_site(site)))["KEY"].what
+
+
+def test_a_certificate_of_another_key_is_found(site: Path) -> None:
+    (site / "site.key").unlink()
+    prepare_site(site, "hospital-a", "data")
+    assert "does not belong to the key" in wrong(site_files(read_site(site)))["KEY"].what
+
+
+def test_a_log_that_was_changed_is_found(site: Path) -> None:
+    chain = Chain(site / "audit.jsonl", "hospital-a")
+    for number in range(3):
+        chain.append({"event": f"e{number}"})
+    chain.path.write_text(chain.path.read_text().replace("e1", "e9"))
+    assert "not what was written" in wrong(check_site(site))["AUDIT"].what
+
+
+def test_a_site_without_a_federation_is_told_how_to_join(tmp_path: Path) -> None:
+    prepare_site(tmp_path, "hospital-a", ".")
+    assert "site join" in wrong(site_files(read_site(tmp_path)))["FEDERATION"].fix
+
+
+def test_a_folder_that_is_neither_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="DOCTOR-NOTHING"):
+        list(check(tmp_path))
+
+
+@pytest.mark.parametrize(("days", "level"), [(0, "ok"), (300, "ok"), (340, "warning"), (366, "error"), (-1, "error")])
+def test_a_certificate_is_told_of_before_it_ends(days: int, level: str, federation: FederationFolder) -> None:
+    now = datetime.now(UTC) + timedelta(days=days)
+    assert certificate(federation.server_certificate, "the certificate", "renew", now).level == level
+
+
+def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
+    assert machine.not_shadowed().level == "ok"
+    assert machine.not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
+
+
+def test_too_little_of_something_is_a_warning_and_much_too_little_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for free, level in ((100e9, "ok"), (10e9, "warning"), (1e9, "error")):
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        assert machine.disk(tmp_path).level == level
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """A server that answers each path with a status, and tells a time."""
+
+    statuses: dict[str, int]
+    late: timedelta
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        status = 403 if self.path.endswith("register-node") else self.statuses.get(self.path, 404)
+        self.send_response_only(status)
+        self.send_header("Date", format_datetime(datetime.now(UTC) - self.late, usegmt=True))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(federation: FederationFolder, statuses: dict[str, int], late: float = 0.0) -> Iterator[str]:
+    handler = type("Handler", (Answers,), {"statuses": statuses, "late": timedelta(seconds=late)})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(federation.server_certificate, federation.server_key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+FLEET = {"/v1/fleet/pull-messages": 415}
+
+
+def levels(findings: Iterator[Finding]) -> dict[str, str]:
+    return {finding.code: finding.level for finding in findings}
+
+
+def test_a_server_that_publishes_the_fleet_api_alone_is_right(federation: FederationFolder) -> None:
+    with serving(federation, FLEET) as address:
+        assert levels(reach(address, federation.ca_certificate)) == {"FLEET": "ok", "CLOCK": "ok", "EXPOSED": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs", "/health"])
+def test_anything_else_that_answers_is_an_error(path: str, federation: FederationFolder) -> None:
+    with serving(federation, FLEET | {path: 401}) as address:
+        assert levels(reach(address, federation.ca_certificate))["EXPOSED"] == "error"
+
+
+@pytest.mark.parametrize(("late", "level"), [(0, "ok"), (100, "warning"), (-100, "warning"), (290, "error")])
+def test_clocks_that_differ_are_found_before_flower_refuses(late: float, level: str, federation: FederationFolder) -> None:
+    with serving(federation, FLEET, late) as address:
+        assert levels(reach(address, federation.ca_certificate))["CLOCK"] == level
+
+
+def test_a_proxy_without_a_server_behind_it_is_told_apart_from_a_wrong_address(federation: FederationFolder) -> None:
+    with serving(federation, {"/v1/fleet/pull-messages": 502}) as address:
+        assert "medfl server up" in wrong(reach(address, federation.ca_certificate))["FLEET"].fix
+    with serving(federation, {}) as address:
+        assert "Check the address" in wrong(reach(address, federation.ca_certificate))["FLEET"].fix
+
+
+def test_a_server_that_can_not_be_reached_says_why(federation: FederationFolder, tmp_path: Path) -> None:
+    nobody = wrong(reach(f"127.0.0.1:{free_port()}", federation.ca_certificate))["REACH"]
+    assert "Nobody listens" in nobody.fix
+    other = make_federation(tmp_path / "other")
+    with serving(other, FLEET) as address:
+        assert "not signed by the federation's" in wrong(reach(address, federation.ca_certificate))["REACH"].fix
+
+
+def test_a_finding_can_be_read_by_machines() -> None:
+    assert json.loads(json.dumps(Finding("DISK", "ok", "Much.").as_json())) == {
+        "code": "DISK",
+        "level": "ok",
+        "what": "Much.",
+        "fix": "",
+    }
