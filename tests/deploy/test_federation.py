@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from medfl.runs import checkpoint
 from medfl.simulation.simulate import plan_simulation
+from medfl.site import ensure_secret
 from tests.deploy.loopback import changed, loopback
 from tests.deploy.serving import needs_nginx
 
@@ -58,8 +60,8 @@ def test_three_hospitals_segment_the_hippocampus_as_their_simulation_does(real_d
     groups = _hippocampus(real_data / "hippocampus", tmp_path / "hospitals")
     changes = ("rounds=2", "training.local-epochs=1", "evaluation.every=1")
     study = STUDIES / "hippocampus"
-    settings = {"rounds": 2, "training.local-epochs": 1, "evaluation.every": 1, "simulation.partition": "none"}
-    simulation = plan_simulation(study, groups, tmp_path / "simulated", settings)  # type: ignore[arg-type]
+    settings = {"rounds": 2, "training.local-epochs": 1, "evaluation.every": 1, "simulation.partition": "auto"}
+    simulation = plan_simulation(study, [tmp_path / "hospitals"], tmp_path / "simulated", settings)  # type: ignore[arg-type]
     simulation.start(workers=1)
     with loopback(tmp_path, groups) as federation:
         federation.approve(study, *changes)
@@ -70,14 +72,17 @@ def test_three_hospitals_segment_the_hippocampus_as_their_simulation_does(real_d
 
 
 def _hippocampus(data: Path, out: Path) -> list[Path]:
+    with (data / "index.csv").open() as index:
+        groups = sorted({row["group"] for row in csv.DictReader(index)})[:3]
     made = []
-    for name in ("A", "B", "C"):
-        folder = out / f"hospital-{name.lower()}"
+    for name in groups:
+        folder = out / f"hospital-{name[0].lower()}"
         folder.mkdir(parents=True)
         (folder / "site.toml").write_text(
             f'name = "{folder.name}"\n[data]\nroot = "{data}"\nlayout = "csv"\nimage = "images/{{id}}.nii.gz"\n'
             f'label = "labels/{{id}}.nii.gz"\npatient = "id"\nwhere = "group={name}"\n[policy]\nmin-count = 0\n'
         )
+        ensure_secret(folder / "site.secret")
         made.append(folder)
     return made
 

@@ -92,7 +92,7 @@ def test_code_in_a_bundle_is_refused_and_never_runs(nodule_study: Path, nodule_h
         told = json.loads(out.read_text())
         assert told == dict.fromkeys(("train", "evaluate", "query.join"), [safe_sentence("BUNDLE-CODE")] * 3)
         assert not canary.exists()
-        for change, code in (("training.local-epochs=9", "OVERRIDE-REFUSED"), ("rounds=99", "OVERRIDE-REFUSED")):
+        for change, code in (("training.batch-size=9", "OVERRIDE-REFUSED"), ("rounds=99", "OVERRIDE-REFUSED")):
             wait_for_end(federation, submit(federation, _app(federation, nodule_study), change))
             assert refusals(federation) == {safe_sentence(code)}
         for run in federation.runs.glob("*/*"):
