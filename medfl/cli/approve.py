@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import output
+from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption, YesOption, confirm
 
 SiteOption = Annotated[Path, typer.Option("--site", help="Folder of the site.toml.")]
@@ -30,7 +30,7 @@ def approve(
 
     here, study = read_site(site), study_in(bundle)
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for subject, what in in_words(study):
+    for subject, what in in_words(study, here.policy):
         table.add_row(Text(subject, "bold"), Text(what))
     output.print(Text.assemble("The study ", (study.name, "bold"), f", {study.approved_hash()[:16]}, at {here.name}:"))
     output.print(table)
@@ -47,10 +47,10 @@ def approve(
 
 def approvals(site: SiteOption = Path(), as_json: JsonOption = False) -> None:
     """List the studies that may run here."""
-    from medfl.deploy.approvals import approved_studies
+    from medfl.deploy.approvals import look_through
     from medfl.site import read_site
 
-    found = approved_studies(read_site(site))
+    found, wrong = look_through(read_site(site))
     if as_json:
         output.print_json(json.dumps([{"name": a.name, "hash": a.hash, "approved": a.approved} for a in found]))
         return
@@ -58,14 +58,22 @@ def approvals(site: SiteOption = Path(), as_json: JsonOption = False) -> None:
     for approval in found:
         table.add_row(approval.name, approval.approved[:16].replace("T", " "), approval.hash[:16])
     output.print(table if found else "No study is approved here.")
+    for problem in wrong:
+        errors.print(Text(str(problem), "red"))
+    if wrong:
+        raise typer.Exit(1)
 
 
 def withdraw(
-    study: Annotated[str, typer.Argument(help="Name of the study, or the beginning of its hash.")], site: SiteOption = Path()
+    study: Annotated[str, typer.Argument(help="Name of the study, or the beginning of its hash.")],
+    site: SiteOption = Path(),
+    yes: YesOption = False,
 ) -> None:
     """Take an approval back; the next message of that study is refused."""
     from medfl.deploy.approvals import withdraw as take_back
     from medfl.site import read_site
 
-    gone = take_back(read_site(site), study)
+    here = read_site(site)
+    confirm(f"Take the approval of {study} at {here.name} back? Its next message is refused.", yes=yes)
+    gone = take_back(here, study)
     output.print(f"{gone.name} may no longer run here.", highlight=False)

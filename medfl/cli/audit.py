@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
@@ -43,22 +44,23 @@ def show(
     if as_json:
         output.print_json(json.dumps(lines))
         return
-    table = Table("time (UTC)", "what", "site", "run", "round", "records", "size", "decision")
+    table = Table("time (UTC)", "what", "site", "round", "size", "decision", box=None, padding=(0, 1))
+    before = ""
     for line in lines:
+        if (about := str(line.get("run", ""))) and about != before:
+            table.add_row(Text(about, "bold", no_wrap=True))
+            before = about
         table.add_row(*_row(line))
     output.print(table)
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
-    records = line.get("records", [])
-    size = sum(int(record.get("bytes", 0)) for record in records)
+    size = sum(int(record.get("bytes", 0)) for record in line.get("records", []))
     return (
         str(line.get("time", ""))[:19].replace("T", " "),
         f"{line.get('event', '')} {line.get('type', '')}".strip(),
         str(line.get("site", line.get("owner", ""))),
-        str(line.get("run", "")),
         str(line.get("round", "")),
-        ", ".join(str(record.get("name", "")) for record in records),
         f"{size / 1e6:.2f} MB" if size >= 1e4 else f"{size} B",
         str(line.get("error", line.get("decision", ""))),
     )

@@ -81,12 +81,23 @@ def withdraw(site: Site, wanted: str) -> Approval:
     DeployError
         ``APPROVAL-UNKNOWN`` when nothing, or more than one approval, is meant.
     """
-    found = [a for a in approved_studies(site) if wanted and (a.name == wanted or a.hash.startswith(wanted))]
+    found = [a for a in look_through(site)[0] if wanted and (a.name == wanted or a.hash.startswith(wanted))]
     if len(found) != 1:
         what = f"{len(found)} approvals are meant by {wanted!r}."
         raise DeployError("APPROVAL-UNKNOWN", what, "Give the beginning of a hash: medfl site approvals.")
     (_folder(site) / f"{found[0].hash}.json").unlink()
     return found[0]
+
+
+def look_through(site: Site) -> tuple[tuple[Approval, ...], tuple[PolicyError, ...]]:
+    """Return the approvals of a site by name and time, and what is wrong with each file that is none."""
+    good, wrong = [], []
+    for path in sorted(_folder(site).glob("*.json")):
+        try:
+            good.append(_read(path))
+        except PolicyError as error:
+            wrong.append(error)
+    return tuple(sorted(good, key=lambda a: (a.name, a.approved))), tuple(wrong)
 
 
 def approved_studies(site: Site) -> tuple[Approval, ...]:
@@ -95,9 +106,13 @@ def approved_studies(site: Site) -> tuple[Approval, ...]:
     Raises
     ------
     PolicyError
-        ``APPROVAL-DAMAGED`` when a file is not what `approve` wrote.
+        ``APPROVAL-DAMAGED`` when a file is not what `approve` wrote, ``APPROVAL-OLD`` when another medfl wrote it, which reads
+        that study in another way.
     """
-    return tuple(sorted((_read(path) for path in _folder(site).glob("*.json")), key=lambda a: (a.name, a.approved)))
+    good, wrong = look_through(site)
+    if wrong:
+        raise wrong[0]
+    return good
 
 
 def require_approved(site: Site, study: Study) -> None:
@@ -111,7 +126,7 @@ def require_approved(site: Site, study: Study) -> None:
     path = _folder(site) / f"{study.approved_hash()}.json"
     if path.is_file() and _read(path).hash == study.approved_hash():
         return
-    others = [a.study for a in approved_studies(site) if a.name == study.name]
+    others = [a.study for a in look_through(site)[0] if a.name == study.name]
     differs = [", ".join(sorted(_differences(other, study))) for other in others]
     what = f"the study {study.name!r} is not approved here."
     if differs:
@@ -124,11 +139,15 @@ def require_approved(site: Site, study: Study) -> None:
 def _read(path: Path) -> Approval:
     try:
         told: dict[str, Any] = json.loads(path.read_bytes())
-        approval = Approval(study_from_json(told["study"]), str(told["approved"]))
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        raise _damaged() from None
+        version, approved = str(told["medfl"]), str(told["approved"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise _damaged(path) from None
+    try:
+        approval = Approval(study_from_json(told["study"]), approved)
+    except (KeyError, TypeError, AttributeError, ValidationError, RecursionError):
+        raise _unfit(path, version) from None
     if not approval.hash == told.get("hash") == path.stem:
-        raise _damaged()
+        raise _unfit(path, version)
     return approval
 
 
@@ -152,6 +171,14 @@ def _folder(site: Site) -> Path:
     return site.folder / (site.federation.approved if site.federation else "approved")
 
 
-def _damaged() -> PolicyError:
-    fix = "Look at who could write to that folder, then approve the study anew."
-    return PolicyError("APPROVAL-DAMAGED", "a file in the folder of approvals is not what was approved.", fix)
+def _unfit(path: Path, version: str) -> PolicyError:
+    if version == __version__:
+        return _damaged(path)
+    what = f"the approval {path.name[:20]} was given under another version of medfl, which read the study in another way."
+    return PolicyError("APPROVAL-OLD", what, f"Delete that file in {path.parent.name}/, and approve the study anew.")
+
+
+def _damaged(path: Path) -> PolicyError:
+    what = f"the file {path.name[:20]} in the folder of approvals is not what was approved."
+    fix = f"Find out who could write to {path.parent.name}/, delete that file, and approve the study anew."
+    return PolicyError("APPROVAL-DAMAGED", what, fix)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medfl.deploy.approvals import require_approved
-from medfl.deploy.bundle import read_bundle
+from medfl.deploy.strangers import read_bundle, readable, study_of
 from medfl.errors import PolicyError
 from medfl.policy import check_study
 from medfl.site import Site
-from medfl.study import Study, study_from_run_config
+from medfl.study import Study
 from medfl.study.reading import Scalar
 
 _SERVERS_OWN = "server."  # keys that a site neither reads nor approves
@@ -40,12 +40,17 @@ def examine(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> Stud
         When the configuration is no study.
     """
     own = read_bundle(bundle).config
-    changed = {key for key in own.keys() | run_config.keys() if own.get(key) != run_config.get(key)}
+    changed = {key for key in own.keys() | run_config.keys() if not _is_same(own, run_config, key)}
     foreign = sorted(key for key in changed if not key.startswith(_SERVERS_OWN))
     if foreign:
-        what = f"the run changes keys of the study that this site approved: {', '.join(foreign)}."
+        what = f"the run changes keys of the study that this site approved: {readable(', '.join(foreign))}."
         raise PolicyError("OVERRIDE-REFUSED", what, "Ask for a bundle with these values in it, and approve that.")
-    study = study_from_run_config(run_config)
+    study = study_of(run_config)
     require_approved(site, study)
     check_study(study, site.policy)
     return study
+
+
+def _is_same(own: Mapping[str, Scalar], other: Mapping[str, Scalar], key: str) -> bool:
+    """Say whether both hold a key with the same value; for Python alone, 1 and True and 1.0 are equal."""
+    return key in own and key in other and own[key] == other[key] and type(own[key]) is type(other[key])

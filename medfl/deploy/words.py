@@ -4,76 +4,125 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medfl.deploy.strangers import readable
 from medfl.policy import broken_rules
 from medfl.site import Site
+from medfl.site_policy import Policy
 from medfl.study import Study
-from medfl.study.algorithms import ALGORITHMS
+from medfl.study.algorithms import ALGORITHMS, WRAPPERS
 
 Line = tuple[str, str]  # what it is about, and what is said
 
+_USUAL = Policy()
+_MOST = 10_000  # letters of a line: a list of classes is not to be cut
 _KINDS = {"segmentation": "learns to outline", "classification": "learns to tell apart"}
-_UNNAMED = ("none",)
+_MODALITIES = {"MR": "MR", "CT": "CT", "XR": "X-ray", "US": "ultrasound"}
 
 
-def in_words(study: Study) -> Iterator[Line]:
+def in_words(study: Study, policy: Policy = _USUAL) -> Iterator[Line]:
     """Yield what a study will do, line by line, from what decides it and nothing else.
 
     Parameters
     ----------
     study : Study
-        To be approved.
+        To be approved. What its planners wrote is made harmless to a terminal.
+    policy : Policy, optional
+        Of the site.
     """
-    task, training = study.task, study.training
-    what = task.foreground if task.kind == "segmentation" else task.classes
-    yield "task", f"{_KINDS[task.kind]} {', '.join(what)} in {task.dimension}-D {task.modality} images ({task.kind})"
-    yield "data", "all usable cases of the folder in your site.toml; patients are split into training, validation and test here"
-    steps = f"{training.local_steps} steps" if training.local_steps else f"{training.local_epochs} epochs"
-    yield "work", f"{study.rounds} rounds; in each, your machine trains {steps} on your training patients, {_scoring(study)}"
-    if "local" in study.simulation.arms:
-        yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
-    yield "network", f"{study.network.name}; algorithm {study.strategy.name}{_foreign(study)}"
-    yield from _leaving(study)
-    yield (
-        "stays",
-        "images, labels, file names, names, dates, header texts, pseudonyms; texts of errors, of which a code alone leaves",
-    )
-    yield from _staying(study)
-    yield "privacy", "no secure aggregation and no differential privacy: the server sees your update by itself"
-    yield "quorum", f"a round counts with {study.strategy.quorum} or more hospitals{_patients(study)}"
+    for lines in (_learnt(study), _work(study), _model(study), _leaving(study, policy), _staying(study), _guarded(study)):
+        yield from ((subject, readable(what, _MOST)) for subject, what in lines)
 
 
 def conflicts(study: Study, site: Site) -> list[str]:
     """Return what of a study the site's own policy would refuse, in plain words."""
-    return [what for _, what in broken_rules(study, site.policy)]
+    return [readable(what) for _, what in broken_rules(study, site.policy)]
 
 
-def _scoring(study: Study) -> str:
-    every = study.evaluation.every
-    return "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
+def _learnt(study: Study) -> Iterator[Line]:
+    task = study.task
+    images = f"{task.dimension}-D {_MODALITIES[task.modality]} images"
+    yield "task", f"{_KINDS[task.kind]} {', '.join(task.foreground)} in {images} ({task.kind})"
+    yield "data", "reads all usable images and labels of the folder in your site.toml, and writes nothing into it"
+    yield "", f"your patients are divided here: {_shares(study)}"
 
 
-def _foreign(study: Study) -> str:
-    return "" if study.strategy.name in ALGORITHMS else ", which is of another package: your site must have installed it"
+def _shares(study: Study) -> str:
+    validation, test = study.splits.validation, study.splits.test
+    return f"{1 - validation - test:.0%} for training, {validation:.0%} for validation, {test:.0%} for the test at the end"
 
 
-def _leaving(study: Study) -> Iterator[Line]:
-    kept = f" but for its layers of kind {', '.join(study.local_layers)}" if study.local_layers else ""
-    codec = study.compression.codec
-    small = f", made smaller by {codec}" if codec not in _UNNAMED else ""
+def _work(study: Study) -> Iterator[Line]:
+    training, every = study.training, study.evaluation.every
+    amount = _many(training.local_steps, "step") if training.local_steps else _many(training.local_epochs, "epoch")
+    scored = "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
+    yield "work", f"{_many(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scored}"
+    if study.contribution.method in ("leave-one-out", "shapley"):
+        often = "each round" if study.contribution.every == 1 else f"every {study.contribution.every} rounds"
+        yield "", f"{often} it scores further models, to measure what each hospital brings ({study.contribution.method})"
+    if "local" in study.simulation.arms:
+        yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
+    if study.personal.fine_tune_steps:
+        yield "", f"at the end it trains {_many(study.personal.fine_tune_steps, 'step')} more, for a model of your own"
+
+
+def _model(study: Study) -> Iterator[Line]:
+    yield "network", study.network.name
+    known = ALGORITHMS.get(study.strategy.name)
+    if known is None:
+        yield "algorithm", f"{study.strategy.name}, which is of another package: your site must have installed it"
+    else:
+        yield "algorithm", f"the server makes one model of all by {known.title}: {known.idea}"
+
+
+def _leaving(study: Study, policy: Policy) -> Iterator[Line]:
+    known = ALGORITHMS.get(study.strategy.name)
     yield (
         "leaves",
-        f"each round: the trained model{kept}{small}; the number of training patients, cases and steps, loss and seconds",
+        "at the start: the name of your site; how many patients and images there are for training, validation and test; how "
+        "many images are left out or doubtful, and why, by code; whether patients are told apart, and which classes are marked",
     )
+    if study.task.kind == "segmentation":
+        grey = ", and the grey values of what is outlined" if study.task.modality == "CT" else ""
+        yield (
+            "",
+            f"when the planners ask: size and spacing of your images, share of each class{grey}; as counts over all of them",
+        )
+    kept = f" but for its layers of kind {' and '.join(study.local_layers)}" if study.local_layers else ""
+    codec = study.compression.codec
+    small = "" if codec == "none" else f", made smaller by {codec} ({WRAPPERS[codec]})"
+    beside = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
+    yield "", f"each round: the trained model{kept}{small}{beside}"
+    yield "", "and with it the exact numbers of training patients, samples and steps, the loss, and the seconds it took"
     yield "", "scores over your validation patients, at the end over your test patients, as counts and sums"
-    yield "", "at the start: how many patients and cases there are, and how many are left out, by reason"
-    yield "", "numbers over fewer patients than 'min-count' of your policy do not leave"
+    yield "", _least(policy)
+
+
+def _least(policy: Policy) -> str:
+    if not policy.min_count:
+        return "numbers over few patients leave too, down to one: 'min-count' of your policy is 0"
+    return f"numbers over fewer than {policy.min_count} patients do not leave ('min-count' of your policy)"
 
 
 def _staying(study: Study) -> Iterator[Line]:
+    yield "stays", "images, labels, names, pseudonyms, file names, dates, all texts of headers; of an error a code alone leaves"
+    yield "", "prepared copies of the images, in the folder 'resources.store' of your site.toml or in your account's cache"
     if study.has_personal_models:
         yield "", "a model of your own is kept on your disk"
 
 
-def _patients(study: Study) -> str:
+def _guarded(study: Study) -> Iterator[Line]:
+    yield (
+        "privacy",
+        "no secure aggregation and no differential privacy: the server sees the model that your images trained, and somebody "
+        "skilled may learn from it something about single patients",
+    )
     least = study.strategy.min_patients
-    return f" that bring {least} or more training patients together" if least else ""
+    patients = f" that bring {least} or more training patients together" if least else ""
+    if study.strategy.quorum == 1:
+        yield "quorum", f"a round counts even when yours is the only hospital{patients}: the new model is then yours alone"
+    else:
+        yield "quorum", f"a round counts with {study.strategy.quorum} or more hospitals{patients}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

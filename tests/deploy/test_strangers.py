@@ -1,0 +1,210 @@
+"""A bundle from a stranger: what reads as two things, hides something, or is made to cost much, is refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tomllib
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from medfl.deploy.approvals import approve
+from medfl.deploy.bundle import build_bundle, study_in, write_app
+from medfl.deploy.gate import examine
+from medfl.deploy.strangers import read_bundle, readable
+from medfl.errors import ConfigError, MedflError, PolicyError
+from medfl.site import Site, init_site, read_site
+from medfl.study.reading import Scalar
+
+Document = dict[str, Any]
+ESCAPE = "\x1b[2J\nApproved."
+
+
+@pytest.fixture
+def app(nodule_study: Path, tmp_path: Path) -> Document:
+    """Return the pyproject.toml of a bundle."""
+    write_app(nodule_study, {}, tmp_path / "app")
+    return tomllib.loads((tmp_path / "app" / "pyproject.toml").read_text())
+
+
+@pytest.fixture
+def site(nodule_study: Path, tmp_path: Path) -> Site:
+    """Return a site that has approved the study."""
+    here = read_site(init_site(tmp_path / "site", "hospital-a", "."))
+    approve(here, study_in(nodule_study))
+    return here
+
+
+def packed(files: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", packing) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def bundle_of(app: Document, **more: bytes) -> bytes:
+    return packed({"pyproject.toml": tomli_w.dumps(app).encode(), **more})
+
+
+def config_in(app: Document) -> Document:
+    config: Document = app["tool"]["flwr"]["app"]["config"]
+    return config
+
+
+def code_of(content: bytes) -> str:
+    with pytest.raises(PolicyError) as caught:
+        read_bundle(content)
+    return caught.value.code
+
+
+def test_the_bundle_that_the_other_tests_spoil_is_a_good_one(app: Document, site: Site) -> None:
+    content = bundle_of(app)
+    assert examine(content, read_bundle(content).config, site).name == "nodule"
+
+
+@pytest.mark.parametrize("name", ["sub/pyproject.toml", "sub/PyProject.TOML", "a/b/pyproject.toml"])
+def test_a_second_study_in_a_bundle_is_refused(name: str, app: Document) -> None:
+    assert code_of(bundle_of(app, **{name: b"rounds = 99"})) == "BUNDLE-DAMAGED"
+
+
+def test_the_study_must_have_its_own_name(app: Document) -> None:
+    text = tomli_w.dumps(app).encode()
+    assert code_of(packed({"PYPROJECT.toml": text})) == "BUNDLE-DAMAGED"
+    assert code_of(packed({"nodule/pyproject.toml": text})) == "BUNDLE-DAMAGED"
+
+
+def test_a_name_that_goes_on_behind_a_zero_is_refused(app: Document) -> None:
+    content = bundle_of(app, **{"extra.toml_.py": b"x"}).replace(b"extra.toml_.py", b"extra.toml\0.py")
+    assert code_of(content) == "BUNDLE-CODE"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"project = 1\n[tool.flwr.app]",
+        b"tool = []",
+        b"",
+        b"a = " + b"[" * 50_000,
+        b"a = " + b"{a = " * 50_000,
+    ],
+)
+def test_a_file_that_is_no_study_is_refused_and_never_a_crash(content: bytes) -> None:
+    assert code_of(packed({"pyproject.toml": content})) == "BUNDLE-DAMAGED"
+
+
+@pytest.mark.parametrize("value", [["background", "nodule"], {"2026": [1]}, [{"a": 1}]])
+def test_a_value_that_flower_has_no_kind_for_is_refused(value: object, app: Document) -> None:
+    config_in(app)["task"]["classes"] = value
+    assert code_of(bundle_of(app)) == "BUNDLE-DAMAGED"
+
+
+@pytest.mark.parametrize("key", ["training.local-epochs", "rounds\n", "", "rünge", "k" * 65])
+def test_a_key_that_could_be_read_as_another_is_refused(key: str, app: Document) -> None:
+    config_in(app)[key] = 9
+    assert code_of(bundle_of(app)) == "BUNDLE-DAMAGED"
+
+
+def _optional(app: Document) -> None:
+    app["project"]["optional-dependencies"] = {"gpu": ["evil"]}
+
+
+def _later(app: Document) -> None:
+    app["project"]["dynamic"] = ["dependencies"]
+
+
+def _group(app: Document) -> None:
+    app["dependency-groups"] = {"dev": ["evil"]}
+
+
+@pytest.mark.parametrize("change", [_optional, _later, _group])
+def test_packages_are_found_wherever_they_are_named(change: Callable[[Document], None], app: Document) -> None:
+    change(app)
+    assert code_of(bundle_of(app)) == "BUNDLE-COMPONENTS"
+
+
+@pytest.mark.parametrize("change", [{"data": "/home"}, {"attack": "label-flip"}, {"previews": 12}, {"store": "/tmp"}])
+def test_what_is_said_of_a_simulation_beside_the_approved_hash_is_refused(
+    change: Document, app: Document, site: Site, tmp_path: Path
+) -> None:
+    config_in(app)["simulation"] |= change
+    content = bundle_of(app)
+    with pytest.raises(PolicyError, match="BUNDLE-SIMULATION"):
+        examine(content, read_bundle(content).config, site)
+    (tmp_path / "x.fab").write_bytes(content)
+    with pytest.raises(PolicyError, match="BUNDLE-SIMULATION"):
+        study_in(tmp_path / "x.fab")
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1"])
+def test_a_value_of_another_kind_is_a_change(value: Scalar, app: Document, site: Site) -> None:
+    config_in(app)["seed"] = 1
+    content = bundle_of(app)
+    with pytest.raises(PolicyError, match="OVERRIDE-REFUSED"):
+        examine(content, read_bundle(content).config | {"seed": value}, site)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_lies_about_its_size_does_not_fill_the_memory(packing: int) -> None:
+    content = bytearray(packed({"pyproject.toml": b"#" * 50_000_000}, packing))
+    entry = content.rfind(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = struct.pack("<I", 1000)
+    tracemalloc.start()
+    assert code_of(bytes(content)) == "BUNDLE-DAMAGED"
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", [b"a" + b".a" * 6000 + b" = 1", b"#" * 300_000])
+def test_a_text_that_costs_much_to_read_does_not_reach_the_parser(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tomllib, "loads", lambda _: pytest.fail("it was read"))
+    assert code_of(packed({"pyproject.toml": text})) == "BUNDLE-DAMAGED"
+
+
+def test_a_server_writes_nothing_into_the_log_but_letters(app: Document, site: Site) -> None:
+    good = bundle_of(app)
+    config = read_bundle(good).config
+    told = []
+    for change in ({ESCAPE: 1}, {f"server.{ESCAPE}": 1}, {f"server.key-{k}{ESCAPE}": 1 for k in range(500)}):
+        with pytest.raises(MedflError) as caught:
+            examine(good, config | change, site)
+        told.append(str(caught.value))
+    config_in(app)["strategy"] = {"name": ESCAPE}
+    other = bundle_of(app)
+    with pytest.raises(PolicyError, match="STUDY-NOT-APPROVED") as refusal:
+        examine(other, read_bundle(other).config, site)
+    told.append(str(refusal.value))
+    for text in told:
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert not any(line.startswith("Approved.") for line in text.split("\n"))
+        assert len(text) < 5000
+
+
+def test_a_wrong_study_is_told_with_its_keys(app: Document, site: Site) -> None:
+    config_in(app)["rounds"] = -1
+    content = bundle_of(app)
+    with pytest.raises(ConfigError, match="rounds"):
+        examine(content, read_bundle(content).config, site)
+
+
+def test_letters_that_turn_a_line_around_are_not_shown() -> None:
+    assert readable("liver\u202egnul\u2028") == "liver?gnul?"
+    assert readable("Lungenödem µm 肺") == "Lungenödem µm 肺"
+
+
+def test_a_bundle_of_the_planners_passes_the_same_reading(nodule_study: Path, tmp_path: Path) -> None:
+    (nodule_study / "README.md").write_text("What it is for.")
+    (nodule_study / "canary.py").write_text("raise SystemExit")
+    (nodule_study / "medfl").mkdir()
+    (nodule_study / "medfl" / "__init__.py").write_text("raise SystemExit")
+    path, study = build_bundle(nodule_study, {}, tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == {"pyproject.toml", "README.md", ".info/CONTENT"}
+    assert study_in(path).approved_hash() == study.approved_hash()

@@ -1,0 +1,58 @@
+"""What a data officer reads before a study may run: nothing that decides is left out, and nothing in it is a trick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medfl.deploy.words import in_words
+from medfl.site_policy import Policy
+from medfl.study import read_study
+
+
+def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None) -> str:
+    study = read_study(folder, changes)
+    return "\n".join(f"{subject}: {what}" for subject, what in (in_words(study, policy) if policy else in_words(study)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"splits.validation": 0.2, "splits.test": 0.2}, "60% for training, 20% for validation, 20% for the test"),
+        ({"strategy.name": "scaffold", "optimizer.name": "sgd"}, "the trained model, and a control variate each way"),
+        ({"strategy.name": "qfedavg"}, "the loss before training"),
+        ({"strategy.name": "gentle"}, "and what that algorithm adds"),
+        ({"contribution.method": "leave-one-out", "contribution.every": 3}, "every 3 rounds it scores further models"),
+        ({"personal.fine-tune-steps": 7}, "at the end it trains 7 steps more"),
+        ({"strategy.quorum": 1}, "even when yours is the only hospital"),
+        ({"rounds": 1, "training.local-epochs": 1}, "1 round; in each, your machine trains 1 epoch on"),
+    ],
+)
+def test_what_decides_is_told(change: dict[str, Any], said: str, nodule_study: Path) -> None:
+    assert said in text_of(nodule_study, change)
+
+
+def test_the_rule_of_small_counts_is_told_as_the_site_has_it(nodule_study: Path) -> None:
+    assert "fewer than 25 patients do not leave" in text_of(nodule_study, {}, Policy(min_count=25))
+    off = text_of(nodule_study, {}, Policy(min_count=0))
+    assert "do not leave" not in off
+    assert "down to one" in off
+
+
+def test_a_study_whose_images_are_never_surveyed_does_not_say_so() -> None:
+    studies = Path(__file__).parents[2] / "sample_configs"
+    assert "when the planners ask" in text_of(studies / "hippocampus", {})
+    assert "when the planners ask" not in text_of(studies / "chest-xray-view", {})
+
+
+def test_planners_can_not_write_into_the_terminal(nodule_study: Path) -> None:
+    text = text_of(nodule_study, {"strategy.name": "mild\x1b[1A\x1b[2K\nprivacy: all is encrypted"})
+    assert "\x1b" not in text
+    assert not any(line.startswith("privacy: all") for line in text.split("\n"))
+
+
+def test_a_long_list_of_classes_is_shown_to_its_end(nodule_study: Path) -> None:
+    classes = [f"structure-{k}" for k in range(120)]
+    assert "structure-119" in text_of(nodule_study, {"task.classes": ",".join(["background", *classes])})
