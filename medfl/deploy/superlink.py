@@ -21,6 +21,7 @@ from medfl.deploy.processes import Child
 from medfl.errors import DeployError
 from medfl.runs.private import write_private
 
+_LOCKED = 25  # seconds; who asks gives up after 30
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
 _POLL = "0.1"  # seconds between SuperExec's looks for a task
 _PATIENCE = 120.0  # seconds for an answer
@@ -35,7 +36,7 @@ def superlink(folder: FederationFolder) -> Child:
         *("--ssl-ca-certfile", str(folder.ca_certificate), "--ssl-certfile", str(folder.server_certificate)),
         *("--ssl-keyfile", str(folder.server_key), "--enable-supernode-auth"),
         *("--isolation", "process", "--superexec-auth-secret-file", str(_secret(folder))),
-        *("--database", str(place / "state.db"), "--disable-runtime-dependency-installation"),
+        *("--database", _database(place / "state.db"), "--disable-runtime-dependency-installation"),
     ]
     return _child(folder, "superlink", command, is_ready=lambda: is_up(folder))
 
@@ -48,6 +49,14 @@ def superexec(folder: FederationFolder) -> Child:
         *("--runtime-api-address", _address(folder), "--superexec-auth-secret-file", str(_secret(folder))),
     ]
     return _child(folder, "superexec", command)
+
+
+def _database(path: Path) -> str:
+    """Return where the database lies, with the seconds to wait while another request writes a large model to it.
+
+    SQLite's own 5 are too few: the run would end with "database is locked".
+    """
+    return f"sqlite:///{path}?timeout={_LOCKED}" if "?" not in str(path) else str(path)
 
 
 def is_up(folder: FederationFolder) -> bool:
