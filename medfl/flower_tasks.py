@@ -43,6 +43,7 @@ from medfl.study.reading import Scalar
 CLIENT_TASK: str = TaskType.CLIENT_APP
 HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode gives a task up after two intervals without one
 
+_LOCKED = 25_000  # milliseconds; who asks gives up after 30 seconds
 _LOOK = 1.0  # seconds between the SuperNode's looks for a message
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _ASKED_FOR = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
@@ -203,6 +204,21 @@ class ServerLink:
         except httpx.HTTPError:
             return False
         return False
+
+
+def run_superlink() -> None:
+    """Run Flower's SuperLink in this process, with the arguments of the command line.
+
+    A request waits longer than Flower's 5 seconds while another one writes a large model to the database: they would end a run
+    with "database is locked".
+    """
+    from flwr.supercore import sql_mixin
+    from flwr.supercore.constant import SQLITE_PRAGMAS
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+
+    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_LOCKED)}
+    vars(sql_mixin)["SQLITE_PRAGMAS"] = tuple(pragmas.items())
+    flower_superlink()
 
 
 def run_supernode(certificate: Path | None, key: Path | None) -> None:

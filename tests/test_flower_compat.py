@@ -25,3 +25,15 @@ def test_flower_phones_nobody() -> None:
 
 def test_an_empty_run_has_its_number() -> None:
     assert flower_compat.empty_run(5).run_id == 5
+
+
+def test_the_names_that_a_worker_and_the_servers_need_are_there() -> None:
+    """The SuperNode's loop sleeps through its module's `time`, and the database takes its settings from a constant."""
+    from flwr.supercore import sql_mixin
+    from flwr.supernode import start_client_internal
+
+    import medfl.flower_tasks
+
+    assert medfl.flower_tasks.CLIENT_TASK == "flwr-clientapp"
+    assert "time" in vars(start_client_internal)
+    assert ("busy_timeout", "5000") in vars(sql_mixin)["SQLITE_PRAGMAS"]

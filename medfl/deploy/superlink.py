@@ -21,7 +21,6 @@ from medfl.deploy.processes import Child
 from medfl.errors import DeployError
 from medfl.runs.private import write_private
 
-_LOCKED = 25  # seconds; who asks gives up after 30
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
 _POLL = "0.1"  # seconds between SuperExec's looks for a task
 _PATIENCE = 120.0  # seconds for an answer
@@ -31,12 +30,12 @@ def superlink(folder: FederationFolder) -> Child:
     """Return Flower's server: on loopback, with TLS, node authentication, its database on disk."""
     place = _place(folder)
     command = [
-        *_lifeline("flower-superlink"),
+        *_lifeline(sys.executable, "-P", "-m", "medfl.deploy.flower_superlink", "flower-superlink"),
         *("--host", "127.0.0.1", "--port", str(folder.settings.superlink.port)),
         *("--ssl-ca-certfile", str(folder.ca_certificate), "--ssl-certfile", str(folder.server_certificate)),
         *("--ssl-keyfile", str(folder.server_key), "--enable-supernode-auth"),
         *("--isolation", "process", "--superexec-auth-secret-file", str(_secret(folder))),
-        *("--database", _database(place / "state.db"), "--disable-runtime-dependency-installation"),
+        *("--database", str(place / "state.db"), "--disable-runtime-dependency-installation"),
     ]
     return _child(folder, "superlink", command, is_ready=lambda: is_up(folder))
 
@@ -44,19 +43,11 @@ def superlink(folder: FederationFolder) -> Child:
 def superexec(folder: FederationFolder) -> Child:
     """Return what starts a process for each run; only it knows the secret that tasks are given out for."""
     command = [
-        *_lifeline("flower-superexec"),
+        *_lifeline(_program("flower-superexec")),
         *("--root-certificates", str(folder.ca_certificate)),
         *("--runtime-api-address", _address(folder), "--superexec-auth-secret-file", str(_secret(folder))),
     ]
     return _child(folder, "superexec", command)
-
-
-def _database(path: Path) -> str:
-    """Return where the database lies, with the seconds to wait while another request writes a large model to it.
-
-    SQLite's own 5 are too few: the run would end with "database is locked".
-    """
-    return f"sqlite:///{path}?timeout={_LOCKED}" if "?" not in str(path) else str(path)
 
 
 def is_up(folder: FederationFolder) -> bool:
@@ -167,5 +158,5 @@ def _program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _lifeline(program: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "medfl.deploy.lifeline", _program(program)]
+def _lifeline(*command: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "medfl.deploy.lifeline", *command]

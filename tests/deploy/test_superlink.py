@@ -28,7 +28,7 @@ def test_flowers_server_is_for_this_machine_alone_and_asks_who_calls(folder: Fed
     command = list(superlink(folder).command)
     assert following(command, "--host") == "127.0.0.1"
     assert following(command, "--isolation") == "process"
-    assert following(command, "--database") == f"sqlite:///{folder.path}/superlink/state.db?timeout=25"
+    assert following(command, "--database") == f"{folder.path}/superlink/state.db"
     assert {"--enable-supernode-auth", "--disable-runtime-dependency-installation"} <= set(command)
     assert "--insecure" not in command
 
