@@ -16,7 +16,8 @@ from medfl.federation import Federation
 from medfl.records import MetricValue
 from medfl.runs.folder import Run
 from medfl.site import NAME
-from medfl.strategies.replies import NO_REPLY, error_text, metrics_in, refusal_text
+from medfl.strategies.exchange import NO_REPLY, NOT_CONNECTED
+from medfl.strategies.replies import error_text, metrics_in, refusal_text
 from medfl.study import Study
 
 _POLL = 0.2  # seconds between looks for further nodes
@@ -49,14 +50,16 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
         ``TOO-FEW-SITES`` when fewer than the quorum came or could say who they are; it names who is missing. ``SITE-TWICE``
         when two nodes claim one name.
     """
+    _tell_who_is_awaited(grid, study, run, expected)
     nodes = wait_for_nodes(grid, expected, study.strategy.wait)
     door = Door(grid, study, run, layout)
     federation = Federation(grid, study, run, {}, door)
     door.ask(nodes)
     door.wait(study.strategy.deadline, federation.sites)
     missing = sorted(set(study.server.enrolled) - set(federation.sites.values()))
-    for site in missing:
-        run.history.append({"event": "absent", "site": site, "during": "join"})
+    for site in (site for site in missing if site not in door.refused):
+        run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
+    door.is_open = True
     if len(federation.sites) < study.strategy.quorum:
         names = f" Missing: {', '.join(missing)}." if missing else ""
         raise QuorumError(
@@ -74,41 +77,52 @@ class Door:
     ----------
     grid, study, run, layout
         As of `assemble`.
+
+    Attributes
+    ----------
+    refused : set of str
+        Who could not be taken in: names of their keys, or ``node-<k>`` where those are not known.
+    is_open : bool
+        Whether the run has begun: then one who can not be taken in is left out, and no reason to end the run.
     """
 
     def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
         self._grid, self._study, self._run, self._layout = grid, study, run, layout
-        self._asked: dict[int, str] = {}  # node -> identifier of the message that asked it
+        self.refused: set[str] = set()
+        self.is_open = False
+        self._asked: dict[int, str] = {}  # node that has not answered yet -> identifier of the message that asked it
         self._labels: dict[int, str] = {}
+        self._reasons: dict[int, str] = {}  # last one that was recorded
 
     def ask(self, nodes: Iterable[int]) -> None:
-        """Ask nodes who they are; each is asked once."""
+        """Ask nodes who they are, but for those that have not answered yet."""
         new = [node for node in nodes if node not in self._asked]
         question = RecordDict({records.CONFIG: ConfigRecord({records.RUN: self._run.path.name})})
         messages = [Message(question, dst_node_id=node, message_type=records.JOIN) for node in new]
         for node, identifier in zip(new, self._grid.push_messages(messages) if messages else (), strict=True):
-            self._asked[node] = identifier
-            self._labels[node] = f"node-{len(self._labels) + 1}"
+            if identifier:
+                self._asked[node] = identifier
+            self._labels.setdefault(node, f"node-{len(self._labels) + 1}")
 
     def look(self, sites: dict[int, str]) -> None:
         """Take in who has answered by now; `sites`, the names by node, is added to."""
-        for node, identifier in [(n, i) for n, i in self._asked.items() if i]:
+        for node, identifier in list(self._asked.items()):
             for reply in self._grid.pull_messages([identifier]):
-                self._asked[node] = ""
+                del self._asked[node]
                 self._take(node, reply, sites)
 
     def wait(self, seconds: float, sites: dict[int, str]) -> None:
         """Take in everybody who answers within a time; who does not is recorded, and may still come later."""
         end, pause = time.monotonic() + seconds, _LEAST_PAUSE
-        while any(self._asked.values()) and time.monotonic() < end:
+        while self._asked and time.monotonic() < end:
             self.look(sites)
-            if any(self._asked.values()) and not getattr(self._grid, "waits_for_replies", False):
+            if self._asked and not getattr(self._grid, "waits_for_replies", False):
                 time.sleep(pause := min(1.1 * pause, _MOST_PAUSE))
-        for node in (n for n, identifier in self._asked.items() if identifier):
+        for node in self._asked:
             self._failed(node, NO_REPLY)
 
     def admit(self, sites: dict[int, str]) -> None:
-        """Let those in who came since the start, without waiting for anybody."""
+        """Let those in who came since the start, without waiting for anybody; who was refused may have seen to it by now."""
         self.ask(node for node in self._grid.get_node_ids() if node not in sites)
         self.look(sites)
 
@@ -119,26 +133,38 @@ class Door:
         try:
             name, event = _introduction(reply.content, self._layout, self._study)
             self._check_name(node, name)
+            others = [other for other, known in sites.items() if known != name or self._is_here(other, name)]
         except ExchangeError as refusal:
             self._failed(node, refusal_text(refusal))
             return
-        if name in sites.values():
-            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
         self._run.history.append(event)
-        ordered = sorted([*sites.items(), (node, name)], key=lambda item: item[1])
+        self.refused.discard(name)
+        ordered = sorted([*((other, sites[other]) for other in others), (node, name)], key=lambda item: item[1])
         sites.clear()
         sites.update(ordered)
 
+    def _is_here(self, node: int, name: str) -> bool:
+        """Say False of a node that is gone: the site has come back as another one, with a new key. Two at once can not be."""
+        if node not in set(self._grid.get_node_ids()):
+            return False
+        if not self.is_open:
+            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
+        raise ExchangeError("SITE-TWICE", "another node that is connected bears the name of this one.")
+
     def _check_name(self, node: int, name: str) -> None:
         """Hold what a site calls itself against the name that its key was enrolled with."""
-        if not self._study.server.enrolled:
-            return
-        registered = {info.node_id: info.name for info in self._grid.get_nodes()}
-        if registered.get(node) != name:
+        if self._study.server.enrolled and self._name_of_key(node) != name:
             raise ExchangeError("SITE-NAME-FOREIGN", "this node does not bear the name that its key was enrolled with.")
 
+    def _name_of_key(self, node: int) -> str | None:
+        return next((info.name for info in self._grid.get_nodes() if info.node_id == node), None)
+
     def _failed(self, node: int, reason: str) -> None:
-        self._run.history.append({"event": "failed", "site": self._labels[node], "during": "join", "reason": reason})
+        name = self._name_of_key(node) if self._study.server.enrolled else None
+        self.refused.add(site := name or self._labels[node])
+        if self._reasons.get(node) != reason:  # or every round would tell the same
+            self._run.history.append({"event": "failed", "site": site, "during": "join", "reason": reason})
+        self._reasons[node] = reason
 
 
 def expected_sites(study: Study) -> int:
@@ -146,6 +172,12 @@ def expected_sites(study: Study) -> int:
     if study.simulation.data:
         return len(simulated_sites(study))
     return max(study.strategy.sites or len(study.server.enrolled), study.strategy.quorum)
+
+
+def _tell_who_is_awaited(grid: Grid, study: Study, run: Run, expected: int) -> None:
+    if study.server.enrolled and len(list(grid.get_node_ids())) < expected:
+        missing = sorted(set(study.server.enrolled) - {info.name for info in grid.get_nodes()})
+        run.history.append({"event": "waiting", "during": "join", "sites": missing, "seconds": study.strategy.wait})
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

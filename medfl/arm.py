@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord
@@ -18,6 +17,7 @@ from medfl import metrics, records
 from medfl.contribution import Contributions
 from medfl.errors import ExchangeError, QuorumError
 from medfl.federation import Federation
+from medfl.lines import SHARED, Lines
 from medfl.records import Metrics, RoundRecord
 from medfl.runs import Event, checkpoint
 from medfl.runs.history import is_complete
@@ -25,21 +25,7 @@ from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.local import LocalOnly
 from medfl.strategies.replies import refusal_text
 from medfl.strategies.table import build_strategy
-
-_SHARED = ""  # key of the one model that all sites share; a local model goes under the name of its site
-
-
-@dataclass
-class _Choice:
-    """The best model seen so far of one line of models, by its score on validation patients."""
-
-    best_round: int = 0
-    best_score: float = -math.inf
-    kept: set[int] = field(default_factory=set)
-
-    def scored(self, server_round: int, score: float) -> None:
-        if not math.isnan(score) and score > self.best_score:
-            self.best_round, self.best_score = server_round, score
+from medfl.study import Study
 
 
 class Arm:
@@ -59,16 +45,14 @@ class Arm:
         self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
         self._arrays = initial
         alone = name == "local"
-        self._strategy: FedAvg | LocalOnly = LocalOnly(wait=self._study.strategy.wait) if alone else build_strategy(self._study)
+        self._strategy: FedAvg | LocalOnly = _alone(self._study) if alone else build_strategy(self._study)
         self._strategy.site_names = federation.sites
         self._strategy.check_sites(len(federation.sites))
         self._contributions: Contributions | None = None
         if not alone and self._study.contribution.method != "none":
             self._contributions = Contributions(federation)
             self._strategy.wrappers += (self._contributions.keeping,)
-        lines = sorted(federation.sites.values()) if alone else [_SHARED]
-        self._choices = {line: _Choice() for line in lines}
-        self._state = ""  # name of the checkpoint of the strategy's state
+        self._lines = Lines(self._run, name)
         self._last = 0  # round that is done
         self._is_trained = False  # and the last models are scored
         self._tested: set[str] = set()  # lines
@@ -87,66 +71,69 @@ class Arm:
         RunError
             ``CHECKPOINT-MISSING`` or ``CHECKPOINT-DAMAGED`` when what the history tells is no longer there.
         """
-        unscored = 0
-        for event in (e for e in events if e.get("arm") == self.name):
-            if event["event"] == "round" and is_complete(event):
-                self._take_back(event)
-                unscored = self._last
+        joined: set[str] = set()
+        unscored = 0  # round whose models are still to be scored in an exchange of their own
+        for event in events:
+            if event["event"] == "joined":
+                joined.add(str(event["site"]))
+            elif event.get("arm") != self.name:
+                continue
+            elif event["event"] == "round" and is_complete(event):
+                self._take_back(event, joined)
+                unscored = self._last if self._scores_by_itself(self._last) else 0
             elif event["event"] == "scored":
-                self._is_trained = event["round"] == self._last and self._is_at_the_end()
                 self._note(int(event["round"]), event)
-                unscored = 0
+                self._is_trained, unscored = not unscored, 0
             elif event["event"] == "test":
-                self._tested.add(str(event["model"].get("site", _SHARED)))
+                self._tested.add(str(event["model"].get("site", SHARED)))
         if self._last:
             self._load()
-            if unscored and self._scores_by_itself(unscored):
+            if unscored:
                 self._score(unscored, set(self._federation.sites.values()) - self._strategy.at_work())
 
     def train(self) -> None:
         """Run the rounds that are left, score the last models, and record everything."""
+        self._take_in()
         while not self._is_trained and not self._is_at_the_end():
             self._round(self._last + 1)
         if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
-            self._choices = {line: choice for line, choice in self._choices.items() if line in self._trained}
+            self._lines.leave_out(self._trained)
         if not self._is_trained:
             self._score(self._last, self._federation.sites.values())
-        for choice in self._choices.values():
-            if choice.best_score == -math.inf:
-                choice.best_round = self._last
-            choice.kept &= {self._last, choice.best_round}
-        self._prune()
+        self._lines.closed(self._last)
+        self._lines.prune()
 
     def test(self) -> None:
         """Have every site score the chosen models on its test patients, once."""
-        for line, choice in self._choices.items():
-            if line in self._tested:
+        for name, line in self._lines.items():
+            if name in self._tested:
                 continue
-            arrays, _ = checkpoint.load(self._run.checkpoints, self._file(line, choice.best_round))
-            shared = line == _SHARED
+            arrays, _ = self._lines.load(name, line.best_round)
+            shared = name == SHARED
             chosen, after = records.to_array_record(arrays), self._last + 1  # sites remember what the last scoring left, too
             answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
-            model = {"round": choice.best_round} | ({} if shared else {"site": line})
+            model = {"round": line.best_round} | ({} if shared else {"site": name})
             self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
 
     @property
     def best_round(self) -> int:
         """Round of the chosen shared model."""
-        return self._choices[_SHARED].best_round
+        return self._lines[SHARED].best_round
 
     def save_best(self) -> None:
         """Write the chosen shared model and the last one under their own names."""
-        choice = self._choices[_SHARED]
-        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, choice.best_round))
-        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(choice.best_score)})
-        last = max(choice.kept)
-        arrays, meta = checkpoint.load(self._run.checkpoints, self._file(_SHARED, last))
+        line = self._lines[SHARED]
+        arrays, meta = self._lines.load(SHARED, line.best_round)
+        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(line.best_score)})
+        arrays, meta = self._lines.load(SHARED, self._last)
         checkpoint.save(self._run.path, "final", arrays, meta)
 
     def _round(self, server_round: int) -> None:
         started = time.monotonic()
         grid, strategy = self._federation.grid, self._strategy
         self._federation.admit()
+        self._take_in()
+        self._federation.tell_who_is_missing(strategy.min_available_nodes)
         config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
         config[records.EXCHANGE] = records.new_exchange()
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
@@ -160,27 +147,37 @@ class Arm:
             raise
         sites = _sites_told(strategy.last_round)
         self._arrays = arrays if arrays is not None else self._arrays
-        scored = {site: told["metrics"] for site, told in sites.items() if told["status"] == "ok"}
-        self._trained |= scored.keys()
         event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
-        if strategy.common_start:
-            event |= self._scored(server_round - 1, scored)
-        for line, choice in self._choices.items():
-            self._keep(line, server_round)
-            choice.kept &= {server_round, choice.best_round}
-        self._keep_state(server_round)
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
-        self._run.history.append(event | {"seconds": time.monotonic() - started})
-        self._last = server_round
-        self._prune()  # now that the history tells of the newer ones
-        if self._scores_by_itself(server_round):
-            self._score(server_round, set(self._federation.sites.values()) - strategy.at_work())
-        if self._contributions and (told := self._contributions.measure(strategy.last_round, self._arrays)):
+        self._finish(server_round, event, started)
+
+    def _finish(self, server_round: int, event: Event, started: float) -> None:
+        """Write what a round has made, the event of the round last: with it the round is done, and without it repeated."""
+        scored = {site: told["metrics"] for site, told in event["sites"].items() if told["status"] == "ok"}
+        self._trained |= scored.keys()
+        if self._strategy.common_start:
+            event |= self._scored(server_round - 1, scored)
+        for name in self._lines:
+            self._lines.save(name, server_round, self._model(name))
+        if not isinstance(self._strategy, LocalOnly):  # its state are the models of the sites, which are kept by line
+            self._lines.save_state(server_round, self._strategy.state())
+        event["seconds"] = time.monotonic() - started
+        if self._contributions and (told := self._contributions.measure(self._strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | told)
+        self._run.history.append(event)
+        self._last = server_round
+        self._lines.done(server_round)
+        self._lines.prune()  # now that the history tells of the newer ones
+        if self._scores_by_itself(server_round):
+            self._score(server_round, set(self._federation.sites.values()) - self._strategy.at_work())
+
+    def _take_in(self) -> None:
+        """Begin a line for every site that joined, where each has its own."""
+        self._lines.add(self._federation.sites.values() if self.name == "local" else [SHARED])
 
     def _score(self, server_round: int, sites: Iterable[str]) -> None:
         """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
-        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._choices}
+        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._lines}
         answers = self._federation.evaluate(models, "validation", self.name, server_round)
         scored = {site: {"metrics": told} for site, told in answers.items()}
         event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
@@ -195,11 +192,11 @@ class Arm:
         if self.name == "local":
             scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
             for site, score in scores.items():
-                self._choices[site].scored(server_round, score)
+                self._lines.scored(site, server_round, score)
             return {"scores": {site: _number(score) for site, score in scores.items()}}
         merged = metrics.merge(self._study, list(sound.values()))
         score = metrics.headline(self._study, merged)
-        self._choices[_SHARED].scored(server_round, score)
+        self._lines.scored(SHARED, server_round, score)
         return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
 
     def _is_sound(self, site: str, told: Metrics) -> bool:
@@ -224,33 +221,31 @@ class Arm:
         merged = metrics.merge(self._study, list(own.values()))
         return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
 
-    def _take_back(self, event: Event) -> None:
-        """Note what the event of a round tells, as when it happened."""
+    def _take_back(self, event: Event, joined: Iterable[str]) -> None:
+        """Note what the event of a round tells, as when it happened; `joined` are the sites that had joined by then."""
+        self._lines.add(joined if self.name == "local" else [SHARED])
         self._last = int(event["round"])
         self._trained |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
         self._note(self._last - 1, event)
-        for choice in self._choices.values():
-            choice.kept = (choice.kept | {self._last}) & {self._last, choice.best_round}
+        self._lines.done(self._last)
 
     def _note(self, server_round: int, event: Event) -> None:
         """Note the scores that an event tells of the models of a round."""
         if event.get("score") is not None:
-            self._choices[_SHARED].scored(server_round, float(event["score"]))
+            self._lines.scored(SHARED, server_round, float(event["score"]))
         for site, score in event.get("scores", {}).items():
-            if score is not None and site in self._choices:
-                self._choices[site].scored(server_round, float(score))
+            if score is not None:
+                self._lines.scored(site, server_round, float(score))
 
     def _load(self) -> None:
         """Take back the models and what the strategy remembered after the last round that is done."""
-        models = {line: checkpoint.load(self._run.checkpoints, self._file(line, self._last)).arrays for line in self._choices}
         if isinstance(self._strategy, LocalOnly):
-            self._strategy.restore({f"own/{line}/{name}": x for line, model in models.items() for name, x in model.items()})
+            own = {name: self._lines.load(name, self._last).arrays for name in self._lines if name in self._trained}
+            self._strategy.restore({f"own/{site}/{name}": x for site, model in own.items() for name, x in model.items()})
             return
-        self._arrays = records.to_array_record(models[_SHARED])
-        name = self._file("strategy", self._last)
-        if name in checkpoint.names(self._run.checkpoints):
-            self._state = name
-            self._strategy.restore(checkpoint.load(self._run.checkpoints, name).arrays)
+        self._arrays = records.to_array_record(self._lines.load(SHARED, self._last).arrays)
+        if state := self._lines.load_state(self._last):
+            self._strategy.restore(state)
 
     def _scores_by_itself(self, server_round: int) -> bool:
         """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""
@@ -258,38 +253,16 @@ class Arm:
         return not self._strategy.common_start and server_round % every == 0 and server_round < rounds
 
     def _is_at_the_end(self) -> bool:
-        return self._last >= self._study.rounds or self._is_hopeless(self._last)
-
-    def _is_hopeless(self, server_round: int) -> bool:
         patience = self._study.strategy.patience
-        choices = self._choices.values()
-        return bool(patience) and all(c.best_score > -math.inf and server_round - 1 - c.best_round >= patience for c in choices)
+        return self._last >= self._study.rounds or bool(patience and self._lines.hopeless(self._last, patience))
 
     def _model(self, line: str) -> ArrayRecord:
         return self._strategy.arrays_of(line) if isinstance(self._strategy, LocalOnly) else self._arrays
 
-    def _keep(self, line: str, server_round: int) -> None:
-        arrays = {name: array.numpy() for name, array in self._model(line).items()}
-        meta = {"arm": self.name, "site": line, "round": server_round, "study": self._study.approved_hash()}
-        checkpoint.save(self._run.checkpoints, self._file(line, server_round), arrays, meta)
-        self._choices[line].kept.add(server_round)
 
-    def _keep_state(self, server_round: int) -> None:
-        """Write what the strategy remembers beside the model of this round, so that a run can be resumed from both."""
-        if isinstance(self._strategy, LocalOnly):
-            return  # its state are the models of the sites, which are kept by line
-        state = self._strategy.state()
-        self._state = self._file("strategy", server_round) if state else ""
-        if state:
-            checkpoint.save(self._run.checkpoints, self._state, state, {"arm": self.name, "round": server_round})
-
-    def _prune(self) -> None:
-        mine = {self._file(line, n) for line, choice in self._choices.items() for n in choice.kept} | {self._state}
-        others = {name for name in checkpoint.names(self._run.checkpoints) if not name.startswith(self.name)}
-        checkpoint.prune(self._run.checkpoints, mine | others)
-
-    def _file(self, line: str, server_round: int) -> str:
-        return "-".join(filter(None, (self.name, line, f"round-{server_round:04d}")))
+def _alone(study: Study) -> LocalOnly:
+    """Return the strategy of hospitals alone: as many have to be there as together, but each fails by itself."""
+    return LocalOnly(wait=study.strategy.wait, min_available_nodes=study.strategy.quorum)
 
 
 def _require_patients(record: RoundRecord, least: int) -> None:

@@ -13,7 +13,8 @@ from medfl import metrics, records
 from medfl.errors import ExchangeError
 from medfl.records import Metrics
 from medfl.runs.folder import Run
-from medfl.strategies.replies import NO_REPLY, STALE, error_text, is_stale, metrics_in, node_asked, refusal_text
+from medfl.strategies.exchange import NO_REPLY, STALE, is_stale, node_asked
+from medfl.strategies.replies import error_text, metrics_in, refusal_text
 from medfl.study import Study
 
 
@@ -52,6 +53,20 @@ class Federation:
         """Let sites in that came since the last look."""
         if self.door is not None:
             self.door.admit(self.sites)
+
+    def tell_who_is_missing(self, needed: int) -> None:
+        """Record who is waited for before a round can begin, if it can not."""
+        missing = set(self.sites) - set(self.grid.get_node_ids())
+        if len(self.sites) - len(missing) < needed:
+            self._waiting("connection", missing, self.study.strategy.wait)
+
+    def tell_who_is_awaited(self, node: int) -> None:
+        """Record that a site was lost while it worked, and that a round can not do without its answer."""
+        self._waiting("reply", {node}, self.study.strategy.deadline)
+
+    def _waiting(self, during: str, nodes: set[int], seconds: float) -> None:
+        if names := sorted(self.sites[node] for node in nodes if node in self.sites):
+            self.run.history.append({"event": "waiting", "during": during, "sites": names, "seconds": seconds})
 
     def evaluate(
         self,

@@ -39,7 +39,10 @@ def main(grid: Grid, context: Context) -> None:
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
-        federation = assemble(StreamingGrid(_wired(grid, study, run)), study, run, expected_sites(study), layout)
+        wired = _wired(grid, study, run)
+        federation = assemble(StreamingGrid(wired), study, run, expected_sites(study), layout)
+        if isinstance(wired, PatientGrid):
+            wired.awaited = federation.tell_who_is_awaited
         end["best-round"] = conduct(federation, initial, models.get(records.WHOLE), past)
 
 
@@ -47,9 +50,10 @@ def main(grid: Grid, context: Context) -> None:
 def _noted_end(run: Run) -> Iterator[dict[str, object]]:
     """Write the last event of a run, however it ends; what the body puts into the yielded dictionary is told with it."""
     started = time.monotonic()
-    end: dict[str, object] = {"event": "end", "status": "completed", "reason": ""}
+    end: dict[str, object] = {"event": "end", "status": "failed", "reason": "broken off"}
     try:
         yield end
+        end |= {"status": "completed", "reason": ""}
     except (KeyboardInterrupt, SystemExit):
         end |= {"status": "stopped", "reason": "stopped by hand"}
         raise

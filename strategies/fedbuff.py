@@ -14,8 +14,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
 from medfl.records import array_views
+from medfl.strategies.exchange import Exchange, node_asked
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import Exchange, Reply, node_asked
+from medfl.strategies.replies import Reply
 from medfl.strategies.streaming import StreamingGrid
 from medfl.updates import Tensor, Tensors, check_layout, layout_of, part_way
 

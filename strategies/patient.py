@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -31,6 +31,7 @@ class _Open:
     message: Message
     exchange: _Exchange
     under: str  # the identifier under which it travels, empty while its node is away
+    loss: Message | None = None  # the error that told of it
 
 
 class PatientGrid(WrappingGrid):
@@ -47,11 +48,17 @@ class PatientGrid(WrappingGrid):
         The grid that does the work.
     quorum : int
         Answers that an exchange can not do without.
+
+    Attributes
+    ----------
+    awaited : callable
+        Is told each node that is waited for, when it is lost. Can be set later.
     """
 
     def __init__(self, grid: Grid, quorum: int) -> None:
         super().__init__(grid)
         self._quorum = quorum
+        self.awaited: Callable[[int], None] = lambda node: None
         self._open: dict[str, _Open] = {}  # by the identifier that the caller knows
         self._looked = 0.0
 
@@ -74,15 +81,24 @@ class PatientGrid(WrappingGrid):
         if waiting is None:
             return list(self._grid.pull_messages([identifier]))
         replies = list(self._grid.pull_messages([waiting.under])) if waiting.under else []
-        if any(reply.has_error() and reply.error.code in _LOST for reply in replies):
+        if losses := [reply for reply in replies if reply.has_error() and reply.error.code in _LOST]:
             exchange = waiting.exchange
             if exchange.asked - exchange.lost <= self._quorum:
-                waiting.under = ""
+                waiting.under, waiting.loss = "", losses[0]
+                self.awaited(waiting.message.metadata.dst_node_id)
                 return []
             exchange.lost += 1
         if replies:
             del self._open[identifier]
         return replies
+
+    def give_up(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the errors of the nodes that were lost and have not come back."""
+        open_now = {identifier: self._open[identifier] for identifier in message_ids if identifier in self._open}
+        for identifier, waiting in open_now.items():
+            if waiting.under in ("", identifier):  # one that was sent again keeps its entry: a late reply is found by it
+                del self._open[identifier]
+        return [waiting.loss for waiting in open_now.values() if waiting.loss is not None and not waiting.under]
 
     def _send_again(self) -> None:
         away = [waiting for waiting in self._open.values() if not waiting.under]

@@ -36,7 +36,7 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
     Raises
     ------
     QuorumError
-        ``TOO-FEW-SITES`` when the time is over.
+        ``TOO-FEW-SITES`` when the time is over; it names who is missing.
     """
     begin = time.monotonic()
     while True:
@@ -46,9 +46,11 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
             return dict(sorted(sites.items(), key=lambda item: (item[1], item[0])))
         waited = time.monotonic() - begin
         if waited >= wait:
+            missing = ", ".join(sorted(set(names.values()) - set(sites.values())))
             raise QuorumError(
                 "TOO-FEW-SITES",
-                f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds.",
+                f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds."
+                f"{f' Missing: {missing}.' if missing else ''}",
                 "See that their SuperNodes run, or ask for fewer with 'quorum'.",
             )
         time.sleep(min(max(_LEAST, waited / 20), _MOST, wait - waited))

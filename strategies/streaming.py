@@ -72,6 +72,7 @@ class StreamingGrid(WrappingGrid):
                 while found:
                     yield found.pop()  # popped, so that this frame keeps no reply alive
             if is_last_look:
+                yield from self.give_up(pending)
                 return
             if len(pending) < waiting:
                 quiet_since = time.monotonic()

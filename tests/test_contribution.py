@@ -112,7 +112,8 @@ class Stage:
             assert message.content["config"][records.TRIAL] is True
             dice = float(message.content["arrays"]["w"].numpy()[0])
             told = {"eval.patients": 2, "eval.patients.organ": 2, "eval.dice.organ": dice}
-            content = records.reply_content(site, metrics.empty_metrics(self.study) | told)
+            exchange = str(message.content.config_records[records.CONFIG][records.EXCHANGE])
+            content = records.reply_content(site, metrics.empty_metrics(self.study) | told, told={records.EXCHANGE: exchange})
             return None if site in self.silent else Message(content, reply_to=message)
 
         return answer

@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from medfl import flower_compat, records, server_app
 from medfl.errors import QuorumError
 from medfl.flower_compat import NodeInfo
+from medfl.runs import checkpoint
 from medfl.runs.history import Event, read
 from medfl.study import run_config_of
 from tests.test_resume import DirectGrid
@@ -76,12 +77,95 @@ def test_a_site_that_comes_late_is_taken_in(config: dict[str, Any]) -> None:
     assert joined == ["hospital-1", "hospital-2", "hospital-3"]
 
 
+def test_a_site_that_comes_late_trains_alone_from_then_on(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local,federated"}
+    events = conduct(Hospitals(config, lambda sent: {4} if sent < 2 else set()), config)
+    chosen = {e["model"]["site"]: e["model"]["round"] for e in events if e["event"] == "test" and e["arm"] == "local"}
+    assert chosen == {"hospital-1": chosen["hospital-1"], "hospital-2": chosen["hospital-2"], "hospital-3": 3}
+
+
+def test_a_run_that_is_resumed_without_a_site_keeps_what_that_site_had_learnt(config: dict[str, Any]) -> None:
+    class Gone(BaseException):
+        pass
+
+    def dies(sent: int) -> set[int]:
+        if sent == 2:
+            raise Gone
+        return set()
+
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local"}
+    with pytest.raises(Gone):
+        conduct(Hospitals(config, dies), config)
+    events = conduct(Hospitals(config, lambda sent: {4}), config | {"server.resume": True})
+    tested = [e["model"]["site"] for e in events if e["event"] == "test"]
+    assert tested == ["hospital-1", "hospital-2", "hospital-3"]
+    models = Path(config["server.out"]) / "nodule" / "run" / "checkpoints"
+    assert checkpoint.load(models, "local-hospital-3-round-0003").meta["site"] == "hospital-3"
+
+
+def test_a_site_that_comes_back_with_a_new_key_takes_its_old_place(config: dict[str, Any]) -> None:
+    config |= {"rounds": 4, "strategy.quorum": 2, "strategy.sites": 2}
+    config |= {"server.enrolled": "hospital-1,hospital-2", "server.run": "run"}
+    grid = Hospitals(config, lambda sent: {4} if sent < 2 else {3})
+    grid.names[4] = "hospital-2"
+    grid.spoil = lambda question, reply: reply.content.config_records[records.SITE].update(
+        {"name": NAMES[3]} if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN else {}
+    )
+    told = rounds_of(conduct(grid, config))
+    assert told[0] == told[-1] == {"hospital-1": "ok", "hospital-2": "ok"}
+
+
+def test_a_second_node_of_one_name_is_left_out_when_the_run_has_begun(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2}
+    grid = Hospitals(config, lambda sent: {4} if sent < 1 else set())
+    grid.spoil = lambda question, reply: reply.content.config_records[records.SITE].update(
+        {"name": NAMES[3]} if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN else {}
+    )
+    events = conduct(grid, config)
+    assert rounds_of(events) == [{"hospital-1": "ok", "hospital-2": "ok"}] * 3
+    (refused,) = [e for e in events if e["event"] == "failed"]
+    assert refused["reason"].startswith("[SITE-TWICE]")
+
+
+def test_a_site_that_was_refused_at_the_door_is_asked_again(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 3}
+    grid = Hospitals(config)
+    joins: list[int] = []
+
+    def refuse_once(question: Message, reply: Message) -> None:
+        if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN:
+            joins.append(4)
+            if len(joins) < 3:
+                reply.content.config_records[records.SITE][records.MODEL_HASH] = "another"
+
+    grid.spoil = refuse_once
+    events = conduct(grid, config)
+    assert ["hospital-3" in told for told in rounds_of(events)] == [False, True, True]
+    assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is told once
+
+
+def test_who_is_waited_for_is_told_and_named_when_the_time_is_over(config: dict[str, Any]) -> None:
+    config |= {"rounds": 2, "strategy.quorum": 3}
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites.*Missing: hospital-2\."):
+        conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
+    events = read(Path(config["server.out"]) / "nodule" / "run")
+    (waiting,) = [e for e in events if e["event"] == "waiting"]
+    assert (waiting["during"], waiting["sites"], waiting["seconds"]) == ("connection", ["hospital-2"], 0.5)
+
+
+def test_hospitals_alone_are_waited_for_as_together(config: dict[str, Any]) -> None:
+    config |= {"rounds": 2, "strategy.quorum": 3, "simulation.arms": "local"}
+    with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
+        conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
+
+
 def test_too_few_sites_are_refused_with_the_names_of_those_who_are_missing(config: dict[str, Any]) -> None:
     config |= {"strategy.quorum": 3, "server.enrolled": "hospital-1,hospital-2,hospital-3"}
     with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of 2 sites can take part.*Missing: hospital-3"):
         conduct(Hospitals(config, lambda sent: {4}), config)
     events = read(Path(config["server.out"]) / "nodule" / "run")
-    assert [e["site"] for e in events if e["event"] == "absent"] == ["hospital-3"]
+    assert [(e["site"], e["reason"][:15]) for e in events if e["event"] == "absent"] == [("hospital-3", "[NOT-CONNECTED]")]
+    assert [(e["during"], e["sites"]) for e in events if e["event"] == "waiting"] == [("join", ["hospital-3"])]
     assert events[-1]["status"] == "failed"
 
 
@@ -102,13 +186,20 @@ def test_a_site_takes_part_under_the_name_of_its_key_alone(config: dict[str, Any
     assert [e["site"] for e in events if e["event"] == "joined"] == ["hospital-1", "hospital-3"]
     (refused,) = [e for e in events if e["event"] == "failed"]
     assert refused["reason"].startswith("[SITE-NAME-FOREIGN]")
+    assert refused["site"] == "hospital-9"
 
 
-@pytest.mark.parametrize(("key", "other"), [(records.RUN, "earlier"), (records.ROUND, 7), (records.EXCHANGE, "0" * 16)])
+@pytest.mark.parametrize(
+    ("key", "other"), [(records.RUN, "earlier"), (records.ROUND, 7), (records.EXCHANGE, "0" * 16), (records.EXCHANGE, "")]
+)
 def test_a_reply_to_another_question_is_refused(key: str, other: str | int, config: dict[str, Any]) -> None:
     def replay(question: Message, reply: Message) -> None:
         if question.metadata.message_type == "train" and question.metadata.dst_node_id == 3 and reply.has_content():
-            reply.content.config_records[records.SITE][key] = other
+            told = reply.content.config_records[records.SITE]
+            if other:
+                told[key] = other
+            else:
+                del told[key]
 
     grid = Hospitals(config)
     grid.spoil = replay
@@ -117,7 +208,7 @@ def test_a_reply_to_another_question_is_refused(key: str, other: str | int, conf
 
 
 def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> None:
-    from medfl.strategies.replies import Exchange
+    from medfl.strategies.exchange import Exchange
 
     flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
     question = Message(RecordDict({"config": ConfigRecord({})}), dst_node_id=2, message_type="train")

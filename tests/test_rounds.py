@@ -44,6 +44,11 @@ def scores(context, model):
         told |= {{"eval.patients": 2, "eval.patients.liver": 2, "eval.dice.liver": DICE[model - 1]}}
     return told
 
+def answer(message, *told):
+    content, asked = records.reply_content(*told), message.content["config"]
+    content["site"].update({{key: asked[key] for key in (records.RUN, records.ROUND, records.EXCHANGE)}})
+    return Message(content, reply_to=message)
+
 @app.query("join")
 def join(message, context):
     name = "site-" + "abc"[context.node_config["partition-id"]]
@@ -67,14 +72,14 @@ def train(message, context):
         arrays = {{name: array * np.float32(np.nan) for name, array in arrays.items()}}
     told = {{"train.patients": 2, "train.samples": 2, "train.steps": 1, "train.loss": 1.0, "train.seconds": 0.1}}
     left_out = {{"excluded": "LBL-EMPTY=<10,NII-4D=12"}} if partition == 0 else {{}}
-    return Message(records.reply_content("site", told | scores(context, at - 1), arrays, left_out), reply_to=message)
+    return answer(message, "site", told | scores(context, at - 1), arrays, left_out)
 
 @app.evaluate()
 def evaluate(message, context):
     with open({log!r}, "a") as log:
         log.write("evaluate\\n")
     arrays = records.from_array_record(message.content["arrays"])
-    return Message(records.reply_content("site", scores(context, len(DICE))), reply_to=message)
+    return answer(message, "site", scores(context, len(DICE)))
 """
 
 STUDY = """

@@ -76,6 +76,10 @@ class Board:
             self._phase = "waiting for the first round"
         elif kind == "absent":
             self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"
+        elif kind == "waiting":
+            self._phase = f"waiting for {', '.join(event['sites'])}, {_clock(event['seconds'])} at most"
+            for site in event["sites"]:
+                self._sites.setdefault(site, {})["state"] = "waited for"
         elif kind == "failed":
             self._sites.setdefault(event["site"], {})["state"] = f"{event['during']}: {event['reason']}"
         elif kind == "resume":

@@ -39,7 +39,7 @@ class SiteJoined:
 
 @dataclass(frozen=True)
 class Trouble:
-    """One answer that did not count: when, whose, what became of it ("refused", "failed", "late"), and the reason told."""
+    """One answer that did not count: when, whose, what became of it ("refused", "failed", "late", "absent"), and the reason."""
 
     arm: str
     when: str
@@ -243,12 +243,12 @@ def _troubles(events: Iterable[Event]) -> Iterable[Trouble]:
                 if status != "ok":
                     arm, when = str(event.get("arm", "")), f"round {event['round']}"
                     yield Trouble(arm, when, str(site), status, str(answer.get("reason") or ""))
-        elif event["event"] == "failed":
+        elif event["event"] in ("failed", "absent"):
             yield Trouble(
                 str(event.get("arm", "")),
                 str(event.get("during", "")),
                 str(event.get("site", "")),
-                "failed",
+                str(event["event"]),
                 str(event.get("reason", "")),
             )
 

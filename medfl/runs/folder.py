@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfl.errors import RunError
-from medfl.runs.durable import write_file, writing
+from medfl.runs.durable import sync_folder, write_file, writing
 from medfl.runs.history import FILE, RESUME, Event, History, read
 from medfl.study import Study
 
@@ -72,6 +72,8 @@ class Run:
         path = out / study.name / (study.server.run or new_run_name())
         with writing("the folder of the run"):
             (path / "checkpoints").mkdir(parents=True)
+            for folder in (path.parent, out):
+                sync_folder(folder)
             write_file(path / STUDY, json.dumps(about, indent=1).encode())
         return cls(path, study, versions)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medfl.errors import RunError
-from medfl.runs.durable import writing
+from medfl.runs.durable import sync_folder, writing
 
 Event = dict[str, Any]
 FILE = "history.jsonl"
@@ -52,6 +52,8 @@ class History:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+            if file.tell() == len(line):  # the first one: the disk has to know the name, too
+                sync_folder(self.path.parent)
 
     def read(self) -> list[Event]:
         """Return every event so far."""

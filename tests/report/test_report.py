@@ -286,6 +286,26 @@ def test_every_round_tells_the_cases_used_and_left_out(make: Make) -> None:
     assert 'title="a: &lt;10 LBL-EMPTY"' in page
 
 
+def test_of_a_run_that_was_resumed_every_round_is_told_once_and_who_never_came_is_named(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2)}, rounds=2, arms="federated")
+    maker.join()
+    maker.tell({"event": "waiting", "during": "join", "sites": ["b"], "seconds": 5})
+    maker.tell({"event": "absent", "site": "b", "during": "join", "reason": "[NOT-CONNECTED] x"})
+    ok = {"status": "ok", "reason": "", "weight": 3, "used": 40, "excluded": {}, "metrics": {}}
+    round_1 = {"event": "round", "arm": "federated", "round": 1, "seconds": 3, "train": {}, "bytes-up": 1, "bytes-down": 1}
+    maker.tell(round_1 | {"sites": {"a": ok}})
+    lost = ok | {"status": "failed", "reason": "[NODE-LOST] x"}
+    maker.tell({"event": "round", "arm": "federated", "round": 2, "seconds": 3, "sites": {"a": lost}})
+    maker.tell({"event": "end", "status": "failed", "reason": "[QUORUM] x", "seconds": 9})
+    maker.tell({"event": "resume", "versions": {}})
+    maker.join()
+    maker.tell(round_1 | {"round": 2, "sites": {"a": ok}})
+    data = read_run(maker.end())
+    assert [(done.number, done.answered) for done in data.arms["federated"].rounds] == [(1, 1), (2, 1)]
+    assert [(t.site, t.status, t.reason) for t in data.troubles] == [("b", "absent", "[NOT-CONNECTED] x")]
+    assert data.status == "completed"
+
+
 def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:
     maker = make("segmentation", "background,tumour", rounds=2)
     maker.join()

@@ -69,7 +69,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exchange(nodes: Nodes, quorum: int, timeout: float = 10.0) -> dict[int, str]:
     """Ask every node, and return by node what it said; the node of a reply is found as medfl finds it."""
-    from medfl.strategies.replies import node_asked
+    from medfl.strategies.exchange import node_asked
 
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
     grid = StreamingGrid(PatientGrid(nodes, quorum))
@@ -100,11 +100,26 @@ def test_of_two_lost_sites_the_one_too_many_is_asked_again() -> None:
     assert len(nodes.pushed) == 4
 
 
-def test_a_site_is_asked_again_only_when_it_is_back_and_not_after_the_deadline() -> None:
+def test_of_a_site_that_is_not_back_at_the_deadline_the_loss_is_told_as_the_reason() -> None:
     nodes = Nodes(n2=["ok"], n3=["lost", "ok"])
     nodes.connected = {2}
-    assert exchange(nodes, quorum=2, timeout=0.3) == {2: "ok"}
+    assert exchange(nodes, quorum=2, timeout=0.3) == {2: "ok", 3: "5"}
     assert nodes.pushed == [2, 3]
+
+
+def test_one_that_is_back_but_not_done_at_the_deadline_is_late() -> None:
+    nodes = Nodes(n2=["ok"], n3=["lost", "silent"])
+    assert exchange(nodes, quorum=2, timeout=0.3) == {2: "ok"}
+    assert nodes.pushed == [2, 3, 3]
+
+
+def test_who_is_waited_for_is_told() -> None:
+    nodes = Nodes(n2=["ok"], n3=["lost"], n4=["lost", "ok"])
+    grid, told = PatientGrid(nodes, 2), list[int]()
+    grid.awaited = told.append
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
+    assert len(list(StreamingGrid(grid).send_and_receive(messages, timeout=0.3))) == 3
+    assert told == [4]
 
 
 def test_an_error_of_the_site_itself_is_an_answer() -> None:
