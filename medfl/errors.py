@@ -168,28 +168,29 @@ def safe_sentence(code: str) -> str:
     >>> safe_sentence("POLICY-HOURS")
     '[POLICY-HOURS] The site does not work at this hour.'
     """
-    return f"[{code}] {_SENTENCES.get(code, 'The details are in the log of the site.')}"
+    return f"[{code}] {REFUSALS.get(code, 'The details are in the log of the site.')}"
 
 
-_SENTENCES = {
-    "STUDY-NOT-APPROVED": "The site has not approved this study.",
-    "OVERRIDE-REFUSED": "The run changes the study that the site approved.",
+# What the server reads of a refusal. The same words stand in docs/findings.md.
+REFUSALS = {
     "BUNDLE-CODE": "The bundle holds more than configuration and text.",
-    "BUNDLE-DAMAGED": "The bundle can not be read.",
     "BUNDLE-COMPONENTS": "The bundle names other apps than those of medfl, or packages to install.",
+    "BUNDLE-DAMAGED": "The bundle can not be read.",
     "BUNDLE-SIMULATION": "The bundle says how to simulate hospitals.",
-    "POLICY-TASK": "The site does not take part in studies of this kind.",
-    "POLICY-MODALITY": "The site does not take part in studies of this modality.",
-    "POLICY-ROUNDS": "There are more rounds than the site allows.",
+    "OVERRIDE-REFUSED": "The run changes the study that the site approved.",
+    "POLICY-BYTES": "The reply is larger than the site lets out.",
     "POLICY-EPOCHS": "There are more local epochs than the site allows.",
-    "POLICY-STEPS": "There are more local steps than the site allows.",
-    "POLICY-QUORUM": "The study may go on with fewer sites than this site asks for.",
-    "POLICY-PROTECTION": "The study lacks a protection that the site asks for.",
     "POLICY-EXTENSION": "The site does not run this algorithm.",
     "POLICY-HOURS": "The site does not work at this hour.",
-    "POLICY-PATIENTS": "The site has fewer patients than it asks of itself.",
     "POLICY-METRICS": "The site does not tell what a reply needs.",
-    "POLICY-BYTES": "The reply is larger than the site lets out.",
     "POLICY-MINUTES": "The work took longer than the site allows.",
+    "POLICY-MODALITY": "The site does not take part in studies of this modality.",
+    "POLICY-PATIENTS": "The site has fewer patients than it asks of itself.",
+    "POLICY-PROTECTION": "The study lacks a protection that the site asks for.",
+    "POLICY-QUORUM": "The study may go on with fewer sites than this site asks for.",
+    "POLICY-ROUNDS": "There are more rounds than the site allows.",
+    "POLICY-STEPS": "There are more local steps than the site allows.",
+    "POLICY-TASK": "The site does not take part in studies of this kind.",
     "RUN-STOPPED": "The site broke off, as the run is over.",
+    "STUDY-NOT-APPROVED": "The site has not approved this study.",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from medfl.errors import REFUSALS
+
 CODES = {
     "ARRAYS-MISSING": "The reply held no model.",
     "ARRAYS-UNREADABLE": "The model of the reply could not be read.",
@@ -188,34 +190,66 @@ CODES = {
 }
 # Of the server and of commands: their own message may be read by everybody there, and says more than these.
 OWN_WORDS = {
+    "ADDRESS-FOREIGN": "This machine can not listen on the address that it was told.",
+    "APP-KIND": "The server sent another kind of app than the client app of a study.",
     "APP-REFUSED": "The site does not accept the study.",
+    "APPROVAL-DAMAGED": "A file in the folder of approvals is not what was approved.",
+    "APPROVAL-OLD": "An approval was given under another version of medfl, which read the study in another way.",
+    "APPROVAL-UNKNOWN": "None of the approvals is meant, or more than one.",
+    "AUDIT-DAMAGED": "A line of a log of exchanges is none that was written.",
+    "AUDIT-MISSING": "There is no log of exchanges of this name that can be read.",
+    "BUNDLE-FAILED": "Flower did not make a bundle of the study.",
+    "CA-ENDED": "The authority of the federation has come to its end.",
+    "CA-MISSING": "The certificate or the key of the federation's authority can not be read.",
     "CHECKPOINT-DAMAGED": "A checkpoint can not be read, or is not what was saved.",
     "CHECKPOINT-MISSING": "There is no checkpoint of this name.",
     "CLIENT-ERROR": "An error came instead of a reply.",
     "CLIENT-STOPPED": "The site's process stopped without an answer.",
+    "DOCTOR-NOTHING": "There is neither a site nor a server in this folder.",
+    "FEDERATION-EXISTS": "There is a federation in this folder already.",
+    "FEDERATION-MISSING": "There is no federation.toml in the folder that can be read.",
+    "FLOWER-SAYS-NO": "Flower refused what it was asked.",
+    "GATE-FAILED": "A bundle could not be examined, so it was refused.",
     "HISTORY-DAMAGED": "The history of a run can not be read.",
     "JOIN-UNREADABLE": "A node did not say who it is, or with what it comes.",
+    "KEY-DAMAGED": "The private key of the site is missing, can not be read, or is of another kind.",
+    "KEY-USED": "This key was enrolled before, and Flower never takes one again.",
+    "KIT-DAMAGED": "The file is no startup kit, or is damaged.",
+    "KIT-FOREIGN": "The startup kit is for another site, or another key.",
     "KRUM-TOO-FEW": "Too few replies came for Krum to tell bad ones from good ones.",
     "LOAD-ERROR": "The client app could not be loaded.",
     "MESSAGE-LOST": "The message to the site is no longer available.",
     "MOD-ERROR": "A mod of the client app refused the message.",
     "MODEL-TYPE": "The model holds tensors of a type that can not be averaged.",
+    "NAME-ALIKE": "The name is too much like one that is enrolled.",
+    "NGINX-MISSING": "There is no nginx on this machine, and it is the door to the server.",
+    "NO-FEDERATION": "The site.toml names no federation.",
     "NO-MODEL": "No model was sent yet.",
     "NO-REPLY": "Nothing came before the deadline.",
     "NO-SITES": "There is no hospital to simulate.",
+    "NOBODY-ENROLLED": "No hospital belongs to the federation.",
+    "NODE-GONE": "The SuperNode of the site went away, or gave a message up; nothing was answered.",
     "NODE-LOST": "The node is no longer connected.",
     "NOT-CONFIGURED": "Replies came to a strategy that had asked nothing.",
     "NOT-CONNECTED": "The site was not connected when the round began.",
+    "NOT-ENDED": "The server was told to end, and has not.",
+    "NOT-STARTED": "A process of the server or of the site did not start.",
+    "NOT-YOURS": "This account may not start or end the server of the federation.",
+    "OTHER-FEDERATION": "The site belongs to a federation with another authority.",
     "PLAN-INTENSITY": "The sites' images are too different for one way to scale their grey values.",
     "PLAN-SMALL": "The images are too small for a network to be planned.",
+    "PORT-DENIED": "This account may not listen on the port.",
+    "PORT-TAKEN": "Something else listens on the port already.",
     "QUORUM": "Too few replies could be counted.",
     "RAY-FAILED": "The run under Ray failed.",
     "RAY-MISSING": "Ray is not installed.",
     "RAY-START": "Ray could not be started.",
+    "REGISTRY-DAMAGED": "What is noted of a site can not be read.",
     "REPLY-EMPTY": "The reply has no content.",
     "REPLY-LOST": "The reply is no longer available.",
     "REPLY-STALE": "The reply is one to another question.",
     "REPLY-TWICE": "A second reply came from one site.",
+    "REQUEST-DAMAGED": "The file is no request of a site, or was changed on the way.",
     "RUN-BUSY": "Another server is at work on this run.",
     "RUN-DAMAGED": "The folder of a run can not be read.",
     "RUN-FINISHED": "The run is completed; nothing is left to do.",
@@ -223,10 +257,19 @@ OWN_WORDS = {
     "RUN-MISSING": "There is no such run.",
     "RUN-OTHER-STUDY": "The run is one of another study.",
     "SENDER-UNKNOWN": "A node answered that was not asked.",
+    "SERVER-BUSY": "The server of this federation is up already.",
+    "SERVER-DOWN": "The server of this federation is not running.",
+    "SERVER-SLOW": "The server did not answer in time.",
+    "SHARED-MEMORY": "Little or no memory is there that processes can share.",
     "SITE-CRASHED": "The process of a simulated hospital ended without an answer.",
+    "SITE-ENDED": "The site was revoked or has expired, and Flower never takes its key again.",
+    "SITE-ENROLLED": "The site is enrolled already.",
     "SITE-NAME": "The name of a site is none that a site may have.",
     "SITE-NAME-FOREIGN": "A site calls itself otherwise than its key was enrolled.",
+    "SITE-NOT-READY": "The site can not be started; the message lists why.",
+    "SITE-TOML": "The site.toml has problems.",
     "SITE-TWICE": "Two nodes say that they are the same site.",
+    "SITE-UNKNOWN": "No site of this name is enrolled.",
     "SWEEP-MISSING": "There is no sweep in this folder.",
     "SYNTH-FOLDER": "The folder for made-up images is not empty.",
     "SYNTH-NILEARN": "The library that brings the template of a head is not installed.",
@@ -250,4 +293,9 @@ ROOMS = {
 
 def meaning(code: str) -> str:
     """Return what a code means, in one plain sentence."""
-    return CODES.get(code) or OWN_WORDS.get(code) or ROOMS.get(code.split("-")[0], "See the log of the site.")
+    return (
+        CODES.get(code)
+        or REFUSALS.get(code)
+        or OWN_WORDS.get(code)
+        or ROOMS.get(code.split("-")[0], "See the log of the site.")
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medfl.clients.exchange import Arrays, exchange_arrays
 from medfl.clients.half import Work
@@ -16,6 +17,15 @@ from medfl.data.store.stored import Prepared
 from medfl.site import Site
 from medfl.study import Study
 from medfl.testing import sites
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let what a test computes by hand use one thread, as the studies do: sums in another order have other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

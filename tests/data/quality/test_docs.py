@@ -1,4 +1,4 @@
-"""The how-to of a hospital names every key that it may write."""
+"""The pages for a hospital name every key that it may write."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from medfl.settings import Section
 from medfl.site import Policy, SiteData
 
-TEXT = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.parametrize("table", [SiteData, Policy])
-def test_every_key_is_explained(table: type[Section]) -> None:
+@pytest.mark.parametrize(("table", "page"), [(SiteData, "data.md"), (Policy, "policy.md")])
+def test_every_key_is_explained(table: type[Section], page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
     keys = [name.replace("_", "-") for name in table.model_fields]
-    assert [key for key in keys if f"`{key}`" not in TEXT] == []
+    assert [key for key in keys if f"`{key}`" not in text and f"`{key} = " not in text] == []
