@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from medfl.deploy import authority
 from medfl.deploy.settings import FederationSettings
 from medfl.errors import ConfigError, DeployError, Problem
+from medfl.ports import free_port
 from medfl.runs.durable import write_file, writing
 from medfl.settings import read_section
 
@@ -138,7 +138,7 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
         fix = "Use it, or name another folder; a second authority would leave the enrolled sites outside."
         raise DeployError("FEDERATION-EXISTS", "there is a federation in this folder already.", fix)
     listen = listen or f"0.0.0.0:{address.rpartition(':')[2]}"
-    port = _free_port()
+    port = free_port()
     values = {"name": name, "address": address, "superlink": {"port": port}, "proxy": {"listen": listen}}
     settings = read_section(FederationSettings, values, FILE)  # lets nothing through that would have to be quoted
     text = _TEMPLATE.format(name=name, address=address, listen=listen, port=port)
@@ -152,10 +152,3 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
         authority.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, [])
         write_file(path / FILE, text.encode())  # last: without it nothing here counts as a federation
     return folder
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

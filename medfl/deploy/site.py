@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from medfl.deploy.doctor.site import site_files
 from medfl.deploy.processes import Child, supervise
 from medfl.deploy.worker import SITE_CHANGED, federation_of
 from medfl.errors import DeployError
+from medfl.ports import free_port
 from medfl.runs.private import write_private
 from medfl.site import Site, read_site
 
@@ -81,7 +81,7 @@ def plan_site(site: Site) -> SiteProcesses:
     for part in (own, own / "empty", own / "logs", own / "flower"):
         part.mkdir(mode=0o700, exist_ok=True)
     secret = write_private(own / "superexec.secret", secrets.token_bytes(32), "the secret of this start")
-    address = f"127.0.0.1:{federation.port or _free_port()}"
+    address = f"127.0.0.1:{federation.port or free_port()}"
     return SiteProcesses(
         supernode=Child(
             name="supernode",
@@ -133,10 +133,3 @@ def _environment(own: Path) -> dict[str, str]:
     environment = os.environ | {"FLWR_HOME": str(own / "flower"), "PYTHONSAFEPATH": "1"}
     flower_compat.be_quiet(environment)
     return environment
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import tomli_w
 
 from medfl import flower_compat
 from medfl.errors import EngineError
+from medfl.ports import free_port
 from medfl.study.reading import Scalar, app_document
 
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
@@ -81,7 +81,7 @@ def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
 
 @contextmanager
 def _superlink(home: Path) -> Iterator[dict[str, str]]:
-    port = _free_port()
+    port = free_port()
     neutral = home / "empty"  # Ray's workers put the working folder first on sys.path
     neutral.mkdir()
     (home / "flwr").mkdir()
@@ -146,13 +146,6 @@ def _write_app(folder: Path, run_config: dict[str, Scalar], app: Path) -> Path:
     app.mkdir()
     (app / "pyproject.toml").write_text(tomli_w.dumps(document))
     return app
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _path() -> str:

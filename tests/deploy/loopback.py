@@ -14,8 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from medfl.ports import free_port
 from medfl.runs.history import Event, read
-from tests.deploy.serving import free_port, wait_for
+from tests.deploy.serving import wait_for
 
 FAULTS = Path(__file__).parent / "faults"
 

@@ -22,17 +22,10 @@ from medfl.deploy import registry
 from medfl.deploy.folder import FederationFolder, init_federation
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.proxy import command
+from medfl.ports import free_port
 
 HAS_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
-
-
-def free_port() -> int:
-    """Return a port on loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(condition: Callable[[], bool], within: float = 40.0) -> None:

@@ -26,9 +26,10 @@ from medfl.deploy.identity import read_request
 from medfl.deploy.kits import join, read_kit, write_kit
 from medfl.deploy.registry import enrol
 from medfl.errors import DeployError
+from medfl.ports import free_port
 from medfl.runs.chain import Chain
 from medfl.site import read_site
-from tests.deploy.serving import free_port, make_federation
+from tests.deploy.serving import make_federation
 
 
 @pytest.fixture

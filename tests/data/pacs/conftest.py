@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from medfl import ports
 from medfl.data.pacs import pull as pulling
 from medfl.data.pacs.landing import Landing
 from medfl.data.pacs.pull import Progress
@@ -69,13 +69,7 @@ def archive(tmp_path: Path, write_series: Any, save_seg: Any) -> Archive:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a finder of ports on the loopback address that nobody uses at the moment."""
-
-    def find() -> int:
-        with socket.socket() as tried:
-            tried.bind(("127.0.0.1", 0))
-            return int(tried.getsockname()[1])
-
-    return find
+    return ports.free_port
 
 
 @pytest.fixture

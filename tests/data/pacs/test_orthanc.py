@@ -1,9 +1,10 @@
-"""A real PACS: Orthanc, started here on free ports of the loopback address, filled with dcmtk's storescu."""
+"""A real PACS: Orthanc, started here on free ports of the loopback address, filled over its own interface."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -19,10 +20,10 @@ from medfl.data.dicom.series import read_series
 from medfl.data.pacs.pull import pull
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-MISSING = [name for name in ("Orthanc", "storescu") if not (shutil.which(name) or Path("/usr/sbin", name).exists())]
+PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 pytestmark = [
     pytest.mark.needs_orthanc,
-    pytest.mark.skipif(bool(MISSING) or not PLUGIN.exists(), reason="needs Orthanc, its plugin for DICOMweb, and dcmtk"),
+    pytest.mark.skipif(not (PROGRAM and PLUGIN.exists()), reason="needs Orthanc and its plugin for DICOMweb"),
 ]
 
 
@@ -50,14 +51,12 @@ def orthanc(tmp_path: Path, free_port: Callable[[], int], archive: Any) -> Itera
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
-    program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen([PROGRAM, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
         try:
-            _wait_for(process, ports["http"], folder / "log")
-            names = [str(path) for paths in archive.files.values() for path in paths]
-            store = ["storescu", "-R", "-aet", "MEDFL", "-aec", "ORTHANC", "127.0.0.1", str(ports["dicom"]), *names]
-            subprocess.run(store, check=True, timeout=30, capture_output=True)
+            opener = _wait_for(process, ports, folder / "log")
+            for path in (path for paths in archive.files.values() for path in paths):
+                opener.open(f"http://127.0.0.1:{ports['http']}/instances", path.read_bytes(), timeout=30).close()
             yield ports
         finally:
             process.terminate()
@@ -68,15 +67,16 @@ def orthanc(tmp_path: Path, free_port: Callable[[], int], archive: Any) -> Itera
                 process.wait(10)
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_for(process: subprocess.Popen[bytes], ports: dict[str, int], log: Path) -> urllib.request.OpenerDirector:
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, f"http://127.0.0.1:{port}/", "medfl", "test")
+    address = f"http://127.0.0.1:{ports['http']}/"
+    passwords.add_password(None, address, "medfl", "test")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(passwords))
     end = time.monotonic() + 20
     while time.monotonic() < end and process.poll() is None:
         try:
-            with opener.open(f"http://127.0.0.1:{port}/system", timeout=2):
-                return
+            with opener.open(f"{address}system", timeout=2), socket.create_connection(("127.0.0.1", ports["dicom"]), 2):
+                return opener
         except OSError:
             time.sleep(0.1)
     pytest.fail(f"Orthanc did not start:\n{log.read_text()[-2000:]}")
