@@ -54,6 +54,7 @@ class Arm:
             self._strategy.wrappers += (self._contributions.keeping,)
         self._lines = Lines(self._run, name)
         self._last = 0  # round that is done
+        self._remembers = False  # whether the strategy did after it, where a run was resumed
         self._is_trained = False  # and the last models are scored
         self._tested: set[str] = set()  # lines
         self._trained: set[str] = set()  # sites that sent a model that counted
@@ -160,7 +161,8 @@ class Arm:
         for name in self._lines:
             self._lines.save(name, server_round, self._model(name))
         if not isinstance(self._strategy, LocalOnly):  # its state are the models of the sites, which are kept by line
-            self._lines.save_state(server_round, self._strategy.state())
+            self._lines.save_state(server_round, state := self._strategy.state())
+            event["remembers"] = bool(state)
         event["seconds"] = time.monotonic() - started
         if self._contributions and (told := self._contributions.measure(self._strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | told)
@@ -224,7 +226,7 @@ class Arm:
     def _take_back(self, event: Event, joined: Iterable[str]) -> None:
         """Note what the event of a round tells, as when it happened; `joined` are the sites that had joined by then."""
         self._lines.add(joined if self.name == "local" else [SHARED])
-        self._last = int(event["round"])
+        self._last, self._remembers = int(event["round"]), bool(event.get("remembers"))
         self._trained |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
         self._note(self._last - 1, event)
         self._lines.done(self._last)
@@ -244,8 +246,8 @@ class Arm:
             self._strategy.restore({f"own/{site}/{name}": x for site, model in own.items() for name, x in model.items()})
             return
         self._arrays = records.to_array_record(self._lines.load(SHARED, self._last).arrays)
-        if state := self._lines.load_state(self._last):
-            self._strategy.restore(state)
+        if self._remembers:
+            self._strategy.restore(self._lines.load_state(self._last))
 
     def _scores_by_itself(self, server_round: int) -> bool:
         """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""

@@ -101,11 +101,8 @@ class Lines(dict[str, Line]):
         return checkpoint.load(self._folder, self._file(name, server_round))
 
     def load_state(self, server_round: int) -> dict[str, Tensor]:
-        """Read what the strategy remembered after a round; empty when that was nothing."""
-        name = self._file("strategy", server_round)
-        if name not in checkpoint.names(self._folder):
-            return {}
-        self._state = name
+        """Read what the strategy remembered after a round, or raise RunError; not to be called when that was nothing."""
+        self._state = name = self._file("strategy", server_round)
         return checkpoint.load(self._folder, name).arrays
 
     def prune(self) -> None:

@@ -21,7 +21,7 @@ class _Exchange:
     """Messages that were sent together."""
 
     asked: int
-    lost: int = 0  # of which the error was handed on
+    failed: int = 0  # of which an error was handed on
 
 
 @dataclass
@@ -39,7 +39,8 @@ class PatientGrid(WrappingGrid):
 
     Flower tells of a node that went away with an error, and never sends it the message again. As long as the quorum can be
     reached without the node, that error is the answer. Where it can not, the answer is awaited: from the node itself, once it
-    is connected again, until whoever waits gives up. A site begins the round anew from what it kept of the one before, so
+    is connected again, until whoever waits gives up. Errors of other kinds count as answers that will not come; replies that
+    are refused later are not known here. A site begins the round anew from what it kept of the one before, so
     nothing is changed by its being asked twice.
 
     Parameters
@@ -81,14 +82,14 @@ class PatientGrid(WrappingGrid):
         if waiting is None:
             return list(self._grid.pull_messages([identifier]))
         replies = list(self._grid.pull_messages([waiting.under])) if waiting.under else []
-        if losses := [reply for reply in replies if reply.has_error() and reply.error.code in _LOST]:
-            exchange = waiting.exchange
-            if exchange.asked - exchange.lost <= self._quorum:
-                waiting.under, waiting.loss = "", losses[0]
-                self.awaited(waiting.message.metadata.dst_node_id)
-                return []
-            exchange.lost += 1
+        exchange = waiting.exchange
+        losses = [reply for reply in replies if reply.has_error() and reply.error.code in _LOST]
+        if losses and exchange.asked - exchange.failed <= self._quorum:
+            waiting.under, waiting.loss = "", losses[0]
+            self.awaited(waiting.message.metadata.dst_node_id)
+            return []
         if replies:
+            exchange.failed += any(reply.has_error() for reply in replies)
             del self._open[identifier]
         return replies
 

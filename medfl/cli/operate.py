@@ -49,11 +49,9 @@ def resume(
     """Go on with a run that was stopped or broke off, after its last complete round."""
     from medfl.deploy import control
     from medfl.deploy.folder import open_federation
-    from medfl.runs.history import read
 
     folder = open_federation(federation)
-    begun = len(read(control.find(folder, name).run))
-    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json, begun=begun)
+    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json)
 
 
 def status(
@@ -105,8 +103,8 @@ def logs(name: RunArgument = "", federation: FederationOption = Path("federation
     typer.echo(control.log_of(folder, control.find(folder, name)), nl=False)
 
 
-def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool, begun: int = 0) -> None:
-    """Follow a run to its end, and end the command as the run ended; `begun` events are from before it was resumed."""
+def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool) -> None:
+    """Follow a run to its end, and end the command as the run ended."""
     name = submitted.name
     if detach:
         output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow", highlight=False)
@@ -114,12 +112,12 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
     errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
     try:
         with shown(submitted.run, _board(folder, submitted), quiet=as_json):
-            ended = _wait(folder, submitted, begun)
+            ended = _wait(folder, submitted)
     except KeyboardInterrupt:
         errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
         raise
     if ended != "completed":
-        raise _failure(submitted, ended, begun)
+        raise _failure(submitted, ended)
     outcome = outcome_of(submitted.run)
     if as_json:
         output.print_json(json.dumps(outcome.as_json()))
@@ -127,36 +125,33 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
         outcome.print()
 
 
-def _wait(folder: FederationFolder, submitted: Submitted, begun: int) -> str:
+def _wait(folder: FederationFolder, submitted: Submitted) -> str:
     """Wait for the end of a run, and return how it ended: "completed", "failed" or "stopped"."""
     from medfl.deploy import control
 
     asked = time.monotonic()
-    while (ended := _end_in(submitted, begun)) is None:
-        if control.has_died(submitted, begun):
-            return _end_in(submitted, begun) or "failed"
+    while (ended := _end_in(submitted)) is None:
+        if control.has_died(submitted):
+            return _end_in(submitted) or "failed"
         time.sleep(_LOOK)
         if time.monotonic() - asked >= _ASK:
             asked = time.monotonic()
             if control.is_over(told := control.status(folder, submitted)):
                 kind = told.partition(":")[2]
-                return _end_in(submitted, begun) or (kind if kind != "completed" else "failed")
+                return _end_in(submitted) or (kind if kind != "completed" else "failed")
     return ended
 
 
-def _end_in(submitted: Submitted, begun: int) -> str | None:
-    """Return how a run ended by its history, of which the first events are from before it was resumed."""
-    from medfl.runs.history import read
-
-    ends = [event for event in read(submitted.run)[begun:] if event["event"] == "end"]
+def _end_in(submitted: Submitted) -> str | None:
+    """Return how a run ended, by what its history tells since it began the last time."""
+    ends = [event for event in submitted.events() if event["event"] == "end"]
     return str(ends[-1].get("status", "failed")) if ends else None
 
 
-def _failure(submitted: Submitted, ended: str, begun: int) -> Exception:
+def _failure(submitted: Submitted, ended: str) -> Exception:
     from medfl.errors import RunError
-    from medfl.runs.history import read
 
-    ends = [event for event in read(submitted.run)[begun:] if event["event"] == "end"]
+    ends = [event for event in submitted.events() if event["event"] == "end"]
     silent = f"the server's process of this run {'was stopped' if ended == 'stopped' else 'died'} without a word."
     what = str(ends[-1].get("reason", "")) if ends else silent
     return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")

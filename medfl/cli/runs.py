@@ -17,7 +17,7 @@ def runs(
     out: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"), as_json: JsonOption = False
 ) -> None:
     """List the runs in a folder."""
-    from medfl.runs.folder import list_runs
+    from medfl.runs.summaries import list_runs
 
     found = list_runs(out)
     if as_json:

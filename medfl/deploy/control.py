@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +16,15 @@ from medfl.deploy.registry import enrolled
 from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.durable import write_file
-from medfl.runs.folder import is_held, new_run_name
-from medfl.runs.history import read
+from medfl.runs.folder import STUDY, is_held, new_run_name
+from medfl.runs.history import Event, begins, read
 from medfl.study import Study, read_study
 from medfl.study.reading import Scalar
 
 APP = "app"  # in the folder of what was submitted: the study as it was given to Flower
 _SUBMITTED = "submitted"  # folder of the federation, with one folder for each run
-_FLOWER = "flower.json"
+_FLOWER = "flower.json"  # what is noted of it there; without a number while Flower was asked and has not answered
+_LETS_GO = 30.0  # seconds for the process of a run that was stopped to end
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,22 @@ class Submitted:
     run : Path
         The run folder; it is there once the server's process has begun.
     flower : str
-        Flower's number of it, the last one where it was resumed.
+        Flower's number of it, the last one where it was resumed; empty when Flower does not know it.
+    earlier : int
+        How often it had begun before that, by its history.
     """
 
     name: str
     study: Study
     run: Path
     flower: str
+    earlier: int = 0
+
+    def events(self) -> list[Event]:
+        """Return its history from where it began the last time; empty as long as that beginning is not there."""
+        events = read(self.run)
+        begun = begins(events)
+        return events[begun[-1] :] if len(begun) > self.earlier else []
 
 
 def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar]) -> Submitted:
@@ -68,7 +81,8 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     name = new_run_name()
     app = folder.path / _SUBMITTED / name / APP
     read = write_app(study, overrides, app)
-    return _start(folder, name, read, names, resume=False)
+    with _alone(folder, name):
+        return _start(folder, name, read, names, resume=False, earlier=0)
 
 
 def resume(folder: FederationFolder, name: str) -> Submitted:
@@ -81,13 +95,17 @@ def resume(folder: FederationFolder, name: str) -> Submitted:
     DeployError
         As `submit` does.
     """
-    before = find(folder, name)
-    if not is_over(status(folder, before)):
-        if not has_died(before):
-            what = f"the run {before.name} is going on."
-            raise RunError("RUN-BUSY", what, f"Follow it with 'medfl status {before.name} --follow'.")
-        flwr(folder, "stop", before.flower, CONNECTION, "--format", "json")  # Flower itself finds out after a minute
-    return _start(folder, before.name, before.study, _taking_part(folder), resume=before.run.is_dir())
+    with _alone(folder, find(folder, name).name):
+        before = find(folder, name)
+        if not is_over(status(folder, before)):
+            if not has_died(before):
+                raise _busy(before.name)
+            flwr(folder, "stop", before.flower, CONNECTION, "--format", "json")  # Flower itself finds out after a minute
+        _wait_until_let_go(before)
+        there = (before.run / STUDY).is_file()
+        return _start(
+            folder, before.name, before.study, _taking_part(folder), resume=there, earlier=len(begins(read(before.run)))
+        )
 
 
 def find(folder: FederationFolder, name: str) -> Submitted:
@@ -104,12 +122,15 @@ def find(folder: FederationFolder, name: str) -> Submitted:
         raise RunError("RUN-MISSING", what, "See the runs there are: medfl runs FEDERATION/runs.")
     told = json.loads(places[-1].read_bytes())
     name = places[-1].parent.name
-    study = _study_of(folder, name)
-    return Submitted(name, study, folder.runs / study.name / name, str(told["run-id"]))
+    study = read_study(folder.path / _SUBMITTED / name / APP)
+    flower = str(told["run-id"]) or _number_of_lost(folder, study)
+    return Submitted(name, study, folder.runs / study.name / name, flower, int(told.get("earlier", 0)))
 
 
 def status(folder: FederationFolder, run: Submitted) -> str:
     """Return what Flower says of a run: "pending", "starting", "running", "finished:completed", ":failed" or ":stopped"."""
+    if not run.flower:
+        return "finished:failed"
     runs = flwr(folder, "ls", CONNECTION, "--run-id", run.flower, "--format", "json")["runs"]
     return str(runs[0]["status"]) if runs else "finished:failed"
 
@@ -119,17 +140,9 @@ def is_over(told: str) -> bool:
     return told.startswith("finished")
 
 
-def has_died(run: Submitted, begun: int = 0) -> bool:
-    """Say whether the server's process of a run is gone: it wrote something, and no longer holds the run.
-
-    Parameters
-    ----------
-    run : Submitted
-        The run.
-    begun : int
-        Events of its history that are from before it was resumed.
-    """
-    return len(read(run.run)) > begun and not is_held(run.run)
+def has_died(run: Submitted) -> bool:
+    """Say whether the server's process of a run is gone: it began, and no longer holds the run."""
+    return bool(run.events()) and not is_held(run.run)
 
 
 def stop(folder: FederationFolder, run: Submitted) -> bool:
@@ -141,18 +154,61 @@ def stop(folder: FederationFolder, run: Submitted) -> bool:
 
 
 def log_of(folder: FederationFolder, run: Submitted) -> str:
-    """Return what Flower logged of a run on the server."""
+    """Return what Flower logged of a run on the server.
+
+    Raises
+    ------
+    DeployError
+        As `medfl.deploy.superlink.flwr` does.
+    """
     return flwr_text(folder, "log", run.flower, CONNECTION, "--show")
 
 
-def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool) -> Submitted:
+def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> Submitted:
     place = folder.path / _SUBMITTED / name
+    noted = place / _FLOWER
+    before = noted.read_bytes() if noted.exists() else b""
+    write_file(noted, json.dumps({"run-id": "", "earlier": earlier}).encode())  # it is found again when this process dies now
     own = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
     words = " ".join(f"{key}={json.dumps(value)}" for key, value in own.items())
-    told = flwr(folder, "run", str(place / APP), CONNECTION, "--format", "json", "-c", words)
+    try:
+        told = flwr(folder, "run", str(place / APP), CONNECTION, "--format", "json", "-c", words)
+    except DeployError as error:
+        if error.code != "SERVER-SLOW":  # then it may have been taken
+            write_file(noted, before) if before else noted.unlink()
+        raise
     number = str(told["run-id"])
-    write_file(place / _FLOWER, json.dumps({"run-id": number}).encode())
-    return Submitted(name, study, folder.runs / study.name / name, number)
+    write_file(noted, json.dumps({"run-id": number, "earlier": earlier}).encode())
+    return Submitted(name, study, folder.runs / study.name / name, number, earlier)
+
+
+@contextmanager
+def _alone(folder: FederationFolder, name: str) -> Iterator[None]:
+    """Let one command at a time start a run."""
+    with (folder.path / _SUBMITTED / name / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _wait_until_let_go(run: Submitted) -> None:
+    """Wait until the process of a run that is over has written its last word."""
+    end = time.monotonic() + _LETS_GO
+    while is_held(run.run):
+        if time.monotonic() >= end:
+            raise _busy(run.name)
+        time.sleep(0.2)
+
+
+def _number_of_lost(folder: FederationFolder, study: Study) -> str:
+    """Return Flower's number of a run that was given to it just before the command died: the one that nobody noted."""
+    noted = {str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED).glob(f"*/{_FLOWER}")}
+    runs = flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
+    lost = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and str(run["run-id"]) not in noted]
+    return lost[0] if len(lost) == 1 else ""
+
+
+def _busy(name: str) -> RunError:
+    return RunError("RUN-BUSY", f"the run {name} is going on.", f"Follow it with 'medfl status {name} --follow'.")
 
 
 def _taking_part(folder: FederationFolder) -> list[str]:
@@ -160,7 +216,3 @@ def _taking_part(folder: FederationFolder) -> list[str]:
     if not names:
         raise DeployError("NOBODY-ENROLLED", "no hospital belongs to this federation.", "medfl server enrol NAME.request.json")
     return names
-
-
-def _study_of(folder: FederationFolder, name: str) -> Study:
-    return read_study(folder.path / _SUBMITTED / name / APP)

@@ -18,6 +18,7 @@ from medfl.errors import DeployError
 from medfl.runs.private import write_private
 
 _FILE = "nodes.json"
+_NO_ANSWER = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither
 _MAY_TAKE_PART = ("valid", "expiring")
 
 Nodes = dict[str, tuple[str, str]]  # name of the site: number of its node, and its key
@@ -49,6 +50,8 @@ def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[De
             flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
         except DeployError as error:
             wrong.append(error)
+            if error.code in _NO_ANSWER:
+                break
             continue
         del known[name]
         _write(folder, known)
@@ -58,6 +61,8 @@ def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[De
             known[name] = (_register(folder, wanted[name], known), _bare(wanted[name].public_key))
         except DeployError as error:
             wrong.append(error)
+            if error.code in _NO_ANSWER:
+                break
             continue
         _write(folder, known)
         tell(f"{name} may take part.")
@@ -66,12 +71,26 @@ def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[De
 
 def forget_lost(folder: FederationFolder) -> None:
     """Drop what was noted of nodes that Flower no longer knows: its database was removed, or put back from an older copy."""
-    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
-    there = {str(node["node-id"]) for node in listed if node["status"] != "unregistered"}
-    known = _read(folder)
+    there, known = set(_registered(folder)), _read(folder)
     kept = {name: entry for name, entry in known.items() if entry[0] in there}
     if kept != known:
         _write(folder, kept)
+
+
+def put_out_unknown(folder: FederationFolder) -> None:
+    """Take out the nodes that belong to no site: registered just before a crash, for a site that was revoked meanwhile.
+
+    To be called when all sites that may take part have theirs.
+    """
+    known = {node for node, _ in _read(folder).values()}
+    for node in _registered(folder):
+        if node not in known:
+            flwr(folder, "supernode", "unregister", node, CONNECTION, "--format", "json")
+
+
+def _registered(folder: FederationFolder) -> list[str]:
+    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
+    return [str(node["node-id"]) for node in listed if node["status"] != "unregistered"]
 
 
 def _register(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
@@ -89,9 +108,8 @@ def _register(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
 
 def _left_over(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
     """Find the node of a key that was registered just before a crash, and never noted."""
-    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
     numbers = {node for node, _ in known.values()}
-    unknown = [str(n["node-id"]) for n in listed if n["status"] != "unregistered" and str(n["node-id"]) not in numbers]
+    unknown = [node for node in _registered(folder) if node not in numbers]
     if len(unknown) != 1:
         fix = f"{site.name} needs a new key: 'medfl site init --new-key' there, and enrol the new request."
         raise DeployError("KEY-USED", f"the key of {site.name} was taken out before, and Flower never takes one again.", fix)
@@ -101,9 +119,12 @@ def _left_over(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
 def _read(folder: FederationFolder) -> Nodes:
     try:
         noted = json.loads((folder.path / "superlink" / _FILE).read_bytes())
+        return {name: (str(entry["node"]), str(entry["key"])) for name, entry in noted.items()}
     except FileNotFoundError:
         return {}
-    return {name: (entry["node"], entry["key"]) for name, entry in noted.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+        what = f"the list of nodes, superlink/{_FILE}, can not be read."
+        raise DeployError("REGISTRY-DAMAGED", what, "Put back a copy of it.") from None
 
 
 def _write(folder: FederationFolder, known: Nodes) -> None:

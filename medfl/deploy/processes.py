@@ -128,7 +128,7 @@ def supervise(
     ready : callable
         Called once, when all are up.
     tick : callable
-        Called now and then while they run; it must not raise.
+        Called now and then while they run, in a thread of its own, once at a time; it must not raise.
     every : float
         Seconds between its calls.
 
@@ -160,12 +160,13 @@ def supervise(
 def _keep(
     running: Sequence[_Running], ending: threading.Event, tell: Callable[[str], None], tick: Callable[[], None], every: float
 ) -> None:
-    due = time.monotonic() + every
+    due, ticking = time.monotonic() + every, threading.Thread()
     while not ending.wait(_LOOK):
         for one in running:
             one.look(tell)
-        if time.monotonic() >= due:
-            tick()
+        if time.monotonic() >= due and not ticking.is_alive():
+            ticking = threading.Thread(target=tick, daemon=True)  # it may take long, and nothing here waits for it
+            ticking.start()
             for one in running:
                 trim(one.child.log)
             due = time.monotonic() + every

@@ -78,7 +78,7 @@ http {{
             proxy_pass https://127.0.0.1:{upstream};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-            proxy_set_header Host $host;
+            proxy_set_header Host localhost;  # what a caller writes there, Flower need not read
             proxy_ssl_trusted_certificate {ca};
             proxy_ssl_verify on;
             proxy_ssl_name localhost;

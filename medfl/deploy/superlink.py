@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,37 +82,20 @@ def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
         ``SERVER-DOWN`` when the server does not run, ``SERVER-SLOW``, ``FLOWER-SAYS-NO`` when it refuses.
     """
     try:
-        done = subprocess.run(
-            [_program("flwr"), *arguments],
-            env=environment(folder),
-            cwd=_place(folder) / "empty",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        fix = f"See {folder.path / 'logs' / 'superlink.log'}; a restart of the server loses nothing but the round that runs."
-        raise DeployError("SERVER-SLOW", f"the server did not answer within {_PATIENCE:g} seconds.", fix) from None
-    try:
-        told = json.loads(done.stdout)
+        told = json.loads(_asked(folder, arguments).stdout)
     except json.JSONDecodeError:
         told = {}
     if isinstance(told, dict) and told.get("success"):
         return told
-    if not is_up(folder):
-        raise DeployError(
-            "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."
-        )
-    reason = str(told.get("error-message", "")) if isinstance(told, dict) else ""
-    raise DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
+    raise _no(folder, arguments, str(told.get("error-message", "")) if isinstance(told, dict) else "")
 
 
 def flwr_text(folder: FederationFolder, *arguments: str) -> str:
-    """Return what Flower's command ``flwr`` prints, without any check."""
-    command = [_program("flwr"), *arguments]
-    place = _place(folder) / "empty"
-    return subprocess.run(command, env=environment(folder), cwd=place, capture_output=True, text=True, check=False).stdout
+    """Return what Flower's command ``flwr`` prints, or raise as `flwr` does."""
+    done = _asked(folder, arguments)
+    if done.returncode:
+        raise _no(folder, arguments)
+    return done.stdout
 
 
 def environment(folder: FederationFolder) -> dict[str, str]:
@@ -131,6 +115,25 @@ def environment(folder: FederationFolder) -> dict[str, str]:
     }
     flower_compat.be_quiet(found)
     return found
+
+
+def _asked(folder: FederationFolder, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command, place = [_program("flwr"), *arguments], _place(folder) / "empty"
+    try:
+        return subprocess.run(
+            command, env=environment(folder), cwd=place, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        fix = f"See {folder.path / 'logs' / 'superlink.log'}; a restart of the server loses nothing but the round that runs."
+        raise DeployError("SERVER-SLOW", f"the server did not answer within {_PATIENCE:g} seconds.", fix) from None
+
+
+def _no(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
+    if not is_up(folder):
+        return DeployError(
+            "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."
+        )
+    return DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
 
 
 def _child(folder: FederationFolder, name: str, command: list[str], **more: Any) -> Child:

@@ -11,7 +11,7 @@ import psutil
 from medfl.deploy.doctor.certificates import certificate
 from medfl.deploy.doctor.reach import reach
 from medfl.deploy.folder import FederationFolder
-from medfl.deploy.nodes import forget_lost, reconcile
+from medfl.deploy.nodes import forget_lost, put_out_unknown, reconcile
 from medfl.deploy.registry import enrolled
 from medfl.errors import DeployError, MedflError
 
@@ -46,6 +46,8 @@ class Watch:
         self._require_door()
         forget_lost(self._folder)
         self.look()
+        if not self._wrong:
+            put_out_unknown(self._folder)
         settings, folder = self._folder.settings, self._folder.path
         asks = "; asks every caller for a certificate" if settings.proxy.client_certificates else ""
         self._tell(f"The server of {settings.name} is up; Ctrl-C ends it.")
@@ -93,10 +95,17 @@ class Watch:
         for site in enrolled(self._folder):
             if site.state() in ("expiring", "expired"):
                 self._once(f"{site.name} belongs until {site.expires[:10]}: medfl server renew {site.name}.")
-        fix = "Make a new one, 'medfl server renew --server', and start the server again."
-        own = certificate(self._folder.server_certificate, "the certificate of the server", fix)
-        if own.level != "ok":
-            self._once(f"{own.what} {own.fix}")
+        own, authority = self._folder.server_certificate, self._folder.ca_certificate
+        for path, what, fix in (
+            (
+                own,
+                "the certificate of the server",
+                "Make a new one, 'medfl server renew --server', and start the server again.",
+            ),
+            (authority, "the certificate of the authority", "It can not be renewed: make a new federation before that day."),
+        ):
+            if (found := certificate(path, what, fix)).level != "ok":
+                self._once(f"{found.what} {found.fix}")
 
     def _once(self, line: str) -> None:
         if line not in self._warned:

@@ -8,6 +8,7 @@ link, so both sides of an exchange note the other's last one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -97,7 +98,9 @@ class Chain:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"n": last.n + 1, "time": now, "owner": self.owner, "previous": last.hash, **event}
         line["hash"] = hash_of(line)
-        os.write(descriptor, _canonical(line) + b"\n")
+        text = _canonical(line) + b"\n"
+        if os.write(descriptor, text) != len(text):  # the disk has just become full: the half line is cut by the next append
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
         return Link(last.n + 1, line["hash"])
 

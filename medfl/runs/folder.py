@@ -7,23 +7,25 @@ import json
 import os
 import platform
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ValidationError
 
 from medfl.errors import RunError
 from medfl.runs.durable import sync_folder, write_file, writing
-from medfl.runs.history import FILE, RESUME, Event, History, read
+from medfl.runs.history import FILE, RESUME, Event, History
 from medfl.study import Study
 
 STUDY = "study.json"
 _LOCK = ".lock"
+_MOMENT = 1.0  # seconds: who only looks whether a run is held has its lock for an instant
 _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
 
 
@@ -71,7 +73,9 @@ class Run:
         }
         path = out / study.name / (study.server.run or new_run_name())
         with writing("the folder of the run"):
-            (path / "checkpoints").mkdir(parents=True)
+            (path / "checkpoints").mkdir(
+                parents=True, exist_ok=not (path / STUDY).exists()
+            )  # a crash may have come before that
             for folder in (path.parent, out):
                 sync_folder(folder)
             write_file(path / STUDY, json.dumps(about, indent=1).encode())
@@ -112,11 +116,12 @@ class Run:
             ``RUN-BUSY``.
         """
         with (self.path / _LOCK).open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fix = "Wait for its end, or stop it: medfl stop."
-                raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix) from None
+            end = time.monotonic() + _MOMENT
+            while not _locked(lock, fcntl.LOCK_EX):
+                if time.monotonic() >= end:
+                    fix = "Wait for its end, or stop it: medfl stop."
+                    raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix)
+                time.sleep(0.02)
             yield
 
     @classmethod
@@ -161,51 +166,21 @@ class Run:
         return self.path / "sites" / site
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """One line in a list of runs.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the run.
-    study : str
-        Name of the study.
-    started : str
-        ISO time, UTC.
-    status : str
-        "completed", "failed", "stopped", "unfinished" (no end told: running, or killed) or "damaged".
-    rounds : int
-        Finished rounds of the federated arm, or of the local arm when there is no other.
-    score : float or None
-        Best validation score of the federated model; None before the first.
-    sites : int
-        Sites that joined.
-    """
-
-    path: Path
-    study: str
-    started: str
-    status: str
-    rounds: int
-    score: float | None
-    sites: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON can hold it."""
-        return {**asdict(self), "path": str(self.path)}
-
-
 def is_held(path: Path) -> bool:
     """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
     try:
         with (path / _LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not _locked(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
-    return False
+
+
+def _locked(lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def new_run_name() -> str:
@@ -216,18 +191,6 @@ def new_run_name() -> str:
 def runs_root() -> Path:
     """Return where runs go when a study does not say: ``MEDFL_RUNS``, else a folder of the user's home."""
     return Path(os.environ.get("MEDFL_RUNS") or Path.home() / "medfl-runs")
-
-
-def list_runs(out: Path) -> list[RunSummary]:
-    """Return a summary of every run below a folder, oldest first.
-
-    Parameters
-    ----------
-    out : Path
-        Folder that `Run.create` was given.
-    """
-    found = [_summary(file.parent) for file in out.glob(f"*/*/{STUDY}")]
-    return sorted(found, key=lambda summary: (summary.path.name, summary.study))
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -260,26 +223,6 @@ def status_of(events: list[Event]) -> str:
     """Return how a run ended: the status of its last end, or "unfinished" when it began again or never told one."""
     last = next((e for e in reversed(events) if e["event"] in ("start", "resume", "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
-
-
-def _summary(path: Path) -> RunSummary:
-    try:
-        about, events = read_about(path), read(path)
-    except RunError:
-        return RunSummary(path, path.parent.name, "", "damaged", 0, None, 0)
-    rounds = [e for e in events if e["event"] == "round"]
-    arm = "federated" if any(e.get("arm", "federated") == "federated" for e in rounds) else "local"
-    scored = [e for e in events if e["event"] in ("round", "scored") and e.get("arm", "federated") == "federated"]
-    scores = [float(e["score"]) for e in scored if e.get("score") is not None]
-    return RunSummary(
-        path=path,
-        study=path.parent.name,
-        started=str(about.get("started", "")),
-        status=status_of(events),
-        rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
-        score=max(scores, default=None),
-        sites=len({e["site"] for e in events if e["event"] == "joined"}),
-    )
 
 
 def _package_versions() -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ def read(path: Path) -> list[Event]:
 def is_complete(event: Event) -> bool:
     """Say whether the event of a round is one of a round that counted, whose model is on the disk."""
     return "bytes-up" in event
+
+
+def begins(events: Sequence[Event]) -> list[int]:
+    """Return where in a history its run began: at the start, and each time that it was resumed."""
+    return [k for k, event in enumerate(events) if event["event"] in ("start", RESUME)]
 
 
 def plain(value: Any) -> Any:

@@ -6,11 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-from medfl.runs.durable import writing
+from medfl.runs.durable import sync_folder, writing
 
 
 def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
-    """Write a whole file that only its owner may read, replacing an older one; its folder is made.
+    """Write a whole file durably that only its owner may read, replacing an older one; its folder is made.
 
     Parameters
     ----------
@@ -37,7 +37,10 @@ def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
         try:
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             fresh.replace(path)
+            sync_folder(path.parent)
         finally:
             fresh.unlink(missing_ok=True)
     return path

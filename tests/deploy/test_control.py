@@ -108,7 +108,7 @@ def test_a_run_goes_on_under_its_name_with_another_number(
     assert again.flower != first.flower
     assert "server.resume=true" in flower.words_of("run")[-1]
     noted = json.loads((federation.path / "submitted" / first.name / "flower.json").read_text())
-    assert noted == {"run-id": again.flower}
+    assert noted == {"run-id": again.flower, "earlier": 1}
 
 
 def test_a_run_that_goes_on_is_not_started_twice(

@@ -1,0 +1,78 @@
+"""A line for each run below a folder: how it stands, and its best score."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import RunError
+from medfl.runs.folder import STUDY, read_about, status_of
+from medfl.runs.history import read
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line in a list of runs.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the run.
+    study : str
+        Name of the study.
+    started : str
+        ISO time, UTC.
+    status : str
+        "completed", "failed", "stopped", "unfinished" (no end told: running, or killed) or "damaged".
+    rounds : int
+        Finished rounds of the federated arm, or of the local arm when there is no other.
+    score : float or None
+        Best validation score of the federated model; None before the first.
+    sites : int
+        Sites that joined.
+    """
+
+    path: Path
+    study: str
+    started: str
+    status: str
+    rounds: int
+    score: float | None
+    sites: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary as JSON can hold it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def list_runs(out: Path) -> list[RunSummary]:
+    """Return a summary of every run below a folder, oldest first.
+
+    Parameters
+    ----------
+    out : Path
+        Folder that `Run.create` was given.
+    """
+    found = [_summary(file.parent) for file in out.glob(f"*/*/{STUDY}")]
+    return sorted(found, key=lambda summary: (summary.path.name, summary.study))
+
+
+def _summary(path: Path) -> RunSummary:
+    try:
+        about, events = read_about(path), read(path)
+    except RunError:
+        return RunSummary(path, path.parent.name, "", "damaged", 0, None, 0)
+    rounds = [e for e in events if e["event"] == "round"]
+    arm = "federated" if any(e.get("arm", "federated") == "federated" for e in rounds) else "local"
+    scored = [e for e in events if e["event"] in ("round", "scored") and e.get("arm", "federated") == "federated"]
+    scores = [float(e["score"]) for e in scored if e.get("score") is not None]
+    return RunSummary(
+        path=path,
+        study=path.parent.name,
+        started=str(about.get("started", "")),
+        status=status_of(events),
+        rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
+        score=max(scores, default=None),
+        sites=len({e["site"] for e in events if e["event"] == "joined"}),
+    )
