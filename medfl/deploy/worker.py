@@ -51,14 +51,14 @@ def main(site_file: Path, address: str, secret_file: Path) -> int:
         `SITE_CHANGED`.
     """
     die_with_parent()
-    read_at = site_file.stat().st_mtime_ns
+    read_at = _edited(site_file)
     site = read_site(site_file)
     worker = Worker(site, site_file)
     import medfl.warm  # noqa: F401 - torch and MONAI, before the first message comes
 
     tasks = NodeTasks(address, secret_file.read_bytes())
     _log.info("The worker of site %s is ready.", site.name)
-    while site_file.stat().st_mtime_ns == read_at:
+    while _edited(site_file) == read_at:
         ticket = tasks.acquire()
         if ticket is None:
             time.sleep(_IDLE)
@@ -210,6 +210,14 @@ def federation_of(site: Site) -> SiteFederation:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
         raise PolicyError("NO-FEDERATION", f"the site.toml of {site.name} names no federation.", fix)
     return site.federation
+
+
+def _edited(file: Path) -> int:
+    """Return when a file was written last; 0 when it is not there, as while an editor replaces it."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _refusal(message: Message, refusal: Exception) -> Message:
