@@ -96,6 +96,8 @@ class Worker:
             well = not reply.has_error()
         except Unreachable:
             _log.warning("[NODE-GONE] The SuperNode went away or gave the message up; nothing is answered.")
+        except Exception as error:  # what Flower makes of a message that it can not put together; the next may be whole
+            _log.error("[SITE-ERROR] %s while a message came or its answer left; nothing is answered.", type(error).__name__)
         finally:
             task.finish(well=well)
 
