@@ -106,8 +106,7 @@ class Worker:
         try:
             return self.answer(kind, job, is_lost)
         except Exception as error:
-            _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
-            return _refusal(job.message, error)
+            return _failed(job.message, error)
 
     def answer(self, kind: str, job: Job, is_lost: Callable[[], bool] = lambda: False) -> Message:
         """Decide about a message, answer it or refuse it, and note both in the site's log of exchanges.
@@ -151,8 +150,11 @@ class Worker:
         from medfl.client_app import app
         from medfl.clients.interrupts import stop_when
 
-        with stop_when(self._reason_to_stop(job, is_lost)):
-            return app(job.message, self._context(job))
+        try:
+            with stop_when(self._reason_to_stop(job, is_lost)):
+                return app(job.message, self._context(job))
+        except Exception as error:  # before the app guards itself: a kind of message that it does not know, say
+            return _failed(job.message, error)
 
     def _noted(self, job: Job, reply: Message) -> Message:
         auditing.left(self._chain, job.message, reply)
@@ -220,6 +222,11 @@ def _edited(file: Path) -> int:
         return file.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _failed(message: Message, error: Exception) -> Message:
+    _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
+    return _refusal(message, error)
 
 
 def _refusal(message: Message, refusal: Exception) -> Message:
