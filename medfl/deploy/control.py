@@ -16,7 +16,7 @@ from medfl.deploy.registry import enrolled
 from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.durable import write_file
-from medfl.runs.folder import STUDY, is_held, new_run_name
+from medfl.runs.folder import STUDY, is_held, new_run_name, status_of
 from medfl.runs.history import Event, begins, read
 from medfl.study import Study, read_study
 from medfl.study.reading import Scalar
@@ -91,12 +91,14 @@ def resume(folder: FederationFolder, name: str) -> Submitted:
     Raises
     ------
     RunError
-        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` when it is going on.
+        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` when it is going on, ``RUN-FINISHED`` when it is completed.
     DeployError
         As `submit` does.
     """
     with _alone(folder, find(folder, name).name):
         before = find(folder, name)
+        if status_of(read(before.run)) == "completed":
+            raise RunError("RUN-FINISHED", f"the run {before.name} is completed.", "Start a new one.")
         if not is_over(status(folder, before)):
             if not has_died(before):
                 raise _busy(before.name)
