@@ -60,11 +60,11 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     for site in (site for site in missing if site not in door.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
     door.is_open = True
-    if len(federation.sites) < study.strategy.quorum:
+    if len(federation.sites) < study.quorum:
         names = f" Missing: {', '.join(missing)}." if missing else ""
         raise QuorumError(
             "TOO-FEW-SITES",
-            f"{len(federation.sites)} of {len(nodes)} sites can take part; the study asks for {study.strategy.quorum}.{names}",
+            f"{len(federation.sites)} of {len(nodes)} sites can take part; the study asks for {study.quorum}.{names}",
             "The reasons of the others are in the history of the run, and in the sites' own logs.",
         )
     return federation
@@ -171,7 +171,7 @@ def expected_sites(study: Study) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
     if study.simulation.data:
         return len(simulated_sites(study))
-    return max(study.strategy.sites or len(study.server.enrolled), study.strategy.quorum)
+    return max(study.strategy.sites or len(study.server.enrolled), study.quorum)
 
 
 def _tell_who_is_awaited(grid: Grid, study: Study, run: Run, expected: int) -> None:

@@ -264,7 +264,7 @@ class Arm:
 
 def _alone(study: Study) -> LocalOnly:
     """Return the strategy of hospitals alone: as many have to be there as together, but each fails by itself."""
-    return LocalOnly(wait=study.strategy.wait, min_available_nodes=study.strategy.quorum)
+    return LocalOnly(wait=study.strategy.wait, min_available_nodes=study.quorum)
 
 
 def _require_patients(record: RoundRecord, least: int) -> None:

@@ -69,7 +69,7 @@ def _wired(grid: Grid, study: Study, run: Run) -> Grid:
     if not study.server.enrolled:
         return grid
     audited = AuditingGrid(grid, Chain(run.path / AUDIT, f"server:{run.path.name}"))
-    return PatientGrid(PackingGrid(audited), study.strategy.quorum)
+    return PatientGrid(PackingGrid(audited), study.quorum)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

@@ -90,7 +90,7 @@ def common_options(study: Study) -> dict[str, Any]:
     return {
         "weighted_by": _WEIGHTS[chosen.weights],
         "evaluate_weighted_by": EVAL_PATIENTS,
-        "quorum": chosen.quorum,
+        "quorum": study.quorum,
         "wait": chosen.wait,
         "fraction": chosen.fraction,
         "seed": study.seed,

@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from medfl import auditing, flower_compat, records
 from medfl.auditing import AuditingGrid
-from medfl.errors import AuditError
+from medfl.errors import AuditError, RunError
 from medfl.runs.chain import Chain, hash_of, read_chain
 from medfl.runs.verifying import verify
 from medfl.strategies.streaming import StreamingGrid
@@ -205,3 +205,15 @@ def test_several_processes_may_write_one_chain(tmp_path: Path) -> None:
     assert all(os.waitpid(child, 0)[1] == 0 for child in children)
     assert len(read_chain(tmp_path / "audit.jsonl")) == 100
     assert verify([tmp_path / "audit.jsonl"]) == []
+
+
+def test_a_line_that_came_half_onto_a_full_disk_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(tmp_path / "audit.jsonl", "hospital-a")
+    head, write = chain.append({"event": "one"}), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, text: write(descriptor, text[: len(text) // 2]))
+    with pytest.raises(RunError, match="DISK-FULL"):
+        chain.append({"event": "two"})
+    monkeypatch.setattr(os, "write", write)
+    assert chain.head == head
+    chain.append({"event": "three"})
+    assert [line["event"] for line in read_chain(chain.path)] == ["one", "torn-line-cut", "three"]

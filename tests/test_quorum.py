@@ -15,6 +15,7 @@ from medfl.flower_compat import NodeInfo
 from medfl.runs import checkpoint
 from medfl.runs.history import Event, read
 from medfl.study import run_config_of
+from medfl.testing.sites import small_study
 from tests.test_resume import DirectGrid
 
 NAMES = {2: "hospital-1", 3: "hospital-2", 4: "hospital-3"}
@@ -220,3 +221,32 @@ def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> No
     record = Exchange(1, [question], {2: "a"}).gather(replies, "train.patients", lambda site, *_: folded.append(site))
     assert folded == ["a"]
     assert [(r.site, r.status, r.reason[:13]) for r in record.replies] == [("a", "ok", ""), ("a", "refused", "[REPLY-TWICE]")]
+
+
+def test_a_federation_without_a_quorum_of_its_own_trains_on_no_subset(config: dict[str, Any]) -> None:
+    config |= {"server.enrolled": "hospital-1,hospital-2,hospital-3", "rounds": 3}
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*Missing: hospital-3"):
+        conduct(Hospitals(config, lambda sent: {4}), config)
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites"):
+        conduct(
+            Hospitals(config | {"server.run": "later"}, lambda sent: {4} if sent > 1 else set()),
+            config | {"server.run": "later"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "enrolled", "expected"),
+    [
+        ({}, ("a", "b", "c"), 3),
+        ({}, (), 1),
+        ({"sites": 2}, ("a", "b", "c"), 2),
+        ({"sites": 2}, (), 2),
+        ({"quorum": 1}, ("a", "b", "c"), 1),
+        ({"fraction": 0.5}, ("a", "b", "c", "d", "e"), 2),
+        ({"fraction": 0.1}, ("a", "b", "c"), 1),
+    ],
+)
+def test_a_round_needs_all_that_it_asks_unless_the_study_says_a_number(
+    strategy: dict[str, Any], enrolled: tuple[str, ...], expected: int
+) -> None:
+    assert small_study(strategy=strategy, server={"enrolled": enrolled}).quorum == expected

@@ -218,3 +218,14 @@ def test_a_round_that_did_not_count_is_forgotten_when_it_is_done_again(tmp_path:
     log.append({"event": "resume"})
     log.append({"event": "round", "round": 2, "bytes-up": 5})
     assert [(e["event"], e.get("round")) for e in log.read()] == [("start", None), ("round", 1), ("resume", None), ("round", 2)]
+
+
+def test_what_a_strategy_remembered_is_missed_when_it_is_gone(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    with steps() as whole:
+        conduct(config_of("scaffold", tmp_path, name="whole"))
+    with steps(kill_before=whole.count - 6), pytest.raises(Killed):
+        conduct(config_of("scaffold", tmp_path))
+    for path in (tmp_path / "nodule" / "run" / "checkpoints").glob("federated-strategy-*"):
+        path.unlink()
+    with pytest.raises(RunError, match="CHECKPOINT-MISSING"):
+        conduct(config_of("scaffold", tmp_path, resume=True))

@@ -26,7 +26,7 @@ port = {port}                 # of Flower's own server, on loopback only: never 
 [proxy]
 listen = "{listen}"          # what is published: address and port of this machine
 client-certificates = false   # true: refuse, before anything else, who shows no certificate of this federation
-max-body-megabytes = 2048     # of one request
+max-body-megabytes = 64       # of one request; a model comes in pieces of 5
 
 [identities]
 days = 365                    # a site belongs for so long without being renewed

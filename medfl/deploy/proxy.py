@@ -13,6 +13,7 @@ from pathlib import Path
 from medfl.errors import DeployError
 
 _PLACES = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"))
+_CONNECTIONS = 64  # at once from one address, behind which several hospitals may be
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that nginx wants to write to, used or not
 
 
@@ -35,7 +36,8 @@ class Door:
     revoked : Path, optional
         List of certificates that were taken back; given, every caller must show a certificate.
     most_megabytes : int
-        Of one request; Flower sends a model in pieces of 5 MiB, and what is no array as one.
+        Of one request; Flower sends a model in pieces of 5 MiB, and what is no array as one. Flower reads a request before it
+        asks who sends it.
     """
 
     folder: Path
@@ -45,7 +47,7 @@ class Door:
     key: Path
     ca: Path
     revoked: Path | None = None
-    most_megabytes: int = 2048
+    most_megabytes: int = 64
 
 
 _CONFIGURATION = """\
@@ -58,6 +60,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log /dev/stdout combined;
     server_tokens off;
+    limit_conn_zone $binary_remote_addr zone=callers:1m;
 {temporary}
     server {{
         listen {listen} ssl;
@@ -67,6 +70,7 @@ http {{
         ssl_session_cache shared:medfl:1m;
 {clients}
         client_max_body_size {most}m;
+        limit_conn callers {connections};
         client_body_timeout 300s;
         keepalive_timeout 300s;
         send_timeout 300s;
@@ -118,6 +122,7 @@ def configuration(door: Door) -> str:
         key=_quoted(door.key),
         clients=clients,
         most=door.most_megabytes,
+        connections=_CONNECTIONS,
         upstream=door.upstream,
         ca=_quoted(door.ca),
     )

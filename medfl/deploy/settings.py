@@ -51,7 +51,7 @@ class ProxySettings(Section):
 
     listen: Address  # address and port of this machine, "0.0.0.0:443" for all of its addresses
     client_certificates: bool = False  # refuse, before anything else, who shows no certificate of this federation
-    max_body_megabytes: Positive = 2048  # of one request
+    max_body_megabytes: Positive = 64  # of one request; a model comes in pieces of 5
 
 
 class Identities(Section):

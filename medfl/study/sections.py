@@ -172,8 +172,8 @@ class Strategy(Section):
     name: str = "fedavg"
     weights: Literal["patients", "samples", "equal"] = "patients"
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0  # of the sites, each round
-    sites: NotNegative = 0  # hospitals to wait for before the first round; 0: the quorum
-    quorum: Positive = 1  # replies without which a round does not count
+    sites: NotNegative = 0  # hospitals to wait for before the first round; 0: all that are enrolled
+    quorum: NotNegative = 0  # replies without which a round does not count; 0: see `Study.quorum`
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
     wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come
     min_patients: NotNegative = 0  # of the sites whose replies count, without which a round does not

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Annotated, Self
 
@@ -156,6 +157,16 @@ class Study(Section):
     def local_layers(self) -> tuple[str, ...]:
         """Which layers stay at the sites: "norm", "head", both or none."""
         return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
+
+    @property
+    def quorum(self) -> int:
+        """Replies without which a round does not count: as many as a round asks, unless the study says another number.
+
+        A simulation, whose hospitals are all on one machine, and whoever does not know who is enrolled, take one.
+        """
+        chosen = self.strategy
+        awaited = chosen.sites or len(self.server.enrolled)
+        return chosen.quorum or max(1, math.floor(awaited * chosen.fraction + 1e-9))
 
     @property
     def has_personal_models(self) -> bool:

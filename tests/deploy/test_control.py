@@ -25,10 +25,18 @@ class Flower:
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
         self.status = "running"
+        self.known: list[str] = []  # numbers of runs
+        self.breaks_off: BaseException | None = None  # after it took a run
 
     def __call__(self, folder: FederationFolder, *words: str) -> dict[str, Any]:
         self.asked.append(words)
-        return {"success": True, "run-id": str(100 + len(self.asked)), "runs": [{"status": self.status}]}
+        number = str(100 + len(self.asked))
+        if words[0] == "run":
+            self.known.append(number)
+            if self.breaks_off is not None:
+                raise self.breaks_off
+        runs = [{"run-id": known, "fab-name": "nodule", "status": self.status} for known in self.known]
+        return {"success": True, "run-id": number, "runs": runs}
 
     def words_of(self, command: str) -> list[str]:
         return [" ".join(words) for words in self.asked if words[0] == command]
@@ -138,3 +146,50 @@ def test_what_is_over_is_not_stopped_again(
     flower.status = "finished:completed"
     assert control.stop(federation, first) is False
     assert len(flower.words_of("stop")) == 1
+
+
+def test_a_run_is_found_that_flower_took_just_before_the_command_died(
+    federation: FederationFolder, nodule_study: Path, flower: Flower
+) -> None:
+    control.submit(federation, nodule_study, {})
+    flower.breaks_off = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        control.submit(federation, nodule_study, {"rounds": 7})
+    found = [control.find(federation, place.name) for place in (federation.path / "submitted").iterdir()]
+    assert sorted(run.flower for run in found) == flower.known
+    assert {run.study.rounds: run.flower for run in found}[7] == flower.known[1]
+
+
+def test_what_flower_refused_is_no_run(federation: FederationFolder, nodule_study: Path, flower: Flower) -> None:
+    first = control.submit(federation, nodule_study, {})
+    flower.breaks_off = DeployError("FLOWER-SAYS-NO", "Flower refused.")
+    with pytest.raises(DeployError, match="FLOWER-SAYS-NO"):
+        control.submit(federation, nodule_study, {"rounds": 7})
+    assert control.find(federation, "").name == first.name
+
+
+def test_a_run_that_was_stopped_goes_on_when_its_process_has_written_its_last_word(
+    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, run = (submitted := begun()), Run.open(submitted.run)
+    flower.status = "finished:stopped"
+    monkeypatch.setattr(control, "_LETS_GO", 0.3)
+    with run.alone(), pytest.raises(RunError, match="RUN-BUSY"):
+        control.resume(federation, first.name)
+    run.history.append({"event": "end", "status": "stopped"})
+    again = control.resume(federation, first.name)
+    assert first.events()[-1]["event"] == "end"
+    assert again.events() == control.find(federation, first.name).events() == []  # the end before is not its own
+    run.history.append(run.resume_event())
+    run.history.append({"event": "end", "status": "failed"})
+    assert [e["event"] for e in control.find(federation, first.name).events()] == ["resume", "end"]
+
+
+def test_a_run_that_died_before_its_study_was_on_the_disk_begins_anew(
+    federation: FederationFolder, nodule_study: Path, flower: Flower
+) -> None:
+    first = control.submit(federation, nodule_study, {})
+    (first.run / "checkpoints").mkdir(parents=True)
+    flower.status = "finished:failed"
+    control.resume(federation, first.name)
+    assert "server.resume=false" in flower.words_of("run")[-1]

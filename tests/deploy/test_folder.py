@@ -71,7 +71,7 @@ def test_without_a_federation_the_way_out_is_told(tmp_path: Path) -> None:
 def test_everything_wrong_in_the_settings_is_told_at_once(tmp_path: Path) -> None:
     init_federation(tmp_path, "a", "localhost:8443")
     path = tmp_path / "federation.toml"
-    text = path.read_text().replace("max-body-megabytes = 2048", "max-body-megabyte = 2048")
+    text = path.read_text().replace("max-body-megabytes = 64", "max-body-megabyte = 64")
     path.write_text(text.replace("warn-days = 30", "warn-days = 400").replace("port = ", "port = 9"))
     with pytest.raises(ConfigError) as caught:
         open_federation(tmp_path)

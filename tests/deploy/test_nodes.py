@@ -10,7 +10,7 @@ import pytest
 from medfl.deploy import nodes, registry
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
-from medfl.deploy.nodes import forget_lost, reconcile
+from medfl.deploy.nodes import forget_lost, put_out_unknown, reconcile
 from medfl.errors import DeployError
 from tests.deploy.serving import make_federation
 
@@ -128,3 +128,29 @@ def test_a_database_that_was_removed_takes_everybody_again(tmp_path: Path, flowe
     forget_lost(folder)
     assert reconcile(folder, print) == ()
     assert flower.inside() == {"a", "b"}
+
+
+def test_a_site_that_was_revoked_before_it_was_noted_is_out(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b"))
+    reconcile(folder, print)
+    noted = folder.path / "superlink" / "nodes.json"
+    noted.write_text("{" + noted.read_text().partition('"b"')[0].partition("{")[2].rstrip().rstrip(",") + "}")
+    registry.revoke(folder, "b")
+    assert reconcile(folder, print) == ()
+    assert flower.inside() == {"a", "b"}  # nobody knows whose it is
+    put_out_unknown(folder)
+    assert flower.inside() == {"a"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"node": "1"}}'])
+def test_a_damaged_list_of_nodes_is_said_plainly(text: str, tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a",))
+    (folder.path / "superlink" / "nodes.json").write_text(text)
+    with pytest.raises(DeployError, match=r"REGISTRY-DAMAGED.*nodes\.json"):
+        forget_lost(folder)
+
+
+def test_who_does_not_answer_is_not_asked_for_every_site(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a", "b", "c"))
+    flower.down = True
+    assert [error.code for error in reconcile(folder, print)] == ["SERVER-DOWN"]

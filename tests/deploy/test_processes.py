@@ -135,3 +135,21 @@ def test_a_command_that_knows_nothing_of_it_dies_with_its_starter_too(tmp_path: 
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
         time.sleep(0.1)
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_look_that_takes_long_keeps_nothing_from_being_started_again_or_ended(tmp_path: Path) -> None:
+    begun, go_on, looks = threading.Event(), threading.Event(), list[int]()
+
+    def look() -> None:
+        looks.append(1)
+        begun.set()
+        go_on.wait(60)
+
+    code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); import time; time.sleep(0.3)"
+    end_once(lambda: begun.is_set() and len((tmp_path / "starts").read_text()) >= 4)
+    try:
+        assert supervise([child(tmp_path, "restless", code, delay=0.1)], tell=lambda line: None, tick=look, every=0.1) == 0
+        assert len((tmp_path / "starts").read_text()) >= 4
+        assert looks == [1]
+    finally:
+        go_on.set()

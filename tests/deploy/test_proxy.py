@@ -32,7 +32,7 @@ AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-group
 
 
 class Anything(BaseHTTPRequestHandler):
-    """Answers every request with its path and the length of its body."""
+    """Answers every request with its path and the length of its body, or with the host that it was asked for."""
 
     protocol_version = "HTTP/1.1"
 
@@ -41,7 +41,7 @@ class Anything(BaseHTTPRequestHandler):
         length, left = int(self.headers.get("Content-Length", 0)), 0
         while left < length:
             left += len(self.rfile.read(min(1 << 20, length - left)))
-        told = f"{self.path} {left}".encode()
+        told = (self.headers["Host"] if self.path.endswith("/host") else f"{self.path} {left}").encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
@@ -66,7 +66,7 @@ class Stand:
         """Return the published port."""
         return int(self.door.listen.rpartition(":")[2])
 
-    def ask(self, path: str, body: bytes = b"", method: str = "POST", site: str = "") -> tuple[int, str]:
+    def ask(self, path: str, body: bytes = b"", method: str = "POST", site: str = "", host: str = "") -> tuple[int, str]:
         """Ask the door something, as it is written, perhaps showing a site's certificate."""
         context = ssl.create_default_context(cafile=self.folder.ca_certificate)
         if site:
@@ -76,7 +76,7 @@ class Stand:
             context.load_cert_chain(self.home / f"{site}.crt", pem)
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=60)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, {"Host": host} if host else {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -164,6 +164,14 @@ def test_a_model_passes_in_pieces_or_whole(stand: Stand, account: tuple[str, ...
             told = stand.ask("/v1/fleet/push-object", b"\0" * (megabytes << 20))
             assert told == (200, f"/v1/fleet/push-object {megabytes << 20}")
     assert "error" not in (stand.door.folder / "test.log").read_text()
+
+
+@needs_nginx
+@pytest.mark.parametrize("host", ["other.example", "x?", "x#", "x/v1/control", "localhost:1"])
+def test_flower_reads_no_host_that_a_caller_made_up(host: str, stand: Stand) -> None:
+    with nginx_of(write_configuration(stand.door), stand.port):
+        code, told = stand.ask("/v1/fleet/host", host=host)
+    assert code == 400 or told == "localhost"
 
 
 @needs_nginx

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
+from medfl.runs.folder import is_held
 from medfl.study import Study
 
 
@@ -101,3 +103,32 @@ def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, study: 
 
 def test_no_folder_means_no_runs(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "nothing") == []
+
+
+def test_a_folder_that_a_crash_left_without_its_study_is_taken(tmp_path: Path, study: Study) -> None:
+    study = study.model_copy(update={"server": study.server.model_copy(update={"run": "run"})})
+    (tmp_path / "brain" / "run" / "checkpoints").mkdir(parents=True)
+    assert Run.open(Run.create(tmp_path, study).path).study.name == "brain"
+    with pytest.raises(RunError, match="RUN-FOLDER"):
+        Run.create(tmp_path, study)
+
+
+def test_who_looks_whether_a_run_is_held_keeps_nobody_from_it(tmp_path: Path, study: Study) -> None:
+    run, over = Run.create(tmp_path, study), threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            is_held(run.path)
+
+    watchers = [threading.Thread(target=look) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for _ in range(30):
+            with run.alone():
+                assert is_held(run.path)
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
+    assert not is_held(run.path)

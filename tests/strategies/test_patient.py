@@ -122,6 +122,11 @@ def test_who_is_waited_for_is_told() -> None:
     assert told == [4]
 
 
+def test_where_another_site_failed_by_itself_a_lost_one_is_needed() -> None:
+    nodes = Nodes(n2=["raised"], n3=["lost", "ok"], n4=["ok"])
+    assert exchange(nodes, quorum=2) == {2: "2", 3: "ok", 4: "ok"}
+
+
 def test_an_error_of_the_site_itself_is_an_answer() -> None:
     nodes = Nodes(n2=["ok"], n3=["raised"])
     assert exchange(nodes, quorum=2) == {2: "ok", 3: "2"}

@@ -16,7 +16,8 @@ from medfl.testing.sites import small_study
 
 
 def study(**chosen: Any) -> Any:
-    return SimpleNamespace(strategy=Strategy(**chosen), compression=Compression(), filtering=Filtering(), seed=9)
+    tables = {"strategy": Strategy(**chosen), "compression": Compression(), "filtering": Filtering()}
+    return SimpleNamespace(**tables, quorum=chosen.get("quorum", 1), seed=9)
 
 
 class Mine(FedAvg):
