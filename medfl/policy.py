@@ -44,8 +44,11 @@ def broken_rules(study: Study, policy: Policy) -> Iterator[Broken]:
     if 0 < policy.max_rounds < study.rounds:
         yield "POLICY-ROUNDS", f"The study has {study.rounds} rounds; at most {policy.max_rounds} are allowed."
     yield from _amounts(study, policy)
-    if study.quorum < policy.min_sites:
-        yield "POLICY-QUORUM", f"The study promises a quorum of {study.quorum}; this site asks for at least {policy.min_sites}."
+    if study.promised_quorum < policy.min_sites:
+        yield (
+            "POLICY-QUORUM",
+            f"The study promises a quorum of {study.promised_quorum}; at least {policy.min_sites} is asked.",
+        )
     missing = [name for name in policy.require if name not in _protections(study)]
     if missing:
         yield "POLICY-PROTECTION", f"The study has no {' and no '.join(missing)}, which this site asks for."

@@ -120,10 +120,10 @@ def _guarded(study: Study) -> Iterator[Line]:
     patients = f" that bring {least} or more training patients together" if least else ""
     if not (study.strategy.quorum or study.strategy.sites):
         yield "quorum", f"a round counts when all hospitals that it asks answer; the study does not say how many{patients}"
-    elif study.quorum == 1:
+    elif study.promised_quorum == 1:
         yield "quorum", f"a round counts even when yours is the only hospital{patients}: the new model is then yours alone"
     else:
-        yield "quorum", f"a round counts with {study.quorum} or more hospitals{patients}"
+        yield "quorum", f"a round counts with {study.promised_quorum} or more hospitals{patients}"
 
 
 def _many(count: int, what: str) -> str:

@@ -162,11 +162,17 @@ class Study(Section):
     def quorum(self) -> int:
         """Replies without which a round does not count: as many as a round asks, unless the study says another number.
 
-        A simulation, whose hospitals are all on one machine, and whoever does not know who is enrolled, take one.
+        A simulation, whose hospitals are all on one machine, takes one.
         """
-        chosen = self.strategy
-        awaited = chosen.sites or len(self.server.enrolled)
-        return chosen.quorum or max(1, math.floor(awaited * chosen.fraction + 1e-9))
+        return self._quorum_of(self.strategy.sites or len(self.server.enrolled))
+
+    @property
+    def promised_quorum(self) -> int:
+        """The least that the quorum can be, by what a hospital approves alone: the server says who is enrolled."""
+        return self._quorum_of(self.strategy.sites)
+
+    def _quorum_of(self, awaited: int) -> int:
+        return self.strategy.quorum or max(1, math.floor(awaited * self.strategy.fraction + 1e-9))
 
     @property
     def has_personal_models(self) -> bool:
