@@ -21,12 +21,13 @@ from medfl.clients.networks import build_network
 from medfl.clients.plain import Half
 from medfl.clients.state import SiteState, state_folder
 from medfl.clients.table import build_half
+from medfl.data.cohort import data_stamp
 from medfl.data.fingerprint import take_fingerprint
 from medfl.data.partition import simulated_sites
 from medfl.data.store.plan import site_root
 from medfl.data.store.prepare import prepare
 from medfl.data.store.stored import Prepared
-from medfl.errors import ConfigError, DataError, ExchangeError, Problem
+from medfl.errors import ConfigError, DataError, ExchangeError, PolicyError, Problem
 from medfl.planning import exchange
 from medfl.records import Metrics
 from medfl.site import Site, read_site
@@ -38,28 +39,31 @@ _CACHED = 64  # sites and studies that one process keeps open; their images are 
 def join(message: Message, context: Context) -> Message:
     """Say who is there: the site's name, its patients and images by split, and what was left out."""
     study, site = _allowed(message, context)
-    prepared = _admitted(study, site)
-    told = joining.words(prepared, site) | {
-        records.MODEL_HASH: records.layout_hash(layers.shared_arrays(study, _network(study)))
-    }
-    return _answer(message, site, records.reply_content(site.name, joining.numbers(prepared, site), told=told))
+    with _in_time(site):
+        prepared = _admitted(study, site)
+        told = joining.words(prepared, site) | {
+            records.MODEL_HASH: records.layout_hash(layers.shared_arrays(study, _network(study)))
+        }
+        numbers = policy.withheld(joining.numbers(prepared, site), site.policy)
+        return _answer(message, site, records.reply_content(site.name, numbers, told=told))
 
 
 def fingerprint(message: Message, context: Context) -> Message:
     """Say what the images of the site are like, in sums and counts that its policy lets it tell."""
     study, site = _allowed(message, context)
-    taken = take_fingerprint(site, study)
-    told = {records.EXCLUDED: joining.by_code(taken.findings, site, "error")}
-    return _answer(message, site, exchange.to_content(site.name, taken.fingerprint, told))
+    with _in_time(site):
+        taken = take_fingerprint(site, study, _case_done)
+        told = {records.EXCLUDED: joining.by_code(taken.findings, site, "error")}
+        return _answer(message, site, exchange.to_content(site.name, taken.fingerprint, told))
 
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
-    _, site = _allowed(message, context)
+    study, site = _allowed(message, context)
     policy.check_weight(site.policy)
-    work = layers.completed(_work(message, context))
-    policy.check_round(site.policy, work.server_round)
     with _in_time(site):
+        work = layers.completed(_work(message, context))
+        policy.check_round(study, site.policy, work.server_round)
         return _answer(message, site, _trained(work, simulated=_is_simulated(context)))
 
 
@@ -85,10 +89,10 @@ def evaluate(message: Message, context: Context) -> Message:
     if split not in ("validation", "test"):
         raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
     _, site = _allowed(message, context)
-    work, folder = _work(message, context, trained=True), _own_folder(config, context, site)
     with _in_time(site):
+        work, folder = _work(message, context, trained=True), _own_folder(config, context, site)
         told = _scored(work, split, folder, trial=bool(config.get(records.TRIAL, False)))
-    return _answer(message, site, records.reply_content(site.name, policy.withheld(told, site.policy)))
+        return _answer(message, site, records.reply_content(site.name, policy.withheld(told, site.policy)))
 
 
 def _scored(work: Work, split: str, folder: Path | None, *, trial: bool) -> Metrics:
@@ -156,6 +160,9 @@ def _work(message: Message, context: Context, *, trained: bool = False) -> Work:
     tensors = {name: records.from_array_record(found) for name, found in message.content.array_records.items()}
     received = tensors.pop(records.ARRAYS)
     run = str(config.get(records.RUN, f"flower-{context.run_id}"))
+    arm = str(config.get(records.ARM, study.simulation.arms[0]))
+    if arm not in study.simulation.arms:  # an arm decides what stays at the site
+        raise PolicyError("ARM-FOREIGN", f"the server asks for the arm {arm[:20]!r}, which the study does not have.")
     folder = state_folder(site_root(site), study.approved_hash(), run)
     return Work(
         study,
@@ -167,7 +174,7 @@ def _work(message: Message, context: Context, *, trained: bool = False) -> Work:
         seed_of(study.seed, site.name, server_round),
         records=tensors,
         state=SiteState(folder, server_round),
-        arm=str(config.get(records.ARM, "federated")),
+        arm=arm,
     )
 
 
@@ -207,14 +214,25 @@ def _sites(study: Study) -> tuple[Site, ...]:
     return simulated_sites(study)
 
 
-@lru_cache(maxsize=_CACHED)
 def _prepared(study: Study, site: Site) -> Prepared:
-    return prepare(site, study)
+    """Return the cases of a site that has as many patients as it asks of itself."""
+    prepared = _cases(study, site, data_stamp(site))
+    policy.check_patients(site.policy, prepared.patients("train"))
+    return prepared
+
+
+@lru_cache(maxsize=_CACHED)
+def _cases(study: Study, site: Site, stamp: tuple[int, ...]) -> Prepared:
+    return prepare(site, study, _case_done)
+
+
+def _case_done(done: int, of: int) -> None:
+    interrupts.check()
 
 
 def _admitted(study: Study, site: Site) -> Prepared:
     """Return the cases of a site that may train: a training reply tells the number of its patients, which is its weight."""
-    prepared = _prepared(study, site)
+    prepared = _cases(study, site, data_stamp(site))
     joining.admit(prepared, site)
     return prepared
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -21,6 +22,8 @@ from medfl.strategies.grids import WrappingGrid
 from medfl.strategies.replies import error_text
 
 ACCEPTED = "accepted"
+SERVER = "server"  # the log of a run at the server belongs to server:RUN
+_MOST_NAMES = 100  # noted of one message: the other side decides how many there are
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./ -]{0,99}")
 _HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,169} \d{1,12} [0-9a-f]{64}")
 _UNTOLD = "?"  # stands for a name from the other side that is none
@@ -40,7 +43,7 @@ def came(chain: Chain, message: Message, decision: str) -> None:
     """
     event: dict[str, Any] = {"event": "came", **_about(message), "decision": decision}
     if message.has_content():
-        event |= {"head": _head_in(message.content, records.CONFIG), "records": summarise(message.content)}
+        event |= {"head": _head_in(message.content, records.CONFIG, SERVER), "records": summarise(message.content)}
     chain.append(event)
 
 
@@ -74,7 +77,9 @@ def head_of(chain: Chain) -> str:
 
 def summarise(content: RecordDict) -> list[dict[str, Any]]:
     """Say what a message holds without any of its values: name, kind, bytes, hash, and the names of metrics and keys."""
-    return [{"name": _name(name), **_summary(record)} for name, record in content.items()]
+    told = [{"name": _name(name), **_summary(record)} for name, record in islice(content.items(), _MOST_NAMES)]
+    more = len(content) - len(told)
+    return [*told, {"more": more}] if more else told
 
 
 class AuditingGrid(WrappingGrid):
@@ -126,7 +131,9 @@ class AuditingGrid(WrappingGrid):
         if reply.has_error():
             self._chain.append(event | {"error": error_text(reply.error)})
         else:
-            self._chain.append(event | {"head": _head_in(reply.content, records.SITE), "records": summarise(reply.content)})
+            self._chain.append(
+                event | {"head": _head_in(reply.content, records.SITE, told["site"]), "records": summarise(reply.content)}
+            )
 
     def _site(self, node: int) -> str:
         if node not in self._known:
@@ -144,10 +151,13 @@ def _about(message: Message) -> dict[str, Any]:
     return told
 
 
-def _head_in(content: RecordDict, name: str) -> str:
+def _head_in(content: RecordDict, name: str, owner: str) -> str:
+    """Return the last link of a sender's own log; what one tells of another's log is not noted."""
     told = content.get(name)
     head = told.get(records.HEAD) if isinstance(told, ConfigRecord) else None
-    return head if isinstance(head, str) and _HEAD.fullmatch(head) else ""
+    if not isinstance(head, str) or not _HEAD.fullmatch(head):
+        return ""
+    return head if head.partition(" ")[0].partition(":")[0] == owner else ""
 
 
 def _summary(record: object) -> dict[str, Any]:
@@ -162,7 +172,8 @@ def _summary(record: object) -> dict[str, Any]:
         text = json.dumps({k: _plain(v) for k, v in values.items()}, sort_keys=True, separators=(",", ":")).encode()
         digest.update(text)
         kind = "metrics" if isinstance(record, MetricRecord) else "config"
-        told = {"kind": kind, "keys": sorted(map(_name, values)), "bytes": len(text)}
+        told = {"kind": kind, "keys": sorted(map(_name, values))[:_MOST_NAMES], "bytes": len(text)}
+        told |= {"more": len(values) - _MOST_NAMES} if len(values) > _MOST_NAMES else {}
     return told | {"sha256": digest.hexdigest()}
 
 

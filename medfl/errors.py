@@ -173,6 +173,7 @@ def safe_sentence(code: str) -> str:
 
 # What the server reads of a refusal. The same words stand in docs/findings.md.
 REFUSALS = {
+    "ARM-FOREIGN": "The server asks for a kind of training that the study does not have.",
     "BUNDLE-CODE": "The bundle holds more than configuration and text.",
     "BUNDLE-COMPONENTS": "The bundle names other apps than those of medfl, or packages to install.",
     "BUNDLE-DAMAGED": "The bundle can not be read.",

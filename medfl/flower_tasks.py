@@ -38,6 +38,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from medfl.errors import DeployError
 from medfl.study.reading import Scalar
 
 CLIENT_TASK: str = TaskType.CLIENT_APP
@@ -45,6 +46,7 @@ HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode give
 
 _LOCKED = 25_000  # milliseconds; who asks gives up after 30 seconds
 _LOOK = 1.0  # seconds between the SuperNode's looks for a message
+_REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _ASKED_FOR = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
 
@@ -103,10 +105,19 @@ class NodeTasks:
         self._client = _runtime(address, auth)
 
     def acquire(self) -> Ticket | None:
-        """Take the oldest task that waits; None when none does or the SuperNode does not answer."""
+        """Take the oldest task that waits; None when none does or the SuperNode does not answer.
+
+        Raises
+        ------
+        DeployError
+            ``NODE-FOREIGN`` when the SuperNode does not take the secret: another one has the address.
+        """
         try:
             found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_ASKED_FOR))
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED:
+                what = "the SuperNode of this machine does not take the secret of this start."
+                raise DeployError("NODE-FOREIGN", what, "End whatever else runs this site, and start it again.") from None
             return None
         return Ticket(found.task.type, found.token) if found.HasField("task") and found.token else None
 
@@ -201,7 +212,7 @@ class ServerLink:
         except httpx.HTTPStatusError as error:
             told = FlowerError.from_json(error.response.text)
             return told is not None and told.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED
-        except httpx.HTTPError:
+        except (httpx.HTTPError, ValueError):  # ValueError: something else than Flower answers there
             return False
         return False
 
@@ -230,7 +241,7 @@ def run_supernode(certificate: Path | None, key: Path | None) -> None:
         PEM files that the site shows to a proxy which asks for them; Flower has no setting for that.
     """
     if certificate is not None and key is not None:
-        _present(certificate, key)
+        present(certificate, key)
     vars(start_client_internal)["time"] = _Clock
     flower_supernode()
 
@@ -245,7 +256,14 @@ class _Clock:
         time.sleep(min(seconds, _LOOK))
 
 
-def _present(certificate: Path, key: Path) -> None:
+def present(certificate: Path, key: Path) -> None:
+    """Show a certificate to every server that this process speaks to over TLS from now on; Flower has no setting for that.
+
+    Parameters
+    ----------
+    certificate, key : Path
+        PEM files.
+    """
     original = ProtobufClient.__init__
 
     def with_certificate(

@@ -49,11 +49,12 @@ def unpacked(record: ArrayRecord) -> ArrayRecord:
         for name, dtype, shape, size in table:
             if not isinstance(size, int) or size < 0 or at + size > len(data):
                 raise ValueError("a tensor reaches past the end")
+            str(name).encode()  # a name may be anything in JSON
             tensors[str(name)] = Array(dtype=str(dtype), shape=tuple(map(int, shape)), stype=_NUMPY, data=data[at : at + size])
             at += size
         if at != len(data):
             raise ValueError("bytes are left over")
-    except (ValueError, TypeError):
+    except Exception:  # the bytes are a stranger's: no number too large, no depth, no name may end a run
         raise ExchangeError(
             "ARRAYS-UNREADABLE", "a packed model can not be read.", "Both sides must run the same medfl."
         ) from None

@@ -57,10 +57,11 @@ def broken_rules(study: Study, policy: Policy) -> Iterator[Broken]:
         yield "POLICY-EXTENSION", f"The algorithm {name!r} is of another package, and not among 'policy.extensions'."
 
 
-def check_round(policy: Policy, server_round: int) -> None:
-    """Raise PolicyError ``POLICY-ROUNDS`` when the server asks for a round beyond the site's ceiling."""
-    if 0 < policy.max_rounds < server_round:
-        what = f"the server asks for round {server_round}; at most {policy.max_rounds} are allowed."
+def check_round(study: Study, policy: Policy, server_round: int) -> None:
+    """Raise PolicyError ``POLICY-ROUNDS`` for a round that the study does not have, or the site does not allow."""
+    most = min(study.rounds, policy.max_rounds or study.rounds)
+    if not 1 <= server_round <= most:
+        what = f"the server asks for round {server_round}; there are {most}."
         raise PolicyError("POLICY-ROUNDS", what, "The server goes beyond the study.")
 
 
@@ -130,13 +131,20 @@ def withheld(metrics: Metrics, policy: Policy) -> Metrics:
 
 
 def _amounts(study: Study, policy: Policy) -> Iterator[Broken]:
-    epochs, steps = study.training.local_epochs, study.training.local_steps
+    algorithm = ALGORITHMS.get(study.strategy.name)
+    factor = max(1.0, algorithm.factor(1)) if algorithm else 1.0  # a model of the site's own is trained beside, say
+    epochs, steps = math.ceil(study.training.local_epochs * factor), math.ceil(study.training.local_steps * factor)
     if 0 < policy.max_local_epochs < epochs and not steps:
         yield "POLICY-EPOCHS", f"The study trains {epochs} epochs a round; at most {policy.max_local_epochs} are allowed."
     if 0 < policy.max_local_steps < steps:
         yield "POLICY-STEPS", f"The study trains {steps} steps a round; at most {policy.max_local_steps} are allowed."
-    if policy.max_local_epochs and steps and not policy.max_local_steps:
+    tuning = study.personal.fine_tune_steps
+    if 0 < policy.max_local_steps < tuning:
+        yield "POLICY-STEPS", f"The study fine-tunes for {tuning} steps; at most {policy.max_local_steps} are allowed."
+    if policy.max_local_epochs and (steps or tuning) and not policy.max_local_steps:
         yield "POLICY-STEPS", "The study counts in steps, for which this site has no ceiling: set 'policy.max-local-steps'."
+    if policy.max_local_steps and not steps and not policy.max_local_epochs:
+        yield "POLICY-EPOCHS", "The study counts in epochs, for which this site has no ceiling: set 'policy.max-local-epochs'."
 
 
 def _protections(study: Study) -> frozenset[str]:

@@ -123,6 +123,49 @@ def test_what_was_written_is_found_whole_and_both_sides_noted_the_same_hashes(bo
     assert received == [line["records"] for line in site if line["event"] == "left"]
 
 
+def test_nobody_speaks_for_the_log_of_another(tmp_path: Path) -> None:
+    site, asked = Chain(tmp_path / "site.jsonl", "a"), question()
+    for owner, noted in (("server:run", True), ("b", False), ("server-b", False)):
+        asked.content.config_records["config"][records.HEAD] = f"{owner} 7 {'0' * 64}"
+        auditing.came(site, asked, auditing.ACCEPTED)
+        assert bool(read_chain(site.path)[-1]["head"]) is noted
+
+    class Others(Nodes):
+        def pull_messages(self, message_ids: Any) -> Any:
+            replies = [answer(asked) for _ in message_ids]
+            for reply in replies:
+                reply.content.config_records["site"][records.HEAD] = f"{self.claimed} 7 {'0' * 64}"  # type: ignore[attr-defined]
+            return replies
+
+        def get_nodes(self) -> Any:
+            return [flower_compat.NodeInfo(node_id=3, name="a")]
+
+    nodes = Others(n3=["ok", "ok"])
+    grid = AuditingGrid(nodes, Chain(tmp_path / "server.jsonl", "server:run"))
+    for nodes.claimed, noted in (("a", True), ("b", False)):  # type: ignore[attr-defined]
+        (identifier,) = grid.push_messages([asked])
+        grid.pull_messages([identifier])
+        assert bool(read_chain(tmp_path / "server.jsonl")[-1]["head"]) is noted
+
+
+def test_two_logs_of_one_owner_are_not_compared_in_silence(both: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(both[1].read_bytes())
+    assert ["another log of the owner of site.jsonl" in found.what for found in verify((*both, copy))] == [True]
+
+
+def test_who_sends_many_names_does_not_fill_the_log(tmp_path: Path) -> None:
+    chain, asked = Chain(tmp_path / "audit.jsonl", "a"), question()
+    for k in range(5000):
+        asked.content.config_records["config"][f"key-{k}"] = 1
+        asked.content[f"record-{k}"] = MetricRecord({})
+    auditing.came(chain, asked, "STUDY-NOT-APPROVED")
+    assert chain.path.stat().st_size < 40_000
+    (line,) = read_chain(chain.path)
+    assert line["records"][-1] == {"more": 5002 - 100}
+    assert line["records"][1]["more"] > 4900
+
+
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *, consistent: bool = False) -> None:
     """Change a log; consistently, as somebody would who knows how it is made."""
     lines = [dict(line) for line in change(read_chain(path))]

@@ -32,12 +32,11 @@ class Hospital:
         lines = [f"{key.replace('_', '-')} = {value!r}".replace("'", '"') for key, value in terms.items()]
         self.site.write_text(text.replace("[policy]\n", "[policy]\n" + "\n".join(lines) + "\n"))
 
-    def ask(self, kind: str, server_round: int = 1, **changes: Any) -> Message:
+    def ask(self, kind: str, server_round: int = 1, arm: str = "federated", **changes: Any) -> Message:
         config = run_config_of(self.study) | changes
         study = study_from_run_config(config)
-        told = ConfigRecord(
-            {records.ROUND: server_round, records.RUN: "run", records.EXCHANGE: "x1", records.SPLIT: "validation"}
-        )
+        told = ConfigRecord({records.ROUND: server_round, records.RUN: "run", records.EXCHANGE: "x1", records.ARM: arm})
+        told[records.SPLIT] = "validation"
         model: ArrayRecord = initial_models(study)[records.INITIAL]
         flower_compat.identify_process(7, SERVER)
         message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: told}), dst_node_id=5, message_type=kind)
@@ -105,6 +104,62 @@ def test_a_round_beyond_the_ceiling_is_refused_though_the_study_keeps_to_it(hosp
     assert not site.ask(TRAIN, server_round=2).has_error()
     assert site.ask(TRAIN, server_round=3).error.reason == safe_sentence("POLICY-ROUNDS")
     assert not site.ask(EVALUATE, server_round=2).has_error()  # the closing scores of the last round
+
+
+def test_a_round_that_the_study_does_not_have_is_refused_whatever_the_policy(hospital: Callable[..., Hospital]) -> None:
+    for beyond in (0, -1, 3, 5000):
+        assert hospital().ask(TRAIN, server_round=beyond, rounds=2).error.reason == safe_sentence("POLICY-ROUNDS")
+
+
+@pytest.mark.parametrize("changes", [{"strategy.name": "fedper"}, {"strategy.name": "fedbn"}, {"personal.layers": "head"}])
+def test_layers_that_stay_can_not_be_had_by_asking_for_another_arm(
+    changes: dict[str, Any], hospital: Callable[..., Hospital]
+) -> None:
+    site = hospital()
+    assert site.ask(TRAIN, arm="local", **changes).error.reason == safe_sentence("ARM-FOREIGN")
+    assert site.ask(EVALUATE, arm="local", **changes).error.reason == safe_sentence("ARM-FOREIGN")
+    assert not site.ask(TRAIN, arm="local", **{"simulation.arms": "federated,local"}).has_error()
+
+
+@pytest.mark.parametrize(
+    ("terms", "changes", "code"),
+    [
+        ({"max_local_steps": 10}, {"training.local-epochs": 100}, "POLICY-EPOCHS"),
+        ({"max_local_epochs": 5}, {"training.local-steps": 100}, "POLICY-STEPS"),
+        ({"max_local_steps": 10}, {"training.local-steps": 5, "personal.fine-tune-steps": 11}, "POLICY-STEPS"),
+        ({"max_local_epochs": 5}, {"training.local-epochs": 1, "personal.fine-tune-steps": 11}, "POLICY-STEPS"),
+        ({"max_local_steps": 10}, {"training.local-steps": 6, "strategy.name": "ditto"}, "POLICY-STEPS"),
+        ({"max_local_epochs": 3}, {"training.local-epochs": 2, "strategy.name": "apfl"}, "POLICY-EPOCHS"),
+    ],
+)
+def test_no_way_to_count_work_goes_around_a_ceiling(
+    terms: dict[str, int], changes: dict[str, Any], code: str, nodule_study: Path
+) -> None:
+    config = run_config_of(nodule_study) | {"training.local-steps": 0, "training.local-epochs": 1} | changes
+    assert [found for found, _ in policy.broken_rules(study_from_run_config(config), Policy(**terms))] == [code]
+
+
+@pytest.mark.parametrize("kind", [JOIN, TRAIN, EVALUATE])
+@pytest.mark.parametrize(("term", "value", "code"), [("min_patients", 1000, "PATIENTS"), ("max_minutes", 1e-9, "MINUTES")])
+def test_every_exchange_is_held_against_the_policy(
+    kind: str, term: str, value: float, code: str, hospital: Callable[..., Hospital]
+) -> None:
+    assert hospital(**{term: value}).ask(kind).error.reason == safe_sentence(f"POLICY-{code}")
+
+
+def test_what_a_site_tells_when_it_joins_may_be_kept_back_too(hospital: Callable[..., Hospital]) -> None:
+    told = hospital(metrics="train.*,join.train-patients").ask(JOIN).content.metric_records[records.METRICS]
+    assert told["join.train-patients"] > 0
+    assert told["join.test-patients"] == 0
+
+
+def test_a_patient_that_was_taken_out_is_trained_on_no_more(hospital: Callable[..., Hospital]) -> None:
+    site = hospital()
+    before = site.ask(TRAIN).content.metric_records[records.METRICS]["train.samples"]
+    index = site.site.parent / "data" / "index.csv"
+    lines = index.read_text().splitlines()
+    index.write_text("\n".join(lines[: 1 + (len(lines) - 1) * 2 // 3]) + "\n")
+    assert site.ask(TRAIN, server_round=2).content.metric_records[records.METRICS]["train.samples"] < before
 
 
 def test_outside_of_its_hours_a_site_does_not_answer(hospital: Callable[..., Hospital]) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from medfl import __version__
 from medfl.errors import DeployError, PolicyError
+from medfl.runs.durable import sync_folder, writing
 from medfl.runs.folder import study_from_json
 from medfl.runs.private import write_private
 from medfl.settings import Section
@@ -85,7 +86,9 @@ def withdraw(site: Site, wanted: str) -> Approval:
     if len(found) != 1:
         what = f"{len(found)} approvals are meant by {wanted!r}."
         raise DeployError("APPROVAL-UNKNOWN", what, "Give the beginning of a hash: medfl site approvals.")
-    (_folder(site) / f"{found[0].hash}.json").unlink()
+    with writing("the folder of approvals", "give the same command again"):
+        (_folder(site) / f"{found[0].hash}.json").unlink()
+        sync_folder(_folder(site))
     return found[0]
 
 

@@ -208,9 +208,11 @@ def _require_fit(kit: Kit, site: Site | None, key: Path) -> None:
 def _require_same_authority(kit: Kit, present: Path) -> None:
     try:
         known = x509.load_pem_x509_certificate(present.read_bytes()).public_key()
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return
-    if _bytes(known) != _bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
+    except (OSError, ValueError):
+        known = None
+    if known is None or _bytes(known) != _bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
         fix = f"If it is to leave that one, move {present.name} away, look through 'medfl site approvals', and give this again."
         raise DeployError("OTHER-FEDERATION", "this site belongs to a federation with another authority.", fix)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +65,22 @@ def site_up(folder: Path, tell: Callable[[str], None]) -> int:
     """
     site = read_site(folder)
     require_ready(site)
-    processes = plan_site(site)
-    tell(f"Site {site.name} connects to {federation_of(site).server}. Ctrl-C ends it. Logs: {site.folder / _OWN / 'logs'}")
-    return supervise([processes.supernode, processes.worker], tell=tell)
+    with _alone(site.folder / _OWN):
+        processes = plan_site(site)
+        tell(f"Site {site.name} connects to {federation_of(site).server}. Ctrl-C ends it. Logs: {site.folder / _OWN / 'logs'}")
+        return supervise([processes.supernode, processes.worker], tell=tell)
+
+
+@contextmanager
+def _alone(own: Path) -> Iterator[None]:
+    """Hold the lock of a site that is up: a second start would give its worker another secret than its SuperNode's."""
+    own.mkdir(mode=0o700, exist_ok=True)
+    with (own / "up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeployError("SITE-BUSY", "this site is up already.", "End that first, or leave it running.") from None
+        yield
 
 
 def require_ready(site: Site) -> None:
@@ -81,11 +96,11 @@ def plan_site(site: Site) -> SiteProcesses:
     for part in (own, own / "empty", own / "logs", own / "flower"):
         part.mkdir(mode=0o700, exist_ok=True)
     secret = write_private(own / "superexec.secret", secrets.token_bytes(32), "the secret of this start")
-    address = f"127.0.0.1:{federation.port or free_port()}"
+    address, shown = f"127.0.0.1:{federation.port or free_port()}", _shown(site, own)
     return SiteProcesses(
         supernode=Child(
             name="supernode",
-            command=[*_python("medfl.deploy.supernode"), *_shown(site, own), *_flags(site, address, secret)],
+            command=[*_python("medfl.deploy.supernode"), *shown, *_flags(site, address, secret)],
             env=_environment(own),
             cwd=own / "empty",
             log=own / "logs" / "supernode.log",
@@ -93,7 +108,7 @@ def plan_site(site: Site) -> SiteProcesses:
         ),
         worker=Child(
             name="worker",
-            command=[*_python("medfl.deploy.worker"), str((site.folder / "site.toml").resolve()), address, str(secret)],
+            command=[*_python("medfl.deploy.worker"), str((site.folder / "site.toml").resolve()), address, str(secret), *shown],
             env=_environment(own),
             cwd=own / "empty",
             log=own / "logs" / "worker.log",

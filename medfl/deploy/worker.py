@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
@@ -21,7 +22,18 @@ from medfl import auditing, flower_compat
 from medfl.deploy.gate import examine
 from medfl.deploy.lifeline import die_with_parent
 from medfl.errors import MedflError, PolicyError, safe_reason
-from medfl.flower_tasks import CLIENT_TASK, HEARTBEAT, Job, NodeTask, NodeTasks, ServerLink, Ticket, Unreachable, speak_for
+from medfl.flower_tasks import (
+    CLIENT_TASK,
+    HEARTBEAT,
+    Job,
+    NodeTask,
+    NodeTasks,
+    ServerLink,
+    Ticket,
+    Unreachable,
+    present,
+    speak_for,
+)
 from medfl.runs.chain import Chain
 from medfl.site import Site, read_site
 from medfl.site_federation import SiteFederation
@@ -30,10 +42,11 @@ _log = logging.getLogger("medfl.site")
 
 _IDLE = 0.1  # seconds between looks for a message
 _ASK = 5.0  # seconds between questions whether a run still goes on
+_MOMENT = 1.0  # seconds for a last question to be answered
 SITE_CHANGED = 75  # exit code: the site.toml was edited, and is to be read anew by a fresh process
 
 
-def main(site_file: Path, address: str, secret_file: Path) -> int:
+def main(site_file: Path, address: str, secret_file: Path, certificate: str = "", key: str = "") -> int:
     """Answer messages until the site.toml changes or the parent process is gone.
 
     Parameters
@@ -44,13 +57,24 @@ def main(site_file: Path, address: str, secret_file: Path) -> int:
         Of the SuperNode's own interface, on loopback.
     secret_file : Path
         What is shared with the SuperNode.
+    certificate, key : str
+        PEM files that the site shows to the server's proxy, empty where it has none.
 
     Returns
     -------
     int
         `SITE_CHANGED`.
+
+    Raises
+    ------
+    PolicyError
+        ``NO-FEDERATION``.
+    DeployError
+        ``NODE-FOREIGN`` when the SuperNode is not the one that shares the secret.
     """
     die_with_parent()
+    if certificate:
+        present(Path(certificate), Path(key))
     read_at = _edited(site_file)
     site = read_site(site_file)
     worker = Worker(site, site_file)
@@ -90,8 +114,8 @@ class Worker:
         try:
             job = task.pull()
             speak_for(job.context)
-            with _Alive(task) as alive:
-                reply = self._answered(ticket.kind, job, alive.is_lost)
+            with _asked_again(lambda: not task.beat(), HEARTBEAT) as is_lost:
+                reply = self._answered(ticket.kind, job, is_lost)
                 task.push(reply)
             well = not reply.has_error()
         except Unreachable:
@@ -150,8 +174,14 @@ class Worker:
         from medfl.client_app import app
         from medfl.clients.interrupts import stop_when
 
+        def is_over_at_the_server() -> bool:
+            return self._server.is_over(job.run, job.context.node_id)
+
         try:
-            with stop_when(self._reason_to_stop(job, is_lost)):
+            with (
+                _asked_again(is_over_at_the_server, _ASK) as is_over,
+                stop_when(lambda: "RUN-STOPPED" if is_lost() or is_over() else None),
+            ):
                 return app(job.message, self._context(job))
         except Exception as error:  # before the app guards itself: a kind of message that it does not know, say
             return _failed(job.message, error)
@@ -165,47 +195,24 @@ class Worker:
         here: UserConfig = {"site": str(self._file.resolve())}
         return Context(job.context.run_id, job.context.node_id, here, RecordDict(), job.context.run_config)
 
-    def _reason_to_stop(self, job: Job, is_lost: Callable[[], bool]) -> Callable[[], str | None]:
-        asked = time.monotonic()
-        run, node = job.run, job.context.node_id
 
-        def reason() -> str | None:
-            nonlocal asked
-            if is_lost():
-                return "RUN-STOPPED"
-            if time.monotonic() - asked < _ASK:
-                return None
-            asked = time.monotonic()
-            return "RUN-STOPPED" if self._server.is_over(run, node) else None
+@contextmanager
+def _asked_again(question: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
+    """Ask something again and again in the background, and tell whether the answer was yes once: no work waits for it."""
+    done, said = threading.Event(), threading.Event()
 
-        return reason
+    def ask() -> None:
+        while not said.is_set() and not done.wait(every):
+            if question():
+                said.set()
 
-
-class _Alive:
-    """Tells the SuperNode in the background that a task is being worked on."""
-
-    def __init__(self, task: NodeTask) -> None:
-        self._task, self._done, self._lost = task, threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def is_lost(self) -> bool:
-        """Tell whether the SuperNode no longer knows the task."""
-        return self._lost.is_set()
-
-    def __enter__(self) -> _Alive:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._lost.is_set():
-            if not self._task.beat():
-                self._lost.set()
-            if self._done.wait(HEARTBEAT):
-                return
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield said.is_set
+    finally:
+        done.set()
+        thread.join(_MOMENT)
 
 
 def federation_of(site: Site) -> SiteFederation:
@@ -238,7 +245,7 @@ if __name__ == "__main__":
     _log.setLevel(logging.INFO)
     flower_compat.be_quiet(os.environ)
     try:
-        sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))
     except MedflError as problem:
         _log.error("%s", problem)
         sys.exit(1)

@@ -62,8 +62,11 @@ def verify(paths: Iterable[Path]) -> list[Break]:
             found.append(Break(path.name, 0, error.what))
             continue
         found += _breaks(path, lines)
-        if lines:
-            chains[str(lines[0].get("owner"))] = (path, lines)
+        owner = str(lines[0].get("owner")) if lines else ""
+        if owner in chains:
+            found.append(Break(path.name, 0, f"it is another log of the owner of {chains[owner][0].name}; give one of them."))
+        elif lines:
+            chains[owner] = (path, lines)
     for path, lines in chains.values():
         found += _memories(path, lines, chains)
     return found
@@ -108,7 +111,7 @@ def _memories(
 def _noted(line: Mapping[str, Any]) -> tuple[str, int, str]:
     owner, _, rest = str(line.get("head", "")).partition(" ")
     number, _, digest = rest.partition(" ")
-    return owner, int(number) if number.isdigit() else 0, digest
+    return owner, int(number) if number.isdecimal() and number.isascii() else 0, digest
 
 
 def _hash(line: Mapping[str, Any]) -> str:

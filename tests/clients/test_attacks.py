@@ -111,6 +111,7 @@ def test_who_attacks() -> None:
 
 def test_only_a_simulated_hospital_attacks_and_only_in_the_federated_arm(nodule_study: Path, nodule_hospitals: Path) -> None:
     plan = {"simulation.data": str(nodule_hospitals), "simulation.attack": "scale", "simulation.attack-strength": 7.0}
+    plan |= {"simulation.arms": "federated,local"}
     run_config = run_config_of(nodule_study) | plan
     model = initial_model(study_from_run_config(run_config))
     flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)

@@ -165,7 +165,7 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node._network, node._sites, node._prepared, layers.first_layers):
+    for cache in (node._network, node._sites, node._cases, layers.first_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)

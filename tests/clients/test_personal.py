@@ -144,7 +144,11 @@ def reply_of(nodule_study: Path, nodule_hospitals: Path):
     flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
 
     def ask(do, number, changes, *, real=False, **config):
-        run_config = run_config_of(nodule_study) | {"simulation.data": str(nodule_hospitals)} | changes
+        run_config = run_config_of(nodule_study) | {
+            "simulation.data": str(nodule_hospitals),
+            "simulation.arms": "federated,local",
+        }
+        run_config |= changes
         told = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
         content = RecordDict({records.ARRAYS: initial_model(study_from_run_config(run_config)), records.CONFIG: told})
         where = {"site": str(strict.with_name("strict.toml"))} if real else {"partition-id": 0, "num-partitions": 3}

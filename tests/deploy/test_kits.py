@@ -138,6 +138,9 @@ def test_a_kit_of_a_false_federation_does_not_replace_the_true_one(
     with pytest.raises(DeployError, match="OTHER-FEDERATION"):
         join(kit, hospital)
     assert everything(hospital) == before
+    (hospital / "ca.crt").write_bytes(b"")  # whose it was can not be told any more
+    with pytest.raises(DeployError, match="OTHER-FEDERATION"):
+        join(kit, hospital)
     (hospital / "ca.crt").unlink()  # the hospital's own decision
     join(kit, hospital)
     assert (hospital / "ca.crt").read_bytes() == false.ca_certificate.read_bytes()
