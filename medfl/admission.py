@@ -57,11 +57,13 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     door.ask(nodes)
     door.wait(study.strategy.deadline, federation.sites)
     missing = sorted(set(study.server.enrolled) - set(federation.sites.values()))
+    told = {site: reason.partition("]")[0].lstrip("[") for site, reason in door.refused.items()}  # the codes
     for site in (site for site in missing if site not in door.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
     door.is_open = True
     if len(federation.sites) < study.quorum:
-        names = f" Missing: {', '.join(missing)}." if missing else ""
+        why = dict.fromkeys(missing, NOT_CONNECTED.partition("]")[0].lstrip("[")) | told
+        names = f" Missing: {', '.join(f'{site} ({code})' for site, code in sorted(why.items()))}." if why else ""
         raise QuorumError(
             "TOO-FEW-SITES",
             f"{len(federation.sites)} of {len(nodes)} sites can take part; the study asks for {study.quorum}.{names}",
@@ -80,15 +82,15 @@ class Door:
 
     Attributes
     ----------
-    refused : set of str
-        Who could not be taken in: names of their keys, or ``node-<k>`` where those are not known.
+    refused : dict of str to str
+        Who could not be taken in, with the reason: names of their keys, or ``node-<k>`` where those are not known.
     is_open : bool
         Whether the run has begun: then one who can not be taken in is left out, and no reason to end the run.
     """
 
     def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
         self._grid, self._study, self._run, self._layout = grid, study, run, layout
-        self.refused: set[str] = set()
+        self.refused: dict[str, str] = {}
         self.is_open = False
         self._asked: dict[int, str] = {}  # node that has not answered yet -> identifier of the message that asked it
         self._labels: dict[int, str] = {}
@@ -138,7 +140,7 @@ class Door:
             self._failed(node, refusal_text(refusal))
             return
         self._run.history.append(event)
-        self.refused.discard(name)
+        self.refused.pop(name, None)
         ordered = sorted([*((other, sites[other]) for other in others), (node, name)], key=lambda item: item[1])
         sites.clear()
         sites.update(ordered)
@@ -161,7 +163,7 @@ class Door:
 
     def _failed(self, node: int, reason: str) -> None:
         name = self._name_of_key(node) if self._study.server.enrolled else None
-        self.refused.add(site := name or self._labels[node])
+        self.refused[site := name or self._labels[node]] = reason
         if self._reasons.get(node) != reason:  # or every round would tell the same
             self._run.history.append({"event": "failed", "site": site, "during": "join", "reason": reason})
         self._reasons[node] = reason

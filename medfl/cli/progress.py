@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -31,7 +31,8 @@ class Board:
 
     def __init__(self, study: Study, sites: Sequence[str], waiting: str = "preparing the images and starting workers") -> None:
         self._study = study
-        self._started = time.monotonic()
+        self._begun: datetime = datetime.now(UTC)
+        self._ended: datetime | None = None
         self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
         self._done, self._total = 0, study.rounds * len(study.simulation.arms)
@@ -44,6 +45,7 @@ class Board:
         self._done, self._seconds = 0, {}
         for event in events:
             self._take(event)
+            self._take_time(event)
 
     def at_work(self, since: Mapping[str, float]) -> None:
         """Take in which sites have been asked and have not answered, and for how many seconds."""
@@ -57,7 +59,7 @@ class Board:
             ProgressBar(self._total, self._done, width=30),
             f"round {self._done}/{self._total}",
             f"{self._metric} {score}",
-            f"{_clock(time.monotonic() - self._started)} gone, {self._left()} left",
+            f"{_clock(((self._ended or datetime.now(UTC)) - self._begun).total_seconds())} gone, {self._left()} left",
         )
         table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
         for name, row in self._sites.items():
@@ -90,6 +92,12 @@ class Board:
             self._phase = "testing the chosen models"
         elif kind == "end":
             self._phase = event["status"]
+
+    def _take_time(self, event: dict[str, Any]) -> None:
+        if event["event"] in ("start", "resume"):
+            self._begun, self._ended = datetime.fromisoformat(event["time"]), None
+        elif event["event"] == "end":
+            self._ended = datetime.fromisoformat(event["time"])
 
     def _take_round(self, event: dict[str, Any]) -> None:
         arm = event["arm"]

@@ -62,7 +62,7 @@ def enrol(
     path = write_kit(folder, site, certificate, key)
     output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
     own = authority_fingerprint(folder.ca_certificate.read_bytes())
-    output.print(f"Read this to it by telephone, the authority's own: {own}", highlight=False, soft_wrap=True)
+    output.print(f"Read this to them by telephone, the authority's own: {own}", highlight=False, soft_wrap=True)
 
 
 @app.command()

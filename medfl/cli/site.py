@@ -33,7 +33,7 @@ def init(
 
     made = prepare_site(folder, name, data, new_key=new_key)
     output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
-    output.print(f"To join a federation, send {made.request} to its operator, and read this to him by telephone:")
+    output.print(f"To join a federation, send {made.request} to its operator, and read this to them by telephone:")
     output.print(f"  {made.fingerprint}", highlight=False, soft_wrap=True)
 
 

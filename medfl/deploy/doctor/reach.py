@@ -73,7 +73,7 @@ def _clock(answer: httpx.Response) -> Finding:
     if not told:
         return Finding("CLOCK", "warning", "The server does not tell its time.", "Compare the clocks by hand.")
     skew = abs((datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds())
-    what = f"This clock and the server's differ by {skew:.0f} seconds."
+    what = f"This clock is {skew:.0f} s off the server's."
     if skew > _SKEW_FAIL:
         return Finding("CLOCK", "error", what, "Flower refuses messages that are 300 seconds off: set the clock by NTP.")
     if skew > _SKEW_WARN:

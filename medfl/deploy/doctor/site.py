@@ -52,7 +52,8 @@ def site_files(site: Site) -> Iterator[Finding]:
         return
     federation, here = site.federation, site.folder
     yield _private(here / federation.key)
-    yield certificate(here / federation.ca, "ca.crt, which tells the true server from a false one,", "Unpack the kit again.")
+    name = "the authority's certificate, which tells the true server from a false one,"
+    yield certificate(here / federation.ca, name, "Unpack the kit again.")
     if (here / federation.certificate).exists():
         fix = "Ask the server's operator for a renewed kit: medfl server renew SITE."
         yield certificate(here / federation.certificate, "the certificate of this site", fix)
