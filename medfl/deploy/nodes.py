@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from medfl.deploy.folder import FederationFolder
@@ -43,30 +44,31 @@ def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[De
         wanted = {site.name: site for site in enrolled(folder) if site.state() in _MAY_TAKE_PART}
     except DeployError as error:  # nobody comes in while it is not known who was revoked
         return (error,)
-    known, wrong = _read(folder), []
+    known, wrong = _read(folder), list[DeployError]()
     out = [name for name, (_, key) in known.items() if name not in wanted or _bare(wanted[name].public_key) != key]
-    for name in out:
+    new = ((name, site) for name, site in wanted.items() if name not in known)  # looked at when the others are out
+    for name, site in chain(((name, None) for name in out), new):
         try:
-            flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
-        except DeployError as error:
-            wrong.append(error)
-            if error.code in _NO_ANSWER:
-                break
-            continue
-        del known[name]
-        _write(folder, known)
-        tell(f"{name} is out: its requests are refused from now on.")
-    for name in (name for name in wanted if name not in known):
-        try:
-            known[name] = (_register(folder, wanted[name], known), _bare(wanted[name].public_key))
+            told = _put_out(folder, name, known) if site is None else _let_in(folder, site, known)
         except DeployError as error:
             wrong.append(error)
             if error.code in _NO_ANSWER:
                 break
             continue
         _write(folder, known)
-        tell(f"{name} may take part.")
+        tell(told)
     return tuple(wrong)
+
+
+def _put_out(folder: FederationFolder, name: str, known: Nodes) -> str:
+    flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
+    del known[name]
+    return f"{name} is out: its requests are refused from now on."
+
+
+def _let_in(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
+    known[site.name] = (_register(folder, site, known), _bare(site.public_key))
+    return f"{site.name} may take part."
 
 
 def forget_lost(folder: FederationFolder) -> None:

@@ -24,6 +24,7 @@ class Flower:
         self.out: set[str] = set()
         self.down = False
         self.fails_for = ""
+        self.stuck = False  # nobody can be put out
 
     def __call__(self, folder: FederationFolder, *arguments: str) -> dict[str, Any]:
         if self.down:
@@ -32,6 +33,8 @@ class Flower:
         if action == "list":
             listed = [{"node-id": n, "status": "unregistered" if n in self.out else "online"} for n in self.keys.values()]
             return {"success": True, "nodes": listed}
+        if action == "unregister" and self.stuck:
+            raise DeployError("FLOWER-SAYS-NO", "Flower refused.")
         if action == "unregister":
             self.out.add(rest[0])
             return {"success": True}
@@ -154,3 +157,16 @@ def test_who_does_not_answer_is_not_asked_for_every_site(tmp_path: Path, flower:
     folder = make_federation(tmp_path, ("a", "b", "c"))
     flower.down = True
     assert [error.code for error in reconcile(folder, print)] == ["SERVER-DOWN"]
+
+
+def test_an_old_key_that_can_not_be_put_out_is_not_forgotten_for_a_new_one(tmp_path: Path, flower: Flower) -> None:
+    folder = make_federation(tmp_path, ("a",))
+    reconcile(folder, print)
+    before = (folder.path / "superlink" / "nodes.json").read_text()
+    registry.revoke(folder, "a")
+    make_key(tmp_path / "new")
+    write_request(tmp_path / "new", "a", tmp_path / "a.json")
+    registry.enrol(folder, read_request(tmp_path / "a.json"))
+    flower.stuck = True
+    assert [error.code for error in reconcile(folder, print)] == ["FLOWER-SAYS-NO"]
+    assert (folder.path / "superlink" / "nodes.json").read_text() == before
