@@ -202,10 +202,11 @@ def _wait_until_let_go(run: Submitted) -> None:
 
 
 def _number_of_lost(folder: FederationFolder, study: Study) -> str:
-    """Return Flower's number of a run that was given to it just before the command died: the one that nobody noted."""
+    """Return the number of a run that Flower took just before the command died: one that goes on and that nobody noted."""
     noted = {str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED).glob(f"*/{_FLOWER}")}
     runs = flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
-    lost = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and str(run["run-id"]) not in noted]
+    going_on = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and not is_over(str(run["status"]))]
+    lost = [number for number in going_on if number not in noted]
     return lost[0] if len(lost) == 1 else ""
 
 

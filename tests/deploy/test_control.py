@@ -155,9 +155,15 @@ def test_a_run_is_found_that_flower_took_just_before_the_command_died(
     flower.breaks_off = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         control.submit(federation, nodule_study, {"rounds": 7})
+
+    def again(run: control.Submitted) -> control.Submitted:
+        return control.find(federation, run.name)
+
     found = [control.find(federation, place.name) for place in (federation.path / "submitted").iterdir()]
     assert sorted(run.flower for run in found) == flower.known
     assert {run.study.rounds: run.flower for run in found}[7] == flower.known[1]
+    flower.status = "finished:completed"  # then nothing is lost by not knowing it
+    assert {run.study.rounds: run.flower for run in map(again, found)}[7] == ""
 
 
 def test_what_flower_refused_is_no_run(federation: FederationFolder, nodule_study: Path, flower: Flower) -> None:
