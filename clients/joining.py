@@ -51,13 +51,21 @@ def words(prepared: Prepared, site: Site) -> dict[str, str]:
     """Return what was left out and what was worth a warning, by code, what was annotated, and whether patients are known."""
     return {
         records.EXCLUDED: by_code(prepared.findings, site, "error"),
-        WARNINGS: by_code(prepared.findings, site, "warning"),
+        WARNINGS: by_code(prepared.findings, site, "warning", _most_told(prepared, site)),
         PATIENT_IDS: "yes" if prepared.patient_ids else "no",
         records.ANNOTATED: ",".join(map(str, prepared.annotated)),
     }
 
 
-def by_code(findings: Iterable[Finding], site: Site, level: str) -> str:
-    """Return the findings of a level as counts by code, as `medfl.counts` writes them."""
+def by_code(findings: Iterable[Finding], site: Site, level: str, most: int | None = None) -> str:
+    """Return the findings of a level as counts by code, as `medfl.counts` writes them; none is told as more than `most`."""
     found = Counter(finding.code for finding in findings if finding.level == level)
-    return counts.to_text({code: counts.told(count, site.policy.min_count) for code, count in found.items()})
+    told = {code: count if most is None else min(count, most) for code, count in found.items()}
+    return counts.to_text({code: counts.told(count, site.policy.min_count) for code, count in told.items()})
+
+
+def _most_told(prepared: Prepared, site: Site) -> int | None:
+    """Return the cases of the splits that are told where another is hidden: a warning of every case would give it away."""
+    numbers = [(len(prepared.split(split)), prepared.patients(split)) for split in SPLITS]
+    told = [cases for cases, patients in numbers if min(counts.told(n, site.policy.min_count) for n in (cases, patients)) >= 0]
+    return None if len(told) == len(numbers) else sum(told)

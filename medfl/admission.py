@@ -63,11 +63,12 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     door.is_open = True
     if len(federation.sites) < study.quorum:
         why = dict.fromkeys(missing, NOT_CONNECTED.partition("]")[0].lstrip("[")) | told
+        asked = max(expected, len(nodes))
         names = f" Missing: {', '.join(f'{site} ({code})' for site, code in sorted(why.items()))}." if why else ""
         raise QuorumError(
             "TOO-FEW-SITES",
-            f"{len(federation.sites)} of {len(nodes)} sites can take part; the study asks for {study.quorum}.{names}",
-            "The reasons of the others are in the history of the run, and in the sites' own logs.",
+            f"{len(federation.sites)} of {asked} sites can take part; the study asks for {study.quorum}.{names}",
+            "More than the code stands in the sites' own logs.",
         )
     return federation
 

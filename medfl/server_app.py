@@ -55,7 +55,7 @@ def _noted_end(run: Run) -> Iterator[dict[str, object]]:
         yield end
         end |= {"status": "completed", "reason": ""}
     except (KeyboardInterrupt, SystemExit):
-        end |= {"status": "stopped", "reason": "stopped by hand"}
+        end |= {"status": "stopped", "reason": "it was stopped by hand."}
         raise
     except Exception as error:
         end |= {"status": "failed", "reason": str(error) if isinstance(error, MedflError) else type(error).__name__}

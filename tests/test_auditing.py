@@ -151,7 +151,7 @@ def test_nobody_speaks_for_the_log_of_another(tmp_path: Path) -> None:
 def test_two_logs_of_one_owner_are_not_compared_in_silence(both: tuple[Path, Path], tmp_path: Path) -> None:
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(both[1].read_bytes())
-    assert ["another log of the owner of site.jsonl" in found.what for found in verify((*both, copy))] == [True]
+    assert [f"another log of the owner of {both[1]};" in found.what for found in verify((*both, copy))] == [True]
 
 
 def test_who_sends_many_names_does_not_fill_the_log(tmp_path: Path) -> None:
@@ -197,7 +197,8 @@ def test_a_log_that_was_forged_is_found_by_itself(forgery: str, both: tuple[Path
     rewrite(both[1], FORGERIES[forgery])
     found = verify([both[1]])
     assert found
-    assert found[0].file == "site.jsonl"
+    assert found[0].file == str(both[1])
+    assert len(found) <= {"removed": 1}.get(forgery, 3)  # not one for every line that follows
     assert found[0].line in (2, 3, 4)
 
 
@@ -208,7 +209,7 @@ def test_a_log_that_was_forged_with_new_hashes_is_found_by_what_the_other_side_r
 ) -> None:
     rewrite(both[side], FORGERIES[forgery], consistent=True)
     assert verify([both[side]]) == []
-    assert {found.file for found in verify(both)} >= {both[side].name}
+    assert {found.file for found in verify(both)} >= {str(both[side])}
 
 
 def test_an_end_that_was_cut_off_is_found_by_what_the_other_side_remembers(both: tuple[Path, Path]) -> None:

@@ -150,6 +150,11 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return private
 
 
+def pem_of(key: Path) -> bytes:
+    """Return a site's private key as TLS wants it, PEM; raises as `load_key` does."""
+    return load_key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def public_text(private: ec.EllipticCurvePrivateKey) -> str:
     """Return the public key that belongs to a private one, OpenSSH format."""
     return private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

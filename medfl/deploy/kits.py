@@ -127,6 +127,10 @@ def read_kit(path: Path) -> Kit:
     DeployError
         ``KIT-DAMAGED``.
     """
+    if not path.is_file():
+        raise DeployError(
+            "KIT-DAMAGED", f"there is no file {str(path)!r}.", "Name the kit that the server's operator gave you."
+        )
     try:
         content = _content(path)
         label = read_section(Label, json.loads(content["federation.json"]), "federation.json")

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
-
 from medfl import flower_compat
 from medfl.deploy.doctor.machine import not_shadowed
 from medfl.deploy.doctor.site import site_files
+from medfl.deploy.identity import pem_of
 from medfl.deploy.processes import Child, supervise
 from medfl.deploy.worker import SITE_CHANGED, federation_of
 from medfl.errors import DeployError
@@ -135,9 +134,7 @@ def _shown(site: Site, own: Path) -> tuple[str, str]:
     certificate = site.folder / federation.certificate
     if not certificate.is_file():
         return "", ""
-    private = load_ssh_private_key((site.folder / federation.key).read_bytes(), None)
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return str(certificate.resolve()), str(write_private(own / "tls.key", pem, "the key"))
+    return str(certificate.resolve()), str(write_private(own / "tls.key", pem_of(site.folder / federation.key), "the key"))
 
 
 def _python(module: str) -> list[str]:

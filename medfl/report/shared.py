@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medfl import counts, records
+from medfl import counts, policy, records
 from medfl.clients import joining
 from medfl.data.quality.facts import Check
-from medfl.errors import DataError, safe_reason
+from medfl.errors import DataError, PolicyError, safe_reason
 from medfl.metrics import empty_metrics
 from medfl.records import Metrics
 from medfl.site import Site
@@ -72,13 +72,15 @@ def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
         if check.refusal:
             raise DataError(check.refusal.code, check.refusal.what, check.refusal.fix)
         joining.admit(prepared, site)
-    except DataError as error:
+        if study and check.study:
+            policy.check_study(study, site.policy)
+    except (DataError, PolicyError) as error:
         declined, why = safe_reason(error), str(error)
     words = joining.words(prepared, site)
     return Shared(
         declined=declined,
         why=why,
-        numbers=joining.numbers(prepared, site),
+        numbers=policy.withheld(joining.numbers(prepared, site), site.policy),
         excluded=counts.from_text(words[records.EXCLUDED]),
         warnings=counts.from_text(words[joining.WARNINGS]),
         patient_ids=words[joining.PATIENT_IDS],

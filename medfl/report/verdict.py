@@ -57,6 +57,8 @@ def _first(data: ReportData) -> Headline:
     if points:
         at, best = max(points, key=lambda p: p[1])
         return Headline(f"Best {name} on validation patients", score(best), f"after round {at}; no model was tested")
+    if any(tested.hides("") for tested in data.tested):
+        return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals' policies tell")
     return Headline(f"{name} of the shared model", "none", "no model was scored")
 
 

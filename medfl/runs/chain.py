@@ -161,7 +161,9 @@ def _parsed(line: bytes, number: int) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise AuditError(
-            "AUDIT-DAMAGED", f"line {number} of the log is none.", "It was changed from outside; keep the file as it is."
+            "AUDIT-DAMAGED",
+            f"{f'line {number}' if number else 'the last line'} of the log of exchanges is not one that was written.",
+            "It was changed from outside; docs/audit.md tells what to do.",
         )
     return found
 

@@ -18,7 +18,7 @@ class Break:
     Parameters
     ----------
     file : str
-        Its name.
+        Its path, as it was given.
     line : int
         Number of the line, 0 for the whole file.
     what : str
@@ -59,12 +59,12 @@ def verify(paths: Iterable[Path]) -> list[Break]:
         except AuditError as error:
             if error.code == "AUDIT-MISSING":
                 raise
-            found.append(Break(path.name, 0, error.what))
+            found.append(Break(str(path), 0, error.what))
             continue
         found += _breaks(path, lines)
         owner = str(lines[0].get("owner")) if lines else ""
         if owner in chains:
-            found.append(Break(path.name, 0, f"it is another log of the owner of {chains[owner][0].name}; give one of them."))
+            found.append(Break(str(path), 0, f"it is another log of the owner of {chains[owner][0]}; give one of them."))
         elif lines:
             chains[owner] = (path, lines)
     for path, lines in chains.values():
@@ -74,19 +74,19 @@ def verify(paths: Iterable[Path]) -> list[Break]:
 
 def _breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[Break]:
     """Say where a chain is broken in itself; after a break the next line is compared with the one that stands before it."""
-    previous, owner = START, lines[0].get("owner") if lines else None
+    previous, before, owner = START, 0, lines[0].get("owner") if lines else None
     if path.read_bytes()[-1:] not in (b"", b"\n"):
         yield Break(
-            path.name, len(lines) + 1, "the last line is not complete; a crash leaves that, and the next entry cuts it off."
+            str(path), len(lines) + 1, "the last line is not complete; a crash leaves that, and the next entry cuts it off."
         )
     for number, line in enumerate(lines, 1):
         if line.get("hash") != _hash(line):
-            yield Break(path.name, number, "the line was changed after it was written.")
-        elif line.get("previous") != previous or line.get("n") != number:
-            yield Break(path.name, number, "a line before this one was removed, added or moved.")
+            yield Break(str(path), number, "the line was changed after it was written.")
+        elif line.get("previous") != previous or line.get("n") != before + 1:
+            yield Break(str(path), number, "a line before this one was removed, added or moved.")
         elif line.get("owner") != owner:
-            yield Break(path.name, number, "the line is from another log.")
-        previous = str(line.get("hash"))
+            yield Break(str(path), number, "the line is from another log.")
+        previous, before = str(line.get("hash")), line["n"] if isinstance(line.get("n"), int) else number
 
 
 def _memories(
@@ -100,11 +100,11 @@ def _memories(
             continue
         other, theirs = chains[owner]
         if number > len(theirs):
-            yield Break(other.name, 0, f"its end was cut off: {path.name} remembers a line {number}, and it has {len(theirs)}.")
+            yield Break(str(other), 0, f"its end was cut off: {path} remembers a line {number}, and it has {len(theirs)}.")
         elif theirs[number - 1].get("hash") != digest:
-            yield Break(other.name, number, f"the line is another one than {path.name} remembers.")
+            yield Break(str(other), number, f"the line is another one than {path} remembers.")
         elif number < latest.get(owner, 0):
-            yield Break(path.name, int(line.get("n", 0)), f"it remembers an older state of {other.name} than before.")
+            yield Break(str(path), int(line.get("n", 0)), f"it remembers an older state of {other} than before.")
         latest[owner] = max(number, latest.get(owner, 0))
 
 

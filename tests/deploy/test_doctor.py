@@ -202,3 +202,23 @@ def test_a_finding_can_be_read_by_machines() -> None:
         "what": "Much.",
         "fix": "",
     }
+
+
+def test_a_site_is_looked_at_with_the_certificate_that_it_shows(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    def reach(address: str, ca: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[Finding]:
+        if certificate is not None and key is not None:
+            ssl.create_default_context(cafile=ca).load_cert_chain(certificate, key)
+            assert key.stat().st_mode & 0o077 == 0
+        shown.append(key)
+        return iter(())
+
+    monkeypatch.setattr("medfl.deploy.doctor.site.reach", reach)
+    list(check_site(site))
+    (site / "site.crt").unlink()
+    list(check_site(site))
+    with_certificate, without = shown
+    assert with_certificate is not None
+    assert not with_certificate.exists()  # nothing of the key is left
+    assert without is None

@@ -7,6 +7,7 @@ import re
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,24 @@ def test_what_would_be_shared_is_what_joining_sends(check: Check, shared: Shared
     assert shared.numbers["join.test-patients"] == -10  # 3: told as fewer than 10
     assert shared.excluded == {"DCM-MISSING-SLICES": -10}
     assert joining.words(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
+
+
+def test_a_warning_of_every_case_does_not_give_a_hidden_split_away(site: Site) -> None:
+    def warned(k: int, split: str) -> CaseFacts:
+        return case(k, split, Finding("PATCH-TOO-BIG", f"case-{k:010d}", "small.", "Nothing.", "warning"))
+
+    few = check_of([*(warned(k, "train") for k in range(14)), *(warned(k, "test") for k in range(14, 17))])
+    assert what_is_shared(few, study(), site).warnings == {"PATCH-TOO-BIG": 14}
+    many = check_of([*(warned(k, "train") for k in range(14)), *(warned(k, "test") for k in range(14, 30))])
+    assert what_is_shared(many, study(), site).warnings == {"PATCH-TOO-BIG": 30}
+
+
+@pytest.mark.parametrize(("terms", "code"), [({"max_rounds": 0}, ""), ({"tasks": ("classification",)}, "[POLICY-TASK]")])
+def test_what_the_policy_says_of_the_study_is_said_before_anything_is_sent(
+    terms: dict[str, Any], code: str, check: Check, site: Site
+) -> None:
+    policy = Policy(min_count=10, min_cases=2, max_excluded=0.5, **terms)
+    assert what_is_shared(check, study(), site.model_copy(update={"policy": policy})).declined.partition(" ")[0] == code
 
 
 def test_the_page_shows_small_counts_as_the_server_reads_them(page: str) -> None:

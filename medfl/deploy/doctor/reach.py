@@ -60,7 +60,7 @@ def _fleet(answer: httpx.Response) -> Finding:
         fix = "The proxy is up and Flower's server behind it is not: start it with 'medfl server up', or wait a moment."
         return Finding("FLEET", "error", f"The server's proxy answers {answer.status_code}.", fix)
     if _wants_certificate(answer):
-        fix = "Every caller must show one that was signed for this federation and not taken back: is site.crt there, and valid?"
+        fix = "Is site.crt there, of this federation, and valid? If it is, the operator has taken it back: ask."
         return Finding("FLEET", "error", "The server asks for a certificate, and got none that it takes.", fix)
     if answer.status_code in _SHUT or answer.status_code == 200:
         fix = "Check the address: it must be the one that 'medfl server up' publishes."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -14,7 +16,9 @@ from medfl.deploy.doctor.certificates import certificate
 from medfl.deploy.doctor.findings import Finding
 from medfl.deploy.doctor.machine import machine
 from medfl.deploy.doctor.reach import reach
+from medfl.deploy.identity import pem_of
 from medfl.errors import AuditError, ConfigError, DataError, MedflError
+from medfl.runs.private import write_private
 from medfl.runs.verifying import verify
 from medfl.site import Site, read_site
 from medfl.site_federation import SiteFederation
@@ -40,7 +44,20 @@ def check_site(folder: Path) -> Iterator[Finding]:
     if site.federation is not None:
         yield studies(site)
         yield log(site, site.federation)
-        yield from reach(site.federation.server, site.folder / site.federation.ca)
+        yield from _way(site, site.federation)
+
+
+def _way(site: Site, federation: SiteFederation) -> Iterator[Finding]:
+    """Look at the server as the site itself does, with its certificate where it has one that can be used."""
+    ca, certificate = site.folder / federation.ca, site.folder / federation.certificate
+    with tempfile.TemporaryDirectory() as place:
+        key = Path(place) / "tls.key"
+        with suppress(MedflError):
+            write_private(key, pem_of(site.folder / federation.key), "the key")
+        if key.exists() and certificate.is_file():
+            yield from reach(federation.server, ca, certificate, key)
+        else:
+            yield from reach(federation.server, ca)
 
 
 def site_files(site: Site) -> Iterator[Finding]:
