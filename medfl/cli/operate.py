@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medfl.deploy.folder import FederationFolder
 
 _LOOK = 0.5  # seconds between looks into the history
+_BACK = 60.0  # seconds without an answer after which it is not expected any more
 _ASK = 10.0  # seconds between questions to Flower, which take a second of work each
 
 RunArgument = Annotated[str, typer.Argument(help="Name of the run, or its beginning; the newest unless given.")]
@@ -128,6 +129,7 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
 def _wait(folder: FederationFolder, submitted: Submitted) -> str:
     """Wait for the end of a run, and return how it ended: "completed", "failed" or "stopped"."""
     from medfl.deploy import control
+    from medfl.errors import DeployError
 
     asked = time.monotonic()
     while (ended := _end_in(submitted)) is None:
@@ -135,8 +137,14 @@ def _wait(folder: FederationFolder, submitted: Submitted) -> str:
             return _end_in(submitted) or "failed"
         time.sleep(_LOOK)
         if time.monotonic() - asked >= _ASK:
+            try:
+                told = control.status(folder, submitted)
+            except DeployError:  # Flower's server is started again when it ends, and its runs may outlive that
+                if time.monotonic() - asked >= _BACK:
+                    raise
+                continue
             asked = time.monotonic()
-            if control.is_over(told := control.status(folder, submitted)):
+            if control.is_over(told):
                 kind = told.partition(":")[2]
                 return _end_in(submitted) or (kind if kind != "completed" else "failed")
     return ended

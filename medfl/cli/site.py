@@ -43,7 +43,7 @@ def join(
     folder: Annotated[Path, typer.Option(help="Folder of the site.toml.")] = Path(),
     yes: YesOption = False,
 ) -> None:
-    """Take a place in a federation: its certificates, and the table [federation] of site.toml."""
+    """Take a place in a federation: its certificates, and the table "federation" of site.toml."""
     from medfl.deploy.kits import join as take_place
     from medfl.deploy.kits import read_kit
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MOST = 50_000_000  # bytes
+_LINE = 4096  # bytes that the last line may have, to be shown
 
 
 @contextmanager
@@ -34,3 +35,14 @@ def trim(path: Path) -> None:
         os.truncate(path, 0)
     except OSError:  # gone, or no room for the copy: the process must go on, and the next look tries again
         return
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a log, for a person at the same machine; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LINE))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return "".join(char for char in next((line for line in reversed(lines) if line), "") if char.isprintable())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from medfl.deploy.logs import appending, trim
+from medfl.deploy.logs import appending, last_line, trim
 from medfl.errors import DeployError
 
 _LOOK = 0.2  # seconds
@@ -85,10 +85,9 @@ class _Running:
             expected = code in self.child.expected
             self.due = time.monotonic() + (0.0 if expected else self.child.delay)
             if not expected:
-                tell(
-                    f"{self.child.name} ended with code {code}; it is started again in {self.child.delay:g} seconds. "
-                    f"Its log: {self.child.log}"
-                )
+                said = f" Its last word: {word}" if (word := last_line(self.child.log)) else ""
+                again = f"it is started again in {self.child.delay:g} seconds. Its log: {self.child.log}"
+                tell(f"{self.child.name} ended with code {code}; {again}{said}")
         if self.process is None and time.monotonic() >= self.due:
             try:
                 self.start()

@@ -153,3 +153,11 @@ def test_a_look_that_takes_long_keeps_nothing_from_being_started_again_or_ended(
         assert looks == [1]
     finally:
         go_on.set()
+
+
+def test_the_last_word_of_what_ended_is_shown(tmp_path: Path) -> None:
+    told: list[str] = []
+    end_once(lambda: bool(told))
+    code = "print('site.toml: there is no such key.\\x1b[31m\\n'); raise SystemExit(1)"
+    supervise([child(tmp_path, "worker", code, delay=600.0)], tell=told.append)
+    assert told[0].endswith("Its last word: site.toml: there is no such key.[31m")  # without what could steer a terminal
