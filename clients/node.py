@@ -88,9 +88,11 @@ def evaluate(message: Message, context: Context) -> Message:
     split = str(config[records.SPLIT])
     if split not in ("validation", "test"):
         raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
-    _, site = _allowed(message, context)
+    study, site = _allowed(message, context)
     with _in_time(site):
         work, folder = _work(message, context, trained=True), _own_folder(config, context, site)
+        last = work.server_round - (2 if split == "test" else 1)  # the round of the model; a test has the number after it
+        policy.check_round(study, site.policy, max(last, 1))
         told = _scored(work, split, folder, trial=bool(config.get(records.TRIAL, False)))
         return _answer(message, site, records.reply_content(site.name, policy.withheld(told, site.policy)))
 

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from medfl import counts, records
 from medfl.data.partition import simulated_sites
-from medfl.errors import ExchangeError, QuorumError
+from medfl.errors import ExchangeError, QuorumError, code_in
 from medfl.federation import Federation
 from medfl.records import MetricValue
 from medfl.runs.folder import Run
@@ -57,14 +57,13 @@ def assemble(grid: Grid, study: Study, run: Run, expected: int, layout: str) -> 
     door.ask(nodes)
     door.wait(study.strategy.deadline, federation.sites)
     missing = sorted(set(study.server.enrolled) - set(federation.sites.values()))
-    told = {site: reason.partition("]")[0].lstrip("[") for site, reason in door.refused.items()}  # the codes
     for site in (site for site in missing if site not in door.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
     door.is_open = True
     if len(federation.sites) < study.quorum:
-        why = dict.fromkeys(missing, NOT_CONNECTED.partition("]")[0].lstrip("[")) | told
+        why = dict.fromkeys(missing, NOT_CONNECTED) | door.refused
         asked = max(expected, len(nodes))
-        names = f" Missing: {', '.join(f'{site} ({code})' for site, code in sorted(why.items()))}." if why else ""
+        names = f" Missing: {', '.join(f'{site} ({code_in(reason)})' for site, reason in sorted(why.items()))}." if why else ""
         raise QuorumError(
             "TOO-FEW-SITES",
             f"{len(federation.sites)} of {asked} sites can take part; the study asks for {study.quorum}.{names}",

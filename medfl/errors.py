@@ -171,6 +171,17 @@ def safe_sentence(code: str) -> str:
     return f"[{code}] {REFUSALS.get(code, 'The details are in the log of the site.')}"
 
 
+def code_in(reason: str) -> str:
+    """Return the code that a reason begins with.
+
+    Examples
+    --------
+    >>> code_in("[NODE-LOST] The node is no longer connected.")
+    'NODE-LOST'
+    """
+    return reason.partition("]")[0].lstrip("[")
+
+
 # What the server reads of a refusal. The same words stand in docs/findings.md.
 REFUSALS = {
     "ARM-FOREIGN": "The server asks for a kind of training that the study does not have.",

@@ -109,6 +109,8 @@ def test_a_round_beyond_the_ceiling_is_refused_though_the_study_keeps_to_it(hosp
 def test_a_round_that_the_study_does_not_have_is_refused_whatever_the_policy(hospital: Callable[..., Hospital]) -> None:
     for beyond in (0, -1, 3, 5000):
         assert hospital().ask(TRAIN, server_round=beyond, rounds=2).error.reason == safe_sentence("POLICY-ROUNDS")
+    assert not hospital().ask(EVALUATE, server_round=2, rounds=2).has_error()
+    assert hospital().ask(EVALUATE, server_round=3, rounds=2).error.reason == safe_sentence("POLICY-ROUNDS")
 
 
 @pytest.mark.parametrize("changes", [{"strategy.name": "fedper"}, {"strategy.name": "fedbn"}, {"personal.layers": "head"}])

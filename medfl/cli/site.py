@@ -25,13 +25,13 @@ SiteFolder = Annotated[Path, typer.Argument(help="Folder of the site.toml.")]
 def init(
     name: Annotated[str, typer.Argument(help="Name of the site, as the federation will know it.")],
     folder: Annotated[Path, typer.Option(help="Where to write site.toml, the site's secret and its key.")] = Path(),
-    data: Annotated[str, typer.Option(help="Folder of the images.")] = ".",
+    data: Annotated[str, typer.Option(help="Folder of the images; that of the site.toml unless given.")] = "",
     new_key: Annotated[bool, typer.Option(help="Put the old key aside and make another, with its request.")] = False,
 ) -> None:
     """Write a site.toml to edit, the secret that pseudonyms are keyed with, a private key, and a request to be enrolled."""
     from medfl.deploy.enrolling import prepare_site
 
-    made = prepare_site(folder, name, str(Path(data).expanduser().resolve()), new_key=new_key)
+    made = prepare_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
     output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
     output.print(f"To join a federation, send {made.request} to its operator, and read this to them by telephone:")
     output.print(f"  {made.fingerprint}", highlight=False, soft_wrap=True)

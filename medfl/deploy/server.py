@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from medfl.deploy.proxy import Door, command, write_configuration
 from medfl.deploy.superlink import superexec, superlink
 from medfl.deploy.watch import Watch
 from medfl.errors import DeployError
+from medfl.runs.locks import take
 
 _PID = "server.pid"
 _GONE = 45.0  # seconds to wait for a server that was told to end
@@ -113,7 +113,7 @@ def _nginx(folder: FederationFolder) -> Child:
 def _alone(folder: FederationFolder) -> Iterator[None]:
     """Hold the lock of a federation's server, with the number of this process in its file."""
     with _open(folder) as file:
-        if not _locked(file):
+        if not take(file):
             fix = "End it with 'medfl server down', or leave it running."
             raise DeployError("SERVER-BUSY", "the server of this federation is up already.", fix)
         file.truncate(0)
@@ -129,7 +129,7 @@ def _running(folder: FederationFolder) -> int | None:
     with _open(folder) as file:
         file.seek(0)
         told = file.read()
-        return int(told) if not _locked(file) and told.isdigit() else None
+        return int(told) if not take(file) and told.isdigit() else None
 
 
 def _open(folder: FederationFolder) -> IO[str]:
@@ -137,14 +137,6 @@ def _open(folder: FederationFolder) -> IO[str]:
         return (folder.path / _PID).open("a+")
     except PermissionError:
         raise _not_yours() from None
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _not_yours() -> DeployError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sys
@@ -19,6 +18,7 @@ from medfl.deploy.processes import Child, supervise
 from medfl.deploy.worker import SITE_CHANGED, federation_of
 from medfl.errors import DeployError
 from medfl.ports import free_port
+from medfl.runs.locks import take
 from medfl.runs.private import write_private
 from medfl.site import Site, read_site
 
@@ -75,10 +75,8 @@ def _alone(own: Path) -> Iterator[None]:
     """Hold the lock of a site that is up: a second start would give its worker another secret than its SuperNode's."""
     own.mkdir(mode=0o700, exist_ok=True)
     with (own / "up.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DeployError("SITE-BUSY", "this site is up already.", "End that first, or leave it running.") from None
+        if not take(lock):
+            raise DeployError("SITE-BUSY", "this site is up already.", "End that first, or leave it running.")
         yield
 
 

@@ -87,14 +87,14 @@ def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
         told = {}
     if isinstance(told, dict) and told.get("success"):
         return told
-    raise _no(folder, arguments, str(told.get("error-message", "")) if isinstance(told, dict) else "")
+    raise _refused(folder, arguments, str(told.get("error-message", "")) if isinstance(told, dict) else "")
 
 
 def flwr_text(folder: FederationFolder, *arguments: str) -> str:
     """Return what Flower's command ``flwr`` prints, or raise as `flwr` does."""
     done = _asked(folder, arguments)
     if done.returncode:
-        raise _no(folder, arguments)
+        raise _refused(folder, arguments)
     return done.stdout
 
 
@@ -128,7 +128,7 @@ def _asked(folder: FederationFolder, arguments: Sequence[str]) -> subprocess.Com
         raise DeployError("SERVER-SLOW", f"the server did not answer within {_PATIENCE:g} seconds.", fix) from None
 
 
-def _no(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
+def _refused(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
     if not is_up(folder):
         return DeployError(
             "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."

@@ -95,16 +95,13 @@ class Watch:
         for site in enrolled(self._folder):
             if site.state() in ("expiring", "expired"):
                 self._once(f"{site.name} belongs until {site.expires[:10]}: medfl server renew {site.name}.")
-        own, authority = self._folder.server_certificate, self._folder.ca_certificate
-        for path, what, fix in (
-            (
-                own,
-                "the certificate of the server",
-                "Make a new one, 'medfl server renew --server', and start the server again.",
-            ),
-            (authority, "the certificate of the authority", "It can not be renewed: make a new federation before that day."),
+        renew = "Make a new one, 'medfl server renew --server', and start the server again."
+        anew = "It can not be renewed: make a new federation before that day."
+        for found in (
+            certificate(self._folder.server_certificate, "the certificate of the server", renew),
+            certificate(self._folder.ca_certificate, "the certificate of the authority", anew),
         ):
-            if (found := certificate(path, what, fix)).level != "ok":
+            if found.level != "ok":
                 self._once(f"{found.what} {found.fix}")
 
     def _once(self, line: str) -> None:

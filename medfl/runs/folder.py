@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -14,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from medfl.errors import RunError
 from medfl.runs.durable import sync_folder, write_file, writing
 from medfl.runs.history import FILE, RESUME, Event, History
+from medfl.runs.locks import take
 from medfl.study import Study
 
 STUDY = "study.json"
@@ -117,7 +117,7 @@ class Run:
         """
         with (self.path / _LOCK).open("a") as lock:
             end = time.monotonic() + _MOMENT
-            while not _locked(lock, fcntl.LOCK_EX):
+            while not take(lock):
                 if time.monotonic() >= end:
                     fix = "Wait for its end, or stop it: medfl stop."
                     raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix)
@@ -170,17 +170,9 @@ def is_held(path: Path) -> bool:
     """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
     try:
         with (path / _LOCK).open("a") as lock:
-            return not _locked(lock, fcntl.LOCK_SH)
+            return not take(lock, shared=True)
     except FileNotFoundError:
         return False
-
-
-def _locked(lock: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def new_run_name() -> str:

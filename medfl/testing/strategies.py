@@ -11,7 +11,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from medfl import flower_compat
-from medfl.errors import QuorumError
+from medfl.errors import QuorumError, code_in
 from medfl.records import ARRAYS, METRICS, RoundRecord, to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.streaming import StreamingGrid
@@ -265,7 +265,7 @@ def _sites(nodes: Iterable[int]) -> dict[int, str]:
 
 
 def _told(record: RoundRecord) -> dict[str, tuple[str, str]]:
-    return {r.site: (r.status, r.reason.partition("]")[0].lstrip("[")) for r in record.replies}
+    return {r.site: (r.status, code_in(r.reason)) for r in record.replies}
 
 
 def _bits(arrays: ArrayRecord | None) -> dict[str, bytes]:
