@@ -19,7 +19,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flower
 
 from benchmarks.crowd import ask, copies, make_record, make_reply, peak, start_peak
-from medfl.records import array_views
+from medfl.messages.records import array_views
 from medfl.strategies.fedmedian import FedMedian
 from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
 

@@ -13,8 +13,8 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from medfl import flower_compat
-from medfl.records import to_array
+from medfl.flower import compat
+from medfl.messages.records import to_array
 from medfl.strategies.fedavg import FedAvg
 
 _MOST = 64  # replies that differ
@@ -60,11 +60,11 @@ def make_reply(message: Message, values: int) -> Message:
 
 def ask(strategy: FedAvg, count: int, initial: ArrayRecord) -> list[Message]:
     """Let a strategy of medfl ask `count` nodes, and return what it sends them."""
-    flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+    compat.identify_process(1, compat.SERVER_NODE_ID)
     getLogger("flwr").setLevel(ERROR)
     messages = list(strategy.configure_train(1, initial, ConfigRecord({}), Crowd(count)))
     for message in messages:
-        flower_compat.give_message_id(message)
+        compat.give_message_id(message)
     return messages
 
 

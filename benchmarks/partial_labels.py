@@ -24,8 +24,8 @@ import nibabel as nib
 import numpy as np
 
 from medfl import metrics
-from medfl.clients import local
-from medfl.clients.networks import build_network
+from medfl.clients.networks.build import build_network
+from medfl.clients.training import session
 from medfl.data.store.prepare import prepare
 from medfl.runs import checkpoint
 from medfl.simulation.simulate import Simulation, plan_simulation
@@ -90,7 +90,7 @@ def scores(trained: Simulation, full: Simulation) -> dict[str, float]:
     """Return what `medfl.metrics.derive` tells of the chosen model on the full masks of all test patients."""
     arrays, _ = checkpoint.load(trained.run, "best")
     net = build_network(full.study)
-    told = [local.evaluate(full.study, site, prepare(site, full.study), net, arrays, "test") for site in full.sites]
+    told = [session.evaluate(full.study, site, prepare(site, full.study), net, arrays, "test") for site in full.sites]
     return metrics.derive(full.study, metrics.merge(full.study, told))
 
 

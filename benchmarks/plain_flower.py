@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from medfl import flower_compat
+from medfl.flower import compat
 
 ROUNDS = 3
 _SERVER = """
@@ -77,7 +77,7 @@ def seconds_per_round(folder: Path, port: int, keys: list[Path], ca: Path, certi
         (app / name).write_text(text)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"FLWR_HOME": str(folder / "flwr"), "PATH": path}
-    flower_compat.be_quiet(environment)
+    compat.be_quiet(environment)
     (folder / "flwr").mkdir()
     (folder / "flwr" / "config.toml").write_text(
         f'[superlink]\ndefault = "fed"\n[superlink.fed]\naddress = "{address}"\nroot-certificates = "{ca}"\n'

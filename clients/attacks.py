@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.clients.fitting import stream
-from medfl.clients.half import Update, Work
-from medfl.clients.plain import Half
+from medfl.clients.algorithms.base import Half
+from medfl.clients.training.loop import stream
+from medfl.clients.training.task import Update, Work
 from medfl.data.store.stored import Prepared, StoredCase
 from medfl.errors import ConfigError, Problem
 from medfl.study.sections import Simulation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from medfl import codecs
-from medfl.clients.fitting import stream
-from medfl.clients.half import Work
-from medfl.clients.local import TrainOutcome
+from medfl.clients.training.loop import stream
+from medfl.clients.training.session import TrainOutcome
+from medfl.clients.training.task import Work
+from medfl.messages import update_codecs
 
 _STATE, _LEFT = "residual", "update"
 _ROUNDING = 300  # stream of random numbers of its own
@@ -30,17 +30,17 @@ def packed(work: Work, outcome: TrainOutcome) -> TrainOutcome:
     if codec == "none" or work.arm == "local":
         return outcome
     received = {name: work.received[name] for name in outcome.arrays}
-    update = codecs.update_of(outcome.arrays, received)
+    update = update_codecs.update_of(outcome.arrays, received)
     if codec == "bf16":
-        small = codecs.to_bf16(update)
+        small = update_codecs.to_bf16(update)
     elif codec == "int8":
-        small = codecs.to_int8(update, received, stream(work.seed, _ROUNDING))
+        small = update_codecs.to_int8(update, received, stream(work.seed, _ROUNDING))
     else:
         state = work.remembered()
         if earlier := state.load(_STATE):
             update += earlier[_LEFT]
-        small = codecs.to_top_k(update, work.study.compression.keep)
-        update[small[codecs.TOP_K]] -= small[codecs.VALUES]
+        small = update_codecs.to_top_k(update, work.study.compression.keep)
+        update[small[update_codecs.TOP_K]] -= small[update_codecs.VALUES]
         state.save(_STATE, {_LEFT: update})
     whole = {name: tensor for name, tensor in outcome.arrays.items() if tensor.dtype.kind != "f"}
     return dataclasses.replace(outcome, arrays=small | whole)

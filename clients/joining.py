@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from medfl import counts, policy, records
 from medfl.data.cases import Finding
 from medfl.data.store.stored import Prepared
 from medfl.errors import DataError
-from medfl.records import Metrics
+from medfl.messages import counts, records
+from medfl.messages.records import Metrics
+from medfl.privacy import policy
 from medfl.site import Site
 
 SPLITS = ("train", "validation", "test")
@@ -58,7 +59,7 @@ def words(prepared: Prepared, site: Site) -> dict[str, str]:
 
 
 def by_code(findings: Iterable[Finding], site: Site, level: str, most: int | None = None) -> str:
-    """Return the findings of a level as counts by code, as `medfl.counts` writes them; none is told as more than `most`."""
+    """Return the findings of a level as counts by code, as `counts` writes them; none is told as more than `most`."""
     found = Counter(finding.code for finding in findings if finding.level == level)
     told = {code: count if most is None else min(count, most) for code, count in found.items()}
     return counts.to_text({code: counts.told(count, site.policy.min_count) for code, count in told.items()})

@@ -14,13 +14,15 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch import nn
 
-from medfl import flower_compat, metrics, policy, records
-from medfl.clients import attacks, compression, interrupts, joining, layers, local, personal
-from medfl.clients.half import Work
-from medfl.clients.networks import build_network
-from medfl.clients.plain import Half
-from medfl.clients.state import SiteState, state_folder
-from medfl.clients.table import build_half
+from medfl import metrics
+from medfl.clients import attacks, compression, joining
+from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.registry import build_half
+from medfl.clients.networks import layers
+from medfl.clients.networks.build import build_network
+from medfl.clients.training import interrupts, personal, session
+from medfl.clients.training.state import SiteState, state_folder
+from medfl.clients.training.task import Work
 from medfl.data.cohort import data_stamp
 from medfl.data.fingerprint import take_fingerprint
 from medfl.data.partition import simulated_sites
@@ -28,8 +30,12 @@ from medfl.data.store.plan import site_root
 from medfl.data.store.prepare import prepare
 from medfl.data.store.stored import Prepared
 from medfl.errors import ConfigError, DataError, ExchangeError, PolicyError, Problem
+from medfl.flower import compat
+from medfl.messages import records
+from medfl.messages.records import Metrics
 from medfl.planning import exchange
-from medfl.records import Metrics
+from medfl.privacy import policy
+from medfl.privacy.suppression import suppress
 from medfl.site import Site, read_site
 from medfl.study import Study, study_from_run_config
 
@@ -72,12 +78,12 @@ def _trained(work: Work, *, simulated: bool) -> RecordDict:
     scores = metrics.empty_metrics(study)
     half = Half() if work.arm == "local" else build_half(study, site)
     if (work.server_round - 1) % study.evaluation.every == 0 and work.server_round > 1:
-        scores = local.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
+        scores = session.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
         personal.keep_better(work, half, scores)
     if work.arm != "local" and simulated:
         half = attacks.misled(half, study.simulation, site.name, [s.name for s in _sites(study)])
-    outcome = compression.packed(work, layers.parted(work, local.train(work, half)))
-    numbers = policy.withheld(outcome.metrics | metrics.suppress(scores, site.policy.min_count), site.policy)
+    outcome = compression.packed(work, layers.parted(work, session.train(work, half)))
+    numbers = policy.withheld(outcome.metrics | suppress(scores, site.policy.min_count), site.policy)
     told = {records.EXCLUDED: joining.by_code(work.prepared.findings, site, "error")}
     return records.reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
 
@@ -100,14 +106,14 @@ def evaluate(message: Message, context: Context) -> Message:
 def _scored(work: Work, split: str, folder: Path | None, *, trial: bool) -> Metrics:
     study, site, whole = work.study, work.site, layers.completed(work)
     model = layers.as_newcomer(work).received if split == "test" else whole.received
-    scores = local.evaluate(study, site, work.prepared, work.net, model, split, folder)
-    told, half = metrics.suppress(scores, site.policy.min_count), build_half(study, site)
+    scores = session.evaluate(study, site, work.prepared, work.net, model, split, folder)
+    told, half = suppress(scores, site.policy.min_count), build_half(study, site)
     if split == "validation":
         if not trial:
             personal.keep_better(whole, half, scores)
     elif personal.is_asked(work):
         own = personal.tested(whole, half, folder)
-        told |= metrics.as_personal(metrics.suppress(own, site.policy.min_count))
+        told |= metrics.as_personal(suppress(own, site.policy.min_count))
     return told
 
 
@@ -193,7 +199,7 @@ def _site(context: Context) -> Site:
     study = _study(context)
     if "site" in context.node_config:
         return _read_site(str(context.node_config["site"]))
-    if "partition-id" not in context.node_config or not flower_compat.in_simulation():
+    if "partition-id" not in context.node_config or not compat.in_simulation():
         raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
     sites = _sites(study)
     partition = int(context.node_config["partition-id"])

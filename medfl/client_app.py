@@ -9,9 +9,10 @@ from collections.abc import Callable
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from medfl import flower_compat, packing
 from medfl.clients import node
 from medfl.errors import MedflError, safe_reason
+from medfl.flower import compat
+from medfl.grids import packing
 
 _log = logging.getLogger("medfl.site")
 
@@ -25,7 +26,7 @@ def _guarded(answer: Callable[[Message, Context], Message], message: Message, co
     except Exception as error:
         _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
         _log.debug("the error above was raised at:\n%s", _frames(error))
-        return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
+        return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
 
 
 def _frames(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The ServerApp of medfl: wiring only. The rounds are in `medfl.rounds`, the sites that take part in `medfl.federation`."""
+"""The ServerApp of medfl: wiring only. How a study is conducted is in `medfl.server`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from medfl import records
-from medfl.admission import assemble, expected_sites
-from medfl.auditing import AuditingGrid
+from medfl.audit.chain import Chain
 from medfl.errors import MedflError
-from medfl.packing import PackingGrid
-from medfl.rounds import conduct
-from medfl.runs.chain import Chain
+from medfl.grids.auditing import AuditingGrid
+from medfl.grids.packing import PackingGrid
+from medfl.grids.retrying import PatientGrid
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages import records
 from medfl.runs.folder import Run, runs_root
-from medfl.strategies.patient import PatientGrid
-from medfl.strategies.streaming import StreamingGrid
+from medfl.server.joining import assemble, expected_sites
+from medfl.server.run import conduct
 from medfl.study import Study, study_from_run_config
 
 AUDIT = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
@@ -75,6 +75,6 @@ def _wired(grid: Grid, study: Study, run: Run) -> Grid:
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
-    from medfl.clients.initial import initial_models  # brings torch and MONAI, which the server needs for nothing else
+    from medfl.clients.training.initial import initial_models  # brings torch and MONAI, which the server needs for nothing else
 
     return initial_models(study)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from medfl.records import array_views, to_array_record
+from medfl.messages.models import Tensors, checked, layout_of
+from medfl.messages.records import array_views, to_array_record
+from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import Reply
-from medfl.updates import Tensors, checked, layout_of
 
 
 class Cyclic(FedAvg):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from medfl.strategies.server_optimizer import ServerOptimizer
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.server_optimizer import ServerOptimizer
 
 
 class FedAdagrad(ServerOptimizer):

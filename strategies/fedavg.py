@@ -13,14 +13,14 @@ from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.errors import ExchangeError, QuorumError
-from medfl.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
-from medfl.strategies.exchange import Exchange
-from medfl.strategies.jury import Jury
-from medfl.strategies.replies import Reply, arrays_in, mean_metrics
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.exchange import Exchange
+from medfl.messages.models import Tensor, Tensors
+from medfl.messages.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
+from medfl.messages.replies import Reply, arrays_in, mean_metrics
 from medfl.strategies.sampling import choose_sites, wait_for_sites
-from medfl.strategies.streaming import StreamingGrid
-from medfl.strategies.wrapper import Wrapper
-from medfl.updates import Tensor, Tensors
+from medfl.strategies.transforms.reply_filter import Jury
+from medfl.strategies.transforms.reply_transform import Wrapper
 
 _log = getLogger("flwr")
 

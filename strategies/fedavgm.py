@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfl.strategies.server_optimizer import ServerOptimizer
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.server_optimizer import ServerOptimizer
 
 
 class FedAvgM(ServerOptimizer):

@@ -13,12 +13,12 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
-from medfl.records import array_views
-from medfl.strategies.exchange import Exchange, node_asked
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.exchange import Exchange, node_asked
+from medfl.messages.models import Tensor, Tensors, check_layout, layout_of, part_way
+from medfl.messages.records import array_views
+from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import Reply
-from medfl.strategies.streaming import StreamingGrid
-from medfl.updates import Tensor, Tensors, check_layout, layout_of, part_way
 
 STILL_WORKING = "[NO-REPLY] Still at work; the reply will count in a later round."
 

@@ -11,10 +11,10 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.aggregate import Spool, combine
-from medfl.records import TRAIN_LOSS
-from medfl.strategies.replies import Reply
-from medfl.strategies.spooled import Spooled
-from medfl.updates import Tensor, Tensors
+from medfl.messages.models import Tensor, Tensors
+from medfl.messages.records import TRAIN_LOSS
+from medfl.messages.replies import Reply
+from medfl.strategies.base.disk_strategy import Spooled
 
 Costs = Mapping[str, float]  # by site
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord
 
-from medfl.records import array_views, to_array
-from medfl.strategies.remembering import Remembering
+from medfl.messages.records import array_views, to_array
+from medfl.strategies.base.client_state_mean import Remembering
 
 
 class FedDyn(Remembering):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
     Site k goes down on ``L_k(w) - <g_k, w> + alpha / 2 * |w - w_t|^2`` and then sets ``g_k <- g_k - alpha * (w_k - w_t)``
-    (`medfl.clients.feddyn`); the server keeps ``h <- h - alpha / m * (sum over the sampled sites of w_k - w_t)`` with m sites
-    in the federation, and sends ``mean(w_k) - h / alpha``.
+    (the client algorithm of this name); the server keeps ``h <- h - alpha / m * (sum over the sampled sites of w_k - w_t)``
+    with m sites in the federation, and sends ``mean(w_k) - h / alpha``.
 
     All that is kept is a multiple of alpha, so here the drift is kept instead: d_k = -g_k / alpha, the sum of all that site k
     ever changed, and its mean d = -h / alpha. Then the model is ``mean(w_k) + d``, the regulariser is a spring to w_t - d_k,

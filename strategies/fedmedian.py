@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medfl.aggregate import Spool, median
-from medfl.strategies.spooled import Spooled
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.disk_strategy import Spooled
 
 
 class FedMedian(Spooled):

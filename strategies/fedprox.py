@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from medfl.records import PROXIMAL_MU
+from medfl.messages.records import PROXIMAL_MU
 from medfl.strategies.fedavg import FedAvg
 
 
@@ -16,8 +16,8 @@ class FedProx(FedAvg):
     """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2).
 
     The server averages as `FedAvg` does; what differs happens at the sites, which add ``mu / 2 * |w - w_t|^2`` to their loss
-    (`medfl.clients.fedprox`). As Flower's class of this name it sends mu to them, ``proximal-mu`` in the configuration, so
-    that clients written for that one serve here too. Where the paper samples sites by size and averages them evenly, all
+    (the client algorithm). As Flower's class of this name it sends mu to them, ``proximal-mu`` in the configuration, so that
+    clients written for that one serve here too. Where the paper samples sites by size and averages them evenly, all
     sites are sampled alike and weighted by size, as in Flower: the same on average.
 
     Parameters

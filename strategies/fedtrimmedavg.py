@@ -7,8 +7,8 @@ from typing import Any
 
 from medfl.aggregate import Spool, trimmed_mean
 from medfl.errors import QuorumError
-from medfl.strategies.spooled import Spooled
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.disk_strategy import Spooled
 
 
 class FedTrimmedAvg(Spooled):

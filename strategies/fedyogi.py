@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from medfl.messages.models import Tensor
 from medfl.strategies.fedadam import FedAdam
-from medfl.updates import Tensor
 
 
 class FedYogi(FedAdam):

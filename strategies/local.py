@@ -8,10 +8,10 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from medfl.errors import RunError
-from medfl.records import array_views, to_array_record
+from medfl.messages.models import Tensor, Tensors, checked, layout_of
+from medfl.messages.records import array_views, to_array_record
+from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import Reply
-from medfl.updates import Tensor, Tensors, checked, layout_of
 
 
 class LocalOnly(FedAvg):

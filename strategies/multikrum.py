@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medfl.aggregate import Spool, combine, squared_distances
 from medfl.errors import QuorumError
-from medfl.strategies.spooled import Spooled
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.disk_strategy import Spooled
 
 _log = getLogger("flwr")
 

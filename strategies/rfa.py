@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from medfl.aggregate import Spool, geometric_median
-from medfl.strategies.spooled import Spooled
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
+from medfl.strategies.base.disk_strategy import Spooled
 
 
 class Rfa(Spooled):

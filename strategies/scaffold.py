@@ -9,10 +9,10 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.errors import ExchangeError
-from medfl.records import CONTROL, array_views, to_array, to_array_record
-from medfl.strategies.remembering import Remembering, at_least_float32
-from medfl.strategies.replies import Reply
-from medfl.updates import part_way
+from medfl.messages.models import part_way
+from medfl.messages.records import CONTROL, array_views, to_array, to_array_record
+from medfl.messages.replies import Reply
+from medfl.strategies.base.client_state_mean import Remembering, at_least_float32
 
 _PREFIX = f"{CONTROL}/"
 
@@ -21,7 +21,7 @@ class Scaffold(Remembering):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
     Every site i keeps a control variate c_i, its guess of its own gradient, and the server their mean c. The sites step along
-    ``gradient - c_i + c`` (`medfl.clients.scaffold`), and the server then moves by
+    ``gradient - c_i + c`` (`medfl.clients.algorithms.scaffold`), and the server then moves by
 
         x <- x + server_learning_rate * mean(y_i - x),    c <- c + |S| / N * mean(change of c_i).
 

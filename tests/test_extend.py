@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.clients.table import build_half
+from medfl.clients.algorithms.registry import build_half
 from medfl.errors import ConfigError
 from medfl.runs.history import read
 from medfl.simulation.simulate import plan_simulation

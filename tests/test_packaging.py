@@ -67,13 +67,13 @@ def test_wheel_and_sdist_hold_the_same_code_and_it_works(tmp_path: Path) -> None
     (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"medfl"}
-    assert {"medfl/strategies/fedavg.py", "medfl/clients/local.py", "medfl/py.typed"} <= names
+    assert {"medfl/strategies/fedavg.py", "medfl/clients/training/session.py", "medfl/py.typed"} <= names
     assert "medfl/sample_configs/brain-tissue/pyproject.toml" in names
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "sdist", filter="data")
     (unpacked,) = (tmp_path / "sdist").iterdir()
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    tests = [str(unpacked / "tests" / name) for name in ("study", "test_records.py", "test_site.py", "runs")]
+    tests = [str(unpacked / "tests" / name) for name in ("study", "messages", "site", "runs")]
     run = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(unpacked / "pyproject.toml"), *tests]
     environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medfl.aggregate.spool import Spool
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
 
 
 class Comparator(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.aggregate.spool import Spool
-from medfl.updates import BLOCK, Tensor, Tensors, blocks, flattened
+from medfl.messages.models import BLOCK, Tensor, Tensors, blocks, flattened
 
 
 def distance(a: Tensors, b: Tensors) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.errors import ExchangeError
-from medfl.updates import (
+from medfl.messages.models import (
     BLOCK,
     Tensor,
     Tensors,

@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 
 from medfl.errors import ExchangeError
-from medfl.runs.durable import writing
-from medfl.updates import Tensor, Tensors, blocks, check_finite, check_layout, check_weight, layout_of
+from medfl.messages.models import Tensor, Tensors, blocks, check_finite, check_layout, check_weight, layout_of
+from medfl.system.files import writing
 
 _ALIGNMENT = 64  # bytes: where a tensor may start
 _BLOCK_BYTES = 2**21  # of all replies together: such a block stays in the cache

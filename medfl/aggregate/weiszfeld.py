@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medfl.aggregate.geometry import combine, squared_distances
 from medfl.aggregate.spool import Spool
 from medfl.errors import ExchangeError
-from medfl.updates import Tensor
+from medfl.messages.models import Tensor
 
 _STILL = 1e-12  # a step that moves no share by more ends the iterations
 

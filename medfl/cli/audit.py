@@ -19,8 +19,8 @@ app = typer.Typer(help="What came and what left, and whether the logs of it are 
 @app.command()
 def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a site, of the server, or several.")]) -> None:
     """Find whether anybody changed a log; with both sides' files, whether one side rewrote its past."""
-    from medfl.runs.chain import read_chain
-    from medfl.runs.verifying import verify as find_breaks
+    from medfl.audit.chain import read_chain
+    from medfl.audit.verify import verify as find_breaks
 
     breaks = find_breaks(files)
     for found in breaks:
@@ -38,7 +38,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print what came and what left: when, how much, and what was decided."""
-    from medfl.runs.chain import read_chain
+    from medfl.audit.chain import read_chain
 
     lines = [line for line in read_chain(file) if not run or line.get("run") == run]
     if as_json:

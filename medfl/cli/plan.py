@@ -85,7 +85,7 @@ def _merged(files: list[Path], study: Study) -> Fingerprint:
 
 
 def _asked(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
-    from medfl.counts import in_words
+    from medfl.messages.counts import in_words
     from medfl.simulation.pool import warm_up
     from medfl.simulation.simulate import plan_simulation
     from medfl.simulation.surveying import survey_simulated

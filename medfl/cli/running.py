@@ -110,7 +110,7 @@ def outcome_of(run: Path) -> Outcome:
 
 def left_out_of(data: ReportData) -> str:
     """Say how many cases the hospitals left out, in a sentence; nothing for none."""
-    from medfl.counts import sum_in_words
+    from medfl.messages.counts import sum_in_words
 
     told = [count for site in data.joined.values() for count in site.excluded.values()]
     if not any(told):
@@ -148,7 +148,7 @@ def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
 
 
 def _follow(run: Path, board: Board, live: Live, done: threading.Event) -> None:
-    from medfl.runs.chain import unanswered
+    from medfl.audit.chain import unanswered
     from medfl.runs.history import read
 
     while True:

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from medfl import __version__
 from medfl.errors import DeployError, PolicyError
-from medfl.runs.durable import sync_folder, writing
 from medfl.runs.folder import study_from_json
-from medfl.runs.private import write_private
-from medfl.settings import Section
+from medfl.schema import Section
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.files import sync_folder, writing
+from medfl.system.private_files import write_private
 
 
 @dataclass(frozen=True)

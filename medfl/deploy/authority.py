@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from medfl.errors import DeployError
-from medfl.runs.durable import write_file
-from medfl.runs.private import write_private
+from medfl.system.files import write_file
+from medfl.system.private_files import write_private
 
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 365
 _BEFORE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate

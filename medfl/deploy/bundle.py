@@ -13,10 +13,10 @@ from typing import Any
 
 import tomli_w
 
-from medfl import flower_compat
 from medfl.deploy.strangers import read_bundle as read_bundle
 from medfl.deploy.strangers import study_of
 from medfl.errors import ConfigError, DeployError, Problem
+from medfl.flower import compat
 from medfl.study import Study, flatten, read_study, study_folder
 from medfl.study.reading import FILE, Scalar, app_document
 from medfl.study.sections import Server
@@ -85,7 +85,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         place = Path(scratch)
         study = write_app(folder, overrides, place / "app")
         environment = os.environ | {"FLWR_HOME": str(place / "flwr")}
-        flower_compat.be_quiet(environment)
+        compat.be_quiet(environment)
         command = [str(Path(sys.executable).parent / "flwr"), "build", "--app", str(place / "app")]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         made = sorted(place.rglob("*.fab"))

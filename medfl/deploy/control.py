@@ -15,11 +15,11 @@ from medfl.deploy.folder import FederationFolder
 from medfl.deploy.registry import enrolled
 from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
 from medfl.errors import DeployError, RunError
-from medfl.runs.durable import write_file
 from medfl.runs.folder import STUDY, is_held, new_run_name, status_of
 from medfl.runs.history import Event, begins, read
 from medfl.study import Study, read_study
 from medfl.study.reading import Scalar
+from medfl.system.files import write_file
 
 APP = "app"  # in the folder of what was submitted: the study as it was given to Flower
 _SUBMITTED = "submitted"  # folder of the federation, with one folder for each run

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medfl.deploy.identity import make_key, write_request
 from medfl.errors import ConfigError, Problem
-from medfl.runs.durable import writing
 from medfl.site import ensure_secret, init_site, read_site
+from medfl.system.files import writing
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from medfl.flower_tasks import run_superlink
+    from medfl.flower.tasks import run_superlink
 
     sys.argv = sys.argv[1:]
     run_superlink()

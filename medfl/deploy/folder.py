@@ -9,9 +9,9 @@ from pathlib import Path
 from medfl.deploy import authority
 from medfl.deploy.settings import FederationSettings
 from medfl.errors import ConfigError, DeployError, Problem
-from medfl.ports import free_port
-from medfl.runs.durable import write_file, writing
-from medfl.settings import read_section
+from medfl.schema import read_section
+from medfl.system.files import write_file, writing
+from medfl.system.ports import free_port
 
 FILE = "federation.toml"
 

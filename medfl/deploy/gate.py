@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from medfl.deploy.approvals import require_approved
 from medfl.deploy.strangers import read_bundle, readable, study_of
 from medfl.errors import PolicyError
-from medfl.policy import check_study
+from medfl.privacy.policy import check_study
 from medfl.site import Site
 from medfl.study import Study
 from medfl.study.reading import Scalar

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from medfl.errors import DeployError
-from medfl.runs.durable import write_file
-from medfl.runs.private import write_private
 from medfl.site import NAME
+from medfl.system.files import write_file
+from medfl.system.private_files import write_private
 
 _FORMAT = 1
 _MOST = 10_000  # bytes of a request

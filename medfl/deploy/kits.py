@@ -24,11 +24,11 @@ from medfl.deploy.identity import load_key
 from medfl.deploy.registry import Enrolled
 from medfl.deploy.settings import Address, FederationName
 from medfl.errors import ConfigError, DeployError
-from medfl.runs.durable import write_file, writing
-from medfl.runs.private import write_private
-from medfl.settings import Section, read_section
+from medfl.schema import Section, read_section
 from medfl.site import NAME, Site, init_site, read_site
-from medfl.site_federation import SiteFederation
+from medfl.site.federation import SiteFederation
+from medfl.system.files import write_file, writing
+from medfl.system.private_files import write_private
 
 _FILES = ("ca.crt", "site.crt", "federation.json", "README.txt")
 _KEY = "site.key"  # only where the server made it

@@ -16,7 +16,7 @@ from medfl.deploy.folder import FederationFolder
 from medfl.deploy.registry import Enrolled, enrolled
 from medfl.deploy.superlink import CONNECTION, flwr
 from medfl.errors import DeployError
-from medfl.runs.private import write_private
+from medfl.system.private_files import write_private
 
 _FILE = "nodes.json"
 _NO_ANSWER = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither

@@ -17,8 +17,8 @@ from medfl.deploy import authority
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import Request, fingerprint
 from medfl.errors import DeployError
-from medfl.runs.durable import write_file, writing
 from medfl.site import NAME
+from medfl.system.files import write_file, writing
 
 State = Literal["valid", "expiring", "expired", "revoked"]
 

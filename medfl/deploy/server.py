@@ -19,7 +19,7 @@ from medfl.deploy.proxy import Door, command, write_configuration
 from medfl.deploy.superlink import superexec, superlink
 from medfl.deploy.watch import Watch
 from medfl.errors import DeployError
-from medfl.runs.locks import take
+from medfl.system.locks import take
 
 _PID = "server.pid"
 _GONE = 45.0  # seconds to wait for a server that was told to end
@@ -104,7 +104,7 @@ def _nginx(folder: FederationFolder) -> Child:
         revoked=folder.crl if settings.proxy.client_certificates else None,
         most_megabytes=settings.proxy.max_body_megabytes,
     )
-    run = [sys.executable, "-P", "-m", "medfl.deploy.lifeline", *command(write_configuration(door))]
+    run = [sys.executable, "-P", "-m", "medfl.system.parent_watch", *command(write_configuration(door))]
     log = folder.path / "logs" / "nginx.log"
     return Child(name="nginx", command=run, env=os.environ, cwd=place, log=log, is_ready=lambda: is_taken(door.listen))
 

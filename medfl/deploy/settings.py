@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medfl.settings import Section
-from medfl.site_federation import ADDRESS
+from medfl.schema import Section
+from medfl.site.federation import ADDRESS
 from medfl.study.sections import Positive
 
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl import flower_compat
 from medfl.deploy.doctor.machine import not_shadowed
 from medfl.deploy.doctor.site import site_files
 from medfl.deploy.identity import pem_of
 from medfl.deploy.processes import Child, supervise
 from medfl.deploy.worker import SITE_CHANGED, federation_of
 from medfl.errors import DeployError
-from medfl.ports import free_port
-from medfl.runs.locks import take
-from medfl.runs.private import write_private
+from medfl.flower import compat
 from medfl.site import Site, read_site
+from medfl.system.locks import take
+from medfl.system.ports import free_port
+from medfl.system.private_files import write_private
 
 _OWN = ".medfl"  # folder beside the site.toml for what a running site needs
 _LEASE = 15.0  # seconds before a SuperNode is started again: the server refuses it while it counts the old one as connected
@@ -141,5 +141,5 @@ def _python(module: str) -> list[str]:
 
 def _environment(own: Path) -> dict[str, str]:
     environment = os.environ | {"FLWR_HOME": str(own / "flower"), "PYTHONSAFEPATH": "1"}
-    flower_compat.be_quiet(environment)
+    compat.be_quiet(environment)
     return environment

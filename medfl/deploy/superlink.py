@@ -16,11 +16,11 @@ from typing import Any
 
 import tomli_w
 
-from medfl import flower_compat
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.processes import Child
 from medfl.errors import DeployError
-from medfl.runs.private import write_private
+from medfl.flower import compat
+from medfl.system.private_files import write_private
 
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
 _POLL = "0.1"  # seconds between SuperExec's looks for a task
@@ -113,7 +113,7 @@ def environment(folder: FederationFolder) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONSAFEPATH": "1",
     }
-    flower_compat.be_quiet(found)
+    compat.be_quiet(found)
     return found
 
 
@@ -162,4 +162,4 @@ def _program(name: str) -> str:
 
 
 def _lifeline(*command: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "medfl.deploy.lifeline", *command]
+    return [sys.executable, "-P", "-m", "medfl.system.parent_watch", *command]

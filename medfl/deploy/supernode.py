@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from medfl.deploy.lifeline import die_with_parent
+from medfl.system.parent_watch import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()
-    from medfl.flower_tasks import run_supernode
+    from medfl.flower.tasks import run_supernode
 
     _, certificate, key, *flags = sys.argv
     sys.argv = ["flower-supernode", *flags]

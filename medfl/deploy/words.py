@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medfl.deploy.strangers import readable
-from medfl.policy import broken_rules
+from medfl.privacy.policy import broken_rules
 from medfl.site import Site
-from medfl.site_policy import Policy
+from medfl.site.policy import Policy
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS, WRAPPERS
 

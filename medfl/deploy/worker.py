@@ -18,11 +18,11 @@ from pathlib import Path
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
-from medfl import auditing, flower_compat
+from medfl.audit.chain import Chain
 from medfl.deploy.gate import examine
-from medfl.deploy.lifeline import die_with_parent
 from medfl.errors import MedflError, PolicyError, safe_reason
-from medfl.flower_tasks import (
+from medfl.flower import compat
+from medfl.flower.tasks import (
     CLIENT_TASK,
     HEARTBEAT,
     Job,
@@ -34,9 +34,10 @@ from medfl.flower_tasks import (
     present,
     speak_for,
 )
-from medfl.runs.chain import Chain
+from medfl.grids import auditing
 from medfl.site import Site, read_site
-from medfl.site_federation import SiteFederation
+from medfl.site.federation import SiteFederation
+from medfl.system.parent_watch import die_with_parent
 
 _log = logging.getLogger("medfl.site")
 
@@ -78,7 +79,7 @@ def main(site_file: Path, address: str, secret_file: Path, certificate: str = ""
     read_at = _edited(site_file)
     site = read_site(site_file)
     worker = Worker(site, site_file)
-    import medfl.warm  # noqa: F401 - torch and MONAI, before the first message comes
+    import medfl.clients.preload  # noqa: F401 - torch and MONAI, before the first message comes
 
     tasks = NodeTasks(address, secret_file.read_bytes())
     _log.info("The worker of site %s is ready.", site.name)
@@ -172,7 +173,7 @@ class Worker:
 
     def _work(self, job: Job, is_lost: Callable[[], bool]) -> Message:
         from medfl.client_app import app
-        from medfl.clients.interrupts import stop_when
+        from medfl.clients.training.interrupts import stop_when
 
         def is_over_at_the_server() -> bool:
             return self._server.is_over(job.run, job.context.node_id)
@@ -237,13 +238,13 @@ def _failed(message: Message, error: Exception) -> Message:
 
 
 def _refusal(message: Message, refusal: Exception) -> Message:
-    return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
+    return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     _log.setLevel(logging.INFO)
-    flower_compat.be_quiet(os.environ)
+    compat.be_quiet(os.environ)
     try:
         sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))
     except MedflError as problem:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medfl.messages.records import EVAL_PATIENTS, Metrics
 from medfl.metrics import headline, merge
-from medfl.records import EVAL_PATIENTS, Metrics
 from medfl.study import Study
 
 SiteMetrics = dict[str, Metrics]

@@ -5,7 +5,6 @@ from medfl.metrics.derived import confusion_matrix, derive, headline, is_surface
 from medfl.metrics.keys import as_personal, class_key, class_keys, personal_part
 from medfl.metrics.merging import check, empty_metrics, merge
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
-from medfl.metrics.suppression import suppress
 
 __all__ = [
     "CaseScore",
@@ -24,5 +23,4 @@ __all__ = [
     "roc_curve_points",
     "segmentation_metrics",
     "segmentation_scores",
-    "suppress",
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfl.errors import TrainingError
+from medfl.messages.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
 from medfl.metrics.curves import histogram
 from medfl.metrics.keys import (
     CALIBRATION_CONFIDENCE,
@@ -26,7 +27,6 @@ from medfl.metrics.keys import (
     hidden_name,
     name_of,
 )
-from medfl.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from medfl.messages.records import Metrics
 from medfl.metrics.curves import auroc, average_precision, roc
 from medfl.metrics.keys import (
     CALIBRATION_CONFIDENCE,
@@ -22,7 +23,6 @@ from medfl.metrics.keys import (
     number,
     numbers,
 )
-from medfl.records import Metrics
 from medfl.study import Study
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medfl.errors import ConfigError, Problem
-from medfl.records import Metrics
+from medfl.messages.records import Metrics
 
 _EVAL, _PERSONAL = "eval.", "personal."
 

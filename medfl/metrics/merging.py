@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from medfl.errors import ExchangeError
+from medfl.messages.records import EVAL_PATIENTS, Metrics, MetricValue
 from medfl.metrics.classification import classification_metrics
 from medfl.metrics.keys import HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, name_of, number, numbers
 from medfl.metrics.segmentation import segmentation_metrics
-from medfl.records import EVAL_PATIENTS, Metrics, MetricValue
 from medfl.study import Study
 
 

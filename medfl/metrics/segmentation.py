@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medfl.messages.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
 from medfl.metrics.keys import COUNTS, HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, hidden_name, name_of
-from medfl.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from medfl import records
 from medfl.errors import ExchangeError
+from medfl.messages import records
 from medfl.planning import bins
 from medfl.planning.fingerprint import Fingerprint, Scope
 

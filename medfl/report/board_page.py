@@ -17,8 +17,8 @@ import medfl
 from medfl.report import words
 from medfl.report.board import Board, BoardRow, Interval, score_name
 from medfl.report.tables import Cell, Row, Table
-from medfl.runs.durable import write_file, writing
 from medfl.simulation.sweep import NOT_RUN
+from medfl.system.files import write_file, writing
 
 HTML, JSON = "board.html", "board.json"
 _MATCHED = 0.02  # share by which sums of steps may differ and still be told as equal

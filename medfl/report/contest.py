@@ -9,9 +9,9 @@ from pathlib import Path
 
 from medfl.errors import RunError
 from medfl.evaluation.resampling import PatientScores, read_tested
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_STEPS, Metrics
 from medfl.metrics import class_keys, headline, merge
 from medfl.metrics.keys import HIDDEN, hidden_name
-from medfl.records import EVAL_PATIENTS, TRAIN_STEPS, Metrics
 from medfl.report.measured import number
 from medfl.report.model import ReportData, read_run
 from medfl.report.verdict import headline_of

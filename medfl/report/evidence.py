@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from medfl.counts import at_least, in_words, sum_in_words
+from medfl.messages.counts import at_least, in_words, sum_in_words
 from medfl.report.codes import meaning
 from medfl.report.model import ReportData, RoundDone, SiteJoined
 from medfl.report.tables import Cell, Row, Table

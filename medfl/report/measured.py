@@ -12,7 +12,7 @@ from medfl.runs.history import Event
 
 @dataclass(frozen=True)
 class Measured:
-    """What each hospital brought in one round, as `medfl.contribution` told it, and what telling it cost."""
+    """What each hospital brought in one round, as `medfl.server.contribution` told it, and what telling it cost."""
 
     round: int
     method: str

@@ -10,8 +10,8 @@ from typing import Any
 
 from medfl.errors import MedflError
 from medfl.evaluation.arms import ArmComparison, compare_arms
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.metrics import headline, merge
-from medfl.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.report.measured import Measured, measured_in, number
 from medfl.report.tested import ALL, Tested, of_personal_models, read_tested, read_together
 from medfl.runs.folder import Run, read_about, status_of
@@ -23,7 +23,7 @@ Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 @dataclass(frozen=True)
 class SiteJoined:
-    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.counts` tells counts.
+    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.messages.counts` tells counts.
 
     And the structures that somebody looked for in its images; empty where that is not told.
     """

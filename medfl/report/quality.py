@@ -10,14 +10,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 import medfl
-from medfl import counts
 from medfl.data.quality.facts import Check
+from medfl.messages import counts
 from medfl.report import quality_tables, words
 from medfl.report.codes import meaning
 from medfl.report.shared import Shared
 from medfl.report.thumbnails import thumbnail
-from medfl.runs.private import write_private
 from medfl.site import Site
+from medfl.system.private_files import write_private
 
 THUMBNAILS = 48  # cases with pictures in one report
 _OPEN = 60  # findings, beyond which the list starts folded

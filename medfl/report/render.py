@@ -19,7 +19,7 @@ from medfl.report.model import Curve, ReportData, read_run
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.report.taught import taught_table
 from medfl.report.tested import ALL, Tested
-from medfl.runs.durable import write_file, writing
+from medfl.system.files import write_file, writing
 
 FILE = "report.html"
 _MOST_BARS = 8  # hospitals; beyond, the matrix tells the same in less space

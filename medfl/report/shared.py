@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medfl import counts, policy, records
 from medfl.clients import joining
 from medfl.data.quality.facts import Check
 from medfl.errors import DataError, PolicyError, safe_reason
+from medfl.messages import counts, records
+from medfl.messages.records import Metrics
 from medfl.metrics import empty_metrics
-from medfl.records import Metrics
+from medfl.privacy import policy
 from medfl.site import Site
 from medfl.study import Study
 
@@ -35,7 +36,7 @@ class Shared:
     numbers : dict
         The counts of the answer to `records.JOIN`, as sent; those below 0 mean "more than none and fewer than k".
     excluded, warnings : dict of str to int
-        Counts by code, as `medfl.counts` tells them.
+        Counts by code, as `medfl.messages.counts` tells them.
     patient_ids : str
         ``"yes"`` or ``"no"``.
     metrics : tuple of str

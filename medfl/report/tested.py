@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from medfl.errors import MedflError
+from medfl.messages.records import EVAL_PATIENTS, Metrics
 from medfl.metrics import derive, merge, personal_part
 from medfl.metrics.keys import HIDDEN
-from medfl.records import EVAL_PATIENTS, Metrics
 from medfl.report.measured import number
 from medfl.runs.history import Event
 from medfl.study import Study

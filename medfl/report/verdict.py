@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from medfl.counts import at_least
+from medfl.messages.counts import at_least
 from medfl.report.model import ReportData
 from medfl.report.tested import ALL, Tested
 from medfl.report.words import duration, listing, plural, reason_in_words, score, signed

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from medfl.errors import RunError
-from medfl.runs.durable import commit, pending, write_pending, writing
 from medfl.runs.history import plain
+from medfl.system.files import commit, pending, write_pending, writing
 
 TENSORS, META = ".safetensors", ".json"
 _FORMAT = 1

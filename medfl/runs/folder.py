@@ -18,10 +18,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfl.errors import RunError
-from medfl.runs.durable import sync_folder, write_file, writing
 from medfl.runs.history import FILE, RESUME, Event, History
-from medfl.runs.locks import take
 from medfl.study import Study
+from medfl.system.files import sync_folder, write_file, writing
+from medfl.system.locks import take
 
 STUDY = "study.json"
 _LOCK = ".lock"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medfl.errors import RunError
-from medfl.runs.durable import sync_folder, writing
+from medfl.system.files import sync_folder, writing
 
 Event = dict[str, Any]
 FILE = "history.jsonl"

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfl.errors import ConfigError, Problem
-from medfl.settings import guess
+from medfl.schema import guess
 from medfl.study.algorithms import WRAPPERS
 from medfl.study.reading import Scalar
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flwr.app import ArrayRecord, Context, RecordDict
 
-from medfl import flower_compat
+from medfl.flower import compat
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool
 from medfl.study import study_from_run_config
@@ -39,7 +39,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
     MedflError
         Whatever ended the study early.
     """
-    flower_compat.be_quiet()
+    compat.be_quiet()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     workers = workers or default_workers(nodes, threads)
     with ThreadPoolExecutor(1) as importer:
@@ -48,13 +48,13 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
             grid = EmbeddedGrid(pool, nodes, run_config)
             state = RecordDict({**pool.call(_initial_models, run_config)})
-            context = Context(grid.run.run_id, flower_compat.SERVER_NODE_ID, {}, state, dict(run_config))
+            context = Context(grid.run.run_id, compat.SERVER_NODE_ID, {}, state, dict(run_config))
             server.result().app(grid, context)
 
 
 def _initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
     """Build the first models in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
-    from medfl.clients.initial import initial_models
+    from medfl.clients.training.initial import initial_models
 
     return initial_models(study_from_run_config(run_config))
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 
-from medfl import flower_compat
+from medfl.flower import compat
 from medfl.simulation.pool import WorkerPool
 from medfl.study.reading import Scalar
 
-_FIRST_NODE = flower_compat.SERVER_NODE_ID + 1
+_FIRST_NODE = compat.SERVER_NODE_ID + 1
 _PATIENCE = 0.05  # seconds that a pull waits for something to come
 
 
@@ -35,7 +35,7 @@ class EmbeddedGrid(Grid):
 
     def __init__(self, pool: WorkerPool, nodes: int, run_config: dict[str, Scalar], run_id: int = 1) -> None:
         self._pool = pool
-        self._run = flower_compat.empty_run(run_id)
+        self._run = compat.empty_run(run_id)
         self._contexts = {
             _FIRST_NODE + k: Context(
                 run_id, _FIRST_NODE + k, {"partition-id": k, "num-partitions": nodes}, RecordDict(), run_config
@@ -43,14 +43,14 @@ class EmbeddedGrid(Grid):
             for k in range(nodes)
         }
         self._replies: dict[str, Message] = {}
-        flower_compat.identify_process(run_id, flower_compat.SERVER_NODE_ID)
+        compat.identify_process(run_id, compat.SERVER_NODE_ID)
 
-    def set_run(self, run: flower_compat.Run) -> None:
+    def set_run(self, run: compat.Run) -> None:
         """Set the run that messages belong to."""
         self._run = run
 
     @property
-    def run(self) -> flower_compat.Run:
+    def run(self) -> compat.Run:
         """The run that messages belong to."""
         return self._run
 
@@ -68,7 +68,7 @@ class EmbeddedGrid(Grid):
         """Hand messages to the workers and return their identifiers, in the same order."""
         identifiers = []
         for message in messages:
-            identifiers.append(flower_compat.give_message_id(message))
+            identifiers.append(compat.give_message_id(message))
             self._pool.submit(message, self._contexts[message.metadata.dst_node_id])
         return identifiers
 
@@ -78,7 +78,7 @@ class EmbeddedGrid(Grid):
         if not wanted & self._replies.keys():
             # whoever asks for one message at a time will want those that lie here before waiting for more
             for reply in self._pool.collect(0.0 if self._replies else _PATIENCE):
-                flower_compat.give_message_id(reply)
+                compat.give_message_id(reply)
                 self._replies[reply.metadata.reply_to_message_id] = reply
         return [self._replies.pop(identifier) for identifier in wanted & self._replies.keys()]
 

@@ -19,10 +19,10 @@ from typing import ParamSpec, Self, TypeVar
 
 from flwr.app import Context, Error, Message
 
-from medfl import flower_compat
+from medfl.flower import compat
 from medfl.simulation.worker import Errand, ignore_interrupts, serve
 
-_PRELOAD = ["medfl.warm"]
+_PRELOAD = ["medfl.clients.preload"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -141,14 +141,14 @@ class WorkerPool:
         fresh = self._start()
         dead.process, dead.errands, dead.lifeline = fresh.process, fresh.errands, fresh.lifeline
         reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
-        return Message(Error(flower_compat.CLIENT_APP_CRASHED, reason), reply_to=message)
+        return Message(Error(compat.CLIENT_APP_CRASHED, reason), reply_to=message)
 
 
 def warm_up() -> None:
     """Begin to import what workers need, in the background; a pool that is made later finds it done."""
     context = _start_context(has_cuda())
     if isinstance(context, ForkServerContext):
-        flower_compat.be_quiet()
+        compat.be_quiet()
         forkserver.ensure_running()
 
 

@@ -24,10 +24,10 @@ from pathlib import Path
 import psutil
 import tomli_w
 
-from medfl import flower_compat
 from medfl.errors import EngineError
-from medfl.ports import free_port
+from medfl.flower import compat
 from medfl.study.reading import Scalar, app_document
+from medfl.system.ports import free_port
 
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
@@ -89,7 +89,7 @@ def _superlink(home: Path) -> Iterator[dict[str, str]]:
     (home / "flwr" / "config.toml").write_text(tomli_w.dumps(config))
     environment = os.environ | {"FLWR_HOME": str(home / "flwr"), "PATH": _path(), "RAY_USAGE_STATS_ENABLED": "0"}
     environment["RAY_TMPDIR"] = str(home)
-    flower_compat.be_quiet(environment)
+    compat.be_quiet(environment)
     command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--disable-runtime-dependency-installation"]
     with (home / "superlink.log").open("w") as log:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from medfl import flower_compat
+from medfl.flower import compat
+from medfl.server.fingerprints import Progress, Survey, survey
 from medfl.simulation.embedded import CLIENT_APP, default_workers
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool, has_cuda
 from medfl.simulation.simulate import Simulation
-from medfl.survey import Progress, Survey, survey
 
 
 def survey_simulated(simulation: Simulation, progress: Progress | None = None) -> Survey:
@@ -24,7 +24,7 @@ def survey_simulated(simulation: Simulation, progress: Progress | None = None) -
     -------
     Survey
     """
-    flower_compat.be_quiet()
+    compat.be_quiet()
     sites, threads = len(simulation.sites), simulation.study.training.threads
     with WorkerPool(default_workers(sites, threads), CLIENT_APP, threads, cuda=has_cuda()) as pool:
         return survey(EmbeddedGrid(pool, sites, simulation.run_config), simulation.study, sites, progress)

@@ -19,7 +19,7 @@ from medfl.errors import ConfigError, MedflError, Problem, RunError
 from medfl.runs.folder import Run, new_run_name, status_of
 from medfl.simulation.contenders import LOCAL, Contender, read_contenders
 from medfl.simulation.simulate import Simulation, plan_simulation
-from medfl.strategies.table import build_strategy
+from medfl.strategies.registry import build_strategy
 from medfl.study import Study, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.reading import Scalar

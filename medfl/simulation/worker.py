@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from medfl import flower_compat
 from medfl.errors import safe_reason
+from medfl.flower import compat
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
     """
     ignore_interrupts()
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
-    os.environ[flower_compat.SIMULATION] = "1"
+    os.environ[compat.SIMULATION] = "1"
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    flower_compat.be_quiet()
+    compat.be_quiet()
     module, attribute = app.split(":")
     client_app: ClientApp = getattr(importlib.import_module(module), attribute)
     while True:
@@ -63,11 +63,11 @@ def ignore_interrupts() -> None:
 
 
 def _answer(client_app: ClientApp, errand: Errand) -> Message:
-    flower_compat.identify_process(errand.context.run_id, errand.context.node_id)
+    compat.identify_process(errand.context.run_id, errand.context.node_id)
     try:
         return client_app(errand.message, errand.context)
     except Exception as error:
-        return Message(Error(flower_compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=errand.message)
+        return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=errand.message)
 
 
 def _die_with_engine(lifeline: Connection) -> None:

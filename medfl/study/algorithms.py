@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from medfl.settings import Section
+from medfl.schema import Section
 from medfl.study import options as table
 from medfl.study.options import NoOptions
 

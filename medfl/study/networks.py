@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Levels, Number, Section, Sizes
+from medfl.schema import Levels, Number, Section, Sizes
 
 Norm = Literal["instance", "group", "batch"]
 

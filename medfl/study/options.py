@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from medfl.settings import Number, Section
+from medfl.schema import Number, Section
 
 NotNegative = Annotated[Number, Field(ge=0)]
 Above0 = Annotated[Number, Field(gt=0)]

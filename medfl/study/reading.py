@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import ConfigError, Problem
-from medfl.settings import nearest, read_section
+from medfl.schema import nearest, read_section
 from medfl.study.study import Study
 
 FILE = "pyproject.toml"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
-from medfl.settings import Floats, Ints, Number, Options, Section, Sizes, Words
+from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Words
 from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from medfl.errors import ConfigError
-from medfl.settings import Section, read_section
+from medfl.schema import Section, read_section
 from medfl.study import networks
 from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL, wrong_contribution, wrong_stack
 from medfl.study.sections import (

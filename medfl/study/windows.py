@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from medfl.settings import Floats
+from medfl.schema import Floats
 
 # lower and upper value in HU. Lung and abdomen as segmentation papers take them; the rest is width and level of the
 # reading room, level -/+ width / 2: bone 1800/400, brain 80/40, mediastinum 350/50.

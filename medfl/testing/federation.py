@@ -10,8 +10,8 @@ from flwr.app import Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from medfl import flower_compat
-from medfl.records import ARRAYS, METRICS, to_array_record
+from medfl.flower import compat
+from medfl.messages.records import ARRAYS, METRICS, to_array_record
 
 Answer = Callable[[Message], Message | None]
 Model = dict[str, NDArray[Any]]
@@ -38,12 +38,12 @@ class FakeGrid(Grid):
         self.asked: list[Message] = []
         self._replies: dict[str, Message] = {}
 
-    def set_run(self, run: flower_compat.Run) -> None:
+    def set_run(self, run: compat.Run) -> None:
         """Set the run that messages belong to."""
         self._run = run
 
     @property
-    def run(self) -> flower_compat.Run:
+    def run(self) -> compat.Run:
         """The run that messages belong to."""
         return self._run
 
@@ -59,7 +59,7 @@ class FakeGrid(Grid):
         """Have the nodes answer, and return the identifiers of the messages."""
         pushed = list(messages)
         for message in pushed:
-            flower_compat.give_message_id(message)
+            compat.give_message_id(message)
         for node in self.order:
             for message in pushed:
                 if message.metadata.dst_node_id == node:
@@ -91,7 +91,7 @@ def failed(code: int, reason: str, *, as_server: bool = False) -> Answer:
     def answer(message: Message) -> Message:
         reply = Message(Error(code, reason), reply_to=message)
         if as_server:
-            reply.metadata.__dict__["_src_node_id"] = flower_compat.SERVER_NODE_ID
+            reply.metadata.__dict__["_src_node_id"] = compat.SERVER_NODE_ID
         return reply
 
     return answer

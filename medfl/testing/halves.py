@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from medfl.clients import local
-from medfl.clients.exchange import Arrays, exchange_arrays
-from medfl.clients.half import Work
-from medfl.clients.local import TrainOutcome
-from medfl.clients.networks import build_network
-from medfl.clients.plain import Half
-from medfl.clients.state import SiteState
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks.arrays import Arrays, exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.clients.training import session
+from medfl.clients.training.session import TrainOutcome
+from medfl.clients.training.state import SiteState
+from medfl.clients.training.task import Work
 from medfl.data.store.stored import Prepared
-from medfl.records import TRAIN_LOSS, TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_SECONDS, TRAIN_STEPS
+from medfl.messages.records import TRAIN_LOSS, TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_SECONDS, TRAIN_STEPS
 from medfl.testing.sites import organs, small_site, small_study
 
 _COUNTS = {TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS, TRAIN_LOSS, TRAIN_SECONDS}
@@ -104,7 +104,7 @@ class HalfContract:
             records=self.sent(start, server_round),
             state=SiteState(folder / "state", server_round),
         )
-        return local.train(work, self.build())
+        return session.train(work, self.build())
 
 
 def _same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medfl.data.store.stored import Prepared, StoredCase
-from medfl.settings import read_section
+from medfl.schema import read_section
 from medfl.site import Resources, Site
 from medfl.study import Study
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
-from medfl import flower_compat
 from medfl.errors import QuorumError, code_in
-from medfl.records import ARRAYS, METRICS, RoundRecord, to_array_record
+from medfl.flower import compat
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.records import ARRAYS, METRICS, RoundRecord, to_array_record
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.streaming import StreamingGrid
 from medfl.testing.federation import Answer, FakeGrid, Model, contents, failed, model
 
 NAMES = ("bergen", "aachen", "cadiz", "essen", "derby", "genoa", "faro", "ivrea", "hamar", "kiel")
@@ -75,7 +75,7 @@ class StrategyContract:
 
     @pytest.fixture(autouse=True)
     def _process(self) -> None:
-        flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+        compat.identify_process(1, compat.SERVER_NODE_ID)
 
     @pytest.fixture
     def initial(self) -> ArrayRecord:

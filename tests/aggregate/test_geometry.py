@@ -9,7 +9,7 @@ import pytest
 
 from medfl.aggregate import Spool, combine, distance, distances, inner_products, squared_distances
 from medfl.errors import ExchangeError
-from medfl.updates import BLOCK
+from medfl.messages.models import BLOCK
 from tests.aggregate.conftest import SpoolOf
 
 RNG = np.random.default_rng(0)

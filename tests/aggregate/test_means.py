@@ -10,7 +10,7 @@ import pytest
 
 from medfl.aggregate import MEANS, ExactMean, FloatMean, Mean, MeanName
 from medfl.errors import ExchangeError
-from medfl.updates import BLOCK, check_finite
+from medfl.messages.models import BLOCK, check_finite
 
 KINDS = sorted(MEANS)
 RNG = np.random.default_rng(0)

@@ -18,10 +18,10 @@ from medfl.data.store import shelf as shelf_module
 from medfl.data.store.prepare import prepare
 from medfl.errors import DataError, DiskFullError, RunError
 from medfl.runs import checkpoint
-from medfl.runs.durable import pending
 from medfl.runs.history import read
 from medfl.simulation.simulate import plan_simulation
 from medfl.study import Study
+from medfl.system.files import pending
 from tests.bad_input.rough import bits, check_words, fill, leftovers, site_of
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from medfl.clients.exchange import Arrays, exchange_arrays
-from medfl.clients.half import Work
-from medfl.clients.networks import build_network
-from medfl.clients.state import SiteState
+from medfl.clients.networks.arrays import Arrays, exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.clients.training.state import SiteState
+from medfl.clients.training.task import Work
 from medfl.data.store.stored import Prepared
 from medfl.site import Site
 from medfl.study import Study

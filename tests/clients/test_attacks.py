@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
-from medfl import flower_compat, metrics, records
-from medfl.clients import attacks, local, node
-from medfl.clients.exchange import exchange_arrays
-from medfl.clients.half import Update, Work
-from medfl.clients.initial import initial_model
-from medfl.clients.networks import build_network
-from medfl.clients.plain import Half
+from medfl import metrics
+from medfl.clients import attacks, node
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.clients.training import session
+from medfl.clients.training.initial import initial_model
+from medfl.clients.training.task import Update, Work
 from medfl.errors import ConfigError
+from medfl.flower import compat
+from medfl.messages import records
 from medfl.study import run_config_of, study_from_run_config
 from medfl.study.sections import Simulation
 
@@ -89,8 +92,8 @@ def test_an_attacker_with_mirrored_labels_learns_the_background(make_study, site
     simulation = Simulation(attack="label-flip", attackers=("hospital-a",))
     net, data = build_network(study), organs()
     attacker = attacks.misled(Half(), simulation, "hospital-a", ["hospital-a"])
-    outcome = local.train(Work(study, site, data, net, exchange_arrays(net), 1, 5), attacker)
-    assert metrics.headline(study, local.evaluate(study, site, data, net, outcome.arrays, "validation")) < 0.2
+    outcome = session.train(Work(study, site, data, net, exchange_arrays(net), 1, 5), attacker)
+    assert metrics.headline(study, session.evaluate(study, site, data, net, outcome.arrays, "validation")) < 0.2
     assert outcome.metrics[records.TRAIN_PATIENTS] == 6
 
 
@@ -114,7 +117,7 @@ def test_only_a_simulated_hospital_attacks_and_only_in_the_federated_arm(nodule_
     plan |= {"simulation.arms": "federated,local"}
     run_config = run_config_of(nodule_study) | plan
     model = initial_model(study_from_run_config(run_config))
-    flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+    compat.identify_process(1, compat.SERVER_NODE_ID)
 
     def sent(arm: str, **where: object) -> np.ndarray:
         config = ConfigRecord({records.ROUND: 1, records.ARM: arm, records.RUN: "r"})

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl import codecs
 from medfl.clients import compression
-from medfl.clients.exchange import exchange_arrays
-from medfl.clients.half import Work
-from medfl.clients.local import TrainOutcome
-from medfl.clients.networks import build_network
-from medfl.clients.state import SiteState
-from medfl.records import to_array_record
+from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.clients.training.session import TrainOutcome
+from medfl.clients.training.state import SiteState
+from medfl.clients.training.task import Work
+from medfl.messages import update_codecs
+from medfl.messages.records import to_array_record
 from medfl.study import Study, read_study
 
 SAMPLE = Path(__file__).parents[2] / "sample_configs" / "hippocampus"
@@ -45,7 +45,7 @@ def trained(*values: float) -> TrainOutcome:
 
 def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> None:
     outcome = compression.packed(asked("bf16"), trained(1, 2, 3, 4, 5))
-    assert set(outcome.arrays) == {codecs.BF16, "steps"}
+    assert set(outcome.arrays) == {update_codecs.BF16, "steps"}
     assert outcome.arrays["steps"] == 5
     assert (outcome.metrics, set(outcome.records)) == ({"train.loss": 1.0}, {"control"})
 
@@ -59,13 +59,13 @@ def test_without_a_codec_and_alone_the_model_leaves_whole(codec: str, arm: str, 
 def test_layers_that_stay_at_the_site_are_not_in_the_update(asked: Asked) -> None:
     outcome = trained(1, 2, 3, 4, 5)
     del outcome.arrays["b"]
-    assert compression.packed(asked("int8"), outcome).arrays[codecs.INT8].size == 4
+    assert compression.packed(asked("int8"), outcome).arrays[update_codecs.INT8].size == 4
 
 
 def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
     def codes(server_round: int) -> list[int]:
         outcome = TrainOutcome({**RECEIVED, "w": np.linspace(0.1, 1, 4, dtype=np.float32).reshape(2, 2)}, {})
-        found: list[int] = compression.packed(asked("int8", server_round), outcome).arrays[codecs.INT8].tolist()
+        found: list[int] = compression.packed(asked("int8", server_round), outcome).arrays[update_codecs.INT8].tolist()
         return found
 
     assert codes(1) == codes(1)
@@ -76,7 +76,7 @@ def test_what_top_k_leaves_over_is_sent_later(asked: Asked) -> None:
     def sent(server_round: int, *values: float) -> list[float]:
         """Return the update that reaches the server, in the order b, w."""
         small = compression.packed(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
-        parts = codecs.from_top_k(small, RECEIVED, 0.2)
+        parts = update_codecs.from_top_k(small, RECEIVED, 0.2)
         return [value for _, part in parts for value in part.tolist()]
 
     assert sent(1, 1, 0, 4, 3, 0) == [0, 0, 0, 4, 0]
@@ -90,9 +90,9 @@ def test_sent_and_left_over_add_up_to_what_was_trained(asked: Asked, tmp_path: P
     exact, arrived = np.zeros(5), np.zeros(5)
     for server_round in range(1, 8):
         outcome = trained(*rng.standard_normal(5))
-        exact += codecs.update_of(outcome.arrays, RECEIVED)
+        exact += update_codecs.update_of(outcome.arrays, RECEIVED)
         small = compression.packed(asked("top-k", server_round, keep=0.3), outcome).arrays
-        arrived += np.concatenate([part for _, part in codecs.from_top_k(small, RECEIVED, 0.3)])
+        arrived += np.concatenate([part for _, part in update_codecs.from_top_k(small, RECEIVED, 0.3)])
     left = SiteState(tmp_path / "state", 8).load("residual")
     assert left is not None
     assert arrived + left["update"] == pytest.approx(exact, abs=1e-5)

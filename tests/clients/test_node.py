@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from medfl import client_app, flower_compat, records
+from medfl import client_app
+from medfl.flower import compat
+from medfl.messages import records
 from medfl.study import run_config_of
 
 
 def test_a_real_node_without_a_site_is_not_taken_for_a_simulated_one(
     nodule_study: Path, nodule_hospitals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+    compat.identify_process(1, compat.SERVER_NODE_ID)
     message = Message(RecordDict({records.CONFIG: ConfigRecord()}), dst_node_id=2, message_type=records.JOIN)
     run_config = run_config_of(nodule_study) | {"simulation.data": str(nodule_hospitals)}
     context = Context(1, 2, {"partition-id": 0, "num-partitions": 3}, RecordDict(), run_config)
     assert client_app.app(message, context).has_content()
-    monkeypatch.delenv(flower_compat.SIMULATION)
+    monkeypatch.delenv(compat.SIMULATION)
     monkeypatch.delitem(__import__("sys").modules, "ray", raising=False)
     reply = client_app.app(message, context)
     assert reply.error.reason == "[CONFIG] The details are in the log of the site."

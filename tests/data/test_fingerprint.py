@@ -16,7 +16,7 @@ from medfl.planning import summary
 from medfl.planning.bins import MOMENT, WHOLE
 from medfl.planning.fingerprint import Fingerprint, merge
 from medfl.planning.plan import make_plan
-from medfl.settings import read_section
+from medfl.schema import read_section
 from medfl.site import Policy, Site, SiteData, ensure_secret
 from medfl.study import Study, read_study
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from medfl.ports import free_port
 from medfl.runs.history import Event, read
+from medfl.system.ports import free_port
 from tests.deploy.serving import wait_for
 
 FAULTS = Path(__file__).parent / "faults"

@@ -10,8 +10,9 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from medfl import flower_compat, records
-from medfl.flower_tasks import CLIENT_TASK, Job, NodeTask, NodeTasks, Ticket, Unreachable
+from medfl.flower import compat
+from medfl.flower.tasks import CLIENT_TASK, Job, NodeTask, NodeTasks, Ticket, Unreachable
+from medfl.messages import records
 from medfl.study import flatten
 from tests.conftest import NODULE_STUDY
 
@@ -80,10 +81,10 @@ def job(kind: str = records.JOIN, **changes: Any) -> Job:
         archive.writestr("pyproject.toml", NODULE_STUDY.replace('data = ""\nstore = ""\n', ""))
     config = flatten(tomllib.loads(NODULE_STUDY)["tool"]["flwr"]["app"]["config"])
     config = {key: value for key, value in config.items() if key not in ("simulation.data", "simulation.store")}
-    flower_compat.identify_process(RUN, SERVER)
+    compat.identify_process(RUN, SERVER)
     told = ConfigRecord({records.RUN: "run-1", records.ROUND: 2})
     message = Message(RecordDict({records.CONFIG: told}), dst_node_id=NODE, message_type=kind)
-    flower_compat.give_message_id(message)
+    compat.give_message_id(message)
     foreign = RecordDict({"planted": ConfigRecord({"state": "of the SuperNode"})})
     context = Context(RUN, NODE, {"site": "/somewhere/else.toml", "partition-id": 0}, foreign, config | changes)
     return Job(message, context, RUN, out.getvalue(), changes)

@@ -22,7 +22,7 @@ from medfl.deploy import registry
 from medfl.deploy.folder import FederationFolder, init_federation
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.proxy import command
-from medfl.ports import free_port
+from medfl.system.ports import free_port
 
 HAS_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
@@ -81,7 +81,7 @@ class Server:
                 ("superexec", "flower-superexec"),
                 ("nginx", "nginx: master"),
             ):
-                if mark in line and "medfl.deploy.lifeline" not in line:
+                if mark in line and "medfl.system.parent_watch" not in line:
                     found[name] = process
         return found
 

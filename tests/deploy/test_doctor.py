@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from medfl.audit.chain import Chain
 from medfl.deploy.doctor import machine
 from medfl.deploy.doctor.certificates import certificate
 from medfl.deploy.doctor.check import check
@@ -26,9 +27,8 @@ from medfl.deploy.identity import read_request
 from medfl.deploy.kits import join, read_kit, write_kit
 from medfl.deploy.registry import enrol
 from medfl.errors import DeployError
-from medfl.ports import free_port
-from medfl.runs.chain import Chain
 from medfl.site import read_site
+from medfl.system.ports import free_port
 from tests.deploy.serving import make_federation
 
 

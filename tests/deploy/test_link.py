@@ -17,7 +17,7 @@ from flwr.supercore.protobuf.client import ProtobufClient
 from medfl.deploy import site as running
 from medfl.deploy.folder import FederationFolder
 from medfl.errors import DeployError
-from medfl.flower_tasks import NodeTasks, ServerLink, present
+from medfl.flower.tasks import NodeTasks, ServerLink, present
 from medfl.site import init_site
 from tests.deploy.serving import make_federation
 

@@ -123,7 +123,7 @@ def test_a_log_is_for_its_owner_and_does_not_grow_for_ever(tmp_path: Path, monke
 def test_a_command_that_knows_nothing_of_it_dies_with_its_starter_too(tmp_path: Path) -> None:
     sleeper = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     starter = (
-        "import subprocess, sys; subprocess.Popen([sys.executable, '-m', 'medfl.deploy.lifeline', sys.executable, '-c', "
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-m', 'medfl.system.parent_watch', sys.executable, '-c', "
         f"{sleeper!r}], start_new_session=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE) as parent:

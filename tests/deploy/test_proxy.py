@@ -24,7 +24,7 @@ from medfl.deploy import authority, proxy, registry
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.proxy import Door, write_configuration
 from medfl.errors import DeployError
-from medfl.ports import free_port
+from medfl.system.ports import free_port
 from tests.deploy.serving import make_federation, needs_nginx, nginx_of, wait_for
 
 NOBODY = 65534

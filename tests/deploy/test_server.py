@@ -31,7 +31,7 @@ from medfl.deploy.identity import load_key, make_key
 from medfl.deploy.server import server_down, server_up
 from medfl.deploy.superlink import CONNECTION, flwr
 from medfl.errors import DeployError
-from medfl.ports import free_port
+from medfl.system.ports import free_port
 from tests.deploy.serving import Server, make_federation, needs_nginx, server_of, wait_for
 
 pytestmark = needs_nginx

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medfl.deploy.words import in_words
-from medfl.site_policy import Policy
+from medfl.site.policy import Policy
 from medfl.study import read_study
 
 

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType
 
-from medfl import auditing, packing, records
-from medfl.clients import interrupts, node
+from medfl.clients import node
+from medfl.clients.training import interrupts
 from medfl.deploy import worker
 from medfl.deploy.approvals import approve
 from medfl.deploy.bundle import study_in
 from medfl.errors import safe_sentence
-from medfl.flower_tasks import Ticket, Unreachable
+from medfl.flower.tasks import Ticket, Unreachable
+from medfl.grids import auditing, packing
+from medfl.messages import records
 from medfl.site import Site, init_site, read_site
 from tests.deploy.played import PLANTED, TICKET, Node, Server, Task, job
 

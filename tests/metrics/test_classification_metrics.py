@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from medfl.errors import TrainingError
+from medfl.messages.records import Metrics
 from medfl.metrics import classification_metrics, confusion_matrix, derive, roc_curve_points
-from medfl.records import Metrics
 from medfl.study import Study
 
 

@@ -9,6 +9,7 @@ import pytest
 from flwr.app import MetricRecord
 
 from medfl.errors import ExchangeError
+from medfl.messages.records import Metrics
 from medfl.metrics import (
     CaseScore,
     check,
@@ -20,7 +21,6 @@ from medfl.metrics import (
     merge,
     segmentation_metrics,
 )
-from medfl.records import Metrics
 from medfl.study import Study
 
 CLASSES = ("benign", "malignant")

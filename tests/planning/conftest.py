@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medfl.planning.fingerprint import Fingerprint, Scope, Seen, merge
-from medfl.settings import read_section
+from medfl.schema import read_section
 from medfl.study import Study
 
 CT = Scope(3, "CT", ("background", "liver", "tumour"), 1, "nonzero")

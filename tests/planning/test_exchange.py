@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from medfl import records
 from medfl.errors import ExchangeError
+from medfl.messages import records
 from medfl.planning.exchange import from_content, from_json, to_content, to_json
 from medfl.planning.fingerprint import Fingerprint
 

@@ -16,9 +16,11 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common.serde import message_to_proto
 
-from medfl import client_app, flower_compat, records
-from medfl.clients.exchange import exchange_arrays
-from medfl.clients.networks import build_network
+from medfl import client_app
+from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.flower import compat
+from medfl.messages import records
 from medfl.runs.history import read
 from medfl.study import read_study, run_config_of
 
@@ -128,7 +130,7 @@ def test_the_text_of_a_foreign_exception_stays_out_of_reply_and_log(
 def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> Iterator[Message]:
     """Ask one site everything that a server asks, through its ClientApp."""
     run_config = run_config_of(study) | {"simulation.data": str(hospitals), "simulation.store": str(tmp_path / "store")}
-    flower_compat.identify_process(1, 7)
+    compat.identify_process(1, 7)
     context = Context(1, 7, {"partition-id": partition, "num-partitions": 5}, RecordDict(), run_config)
     arrays = records.to_array_record(exchange_arrays(build_network(read_study(study))))
     for kind, config in (
@@ -142,5 +144,5 @@ def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> It
     ):
         content = RecordDict({records.CONFIG: ConfigRecord(config), records.ARRAYS: ArrayRecord(dict(arrays))})
         message = Message(content, dst_node_id=7, message_type=kind)
-        flower_compat.give_message_id(message)
+        compat.give_message_id(message)
         yield client_app.app(message, context)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, classification_metrics, derive, headline, merge, segmentation_metrics
-from medfl.records import Metrics
 from medfl.runs import Run
 from medfl.study import Study
 

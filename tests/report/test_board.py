@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, as_personal, derive, merge, segmentation_metrics
-from medfl.records import Metrics
 from medfl.report.board import Board, BoardRow, read_board
 from medfl.report.board_page import render_board, sentences, write_board
 from medfl.runs import Run

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
-from medfl.metrics import as_personal, merge, personal_part, suppress
+from medfl.metrics import as_personal, merge, personal_part
+from medfl.privacy.suppression import suppress
 from medfl.report import write_report
 from medfl.report.model import read_run
 from medfl.report.tables import personal_table

@@ -12,7 +12,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import checkpoint
-from medfl.runs.durable import pending, write_pending
+from medfl.system.files import pending, write_pending
 
 
 def arrays(value: float = 1.0) -> dict[str, np.ndarray]:

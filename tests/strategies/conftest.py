@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from flwr.app import ArrayRecord
 
-from medfl import flower_compat, records
+from medfl.flower import compat
+from medfl.messages import records
 from medfl.testing.federation import FakeGrid, contents, failed, model, trained
 
 
 @pytest.fixture(autouse=True)
 def _process() -> None:
-    flower_compat.identify_process(1, flower_compat.SERVER_NODE_ID)
+    compat.identify_process(1, compat.SERVER_NODE_ID)
 
 
 @pytest.fixture

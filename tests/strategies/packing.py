@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from zlib import crc32
 
-from medfl import codecs
-from medfl.strategies.replies import Reply
-from medfl.strategies.wrapper import Wrapper
-from medfl.updates import Tensors
+from medfl.messages import update_codecs
+from medfl.messages.models import Tensors
+from medfl.messages.replies import Reply
+from medfl.strategies.transforms.reply_transform import Wrapper
 
 
 class Packing(Wrapper):
@@ -22,10 +22,10 @@ class Packing(Wrapper):
 
 
 def packed(codec: str, trained: Tensors, sent: Tensors, site: str = "aachen", keep: float = 1.0) -> Tensors:
-    update = codecs.update_of(trained, sent)
+    update = update_codecs.update_of(trained, sent)
     small = {
-        "bf16": lambda: codecs.to_bf16(update),
-        "int8": lambda: codecs.to_int8(update, sent, crc32(site.encode())),
-        "top-k": lambda: codecs.to_top_k(update, keep),
+        "bf16": lambda: update_codecs.to_bf16(update),
+        "int8": lambda: update_codecs.to_int8(update, sent, crc32(site.encode())),
+        "top-k": lambda: update_codecs.to_top_k(update, keep),
     }[codec]()
     return small | {name: x for name, x in trained.items() if x.dtype.kind != "f"}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
 from medfl.testing.federation import Answer, FakeGrid
 
 Model = dict[str, np.ndarray]

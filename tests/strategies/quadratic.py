@@ -1,7 +1,7 @@
 """A federation whose every number is known: each site has a bowl, ``1/2 (w - b)' A (w - b)``, and walks down it in real steps.
 
-The strategies and client halves are the real ones; only the loop of `medfl.clients.fitting.fit` is put in place by one without
-images, which asks the terms of an algorithm in the same order.
+The strategies and client halves are the real ones; only the loop `fit` is put in place by one without images, which asks the
+terms of an algorithm in the same order.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 from torch import nn
 
-from medfl import records
-from medfl.clients import schedules
-from medfl.clients.exchange import exchange_arrays, load_arrays
-from medfl.clients.half import Terms, Work
-from medfl.clients.optimizers import build_optimizer, set_factor
-from medfl.clients.plain import Half
-from medfl.clients.state import SiteState
-from medfl.records import from_array_record, reply_content, to_array_record
-from medfl.settings import read_section
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.training import schedules
+from medfl.clients.training.optimizers import build_optimizer, set_factor
+from medfl.clients.training.state import SiteState
+from medfl.clients.training.task import Terms, Work
+from medfl.messages import records
+from medfl.messages.records import from_array_record, reply_content, to_array_record
+from medfl.schema import read_section
 from medfl.site import Site
 from medfl.strategies.fedavg import FedAvg
 from medfl.study import Study

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 
-from medfl.records import CONTROL, to_array_record
-from medfl.strategies.compression import Bf16, Int8, TopK
+from medfl.messages.records import CONTROL, to_array_record
 from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
 from medfl.strategies.fedavg import FedAvg
@@ -23,13 +22,14 @@ from medfl.strategies.fedpidavg import FedPIDAvg
 from medfl.strategies.fedprox import FedProx
 from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
 from medfl.strategies.fedyogi import FedYogi
-from medfl.strategies.filtering import ClipNorm, RejectFactor
 from medfl.strategies.krum import Krum
 from medfl.strategies.local import LocalOnly
 from medfl.strategies.multikrum import MultiKrum
 from medfl.strategies.qfedavg import QFedAvg
 from medfl.strategies.rfa import Rfa
 from medfl.strategies.scaffold import Scaffold
+from medfl.strategies.transforms.compression import Bf16, Int8, TopK
+from medfl.strategies.transforms.filtering import ClipNorm, RejectFactor
 from medfl.testing import StrategyContract
 from medfl.testing.federation import Model
 from tests.strategies.packing import Packing

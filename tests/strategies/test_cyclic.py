@@ -10,12 +10,12 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from medfl.errors import QuorumError
-from medfl.records import to_array_record
-from medfl.strategies.compression import Bf16, Int8, TopK
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.records import to_array_record
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedbuff import FedBuff
-from medfl.strategies.filtering import RejectFactor
-from medfl.strategies.streaming import StreamingGrid
+from medfl.strategies.transforms.compression import Bf16, Int8, TopK
+from medfl.strategies.transforms.filtering import RejectFactor
 from tests.strategies.packing import packed
 from tests.strategies.play import read
 

@@ -12,11 +12,11 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedProx as FlowerFedProx
 
-from medfl.clients import feddyn, plain, scaffold
-from medfl.clients.feddyn import FedDyn as FedDynHalf
-from medfl.clients.fedprox import FedProx as FedProxHalf
-from medfl.clients.plain import Half
-from medfl.clients.scaffold import Scaffold as ScaffoldHalf
+from medfl.clients.algorithms import base, feddyn, scaffold
+from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.feddyn import FedDyn as FedDynHalf
+from medfl.clients.algorithms.fedprox import FedProx as FedProxHalf
+from medfl.clients.algorithms.scaffold import Scaffold as ScaffoldHalf
 from medfl.errors import QuorumError
 from medfl.runs import checkpoint
 from medfl.strategies.fedavg import FedAvg
@@ -45,7 +45,7 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callable[..., Stage]:
     """Return a maker of stages; all of one test share the disks of the sites."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # hundreds of rounds, and no power that may fail
-    for module in (plain, scaffold, feddyn):
+    for module in (base, scaffold, feddyn):
         monkeypatch.setattr(module, "fit", quadratic.fit)
 
     def make(kind: type[FedAvg], half: Half, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:

@@ -13,11 +13,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, Re
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 
 from medfl.errors import ExchangeError, QuorumError
-from medfl.records import to_array_record
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.records import to_array_record
+from medfl.messages.replies import error_text
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.replies import error_text
 from medfl.strategies.sampling import choose_sites
-from medfl.strategies.streaming import StreamingGrid
 
 
 def run(strategy: FedAvg, grid: Any, arrays: ArrayRecord) -> tuple[ArrayRecord, MetricRecord]:

@@ -9,10 +9,10 @@ import pytest
 from flwr.app import ConfigRecord, Message
 
 from medfl.errors import QuorumError
-from medfl.records import to_array_record
-from medfl.strategies.compression import Int8
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.records import to_array_record
 from medfl.strategies.fedbuff import FedBuff
-from medfl.strategies.streaming import StreamingGrid
+from medfl.strategies.transforms.compression import Int8
 from medfl.testing.federation import FakeGrid
 from tests.strategies.packing import packed
 from tests.strategies.play import Model, read

@@ -11,9 +11,9 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType
 from flwr.app import Message as FlowerMessage
 from flwr.serverapp.strategy import FedMedian as FlowerFedMedian
 
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
+from medfl.strategies.base.disk_strategy import Spooled
 from medfl.strategies.fedmedian import FedMedian
-from medfl.strategies.spooled import Spooled
 
 
 def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any, weights: Any = None) -> dict[str, np.ndarray]:

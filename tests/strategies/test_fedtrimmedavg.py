@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedTrimmedAvg as FlowerFedTrimmedAvg
 
 from medfl.errors import QuorumError
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
 from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
 
 

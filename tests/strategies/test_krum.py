@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import MultiKrum as FlowerMultiKrum
 from flwr.serverapp.strategy.multikrum import compute_distances
 
 from medfl.errors import QuorumError
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
 from medfl.strategies.krum import Krum
 from medfl.strategies.multikrum import MultiKrum
 

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from medfl.errors import RunError
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
 from medfl.strategies.local import LocalOnly
 
 SITES = {5: "aachen", 6: "bergen"}

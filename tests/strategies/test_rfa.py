@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-from medfl.records import to_array_record
+from medfl.messages.records import to_array_record
 from medfl.strategies.rfa import Rfa
 
 

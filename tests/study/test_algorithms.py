@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from medfl.clients.table import HALVES
+from medfl.clients.algorithms.registry import HALVES
 from medfl.errors import ConfigError
-from medfl.strategies.table import AT_THE_SITES, STRATEGIES
+from medfl.strategies.registry import AT_THE_SITES, STRATEGIES
 from medfl.study.algorithms import ALGORITHMS, MEANS, PERSONAL, WRAPPERS, wrong_contribution, wrong_stack
 from medfl.testing import sites
 

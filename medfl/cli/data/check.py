@@ -99,7 +99,7 @@ def check(
     from medfl.report.quality import THUMBNAILS, write_quality_report
     from medfl.report.quality_json import as_json as told_as_json
     from medfl.report.shared import what_is_shared
-    from medfl.runs.private import write_private
+    from medfl.system.private_files import write_private
 
     with debug_local(debug) if debug else nullcontext(), _progress() as progress:
         task = progress.add_task("Finding the cases", total=None)

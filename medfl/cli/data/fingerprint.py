@@ -23,9 +23,9 @@ def fingerprint(
     """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
     from medfl.data.fingerprint import take_fingerprint
     from medfl.planning.exchange import to_json
-    from medfl.runs.private import write_private
     from medfl.site import read_site
     from medfl.study import read_study
+    from medfl.system.private_files import write_private
 
     site, study = read_site(site_file), read_study(study_folder)
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

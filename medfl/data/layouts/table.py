@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medfl.data.layouts.json_table import SUFFIX, read_json_rows
 from medfl.errors import DataError
-from medfl.settings import guess
+from medfl.schema import guess
 
 Row = dict[str, str]
 _LISTED = 20  # columns that a message names

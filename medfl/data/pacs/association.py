@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medfl.data.pacs.problems import problem
 from medfl.errors import DataError
-from medfl.site_pacs import Pacs
+from medfl.site.pacs import Pacs
 
 if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity

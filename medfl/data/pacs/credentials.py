@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from medfl.data.pacs.problems import problem
-from medfl.site_pacs import Pacs
+from medfl.site.pacs import Pacs
 
 
 def login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:

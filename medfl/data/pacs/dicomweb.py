@@ -16,7 +16,7 @@ from medfl.data.pacs.landing import Landing
 from medfl.data.pacs.problems import Stopped, incomplete, problem
 from medfl.data.pacs.wanted import Found, Wanted
 from medfl.errors import DataError
-from medfl.site_pacs import Pacs
+from medfl.site.pacs import Pacs
 
 if TYPE_CHECKING:
     import requests

@@ -19,7 +19,7 @@ from medfl.data.pacs.wanted import Found, Wanted, read_wanted
 from medfl.data.quiet import quiet
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Site
-from medfl.site_pacs import Pacs
+from medfl.site.pacs import Pacs
 
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
 _GLANCE_SECONDS = 0.5  # between two looks at how far the series have come

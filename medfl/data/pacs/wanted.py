@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from medfl.data.pacs.problems import problem
-from medfl.site_pacs import PacsQuery
+from medfl.site.pacs import PacsQuery
 
 LABELS = ("SEG", "RTSTRUCT")  # drawn on images: they come with the studies of these
 

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from medfl.data.pools import ending, undisturbed
+from medfl.system.pools import ending, undisturbed
 
 _WORTH_IT = 40  # cases, below which starting processes takes longer than it saves
 _MOST = 4  # processes: each holds one image in memory

@@ -10,11 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from medfl.data.cases import Case
-from medfl.data.pools import ending, undisturbed
 from medfl.data.store.forecast import affordable
 from medfl.data.store.room import Outcome, Room
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.pools import ending, undisturbed
 
 Learnt = dict[str, list[int | str]]
 

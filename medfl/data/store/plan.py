@@ -11,7 +11,7 @@ from medfl.data.store.versions import of_preprocessing
 from medfl.site import Site
 from medfl.study import Study
 
-STATE = "state"  # folder of a site in which `medfl.clients.state` keeps what must outlast a round
+STATE = "state"  # folder of a site in which `medfl.clients.training.state` keeps what must outlast a round
 
 # where the files lie and what they are called there; every other key of the table may decide what is read from them
 _PLACES = {"root", "layout", "index", "image", "label", "patient", "where", "share", "shares"}

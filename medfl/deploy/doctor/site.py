@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from medfl.audit.verify import verify
 from medfl.deploy.approvals import approved_studies
 from medfl.deploy.doctor.certificates import certificate
 from medfl.deploy.doctor.findings import Finding
@@ -18,10 +19,9 @@ from medfl.deploy.doctor.machine import machine
 from medfl.deploy.doctor.reach import reach
 from medfl.deploy.identity import pem_of
 from medfl.errors import AuditError, ConfigError, DataError, MedflError
-from medfl.runs.private import write_private
-from medfl.runs.verifying import verify
 from medfl.site import Site, read_site
-from medfl.site_federation import SiteFederation
+from medfl.site.federation import SiteFederation
+from medfl.system.private_files import write_private
 
 
 def check_site(folder: Path) -> Iterator[Finding]:

@@ -21,12 +21,12 @@ from cryptography.x509.oid import NameOID
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
-from medfl import ports
 from medfl.data.pacs import pull as pulling
 from medfl.data.pacs.landing import Landing
 from medfl.data.pacs.pull import Progress
 from medfl.errors import DataError
 from medfl.site import Site, ensure_secret, read_site
+from medfl.system import ports
 from tests.data.pacs.madeup import MadeUpPacs, serve
 
 SLICES = 9

@@ -13,7 +13,7 @@ from medfl.cli.app import app
 from medfl.data.pacs.pull import is_allowed
 from medfl.data.pacs.wanted import Found, Wanted
 from medfl.errors import ConfigError
-from medfl.site_pacs import PacsQuery
+from medfl.site.pacs import PacsQuery
 from tests.data.pacs.madeup import MadeUpPacs
 
 

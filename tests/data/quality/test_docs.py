@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.settings import Section
+from medfl.schema import Section
 from medfl.site import Policy, SiteData
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from medfl.data.pools import undisturbed
 from medfl.data.store import parallel
 from medfl.data.store.prepare import prepare_cases
+from medfl.system.pools import undisturbed
 from tests.data.store.test_prepare import site_of, study_of
 
 

@@ -35,9 +35,9 @@ def _die() -> None:
 
 
 def _server() -> None:  # noqa: C901 - one fault each
+    from medfl.grids.streaming import StreamingGrid
     from medfl.runs import checkpoint
     from medfl.strategies.fedavg import FedAvg
-    from medfl.strategies.streaming import StreamingGrid
 
     now = {"round": 0, "folded": 0}
     configure, take, send, receive = (
@@ -83,9 +83,9 @@ def _server() -> None:  # noqa: C901 - one fault each
 
 
 def _site() -> None:
-    from medfl.clients import local
+    from medfl.clients.training import session
 
-    train = local.train
+    train = session.train
 
     def training(work, *rest):  # type: ignore[no-untyped-def]
         if STAGE.startswith("raise ") and work.server_round == int(ROUND):
@@ -94,7 +94,7 @@ def _site() -> None:
             time.sleep(float(os.environ["MEDFL_FAULT_SECONDS"]))
         return train(work, *rest)
 
-    local.train = training
+    session.train = training
 
 
 AT_A_SITE = STAGE == "dawdle" or STAGE.startswith("raise ")

@@ -1,0 +1,1 @@
+"""What a site does for each algorithm besides plain training."""

@@ -1,0 +1,27 @@
+"""FedProx at the hospital: a spring holds the model near the one that came."""
+
+from __future__ import annotations
+
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks.tensors import Spring, beside, common
+from medfl.clients.training.task import Terms, Work
+
+
+class FedProx(Half):
+    """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2): ``mu / 2 * |w - w_t|^2`` more in the loss.
+
+    The pull acts in every step and on parameters only, as running statistics have no gradient; layers that stay at the site are
+    free. The inexactness of the paper is the study's number of local steps.
+
+    Parameters
+    ----------
+    mu : float
+        Strength of the spring; with 0 training is FedAvg's, to the last bit.
+    """
+
+    def __init__(self, mu: float = 0.01) -> None:
+        self._mu = mu
+
+    def terms(self, work: Work) -> Terms:
+        """Return the spring to the received model."""
+        return Spring(self._mu, beside(work.net, common(work)))

@@ -1,0 +1,1 @@
+"""Networks of a study, and what of their tensors is exchanged."""

@@ -1,0 +1,175 @@
+"""Running a network over whole images: in one go, or window by window, and back onto the grid of the source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medfl.clients.training import interrupts
+from medfl.clients.training.devices import Place
+from medfl.clients.training.sampling import read_window, whole_shape
+from medfl.data.store.stored import Reference, StoredCase
+from medfl.errors import TrainingError
+from medfl.study import Study
+
+_VOXELS_AT_ONCE = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
+_IMAGES_AT_ONCE = 32
+_SLAB = 4_000_000  # voxels of the original grid that are resampled together
+_STITCHED_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are put together in main memory
+
+
+def in_groups(study: Study, cases: Sequence[StoredCase]) -> Iterator[list[StoredCase]]:
+    """Cut cases into runs that fit one forward pass: same padded shape, and not too many voxels."""
+    group: list[StoredCase] = []
+    before: tuple[int, ...] = ()
+    for case in cases:
+        shape = whole_shape(study, case.image.shape[1:])
+        limit = max(1, min(_IMAGES_AT_ONCE, _VOXELS_AT_ONCE // math.prod(shape)))
+        if group and (shape != before or len(group) >= limit):
+            yield group
+            group = []
+        group.append(case)
+        before = shape
+    if group:
+        yield group
+
+
+def read_images(study: Study, cases: Sequence[StoredCase]) -> Tensor:
+    """Read whole images of one padded shape.
+
+    Returns
+    -------
+    Tensor
+        float32 (B, C, X, Y[, Z]); smaller images lie in the middle, with zeros around them, as in training.
+    """
+    first = cases[0].image.shape[1:]
+    images = torch.zeros((len(cases), study.task.channels, *whole_shape(study, first)))
+    view = images.numpy()
+    for k, case in enumerate(cases):
+        read_window(case.image, view[k], [0] * len(first))
+    return images
+
+
+def forward(net: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of one batch, unless there is a reason to stop (`medfl.clients.training.interrupts`).
+
+    Raises
+    ------
+    StoppedError
+        ``RUN-STOPPED`` or ``POLICY-MINUTES``.
+    TrainingError
+        ``NET-TOO-DEEP`` when the images are so small that instance normalisation would see a single voxel.
+    """
+    interrupts.check()
+    try:
+        logits: Tensor = net(images)
+    except ValueError as error:
+        if "more than 1" not in str(error):
+            raise
+        size = "x".join(str(n) for n in images.shape[2:])
+        what = f"at a size of {size} the deepest level of the network is a single voxel, which can not be normalised."
+        fix = "Enlarge training.patch or preprocessing.size, take away a level, or set network.norm = 'group'."
+        raise TrainingError("NET-TOO-DEEP", what, fix) from None
+    return logits
+
+
+def predict(study: Study, net: nn.Module, images: Tensor, place: Place, overlap: float) -> Tensor:
+    """Return the logits of whole images.
+
+    Parameters
+    ----------
+    study : Study
+        Images larger than its patch are seen through windows of that size, blended with Gaussian weights.
+    net : torch.nn.Module
+        In evaluation mode, on the device of `place`.
+    images : Tensor
+        As `read_images` returns them.
+    place : Place
+        Device and precision.
+    overlap : float
+        Share of a window that its neighbour sees too.
+
+    Returns
+    -------
+    Tensor
+        float32 (B, classes, ...), on the device unless it is very large.
+    """
+    patch = study.training.patch
+    windows = study.task.kind == "segmentation" and bool(patch) and tuple(images.shape[2:]) != patch
+    with torch.inference_mode(), place.autocast():
+        if not windows:
+            return forward(net, images.to(place.device)).float()
+        values = len(images) * len(study.task.classes) * math.prod(images.shape[2:])
+        stitched: Tensor = sliding_window_inference(
+            images,
+            patch,
+            max(1, min(_IMAGES_AT_ONCE, _VOXELS_AT_ONCE // math.prod(patch))),
+            lambda window: forward(net, window).float(),
+            overlap=overlap,
+            mode="gaussian",
+            sw_device=place.device,
+            device=place.device if values <= _STITCHED_ON_DEVICE else torch.device("cpu"),
+        )
+    return stitched
+
+
+def unpadded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Cut the middle out of the last axes of a tensor: the image without its padding."""
+    inside: list[slice] = []
+    for want, have in zip(shape, tensor.shape[-len(shape) :], strict=True):
+        before = (have - want) // 2
+        inside.append(slice(before, before + want))
+    index: tuple[Any, ...] = (..., *inside)
+    return tensor[index]
+
+
+def labels_on_source(logits: Tensor, reference: Reference) -> NDArray[np.uint8]:
+    """Resample class probabilities onto the grid of the source, and choose the likeliest class there.
+
+    Probabilities are interpolated linearly; what lies outside the prepared image (it may be cropped) is background. The
+    volume is worked through in slabs, so memory does not grow with it.
+
+    Parameters
+    ----------
+    logits : Tensor
+        float32 (classes, X, Y, Z) on the prepared grid.
+    reference : Reference
+        The grid of the source.
+
+    Returns
+    -------
+    ndarray of uint8
+        (X, Y, Z), the shape of ``reference.label``.
+    """
+    probabilities = torch.softmax(logits, 0)[None]
+    to_prepared = np.linalg.inv(reference.prepared_affine) @ reference.affine
+    shape = reference.label.shape
+    thick = max(1, _SLAB // (shape[1] * shape[2]))
+    out = np.zeros(shape, dtype=np.uint8)
+    for first in range(0, shape[0], thick):
+        last = min(first + thick, shape[0])
+        grid = _places(to_prepared, (range(first, last), range(shape[1]), range(shape[2])), logits.shape[1:])
+        found = F.grid_sample(probabilities, grid.to(logits.device), mode="bilinear", padding_mode="zeros", align_corners=False)
+        out[first:last] = found[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return out
+
+
+def _places(to_prepared: NDArray[np.float64], voxels: Sequence[range], shape: Sequence[int]) -> Tensor:
+    """Return where voxels of the source lie in the prepared image, as `grid_sample` counts: (1, X, Y, Z, 3), axes reversed."""
+    axes = []
+    for k in (2, 1, 0):
+        steps = [
+            np.asarray(r, dtype=np.float64).reshape([-1 if a == b else 1 for b in range(3)]) * to_prepared[k, a]
+            for a, r in enumerate(voxels)
+        ]
+        index = steps[0] + steps[1] + steps[2] + to_prepared[k, 3]
+        axes.append(torch.from_numpy(((2.0 * index + 1.0) / shape[k] - 1.0).astype(np.float32)))
+    return torch.stack(axes, -1)[None]

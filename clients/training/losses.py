@@ -1,0 +1,156 @@
+"""The losses that a study may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss
+from torch import Tensor, nn
+
+from medfl.clients.training.partial_labels import Marginal
+from medfl.data.store.stored import StoredCase
+from medfl.study import Study
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+_SMOOTH = 1e-5
+_SMOOTH_GENERALIZED = 1e-12  # its class weights are one over squared volumes: 1e-5 would drown an organ of 1e6 voxels
+
+
+def build_loss(study: Study, weights: Tensor | None = None) -> Marginal:
+    """Build the loss of a study.
+
+    Dice terms leave the background out and are taken over the batch as a whole, as nnU-Net does, so that a patch without
+    foreground does no harm. Images in which not everything was looked for are judged by what was.
+
+    Parameters
+    ----------
+    study : Study
+        Names the loss.
+    weights : Tensor, optional
+        One weight a class, on the device of the logits.
+
+    Returns
+    -------
+    Marginal
+        Of logits (B, classes, ...) float32, labels (B, ...) of any integer dtype, and the classes that were looked for in
+        each image; returns a scalar tensor.
+    """
+
+    def of(classes: list[int]) -> LossFunction:
+        return _BUILDERS[study.loss.name](study, weights[classes] if weights is not None else None)
+
+    return Marginal(of, len(study.task.classes))
+
+
+def class_weights(study: Study, cases: Sequence[StoredCase]) -> Tensor | None:
+    """Return the class weights that a study asks for at a site.
+
+    Parameters
+    ----------
+    study : Study
+        ``loss.class-weights`` gives one number a class, or ``balanced``: the inverse frequency of the class among the labels
+        of these cases (voxels in segmentation, images in classification), scaled to a mean of 1 over the classes that occur.
+        A class that does not occur here gets weight 1.
+    cases : sequence of StoredCase
+        The training cases of the site.
+
+    Returns
+    -------
+    Tensor or None
+        float32 (classes,), or none when the study asks for no weights.
+    """
+    asked = study.loss.class_weights
+    if asked != ("balanced",):
+        return torch.tensor([float(w) for w in asked]) if asked else None
+    counts = np.zeros(len(study.task.classes))
+    for case in cases:
+        label = case.label
+        flat = np.array([label]) if isinstance(label, int) else np.ravel(label)
+        counts += np.bincount(flat, minlength=len(counts))
+    present = counts > 0
+    weights = np.ones(len(counts))
+    weights[present] = 1.0 / counts[present]
+    weights[present] /= weights[present].mean()
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def _dice_ce(study: Study, weights: Tensor | None) -> LossFunction:
+    return _with_channel(
+        DiceCELoss(
+            include_background=False,
+            to_onehot_y=True,
+            softmax=True,
+            batch=True,
+            smooth_nr=_SMOOTH,
+            smooth_dr=_SMOOTH,
+            weight=weights,
+            label_smoothing=study.loss.label_smoothing,
+        )
+    )
+
+
+def _dice_focal(study: Study, weights: Tensor | None) -> LossFunction:
+    # not MONAI's DiceFocalLoss: without the background it takes the softmax over the foreground channels alone, so that its
+    # focal term is constant for one foreground class
+    foreground = weights[1:] if weights is not None else None
+    dice = DiceLoss(
+        include_background=False,
+        to_onehot_y=True,
+        softmax=True,
+        batch=True,
+        smooth_nr=_SMOOTH,
+        smooth_dr=_SMOOTH,
+        weight=foreground,
+    )
+    focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=study.loss.gamma, weight=weights)
+
+    def both(logits: Tensor, labels: Tensor) -> Tensor:
+        target = labels.unsqueeze(1)
+        total: Tensor = dice(logits, target) + focal(logits, target)
+        return total
+
+    return both
+
+
+def _generalized_dice(study: Study, weights: Tensor | None) -> LossFunction:
+    return _with_channel(
+        GeneralizedDiceLoss(
+            to_onehot_y=True, softmax=True, batch=True, smooth_nr=_SMOOTH_GENERALIZED, smooth_dr=_SMOOTH_GENERALIZED
+        )
+    )
+
+
+def _cross_entropy(study: Study, weights: Tensor | None) -> LossFunction:
+    loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=study.loss.label_smoothing)
+
+    def of_labels(logits: Tensor, labels: Tensor) -> Tensor:
+        value: Tensor = loss(logits, labels.long())
+        return value
+
+    return of_labels
+
+
+def _focal(study: Study, weights: Tensor | None) -> LossFunction:
+    return _with_channel(FocalLoss(to_onehot_y=True, use_softmax=True, gamma=study.loss.gamma, weight=weights))
+
+
+def _with_channel(loss: nn.Module) -> LossFunction:
+    """Give the labels the channel axis that MONAI's losses expect."""
+
+    def of_labels(logits: Tensor, labels: Tensor) -> Tensor:
+        value: Tensor = loss(logits, labels.unsqueeze(1))
+        return value
+
+    return of_labels
+
+
+_BUILDERS: dict[str, Callable[[Study, Tensor | None], LossFunction]] = {
+    "dice-ce": _dice_ce,
+    "dice-focal": _dice_focal,
+    "generalized-dice": _generalized_dice,
+    "cross-entropy": _cross_entropy,
+    "focal": _focal,
+}

@@ -1,0 +1,155 @@
+"""The two things a hospital does with a model: train it on its own images, and score it on patients set aside.
+
+Both are functions of their arguments alone: every seed is given, and nothing of an earlier call in the same process is seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks.arrays import Arrays, check_finite, load_arrays
+from medfl.clients.tasks import classification, previews, segmentation
+from medfl.clients.tasks.scores import Scored
+from medfl.clients.training.devices import Place, choose_place, settled
+from medfl.clients.training.losses import build_loss, class_weights
+from medfl.clients.training.sampling import steps_of
+from medfl.clients.training.task import Work
+from medfl.data.store.stored import Prepared
+from medfl.errors import ExchangeError, TrainingError
+from medfl.messages import records
+from medfl.messages.records import Metrics
+from medfl.site import Site
+from medfl.study import Study
+from medfl.system.files import write_file, writing
+
+
+@dataclass(frozen=True, eq=False)
+class TrainOutcome:
+    """What training gives back.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        The trained tensors, as `exchange_arrays` orders them.
+    metrics : dict
+        The ``train.*`` metrics.
+    records : mapping of str to dict of str to ndarray
+        What goes to the server beside the model.
+    """
+
+    arrays: Arrays
+    metrics: Metrics
+    records: Mapping[str, Arrays] = field(default_factory=dict)
+
+
+def train(work: Work, half: Half | None = None) -> TrainOutcome:
+    """Train a model on the training cases of a site for one round.
+
+    Parameters
+    ----------
+    work : Work
+        What is asked. The weights of its network are overwritten.
+    half : Half, optional
+        The client half of the algorithm; plain training unless given.
+
+    Returns
+    -------
+    TrainOutcome
+
+    Raises
+    ------
+    TrainingError
+        ``TRAIN-NO-CASES``, ``TRAIN-SHAPES``, ``LOSS-NONFINITE``, ``WEIGHTS-NONFINITE``, ``NET-TOO-DEEP``, ``DEVICE-MISSING``.
+    ExchangeError
+        When the received arrays do not fit the network.
+    """
+    begun = time.perf_counter()
+    study, cases = work.study, work.prepared.split("train")
+    place = choose_place(study, work.site)
+    with settled(study, place, work.seed):
+        work.net.to(place.device)
+        load_arrays(work.net, work.received)
+        update = (half or Half()).train(dataclasses.replace(work, place=place))
+    try:
+        for tensors in (update.arrays, *update.records.values()):
+            check_finite(tensors)
+    except ExchangeError as error:
+        raise TrainingError("WEIGHTS-NONFINITE", error.what, error.fix) from None
+    told: Metrics = {
+        records.TRAIN_PATIENTS: work.prepared.patients("train"),
+        records.TRAIN_SAMPLES: len(cases),
+        records.TRAIN_STEPS: steps_of(study, len(cases)),
+        **update.metrics,
+        records.TRAIN_SECONDS: time.perf_counter() - begun,
+    }
+    return TrainOutcome(update.arrays, told, update.records)
+
+
+def evaluate(
+    study: Study,
+    site: Site,
+    prepared: Prepared,
+    net: nn.Module,
+    arrays: Mapping[str, NDArray[np.generic]],
+    split: str,
+    folder: Path | None = None,
+) -> Metrics:
+    """Score a model on the patients of one split.
+
+    Parameters
+    ----------
+    study, site, prepared, net
+        As in `Work`.
+    arrays : mapping of str to ndarray
+        The model.
+    split : {"validation", "test"}
+        Which patients.
+    folder : Path, optional
+        The site's own folder. There go ``test.json``, with the scores of each patient by pseudonym, and, when the policy of
+        the site allows them, ``previews/preview-1.npz``, ... from the best to the worst image.
+
+    Returns
+    -------
+    dict
+        The ``eval.*`` metrics; zeros when the split holds nobody.
+    """
+    cases = prepared.split(split)
+    place = choose_place(study, site)
+    with settled(study, place, study.seed):
+        net.to(place.device)
+        load_arrays(net, arrays)
+        net.eval()
+        # balanced weights belong to the training cases of one site, and losses of sites are to be compared
+        weights = None if study.loss.class_weights == ("balanced",) else class_weights(study, ())
+        loss = build_loss(study, _on(place, weights))
+        if study.task.kind == "segmentation":
+            keep = folder is not None and site.policy.previews and study.simulation.previews > 0
+            scored = segmentation.score(study, cases, net, place, loss, split, keep_previews=keep)
+        else:
+            scored = classification.score(study, cases, net, place, loss)
+    if folder is not None:
+        _write(scored, study, split, folder)
+    return scored.metrics
+
+
+def _on(place: Place, weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.to(place.device)
+
+
+def _write(scored: Scored, study: Study, split: str, folder: Path) -> None:
+    told = {"split": split, "kind": study.task.kind, "patients": scored.patients}
+    with writing("the scores by patient"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / f"{split}.json", json.dumps(told, indent=1).encode())
+        if scored.previews:
+            previews.write(previews.choose(scored.previews, study.simulation.previews), folder / "previews")

@@ -1,0 +1,206 @@
+"""A log that can only grow: each line holds the hash of the one before, so none can be changed, removed or put in between.
+
+A line is a JSON object with ``n`` (from 1), ``time`` (ISO, UTC), ``owner``, ``previous``, whatever is told, and ``hash``: the
+SHA-256, in hexadecimal, of the same object without ``hash``, written with sorted keys, no blanks, and in UTF-8. ``previous`` is
+the ``hash`` of the line before, 64 zeros in the first. That the end was cut off shows only where somebody else noted a later
+link, so both sides of an exchange note the other's last one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import AuditError
+from medfl.runs.history import plain
+from medfl.system.files import writing
+
+START = "0" * 64
+_NEWEST = 1 << 18  # bytes of a log that tell who is at work
+_RESERVED = ("n", "time", "owner", "previous", "hash")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a chain stands.
+
+    Parameters
+    ----------
+    n : int
+        Number of the last line, 0 before the first.
+    hash : str
+        Its hash.
+    """
+
+    n: int = 0
+    hash: str = START
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.hash}"
+
+
+class Chain:
+    """Appends to a chain; several processes may do so at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made, for the owner alone, with the first line.
+    owner : str
+        Who writes it: the name of a site, or ``server``.
+    """
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self.path, self.owner = path, owner
+
+    @property
+    def head(self) -> str:
+        """Number and hash of the last line, as it is told to the other side."""
+        if not self.path.exists():
+            return str(Link())
+        with self.path.open("rb") as file:
+            return str(_last(file.fileno()))
+
+    def append(self, event: Mapping[str, Any]) -> str:
+        """Add a line, wait until the disk has it, and return the new head.
+
+        Parameters
+        ----------
+        event : mapping
+            What is told, as JSON knows it.
+
+        Raises
+        ------
+        RunError
+            ``DISK-FULL`` or ``RUN-FOLDER``.
+        AuditError
+            ``AUDIT-DAMAGED`` when the last line is not one of a chain: nothing is added to a broken one.
+        """
+        if clash := [key for key in _RESERVED if key in event]:
+            raise ValueError(f"the chain itself writes {', '.join(clash)}")
+        with writing("the log of exchanges"), self._locked() as descriptor:
+            torn = _cut_torn_line(descriptor)
+            last = _last(descriptor)
+            if torn:
+                last = self._add(descriptor, last, {"event": "torn-line-cut", "bytes": torn})
+            return str(self._add(descriptor, last, plain(event)))
+
+    def _add(self, descriptor: int, last: Link, event: Mapping[str, Any]) -> Link:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"n": last.n + 1, "time": now, "owner": self.owner, "previous": last.hash, **event}
+        line["hash"] = hash_of(line)
+        text = _canonical(line) + b"\n"
+        if os.write(descriptor, text) != len(text):  # the disk has just become full: the half line is cut by the next append
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+        return Link(last.n + 1, line["hash"])
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def hash_of(line: Mapping[str, Any]) -> str:
+    """Return the hash that belongs into a line."""
+    return hashlib.sha256(_canonical({key: value for key, value in line.items() if key != "hash"})).hexdigest()
+
+
+def read_chain(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a chain, as they stand.
+
+    Raises
+    ------
+    AuditError
+        ``AUDIT-MISSING`` when there is no such file, ``AUDIT-DAMAGED`` when a line is no JSON object.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except (OSError, IsADirectoryError):
+        raise AuditError("AUDIT-MISSING", f"there is no log {path.name} that can be read.", "Name its file.") from None
+    return [_parsed(line, number) for number, line in enumerate(lines[:-1], 1)]
+
+
+def unanswered(path: Path) -> dict[str, float]:
+    """Return the sites that a server has asked and that have not answered, with the seconds since, from its newest lines."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _NEWEST)
+            file.seek(start)
+            lines = file.read().split(b"\n")[1 if start else 0 : -1]
+    except OSError:
+        return {}
+    asked: dict[str, float] = {}
+    now = datetime.now(UTC)
+    for line in (_parsed(line, 0) for line in lines):
+        if line.get("event") == "sent":
+            asked[str(line.get("site"))] = (now - datetime.fromisoformat(line["time"])).total_seconds()
+        elif line.get("event") == "received":
+            asked.pop(str(line.get("site")), None)
+    return asked
+
+
+def _parsed(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise AuditError(
+            "AUDIT-DAMAGED",
+            f"{f'line {number}' if number else 'the last line'} of the log of exchanges is not one that was written.",
+            "It was changed from outside; docs/audit.md tells what to do.",
+        )
+    return found
+
+
+def _canonical(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _last(descriptor: int) -> Link:
+    """Return the last link; a torn last line is not looked at."""
+    text = b"".join(_tail(descriptor))
+    whole = text[: text.rfind(b"\n") + 1].rstrip(b"\n")
+    if not whole:
+        return Link()
+    line = _parsed(whole.rpartition(b"\n")[2], 0)
+    if line.get("hash") != hash_of(line) or not isinstance(line.get("n"), int):
+        raise AuditError(
+            "AUDIT-DAMAGED", "the last line of the log is not what was written.", "Keep the file as it is: medfl audit verify."
+        )
+    return Link(line["n"], str(line["hash"]))
+
+
+def _tail(descriptor: int) -> list[bytes]:
+    """Return the end of a file, at least two lines of it where it has so many."""
+    end, block, found = os.fstat(descriptor).st_size, 1 << 14, b""
+    while end > 0 and found.count(b"\n") < 3:
+        start = max(0, end - block)
+        found = os.pread(descriptor, end - start, start) + found
+        end = start
+    return [found]
+
+
+def _cut_torn_line(descriptor: int) -> int:
+    """Drop a last line that a crash left incomplete, and return how many bytes that were."""
+    end = os.fstat(descriptor).st_size
+    text = b"".join(_tail(descriptor))
+    torn = len(text) - (text.rfind(b"\n") + 1)
+    if torn:
+        os.ftruncate(descriptor, end - torn)
+    return torn

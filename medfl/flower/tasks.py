@@ -1,0 +1,294 @@
+"""Flower's private names that a hospital's worker needs: taking messages from the SuperNode of its machine, and answering them.
+
+Kept apart from `medfl.flower.compat`, which everybody imports, as these imports take half a second. A new version of Flower is
+the work of the two files; ``tests/flower/test_compat.py`` fails first when a name moves.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.app import Context, Message
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SubStatus
+from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.protobuf.client import ProtobufClient
+from flwr.supercore.run import Run
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode import start_client_internal
+from flwr.supernode.cli import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from medfl.errors import DeployError
+from medfl.study.reading import Scalar
+
+CLIENT_TASK: str = TaskType.CLIENT_APP
+HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode gives a task up after two intervals without one
+
+_LOCKED = 25_000  # milliseconds; who asks gives up after 30 seconds
+_LOOK = 1.0  # seconds between the SuperNode's looks for a message
+_REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+_ASKED_FOR = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
+
+
+class Unreachable(Exception):
+    """The other process does not answer, or no longer knows the task."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to handle one message."""
+
+    kind: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One message for this site, with what came beside it. Nothing of the bundle was unpacked.
+
+    Parameters
+    ----------
+    message : Message
+        As the server sent it.
+    context : Context
+        With the run configuration that the SuperNode made of bundle and overrides.
+    run : int
+        Flower's number of the run.
+    bundle : bytes
+        The study's bundle, a zip file.
+    overrides : mapping
+        What whoever submitted the run changed in the bundle's configuration.
+    """
+
+    message: Message
+    context: Context
+    run: int
+    bundle: bytes
+    overrides: Mapping[str, Scalar]
+
+
+class NodeTasks:
+    """The tasks of the SuperNode of this machine; whoever knows its secret may take them.
+
+    Parameters
+    ----------
+    address : str
+        Of the SuperNode's own interface, on loopback.
+    secret : bytes
+        Shared with the SuperNode.
+    """
+
+    def __init__(self, address: str, secret: bytes) -> None:
+        self._address = address
+        auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=frozenset({_ACQUIRE}))
+        self._client = _runtime(address, auth)
+
+    def acquire(self) -> Ticket | None:
+        """Take the oldest task that waits; None when none does or the SuperNode does not answer.
+
+        Raises
+        ------
+        DeployError
+            ``NODE-FOREIGN`` when the SuperNode does not take the secret: another one has the address.
+        """
+        try:
+            found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_ASKED_FOR))
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED:
+                what = "the SuperNode of this machine does not take the secret of this start."
+                raise DeployError("NODE-FOREIGN", what, "End whatever else runs this site, and start it again.") from None
+            return None
+        return Ticket(found.task.type, found.token) if found.HasField("task") and found.token else None
+
+    def open(self, ticket: Ticket) -> NodeTask:
+        """Return the task of a ticket, ready to be pulled."""
+        return NodeTask(_runtime(self._address, RuntimeTokenHttpInterceptor(ticket.token)))
+
+
+class NodeTask:
+    """One task: its message in, the answer out, and a sign of life in between."""
+
+    def __init__(self, client: RuntimeHttpClient) -> None:
+        self._client = client
+        self._context: Context | None = None
+
+    def pull(self) -> Job:
+        """Fetch the message and what belongs to it.
+
+        Raises
+        ------
+        Unreachable
+            When the SuperNode is gone.
+        """
+        try:
+            message, context, run, fab = pull_task_input(self._client)
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise Unreachable from error
+        self._context = context
+        return Job(message, context, run.run_id, fab.content, _plain(run))
+
+    def beat(self) -> bool:
+        """Tell the SuperNode that the work goes on; False when it no longer knows the task."""
+        try:
+            return bool(self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
+        except httpx.TransportError:
+            return True  # perhaps it is busy, or restarts; the task's end will show
+        except httpx.HTTPStatusError as error:
+            return error.response.status_code in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+
+    def push(self, reply: Message) -> None:
+        """Hand over the answer; the SuperNode sends it on.
+
+        Raises
+        ------
+        Unreachable
+            When the SuperNode is gone, or has given the task up.
+        """
+        assert self._context is not None, "a task is pulled before it is answered"
+        try:
+            push_message(self._client, reply, self._context)
+        except (httpx.HTTPError, RuntimeError, ValueError) as error:
+            raise Unreachable from error
+
+    def finish(self, *, well: bool) -> None:
+        """Close the task; what went wrong is told nobody here, as it would reach the SuperNode's memory."""
+        status = SubStatus.COMPLETED if well else SubStatus.FAILED
+        push_task_output(self._client, self._context, status, "" if well else "See the log of the site.")
+        self._client.close()
+
+
+class ServerLink:
+    """What a site may ask the server besides the exchanges: whether a run still goes on.
+
+    Parameters
+    ----------
+    address : str
+        That the server publishes, host:port.
+    ca : Path
+        Certificate of who signed the server's.
+    key : Path
+        The site's private key, OpenSSH format.
+    """
+
+    def __init__(self, address: str, ca: Path, key: Path) -> None:
+        private = load_ssh_private_key(key.read_bytes(), None)
+        if not isinstance(private, ec.EllipticCurvePrivateKey):
+            raise ValueError("the key of the site is no elliptic-curve key")
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            False,
+            str(ca),
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(private, private.public_key()),
+            ],
+        )
+
+    def is_over(self, run: int, node: int) -> bool:
+        """Tell whether the server says that a run is no longer running; a server that does not answer says nothing."""
+        try:
+            self._client.GetRun(GetRunRequest(node=Node(node_id=node), run_id=run))
+        except httpx.HTTPStatusError as error:
+            told = FlowerError.from_json(error.response.text)
+            return told is not None and told.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED
+        except (httpx.HTTPError, ValueError):  # ValueError: something else than Flower answers there
+            return False
+        return False
+
+
+def run_superlink() -> None:
+    """Run Flower's SuperLink in this process, with the arguments of the command line.
+
+    A request waits longer than Flower's 5 seconds while another one writes a large model to the database: they would end a run
+    with "database is locked".
+    """
+    from flwr.supercore import sql_mixin
+    from flwr.supercore.constant import SQLITE_PRAGMAS
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+
+    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_LOCKED)}
+    vars(sql_mixin)["SQLITE_PRAGMAS"] = tuple(pragmas.items())
+    flower_superlink()
+
+
+def run_supernode(certificate: Path | None, key: Path | None) -> None:
+    """Run Flower's SuperNode in this process, with the arguments of the command line.
+
+    Parameters
+    ----------
+    certificate, key : Path, optional
+        PEM files that the site shows to a proxy which asks for them; Flower has no setting for that.
+    """
+    if certificate is not None and key is not None:
+        present(certificate, key)
+    vars(start_client_internal)["time"] = _Clock
+    flower_supernode()
+
+
+class _Clock:
+    """The module `time` as the loop of the SuperNode sees it, which sleeps for 3 seconds between looks for a message."""
+
+    time = staticmethod(time.time)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, _LOOK))
+
+
+def present(certificate: Path, key: Path) -> None:
+    """Show a certificate to every server that this process speaks to over TLS from now on; Flower has no setting for that.
+
+    Parameters
+    ----------
+    certificate, key : Path
+        PEM files.
+    """
+    original = ProtobufClient.__init__
+
+    def with_certificate(
+        self: ProtobufClient, base_url: str, *, verify: ssl.SSLContext | bool | str = True, **rest: Any
+    ) -> None:
+        if isinstance(verify, str):
+            verify = ssl.create_default_context(cafile=verify)
+        if isinstance(verify, ssl.SSLContext):
+            verify.load_cert_chain(certificate, key)
+        original(self, base_url, verify=verify, **rest)
+
+    ProtobufClient.__init__ = with_certificate  # type: ignore[method-assign]
+
+
+def speak_for(context: Context) -> None:
+    """Tell Flower which run and node this process answers for; its Message refuses to be made without."""
+    TaskIdentity.run_id, TaskIdentity.node_id = context.run_id, context.node_id
+
+
+def _runtime(address: str, interceptor: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor) -> RuntimeHttpClient:
+    version = RuntimeVersionHttpInterceptor(component_name="flwr-clientapp")
+    return RuntimeHttpClient.from_server_address(
+        server_address=address, insecure=True, root_certificates=None, interceptors=[version, interceptor]
+    )
+
+
+def _plain(run: Run) -> dict[str, Scalar]:
+    return dict(run.override_config)

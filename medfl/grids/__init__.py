@@ -1,0 +1,1 @@
+"""Grids around another Grid: streaming, retrying, packing, auditing."""

@@ -1,0 +1,82 @@
+"""A Grid that hands over each reply as it comes, so that a server holds one at a time and not all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message
+
+from medfl.grids.base import WrappingGrid
+
+_SHARE, _LEAST, _MOST = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
+
+
+class StreamingGrid(WrappingGrid):
+    """A Grid whose `send_and_receive` is a generator.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid that does the work. One whose attribute ``waits_for_replies`` is true waits a moment in `pull_messages`
+        when nothing is there; others are left alone between looks.
+
+    Examples
+    --------
+    Any Flower strategy whose ``aggregate_train`` takes the replies one by one can use it::
+
+        strategy.start(StreamingGrid(grid), initial_arrays)
+    """
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Send messages at once, and yield each reply as it comes.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            What to send.
+        timeout : float, optional
+            Seconds after which no more is waited for; replies that lie ready at that moment are still handed over.
+
+        Yields
+        ------
+        Message
+            A reply. Drop it before asking for the next one, or two are held.
+        """
+        # Grids go over the messages more than once, hence the list
+        return self.receive(self._grid.push_messages(list(messages)), timeout=timeout)
+
+    def receive(self, message_ids: Iterable[str], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield the replies to messages that were sent before, as `send_and_receive` does.
+
+        Parameters
+        ----------
+        message_ids : iterable of str
+            As `push_messages` returned them.
+        timeout : float, optional
+            Seconds after which no more is waited for.
+        """
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
+        return self._replies([identifier for identifier in message_ids if identifier], end)
+
+    def _replies(self, pending: list[str], end: float) -> Iterator[Message]:
+        quiet_since = time.monotonic()
+        waits_itself = getattr(self._grid, "waits_for_replies", False)
+        while pending:
+            is_last_look = time.monotonic() >= end
+            waiting = len(pending)
+            for identifier in tuple(pending):
+                found = list(self._grid.pull_messages([identifier]))
+                if found:
+                    pending.remove(identifier)
+                while found:
+                    yield found.pop()  # popped, so that this frame keeps no reply alive
+            if is_last_look:
+                yield from self.give_up(pending)
+                return
+            if len(pending) < waiting:
+                quiet_since = time.monotonic()
+                continue
+            now = time.monotonic()
+            if not waits_itself:
+                time.sleep(max(0.0, min(_LEAST + _SHARE * (now - quiet_since), _MOST, end - now)))

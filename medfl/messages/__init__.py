@@ -1,0 +1,1 @@
+"""The wire: what records, models, questions and replies look like, and how they are checked."""

@@ -1,0 +1,1 @@
+"""What may leave a hospital: its policy, and the suppression of small counts."""

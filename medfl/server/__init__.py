@@ -1,0 +1,1 @@
+"""How a study is conducted over a Grid: joining, training, checkpoints, contribution, fingerprints."""

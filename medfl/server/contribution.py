@@ -1,0 +1,197 @@
+"""What each hospital brought to the model of a round: how its update lies to the others', or what the model lacks without it.
+
+The replies of a round are kept on disk until it is over. The models that fewer hospitals would have made are weighted means
+of them, and all hospitals score each on their validation patients; no test patient is looked at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from medfl import metrics
+from medfl.aggregate import Spool, combine, distances, squared_distances
+from medfl.messages.records import Metrics, RoundRecord, to_array_record
+from medfl.server.federation import Federation
+from medfl.strategies.transforms.reply_recorder import Keeping
+from medfl.study import Study
+
+Coalition = frozenset[str]
+
+
+class Contributions:
+    """Measure the rounds that a study asks for.
+
+    Parameters
+    ----------
+    federation : Federation
+        The sites; its study says how to measure, and when.
+
+    Attributes
+    ----------
+    keeping : Keeping
+        Has to be the last wrapper of the strategy.
+
+    Raises
+    ------
+    ConfigError
+        When Shapley values of too many sites are asked for.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation, self._method = federation, federation.study.contribution.method
+        federation.study.contribution.check_sites(len(federation.sites))
+        self.keeping = Keeping(federation.study.contribution.every)
+
+    def measure(self, record: RoundRecord, made: ArrayRecord) -> dict[str, Any]:
+        """Return what the history tells of a round; nothing when it was not to be measured.
+
+        Parameters
+        ----------
+        record : RoundRecord
+            The round, with the replies that counted.
+        made : ArrayRecord
+            The model that it made.
+
+        Returns
+        -------
+        dict
+            ``sites`` with the ``value`` of each, null where it is not defined; ``gain``, what all sites together brought; and
+            the cost: ``models`` that were scored, ``bytes-down`` and ``seconds``.
+        """
+        spool, started = self.keeping.spool, time.monotonic()
+        if spool is None:
+            return {}
+        counted = {reply.site: reply.weight for reply in sorted(record.counted, key=lambda r: r.site)}
+        try:
+            if self._method == "alignment":
+                told: dict[str, Any] = {"sites": alignments(spool, counted), "models": 0, "bytes-down": 0}
+            else:
+                told = self._valued(spool, counted, made, record.round)
+        finally:
+            self.keeping.close()
+        about = {"event": "contribution", "round": record.round, "method": self._method}
+        return about | told | {"seconds": time.monotonic() - started}
+
+    def _valued(self, spool: Spool, weights: Mapping[str, float], made: ArrayRecord, server_round: int) -> dict[str, Any]:
+        sites, sent = tuple(weights), 0
+        asked = every_coalition(sites) if self._method == "shapley" else without_each(sites)
+        answers: dict[Coalition, dict[str, Metrics]] = {}
+        for coalition in asked:
+            model = made if len(coalition) == len(sites) else _model(spool, weights, coalition)
+            answers[coalition] = self._federation.evaluate(model, "validation", "federated", server_round, trial=True)
+            sent += model.count_bytes() * len(self._federation.sites)
+        utility = _utilities(self._federation.study, answers)
+        values = shapley(utility, sites) if self._method == "shapley" else leave_one_out(utility, sites)
+        gain = utility[frozenset(sites)] - utility.get(frozenset(), math.nan)
+        told = {site: {"value": value} for site, value in values.items()}
+        return {"sites": told, "gain": gain, "models": len(answers), "bytes-down": sent}
+
+
+def alignments(spool: Spool, weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Compare each update with those of the others.
+
+    Parameters
+    ----------
+    spool : Spool
+        The replies, and the model that was sent as its reference.
+    weights : mapping of str to float
+        Of the replies that counted, by site.
+
+    Returns
+    -------
+    dict of str to dict
+        ``value``: cosine of the angle between the site's update and the weighted mean of the others', nan where one of them
+        is zero. ``norm-share``: its norm times its weight, as a share of the sum over all sites.
+    """
+    rows = [spool.sites.index(site) for site in weights]
+    norms = np.array([distances(spool, spool.reference)[site] for site in weights])
+    gaps = squared_distances(spool)[np.ix_(rows, rows)]
+    products = (norms[:, None] ** 2 + norms[None, :] ** 2 - gaps) / 2  # of the updates with each other
+    shares = np.array(list(weights.values()))
+    pulls = shares * norms
+    told = {}
+    for k, site in enumerate(weights):
+        others = np.where(np.arange(len(rows)) == k, 0.0, shares)
+        told[site] = {
+            "value": _cosine(products, k, others),
+            "norm-share": float(pulls[k] / pulls.sum()) if pulls.any() else math.nan,
+        }
+    return told
+
+
+def shapley(utility: Mapping[Coalition, float], players: Sequence[str]) -> dict[str, float]:
+    """Return the Shapley value of each player: its marginal gain, averaged over all orders in which players may join.
+
+    Shapley 1953; for the rounds of a federation Wang et al. 2020, https://arxiv.org/abs/2009.06192. The values add up to what
+    all players gain over none.
+
+    Parameters
+    ----------
+    utility : mapping of frozenset to float
+        Of every coalition, the empty one too.
+    players : sequence of str
+        All of them.
+
+    Examples
+    --------
+    >>> gloves = {frozenset(): 0, frozenset("l"): 0, frozenset("r"): 0, frozenset("lr"): 1}
+    >>> shapley(gloves, "lr")
+    {'l': 0.5, 'r': 0.5}
+    """
+    orders = math.factorial(len(players))
+    values = {}
+    for player in players:
+        others = list(every_coalition([other for other in players if other != player]))
+        gains = (
+            math.factorial(len(c)) * math.factorial(len(players) - len(c) - 1) * (utility[c | {player}] - utility[c])
+            for c in others
+        )
+        values[player] = math.fsum(gains) / orders
+    return values
+
+
+def leave_one_out(utility: Mapping[Coalition, float], players: Sequence[str]) -> dict[str, float]:
+    """Return what the utility of all players loses without each."""
+    everyone = frozenset(players)
+    return {player: utility[everyone] - utility[everyone - {player}] for player in players}
+
+
+def every_coalition(sites: Sequence[str]) -> Iterator[Coalition]:
+    """Yield every subset, from the empty one to all."""
+    return (frozenset(chosen) for size in range(len(sites) + 1) for chosen in itertools.combinations(sites, size))
+
+
+def without_each(sites: Sequence[str]) -> Iterator[Coalition]:
+    """Yield all sites, and all but each."""
+    return (frozenset(sites) - left_out for left_out in (frozenset(), *({site} for site in sites)))
+
+
+def _model(spool: Spool, weights: Mapping[str, float], coalition: Coalition) -> ArrayRecord:
+    """Return the weighted mean of the replies of a coalition; without anybody the model that was sent."""
+    if not coalition:
+        return to_array_record(spool.reference)
+    total = math.fsum(weights[site] for site in coalition)
+    return to_array_record(combine(spool, {site: weights[site] / total for site in coalition}))
+
+
+def _utilities(study: Study, answers: Mapping[Coalition, Mapping[str, Metrics]]) -> dict[Coalition, float]:
+    """Return the headline score of every model, on the patients of the sites that scored all of them; nan without any."""
+    judges = sorted(set.intersection(*(set(answer) for answer in answers.values())))
+    merged = {coalition: [answer[site] for site in judges] for coalition, answer in answers.items()}
+    return {c: metrics.headline(study, metrics.merge(study, told)) if told else math.nan for c, told in merged.items()}
+
+
+def _cosine(products: NDArray[np.float64], k: int, weights: NDArray[np.float64]) -> float:
+    """Return the cosine between update `k` and the weighted sum of updates, from the inner products of all with each other."""
+    square = products[k, k] * float(np.einsum("i,ij,j->", weights, products, weights))
+    if not square > 0:
+        return math.nan
+    return min(1.0, max(-1.0, float(np.einsum("i,i->", weights, products[k])) / math.sqrt(square)))

@@ -1,0 +1,107 @@
+"""Before a study: the server asks every hospital what its images are like, and adds up what they tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, RecordDict
+from flwr.serverapp import Grid
+
+from medfl.errors import ExchangeError, QuorumError
+from medfl.messages import records
+from medfl.messages.replies import excluded_in, refusal_text
+from medfl.planning.exchange import from_content
+from medfl.planning.fingerprint import Fingerprint, Scope, check_scope, merge
+from medfl.server.federation import ask
+from medfl.server.joining import wait_for_nodes
+from medfl.site import NAME
+from medfl.study import Study
+
+Progress = Callable[[int, int], None]  # sites that answered, sites in all
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the hospitals answered.
+
+    Parameters
+    ----------
+    fingerprints : dict of str to Fingerprint
+        By name of the site, in the order of the names.
+    refused : dict of str to str
+        Why there is none, by node: a site that tells nothing does not tell its name either.
+    excluded : dict of str to dict
+        Cases that each site left out, by code, as `medfl.messages.counts` tells counts.
+    """
+
+    fingerprints: dict[str, Fingerprint]
+    refused: dict[str, str]
+    excluded: dict[str, dict[str, int]]
+
+    def merged(self) -> Fingerprint:
+        """Return the fingerprint of all cases together.
+
+        Raises
+        ------
+        QuorumError
+            ``TOO-FEW-SITES`` when no site told one.
+        """
+        if not self.fingerprints:
+            what = f"none of {len(self.refused)} sites told what its images are like ({'; '.join(self.refused.values())})."
+            raise QuorumError("TOO-FEW-SITES", what, "The sites' own logs say why.")
+        return merge(self.fingerprints.values())
+
+
+def survey(grid: Grid, study: Study, expected: int, progress: Progress | None = None) -> Survey:
+    """Ask every node for the fingerprint of its images.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the nodes.
+    study : Study
+        A segmentation that is to be planned.
+    expected : int
+        Nodes to wait for, at most for the time that the study allows.
+    progress : callable, optional
+        Called after each answer.
+
+    Raises
+    ------
+    QuorumError
+        ``SITE-TWICE`` when two nodes claim one name: their cases would count twice.
+    """
+    nodes = wait_for_nodes(grid, expected, study.strategy.wait)
+    labels = {node: f"node-{k}" for k, node in enumerate(nodes, start=1)}
+    question = RecordDict({records.CONFIG: ConfigRecord({})})
+    found: dict[str, Fingerprint] = {}
+    refused: dict[str, str] = {}
+    excluded: dict[str, dict[str, int]] = {}
+    answers = ask(grid, records.FINGERPRINT, dict.fromkeys(nodes, question), study.strategy.deadline)
+    for done, (node, answer) in enumerate(answers, start=1):
+        if progress:
+            progress(done, len(nodes))
+        if isinstance(answer, str):
+            refused[labels[node]] = answer
+            continue
+        try:
+            name, fingerprint = _read(answer, study)
+        except ExchangeError as refusal:
+            refused[labels[node]] = refusal_text(refusal)
+            continue
+        if name in found:
+            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
+        found[name], excluded[name] = fingerprint, excluded_in(answer)
+    return Survey(dict(sorted(found.items())), dict(sorted(refused.items())), dict(sorted(excluded.items())))
+
+
+def _read(answer: RecordDict, study: Study) -> tuple[str, Fingerprint]:
+    told = answer.get(records.SITE)
+    name = str(told.get("name", "")) if isinstance(told, ConfigRecord) else ""
+    if not re.fullmatch(NAME, name):
+        raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
+    fingerprint = from_content(answer)
+    check_scope(fingerprint, Scope.of(study))
+    return name, fingerprint

@@ -1,0 +1,23 @@
+"""The table `[federation]` of a site.toml: where the server is, and where the site keeps its key, approvals and log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medfl.schema import Section
+
+ADDRESS = r"^(\[[0-9A-Fa-f:]+\]|[^\s:/]+):\d{1,5}$"
+
+
+class SiteFederation(Section):
+    """How a hospital takes part in a federation. Files are named relative to the site.toml."""
+
+    server: Annotated[str, Field(pattern=ADDRESS)]  # "fl.example.org:443": the address that the server publishes
+    ca: str = "ca.crt"  # who signs the server's certificate
+    key: str = "site.key"  # private, made by `medfl site init`; it never leaves
+    certificate: str = "site.crt"  # the site's own, signed by the federation
+    approved: str = "approved"  # folder: studies that may run here
+    audit: str = "audit.jsonl"  # log of every exchange
+    port: Annotated[int, Field(ge=0, le=65535)] = 0  # of the SuperNode's own interface, on loopback only; 0: a free one

@@ -1,0 +1,214 @@
+"""Site: a hospital's own terms. Where its data is, how it is labelled, what may be used, and the policy none can loosen."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.schema import Names, Section, Words, read_section
+from medfl.site.federation import SiteFederation as SiteFederation
+from medfl.site.pacs import Pacs
+from medfl.site.policy import LEAST_COUNT as LEAST_COUNT
+from medfl.site.policy import Policy as Policy
+from medfl.study.sections import NotNegative, Positive
+
+SECRET_BYTES = 32
+EXTENSIONS = "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError("must be 1 to 64 letters (a to z), digits, '.', '_' or '-', and begin with a letter or digit")
+    return name
+
+
+class SiteData(Section):
+    """Where the images and labels lie."""
+
+    root: str = "."  # relative to the site.toml
+    layout: Literal["auto", "csv", "bids", "msd", "nnunet", "folders", "dicom"] = "auto"
+    index: str = "index.csv"  # layout csv
+    image: str = "image"  # csv: a column, or a pattern as "images/{id}.nii.gz"; folders: a file pattern
+    label: str = "label"
+    patient: str = "patient"  # csv column; empty: one image is one patient
+    where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
+    share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, dealt by patient
+    shares: NotNegative = 0
+    label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
+    label_match: Literal["references", "frame-of-reference"] = "references"  # how a DICOM label finds its series
+    label_names: Names = ()  # name of a segment or ROI here = class of the study
+    annotated_classes: Words = ()  # foreground classes that were looked for here; empty: all
+    negatives: bool = False  # whether a case without any marked voxel is a true negative
+    nifti_form: Literal["strict", "sform", "qform"] = "strict"  # which one counts where the two differ
+    gantry_tilt: Literal["refuse", "resample"] = "refuse"  # resample: straighten tilted series on import
+    nonuniform: Literal["refuse", "resample"] = "refuse"  # resample: interpolate uneven slice distances
+    min_slices: Positive = 8  # a DICOM series with fewer is no volume
+    allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
+    burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
+    converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix: let it convert what medfl refuses, its warnings are errors
+
+
+class Resources(Section):
+    """What a study may use here."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    store: str = ""  # folder for prepared data; empty: the user's cache
+
+
+class Site(Section):
+    """A hospital, validated and frozen."""
+
+    name: Annotated[str, AfterValidator(_plain)]
+    secret_file: str = "site.secret"  # 32 bytes made by `medfl site init`; names pseudonyms, never leaves
+    data: SiteData = SiteData()
+    policy: Policy = Policy()
+    resources: Resources = Resources()
+    federation: SiteFederation | None = None  # where the server is, for a site that takes part in one
+    pacs: Pacs | None = None  # where `medfl data pull` gets images from
+    classes: Words = ()  # names of the labels at this site when they differ from the study's, in the study's order
+    folder: Path = Path()  # of the site.toml; set on reading
+
+    @property
+    def root(self) -> Path:
+        """Absolute folder of the data."""
+        return (self.folder / self.data.root).resolve()
+
+    def secret(self) -> bytes:
+        """Return the secret that pseudonyms are keyed with.
+
+        Raises
+        ------
+        DataError
+            ``SITE-SECRET`` when it is missing, too short or can not be read.
+        """
+        path = self.folder / self.secret_file
+        try:
+            value = path.read_bytes()
+        except FileNotFoundError:
+            value = b""
+        except OSError:
+            what = f"the secret of site {self.name} can not be read."
+            raise DataError("SITE-SECRET", what, "Check its permissions: the account that runs medfl must read it.") from None
+        if len(value) < SECRET_BYTES:
+            raise DataError(
+                "SITE-SECRET",
+                f"the secret of site {self.name} is missing or too short.",
+                "Put back its copy. Without one, run 'medfl site init' in an empty folder and take the secret from there; "
+                "the pseudonyms of all patients change then.",
+            )
+        return value
+
+
+def read_site(path: Path) -> Site:
+    """Read and validate a ``site.toml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder it lies in.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file.
+    """
+    file = path / "site.toml" if path.is_dir() else path
+    text = ""
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(
+            [Problem(file.name, "(whole file)", "there is no such file.", "Make one with 'medfl site init'.")]
+        ) from None
+    except OSError:
+        fix = "Check its permissions: the account that runs medfl must read it."
+        raise ConfigError([Problem(file.name, "(whole file)", "the file can not be read.", fix)]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        fix = 'Write paths with "/", as root = "C:/daten".' if "\\" in text else ""
+        raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.", fix)]) from None
+    foreign = [Problem(file.name, "folder", "there is no such key here.")] if values.pop("folder", None) is not None else []
+    try:
+        site = read_section(Site, values, file.name)
+    except ConfigError as error:
+        raise ConfigError([*foreign, *error.problems]) from None
+    if foreign:
+        raise ConfigError(foreign)
+    return site.model_copy(update={"folder": file.resolve().parent})
+
+
+def ensure_secret(path: Path) -> None:
+    """Make a secret file of mode 0600 unless it is there; safe against a second process doing the same."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES))
+    try:
+        os.link(fresh, path)  # fails when another process was first, and then its secret is the one
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+_TEMPLATE = """\
+# A hospital's own terms. Neither the server nor a study can loosen the policy.
+name = "{name}"
+secret-file = "site.secret"
+
+[data]
+root = "{root}"       # folder of the images, relative to this file
+layout = "auto"       # auto, csv, bids, msd, folders or dicom
+
+[policy]
+min-count = 10        # what counts fewer patients stays here; at least 5, or 0 to switch the rule off
+min-cases = 10        # usable training cases, below which this site declines
+max-excluded = 0.1    # share of cases left out, above which this site declines
+previews = false      # example images in a run folder on this machine
+
+[resources]
+device = "auto"       # auto, cpu, cuda or mps
+"""
+
+
+def init_site(folder: Path, name: str, root: str) -> Path:
+    """Write a ``site.toml`` to edit and the site's secret; an existing file is never overwritten.
+
+    Parameters
+    ----------
+    folder : Path
+        Where both go.
+    name : str
+        Name of the site.
+    root : str
+        Folder of the images, relative to `folder`.
+
+    Returns
+    -------
+    Path
+        The ``site.toml``.
+
+    Raises
+    ------
+    ConfigError
+        When the name is no name for a site, or the file is already there.
+    """
+    path = folder / "site.toml"
+    if path.exists():
+        raise ConfigError([Problem(path.name, "(whole file)", "the file is already there.", "Edit it, or move it away first.")])
+    read_section(Site, {"name": name}, "site.toml")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(_TEMPLATE.format(name=name, root=root.replace("\\", "/").replace('"', "")), encoding="utf-8")
+    ensure_secret(folder / "site.secret")
+    return path

@@ -1,0 +1,121 @@
+"""Averaging for algorithms in which every site keeps tensors to itself and the server needs to know their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from medfl.messages.models import Tensor, Tensors
+from medfl.messages.records import COUNTED, ROUND, to_array_record
+from medfl.messages.replies import Reply
+from medfl.strategies.fedavg import FedAvg
+
+
+class Remembering(FedAvg):
+    """Base of SCAFFOLD and FedDyn: follow the mean of what the sites keep, without ever holding it.
+
+    The sites' tensors start at zero, and each counted reply says by how much they changed. So one sum is enough, however many
+    sites there are:
+
+        mean = (sum over all sites of weight * tensor) / (sites of the federation * mean weight),
+
+    which with equal weights is the papers' update by |S| / N of the mean change in a sample S of N sites. With other weights
+    it is the mean that the weighted objective needs; until every site has been counted once, those not heard of are taken to
+    be of mean size.
+
+    Sum and sites must not part: a site that changed its tensors in a reply that was lost, late or refused would shift the
+    mean for good. So the server tells each site in which round it was counted last, and the site goes on from what it had
+    then (`SiteState` of the clients). A reply that did not count is thus as if the site had not been sampled, which both
+    papers allow. After a crash the restored server tells the rounds that it knows of, and the repeated round has the same
+    bits.
+
+    Parameters
+    ----------
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}  # of every site that was ever counted
+        self._counted: dict[str, int] = {}  # in which round last
+        self._sites = 0  # of the federation
+        self._round = 0
+        self._heard: dict[str, float] = {}  # in this round
+        self._trains = False
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of a training round and make their messages."""
+        self._sites = len(self.site_names) or len(list(grid.get_node_ids()))
+        self._round, self._trains = server_round, True
+        try:
+            return super().configure_train(server_round, arrays, config, grid)
+        finally:
+            self._trains = False
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sum, and of every site its weight and when it was counted last."""
+        mine = {
+            **{f"sum/{name}": tensor for name, tensor in self._sums.items()},
+            **{f"weight/{site}": np.array(weight) for site, weight in self._weights.items()},
+            **{f"counted/{site}": np.array(number) for site, number in self._counted.items()},
+        }
+        return super().state() | mine
+
+    def restore(self, state: Tensors) -> None:
+        """Take back what `state` gave."""
+        super().restore(state)
+        parts: dict[str, dict[str, Tensor]] = {"sum": {}, "weight": {}, "counted": {}}
+        for key, tensor in state.items():
+            kind, _, name = key.partition("/")
+            if kind in parts:
+                parts[kind][name] = tensor
+        self._sums = {name: np.array(tensor) for name, tensor in parts["sum"].items()}
+        self._weights = {site: float(weight) for site, weight in parts["weight"].items()}
+        self._counted = {site: int(number) for site, number in parts["counted"].items()}
+
+    def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+        if not self._trains:
+            return super()._contents(nodes, arrays, config)
+        further = self._further(arrays)
+        made: dict[int, RecordDict] = {}  # one object for all that are told the same
+        for last in {self._counted.get(site, 0) for site in nodes.values()}:
+            made[last] = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config, **further})
+            made[last][COUNTED] = to_array_record({ROUND: np.array(last)})
+        return {node: made[self._counted.get(site, 0)] for node, site in nodes.items()}
+
+    def _further(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
+        """Return what else the sites are sent with the model."""
+        return {}
+
+    def _begin(self, sent: ArrayRecord) -> None:
+        self._heard = {}
+        super()._begin(sent)
+
+    def _take(self, reply: Reply) -> None:
+        super()._take(reply)
+        self._heard[reply.site] = reply.weight
+
+    def _remember(self, changes: Tensors) -> None:
+        """Add the mean change of a round, weighted as the replies, to what the sites keep."""
+        total = sum(self._heard[site] for site in sorted(self._heard))
+        for name, change in changes.items():
+            self._sums[name] = np.asarray(self._sums.get(name, 0.0) + np.asarray(change, at_least_float32(change)) * total)
+        self._weights |= self._heard
+        self._counted |= dict.fromkeys(self._heard, self._round)
+
+    def _mean_kept(self) -> dict[str, Tensor]:
+        """Return the mean of what all sites of the federation keep; nothing before the first counted reply."""
+        known = len(self._weights)
+        total = sum(self._weights[site] for site in sorted(self._weights)) * max(self._sites, known) / max(known, 1)
+        return {name: np.asarray(tensor / total) for name, tensor in self._sums.items()}
+
+
+def at_least_float32(tensor: Tensor) -> np.dtype[Any]:
+    """Return the type in which sums of a tensor are kept."""
+    return np.result_type(tensor.dtype, np.float32)

@@ -1,0 +1,89 @@
+"""Optimisers at the server: the mean of the replies is a direction, and a step is taken along it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from medfl.messages.models import Tensor, Tensors
+from medfl.messages.records import array_views
+from medfl.strategies.fedavg import FedAvg
+
+
+class ServerOptimizer(FedAvg):
+    """Base of FedAvgM, FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
+
+    The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Of integer and
+    boolean tensors the mean's own rule is kept. Steps are taken in float32 at least. What the optimiser remembers is part of
+    `state`.
+
+    Parameters
+    ----------
+    **options
+        As for `FedAvg`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._moments: dict[str, dict[str, Tensor]] = {}  # by the name of the moment, then of the tensor
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """Choose the sites of a training round and make their messages."""
+        self.server_round = server_round
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments."""
+        moments = {f"{kind}/{name}": x for kind, tensors in self._moments.items() for name, x in tensors.items()}
+        return super().state() | moments
+
+    def restore(self, state: Tensors) -> None:
+        """Take back what `state` gave."""
+        super().restore(state)
+        self._moments = {}
+        for key, tensor in state.items():
+            kind, found, name = key.partition("/")
+            if found and not kind.startswith("wrapper-"):
+                self._moments.setdefault(kind, {})[name] = np.array(tensor)
+
+    def moment(self, kind: str, name: str, like: Tensor) -> Tensor:
+        """Return a moment of a tensor; zeros before the first round."""
+        known = self._moments.get(kind, {})
+        return known[name] if name in known else np.zeros_like(like)
+
+    def remember(self, kind: str, name: str, value: Tensor) -> None:
+        """Keep a moment of a tensor for the next round."""
+        self._moments.setdefault(kind, {})[name] = np.asarray(value)
+
+    def _begin(self, sent: ArrayRecord) -> None:
+        self._sent = array_views(sent)
+        super()._begin(sent)
+
+    def _finish(self) -> ArrayRecord:
+        model = super()._finish()
+        del self._sent
+        return model
+
+    def _made(self, name: str, mean: Tensor) -> Tensor:
+        if mean.dtype.kind != "f":
+            return mean
+        wide = np.result_type(mean.dtype, np.float32)
+        before = self._sent[name].astype(wide)
+        return np.asarray(before + self._step(name, mean.astype(wide) - before)).astype(mean.dtype)
+
+    @abstractmethod
+    def _step(self, name: str, change: Tensor) -> Tensor:
+        """Return by how much a tensor is changed, and remember what the next round needs.
+
+        Parameters
+        ----------
+        name : str
+            Of the tensor.
+        change : ndarray
+            The paper's Delta: mean of the replies minus the model that was sent.
+        """

@@ -1,0 +1,1 @@
+"""Steps between the wire and any strategy."""

@@ -1,0 +1,78 @@
+"""Norm filters: long updates are shortened, or those left out that are much longer than the others.
+
+An update is what a site changed in the model, its norm the Euclidean one over all floating-point tensors together. Integer
+and boolean tensors have no part in it and stay as they came.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from logging import INFO, getLogger
+from statistics import median
+
+from medfl.messages.models import part_way
+from medfl.messages.replies import Reply, update_length
+from medfl.strategies.transforms.reply_transform import Wrapper
+
+_log = getLogger("flwr")
+_LEAST = 3  # of two updates nobody can tell which one is too long
+
+
+class ClipNorm(Wrapper):
+    """Shorten updates that are longer than a norm to that norm (Sun et al. 2019, https://arxiv.org/abs/1911.07963).
+
+    What one site can do to the model is bounded, whatever it sends. Half precision of the model rounds the result.
+
+    Parameters
+    ----------
+    norm : float
+        Above 0.
+    """
+
+    def __init__(self, norm: float) -> None:
+        if not norm > 0:
+            raise ValueError(f"norm must be above 0, came {norm}")
+        self.norm = norm
+
+    def incoming(self, reply: Reply) -> Reply:
+        """Return the reply with its update shortened, or as it is when it is short enough."""
+        length = update_length(reply)
+        if length <= self.norm:
+            return reply
+        factor = self.norm / length
+        arrays = {name: part_way(reply.start[name], x, factor) for name, x in reply.arrays.items()}
+        return dataclasses.replace(reply, arrays=arrays)
+
+
+class RejectFactor(Wrapper):
+    """Leave out updates whose norm is more than so many times the median of the norms of the round.
+
+    It needs three replies: with fewer nothing is judged, and the log says so. It sees length alone; an update of usual length
+    in a wrong direction passes. The replies of a round wait on disk until all are there.
+
+    Parameters
+    ----------
+    factor : float
+        At least 1, so that half of the replies always stay.
+    """
+
+    judges = True
+
+    def __init__(self, factor: float) -> None:
+        if not factor >= 1:
+            raise ValueError(f"factor must be at least 1, came {factor}")
+        self.factor = factor
+
+    def judge(self, norms: Mapping[str, float]) -> dict[str, str]:
+        """Return the sites whose updates are too long, with the reason."""
+        if len(norms) < _LEAST:
+            _log.log(INFO, "Norms of %d updates are not compared: that takes %d", len(norms), _LEAST)
+            return {}
+        middle = median(norms.values())
+        return {site: self._reason(norm, middle) for site, norm in norms.items() if norm > self.factor * middle}
+
+    def _reason(self, norm: float, middle: float) -> str:
+        ratio = norm / middle if middle else math.inf
+        return f"[UPDATE-NORM] The update is {ratio:.1f} times as long as the median, allowed is {self.factor:g}."

@@ -1,0 +1,46 @@
+"""Looking on: the replies of a round are kept for whoever wants to look at them once it is over."""
+
+from __future__ import annotations
+
+from medfl.aggregate import Spool
+from medfl.messages.models import Tensors
+from medfl.messages.replies import Reply
+from medfl.strategies.transforms.reply_transform import Wrapper
+
+
+class Keeping(Wrapper):
+    """Keep every reply on disk as the strategy sees it: put it last among the wrappers.
+
+    It changes nothing. A reply that is left out later, by a filter or by the strategy, is there too.
+
+    Parameters
+    ----------
+    every : int
+        Rounds: of others nothing is kept.
+
+    Attributes
+    ----------
+    spool : Spool or None
+        The replies of the last round; gone when the next one begins, or with `close`.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
+        self.spool: Spool | None = None
+
+    def begin(self, server_round: int, sent: Tensors) -> None:
+        """Forget the earlier round."""
+        self.close()
+        self.spool = Spool(sent) if server_round % self.every == 0 else None
+
+    def incoming(self, reply: Reply) -> Reply:
+        """Keep a reply."""
+        if self.spool is not None:
+            self.spool.add(reply.site, reply.arrays, reply.weight)
+        return reply
+
+    def close(self) -> None:
+        """Give the room on disk back."""
+        if self.spool is not None:
+            self.spool.close()
+        self.spool = None

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from medfl.clients.tasks.previews import Preview, best_slice, choose, write
+
+
+def preview(dice: float) -> Preview:
+    blank = np.zeros((2, 2), np.uint8)
+    return Preview(blank.astype(np.float32), blank, blank, dice)
+
+
+def test_three_examples_are_best_median_and_worst() -> None:
+    chosen = choose([preview(d) for d in (0.2, 0.9, 0.5, 0.7, 0.1)], 3)
+    assert [p.dice for p in chosen] == [0.9, 0.5, 0.1]
+    assert [p.dice for p in choose([preview(0.3)], 3)] == [0.3]
+    assert choose([preview(0.3)], 0) == []
+    assert choose([], 3) == []
+
+
+def test_slice_is_the_one_with_most_foreground_scaled_to_one() -> None:
+    image = np.random.default_rng(0).standard_normal((6, 5, 4)) * 100
+    truth = np.zeros((6, 5, 4), np.uint8)
+    truth[2, 2, 1] = 1
+    truth[2:4, 2:4, 3] = 1
+    found = best_slice(image, truth, np.zeros_like(truth), 0.0)
+    assert np.array_equal(found.truth, truth[..., 3])
+    assert found.image.shape == (6, 5)
+    assert found.image.min() == 0.0
+    assert found.image.max() == 1.0
+
+
+def test_files_hold_no_name_and_those_of_an_earlier_test_go(tmp_path: Path) -> None:
+    write([preview(0.3), preview(0.2)], tmp_path)
+    write([preview(0.5)], tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["preview-1.npz"]
+    assert stat.S_IMODE((tmp_path / "preview-1.npz").stat().st_mode) == 0o600
+    with np.load(tmp_path / "preview-1.npz", allow_pickle=False) as stored:
+        assert set(stored) == {"image", "truth", "prediction", "dice"}
+        assert float(stored["dice"]) == 0.5

@@ -1,0 +1,242 @@
+"""The personal model of a site: the best by its own validation patients, tuned if asked for, tested beside the shared one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+
+from medfl import metrics
+from medfl.clients import node
+from medfl.clients.algorithms.base import Half
+from medfl.clients.networks import layers
+from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.build import build_network
+from medfl.clients.training import personal, session
+from medfl.clients.training.initial import initial_model
+from medfl.data.store.stored import Prepared
+from medfl.flower import compat
+from medfl.messages import records
+from medfl.runs import checkpoint
+from medfl.runs.folder import Run
+from medfl.simulation.simulate import plan_simulation
+from medfl.study import run_config_of, study_from_run_config
+
+DITTO = {"name": "ditto"}
+TUNED = {"fine-tune-steps": 12}
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch):
+    """Return what makes `session.evaluate` give scripted Dice scores, and counts how often it is asked."""
+    asked: list[str] = []
+
+    def script(*dice):
+        left = list(dice)
+
+        def evaluate(study, site, prepared, net, arrays, split, folder=None):
+            asked.append(split)
+            return told(study, left.pop(0))
+
+        monkeypatch.setattr(personal.local, "evaluate", evaluate)
+        return asked
+
+    return script
+
+
+def told(study, dice):
+    found = metrics.empty_metrics(study)
+    if not np.isnan(dice):
+        found |= {"eval.patients": 1, "eval.patients.organ": 1, "eval.dice.organ": dice}
+    return found
+
+
+class Numbered(Half):
+    """Has a model of its own that tells the round."""
+
+    def personal(self, work):
+        return {"round": np.array(float(work.server_round))}
+
+
+def test_the_best_so_far_by_the_own_patients_is_kept(make_study, organs, asked, scores) -> None:
+    study = make_study(strategy=DITTO)
+    scores(0.2, np.nan, 0.5, 0.4, 0.5)
+    kept = []
+    for number in range(2, 7):
+        personal.keep_better(asked(study, organs(), number), Numbered(), {})
+        kept.append(float(personal.chosen(asked(study, organs(), 90), Numbered())["round"]))
+    assert kept == [2, 2, 4, 4, 4]
+
+
+def test_a_repeated_round_chooses_as_the_first_time(make_study, organs, asked, scores) -> None:
+    study = make_study(strategy=DITTO)
+    scores(0.2, 0.5, 0.3)
+    for number in (2, 3, 3):  # the second time, the score is another: that of the first time is forgotten
+        personal.keep_better(asked(study, organs(), number), Numbered(), {})
+    state = asked(study, organs(), 4).remembered()
+    assert (state.load("personal"), state.load("personal-score")) == ({"round": 3.0}, {"score": 0.3})
+
+
+def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study, organs, asked, scores) -> None:
+    study = make_study(personal={"layers": "norm"})
+    count = scores()
+    work = asked(study, organs(), 2)
+    personal.keep_better(work, Half(), told(study, 0.7))
+    assert not count
+    best = personal.chosen(asked(study, organs(), 3), Half())
+    assert best.keys() == work.received.keys()
+
+
+@pytest.mark.parametrize(
+    ("tables", "arm"), [({"strategy": DITTO}, "local"), ({"personal": TUNED}, "federated"), ({}, "federated")]
+)
+def test_where_nothing_is_its_own_nothing_is_kept(make_study, organs, asked, tables, arm) -> None:
+    study = make_study(**tables)
+    work = asked(study, organs(), 2, arm=arm)
+    personal.keep_better(work, Half(), told(study, 0.7))
+    assert not work.remembered().folder.exists()
+
+
+def test_without_validation_patients_the_model_as_it_stands_is_tested(make_study, organs, asked, scores) -> None:
+    study = make_study(strategy=DITTO)
+    scores(np.nan)
+    personal.keep_better(asked(study, organs(), 2), Numbered(), {})
+    assert float(personal.chosen(asked(study, organs(), 5), Numbered())["round"]) == 5
+
+
+def test_tuning_helps_the_own_patients_or_is_not_used(make_study, organs, asked, scores) -> None:
+    study = make_study(personal=TUNED, optimizer={"learning-rate": 0.02})
+    work = asked(study, organs(), 5)
+    before, tuned = work.received, personal.chosen(work, Half())
+    assert any(not np.array_equal(tuned[n], x) for n, x in before.items())
+    first, second = (session.evaluate(study, work.site, organs(), work.net, m, "validation") for m in (before, tuned))
+    assert metrics.headline(study, second) > metrics.headline(study, first)
+    assert personal.chosen(asked(study, organs(), 5), Half()).keys() == before.keys()  # the same once more
+    scores(0.5, 0.6)  # tuned, untouched
+    untouched = personal.chosen(asked(study, organs(), 5), Half())
+    assert all(np.array_equal(untouched[n], x) for n, x in before.items())
+
+
+def test_tuning_takes_the_steps_asked_for_at_the_full_rate(make_study, organs, asked, monkeypatch) -> None:
+    schedule = {"name": "polynomial", "power": 1, "warmup-rounds": 2}
+    study = make_study(personal={"fine-tune-steps": 4}, schedule=schedule)
+    work, rates = asked(study, organs(), 4), []
+    monkeypatch.setattr("medfl.clients.training.loop.set_factor", lambda optimizer, settings, factor: rates.append(factor))
+    personal.tuned(work, work.received)
+    assert rates == pytest.approx([7 / 8, 5 / 8, 3 / 8, 1 / 8])
+
+
+@pytest.mark.parametrize("steps", [1, 5])  # the weights are no numbers any more, and then the loss is none
+def test_tuning_that_fails_leaves_the_model_as_it_was(make_study, organs, asked, steps) -> None:
+    study = make_study(
+        personal={"fine-tune-steps": steps}, optimizer={"name": "sgd", "learning-rate": 1e38, "weight-decay": 1e5}
+    )
+    work = asked(study, organs(), 5)
+    own = work.received
+    assert personal.tuned(work, own) is own
+    nobody = asked(make_study(personal=TUNED), Prepared("hospital-a", (), (), True), 5)
+    assert personal.tuned(nobody, own) is own
+
+
+@pytest.fixture
+def reply_of(nodule_study: Path, nodule_hospitals: Path):
+    """Return what asks a hospital something, as the server does: a simulated one, or a real one that tells no small counts."""
+    strict = min(nodule_hospitals.glob("*/site.toml"))
+    strict.with_name("strict.toml").write_text(strict.read_text().replace("min-count = 0", "min-count = 10"))
+    compat.identify_process(1, compat.SERVER_NODE_ID)
+
+    def ask(do, number, changes, *, real=False, **config):
+        run_config = run_config_of(nodule_study) | {
+            "simulation.data": str(nodule_hospitals),
+            "simulation.arms": "federated,local",
+        }
+        run_config |= changes
+        told = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
+        content = RecordDict({records.ARRAYS: initial_model(study_from_run_config(run_config)), records.CONFIG: told})
+        where = {"site": str(strict.with_name("strict.toml"))} if real else {"partition-id": 0, "num-partitions": 3}
+        return do(Message(content, 2, message_type=MessageType.TRAIN), Context(1, 2, where, RecordDict(), run_config)).content
+
+    return ask
+
+
+PERSONAL = [
+    {"strategy.name": "fedbn"},
+    {"strategy.name": "fedper"},
+    {"strategy.name": "ditto"},
+    {"strategy.name": "apfl"},
+    {"personal.fine-tune-steps": 3},
+    {"strategy.name": "fedprox", "personal.layers": "head", "personal.fine-tune-steps": 3},
+]
+
+
+@pytest.mark.parametrize("changes", PERSONAL, ids=lambda c: ",".join(map(str, c.values())))
+def test_a_test_tells_the_same_keys_of_both_models(reply_of, changes) -> None:
+    keys = {"before": set(reply_of(node.evaluate, 3, changes, split="test")[records.METRICS])}
+    for number in (1, 2):
+        trained = reply_of(node.train, number, changes)
+        assert not any(key.startswith("personal.") for key in trained[records.METRICS])
+        assert not any(name.startswith("::") for record in trained.array_records.values() for name in record)
+    keys["validation"] = set(reply_of(node.evaluate, 2, changes, split="validation")[records.METRICS])
+    assert not any(key.startswith("personal.") for key in keys["validation"])
+    assert reply_of(node.evaluate, 2, changes, split="validation", trial=True)[records.METRICS].keys() == keys["validation"]
+    after = reply_of(node.evaluate, 3, changes, split="test")[records.METRICS]
+    own = metrics.personal_part(dict(after))
+    assert own.keys() == {key for key in after if key.startswith("eval.")}
+    assert keys["before"] == set(after)
+    assert own[records.EVAL_PATIENTS] == after[records.EVAL_PATIENTS] > 0
+    assert own[records.EVAL_LOSS] != after[records.EVAL_LOSS] or "strategy.name" not in changes  # tuning may not have helped
+    assert dict(reply_of(node.evaluate, 3, changes, split="test")[records.METRICS]) == dict(after)  # the same when asked again
+    alone = reply_of(node.evaluate, 3, {"strategy.name": "ditto"}, split="test", arm="local")
+    assert not any(key.startswith("personal.") for key in alone[records.METRICS])
+
+
+def test_the_policy_holds_for_the_personal_model_too(reply_of) -> None:
+    told = reply_of(node.evaluate, 3, {"strategy.name": "ditto"}, real=True, split="test")[records.METRICS]
+    assert told["eval.hidden"] == told["personal.hidden"] == 1
+    assert not any(np.any(value) for key, value in told.items() if key.startswith("personal.") and key != "personal.hidden")
+
+
+def test_a_run_tests_both_models_and_shares_no_more_than_it_says(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "strategy.name": "fedbn",
+        "network.norm": "batch",
+        "rounds": 1,
+        "simulation.arms": "federated,local",
+        "simulation.store": str(tmp_path / "store"),
+    }
+    simulation = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)
+    simulation.start(workers=1)
+    events = Run.open(simulation.run).history.read()
+    together, *alone = (event for event in events if event["event"] == "test")
+    assert not [event for event in events if event["event"] == "failed"]
+    assert len(together["sites"]) == len(alone) == 3
+    for answer in together["sites"].values():
+        assert answer["metrics"]["personal.patients"] == answer["metrics"]["eval.patients"] > 0
+        assert 0 <= answer["personal-derived"]["auroc"] <= 1
+    patients = sum(answer["metrics"]["eval.patients"] for answer in together["sites"].values())
+    assert together["personal"]["personal.patients"] == together["eval"]["eval.patients"] == patients
+    assert not any("personal" in event for event in alone)
+    net = build_network(simulation.study)
+    local_names = layers.local_names(simulation.study, net)
+    assert checkpoint.load(simulation.run, "best").arrays.keys() == exchange_arrays(net).keys() - local_names
+    files = [name for name in checkpoint.names(simulation.run / "checkpoints") if name.startswith("local-")]
+    assert len(files) >= 3
+    assert all(
+        checkpoint.load(simulation.run / "checkpoints", name).arrays.keys() == exchange_arrays(net).keys() for name in files
+    )
+
+
+def test_of_models_that_are_only_weighed_up_nothing_is_kept(reply_of, tmp_path: Path) -> None:
+    def kept() -> list[str]:
+        return [path.name for path in (tmp_path / "store").glob("*/state/*/*/personal*.safetensors")]
+
+    changes = {"strategy.name": "ditto"}
+    reply_of(node.train, 1, changes)
+    reply_of(node.evaluate, 1, changes, split="validation", trial=True)
+    assert kept() == []
+    reply_of(node.evaluate, 1, changes, split="validation")
+    assert len(kept()) == 2  # the model and its score

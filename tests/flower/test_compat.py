@@ -1,0 +1,39 @@
+"""Fails first when a new version of Flower moves one of its private names."""
+
+from __future__ import annotations
+
+from flwr.app import Message, RecordDict
+
+from medfl.flower import compat
+
+
+def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> None:
+    compat.identify_process(run_id=7, node_id=compat.SERVER_NODE_ID)
+    message = Message(RecordDict(), dst_node_id=3, message_type="query.join")
+    identifier = compat.give_message_id(message)
+    assert message.metadata.message_id == identifier
+    assert message.metadata.run_id == 7
+    assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == identifier
+
+
+def test_flower_phones_nobody() -> None:
+    environment: dict[str, str] = {}
+    compat.be_quiet(environment)
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert environment["FLWR_DISABLE_UPDATE_CHECK"] == "1"
+
+
+def test_an_empty_run_has_its_number() -> None:
+    assert compat.empty_run(5).run_id == 5
+
+
+def test_the_names_that_a_worker_and_the_servers_need_are_there() -> None:
+    """The SuperNode's loop sleeps through its module's `time`, and the database takes its settings from a constant."""
+    from flwr.supercore import sql_mixin
+    from flwr.supernode import start_client_internal
+
+    import medfl.flower.tasks
+
+    assert medfl.flower.tasks.CLIENT_TASK == "flwr-clientapp"
+    assert "time" in vars(start_client_internal)
+    assert ("busy_timeout", "5000") in vars(sql_mixin)["SQLITE_PRAGMAS"]

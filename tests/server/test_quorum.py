@@ -1,0 +1,254 @@
+"""Who takes part in a round: absence has a reason, latecomers come in, names are the keys', stale replies are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from medfl import server_app
+from medfl.errors import QuorumError
+from medfl.flower import compat
+from medfl.flower.compat import NodeInfo
+from medfl.messages import records
+from medfl.runs import checkpoint
+from medfl.runs.history import Event, read
+from medfl.study import run_config_of
+from medfl.testing.sites import small_study
+from tests.server.test_resume import DirectGrid
+
+NAMES = {2: "hospital-1", 3: "hospital-2", 4: "hospital-3"}
+
+
+class Hospitals(DirectGrid):
+    """Hospitals that come and go with the messages that are sent."""
+
+    def __init__(self, config: dict[str, Any], away: Callable[[int], set[int]] = lambda sent: set()) -> None:
+        super().__init__(config)
+        self.sent, self._away = 0, away
+        self.names = dict(NAMES)
+        self.spoil: Callable[[Message, Message], None] = lambda question, reply: None
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node for node in super().get_node_ids() if node not in self._away(self.sent)]
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [NodeInfo(node_id=node, name=self.names[node]) for node in self.get_node_ids()]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        sent = list(messages)
+        self.sent += any(message.metadata.message_type == "train" for message in sent)
+        identifiers = list(super().push_messages(sent))
+        for question, identifier in zip(sent, identifiers, strict=True):
+            self.spoil(question, self._replies[identifier])
+        return identifiers
+
+
+@pytest.fixture
+def config(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> dict[str, Any]:
+    places = {"simulation.data": str(nodule_hospitals), "simulation.store": str(tmp_path / "store")}
+    return run_config_of(nodule_study) | places | {"server.out": str(tmp_path), "server.run": "run", "strategy.wait": 0.5}
+
+
+def conduct(grid: Hospitals, config: dict[str, Any]) -> list[Event]:
+    server_app.main(grid, Context(1, 1, {}, RecordDict(), config))
+    return read(Path(config["server.out"]) / "nodule" / "run")
+
+
+def rounds_of(events: list[Event]) -> list[dict[str, str]]:
+    return [{s: told["status"] for s, told in e["sites"].items()} for e in events if e["event"] == "round"]
+
+
+def test_a_site_that_is_away_for_a_round_is_named_with_the_reason_and_asked_again_in_the_next(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2}
+    events = conduct(Hospitals(config, lambda sent: {3} if sent == 1 else set()), config)
+    everyone = dict.fromkeys(NAMES.values(), "ok")
+    assert rounds_of(events) == [everyone, everyone | {"hospital-2": "absent"}, everyone]
+    second = [e for e in events if e["event"] == "round"][1]
+    assert second["sites"]["hospital-2"]["reason"].startswith("[NOT-CONNECTED]")
+
+
+def test_a_site_that_comes_late_is_taken_in(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.data": config["simulation.data"]}
+    events = conduct(Hospitals(config, lambda sent: {4} if sent < 2 else set()), config)
+    assert sorted(rounds_of(events)[0]) == ["hospital-1", "hospital-2"]
+    assert rounds_of(events)[2] == dict.fromkeys(NAMES.values(), "ok")
+    joined = [e["site"] for e in events if e["event"] == "joined"]
+    assert joined == ["hospital-1", "hospital-2", "hospital-3"]
+
+
+def test_a_site_that_comes_late_trains_alone_from_then_on(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local,federated"}
+    events = conduct(Hospitals(config, lambda sent: {4} if sent < 2 else set()), config)
+    chosen = {e["model"]["site"]: e["model"]["round"] for e in events if e["event"] == "test" and e["arm"] == "local"}
+    assert chosen == {"hospital-1": chosen["hospital-1"], "hospital-2": chosen["hospital-2"], "hospital-3": 3}
+
+
+def test_a_run_that_is_resumed_without_a_site_keeps_what_that_site_had_learnt(config: dict[str, Any]) -> None:
+    class Gone(BaseException):
+        pass
+
+    def dies(sent: int) -> set[int]:
+        if sent == 2:
+            raise Gone
+        return set()
+
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local"}
+    with pytest.raises(Gone):
+        conduct(Hospitals(config, dies), config)
+    events = conduct(Hospitals(config, lambda sent: {4}), config | {"server.resume": True})
+    tested = [e["model"]["site"] for e in events if e["event"] == "test"]
+    assert tested == ["hospital-1", "hospital-2", "hospital-3"]
+    models = Path(config["server.out"]) / "nodule" / "run" / "checkpoints"
+    assert checkpoint.load(models, "local-hospital-3-round-0003").meta["site"] == "hospital-3"
+
+
+def test_a_site_that_comes_back_with_a_new_key_takes_its_old_place(config: dict[str, Any]) -> None:
+    config |= {"rounds": 4, "strategy.quorum": 2, "strategy.sites": 2}
+    config |= {"server.enrolled": "hospital-1,hospital-2", "server.run": "run"}
+    grid = Hospitals(config, lambda sent: {4} if sent < 2 else {3})
+    grid.names[4] = "hospital-2"
+    grid.spoil = lambda question, reply: reply.content.config_records[records.SITE].update(
+        {"name": NAMES[3]} if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN else {}
+    )
+    told = rounds_of(conduct(grid, config))
+    assert told[0] == told[-1] == {"hospital-1": "ok", "hospital-2": "ok"}
+
+
+def test_a_second_node_of_one_name_is_left_out_when_the_run_has_begun(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2}
+    grid = Hospitals(config, lambda sent: {4} if sent < 1 else set())
+    grid.spoil = lambda question, reply: reply.content.config_records[records.SITE].update(
+        {"name": NAMES[3]} if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN else {}
+    )
+    events = conduct(grid, config)
+    assert rounds_of(events) == [{"hospital-1": "ok", "hospital-2": "ok"}] * 3
+    (refused,) = [e for e in events if e["event"] == "failed"]
+    assert refused["reason"].startswith("[SITE-TWICE]")
+
+
+def test_a_site_that_was_refused_at_the_door_is_asked_again(config: dict[str, Any]) -> None:
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 3}
+    grid = Hospitals(config)
+    joins: list[int] = []
+
+    def refuse_once(question: Message, reply: Message) -> None:
+        if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN:
+            joins.append(4)
+            if len(joins) < 3:
+                reply.content.config_records[records.SITE][records.MODEL_HASH] = "another"
+
+    grid.spoil = refuse_once
+    events = conduct(grid, config)
+    assert ["hospital-3" in told for told in rounds_of(events)] == [False, True, True]
+    assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is told once
+
+
+def test_who_is_waited_for_is_told_and_named_when_the_time_is_over(config: dict[str, Any]) -> None:
+    config |= {"rounds": 2, "strategy.quorum": 3}
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites.*Missing: hospital-2\."):
+        conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
+    events = read(Path(config["server.out"]) / "nodule" / "run")
+    (waiting,) = [e for e in events if e["event"] == "waiting"]
+    assert (waiting["during"], waiting["sites"], waiting["seconds"]) == ("connection", ["hospital-2"], 0.5)
+
+
+def test_hospitals_alone_are_waited_for_as_together(config: dict[str, Any]) -> None:
+    config |= {"rounds": 2, "strategy.quorum": 3, "simulation.arms": "local"}
+    with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
+        conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
+
+
+def test_too_few_sites_are_refused_with_the_names_of_those_who_are_missing(config: dict[str, Any]) -> None:
+    config |= {"strategy.quorum": 3, "server.enrolled": "hospital-1,hospital-2,hospital-3"}
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of 3 sites can.*Missing: hospital-3 \(NOT-CONNECTED\)\."):
+        conduct(Hospitals(config, lambda sent: {4}), config)
+    events = read(Path(config["server.out"]) / "nodule" / "run")
+    assert [(e["site"], e["reason"][:15]) for e in events if e["event"] == "absent"] == [("hospital-3", "[NOT-CONNECTED]")]
+    assert [(e["during"], e["sites"]) for e in events if e["event"] == "waiting"] == [("join", ["hospital-3"])]
+    assert events[-1]["status"] == "failed"
+
+
+def test_a_round_with_too_few_patients_does_not_count(config: dict[str, Any]) -> None:
+    patients = 24  # of three hospitals
+    events = conduct(Hospitals(config), config | {"strategy.min-patients": patients, "server.run": "run"})
+    assert len(rounds_of(events)) == 2
+    config |= {"strategy.min-patients": patients + 1, "server.run": "other"}
+    with pytest.raises(QuorumError, match=f"TOO-FEW-PATIENTS.* of {patients} patients, the study asks for {patients + 1}"):
+        conduct(Hospitals(config), config)
+
+
+def test_a_site_takes_part_under_the_name_of_its_key_alone(config: dict[str, Any]) -> None:
+    config |= {"server.enrolled": "hospital-1,hospital-2,hospital-3", "strategy.quorum": 2}
+    grid = Hospitals(config)
+    grid.names[3] = "hospital-9"
+    events = conduct(grid, config)
+    assert [e["site"] for e in events if e["event"] == "joined"] == ["hospital-1", "hospital-3"]
+    (refused,) = [e for e in events if e["event"] == "failed"]
+    assert refused["reason"].startswith("[SITE-NAME-FOREIGN]")
+    assert refused["site"] == "hospital-9"
+
+
+@pytest.mark.parametrize(
+    ("key", "other"), [(records.RUN, "earlier"), (records.ROUND, 7), (records.EXCHANGE, "0" * 16), (records.EXCHANGE, "")]
+)
+def test_a_reply_to_another_question_is_refused(key: str, other: str | int, config: dict[str, Any]) -> None:
+    def replay(question: Message, reply: Message) -> None:
+        if question.metadata.message_type == "train" and question.metadata.dst_node_id == 3 and reply.has_content():
+            told = reply.content.config_records[records.SITE]
+            if other:
+                told[key] = other
+            else:
+                del told[key]
+
+    grid = Hospitals(config)
+    grid.spoil = replay
+    told = rounds_of(conduct(grid, config))
+    assert told == [{"hospital-1": "ok", "hospital-2": "refused", "hospital-3": "ok"}] * 2
+
+
+def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> None:
+    from medfl.messages.exchange import Exchange
+
+    compat.identify_process(1, compat.SERVER_NODE_ID)
+    question = Message(RecordDict({"config": ConfigRecord({})}), dst_node_id=2, message_type="train")
+    compat.give_message_id(question)
+    compat.identify_process(1, 2)
+    answer = RecordDict({"metrics": MetricRecord({"train.patients": 3})})
+    replies = [Message(answer, reply_to=question), Message(answer, reply_to=question)]
+    folded: list[str] = []
+    record = Exchange(1, [question], {2: "a"}).gather(replies, "train.patients", lambda site, *_: folded.append(site))
+    assert folded == ["a"]
+    assert [(r.site, r.status, r.reason[:13]) for r in record.replies] == [("a", "ok", ""), ("a", "refused", "[REPLY-TWICE]")]
+
+
+def test_a_federation_without_a_quorum_of_its_own_trains_on_no_subset(config: dict[str, Any]) -> None:
+    config |= {"server.enrolled": "hospital-1,hospital-2,hospital-3", "rounds": 3}
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*Missing: hospital-3"):
+        conduct(Hospitals(config, lambda sent: {4}), config)
+    with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites"):
+        conduct(
+            Hospitals(config | {"server.run": "later"}, lambda sent: {4} if sent > 1 else set()),
+            config | {"server.run": "later"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "enrolled", "expected"),
+    [
+        ({}, ("a", "b", "c"), 3),
+        ({}, (), 1),
+        ({"sites": 2}, ("a", "b", "c"), 2),
+        ({"sites": 2}, (), 2),
+        ({"quorum": 1}, ("a", "b", "c"), 1),
+        ({"fraction": 0.5}, ("a", "b", "c", "d", "e"), 2),
+        ({"fraction": 0.1}, ("a", "b", "c"), 1),
+    ],
+)
+def test_a_round_needs_all_that_it_asks_unless_the_study_says_a_number(
+    strategy: dict[str, Any], enrolled: tuple[str, ...], expected: int
+) -> None:
+    assert small_study(strategy=strategy, server={"enrolled": enrolled}).quorum == expected

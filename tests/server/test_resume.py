@@ -1,0 +1,233 @@
+"""A run that broke off anywhere goes on to the bits that it would have reached: killed before each single write to the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid
+
+from medfl import server_app
+from medfl.client_app import app
+from medfl.errors import RunError
+from medfl.flower import compat
+from medfl.grids.base import WrappingGrid
+from medfl.runs import checkpoint, history
+from medfl.runs.folder import Run, status_of
+from medfl.runs.history import History, read
+from medfl.study import run_config_of
+from medfl.system import files
+
+KINDS: dict[str, dict[str, Any]] = {
+    "fedavg": {"simulation.arms": "federated,local", "strategy.patience": 2, "rounds": 4},
+    "scaffold": {"strategy.name": "scaffold", "optimizer.name": "sgd", "optimizer.learning-rate": 0.05},
+    "fedadam and top-k": {"strategy.name": "fedadam", "compression.codec": "top-k", "compression.keep": 0.5},
+    "ditto": {"strategy.name": "ditto"},
+    "fine-tuned": {"personal.layers": "head", "personal.fine-tune-steps": 1},
+    "cyclic": {"strategy.name": "cyclic", "strategy.patience": 1, "rounds": 4},
+    "half of the sites": {"strategy.fraction": 0.7, "contribution.method": "alignment", "evaluation.every": 2},
+}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class DirectGrid(Grid):
+    """Simulated hospitals that answer in this process, at once."""
+
+    waits_for_replies = True
+
+    def __init__(self, config: dict[str, Any], nodes: int = 3) -> None:
+        self._contexts = {
+            2 + k: Context(1, 2 + k, {"partition-id": k, "num-partitions": nodes}, RecordDict(), config) for k in range(nodes)
+        }
+        self._replies: dict[str, Message] = {}
+        compat.identify_process(1, compat.SERVER_NODE_ID)
+
+    def set_run(self, run: compat.Run) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> compat.Run:
+        return compat.empty_run(1)
+
+    def create_message(self, *_: object, **__: object) -> Message:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        identifiers = []
+        for message in messages:
+            identifiers.append(compat.give_message_id(message))
+            context = self._contexts[message.metadata.dst_node_id]
+            compat.identify_process(1, context.node_id)
+            self._replies[identifiers[-1]] = app(message, context)
+            compat.identify_process(1, compat.SERVER_NODE_ID)
+        return identifiers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [self._replies.pop(identifier) for identifier in message_ids if identifier in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        return self.pull_messages(self.push_messages(messages))
+
+
+class Steps:
+    """Counts every step that a crash can come between, and kills the process before one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kill_before: int = -1) -> None:
+        self.done: list[str] = []
+        self._kill_before = kill_before
+        for owner, name in (
+            (files, "commit"),
+            (checkpoint, "commit"),
+            (checkpoint, "write_pending"),
+            (checkpoint, "remove"),
+            (History, "append"),
+            (WrappingGrid, "push_messages"),
+            (WrappingGrid, "pull_messages"),
+        ):
+            monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
+
+    @property
+    def count(self) -> int:
+        return len(self.done)
+
+    def to_try(self, begun: int, stride: int) -> list[int]:
+        """Return steps before which to kill: some, and all around the writing of an event."""
+        events = {k for k, name in enumerate(self.done) if name == "append"}
+        return [k for k in range(begun, self.count) if k % stride == 0 or {k, k - 1} & events]
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if 0 <= self._kill_before <= self.count:  # nothing is written any more, not even an end
+                raise Killed
+            self.done.append(name)
+            return function(*args, **kwargs)
+
+        return counted
+
+
+@contextmanager
+def steps(kill_before: int = -1) -> Iterator[Steps]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Steps(patch, kill_before)
+
+
+@pytest.fixture
+def config_of(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def config(kind: str, out: Path, *, resume: bool = False, name: str = "run") -> dict[str, Any]:
+        fixed = {"simulation.data": str(nodule_hospitals), "simulation.store": str(tmp_path / "prepared"), "rounds": 3}
+        own = {"server.out": str(out), "server.run": name, "server.resume": resume}
+        return run_config_of(nodule_study) | fixed | KINDS[kind] | own
+
+    return config
+
+
+def conduct(config: dict[str, Any]) -> None:
+    server_app.main(DirectGrid(config), Context(1, 1, {}, RecordDict(), config))
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    """Return everything that a reader takes from a run: the bits of its models, and what its history tells but times."""
+    models = {name: checkpoint.load(run, name) for name in ("best", "final")}
+    bits = {name: {k: np.asarray(v).tobytes() for k, v in found.arrays.items()} for name, found in models.items()}
+    history = read(run)
+    events = [plain(event) for event in history if event["event"] in ("round", "scored", "test")]
+    measured = {event["round"]: plain(event) for event in history if event["event"] == "contribution"}  # the last counts
+    return {
+        "measured": measured,
+        "bits": bits,
+        "meta": models["best"].meta,
+        "events": events,
+        "kept": checkpoint.names(run / "checkpoints"),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Drop what is a time from an event."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k not in ("time", "seconds", "train.seconds", "eval.seconds")}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # what a killed process held is closed by its end
+@pytest.mark.parametrize("kind", [k if k == "scaffold" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
+def test_a_run_that_was_killed_goes_on_to_the_same_end(
+    kind: str, config_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with steps() as whole:
+        conduct(config_of(kind, tmp_path / "whole", name="run-whole"))
+    expected = result_of(tmp_path / "whole" / "nodule" / "run-whole")
+    begun = 4  # the folder, its study and its first event are there
+    for step in whole.to_try(begun, 7 if kind == "fedavg" else 40):
+        out = tmp_path / f"killed-{step}"
+        with steps(kill_before=step), pytest.raises(Killed):
+            conduct(config_of(kind, out, name=f"run-{step:05d}"))
+        conduct(config_of(kind, out, name=f"run-{step:05d}", resume=True))
+        run = out / "nodule" / f"run-{step:05d}"
+        assert result_of(run) == expected, f"killed before step {step} of {whole.count}"
+        assert status_of(read(run)) == "completed"
+        shutil.rmtree(out)
+
+
+def test_a_run_can_be_killed_again_while_it_is_resumed(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    with steps() as whole:
+        conduct(config_of("fedavg", tmp_path, name="one"))
+    for step in (whole.count // 2, whole.count // 4, whole.count // 4):
+        with steps(kill_before=step), pytest.raises(Killed):
+            conduct(config_of("fedavg", tmp_path, resume=(tmp_path / "nodule" / "run").exists()))
+    conduct(config_of("fedavg", tmp_path, resume=True))
+    assert result_of(tmp_path / "nodule" / "run") == result_of(tmp_path / "nodule" / "one")
+
+
+def test_what_can_not_be_resumed_says_so(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    config = config_of("scaffold", tmp_path)
+    with pytest.raises(RunError, match="RUN-MISSING"):
+        conduct(config | {"server.resume": True})
+    conduct(config)
+    with pytest.raises(RunError, match="RUN-FINISHED"):
+        conduct(config | {"server.resume": True})
+    with pytest.raises(RunError, match="RUN-OTHER-STUDY"):
+        conduct(config | {"server.resume": True, "rounds": 9})
+
+
+def test_two_servers_never_write_one_run(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    with steps(kill_before=20), pytest.raises(Killed):
+        conduct(config_of("scaffold", tmp_path))
+    before = read(tmp_path / "nodule" / "run")
+    with Run.open(tmp_path / "nodule" / "run").alone(), pytest.raises(RunError, match="RUN-BUSY"):
+        conduct(config_of("scaffold", tmp_path, resume=True))
+    assert read(tmp_path / "nodule" / "run") == before
+
+
+def test_a_round_that_did_not_count_is_forgotten_when_it_is_done_again(tmp_path: Path) -> None:
+    log = History(tmp_path / history.FILE)
+    for event in ({"event": "start"}, {"event": "round", "round": 1, "bytes-up": 5}, {"event": "round", "round": 2}):
+        log.append(event)
+    assert [e.get("round") for e in log.read()] == [None, 1, 2]
+    log.append({"event": "resume"})
+    log.append({"event": "round", "round": 2, "bytes-up": 5})
+    assert [(e["event"], e.get("round")) for e in log.read()] == [("start", None), ("round", 1), ("resume", None), ("round", 2)]
+
+
+def test_what_a_strategy_remembered_is_missed_when_it_is_gone(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    with steps() as whole:
+        conduct(config_of("scaffold", tmp_path, name="whole"))
+    with steps(kill_before=whole.count - 6), pytest.raises(Killed):
+        conduct(config_of("scaffold", tmp_path))
+    for path in (tmp_path / "nodule" / "run" / "checkpoints").glob("federated-strategy-*"):
+        path.unlink()
+    with pytest.raises(RunError, match="CHECKPOINT-MISSING"):
+        conduct(config_of("scaffold", tmp_path, resume=True))

@@ -1,0 +1,175 @@
+"""The page `docs/strategies.md`, made from the tables that studies are checked against.
+
+Write it anew with ``python -m tools.strategies_page > docs/strategies.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from medfl.strategies.registry import AT_THE_SITES, STRATEGIES
+from medfl.study.algorithms import ALGORITHMS, MEANS, WRAPPERS, Algorithm, wrong_contribution
+
+_SETTINGS = {  # of a study, for each wrapper
+    "bf16": 'compression.codec = "bf16"',
+    "int8": 'compression.codec = "int8"',
+    "top-k": 'compression.codec = "top-k"',
+    "clip-norm": "filtering.clip-norm = 1.0",
+    "reject-factor": "filtering.reject-factor = 3.0",
+    "norm": 'personal.layers = "norm"',
+    "head": 'personal.layers = "head"',
+    "fine-tune": "personal.fine-tune-steps = 100",
+}
+_BYTES = {
+    "bf16": "half",
+    "int8": "a quarter",
+    "top-k": "8 a value sent: 2 % with `compression.keep = 0.01`",
+    **dict.fromkeys(("norm", "head"), "without these layers"),
+}
+
+_TOP = """\
+# Strategies
+
+<!-- Made from the code: python -m tools.strategies_page > docs/strategies.md -->
+
+A study names its algorithm, the algorithm's own options, and what is stacked on it:
+
+```toml
+[tool.flwr.app.config.strategy]
+name = "fedprox"
+[tool.flwr.app.config.strategy.options]
+mu = 0.01
+[tool.flwr.app.config.compression]
+codec = "int8"
+```
+
+The server's part lies in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
+Flower app: `FedProx(mu=0.01, wrappers=[Int8()])`. What the server holds is told beyond FedAvg's: the model, one sum (two models
+of float32), and the reply at hand, however many hospitals there are.
+
+## Algorithms
+"""
+_STACKS = """\
+## What stacks
+
+Replies go through the wrappers from the wire inwards: unpacked, then shortened or left out, then counted. The model travels to
+the sites as it is, and so does what an algorithm sends beside it: SCAFFOLD with `int8` sends 62 % of its bytes, not 25 %.
+
+"""
+_WHERE = """\
+Yes: `+`. A number is the reason why not, below; `medfl study check` tells it too. `clip-norm` and `reject-factor` do not go
+together: norms would be compared after clipping, which hides how long an update was. Where every hospital trains alone (the arm
+`local`), neither algorithms nor wrappers have a part.
+
+"""
+_CONTRIBUTION = """\
+## Contribution
+
+`contribution.method` measures what each hospital brought, every `contribution.every` rounds. `alignment` compares the updates
+that came, at the server alone. `leave-one-out` and `shapley` make the models of fewer hospitals from the replies of the round
+and let all hospitals score them on validation patients: n + 1 models for n hospitals, and 2 to the power of n, for at most six.
+
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    rows = [(f"`{name}`", a.idea, _paper(a), a.sends or "–", _files(name, a), a.memory or "–") for name, a in _known()]
+    parts = [
+        _TOP,
+        _table(("name", "idea", "paper", "sent beside the model", "server, hospital", "the server holds"), rows),
+        "\n## Options\n",
+        _table(("name", "options and their defaults", "optimizers", "local steps"), list(_options())),
+        "",
+        _STACKS.rstrip("\n") + "\n",
+        _table(("wrapper", "in the study", "what it does", "bytes of an update"), list(_wrappers())),
+        "",
+        _matrix(),
+        _CONTRIBUTION.rstrip("\n") + "\n",
+        *(f"- {line}" for line in _contributions()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _known() -> Iterator[tuple[str, Algorithm]]:
+    return ((name, algorithm) for name, algorithm in ALGORITHMS.items() if name in STRATEGIES or name in AT_THE_SITES)
+
+
+def _paper(algorithm: Algorithm) -> str:
+    authors, _, address = algorithm.paper.rpartition(", ")
+    return f"{algorithm.title}: [{authors}]({address})"
+
+
+def _files(name: str, algorithm: Algorithm) -> str:
+    server = STRATEGIES[name].__module__.rpartition(".")[2] if name in STRATEGIES else "fedavg"
+    return f"`strategies/{server}.py`" + (f", `clients/{algorithm.half}.py`" if algorithm.half else "")
+
+
+def _options() -> Iterator[tuple[str, ...]]:
+    for name, algorithm in _known():
+        fields = algorithm.options.model_fields.items()
+        told = ", ".join(f"`{field.alias or key} = {_literal(field.default)}`{_allowed(field)}" for key, field in fields)
+        steps = "" if algorithm.steps_factor == 1.0 else f"{algorithm.factor(2):g} times"
+        if told or algorithm.optimizers or steps:
+            yield f"`{name}`", told or "–", ", ".join(algorithm.optimizers) or "all", steps or "–"
+
+
+def _literal(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else f"{value:g}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Tell what an option may be, from the type that checks it."""
+    if get_origin(field.annotation) is Literal:
+        return f" (or {', '.join(f'`{word}`' for word in get_args(field.annotation) if word != field.default)})"
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    limits = [
+        f"{sign} {limit:g}"
+        for rule in field.metadata
+        for key, sign in signs.items()
+        if (limit := getattr(rule, key, None)) is not None
+    ]
+    return f" ({', '.join(limits)})" if limits else ""
+
+
+def _wrappers() -> Iterator[tuple[str, ...]]:
+    return (
+        (f"`{key}`", f"`{_SETTINGS[key]}`", f"{what[0].upper()}{what[1:]}.", _BYTES.get(key, "all"))
+        for key, what in WRAPPERS.items()
+    )
+
+
+def _matrix() -> str:
+    """Return what stacks on what, and the reasons by number."""
+    reasons = list(
+        dict.fromkeys(algorithm.refuses[key] for _, algorithm in _known() for key in WRAPPERS if key in algorithm.refuses)
+    )
+    rows = [
+        (f"`{name}`", *(str(reasons.index(a.refuses[key]) + 1) if key in a.refuses else "+" for key in WRAPPERS))
+        for name, a in _known()
+    ]
+    told = "\n".join(f"{k}. {reason[0].upper()}{reason[1:]}." for k, reason in enumerate(reasons, start=1))
+    return _WHERE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{told}\n"
+
+
+def _contributions() -> Iterator[str]:
+    names = [name for name, _ in _known()]
+    yield f"`leave-one-out`, `shapley`: {_listing(name for name in names if name in MEANS)}"
+    yield f"`alignment`: all but {_listing(name for name in ALGORITHMS if any(wrong_contribution(name, 'alignment')))}"
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
