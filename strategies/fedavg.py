@@ -17,7 +17,8 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
-from medfl.messages.replies import Reply, arrays_in, mean_metrics
+from medfl.messages.replies import arrays_in
+from medfl.strategies.reply import Reply, mean_metrics
 from medfl.strategies.sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_filter import Jury
 from medfl.strategies.transforms.reply_transform import Wrapper

@@ -17,8 +17,8 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange, node_asked
 from medfl.messages.models import Tensor, Tensors, check_layout, layout_of, part_way
 from medfl.messages.records import array_views
-from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.reply import Reply
 
 STILL_WORKING = "[NO-REPLY] Still at work; the reply will count in a later round."
 

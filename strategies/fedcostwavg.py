@@ -13,8 +13,8 @@ from flwr.app import ArrayRecord
 from medfl.aggregate import Spool, combine
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import TRAIN_LOSS
-from medfl.messages.replies import Reply
 from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.reply import Reply
 
 Costs = Mapping[str, float]  # by site
 

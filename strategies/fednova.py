@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, part_way
 from medfl.messages.records import TRAIN_STEPS, array_views
-from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.reply import Reply
 
 _SCALE = 2.0**8  # of the weights, so that one patient may stand for 2**18 steps before the mean refuses so small a weight
 

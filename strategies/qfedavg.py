@@ -11,8 +11,8 @@ from medfl.aggregate import Spool, combine
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, part_way
 from medfl.messages.records import TRAIN_LOSS_BEFORE
-from medfl.messages.replies import Reply, update_length
 from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.reply import Reply, update_length
 
 _LEAST_LOSS = 1e-10  # of a perfect site: its weight is then small, and still one
 

@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord
 from medfl.errors import ExchangeError
 from medfl.messages.models import part_way
 from medfl.messages.records import CONTROL, array_views, to_array, to_array_record
-from medfl.messages.replies import Reply
 from medfl.strategies.base.client_state_mean import Remembering, at_least_float32
+from medfl.strategies.reply import Reply
 
 _PREFIX = f"{CONTROL}/"
 

@@ -22,7 +22,7 @@ from flwr.app import Context, Error, Message
 from medfl.flower import compat
 from medfl.simulation.worker import Errand, ignore_interrupts, serve
 
-_PRELOAD = ["medfl.clients.preload"]
+_PRELOAD = ["medfl.clients.preload", "medfl.client_app"]
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from medfl.aggregate import Spool
 from medfl.messages.models import Tensor
 from medfl.messages.records import array_views, to_array
-from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.reply import Reply
 
 
 class Spooled(FedAvg):

@@ -13,7 +13,7 @@ from logging import INFO, getLogger
 from statistics import median
 
 from medfl.messages.models import part_way
-from medfl.messages.replies import Reply, update_length
+from medfl.strategies.reply import Reply, update_length
 from medfl.strategies.transforms.reply_transform import Wrapper
 
 _log = getLogger("flwr")

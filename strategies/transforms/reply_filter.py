@@ -10,7 +10,8 @@ import medfl.aggregate
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors
 from medfl.messages.records import ReplyRecord, RoundRecord
-from medfl.messages.replies import Reply, refusal_text
+from medfl.messages.replies import refusal_text
+from medfl.strategies.reply import Reply
 from medfl.strategies.transforms.reply_transform import Wrapper
 
 Take = Callable[[Reply], None]

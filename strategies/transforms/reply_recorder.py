@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medfl.aggregate import Spool
 from medfl.messages.models import Tensors
-from medfl.messages.replies import Reply
+from medfl.strategies.reply import Reply
 from medfl.strategies.transforms.reply_transform import Wrapper
 
 

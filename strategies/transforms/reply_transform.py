@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medfl.messages.models import Tensor, Tensors
-from medfl.messages.replies import Reply
+from medfl.strategies.reply import Reply
 
 
 class Wrapper:

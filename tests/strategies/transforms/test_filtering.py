@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl.errors import ConfigError, ExchangeError
 from medfl.messages.records import to_array_record
-from medfl.messages.replies import Reply
 from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.reply import Reply
 from medfl.strategies.transforms.filtering import ClipNorm, RejectFactor
 from medfl.testing import sites
 
