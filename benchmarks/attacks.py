@@ -15,8 +15,8 @@ from typing import Any
 from medfl import metrics
 from medfl.data.synthetic.hospitals import make_brain_hospitals
 from medfl.errors import QuorumError
-from medfl.runs.history import read
-from medfl.simulation.simulate import Simulation, plan_simulation
+from medfl.runs.history import read_history
+from medfl.simulation.simulate import SimulatedRun, plan_simulation
 
 PATIENTS = (20, 20, 16)
 CUTS = {4: ("hospital-a", "hospital-a", "hospital-b", "hospital-c"), 8: tuple(f"hospital-{c}" for c in "aaabbbcc")}
@@ -151,9 +151,9 @@ def _cell(root: Path, data: Path, changes: Changes, attack: str, bad: int, asked
     return f"{sum(scores) / len(scores):.3f}"
 
 
-def honest_score(simulation: Simulation, bad: int) -> float:
+def honest_score(simulation: SimulatedRun, bad: int) -> float:
     """Return the score of the tested model over the test patients of all sites but the first `bad`, which are the attackers."""
-    (test,) = [event for event in read(simulation.run) if event["event"] == "test"]
+    (test,) = [event for event in read_history(simulation.run) if event["event"] == "test"]
     honest = [answer["metrics"] for _, answer in sorted(test["sites"].items())[bad:]]
     return metrics.headline(simulation.study, metrics.merge(simulation.study, honest))
 

@@ -64,7 +64,7 @@ def ask(strategy: FedAvg, count: int, initial: ArrayRecord) -> list[Message]:
     getLogger("flwr").setLevel(ERROR)
     messages = list(strategy.configure_train(1, initial, ConfigRecord({}), Crowd(count)))
     for message in messages:
-        compat.give_message_id(message)
+        compat.assign_message_id(message)
     return messages
 
 

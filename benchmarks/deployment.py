@@ -20,10 +20,10 @@ import psutil
 
 from benchmarks.plain_flower import seconds_per_round
 from medfl.data.synthetic.hospitals import make_nodule_images
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from tests.conftest import NODULE_STUDY
 from tests.deploy.loopback import Loopback, changed, loopback
-from tests.deploy.serving import free_port
+from tests.deploy.serving import find_free_port
 
 _ROUNDS = 8
 _LARGE = ("rounds=2", "network.channels='1024,2560,3328'", "preprocessing.size='16,16'", "training.local-steps=1")
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _beyond_training(federation: Loopback, study: Path) -> list[float]:
     done = federation.medfl("run", study, "--federation", federation.folder, "--json", "-c", f"rounds={_ROUNDS}")
-    rounds = [event for event in read(Path(json.loads(done.stdout)["run"])) if event["event"] == "round"]
+    rounds = [event for event in read_history(Path(json.loads(done.stdout)["run"])) if event["event"] == "round"]
     return [event["seconds"] - max(map(_worked, event["sites"].values())) for event in rounds[1:]]
 
 
@@ -77,7 +77,7 @@ def _plain(federation: Loopback) -> list[float]:
         key.with_name(f"{name}.pub").write_text(request["public-key"])
         keys.append(key)
     certificates = (folder / "ca" / "ca.crt", folder / "server" / "server.crt", folder / "server" / "server.key")
-    return seconds_per_round(federation.root / "plain", free_port(), keys, *certificates)
+    return seconds_per_round(federation.root / "plain", find_free_port(), keys, *certificates)
 
 
 def _large(federation: Loopback, study: Path) -> None:

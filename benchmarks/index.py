@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from medfl.data.dicom.headers import KEYWORDS, read_header
 from medfl.data.index import index as index_module
-from medfl.data.index.index import Index
+from medfl.data.index.index import FileIndex
 from medfl.site import Resources, Site, SiteData
 
 SERIES, SLICES, REPEATS = 30, 100, 5
@@ -84,7 +84,7 @@ def headers(paths: list[Path]) -> None:
 
 def tree(site: Site) -> None:
     """Index the folder of a site."""
-    with Index(site) as index:
+    with FileIndex(site) as index:
         index.tree(site.root)
 
 

@@ -28,7 +28,7 @@ from medfl.clients.networks.build import build_network
 from medfl.clients.training import session
 from medfl.data.store.prepare import prepare
 from medfl.runs import checkpoint
-from medfl.simulation.simulate import Simulation, plan_simulation
+from medfl.simulation.simulate import SimulatedRun, plan_simulation
 
 STUDY = Path(__file__).parent.parent / "sample_configs" / "hippocampus"
 STRUCTURES = {"anterior": 1, "posterior": 2}  # value in the masks; the hospitals annotate them in turn
@@ -86,7 +86,7 @@ def _keep_only(value: int, source: Path, target: Path) -> None:
     nib.save(type(mask)(np.where(values == value, values, 0).astype(np.uint8), mask.affine, mask.header), target)
 
 
-def scores(trained: Simulation, full: Simulation) -> dict[str, float]:
+def scores(trained: SimulatedRun, full: SimulatedRun) -> dict[str, float]:
     """Return what `medfl.metrics.derive` tells of the chosen model on the full masks of all test patients."""
     arrays, _ = checkpoint.load(trained.run, "best")
     net = build_network(full.study)

@@ -77,7 +77,7 @@ def seconds_per_round(folder: Path, port: int, keys: list[Path], ca: Path, certi
         (app / name).write_text(text)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"FLWR_HOME": str(folder / "flwr"), "PATH": path}
-    compat.be_quiet(environment)
+    compat.disable_telemetry(environment)
     (folder / "flwr").mkdir()
     (folder / "flwr" / "config.toml").write_text(
         f'[superlink]\ndefault = "fed"\n[superlink.fed]\naddress = "{address}"\nroot-certificates = "{ca}"\n'

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.dicom.series import read_series
 from medfl.data.dicom.straighten import AIR_HU
-from medfl.data.quiet import quiet
-from medfl.data.volume import LPS
+from medfl.data.quiet import silence_libraries
+from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.difficult import DEFAULTS, SERIES, Difficult
 from tests.data.dicom.phantom import error_of
@@ -35,7 +35,7 @@ def verdict(array: NDArray[Any], affine: NDArray[Any], fill: float | None = None
     """Return whether voxels hold what belongs to their place."""
     if array.ndim != 3:
         return "WRONG (4-D)"
-    wrong = error_of(array, LPS @ affine, fill)
+    wrong = error_of(array, LPS_TO_RAS @ affine, fill)
     return "ok" if (wrong < NEAR).mean() >= SHARE else f"WRONG (off by {wrong.max():.0f})"
 
 
@@ -47,7 +47,7 @@ def by_medfl(folder: Path, difficult: Difficult) -> str:
         volume = read_series(paths, difficult.how, select=difficult.select)
     except DataError as error:
         return error.code
-    resampled = volume.native is not None
+    resampled = volume.acquired_geometry is not None
     found = verdict(volume.array[0], volume.affine, AIR_HU if resampled else None)
     return ", ".join([found, *(warning.code for warning in volume.warnings)])
 
@@ -56,7 +56,7 @@ def by_monai(folder: Path, difficult: Difficult) -> str:
     """Return what MONAI's reader makes of it; whatever it raises is a refusal."""
     reader = PydicomReader()
     try:
-        with quiet():
+        with silence_libraries():
             array, meta = reader.get_data(reader.read(str(folder)))
     except Exception:
         return "refused"

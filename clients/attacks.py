@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.training.loop import stream
-from medfl.clients.training.task import Update, Work
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.training.loop import spawn_seed
+from medfl.clients.training.task import TrainResult, TrainTask
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.errors import ConfigError, Problem
 from medfl.study.sections import Simulation
 
 Tensor = NDArray[Any]
 
-_NOISE = 200  # stream of random numbers of its own
+_NOISE_STREAM = 200  # stream of random numbers of its own
 
 
-def attackers_of(simulation: Simulation, sites: Collection[str]) -> frozenset[str]:
+def choose_attackers(simulation: Simulation, sites: Collection[str]) -> frozenset[str]:
     """Return the names of the sites that misbehave.
 
     Parameters
@@ -52,7 +52,7 @@ def attackers_of(simulation: Simulation, sites: Collection[str]) -> frozenset[st
     return frozenset(asked)
 
 
-def misled(half: Half, simulation: Simulation, site: str, sites: Collection[str]) -> Half:
+def as_attacker(half: ClientAlgorithm, simulation: Simulation, site: str, sites: Collection[str]) -> ClientAlgorithm:
     """Return the half that a simulated site uses: its own, or one that attacks.
 
     Parameters
@@ -66,10 +66,10 @@ def misled(half: Half, simulation: Simulation, site: str, sites: Collection[str]
     sites : collection of str
         Names of all sites.
     """
-    return Attacker(half, simulation) if site in attackers_of(simulation, sites) else half
+    return Attacker(half, simulation) if site in choose_attackers(simulation, sites) else half
 
 
-class Attacker(Half):
+class Attacker(ClientAlgorithm):
     """Train as the honest half does, and spoil either the labels that it learns from or the update that it made.
 
     What an algorithm sends beside the model stays honest, and so do the metrics: an attacker tells a fine loss.
@@ -82,17 +82,19 @@ class Attacker(Half):
         Its ``attack`` and ``attack_strength`` decide.
     """
 
-    def __init__(self, half: Half, simulation: Simulation) -> None:
-        self._half, self._attack, self._strength = half, simulation.attack, simulation.attack_strength
+    def __init__(self, half: ClientAlgorithm, simulation: Simulation) -> None:
+        self._algorithm, self._attack, self._strength = half, simulation.attack, simulation.attack_strength
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Do the work of one training message, badly."""
         if self._attack == "label-flip":
-            return self._half.train(dataclasses.replace(work, prepared=flipped(work.prepared, len(work.study.task.classes))))
-        update = self._half.train(work)
-        spoil, rng = UPDATES[self._attack], np.random.default_rng(stream(work.seed, _NOISE))
+            return self._algorithm.train(
+                dataclasses.replace(work, prepared=flip_labels(work.prepared, len(work.study.task.classes)))
+            )
+        update = self._algorithm.train(work)
+        spoil, rng = UPDATE_ATTACKS[self._attack], np.random.default_rng(spawn_seed(work.seed, _NOISE_STREAM))
         arrays = {
-            name: _moved(work.received[name], trained, lambda delta: spoil(delta, self._strength, rng))
+            name: _apply_attack(work.received[name], trained, lambda delta: spoil(delta, self._strength, rng))
             for name, trained in update.arrays.items()
         }
         return dataclasses.replace(update, arrays=arrays)
@@ -114,12 +116,12 @@ def gaussian(delta: Tensor, strength: float, rng: np.random.Generator) -> Tensor
     return noise
 
 
-Spoil = Callable[[Tensor, float, np.random.Generator], Tensor]
+UpdateAttack = Callable[[Tensor, float, np.random.Generator], Tensor]
 
-UPDATES: Mapping[str, Spoil] = {"sign-flip": sign_flip, "scale": scale, "gaussian": gaussian}
+UPDATE_ATTACKS: Mapping[str, UpdateAttack] = {"sign-flip": sign_flip, "scale": scale, "gaussian": gaussian}
 
 
-def flipped(prepared: Prepared, classes: int) -> Prepared:
+def flip_labels(prepared: PreparedData, classes: int) -> PreparedData:
     """Return a site whose training labels are mirrored: y becomes C - 1 - y (Fang et al. 2020, arxiv.org/abs/1911.11815).
 
     With a background that is class 0, it changes places with the last structure. Other splits stay as they are.
@@ -131,19 +133,19 @@ def flipped(prepared: Prepared, classes: int) -> Prepared:
     classes : int
         Number of classes C.
     """
-    cases = tuple(_flip(case, classes - 1) if case.split == "train" else case for case in prepared.cases)
+    cases = tuple(_flip_label(case, classes - 1) if case.split == "train" else case for case in prepared.cases)
     return dataclasses.replace(prepared, cases=cases)
 
 
-def _flip(case: StoredCase, last: int) -> StoredCase:
+def _flip_label(case: PreparedCase, last: int) -> PreparedCase:
     label = case.label
     mirrored = last - label if isinstance(label, int) else np.asarray(last - label, label.dtype)
     # patches stay centred on what was foreground: which voxels an attacker looks at matters little
-    same = {part.name: getattr(case, part.name) for part in dataclasses.fields(StoredCase)}
-    return StoredCase(**{**same, "label": mirrored})
+    same = {part.name: getattr(case, part.name) for part in dataclasses.fields(PreparedCase)}
+    return PreparedCase(**{**same, "label": mirrored})
 
 
-def _moved(received: Tensor, trained: Tensor, spoil: Callable[[Tensor], Tensor]) -> Tensor:
+def _apply_attack(received: Tensor, trained: Tensor, spoil: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the received tensor moved by a spoilt update; counters, and tensors without an element, stay as trained."""
     if trained.dtype.kind != "f" or not trained.size:
         return trained

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from medfl.data.cases import Finding
-from medfl.data.store.stored import Prepared
+from medfl.data.store.stored import PreparedData
 from medfl.errors import DataError
 from medfl.messages import counts, records
 from medfl.messages.records import Metrics
@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 WARNINGS, PATIENT_IDS = "warnings", "patient-ids"
 
 
-def admit(prepared: Prepared, site: Site) -> None:
+def check_min_patients(prepared: PreparedData, site: Site) -> None:
     """Raise when a site has fewer training patients than it may tell: a training reply tells their number, its weight.
 
     Raises
@@ -30,7 +30,7 @@ def admit(prepared: Prepared, site: Site) -> None:
     PolicyError
         ``POLICY-PATIENTS``, when they are fewer than the site asks of itself.
     """
-    patients = prepared.patients("train")
+    patients = prepared.count_patients("train")
     policy.check_patients(site.policy, patients)
     if 0 < patients < site.policy.min_count:
         raise DataError(
@@ -41,32 +41,36 @@ def admit(prepared: Prepared, site: Site) -> None:
         )
 
 
-def numbers(prepared: Prepared, site: Site) -> Metrics:
+def patient_counts(prepared: PreparedData, site: Site) -> Metrics:
     """Return the patients and cases of each split, small counts told as "fewer than k" by the site's policy."""
     k = site.policy.min_count
-    brought: Metrics = {f"join.{split}-patients": counts.told(prepared.patients(split), k) for split in SPLITS}
-    return brought | {f"join.{split}-cases": counts.told(len(prepared.split(split)), k) for split in SPLITS}
+    brought: Metrics = {f"join.{split}-patients": counts.suppress_count(prepared.count_patients(split), k) for split in SPLITS}
+    return brought | {f"join.{split}-cases": counts.suppress_count(len(prepared.get_split(split)), k) for split in SPLITS}
 
 
-def words(prepared: Prepared, site: Site) -> dict[str, str]:
+def site_info(prepared: PreparedData, site: Site) -> dict[str, str]:
     """Return what was left out and what was worth a warning, by code, what was annotated, and whether patients are known."""
     return {
-        records.EXCLUDED: by_code(prepared.findings, site, "error"),
-        WARNINGS: by_code(prepared.findings, site, "warning", _most_told(prepared, site)),
+        records.EXCLUDED: count_findings(prepared.findings, site, "error"),
+        WARNINGS: count_findings(prepared.findings, site, "warning", _max_count(prepared, site)),
         PATIENT_IDS: "yes" if prepared.patient_ids else "no",
         records.ANNOTATED: ",".join(map(str, prepared.annotated)),
     }
 
 
-def by_code(findings: Iterable[Finding], site: Site, level: str, most: int | None = None) -> str:
+def count_findings(findings: Iterable[Finding], site: Site, level: str, most: int | None = None) -> str:
     """Return the findings of a level as counts by code, as `counts` writes them; none is told as more than `most`."""
     found = Counter(finding.code for finding in findings if finding.level == level)
     told = {code: count if most is None else min(count, most) for code, count in found.items()}
-    return counts.to_text({code: counts.told(count, site.policy.min_count) for code, count in told.items()})
+    return counts.to_text({code: counts.suppress_count(count, site.policy.min_count) for code, count in told.items()})
 
 
-def _most_told(prepared: Prepared, site: Site) -> int | None:
+def _max_count(prepared: PreparedData, site: Site) -> int | None:
     """Return the cases of the splits that are told where another is hidden: a warning of every case would give it away."""
-    numbers = [(len(prepared.split(split)), prepared.patients(split)) for split in SPLITS]
-    told = [cases for cases, patients in numbers if min(counts.told(n, site.policy.min_count) for n in (cases, patients)) >= 0]
+    numbers = [(len(prepared.get_split(split)), prepared.count_patients(split)) for split in SPLITS]
+    told = [
+        cases
+        for cases, patients in numbers
+        if min(counts.suppress_count(n, site.policy.min_count) for n in (cases, patients)) >= 0
+    ]
     return None if len(told) == len(numbers) else sum(told)

@@ -16,20 +16,20 @@ from medfl.grids import packing
 
 _log = logging.getLogger("medfl.site")
 
-app = ClientApp(mods=[packing.answer_as_asked])
+app = ClientApp(mods=[packing.packing_mod])
 
 
-def _guarded(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+def _answer_safely(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
     """Answer, or tell the server no more of an error than its code; the details stay in the site's own log."""
     try:
         return answer(message, context)
     except Exception as error:
         _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
-        _log.debug("the error above was raised at:\n%s", _frames(error))
+        _log.debug("the error above was raised at:\n%s", _format_frames(error))
         return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
 
 
-def _frames(error: BaseException) -> str:
+def _format_frames(error: BaseException) -> str:
     """Tell where an error came from, but not what it says: the text of a foreign exception may hold a path or a name."""
     frames = traceback.extract_tb(error.__traceback__)
     return "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
@@ -38,22 +38,22 @@ def _frames(error: BaseException) -> str:
 @app.query("join")
 def join(message: Message, context: Context) -> Message:
     """Say who is there, and with how many usable patients."""
-    return _guarded(node.join, message, context)
+    return _answer_safely(node.join, message, context)
 
 
 @app.query("fingerprint")
 def fingerprint(message: Message, context: Context) -> Message:
     """Say what the images are like, in sums and counts, so that one plan suits all sites."""
-    return _guarded(node.fingerprint, message, context)
+    return _answer_safely(node.fingerprint, message, context)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, then train it."""
-    return _guarded(node.train, message, context)
+    return _answer_safely(node.train, message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score the received model on the patients that the message names."""
-    return _guarded(node.evaluate, message, context)
+    return _answer_safely(node.evaluate, message, context)

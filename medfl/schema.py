@@ -32,19 +32,19 @@ def _split(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _pairs(table: object) -> object:
+def _to_pairs(table: object) -> object:
     return tuple((key, value) for key, value in table.items()) if isinstance(table, dict) else table
 
 
 def _split_ints(text: object) -> object:
-    return _converted(text, int, 'whole numbers with commas between them, as "32,32,32"')
+    return _parse_numbers(text, int, 'whole numbers with commas between them, as "32,32,32"')
 
 
 def _split_floats(text: object) -> object:
-    return _converted(text, float, 'numbers with commas between them, as "1.5,1.5,3"')
+    return _parse_numbers(text, float, 'numbers with commas between them, as "1.5,1.5,3"')
 
 
-def _converted(text: object, kind: type[int] | type[float], wanted: str) -> object:
+def _parse_numbers(text: object, kind: type[int] | type[float], wanted: str) -> object:
     parts = _split(text)
     if not isinstance(parts, tuple):
         return parts
@@ -57,7 +57,7 @@ def _converted(text: object, kind: type[int] | type[float], wanted: str) -> obje
     return numbers
 
 
-def _all_positive(numbers: tuple[int, ...]) -> tuple[int, ...]:
+def _check_positive(numbers: tuple[int, ...]) -> tuple[int, ...]:
     if any(number < 1 for number in numbers):
         raise ValueError("every number must be at least 1")
     return numbers
@@ -73,11 +73,11 @@ def _split_levels(text: object) -> object:
         raise ValueError('needs one number an axis for each level, as "1x1x1, 1x2x2, 2x2x2"') from None
 
 
-def _alike(levels: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+def _check_levels(levels: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
     if len({len(level) for level in levels}) > 1:
         raise ValueError("every level needs as many numbers as the others, one an axis")
     for level in levels:
-        _all_positive(level)
+        _check_positive(level)
     return levels
 
 
@@ -86,16 +86,16 @@ def _int_as_float(value: object) -> object:
 
 
 # Flower's run configuration holds no lists: a list is written as text with commas, "32,32,32".
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split_ints)]
-Sizes = Annotated[Ints, AfterValidator(_all_positive)]
+Sizes = Annotated[Ints, AfterValidator(_check_positive)]
 Levels = Annotated[  # of a network, one number an axis in each: "1x1x1, 1x2x2, 2x2x2"
-    tuple[tuple[int, ...], ...], BeforeValidator(_split_levels), AfterValidator(_alike)
+    tuple[tuple[int, ...], ...], BeforeValidator(_split_levels), AfterValidator(_check_levels)
 ]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
-Names = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)]  # a table of names, {theirs = "ours"}; hashable
+NameMap = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_to_pairs)]  # a table of names, {theirs = "ours"}; hashable
 Options = Annotated[  # a table of plain values that another part of the program knows how to read; hashable
-    tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_pairs), PlainSerializer(dict)
+    tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_to_pairs), PlainSerializer(dict)
 ]
 Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]
 
@@ -138,25 +138,25 @@ def _problem(kind: type[Section], found: ErrorDetails, file: str) -> Problem:
     context = found.get("ctx", {})
     match found["type"]:
         case "extra_forbidden":
-            return Problem(file, key, "there is no such key here.", nearest(last, _keys_at(kind, tables)))
+            return Problem(file, key, "there is no such key here.", suggest_key(last, _keys_at(kind, tables)))
         case "missing":
             return Problem(file, key, "this key is required and is missing.")
         case "union_tag_not_found":
             return Problem(file, f"{key}.name", "this key is required and is missing.")
         case "union_tag_invalid":
-            tags, came = _words(context["expected_tags"]), str(context["tag"])
-            return Problem(file, f"{key}.name", f"came {came!r}, allowed: {', '.join(sorted(tags))}.", guess(came, tags))
+            tags, came = _split_listing(context["expected_tags"]), str(context["tag"])
+            return Problem(file, f"{key}.name", f"came {came!r}, allowed: {', '.join(sorted(tags))}.", did_you_mean(came, tags))
     message = str(found["msg"]).removeprefix("Value error, ")
     came = "" if isinstance(found["input"], dict) else f" (came {found['input']!r})"
-    hint = guess(str(found["input"]), _words(context["expected"])) if "expected" in context else ""
+    hint = did_you_mean(str(found["input"]), _split_listing(context["expected"])) if "expected" in context else ""
     return Problem(file, key or "(whole file)", f"{message}{came}.", hint)
 
 
-def _words(listing: str) -> set[str]:
+def _split_listing(listing: str) -> set[str]:
     return {word.strip().strip("'") for word in listing.replace(" or ", ",").split(",")}
 
 
-def guess(name: str, valid: Iterable[str]) -> str:
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Say which of the valid names was probably meant, or nothing.
 
     Examples
@@ -168,10 +168,10 @@ def guess(name: str, valid: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def suggest_key(name: str, valid: Iterable[str]) -> str:
     """Say which of the valid names was probably meant, and list them all."""
     names = sorted(valid)
-    return f"{guess(name, names)} Valid keys here: {', '.join(names) or 'none'}.".strip()
+    return f"{did_you_mean(name, names)} Valid keys here: {', '.join(names) or 'none'}.".strip()
 
 
 def _keys_at(kind: type[Section], location: list[str]) -> set[str]:
@@ -182,8 +182,14 @@ def _sections_at(kind: type[Section], location: list[str]) -> list[type[Section]
     """Return what may stand at a location; behind the tag of a union it is the one section that the tag names."""
     here = [kind]
     for part in location:
-        inner = [s for section in here for name, f in section.model_fields.items() if _kebab(name) == part for s in _parts(f)]
-        here = inner or [section for section in here if _tag(section) == part]
+        inner = [
+            s
+            for section in here
+            for name, f in section.model_fields.items()
+            if _kebab(name) == part
+            for s in _field_sections(f)
+        ]
+        here = inner or [section for section in here if _union_tag(section) == part]
     return here
 
 
@@ -192,16 +198,16 @@ def _without_tags(kind: type[Section], location: list[str]) -> list[str]:
     return [
         part
         for k, part in enumerate(location)
-        if part in _keys_at(kind, location[:k]) or part not in {_tag(s) for s in _sections_at(kind, location[:k])}
+        if part in _keys_at(kind, location[:k]) or part not in {_union_tag(s) for s in _sections_at(kind, location[:k])}
     ]
 
 
-def _tag(section: type[Section]) -> str:
+def _union_tag(section: type[Section]) -> str:
     field = section.model_fields.get("name")
     return str(field.default) if field and typing.get_origin(field.annotation) is typing.Literal else ""
 
 
-def _parts(field: FieldInfo) -> Iterator[type[Section]]:
+def _field_sections(field: FieldInfo) -> Iterator[type[Section]]:
     return _sections_of(field.annotation)
 
 

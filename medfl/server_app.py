@@ -14,15 +14,15 @@ from medfl.audit.chain import Chain
 from medfl.errors import MedflError
 from medfl.grids.auditing import AuditingGrid
 from medfl.grids.packing import PackingGrid
-from medfl.grids.retrying import PatientGrid
+from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.runs.folder import Run, runs_root
-from medfl.server.joining import assemble, expected_sites
-from medfl.server.run import conduct
+from medfl.server.joining import count_expected_sites, join_sites
+from medfl.server.run import run_study
 from medfl.study import Study, study_from_run_config
 
-AUDIT = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
+AUDIT_LOG = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
 
 app = ServerApp()
 
@@ -33,21 +33,21 @@ def main(grid: Grid, context: Context) -> None:
     study = study_from_run_config(context.run_config)
     out = Path(study.server.out) if study.server.out else runs_root()
     run = Run.resume(out, study) if study.server.resume else Run.create(out, study)
-    with run.alone(), _noted_end(run) as end:
+    with run.lock(), _record_end(run) as end:
         past = run.history.read() if study.server.resume else []
         run.history.append(run.resume_event() if study.server.resume else run.start_event())
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
-        wired = _wired(grid, study, run)
-        federation = assemble(StreamingGrid(wired), study, run, expected_sites(study), layout)
-        if isinstance(wired, PatientGrid):
-            wired.awaited = federation.tell_who_is_awaited
-        end["best-round"] = conduct(federation, initial, models.get(records.WHOLE), past)
+        wired = _wrap_grid(grid, study, run)
+        federation = join_sites(StreamingGrid(wired), study, run, count_expected_sites(study), layout)
+        if isinstance(wired, RetryingGrid):
+            wired.on_node_lost = federation.record_awaited
+        end["best-round"] = run_study(federation, initial, models.get(records.INITIAL_FULL), past)
 
 
 @contextmanager
-def _noted_end(run: Run) -> Iterator[dict[str, object]]:
+def _record_end(run: Run) -> Iterator[dict[str, object]]:
     """Write the last event of a run, however it ends; what the body puts into the yielded dictionary is told with it."""
     started = time.monotonic()
     end: dict[str, object] = {"event": "end", "status": "failed", "reason": "broken off"}
@@ -64,17 +64,19 @@ def _noted_end(run: Run) -> Iterator[dict[str, object]]:
         run.history.append(end | {"seconds": time.monotonic() - started})
 
 
-def _wired(grid: Grid, study: Study, run: Run) -> Grid:
+def _wrap_grid(grid: Grid, study: Study, run: Run) -> Grid:
     """Return the grid of a real federation, which notes, packs, and asks again; a simulation's stays as it is."""
     if not study.server.enrolled:
         return grid
-    audited = AuditingGrid(grid, Chain(run.path / AUDIT, f"server:{run.path.name}"))
-    return PatientGrid(PackingGrid(audited), study.quorum)
+    audited = AuditingGrid(grid, Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
+    return RetryingGrid(PackingGrid(audited), study.quorum)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
-    from medfl.clients.training.initial import initial_models  # brings torch and MONAI, which the server needs for nothing else
+    from medfl.clients.training.initial import (
+        build_initial_models,  # brings torch and MONAI, which the server needs for nothing else
+    )
 
-    return initial_models(study)
+    return build_initial_models(study)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from medfl.messages.models import Tensors, checked, layout_of
+from medfl.messages.models import Tensors, layout_of, validate_arrays
 from medfl.messages.records import array_views, to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
@@ -35,7 +35,7 @@ class Cyclic(FedAvg):
         As for `FedAvg`; ``mean`` is without meaning.
     """
 
-    common_start = False
+    has_common_start = False
 
     def __init__(self, *, order: Literal["random", "name"] = "random", hop_timeout: float = 3600.0, **options: Any) -> None:
         super().__init__(**options)
@@ -49,9 +49,9 @@ class Cyclic(FedAvg):
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Send the model around and return what came back from the last site, and the mean metrics."""
-        return super().aggregate_train(server_round, self._circle(replies) if self._training else replies)
+        return super().aggregate_train(server_round, self._send_around(replies) if self._training else replies)
 
-    def _circle(self, first: Iterable[Message]) -> Iterator[Message]:
+    def _send_around(self, first: Iterable[Message]) -> Iterator[Message]:
         yield from first
         for message in self._hops[1:]:
             content = message.content
@@ -65,15 +65,15 @@ class Cyclic(FedAvg):
         drawn = hashlib.sha256(f"{self.seed}|circle {server_round}|{name}".encode()).digest() if self.order == "random" else b""
         return drawn, name, node
 
-    def _start_of(self, site: str, sent: Tensors) -> Tensors:
+    def start_model(self, site: str, sent: Tensors) -> Tensors:
         return array_views(self._model)
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._model = sent
         self._layout = layout_of(array_views(sent))
 
-    def _take(self, reply: Reply) -> None:
-        self._model = to_array_record(checked(reply.arrays, self._layout))
+    def add_reply(self, reply: Reply) -> None:
+        self._model = to_array_record(validate_arrays(reply.arrays, self._layout))
 
-    def _finish(self) -> ArrayRecord:
+    def finish_round(self) -> ArrayRecord:
         return self._model

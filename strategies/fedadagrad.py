@@ -27,7 +27,7 @@ class FedAdagrad(ServerOptimizer):
         super().__init__(**options)
         self.server_learning_rate, self.tau = server_learning_rate, tau
 
-    def _step(self, name: str, change: Tensor) -> Tensor:
-        squares = self.moment("squares", name, change) + change**2
-        self.remember("squares", name, squares)
+    def compute_step(self, name: str, change: Tensor) -> Tensor:
+        squares = self.get_moment("squares", name, change) + change**2
+        self.set_moment("squares", name, squares)
         return np.asarray(self.server_learning_rate * change / (np.sqrt(squares) + self.tau))

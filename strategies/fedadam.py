@@ -41,18 +41,18 @@ class FedAdam(ServerOptimizer):
         super().__init__(**options)
         self.server_learning_rate, self.beta1, self.beta2, self.tau = server_learning_rate, beta1, beta2, tau
 
-    def _step(self, name: str, change: Tensor) -> Tensor:
-        first = self.beta1 * self.moment("first", name, change) + (1.0 - self.beta1) * change
-        second = self._second(self.moment("second", name, change), change)
-        self.remember("first", name, first)
-        self.remember("second", name, second)
-        return np.asarray(self._rate() * first / (np.sqrt(second) + self.tau))
+    def compute_step(self, name: str, change: Tensor) -> Tensor:
+        first = self.beta1 * self.get_moment("first", name, change) + (1.0 - self.beta1) * change
+        second = self._second_moment(self.get_moment("second", name, change), change)
+        self.set_moment("first", name, first)
+        self.set_moment("second", name, second)
+        return np.asarray(self._learning_rate() * first / (np.sqrt(second) + self.tau))
 
-    def _second(self, before: Tensor, change: Tensor) -> Tensor:
+    def _second_moment(self, before: Tensor, change: Tensor) -> Tensor:
         """Return the second moment."""
         return np.asarray(self.beta2 * before + (1.0 - self.beta2) * change**2)
 
-    def _rate(self) -> float:
+    def _learning_rate(self) -> float:
         """Return the learning rate of this round."""
         steps = self.server_round + 1.0  # as Flower counts
         return float(self.server_learning_rate * math.sqrt(1.0 - self.beta2**steps) / (1.0 - self.beta1**steps))

@@ -17,11 +17,11 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
-from medfl.messages.replies import arrays_in
+from medfl.messages.replies import read_arrays
 from medfl.strategies.reply import Reply, mean_metrics
 from medfl.strategies.sampling import choose_sites, wait_for_sites
-from medfl.strategies.transforms.reply_filter import Jury
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.reply_filter import ReplyFilter
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
 
@@ -78,7 +78,7 @@ class FedAvg(FlowerFedAvg):
         result = FedAvg(quorum=2, seed=7).start(grid, initial_arrays, num_rounds=3)
     """
 
-    common_start = True
+    has_common_start = True
     """Whether all sites of a round start from its one model: then the scores in their replies are scores of that model, and
     the norms of their updates can be compared."""
 
@@ -94,7 +94,7 @@ class FedAvg(FlowerFedAvg):
         fraction_evaluate: float = 1.0,
         seed: int = 0,
         mean: MeanName = "exact",
-        wrappers: Sequence[Wrapper] = (),
+        wrappers: Sequence[ReplyTransform] = (),
         site_names: Mapping[int, str] | None = None,
         arrayrecord_key: str = ARRAYS,
         configrecord_key: str = CONFIG,
@@ -103,7 +103,7 @@ class FedAvg(FlowerFedAvg):
     ) -> None:
         if quorum < 1 or mean not in MEANS:
             raise ValueError(f"quorum must be at least 1 (came {quorum}), mean one of {', '.join(MEANS)} (came {mean!r})")
-        if not self.common_start and any(wrapper.judges for wrapper in wrappers):
+        if not self.has_common_start and any(wrapper.needs_norms for wrapper in wrappers):
             raise ValueError(f"{type(self).__name__} takes no wrapper that compares the updates of a round")
         super().__init__(
             fraction_train=fraction,
@@ -119,7 +119,7 @@ class FedAvg(FlowerFedAvg):
         )
         self.evaluate_weighted_by = weighted_by if evaluate_weighted_by is None else evaluate_weighted_by
         self.quorum, self.wait, self.seed, self.mean = quorum, wait, seed, mean
-        self.wrappers = tuple(wrappers)
+        self.transforms = tuple(wrappers)
         self.site_names: dict[int, str] = dict(site_names or {})
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
@@ -150,7 +150,7 @@ class FedAvg(FlowerFedAvg):
         self._training = None
         if self.fraction_train == 0.0:
             return []
-        messages = self._messages(server_round, arrays, config, grid, MessageType.TRAIN)
+        messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
         self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
         return messages
 
@@ -163,26 +163,26 @@ class FedAvg(FlowerFedAvg):
             ``QUORUM`` when too few replies could be counted; it tells why each of the others was not.
         """
         if self._training is None:
-            _refuse_unasked(replies)
+            _check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
         views = array_views(sent)
-        for wrapper in self.wrappers:
-            wrapper.begin(server_round, views)
-        self._begin(sent)
-        with Jury(self.wrappers, views) as jury:
-            read = functools.partial(self._reply, views)
-            record = exchange.gather(replies, self.weighted_by_key, lambda *told: jury.hear(read(*told), self._take))
-            self.last_round = jury.verdict(record, self._take)
+        for wrapper in self.transforms:
+            wrapper.begin_round(server_round, views)
+        self.begin_round(sent)
+        with ReplyFilter(self.transforms, views) as jury:
+            read = functools.partial(self._read_reply, views)
+            record = exchange.collect(replies, self.weighted_by_key, lambda *told: jury.add(read(*told), self.add_reply))
+            self.last_round = jury.finish(record, self.add_reply)
         self._check_quorum(self.last_round, "train")
-        return self._finish(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
+        return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Choose the sites of an evaluation round and make their messages."""
         self._evaluation = None
         if self.fraction_evaluate == 0.0:
             return []
-        messages = self._messages(server_round, arrays, config, grid, MessageType.EVALUATE)
+        messages = self._build_messages(server_round, arrays, config, grid, MessageType.EVALUATE)
         self._evaluation = Exchange(server_round, messages, self.site_names, absent=self._absent)
         return messages
 
@@ -195,14 +195,14 @@ class FedAvg(FlowerFedAvg):
             ``QUORUM`` when too few sites answered.
         """
         if self._evaluation is None:
-            _refuse_unasked(replies)
+            _check_no_replies(replies)
             return None
         exchange, self._evaluation = self._evaluation, None
-        self.last_evaluation = exchange.gather(replies, self.evaluate_weighted_by, lambda *_: None)
+        self.last_evaluation = exchange.collect(replies, self.evaluate_weighted_by, lambda *_: None)
         self._check_quorum(self.last_evaluation, "evaluate")
         return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
 
-    def at_work(self) -> frozenset[str]:
+    def busy_sites(self) -> frozenset[str]:
         """Return the sites that are busy between rounds: another message to one of them would wait until it is done."""
         return frozenset()
 
@@ -211,56 +211,56 @@ class FedAvg(FlowerFedAvg):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
-        return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.wrappers) for name, x in w.state().items()}
+        return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.transforms) for name, x in w.state().items()}
 
     def restore(self, state: Tensors) -> None:
         """Take back what `state` gave, and go on as if nothing had happened in between."""
-        for k, wrapper in enumerate(self.wrappers):
+        for k, wrapper in enumerate(self.transforms):
             start = f"wrapper-{k}."
             wrapper.restore({name.removeprefix(start): x for name, x in state.items() if name.startswith(start)})
 
     # The seams that other strategies replace: what a node is sent, and what is done with replies.
 
-    def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         """Return what each node is sent; one object for all, so that a grid stores it once."""
         content = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
         return dict.fromkeys(nodes, content)
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         """Make ready for the replies of a round."""
         self._mean: Mean = MEANS[self.mean](array_views(sent))
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         """Fold one reply, or raise ExchangeError and change nothing."""
         self._mean.add(reply.arrays, reply.weight)
 
-    def _finish(self) -> ArrayRecord:
+    def finish_round(self) -> ArrayRecord:
         """Return the model that the round has made."""
         model = ArrayRecord()
         for name, array in self._mean.results(drain=True):
-            model[name] = to_array(self._made(name, array))
+            model[name] = to_array(self.new_tensor(name, array))
         del self._mean
         return model
 
-    def _made(self, name: str, mean: Tensor) -> Tensor:
+    def new_tensor(self, name: str, mean: Tensor) -> Tensor:
         """Return a tensor of the new model, given the mean of the replies."""
         return mean
 
-    def _start_of(self, site: str, sent: Tensors) -> Tensors:
+    def start_model(self, site: str, sent: Tensors) -> Tensors:
         """Return the model that a site started from; `sent` is the one that the round began with."""
         return sent
 
-    def _reply(self, sent: Tensors, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
+    def _read_reply(self, sent: Tensors, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
         """Read a reply and hand it through the wrappers."""
         if weight == 0:
             raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
-        model, further = arrays_in(content)
-        reply = Reply(site, array_views(model), weight, metrics, further, self._start_of(site, sent))
-        for wrapper in self.wrappers:
-            reply = wrapper.incoming(reply)
+        model, further = read_arrays(content)
+        reply = Reply(site, array_views(model), weight, metrics, further, self.start_model(site, sent))
+        for wrapper in self.transforms:
+            reply = wrapper.transform(reply)
         return reply
 
-    def _messages(
+    def _build_messages(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str
     ) -> list[Message]:
         is_train = message_type == MessageType.TRAIN
@@ -270,7 +270,7 @@ class FedAvg(FlowerFedAvg):
         nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
         _log.log(INFO, "%s round %d: %d of %d sites are asked", message_type, server_round, len(nodes), len(sites))
         told = ConfigRecord({**config, ROUND: server_round})
-        contents = self._contents({node: sites[node] for node in nodes}, arrays, told)
+        contents = self.train_contents({node: sites[node] for node in nodes}, arrays, told)
         return [Message(contents[node], dst_node_id=node, message_type=message_type) for node in nodes]
 
     def _check_quorum(self, record: RoundRecord, what: str) -> None:
@@ -286,6 +286,6 @@ class FedAvg(FlowerFedAvg):
             )
 
 
-def _refuse_unasked(replies: Iterable[Message]) -> None:
+def _check_no_replies(replies: Iterable[Message]) -> None:
     if any(True for _ in replies):
         raise ExchangeError("NOT-CONFIGURED", "replies came without a question.", "Call configure_* before aggregate_*.")

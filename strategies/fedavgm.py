@@ -28,7 +28,7 @@ class FedAvgM(ServerOptimizer):
         super().__init__(**options)
         self.server_learning_rate, self.momentum = server_learning_rate, momentum
 
-    def _step(self, name: str, change: Tensor) -> Tensor:
-        velocity = self.momentum * self.moment("velocity", name, change) + change
-        self.remember("velocity", name, velocity)
+    def compute_step(self, name: str, change: Tensor) -> Tensor:
+        velocity = self.momentum * self.get_moment("velocity", name, change) + change
+        self.set_moment("velocity", name, velocity)
         return self.server_learning_rate * velocity

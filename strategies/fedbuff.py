@@ -14,8 +14,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
 from medfl.grids.streaming import StreamingGrid
-from medfl.messages.exchange import Exchange, node_asked
-from medfl.messages.models import Tensor, Tensors, check_layout, layout_of, part_way
+from medfl.messages.exchange import Exchange, find_asked_node
+from medfl.messages.models import Tensor, Tensors, check_layout, interpolate, layout_of
 from medfl.messages.records import array_views
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
@@ -59,7 +59,7 @@ class FedBuff(FedAvg):
         As for `FedAvg`; of the sites that ``fraction`` chooses, those still at work are not asked anew.
     """
 
-    common_start = False
+    has_common_start = False
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class FedBuff(FedAvg):
         self._training = Exchange(server_round, idle, self.site_names, earlier, STILL_WORKING), arrays
         self._tasks |= {m.metadata.dst_node_id: _Task(m, arrays, server_round) for m in idle}
         self._grid, self._round = grid, server_round
-        self._wanted = max(self.quorum, self.buffer or math.ceil(len(messages) / 2))
+        self._buffer_size = max(self.quorum, self.buffer or math.ceil(len(messages) / 2))
         return idle
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -96,65 +96,65 @@ class FedBuff(FedAvg):
         QuorumError
             ``QUORUM`` when too few replies came before the time was over.
         """
-        return super().aggregate_train(server_round, self._arriving(replies) if self._training else replies)
+        return super().aggregate_train(server_round, self._take_until_full(replies) if self._training else replies)
 
-    def at_work(self) -> frozenset[str]:
+    def busy_sites(self) -> frozenset[str]:
         """Return the sites whose replies will count in a later round."""
-        return frozenset(map(self._name, self._tasks))
+        return frozenset(map(self._site_name, self._tasks))
 
-    def _arriving(self, replies: Iterable[Message]) -> Iterator[Message]:
+    def _take_until_full(self, replies: Iterable[Message]) -> Iterator[Message]:
         """Yield replies until the buffer is full; who answered is idle again."""
         grid, streams = self._grid, isinstance(self._grid, StreamingGrid)
         if isinstance(grid, StreamingGrid):  # `replies` would wait for all sites; their messages are on the way
-            replies = grid.receive(_ids(self._tasks.values()), timeout=self.round_timeout)
+            replies = grid.receive(_message_ids(self._tasks.values()), timeout=self.round_timeout)
         else:  # it has waited for all of this round already
             earlier = [task for task in self._tasks.values() if task.server_round < self._round]
-            replies = itertools.chain(replies, grid.pull_messages(_ids(earlier)))
+            replies = itertools.chain(replies, grid.pull_messages(_message_ids(earlier)))
         for reply in replies:
-            node = node_asked(reply, [task.message for task in self._tasks.values()])
+            node = find_asked_node(reply, [task.message for task in self._tasks.values()])
             node = reply.metadata.src_node_id if node is None else node
             yield reply
             del reply  # or it would live on while the next one is fetched
             self._tasks.pop(node, None)
-            if streams and self._mean.count >= self._wanted:
+            if streams and self._mean.count >= self._buffer_size:
                 return
 
-    def _start_of(self, site: str, sent: Tensors) -> Tensors:
-        return array_views(self._task_of(site).model)
+    def start_model(self, site: str, sent: Tensors) -> Tensors:
+        return array_views(self._find_task(site).model)
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
         self._layout = layout_of(self._sent)
-        self._full = Fraction(0)
-        super()._begin(sent)
+        self._full_weight = Fraction(0)
+        super().begin_round(sent)
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         check_layout(reply.arrays, self._layout)
-        task = self._task_of(reply.site)
+        task = self._find_task(reply.site)
         age, weight, moved = self._round - task.server_round, reply.weight, dict(reply.arrays)
         if age:
             start = array_views(task.model)
-            moved = {name: _moved(x, start[name], self._sent[name]) for name, x in moved.items()}
-        super()._take(dataclasses.replace(reply, arrays=moved, weight=weight * (1 + age) ** -self.exponent))
-        self._full += Fraction(weight)
+            moved = {name: _rebase(x, start[name], self._sent[name]) for name, x in moved.items()}
+        super().add_reply(dataclasses.replace(reply, arrays=moved, weight=weight * (1 + age) ** -self.exponent))
+        self._full_weight += Fraction(weight)
 
-    def _task_of(self, site: str) -> _Task:
-        return next(task for node, task in self._tasks.items() if self._name(node) == site)
+    def _find_task(self, site: str) -> _Task:
+        return next(task for node, task in self._tasks.items() if self._site_name(node) == site)
 
-    def _name(self, node: int) -> str:
+    def _site_name(self, node: int) -> str:
         return self.site_names.get(node, f"node-{node}")
 
-    def _finish(self) -> ArrayRecord:
-        self._share = self.server_learning_rate * self._mean.weight / float(self._full)
-        model = super()._finish()
+    def finish_round(self) -> ArrayRecord:
+        self._share = self.server_learning_rate * self._mean.weight / float(self._full_weight)
+        model = super().finish_round()
         del self._sent
         return model
 
-    def _made(self, name: str, mean: Tensor) -> Tensor:
-        return part_way(self._sent[name], mean, self._share)
+    def new_tensor(self, name: str, mean: Tensor) -> Tensor:
+        return interpolate(self._sent[name], mean, self._share)
 
 
-def _moved(came: Tensor, start: Tensor, sent: Tensor) -> Tensor:
+def _rebase(came: Tensor, start: Tensor, sent: Tensor) -> Tensor:
     """Return what a site's change makes of the model that was sent last."""
     if came.dtype.kind != "f":
         return came
@@ -162,5 +162,5 @@ def _moved(came: Tensor, start: Tensor, sent: Tensor) -> Tensor:
         return np.asarray(sent + (came - start), sent.dtype)
 
 
-def _ids(tasks: Iterable[_Task]) -> list[str]:
+def _message_ids(tasks: Iterable[_Task]) -> list[str]:
     return [task.message.metadata.message_id for task in tasks]

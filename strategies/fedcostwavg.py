@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord
 
-from medfl.aggregate import Spool, combine
+from medfl.aggregate import DiskReplies, combine
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import TRAIN_LOSS
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 from medfl.strategies.reply import Reply
 
 Costs = Mapping[str, float]  # by site
 
-_LEAST_COST, _MOST_COST = 1e-12, 1e12
-_MOST_RATIO = 1e6
+_MIN_COST, _MAX_COST = 1e-12, 1e12
+_MAX_RATIO = 1e6
 
 
-class CostWeighted(Spooled):
+class CostWeighted(DiskStrategy):
     """Base of strategies whose weights depend on the losses of all sites, and of earlier rounds.
 
     Replies wait on disk until all losses are known. The losses are part of `state`.
@@ -35,43 +35,49 @@ class CostWeighted(Spooled):
         As for `FedAvg`.
     """
 
-    kept = 1
+    history_rounds = 1
     """Earlier rounds of which the cost is kept."""
 
     def __init__(self, *, loss_key: str = TRAIN_LOSS, **options: Any) -> None:
         super().__init__(**options)
         self.loss_key = loss_key
-        self._costs: dict[str, list[float]] = {}  # of earlier rounds, the last one last
-        self._now: dict[str, float] = {}
+        self._past_costs: dict[str, list[float]] = {}  # of earlier rounds, the last one last
+        self._current_costs: dict[str, float] = {}
 
     def state(self) -> dict[str, Tensor]:
         """Return the costs of the sites in earlier rounds."""
-        return super().state() | {f"costs/{site}": np.array(costs) for site, costs in self._costs.items()}
+        return super().state() | {f"costs/{site}": np.array(costs) for site, costs in self._past_costs.items()}
 
     def restore(self, state: Tensors) -> None:
         """Take back what `state` gave."""
         super().restore(state)
-        self._costs = {key.removeprefix("costs/"): list(map(float, x)) for key, x in state.items() if key.startswith("costs/")}
+        self._past_costs = {
+            key.removeprefix("costs/"): list(map(float, x)) for key, x in state.items() if key.startswith("costs/")
+        }
 
-    def _begin(self, sent: ArrayRecord) -> None:
-        self._now = {}
-        super()._begin(sent)
+    def begin_round(self, sent: ArrayRecord) -> None:
+        self._current_costs = {}
+        super().begin_round(sent)
 
-    def _take(self, reply: Reply) -> None:
-        super()._take(reply)
+    def add_reply(self, reply: Reply) -> None:
+        super().add_reply(reply)
         cost = reply.metrics.get(self.loss_key)
         if isinstance(cost, int | float) and 0 <= cost < math.inf:
-            self._now[reply.site] = min(max(float(cost), _LEAST_COST), _MOST_COST)
+            self._current_costs[reply.site] = min(max(float(cost), _MIN_COST), _MAX_COST)
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
-        weights = spool.weights if set(spool.sites) - set(self._costs) else self._weigh(spool.weights, self._now, self._costs)
-        for site, cost in self._now.items():
-            self._costs[site] = [*self._costs.get(site, []), cost][-self.kept :]
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
+        weights = (
+            spool.weights
+            if set(spool.sites) - set(self._past_costs)
+            else self.compute_weights(spool.weights, self._current_costs, self._past_costs)
+        )
+        for site, cost in self._current_costs.items():
+            self._past_costs[site] = [*self._past_costs.get(site, []), cost][-self.history_rounds :]
         total = math.fsum(weights.values())
         return combine(spool, {site: weight / total for site, weight in weights.items()})
 
     @abstractmethod
-    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+    def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
         """Return the weight of each site.
 
         Parameters
@@ -104,12 +110,12 @@ class FedCostWAvg(CostWeighted):
         super().__init__(**options)
         self.alpha = alpha
 
-    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
-        falls = {site: min(before[site][-1] / now[site], _MOST_RATIO) if site in now else 1.0 for site in sizes}
-        return mixed(sizes, ((self.alpha, sizes), (1.0 - self.alpha, falls)))
+    def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+        falls = {site: min(before[site][-1] / now[site], _MAX_RATIO) if site in now else 1.0 for site in sizes}
+        return blend_weights(sizes, ((self.alpha, sizes), (1.0 - self.alpha, falls)))
 
 
-def mixed(sizes: Mapping[str, float], parts: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+def blend_weights(sizes: Mapping[str, float], parts: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
     """Return a mixture of weightings, each scaled to a sum of 1 over the sites, as large in sum as the sizes.
 
     A part that says nothing, because its values do not sum to more than 0, is left to the sizes.

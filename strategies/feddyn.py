@@ -8,10 +8,10 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.messages.records import array_views, to_array
-from medfl.strategies.base.client_state_mean import Remembering
+from medfl.strategies.base.client_state_mean import ClientStateMean
 
 
-class FedDyn(Remembering):
+class FedDyn(ClientStateMean):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
     Site k goes down on ``L_k(w) - <g_k, w> + alpha / 2 * |w - w_t|^2`` and then sets ``g_k <- g_k - alpha * (w_k - w_t)``
@@ -40,15 +40,15 @@ class FedDyn(Remembering):
         super().__init__(**options)
         self.alpha = alpha
 
-    def _begin(self, sent: ArrayRecord) -> None:
-        super()._begin(sent)
+    def begin_round(self, sent: ArrayRecord) -> None:
+        super().begin_round(sent)
         self._sent = array_views(sent)
 
-    def _finish(self) -> ArrayRecord:
-        means = {name: array.numpy() for name, array in super()._finish().items()}
-        self._remember({name: mean - self._sent[name] for name, mean in means.items() if mean.dtype.kind == "f"})
+    def finish_round(self) -> ArrayRecord:
+        means = {name: array.numpy() for name, array in super().finish_round().items()}
+        self.add_mean_change({name: mean - self._sent[name] for name, mean in means.items() if mean.dtype.kind == "f"})
         del self._sent
-        drift = self._mean_kept()
+        drift = self.mean_client_state()
         model = ArrayRecord()
         for name, mean in means.items():
             model[name] = to_array(np.asarray(mean + drift[name], mean.dtype) if name in drift else mean)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from medfl.aggregate import Spool, median
+from medfl.aggregate import DiskReplies, median
 from medfl.messages.models import Tensor
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 
 
-class FedMedian(Spooled):
+class FedMedian(DiskStrategy):
     """Coordinate-wise median (Yin et al. 2018, Algorithm 1 option I, https://arxiv.org/abs/1803.01498).
 
     Every weight of the model is the median of what the sites sent, for an even number of sites the mean of the middle two.
@@ -21,5 +21,5 @@ class FedMedian(Spooled):
         As for `FedAvg`; the weights count for the mean metrics only.
     """
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         return median(spool)

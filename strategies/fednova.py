@@ -9,7 +9,7 @@ from typing import Any
 from flwr.app import ArrayRecord
 
 from medfl.errors import ExchangeError
-from medfl.messages.models import Tensor, part_way
+from medfl.messages.models import Tensor, interpolate
 from medfl.messages.records import TRAIN_STEPS, array_views
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
@@ -48,31 +48,31 @@ class FedNova(FedAvg):
         super().__init__(**options)
         self.steps_key, self.momentum, self.nesterov = steps_key, momentum, nesterov
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        self._weight = self._way = Fraction(0)  # sums of the weights, and of weights times ways
-        super()._begin(sent)
+        self._weight = self._weighted_steps = Fraction(0)  # sums of the weights, and of weights times ways
+        super().begin_round(sent)
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         steps = reply.metrics.get(self.steps_key)
         if not isinstance(steps, int | float) or not 1 <= steps < 2**40:
             raise ExchangeError("STEPS-MISSING", f"the metric {self.steps_key!r} of the reply is no number of steps.")
-        way = self._length(steps)
-        super()._take(dataclasses.replace(reply, weight=_SCALE * reply.weight / way))
+        way = self._effective_steps(steps)
+        super().add_reply(dataclasses.replace(reply, weight=_SCALE * reply.weight / way))
         self._weight += Fraction(reply.weight)
-        self._way += Fraction(reply.weight) * Fraction(way)
+        self._weighted_steps += Fraction(reply.weight) * Fraction(way)
 
-    def _finish(self) -> ArrayRecord:
-        tau = float(self._way / self._weight)
+    def finish_round(self) -> ArrayRecord:
+        tau = float(self._weighted_steps / self._weight)
         self._share = tau * self._mean.weight / _SCALE / float(self._weight)
-        model = super()._finish()
+        model = super().finish_round()
         del self._sent
         return model
 
-    def _made(self, name: str, mean: Tensor) -> Tensor:
-        return part_way(self._sent[name], mean, self._share)
+    def new_tensor(self, name: str, mean: Tensor) -> Tensor:
+        return interpolate(self._sent[name], mean, self._share)
 
-    def _length(self, steps: float) -> float:
+    def _effective_steps(self, steps: float) -> float:
         m = self.momentum
         heavy_ball = (steps - m * (1.0 - m**steps) / (1.0 - m)) / (1.0 - m)
         return float(steps + m * heavy_ball if self.nesterov else heavy_ball)

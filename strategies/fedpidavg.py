@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from medfl.strategies.fedcostwavg import Costs, CostWeighted, mixed
+from medfl.strategies.fedcostwavg import Costs, CostWeighted, blend_weights
 
 
 class FedPIDAvg(CostWeighted):
@@ -31,11 +31,11 @@ class FedPIDAvg(CostWeighted):
         if alpha + beta > 1:
             raise ValueError(f"alpha and beta may be 1 together, came {alpha + beta:g}")
         super().__init__(**options)
-        self.alpha, self.beta, self.kept = alpha, beta, window
+        self.alpha, self.beta, self.history_rounds = alpha, beta, window
 
-    def _weigh(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
+    def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
         last = {site: before[site][-1] for site in sizes}
         falls = {site: max(last[site] - now.get(site, last[site]), 0.0) for site in sizes}
-        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.kept :]) for site in sizes}
+        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.history_rounds :]) for site in sizes}
         rest = 1.0 - self.alpha - self.beta
-        return mixed(sizes, ((self.alpha, sizes), (self.beta, falls), (rest, sums)))
+        return blend_weights(sizes, ((self.alpha, sizes), (self.beta, falls), (rest, sums)))

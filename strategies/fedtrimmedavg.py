@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from medfl.aggregate import Spool, trimmed_mean
+from medfl.aggregate import DiskReplies, trimmed_mean
 from medfl.errors import QuorumError
 from medfl.messages.models import Tensor
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 
 
-class FedTrimmedAvg(Spooled):
+class FedTrimmedAvg(DiskStrategy):
     """Coordinate-wise trimmed mean (Yin et al. 2018, Algorithm 1 option II, https://arxiv.org/abs/1803.01498).
 
     Of the n values of every weight the ``int(beta * n)`` largest and smallest are left out, and the others averaged; the sizes
@@ -41,6 +41,6 @@ class FedTrimmedAvg(Spooled):
                 f"Have at least {math.ceil(1 / self.beta)} sites answer, or set 'beta' higher.",
             )
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         self.check_sites(len(spool.sites))
         return trimmed_mean(spool, self.beta)

@@ -20,9 +20,9 @@ class FedYogi(FedAdam):
         As for `FedAdam`.
     """
 
-    def _second(self, before: Tensor, change: Tensor) -> Tensor:
+    def _second_moment(self, before: Tensor, change: Tensor) -> Tensor:
         squared = change**2
         return np.asarray(before - (1.0 - self.beta2) * squared * np.sign(before - squared))
 
-    def _rate(self) -> float:
+    def _learning_rate(self) -> float:
         return self.server_learning_rate

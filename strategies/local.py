@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from medfl.errors import RunError
-from medfl.messages.models import Tensor, Tensors, checked, layout_of
+from medfl.messages.models import Tensor, Tensors, layout_of, validate_arrays
 from medfl.messages.records import array_views, to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
@@ -31,10 +31,10 @@ class LocalOnly(FedAvg):
 
     def __init__(self, *, weighted_by: str = "", **options: Any) -> None:
         super().__init__(weighted_by=weighted_by, **options)
-        self._own: dict[str, ArrayRecord] = {}
+        self._site_models: dict[str, ArrayRecord] = {}
         self._initial: ArrayRecord | None = None
 
-    def arrays_of(self, site: str) -> ArrayRecord:
+    def site_model(self, site: str) -> ArrayRecord:
         """Return the last model of a site: the initial one before its first counted reply.
 
         Raises
@@ -42,14 +42,14 @@ class LocalOnly(FedAvg):
         RunError
             ``NO-MODEL`` when no round has begun.
         """
-        arrays = self._own.get(site, self._initial)
+        arrays = self._site_models.get(site, self._initial)
         if arrays is None:
             raise RunError("NO-MODEL", "no model was sent yet.", "Run a round, or give the models with `restore`.")
         return arrays
 
     def state(self) -> dict[str, Tensor]:
         """Return the models of all sites."""
-        own = {f"own/{site}/{name}": x for site, model in self._own.items() for name, x in array_views(model).items()}
+        own = {f"own/{site}/{name}": x for site, model in self._site_models.items() for name, x in array_views(model).items()}
         return super().state() | own
 
     def restore(self, state: Tensors) -> None:
@@ -60,25 +60,25 @@ class LocalOnly(FedAvg):
             if key.startswith("own/"):
                 _, site, name = key.split("/", 2)
                 models.setdefault(site, {})[name] = tensor
-        self._own = {site: to_array_record(model) for site, model in models.items()}
+        self._site_models = {site: to_array_record(model) for site, model in models.items()}
 
-    def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         return {
-            node: RecordDict({self.arrayrecord_key: self._own.get(site, arrays), self.configrecord_key: config})
+            node: RecordDict({self.arrayrecord_key: self._site_models.get(site, arrays), self.configrecord_key: config})
             for node, site in nodes.items()
         }
 
-    def _start_of(self, site: str, sent: Tensors) -> Tensors:
-        return array_views(self.arrays_of(site))
+    def start_model(self, site: str, sent: Tensors) -> Tensors:
+        return array_views(self.site_model(site))
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._initial = sent
         self._layout = layout_of(array_views(sent))
 
-    def _take(self, reply: Reply) -> None:
-        self._own[reply.site] = to_array_record(checked(reply.arrays, self._layout))
+    def add_reply(self, reply: Reply) -> None:
+        self._site_models[reply.site] = to_array_record(validate_arrays(reply.arrays, self._layout))
 
-    def _finish(self) -> ArrayRecord:
+    def finish_round(self) -> ArrayRecord:
         """Return the model that was handed in: there is no common one."""
         assert self._initial is not None
         return self._initial

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.aggregate import Spool, combine, squared_distances
+from medfl.aggregate import DiskReplies, combine, squared_distances
 from medfl.errors import QuorumError
 from medfl.messages.models import Tensor
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 
 _log = getLogger("flwr")
 
 
-class MultiKrum(Spooled):
+class MultiKrum(DiskStrategy):
     """Multi-Krum (Blanchard et al. 2017, section 4, https://arxiv.org/abs/1703.02757).
 
     Each reply is scored by the sum of its squared distances to the n - f - 2 others that lie closest to it, and those with the
@@ -48,22 +48,22 @@ class MultiKrum(Spooled):
             raise ValueError(f"malicious and keep must be at least 0 (came {malicious}, {keep})")
         super().__init__(**options)
         self.malicious, self.keep = malicious, keep
-        self.chosen: tuple[str, ...] = ()
+        self.selected_sites: tuple[str, ...] = ()
 
     def check_sites(self, sites: int) -> None:
         """Raise ``KRUM-TOO-FEW`` when not even the replies of all sites are enough."""
-        self._checked(sites)
+        self._count_to_keep(sites)
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         sites, weights = spool.sites, spool.weights
-        keep = self._checked(len(sites))
+        keep = self._count_to_keep(len(sites))
         scores = krum_scores(squared_distances(spool), self.malicious)
-        self.chosen = tuple(sorted(sites[k] for k in np.argsort(scores, kind="stable")[:keep]))
-        _log.log(INFO, "Krum keeps %d of %d replies: %s", keep, len(sites), ", ".join(self.chosen))
-        total = sum(weights[site] for site in self.chosen)
-        return combine(spool, {site: weights[site] / total for site in self.chosen})
+        self.selected_sites = tuple(sorted(sites[k] for k in np.argsort(scores, kind="stable")[:keep]))
+        _log.log(INFO, "Krum keeps %d of %d replies: %s", keep, len(sites), ", ".join(self.selected_sites))
+        total = sum(weights[site] for site in self.selected_sites)
+        return combine(spool, {site: weights[site] / total for site in self.selected_sites})
 
-    def _checked(self, n: int) -> int:
+    def _count_to_keep(self, n: int) -> int:
         """Return how many of n replies to keep."""
         f, keep = self.malicious, self.keep or max(1, n - self.malicious)
         if (f and n < 2 * f + 3) or keep > n - f:

@@ -7,17 +7,17 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
-from medfl.aggregate import Spool, combine
+from medfl.aggregate import DiskReplies, combine
 from medfl.errors import ExchangeError
-from medfl.messages.models import Tensor, part_way
+from medfl.messages.models import Tensor, interpolate
 from medfl.messages.records import TRAIN_LOSS_BEFORE
-from medfl.strategies.base.disk_strategy import Spooled
-from medfl.strategies.reply import Reply, update_length
+from medfl.strategies.base.disk_strategy import DiskStrategy
+from medfl.strategies.reply import Reply, update_norm
 
-_LEAST_LOSS = 1e-10  # of a perfect site: its weight is then small, and still one
+_MIN_LOSS = 1e-10  # of a perfect site: its weight is then small, and still one
 
 
-class QFedAvg(Spooled):
+class QFedAvg(DiskStrategy):
     """q-fair federated averaging (Li et al. 2020, https://arxiv.org/abs/1905.10497, Algorithm 2), as Flower's class.
 
     With F_k the loss of the received model on the training images of site k and ``d_k = L (x - x_k)``,
@@ -53,24 +53,26 @@ class QFedAvg(Spooled):
         super().__init__(**options)
         self.q, self.lipschitz, self.loss_key = q, lipschitz or 1.0 / learning_rate, loss_key
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._losses: dict[str, float] = {}
-        self._lengths: dict[str, float] = {}  # of the updates
-        super()._begin(sent)
+        self._update_norms: dict[str, float] = {}  # of the updates
+        super().begin_round(sent)
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         loss = reply.metrics.get(self.loss_key)
         if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
             raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is no loss.")
-        length = update_length(reply)
-        super()._take(reply)
-        self._losses[reply.site], self._lengths[reply.site] = max(float(loss), _LEAST_LOSS), length
+        length = update_norm(reply)
+        super().add_reply(reply)
+        self._losses[reply.site], self._update_norms[reply.site] = max(float(loss), _MIN_LOSS), length
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         worst = max(self._losses.values())
         powers = {site: (self._losses[site] / worst) ** self.q for site in spool.sites}
         total = sum(powers.values())
-        bend = sum(self.q * powers[site] / self._losses[site] * self.lipschitz * self._lengths[site] ** 2 for site in powers)
+        bend = sum(
+            self.q * powers[site] / self._losses[site] * self.lipschitz * self._update_norms[site] ** 2 for site in powers
+        )
         share = total / (total + bend)  # of the way to the mean that is weighted by F_k^q
         mean = combine(spool, {site: power / total for site, power in powers.items()})
-        return {name: part_way(spool.reference[name], tensor, share) for name, tensor in mean.items()}
+        return {name: interpolate(spool.reference[name], tensor, share) for name, tensor in mean.items()}

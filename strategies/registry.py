@@ -9,7 +9,7 @@ from typing import Any
 
 from medfl.errors import ConfigError, Problem
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
-from medfl.schema import guess, read_section
+from medfl.schema import did_you_mean, read_section
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
@@ -30,12 +30,12 @@ from medfl.strategies.qfedavg import QFedAvg
 from medfl.strategies.rfa import Rfa
 from medfl.strategies.scaffold import Scaffold
 from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import ClipNorm, RejectFactor
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.filtering import ClipNorm, NormOutlierFilter
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 
-Factory = Callable[[Study], FedAvg]
+StrategyFactory = Callable[[Study], FedAvg]
 
 ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a Factory of its own
 
@@ -66,7 +66,7 @@ STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
     }
 )
 # What a class takes from other tables of the study.
-_FROM_STUDY: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
+_STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
     {
         "fednova": lambda study: {"momentum": study.optimizer.momentum if study.optimizer.name == "sgd" else 0.0},
         "qfedavg": lambda study: {"learning_rate": study.optimizer.learning_rate},
@@ -75,7 +75,7 @@ _FROM_STUDY: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
     }
 )
 # Algorithms that differ from FedAvg at the hospitals alone.
-AT_THE_SITES = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
+CLIENT_ONLY = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
 
 
 def common_options(study: Study) -> dict[str, Any]:
@@ -94,20 +94,20 @@ def common_options(study: Study) -> dict[str, Any]:
         "wait": chosen.wait,
         "fraction": chosen.fraction,
         "seed": study.seed,
-        "wrappers": build_wrappers(study),
+        "wrappers": build_transforms(study),
     }
 
 
-def build_wrappers(study: Study) -> tuple[Wrapper, ...]:
+def build_transforms(study: Study) -> tuple[ReplyTransform, ...]:
     """Make the wrappers that a study stacks on its strategy, from the wire inwards: unpack, then shorten or leave out."""
     codec, filtering = study.compression.codec, study.filtering
-    made: list[Wrapper] = []
+    made: list[ReplyTransform] = []
     if codec != "none":
         made.append(TopK(study.compression.keep) if codec == "top-k" else {"bf16": Bf16, "int8": Int8}[codec]())
     if filtering.clip_norm:
         made.append(ClipNorm(filtering.clip_norm))
     if filtering.reject_factor:
-        made.append(RejectFactor(filtering.reject_factor))
+        made.append(NormOutlierFilter(filtering.reject_factor))
     return tuple(made)
 
 
@@ -131,21 +131,21 @@ def build_strategy(study: Study) -> FedAvg:
         point makes something else than a `FedAvg`.
     """
     name = study.strategy.name
-    if name in AT_THE_SITES:
+    if name in CLIENT_ONLY:
         return FedAvg(**common_options(study))
     if name in STRATEGIES:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
-        further = _FROM_STUDY[name](study) if name in _FROM_STUDY else {}
+        further = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
         return STRATEGIES[name](**common_options(study), **options.model_dump(), **further)
-    return _installed(name, study)
+    return _load_installed(name, study)
 
 
-def _installed(name: str, study: Study) -> FedAvg:
+def _load_installed(name: str, study: Study) -> FedAvg:
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in offered:
-        valid = {*STRATEGIES, *AT_THE_SITES, *offered}
+        valid = {*STRATEGIES, *CLIENT_ONLY, *offered}
         problem = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
-        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, guess(name, valid))])
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, did_you_mean(name, valid))])
     strategy = offered[name].load()(study)
     if not isinstance(strategy, FedAvg):
         made = type(strategy).__name__

@@ -14,7 +14,7 @@ from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors, check_finite, check_layout, layout_of
 from medfl.messages.records import Metrics, ReplyRecord
 
-_EQUAL = "medfl.weight"  # stands for the weight where all replies weigh the same
+_EQUAL_WEIGHT_KEY = "medfl.weight"  # stands for the weight where all replies weigh the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +69,12 @@ def mean_metrics(
         return None
     shapes = [{k: len(v) if isinstance(v, list) else -1 for k, v in r.metrics.items()} for r in weighed]
     common = [k for k, length in shapes[0].items() if all(other.get(k) == length for other in shapes)]
-    key = key or _EQUAL
+    key = key or _EQUAL_WEIGHT_KEY
     contents = [RecordDict({"metrics": MetricRecord({**{k: r.metrics[k] for k in common}, key: r.weight})}) for r in weighed]
     return mean(contents, key)
 
 
-def update_length(reply: Reply) -> float:
+def update_norm(reply: Reply) -> float:
     """Return the Euclidean norm of what a sound reply changed in its start; ``UPDATE-RANGE`` when its square is no float64."""
     check_layout(reply.arrays, layout_of(reply.start))
     check_finite(reply.arrays)

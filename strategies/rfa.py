@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfl.aggregate import Spool, geometric_median
+from medfl.aggregate import DiskReplies, geometric_median
 from medfl.messages.models import Tensor
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 
 
-class Rfa(Spooled):
+class Rfa(DiskStrategy):
     """Robust federated aggregation (Pillutla, Kakade, Harchaoui 2022, Algorithm 2, https://arxiv.org/abs/1912.13445).
 
     The smoothed Weiszfeld iterations start at the weighted mean; each weighs a reply by its weight over its distance to the
@@ -33,5 +33,5 @@ class Rfa(Spooled):
         super().__init__(**options)
         self.iterations, self.nu = iterations, nu
 
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         return geometric_median(spool, spool.weights, nu=self.nu, iterations=self.iterations)

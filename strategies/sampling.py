@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from medfl.errors import QuorumError
 
-_LEAST, _MOST = 0.05, 1.0  # seconds between looks for further nodes
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between looks for further nodes
 
 
 def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str]) -> dict[int, str]:
@@ -53,7 +53,7 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
                 f"{f' Missing: {missing}.' if missing else ''}",
                 "See that their SuperNodes run, or ask for fewer with 'quorum'.",
             )
-        time.sleep(min(max(_LEAST, waited / 20), _MOST, wait - waited))
+        time.sleep(min(max(_MIN_PAUSE, waited / 20), _MAX_PAUSE, wait - waited))
 
 
 def choose_sites(sites: Mapping[int, str], fraction: float, at_least: int, seed: int, purpose: str) -> list[int]:

@@ -9,15 +9,15 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.errors import ExchangeError
-from medfl.messages.models import part_way
+from medfl.messages.models import interpolate
 from medfl.messages.records import CONTROL, array_views, to_array, to_array_record
-from medfl.strategies.base.client_state_mean import Remembering, at_least_float32
+from medfl.strategies.base.client_state_mean import ClientStateMean, sum_dtype
 from medfl.strategies.reply import Reply
 
 _PREFIX = f"{CONTROL}/"
 
 
-class Scaffold(Remembering):
+class Scaffold(ClientStateMean):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
     Every site i keeps a control variate c_i, its guess of its own gradient, and the server their mean c. The sites step along
@@ -43,31 +43,31 @@ class Scaffold(Remembering):
         super().__init__(**options)
         self.server_learning_rate = server_learning_rate
 
-    def _further(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
+    def extra_records(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
         floats = {name: x for name, x in array_views(arrays).items() if x.dtype.kind == "f"}
-        control = self._mean_kept() or {name: np.zeros(x.shape, at_least_float32(x)) for name, x in floats.items()}
+        control = self.mean_client_state() or {name: np.zeros(x.shape, sum_dtype(x)) for name, x in floats.items()}
         return {CONTROL: to_array_record(control)}
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        control = {_PREFIX + name: array for name, array in self._further(sent)[CONTROL].items()}
-        super()._begin(ArrayRecord({**sent, **control}))  # one sum for both, so that a reply counts whole or not at all
+        control = {_PREFIX + name: array for name, array in self.extra_records(sent)[CONTROL].items()}
+        super().begin_round(ArrayRecord({**sent, **control}))  # one sum for both, so that a reply counts whole or not at all
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         if CONTROL not in reply.records:
             raise ExchangeError(
                 "CONTROL-MISSING", "the reply holds no change of a control variate.", "It needs SCAFFOLD's client."
             )
         change = {_PREFIX + name: x for name, x in array_views(reply.records[CONTROL]).items()}
-        super()._take(dataclasses.replace(reply, arrays={**reply.arrays, **change}))
+        super().add_reply(dataclasses.replace(reply, arrays={**reply.arrays, **change}))
 
-    def _finish(self) -> ArrayRecord:
+    def finish_round(self) -> ArrayRecord:
         model, changes = ArrayRecord(), {}
         for name, array in self._mean.results(drain=True):
             if name.startswith(_PREFIX):
                 changes[name.removeprefix(_PREFIX)] = array
             else:
-                model[name] = to_array(part_way(self._sent[name], array, self.server_learning_rate))
+                model[name] = to_array(interpolate(self._sent[name], array, self.server_learning_rate))
         del self._mean, self._sent
-        self._remember(changes)
+        self.add_mean_change(changes)
         return model

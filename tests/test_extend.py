@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from medfl.clients.algorithms.registry import build_half
+from medfl.clients.algorithms.registry import build_algorithm
 from medfl.errors import ConfigError
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
@@ -63,11 +63,11 @@ def test_it_runs_by_name_at_sites_that_allow_it_and_at_no_others(
 
     forbidden = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)
     with pytest.raises(ConfigError, match=r"policy\.extensions: .*'gentle'.*has not allowed"):
-        build_half(forbidden.study, forbidden.sites[0])
+        build_algorithm(forbidden.study, forbidden.sites[0])
     for file in nodule_hospitals.glob("*/site.toml"):
         file.write_text(f"{file.read_text()}extensions = {allowed['policy']['extensions']!r}\n")  # its last table is the policy
     simulation = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)
     simulation.start(workers=2)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     assert events[-1]["status"] == "completed"
     assert {told["status"] for e in events if e["event"] == "round" for told in e["sites"].values()} == {"ok"}

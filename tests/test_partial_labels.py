@@ -9,7 +9,7 @@ import numpy as np
 
 from medfl.metrics import headline
 from medfl.report import write_report
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 
 STUDY = """
@@ -71,7 +71,7 @@ def test_each_hospital_teaches_and_judges_what_it_annotated(tmp_path: Path) -> N
     (tmp_path / "pair" / "pyproject.toml").write_text(STUDY)
     simulation = plan_simulation(tmp_path / "pair", [tmp_path / "hospitals"], tmp_path / "runs")
     simulation.start(workers=1)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     joined = {event["site"]: event for event in events if event["event"] == "joined"}
     assert {site: ",".join(event["annotated"]) for site, event in joined.items()} == KNOWS
     assert {site: event["warnings"] for site, event in joined.items()} == {

@@ -11,8 +11,8 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from medfl.strategies.registry import AT_THE_SITES, STRATEGIES
-from medfl.study.algorithms import ALGORITHMS, MEANS, WRAPPERS, Algorithm, wrong_contribution
+from medfl.strategies.registry import CLIENT_ONLY, STRATEGIES
+from medfl.study.algorithms import ALGORITHMS, MEAN_ALGORITHMS, WRAPPERS, Algorithm, contribution_conflicts
 
 _SETTINGS = {  # of a study, for each wrapper
     "bf16": 'compression.codec = "bf16"',
@@ -31,7 +31,7 @@ _BYTES = {
     **dict.fromkeys(("norm", "head"), "without these layers"),
 }
 
-_TOP = """\
+_INTRODUCTION = """\
 # Strategies
 
 <!-- Made from the code: python -m tools.strategies_page > docs/strategies.md -->
@@ -60,7 +60,7 @@ Replies go through the wrappers from the wire inwards: unpacked, then shortened 
 the sites as it is, and so does what an algorithm sends beside it: SCAFFOLD with `int8` sends 62 % of its bytes, not 25 %.
 
 """
-_WHERE = """\
+_MATRIX_NOTE = """\
 Yes: `+`. A number is the reason why not, below; `medfl study check` tells it too. `clip-norm` and `reject-factor` do not go
 together: norms would be compared after clipping, which hides how long an update was. Where every hospital trains alone (the arm
 `local`), neither algorithms nor wrappers have a part.
@@ -76,11 +76,14 @@ and let all hospitals score them on validation patients: n + 1 models for n hosp
 """
 
 
-def page() -> str:
+def build_page() -> str:
     """Return the page as Markdown."""
-    rows = [(f"`{name}`", a.idea, _paper(a), a.sends or "–", _files(name, a), a.memory or "–") for name, a in _known()]
+    rows = [
+        (f"`{name}`", a.idea, _paper(a), a.sends or "–", _files(name, a), a.server_memory or "–")
+        for name, a in _documented_algorithms()
+    ]
     parts = [
-        _TOP,
+        _INTRODUCTION,
         _table(("name", "idea", "paper", "sent beside the model", "server, hospital", "the server holds"), rows),
         "\n## Options\n",
         _table(("name", "options and their defaults", "optimizers", "local steps"), list(_options())),
@@ -95,8 +98,8 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _known() -> Iterator[tuple[str, Algorithm]]:
-    return ((name, algorithm) for name, algorithm in ALGORITHMS.items() if name in STRATEGIES or name in AT_THE_SITES)
+def _documented_algorithms() -> Iterator[tuple[str, Algorithm]]:
+    return ((name, algorithm) for name, algorithm in ALGORITHMS.items() if name in STRATEGIES or name in CLIENT_ONLY)
 
 
 def _paper(algorithm: Algorithm) -> str:
@@ -106,13 +109,13 @@ def _paper(algorithm: Algorithm) -> str:
 
 def _files(name: str, algorithm: Algorithm) -> str:
     server = STRATEGIES[name].__module__.rpartition(".")[2] if name in STRATEGIES else "fedavg"
-    return f"`strategies/{server}.py`" + (f", `clients/{algorithm.half}.py`" if algorithm.half else "")
+    return f"`strategies/{server}.py`" + (f", `clients/{algorithm.client_module}.py`" if algorithm.client_module else "")
 
 
 def _options() -> Iterator[tuple[str, ...]]:
-    for name, algorithm in _known():
+    for name, algorithm in _documented_algorithms():
         fields = algorithm.options.model_fields.items()
-        told = ", ".join(f"`{field.alias or key} = {_literal(field.default)}`{_allowed(field)}" for key, field in fields)
+        told = ", ".join(f"`{field.alias or key} = {_literal(field.default)}`{_format_limits(field)}" for key, field in fields)
         steps = "" if algorithm.steps_factor == 1.0 else f"{algorithm.factor(2):g} times"
         if told or algorithm.optimizers or steps:
             yield f"`{name}`", told or "–", ", ".join(algorithm.optimizers) or "all", steps or "–"
@@ -122,7 +125,7 @@ def _literal(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
-def _allowed(field: FieldInfo) -> str:
+def _format_limits(field: FieldInfo) -> str:
     """Tell what an option may be, from the type that checks it."""
     if get_origin(field.annotation) is Literal:
         return f" (or {', '.join(f'`{word}`' for word in get_args(field.annotation) if word != field.default)})"
@@ -146,23 +149,28 @@ def _wrappers() -> Iterator[tuple[str, ...]]:
 def _matrix() -> str:
     """Return what stacks on what, and the reasons by number."""
     reasons = list(
-        dict.fromkeys(algorithm.refuses[key] for _, algorithm in _known() for key in WRAPPERS if key in algorithm.refuses)
+        dict.fromkeys(
+            algorithm.incompatible[key]
+            for _, algorithm in _documented_algorithms()
+            for key in WRAPPERS
+            if key in algorithm.incompatible
+        )
     )
     rows = [
-        (f"`{name}`", *(str(reasons.index(a.refuses[key]) + 1) if key in a.refuses else "+" for key in WRAPPERS))
-        for name, a in _known()
+        (f"`{name}`", *(str(reasons.index(a.incompatible[key]) + 1) if key in a.incompatible else "+" for key in WRAPPERS))
+        for name, a in _documented_algorithms()
     ]
     told = "\n".join(f"{k}. {reason[0].upper()}{reason[1:]}." for k, reason in enumerate(reasons, start=1))
-    return _WHERE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{told}\n"
+    return _MATRIX_NOTE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{told}\n"
 
 
 def _contributions() -> Iterator[str]:
-    names = [name for name, _ in _known()]
-    yield f"`leave-one-out`, `shapley`: {_listing(name for name in names if name in MEANS)}"
-    yield f"`alignment`: all but {_listing(name for name in ALGORITHMS if any(wrong_contribution(name, 'alignment')))}"
+    names = [name for name, _ in _documented_algorithms()]
+    yield f"`leave-one-out`, `shapley`: {_format_names(name for name in names if name in MEAN_ALGORITHMS)}"
+    yield f"`alignment`: all but {_format_names(name for name in ALGORITHMS if any(contribution_conflicts(name, 'alignment')))}"
 
 
-def _listing(names: Iterable[str]) -> str:
+def _format_names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
@@ -172,4 +180,4 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(build_page())

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import Arrays, exchange_arrays
-from medfl.clients.networks.tensors import beside, trained
-from medfl.clients.training.loop import fit
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import Arrays, get_arrays
+from medfl.clients.networks.tensors import to_parameters, trainable
+from medfl.clients.training.loop import train_steps
 from medfl.clients.training.losses import build_loss, class_weights
 from medfl.clients.training.optimizers import build_optimizer
-from medfl.clients.training.sampling import steps_of
-from medfl.clients.training.task import Terms, Update, Work
+from medfl.clients.training.sampling import count_steps
+from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.messages.models import Tensors
 from medfl.messages.records import TRAIN_LOSS, TRAIN_STEPS
 
-_NAME = "apfl"
+_STATE_NAME = "apfl"
 _ALPHA = "::alpha"  # no tensor of a network has a colon in its name
 
 
-class Apfl(Half):
+class ApflClient(ClientAlgorithm):
     """APFL (Deng et al. 2020, https://arxiv.org/abs/2003.13461, Algorithm 1), with the adaptive share of its equation 10.
 
     The global model w is FedAvg's, to the last bit. On the same batches a model v, which lies in the site's state and starts as
@@ -45,32 +45,32 @@ class Apfl(Half):
     def __init__(self, alpha: float = 0.5, *, adaptive: bool = True) -> None:
         self._alpha, self._adaptive = alpha, adaptive
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Train the global model, and the site's own beside it."""
-        own, alpha = self._remembered(work)
-        mixture = Mixture(work, beside(work.net, own), alpha, adaptive=self._adaptive)
-        loss = fit(work, work.net, mixture)
+        own, alpha = self._load_state(work)
+        mixture = MixtureHooks(work, to_parameters(work.net, own), alpha, adaptive=self._adaptive)
+        loss = train_steps(work, work.net, mixture)
         mine: Arrays = {name: tensor.detach().cpu().numpy() for name, tensor in mixture.own.items()}
-        work.remembered().save(_NAME, mine | {_ALPHA: np.array(mixture.alpha)})
-        steps = 2 * steps_of(work.study, len(work.prepared.split("train")))
-        return Update(exchange_arrays(work.net), {TRAIN_LOSS: loss, TRAIN_STEPS: steps})
+        work.require_state().save(_STATE_NAME, mine | {_ALPHA: np.array(mixture.alpha)})
+        steps = 2 * count_steps(work.study, len(work.prepared.get_split("train")))
+        return TrainResult(get_arrays(work.net), {TRAIN_LOSS: loss, TRAIN_STEPS: steps})
 
-    def personal(self, work: Work) -> Tensors:
+    def personal_model(self, work: TrainTask) -> Tensors:
         """Return the mixture with the received model."""
-        own, alpha = self._remembered(work)
+        own, alpha = self._load_state(work)
         received: Tensors = work.received
         return {**received, **{name: np.asarray(alpha * v + (1.0 - alpha) * received[name]) for name, v in own.items()}}
 
-    def _remembered(self, work: Work) -> tuple[Tensors, float]:
+    def _load_state(self, work: TrainTask) -> tuple[Tensors, float]:
         """Return v and alpha as the last round left them."""
-        kept = work.remembered().load(_NAME)
+        kept = work.require_state().load(_STATE_NAME)
         if kept is None:
-            return {name: work.received[name] for name in trained(work.net)}, self._alpha
+            return {name: work.received[name] for name in trainable(work.net)}, self._alpha
         alpha = float(kept.pop(_ALPHA))
         return kept, alpha
 
 
-class Mixture(Terms):
+class MixtureHooks(StepHooks):
     """Train a model beside the one of the loop, through its mixture with that one; the loop's own steps stay as they are.
 
     Parameters
@@ -92,49 +92,51 @@ class Mixture(Terms):
         The share as it stands.
     """
 
-    def __init__(self, work: Work, own: Mapping[str, Tensor], alpha: float, *, adaptive: bool) -> None:
-        study, self._place = work.study, work.settled_place()
-        weights = class_weights(study, work.prepared.split("train"))
-        self._loss_of = build_loss(study, None if weights is None else weights.to(self._place.device))
+    def __init__(self, work: TrainTask, own: Mapping[str, Tensor], alpha: float, *, adaptive: bool) -> None:
+        study, self._device = work.study, work.require_device()
+        weights = class_weights(study, work.prepared.get_split("train"))
+        self._loss_of = build_loss(study, None if weights is None else weights.to(self._device.torch_device))
         self.own = {name: nn.Parameter(tensor) for name, tensor in own.items()}
-        self.alpha, self._adapts, self._slope = alpha, adaptive, 0.0
+        self.alpha, self._updates_alpha, self._alpha_gradient = alpha, adaptive, 0.0
         self._clip_norm = study.optimizer.clip_norm
         self._optimizer = build_optimizer(study.optimizer, self.own.values())
 
-    def loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Remember the batch."""
         self._images, self._labels = images, labels
         return loss
 
-    def gradients(self, net: nn.Module) -> None:
+    def adjust_gradients(self, net: nn.Module) -> None:
         """Find the gradient of the mixture on the same batch, before the model of the loop takes its step."""
-        named = trained(net)
+        named = trainable(net)
         mixed = {
             name: torch.lerp(named[name].detach(), own.detach(), self.alpha).requires_grad_() for name, own in self.own.items()
         }
-        found = torch.autograd.grad(self._loss(net, mixed), list(mixed.values()), allow_unused=True)
+        found = torch.autograd.grad(self._mixture_loss(net, mixed), list(mixed.values()), allow_unused=True)
         slopes = []
         for (name, own), gradient in zip(self.own.items(), found, strict=True):
             own.grad = None if gradient is None else self.alpha * gradient
-            if self._adapts and gradient is not None:
+            if self._updates_alpha and gradient is not None:
                 slopes.append(torch.sum((own.detach() - named[name].detach()) * gradient))
-        self._slope = float(torch.stack(slopes).sum()) if slopes else 0.0
+        self._alpha_gradient = float(torch.stack(slopes).sum()) if slopes else 0.0
 
-    def stepped(self, net: nn.Module, learning_rate: float) -> None:
+    def after_step(self, net: nn.Module, learning_rate: float) -> None:
         """Let v take the step, and in the first one the share."""
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self.own.values(), self._clip_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
-        if self._adapts:
-            self.alpha = min(max(self.alpha - learning_rate * self._slope, 0.0), 1.0)
-            self._adapts = False
+        if self._updates_alpha:
+            self.alpha = min(max(self.alpha - learning_rate * self._alpha_gradient, 0.0), 1.0)
+            self._updates_alpha = False
 
-    def _loss(self, net: nn.Module, mixed: Mapping[str, Tensor]) -> Tensor:
+    def _mixture_loss(self, net: nn.Module, mixed: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of the mixture, with the random numbers of dropout left for the loop."""
-        place = self._place
-        exact = nullcontext() if place.half == torch.float16 else place.autocast()  # float16 would need a scaler of its own
-        with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []), exact:
+        place = self._device
+        exact = (
+            nullcontext() if place.amp_dtype == torch.float16 else place.autocast()
+        )  # float16 would need a scaler of its own
+        with torch.random.fork_rng(devices=[place.torch_device] if place.torch_device.type == "cuda" else []), exact:
             logits: Tensor = functional_call(net, dict(mixed), (self._images,))
         return self._loss_of(logits.float(), self._labels, self.annotated)

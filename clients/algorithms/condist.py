@@ -7,16 +7,16 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.base import ClientAlgorithm
 from medfl.clients.tasks.inference import forward
-from medfl.clients.training.partial_labels import by_set, others
-from medfl.clients.training.task import Terms, Work
+from medfl.clients.training.partial_labels import group_by_classes, unannotated_classes
+from medfl.clients.training.task import StepHooks, TrainTask
 
-_FIRST = 0.01  # share of the weight in the first round: the received model knows nothing yet
+_FIRST_SHARE = 0.01  # share of the weight in the first round: the received model knows nothing yet
 _SMOOTH = 1e-5
 
 
-class ConDist(Half):
+class ConDistClient(ClientAlgorithm):
     """Conditional distillation (Wang et al. 2023, https://arxiv.org/abs/2308.04070, section 2.2).
 
     In images in which some structures were not looked for, the loss gets ``weight`` times the soft Dice loss between the
@@ -37,15 +37,15 @@ class ConDist(Half):
     def __init__(self, weight: float = 1.0, temperature: float = 0.5) -> None:
         self._weight, self._temperature = weight, temperature
 
-    def terms(self, work: Work) -> Terms:
+    def step_hooks(self, work: TrainTask) -> StepHooks:
         """Return the distillation, or nothing where everything was looked for."""
-        weight = self._weight * grown(work.server_round, work.study.rounds)
-        if not weight or not any(case.annotated for case in work.prepared.split("train")):
-            return Terms()
-        return Distillation(work, weight, self._temperature)
+        weight = self._weight * ramp_weight(work.server_round, work.study.rounds)
+        if not weight or not any(case.annotated for case in work.prepared.get_split("train")):
+            return StepHooks()
+        return DistillationHooks(work, weight, self._temperature)
 
 
-class Distillation(Terms):
+class DistillationHooks(StepHooks):
     """The term of conditional distillation.
 
     Parameters
@@ -56,22 +56,22 @@ class Distillation(Terms):
         Of the term.
     """
 
-    def __init__(self, work: Work, weight: float, temperature: float) -> None:
+    def __init__(self, work: TrainTask, weight: float, temperature: float) -> None:
         self._received = copy.deepcopy(work.net).eval().requires_grad_(False)
-        self._place, self._weight, self._temperature = work.settled_place(), weight, temperature
+        self._device, self._weight, self._temperature = work.require_device(), weight, temperature
 
-    def loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Return the loss and the term, the mean over the images of the batch."""
-        for looked, items in by_set(self.annotated):
+        for looked, items in group_by_classes(self.annotated):
             if looked:
-                with torch.no_grad(), self._place.autocast():
+                with torch.no_grad(), self._device.autocast():
                     taught = forward(self._received, images[items]).float()
                 term = conditional_dice(logits[items], taught, labels[items], looked, self._temperature)
                 loss = loss + self._weight * len(items) / len(images) * term
         return loss
 
 
-def grown(server_round: int, rounds: int) -> float:
+def ramp_weight(server_round: int, rounds: int) -> float:
     """Return the share of the weight in a round.
 
     Examples
@@ -79,7 +79,7 @@ def grown(server_round: int, rounds: int) -> float:
     >>> grown(1, 11), grown(11, 11), round(grown(6, 11), 3)
     (0.01, 1.0, 0.505)
     """
-    return _FIRST + (1 - _FIRST) * (server_round - 1) / max(rounds - 1, 1)
+    return _FIRST_SHARE + (1 - _FIRST_SHARE) * (server_round - 1) / max(rounds - 1, 1)
 
 
 def conditional_dice(logits: Tensor, taught: Tensor, labels: Tensor, looked: tuple[int, ...], temperature: float) -> Tensor:
@@ -96,7 +96,7 @@ def conditional_dice(logits: Tensor, taught: Tensor, labels: Tensor, looked: tup
     temperature : float
         Divides the logits.
     """
-    rest = others(looked, logits.shape[1])
+    rest = unannotated_classes(looked, logits.shape[1])
     # the probability of a class given that it is one of the rest is the softmax over the rest alone
     ours, theirs = (torch.softmax(each[:, rest] / temperature, dim=1) for each in (logits, taught))
     known = torch.tensor(looked, device=labels.device)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
-from medfl.clients.networks.tensors import Spring, beside
-from medfl.clients.training.loop import fit
-from medfl.clients.training.sampling import steps_of
-from medfl.clients.training.task import Update, Work
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import get_arrays, load_arrays
+from medfl.clients.networks.tensors import ProximalTerm, to_parameters
+from medfl.clients.training.loop import train_steps
+from medfl.clients.training.sampling import count_steps
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.models import Tensors
 from medfl.messages.records import TRAIN_STEPS
 
-_NAME = "ditto"
+_STATE_NAME = "ditto"
 
 
-class Ditto(Half):
+class DittoClient(ClientAlgorithm):
     """Ditto (Li et al. 2021, https://arxiv.org/abs/2012.04221, Algorithm 1 and equation 2).
 
     The global model is FedAvg's, to the last bit. Then the site's own model v, in its first round the received one, takes as
@@ -29,17 +29,17 @@ class Ditto(Half):
     def __init__(self, strength: float = 0.1) -> None:
         self._strength = strength
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Train the global model, then the site's own."""
-        own, net = self.personal(work), work.net
+        own, net = self.personal_model(work), work.net
         update = super().train(work)
         load_arrays(net, own)
-        fit(work, net, Spring(self._strength, beside(net, work.received)), phase=1)
-        trained = exchange_arrays(net)
-        work.remembered().save(_NAME, trained)
-        steps = 2 * steps_of(work.study, len(work.prepared.split("train")))
-        return Update(update.arrays, {**update.metrics, TRAIN_STEPS: steps})
+        train_steps(work, net, ProximalTerm(self._strength, to_parameters(net, work.received)), phase=1)
+        trained = get_arrays(net)
+        work.require_state().save(_STATE_NAME, trained)
+        steps = 2 * count_steps(work.study, len(work.prepared.get_split("train")))
+        return TrainResult(update.arrays, {**update.metrics, TRAIN_STEPS: steps})
 
-    def personal(self, work: Work) -> Tensors:
+    def personal_model(self, work: TrainTask) -> Tensors:
         """Return v."""
-        return work.remembered().load(_NAME) or work.received
+        return work.require_state().load(_STATE_NAME) or work.received

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import exchange_arrays
-from medfl.clients.networks.tensors import Spring, beside, common, kept_when_counted, trained
-from medfl.clients.training.loop import fit
-from medfl.clients.training.task import Update, Work
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.tensors import ProximalTerm, shared_model, state_last_counted, to_parameters, trainable
+from medfl.clients.training.loop import train_steps
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS
 
-_NAME = "feddyn"
+_STATE_NAME = "feddyn"
 
 
-class FedDyn(Half):
+class FedDynClient(ClientAlgorithm):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
     The loss gets ``-<g_k, w> + alpha / 2 * |w - w_t|^2``, and then ``g_k <- g_k - alpha * (w_k - w_t)``. What is kept is the
@@ -34,14 +34,14 @@ class FedDyn(Half):
     def __init__(self, alpha: float = 0.01) -> None:
         self._alpha = alpha
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Train on the moved spring, and add this round's change to the drift."""
-        received = common(work)
-        start = {name: received[name] for name in trained(work.net) if name in received}
-        kept = kept_when_counted(work, _NAME)
+        received = shared_model(work)
+        start = {name: received[name] for name in trainable(work.net) if name in received}
+        kept = state_last_counted(work, _STATE_NAME)
         drift = {name: kept.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
-        anchor = beside(work.net, {name: start[name] - drift[name] for name in start})
-        loss = fit(work, work.net, Spring(self._alpha, anchor))
-        arrays = exchange_arrays(work.net)
-        work.remembered().save(_NAME, {name: np.asarray(drift[name] + arrays[name] - start[name]) for name in start})
-        return Update(arrays, {TRAIN_LOSS: loss})
+        anchor = to_parameters(work.net, {name: start[name] - drift[name] for name in start})
+        loss = train_steps(work, work.net, ProximalTerm(self._alpha, anchor))
+        arrays = get_arrays(work.net)
+        work.require_state().save(_STATE_NAME, {name: np.asarray(drift[name] + arrays[name] - start[name]) for name in start})
+        return TrainResult(arrays, {TRAIN_LOSS: loss})

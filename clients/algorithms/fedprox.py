@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.tensors import Spring, beside, common
-from medfl.clients.training.task import Terms, Work
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.tensors import ProximalTerm, shared_model, to_parameters
+from medfl.clients.training.task import StepHooks, TrainTask
 
 
-class FedProx(Half):
+class FedProxClient(ClientAlgorithm):
     """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2): ``mu / 2 * |w - w_t|^2`` more in the loss.
 
     The pull acts in every step and on parameters only, as running statistics have no gradient; layers that stay at the site are
@@ -22,6 +22,6 @@ class FedProx(Half):
     def __init__(self, mu: float = 0.01) -> None:
         self._mu = mu
 
-    def terms(self, work: Work) -> Terms:
+    def step_hooks(self, work: TrainTask) -> StepHooks:
         """Return the spring to the received model."""
-        return Spring(self._mu, beside(work.net, common(work)))
+        return ProximalTerm(self._mu, to_parameters(work.net, shared_model(work)))

@@ -10,19 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.tasks.inference import forward
-from medfl.clients.training.devices import Place
-from medfl.clients.training.loop import fit
-from medfl.clients.training.task import Terms, Update, Work
+from medfl.clients.training.devices import Device
+from medfl.clients.training.loop import train_steps
+from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS
 
-_NAME = "moon"
+_STATE_NAME = "moon"
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-class Moon(Half):
+class MoonClient(ClientAlgorithm):
     """Model-contrastive learning (Li et al. 2021, https://arxiv.org/abs/2103.16257, Algorithm 1, equations 3 and 4).
 
     The loss gets ``mu * -log(e^(s_glob / t) / (e^(s_glob / t) + e^(s_prev / t)))``, where s are the cosines between the
@@ -43,22 +43,22 @@ class Moon(Half):
     def __init__(self, mu: float = 1.0, temperature: float = 0.5) -> None:
         self._mu, self._temperature = mu, temperature
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Train with the term, and keep the model for the next time, whether or not the server will count it."""
-        last = work.remembered().load(_NAME)
+        last = work.require_state().load(_STATE_NAME)
         if last is None or self._mu == 0:
             update = super().train(work)
         else:
-            received, previous = _fixed(work.net), _fixed(work.net)
+            received, previous = _frozen_copy(work.net), _frozen_copy(work.net)
             load_arrays(previous, last)
-            with Contrast(work.net, received, previous, self._mu, self._temperature, work.settled_place()) as terms:
-                loss = fit(work, work.net, terms)
-            update = Update(exchange_arrays(work.net), {TRAIN_LOSS: loss})
-        work.remembered().save(_NAME, update.arrays)
+            with ContrastiveHooks(work.net, received, previous, self._mu, self._temperature, work.require_device()) as terms:
+                loss = train_steps(work, work.net, terms)
+            update = TrainResult(get_arrays(work.net), {TRAIN_LOSS: loss})
+        work.require_state().save(_STATE_NAME, update.arrays)
         return update
 
 
-class Contrast(Terms):
+class ContrastiveHooks(StepHooks):
     """The model-contrastive term.
 
     Parameters
@@ -72,10 +72,10 @@ class Contrast(Terms):
     """
 
     def __init__(
-        self, net: nn.Module, received: nn.Module, previous: nn.Module, mu: float, temperature: float, place: Place
+        self, net: nn.Module, received: nn.Module, previous: nn.Module, mu: float, temperature: float, place: Device
     ) -> None:
-        self._mu, self._temperature, self._place = mu, temperature, place
-        self._ours, self._theirs = Listener(net), {Listener(each): each for each in (received, previous)}
+        self._mu, self._temperature, self._device = mu, temperature, place
+        self._ours, self._theirs = BottleneckHook(net), {BottleneckHook(each): each for each in (received, previous)}
 
     def __enter__(self) -> Self:
         return self
@@ -83,9 +83,9 @@ class Contrast(Terms):
     def __exit__(self, *_: object) -> None:
         self._ours.close()
 
-    def loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Return the loss and the term, the mean over the batch."""
-        with torch.no_grad(), self._place.autocast():
+        with torch.no_grad(), self._device.autocast():
             for fixed in self._theirs.values():
                 forward(fixed, images)
         ours = self._ours.representation()
@@ -94,7 +94,7 @@ class Contrast(Terms):
         return loss + self._mu * F.softplus((farther - nearer) / self._temperature).mean()
 
 
-class Listener:
+class BottleneckHook:
     """Hear the representation of a batch while a network works: the input of the last layer at its coarsest level.
 
     Only convolutions and linear layers are listened to. In a classifier the coarsest level is behind the pooling, and the
@@ -109,10 +109,10 @@ class Listener:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self._fewest, self._input = math.inf, torch.empty(0)
+        self._min_positions, self._input = math.inf, torch.empty(0)
         layers = [layer for layer in net.modules() if isinstance(layer, _LAYERS)]
-        self._hooks = [net.register_forward_pre_hook(self._begin)]
-        self._hooks += [layer.register_forward_pre_hook(self._hear) for layer in layers]
+        self._hooks = [net.register_forward_pre_hook(self._reset)]
+        self._hooks += [layer.register_forward_pre_hook(self._capture) for layer in layers]
 
     def close(self) -> None:
         """Leave the network as it was: it serves for other messages, too."""
@@ -124,16 +124,16 @@ class Listener:
         heard, self._input = self._input, torch.empty(0)
         return heard.float().flatten(2).mean(2) if heard.ndim > 2 else heard.float()
 
-    def _begin(self, net: nn.Module, inputs: Any) -> None:
-        self._fewest = math.inf
+    def _reset(self, net: nn.Module, inputs: Any) -> None:
+        self._min_positions = math.inf
 
-    def _hear(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _capture(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(layer, nn.Linear) and inputs[0].ndim > 2:
             return  # of tokens, whose axes lie in another order
         positions = math.prod(inputs[0].shape[2:])
-        if positions <= self._fewest:
-            self._fewest, self._input = positions, inputs[0]
+        if positions <= self._min_positions:
+            self._min_positions, self._input = positions, inputs[0]
 
 
-def _fixed(net: nn.Module) -> nn.Module:
+def _frozen_copy(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).eval().requires_grad_(False)

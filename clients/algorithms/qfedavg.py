@@ -7,18 +7,18 @@ import math
 import numpy as np
 import torch
 
-from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.base import ClientAlgorithm
 from medfl.clients.tasks.inference import forward
-from medfl.clients.training.loop import stream
+from medfl.clients.training.loop import spawn_seed
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.clients.training.sampling import batches
-from medfl.clients.training.task import Update, Work
+from medfl.clients.training.sampling import iter_batches
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS_BEFORE
 
-_LOSS = 7  # stream of random numbers for the batches that the loss is taken on
+_LOSS_STREAM = 7  # stream of random numbers for the batches that the loss is taken on
 
 
-class QFedAvg(Half):
+class QFedAvgClient(ClientAlgorithm):
     """Tell the loss of the received model on the site's training images, then train plainly.
 
     The loss is the study's, over the batches of one round without augmentation, drawn by a stream of random numbers of its own.
@@ -32,21 +32,21 @@ class QFedAvg(Half):
     def __init__(self, q: float = 0.2, lipschitz: float = 0.0) -> None:
         pass
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Take the loss, then train."""
-        before = _loss(work)
+        before = _initial_loss(work)
         update = super().train(work)
-        return Update(update.arrays, {**update.metrics, TRAIN_LOSS_BEFORE: before}, update.records)
+        return TrainResult(update.arrays, {**update.metrics, TRAIN_LOSS_BEFORE: before}, update.records)
 
 
-def _loss(work: Work) -> float:
-    study, net, place, cases = work.study, work.net, work.settled_place(), work.prepared.split("train")
+def _initial_loss(work: TrainTask) -> float:
+    study, net, place, cases = work.study, work.net, work.require_device(), work.prepared.get_split("train")
     weights = class_weights(study, cases)
-    loss_of = build_loss(study, None if weights is None else weights.to(place.device))
+    loss_of = build_loss(study, None if weights is None else weights.to(place.torch_device))
     net.eval()
     losses = []
     with torch.inference_mode(), place.autocast():
-        for batch in batches(study, cases, np.random.default_rng(stream(work.seed, _LOSS))):
-            logits = forward(net, batch.images.to(place.device)).float()
-            losses.append(float(loss_of(logits, batch.labels.to(place.device), batch.annotated)))
+        for batch in iter_batches(study, cases, np.random.default_rng(spawn_seed(work.seed, _LOSS_STREAM))):
+            logits = forward(net, batch.images.to(place.torch_device)).float()
+            losses.append(float(loss_of(logits, batch.labels.to(place.torch_device), batch.annotated)))
     return math.fsum(losses) / len(losses)

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import Arrays, exchange_arrays
-from medfl.clients.networks.tensors import beside, kept_when_counted, sent, trained
-from medfl.clients.training.loop import fit
-from medfl.clients.training.task import Terms, Update, Work
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import Arrays, get_arrays
+from medfl.clients.networks.tensors import server_record, state_last_counted, to_parameters, trainable
+from medfl.clients.training.loop import train_steps
+from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors
 from medfl.messages.records import CONTROL, TRAIN_LOSS
 
-_NAME = "scaffold"
+_STATE_NAME = "scaffold"
 
 
-class Correction(Terms):
+class CorrectionHooks(StepHooks):
     """Add a correction to the gradients, and follow how far a round goes along a constant gradient of 1.
 
     Parameters
@@ -38,23 +38,23 @@ class Correction(Terms):
 
     def __init__(self, correction: Mapping[str, Tensor], momentum: float) -> None:
         self._correction, self._momentum = correction, momentum
-        self._velocity = self.reach = 0.0
+        self._velocity = self.path_length = 0.0
 
-    def gradients(self, net: nn.Module) -> None:
+    def adjust_gradients(self, net: nn.Module) -> None:
         """Add the correction."""
-        named = trained(net)
+        named = trainable(net)
         for name, correction in self._correction.items():
             gradient = named[name].grad
             if gradient is not None:
                 gradient.add_(correction)
 
-    def stepped(self, net: nn.Module, learning_rate: float) -> None:
+    def after_step(self, net: nn.Module, learning_rate: float) -> None:
         """Take the same step on one number whose gradient is 1."""
         self._velocity = self._momentum * self._velocity + 1.0
-        self.reach += learning_rate * (1.0 + self._momentum * self._velocity)
+        self.path_length += learning_rate * (1.0 + self._momentum * self._velocity)
 
 
-class Scaffold(Half):
+class ScaffoldClient(ClientAlgorithm):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
     A step goes along ``gradient + c - c_i``. Afterwards the site's control variate is the mean gradient that it saw,
@@ -82,26 +82,26 @@ class Scaffold(Half):
     def __init__(self, server_learning_rate: float = 1.0) -> None:
         pass
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         """Train with the correction, renew the control variate, and tell its change."""
         received: Tensors = work.received
-        common = _fitting(sent(work, CONTROL), received)
-        names = [name for name in trained(work.net) if name in common]
-        kept = kept_when_counted(work, _NAME)
+        common = _check_control(server_record(work, CONTROL), received)
+        names = [name for name in trainable(work.net) if name in common]
+        kept = state_last_counted(work, _STATE_NAME)
         own = {name: kept.get(name, np.zeros_like(common[name])) for name in names}
-        correction = beside(work.net, {name: common[name] - own[name] for name in names})
-        terms = Correction(correction, work.study.optimizer.momentum)
-        loss = fit(work, work.net, terms)
-        arrays = exchange_arrays(work.net)
+        correction = to_parameters(work.net, {name: common[name] - own[name] for name in names})
+        terms = CorrectionHooks(correction, work.study.optimizer.momentum)
+        loss = train_steps(work, work.net, terms)
+        arrays = get_arrays(work.net)
         change: Arrays = {name: np.zeros_like(tensor) for name, tensor in common.items()}
         for name in names:
-            gradient = (received[name] - arrays[name]) / terms.reach
+            gradient = (received[name] - arrays[name]) / terms.path_length
             change[name] = np.asarray(gradient - common[name], common[name].dtype)
-        work.remembered().save(_NAME, {name: np.asarray(own[name] + change[name]) for name in names})
-        return Update(arrays, {TRAIN_LOSS: loss}, {CONTROL: change})
+        work.require_state().save(_STATE_NAME, {name: np.asarray(own[name] + change[name]) for name in names})
+        return TrainResult(arrays, {TRAIN_LOSS: loss}, {CONTROL: change})
 
 
-def _fitting(control: Tensors, model: Tensors) -> Tensors:
+def _check_control(control: Tensors, model: Tensors) -> Tensors:
     """Return the control variate if it fits the model."""
     if any(name not in model or np.shape(tensor) != np.shape(model[name]) for name, tensor in control.items()):
         what = "the control variate that came does not fit the model."

@@ -20,7 +20,7 @@ from medfl.messages.records import layout_hash
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def exchange_arrays(net: nn.Module) -> Arrays:
+def get_arrays(net: nn.Module) -> Arrays:
     """Copy the distinct tensors of a network, in the order of their first occurrence in ``state_dict()``.
 
     Parameters
@@ -65,7 +65,7 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
         ``MODEL-MISMATCH`` when names, order, shapes or dtypes differ; ``MODEL-NONFINITE`` when a value is not a number.
     """
     tensors = distinct_tensors(net)
-    if layout_hash(arrays) != _layout(tensors):
+    if layout_hash(arrays) != _hash_layout(tensors):
         raise ExchangeError(
             "MODEL-MISMATCH",
             f"{len(arrays)} arrays came that do not fit the {len(tensors)} tensors of the network.",
@@ -96,6 +96,6 @@ def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
         )
 
 
-def _layout(tensors: Mapping[str, torch.Tensor]) -> str:
+def _hash_layout(tensors: Mapping[str, torch.Tensor]) -> str:
     # empty arrays of the right layout: hashing needs no values, and a model on a GPU is not fetched for it
     return layout_hash({n: np.empty(tuple(t.shape), torch.empty(0, dtype=t.dtype).numpy().dtype) for n, t in tensors.items()})

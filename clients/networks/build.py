@@ -14,9 +14,9 @@ from medfl.errors import ConfigError, Problem
 from medfl.study import Study
 from medfl.study import networks as tables
 
-_AFFINE = ("instance", {"affine": True})
+_AFFINE_NORM = ("instance", {"affine": True})
 _GROUPS = (8, 4, 2, 1)
-_Built = Any  # a torch.nn.Module, but MONAI tells no types
+_Network = Any  # a torch.nn.Module, but MONAI tells no types
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -45,10 +45,10 @@ def build_network(study: Study) -> nn.Module:
             net: nn.Module = _BUILDERS[study.network.name](study, study.network)
         except ValueError as error:
             raise ConfigError([Problem("pyproject.toml", "network", f"MONAI refuses these arguments: {error}.")]) from None
-        return with_norm(net, study.network.norm)
+        return replace_norm(net, study.network.norm)
 
 
-def with_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
+def replace_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
     """Exchange every instance and batch normalisation of a network for one kind; layer norms stay.
 
     Parameters
@@ -111,51 +111,51 @@ def _image_size(study: Study) -> tuple[int, ...]:
     return size
 
 
-def _unet(study: Study, net: tables.UNet) -> _Built:
+def _unet(study: Study, net: tables.UNet) -> _Network:
     return nets.UNet(
         **_sizes(study), channels=net.channels, strides=net.strides or (2,) * (len(net.channels) - 1),
-        num_res_units=net.residual_units, norm=_AFFINE, dropout=net.dropout,
+        num_res_units=net.residual_units, norm=_AFFINE_NORM, dropout=net.dropout,
     )  # fmt: skip
 
 
-def _basic_unet(study: Study, net: tables.BasicUNet) -> _Built:
-    return nets.BasicUNet(**_sizes(study), features=net.features, norm=_AFFINE, dropout=net.dropout)
+def _basic_unet(study: Study, net: tables.BasicUNet) -> _Network:
+    return nets.BasicUNet(**_sizes(study), features=net.features, norm=_AFFINE_NORM, dropout=net.dropout)
 
 
-def _dynunet(study: Study, net: tables.DynUNet) -> _Built:
+def _dynunet(study: Study, net: tables.DynUNet) -> _Network:
     levels, axes = len(net.filters), study.task.dimension
     strides = net.strides or ((1,) * axes,) + ((2,) * axes,) * (levels - 1)
     kernels = net.kernels or ((3,) * axes,) * levels
     return nets.DynUNet(
         **_sizes(study), kernel_size=kernels, strides=strides, upsample_kernel_size=strides[1:], filters=net.filters,
-        dropout=net.dropout or None, norm_name=_AFFINE, res_block=net.residual,
+        dropout=net.dropout or None, norm_name=_AFFINE_NORM, res_block=net.residual,
     )  # fmt: skip
 
 
-def _segresnet(study: Study, net: tables.SegResNet) -> _Built:
-    return nets.SegResNet(**_sizes(study), init_filters=net.filters, norm=_AFFINE, dropout_prob=net.dropout or None)
+def _segresnet(study: Study, net: tables.SegResNet) -> _Network:
+    return nets.SegResNet(**_sizes(study), init_filters=net.filters, norm=_AFFINE_NORM, dropout_prob=net.dropout or None)
 
 
-def _swin_unetr(study: Study, net: tables.SwinUNETR) -> _Built:
-    return nets.SwinUNETR(**_sizes(study), feature_size=net.features, norm_name=_AFFINE, drop_rate=net.dropout)
+def _swin_unetr(study: Study, net: tables.SwinUNETR) -> _Network:
+    return nets.SwinUNETR(**_sizes(study), feature_size=net.features, norm_name=_AFFINE_NORM, drop_rate=net.dropout)
 
 
-def _unetr(study: Study, net: tables.UNETR) -> _Built:
+def _unetr(study: Study, net: tables.UNETR) -> _Network:
     return nets.UNETR(
         **_sizes(study), img_size=_image_size(study), feature_size=net.features, hidden_size=net.hidden, mlp_dim=4 * net.hidden,
-        num_heads=net.heads, norm_name=_AFFINE, dropout_rate=net.dropout,
+        num_heads=net.heads, norm_name=_AFFINE_NORM, dropout_rate=net.dropout,
     )  # fmt: skip
 
 
-def _densenet121(study: Study, net: tables.DenseNet121) -> _Built:
-    return nets.DenseNet121(**_sizes(study), norm=_AFFINE, dropout_prob=net.dropout)
+def _densenet121(study: Study, net: tables.DenseNet121) -> _Network:
+    return nets.DenseNet121(**_sizes(study), norm=_AFFINE_NORM, dropout_prob=net.dropout)
 
 
-def _resnet(study: Study, net: tables.ResNet) -> _Built:
+def _resnet(study: Study, net: tables.ResNet) -> _Network:
     build = {10: nets.resnet10, 18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50}[net.depth]
     classes = len(study.task.classes)
     made = build(
-        spatial_dims=study.task.dimension, n_input_channels=study.task.channels, num_classes=classes, norm=_AFFINE,
+        spatial_dims=study.task.dimension, n_input_channels=study.task.channels, num_classes=classes, norm=_AFFINE_NORM,
         conv1_t_stride=2, widen_factor=net.width,
     )  # fmt: skip
     if net.dropout:
@@ -163,16 +163,16 @@ def _resnet(study: Study, net: tables.ResNet) -> _Built:
     return made
 
 
-def _efficientnet(study: Study, net: tables.EfficientNet) -> _Built:
+def _efficientnet(study: Study, net: tables.EfficientNet) -> _Network:
     made = nets.EfficientNetBN(
         f"efficientnet-{net.size}", pretrained=False, spatial_dims=study.task.dimension, in_channels=study.task.channels,
-        num_classes=len(study.task.classes), norm=_AFFINE,
+        num_classes=len(study.task.classes), norm=_AFFINE_NORM,
     )  # fmt: skip
     made._dropout = nn.Dropout(net.dropout)  # MONAI's is fixed by the size
     return made
 
 
-def _vit(study: Study, net: tables.ViT) -> _Built:
+def _vit(study: Study, net: tables.ViT) -> _Network:
     return _ViT(
         in_channels=study.task.channels, img_size=_image_size(study), patch_size=net.patch, hidden_size=net.hidden,
         mlp_dim=4 * net.hidden, num_layers=net.layers, num_heads=net.heads, classification=True,
@@ -180,11 +180,11 @@ def _vit(study: Study, net: tables.ViT) -> _Built:
     )  # fmt: skip
 
 
-def _cnn(study: Study, net: tables.SmallCNN) -> _Built:
+def _cnn(study: Study, net: tables.SmallCNN) -> _Network:
     layers: list[nn.Module] = []
     before = study.task.channels
     for channels in net.channels:
-        common: dict[str, Any] = {"strides": 2, "norm": _AFFINE, "dropout": net.dropout}
+        common: dict[str, Any] = {"strides": 2, "norm": _AFFINE_NORM, "dropout": net.dropout}
         if net.residual_units:
             layers.append(ResidualUnit(study.task.dimension, before, channels, subunits=net.residual_units, **common))
         else:
@@ -194,7 +194,7 @@ def _cnn(study: Study, net: tables.SmallCNN) -> _Built:
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(before, len(study.task.classes)))
 
 
-_BUILDERS: dict[str, Callable[[Study, Any], _Built]] = {
+_BUILDERS: dict[str, Callable[[Study, Any], _Network]] = {
     "unet": _unet,
     "basic-unet": _basic_unet,
     "dynunet": _dynunet,

@@ -15,14 +15,14 @@ from typing import Any
 
 from torch import nn
 
-from medfl.clients.networks.arrays import Arrays, distinct_tensors, exchange_arrays
+from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.task import Work
+from medfl.clients.training.task import TrainTask
 from medfl.messages.models import Tensors
 from medfl.study import Study
 
-_NAME = "layers"
+_STATE_NAME = "layers"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance, of any dimension
 
 # The layers whose output is the logits. In MONAI's UNet that is the whole last block: with residual units, the logits are a
@@ -42,7 +42,7 @@ _HEADS: Mapping[str, Callable[[Any], nn.Module]] = {
 }
 
 
-def layers_of(study: Study, net: nn.Module, kind: str) -> list[nn.Module]:
+def find_layers(study: Study, net: nn.Module, kind: str) -> list[nn.Module]:
     """Return the layers of one kind.
 
     Parameters
@@ -70,7 +70,7 @@ def local_names(study: Study, net: nn.Module, kinds: Collection[str] | None = No
         ``study.local_layers`` unless given.
     """
     chosen = study.local_layers if kinds is None else kinds
-    staying = {id(tensor) for kind in chosen for layer in layers_of(study, net, kind) for tensor in _tensors(layer)}
+    staying = {id(tensor) for kind in chosen for layer in find_layers(study, net, kind) for tensor in _tensors(layer)}
     return frozenset(name for name, tensor in distinct_tensors(net).items() if id(tensor) in staying)
 
 
@@ -82,54 +82,54 @@ def shared_names(study: Study, net: nn.Module) -> tuple[str, ...]:
 
 def shared_arrays(study: Study, net: nn.Module) -> Arrays:
     """Copy the tensors of a network that are exchanged."""
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     return {name: arrays[name] for name in shared_names(study, net)}
 
 
-def completed(work: Work) -> Work:
+def with_local_layers(work: TrainTask) -> TrainTask:
     """Return the work with the whole model: what came, and the site's own layers, before its first round the study's."""
-    if not _stay(work):
+    if not _has_local_layers(work):
         return work
-    own = work.remembered().load(_NAME) or first_layers(work.study)
-    return dataclasses.replace(work, received=_joined(work.net, work.received, own))
+    own = work.require_state().load(_STATE_NAME) or initial_local_layers(work.study)
+    return dataclasses.replace(work, received=_merge_layers(work.net, work.received, own))
 
 
-def as_newcomer(work: Work) -> Work:
+def with_initial_layers(work: TrainTask) -> TrainTask:
     """Return the work with the model that a hospital would get which joins now: what came, and the study's first layers."""
-    if not _stay(work):
+    if not _has_local_layers(work):
         return work
-    return dataclasses.replace(work, received=_joined(work.net, work.received, first_layers(work.study)))
+    return dataclasses.replace(work, received=_merge_layers(work.net, work.received, initial_local_layers(work.study)))
 
 
-def parted(work: Work, outcome: TrainOutcome) -> TrainOutcome:
+def without_local_layers(work: TrainTask, outcome: TrainOutcome) -> TrainOutcome:
     """Keep the site's own layers, and return what may leave: nothing that bears the name of one of them."""
-    if not _stay(work):
+    if not _has_local_layers(work):
         return outcome
     local = local_names(work.study, work.net)
-    work.remembered().save(_NAME, {name: tensor for name, tensor in outcome.arrays.items() if name in local})
-    records = {record: _without(local, tensors) for record, tensors in outcome.records.items()}
-    return dataclasses.replace(outcome, arrays=_without(local, outcome.arrays), records=records)
+    work.require_state().save(_STATE_NAME, {name: tensor for name, tensor in outcome.arrays.items() if name in local})
+    records = {record: _drop_layers(local, tensors) for record, tensors in outcome.records.items()}
+    return dataclasses.replace(outcome, arrays=_drop_layers(local, outcome.arrays), records=records)
 
 
 @lru_cache(maxsize=4)
-def first_layers(study: Study) -> Arrays:
+def initial_local_layers(study: Study) -> Arrays:
     """Return the local layers that every site starts from; the study's seed decides them."""
     net = build_network(study)
     local = local_names(study, net)
-    return {name: tensor for name, tensor in exchange_arrays(net).items() if name in local}
+    return {name: tensor for name, tensor in get_arrays(net).items() if name in local}
 
 
-def _stay(work: Work) -> bool:
+def _has_local_layers(work: TrainTask) -> bool:
     return bool(work.study.local_layers) and work.arm != "local"  # alone, a hospital has nobody to share with
 
 
-def _joined(net: nn.Module, came: Tensors, own: Tensors) -> Arrays:
+def _merge_layers(net: nn.Module, came: Tensors, own: Tensors) -> Arrays:
     """Put a model together in the order of its network; what does not belong to it comes last, and is refused when loaded."""
     tensors = {**came, **own}
     return {name: tensors.pop(name) for name in distinct_tensors(net) if name in tensors} | tensors
 
 
-def _without(local: Collection[str], tensors: Tensors) -> Arrays:
+def _drop_layers(local: Collection[str], tensors: Tensors) -> Arrays:
     return {name: tensor for name, tensor in tensors.items() if name not in local}
 
 

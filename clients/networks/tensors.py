@@ -8,34 +8,34 @@ import torch
 from torch import Tensor, nn
 
 from medfl.clients.networks.layers import local_names
-from medfl.clients.training.task import Terms, Work
+from medfl.clients.training.task import StepHooks, TrainTask
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor as Array
 from medfl.messages.models import Tensors
 from medfl.messages.records import COUNTED, ROUND
 
 
-def trained(net: nn.Module) -> dict[str, nn.Parameter]:
+def trainable(net: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that training changes, under the names by which they are exchanged."""
     return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
-def common(work: Work) -> dict[str, Array]:
+def shared_model(work: TrainTask) -> dict[str, Array]:
     """Return the received model without the layers that stay at the site, which nothing pulls anywhere."""
     local = local_names(work.study, work.net)
     return {name: tensor for name, tensor in work.received.items() if name not in local}
 
 
-def beside(net: nn.Module, arrays: Tensors) -> dict[str, Tensor]:
+def to_parameters(net: nn.Module, arrays: Tensors) -> dict[str, Tensor]:
     """Copy arrays to where the parameters of their names lie, in the types of those; others are left out."""
     return {
         name: torch.tensor(arrays[name], dtype=parameter.dtype, device=parameter.device)
-        for name, parameter in trained(net).items()
+        for name, parameter in trainable(net).items()
         if name in arrays
     }
 
 
-class Spring(Terms):
+class ProximalTerm(StepHooks):
     """Pull parameters to an anchor: the loss gets ``strength / 2 * |w - anchor|^2``.
 
     What is added is the gradient of that, ``strength * (w - anchor)``, which is the same and needs no graph. The loss that
@@ -52,16 +52,16 @@ class Spring(Terms):
     def __init__(self, strength: float, anchor: Mapping[str, Tensor]) -> None:
         self._strength, self._anchor = strength, anchor
 
-    def gradients(self, net: nn.Module) -> None:
+    def adjust_gradients(self, net: nn.Module) -> None:
         """Add the pull."""
-        named = trained(net)
+        named = trainable(net)
         for name, place in self._anchor.items():
             parameter = named[name]
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach() - place, alpha=self._strength)
 
 
-def sent(work: Work, record: str) -> Mapping[str, Array]:
+def server_record(work: TrainTask, record: str) -> Mapping[str, Array]:
     """Return what the server sent beside the model.
 
     Raises
@@ -75,7 +75,7 @@ def sent(work: Work, record: str) -> Mapping[str, Array]:
     return work.records[record]
 
 
-def kept_when_counted(work: Work, name: str) -> dict[str, Array]:
+def state_last_counted(work: TrainTask, name: str) -> dict[str, Array]:
     """Return what the site kept in the round in which the server counted it last, nothing if it never did.
 
     What the site kept in later rounds, whose replies were lost or refused, the server does not know of: see
@@ -86,5 +86,5 @@ def kept_when_counted(work: Work, name: str) -> dict[str, Array]:
     RunError
         ``STATE-LOST`` when it is no longer there.
     """
-    last = int(sent(work, COUNTED)[ROUND])
-    return (work.remembered().load(name, of_round=last) or {}) if last else {}
+    last = int(server_record(work, COUNTED)[ROUND])
+    return (work.require_state().load(name, of_round=last) or {}) if last else {}

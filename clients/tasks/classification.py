@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medfl import metrics
-from medfl.clients.tasks.inference import in_groups, predict, read_images
-from medfl.clients.tasks.scores import Scored, mean_by_patient
-from medfl.clients.training.devices import Place
+from medfl.clients.tasks.inference import group_cases, predict, read_images
+from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.training.devices import Device
 from medfl.clients.training.losses import LossFunction
-from medfl.data.store.stored import StoredCase
+from medfl.data.store.stored import PreparedCase
 from medfl.study import Study
 
 
-def score(study: Study, cases: Sequence[StoredCase], net: nn.Module, place: Place, loss: LossFunction) -> Scored:
+def score_cases(
+    study: Study, cases: Sequence[PreparedCase], net: nn.Module, place: Device, loss: LossFunction
+) -> EvaluationResult:
     """Classify images and fold their probabilities into counts.
 
     Parameters
@@ -37,26 +39,26 @@ def score(study: Study, cases: Sequence[StoredCase], net: nn.Module, place: Plac
     """
     losses: list[tuple[str, float]] = []
     found = [np.zeros((0, len(study.task.classes)))]
-    for group in in_groups(study, cases):
+    for group in group_cases(study, cases):
         logits = predict(study, net, read_images(study, group), place, overlap=0.0)
         found.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
-        labels = torch.tensor([_class(case) for case in group], device=logits.device)
+        labels = torch.tensor([_class_label(case) for case in group], device=logits.device)
         with torch.inference_mode():
             losses += [(case.patient, float(loss(logits[k : k + 1], labels[k : k + 1]))) for k, case in enumerate(group)]
     probabilities = np.concatenate(found)
-    patients, classes = [case.patient for case in cases], [_class(case) for case in cases]
+    patients, classes = [case.patient for case in cases], [_class_label(case) for case in cases]
     told = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean_by_patient(losses))
-    return Scored(told, _per_patient(study, patients, classes, probabilities))
+    return EvaluationResult(told, _patient_scores(study, patients, classes, probabilities))
 
 
-def _class(case: StoredCase) -> int:
+def _class_label(case: PreparedCase) -> int:
     label = case.label
     if not isinstance(label, int):
         raise TypeError("a classification case holds a mask instead of a class")
     return label
 
 
-def _per_patient(
+def _patient_scores(
     study: Study, patients: Sequence[str], classes: Sequence[int], probabilities: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return what was said of each patient, for the site's own eyes: one entry for each of the patient's labels."""

@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl.clients.training import interrupts
-from medfl.clients.training.devices import Place
-from medfl.clients.training.sampling import read_window, whole_shape
-from medfl.data.store.stored import Reference, StoredCase
+from medfl.clients.training.devices import Device
+from medfl.clients.training.sampling import padded_shape, read_window
+from medfl.data.store.stored import PreparedCase, ReferenceMask
 from medfl.errors import TrainingError
 from medfl.study import Study
 
-_VOXELS_AT_ONCE = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
-_IMAGES_AT_ONCE = 32
+_MAX_VOXELS = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
+_MAX_IMAGES = 32
 _SLAB = 4_000_000  # voxels of the original grid that are resampled together
-_STITCHED_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are put together in main memory
+_MAX_VALUES_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are put together in main memory
 
 
-def in_groups(study: Study, cases: Sequence[StoredCase]) -> Iterator[list[StoredCase]]:
+def group_cases(study: Study, cases: Sequence[PreparedCase]) -> Iterator[list[PreparedCase]]:
     """Cut cases into runs that fit one forward pass: same padded shape, and not too many voxels."""
-    group: list[StoredCase] = []
+    group: list[PreparedCase] = []
     before: tuple[int, ...] = ()
     for case in cases:
-        shape = whole_shape(study, case.image.shape[1:])
-        limit = max(1, min(_IMAGES_AT_ONCE, _VOXELS_AT_ONCE // math.prod(shape)))
+        shape = padded_shape(study, case.image.shape[1:])
+        limit = max(1, min(_MAX_IMAGES, _MAX_VOXELS // math.prod(shape)))
         if group and (shape != before or len(group) >= limit):
             yield group
             group = []
@@ -42,7 +42,7 @@ def in_groups(study: Study, cases: Sequence[StoredCase]) -> Iterator[list[Stored
         yield group
 
 
-def read_images(study: Study, cases: Sequence[StoredCase]) -> Tensor:
+def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
     """Read whole images of one padded shape.
 
     Returns
@@ -51,7 +51,7 @@ def read_images(study: Study, cases: Sequence[StoredCase]) -> Tensor:
         float32 (B, C, X, Y[, Z]); smaller images lie in the middle, with zeros around them, as in training.
     """
     first = cases[0].image.shape[1:]
-    images = torch.zeros((len(cases), study.task.channels, *whole_shape(study, first)))
+    images = torch.zeros((len(cases), study.task.channels, *padded_shape(study, first)))
     view = images.numpy()
     for k, case in enumerate(cases):
         read_window(case.image, view[k], [0] * len(first))
@@ -68,7 +68,7 @@ def forward(net: nn.Module, images: Tensor) -> Tensor:
     TrainingError
         ``NET-TOO-DEEP`` when the images are so small that instance normalisation would see a single voxel.
     """
-    interrupts.check()
+    interrupts.check_interrupts()
     try:
         logits: Tensor = net(images)
     except ValueError as error:
@@ -81,7 +81,7 @@ def forward(net: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def predict(study: Study, net: nn.Module, images: Tensor, place: Place, overlap: float) -> Tensor:
+def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap: float) -> Tensor:
     """Return the logits of whole images.
 
     Parameters
@@ -106,22 +106,22 @@ def predict(study: Study, net: nn.Module, images: Tensor, place: Place, overlap:
     windows = study.task.kind == "segmentation" and bool(patch) and tuple(images.shape[2:]) != patch
     with torch.inference_mode(), place.autocast():
         if not windows:
-            return forward(net, images.to(place.device)).float()
+            return forward(net, images.to(place.torch_device)).float()
         values = len(images) * len(study.task.classes) * math.prod(images.shape[2:])
         stitched: Tensor = sliding_window_inference(
             images,
             patch,
-            max(1, min(_IMAGES_AT_ONCE, _VOXELS_AT_ONCE // math.prod(patch))),
+            max(1, min(_MAX_IMAGES, _MAX_VOXELS // math.prod(patch))),
             lambda window: forward(net, window).float(),
             overlap=overlap,
             mode="gaussian",
-            sw_device=place.device,
-            device=place.device if values <= _STITCHED_ON_DEVICE else torch.device("cpu"),
+            sw_device=place.torch_device,
+            device=place.torch_device if values <= _MAX_VALUES_ON_DEVICE else torch.device("cpu"),
         )
     return stitched
 
 
-def unpadded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+def crop_padding(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Cut the middle out of the last axes of a tensor: the image without its padding."""
     inside: list[slice] = []
     for want, have in zip(shape, tensor.shape[-len(shape) :], strict=True):
@@ -131,7 +131,7 @@ def unpadded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return tensor[index]
 
 
-def labels_on_source(logits: Tensor, reference: Reference) -> NDArray[np.uint8]:
+def resample_to_source(logits: Tensor, reference: ReferenceMask) -> NDArray[np.uint8]:
     """Resample class probabilities onto the grid of the source, and choose the likeliest class there.
 
     Probabilities are interpolated linearly; what lies outside the prepared image (it may be cropped) is background. The
@@ -156,13 +156,13 @@ def labels_on_source(logits: Tensor, reference: Reference) -> NDArray[np.uint8]:
     out = np.zeros(shape, dtype=np.uint8)
     for first in range(0, shape[0], thick):
         last = min(first + thick, shape[0])
-        grid = _places(to_prepared, (range(first, last), range(shape[1]), range(shape[2])), logits.shape[1:])
+        grid = _sampling_grid(to_prepared, (range(first, last), range(shape[1]), range(shape[2])), logits.shape[1:])
         found = F.grid_sample(probabilities, grid.to(logits.device), mode="bilinear", padding_mode="zeros", align_corners=False)
         out[first:last] = found[0].argmax(0).to(torch.uint8).cpu().numpy()
     return out
 
 
-def _places(to_prepared: NDArray[np.float64], voxels: Sequence[range], shape: Sequence[int]) -> Tensor:
+def _sampling_grid(to_prepared: NDArray[np.float64], voxels: Sequence[range], shape: Sequence[int]) -> Tensor:
     """Return where voxels of the source lie in the prepared image, as `grid_sample` counts: (1, X, Y, Z, 3), axes reversed."""
     axes = []
     for k in (2, 1, 0):

@@ -55,7 +55,7 @@ def best_slice(image: NDArray[np.generic], truth: NDArray[np.uint8], prediction:
     return Preview(shown, np.array(truth), np.array(prediction), float(dice))
 
 
-def choose(previews: Sequence[Preview], count: int) -> list[Preview]:
+def choose_previews(previews: Sequence[Preview], count: int) -> list[Preview]:
     """Choose examples from the best to the worst at even steps; three are the best, the median and the worst."""
     ranked = sorted(previews, key=lambda p: -p.dice)
     count = min(count, len(ranked))
@@ -63,7 +63,7 @@ def choose(previews: Sequence[Preview], count: int) -> list[Preview]:
     return [ranked[int(k)] for k in places]
 
 
-def write(previews: Sequence[Preview], folder: Path) -> None:
+def write_previews(previews: Sequence[Preview], folder: Path) -> None:
     """Write ``preview-1.npz``, ... with mode 0600, without any name of a patient or case; files of an earlier test go."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("preview-*.npz"):

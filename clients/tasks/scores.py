@@ -12,7 +12,7 @@ from medfl.messages.records import Metrics
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class EvaluationResult:
     """The result of scoring the patients of one split.
 
     Parameters

@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl import metrics
-from medfl.clients.tasks.inference import in_groups, labels_on_source, predict, read_images, unpadded
+from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
 from medfl.clients.tasks.previews import Preview, best_slice
-from medfl.clients.tasks.scores import Scored, mean_by_patient
-from medfl.clients.training.devices import Place
-from medfl.clients.training.partial_labels import Marginal
-from medfl.data.store.stored import StoredCase
+from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.training.devices import Device
+from medfl.clients.training.partial_labels import MarginalLoss
+from medfl.data.store.stored import PreparedCase
 from medfl.study import Study
 
 CaseScores = dict[str, metrics.CaseScore]
 
 
-def score(
+def score_cases(
     study: Study,
-    cases: Sequence[StoredCase],
+    cases: Sequence[PreparedCase],
     net: nn.Module,
-    place: Place,
-    loss: Marginal,
+    place: Device,
+    loss: MarginalLoss,
     split: str,
     *,
     keep_previews: bool = False,
-) -> Scored:
+) -> EvaluationResult:
     """Segment images and score them by the structures that were looked for in each.
 
     Validation happens on the prepared grid. A test happens on the grid of the source, where the original mask lies, when the
@@ -60,27 +60,27 @@ def score(
     scores: list[tuple[str, CaseScores]] = []
     losses: list[tuple[str, float]] = []
     previews: list[Preview] = []
-    for group in in_groups(study, cases):
+    for group in group_cases(study, cases):
         images = read_images(study, group)
         for case, padded in zip(group, predict(study, net, images, place, overlap), strict=True):
             truth = _mask(case)
-            logits = unpadded(padded, truth.shape)
+            logits = crop_padding(padded, truth.shape)
             losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))
             prediction = logits.argmax(0).to(torch.uint8).cpu().numpy()
             scores.append((case.patient, _case_scores(study, case, logits, prediction, truth, split)))
             if keep_previews:
                 previews.append(best_slice(case.image[0], truth, prediction, _mean_dice(scores[-1][1])))
     found = metrics.segmentation_metrics(scores, study.task.foreground, mean_by_patient(losses))
-    return Scored(found, _per_patient(scores), tuple(previews))
+    return EvaluationResult(found, _patient_scores(scores), tuple(previews))
 
 
 def _case_scores(
-    study: Study, case: StoredCase, logits: Tensor, prediction: NDArray[np.uint8], truth: NDArray[np.uint8], split: str
+    study: Study, case: PreparedCase, logits: Tensor, prediction: NDArray[np.uint8], truth: NDArray[np.uint8], split: str
 ) -> CaseScores:
     spacing, reference = case.spacing, case.reference
     if split == "test" and reference is not None:
         with torch.inference_mode():
-            prediction = labels_on_source(logits, reference)
+            prediction = resample_to_source(logits, reference)
         truth, spacing = np.asarray(reference.label), reference.spacing
     surface = study.evaluation.surface == "always" or (study.evaluation.surface == "test" and split == "test")
     return metrics.segmentation_scores(
@@ -94,14 +94,14 @@ def _case_scores(
     )
 
 
-def _mask(case: StoredCase) -> NDArray[np.uint8]:
+def _mask(case: PreparedCase) -> NDArray[np.uint8]:
     label = case.label
     if isinstance(label, int):
         raise TypeError("a segmentation case holds a class instead of a mask")
     return np.asarray(label)
 
 
-def _loss(loss: Marginal, logits: Tensor, truth: NDArray[np.uint8], annotated: tuple[int, ...]) -> float:
+def _loss(loss: MarginalLoss, logits: Tensor, truth: NDArray[np.uint8], annotated: tuple[int, ...]) -> float:
     with torch.inference_mode():
         return float(loss(logits[None], torch.from_numpy(truth.copy())[None].to(logits.device), [annotated]))
 
@@ -110,7 +110,7 @@ def _mean_dice(scores: CaseScores) -> float:
     return math.fsum(s.dice for s in scores.values()) / len(scores)
 
 
-def _per_patient(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
+def _patient_scores(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
     """Return the scores of each patient by class, for the site's own eyes; several images of a patient are averaged."""
     images: dict[str, list[CaseScores]] = {}
     for patient, found in scores:
@@ -119,18 +119,18 @@ def _per_patient(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
         patient: {
             "images": len(found),
             "score": math.fsum(_mean_dice(f) for f in found) / len(found),
-            "classes": {name: _told([f[name] for f in found if name in f]) for name in _names(found)},
+            "classes": {name: _class_scores([f[name] for f in found if name in f]) for name in _annotated_names(found)},
         }
         for patient, found in sorted(images.items())
     }
 
 
-def _names(images: Sequence[CaseScores]) -> list[str]:
+def _annotated_names(images: Sequence[CaseScores]) -> list[str]:
     """Return the structures that were looked for in at least one image."""
     return list(dict.fromkeys(name for found in images for name in found))
 
 
-def _told(scores: Sequence[metrics.CaseScore]) -> dict[str, float | bool | None]:
+def _class_scores(scores: Sequence[metrics.CaseScore]) -> dict[str, float | bool | None]:
     def mean(name: str) -> float | None:
         value = math.fsum(getattr(s, name) for s in scores) / len(scores)
         return None if math.isnan(value) else value

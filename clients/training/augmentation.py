@@ -43,8 +43,8 @@ class Augmenter:
         s = settings
         self._spatial = bool(s.rotate or s.scale or s.shift)
         grey = ((s.blur, self._blur), (s.gamma, self._gamma), (s.intensity, self._intensity), (s.noise, self._noise))
-        self._grey: list[Callable[[Tensor], None]] = [change for amount, change in grey if amount]
-        self._idle = s.probability == 0 or not (s.flip or self._spatial or self._grey)
+        self._intensity_changes: list[Callable[[Tensor], None]] = [change for amount, change in grey if amount]
+        self._is_identity = s.probability == 0 or not (s.flip or self._spatial or self._intensity_changes)
 
     def __call__(self, images: Tensor, labels: Tensor, spacing: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Change a batch.
@@ -63,17 +63,17 @@ class Augmenter:
         tuple of Tensor
             Images and labels.
         """
-        if self._idle:
+        if self._is_identity:
             return images, labels
         masks = labels if labels.ndim > 1 else None
         self._flip(images, masks)
         if self._spatial:
             self._resample(images, masks, spacing)
-        for change in self._grey:
+        for change in self._intensity_changes:
             change(images)
         return images, labels
 
-    def _chosen(self, count: int) -> NDArray[np.int64]:
+    def _draw_items(self, count: int) -> NDArray[np.int64]:
         return np.flatnonzero(self._rng.random(count) < self._settings.probability)
 
     def _uniform(self, low: float, high: float, like: Tensor, items: int) -> Tensor:
@@ -83,7 +83,7 @@ class Augmenter:
 
     def _flip(self, images: Tensor, masks: Tensor | None) -> None:
         for axis in self._settings.flip:
-            for i in self._chosen(len(images)):
+            for i in self._draw_items(len(images)):
                 images[i] = images[i].flip(axis + 1)
                 if masks is not None:
                     masks[i] = masks[i].flip(axis)
@@ -92,7 +92,7 @@ class Augmenter:
         shape = images.shape[2:]
         items, matrices = [], []
         for i in range(len(images)):
-            matrix = self._matrix(np.array(shape), spacing[i])
+            matrix = self._draw_matrix(np.array(shape), spacing[i])
             if matrix is not None:
                 items.append(i)
                 matrices.append(matrix)
@@ -105,7 +105,7 @@ class Augmenter:
             moved = F.grid_sample(masks[items].unsqueeze(1).float(), grid, "nearest", "reflection", align_corners=False)
             masks[items] = moved[:, 0].to(masks.dtype)
 
-    def _matrix(self, shape: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    def _draw_matrix(self, shape: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Draw a map from places in the new image to places in the old, (D, D + 1) as `affine_grid` wants it."""
         s, axes = self._settings, len(shape)
         rotate, scale, shift = (a > 0 and self._rng.random() < s.probability for a in (s.rotate, s.scale, s.shift))
@@ -122,7 +122,7 @@ class Augmenter:
         return np.concatenate([matrix[::-1, ::-1], offset[::-1, None]], axis=1)
 
     def _blur(self, images: Tensor) -> None:
-        items = self._chosen(len(images))
+        items = self._draw_items(len(images))
         if not len(items):
             return
         sigma = self._uniform(0.05, max(self._settings.blur, 0.05), images, len(items))
@@ -133,7 +133,7 @@ class Augmenter:
         weights = weights / weights.sum(0)
         for axis in range(2, images.ndim):
             length = blurred.shape[axis]
-            padded = _extended(blurred, axis, radius)
+            padded = _pad_edges(blurred, axis, radius)
             blurred = weights[0] * padded.narrow(axis, 0, length)
             for k in range(1, len(offsets)):
                 blurred.addcmul_(weights[k], padded.narrow(axis, k, length))
@@ -141,7 +141,7 @@ class Augmenter:
 
     def _gamma(self, images: Tensor) -> None:
         """Bend the contrast between the darkest and the brightest voxel; mean and standard deviation stay as they were."""
-        items = self._chosen(len(images))
+        items = self._draw_items(len(images))
         if not len(items):
             return
         old = images[items]
@@ -154,7 +154,7 @@ class Augmenter:
         images[items] = new.mul_(deviation).add_(mean)
 
     def _intensity(self, images: Tensor) -> None:
-        items = self._chosen(len(images))
+        items = self._draw_items(len(images))
         if not len(items):
             return
         amount = self._settings.intensity
@@ -165,7 +165,7 @@ class Augmenter:
         images[items] = old.mul_(scale).add_(offset * deviation)
 
     def _noise(self, images: Tensor) -> None:
-        items = self._chosen(len(images))
+        items = self._draw_items(len(images))
         if not len(items):
             return
         if self._generator is None:
@@ -187,7 +187,7 @@ def _rotation(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
-def _extended(images: Tensor, axis: int, radius: int) -> Tensor:
+def _pad_edges(images: Tensor, axis: int, radius: int) -> Tensor:
     """Repeat the outermost voxels of one axis."""
     first, last = images.narrow(axis, 0, 1), images.narrow(axis, images.shape[axis] - 1, 1)
     repeats = [1] * images.ndim

@@ -15,7 +15,7 @@ from medfl.study import Study
 
 
 @dataclass(frozen=True)
-class Place:
+class Device:
     """A device, and the precision of the networks on it.
 
     Parameters
@@ -26,19 +26,19 @@ class Place:
         The short type of mixed precision; none: float32 throughout.
     """
 
-    device: torch.device
-    half: torch.dtype | None
+    torch_device: torch.device
+    amp_dtype: torch.dtype | None
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return a context in which networks compute in mixed precision, if any."""
-        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
+        return nullcontext() if self.amp_dtype is None else torch.autocast(self.torch_device.type, self.amp_dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return the gradient scaler that float16 needs; with other types it does nothing."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
+        return torch.amp.GradScaler(self.torch_device.type, enabled=self.amp_dtype == torch.float16)
 
 
-def choose_place(study: Study, site: Site) -> Place:
+def choose_device(study: Study, site: Site) -> Device:
     """Choose device and precision.
 
     Parameters
@@ -62,11 +62,11 @@ def choose_place(study: Study, site: Site) -> Place:
     half = None
     if name == "cuda" and study.training.amp == "auto":
         half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return Place(torch.device(name), half)
+    return Device(torch.device(name), half)
 
 
 @contextmanager
-def settled(study: Study, place: Place, seed: int) -> Iterator[None]:
+def deterministic(study: Study, place: Device, seed: int) -> Iterator[None]:
     """Make what happens inside depend on the seed alone, and leave no trace of it.
 
     Inside, torch uses the study's number of threads (sums depend on it), its generators start from `seed`, and cuDNN keeps
@@ -82,7 +82,7 @@ def settled(study: Study, place: Place, seed: int) -> Iterator[None]:
         Of the work, not negative.
     """
     threads = torch.get_num_threads()
-    cuda = [place.device] if place.device.type == "cuda" else []
+    cuda = [place.torch_device] if place.torch_device.type == "cuda" else []
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with torch.random.fork_rng(devices=cuda), cudnn:
         torch.manual_seed(seed)

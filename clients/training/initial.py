@@ -7,14 +7,14 @@ from flwr.app import ArrayRecord
 # First, and though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and
 # MONAI's circular imports break when two threads enter them by different doors.
 import medfl.clients.node  # noqa: F401
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.networks.layers import shared_arrays
-from medfl.messages.records import INITIAL, WHOLE, to_array_record
+from medfl.messages.records import INITIAL, INITIAL_FULL, to_array_record
 from medfl.study import Study
 
 
-def initial_model(study: Study) -> ArrayRecord:
+def build_initial_model(study: Study) -> ArrayRecord:
     """Build the network of a study and return the tensors that are exchanged, ready to be sent.
 
     Parameters
@@ -30,7 +30,7 @@ def initial_model(study: Study) -> ArrayRecord:
     return to_array_record(shared_arrays(study, build_network(study)))
 
 
-def initial_models(study: Study) -> dict[str, ArrayRecord]:
+def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
     """Return the initial models that a run needs, by the names under which a ServerApp finds them in its state.
 
     Parameters
@@ -38,7 +38,7 @@ def initial_models(study: Study) -> dict[str, ArrayRecord]:
     study : Study
         Beside `initial_model` there is the whole one where layers stay at the sites and an arm trains each site alone.
     """
-    models = {INITIAL: initial_model(study)}
+    models = {INITIAL: build_initial_model(study)}
     if study.local_layers and "local" in study.simulation.arms:
-        models[WHOLE] = to_array_record(exchange_arrays(build_network(study)))
+        models[INITIAL_FULL] = to_array_record(get_arrays(build_network(study)))
     return models

@@ -8,17 +8,17 @@ from contextvars import ContextVar
 
 from medfl.errors import StoppedError
 
-Check = Callable[[], str | None]
+StopReason = Callable[[], str | None]
 
 _SENTENCES = {
     "RUN-STOPPED": "the run is over at the server, so the work for it was broken off.",
     "POLICY-MINUTES": "the work for one message took longer than the policy of this site allows.",
 }
-_checks: ContextVar[tuple[Check, ...]] = ContextVar("checks", default=())
+_checks: ContextVar[tuple[StopReason, ...]] = ContextVar("checks", default=())
 
 
 @contextmanager
-def stop_when(reason: Check) -> Iterator[None]:
+def stop_when(reason: StopReason) -> Iterator[None]:
     """Break off what is done inside as soon as a reason is told.
 
     Parameters
@@ -33,7 +33,7 @@ def stop_when(reason: Check) -> Iterator[None]:
         _checks.reset(token)
 
 
-def check() -> None:
+def check_interrupts() -> None:
     """Raise StoppedError when somebody told a reason to stop; called once a batch."""
     for ask in _checks.get():
         if (code := ask()) is not None:

@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from medfl.clients.tasks.inference import forward
 from medfl.clients.training import schedules
 from medfl.clients.training.augmentation import Augmenter
-from medfl.clients.training.devices import Place
+from medfl.clients.training.devices import Device
 from medfl.clients.training.losses import build_loss, class_weights
 from medfl.clients.training.optimizers import build_optimizer, set_factor
-from medfl.clients.training.sampling import batches, steps_of
-from medfl.clients.training.task import Terms, Work
+from medfl.clients.training.sampling import count_steps, iter_batches
+from medfl.clients.training.task import StepHooks, TrainTask
 from medfl.errors import TrainingError
 from medfl.study import Study
 
-_LOOK_EVERY = 25  # steps between looks at the loss on a GPU, which has to be waited for
-_SAMPLING, _AUGMENTATION = 0, 1  # independent streams of random numbers under one seed
+_CHECK_LOSS_EVERY = 25  # steps between looks at the loss on a GPU, which has to be waited for
+_SAMPLING_STREAM, _AUGMENTATION_STREAM = 0, 1  # independent streams of random numbers under one seed
 
 
-def fit(
-    work: Work,
+def train_steps(
+    work: TrainTask,
     net: nn.Module,
-    terms: Terms | None = None,
+    terms: StepHooks | None = None,
     *,
     study: Study | None = None,
     parameters: Iterable[nn.Parameter] | None = None,
@@ -55,35 +55,37 @@ def fit(
     TrainingError
         ``LOSS-NONFINITE`` and whatever the making of batches raises.
     """
-    study, place, terms = study or work.study, work.settled_place(), terms or Terms()
-    cases, seed = work.prepared.split("train"), work.seed if not phase else stream(work.seed, 100 + phase)
+    study, place, terms = study or work.study, work.require_device(), terms or StepHooks()
+    cases, seed = work.prepared.get_split("train"), work.seed if not phase else spawn_seed(work.seed, 100 + phase)
     tuned = list(net.parameters() if parameters is None else parameters)
     net.train()
-    loss_of = build_loss(study, _on(place, class_weights(study, cases)))
+    loss_of = build_loss(study, _to_device(place, class_weights(study, cases)))
     optimizer, scaler = build_optimizer(study.optimizer, tuned), place.scaler()
-    augment = Augmenter(study.augmentation, stream(seed, _AUGMENTATION))
-    steps = steps_of(study, len(cases))
-    total = torch.zeros((), dtype=torch.float64 if place.device.type != "mps" else torch.float32, device=place.device)
-    for step, batch in enumerate(batches(study, cases, np.random.default_rng(stream(seed, _SAMPLING)))):
-        images, labels = augment(batch.images.to(place.device), batch.labels.to(place.device), batch.spacing)
-        progress = schedules.progress(work.server_round, step, steps, study.rounds)
-        factor = schedules.factor(study.schedule, progress, study.rounds)
+    augment = Augmenter(study.augmentation, spawn_seed(seed, _AUGMENTATION_STREAM))
+    steps = count_steps(study, len(cases))
+    total = torch.zeros(
+        (), dtype=torch.float64 if place.torch_device.type != "mps" else torch.float32, device=place.torch_device
+    )
+    for step, batch in enumerate(iter_batches(study, cases, np.random.default_rng(spawn_seed(seed, _SAMPLING_STREAM)))):
+        images, labels = augment(batch.images.to(place.torch_device), batch.labels.to(place.torch_device), batch.spacing)
+        progress = schedules.study_progress(work.server_round, step, steps, study.rounds)
+        factor = schedules.lr_factor(study.schedule, progress, study.rounds)
         set_factor(optimizer, study.optimizer, factor)
         optimizer.zero_grad(set_to_none=True)
         with place.autocast():
             logits = forward(net, images).float()
         terms.annotated = batch.annotated
         loss = loss_of(logits, labels, batch.annotated)
-        scaler.scale(terms.loss(net, images, labels, logits, loss)).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(terms.compute_loss(net, images, labels, logits, loss)).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
-        terms.gradients(net)
+        terms.adjust_gradients(net)
         if study.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(tuned, study.optimizer.clip_norm)
         scaler.step(optimizer)
         scaler.update()
-        terms.stepped(net, study.optimizer.learning_rate * factor)
+        terms.after_step(net, study.optimizer.learning_rate * factor)
         total += loss.detach()
-        if place.device.type == "cpu" or (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
+        if place.torch_device.type == "cpu" or (step + 1) % _CHECK_LOSS_EVERY == 0 or step + 1 == steps:
             _check_loss(total)
     return float(total) / steps
 
@@ -93,7 +95,7 @@ def with_steps(study: Study, steps: int) -> Study:
     return study.model_copy(update={"training": study.training.model_copy(update={"local_steps": steps})})
 
 
-def stream(seed: int, which: int) -> int:
+def spawn_seed(seed: int, which: int) -> int:
     """Return the seed of one of several independent streams of random numbers."""
     return int(np.random.SeedSequence([seed, which]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -104,5 +106,5 @@ def _check_loss(total: Tensor) -> None:
         raise TrainingError("LOSS-NONFINITE", "the training loss became not-a-number.", fix)
 
 
-def _on(place: Place, weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.to(place.device)
+def _to_device(place: Device, weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.to(place.torch_device)

@@ -9,8 +9,8 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
-from medfl.clients.training.partial_labels import Marginal
-from medfl.data.store.stored import StoredCase
+from medfl.clients.training.partial_labels import MarginalLoss
+from medfl.data.store.stored import PreparedCase
 from medfl.study import Study
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -19,7 +19,7 @@ _SMOOTH = 1e-5
 _SMOOTH_GENERALIZED = 1e-12  # its class weights are one over squared volumes: 1e-5 would drown an organ of 1e6 voxels
 
 
-def build_loss(study: Study, weights: Tensor | None = None) -> Marginal:
+def build_loss(study: Study, weights: Tensor | None = None) -> MarginalLoss:
     """Build the loss of a study.
 
     Dice terms leave the background out and are taken over the batch as a whole, as nnU-Net does, so that a patch without
@@ -42,10 +42,10 @@ def build_loss(study: Study, weights: Tensor | None = None) -> Marginal:
     def of(classes: list[int]) -> LossFunction:
         return _BUILDERS[study.loss.name](study, weights[classes] if weights is not None else None)
 
-    return Marginal(of, len(study.task.classes))
+    return MarginalLoss(of, len(study.task.classes))
 
 
-def class_weights(study: Study, cases: Sequence[StoredCase]) -> Tensor | None:
+def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
     """Return the class weights that a study asks for at a site.
 
     Parameters

@@ -13,26 +13,26 @@ from pathlib import Path
 import numpy as np
 
 from medfl import metrics
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import Arrays, check_finite, exchange_arrays, load_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import Arrays, check_finite, get_arrays, load_arrays
 from medfl.clients.training import session
-from medfl.clients.training.devices import choose_place, settled
-from medfl.clients.training.loop import fit, with_steps
-from medfl.clients.training.task import Work
+from medfl.clients.training.devices import choose_device, deterministic
+from medfl.clients.training.loop import train_steps, with_steps
+from medfl.clients.training.task import TrainTask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages.models import Tensors
 from medfl.messages.records import Metrics
 from medfl.study import Study
 
-_NAME, _SCORE = "personal", "personal-score"  # of the site's best model in its state, and of what it scored
+_STATE_NAME, _SCORE_NAME = "personal", "personal-score"  # of the site's best model in its state, and of what it scored
 
 
-def is_asked(work: Work) -> bool:
+def has_personal_model(work: TrainTask) -> bool:
     """Tell whether the site ends with a model of its own: not in the arm where it has no other."""
     return work.study.has_personal_models and work.arm != "local"
 
 
-def keep_better(work: Work, half: Half, scores: Metrics) -> None:
+def save_if_best(work: TrainTask, half: ClientAlgorithm, scores: Metrics) -> None:
     """Score the site's own model on its validation patients, and keep it if it is the best so far.
 
     Parameters
@@ -44,19 +44,19 @@ def keep_better(work: Work, half: Half, scores: Metrics) -> None:
     scores : dict
         Those of ``work.received``, if that is the site's own model.
     """
-    if not is_asked(work):
+    if not has_personal_model(work):
         return
-    own = half.personal(work)
+    own = half.personal_model(work)
     if own is work.received and not work.study.local_layers:
         return  # there is nothing of its own yet
     score = metrics.headline(work.study, scores) if own is work.received else _score(work, own)
-    best = work.remembered().load(_SCORE)
+    best = work.require_state().load(_SCORE_NAME)
     if score > (-math.inf if best is None else float(best["score"])):  # without patients it is nan, and nothing is kept
-        work.remembered().save(_NAME, own)
-        work.remembered().save(_SCORE, {"score": np.array(score)})
+        work.require_state().save(_STATE_NAME, own)
+        work.require_state().save(_SCORE_NAME, {"score": np.array(score)})
 
 
-def chosen(work: Work, half: Half) -> Tensors:
+def final_model(work: TrainTask, half: ClientAlgorithm) -> Tensors:
     """Return the site's own model as it is to be tested, tuned if the study asks for that, and keep it.
 
     Parameters
@@ -66,21 +66,21 @@ def chosen(work: Work, half: Half) -> Tensors:
     half : Half
         Of the algorithm.
     """
-    kept = work.remembered().load(_NAME)
-    best = half.personal(work) if kept is None else kept
-    own = tuned(work, best) if work.study.personal.fine_tune_steps else best
+    kept = work.require_state().load(_STATE_NAME)
+    best = half.personal_model(work) if kept is None else kept
+    own = fine_tune_if_better(work, best) if work.study.personal.fine_tune_steps else best
     if own is not kept:
-        work.remembered().save(_NAME, own)
+        work.require_state().save(_STATE_NAME, own)
     return own
 
 
-def tested(work: Work, half: Half, folder: Path | None) -> Metrics:
+def evaluate_personal(work: TrainTask, half: ClientAlgorithm, folder: Path | None) -> Metrics:
     """Return the scores of `chosen` on the test patients; a simulated site's details go beside those of the shared model."""
-    own, place = chosen(work, half), folder / "personal" if folder else None
+    own, place = final_model(work, half), folder / "personal" if folder else None
     return session.evaluate(work.study, work.site, work.prepared, work.net, own, "test", place)
 
 
-def tuned(work: Work, own: Tensors) -> Tensors:
+def fine_tune_if_better(work: TrainTask, own: Tensors) -> Tensors:
     """Return a model after the study's steps of fine-tuning, or as it was if validation patients are not served better.
 
     The learning rate goes once through the study's schedule, without its warm-up.
@@ -93,22 +93,22 @@ def tuned(work: Work, own: Tensors) -> Tensors:
     return candidate if _score(work, candidate) > _score(work, own) else own
 
 
-def _fine_tune(work: Work, own: Tensors) -> Arrays:
-    study, place = _closing(work.study), choose_place(work.study, work.site)
-    with settled(study, place, work.seed):
-        work.net.to(place.device)
+def _fine_tune(work: TrainTask, own: Tensors) -> Arrays:
+    study, place = _fine_tune_study(work.study), choose_device(work.study, work.site)
+    with deterministic(study, place, work.seed):
+        work.net.to(place.torch_device)
         load_arrays(work.net, own)
-        fit(dataclasses.replace(work, study=study, place=place, server_round=1), work.net)
-    return exchange_arrays(work.net)
+        train_steps(dataclasses.replace(work, study=study, place=place, server_round=1), work.net)
+    return get_arrays(work.net)
 
 
-def _closing(study: Study) -> Study:
+def _fine_tune_study(study: Study) -> Study:
     """Return the study as one round of fine-tuning."""
     schedule = study.schedule.model_copy(update={"warmup_rounds": 0})
     return with_steps(study, study.personal.fine_tune_steps).model_copy(update={"rounds": 1, "schedule": schedule})
 
 
-def _score(work: Work, model: Tensors) -> float:
+def _score(work: TrainTask, model: Tensors) -> float:
     """Return the headline score on the site's validation patients, nan without any."""
     scores = session.evaluate(work.study, work.site, work.prepared, work.net, model, "validation")
     return metrics.headline(work.study, scores)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfl.data.store.stored import StoredCase
+from medfl.data.store.stored import PreparedCase
 from medfl.errors import TrainingError
 from medfl.study import Study
 
@@ -42,7 +42,7 @@ class Batch:
     annotated: tuple[tuple[int, ...], ...] = ()
 
 
-def steps_of(study: Study, cases: int) -> int:
+def count_steps(study: Study, cases: int) -> int:
     """Return the number of optimiser steps of a round at a site with so many training cases.
 
     Examples
@@ -50,10 +50,10 @@ def steps_of(study: Study, cases: int) -> int:
     Two epochs of five images in batches of two are six steps, as the last batch of an epoch holds one image.
     """
     training = study.training
-    return training.local_steps or training.local_epochs * math.ceil(_per_epoch(study, cases) / training.batch_size)
+    return training.local_steps or training.local_epochs * math.ceil(_samples_per_epoch(study, cases) / training.batch_size)
 
 
-def batches(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) -> Iterator[Batch]:
+def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Iterator[Batch]:
     """Iterate over the batches of one round.
 
     Cases come in random order, each once an epoch (``patches_per_image`` times with patches), or with the classes equally
@@ -80,17 +80,17 @@ def batches(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator)
         )
     size = study.training.batch_size
     if study.training.local_steps:
-        stream = itertools.chain.from_iterable(_order(study, cases, rng) for _ in itertools.count())
+        stream = itertools.chain.from_iterable(_draw_order(study, cases, rng) for _ in itertools.count())
         for _ in range(study.training.local_steps):
-            yield _batch(study, [cases[i] for i in itertools.islice(stream, size)], rng)
+            yield _read_batch(study, [cases[i] for i in itertools.islice(stream, size)], rng)
         return
     for _ in range(study.training.local_epochs):
-        order = _order(study, cases, rng)
+        order = _draw_order(study, cases, rng)
         for first in range(0, len(order), size):
-            yield _batch(study, [cases[i] for i in order[first : first + size]], rng)
+            yield _read_batch(study, [cases[i] for i in order[first : first + size]], rng)
 
 
-def whole_shape(study: Study, shape: Sequence[int]) -> Shape:
+def padded_shape(study: Study, shape: Sequence[int]) -> Shape:
     """Return the shape to which a whole image is padded: at least a patch, and what the network can halve."""
     if study.training.patch:
         return tuple(max(n, p) for n, p in zip(shape, study.training.patch, strict=True))
@@ -124,12 +124,12 @@ def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -
     out[out_index] = source[source_index]
 
 
-def _per_epoch(study: Study, cases: int) -> int:
+def _samples_per_epoch(study: Study, cases: int) -> int:
     return cases * (study.training.patches_per_image if study.training.patch else 1)
 
 
-def _order(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) -> NDArray[np.int64]:
-    count = _per_epoch(study, len(cases))
+def _draw_order(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> NDArray[np.int64]:
+    count = _samples_per_epoch(study, len(cases))
     if study.training.balanced_sampling and study.task.kind == "classification":
         labels = np.array([int(case.label) for case in cases])
         _, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
@@ -137,7 +137,7 @@ def _order(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) 
     return rng.permutation(np.repeat(np.arange(len(cases)), count // len(cases)))
 
 
-def _batch(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) -> Batch:
+def _read_batch(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Batch:
     sources = [case.image for case in cases]  # each access maps the file anew
     shape = _common_shape(study, [image.shape[1:] for image in sources])
     # torch's own memory is aligned the same way every time, so that the bits of a result do not depend on it
@@ -146,7 +146,7 @@ def _batch(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) 
     labels = torch.zeros((len(cases), *shape), dtype=torch.uint8) if masks else torch.zeros(len(cases), dtype=torch.int64)
     image_view, label_view = images.numpy(), labels.numpy()
     for k, (case, source) in enumerate(zip(cases, sources, strict=True)):
-        start = _start(study, case, source.shape[1:], shape, rng)
+        start = _draw_start(study, case, source.shape[1:], shape, rng)
         read_window(source, image_view[k], start)
         label = case.label
         if isinstance(label, int):
@@ -160,7 +160,7 @@ def _batch(study: Study, cases: Sequence[StoredCase], rng: np.random.Generator) 
 def _common_shape(study: Study, shapes: Sequence[Shape]) -> Shape:
     if study.training.patch:
         return study.training.patch
-    padded = {whole_shape(study, shape) for shape in shapes}
+    padded = {padded_shape(study, shape) for shape in shapes}
     if len(padded) > 1:
         raise TrainingError(
             "TRAIN-SHAPES",
@@ -170,18 +170,18 @@ def _common_shape(study: Study, shapes: Sequence[Shape]) -> Shape:
     return padded.pop()
 
 
-def _start(study: Study, case: StoredCase, have: Shape, want: Shape, rng: np.random.Generator) -> list[int]:
+def _draw_start(study: Study, case: PreparedCase, have: Shape, want: Shape, rng: np.random.Generator) -> list[int]:
     room = [max(h - w, 0) for h, w in zip(have, want, strict=True)]
     if not any(room):
         return [0] * len(room)
     if study.task.kind == "segmentation" and rng.random() < study.training.foreground:
-        centre = _foreground_voxel(case, rng)
+        centre = _draw_foreground_voxel(case, rng)
         if centre is not None:
             return [int(min(max(c - w // 2, 0), r)) for c, w, r in zip(centre, want, room, strict=True)]
     return [int(rng.integers(r + 1)) for r in room]
 
 
-def _foreground_voxel(case: StoredCase, rng: np.random.Generator) -> list[int] | None:
+def _draw_foreground_voxel(case: PreparedCase, rng: np.random.Generator) -> list[int] | None:
     """Choose a class that is there, then one of its voxels; a rare class comes as often as a common one."""
     found = [voxels for _, voxels in sorted(case.foreground.items()) if len(voxels)]
     if not found:

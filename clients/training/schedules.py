@@ -7,7 +7,7 @@ import math
 from medfl.study.sections import Schedule
 
 
-def progress(server_round: int, step: int, steps: int, rounds: int) -> float:
+def study_progress(server_round: int, step: int, steps: int, rounds: int) -> float:
     """Return how far a study is in the middle of an optimiser step, so that the schedule goes on across rounds.
 
     Parameters
@@ -27,7 +27,7 @@ def progress(server_round: int, step: int, steps: int, rounds: int) -> float:
     return (server_round - 1 + (step + 0.5) / steps) / rounds
 
 
-def factor(schedule: Schedule, progress: float, rounds: int) -> float:
+def lr_factor(schedule: Schedule, progress: float, rounds: int) -> float:
     """Return what the learning rate is multiplied with.
 
     Parameters

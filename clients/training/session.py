@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.base import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, check_finite, load_arrays
 from medfl.clients.tasks import classification, previews, segmentation
-from medfl.clients.tasks.scores import Scored
-from medfl.clients.training.devices import Place, choose_place, settled
+from medfl.clients.tasks.scores import EvaluationResult
+from medfl.clients.training.devices import Device, choose_device, deterministic
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.clients.training.sampling import steps_of
-from medfl.clients.training.task import Work
-from medfl.data.store.stored import Prepared
+from medfl.clients.training.sampling import count_steps
+from medfl.clients.training.task import TrainTask
+from medfl.data.store.stored import PreparedData
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
 from medfl.messages.records import Metrics
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.files import write_file, writing
+from medfl.system.files import translate_disk_errors, write_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class TrainOutcome:
     records: Mapping[str, Arrays] = field(default_factory=dict)
 
 
-def train(work: Work, half: Half | None = None) -> TrainOutcome:
+def train(work: TrainTask, half: ClientAlgorithm | None = None) -> TrainOutcome:
     """Train a model on the training cases of a site for one round.
 
     Parameters
@@ -74,21 +74,21 @@ def train(work: Work, half: Half | None = None) -> TrainOutcome:
         When the received arrays do not fit the network.
     """
     begun = time.perf_counter()
-    study, cases = work.study, work.prepared.split("train")
-    place = choose_place(study, work.site)
-    with settled(study, place, work.seed):
-        work.net.to(place.device)
+    study, cases = work.study, work.prepared.get_split("train")
+    place = choose_device(study, work.site)
+    with deterministic(study, place, work.seed):
+        work.net.to(place.torch_device)
         load_arrays(work.net, work.received)
-        update = (half or Half()).train(dataclasses.replace(work, place=place))
+        update = (half or ClientAlgorithm()).train(dataclasses.replace(work, place=place))
     try:
         for tensors in (update.arrays, *update.records.values()):
             check_finite(tensors)
     except ExchangeError as error:
         raise TrainingError("WEIGHTS-NONFINITE", error.what, error.fix) from None
     told: Metrics = {
-        records.TRAIN_PATIENTS: work.prepared.patients("train"),
+        records.TRAIN_PATIENTS: work.prepared.count_patients("train"),
         records.TRAIN_SAMPLES: len(cases),
-        records.TRAIN_STEPS: steps_of(study, len(cases)),
+        records.TRAIN_STEPS: count_steps(study, len(cases)),
         **update.metrics,
         records.TRAIN_SECONDS: time.perf_counter() - begun,
     }
@@ -98,7 +98,7 @@ def train(work: Work, half: Half | None = None) -> TrainOutcome:
 def evaluate(
     study: Study,
     site: Site,
-    prepared: Prepared,
+    prepared: PreparedData,
     net: nn.Module,
     arrays: Mapping[str, NDArray[np.generic]],
     split: str,
@@ -123,33 +123,33 @@ def evaluate(
     dict
         The ``eval.*`` metrics; zeros when the split holds nobody.
     """
-    cases = prepared.split(split)
-    place = choose_place(study, site)
-    with settled(study, place, study.seed):
-        net.to(place.device)
+    cases = prepared.get_split(split)
+    place = choose_device(study, site)
+    with deterministic(study, place, study.seed):
+        net.to(place.torch_device)
         load_arrays(net, arrays)
         net.eval()
         # balanced weights belong to the training cases of one site, and losses of sites are to be compared
         weights = None if study.loss.class_weights == ("balanced",) else class_weights(study, ())
-        loss = build_loss(study, _on(place, weights))
+        loss = build_loss(study, _to_device(place, weights))
         if study.task.kind == "segmentation":
             keep = folder is not None and site.policy.previews and study.simulation.previews > 0
-            scored = segmentation.score(study, cases, net, place, loss, split, keep_previews=keep)
+            scored = segmentation.score_cases(study, cases, net, place, loss, split, keep_previews=keep)
         else:
-            scored = classification.score(study, cases, net, place, loss)
+            scored = classification.score_cases(study, cases, net, place, loss)
     if folder is not None:
-        _write(scored, study, split, folder)
+        _write_details(scored, study, split, folder)
     return scored.metrics
 
 
-def _on(place: Place, weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.to(place.device)
+def _to_device(place: Device, weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.to(place.torch_device)
 
 
-def _write(scored: Scored, study: Study, split: str, folder: Path) -> None:
+def _write_details(scored: EvaluationResult, study: Study, split: str, folder: Path) -> None:
     told = {"split": split, "kind": study.task.kind, "patients": scored.patients}
-    with writing("the scores by patient"):
+    with translate_disk_errors("the scores by patient"):
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / f"{split}.json", json.dumps(told, indent=1).encode())
         if scored.previews:
-            previews.write(previews.choose(scored.previews, study.simulation.previews), folder / "previews")
+            previews.write_previews(previews.choose_previews(scored.previews, study.simulation.previews), folder / "previews")

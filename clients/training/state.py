@@ -15,16 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medfl.clients.networks.arrays import check_finite
-from medfl.data.store.plan import STATE
+from medfl.data.store.plan import STATE_FOLDER
 from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.messages.models import Tensor
 from medfl.runs import checkpoint
-from medfl.system.files import writing
+from medfl.system.files import translate_disk_errors
 
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_RUN_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
-class SiteState:
+class ClientState:
     """The durable state of one site in one run, as one round sees it.
 
     Parameters
@@ -61,7 +61,7 @@ class SiteState:
         if not earlier:
             return None
         self._loaded[name] = earlier[-1] if of_round is None else of_round
-        return checkpoint.load(self.folder, _file(name, self._loaded[name])).arrays
+        return checkpoint.load(self.folder, _checkpoint_name(name, self._loaded[name])).arrays
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep tensors under a name as those of this round, whole or not at all.
@@ -81,21 +81,21 @@ class SiteState:
         except ExchangeError as error:
             raise TrainingError("WEIGHTS-NONFINITE", error.what, error.fix) from None
         if not self.folder.is_dir():
-            with writing("what the site remembers"):
+            with translate_disk_errors("what the site remembers"):
                 self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        checkpoint.save(self.folder, _file(name, self._round), tensors, {})
+        checkpoint.save(self.folder, _checkpoint_name(name, self._round), tensors, {})
         earlier = [n for n in self._rounds(name) if n < self._round]
         kept = {self._round, self._loaded.get(name, max(earlier, default=self._round))}
-        others = {f for f in checkpoint.names(self.folder) if not f.startswith(f"{name}-round-")}
-        checkpoint.prune(self.folder, others | {_file(name, n) for n in kept})
+        others = {f for f in checkpoint.list_names(self.folder) if not f.startswith(f"{name}-round-")}
+        checkpoint.prune(self.folder, others | {_checkpoint_name(name, n) for n in kept})
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _rounds(self, name: str) -> list[int]:
         start = f"{name}-round-"
-        return sorted(int(f.removeprefix(start)) for f in checkpoint.names(self.folder) if f.startswith(start))
+        return sorted(int(f.removeprefix(start)) for f in checkpoint.list_names(self.folder) if f.startswith(start))
 
 
 def state_folder(root: Path, study_hash: str, run: str) -> Path:
@@ -115,10 +115,10 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     ExchangeError
         ``RUN-NAME`` when that is no name but, say, a path.
     """
-    if not _RUN.fullmatch(run) or ".." in run:
+    if not _RUN_NAME_PATTERN.fullmatch(run) or ".." in run:
         raise ExchangeError("RUN-NAME", "the server's name of the run is none that a run may have.")
-    return root / STATE / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
+    return root / STATE_FOLDER / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
 
 
-def _file(name: str, server_round: int) -> str:
+def _checkpoint_name(name: str, server_round: int) -> str:
     return f"{name}-round-{server_round:05d}"

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl.clients.networks.arrays import Arrays
-from medfl.clients.training.devices import Place
-from medfl.clients.training.partial_labels import Annotated
-from medfl.clients.training.state import SiteState
-from medfl.data.store.stored import Prepared
+from medfl.clients.training.devices import Device
+from medfl.clients.training.partial_labels import AnnotatedClasses
+from medfl.clients.training.state import ClientState
+from medfl.data.store.stored import PreparedData
 from medfl.errors import ExchangeError
 from medfl.messages.records import Metrics
 from medfl.site import Site
@@ -24,7 +24,7 @@ from medfl.study import Study
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class TrainTask:
     """What one training message asks of a site, with everything that is needed to do it.
 
     Parameters
@@ -55,30 +55,30 @@ class Work:
 
     study: Study
     site: Site
-    prepared: Prepared
+    prepared: PreparedData
     net: nn.Module
     received: Mapping[str, NDArray[np.generic]]
     server_round: int
     seed: int
-    place: Place | None = None
+    device: Device | None = None
     records: Mapping[str, Mapping[str, NDArray[np.generic]]] = field(default_factory=dict)
-    state: SiteState | None = None
+    state: ClientState | None = None
     arm: str = "federated"
 
-    def remembered(self) -> SiteState:
+    def require_state(self) -> ClientState:
         """Return the state; ``STATE-MISSING`` where nothing can be remembered."""
         if self.state is None:
             raise ExchangeError("STATE-MISSING", "this algorithm needs a run with a name, and the server told none.")
         return self.state
 
-    def settled_place(self) -> Place:
+    def require_device(self) -> Device:
         """Return the place, which is there once training begins."""
-        assert self.place is not None
-        return self.place
+        assert self.device is not None
+        return self.device
 
 
 @dataclass(frozen=True, eq=False)
-class Update:
+class TrainResult:
     """What a half gives back.
 
     Parameters
@@ -97,7 +97,7 @@ class Update:
     records: Mapping[str, Arrays] = field(default_factory=dict)
 
 
-class Terms:
+class StepHooks:
     """What an algorithm adds to the loss and the gradients of each step; this one adds nothing.
 
     Attributes
@@ -106,9 +106,9 @@ class Terms:
         Classes that were looked for in each image of the batch at hand, an empty tuple for all; told before `loss` is asked.
     """
 
-    annotated: Annotated = ()
+    annotated: AnnotatedClasses = ()
 
-    def loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+    def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
         """Return the loss to go down on.
 
         Parameters
@@ -122,8 +122,8 @@ class Terms:
         """
         return loss
 
-    def gradients(self, net: nn.Module) -> None:
+    def adjust_gradients(self, net: nn.Module) -> None:
         """Change the gradients in place: unscaled, before they are clipped."""
 
-    def stepped(self, net: nn.Module, learning_rate: float) -> None:
+    def after_step(self, net: nn.Module, learning_rate: float) -> None:
         """Look at the network after a step of this learning rate."""

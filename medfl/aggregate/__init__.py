@@ -8,16 +8,16 @@ way memory does not grow with the number of replies.
 from medfl.aggregate.columns import median, trimmed_mean
 from medfl.aggregate.geometry import combine, distance, distances, inner_products, squared_distances
 from medfl.aggregate.means import MEANS, ExactMean, FloatMean, Mean, MeanName
-from medfl.aggregate.spool import Spool
+from medfl.aggregate.spool import DiskReplies
 from medfl.aggregate.weiszfeld import geometric_median
 
 __all__ = [
     "MEANS",
+    "DiskReplies",
     "ExactMean",
     "FloatMean",
     "Mean",
     "MeanName",
-    "Spool",
     "combine",
     "distance",
     "distances",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medfl.aggregate.spool import Spool
+from medfl.aggregate.spool import DiskReplies
 from medfl.messages.models import Tensor
 
 
@@ -26,7 +26,7 @@ class Comparator(NamedTuple):
     larger: bool
 
 
-def median(spool: Spool) -> dict[str, Tensor]:
+def median(spool: DiskReplies) -> dict[str, Tensor]:
     """Return the median of every value, of an even number of replies the mean of the two in the middle.
 
     As `numpy.median`, and hence Flower's FedMedian, to the last bit; the replies' weights play no part.
@@ -49,10 +49,10 @@ def median(spool: Spool) -> dict[str, Tensor]:
     ...     median(spool)["w"].tolist()
     [2.0, 4.0]
     """
-    return spool.model(_middles(spool, (len(spool.sites) - 1) // 2))
+    return spool.build_model(_middle_rank_means(spool, (len(spool.sites) - 1) // 2))
 
 
-def trimmed_mean(spool: Spool, beta: float = 0.2) -> dict[str, Tensor]:
+def trimmed_mean(spool: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     """Return the mean of every value without its ``int(beta * replies)`` smallest and as many largest.
 
     As `scipy.stats.trim_mean` and Flower's FedTrimmedAvg within rounding (sums are float64 here); weights play no part.
@@ -77,15 +77,15 @@ def trimmed_mean(spool: Spool, beta: float = 0.2) -> dict[str, Tensor]:
     if not 0.0 <= beta < 0.5:
         raise ValueError(f"beta must be from 0 to below 0.5 (came {beta})")
     n = len(spool.sites)
-    return spool.model(_middles(spool, min(int(beta * n), (n - 1) // 2)))
+    return spool.build_model(_middle_rank_means(spool, min(int(beta * n), (n - 1) // 2)))
 
 
-def _middles(spool: Spool, cut: int) -> Iterator[tuple[str, int, Tensor]]:
+def _middle_rank_means(spool: DiskReplies, cut: int) -> Iterator[tuple[str, int, Tensor]]:
     """Yield the means of the ranks from `cut` to as many below the largest, block by block."""
     n = len(spool.sites)
     for name, start, values in spool.columns():
         rows, spare = list(values), np.empty_like(values[0])
-        for i, j, smaller, larger in network(n, cut):
+        for i, j, smaller, larger in sorting_network(n, cut):
             if not larger:
                 np.minimum(rows[i], rows[j], out=rows[i])
             elif not smaller:
@@ -101,7 +101,7 @@ def _middles(spool: Spool, cut: int) -> Iterator[tuple[str, int, Tensor]]:
 
 
 @cache
-def network(n: int, cut: int) -> tuple[Comparator, ...]:
+def sorting_network(n: int, cut: int) -> tuple[Comparator, ...]:
     """Return the comparisons that leave the `cut` smallest of `n` rows first and the `cut` largest last.
 
     Parameters

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.aggregate.spool import Spool
-from medfl.messages.models import BLOCK, Tensor, Tensors, blocks, flattened
+from medfl.aggregate.spool import DiskReplies
+from medfl.messages.models import BLOCK, Tensor, Tensors, flatten, iter_blocks
 
 
 def distance(a: Tensors, b: Tensors) -> float:
@@ -24,23 +24,23 @@ def distance(a: Tensors, b: Tensors) -> float:
     >>> distance({"w": np.array([3.0, 0.0])}, {"w": np.array([0.0, 4.0])})
     5.0
     """
-    other, total, buffer = flattened(b), 0.0, np.empty(BLOCK)
-    for name, start, block in blocks(flattened(a)):
+    other, total, buffer = flatten(b), 0.0, np.empty(BLOCK)
+    for name, start, block in iter_blocks(flatten(a)):
         gap = np.subtract(block, other[name][start : start + block.size], out=buffer[: block.size], dtype=np.float64)
         total += float(np.einsum("i,i->", gap, gap))
     return math.sqrt(total)
 
 
-def distances(spool: Spool, model: Tensors) -> dict[str, float]:
+def distances(spool: DiskReplies, model: Tensors) -> dict[str, float]:
     """Return the Euclidean distance of every reply from a model; from ``spool.reference``: the norms of the updates."""
-    other, totals = flattened(model), np.zeros(len(spool.sites))
+    other, totals = flatten(model), np.zeros(len(spool.sites))
     for name, start, values in spool.columns():
         gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)
         totals += np.einsum("ij,ij->i", gaps, gaps)
     return dict(zip(spool.sites, np.sqrt(totals).tolist(), strict=True))
 
 
-def inner_products(spool: Spool, model: Tensors) -> dict[str, float]:
+def inner_products(spool: DiskReplies, model: Tensors) -> dict[str, float]:
     """Return the inner product of every update with that of a model, all measured from ``spool.reference``.
 
     Parameters
@@ -55,7 +55,7 @@ def inner_products(spool: Spool, model: Tensors) -> dict[str, float]:
     dict of str to float
         ``<reply - reference, model - reference>`` for each site.
     """
-    sent, other, totals = flattened(spool.reference), flattened(model), np.zeros(len(spool.sites))
+    sent, other, totals = flatten(spool.reference), flatten(model), np.zeros(len(spool.sites))
     for name, start, values in spool.columns():
         part = slice(start, start + values.shape[1])
         origin = sent[name][part]
@@ -64,7 +64,7 @@ def inner_products(spool: Spool, model: Tensors) -> dict[str, float]:
     return dict(zip(spool.sites, totals.tolist(), strict=True))
 
 
-def squared_distances(spool: Spool) -> NDArray[np.float64]:
+def squared_distances(spool: DiskReplies) -> NDArray[np.float64]:
     """Return the squared distances between all replies, as sums of squared differences: exact also where two nearly agree.
 
     Returns
@@ -83,7 +83,7 @@ def squared_distances(spool: Spool) -> NDArray[np.float64]:
     return squares + squares.T
 
 
-def combine(spool: Spool, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def combine(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Return the sum of replies, each times its weight, as a model.
 
     Parameters
@@ -112,10 +112,10 @@ def combine(spool: Spool, weights: Mapping[str, float]) -> dict[str, Tensor]:
     [2.0]
     """
     rows = {k: weights[site] for k, site in enumerate(spool.sites) if weights.get(site, 0.0) != 0.0}
-    return spool.model(_sums(spool, rows), [spool.sites[k] for k in rows])
+    return spool.build_model(_weighted_sums(spool, rows), [spool.sites[k] for k in rows])
 
 
-def _sums(spool: Spool, rows: Mapping[int, float]) -> Iterator[tuple[str, int, Tensor]]:
+def _weighted_sums(spool: DiskReplies, rows: Mapping[int, float]) -> Iterator[tuple[str, int, Tensor]]:
     for name, start, values in spool.columns():
         total = np.zeros(values.shape[1])
         for k, weight in rows.items():

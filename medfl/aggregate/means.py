@@ -22,14 +22,14 @@ from medfl.messages.models import (
     BLOCK,
     Tensor,
     Tensors,
-    blocks,
-    bound_of,
     check_layout,
     check_weight,
-    flattened,
-    largest_in,
+    flatten,
+    iter_blocks,
     layout_of,
-    refusal,
+    max_abs,
+    max_abs_bound,
+    out_of_range_error,
 )
 
 FRACTION_BITS = 30  # a reply of weight 1 is rounded to 2**-30 of the scale of its tensor
@@ -87,7 +87,7 @@ class Mean(ABC):
         """
         check_weight(weight)
         check_layout(arrays, self._layout)
-        self._fold(flattened(arrays), weight)
+        self._fold(flatten(arrays), weight)
         for name, (_, dtype) in self._layout.items():
             if dtype.kind != "f":
                 known = self._maxima.get(name)
@@ -164,29 +164,29 @@ class ExactMean(Mean):
 
     def _fold(self, flat: dict[str, Tensor], weight: float) -> None:
         bounds = dict.fromkeys(self._floats, 0.0)
-        for name, start, block in blocks(flat):
+        for name, start, block in iter_blocks(flat):
             scale = math.ldexp(float(weight), self._bits[name])
-            bound = bound_of(block)
+            bound = max_abs_bound(block)
             if not bound * scale < _SHIFTER_LIMIT:
-                bound = largest_in(block)
+                bound = max_abs(block)
             if not bound * scale < _REPLY_LIMIT:
-                self._take_back(flat, weight, stop=(name, start))
-                raise refusal(name, bound)
+                self._rollback(flat, weight, stop=(name, start))
+                raise out_of_range_error(name, bound)
             bounds[name] = max(bounds[name], bound * scale)
             part = self._sums[name][start : start + block.size]
-            np.add(part, self._steps(block, scale, bound), out=part)
+            np.add(part, self._to_grid(block, scale, bound), out=part)
         for name, bound in bounds.items():
             self._bounds[name] += math.ceil(bound)
 
-    def _take_back(self, flat: dict[str, Tensor], weight: float, stop: tuple[str, int]) -> None:
-        for name, start, block in blocks(flat):
+    def _rollback(self, flat: dict[str, Tensor], weight: float, stop: tuple[str, int]) -> None:
+        for name, start, block in iter_blocks(flat):
             if (name, start) == stop:
                 return
             scale = math.ldexp(float(weight), self._bits[name])
             part = self._sums[name][start : start + block.size]
-            np.subtract(part, self._steps(block, scale, largest_in(block)), out=part)
+            np.subtract(part, self._to_grid(block, scale, max_abs(block)), out=part)
 
-    def _steps(self, block: Tensor, scale: float, bound: float) -> NDArray[np.int64]:
+    def _to_grid(self, block: Tensor, scale: float, bound: float) -> NDArray[np.int64]:
         """Round a block to the grid; every number is _SHIFTER_BITS too large, which the result takes off (modulo 2**64)."""
         scaled = self._buffer[: block.size]
         np.copyto(scaled, block)
@@ -203,17 +203,17 @@ class ExactMean(Mean):
             )
         factor = math.ldexp(1.0, -self._bits[name]) / self.weight
         for start in range(0, out.size, BLOCK):
-            values = self._values(self._sums[name][start : start + BLOCK], self._bounds[name])
+            values = self._from_grid(self._sums[name][start : start + BLOCK], self._bounds[name])
             np.multiply(values, factor, out=values)
             out[start : start + BLOCK] = values
 
-    def _values(self, sums: NDArray[np.int64], bound: int) -> NDArray[np.float64]:
+    def _from_grid(self, sums: NDArray[np.int64], bound: int) -> NDArray[np.float64]:
         values = self._buffer[: sums.size]
         if bound < _SHIFTER_LIMIT:  # the inverse of _steps: one shift is kept, and taken off as a float
-            np.subtract(sums, _wrapped((self.count - 1) * _SHIFTER_BITS), out=values.view(np.int64))
+            np.subtract(sums, _wrap_int64((self.count - 1) * _SHIFTER_BITS), out=values.view(np.int64))
             np.subtract(values, _SHIFTER, out=values)
         else:
-            np.copyto(values, sums - _wrapped(self.count * _SHIFTER_BITS))
+            np.copyto(values, sums - _wrap_int64(self.count * _SHIFTER_BITS))
         return values
 
 
@@ -237,11 +237,11 @@ class FloatMean(Mean):
         self._buffers: dict[np.dtype[Any], Tensor] = {s.dtype: np.empty(BLOCK, s.dtype) for s in self._sums.values()}
 
     def _fold(self, flat: dict[str, Tensor], weight: float) -> None:
-        for name, _, block in blocks(flat):
+        for name, _, block in iter_blocks(flat):
             limit = float(np.finfo(self._sums[name].dtype).max) / 2**10
-            if not bound_of(block) * weight < limit and not largest_in(block) * weight < limit:
-                raise refusal(name, largest_in(block))
-        for name, start, block in blocks(flat):
+            if not max_abs_bound(block) * weight < limit and not max_abs(block) * weight < limit:
+                raise out_of_range_error(name, max_abs(block))
+        for name, start, block in iter_blocks(flat):
             part = self._sums[name][start : start + block.size]
             product = self._buffers[part.dtype][: block.size]
             np.multiply(block, part.dtype.type(weight), out=product)
@@ -256,16 +256,16 @@ MeanName = Literal["exact", "float"]
 MEANS: dict[MeanName, type[Mean]] = {"exact": ExactMean, "float": FloatMean}
 
 
-def _wrapped(number: int) -> np.int64:
+def _wrap_int64(number: int) -> np.int64:
     return np.int64((number + 2**63) % 2**64 - 2**63)
 
 
 def _scale_exponent(name: str, values: Tensor) -> int:
     largest = 1.0
-    for _, _, block in blocks({name: np.ascontiguousarray(values).reshape(-1)}):
-        found = largest_in(block)
+    for _, _, block in iter_blocks({name: np.ascontiguousarray(values).reshape(-1)}):
+        found = max_abs(block)
         if not math.isfinite(found):
-            raise refusal(name, found)
+            raise out_of_range_error(name, found)
         largest = max(largest, found)
     mantissa, exponent = math.frexp(largest)
     return exponent - 1 if mantissa == 0.5 else exponent

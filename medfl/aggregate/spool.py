@@ -12,14 +12,14 @@ from typing import Self
 import numpy as np
 
 from medfl.errors import ExchangeError
-from medfl.messages.models import Tensor, Tensors, blocks, check_finite, check_layout, check_weight, layout_of
-from medfl.system.files import writing
+from medfl.messages.models import Tensor, Tensors, check_finite, check_layout, check_weight, iter_blocks, layout_of
+from medfl.system.files import translate_disk_errors
 
 _ALIGNMENT = 64  # bytes: where a tensor may start
 _BLOCK_BYTES = 2**21  # of all replies together: such a block stays in the cache
 
 
-class Spool:
+class DiskReplies:
     """Replies in one temporary file without a name, which only this process can read and which ends with it.
 
     What is read back does not depend on the order in which the replies came: everything goes by the names of the sites. Memory
@@ -60,11 +60,11 @@ class Spool:
         end = 0
         for name, (shape, dtype) in self._layout.items():
             self._offsets[name] = end
-            end += _rounded(math.prod(shape) * dtype.itemsize, _ALIGNMENT)
-        self._stride = _rounded(max(end, 1), mmap.ALLOCATIONGRANULARITY)
+            end += _round_up(math.prod(shape) * dtype.itemsize, _ALIGNMENT)
+        self._stride = _round_up(max(end, 1), mmap.ALLOCATIONGRANULARITY)
         self._weights: dict[str, float] = {}  # in the order of the replies in the file
         self._mapped: mmap.mmap | None = None
-        with writing("the replies of the round"):
+        with translate_disk_errors("the replies of the round"):
             self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 (closed by close)
 
     def __enter__(self) -> Self:
@@ -112,7 +112,7 @@ class Spool:
         check_weight(weight)
         check_layout(arrays, self._layout)
         check_finite(arrays)
-        with writing("the replies of the round", "start the run again, or set TMPDIR to a larger disk"):
+        with translate_disk_errors("the replies of the round", "start the run again, or set TMPDIR to a larger disk"):
             self._write(arrays, len(self._weights) * self._stride)
         self._weights[site] = float(weight)
 
@@ -152,7 +152,7 @@ class Spool:
                     self._file.readinto(row)
                 yield name, start, values
 
-    def model(self, parts: Iterable[tuple[str, int, Tensor]], sites: Iterable[str] | None = None) -> dict[str, Tensor]:
+    def build_model(self, parts: Iterable[tuple[str, int, Tensor]], sites: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Put a model together: floats from their blocks, of integer and boolean tensors the elementwise maximum.
 
         Parameters
@@ -188,7 +188,7 @@ class Spool:
     def _write(self, arrays: Tensors, begin: int) -> None:
         for name, (_, dtype) in self._layout.items():
             self._file.seek(begin + self._offsets[name])
-            for _, _, block in blocks({name: np.ascontiguousarray(arrays[name]).reshape(-1)}):
+            for _, _, block in iter_blocks({name: np.ascontiguousarray(arrays[name]).reshape(-1)}):
                 left = block.astype(dtype, copy=False).data.cast("B")
                 while left:  # a disk may take less than it was given
                     left = left[self._file.write(left) :]
@@ -204,5 +204,5 @@ class Spool:
         return self._mapped
 
 
-def _rounded(size: int, step: int) -> int:
+def _round_up(size: int, step: int) -> int:
     return -(-size // step) * step

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.aggregate.geometry import combine, squared_distances
-from medfl.aggregate.spool import Spool
+from medfl.aggregate.spool import DiskReplies
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor
 
-_STILL = 1e-12  # a step that moves no share by more ends the iterations
+_TOLERANCE = 1e-12  # a step that moves no share by more ends the iterations
 
 
 def geometric_median(
-    spool: Spool, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
+    spool: DiskReplies, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
 ) -> dict[str, Tensor]:
     """Return the model whose weighted sum of distances to the replies is least: the aggregate of RFA.
 
@@ -80,6 +80,6 @@ def weiszfeld(
         distances = np.sqrt(np.maximum(pulls - (shares * pulls).sum() / 2, 0.0))
         beta = alpha / np.maximum(nu, distances)
         before, shares = shares, beta / beta.sum()
-        if np.abs(shares - before).max() <= _STILL:
+        if np.abs(shares - before).max() <= _TOLERANCE:
             break
     return shares

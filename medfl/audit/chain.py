@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import AuditError
-from medfl.runs.history import plain
-from medfl.system.files import writing
+from medfl.runs.history import to_json_value
+from medfl.system.files import translate_disk_errors
 
-START = "0" * 64
-_NEWEST = 1 << 18  # bytes of a log that tell who is at work
-_RESERVED = ("n", "time", "owner", "previous", "hash")
+GENESIS_HASH = "0" * 64
+_TAIL_BYTES = 1 << 18  # bytes of a log that tell who is at work
+_RESERVED_KEYS = ("n", "time", "owner", "previous", "hash")
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainHead:
     """Where a chain stands.
 
     Parameters
@@ -42,7 +42,7 @@ class Link:
     """
 
     n: int = 0
-    hash: str = START
+    hash: str = GENESIS_HASH
 
     def __str__(self) -> str:
         return f"{self.n}:{self.hash}"
@@ -66,9 +66,9 @@ class Chain:
     def head(self) -> str:
         """Number and hash of the last line, as it is told to the other side."""
         if not self.path.exists():
-            return str(Link())
+            return str(ChainHead())
         with self.path.open("rb") as file:
-            return str(_last(file.fileno()))
+            return str(_read_head(file.fileno()))
 
     def append(self, event: Mapping[str, Any]) -> str:
         """Add a line, wait until the disk has it, and return the new head.
@@ -85,27 +85,27 @@ class Chain:
         AuditError
             ``AUDIT-DAMAGED`` when the last line is not one of a chain: nothing is added to a broken one.
         """
-        if clash := [key for key in _RESERVED if key in event]:
+        if clash := [key for key in _RESERVED_KEYS if key in event]:
             raise ValueError(f"the chain itself writes {', '.join(clash)}")
-        with writing("the log of exchanges"), self._locked() as descriptor:
+        with translate_disk_errors("the log of exchanges"), self._open_locked() as descriptor:
             torn = _cut_torn_line(descriptor)
-            last = _last(descriptor)
+            last = _read_head(descriptor)
             if torn:
-                last = self._add(descriptor, last, {"event": "torn-line-cut", "bytes": torn})
-            return str(self._add(descriptor, last, plain(event)))
+                last = self._append_line(descriptor, last, {"event": "torn-line-cut", "bytes": torn})
+            return str(self._append_line(descriptor, last, to_json_value(event)))
 
-    def _add(self, descriptor: int, last: Link, event: Mapping[str, Any]) -> Link:
+    def _append_line(self, descriptor: int, last: ChainHead, event: Mapping[str, Any]) -> ChainHead:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"n": last.n + 1, "time": now, "owner": self.owner, "previous": last.hash, **event}
-        line["hash"] = hash_of(line)
-        text = _canonical(line) + b"\n"
+        line["hash"] = line_hash(line)
+        text = _canonical_json(line) + b"\n"
         if os.write(descriptor, text) != len(text):  # the disk has just become full: the half line is cut by the next append
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
-        return Link(last.n + 1, line["hash"])
+        return ChainHead(last.n + 1, line["hash"])
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _open_locked(self) -> Iterator[int]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -115,9 +115,9 @@ class Chain:
             os.close(descriptor)
 
 
-def hash_of(line: Mapping[str, Any]) -> str:
+def line_hash(line: Mapping[str, Any]) -> str:
     """Return the hash that belongs into a line."""
-    return hashlib.sha256(_canonical({key: value for key, value in line.items() if key != "hash"})).hexdigest()
+    return hashlib.sha256(_canonical_json({key: value for key, value in line.items() if key != "hash"})).hexdigest()
 
 
 def read_chain(path: Path) -> list[dict[str, Any]]:
@@ -132,21 +132,21 @@ def read_chain(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except (OSError, IsADirectoryError):
         raise AuditError("AUDIT-MISSING", f"there is no log {path.name} that can be read.", "Name its file.") from None
-    return [_parsed(line, number) for number, line in enumerate(lines[:-1], 1)]
+    return [_parse_line(line, number) for number, line in enumerate(lines[:-1], 1)]
 
 
-def unanswered(path: Path) -> dict[str, float]:
+def busy_sites(path: Path) -> dict[str, float]:
     """Return the sites that a server has asked and that have not answered, with the seconds since, from its newest lines."""
     try:
         with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - _NEWEST)
+            start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
             file.seek(start)
             lines = file.read().split(b"\n")[1 if start else 0 : -1]
     except OSError:
         return {}
     asked: dict[str, float] = {}
     now = datetime.now(UTC)
-    for line in (_parsed(line, 0) for line in lines):
+    for line in (_parse_line(line, 0) for line in lines):
         if line.get("event") == "sent":
             asked[str(line.get("site"))] = (now - datetime.fromisoformat(line["time"])).total_seconds()
         elif line.get("event") == "received":
@@ -154,7 +154,7 @@ def unanswered(path: Path) -> dict[str, float]:
     return asked
 
 
-def _parsed(line: bytes, number: int) -> dict[str, Any]:
+def _parse_line(line: bytes, number: int) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except ValueError:
@@ -168,25 +168,25 @@ def _parsed(line: bytes, number: int) -> dict[str, Any]:
     return found
 
 
-def _canonical(line: Mapping[str, Any]) -> bytes:
+def _canonical_json(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _last(descriptor: int) -> Link:
+def _read_head(descriptor: int) -> ChainHead:
     """Return the last link; a torn last line is not looked at."""
-    text = b"".join(_tail(descriptor))
+    text = b"".join(_read_tail(descriptor))
     whole = text[: text.rfind(b"\n") + 1].rstrip(b"\n")
     if not whole:
-        return Link()
-    line = _parsed(whole.rpartition(b"\n")[2], 0)
-    if line.get("hash") != hash_of(line) or not isinstance(line.get("n"), int):
+        return ChainHead()
+    line = _parse_line(whole.rpartition(b"\n")[2], 0)
+    if line.get("hash") != line_hash(line) or not isinstance(line.get("n"), int):
         raise AuditError(
             "AUDIT-DAMAGED", "the last line of the log is not what was written.", "Keep the file as it is: medfl audit verify."
         )
-    return Link(line["n"], str(line["hash"]))
+    return ChainHead(line["n"], str(line["hash"]))
 
 
-def _tail(descriptor: int) -> list[bytes]:
+def _read_tail(descriptor: int) -> list[bytes]:
     """Return the end of a file, at least two lines of it where it has so many."""
     end, block, found = os.fstat(descriptor).st_size, 1 << 14, b""
     while end > 0 and found.count(b"\n") < 3:
@@ -199,7 +199,7 @@ def _tail(descriptor: int) -> list[bytes]:
 def _cut_torn_line(descriptor: int) -> int:
     """Drop a last line that a crash left incomplete, and return how many bytes that were."""
     end = os.fstat(descriptor).st_size
-    text = b"".join(_tail(descriptor))
+    text = b"".join(_read_tail(descriptor))
     torn = len(text) - (text.rfind(b"\n") + 1)
     if torn:
         os.ftruncate(descriptor, end - torn)

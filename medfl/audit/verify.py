@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medfl.audit.chain import START, hash_of, read_chain
+from medfl.audit.chain import GENESIS_HASH, line_hash, read_chain
 from medfl.errors import AuditError
 
 
 @dataclass(frozen=True)
-class Break:
+class ChainBreak:
     """Where a log is not what was written.
 
     Parameters
@@ -33,7 +33,7 @@ class Break:
         return f"{self.file}, line {self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
 
 
-def verify(paths: Iterable[Path]) -> list[Break]:
+def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
     """Verify logs, each in itself and against what the others noted of it.
 
     Parameters
@@ -51,7 +51,7 @@ def verify(paths: Iterable[Path]) -> list[Break]:
     AuditError
         ``AUDIT-MISSING`` when a file is not there.
     """
-    found: list[Break] = []
+    found: list[ChainBreak] = []
     chains: dict[str, tuple[Path, list[dict[str, Any]]]] = {}
     for path in paths:
         try:
@@ -59,63 +59,63 @@ def verify(paths: Iterable[Path]) -> list[Break]:
         except AuditError as error:
             if error.code == "AUDIT-MISSING":
                 raise
-            found.append(Break(str(path), 0, error.what))
+            found.append(ChainBreak(str(path), 0, error.what))
             continue
-        found += _breaks(path, lines)
+        found += _find_own_breaks(path, lines)
         owner = str(lines[0].get("owner")) if lines else ""
         if owner in chains:
-            found.append(Break(str(path), 0, f"it is another log of the owner of {chains[owner][0]}; give one of them."))
+            found.append(ChainBreak(str(path), 0, f"it is another log of the owner of {chains[owner][0]}; give one of them."))
         elif lines:
             chains[owner] = (path, lines)
     for path, lines in chains.values():
-        found += _memories(path, lines, chains)
+        found += _find_cross_breaks(path, lines, chains)
     return found
 
 
-def _breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[Break]:
+def _find_own_breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[ChainBreak]:
     """Say where a chain is broken in itself; after a break the next line is compared with the one that stands before it."""
-    previous, before, owner = START, 0, lines[0].get("owner") if lines else None
+    previous, before, owner = GENESIS_HASH, 0, lines[0].get("owner") if lines else None
     if path.read_bytes()[-1:] not in (b"", b"\n"):
-        yield Break(
+        yield ChainBreak(
             str(path), len(lines) + 1, "the last line is not complete; a crash leaves that, and the next entry cuts it off."
         )
     for number, line in enumerate(lines, 1):
-        if line.get("hash") != _hash(line):
-            yield Break(str(path), number, "the line was changed after it was written.")
+        if line.get("hash") != _line_hash_or_empty(line):
+            yield ChainBreak(str(path), number, "the line was changed after it was written.")
         elif line.get("previous") != previous or line.get("n") != before + 1:
-            yield Break(str(path), number, "a line before this one was removed, added or moved.")
+            yield ChainBreak(str(path), number, "a line before this one was removed, added or moved.")
         elif line.get("owner") != owner:
-            yield Break(str(path), number, "the line is from another log.")
+            yield ChainBreak(str(path), number, "the line is from another log.")
         previous, before = str(line.get("hash")), line["n"] if isinstance(line.get("n"), int) else number
 
 
-def _memories(
+def _find_cross_breaks(
     path: Path, lines: list[dict[str, Any]], chains: Mapping[str, tuple[Path, list[dict[str, Any]]]]
-) -> Iterator[Break]:
+) -> Iterator[ChainBreak]:
     """Say where another log is not what this one remembers of it."""
     latest: dict[str, int] = {}
     for line in lines:
-        owner, number, digest = _noted(line)
+        owner, number, digest = _parse_noted_head(line)
         if owner not in chains or number == 0:
             continue
         other, theirs = chains[owner]
         if number > len(theirs):
-            yield Break(str(other), 0, f"its end was cut off: {path} remembers a line {number}, and it has {len(theirs)}.")
+            yield ChainBreak(str(other), 0, f"its end was cut off: {path} remembers a line {number}, and it has {len(theirs)}.")
         elif theirs[number - 1].get("hash") != digest:
-            yield Break(str(other), number, f"the line is another one than {path} remembers.")
+            yield ChainBreak(str(other), number, f"the line is another one than {path} remembers.")
         elif number < latest.get(owner, 0):
-            yield Break(str(path), int(line.get("n", 0)), f"it remembers an older state of {other} than before.")
+            yield ChainBreak(str(path), int(line.get("n", 0)), f"it remembers an older state of {other} than before.")
         latest[owner] = max(number, latest.get(owner, 0))
 
 
-def _noted(line: Mapping[str, Any]) -> tuple[str, int, str]:
+def _parse_noted_head(line: Mapping[str, Any]) -> tuple[str, int, str]:
     owner, _, rest = str(line.get("head", "")).partition(" ")
     number, _, digest = rest.partition(" ")
     return owner, int(number) if number.isdecimal() and number.isascii() else 0, digest
 
 
-def _hash(line: Mapping[str, Any]) -> str:
+def _line_hash_or_empty(line: Mapping[str, Any]) -> str:
     try:
-        return hash_of(line)
+        return line_hash(line)
     except (TypeError, ValueError):
         return ""

@@ -38,7 +38,7 @@ app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
@@ -51,7 +51,9 @@ def _options(
         Path | None,
         typer.Option(metavar="FILE", help="Keep what libraries really said in a local file of mode 0600. It names patients."),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Take the options that stand before any command."""
     if debug_local is not None:

@@ -24,17 +24,17 @@ def approve(
 ) -> None:
     """Read in plain words what a study will do here, and let it run or not."""
     from medfl.deploy.approvals import approve as let_run
-    from medfl.deploy.bundle import study_in
-    from medfl.deploy.words import conflicts, in_words
+    from medfl.deploy.bundle import read_bundle_study
+    from medfl.deploy.words import describe, policy_conflicts
     from medfl.site import read_site
 
-    here, study = read_site(site), study_in(bundle)
+    here, study = read_site(site), read_bundle_study(bundle)
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for subject, what in in_words(study, here.policy):
+    for subject, what in describe(study, here.policy):
         table.add_row(Text(subject, "bold"), Text(what))
     output.print(Text.assemble("The study ", (study.name, "bold"), f", {study.approved_hash()[:16]}, at {here.name}:"))
     output.print(table)
-    against = conflicts(study, here)
+    against = policy_conflicts(study, here)
     for what in against:
         output.print(Text(f"Your policy says no: {what}", "red"))
     if dry_run or against:

@@ -20,7 +20,7 @@ app = typer.Typer(help="What came and what left, and whether the logs of it are 
 def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a site, of the server, or several.")]) -> None:
     """Find whether anybody changed a log; with both sides' files, whether one side rewrote its past."""
     from medfl.audit.chain import read_chain
-    from medfl.audit.verify import verify as find_breaks
+    from medfl.audit.verify import find_breaks as find_breaks
 
     breaks = find_breaks(files)
     for found in breaks:

@@ -20,10 +20,10 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check a site or a server: keys, clocks, network, versions, disk, memory, data. Exit code 1 when something is wrong."""
-    from medfl.deploy.doctor.check import check
+    from medfl.deploy.doctor.check import check_folder
 
     findings = []
-    for finding in check(folder):
+    for finding in check_folder(folder):
         findings.append(finding)
         if not as_json:
             mark, style = _MARKS[finding.level]

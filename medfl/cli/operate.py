@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medfl.cli.console import errors, output
-from medfl.cli.options import FederationOption, JsonOption, SetOption, overrides_of
-from medfl.cli.progress import Board
-from medfl.cli.running import outcome_of, shown
+from medfl.cli.options import FederationOption, JsonOption, SetOption, parse_overrides
+from medfl.cli.progress import LiveDisplay
+from medfl.cli.running import report_run, show_live
 
 if TYPE_CHECKING:
-    from medfl.deploy.control import Submitted
+    from medfl.deploy.control import SubmittedRun
     from medfl.deploy.folder import FederationFolder
 
-_LOOK = 0.5  # seconds between looks into the history
-_BACK = 60.0  # seconds without an answer after which it is not expected any more
-_ASK = 10.0  # seconds between questions to Flower, which take a second of work each
+_POLL_SECONDS = 0.5  # seconds between looks into the history
+_SERVER_TIMEOUT = 60.0  # seconds without an answer after which it is not expected any more
+_STATUS_SECONDS = 10.0  # seconds between questions to Flower, which take a second of work each
 
 RunArgument = Annotated[str, typer.Argument(help="Name of the run, or its beginning; the newest unless given.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Only start it.")]
@@ -38,7 +38,7 @@ def run(
     from medfl.deploy.folder import open_federation
 
     folder = open_federation(federation)
-    _go_on(folder, control.submit(folder, study, overrides_of(change)), detach=detach, as_json=as_json)
+    _follow(folder, control.submit(folder, study, parse_overrides(change)), detach=detach, as_json=as_json)
 
 
 def resume(
@@ -52,7 +52,7 @@ def resume(
     from medfl.deploy.folder import open_federation
 
     folder = open_federation(federation)
-    _go_on(folder, control.resume(folder, name), detach=detach, as_json=as_json)
+    _follow(folder, control.resume(folder, name), detach=detach, as_json=as_json)
 
 
 def status(
@@ -64,19 +64,19 @@ def status(
     """Show how a run stands: rounds, sites, scores, time left."""
     from medfl.deploy import control
     from medfl.deploy.folder import open_federation
-    from medfl.runs.history import read
+    from medfl.runs.history import read_history
 
     folder = open_federation(federation)
     submitted = control.find(folder, name)
     if follow:
-        _go_on(folder, submitted, detach=False, as_json=as_json)
+        _follow(folder, submitted, detach=False, as_json=as_json)
         return
-    told, events = control.status(folder, submitted), read(submitted.run)
+    told, events = control.status(folder, submitted), read_history(submitted.run)
     if as_json:
         last = events[-1] if events else {}
         output.print_json(json.dumps({"run": submitted.name, "study": submitted.study.name, "status": told, "last": last}))
         return
-    board = _board(folder, submitted)
+    board = _make_display(folder, submitted)
     board.update(events)
     output.print(f"Run {submitted.name}: {told}", highlight=False)
     output.print(board)
@@ -101,10 +101,10 @@ def logs(name: RunArgument = "", federation: FederationOption = Path("federation
     from medfl.deploy.folder import open_federation
 
     folder = open_federation(federation)
-    typer.echo(control.log_of(folder, control.find(folder, name)), nl=False)
+    typer.echo(control.read_log(folder, control.find(folder, name)), nl=False)
 
 
-def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_json: bool) -> None:
+def _follow(folder: FederationFolder, submitted: SubmittedRun, *, detach: bool, as_json: bool) -> None:
     """Follow a run to its end, and end the command as the run ended."""
     name = submitted.name
     if detach:
@@ -112,51 +112,51 @@ def _go_on(folder: FederationFolder, submitted: Submitted, *, detach: bool, as_j
         return
     errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
     try:
-        with shown(submitted.run, _board(folder, submitted), quiet=as_json):
-            ended = _wait(folder, submitted)
+        with show_live(submitted.run, _make_display(folder, submitted), quiet=as_json):
+            ended = _wait_for_end(folder, submitted)
     except KeyboardInterrupt:
         errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
         raise
     if ended != "completed":
-        raise _failure(submitted, ended)
-    outcome = outcome_of(submitted.run)
+        raise _run_error(submitted, ended)
+    outcome = report_run(submitted.run)
     if as_json:
         output.print_json(json.dumps(outcome.as_json()))
     else:
         outcome.print()
 
 
-def _wait(folder: FederationFolder, submitted: Submitted) -> str:
+def _wait_for_end(folder: FederationFolder, submitted: SubmittedRun) -> str:
     """Wait for the end of a run, and return how it ended: "completed", "failed" or "stopped"."""
     from medfl.deploy import control
     from medfl.errors import DeployError
 
     asked = time.monotonic()
-    while (ended := _end_in(submitted)) is None:
+    while (ended := _read_end_status(submitted)) is None:
         if control.has_died(submitted):
-            return _end_in(submitted) or "failed"
-        time.sleep(_LOOK)
-        if time.monotonic() - asked >= _ASK:
+            return _read_end_status(submitted) or "failed"
+        time.sleep(_POLL_SECONDS)
+        if time.monotonic() - asked >= _STATUS_SECONDS:
             try:
                 told = control.status(folder, submitted)
             except DeployError:  # Flower's server is started again when it ends, and its runs may outlive that
-                if time.monotonic() - asked >= _BACK:
+                if time.monotonic() - asked >= _SERVER_TIMEOUT:
                     raise
                 continue
             asked = time.monotonic()
             if control.is_over(told):
                 kind = told.partition(":")[2]
-                return _end_in(submitted) or (kind if kind != "completed" else "failed")
+                return _read_end_status(submitted) or (kind if kind != "completed" else "failed")
     return ended
 
 
-def _end_in(submitted: Submitted) -> str | None:
+def _read_end_status(submitted: SubmittedRun) -> str | None:
     """Return how a run ended, by what its history tells since it began the last time."""
     ends = [event for event in submitted.events() if event["event"] == "end"]
     return str(ends[-1].get("status", "failed")) if ends else None
 
 
-def _failure(submitted: Submitted, ended: str) -> Exception:
+def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
     from medfl.errors import RunError
 
     ends = [event for event in submitted.events() if event["event"] == "end"]
@@ -165,8 +165,8 @@ def _failure(submitted: Submitted, ended: str) -> Exception:
     return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
 
 
-def _board(folder: FederationFolder, submitted: Submitted) -> Board:
-    from medfl.deploy.registry import enrolled
+def _make_display(folder: FederationFolder, submitted: SubmittedRun) -> LiveDisplay:
+    from medfl.deploy.registry import list_enrolled
 
-    names = [site.name for site in enrolled(folder) if site.state() in ("valid", "expiring")]
-    return Board(submitted.study, names, waiting="waiting for the hospitals")
+    names = [site.name for site in list_enrolled(folder) if site.state() in ("valid", "expiring")]
+    return LiveDisplay(submitted.study, names, waiting="waiting for the hospitals")

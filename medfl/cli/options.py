@@ -23,7 +23,7 @@ WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Hospitals 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def overrides_of(changes: Sequence[str] | None) -> dict[str, Scalar]:
+def parse_overrides(changes: Sequence[str] | None) -> dict[str, Scalar]:
     """Read `key=value` words; a value that is no TOML is taken as text.
 
     Examples
@@ -36,11 +36,11 @@ def overrides_of(changes: Sequence[str] | None) -> dict[str, Scalar]:
         key, equals, text = change.partition("=")
         if not equals:
             raise typer.BadParameter(f"{change!r} is not of the form key=value", param_hint="--set")
-        values[key.strip()] = _scalar(text.strip())
+        values[key.strip()] = _parse_scalar(text.strip())
     return values
 
 
-def _scalar(text: str) -> Scalar:
+def _parse_scalar(text: str) -> Scalar:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

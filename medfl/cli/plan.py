@@ -12,12 +12,12 @@ import typer
 from rich.table import Table
 
 from medfl.cli.console import errors, output
-from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
+from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.errors import ConfigError, Problem
-from medfl.study.reading import FILE, Scalar, study_folder
+from medfl.study.reading import STUDY_FILE, Scalar, study_folder
 
 if TYPE_CHECKING:
-    from medfl.planning.fill import Filling
+    from medfl.planning.fill import StudyEdit
     from medfl.planning.fingerprint import Fingerprint
     from medfl.planning.plan import Plan
     from medfl.study import Study
@@ -43,29 +43,33 @@ def plan(
 
     Give either the folders of simulated hospitals, which are asked as real ones would be, or the files of real ones.
     """
-    from medfl.planning.fill import fill
+    from medfl.planning.fill import apply_plan
     from medfl.planning.plan import check_plannable, make_plan
     from medfl.study import read_study
 
     if bool(data) == bool(fingerprint):
         raise ConfigError([Problem("command line", "--data, --fingerprint", "one of the two is needed, and not both.")])
-    overrides = overrides_of(change)
+    overrides = parse_overrides(change)
     study = read_study(folder, overrides)
     check_plannable(study)
-    found = _merged(fingerprint, study) if fingerprint else _asked(folder, data or [], overrides, quiet=as_json)
+    found = (
+        _merge_fingerprint_files(fingerprint, study)
+        if fingerprint
+        else _collect_fingerprints(folder, data or [], overrides, quiet=as_json)
+    )
     planned = make_plan(found, study, gpu_gb)
-    filling = fill(folder, planned)
+    filling = apply_plan(folder, planned)
     if as_json:
         output.print_json(json.dumps({"plan": asdict(planned), "changes": filling.changes}))
     else:
-        _show(planned, filling)
+        _print_plan(planned, filling)
     if not filling.changes and out is None:
         errors.print("The study is as planned already.")
-    elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {FILE}?", err=True)):
-        (out or study_folder(folder) / FILE).write_bytes(filling.after.encode())
+    elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {STUDY_FILE}?", err=True)):
+        (out or study_folder(folder) / STUDY_FILE).write_bytes(filling.after.encode())
 
 
-def _merged(files: list[Path], study: Study) -> Fingerprint:
+def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
     from medfl.planning.exchange import from_json
     from medfl.planning.fingerprint import Scope, check_scope, merge
 
@@ -80,33 +84,35 @@ def _merged(files: list[Path], study: Study) -> Fingerprint:
             raise ConfigError([Problem(file.name, "(whole file)", what, "Name each hospital's file once.")])
         texts[text] = file.name
     merged = merge(map(from_json, texts))
-    check_scope(merged, Scope.of(study))
+    check_scope(merged, Scope.from_study(study))
     return merged
 
 
-def _asked(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
-    from medfl.messages.counts import in_words
+def _collect_fingerprints(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
+    from medfl.messages.counts import format_count
     from medfl.simulation.pool import warm_up
     from medfl.simulation.simulate import plan_simulation
-    from medfl.simulation.surveying import survey_simulated
+    from medfl.simulation.surveying import collect_simulated_fingerprints
 
     warm_up()
     simulation = plan_simulation(folder, data, Path("runs"), overrides)
     if quiet:
-        return survey_simulated(simulation).merged()
+        return collect_simulated_fingerprints(simulation).merge()
     with errors.status(f"asking {len(simulation.sites)} sites") as status:
-        survey = survey_simulated(simulation, lambda done, of: status.update(f"{done} of {of} sites have answered"))
+        survey = collect_simulated_fingerprints(
+            simulation, lambda done, of: status.update(f"{done} of {of} sites have answered")
+        )
     table = Table("site", "cases", "left out", box=None, padding=(0, 2))
     for site, told in survey.fingerprints.items():
-        left_out = ", ".join(f"{in_words(count)} {code}" for code, count in survey.excluded[site].items())
+        left_out = ", ".join(f"{format_count(count)} {code}" for code, count in survey.excluded[site].items())
         table.add_row(site, str(told.cases), left_out)
     for node, reason in survey.refused.items():
         table.add_row(node, "none", reason)
     output.print(table)
-    return survey.merged()
+    return survey.merge()
 
 
-def _show(planned: Plan, filling: Filling) -> None:
+def _print_plan(planned: Plan, filling: StudyEdit) -> None:
     shape = " x ".join(map(str, planned.shape))
     spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
     output.print(f"{planned.cases} cases, in the middle {shape} voxels{spacing}.", highlight=False)

@@ -16,7 +16,7 @@ from medfl.study import Study
 _ARM_TITLES = {"federated": "together", "local": "each alone"}
 
 
-class Board:
+class LiveDisplay:
     """What a person sees while a study runs.
 
     Parameters
@@ -31,25 +31,25 @@ class Board:
 
     def __init__(self, study: Study, sites: Sequence[str], waiting: str = "preparing the images and starting workers") -> None:
         self._study = study
-        self._begun: datetime = datetime.now(UTC)
+        self._started: datetime = datetime.now(UTC)
         self._ended: datetime | None = None
         self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
         self._done, self._total = 0, study.rounds * len(study.simulation.arms)
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
-        self._working: dict[str, str] = {}
+        self._busy: dict[str, str] = {}
 
     def update(self, events: Sequence[dict[str, Any]]) -> None:
         """Take in the whole history so far."""
         self._done, self._seconds = 0, {}
         for event in events:
-            self._take(event)
-            self._take_time(event)
+            self._apply_event(event)
+            self._apply_time(event)
 
-    def at_work(self, since: Mapping[str, float]) -> None:
+    def set_busy_sites(self, since: Mapping[str, float]) -> None:
         """Take in which sites have been asked and have not answered, and for how many seconds."""
-        self._working = {site: _clock(seconds) for site, seconds in since.items()}
+        self._busy = {site: _format_clock(seconds) for site, seconds in since.items()}
 
     def __rich__(self) -> RenderableType:
         head = Table.grid(padding=(0, 2))
@@ -59,11 +59,11 @@ class Board:
             ProgressBar(self._total, self._done, width=30),
             f"round {self._done}/{self._total}",
             f"{self._metric} {score}",
-            f"{_clock(((self._ended or datetime.now(UTC)) - self._begun).total_seconds())} gone, {self._left()} left",
+            f"{_format_clock(((self._ended or datetime.now(UTC)) - self._started).total_seconds())} gone, {self._time_left()} left",
         )
         table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
         for name, row in self._sites.items():
-            state = f"at work for {self._working[name]}" if name in self._working else row.get("state", "")
+            state = f"at work for {self._busy[name]}" if name in self._busy else row.get("state", "")
             table.add_row(name, row.get("patients", ""), state, row.get("loss", ""), row.get("score", ""))
         return Group(head, Text(self._phase, style="dim"), table)
 
@@ -71,7 +71,7 @@ class Board:
     def _metric(self) -> str:
         return "Dice" if self._study.task.kind == "segmentation" else "AUROC"
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _apply_event(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "joined":
             self._sites.setdefault(event["site"], {}).update(patients=str(event["train"]), state="joined")
@@ -79,7 +79,7 @@ class Board:
         elif kind == "absent":
             self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"
         elif kind == "waiting":
-            self._phase = f"waiting for {', '.join(event['sites'])}, {_clock(event['seconds'])} at most"
+            self._phase = f"waiting for {', '.join(event['sites'])}, {_format_clock(event['seconds'])} at most"
             for site in event["sites"]:
                 self._sites.setdefault(site, {})["state"] = "waited for"
         elif kind == "failed":
@@ -87,19 +87,19 @@ class Board:
         elif kind == "resume":
             self._phase = "resumed; waiting for the hospitals"
         elif kind == "round":
-            self._take_round(event)
+            self._apply_round(event)
         elif kind == "test":
             self._phase = "testing the chosen models"
         elif kind == "end":
             self._phase = event["status"]
 
-    def _take_time(self, event: dict[str, Any]) -> None:
+    def _apply_time(self, event: dict[str, Any]) -> None:
         if event["event"] in ("start", "resume"):
-            self._begun, self._ended = datetime.fromisoformat(event["time"]), None
+            self._started, self._ended = datetime.fromisoformat(event["time"]), None
         elif event["event"] == "end":
             self._ended = datetime.fromisoformat(event["time"])
 
-    def _take_round(self, event: dict[str, Any]) -> None:
+    def _apply_round(self, event: dict[str, Any]) -> None:
         arm = event["arm"]
         self._done += 1
         self._seconds.setdefault(arm, []).append(float(event["seconds"]))
@@ -123,13 +123,13 @@ class Board:
         score = metrics.headline(self._study, numbers)
         return None if score != score else score
 
-    def _left(self) -> str:
+    def _time_left(self) -> str:
         rounds = [s for seconds in self._seconds.values() for s in seconds[1:] or seconds]
         if not rounds:
             return "–"
-        return _clock((self._total - self._done) * sum(rounds) / len(rounds))
+        return _format_clock((self._total - self._done) * sum(rounds) / len(rounds))
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"

@@ -14,18 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from medfl.cli.console import errors, output
-from medfl.cli.progress import Board
+from medfl.cli.progress import LiveDisplay
 
 if TYPE_CHECKING:
     from medfl.report.model import ReportData
     from medfl.report.verdict import Headline
-    from medfl.simulation.simulate import Engine, Simulation
+    from medfl.simulation.simulate import Engine, SimulatedRun
 
 _REFRESH = 0.5  # seconds
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What a finished run has to show.
 
     Parameters
@@ -66,7 +66,7 @@ class Outcome:
         output.print(f"Report: {self.report}", soft_wrap=True, highlight=False)
 
 
-def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, quiet: bool = False) -> Outcome:
+def run_and_report(simulation: SimulatedRun, engine: Engine, workers: int = 0, *, quiet: bool = False) -> RunOutcome:
     """Run a simulation with a live display, then write its report.
 
     Parameters
@@ -86,41 +86,41 @@ def run_and_report(simulation: Simulation, engine: Engine, workers: int = 0, *, 
     """
     from medfl.report import write_report
 
-    board = Board(simulation.study, [site.name for site in simulation.sites])
+    board = LiveDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
-        with shown(simulation.run, board, quiet=quiet):
+        with show_live(simulation.run, board, quiet=quiet):
             simulation.start(engine, workers)
     except BaseException:
         if simulation.run.is_dir():
             with suppress(Exception):  # a report that fails, too, must not hide what ended the run
                 write_report(simulation.run)
         raise
-    return outcome_of(simulation.run)
+    return report_run(simulation.run)
 
 
-def outcome_of(run: Path) -> Outcome:
+def report_run(run: Path) -> RunOutcome:
     """Write the report of a run, and return what it has to show."""
     from medfl.report import write_report
-    from medfl.report.model import read_run
-    from medfl.report.verdict import headlines, verdict
+    from medfl.report.model import read_report_data
+    from medfl.report.verdict import headlines, verdict_sentences
 
-    report, data = write_report(run), read_run(run)
-    return Outcome(run, report, headlines(data), tuple(verdict(data)), left_out_of(data))
+    report, data = write_report(run), read_report_data(run)
+    return RunOutcome(run, report, headlines(data), tuple(verdict_sentences(data)), left_out_sentence(data))
 
 
-def left_out_of(data: ReportData) -> str:
+def left_out_sentence(data: ReportData) -> str:
     """Say how many cases the hospitals left out, in a sentence; nothing for none."""
-    from medfl.messages.counts import sum_in_words
+    from medfl.messages.counts import format_sum
 
     told = [count for site in data.joined.values() for count in site.excluded.values()]
     if not any(told):
         return ""
     every = [*told, *(count for site in data.joined.values() for count in site.cases.values())]
-    return f"{sum_in_words(told)} of {sum_in_words(every)} cases left out; the report says why."
+    return f"{format_sum(told)} of {format_sum(every)} cases left out; the report says why."
 
 
 @contextmanager
-def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
+def show_live(run: Path, board: LiveDisplay, *, quiet: bool = False) -> Iterator[None]:
     """Show what a run does while the body runs, drawn from its history.
 
     Parameters
@@ -138,7 +138,7 @@ def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
     done = threading.Event()
     # refreshed by the follower alone, or rich's own thread would draw a board that is half updated
     with Live(board, console=errors, auto_refresh=False, transient=not errors.is_terminal) as live:
-        follower = threading.Thread(target=_follow, args=(run, board, live, done), daemon=True)
+        follower = threading.Thread(target=_refresh_until_done, args=(run, board, live, done), daemon=True)
         follower.start()
         try:
             yield
@@ -147,14 +147,14 @@ def shown(run: Path, board: Board, *, quiet: bool = False) -> Iterator[None]:
             follower.join()
 
 
-def _follow(run: Path, board: Board, live: Live, done: threading.Event) -> None:
-    from medfl.audit.chain import unanswered
-    from medfl.runs.history import read
+def _refresh_until_done(run: Path, board: LiveDisplay, live: Live, done: threading.Event) -> None:
+    from medfl.audit.chain import busy_sites
+    from medfl.runs.history import read_history
 
     while True:
         last = done.wait(_REFRESH)
-        board.update(read(run))
-        board.at_work({} if last else unanswered(run / "audit.jsonl"))
+        board.update(read_history(run))
+        board.set_busy_sites({} if last else busy_sites(run / "audit.jsonl"))
         live.refresh()
         if last:
             return

@@ -44,7 +44,7 @@ def enrol(
     yes: YesOption = False,
 ) -> None:
     """Take a site in, and write its startup kit."""
-    from medfl.deploy.authority import authority_fingerprint
+    from medfl.deploy.authority import ca_fingerprint
     from medfl.deploy.folder import open_federation
     from medfl.deploy.identity import make_identity, read_request
     from medfl.deploy.kits import write_kit
@@ -61,7 +61,7 @@ def enrol(
     site, certificate = take_in(folder, asked)
     path = write_kit(folder, site, certificate, key)
     output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
-    own = authority_fingerprint(folder.ca_certificate.read_bytes())
+    own = ca_fingerprint(folder.ca_certificate.read_bytes())
     output.print(f"Read this to them by telephone, the authority's own: {own}", highlight=False, soft_wrap=True)
 
 
@@ -69,9 +69,9 @@ def enrol(
 def sites(federation: FederationOption = Path("federation"), as_json: JsonOption = False) -> None:
     """List who belongs, since when, and until when."""
     from medfl.deploy.folder import open_federation
-    from medfl.deploy.registry import enrolled
+    from medfl.deploy.registry import list_enrolled
 
-    found = enrolled(open_federation(federation))
+    found = list_enrolled(open_federation(federation))
     if as_json:
         keys = ("name", "enrolled", "expires", "revoked", "fingerprint")
         output.print_json(json.dumps([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found]))
@@ -97,7 +97,7 @@ def renew(
     folder = open_federation(federation)
     if server:
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        authority.issue_server(*place, folder.settings.address)
+        authority.issue_server_certificate(*place, folder.settings.address)
         output.print("The server has a new certificate; it takes it at its next start.")
         return
     renewed, certificate = registry.renew(folder, site)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medfl.cli.console import output
-from medfl.cli.options import DataOption, JsonOption, OutOption, SetOption, WorkersOption, overrides_of
+from medfl.cli.options import DataOption, JsonOption, OutOption, SetOption, WorkersOption, parse_overrides
 from medfl.cli.running import run_and_report
 
 
@@ -38,7 +38,7 @@ def simulate(
 
     if engine is EngineName.EMBEDDED:
         warm_up()
-    overrides = overrides_of(change)
+    overrides = parse_overrides(change)
     if arms:
         overrides["simulation.arms"] = arms
     if seed is not None:

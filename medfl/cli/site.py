@@ -29,9 +29,9 @@ def init(
     new_key: Annotated[bool, typer.Option(help="Put the old key aside and make another, with its request.")] = False,
 ) -> None:
     """Write a site.toml to edit, the secret that pseudonyms are keyed with, a private key, and a request to be enrolled."""
-    from medfl.deploy.enrolling import prepare_site
+    from medfl.deploy.enrolling import set_up_site
 
-    made = prepare_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
+    made = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
     output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
     output.print(f"To join a federation, send {made.request} to its operator, and read this to them by telephone:")
     output.print(f"  {made.fingerprint}", highlight=False, soft_wrap=True)
@@ -44,15 +44,15 @@ def join(
     yes: YesOption = False,
 ) -> None:
     """Take a place in a federation: its certificates, and the table "federation" of site.toml."""
-    from medfl.deploy.kits import join as take_place
+    from medfl.deploy.kits import join_federation as take_place
     from medfl.deploy.kits import read_kit
 
     read = read_kit(kit)
-    said = f"A place for {read.label.site} in {read.label.federation}, at {read.label.address}, whose authority has the key"
+    said = f"A place for {read.manifest.site} in {read.manifest.federation}, at {read.manifest.address}, whose authority has the key"
     output.print(said, f"  {read.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
     confirm("Does the operator read the same to you by telephone?", yes=yes)
     path = take_place(read, folder)
-    output.print(f"Joined until {read.label.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
+    output.print(f"Joined until {read.manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
     output.print(f"Next: medfl doctor {folder}. If the site is up, start it again.", highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medfl.cli.console import output
-from medfl.cli.options import DataOption, JsonOption, SetOption, overrides_of
+from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.plan import plan
 
 app = typer.Typer(help="Look at a study before it runs.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def check(
     """Validate a study, and print the `flwr run` command for it."""
     from medfl.study import read_study, study_folder
 
-    overrides = overrides_of(change)
+    overrides = parse_overrides(change)
     if data:
         overrides["simulation.data"] = ",".join(str(path.resolve()) for path in data)
     study = read_study(folder, overrides)
@@ -60,5 +60,5 @@ def bundle(
     """Make the bundle of a study, which the hospitals read and approve; changed values become part of it."""
     from medfl.deploy.bundle import build_bundle
 
-    path, study = build_bundle(folder, overrides_of(change), out)
+    path, study = build_bundle(folder, parse_overrides(change), out)
     output.print(f"Wrote {path}, hash {study.approved_hash()[:16]}. Each hospital approves it: medfl site approve {path.name}")

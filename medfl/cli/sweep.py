@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl.cli.console import output
-from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, overrides_of
+from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
 
 
 def sweep(
@@ -32,30 +32,30 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run several strategies with equal seeds and a matched budget of local steps, and write a leader board."""
-    from medfl.cli.sweeping import print_board, print_plan, run_and_rank
-    from medfl.report.board_page import sentences
+    from medfl.cli.sweeping import print_leaderboard, print_plan, run_and_rank
+    from medfl.report.board_page import verdict_sentences
     from medfl.simulation.sweep import plan_sweep
 
-    overrides = overrides_of(change)
+    overrides = parse_overrides(change)
     if rounds is not None:
         overrides["rounds"] = rounds
     if steps is not None:
         overrides["training.local-steps"] = steps
     names = [word.strip() for word in strategies.split(",") if word.strip()]
-    plan = plan_sweep(folder, data or [], out, names, _numbers(seeds), overrides, resume)
+    plan = plan_sweep(folder, data or [], out, names, _parse_seeds(seeds), overrides, resume)
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
     board = run_and_rank(plan, workers, quiet=as_json)
     if as_json:
-        output.print_json(json.dumps({"folder": str(board.folder), **board.as_json(), "verdict": sentences(board)}))
+        output.print_json(json.dumps({"folder": str(board.folder), **board.as_json(), "verdict": verdict_sentences(board)}))
     else:
-        print_board(board)
-    if not any(row.done for row in board.rows):
+        print_leaderboard(board)
+    if not any(row.completed_runs for row in board.rows):
         raise typer.Exit(1)
 
 
-def _numbers(text: str) -> list[int]:
+def _parse_seeds(text: str) -> list[int]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if wrong := [word for word in words if not word.isdecimal()]:
         raise typer.BadParameter(f"{', '.join(wrong)}: seeds are whole numbers with commas between", param_hint="--seeds")

@@ -19,15 +19,15 @@ from rich.text import Text
 from medfl.cli.console import errors, output
 
 if TYPE_CHECKING:
-    from medfl.report.board import Board, BoardRow
-    from medfl.simulation.sweep import PlannedRun, Result, Sweep
+    from medfl.report.board import Leaderboard, LeaderboardRow
+    from medfl.simulation.sweep import PlannedRun, RunResult, Sweep
 
 _REFRESH = 0.5  # seconds
-_SHOWN = 16  # runs, those around the one at hand
-_LOOKS = {"completed": "green", "failed": "red", "": "dim"}
+_MAX_ROWS = 16  # runs, those around the one at hand
+_STYLES = {"completed": "green", "failed": "red", "": "dim"}
 
 
-class SweepProgress:
+class SweepDisplay:
     """What a person sees while a sweep runs: which run of how many, the time left, and the best so far.
 
     Parameters
@@ -38,23 +38,23 @@ class SweepProgress:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._results: list[Result] = []
-        self._board: Board | None = None
+        self._results: list[RunResult] = []
+        self._leaderboard: Leaderboard | None = None
         self._rounds, self._score = 0, ""  # of the run at hand
         self._started = time.monotonic()
 
-    def finished(self, result: Result, board: Board) -> None:
+    def add_result(self, result: RunResult, board: Leaderboard) -> None:
         """Take in what became of a run."""
         self._results.append(result)
-        self._board, self._rounds, self._score = board, 0, ""
+        self._leaderboard, self._rounds, self._score = board, 0, ""
 
     def update(self) -> None:
         """Look at the history of the run at hand."""
-        from medfl.runs.history import read
+        from medfl.runs.history import read_history
 
-        if (planned := self._at_hand) is None:
+        if (planned := self._current_run) is None:
             return
-        rounds = [event for event in read(planned.simulation.run) if event["event"] == "round"]
+        rounds = [event for event in read_history(planned.simulation.run) if event["event"] == "round"]
         scores = [event["score"] for event in rounds if event.get("score") is not None]
         self._rounds, self._score = len(rounds), f"{scores[-1]:.3f} on validation patients" if scores else ""
 
@@ -64,62 +64,65 @@ class SweepProgress:
         head, runs = Table.grid(padding=(0, 2)), len(self._sweep.runs)
         head.add_row(
             Text(self._sweep.study.name, style="bold"),
-            ProgressBar(runs, len(self._results) + self._share, width=30),
+            ProgressBar(runs, len(self._results) + self._fraction_done, width=30),
             f"run {min(len(self._results) + 1, runs)} of {runs}",
-            f"{duration(self._gone)} gone, {self._left()} left",
+            f"{duration(self._elapsed)} gone, {self._time_left()} left",
         )
         return Group(head, Text(self._best(), style="dim"), self._table())
 
     @property
-    def _at_hand(self) -> PlannedRun | None:
+    def _current_run(self) -> PlannedRun | None:
         return self._sweep.runs[len(self._results)] if len(self._results) < len(self._sweep.runs) else None
 
     @property
-    def _share(self) -> float:
+    def _fraction_done(self) -> float:
         """How much of the run at hand is done."""
-        planned = self._at_hand
+        planned = self._current_run
         return self._rounds / planned.simulation.study.rounds if planned else 0.0
 
     @property
-    def _gone(self) -> float:
+    def _elapsed(self) -> float:
         return round(time.monotonic() - self._started)
 
-    def _left(self) -> str:
+    def _time_left(self) -> str:
         """Say how long it will take: every run has the same budget, so each is expected to take as long as those so far."""
         from medfl.report.words import duration
 
-        new = sum(result.planned.finished is None and result.status == "completed" for result in self._results) + self._share
+        new = (
+            sum(result.planned.finished is None and result.status == "completed" for result in self._results)
+            + self._fraction_done
+        )
         if not new:
             return "–"
-        waiting = sum(planned.finished is None for planned in self._sweep.runs[len(self._results) :]) - self._share
-        return duration(round(waiting * self._gone / new))
+        waiting = sum(planned.finished is None for planned in self._sweep.runs[len(self._results) :]) - self._fraction_done
+        return duration(round(waiting * self._elapsed / new))
 
     def _best(self) -> str:
         from medfl.report.board import score_name
         from medfl.report.words import score
 
-        rows = self._board.rows if self._board else ()
-        if not rows or not rows[0].done:
+        rows = self._leaderboard.rows if self._leaderboard else ()
+        if not rows or not rows[0].completed_runs:
             return "no run has been tested yet"
         return f"best so far: {rows[0].title}, {score_name(self._sweep.study)} {score(rows[0].score)}"
 
     def _table(self) -> Table:
         table = Table("strategy", "seed", "state", "score", box=None, padding=(0, 2))
-        told = {(row.text, run.seed): run for row in (self._board.rows if self._board else ()) for run in row.runs}
-        first = min(max(0, len(self._results) - _SHOWN // 2), max(0, len(self._sweep.runs) - _SHOWN))
-        for k, planned in list(enumerate(self._sweep.runs))[first : first + _SHOWN]:
-            run = told.get((planned.contender.text, planned.seed))
+        told = {(row.text, run.seed): run for row in (self._leaderboard.rows if self._leaderboard else ()) for run in row.runs}
+        first = min(max(0, len(self._results) - _MAX_ROWS // 2), max(0, len(self._sweep.runs) - _MAX_ROWS))
+        for k, planned in list(enumerate(self._sweep.runs))[first : first + _MAX_ROWS]:
+            run = told.get((planned.spec.text, planned.seed))
             state, score = "", ""
             if k < len(self._results):
                 state, score = self._results[k].status, f"{run.score:.3f}" if run and run.score == run.score else ""
-            elif planned is self._at_hand:
+            elif planned is self._current_run:
                 state, score = f"round {self._rounds} of {planned.simulation.study.rounds}", self._score
-            row = (planned.contender.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
-            table.add_row(*row, style=_LOOKS.get(state))
+            row = (planned.spec.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
+            table.add_row(*row, style=_STYLES.get(state))
         return table
 
 
-def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Board:
+def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Leaderboard:
     """Conduct a sweep, and write the leader board after each of its runs.
 
     Parameters
@@ -136,26 +139,26 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Boar
     Board
     """
     from medfl.report import write_report
-    from medfl.report.board import read_board
-    from medfl.report.board_page import write_board
-    from medfl.report.render import FILE as REPORT
+    from medfl.report.board import build_leaderboard
+    from medfl.report.board_page import write_leaderboard
+    from medfl.report.render import REPORT_FILE as REPORT
     from medfl.simulation.pool import warm_up
-    from medfl.simulation.sweep import conduct
+    from medfl.simulation.sweep import run_sweep
 
     if any(planned.finished is None for planned in sweep.runs):
         warm_up()
-    progress = SweepProgress(sweep)
-    results: list[Result] = []
+    progress = SweepDisplay(sweep)
+    results: list[RunResult] = []
     try:
-        with _shown(progress, quiet):
-            for result in conduct(sweep, workers):
+        with _show_live(progress, quiet):
+            for result in run_sweep(sweep, workers):
                 results.append(result)
                 if result.run.is_dir() and not (result.run / REPORT).is_file():  # Ctrl-C may have come between run and report
                     with suppress(Exception):  # a report that fails must not end the sweep
                         write_report(result.run)
-                board = read_board(sweep, results)
-                write_board(board)
-                progress.finished(result, board)
+                board = build_leaderboard(sweep, results)
+                write_leaderboard(board)
+                progress.add_result(result, board)
     except KeyboardInterrupt:
         errors.print(
             f"{len(results)} of {len(sweep.runs)} runs are done. The same command with --resume {sweep.folder} goes on.",
@@ -167,25 +170,25 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Boar
     return board
 
 
-def print_board(board: Board) -> None:
+def print_leaderboard(board: Leaderboard) -> None:
     """Tell a person."""
-    from medfl.report.board_page import HTML, sentences
+    from medfl.report.board_page import LEADERBOARD_HTML, verdict_sentences
 
-    output.print(board_table(board))
-    for sentence in sentences(board):
+    output.print(leaderboard_table(board))
+    for sentence in verdict_sentences(board):
         output.print(sentence, markup=False, highlight=False)
     for row in board.rows:
         for run in row.runs:
             if run.reason:
                 output.print(f"{row.title}, seed {run.seed}: {run.reason}", style="red", markup=False, highlight=False)
-    output.print(f"Leader board: {board.folder / HTML}", soft_wrap=True, highlight=False)
+    output.print(f"Leader board: {board.folder / LEADERBOARD_HTML}", soft_wrap=True, highlight=False)
 
 
-def board_table(board: Board) -> Table:
+def leaderboard_table(board: Leaderboard) -> Table:
     """Return the leader board for a terminal of 80 columns; a second line in a cell is told in its heading."""
     from medfl.report import words
     from medfl.report.board import score_name
-    from medfl.report.board_page import cost_cells, interval_in_words, personal_in_words, seeds_in_words, worst_in_words
+    from medfl.report.board_page import cost_cells, format_interval, format_personal, format_seeds, format_worst_site
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("strategy", overflow="fold", min_width=8)
@@ -193,20 +196,20 @@ def board_table(board: Board) -> Table:
     for heading in (*headings, "steps\nrounds", "up\nin all", "down\nin all", "time\nseeds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in board.rows:
-        if not row.done:
+        if not row.completed_runs:
             empty = ["–"] * (len(table.columns) - 2)
-            table.add_row(row.title, *empty, seeds_in_words(board, row), style="dim", end_section=True)
+            table.add_row(row.title, *empty, format_seeds(board, row), style="dim", end_section=True)
             continue
         steps, rounds, up, down, all_up, all_down, taken = (cell.text for cell in cost_cells(row))
         cells = [
             (row.title + (" =" if row.tied else ""),),
-            (words.score(row.score), interval_in_words(row.interval).replace(" to ", "–"), _over_seeds(row)),
-            (words.score(row.worst), worst_in_words(row)),
-            *([tuple(personal_in_words(row).split(" "))] if board.has_personal else []),
+            (words.score(row.score), format_interval(row.interval).replace(" to ", "–"), _format_seed_spread(row)),
+            (words.score(row.worst), format_worst_site(row)),
+            *([tuple(format_personal(row).split(" "))] if board.has_personal else []),
             (steps, rounds),
             (up, all_up),
             (down, all_down),
-            (taken, seeds_in_words(board, row)),
+            (taken, format_seeds(board, row)),
         ]
         table.add_row(*("\n".join(filter(None, cell)) for cell in cells), end_section=True)
     tied = "; = can not be told apart from the first" if any(row.tied for row in board.rows) else ""
@@ -215,16 +218,16 @@ def board_table(board: Board) -> Table:
     return table
 
 
-def _over_seeds(row: BoardRow) -> str:
-    from medfl.report.board_page import spread_in_words
+def _format_seed_spread(row: LeaderboardRow) -> str:
+    from medfl.report.board_page import format_spread
 
-    return spread_in_words(row).replace(" to ", "…")
+    return format_spread(row).replace(" to ", "…")
 
 
 def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
     """Tell what would be run."""
     runs = [
-        {"strategy": p.contender.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
+        {"strategy": p.spec.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
         for p in sweep.runs
     ]
     if as_json:
@@ -233,20 +236,20 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
     table = Table("strategy", "seed", "rounds", "")
     for planned, run in zip(sweep.runs, runs, strict=True):
         state = "completed before" if run["finished"] else ""
-        table.add_row(planned.contender.title, str(run["seed"]), str(run["rounds"]), state)
+        table.add_row(planned.spec.title, str(run["seed"]), str(run["rounds"]), state)
     output.print(table)
     waiting = sum(not run["finished"] for run in runs)
     output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.", highlight=False)
 
 
 @contextmanager
-def _shown(progress: SweepProgress, quiet: bool) -> Iterator[None]:
+def _show_live(progress: SweepDisplay, quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
     done = threading.Event()
     with Live(progress, console=errors, auto_refresh=False, transient=True) as live:
-        follower = threading.Thread(target=_follow, args=(progress, live, done), daemon=True)
+        follower = threading.Thread(target=_refresh_until_done, args=(progress, live, done), daemon=True)
         follower.start()
         try:
             yield
@@ -255,7 +258,7 @@ def _shown(progress: SweepProgress, quiet: bool) -> Iterator[None]:
             follower.join()
 
 
-def _follow(progress: SweepProgress, live: Live, done: threading.Event) -> None:
+def _refresh_until_done(progress: SweepDisplay, live: Live, done: threading.Event) -> None:
     while True:
         last = done.wait(_REFRESH)
         progress.update()

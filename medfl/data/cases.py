@@ -57,7 +57,7 @@ class Case:
 
     name: str
     patient: str
-    order: str
+    split_order: str
     image: Source
     label: Source | int
     split: Split = ""

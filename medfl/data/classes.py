@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.values import listed
+from medfl.data.values import format_values
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-OTHERS = "*"  # in label-names: every name that is none of the others
+WILDCARD = "*"  # in label-names: every name that is none of the others
 IGNORE = "ignore"  # nnU-Net's word for voxels that nobody looked at
 
 
-def class_values(names: Sequence[str], study: Study, site: Site, things: str) -> list[int]:
+def names_to_classes(names: Sequence[str], study: Study, site: Site, things: str) -> list[int]:
     """Return the class that each name of a label file stands for, whatever the case of its letters.
 
     A name is looked up in ``label-names`` of the site, in the classes of the site, and in those of the study.
@@ -40,23 +40,23 @@ def class_values(names: Sequence[str], study: Study, site: Site, things: str) ->
     DataError
         ``LBL-CLASSNAME``.
     """
-    found = [_value(name, study, site) for name in names]
+    found = [_name_to_class(name, study, site) for name in names]
     unknown = sum(value is None for value in found)
     if unknown:
         foreground = ", ".join(study.task.foreground)
         what = f"{unknown} of {len(names)} {things} have a name that is none of {foreground}."
         fix = (
             f'Map the names in site.toml, as label-names = {{Tumour = "{study.task.foreground[0]}"}}; '
-            f'"{OTHERS}" = "{study.task.classes[0]}" leaves all others out.'
+            f'"{WILDCARD}" = "{study.task.classes[0]}" leaves all others out.'
         )
         raise DataError("LBL-CLASSNAME", what, fix)
     return [value for value in found if value is not None]
 
 
-def _value(name: str, study: Study, site: Site) -> int | None:
+def _name_to_class(name: str, study: Study, site: Site) -> int | None:
     own = {theirs.strip().casefold(): ours for theirs, ours in site.data.label_names}
     wanted = name.strip().casefold()
-    for text in (own.get(wanted), wanted, own.get(OTHERS)):
+    for text in (own.get(wanted), wanted, own.get(WILDCARD)):
         for classes in (site.classes, study.task.classes):
             folded = [known.casefold() for known in classes]
             if text is not None and text.strip().casefold() in folded:
@@ -64,12 +64,12 @@ def _value(name: str, study: Study, site: Site) -> int | None:
     return None
 
 
-def meaning(study: Study) -> str:
+def format_classes(study: Study) -> str:
     """Return what the values of a mask mean in a study, as text: ``0=background, 1=liver``."""
     return ", ".join(f"{value}={name}" for value, name in enumerate(study.task.classes))
 
 
-def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], study: Study, site: Site) -> dict[int, int]:
+def values_to_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], study: Study, site: Site) -> dict[int, int]:
     """Return the class that each value of a mask stands for.
 
     Parameters
@@ -93,25 +93,25 @@ def value_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]], s
         known = {value: value for value in range(len(study.task.classes))}
     else:
         said = {value: name for value, name in ({0: study.task.classes[0]} | said).items() if value in counts}
-        _check_ignored(counts, said, study, site)
-        known = dict(zip(said, class_values(list(said.values()), study, site, "values"), strict=True))
+        _refuse_ignored_voxels(counts, said, study, site)
+        known = dict(zip(said, names_to_classes(list(said.values()), study, site, "values"), strict=True))
     foreign = [value for value in counts if value not in known]
     if foreign:
-        allowed = "the data set names others" if said else f"the study declares {meaning(study)}"
-        what = f"the label holds values {listed(counts, foreign)}, but {allowed}."
+        allowed = "the data set names others" if said else f"the study declares {format_classes(study)}"
+        what = f"the label holds values {format_values(counts, foreign)}, but {allowed}."
         raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
     return {value: known[value] for value in counts}
 
 
-def _check_ignored(counts: Mapping[int, int], said: Mapping[int, str], study: Study, site: Site) -> None:
-    ignored = [v for v, name in said.items() if name.strip().casefold() == IGNORE and _value(name, study, site) is None]
+def _refuse_ignored_voxels(counts: Mapping[int, int], said: Mapping[int, str], study: Study, site: Site) -> None:
+    ignored = [v for v, name in said.items() if name.strip().casefold() == IGNORE and _name_to_class(name, study, site) is None]
     if ignored:
         share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
         what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training can not leave voxels out yet."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
 
 
-def looked_for(annotated: Sequence[str], study: Study, site: Site) -> tuple[int, ...]:
+def annotated_classes(annotated: Sequence[str], study: Study, site: Site) -> tuple[int, ...]:
     """Return the foreground classes that somebody looked for in a case, empty for all: unknown is not background.
 
     Parameters
@@ -129,14 +129,14 @@ def looked_for(annotated: Sequence[str], study: Study, site: Site) -> tuple[int,
     names = annotated or site.data.annotated_classes
     if not names or study.task.kind != "segmentation":
         return ()
-    seen = sorted(set(class_values(names, study, site, "annotated classes")) - {0})
+    seen = sorted(set(names_to_classes(names, study, site, "annotated classes")) - {0})
     if not seen:
         what = "nobody looked for a class of the study in this case."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated.")
     return () if len(seen) == len(study.task.foreground) else tuple(seen)
 
 
-def without_others(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[DataError]]:
+def drop_unannotated(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[DataError]]:
     """Take out of a mask what is said not to have been looked for, with a warning.
 
     Parameters

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medfl.data.cases import Case, Cohort, Finding
-from medfl.data.classes import class_values
-from medfl.data.index.cases import remember_cases
-from medfl.data.index.index import Index, Progress
+from medfl.data.classes import names_to_classes
+from medfl.data.index.cases import save_cases
+from medfl.data.index.index import FileIndex, Progress
 from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
-from medfl.data.layouts.others import nothing_found
-from medfl.data.naming import SPLITS, UNLABELLED, case_of, record_of
+from medfl.data.layouts.others import no_images_error
+from medfl.data.naming import SPLIT_NAMES, UNLABELLED, build_case, build_record
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DataError
 from medfl.site import Site
@@ -49,12 +49,12 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         what = f"site {site.name} names {len(site.classes)} classes, the study has {len(study.task.classes)}."
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     require_readable(site)
-    with Index(site, progress) as index:
+    with FileIndex(site, progress) as index:
         listing = list_images(site, study, index)
-        entries = _share(listing.entries, site, study)
+        entries = _select_partition(listing.entries, site, study)
         if not entries:
-            raise nothing_found(site, study, listing, index)
-        return _cohort(entries, listing, site, study, index)
+            raise no_images_error(site, study, listing, index)
+        return _build_cohort(entries, listing, site, study, index)
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:
@@ -67,17 +67,17 @@ def data_stamp(site: Site) -> tuple[int, ...]:
         inside = sorted(entry.path for entry in os.scandir(str(site.root)) if entry.is_dir())
     except OSError:
         return ()
-    return tuple(_changed(path) for path in (site.root, site.root / site.data.index, *map(Path, inside)))
+    return tuple(_mtime_ns(path) for path in (site.root, site.root / site.data.index, *map(Path, inside)))
 
 
-def _changed(path: Path) -> int:
+def _mtime_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
 
 
-def missing_classes(present: Iterable[int], study: Study, looked: Iterable[int] = ()) -> tuple[Finding, ...]:
+def find_missing_classes(present: Iterable[int], study: Study, looked: Iterable[int] = ()) -> tuple[Finding, ...]:
     """Return a warning if the labels of a site lack foreground classes of the study entirely.
 
     Parameters
@@ -97,7 +97,7 @@ def missing_classes(present: Iterable[int], study: Study, looked: Iterable[int] 
     return (Finding("LBL-NO-CLASS", "", what, "Check 'classes' in site.toml if the site does have it.", "warning"),)
 
 
-def _share(entries: Sequence[Entry], site: Site, study: Study) -> Sequence[Entry]:
+def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Sequence[Entry]:
     """Return the patients that are dealt to this site when one data set simulates several."""
     shares = site.data.shares
     if not shares:
@@ -112,28 +112,28 @@ def _share(entries: Sequence[Entry], site: Site, study: Study) -> Sequence[Entry
     return [entry for entry in entries if (entry.patient or entry.key) in mine]
 
 
-def _cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: Index) -> Cohort:
+def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
     secret = site.secret()
     findings, cases, records = [], [], []
     same: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        if SPLITS.get(entry.split.strip().casefold()) != UNLABELLED:
+        if SPLIT_NAMES.get(entry.split.strip().casefold()) != UNLABELLED:
             same[entry.key].append(entry)
     splits_given = any(entry.split for group in same.values() for entry in group)
     for key, group in same.items():
         name = pseudonym(secret, "case", site.name, group[0].patient, key)
         status = "usable"
         try:
-            cases.append(case_of(name, group, site, study, secret, splits_given))
+            cases.append(build_case(name, group, site, study, secret, splits_given))
         except DataError as error:
             status = error.code
             findings.append(Finding.from_error(error, name))
-        records.append(record_of(name, status, group[0], site, study, secret))
+        records.append(build_record(name, status, group[0], site, study, secret))
         if len(group) > 1 and status == "usable":
             what = f"the image is listed {len(group)} times; it is used once."
             findings.append(Finding("CASE-DUP", name, what, "Remove the copies from the index.", "warning"))
-    remember_cases(index.database, study.name, records)
-    findings += _about_site(entries, listing, cases, findings, site, study, index)
+    save_cases(index.database, study.name, records)
+    findings += _site_findings(entries, listing, cases, findings, site, study, index)
     return Cohort(
         tuple(sorted(cases, key=lambda case: case.order)),  # not by pseudonym: a site's secret must not change a result
         tuple(sorted(findings, key=lambda finding: (finding.code, finding.case))),
@@ -141,18 +141,18 @@ def _cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study
     )
 
 
-def _about_site(
+def _site_findings(
     entries: Sequence[Entry],
     listing: Listing,
     cases: Sequence[Case],
     findings: Sequence[Finding],
     site: Site,
     study: Study,
-    index: Index,
+    index: FileIndex,
 ) -> list[Finding]:
     """Return what is to be known about the site as a whole."""
     warnings = [*listing.warnings, *filter(None, [index.problem])]
-    aside = sum(SPLITS.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
+    aside = sum(SPLIT_NAMES.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
     if aside:
         what = f"{aside} image(s) are set aside as unlabelled."
         warnings.append(DataError("LBL-UNLABELLED", what, "Nothing to do."))
@@ -167,11 +167,11 @@ def _about_site(
         warnings.append(DataError("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."))
     if study.task.kind == "segmentation" and site.data.annotated_classes:
         try:
-            class_values(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")
+            names_to_classes(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")
         except DataError as error:
             warnings.append(error)
     if study.task.kind == "classification":
-        found = missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
+        found = find_missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
     else:
         found = ()
     if len({case.patient for case in cases}) == 1:

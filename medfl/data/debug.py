@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medfl.errors import DataError
 
-VARIABLE = "MEDFL_DEBUG_LOCAL"  # path of the file; the processes that a command starts inherit it
+ENV_VARIABLE = "MEDFL_DEBUG_LOCAL"  # path of the file; the processes that a command starts inherit it
 
 
 @contextmanager
@@ -38,39 +38,39 @@ def debug_local(file: Path) -> Iterator[None]:
         _append(file, "")
     except OSError:
         raise DataError("DEBUG-UNWRITABLE", "the local debug file can not be written.", "Choose another place.") from None
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(file.absolute())
+    before = os.environ.get(ENV_VARIABLE)
+    os.environ[ENV_VARIABLE] = str(file.absolute())
     try:
         yield
     finally:
-        os.environ.pop(VARIABLE)
+        os.environ.pop(ENV_VARIABLE)
         if before is not None:
-            os.environ[VARIABLE] = before
+            os.environ[ENV_VARIABLE] = before
 
 
-def asked() -> bool:
+def is_enabled() -> bool:
     """Tell whether somebody asked for what libraries say."""
-    return bool(os.environ.get(VARIABLE))
+    return bool(os.environ.get(ENV_VARIABLE))
 
 
-def note(error: BaseException) -> None:
+def log_error(error: BaseException) -> None:
     """Write down an error and all that it came from, with their places in the code, if somebody asked."""
-    if not asked():
+    if not is_enabled():
         return
     parts: list[str] = []
     found: BaseException | None = error  # one by one: printing the chain leaves out what `from None` hides
     while found is not None:
         parts.append("".join(traceback.format_exception(found, chain=False)))
         found = found.__cause__ or found.__context__
-    note_text("\ncame from\n".join(parts))
+    log_text("\ncame from\n".join(parts))
 
 
-def note_text(text: str) -> None:
+def log_text(text: str) -> None:
     """Write down some text, if somebody asked."""
-    if asked():
+    if is_enabled():
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         try:
-            _append(Path(os.environ[VARIABLE]), f"{stamp} {text.rstrip()}\n\n")
+            _append(Path(os.environ[ENV_VARIABLE]), f"{stamp} {text.rstrip()}\n\n")
         except OSError:  # what was to be found out must not fail for the sake of a note
             return
 
@@ -80,7 +80,7 @@ class DebugHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write down one record."""
-        note_text(f"{record.name}: {record.getMessage()}")
+        log_text(f"{record.name}: {record.getMessage()}")
 
 
 def _append(file: Path, text: str) -> None:

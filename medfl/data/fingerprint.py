@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from medfl.data.cases import Case, Finding
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
-from medfl.data.quiet import quiet
-from medfl.data.splits import assign
+from medfl.data.quiet import silence_libraries
+from medfl.data.splits import assign_splits
 from medfl.errors import DataError
-from medfl.planning.fingerprint import Fingerprint, Scope, Seen, merge, too_few
+from medfl.planning.fingerprint import CaseMeasurements, Fingerprint, Scope, merge, too_few_error
 from medfl.planning.plan import check_plannable
 from medfl.site import Site
 from medfl.study import Study
 
-_SLAB = 16  # planes that are looked at together: numpy counts in 8 bytes a voxel
-_VALUES = 256  # that a mask can hold
+_SLAB_PLANES = 16  # planes that are looked at together: numpy counts in 8 bytes a voxel
+_MAX_VALUES = 256  # that a mask can hold
 
 
 @dataclass(frozen=True)
-class Taken:
+class FingerprintResult:
     """A fingerprint and what was noticed on the way.
 
     Parameters
@@ -40,7 +40,7 @@ class Taken:
     findings: tuple[Finding, ...]
 
 
-def take_fingerprint(site: Site, study: Study, progress: Callable[[int, int], None] | None = None) -> Taken:
+def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int], None] | None = None) -> FingerprintResult:
     """Read every case of a site once and add up what may be told of them. Patients of the test split are not looked at.
 
     Parameters
@@ -66,34 +66,34 @@ def take_fingerprint(site: Site, study: Study, progress: Callable[[int, int], No
     """
     check_plannable(study)
     cohort = read_cohort(site, study)
-    splits = assign(cohort.cases, study)
+    splits = assign_splits(cohort.cases, study)
     cases = [case for case in cohort.cases if splits[case.name] != "test"]
     findings = list(cohort.findings)
-    scope = Scope.of(study)
+    scope = Scope.from_study(study)
     total = Fingerprint.empty(scope)
     patients: set[str] = set()
     for done, case in enumerate(cases, start=1):
         try:
-            seen, found = _seen(case, scope, study, site)
+            seen, found = _measure_case(case, scope, study, site)
         except DataError as error:
             findings.append(Finding.from_error(error, case.name))
         else:
-            total = merge([total, Fingerprint.of_case(scope, seen)])
+            total = merge([total, Fingerprint.from_case(scope, seen)])
             findings += found
             patients.add(case.patient)
         if progress:
             progress(done, len(cases))
     if len(patients) < site.policy.min_count:  # several images of one patient are still one patient's
-        raise too_few(len(patients), site.policy.min_count)
-    return Taken(total.suppress(site.policy.min_count), tuple(findings))
+        raise too_few_error(len(patients), site.policy.min_count)
+    return FingerprintResult(total.suppress(site.policy.min_count), tuple(findings))
 
 
-def _seen(case: Case, scope: Scope, study: Study, site: Site) -> tuple[Seen, list[Finding]]:
+def _measure_case(case: Case, scope: Scope, study: Study, site: Site) -> tuple[CaseMeasurements, list[Finding]]:
     from medfl.data.preprocess import orient  # imports MONAI: seconds that only the reading of cases must pay
-    from medfl.data.preprocess.box import crop_box
+    from medfl.data.preprocess.box import find_crop_box
 
     try:
-        with quiet():
+        with silence_libraries():
             volume, label = load_case(case, study, site)
     except DataError:
         raise
@@ -105,10 +105,10 @@ def _seen(case: Case, scope: Scope, study: Study, site: Site) -> tuple[Seen, lis
     found = [Finding.from_error(warning, case.name, level="warning") for warning in volume.warnings]
     volume, mask = orient(volume, label, study)
     assert mask is not None
-    box = crop_box(volume.array, volume.spacing, scope.crop)
+    box = find_crop_box(volume.array, volume.spacing, scope.crop)
     cropped = mask[box]
-    counts, values = _look(volume.array[(slice(None), *box)], cropped, len(scope.classes), keep=scope.modality == "CT")
-    return Seen(
+    counts, values = _count_voxels(volume.array[(slice(None), *box)], cropped, len(scope.classes), keep=scope.modality == "CT")
+    return CaseMeasurements(
         spacing=volume.spacing,
         shape=cropped.shape,
         kept=cropped.size / math.prod(volume.shape),
@@ -117,15 +117,15 @@ def _seen(case: Case, scope: Scope, study: Study, site: Site) -> tuple[Seen, lis
     ), found
 
 
-def _look(
+def _count_voxels(
     image: NDArray[np.float32], mask: NDArray[np.uint8], classes: int, *, keep: bool
 ) -> tuple[list[int], tuple[NDArray[np.float32], ...]]:
     """Return the voxels of each foreground class, and if wanted the values of all of them by channel."""
-    counts = np.zeros(_VALUES, np.int64)
+    counts = np.zeros(_MAX_VALUES, np.int64)
     values: list[NDArray[np.float32]] = []
-    for first in range(0, mask.shape[-1], _SLAB):
-        slab = mask[..., first : first + _SLAB]
-        counts += np.bincount(slab.ravel(), minlength=_VALUES)
+    for first in range(0, mask.shape[-1], _SLAB_PLANES):
+        slab = mask[..., first : first + _SLAB_PLANES]
+        counts += np.bincount(slab.ravel(), minlength=_MAX_VALUES)
         if keep:
-            values.append(image[..., first : first + _SLAB][:, (slab > 0) & (slab < classes)])  # above: to be ignored
+            values.append(image[..., first : first + _SLAB_PLANES][:, (slab > 0) & (slab < classes)])  # above: to be ignored
     return counts[1:classes].tolist(), tuple(np.concatenate(values, axis=1)) if keep else ()

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medfl.data.volume import Affine, Volume, corner_distance, spacing_of
+from medfl.data.volume import Affine, Volume, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 
-NEAR = 0.5  # share of the smallest voxel size that corners may be apart
-RESAMPLE_MM = 2.0  # corners may be this far apart when a mask is resampled: more is another image, not another grid
+CORNER_TOLERANCE = 0.5  # share of the smallest voxel size that corners may be apart
+MAX_RESAMPLE_MM = 2.0  # corners may be this far apart when a mask is resampled: more is another image, not another grid
 
 Values = NDArray[Any]  # of a mask, as stored: whole numbers if all is well
 
 
-def onto_grid(values: Values, affine: Affine, image: Volume, *, resample: bool) -> Values:
+def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bool) -> Values:
     """Return mask values on the grid of the image.
 
     A mask that is stored with other axes (mirrored, transposed) but the matching affine is turned, which changes no voxel. What
@@ -41,27 +41,27 @@ def onto_grid(values: Values, affine: Affine, image: Volume, *, resample: bool) 
     DataError
         ``LBL-GEOMETRY``.
     """
-    values, affine = turned(values, affine, image.affine)
-    allowed = NEAR * min(image.spacing)
+    values, affine = reorient(values, affine, image.affine)
+    allowed = CORNER_TOLERANCE * min(image.spacing)
     if values.shape == image.shape:
         distance = corner_distance(image.affine, affine, image.shape)
         if distance <= allowed:
             return values
         detail = f"their corners are {distance:.1f} mm apart (allowed {allowed:.2g})"
     else:
-        distance = cover_distance(affine, values.shape, image.affine, image.shape)
-        detail = f"the shapes are {_by(image.shape)} and {_by(values.shape)}, their corners {distance:.1f} mm apart"
-    if resample and distance <= RESAMPLE_MM:
-        return _resampled(values, affine, image)
+        distance = extent_distance(affine, values.shape, image.affine, image.shape)
+        detail = f"the shapes are {_format_shape(image.shape)} and {_format_shape(values.shape)}, their corners {distance:.1f} mm apart"
+    if resample and distance <= MAX_RESAMPLE_MM:
+        return _resample_nearest(values, affine, image)
     fix = "Was the label drawn on another series? "
     if resample:
-        fix += f"More than {RESAMPLE_MM:g} mm is too much for label-geometry = 'resample'; export the label of this image."
+        fix += f"More than {MAX_RESAMPLE_MM:g} mm is too much for label-geometry = 'resample'; export the label of this image."
     else:
         fix += "Set label-geometry = 'resample' in site.toml only if you are sure."
     raise DataError("LBL-GEOMETRY", f"image and label are not on the same grid: {detail}.", fix)
 
 
-def onto_pixels(values: Values, shape: tuple[int, ...], *, resample: bool) -> Values:
+def resample_mask_2d(values: Values, shape: tuple[int, ...], *, resample: bool) -> Values:
     """Return 2-D mask values in the size of the image, (X, Y).
 
     Raises
@@ -73,26 +73,26 @@ def onto_pixels(values: Values, shape: tuple[int, ...], *, resample: bool) -> Va
         return values
     same_aspect = len(values.shape) == 2 and abs(values.shape[0] * shape[1] / (values.shape[1] * shape[0]) - 1) < 0.02
     if not (resample and same_aspect):
-        what = f"image and label have different sizes: {_by(shape)} and {_by(values.shape)} pixels."
+        what = f"image and label have different sizes: {_format_shape(shape)} and {_format_shape(values.shape)} pixels."
         raise DataError("LBL-GEOMETRY", what, "Export the label in the size of the image, or set label-geometry = 'resample'.")
     picks = [((np.arange(size) + 0.5) * old / size).astype(np.intp) for size, old in zip(shape, values.shape, strict=True)]
     return values[np.ix_(*picks)]
 
 
-def turned(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:
+def reorient(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:
     """Return a mask, (X, Y, Z), and its affine with the axes in the order and direction of another affine.
 
     Only axes are flipped and exchanged; no voxel changes. The axes are compared with those of the other affine, and not each
     with the patient's: at 45 degrees to these, rounding would decide.
     """
     directions = np.eye(4)
-    directions[:3, :3] = like[:3, :3] / spacing_of(like)
+    directions[:3, :3] = like[:3, :3] / affine_to_spacing(like)
     change: Any = axes.io_orientation(np.linalg.inv(directions) @ affine)
     result = np.asarray(axes.apply_orientation(values, change))
     return result, np.asarray(affine @ axes.inv_ornt_aff(change, values.shape), dtype=np.float64)
 
 
-def cover_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, other_shape: tuple[int, ...]) -> float:
+def extent_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, other_shape: tuple[int, ...]) -> float:
     """Return how far apart the outer corners of what two grids cover are, in millimetres.
 
     A voxel reaches half its size beyond its centre, so grids of one region in two resolutions have the same outer corners.
@@ -106,12 +106,12 @@ def cover_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, other
     return float(np.linalg.norm(corners(one, one_shape) - corners(other, other_shape), axis=0).max())
 
 
-def flat_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
+def corner_distance_2d(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
     """Return how far apart the corners of two 2-D grids of one shape are, and how far they may be, in millimetres."""
-    return corner_distance(one, other, (*shape, 1)), NEAR * min(spacing_of(one)[:2])
+    return corner_distance(one, other, (*shape, 1)), CORNER_TOLERANCE * min(affine_to_spacing(one)[:2])
 
 
-def _resampled(values: Values, affine: Affine, image: Volume) -> Values:
+def _resample_nearest(values: Values, affine: Affine, image: Volume) -> Values:
     to_mask = np.linalg.inv(affine) @ image.affine
     # "grid-constant": a voxel reaches half its size beyond its centre, at the border too
     result = ndimage.affine_transform(
@@ -120,5 +120,5 @@ def _resampled(values: Values, affine: Affine, image: Volume) -> Values:
     return np.asarray(result)
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return "x".join(str(size) for size in shape)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from medfl.data.quiet import quiet
+from medfl.data.quiet import silence_libraries
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R 601, weights of red, green, blue
-_DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R 601, weights of red, green, blue
+_HIGH_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits
 
 
 def read_image(path: Path) -> Volume:
@@ -33,14 +33,14 @@ def read_image(path: Path) -> Volume:
     DataError
         ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-FRAMES`` or ``IMG-LARGE``.
     """
-    with quiet(), _opened(path) as opened:
+    with silence_libraries(), _open_image(path) as opened:
         try:
             image = ImageOps.exif_transpose(opened)
             through = {"P": "RGB", "PA": "RGB"}.get(image.mode, image.mode)  # the stored values are numbers of colours
-            grey = image if image.mode in _DEEP else image.convert(through).convert("L")
+            grey = image if image.mode in _HIGH_BIT_MODES else image.convert(through).convert("L")
             rows_first = np.asarray(grey, dtype=np.float32)
         except Exception:  # Pillow's plugins raise anything on a damaged file
-            raise _damaged() from None
+            raise _damaged_error() from None
     return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
 
 
@@ -57,12 +57,12 @@ def read_mask_image(path: Path) -> NDArray[np.float32]:
     DataError
         ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-FRAMES``, ``IMG-LARGE``, or ``LBL-COLOR`` for a mask painted in colours.
     """
-    with quiet(), _opened(path) as opened:
+    with silence_libraries(), _open_image(path) as opened:
         try:
             image = ImageOps.exif_transpose(opened)
             stored = np.asarray(image if image.mode != "1" else image.convert("L"), dtype=np.float32)
         except Exception:
-            raise _damaged() from None
+            raise _damaged_error() from None
         colours = {"RGB": 3, "RGBA": 3, "LA": 1, "PA": 1, "CMYK": 4}.get(image.mode, 0)
     if stored.ndim == 3:
         colour = stored[..., : colours or 3]
@@ -72,7 +72,7 @@ def read_mask_image(path: Path) -> NDArray[np.float32]:
     return np.ascontiguousarray(stored.T)
 
 
-def _opened(path: Path) -> Image.Image:
+def _open_image(path: Path) -> Image.Image:
     if not path.is_file():
         raise DataError("IMG-MISSING", "the file does not exist.", "Check the index, or copy the file again.")
     try:
@@ -82,17 +82,17 @@ def _opened(path: Path) -> Image.Image:
         what = f"the image has more than {most} million pixels, which is no X-ray, slice or photograph."
         raise DataError("IMG-LARGE", what, "Export the region that is meant, or a lower resolution.") from None
     except Exception:
-        raise _damaged() from None
+        raise _damaged_error() from None
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception:  # the list of pages is damaged
         image.close()
-        raise _damaged() from None
+        raise _damaged_error() from None
     if frames > 1:
         image.close()
         raise DataError("IMG-FRAMES", f"the file holds {frames} images.", "Export one file for each image.")
     return image
 
 
-def _damaged() -> DataError:
+def _damaged_error() -> DataError:
     return DataError("IMG-FORMAT", "the file is not a readable image (damaged, cut or of an unknown kind).", "Export it again.")

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.classes import looked_for, meaning, value_classes, without_others
+from medfl.data.classes import annotated_classes, drop_unannotated, format_classes, values_to_classes
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.masks import read_dicom_mask
-from medfl.data.dicom.references import read_drawn
+from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
-from medfl.data.dicom.seg import read_flat_seg, read_seg
-from medfl.data.grids import Values, flat_distance, onto_grid, onto_pixels, turned
+from medfl.data.dicom.seg import read_seg, read_seg_2d
+from medfl.data.grids import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
 from medfl.data.images import read_mask_image
-from medfl.data.nifti import nifti_place, read_nifti_mask
-from medfl.data.values import to_classes, value_counts
+from medfl.data.nifti import read_nifti_affine_2d, read_nifti_mask
+from medfl.data.values import count_values, map_values
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -69,10 +69,10 @@ def read_label(
         readers of DICOM; the codes of the other readers.
     """
     try:
-        mask, warnings = _read(source, image, image_source, study, site)
+        mask, warnings = _read_mask(source, image, image_source, study, site)
     except DataError as error:
-        raise _about_label(error) from None
-    mask, beyond = without_others(mask, looked_for(annotated, study, site), study)
+        raise _as_label_error(error) from None
+    mask, beyond = drop_unannotated(mask, annotated_classes(annotated, study, site), study)
     warnings = [*warnings, *beyond]
     if not (site.data.negatives or annotated or mask.any()):
         fix = (
@@ -83,26 +83,26 @@ def read_label(
     return mask, warnings
 
 
-def _read(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[DataError]]:
-    path, resample = _one(source), site.data.label_geometry == "resample"
+def _read_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[DataError]]:
+    path, resample = _single_path(source), site.data.label_geometry == "resample"
     if source.kind == "dicom":
         if study.task.dimension == 2:
-            return _read_flat_dicom(source, image, image_source, study, site), []
-        if read_drawn(path, force=site.data.allow_headerless).modality == "RTSTRUCT":
+            return _read_dicom_2d(source, image, image_source, study, site), []
+        if read_references(path, force=site.data.allow_headerless).modality == "RTSTRUCT":
             return read_rtstruct(path, image, image_source, study, site)
         return read_seg(path, image, image_source, study, site), []
     if study.task.dimension == 2:
-        values = onto_pixels(_read_flat(source, image, image_source, site), image.shape, resample=resample)
+        values = resample_mask_2d(_read_2d(source, image, image_source, site), image.shape, resample=resample)
     elif source.kind == "nifti":
         stored, affine = read_nifti_mask(path, form=site.data.nifti_form)
-        values = onto_grid(stored, image.affine if affine is None else affine, image, resample=resample)
+        values = resample_mask(stored, image.affine if affine is None else affine, image, resample=resample)
     else:
         what = "a 2-D image file can not be the mask of a volume."
         raise DataError("LBL-FORMAT", what, "Use NIfTI, DICOM-SEG or RTSTRUCT.")
-    return check_values(values, source, study, site), []
+    return values_to_mask(values, source, study, site), []
 
 
-def check_values(values: Values, source: Source, study: Study, site: Site) -> Mask:
+def values_to_mask(values: Values, source: Source, study: Study, site: Site) -> Mask:
     """Return mask values as classes, after checking that they are.
 
     Parameters
@@ -120,14 +120,14 @@ def check_values(values: Values, source: Source, study: Study, site: Site) -> Ma
     DataError
         ``LBL-VALUES``, ``LBL-CLASSNAME`` or ``LBL-UNANNOTATED``.
     """
-    counts = value_counts(values, meaning(study))
+    counts = count_values(values, format_classes(study))
     picture = source.kind in ("image", "dicom")
     if picture and not source.names and len(study.task.classes) == 2 and set(counts) in ({0, 255}, {255}):
-        return to_classes(values, {0: 0, 255: 1})
-    return to_classes(values, value_classes(counts, source.names, study, site))
+        return map_values(values, {0: 0, 255: 1})
+    return map_values(values, values_to_classes(counts, source.names, study, site))
 
 
-def class_index(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> int:
+def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> int:
     """Return the class that a text of an index names.
 
     Parameters
@@ -167,42 +167,42 @@ def class_index(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
     raise DataError("LBL-CLASS", "the label is not one of the classes of the study.", fix)
 
 
-def _read_flat(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
-    path, form = _one(source), site.data.nifti_form
+def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
+    path, form = _single_path(source), site.data.nifti_form
     if source.kind == "image":
         return read_mask_image(path)
     values, affine = read_nifti_mask(path, dimension=2, form=form)
-    place = nifti_place(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
+    place = read_nifti_affine_2d(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
     if affine is None or place is None:
         return values
     # both say where they lie: a mask may be stored mirrored, or belong elsewhere
-    box, affine = turned(values[..., np.newaxis], affine, place)
+    box, affine = reorient(values[..., np.newaxis], affine, place)
     if box.shape != (*image.shape, 1):
         return values  # its size is the problem
-    distance, allowed = flat_distance(affine, place, image.shape)
+    distance, allowed = corner_distance_2d(affine, place, image.shape)
     if distance > allowed:
         what = f"image and label are not on the same grid: their corners are {distance:.1f} mm apart (allowed {allowed:.2g})."
         raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another image?")
     return box[..., 0]
 
 
-def _read_flat_dicom(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
-    path = _one(source)
+def _read_dicom_2d(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
+    path = _single_path(source)
     header = read_headers([path], force=site.data.allow_headerless)[0]
     if header.text("Modality").upper() == "SEG":
-        return read_flat_seg(path, image, image_source, study, site)
+        return read_seg_2d(path, image, image_source, study, site)
     values = read_dicom_mask(path, force=site.data.allow_headerless)  # a mask that was saved as a picture
     resample = site.data.label_geometry == "resample"
-    return check_values(onto_pixels(values, image.shape, resample=resample), source, study, site)
+    return values_to_mask(resample_mask_2d(values, image.shape, resample=resample), source, study, site)
 
 
-def _one(source: Source) -> Path:
+def _single_path(source: Source) -> Path:
     if len(source.paths) != 1:
         raise DataError("LBL-FORMAT", "the label consists of several files.", "Give one mask for each image.")
     return source.paths[0]
 
 
-def _about_label(error: DataError) -> DataError:
+def _as_label_error(error: DataError) -> DataError:
     """Say that it was the label: the readers do not know what they read."""
     if error.code.startswith("LBL-"):
         return error

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
-from medfl.data.classes import looked_for
+from medfl.data.classes import annotated_classes
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
-from medfl.data.grids import NEAR
+from medfl.data.grids import CORNER_TOLERANCE
 from medfl.data.images import read_image
 from medfl.data.labels import read_label
 from medfl.data.nifti import read_nifti
@@ -48,7 +48,7 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     """
     try:
         if not isinstance(case.label, int):
-            looked_for(case.annotated, study, site)  # refuses before an image is read
+            annotated_classes(case.annotated, study, site)  # refuses before an image is read
         volume = load_image(case.image, study, site)
         if isinstance(case.label, int):
             return volume, case.label
@@ -70,11 +70,11 @@ def load_image(source: Source, study: Study, site: Site) -> Volume:
     DataError
         ``IMG-CHANNELS``, ``IMG-GRID``, ``IMG-DIMENSION``; codes of `medfl.data.sanity` and of the readers.
     """
-    volume = _stacked(_parts(source, study, site), study.task.channels)
+    volume = _stack_channels(_read_channels(source, study, site), study.task.channels)
     return replace(volume, warnings=(*volume.warnings, *check_image(volume, study)))
 
 
-def _parts(source: Source, study: Study, site: Site) -> list[Volume]:
+def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
     flat = study.task.dimension == 2
     if source.kind == "image":
         if not flat:
@@ -90,7 +90,7 @@ def _parts(source: Source, study: Study, site: Site) -> list[Volume]:
     return [read_dicom_image(source.paths[0], site.data)]
 
 
-def _stacked(parts: list[Volume], channels: int) -> Volume:
+def _stack_channels(parts: list[Volume], channels: int) -> Volume:
     first = parts[0]
     found = sum(len(part.array) for part in parts)
     if found != channels:
@@ -98,7 +98,7 @@ def _stacked(parts: list[Volume], channels: int) -> Volume:
     if len(parts) == 1:
         return first
     for part in parts[1:]:
-        near = NEAR * min(first.spacing)
+        near = CORNER_TOLERANCE * min(first.spacing)
         if part.shape != first.shape or corner_distance(part.affine, first.affine, first.shape) > near:
             raise DataError("IMG-GRID", "the channels are not on one grid.", "Register and resample them to one grid.")
     warnings = tuple(warning for part in parts for warning in part.warnings)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from medfl.data.cases import Case, Source, Split
-from medfl.data.index.cases import Record
-from medfl.data.labels import class_index
+from medfl.data.index.cases import CaseRecord
+from medfl.data.labels import parse_class
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
 from medfl.errors import DataError
@@ -19,11 +19,11 @@ from medfl.site import Site
 from medfl.study import Study
 
 UNLABELLED = "unlabelled"  # in the column 'split': a case that is not to be used and not to be complained about
-SPLITS = {"": "", "val": "validation", "valid": "validation", "training": "train", "testing": "test"}
-SPLITS |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
+SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+SPLIT_NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
 
 
-def case_of(name: str, group: Sequence[Entry], site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
+def build_case(name: str, group: Sequence[Entry], site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
     """Make a case of the entries that are about one image.
 
     Parameters
@@ -45,7 +45,7 @@ def case_of(name: str, group: Sequence[Entry], site: Site, study: Study, secret:
         ``CASE-CONFLICT``, ``ID-MISSING``, ``SPLIT-VALUE``, ``LBL-CLASS``, or what is wrong with the image or the label.
     """
     first = group[0]
-    facts = {(e.label, e.patient, e.split, e.annotated) for e in group if _usable(e)}
+    facts = {(e.label, e.patient, e.split, e.annotated) for e in group if _is_usable(e)}
     if facts - {(first.label, first.patient, first.split, first.annotated)}:
         raise DataError(
             "CASE-CONFLICT", "the image is listed twice with different labels, patients or splits.", "Keep one row."
@@ -61,39 +61,39 @@ def case_of(name: str, group: Sequence[Entry], site: Site, study: Study, secret:
         patient=patient_pseudonym(secret, site.name, first.patient),
         order=split_order(study.seed, site.name, first.patient),
         image=first.image,
-        label=_label(first.label, site, study),
-        split=_split(first.split, splits_given),
-        annotated=_annotated(first.annotated),
+        label=_parse_label(first.label, site, study),
+        split=_parse_split(first.split, splits_given),
+        annotated=_parse_annotated(first.annotated),
     )
 
 
-def record_of(name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes) -> Record:
+def build_record(name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes) -> CaseRecord:
     """Return what is behind the pseudonym of a case, usable or not."""
-    start = _start(site.folder, site.data.root)
+    start = _root_prefix(site.folder, site.data.root)
     label = entry.label
-    return Record(
+    return CaseRecord(
         study=study.name,
         case=name,
         patient=patient_pseudonym(secret, site.name, entry.patient) if entry.patient else "",
         original=entry.patient,
-        image=_files(entry.image, entry.image_files, start),
-        label=_files(label, entry.label_files, start) if not isinstance(label, str) else (),
+        image=_relative_paths(entry.image, entry.image_files, start),
+        label=_relative_paths(label, entry.label_files, start) if not isinstance(label, str) else (),
         text=label if isinstance(label, str) else "",
-        annotated=_annotated(entry.annotated),
+        annotated=_parse_annotated(entry.annotated),
         split=entry.split,
         status=status,
     )
 
 
-def _usable(entry: Entry) -> bool:
+def _is_usable(entry: Entry) -> bool:
     return not isinstance(entry.image, DataError) and not isinstance(entry.label, DataError)
 
 
-def _label(label: Source | str, site: Site, study: Study) -> Source | int:
+def _parse_label(label: Source | str, site: Site, study: Study) -> Source | int:
     if isinstance(label, Source):
         return label
     try:
-        return class_index(label, study.task.classes, site.classes)
+        return parse_class(label, study.task.classes, site.classes)
     except DataError as error:
         if error.code != "LBL-CLASS":
             raise
@@ -102,24 +102,24 @@ def _label(label: Source | str, site: Site, study: Study) -> Source | int:
         raise DataError(error.code, error.what, fix) from None
 
 
-def _split(text: str, given: bool) -> Split:
-    name = SPLITS.get(text.strip().casefold())
+def _parse_split(text: str, given: bool) -> Split:
+    name = SPLIT_NAMES.get(text.strip().casefold())
     if name is None or (given and not name):
         what = "the column 'split' is empty in this row, or holds something else than train, validation or test."
         raise DataError("SPLIT-VALUE", what, "Fill it in, or remove the column to let medfl split by patient.")
     return name  # type: ignore[return-value]
 
 
-def _annotated(text: str) -> tuple[str, ...]:
+def _parse_annotated(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in re.split(r"[,;|]", text))))
 
 
 @cache
-def _start(folder: Path, root: str) -> str:
+def _root_prefix(folder: Path, root: str) -> str:
     """Return the beginning of the paths of all files; finding it out takes longer than all the rest of a record."""
     return os.path.join((folder / root).resolve(), "")
 
 
-def _files(source: Source | DataError, meant: Sequence[Path], start: str) -> tuple[str, ...]:
+def _relative_paths(source: Source | DataError, meant: Sequence[Path], start: str) -> tuple[str, ...]:
     paths = meant if isinstance(source, DataError) else source.paths
     return tuple(os.fspath(path).removeprefix(start) for path in paths)

@@ -12,21 +12,21 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.quiet import quiet
-from medfl.data.values import layers
-from medfl.data.volume import Affine, Volume, corner_distance, spacing_of
+from medfl.data.quiet import silence_libraries
+from medfl.data.values import iter_slices
+from medfl.data.volume import Affine, Volume, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 
-Form = Literal["strict", "sform", "qform"]
+NiftiForm = Literal["strict", "sform", "qform"]
 
-FORMS_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
-_DRIFT = 0.5  # voxels that one axis may drift along another over its whole length
-_ENDS_EARLY = (EOFError, OSError, zlib.error, ValueError)
-_SNIFFED = 1024  # bytes by which nibabel tells the kind of a file
-_AGAIN = "Convert it again from the DICOM."
+FORM_TOLERANCE_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
+_MAX_SHEAR_VOXELS = 0.5  # voxels that one axis may drift along another over its whole length
+_TRUNCATION_ERRORS = (EOFError, OSError, zlib.error, ValueError)
+_MAGIC_BYTES = 1024  # bytes by which nibabel tells the kind of a file
+_CONVERT_AGAIN = "Convert it again from the DICOM."
 
 
-def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Form = "strict") -> Volume:
+def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: NiftiForm = "strict") -> Volume:
     """Read a NIfTI-1 or NIfTI-2 file as an image.
 
     Parameters
@@ -51,15 +51,15 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Form 
         ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED``, ``NII-HEADER``, ``NII-NOFORM``, ``NII-FORMS``,
         ``NII-UNITS``, ``NII-SHEAR``, ``NII-4D``, ``NII-DTYPE`` or ``IMG-DIMENSION``.
     """
-    with quiet():
+    with silence_libraries():
         image = _open(path)
-        affine = _affine(image, form) if dimension == 3 else np.eye(4)
-        shape = _shape(image.shape, channels, dimension)
-        array = _scaled(image).reshape(shape, order="F")
+        affine = _read_affine(image, form) if dimension == 3 else np.eye(4)
+        shape = _squeeze_shape(image.shape, channels, dimension)
+        array = _read_scaled(image).reshape(shape, order="F")
     return Volume(array[np.newaxis] if len(shape) == dimension else np.moveaxis(array, -1, 0), affine)
 
 
-def read_nifti_mask(path: Path, *, dimension: int = 3, form: Form = "strict") -> tuple[NDArray[Any], Affine | None]:
+def read_nifti_mask(path: Path, *, dimension: int = 3, form: NiftiForm = "strict") -> tuple[NDArray[Any], Affine | None]:
     """Read a NIfTI file as a mask: values of the type that is stored, so that a large mask takes little memory.
 
     Parameters and errors are those of `read_nifti`.
@@ -71,16 +71,16 @@ def read_nifti_mask(path: Path, *, dimension: int = 3, form: Form = "strict") ->
     affine : ndarray or None
         4 x 4; None for a 2-D image without a position.
     """
-    with quiet():
+    with silence_libraries():
         image = _open(path)
-        affine = _affine(image, form) if dimension == 3 else _place(image, form)
-        shape = _shape(image.shape, 1, dimension)
-        plain = (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0) and _numbers(image).kind in "iub"
-        values = _raw(image) if plain else _scaled(image)
+        affine = _read_affine(image, form) if dimension == 3 else _read_affine_2d(image, form)
+        shape = _squeeze_shape(image.shape, 1, dimension)
+        plain = (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0) and _check_dtype(image).kind in "iub"
+        values = _read_unscaled(image) if plain else _read_scaled(image)
         return values.reshape(shape, order="F"), affine
 
 
-def nifti_place(path: Path, *, form: Form = "strict") -> Affine | None:
+def read_nifti_affine_2d(path: Path, *, form: NiftiForm = "strict") -> Affine | None:
     """Return the position of a 2-D image, or None when it has none.
 
     Raises
@@ -88,18 +88,20 @@ def nifti_place(path: Path, *, form: Form = "strict") -> Affine | None:
     DataError
         ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED`` or ``NII-HEADER``.
     """
-    with quiet():
-        return _place(_open(path), form)
+    with silence_libraries():
+        return _read_affine_2d(_open(path), form)
 
 
-def nifti_extent(path: Path, *, channels: int = 1, dimension: int = 3, form: Form = "strict") -> tuple[tuple[int, ...], Affine]:
+def read_nifti_extent(
+    path: Path, *, channels: int = 1, dimension: int = 3, form: NiftiForm = "strict"
+) -> tuple[tuple[int, ...], Affine]:
     """Return the shape, channels last if there are several, and the affine that a header states; no voxel is read.
 
     Parameters and errors are those of `read_nifti`, but for those of the voxels.
     """
-    with quiet():
+    with silence_libraries():
         image = _open(path)
-        return _shape(image.shape, channels, dimension), _affine(image, form) if dimension == 3 else np.eye(4)
+        return _squeeze_shape(image.shape, channels, dimension), _read_affine(image, form) if dimension == 3 else np.eye(4)
 
 
 def _open(path: Path) -> Any:
@@ -108,46 +110,46 @@ def _open(path: Path) -> Any:
     try:
         image = nibabel.load(path)
     except (EOFError, zlib.error):
-        raise _truncated() from None
+        raise _truncated_error() from None
     except Exception:  # nibabel raises many kinds, and their texts hold the path
-        if _is_cut(path):
-            raise _truncated() from None
-        raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _AGAIN) from None
+        if _is_truncated(path):
+            raise _truncated_error() from None
+        raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _CONVERT_AGAIN) from None
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
         fix = "Convert it to NIfTI: FreeSurfer's .mgz with 'mri_convert', other kinds with 3D Slicer."
         raise DataError("IMG-FORMAT", "the file is an image of another kind than NIfTI.", fix)
     return image
 
 
-def _is_cut(path: Path) -> bool:
+def _is_truncated(path: Path) -> bool:
     """Return whether a file is empty, or compressed and cut so early that nibabel can not tell what it is."""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            return not file.read(_SNIFFED)
+            return not file.read(_MAGIC_BYTES)
     except EOFError:
         return True
     except (OSError, zlib.error):
         return False
 
 
-def _truncated() -> DataError:
+def _truncated_error() -> DataError:
     return DataError("NII-TRUNCATED", "the file ends early (damaged or cut).", "Copy or convert it again.")
 
 
-def _numbers(image: Any) -> np.dtype[Any]:
+def _check_dtype(image: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = image.header.get_data_dtype()
     if dtype.kind not in "iufb":
         raise DataError("NII-DTYPE", "the voxels are complex numbers or colours.", "Convert it to grey values.")
     return dtype
 
 
-def _raw(image: Any) -> NDArray[Any]:
-    _numbers(image)
+def _read_unscaled(image: Any) -> NDArray[Any]:
+    _check_dtype(image)
     _check_scale(image)
     try:
         return np.asarray(image.dataobj.get_unscaled())
-    except _ENDS_EARLY:
-        raise _truncated() from None
+    except _TRUNCATION_ERRORS:
+        raise _truncated_error() from None
 
 
 def _check_scale(image: Any) -> None:
@@ -159,26 +161,26 @@ def _check_scale(image: Any) -> None:
     try:
         with files["header" if "header" in files else "image"].get_prepare_fileobj("rb") as file:
             stored = image.header_class.from_fileobj(file, check=False)
-    except _ENDS_EARLY:
-        raise _truncated() from None
+    except _TRUNCATION_ERRORS:
+        raise _truncated_error() from None
     if math.isinf(stored["scl_slope"]):
-        raise DataError("NII-HEADER", "the scale of the grey values is damaged.", _AGAIN)
+        raise DataError("NII-HEADER", "the scale of the grey values is damaged.", _CONVERT_AGAIN)
 
 
-def _scaled(image: Any) -> NDArray[np.float32]:
+def _read_scaled(image: Any) -> NDArray[np.float32]:
     """Return the grey values, scaled slice by slice: nibabel would scale a whole volume in double precision."""
-    raw = _raw(image)
+    raw = _read_unscaled(image)
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
     array = np.empty(raw.shape, dtype=np.float32, order="F")
     try:
-        for stored, target in zip(layers(raw), layers(array), strict=True):
+        for stored, target in zip(iter_slices(raw), iter_slices(array), strict=True):
             target[...] = stored if (slope, inter) == (1.0, 0.0) else stored * slope + inter
-    except _ENDS_EARLY:  # a file that was cut while it was mapped
-        raise _truncated() from None
+    except _TRUNCATION_ERRORS:  # a file that was cut while it was mapped
+        raise _truncated_error() from None
     return array
 
 
-def _shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, ...]:
+def _squeeze_shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, ...]:
     """Return the shape without axes of one, and with the channels last if there are several."""
     while len(shape) > dimension and shape[-1] == 1:
         shape = shape[:-1]
@@ -193,17 +195,17 @@ def _shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, 
     raise DataError("NII-4D", what, "Take the one that is meant out of the series, or set 'channels' in the study.")
 
 
-def _forms(image: Any) -> dict[str, Affine]:
+def _read_forms(image: Any) -> dict[str, Affine]:
     """Return the positions that the header states, the one that counts first."""
     try:
         found = {"sform": image.header.get_sform(coded=True), "qform": image.header.get_qform(coded=True)}
     except Exception:  # HeaderDataError, LinAlgError: the quaternion is no rotation
-        raise DataError("NII-HEADER", "the position in the header is damaged.", _AGAIN) from None
+        raise DataError("NII-HEADER", "the position in the header is damaged.", _CONVERT_AGAIN) from None
     return {name: np.asarray(affine, dtype=np.float64) for name, (affine, code) in found.items() if code}
 
 
-def _place(image: Any, form: Form) -> Affine | None:
-    forms = _forms(image)
+def _read_affine_2d(image: Any, form: NiftiForm) -> Affine | None:
+    forms = _read_forms(image)
     affine = forms.get(form, next(iter(forms.values()), None))
     if affine is None:
         return None
@@ -214,29 +216,29 @@ def _place(image: Any, form: Form) -> Affine | None:
     return affine
 
 
-def _affine(image: Any, form: Form) -> Affine:
-    forms = _forms(image)
+def _read_affine(image: Any, form: NiftiForm) -> Affine:
+    forms = _read_forms(image)
     if not forms:
         what = "the file has no orientation (the codes of qform and sform are both 0), so left and right are unknown."
-        raise DataError("NII-NOFORM", what, _AGAIN)
+        raise DataError("NII-NOFORM", what, _CONVERT_AGAIN)
     affine = forms.get(form, next(iter(forms.values())))
     _check_usable(affine)
     if len(forms) == 2 and form == "strict":
-        _check_same(forms["sform"], forms["qform"], tuple(image.shape[:3]))
+        _check_forms_agree(forms["sform"], forms["qform"], tuple(image.shape[:3]))
     if int(image.header["xyzt_units"]) & 7 in (1, 3):
-        raise DataError("NII-UNITS", "the header states metres or micrometres instead of millimetres.", _AGAIN)
+        raise DataError("NII-UNITS", "the header states metres or micrometres instead of millimetres.", _CONVERT_AGAIN)
     _check_shear(affine, tuple(image.shape[:3]))
     return affine
 
 
 def _check_usable(affine: Affine) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError("NII-HEADER", "the position in the header is not a usable matrix.", _AGAIN)
+        raise DataError("NII-HEADER", "the position in the header is not a usable matrix.", _CONVERT_AGAIN)
 
 
-def _check_same(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:
+def _check_forms_agree(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:
     distance = corner_distance(sform, qform, shape)
-    if not distance <= FORMS_MM:
+    if not distance <= FORM_TOLERANCE_MM:
         what = f"the two positions in the header (qform and sform) differ by {distance:.1f} mm, so programs disagree about it."
         fix = "Write the file again from the DICOM, or set nifti-form in site.toml to the one that is right."
         raise DataError("NII-FORMS", what, fix)
@@ -244,12 +246,12 @@ def _check_same(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:
 
 def _check_shear(affine: Affine, shape: tuple[int, ...]) -> None:
     """Refuse axes that are not perpendicular: every later step, and every network, takes voxels for boxes."""
-    spacing = spacing_of(affine)
+    spacing = affine_to_spacing(affine)
     axes = affine[:3, :3] / spacing
     for one, other in ((0, 1), (0, 2), (1, 2)):
         cosine = abs(float(axes[:, one] @ axes[:, other]))
         length = max(spacing[axis] * (size - 1) for axis, size in enumerate(shape) if axis in (one, other))
-        if cosine * length > _DRIFT * min(spacing):
+        if cosine * length > _MAX_SHEAR_VOXELS * min(spacing):
             angle = np.degrees(np.arccos(min(cosine, 1.0)))
             what = f"the axes of the volume stand at {angle:.1f} degrees to each other, not at 90."
             fix = "Resample it to perpendicular axes, as dcm2niix does for a tilted gantry and registration tools on request."

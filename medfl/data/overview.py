@@ -7,20 +7,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from medfl.data.dicom.references import LABELS
-from medfl.data.images import SUFFIXES
-from medfl.data.index.index import Index, Progress
-from medfl.data.index.rows import Item
-from medfl.data.index.walk import Passed, entries, is_media
-from medfl.data.layouts.detect import layout_of, require_readable
-from medfl.data.layouts.others import not_part, passed_over
-from medfl.data.layouts.sources import NIFTI
+from medfl.data.dicom.references import LABEL_MODALITIES
+from medfl.data.images import IMAGE_SUFFIXES
+from medfl.data.index.index import FileIndex, Progress
+from medfl.data.index.rows import IndexedFile
+from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
+from medfl.data.layouts.detect import detect_layout, require_readable
+from medfl.data.layouts.others import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
 from medfl.site import Site
 
 
 @dataclass(frozen=True)
-class Kind:
+class ModalityCounts:
     """How much DICOM of one modality there is.
 
     Parameters
@@ -67,7 +67,7 @@ class Overview:
 
     layout: str
     files: int
-    dicom: dict[str, Kind]
+    dicom: dict[str, ModalityCounts]
     labels: int
     nifti: int
     images: int
@@ -81,7 +81,7 @@ class Overview:
     warnings: tuple[str, ...]
 
 
-def overview(site: Site, progress: Progress | None = None) -> Overview:
+def make_overview(site: Site, progress: Progress | None = None) -> Overview:
     """Index the data folder of a site and count what lies there.
 
     Parameters
@@ -98,31 +98,31 @@ def overview(site: Site, progress: Progress | None = None) -> Overview:
     """
     started = time.monotonic()
     require_readable(site)
-    with Index(site, progress) as index:
+    with FileIndex(site, progress) as index:
         try:
             items = index.tree(site.root)
-            names = [entry.path.lower() for entry in entries(site.root, Passed()) if not is_media(entry.path)]
-            layout, refused = _layout(site, index)
-            aside = not_part(layout, site, index)
-            told = [*passed_over(layout, site, index, missing=True), *filter(None, [aside, refused])]
+            names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
+            layout, refused = _try_layout(site, index)
+            aside = unused_files_warning(layout, site, index)
+            told = [*skipped_folder_warnings(layout, site, index, missing=True), *filter(None, [aside, refused])]
         except OSError:
             what = f"the data folder of site {site.name} can not be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
         kinds = Counter(item.kind for item in items)
-        nifti = sum(name.endswith(NIFTI) for name in names)
-        images = sum(name.endswith(SUFFIXES) for name in names)
+        nifti = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
+        images = sum(name.endswith(IMAGE_SUFFIXES) for name in names)
         unreadable = kinds["damaged"] + kinds["unopened"]
         return Overview(
             layout=layout,
             files=len(names),
-            dicom=_kinds(item for item in items if item.kind == "dicom"),
-            labels=sum(item.modality in LABELS and item.kind == "dicom" for item in items),
+            dicom=_count_modalities(item for item in items if item.kind == "dicom"),
+            labels=sum(item.modality in LABEL_MODALITIES and item.kind == "dicom" for item in items),
             nifti=nifti,
             images=images,
             other=len(names) - nifti - images - kinds["dicom"] - kinds["headerless"] - unreadable,
             headerless=kinds["headerless"],
             unreadable=unreadable,
-            opened=index.read,
+            opened=index.opened_count,
             seconds=time.monotonic() - started,
             remembered=index.problem is None,
             found=site.data.layout == "auto",
@@ -130,26 +130,26 @@ def overview(site: Site, progress: Progress | None = None) -> Overview:
         )
 
 
-def _layout(site: Site, index: Index) -> tuple[str, DataError | None]:
+def _try_layout(site: Site, index: FileIndex) -> tuple[str, DataError | None]:
     """Return the layout, and what is wrong with an index if there is none because of that."""
     try:
-        return layout_of(site, index), None
+        return detect_layout(site, index), None
     except DataError as error:
         return "", error if error.code.startswith("INDEX-") else None
 
 
-def _kinds(items: Iterable[Item]) -> dict[str, Kind]:
-    groups: dict[str, list[Item]] = defaultdict(list)
+def _count_modalities(items: Iterable[IndexedFile]) -> dict[str, ModalityCounts]:
+    groups: dict[str, list[IndexedFile]] = defaultdict(list)
     for item in items:
         groups[item.modality if item.modality.isalpha() and len(item.modality) <= 16 else "?"].append(item)
-    return {name: _kind(group) for name, group in sorted(groups.items())}
+    return {name: _count_modality(group) for name, group in sorted(groups.items())}
 
 
-def _kind(group: list[Item]) -> Kind:
+def _count_modality(group: list[IndexedFile]) -> ModalityCounts:
     def distinct(values: Iterable[str]) -> int:
         return len(set(values) - {""})
 
-    return Kind(
+    return ModalityCounts(
         len(group),
         distinct(item.text("SeriesInstanceUID") for item in group),
         distinct(item.text("StudyInstanceUID") for item in group),

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from medfl.data.layouts.table import Table, column_of, filled, read_table, where
-from medfl.data.store.shelf import default_root
+from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
+from medfl.data.store.shelf import default_store_root
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.site import EXTENSIONS, Policy, Resources, Site, SiteData, ensure_secret, read_site
+from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, Site, SiteData, ensure_secret, read_site
 from medfl.study import Study
-from medfl.study.reading import FILE
+from medfl.study.reading import STUDY_FILE
 
-SECRET = "secret"
+SECRET_FILE = "secret"
 
 
 def simulated_sites(study: Study) -> tuple[Site, ...]:
@@ -43,46 +43,48 @@ def simulated_sites(study: Study) -> tuple[Site, ...]:
     """
     simulation = study.simulation
     if not simulation.data:
-        raise _wrong("simulation.data", "no folder is given.", "Give the absolute folder of the data.")
-    secret = _store(study) / SECRET
+        raise _config_error("simulation.data", "no folder is given.", "Give the absolute folder of the data.")
+    secret = _store_root(study) / SECRET_FILE
     sites: list[Site] = []
     for text in simulation.data:
         folder = Path(text)
         if not folder.is_absolute() or not folder.is_dir():
-            raise _wrong("simulation.data", f"there is no folder {text!r}.", "Give an absolute folder that exists.")
-        sites += _sites_of(folder, study, secret)
+            raise _config_error("simulation.data", f"there is no folder {text!r}.", "Give an absolute folder that exists.")
+        sites += _partition_folder(folder, study, secret)
     names = [site.name for site in sites]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise _wrong("simulation.data", f"several sites have the name {', '.join(twice)}.", "Rename the folders or the values.")
+        raise _config_error(
+            "simulation.data", f"several sites have the name {', '.join(twice)}.", "Rename the folders or the values."
+        )
     ensure_secret(secret)
     return tuple(sorted(sites, key=lambda site: site.name))
 
 
-def _sites_of(folder: Path, study: Study, secret: Path) -> Iterator[Site]:
+def _partition_folder(folder: Path, study: Study, secret: Path) -> Iterator[Site]:
     simulation = study.simulation
     if simulation.partition == "auto":
         files = [folder / "site.toml"] if (folder / "site.toml").is_file() else sorted(folder.glob("*/site.toml"))
         if files:
-            yield from (_own(read_site(file), study, secret) for file in files)
+            yield from (_adapt_site(read_site(file), study, secret) for file in files)
             return
     data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
     if simulation.partition == "column":
-        for value in _values(folder, data, simulation.column):
+        for value in _site_values(folder, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
-            yield _raw(value, folder, data.model_copy(update={"where": condition}), study, secret)
+            yield _make_site(value, folder, data.model_copy(update={"where": condition}), study, secret)
     elif simulation.partition == "random":
         digits = len(str(simulation.sites))
         for share in range(simulation.sites):
             dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
-            yield _raw(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, study, secret)
+            yield _make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, study, secret)
     else:
-        yield _raw(folder.name, folder, data, study, secret)
+        yield _make_site(folder.name, folder, data, study, secret)
 
 
-def _values(folder: Path, data: SiteData, column: str) -> list[str]:
-    table = where(read_table(folder / data.index), data.where)
-    values = sorted({value for value in column_of(table, column) if value})
+def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
+    table = filter_rows(read_table(folder / data.index), data.where)
+    values = sorted({value for value in get_column(table, column) if value})
     if not values:
         raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
     if any(sign in value for value in values for sign in ";|"):
@@ -95,7 +97,7 @@ def _values(folder: Path, data: SiteData, column: str) -> list[str]:
 def _check_patients(table: Table, patient: str, column: str) -> None:
     homes: dict[str, set[str]] = defaultdict(set)
     for person, value in zip(
-        filled(table, patient, what="patient", section="simulation"), column_of(table, column), strict=True
+        fill_pattern(table, patient, what="patient", section="simulation"), get_column(table, column), strict=True
     ):
         homes[person] |= {value} if person and value else set()
     torn = sum(len(values) > 1 for values in homes.values())
@@ -104,21 +106,30 @@ def _check_patients(table: Table, patient: str, column: str) -> None:
         raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
 
 
-def _raw(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
+def _make_site(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
     if not plain:
-        raise _wrong("simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it.")
+        raise _config_error(
+            "simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it."
+        )
     resources = Resources(store=study.simulation.store)
-    return Site(name=plain, secret_file=str(secret), data=data, policy=_open(), resources=resources, folder=folder.resolve())
+    return Site(
+        name=plain,
+        secret_file=str(secret),
+        data=data,
+        policy=_simulation_policy(),
+        resources=resources,
+        folder=folder.resolve(),
+    )
 
 
-def _open() -> Policy:
+def _simulation_policy() -> Policy:
     """Return the policy of a simulation: nothing leaves the machine, and who simulates has installed what is installed."""
-    installed = sorted({point.name for point in entry_points(group=EXTENSIONS)})
+    installed = sorted({point.name for point in entry_points(group=CLIENT_ENTRY_POINTS)})
     return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, extensions=tuple(installed))
 
 
-def _own(site: Site, study: Study, secret: Path) -> Site:
+def _adapt_site(site: Site, study: Study, secret: Path) -> Site:
     update: dict[str, object] = {}
     if not (site.folder / site.secret_file).is_file():
         update["secret_file"] = str(secret)  # a secret is never written into a folder of data
@@ -127,9 +138,9 @@ def _own(site: Site, study: Study, secret: Path) -> Site:
     return site.model_copy(update=update)
 
 
-def _store(study: Study) -> Path:
-    return Path(study.simulation.store).expanduser() if study.simulation.store else default_root()
+def _store_root(study: Study) -> Path:
+    return Path(study.simulation.store).expanduser() if study.simulation.store else default_store_root()
 
 
-def _wrong(key: str, what: str, fix: str) -> ConfigError:
-    return ConfigError([Problem(FILE, key, what, fix)])
+def _config_error(key: str, what: str, fix: str) -> ConfigError:
+    return ConfigError([Problem(STUDY_FILE, key, what, fix)])

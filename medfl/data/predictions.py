@@ -21,19 +21,19 @@ from scipy import ndimage
 
 from medfl.data.cases import Source
 from medfl.data.dicom.seg_writing import make_seg, source_planes
-from medfl.data.nifti import FORMS_MM
-from medfl.data.volume import LPS, Affine, Volume, corner_distance
+from medfl.data.nifti import FORM_TOLERANCE_MM
+from medfl.data.volume import LPS_TO_RAS, Affine, Volume, corner_distance
 from medfl.errors import DataError, DiskFullError
 from medfl.site import SiteData
 
 Mask = NDArray[np.uint8]
-_ENDINGS = (".nii", ".nii.gz")
-_HALF = 0.5  # a voxel reaches half its size beyond its centre
+_SUFFIXES = (".nii", ".nii.gz")
+_HALF_VOXEL = 0.5  # a voxel reaches half its size beyond its centre
 _DEFAULTS = SiteData()
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """Which model made a prediction.
 
     Parameters
@@ -51,7 +51,7 @@ class Origin:
     digest: str
 
 
-def onto_source(values: NDArray[Any], prepared_affine: Affine, source: Volume) -> Mask:
+def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Volume) -> Mask:
     """Bring a prediction from the prepared grid onto the grid of the image it was made of.
 
     Orientation, crop, spacing and size of the preparation are all told by the affine. What the preparation cut away becomes
@@ -83,7 +83,7 @@ def onto_source(values: NDArray[Any], prepared_affine: Affine, source: Volume) -
     to_values = np.linalg.inv(prepared_affine) @ source.affine
     for k in range(source.shape[2]):  # slice by slice: one large volume in memory is enough
         matrix = to_values[:3] @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, k], [0, 0, 1]], dtype=np.float64)
-        mask[:, :, k] = _slice(values, matrix, source.shape[:2])
+        mask[:, :, k] = _sample_slice(values, matrix, source.shape[:2])
     return mask
 
 
@@ -107,16 +107,16 @@ def write_nifti(mask: Mask, image: Volume, path: Path) -> None:
         ``DISK-FULL``.
     """
     _check_grid(mask, image)
-    if not path.name.endswith(_ENDINGS):
+    if not path.name.endswith(_SUFFIXES):
         raise DataError("PRED-FORMAT", "the name of the file does not end with .nii or .nii.gz.", "Give it one of these ends.")
     made = nibabel.Nifti1Image(np.asarray(mask, dtype=np.uint8), image.affine)
     made.header.set_xyzt_units("mm")
     made.set_sform(image.affine, code="scanner")
     made.set_qform(image.affine, code="scanner")
-    if corner_distance(made.get_qform(), made.get_sform(), image.shape) > FORMS_MM:
+    if corner_distance(made.get_qform(), made.get_sform(), image.shape) > FORM_TOLERANCE_MM:
         made.set_qform(None, code="unknown")  # a quaternion can not say that axes are a little oblique to each other
     data = made.to_bytes()
-    _write(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
+    _write_private(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
 
 
 def write_seg(
@@ -124,7 +124,7 @@ def write_seg(
     image: Volume,
     source: Source,
     classes: Sequence[str],
-    origin: Origin,
+    origin: ModelOrigin,
     path: Path,
     *,
     kind: Literal["BINARY", "LABELMAP"] = "BINARY",
@@ -165,24 +165,26 @@ def write_seg(
     if source.kind != "dicom":
         raise DataError("PRED-SEG", "a DICOM segmentation needs a DICOM series to refer to.", "Write the prediction as NIfTI.")
     headers, planes, shape = source_planes(source, how)
-    to_mask = np.linalg.inv(LPS @ image.affine)
-    drawn = [_slice(mask, to_mask[:3, :3] @ plane + np.outer(to_mask[:3, 3], [0, 0, 1]), shape) for plane in planes]
+    to_mask = np.linalg.inv(LPS_TO_RAS @ image.affine)
+    drawn = [_sample_slice(mask, to_mask[:3, :3] @ plane + np.outer(to_mask[:3, 3], [0, 0, 1]), shape) for plane in planes]
     made = make_seg(headers, drawn, classes, (origin.name, origin.version, origin.digest), kind, how)
-    _write(path, made)
+    _write_private(path, made)
 
 
-def _slice(values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
+def _sample_slice(values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
     """Sample a slice of another grid; `matrix` (3, 3) brings its (column, row, 1) to indices of the values."""
-    inside = _inside(matrix, shape, values.shape[-3:])
+    inside = _inside_mask(matrix, shape, values.shape[-3:])
     if not inside.any():
         return np.zeros(shape, dtype=np.uint8)
     if values.ndim == 3:
-        return np.asarray(_plane(values, matrix, shape, order=0) * inside, dtype=np.uint8)
-    shares = np.stack([_plane(part, matrix, shape, order=1) for part in values])
+        return np.asarray(_interpolate_plane(values, matrix, shape, order=0) * inside, dtype=np.uint8)
+    shares = np.stack([_interpolate_plane(part, matrix, shape, order=1) for part in values])
     return np.asarray(shares.argmax(axis=0) * inside, dtype=np.uint8)
 
 
-def _plane(values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int], *, order: int) -> NDArray[Any]:
+def _interpolate_plane(
+    values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int], *, order: int
+) -> NDArray[Any]:
     to_values = np.stack([matrix[:, 0], matrix[:, 1], np.zeros(3)], axis=1)
     kind = np.uint8 if order == 0 else np.float32
     found = ndimage.affine_transform(
@@ -191,12 +193,12 @@ def _plane(values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, 
     return np.asarray(found[..., 0])
 
 
-def _inside(matrix: NDArray[np.float64], shape: tuple[int, int], box: tuple[int, ...]) -> NDArray[np.bool_]:
+def _inside_mask(matrix: NDArray[np.float64], shape: tuple[int, int], box: tuple[int, ...]) -> NDArray[np.bool_]:
     columns, rows = np.arange(shape[0])[:, np.newaxis], np.arange(shape[1])
     inside = np.ones(shape, dtype=bool)
     for (column, row, start), size in zip(matrix, box, strict=True):
         place = column * columns + row * rows + start
-        inside &= (place >= -_HALF - 1e-6) & (place <= size - 1 + _HALF + 1e-6)
+        inside &= (place >= -_HALF_VOXEL - 1e-6) & (place <= size - 1 + _HALF_VOXEL + 1e-6)
     return inside
 
 
@@ -206,7 +208,7 @@ def _check_grid(mask: NDArray[Any], image: Volume) -> None:
         raise DataError("PRED-GRID", what, "Bring it there with medfl.data.predictions.onto_source.")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

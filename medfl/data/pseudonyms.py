@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 
-_BETWEEN = "\x1f"  # ASCII unit separator: ("a", "bc") and ("ab", "c") must not collide
+_SEPARATOR = "\x1f"  # ASCII unit separator: ("a", "bc") and ("ab", "c") must not collide
 
 
 def pseudonym(secret: bytes, kind: str, *parts: str, n: int = 10) -> str:
@@ -32,7 +32,7 @@ def pseudonym(secret: bytes, kind: str, *parts: str, n: int = 10) -> str:
     >>> pseudonym(bytes(32), "case", "patient 1", "image 1")
     'case-4333WXJ6ZH'
     """
-    digest = hmac.digest(secret, _BETWEEN.join((kind, *parts)).encode(), "sha256")
+    digest = hmac.digest(secret, _SEPARATOR.join((kind, *parts)).encode(), "sha256")
     return f"{kind}-{base64.b32encode(digest).decode()[:n]}"
 
 
@@ -52,4 +52,4 @@ def split_order(seed: int, site_name: str, patient: str) -> str:
     str
         64 hexadecimal digits.
     """
-    return hmac.digest(str(seed).encode(), _BETWEEN.join((site_name, patient)).encode(), "sha256").hex()
+    return hmac.digest(str(seed).encode(), _SEPARATOR.join((site_name, patient)).encode(), "sha256").hex()

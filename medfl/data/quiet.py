@@ -13,52 +13,52 @@ from typing import TextIO
 from medfl.data import debug
 
 _LOGGERS = ("pydicom", "highdicom", "nibabel.global", "nibabel", "PIL", "pynetdicom", "dicomweb_client", "urllib3", "monai")
-_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # setting the levels of loggers empties caches of logging
+_IS_ACTIVE: ContextVar[bool] = ContextVar("inside", default=False)  # setting the levels of loggers empties caches of logging
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Hold back every warning and log line of the libraries that read images.
 
     Where somebody asked for them (`medfl.data.debug`), they go to the local debug file, and so does the error that ends the
     block, with all that it came from. Within another such block it costs next to nothing.
     """
     try:
-        if _INSIDE.get():
+        if _IS_ACTIVE.get():
             yield
         else:
-            with _held_back():
+            with _divert_output():
                 yield
     except Exception as error:
-        debug.note(error)
+        debug.log_error(error)
         raise
 
 
 @contextmanager
-def _held_back() -> Iterator[None]:
-    _tame_gdcm()
-    token = _INSIDE.set(True)
+def _divert_output() -> Iterator[None]:
+    _configure_gdcm()
+    token = _IS_ACTIVE.set(True)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
     handler = debug.DebugHandler()
     for logger in loggers:
-        logger.setLevel(logging.WARNING if debug.asked() else logging.CRITICAL + 1)
+        logger.setLevel(logging.WARNING if debug.is_enabled() else logging.CRITICAL + 1)
         logger.propagate = False
         logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always" if debug.asked() else "ignore")
-            warnings.showwarning = _noted
+            warnings.simplefilter("always" if debug.is_enabled() else "ignore")
+            warnings.showwarning = _log_warning
             yield
     finally:
-        _INSIDE.reset(token)
+        _IS_ACTIVE.reset(token)
         for logger, level, propagate in before:
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
 
 
-def _noted(
+def _log_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -66,11 +66,11 @@ def _noted(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    debug.note_text(f"{filename}:{lineno}: {category.__name__}: {message}")
+    debug.log_text(f"{filename}:{lineno}: {category.__name__}: {message}")
 
 
 @cache
-def _tame_gdcm() -> None:
+def _configure_gdcm() -> None:
     """Stop GDCM from printing, and keep it from damaged JPEG 2000: there it ends the process instead of raising an error."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEG2000, JPEG2000Lossless

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.values import layers
+from medfl.data.values import iter_slices
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.study import Study
 
 SPACING_MM = (0.05, 20.0)  # voxel sizes that an image of a patient can have
-FIELD_MM = (10.0, 2500.0)  # and its longest side
-ONE_VALUE = 0.99  # share of the voxels that may have one value
+FIELD_OF_VIEW_MM = (10.0, 2500.0)  # and its longest side
+MAX_CONSTANT_SHARE = 0.99  # share of the voxels that may have one value
 _BONE_HU = 1500.0  # a CT that never gets below 0 but above this was stored without its rescale intercept
 _AIR_HU, _AIR_SHARE = -500.0, 0.001  # a body with its surroundings has at least this share of air
 _BODY_MM = 200.0  # from this width on, a CT shows a body with its surroundings
-_THINNED = 8  # every 8th voxel along each axis shows which value is the most common one
+_SUBSAMPLE_STEP = 8  # every 8th voxel along each axis shows which value is the most common one
 
 Array = NDArray[np.float32]
 
@@ -42,15 +42,15 @@ def check_image(volume: Volume, study: Study) -> list[DataError]:
         ``IMG-NAN``, ``IMG-CONST`` when more than 99 % of the voxels of a channel have one value, ``IMG-SPACING``.
     """
     _check_size(volume)
-    wrong = sum(layer.size - int(np.count_nonzero(np.isfinite(layer))) for part in volume.array for layer in layers(part))
+    wrong = sum(layer.size - int(np.count_nonzero(np.isfinite(layer))) for part in volume.array for layer in iter_slices(part))
     if wrong:
         raise DataError("IMG-NAN", f"{wrong} voxels are not numbers.", "Replace them and convert the image again.")
     for channel in volume.array:
-        share = _common_share(channel)
-        if share > ONE_VALUE:
+        share = _most_common_share(channel)
+        if share > MAX_CONSTANT_SHARE:
             what = f"{100 * share:.4g} % of the voxels have one value."
             raise DataError("IMG-CONST", what, "The image is empty, or nearly so; export it again.")
-    return _hounsfield(volume, study) if study.task.modality == "CT" else []
+    return _check_hounsfield(volume, study) if study.task.modality == "CT" else []
 
 
 def _check_size(volume: Volume) -> None:
@@ -61,29 +61,29 @@ def _check_size(volume: Volume) -> None:
         sizes = " x ".join(f"{size:.3g}" for size in volume.spacing)
         raise DataError("IMG-SPACING", f"the voxel size of {sizes} mm can not be right.", "Convert it again from the DICOM.")
     field = [size * count for size, count in zip(volume.spacing, volume.shape, strict=True)]
-    if not FIELD_MM[0] <= max(field) <= FIELD_MM[1]:
+    if not FIELD_OF_VIEW_MM[0] <= max(field) <= FIELD_OF_VIEW_MM[1]:
         sizes = " x ".join(f"{side:.4g}" for side in field)
         what = f"an image of {sizes} mm can not be right."
         raise DataError("IMG-SPACING", what, "The voxel size is probably wrong; convert it again from the DICOM.")
 
 
-def _common_share(channel: Array) -> float:
+def _most_common_share(channel: Array) -> float:
     """Return the share of the most common value, if one fills more than half of the channel; else something smaller."""
     # a value that fills nearly all fills more than half of a thinned copy too, and is its median then
-    thinned = np.sort(channel[(slice(None, None, _THINNED),) * channel.ndim], axis=None)
+    thinned = np.sort(channel[(slice(None, None, _SUBSAMPLE_STEP),) * channel.ndim], axis=None)
     common = thinned[len(thinned) // 2]
-    return sum(int(np.count_nonzero(layer == common)) for layer in layers(channel)) / channel.size
+    return sum(int(np.count_nonzero(layer == common)) for layer in iter_slices(channel)) / channel.size
 
 
-def _hounsfield(volume: Volume, study: Study) -> list[DataError]:
-    lowest = min(float(layer.min()) for part in volume.array for layer in layers(part))
-    highest = max(float(layer.max()) for part in volume.array for layer in layers(part))
+def _check_hounsfield(volume: Volume, study: Study) -> list[DataError]:
+    lowest = min(float(layer.min()) for part in volume.array for layer in iter_slices(part))
+    highest = max(float(layer.max()) for part in volume.array for layer in iter_slices(part))
     fix = "RescaleIntercept is missing or was applied twice; export the original."
     if lowest >= 0 and highest > _BONE_HU:
         what = f"values run from {lowest:.4g} to {highest:.4g}, but a CT in Hounsfield units reaches about -1000 in air."
         return [DataError("CT-HU", what, fix)]
-    if study.task.dimension == 3 and _is_body(volume):
-        air = sum(int(np.count_nonzero(layer <= _AIR_HU)) for layer in layers(volume.array[0]))
+    if study.task.dimension == 3 and _shows_body(volume):
+        air = sum(int(np.count_nonzero(layer <= _AIR_HU)) for layer in iter_slices(volume.array[0]))
         if air < _AIR_SHARE * volume.array[0].size:
             what = (
                 f"values run from {lowest:.4g} to {highest:.4g}, and hardly any voxel is air, which is about -1000 in a CT in "
@@ -93,6 +93,6 @@ def _hounsfield(volume: Volume, study: Study) -> list[DataError]:
     return []
 
 
-def _is_body(volume: Volume) -> bool:
+def _shows_body(volume: Volume) -> bool:
     sides = sorted(size * count for size, count in zip(volume.spacing, volume.shape, strict=True))
     return sides[1] >= _BODY_MM

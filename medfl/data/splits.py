@@ -11,7 +11,7 @@ from medfl.errors import DataError
 from medfl.study import Study
 
 
-def assign(cases: Sequence[Case], study: Study) -> dict[str, str]:
+def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, str]:
     """Assign every case of one site to a split, by patient.
 
     Patients are taken in the keyed order of their ids: first the test share, then the validation share, the rest trains. In
@@ -40,11 +40,11 @@ def assign(cases: Sequence[Case], study: Study) -> dict[str, str]:
     for case in cases:
         patients[case.patient].append(case)
     given = [case for case in cases if case.split]
-    by_patient = _given(patients, all(case.split for case in cases)) if given else _dealt(patients, study)
+    by_patient = _check_given_splits(patients, all(case.split for case in cases)) if given else _draw_splits(patients, study)
     return {case.name: by_patient[case.patient] for case in cases}
 
 
-def _given(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, str]:
+def _check_given_splits(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, str]:
     if not complete:
         fix = "Fill the column 'split' in every row, or remove it to let medfl split by patient."
         raise DataError("SPLIT-MISSING", "the index names a split for some cases only.", fix)
@@ -55,7 +55,7 @@ def _given(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, 
     return {patient: theirs[0].split for patient, theirs in patients.items()}
 
 
-def _dealt(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, str]:
+def _draw_splits(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, str]:
     by_class = study.task.kind == "classification"
     strata: dict[int, list[str]] = defaultdict(list)
     for patient, theirs in patients.items():
@@ -63,7 +63,7 @@ def _dealt(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, st
     result: dict[str, str] = {}
     for members in strata.values():
         members.sort(key=lambda patient: (patients[patient][0].order, patient))
-        test, validation = _sizes(len(members), study, every_split=by_class)
+        test, validation = _split_sizes(len(members), study, every_split=by_class)
         for place, patient in enumerate(members):
             result[patient] = "test" if place < test else "validation" if place < test + validation else "train"
     return result
@@ -75,7 +75,7 @@ def _stratum(cases: Sequence[Case]) -> int:
     return min(counts, key=lambda label: (-counts[label], label), default=-1)
 
 
-def _sizes(patients: int, study: Study, *, every_split: bool) -> tuple[int, int]:
+def _split_sizes(patients: int, study: Study, *, every_split: bool) -> tuple[int, int]:
     shares = (study.splits.test, study.splits.validation)
     test, validation = (math.floor(share * patients + 0.5 + 1e-9) for share in shares)  # half goes up
     if every_split and patients > sum(share > 0 for share in shares):

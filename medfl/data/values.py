@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from medfl.errors import DataError
 
-_WHOLE = 1e-6  # how far a value may be from a whole number
-_FEW = 16  # values that are counted by comparing
-_DENSE = 1 << 20  # values that lie closer together than this are counted in a table
-_TOLD = 5  # values that an error lists at most
+_INTEGER_TOLERANCE = 1e-6  # how far a value may be from a whole number
+_MAX_COMPARED = 16  # values that are counted by comparing
+_MAX_TABLE = 1 << 20  # values that lie closer together than this are counted in a table
+_MAX_LISTED = 5  # values that an error lists at most
 
 
-def layers(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def iter_slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield views of an array along its last axis, or the array itself if it has two axes: small pieces of a large volume."""
     if array.ndim < 3:
         yield array
@@ -26,7 +26,7 @@ def layers(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield array[..., k]
 
 
-def listed(values: Collection[float], wrong: Collection[float]) -> str:
+def format_values(values: Collection[float], wrong: Collection[float]) -> str:
     """Return some of the values of a mask as text, in order: those that are wrong, and the others as far as there is room.
 
     Examples
@@ -36,12 +36,12 @@ def listed(values: Collection[float], wrong: Collection[float]) -> str:
     >>> listed(range(9), [7, 8])
     '0, 1, 2, 7, 8 and 4 others'
     """
-    shown = [*sorted(wrong), *sorted(set(values) - set(wrong))][:_TOLD]
+    shown = [*sorted(wrong), *sorted(set(values) - set(wrong))][:_MAX_LISTED]
     more = len(values) - len(shown)
     return ", ".join(f"{value:.6g}" for value in sorted(shown)) + (f" and {more} others" if more else "")
 
 
-def value_counts(values: NDArray[Any], meaning: str) -> dict[int, int]:
+def count_values(values: NDArray[Any], meaning: str) -> dict[int, int]:
     """Return which values a mask holds, and in how many voxels.
 
     Parameters
@@ -57,13 +57,13 @@ def value_counts(values: NDArray[Any], meaning: str) -> dict[int, int]:
         ``LBL-VALUES`` for a value that is no whole number.
     """
     counts: Counter[int] = Counter()
-    for layer in layers(values):
-        if values.dtype == np.uint8 and layer.max(initial=0) < _FEW:  # ten times as fast, and what most masks are
+    for layer in iter_slices(values):
+        if values.dtype == np.uint8 and layer.max(initial=0) < _MAX_COMPARED:  # ten times as fast, and what most masks are
             counts.update({value: int(np.count_nonzero(layer == value)) for value in range(int(layer.max(initial=0)) + 1)})
             continue
-        whole = _whole(layer, meaning)
+        whole = _to_integers(layer, meaning)
         lowest = int(whole.min(initial=0))
-        if int(whole.max(initial=0)) - lowest < _DENSE:
+        if int(whole.max(initial=0)) - lowest < _MAX_TABLE:
             table = np.bincount((whole - lowest).ravel())
             counts.update({int(place) + lowest: int(table[place]) for place in np.flatnonzero(table)})
         else:
@@ -72,21 +72,21 @@ def value_counts(values: NDArray[Any], meaning: str) -> dict[int, int]:
     return {value: count for value, count in sorted(counts.items()) if count}
 
 
-def _whole(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
+def _to_integers(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
     if layer.dtype.kind not in "iub":
         if not np.isfinite(layer).all():
             raise DataError("LBL-VALUES", "the label holds values that are not numbers.", "Export the label again.")
-        if np.abs(layer - np.round(layer)).max(initial=0) > _WHOLE:
+        if np.abs(layer - np.round(layer)).max(initial=0) > _INTEGER_TOLERANCE:
             found = np.unique(layer)
-            wrong = found[np.abs(found - np.round(found)) > _WHOLE]
-            what = f"the label holds values {listed(found.tolist(), wrong.tolist())}, but the study declares {meaning}."
+            wrong = found[np.abs(found - np.round(found)) > _INTEGER_TOLERANCE]
+            what = f"the label holds values {format_values(found.tolist(), wrong.tolist())}, but the study declares {meaning}."
             fix = "Values that are no whole numbers come from resampling with interpolation; export it with nearest neighbour."
             raise DataError("LBL-VALUES", what, fix)
         layer = np.round(layer)
     return layer.astype(np.int64)
 
 
-def to_classes(values: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
+def map_values(values: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
     """Return a mask with classes in place of values.
 
     Parameters
@@ -105,11 +105,11 @@ def to_classes(values: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.u
     if same and values.dtype == np.uint8:
         return values
     mask = np.empty_like(values, dtype=np.uint8)
-    for layer, target in zip(layers(values), layers(mask), strict=True):
+    for layer, target in zip(iter_slices(values), iter_slices(mask), strict=True):
         if same:
             target[...] = np.round(layer) if layer.dtype.kind == "f" else layer
             continue
-        whole = _whole(layer)
+        whole = _to_integers(layer)
         target[...] = 0
         for value, index in classes.items():
             if index:

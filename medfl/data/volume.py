@@ -11,11 +11,11 @@ from medfl.errors import DataError
 
 Affine = NDArray[np.float64]
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes (left, posterior, superior) to NIfTI's (right, anterior, superior)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes (left, posterior, superior) to NIfTI's (right, anterior, superior)
 
 
 @dataclass(frozen=True, eq=False)
-class Native:
+class SliceGeometry:
     """Where N slices lay when they were acquired, for a volume that was resampled on import (tilt, uneven distances).
 
     Parameters
@@ -32,7 +32,7 @@ class Native:
 
     positions: NDArray[np.float64]
     orientation: NDArray[np.float64]
-    pixel: tuple[float, float]
+    pixel_spacing: tuple[float, float]
     shape: tuple[int, int, int]
 
 
@@ -56,7 +56,7 @@ class Volume:
     array: NDArray[np.float32]
     affine: Affine = field(default_factory=lambda: np.eye(4))
     warnings: tuple[DataError, ...] = ()
-    native: Native | None = None
+    acquired_geometry: SliceGeometry | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,10 +66,10 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Millimetres between voxels along each axis; 1.0 for a 2-D image."""
-        return spacing_of(self.affine)[: self.array.ndim - 1]
+        return affine_to_spacing(self.affine)[: self.array.ndim - 1]
 
 
-def spacing_of(affine: Affine) -> tuple[float, ...]:
+def affine_to_spacing(affine: Affine) -> tuple[float, ...]:
     """Return the millimetres between voxels along the three axes of an affine."""
     return tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
 

@@ -27,29 +27,29 @@ from medfl.errors import DeployError
 from medfl.system.files import write_file
 from medfl.system.private_files import write_private
 
-AUTHORITY_DAYS, SERVER_DAYS = 3650, 365
-_BEFORE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate
+CA_DAYS, SERVER_DAYS = 3650, 365
+_CLOCK_TOLERANCE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate
 _CRL_DAYS = 3650  # the list is written anew on every change, by hand; it must not end between two changes
 _HASH = hashes.SHA384()
 
 
-def make_authority(certificate: Path, key: Path, name: str) -> None:
+def create_ca(certificate: Path, key: Path, name: str) -> None:
     """Make the authority of a federation: its private key, for the owner alone, and its own certificate."""
     private = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority"[:64])])
     now = datetime.now(UTC)
     built = (
-        _builder(subject, subject, private.public_key(), now, AUTHORITY_DAYS)
+        _certificate_builder(subject, subject, private.public_key(), now, CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_others=True), critical=True)
+        .add_extension(_key_usage(signs_others=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
         .sign(private, _HASH)
     )
-    write_private(key, _pem(private), "the key of the authority")
+    write_private(key, _private_key_pem(private), "the key of the authority")
     write_file(certificate, built.public_bytes(Encoding.PEM))
 
 
-def issue_server(ca: Path, ca_key: Path, certificate: Path, key: Path, address: str) -> None:
+def issue_server_certificate(ca: Path, ca_key: Path, certificate: Path, key: Path, address: str) -> None:
     """Make a key and a certificate for the server, valid for its published host and for loopback.
 
     Parameters
@@ -65,7 +65,7 @@ def issue_server(ca: Path, ca_key: Path, certificate: Path, key: Path, address: 
     host = address.rpartition(":")[0].strip("[]")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     names = dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))
-    built = _signed(
+    built = _sign_certificate(
         ca,
         ca_key,
         subject,
@@ -74,11 +74,11 @@ def issue_server(ca: Path, ca_key: Path, certificate: Path, key: Path, address: 
         ExtendedKeyUsageOID.SERVER_AUTH,
         x509.SubjectAlternativeName([_general_name(n) for n in names]),
     )
-    write_private(key, _pem(private), "the key of the server")
+    write_private(key, _private_key_pem(private), "the key of the server")
     write_file(certificate, built.public_bytes(Encoding.PEM))
 
 
-def issue_site(ca: Path, ca_key: Path, name: str, public_key: str, days: int) -> x509.Certificate:
+def issue_site_certificate(ca: Path, ca_key: Path, name: str, public_key: str, days: int) -> x509.Certificate:
     """Sign a certificate over the key of a site.
 
     Parameters
@@ -95,7 +95,7 @@ def issue_site(ca: Path, ca_key: Path, name: str, public_key: str, days: int) ->
     public = load_ssh_public_key(public_key.encode())
     assert isinstance(public, ec.EllipticCurvePublicKey), "requests are checked before anything is signed"
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    return _signed(ca, ca_key, subject, public, days, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+    return _sign_certificate(ca, ca_key, subject, public, days, ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
 
 def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, datetime]]) -> None:
@@ -111,11 +111,11 @@ def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, d
         Serial numbers, and when each was taken back.
     """
     now = datetime.now(UTC)
-    issuer, private = _certificate(ca), _key(ca_key)
+    issuer, private = _load_certificate(ca), _load_key(ca_key)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.subject)
-        .last_update(now - _BEFORE)
+        .last_update(now - _CLOCK_TOLERANCE)
         .next_update(now + timedelta(days=_CRL_DAYS))
         .add_extension(x509.CRLNumber(int(now.timestamp() * 1e6)), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False)
@@ -126,7 +126,7 @@ def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, d
     write_file(path, builder.sign(private, _HASH).public_bytes(Encoding.PEM))
 
 
-def _signed(
+def _sign_certificate(
     ca: Path,
     ca_key: Path,
     subject: x509.Name,
@@ -135,16 +135,16 @@ def _signed(
     purpose: x509.ObjectIdentifier,
     names: x509.SubjectAlternativeName | None,
 ) -> x509.Certificate:
-    issuer, private = _certificate(ca), _key(ca_key)
+    issuer, private = _load_certificate(ca), _load_key(ca_key)
     now = datetime.now(UTC)
     if issuer.not_valid_after_utc - now < timedelta(days=1):
         fix = "Make a new federation in another folder: 'medfl server init'; every site sends its request to it again."
         raise DeployError("CA-ENDED", "the authority of this federation has come to its end.", fix)
     days = min(days, (issuer.not_valid_after_utc - now).days)  # nobody believes a certificate longer than its authority
     builder = (
-        _builder(subject, issuer.subject, public, now, days)
+        _certificate_builder(subject, issuer.subject, public, now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_others=False), critical=True)
+        .add_extension(_key_usage(signs_others=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False)
@@ -154,7 +154,7 @@ def _signed(
     return builder.sign(private, _HASH)
 
 
-def _builder(
+def _certificate_builder(
     subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
     return (
@@ -163,12 +163,12 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BEFORE)
+        .not_valid_before(now - _CLOCK_TOLERANCE)
         .not_valid_after(now + timedelta(days=days))
     )
 
 
-def _usage(*, signs_others: bool) -> x509.KeyUsage:
+def _key_usage(*, signs_others: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_others,
         content_commitment=False,
@@ -189,24 +189,24 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _pem(private: ec.EllipticCurvePrivateKey) -> bytes:
+def _private_key_pem(private: ec.EllipticCurvePrivateKey) -> bytes:
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def authority_fingerprint(certificate: bytes) -> str:
+def ca_fingerprint(certificate: bytes) -> str:
     """Return the SHA-256 fingerprint of an authority's certificate (PEM), for two people to compare by telephone."""
     digest = x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256())
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         raise DeployError("CA-MISSING", "the authority's certificate can not be read.", "Put back its copy.") from None
 
 
-def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         private = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError):

@@ -14,14 +14,14 @@ from typing import Any
 import tomli_w
 
 from medfl.deploy.strangers import read_bundle as read_bundle
-from medfl.deploy.strangers import study_of
+from medfl.deploy.strangers import read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
 from medfl.study import Study, flatten, read_study, study_folder
-from medfl.study.reading import FILE, Scalar, app_document
+from medfl.study.reading import STUDY_FILE, Scalar, read_app_document
 from medfl.study.sections import Server
 
-_KEPT = ("README.md", "LICENSE", "NOTICE")
+_COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
 
 
 def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study:
@@ -41,15 +41,15 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     Study
         What hospitals will be asked to approve.
     """
-    document = app_document(folder)
+    document = read_app_document(folder)
     config = flatten(document["tool"]["flwr"]["app"]["config"]) | dict(overrides)
     arms = config.get("simulation.arms", "federated")
     config = {key: value for key, value in config.items() if not key.startswith(("simulation.", "server."))}
-    config |= {"simulation.arms": arms, **{f"server.{key}": value for key, value in _empty_server().items()}}
-    document["tool"]["flwr"]["app"]["config"] = _nested(config)
+    config |= {"simulation.arms": arms, **{f"server.{key}": value for key, value in _server_defaults().items()}}
+    document["tool"]["flwr"]["app"]["config"] = _unflatten(config)
     app.mkdir(parents=True)
-    (app / FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
-    for name in _KEPT:
+    (app / STUDY_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
+    for name in _COPIED_FILES:
         if (study_folder(folder) / name).is_file():
             shutil.copyfile(study_folder(folder) / name, app / name)
     return read_study(app)
@@ -85,7 +85,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         place = Path(scratch)
         study = write_app(folder, overrides, place / "app")
         environment = os.environ | {"FLWR_HOME": str(place / "flwr")}
-        compat.be_quiet(environment)
+        compat.disable_telemetry(environment)
         command = [str(Path(sys.executable).parent / "flwr"), "build", "--app", str(place / "app")]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         made = sorted(place.rglob("*.fab"))
@@ -98,7 +98,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
     return path, study
 
 
-def study_in(path: Path) -> Study:
+def read_bundle_study(path: Path) -> Study:
     """Return the study of a bundle, or of a study's folder as `build_bundle` would put it into one.
 
     Raises
@@ -108,7 +108,7 @@ def study_in(path: Path) -> Study:
     ConfigError
         When the study is wrong, or there is no such file.
     """
-    if path.is_dir() or path.name == FILE:
+    if path.is_dir() or path.name == STUDY_FILE:
         with tempfile.TemporaryDirectory() as scratch:
             return write_app(path, {}, Path(scratch) / "app")
     try:
@@ -117,15 +117,15 @@ def study_in(path: Path) -> Study:
         raise ConfigError(
             [Problem(path.name, "(whole file)", "there is no bundle that can be read.", "Name a .fab.")]
         ) from None
-    return study_of(read_bundle(content).config)
+    return read_untrusted_study(read_bundle(content).config)
 
 
-def _empty_server() -> dict[str, Scalar]:
+def _server_defaults() -> dict[str, Scalar]:
     found: dict[str, Any] = Server().model_dump(by_alias=True)
     return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
-def _nested(config: Mapping[str, Scalar]) -> dict[str, Any]:
+def _unflatten(config: Mapping[str, Scalar]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in sorted(config.items()):
         *tables, last = key.split(".")

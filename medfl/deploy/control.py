@@ -12,23 +12,23 @@ from pathlib import Path
 
 from medfl.deploy.bundle import write_app
 from medfl.deploy.folder import FederationFolder
-from medfl.deploy.registry import enrolled
-from medfl.deploy.superlink import CONNECTION, flwr, flwr_text
+from medfl.deploy.registry import list_enrolled
+from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
-from medfl.runs.folder import STUDY, is_held, new_run_name, status_of
-from medfl.runs.history import Event, begins, read
+from medfl.runs.folder import STUDY_JSON, is_locked, new_run_name, run_status
+from medfl.runs.history import Event, read_history, start_indices
 from medfl.study import Study, read_study
 from medfl.study.reading import Scalar
 from medfl.system.files import write_file
 
-APP = "app"  # in the folder of what was submitted: the study as it was given to Flower
-_SUBMITTED = "submitted"  # folder of the federation, with one folder for each run
-_FLOWER = "flower.json"  # what is noted of it there; without a number while Flower was asked and has not answered
-_LETS_GO = 30.0  # seconds for the process of a run that was stopped to end
+APP_FOLDER = "app"  # in the folder of what was submitted: the study as it was given to Flower
+_SUBMITTED_FOLDER = "submitted"  # folder of the federation, with one folder for each run
+_FLOWER_FILE = "flower.json"  # what is noted of it there; without a number while Flower was asked and has not answered
+_RELEASE_TIMEOUT = 30.0  # seconds for the process of a run that was stopped to end
 
 
 @dataclass(frozen=True)
-class Submitted:
+class SubmittedRun:
     """A run that was given to Flower.
 
     Parameters
@@ -48,17 +48,17 @@ class Submitted:
     name: str
     study: Study
     run: Path
-    flower: str
+    flower_run_id: str
     earlier: int = 0
 
     def events(self) -> list[Event]:
         """Return its history from where it began the last time; empty as long as that beginning is not there."""
-        events = read(self.run)
-        begun = begins(events)
+        events = read_history(self.run)
+        begun = start_indices(events)
         return events[begun[-1] :] if len(begun) > self.earlier else []
 
 
-def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar]) -> Submitted:
+def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar]) -> SubmittedRun:
     """Give a study to the server of a federation.
 
     Parameters
@@ -77,15 +77,15 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     DeployError
         ``SERVER-DOWN``, ``NOBODY-ENROLLED``, ``FLOWER-SAYS-NO``.
     """
-    names = _taking_part(folder)
+    names = _active_sites(folder)
     name = new_run_name()
-    app = folder.path / _SUBMITTED / name / APP
+    app = folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER
     read = write_app(study, overrides, app)
-    with _alone(folder, name):
+    with _run_lock(folder, name):
         return _start(folder, name, read, names, resume=False, earlier=0)
 
 
-def resume(folder: FederationFolder, name: str) -> Submitted:
+def resume(folder: FederationFolder, name: str) -> SubmittedRun:
     """Go on with a run after its last complete round: the same study, the same folder, another number at Flower.
 
     Raises
@@ -95,22 +95,29 @@ def resume(folder: FederationFolder, name: str) -> Submitted:
     DeployError
         As `submit` does.
     """
-    with _alone(folder, find(folder, name).name):
+    with _run_lock(folder, find(folder, name).name):
         before = find(folder, name)
-        if status_of(read(before.run)) == "completed":
+        if run_status(read_history(before.run)) == "completed":
             raise RunError("RUN-FINISHED", f"the run {before.name} is completed.", "Start a new one.")
         if not is_over(status(folder, before)):
             if not has_died(before):
-                raise _busy(before.name)
-            flwr(folder, "stop", before.flower, CONNECTION, "--format", "json")  # Flower itself finds out after a minute
-        _wait_until_let_go(before)
-        there = (before.run / STUDY).is_file()
+                raise _busy_error(before.name)
+            run_flwr(
+                folder, "stop", before.flower_run_id, CONNECTION, "--format", "json"
+            )  # Flower itself finds out after a minute
+        _wait_until_released(before)
+        there = (before.run / STUDY_JSON).is_file()
         return _start(
-            folder, before.name, before.study, _taking_part(folder), resume=there, earlier=len(begins(read(before.run)))
+            folder,
+            before.name,
+            before.study,
+            _active_sites(folder),
+            resume=there,
+            earlier=len(start_indices(read_history(before.run))),
         )
 
 
-def find(folder: FederationFolder, name: str) -> Submitted:
+def find(folder: FederationFolder, name: str) -> SubmittedRun:
     """Return a run that was submitted, by its name or the beginning of it; the newest when none is given.
 
     Raises
@@ -118,22 +125,22 @@ def find(folder: FederationFolder, name: str) -> Submitted:
     RunError
         ``RUN-MISSING``.
     """
-    places = sorted((folder.path / _SUBMITTED).glob(f"{name}*/{_FLOWER}"))
+    places = sorted((folder.path / _SUBMITTED_FOLDER).glob(f"{name}*/{_FLOWER_FILE}"))
     if not places or (name and len(places) > 1):
         what = f"{len(places)} runs are meant by {name!r}." if name else "nothing was run in this federation yet."
         raise RunError("RUN-MISSING", what, "See the runs there are: medfl runs FEDERATION/runs.")
     told = json.loads(places[-1].read_bytes())
     name = places[-1].parent.name
-    study = read_study(folder.path / _SUBMITTED / name / APP)
-    flower = str(told["run-id"]) or _number_of_lost(folder, study)
-    return Submitted(name, study, folder.runs / study.name / name, flower, int(told.get("earlier", 0)))
+    study = read_study(folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER)
+    flower = str(told["run-id"]) or _find_lost_run_id(folder, study)
+    return SubmittedRun(name, study, folder.runs / study.name / name, flower, int(told.get("earlier", 0)))
 
 
-def status(folder: FederationFolder, run: Submitted) -> str:
+def status(folder: FederationFolder, run: SubmittedRun) -> str:
     """Return what Flower says of a run: "pending", "starting", "running", "finished:completed", ":failed" or ":stopped"."""
-    if not run.flower:
+    if not run.flower_run_id:
         return "finished:failed"
-    runs = flwr(folder, "ls", CONNECTION, "--run-id", run.flower, "--format", "json")["runs"]
+    runs = run_flwr(folder, "ls", CONNECTION, "--run-id", run.flower_run_id, "--format", "json")["runs"]
     return str(runs[0]["status"]) if runs else "finished:failed"
 
 
@@ -142,20 +149,20 @@ def is_over(told: str) -> bool:
     return told.startswith("finished")
 
 
-def has_died(run: Submitted) -> bool:
+def has_died(run: SubmittedRun) -> bool:
     """Say whether the server's process of a run is gone: it began, and no longer holds the run."""
-    return bool(run.events()) and not is_held(run.run)
+    return bool(run.events()) and not is_locked(run.run)
 
 
-def stop(folder: FederationFolder, run: Submitted) -> bool:
+def stop(folder: FederationFolder, run: SubmittedRun) -> bool:
     """Stop a run; sites notice at the next batch. False when it was over already. It can be resumed."""
     if is_over(status(folder, run)):
         return False
-    flwr(folder, "stop", run.flower, CONNECTION, "--format", "json")
+    run_flwr(folder, "stop", run.flower_run_id, CONNECTION, "--format", "json")
     return True
 
 
-def log_of(folder: FederationFolder, run: Submitted) -> str:
+def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
     """Return what Flower logged of a run on the server.
 
     Raises
@@ -163,59 +170,61 @@ def log_of(folder: FederationFolder, run: Submitted) -> str:
     DeployError
         As `medfl.deploy.superlink.flwr` does.
     """
-    return flwr_text(folder, "log", run.flower, CONNECTION, "--show")
+    return run_flwr_text(folder, "log", run.flower_run_id, CONNECTION, "--show")
 
 
-def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> Submitted:
-    place = folder.path / _SUBMITTED / name
-    noted = place / _FLOWER
+def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> SubmittedRun:
+    place = folder.path / _SUBMITTED_FOLDER / name
+    noted = place / _FLOWER_FILE
     before = noted.read_bytes() if noted.exists() else b""
     write_file(noted, json.dumps({"run-id": "", "earlier": earlier}).encode())  # it is found again when this process dies now
     own = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
     words = " ".join(f"{key}={json.dumps(value)}" for key, value in own.items())
     try:
-        told = flwr(folder, "run", str(place / APP), CONNECTION, "--format", "json", "-c", words)
+        told = run_flwr(folder, "run", str(place / APP_FOLDER), CONNECTION, "--format", "json", "-c", words)
     except DeployError as error:
         if error.code != "SERVER-SLOW":  # then it may have been taken
             write_file(noted, before) if before else noted.unlink()
         raise
     number = str(told["run-id"])
     write_file(noted, json.dumps({"run-id": number, "earlier": earlier}).encode())
-    return Submitted(name, study, folder.runs / study.name / name, number, earlier)
+    return SubmittedRun(name, study, folder.runs / study.name / name, number, earlier)
 
 
 @contextmanager
-def _alone(folder: FederationFolder, name: str) -> Iterator[None]:
+def _run_lock(folder: FederationFolder, name: str) -> Iterator[None]:
     """Let one command at a time start a run."""
-    with (folder.path / _SUBMITTED / name / ".lock").open("a") as lock:
+    with (folder.path / _SUBMITTED_FOLDER / name / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _wait_until_let_go(run: Submitted) -> None:
+def _wait_until_released(run: SubmittedRun) -> None:
     """Wait until the process of a run that is over has written its last word."""
-    end = time.monotonic() + _LETS_GO
-    while is_held(run.run):
+    end = time.monotonic() + _RELEASE_TIMEOUT
+    while is_locked(run.run):
         if time.monotonic() >= end:
-            raise _busy(run.name)
+            raise _busy_error(run.name)
         time.sleep(0.2)
 
 
-def _number_of_lost(folder: FederationFolder, study: Study) -> str:
+def _find_lost_run_id(folder: FederationFolder, study: Study) -> str:
     """Return the number of a run that Flower took just before the command died: one that goes on and that nobody noted."""
-    noted = {str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED).glob(f"*/{_FLOWER}")}
-    runs = flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
+    noted = {
+        str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED_FOLDER).glob(f"*/{_FLOWER_FILE}")
+    }
+    runs = run_flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
     going_on = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and not is_over(str(run["status"]))]
     lost = [number for number in going_on if number not in noted]
     return lost[0] if len(lost) == 1 else ""
 
 
-def _busy(name: str) -> RunError:
+def _busy_error(name: str) -> RunError:
     return RunError("RUN-BUSY", f"the run {name} is going on.", f"Follow it with 'medfl status {name} --follow'.")
 
 
-def _taking_part(folder: FederationFolder) -> list[str]:
-    names = [site.name for site in enrolled(folder) if site.state() in ("valid", "expiring")]
+def _active_sites(folder: FederationFolder) -> list[str]:
+    names = [site.name for site in list_enrolled(folder) if site.state() in ("valid", "expiring")]
     if not names:
         raise DeployError("NOBODY-ENROLLED", "no hospital belongs to this federation.", "medfl server enrol NAME.request.json")
     return names

@@ -8,11 +8,11 @@ from pathlib import Path
 from medfl.deploy.identity import make_key, write_request
 from medfl.errors import ConfigError, Problem
 from medfl.site import ensure_secret, init_site, read_site
-from medfl.system.files import writing
+from medfl.system.files import translate_disk_errors
 
 
 @dataclass(frozen=True)
-class Prepared:
+class SiteFiles:
     """What was made.
 
     Parameters
@@ -28,7 +28,7 @@ class Prepared:
     fingerprint: str
 
 
-def prepare_site(folder: Path, name: str, data: str, *, new_key: bool = False) -> Prepared:
+def set_up_site(folder: Path, name: str, data: str, *, new_key: bool = False) -> SiteFiles:
     """Make a site's files, or those that are missing of them.
 
     Parameters
@@ -55,10 +55,10 @@ def prepare_site(folder: Path, name: str, data: str, *, new_key: bool = False) -
         fix = f"Give that name, or another folder with '--folder' for {name}."
         raise ConfigError([Problem("site.toml", "name", f"this is the folder of the site {site.name!r}.", fix)])
     key = folder / (site.federation.key if site.federation else "site.key")
-    with writing("the key of the site", "give the same command again"):
+    with translate_disk_errors("the key of the site", "give the same command again"):
         ensure_secret(folder / site.secret_file)
         if new_key and key.exists():
             key.replace(key.with_name(f"{key.name}.old"))
         make_key(key)
         request = write_request(key, name, folder / f"{name}.request.json")
-    return Prepared(path, folder / f"{name}.request.json", request.fingerprint)
+    return SiteFiles(path, folder / f"{name}.request.json", request.fingerprint)

@@ -10,10 +10,10 @@ from medfl.deploy import authority
 from medfl.deploy.settings import FederationSettings
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.schema import read_section
-from medfl.system.files import write_file, writing
-from medfl.system.ports import free_port
+from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.ports import find_free_port
 
-FILE = "federation.toml"
+FEDERATION_FILE = "federation.toml"
 
 _TEMPLATE = """\
 # The server of a federation; 'medfl server up' reads it at its start.
@@ -100,17 +100,17 @@ def open_federation(path: Path) -> FederationFolder:
     ConfigError
         With everything that is wrong in ``federation.toml``.
     """
-    file = path / FILE
+    file = path / FEDERATION_FILE
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         fix = "Make one with 'medfl server init', or name its folder with '--federation'."
-        raise DeployError("FEDERATION-MISSING", f"there is no {FILE} in the folder {str(path)!r}.", fix) from None
+        raise DeployError("FEDERATION-MISSING", f"there is no {FEDERATION_FILE} in the folder {str(path)!r}.", fix) from None
     except OSError:
-        raise DeployError("FEDERATION-MISSING", f"the {FILE} can not be read.", "Check its permissions.") from None
+        raise DeployError("FEDERATION-MISSING", f"the {FEDERATION_FILE} can not be read.", "Check its permissions.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
-    return FederationFolder(path.resolve(), read_section(FederationSettings, values, FILE))
+        raise ConfigError([Problem(FEDERATION_FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
+    return FederationFolder(path.resolve(), read_section(FederationSettings, values, FEDERATION_FILE))
 
 
 def init_federation(path: Path, name: str, address: str, listen: str = "") -> FederationFolder:
@@ -134,21 +134,23 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
     ConfigError
         When name or address are none.
     """
-    if (path / FILE).exists():
+    if (path / FEDERATION_FILE).exists():
         fix = "Use it, or name another folder; a second authority would leave the enrolled sites outside."
         raise DeployError("FEDERATION-EXISTS", "there is a federation in this folder already.", fix)
     listen = listen or f"0.0.0.0:{address.rpartition(':')[2]}"
-    port = free_port()
+    port = find_free_port()
     values = {"name": name, "address": address, "superlink": {"port": port}, "proxy": {"listen": listen}}
-    settings = read_section(FederationSettings, values, FILE)  # lets nothing through that would have to be quoted
+    settings = read_section(FederationSettings, values, FEDERATION_FILE)  # lets nothing through that would have to be quoted
     text = _TEMPLATE.format(name=name, address=address, listen=listen, port=port)
-    with writing("the federation", "give the same command again"):
+    with translate_disk_errors("the federation", "give the same command again"):
         path.mkdir(parents=True, exist_ok=True)
         folder = FederationFolder(path.resolve(), settings)
         for part in ("ca", "server", "sites", "kits", "superlink", "proxy", "runs", "logs"):
             (path / part).mkdir(exist_ok=True, mode=0o700)
-        authority.make_authority(folder.ca_certificate, folder.ca_key, name)
-        authority.issue_server(folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key, address)
+        authority.create_ca(folder.ca_certificate, folder.ca_key, name)
+        authority.issue_server_certificate(
+            folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key, address
+        )
         authority.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, [])
-        write_file(path / FILE, text.encode())  # last: without it nothing here counts as a federation
+        write_file(path / FEDERATION_FILE, text.encode())  # last: without it nothing here counts as a federation
     return folder

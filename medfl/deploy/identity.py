@@ -22,17 +22,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from medfl.errors import DeployError
-from medfl.site import NAME
+from medfl.site import SITE_NAME_PATTERN
 from medfl.system.files import write_file
 from medfl.system.private_files import write_private
 
 _FORMAT = 1
-_MOST = 10_000  # bytes of a request
-_PURPOSE = b"medfl enrolment request 1\n"
+_MAX_BYTES = 10_000  # bytes of a request
+_SIGNATURE_CONTEXT = b"medfl enrolment request 1\n"
 
 
 @dataclass(frozen=True)
-class Request:
+class EnrolmentRequest:
     """What a site asks with, checked: whoever made it holds the private key.
 
     Parameters
@@ -49,16 +49,16 @@ class Request:
     @property
     def fingerprint(self) -> str:
         """What two people compare by telephone."""
-        return fingerprint(self.public_key)
+        return key_fingerprint(self.public_key)
 
 
 def make_key(path: Path) -> None:
     """Make a site's private key unless it is there: EC P-384 in OpenSSH format, as Flower reads it, for the owner alone."""
     if not path.exists():
-        write_private(path, _text(_fresh()), "the key of the site")
+        write_private(path, _private_key_text(_generate_key()), "the key of the site")
 
 
-def make_identity(name: str) -> tuple[Request, bytes]:
+def make_identity(name: str) -> tuple[EnrolmentRequest, bytes]:
     """Make a key for a site that can not make its own.
 
     Parameters
@@ -78,14 +78,14 @@ def make_identity(name: str) -> tuple[Request, bytes]:
     DeployError
         ``SITE-NAME``.
     """
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(SITE_NAME_PATTERN, name):
         fix = "A name has 1 to 64 letters (a to z), digits, '.', '_' or '-', and begins with a letter or digit."
         raise DeployError("SITE-NAME", f"{name!r} is no name for a site.", fix)
-    private = _fresh()
-    return Request(name, public_text(private)), _text(private)
+    private = _generate_key()
+    return EnrolmentRequest(name, public_key_text(private)), _private_key_text(private)
 
 
-def write_request(key: Path, name: str, path: Path) -> Request:
+def write_request(key: Path, name: str, path: Path) -> EnrolmentRequest:
     """Write the request of a site: its name, its public key, and a signature that shows that it holds the private one.
 
     Parameters
@@ -98,14 +98,14 @@ def write_request(key: Path, name: str, path: Path) -> Request:
         To write; it holds nothing secret.
     """
     private = load_key(key)
-    public = public_text(private)
-    signature = base64.b64encode(private.sign(_signed_text(name, public), ec.ECDSA(hashes.SHA384()))).decode()
+    public = public_key_text(private)
+    signature = base64.b64encode(private.sign(_text_to_sign(name, public), ec.ECDSA(hashes.SHA384()))).decode()
     told = {"format": _FORMAT, "name": name, "public-key": public, "signature": signature}
     write_file(path, json.dumps(told, indent=1).encode())
-    return Request(name, public)
+    return EnrolmentRequest(name, public)
 
 
-def read_request(path: Path) -> Request:
+def read_request(path: Path) -> EnrolmentRequest:
     """Read a request that a site has sent, and check it.
 
     Raises
@@ -114,22 +114,22 @@ def read_request(path: Path) -> Request:
         ``REQUEST-DAMAGED`` when it is none, or its signature does not fit.
     """
     try:
-        if path.stat().st_size > _MOST:
+        if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too long")
         told = json.loads(path.read_bytes())
         name, public, signature = str(told["name"]), str(told["public-key"]), base64.b64decode(told["signature"])
         key = load_ssh_public_key(public.encode())
-        if told["format"] != _FORMAT or not re.fullmatch(NAME, name):
+        if told["format"] != _FORMAT or not re.fullmatch(SITE_NAME_PATTERN, name):
             raise ValueError("not a request")
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise ValueError("another kind of key")
         if public != key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode():
             raise ValueError("a key has one spelling, by which it is known again")
-        key.verify(signature, _signed_text(name, public), ec.ECDSA(hashes.SHA384()))
+        key.verify(signature, _text_to_sign(name, public), ec.ECDSA(hashes.SHA384()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm, InvalidSignature):
         fix = "Ask the site for the file that its 'medfl site init' wrote, NAME.request.json, unchanged."
         raise DeployError("REQUEST-DAMAGED", f"{path.name} is no request of a site, or was changed on the way.", fix) from None
-    return Request(name, public)
+    return EnrolmentRequest(name, public)
 
 
 def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -150,29 +150,29 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return private
 
 
-def pem_of(key: Path) -> bytes:
+def private_key_pem(key: Path) -> bytes:
     """Return a site's private key as TLS wants it, PEM; raises as `load_key` does."""
     return load_key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def public_text(private: ec.EllipticCurvePrivateKey) -> str:
+def public_key_text(private: ec.EllipticCurvePrivateKey) -> str:
     """Return the public key that belongs to a private one, OpenSSH format."""
     return private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def fingerprint(public_key: str) -> str:
+def key_fingerprint(public_key: str) -> str:
     """Return the SHA-256 fingerprint of an OpenSSH key, as ``ssh-keygen -l`` prints it."""
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def _signed_text(name: str, public_key: str) -> bytes:
-    return _PURPOSE + f"{name}\n{public_key}".encode()
+def _text_to_sign(name: str, public_key: str) -> bytes:
+    return _SIGNATURE_CONTEXT + f"{name}\n{public_key}".encode()
 
 
-def _fresh() -> ec.EllipticCurvePrivateKey:
+def _generate_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP384R1())
 
 
-def _text(private: ec.EllipticCurvePrivateKey) -> bytes:
+def _private_key_text(private: ec.EllipticCurvePrivateKey) -> bytes:
     return private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())

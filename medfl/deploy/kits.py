@@ -18,22 +18,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
-from medfl.deploy.authority import authority_fingerprint
+from medfl.deploy.authority import ca_fingerprint
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import load_key
-from medfl.deploy.registry import Enrolled
+from medfl.deploy.registry import EnrolledSite
 from medfl.deploy.settings import Address, FederationName
 from medfl.errors import ConfigError, DeployError
 from medfl.schema import Section, read_section
-from medfl.site import NAME, Site, init_site, read_site
+from medfl.site import SITE_NAME_PATTERN, Site, init_site, read_site
 from medfl.site.federation import SiteFederation
-from medfl.system.files import write_file, writing
+from medfl.system.files import translate_disk_errors, write_file
 from medfl.system.private_files import write_private
 
 _FILES = ("ca.crt", "site.crt", "federation.json", "README.txt")
-_KEY = "site.key"  # only where the server made it
-_MOST = 100_000  # bytes of each file, and of the whole
-_WHEN = (1980, 1, 1, 0, 0, 0)  # the same kit has the same bytes
+_KEY_FILE = "site.key"  # only where the server made it
+_MAX_BYTES = 100_000  # bytes of each file, and of the whole
+_ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the same kit has the same bytes
 
 _README = """\
 Startup kit of {site} for the federation {federation}. {secrecy}
@@ -43,14 +43,14 @@ Startup kit of {site} for the federation {federation}. {secrecy}
 4. medfl site up FOLDER                            (or as a service: medfl site unit FOLDER)
 5. The server is {address}; your way out to it must be open. You belong until {expires}.
 """
-_OPEN = "It holds nothing secret."
-_SECRET = "It holds your PRIVATE KEY: delete it once you have joined."
+_WITHOUT_KEY_NOTE = "It holds nothing secret."
+_WITH_KEY_NOTE = "It holds your PRIVATE KEY: delete it once you have joined."
 
 
-class Label(Section):
+class KitManifest(Section):
     """What is written on a kit: who it is for, whose it is, where the server is, and until when it is good."""
 
-    site: Annotated[str, Field(pattern=NAME)]
+    site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
     federation: FederationName
     address: Address
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
@@ -70,7 +70,7 @@ class Kit:
         Private key of the site, where the server made it; empty where the site did.
     """
 
-    label: Label
+    manifest: KitManifest
     ca: bytes
     certificate: bytes
     key: bytes = b""
@@ -78,10 +78,10 @@ class Kit:
     @property
     def fingerprint(self) -> str:
         """Of the authority: what two people compare by telephone."""
-        return authority_fingerprint(self.ca)
+        return ca_fingerprint(self.ca)
 
 
-def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes, key: bytes = b"") -> Path:
+def write_kit(folder: FederationFolder, site: EnrolledSite, certificate: bytes, key: bytes = b"") -> Path:
     """Write the kit of a site.
 
     Parameters
@@ -106,13 +106,13 @@ def write_kit(folder: FederationFolder, site: Enrolled, certificate: bytes, key:
         "ca.crt": folder.ca_certificate.read_bytes(),
         "site.crt": certificate,
         "federation.json": json.dumps(words, indent=1).encode(),
-        "README.txt": _README.format(**words, secrecy=_SECRET if key else _OPEN).encode(),
-    } | ({_KEY: key} if key else {})
+        "README.txt": _README.format(**words, secrecy=_WITH_KEY_NOTE if key else _WITHOUT_KEY_NOTE).encode(),
+    } | ({_KEY_FILE: key} if key else {})
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as kit:
         for name, data in content.items():
-            entry = zipfile.ZipInfo(name, _WHEN)
-            entry.external_attr = (0o100600 if name == _KEY else 0o100644) << 16
+            entry = zipfile.ZipInfo(name, _ZIP_TIMESTAMP)
+            entry.external_attr = (0o100600 if name == _KEY_FILE else 0o100644) << 16
             kit.writestr(entry, data, zipfile.ZIP_DEFLATED)
     path = folder.kits / f"{site.name}.zip"
     write_file(path, packed.getvalue(), private=bool(key))
@@ -132,21 +132,23 @@ def read_kit(path: Path) -> Kit:
             "KIT-DAMAGED", f"there is no file {str(path)!r}.", "Name the kit that the server's operator gave you."
         )
     try:
-        content = _content(path)
-        label = read_section(Label, json.loads(content["federation.json"]), "federation.json")
+        content = _read_entries(path)
+        label = read_section(KitManifest, json.loads(content["federation.json"]), "federation.json")
         ca, certificate = (x509.load_pem_x509_certificate(content[name]) for name in ("ca.crt", "site.crt"))
         certificate.verify_directly_issued_by(ca)
-        key = content.get(_KEY, b"")
-        if key and _bytes(load_ssh_private_key(key, None).public_key()) != _bytes(certificate.public_key()):
+        key = content.get(_KEY_FILE, b"")
+        if key and _public_key_bytes(load_ssh_private_key(key, None).public_key()) != _public_key_bytes(
+            certificate.public_key()
+        ):
             raise ValueError("another key")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, EOFError, NotImplementedError):
-        raise _damaged(path) from None
+        raise _damaged_error(path) from None
     except (zipfile.BadZipFile, zlib.error, InvalidSignature, UnsupportedAlgorithm, ConfigError):
-        raise _damaged(path) from None
+        raise _damaged_error(path) from None
     return Kit(label, content["ca.crt"], content["site.crt"], key)
 
 
-def join(kit: Kit, folder: Path) -> Path:
+def join_federation(kit: Kit, folder: Path) -> Path:
     """Make a site part of a federation: its certificates, and the table ``[federation]`` of its site.toml.
 
     Parameters
@@ -171,40 +173,40 @@ def join(kit: Kit, folder: Path) -> Path:
     """
     path = folder / "site.toml"
     site = read_site(path) if path.exists() else None
-    place = site.federation if site and site.federation else SiteFederation(server=kit.label.address)
-    _require_fit(kit, site, folder / place.key)
+    place = site.federation if site and site.federation else SiteFederation(server=kit.manifest.address)
+    _require_same_site(kit, site, folder / place.key)
     _require_same_authority(kit, folder / place.ca)
     if site is None:
-        init_site(folder, kit.label.site, ".")
-    with writing("the site's place in the federation", "give the same command again"):
+        init_site(folder, kit.manifest.site, ".")
+    with translate_disk_errors("the site's place in the federation", "give the same command again"):
         if kit.key and not (folder / place.key).exists():
             write_private(folder / place.key, kit.key, "the key of the site")
         write_file(folder / place.ca, kit.ca)
         write_file(folder / place.certificate, kit.certificate)
-        told = _with_federation(path.read_text(encoding="utf-8"), kit.label.address).encode()
+        told = _set_federation_server(path.read_text(encoding="utf-8"), kit.manifest.address).encode()
         write_file(path, told, private=not path.stat().st_mode & 0o077)
     return path
 
 
-def _content(path: Path) -> dict[str, bytes]:
-    if path.stat().st_size > _MOST:
+def _read_entries(path: Path) -> dict[str, bytes]:
+    if path.stat().st_size > _MAX_BYTES:
         raise ValueError("too large")
     with zipfile.ZipFile(path) as kit:
-        entries = {entry.filename: entry for entry in kit.infolist() if entry.filename in (*_FILES, _KEY)}
+        entries = {entry.filename: entry for entry in kit.infolist() if entry.filename in (*_FILES, _KEY_FILE)}
         for entry in entries.values():
-            if entry.file_size > _MOST or entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_DEFLATED:
+            if entry.file_size > _MAX_BYTES or entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_DEFLATED:
                 raise ValueError("too large, encrypted, or packed in another way")
-        return {name: kit.read(entries[name]) for name in (*_FILES, *([_KEY] if _KEY in entries else []))}
+        return {name: kit.read(entries[name]) for name in (*_FILES, *([_KEY_FILE] if _KEY_FILE in entries else []))}
 
 
-def _require_fit(kit: Kit, site: Site | None, key: Path) -> None:
-    if site is not None and site.name != kit.label.site:
+def _require_same_site(kit: Kit, site: Site | None, key: Path) -> None:
+    if site is not None and site.name != kit.manifest.site:
         fix = "Take the kit that was made for this one, or the folder of that site."
-        raise DeployError("KIT-FOREIGN", f"the kit is for {kit.label.site}, and this is the folder of {site.name}.", fix)
+        raise DeployError("KIT-FOREIGN", f"the kit is for {kit.manifest.site}, and this is the folder of {site.name}.", fix)
     if kit.key and not key.exists():
         return
     signed = x509.load_pem_x509_certificate(kit.certificate).public_key()
-    if _bytes(signed) != _bytes(load_key(key).public_key()):
+    if _public_key_bytes(signed) != _public_key_bytes(load_key(key).public_key()):
         fix = "Send the request that was made with this key, or put back the key that the kit was made for."
         raise DeployError("KIT-FOREIGN", "the kit was made for another key than the one in this folder.", fix)
 
@@ -216,22 +218,22 @@ def _require_same_authority(kit: Kit, present: Path) -> None:
         return
     except (OSError, ValueError):
         known = None
-    if known is None or _bytes(known) != _bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
+    if known is None or _public_key_bytes(known) != _public_key_bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
         fix = f"If it is to leave that one, move {present.name} away, look through 'medfl site approvals', and give this again."
         raise DeployError("OTHER-FEDERATION", "this site belongs to a federation with another authority.", fix)
 
 
-def _bytes(key: PublicKeyTypes) -> bytes:
+def _public_key_bytes(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _damaged(path: Path) -> DeployError:
+def _damaged_error(path: Path) -> DeployError:
     return DeployError(
         "KIT-DAMAGED", f"{path.name} is no startup kit, or is damaged.", "Ask the server's operator for it again."
     )
 
 
-def _with_federation(text: str, address: str) -> str:
+def _set_federation_server(text: str, address: str) -> str:
     try:
         document = tomlkit.parse(text)
         table = document.get("federation")

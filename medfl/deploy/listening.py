@@ -8,7 +8,7 @@ import time
 
 from medfl.errors import DeployError
 
-_PATIENCE = 3.0  # seconds: the processes of a server that was killed are gone by then
+_TIMEOUT = 3.0  # seconds: the processes of a server that was killed are gone by then
 
 
 def require_free(address: str) -> None:
@@ -24,8 +24,8 @@ def require_free(address: str) -> None:
     DeployError
         ``PORT-TAKEN``, ``PORT-DENIED``, or ``ADDRESS-FOREIGN`` when this machine has no such address.
     """
-    end = time.monotonic() + _PATIENCE
-    while (why := _refusal(address)) == errno.EADDRINUSE and time.monotonic() < end:
+    end = time.monotonic() + _TIMEOUT
+    while (why := _bind_errno(address)) == errno.EADDRINUSE and time.monotonic() < end:
         time.sleep(0.2)
     if why == errno.EADDRINUSE:
         fix = "End the program that uses it ('ss -ltnp' names it), or choose another port in federation.toml."
@@ -40,10 +40,10 @@ def require_free(address: str) -> None:
 
 def is_taken(address: str) -> bool:
     """Tell whether a process listens on an address."""
-    return _refusal(address) == errno.EADDRINUSE
+    return _bind_errno(address) == errno.EADDRINUSE
 
 
-def _refusal(address: str) -> int:
+def _bind_errno(address: str) -> int:
     """Return why an address can not be listened on, 0 when it can."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET

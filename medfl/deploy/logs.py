@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MOST = 50_000_000  # bytes
-_LINE = 4096  # bytes that the last line may have, to be shown
+_MAX_LOG_BYTES = 50_000_000  # bytes
+_MAX_LINE_BYTES = 4096  # bytes that the last line may have, to be shown
 
 
 @contextmanager
-def appending(path: Path) -> Iterator[int]:
+def open_for_append(path: Path) -> Iterator[int]:
     """Open a log for a process to append to."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -23,25 +23,25 @@ def appending(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def trim(path: Path) -> None:
+def rotate(path: Path) -> None:
     """Put what a log holds aside as ``NAME.1`` once it has grown large, while its process goes on appending to it."""
     try:
-        if path.stat().st_size <= _MOST:
+        if path.stat().st_size <= _MAX_LOG_BYTES:
             return
         aside = path.with_name(f"{path.name}.1")
         aside.unlink(missing_ok=True)
-        with path.open("rb") as old, appending(aside) as descriptor, open(descriptor, "wb", closefd=False) as copy:
+        with path.open("rb") as old, open_for_append(aside) as descriptor, open(descriptor, "wb", closefd=False) as copy:
             shutil.copyfileobj(old, copy)
         os.truncate(path, 0)
     except OSError:  # gone, or no room for the copy: the process must go on, and the next look tries again
         return
 
 
-def last_line(path: Path) -> str:
+def read_last_line(path: Path) -> str:
     """Return the last line of a log, for a person at the same machine; empty when there is none."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LINE))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LINE_BYTES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     except OSError:
         return ""

@@ -13,14 +13,14 @@ from itertools import chain
 from pathlib import Path
 
 from medfl.deploy.folder import FederationFolder
-from medfl.deploy.registry import Enrolled, enrolled
-from medfl.deploy.superlink import CONNECTION, flwr
+from medfl.deploy.registry import EnrolledSite, list_enrolled
+from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
 from medfl.system.private_files import write_private
 
 _FILE = "nodes.json"
-_NO_ANSWER = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither
-_MAY_TAKE_PART = ("valid", "expiring")
+_SERVER_UNAVAILABLE = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither
+_ACTIVE_STATES = ("valid", "expiring")
 
 Nodes = dict[str, tuple[str, str]]  # name of the site: number of its node, and its key
 
@@ -41,84 +41,84 @@ def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[De
         What could not be done; the trouble of one site does not keep the others waiting.
     """
     try:
-        wanted = {site.name: site for site in enrolled(folder) if site.state() in _MAY_TAKE_PART}
+        wanted = {site.name: site for site in list_enrolled(folder) if site.state() in _ACTIVE_STATES}
     except DeployError as error:  # nobody comes in while it is not known who was revoked
         return (error,)
-    known, wrong = _read(folder), list[DeployError]()
-    out = [name for name, (_, key) in known.items() if name not in wanted or _bare(wanted[name].public_key) != key]
+    known, wrong = _read_nodes(folder), list[DeployError]()
+    out = [name for name, (_, key) in known.items() if name not in wanted or _strip_comment(wanted[name].public_key) != key]
     new = ((name, site) for name, site in wanted.items() if name not in known)  # looked at when the others are out
     for name, site in chain(((name, None) for name in out), new):
         try:
-            told = _put_out(folder, name, known) if site is None else _let_in(folder, site, known)
+            told = _unregister_site(folder, name, known) if site is None else _register_site(folder, site, known)
         except DeployError as error:
             wrong.append(error)
-            if error.code in _NO_ANSWER:
+            if error.code in _SERVER_UNAVAILABLE:
                 break
             continue
-        _write(folder, known)
+        _write_nodes(folder, known)
         tell(told)
     return tuple(wrong)
 
 
-def _put_out(folder: FederationFolder, name: str, known: Nodes) -> str:
-    flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
+def _unregister_site(folder: FederationFolder, name: str, known: Nodes) -> str:
+    run_flwr(folder, "supernode", "unregister", known[name][0], CONNECTION, "--format", "json")
     del known[name]
     return f"{name} is out: its requests are refused from now on."
 
 
-def _let_in(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
-    known[site.name] = (_register(folder, site, known), _bare(site.public_key))
+def _register_site(folder: FederationFolder, site: EnrolledSite, known: Nodes) -> str:
+    known[site.name] = (_register_node(folder, site, known), _strip_comment(site.public_key))
     return f"{site.name} may take part."
 
 
-def forget_lost(folder: FederationFolder) -> None:
+def forget_stale_nodes(folder: FederationFolder) -> None:
     """Drop what was noted of nodes that Flower no longer knows: its database was removed, or put back from an older copy."""
-    there, known = set(_registered(folder)), _read(folder)
+    there, known = set(_list_registered(folder)), _read_nodes(folder)
     kept = {name: entry for name, entry in known.items() if entry[0] in there}
     if kept != known:
-        _write(folder, kept)
+        _write_nodes(folder, kept)
 
 
-def put_out_unknown(folder: FederationFolder) -> None:
+def unregister_unknown_nodes(folder: FederationFolder) -> None:
     """Take out the nodes that belong to no site: registered just before a crash, for a site that was revoked meanwhile.
 
     To be called when all sites that may take part have theirs.
     """
-    known = {node for node, _ in _read(folder).values()}
-    for node in _registered(folder):
+    known = {node for node, _ in _read_nodes(folder).values()}
+    for node in _list_registered(folder):
         if node not in known:
-            flwr(folder, "supernode", "unregister", node, CONNECTION, "--format", "json")
+            run_flwr(folder, "supernode", "unregister", node, CONNECTION, "--format", "json")
 
 
-def _registered(folder: FederationFolder) -> list[str]:
-    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
+def _list_registered(folder: FederationFolder) -> list[str]:
+    listed = run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
     return [str(node["node-id"]) for node in listed if node["status"] != "unregistered"]
 
 
-def _register(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
+def _register_node(folder: FederationFolder, site: EnrolledSite, known: Nodes) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         public = Path(scratch) / "node.pub"
         public.write_text(site.public_key)
         try:
-            told = flwr(folder, "supernode", "register", str(public), CONNECTION, "--name", site.name, "--format", "json")
+            told = run_flwr(folder, "supernode", "register", str(public), CONNECTION, "--name", site.name, "--format", "json")
         except DeployError as error:
             if "already in use" not in error.what:
                 raise
-            return _left_over(folder, site, known)
+            return _find_orphan_node(folder, site, known)
     return str(told["node-id"])
 
 
-def _left_over(folder: FederationFolder, site: Enrolled, known: Nodes) -> str:
+def _find_orphan_node(folder: FederationFolder, site: EnrolledSite, known: Nodes) -> str:
     """Find the node of a key that was registered just before a crash, and never noted."""
     numbers = {node for node, _ in known.values()}
-    unknown = [node for node in _registered(folder) if node not in numbers]
+    unknown = [node for node in _list_registered(folder) if node not in numbers]
     if len(unknown) != 1:
         fix = f"{site.name} needs a new key: 'medfl site init --new-key' there, and enrol the new request."
         raise DeployError("KEY-USED", f"the key of {site.name} was taken out before, and Flower never takes one again.", fix)
     return unknown[0]
 
 
-def _read(folder: FederationFolder) -> Nodes:
+def _read_nodes(folder: FederationFolder) -> Nodes:
     try:
         noted = json.loads((folder.path / "superlink" / _FILE).read_bytes())
         return {name: (str(entry["node"]), str(entry["key"])) for name, entry in noted.items()}
@@ -129,11 +129,11 @@ def _read(folder: FederationFolder) -> Nodes:
         raise DeployError("REGISTRY-DAMAGED", what, "Put back a copy of it.") from None
 
 
-def _write(folder: FederationFolder, known: Nodes) -> None:
+def _write_nodes(folder: FederationFolder, known: Nodes) -> None:
     noted = {name: {"node": node, "key": key} for name, (node, key) in sorted(known.items())}
     write_private(folder.path / "superlink" / _FILE, json.dumps(noted, indent=1).encode(), "the list of nodes")
 
 
-def _bare(public_key: str) -> str:
+def _strip_comment(public_key: str) -> str:
     """Return an OpenSSH key without its comment."""
     return " ".join(public_key.split()[:2])

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from medfl.errors import DeployError
 
-_PLACES = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"))
-_CONNECTIONS = 64  # at once from one address, behind which several hospitals may be
-_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that nginx wants to write to, used or not
+_SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"))
+_MAX_CONNECTIONS = 64  # at once from one address, behind which several hospitals may be
+_TEMP_FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that nginx wants to write to, used or not
 
 
 @dataclass(frozen=True)
-class Door:
+class ProxyConfig:
     """What nginx is told.
 
     Parameters
@@ -46,11 +46,11 @@ class Door:
     certificate: Path
     key: Path
     ca: Path
-    revoked: Path | None = None
-    most_megabytes: int = 64
+    crl: Path | None = None
+    max_body_megabytes: int = 64
 
 
-_CONFIGURATION = """\
+_TEMPLATE = """\
 # Written by medfl at every start; changes are lost.
 daemon off;
 worker_processes auto;
@@ -98,37 +98,37 @@ http {{
 """
 
 
-def write_configuration(door: Door) -> Path:
+def write_config(door: ProxyConfig) -> Path:
     """Write ``nginx.conf`` and the folders that nginx needs, and return the file."""
     door.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in _TEMPORARY:
+    for name in _TEMP_FOLDERS:
         (door.folder / name).mkdir(exist_ok=True, mode=0o700)
     path = door.folder / "nginx.conf"
-    path.write_text(configuration(door), encoding="utf-8")
+    path.write_text(render_config(door), encoding="utf-8")
     return path
 
 
-def configuration(door: Door) -> str:
+def render_config(door: ProxyConfig) -> str:
     """Return the text of ``nginx.conf``."""
     clients = ""
-    if door.revoked is not None:
-        lines = ("ssl_verify_client on;", f"ssl_client_certificate {_quoted(door.ca)};", f"ssl_crl {_quoted(door.revoked)};")
+    if door.crl is not None:
+        lines = ("ssl_verify_client on;", f"ssl_client_certificate {_quote(door.ca)};", f"ssl_crl {_quote(door.crl)};")
         clients = "\n".join(f"        {line}" for line in lines)
-    return _CONFIGURATION.format(
+    return _TEMPLATE.format(
         folder=str(door.folder.resolve()),
-        temporary="\n".join(f"    {name}_temp_path {_quoted(door.folder / name)};" for name in _TEMPORARY),
+        temporary="\n".join(f"    {name}_temp_path {_quote(door.folder / name)};" for name in _TEMP_FOLDERS),
         listen=door.listen,
-        certificate=_quoted(door.certificate),
-        key=_quoted(door.key),
+        certificate=_quote(door.certificate),
+        key=_quote(door.key),
         clients=clients,
-        most=door.most_megabytes,
-        connections=_CONNECTIONS,
+        most=door.max_body_megabytes,
+        connections=_MAX_CONNECTIONS,
         upstream=door.upstream,
-        ca=_quoted(door.ca),
+        ca=_quote(door.ca),
     )
 
 
-def command(path: Path) -> list[str]:
+def nginx_command(path: Path) -> list[str]:
     """Return the command that runs nginx with a configuration.
 
     Raises
@@ -136,12 +136,12 @@ def command(path: Path) -> list[str]:
     DeployError
         ``NGINX-MISSING``.
     """
-    nginx = shutil.which("nginx", path=_PLACES)
+    nginx = shutil.which("nginx", path=_SEARCH_PATH)
     if nginx is None:
         fix = "Install it, on Debian or Ubuntu: apt-get install nginx-light. It need not run as a service of its own."
         raise DeployError("NGINX-MISSING", "there is no nginx on this machine, and it is the door to the server.", fix)
     return [nginx, "-c", str(path.resolve()), "-p", str(path.parent.resolve()), "-e", "stderr"]
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return '"' + str(path.resolve()).replace('"', '\\"') + '"'

@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from medfl.deploy import authority
 from medfl.deploy.folder import FederationFolder
-from medfl.deploy.identity import Request, fingerprint
+from medfl.deploy.identity import EnrolmentRequest, key_fingerprint
 from medfl.errors import DeployError
-from medfl.site import NAME
-from medfl.system.files import write_file, writing
+from medfl.site import SITE_NAME_PATTERN
+from medfl.system.files import translate_disk_errors, write_file
 
-State = Literal["valid", "expiring", "expired", "revoked"]
+SiteState = Literal["valid", "expiring", "expired", "revoked"]
 
 
 @dataclass(frozen=True)
-class Enrolled:
+class EnrolledSite:
     """A site that was enrolled.
 
     Parameters
@@ -57,7 +57,7 @@ class Enrolled:
     former_keys: tuple[str, ...] = ()
     withdrawn: tuple[int, ...] = ()
 
-    def state(self, now: datetime | None = None) -> State:
+    def state(self, now: datetime | None = None) -> SiteState:
         """Say whether the site may take part: "valid" and "expiring" may."""
         now = now or datetime.now(UTC)
         if self.revoked:
@@ -68,10 +68,10 @@ class Enrolled:
     @property
     def fingerprint(self) -> str:
         """Of its key."""
-        return fingerprint(self.public_key)
+        return key_fingerprint(self.public_key)
 
 
-def enrolled(folder: FederationFolder) -> tuple[Enrolled, ...]:
+def list_enrolled(folder: FederationFolder) -> tuple[EnrolledSite, ...]:
     """Return every site that was ever enrolled, by name.
 
     Raises
@@ -79,10 +79,10 @@ def enrolled(folder: FederationFolder) -> tuple[Enrolled, ...]:
     DeployError
         ``REGISTRY-DAMAGED`` when a file can not be read: it could be one that was revoked.
     """
-    return tuple(_read(folder, path.stem) for path in sorted(folder.sites.glob("*.json")))
+    return tuple(_read_site(folder, path.stem) for path in sorted(folder.sites.glob("*.json")))
 
 
-def enrol(folder: FederationFolder, request: Request) -> tuple[Enrolled, bytes]:
+def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[EnrolledSite, bytes]:
     """Take a site in, or give one that was revoked, expired or lost its key a new start with a new key.
 
     Parameters
@@ -105,21 +105,21 @@ def enrol(folder: FederationFolder, request: Request) -> tuple[Enrolled, bytes]:
         ``SITE-ENROLLED`` when a site of that name takes part already, ``NAME-ALIKE`` when one is called the same but for
         capital letters, ``KEY-USED`` when the key was used before.
     """
-    with _changing(folder):
-        old = _predecessor(folder, request)
+    with _registry_lock(folder):
+        old = _require_enrollable(folder, request)
         now = datetime.now(UTC)
-        site = Enrolled(request.name, request.public_key, now.isoformat(timespec="seconds"), "")
+        site = EnrolledSite(request.name, request.public_key, now.isoformat(timespec="seconds"), "")
         if old is not None:
             former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
             site = replace(site, former_keys=former, withdrawn=withdrawn)
-        taken = _certified(folder, site)
-        write_revoked(folder, enrolled(folder))
+        taken = _issue_certificate(folder, site)
+        update_crl(folder, list_enrolled(folder))
     return taken
 
 
-def _predecessor(folder: FederationFolder, request: Request) -> Enrolled | None:
+def _require_enrollable(folder: FederationFolder, request: EnrolmentRequest) -> EnrolledSite | None:
     """Return what the site was before, after checking that it may be enrolled now."""
-    before = {site.name: site for site in enrolled(folder)}
+    before = {site.name: site for site in list_enrolled(folder)}
     old = before.get(request.name)
     if old is not None and old.state() in ("valid", "expiring"):
         fix = "Renew it with 'medfl server renew', or revoke it first; if it is another hospital, it needs another name."
@@ -134,7 +134,7 @@ def _predecessor(folder: FederationFolder, request: Request) -> Enrolled | None:
     return old
 
 
-def renew(folder: FederationFolder, name: str) -> tuple[Enrolled, bytes]:
+def renew(folder: FederationFolder, name: str) -> tuple[EnrolledSite, bytes]:
     """Let a site belong for another while, with a new certificate over the key that it has.
 
     Raises
@@ -142,15 +142,15 @@ def renew(folder: FederationFolder, name: str) -> tuple[Enrolled, bytes]:
     DeployError
         ``SITE-UNKNOWN``, or ``SITE-ENDED`` when it was revoked or its time is over: then its key is used up.
     """
-    with _changing(folder):
-        site = _read(folder, name)
+    with _registry_lock(folder):
+        site = _read_site(folder, name)
         if site.state() not in ("valid", "expiring"):
             fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
             raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never takes a key again.", fix)
-        return _certified(folder, site)
+        return _issue_certificate(folder, site)
 
 
-def revoke(folder: FederationFolder, name: str) -> Enrolled:
+def revoke(folder: FederationFolder, name: str) -> EnrolledSite:
     """Put a site out; a server that runs refuses its requests within half a minute.
 
     Raises
@@ -158,20 +158,20 @@ def revoke(folder: FederationFolder, name: str) -> Enrolled:
     DeployError
         ``SITE-UNKNOWN``, or ``CA-MISSING`` when nginx could not be told; the site is out nonetheless.
     """
-    with _changing(folder):
-        site = _read(folder, name)
+    with _registry_lock(folder):
+        site = _read_site(folder, name)
         if not site.revoked:
             site = replace(site, revoked=datetime.now(UTC).isoformat(timespec="seconds"))
-            _write(folder, site)
+            _write_site(folder, site)
         try:
-            write_revoked(folder, enrolled(folder))
+            update_crl(folder, list_enrolled(folder))
         except DeployError as error:
             what = f"{name} is out, but its certificate could not be put onto the list that nginx reads: {error.what}"
             raise DeployError(error.code, what, f"{error.fix} Then give this command again.") from None
     return site
 
 
-def write_revoked(folder: FederationFolder, sites: Sequence[Enrolled]) -> None:
+def update_crl(folder: FederationFolder, sites: Sequence[EnrolledSite]) -> None:
     """Write the list that nginx reads: certificates of sites that were revoked, and of keys that were given up."""
     out = [(serial, datetime.fromisoformat(site.revoked)) for site in sites if site.revoked for serial in site.serials]
     out += [(serial, datetime.fromisoformat(site.enrolled)) for site in sites for serial in site.withdrawn]
@@ -179,30 +179,30 @@ def write_revoked(folder: FederationFolder, sites: Sequence[Enrolled]) -> None:
 
 
 @contextmanager
-def _changing(folder: FederationFolder) -> Iterator[None]:
+def _registry_lock(folder: FederationFolder) -> Iterator[None]:
     """Let one command after the other change who belongs."""
-    with writing("the list of sites", "give the same command again"), (folder.sites / ".lock").open("w") as lock:
+    with translate_disk_errors("the list of sites", "give the same command again"), (folder.sites / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _certified(folder: FederationFolder, site: Enrolled) -> tuple[Enrolled, bytes]:
+def _issue_certificate(folder: FederationFolder, site: EnrolledSite) -> tuple[EnrolledSite, bytes]:
     terms = folder.settings.identities
-    signed = authority.issue_site(folder.ca_certificate, folder.ca_key, site.name, site.public_key, terms.days)
+    signed = authority.issue_site_certificate(folder.ca_certificate, folder.ca_key, site.name, site.public_key, terms.days)
     expires = signed.not_valid_after_utc.isoformat(timespec="seconds")
     noted = replace(site, expires=expires, serials=(*site.serials, signed.serial_number), warn_days=terms.warn_days)
-    _write(folder, noted)
+    _write_site(folder, noted)
     return noted, signed.public_bytes(Encoding.PEM)
 
 
-def _read(folder: FederationFolder, name: str) -> Enrolled:
+def _read_site(folder: FederationFolder, name: str) -> EnrolledSite:
     try:
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(SITE_NAME_PATTERN, name):
             raise FileNotFoundError
         told: dict[str, Any] = json.loads((folder.sites / f"{name}.json").read_bytes())
         for key in ("serials", "former_keys", "withdrawn"):
             told[key] = tuple(told[key])
-        site = Enrolled(**told)
+        site = EnrolledSite(**told)
         times = [datetime.fromisoformat(text).tzinfo for text in (site.enrolled, site.expires, site.revoked) if text]
         if site.name != name or None in times:
             raise ValueError("not what was written for this site")
@@ -214,5 +214,5 @@ def _read(folder: FederationFolder, name: str) -> Enrolled:
     return site
 
 
-def _write(folder: FederationFolder, site: Enrolled) -> None:
+def _write_site(folder: FederationFolder, site: EnrolledSite) -> None:
     write_file(folder.sites / f"{site.name}.json", json.dumps(asdict(site), indent=1).encode(), private=True)

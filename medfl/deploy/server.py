@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from medfl.deploy.doctor.certificates import certificate
+from medfl.deploy.doctor.certificates import check_certificate
 from medfl.deploy.folder import FederationFolder, open_federation
 from medfl.deploy.listening import is_taken, require_free
 from medfl.deploy.processes import Child, supervise
-from medfl.deploy.proxy import Door, command, write_configuration
-from medfl.deploy.superlink import superexec, superlink
-from medfl.deploy.watch import Watch
+from medfl.deploy.proxy import ProxyConfig, nginx_command, write_config
+from medfl.deploy.superlink import superexec_process, superlink_process
+from medfl.deploy.watch import ServerMonitor
 from medfl.errors import DeployError
 from medfl.system.locks import take
 
-_PID = "server.pid"
-_GONE = 45.0  # seconds to wait for a server that was told to end
+_PID_FILE = "server.pid"
+_STOP_TIMEOUT = 45.0  # seconds to wait for a server that was told to end
 
 
 def server_up(path: Path, tell: Callable[[str], None]) -> int:
@@ -47,14 +47,16 @@ def server_up(path: Path, tell: Callable[[str], None]) -> int:
         ``ADDRESS-FOREIGN``, ``NGINX-MISSING``, ``NOT-STARTED``, ``EXPOSED``.
     """
     folder = open_federation(path)
-    with _alone(folder):
+    with _server_lock(folder):
         _require_certificates(folder)
-        nginx = _nginx(folder)
+        nginx = _nginx_process(folder)
         for address in (f"127.0.0.1:{folder.settings.superlink.port}", folder.settings.proxy.listen):
             require_free(address)
         tell(f"Starting the server of {folder.settings.name}: Flower's SuperLink and SuperExec, then nginx.")
-        watch = Watch(folder, tell)
-        return supervise([superlink(folder), superexec(folder), nginx], tell, ready=watch.begin, tick=watch.look)
+        watch = ServerMonitor(folder, tell)
+        return supervise(
+            [superlink_process(folder), superexec_process(folder), nginx], tell, ready=watch.start, tick=watch.check
+        )
 
 
 def server_down(path: Path) -> bool:
@@ -66,15 +68,15 @@ def server_down(path: Path) -> bool:
         ``NOT-YOURS`` when another account started it, ``NOT-ENDED`` when it goes on.
     """
     folder = open_federation(path)
-    pid = _running(folder)
+    pid = _running_pid(folder)
     if pid is None:
         return False
     try:
         os.kill(pid, signal.SIGTERM)
     except PermissionError:
-        raise _not_yours() from None
-    end = time.monotonic() + _GONE
-    while _running(folder) is not None:
+        raise _permission_error() from None
+    end = time.monotonic() + _STOP_TIMEOUT
+    while _running_pid(folder) is not None:
         if time.monotonic() >= end:
             raise DeployError("NOT-ENDED", "the server was told to end, and has not.", f"Its process is {pid}.")
         time.sleep(0.2)
@@ -87,32 +89,32 @@ def _require_certificates(folder: FederationFolder) -> None:
         folder.server_certificate: ("the certificate of the server", "Make a new one: medfl server renew --server."),
     }
     for path, (name, fix) in named.items():
-        finding = certificate(path, name, fix)
+        finding = check_certificate(path, name, fix)
         if finding.level == "error":
             raise DeployError(finding.code, finding.what, finding.fix)
 
 
-def _nginx(folder: FederationFolder) -> Child:
+def _nginx_process(folder: FederationFolder) -> Child:
     settings, place = folder.settings, folder.path / "proxy"
-    door = Door(
+    door = ProxyConfig(
         folder=place,
         listen=settings.proxy.listen,
         upstream=settings.superlink.port,
         certificate=folder.server_certificate,
         key=folder.server_key,
         ca=folder.ca_certificate,
-        revoked=folder.crl if settings.proxy.client_certificates else None,
-        most_megabytes=settings.proxy.max_body_megabytes,
+        crl=folder.crl if settings.proxy.client_certificates else None,
+        max_body_megabytes=settings.proxy.max_body_megabytes,
     )
-    run = [sys.executable, "-P", "-m", "medfl.system.parent_watch", *command(write_configuration(door))]
+    run = [sys.executable, "-P", "-m", "medfl.system.parent_watch", *nginx_command(write_config(door))]
     log = folder.path / "logs" / "nginx.log"
     return Child(name="nginx", command=run, env=os.environ, cwd=place, log=log, is_ready=lambda: is_taken(door.listen))
 
 
 @contextmanager
-def _alone(folder: FederationFolder) -> Iterator[None]:
+def _server_lock(folder: FederationFolder) -> Iterator[None]:
     """Hold the lock of a federation's server, with the number of this process in its file."""
-    with _open(folder) as file:
+    with _open_pid_file(folder) as file:
         if not take(file):
             fix = "End it with 'medfl server down', or leave it running."
             raise DeployError("SERVER-BUSY", "the server of this federation is up already.", fix)
@@ -122,23 +124,23 @@ def _alone(folder: FederationFolder) -> Iterator[None]:
         yield
 
 
-def _running(folder: FederationFolder) -> int | None:
+def _running_pid(folder: FederationFolder) -> int | None:
     """Return the process of the server that runs, if one does."""
-    if not (folder.path / _PID).exists():
+    if not (folder.path / _PID_FILE).exists():
         return None
-    with _open(folder) as file:
+    with _open_pid_file(folder) as file:
         file.seek(0)
         told = file.read()
         return int(told) if not take(file) and told.isdigit() else None
 
 
-def _open(folder: FederationFolder) -> IO[str]:
+def _open_pid_file(folder: FederationFolder) -> IO[str]:
     try:
-        return (folder.path / _PID).open("a+")
+        return (folder.path / _PID_FILE).open("a+")
     except PermissionError:
-        raise _not_yours() from None
+        raise _permission_error() from None
 
 
-def _not_yours() -> DeployError:
+def _permission_error() -> DeployError:
     fix = "Do it as the account that owns the folder; a server that systemd runs is ended with systemctl."
     return DeployError("NOT-YOURS", "this account may not start or end the server of this federation.", fix)

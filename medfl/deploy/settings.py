@@ -9,19 +9,19 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from medfl.schema import Section
-from medfl.site.federation import ADDRESS
+from medfl.site.federation import ADDRESS_PATTERN
 from medfl.study.sections import Positive
 
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 
 
-def _named(name: str) -> str:
+def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}", name):
         raise ValueError("must be 1 to 64 letters (a to z), digits, spaces, '.', '_' or '-', and begin with a letter or digit")
     return name
 
 
-def _plain(address: str) -> str:
+def _check_address(address: str) -> str:
     """Let through what can stand in a certificate and in a configuration of nginx."""
     host, _, port = address.rpartition(":")
     if not 1 <= int(port) <= 65535:
@@ -35,8 +35,8 @@ def _plain(address: str) -> str:
     return address
 
 
-Address = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_plain)]
-FederationName = Annotated[str, AfterValidator(_named)]
+Address = Annotated[str, Field(pattern=ADDRESS_PATTERN), AfterValidator(_check_address)]
+FederationName = Annotated[str, AfterValidator(_check_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -54,7 +54,7 @@ class ProxySettings(Section):
     max_body_megabytes: Positive = 64  # of one request; a model comes in pieces of 5
 
 
-class Identities(Section):
+class IdentitySettings(Section):
     """How long a site belongs without being renewed."""
 
     days: Positive = 365
@@ -74,4 +74,4 @@ class FederationSettings(Section):
     address: Address  # under which the hospitals reach the server
     superlink: SuperLinkSettings
     proxy: ProxySettings
-    identities: Identities = Identities()
+    identities: IdentitySettings = IdentitySettings()

@@ -24,34 +24,34 @@ from medfl.system.private_files import write_private
 
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
 _POLL = "0.1"  # seconds between SuperExec's looks for a task
-_PATIENCE = 120.0  # seconds for an answer
+_TIMEOUT = 120.0  # seconds for an answer
 
 
-def superlink(folder: FederationFolder) -> Child:
+def superlink_process(folder: FederationFolder) -> Child:
     """Return Flower's server: on loopback, with TLS, node authentication, its database on disk."""
-    place = _place(folder)
+    place = _superlink_folder(folder)
     command = [
-        *_lifeline(sys.executable, "-P", "-m", "medfl.deploy.flower_superlink", "flower-superlink"),
+        *_with_parent_watch(sys.executable, "-P", "-m", "medfl.deploy.flower_superlink", "flower-superlink"),
         *("--host", "127.0.0.1", "--port", str(folder.settings.superlink.port)),
         *("--ssl-ca-certfile", str(folder.ca_certificate), "--ssl-certfile", str(folder.server_certificate)),
         *("--ssl-keyfile", str(folder.server_key), "--enable-supernode-auth"),
-        *("--isolation", "process", "--superexec-auth-secret-file", str(_secret(folder))),
+        *("--isolation", "process", "--superexec-auth-secret-file", str(_secret_file(folder))),
         *("--database", str(place / "state.db"), "--disable-runtime-dependency-installation"),
     ]
-    return _child(folder, "superlink", command, is_ready=lambda: is_up(folder))
+    return _make_child(folder, "superlink", command, is_ready=lambda: is_superlink_up(folder))
 
 
-def superexec(folder: FederationFolder) -> Child:
+def superexec_process(folder: FederationFolder) -> Child:
     """Return what starts a process for each run; only it knows the secret that tasks are given out for."""
     command = [
-        *_lifeline(_program("flower-superexec")),
+        *_with_parent_watch(_program_path("flower-superexec")),
         *("--root-certificates", str(folder.ca_certificate)),
-        *("--runtime-api-address", _address(folder), "--superexec-auth-secret-file", str(_secret(folder))),
+        *("--runtime-api-address", _address(folder), "--superexec-auth-secret-file", str(_secret_file(folder))),
     ]
-    return _child(folder, "superexec", command)
+    return _make_child(folder, "superexec", command)
 
 
-def is_up(folder: FederationFolder) -> bool:
+def is_superlink_up(folder: FederationFolder) -> bool:
     """Tell whether Flower's server answers on loopback."""
     context = ssl.create_default_context(cafile=folder.ca_certificate)
     try:
@@ -61,7 +61,7 @@ def is_up(folder: FederationFolder) -> bool:
         return False
 
 
-def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
+def run_flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
     """Ask Flower's server with its documented command ``flwr``.
 
     Parameters
@@ -82,7 +82,7 @@ def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
         ``SERVER-DOWN`` when the server does not run, ``SERVER-SLOW``, ``FLOWER-SAYS-NO`` when it refuses.
     """
     try:
-        told = json.loads(_asked(folder, arguments).stdout)
+        told = json.loads(_call_flwr(folder, arguments).stdout)
     except json.JSONDecodeError:
         told = {}
     if isinstance(told, dict) and told.get("success"):
@@ -90,17 +90,17 @@ def flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
     raise _refused(folder, arguments, str(told.get("error-message", "")) if isinstance(told, dict) else "")
 
 
-def flwr_text(folder: FederationFolder, *arguments: str) -> str:
+def run_flwr_text(folder: FederationFolder, *arguments: str) -> str:
     """Return what Flower's command ``flwr`` prints, or raise as `flwr` does."""
-    done = _asked(folder, arguments)
+    done = _call_flwr(folder, arguments)
     if done.returncode:
         raise _refused(folder, arguments)
     return done.stdout
 
 
-def environment(folder: FederationFolder) -> dict[str, str]:
+def flower_environment(folder: FederationFolder) -> dict[str, str]:
     """Return the environment of Flower's processes: its home in the federation's folder, nothing phoned home."""
-    home = _place(folder) / "flwr"
+    home = _superlink_folder(folder) / "flwr"
     configuration = home / "config.toml"
     reach = {"address": _address(folder), "root-certificates": str(folder.ca_certificate)}
     text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: reach}}).encode()
@@ -113,43 +113,45 @@ def environment(folder: FederationFolder) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONSAFEPATH": "1",
     }
-    compat.be_quiet(found)
+    compat.disable_telemetry(found)
     return found
 
 
-def _asked(folder: FederationFolder, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command, place = [_program("flwr"), *arguments], _place(folder) / "empty"
+def _call_flwr(folder: FederationFolder, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command, place = [_program_path("flwr"), *arguments], _superlink_folder(folder) / "empty"
     try:
         return subprocess.run(
-            command, env=environment(folder), cwd=place, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command, env=flower_environment(folder), cwd=place, capture_output=True, text=True, check=False, timeout=_TIMEOUT
         )
     except subprocess.TimeoutExpired:
         fix = f"See {folder.path / 'logs' / 'superlink.log'}; a restart of the server loses nothing but the round that runs."
-        raise DeployError("SERVER-SLOW", f"the server did not answer within {_PATIENCE:g} seconds.", fix) from None
+        raise DeployError("SERVER-SLOW", f"the server did not answer within {_TIMEOUT:g} seconds.", fix) from None
 
 
 def _refused(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
-    if not is_up(folder):
+    if not is_superlink_up(folder):
         return DeployError(
             "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."
         )
     return DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
 
 
-def _child(folder: FederationFolder, name: str, command: list[str], **more: Any) -> Child:
+def _make_child(folder: FederationFolder, name: str, command: list[str], **more: Any) -> Child:
     log = folder.path / "logs" / f"{name}.log"
-    return Child(name=name, command=command, env=environment(folder), cwd=_place(folder) / "empty", log=log, **more)
+    return Child(
+        name=name, command=command, env=flower_environment(folder), cwd=_superlink_folder(folder) / "empty", log=log, **more
+    )
 
 
-def _place(folder: FederationFolder) -> Path:
+def _superlink_folder(folder: FederationFolder) -> Path:
     place = folder.path / "superlink"
     for part in (place, place / "empty", place / "flwr"):
         part.mkdir(parents=True, exist_ok=True, mode=0o700)
     return place
 
 
-def _secret(folder: FederationFolder) -> Path:
-    path = _place(folder) / "superexec.secret"
+def _secret_file(folder: FederationFolder) -> Path:
+    path = _superlink_folder(folder) / "superexec.secret"
     return path if path.exists() else write_private(path, secrets.token_bytes(32), "the secret of the server")
 
 
@@ -157,9 +159,9 @@ def _address(folder: FederationFolder) -> str:
     return f"127.0.0.1:{folder.settings.superlink.port}"
 
 
-def _program(name: str) -> str:
+def _program_path(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _lifeline(*command: str) -> list[str]:
+def _with_parent_watch(*command: str) -> list[str]:
     return [sys.executable, "-P", "-m", "medfl.system.parent_watch", *command]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_UNIT = """\
+_TEMPLATE = """\
 # Put it in /etc/systemd/system/{file}, then: systemctl daemon-reload && systemctl enable --now {file}
 [Unit]
 Description={what}
@@ -45,10 +45,10 @@ def server_unit(folder: Path, name: str, user: str) -> str:
     user : str
         Account to run it; it needs no rights but on the folder, and may listen on a port below 1024.
     """
-    more = f"ProtectSystem=strict\nReadWritePaths={_quoted(folder.resolve())}\n"
+    more = f"ProtectSystem=strict\nReadWritePaths={_quote(folder.resolve())}\n"
     if user != "root":  # root's nginx gives its rights up by itself, and needs them for that
         more += "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
-    return _unit("medfl-server.service", f"medfl: server of the federation {name}", "server up", folder, user, more)
+    return _render_unit("medfl-server.service", f"medfl: server of the federation {name}", "server up", folder, user, more)
 
 
 def site_unit(folder: Path, name: str, user: str) -> str:
@@ -64,20 +64,20 @@ def site_unit(folder: Path, name: str, user: str) -> str:
         Account to run it; it must be able to read the images.
     """
     more = "ProtectSystem=full\nCapabilityBoundingSet=\n"
-    return _unit("medfl-site.service", f"medfl: site {name}", "site up", folder, user, more)
+    return _render_unit("medfl-site.service", f"medfl: site {name}", "site up", folder, user, more)
 
 
-def _unit(file: str, what: str, command: str, folder: Path, user: str, more: str) -> str:
-    return _UNIT.format(
+def _render_unit(file: str, what: str, command: str, folder: Path, user: str, more: str) -> str:
+    return _TEMPLATE.format(
         file=file,
         what=what,
-        python=_quoted(Path(sys.executable)),
+        python=_quote(Path(sys.executable)),
         command=command,
-        folder=_quoted(folder.resolve()),
+        folder=_quote(folder.resolve()),
         user=user,
         more=more,
     )
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'

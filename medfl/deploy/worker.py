@@ -19,20 +19,20 @@ from pathlib import Path
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from medfl.audit.chain import Chain
-from medfl.deploy.gate import examine
+from medfl.deploy.gate import authorize
 from medfl.errors import MedflError, PolicyError, safe_reason
 from medfl.flower import compat
 from medfl.flower.tasks import (
     CLIENT_TASK,
     HEARTBEAT,
-    Job,
     NodeTask,
     NodeTasks,
     ServerLink,
-    Ticket,
+    TaskInput,
+    TaskToken,
     Unreachable,
-    present,
     speak_for,
+    use_client_certificate,
 )
 from medfl.grids import auditing
 from medfl.site import Site, read_site
@@ -41,9 +41,9 @@ from medfl.system.parent_watch import die_with_parent
 
 _log = logging.getLogger("medfl.site")
 
-_IDLE = 0.1  # seconds between looks for a message
-_ASK = 5.0  # seconds between questions whether a run still goes on
-_MOMENT = 1.0  # seconds for a last question to be answered
+_IDLE_SECONDS = 0.1  # seconds between looks for a message
+_POLL_SECONDS = 5.0  # seconds between questions whether a run still goes on
+_JOIN_TIMEOUT = 1.0  # seconds for a last question to be answered
 SITE_CHANGED = 75  # exit code: the site.toml was edited, and is to be read anew by a fresh process
 
 
@@ -75,24 +75,24 @@ def main(site_file: Path, address: str, secret_file: Path, certificate: str = ""
     """
     die_with_parent()
     if certificate:
-        present(Path(certificate), Path(key))
-    read_at = _edited(site_file)
+        use_client_certificate(Path(certificate), Path(key))
+    read_at = _modified_at(site_file)
     site = read_site(site_file)
-    worker = Worker(site, site_file)
+    worker = SiteWorker(site, site_file)
     import medfl.clients.preload  # noqa: F401 - torch and MONAI, before the first message comes
 
     tasks = NodeTasks(address, secret_file.read_bytes())
     _log.info("The worker of site %s is ready.", site.name)
-    while _edited(site_file) == read_at:
+    while _modified_at(site_file) == read_at:
         ticket = tasks.acquire()
         if ticket is None:
-            time.sleep(_IDLE)
+            time.sleep(_IDLE_SECONDS)
             continue
-        worker.handle(ticket, tasks.open(ticket))
+        worker.handle(ticket, tasks.open_task(ticket))
     return SITE_CHANGED
 
 
-class Worker:
+class SiteWorker:
     """What decides and answers at a site.
 
     Parameters
@@ -104,19 +104,19 @@ class Worker:
     """
 
     def __init__(self, site: Site, site_file: Path) -> None:
-        federation = federation_of(site)
+        federation = require_federation(site)
         self._site, self._file = site, site_file
         self._chain = Chain(site.folder / federation.audit, site.name)
         self._server = ServerLink(federation.server, site.folder / federation.ca, site.folder / federation.key)
 
-    def handle(self, ticket: Ticket, task: NodeTask) -> None:
+    def handle(self, ticket: TaskToken, task: NodeTask) -> None:
         """Pull a message, answer it, and never let an error out."""
         well = False
         try:
             job = task.pull()
             speak_for(job.context)
-            with _asked_again(lambda: not task.beat(), HEARTBEAT) as is_lost:
-                reply = self._answered(ticket.kind, job, is_lost)
+            with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
+                reply = self._answer_safely(ticket.kind, job, is_lost)
                 task.push(reply)
             well = not reply.has_error()
         except Unreachable:
@@ -126,14 +126,14 @@ class Worker:
         finally:
             task.finish(well=well)
 
-    def _answered(self, kind: str, job: Job, is_lost: Callable[[], bool]) -> Message:
+    def _answer_safely(self, kind: str, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
         """Answer, and whatever goes wrong give the server a code: a SuperNode without any reply would wait for ever."""
         try:
             return self.answer(kind, job, is_lost)
         except Exception as error:
-            return _failed(job.message, error)
+            return _failure_reply(job.message, error)
 
-    def answer(self, kind: str, job: Job, is_lost: Callable[[], bool] = lambda: False) -> Message:
+    def answer(self, kind: str, job: TaskInput, is_lost: Callable[[], bool] = lambda: False) -> Message:
         """Decide about a message, answer it or refuse it, and note both in the site's log of exchanges.
 
         Parameters
@@ -158,20 +158,20 @@ class Worker:
         try:
             if kind != CLIENT_TASK:
                 raise PolicyError("APP-KIND", "the server sent another kind of app than a ClientApp.", "No study needs that.")
-            examine(job.bundle, job.context.run_config, self._site)
+            authorize(job.bundle, job.context.run_config, self._site)
         except MedflError as refusal:
             _log.error("%s", refusal)
-            auditing.came(self._chain, job.message, refusal.code)
-            return self._noted(job, _refusal(job.message, refusal))
+            auditing.log_received(self._chain, job.message, refusal.code)
+            return self._log_reply(job, _refusal_reply(job.message, refusal))
         except Exception as error:
             _log.error("[GATE-FAILED] %s while a bundle was examined", type(error).__name__)
-            auditing.came(self._chain, job.message, "GATE-FAILED")
+            auditing.log_received(self._chain, job.message, "GATE-FAILED")
             closed = PolicyError("GATE-FAILED", "the bundle could not be examined.")
-            return self._noted(job, _refusal(job.message, closed))
-        auditing.came(self._chain, job.message, "accepted")
-        return self._noted(job, self._work(job, is_lost))
+            return self._log_reply(job, _refusal_reply(job.message, closed))
+        auditing.log_received(self._chain, job.message, "accepted")
+        return self._log_reply(job, self._run_client_app(job, is_lost))
 
-    def _work(self, job: Job, is_lost: Callable[[], bool]) -> Message:
+    def _run_client_app(self, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
         from medfl.client_app import app
         from medfl.clients.training.interrupts import stop_when
 
@@ -180,25 +180,25 @@ class Worker:
 
         try:
             with (
-                _asked_again(is_over_at_the_server, _ASK) as is_over,
+                _poll_in_background(is_over_at_the_server, _POLL_SECONDS) as is_over,
                 stop_when(lambda: "RUN-STOPPED" if is_lost() or is_over() else None),
             ):
-                return app(job.message, self._context(job))
+                return app(job.message, self._site_context(job))
         except Exception as error:  # before the app guards itself: a kind of message that it does not know, say
-            return _failed(job.message, error)
+            return _failure_reply(job.message, error)
 
-    def _noted(self, job: Job, reply: Message) -> Message:
-        auditing.left(self._chain, job.message, reply)
+    def _log_reply(self, job: TaskInput, reply: Message) -> Message:
+        auditing.log_sent(self._chain, job.message, reply)
         return reply
 
-    def _context(self, job: Job) -> Context:
+    def _site_context(self, job: TaskInput) -> Context:
         """Return the context with this site alone as the configuration of the node."""
         here: UserConfig = {"site": str(self._file.resolve())}
         return Context(job.context.run_id, job.context.node_id, here, RecordDict(), job.context.run_config)
 
 
 @contextmanager
-def _asked_again(question: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
+def _poll_in_background(question: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
     """Ask something again and again in the background, and tell whether the answer was yes once: no work waits for it."""
     done, said = threading.Event(), threading.Event()
 
@@ -213,10 +213,10 @@ def _asked_again(question: Callable[[], bool], every: float) -> Iterator[Callabl
         yield said.is_set
     finally:
         done.set()
-        thread.join(_MOMENT)
+        thread.join(_JOIN_TIMEOUT)
 
 
-def federation_of(site: Site) -> SiteFederation:
+def require_federation(site: Site) -> SiteFederation:
     """Return a site's place in a federation; PolicyError ``NO-FEDERATION`` when its site.toml tells none."""
     if site.federation is None:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
@@ -224,7 +224,7 @@ def federation_of(site: Site) -> SiteFederation:
     return site.federation
 
 
-def _edited(file: Path) -> int:
+def _modified_at(file: Path) -> int:
     """Return when a file was written last; 0 when it is not there, as while an editor replaces it."""
     try:
         return file.stat().st_mtime_ns
@@ -232,19 +232,19 @@ def _edited(file: Path) -> int:
         return 0
 
 
-def _failed(message: Message, error: Exception) -> Message:
+def _failure_reply(message: Message, error: Exception) -> Message:
     _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
-    return _refusal(message, error)
+    return _refusal_reply(message, error)
 
 
-def _refusal(message: Message, refusal: Exception) -> Message:
+def _refusal_reply(message: Message, refusal: Exception) -> Message:
     return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     _log.setLevel(logging.INFO)
-    compat.be_quiet(os.environ)
+    compat.disable_telemetry(os.environ)
     try:
         sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))
     except MedflError as problem:

@@ -14,7 +14,7 @@ from medfl.study import Study
 SiteMetrics = dict[str, Metrics]
 
 
-_LEAST_FOR_AUROC = 5  # test patients
+_MIN_PATIENTS_FOR_AUROC = 5  # test patients
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class ArmComparison:
     federated: float
     federated_by_site: Mapping[str, float]
     local: Mapping[str, Mapping[str, float]]
-    local_at_home: float
-    federated_at_home: float
+    local_on_own: float
+    federated_on_own: float
     local_on_others: float
     federated_on_others: float
     federated_worst: tuple[str, float] | None
     local_worst: tuple[str, float] | None
 
     @property
-    def gain_at_home(self) -> float:
+    def gain_on_own(self) -> float:
         """Federated less local score on the own patients of the hospitals."""
-        return self.federated_at_home - self.local_at_home
+        return self.federated_on_own - self.local_on_own
 
     @property
     def gain_on_others(self) -> float:
@@ -82,20 +82,20 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     ArmComparison
         With nan and empty mappings for an arm that was not tested.
     """
-    federated, local = _tests(events)
+    federated, local = _read_tests(events)
     sites = tuple(sorted({*federated, *local, *(name for tested in local.values() for name in tested)}))
-    patients = {site: max((_patients(t, site) for t in (federated, *local.values())), default=0) for site in sites}
+    patients = {site: max((_count_patients(t, site) for t in (federated, *local.values())), default=0) for site in sites}
     by_site = {site: _score(study, federated, site) for site in sites}
     matrix = {owner: {site: _score(study, local[owner], site) for site in sites} for owner in sorted(local)}
-    at_home, on_others = _home_pairs(matrix, by_site), _other_pairs(matrix, by_site, patients)
+    at_home, on_others = _own_pairs(matrix, by_site), _other_pairs(matrix, by_site, patients)
     return ArmComparison(
         sites=sites,
         patients=patients,
         federated=headline(study, merge(study, list(federated.values()))),
         federated_by_site=by_site,
         local=matrix,
-        local_at_home=_mean([alone for alone, _ in at_home]),
-        federated_at_home=_mean([together for _, together in at_home]),
+        local_on_own=_mean([alone for alone, _ in at_home]),
+        federated_on_own=_mean([together for _, together in at_home]),
         local_on_others=_mean([alone for alone, _ in on_others]),
         federated_on_others=_mean([together for _, together in on_others]),
         federated_worst=_worst(by_site, patients, study),
@@ -103,7 +103,7 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     )
 
 
-def _tests(events: Sequence[Mapping[str, Any]]) -> tuple[SiteMetrics, dict[str, SiteMetrics]]:
+def _read_tests(events: Sequence[Mapping[str, Any]]) -> tuple[SiteMetrics, dict[str, SiteMetrics]]:
     """Return the metrics of the federated model by site, and of every local model by owner and site."""
     federated: SiteMetrics = {}
     local: dict[str, SiteMetrics] = {}
@@ -119,7 +119,7 @@ def _tests(events: Sequence[Mapping[str, Any]]) -> tuple[SiteMetrics, dict[str, 
     return federated, local
 
 
-def _patients(tested: SiteMetrics, site: str) -> int:
+def _count_patients(tested: SiteMetrics, site: str) -> int:
     value = tested.get(site, {}).get(EVAL_PATIENTS, 0)
     return value if isinstance(value, int) else 0
 
@@ -128,7 +128,7 @@ def _score(study: Study, tested: SiteMetrics, site: str) -> float:
     return headline(study, merge(study, [tested[site]])) if site in tested else math.nan
 
 
-def _home_pairs(matrix: Mapping[str, Mapping[str, float]], by_site: Mapping[str, float]) -> list[tuple[float, float]]:
+def _own_pairs(matrix: Mapping[str, Mapping[str, float]], by_site: Mapping[str, float]) -> list[tuple[float, float]]:
     pairs = [(row[owner], by_site[owner]) for owner, row in matrix.items()]
     return [pair for pair in pairs if not any(map(math.isnan, pair))]
 
@@ -153,7 +153,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _worst(scores: Mapping[str, float], patients: Mapping[str, int], study: Study) -> tuple[str, float] | None:
     """Return the lowest score; an AUROC ranks patients against each other, so a hospital with a handful of them is no worst."""
-    least = _LEAST_FOR_AUROC if study.task.kind == "classification" else 1
+    least = _MIN_PATIENTS_FOR_AUROC if study.task.kind == "classification" else 1
     defined = [(score, site) for site, score in scores.items() if not math.isnan(score)]
     if not defined:
         return None

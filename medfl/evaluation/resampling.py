@@ -100,7 +100,7 @@ class ClassifiedPatients(PatientScores):
         return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in wanted], axis=1))
 
 
-def read_tested(run: Path, study: Study) -> PatientScores | None:
+def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
     """Read what the shared model of a run made of every test patient.
 
     Parameters
@@ -129,15 +129,15 @@ def read_tested(run: Path, study: Study) -> PatientScores | None:
             raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
     if not told:
         return None
-    return (_segmented if study.task.kind == "segmentation" else _classified)(told, study)
+    return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(told, study)
 
 
-def union(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
+def all_patients(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
     """Return the patients of several tests, each once."""
     return tuple(sorted({patient for test in tests for patient in test.patients}))
 
 
-def draw(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floats:
+def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floats:
     """Draw as many patients as there are, with replacement, again and again.
 
     Parameters
@@ -159,7 +159,7 @@ def draw(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floa
     return weights.astype(np.float64)
 
 
-def interval(values: Floats) -> tuple[float, float] | None:
+def confidence_interval(values: Floats) -> tuple[float, float] | None:
     """Return the middle 95 % of resampled values, None when they are not defined in nearly all draws."""
     defined = values[np.isfinite(values)]
     if len(defined) < 0.95 * len(values) or not len(defined):
@@ -168,14 +168,14 @@ def interval(values: Floats) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _segmented(told: dict[Patient, Any], study: Study) -> SegmentedPatients:
+def _read_segmented(told: dict[Patient, Any], study: Study) -> SegmentedPatients:
     dice = [
         [_number(of_one["classes"].get(name, {}).get("dice")) for name in study.task.foreground] for of_one in told.values()
     ]
     return SegmentedPatients(tuple(told), np.array(dice, dtype=np.float64))
 
 
-def _classified(told: dict[Patient, Any], study: Study) -> ClassifiedPatients:
+def _read_classified(told: dict[Patient, Any], study: Study) -> ClassifiedPatients:
     names = study.task.classes
     units = [(k, unit) for k, of_one in enumerate(told.values()) for unit in of_one]
     return ClassifiedPatients(

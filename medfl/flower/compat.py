@@ -21,27 +21,27 @@ CLIENT_APP_RAISED: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 CLIENT_APP_CRASHED: int = ErrorCode.CLIENT_APP_CRASHED
 NODE_UNAVAILABLE: int = ErrorCode.NODE_UNAVAILABLE
 
-SIMULATION = "MEDFL_SIMULATION"
+SIMULATION_VARIABLE = "MEDFL_SIMULATION"
 
-QUIET = {
+QUIET_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
 
 
-def be_quiet(environment: MutableMapping[str, str] | None = None) -> None:
+def disable_telemetry(environment: MutableMapping[str, str] | None = None) -> None:
     """Turn off Flower's telemetry, update check and installation of dependencies at run time, here and in children."""
-    (os.environ if environment is None else environment).update(QUIET)
+    (os.environ if environment is None else environment).update(QUIET_ENVIRONMENT)
 
 
-def in_simulation() -> bool:
+def is_simulation() -> bool:
     """Tell whether this process answers for simulated hospitals: something that no server can set from outside.
 
     The embedded engine sets the variable in its workers; Flower's own runtime runs a ClientApp inside of Ray. A SuperNode of
     a hospital has neither.
     """
-    return SIMULATION in os.environ or "ray" in sys.modules
+    return SIMULATION_VARIABLE in os.environ or "ray" in sys.modules
 
 
 def identify_process(run_id: int, node_id: int) -> None:
@@ -54,13 +54,13 @@ def empty_run(run_id: int) -> Run:
     return Run.create_empty(run_id)
 
 
-def give_message_id(message: Message) -> str:
+def assign_message_id(message: Message) -> str:
     """Give a message its identifier, as a SuperLink does when it takes one in."""
     message_id = str(uuid.uuid4())
     message.metadata.__dict__["_message_id"] = message_id
     return message_id
 
 
-def take_identity(message: Message, other: Message) -> None:
+def copy_message_id(message: Message, other: Message) -> None:
     """Give a message the identifier of another, so that a reply to that one is taken for one to this."""
     message.metadata.__dict__["_message_id"] = other.metadata.message_id

@@ -44,11 +44,11 @@ from medfl.study.reading import Scalar
 CLIENT_TASK: str = TaskType.CLIENT_APP
 HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode gives a task up after two intervals without one
 
-_LOCKED = 25_000  # milliseconds; who asks gives up after 30 seconds
-_LOOK = 1.0  # seconds between the SuperNode's looks for a message
-_REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+_BUSY_TIMEOUT_MS = 25_000  # milliseconds; who asks gives up after 30 seconds
+_POLL_INTERVAL = 1.0  # seconds between the SuperNode's looks for a message
+_REFUSED_STATUSES = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-_ASKED_FOR = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
+_TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
 
 
 class Unreachable(Exception):
@@ -56,7 +56,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True)
-class Ticket:
+class TaskToken:
     """The right to handle one message."""
 
     kind: str
@@ -64,7 +64,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Job:
+class TaskInput:
     """One message for this site, with what came beside it. Nothing of the bundle was unpacked.
 
     Parameters
@@ -102,9 +102,9 @@ class NodeTasks:
     def __init__(self, address: str, secret: bytes) -> None:
         self._address = address
         auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=frozenset({_ACQUIRE}))
-        self._client = _runtime(address, auth)
+        self._client = _runtime_client(address, auth)
 
-    def acquire(self) -> Ticket | None:
+    def acquire(self) -> TaskToken | None:
         """Take the oldest task that waits; None when none does or the SuperNode does not answer.
 
         Raises
@@ -113,17 +113,17 @@ class NodeTasks:
             ``NODE-FOREIGN`` when the SuperNode does not take the secret: another one has the address.
         """
         try:
-            found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_ASKED_FOR))
+            found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_TASK_TYPES))
         except httpx.HTTPError as error:
-            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED_STATUSES:
                 what = "the SuperNode of this machine does not take the secret of this start."
                 raise DeployError("NODE-FOREIGN", what, "End whatever else runs this site, and start it again.") from None
             return None
-        return Ticket(found.task.type, found.token) if found.HasField("task") and found.token else None
+        return TaskToken(found.task.type, found.token) if found.HasField("task") and found.token else None
 
-    def open(self, ticket: Ticket) -> NodeTask:
+    def open_task(self, ticket: TaskToken) -> NodeTask:
         """Return the task of a ticket, ready to be pulled."""
-        return NodeTask(_runtime(self._address, RuntimeTokenHttpInterceptor(ticket.token)))
+        return NodeTask(_runtime_client(self._address, RuntimeTokenHttpInterceptor(ticket.token)))
 
 
 class NodeTask:
@@ -133,7 +133,7 @@ class NodeTask:
         self._client = client
         self._context: Context | None = None
 
-    def pull(self) -> Job:
+    def pull(self) -> TaskInput:
         """Fetch the message and what belongs to it.
 
         Raises
@@ -146,9 +146,9 @@ class NodeTask:
         except (httpx.HTTPError, RuntimeError) as error:
             raise Unreachable from error
         self._context = context
-        return Job(message, context, run.run_id, fab.content, _plain(run))
+        return TaskInput(message, context, run.run_id, fab.content, _override_config(run))
 
-    def beat(self) -> bool:
+    def send_heartbeat(self) -> bool:
         """Tell the SuperNode that the work goes on; False when it no longer knows the task."""
         try:
             return bool(self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
@@ -227,7 +227,7 @@ def run_superlink() -> None:
     from flwr.supercore.constant import SQLITE_PRAGMAS
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_LOCKED)}
+    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_BUSY_TIMEOUT_MS)}
     vars(sql_mixin)["SQLITE_PRAGMAS"] = tuple(pragmas.items())
     flower_superlink()
 
@@ -241,7 +241,7 @@ def run_supernode(certificate: Path | None, key: Path | None) -> None:
         PEM files that the site shows to a proxy which asks for them; Flower has no setting for that.
     """
     if certificate is not None and key is not None:
-        present(certificate, key)
+        use_client_certificate(certificate, key)
     vars(start_client_internal)["time"] = _Clock
     flower_supernode()
 
@@ -253,10 +253,10 @@ class _Clock:
 
     @staticmethod
     def sleep(seconds: float) -> None:
-        time.sleep(min(seconds, _LOOK))
+        time.sleep(min(seconds, _POLL_INTERVAL))
 
 
-def present(certificate: Path, key: Path) -> None:
+def use_client_certificate(certificate: Path, key: Path) -> None:
     """Show a certificate to every server that this process speaks to over TLS from now on; Flower has no setting for that.
 
     Parameters
@@ -283,12 +283,12 @@ def speak_for(context: Context) -> None:
     TaskIdentity.run_id, TaskIdentity.node_id = context.run_id, context.node_id
 
 
-def _runtime(address: str, interceptor: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor) -> RuntimeHttpClient:
+def _runtime_client(address: str, interceptor: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor) -> RuntimeHttpClient:
     version = RuntimeVersionHttpInterceptor(component_name="flwr-clientapp")
     return RuntimeHttpClient.from_server_address(
         server_address=address, insecure=True, root_certificates=None, interceptors=[version, interceptor]
     )
 
 
-def _plain(run: Run) -> dict[str, Scalar]:
+def _override_config(run: Run) -> dict[str, Scalar]:
     return dict(run.override_config)

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from medfl.flower.compat import NodeInfo, Run
 
 
-class WrappingGrid(Grid):
+class GridWrapper(Grid):
     """A Grid that hands everything on to another.
 
     Parameters
@@ -53,9 +53,9 @@ class WrappingGrid(Grid):
         """Return the replies that have come for these messages."""
         return self._grid.pull_messages(message_ids)
 
-    def give_up(self, message_ids: Iterable[str]) -> Iterable[Message]:
+    def take_failures(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return what was held back of messages that nobody waits for any more: why no reply to them has come."""
-        return self._grid.give_up(message_ids) if isinstance(self._grid, WrappingGrid) else ()
+        return self._grid.take_failures(message_ids) if isinstance(self._grid, GridWrapper) else ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages and return the replies, as the grid inside does it."""

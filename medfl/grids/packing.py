@@ -15,22 +15,22 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from medfl.errors import ExchangeError
-from medfl.grids.base import WrappingGrid
+from medfl.grids.base import GridWrapper
 
 PACKED = "medfl.packed"  # type of such an array, where Flower's own say "numpy.ndarray"
 _NUMPY = "numpy.ndarray"
-_LENGTH = 8  # bytes of the length of the table, little-endian
+_HEADER_LENGTH_BYTES = 8  # bytes of the length of the table, little-endian
 
 
-def packed(record: ArrayRecord) -> ArrayRecord:
+def pack(record: ArrayRecord) -> ArrayRecord:
     """Return the tensors of a record as one array."""
     table = [[name, array.dtype, list(array.shape), len(array.data)] for name, array in record.items()]
     head = json.dumps(table, separators=(",", ":")).encode()
-    data = b"".join((len(head).to_bytes(_LENGTH, "little"), head, *(array.data for array in record.values())))
+    data = b"".join((len(head).to_bytes(_HEADER_LENGTH_BYTES, "little"), head, *(array.data for array in record.values())))
     return ArrayRecord({PACKED: Array(dtype="uint8", shape=(len(data),), stype=PACKED, data=data)})
 
 
-def unpacked(record: ArrayRecord) -> ArrayRecord:
+def unpack(record: ArrayRecord) -> ArrayRecord:
     """Return the tensors of a record that `packed` made; any other record is returned as it is.
 
     Raises
@@ -42,9 +42,9 @@ def unpacked(record: ArrayRecord) -> ArrayRecord:
         return record
     data = record[PACKED].data
     try:
-        length = int.from_bytes(data[:_LENGTH], "little")
-        at = _LENGTH + length
-        table = json.loads(data[_LENGTH:at])
+        length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+        at = _HEADER_LENGTH_BYTES + length
+        table = json.loads(data[_HEADER_LENGTH_BYTES:at])
         tensors = {}
         for name, dtype, shape, size in table:
             if not isinstance(size, int) or size < 0 or at + size > len(data):
@@ -68,15 +68,15 @@ def is_packed(record: object) -> bool:
 
 def pack_content(content: RecordDict) -> RecordDict:
     """Return a message's content with each of its array records packed."""
-    return RecordDict({name: packed(r) if isinstance(r, ArrayRecord) else r for name, r in content.items()})
+    return RecordDict({name: pack(r) if isinstance(r, ArrayRecord) else r for name, r in content.items()})
 
 
 def unpack_content(content: RecordDict) -> RecordDict:
     """Return a message's content with each of its packed array records unpacked, or raise as `unpacked` does."""
-    return RecordDict({name: unpacked(r) if isinstance(r, ArrayRecord) else r for name, r in content.items()})
+    return RecordDict({name: unpack(r) if isinstance(r, ArrayRecord) else r for name, r in content.items()})
 
 
-class PackingGrid(WrappingGrid):
+class PackingGrid(GridWrapper):
     """A Grid that sends models packed, to sites whose ClientApp is medfl's; to be wrapped in a `StreamingGrid`."""
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -101,7 +101,7 @@ class PackingGrid(WrappingGrid):
         return replies
 
 
-def answer_as_asked(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+def packing_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Unpack what came packed, and pack the answer to it: a mod of a ClientApp."""
     if not any(is_packed(record) for record in message.content.values()):
         return call_next(message, context)

@@ -10,31 +10,31 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from medfl.flower import compat
-from medfl.grids.base import WrappingGrid
+from medfl.grids.base import GridWrapper
 
 _LOOK = 2.0  # seconds between looks whether a lost node is back
-_LOST = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)
+_LOST_NODE_ERRORS = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)
 
 
 @dataclass
-class _Exchange:
+class _MessageBatch:
     """Messages that were sent together."""
 
-    asked: int
+    sent: int
     failed: int = 0  # of which an error was handed on
 
 
 @dataclass
-class _Open:
+class _PendingMessage:
     """A message that is not answered yet."""
 
     message: Message
-    exchange: _Exchange
-    under: str  # the identifier under which it travels, empty while its node is away
-    loss: Message | None = None  # the error that told of it
+    batch: _MessageBatch
+    sent_id: str  # the identifier under which it travels, empty while its node is away
+    error: Message | None = None  # the error that told of it
 
 
-class PatientGrid(WrappingGrid):
+class RetryingGrid(GridWrapper):
     """A Grid that sends a message again when its node was lost and comes back; to be wrapped in a `StreamingGrid`.
 
     Flower tells of a node that went away with an error, and never sends it the message again. As long as the quorum can be
@@ -59,58 +59,58 @@ class PatientGrid(WrappingGrid):
     def __init__(self, grid: Grid, quorum: int) -> None:
         super().__init__(grid)
         self._quorum = quorum
-        self.awaited: Callable[[int], None] = lambda node: None
-        self._open: dict[str, _Open] = {}  # by the identifier that the caller knows
-        self._looked = 0.0
+        self.on_node_lost: Callable[[int], None] = lambda node: None
+        self._pending: dict[str, _PendingMessage] = {}  # by the identifier that the caller knows
+        self._last_poll = 0.0
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send the messages of an exchange and return their identifiers."""
         sent = list(messages)
         identifiers = list(self._grid.push_messages(sent))
-        exchange = _Exchange(len(sent))
-        self._open |= {i: _Open(m, exchange, i) for i, m in zip(identifiers, sent, strict=True) if i}
+        exchange = _MessageBatch(len(sent))
+        self._pending |= {i: _PendingMessage(m, exchange, i) for i, m in zip(identifiers, sent, strict=True) if i}
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have come; that a node was lost is one only where the others are enough."""
         found = [reply for identifier in message_ids for reply in self._pull(identifier)]
-        self._send_again()
+        self._resend()
         return found
 
     def _pull(self, identifier: str) -> list[Message]:
-        waiting = self._open.get(identifier)
+        waiting = self._pending.get(identifier)
         if waiting is None:
             return list(self._grid.pull_messages([identifier]))
-        replies = list(self._grid.pull_messages([waiting.under])) if waiting.under else []
-        exchange = waiting.exchange
-        losses = [reply for reply in replies if reply.has_error() and reply.error.code in _LOST]
-        if losses and exchange.asked - exchange.failed <= self._quorum:
-            waiting.under, waiting.loss = "", losses[0]
-            self.awaited(waiting.message.metadata.dst_node_id)
+        replies = list(self._grid.pull_messages([waiting.sent_id])) if waiting.sent_id else []
+        exchange = waiting.batch
+        losses = [reply for reply in replies if reply.has_error() and reply.error.code in _LOST_NODE_ERRORS]
+        if losses and exchange.sent - exchange.failed <= self._quorum:
+            waiting.sent_id, waiting.error = "", losses[0]
+            self.on_node_lost(waiting.message.metadata.dst_node_id)
             return []
         if replies:
             exchange.failed += any(reply.has_error() for reply in replies)
-            del self._open[identifier]
+            del self._pending[identifier]
         return replies
 
-    def give_up(self, message_ids: Iterable[str]) -> Iterable[Message]:
+    def take_failures(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the errors of the nodes that were lost and have not come back."""
-        open_now = {identifier: self._open[identifier] for identifier in message_ids if identifier in self._open}
+        open_now = {identifier: self._pending[identifier] for identifier in message_ids if identifier in self._pending}
         for identifier, waiting in open_now.items():
-            if waiting.under in ("", identifier):  # one that was sent again keeps its entry: a late reply is found by it
-                del self._open[identifier]
-        return [waiting.loss for waiting in open_now.values() if waiting.loss is not None and not waiting.under]
+            if waiting.sent_id in ("", identifier):  # one that was sent again keeps its entry: a late reply is found by it
+                del self._pending[identifier]
+        return [waiting.error for waiting in open_now.values() if waiting.error is not None and not waiting.sent_id]
 
-    def _send_again(self) -> None:
-        away = [waiting for waiting in self._open.values() if not waiting.under]
-        if not away or time.monotonic() - self._looked < _LOOK:
+    def _resend(self) -> None:
+        away = [waiting for waiting in self._pending.values() if not waiting.sent_id]
+        if not away or time.monotonic() - self._last_poll < _LOOK:
             return
-        self._looked = time.monotonic()
+        self._last_poll = time.monotonic()
         here = set(self._grid.get_node_ids())
         for waiting in away:
             old = waiting.message
             node = old.metadata.dst_node_id
             if node in here:
                 again = Message(old.content, dst_node_id=node, message_type=old.metadata.message_type)
-                (waiting.under,) = self._grid.push_messages([again])
-                compat.take_identity(old, again)  # whoever reads the reply knows the old message
+                (waiting.sent_id,) = self._grid.push_messages([again])
+                compat.copy_message_id(old, again)  # whoever reads the reply knows the old message

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from flwr.app import Message
 
-from medfl.grids.base import WrappingGrid
+from medfl.grids.base import GridWrapper
 
-_SHARE, _LEAST, _MOST = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
+_PAUSE_SHARE, _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
 
 
-class StreamingGrid(WrappingGrid):
+class StreamingGrid(GridWrapper):
     """A Grid whose `send_and_receive` is a generator.
 
     Parameters
@@ -57,9 +57,9 @@ class StreamingGrid(WrappingGrid):
             Seconds after which no more is waited for.
         """
         end = time.monotonic() + timeout if timeout is not None else float("inf")
-        return self._replies([identifier for identifier in message_ids if identifier], end)
+        return self._iter_replies([identifier for identifier in message_ids if identifier], end)
 
-    def _replies(self, pending: list[str], end: float) -> Iterator[Message]:
+    def _iter_replies(self, pending: list[str], end: float) -> Iterator[Message]:
         quiet_since = time.monotonic()
         waits_itself = getattr(self._grid, "waits_for_replies", False)
         while pending:
@@ -72,11 +72,11 @@ class StreamingGrid(WrappingGrid):
                 while found:
                     yield found.pop()  # popped, so that this frame keeps no reply alive
             if is_last_look:
-                yield from self.give_up(pending)
+                yield from self.take_failures(pending)
                 return
             if len(pending) < waiting:
                 quiet_since = time.monotonic()
                 continue
             now = time.monotonic()
             if not waits_itself:
-                time.sleep(max(0.0, min(_LEAST + _SHARE * (now - quiet_since), _MOST, end - now)))
+                time.sleep(max(0.0, min(_MIN_PAUSE + _PAUSE_SHARE * (now - quiet_since), _MAX_PAUSE, end - now)))

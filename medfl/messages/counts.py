@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 _TEXT = re.compile(r"([A-Z][A-Z0-9-]{0,40})=(<?)([0-9]{1,9})")
 
 
-def told(count: int, k: int) -> int:
+def suppress_count(count: int, k: int) -> int:
     """Return what a site tells of a count.
 
     Parameters
@@ -29,7 +29,7 @@ def told(count: int, k: int) -> int:
     return -k if 0 < count < k else count
 
 
-def in_words(count: int) -> str:
+def format_count(count: int) -> str:
     """Write a told count.
 
     Examples
@@ -40,7 +40,7 @@ def in_words(count: int) -> str:
     return f"<{-count}" if count < 0 else str(count)
 
 
-def at_least(counts: Iterable[int]) -> int:
+def lower_bound(counts: Iterable[int]) -> int:
     """Return the smallest sum that told counts can have: of each "fewer than k, and not none", one is sure.
 
     Examples
@@ -51,7 +51,7 @@ def at_least(counts: Iterable[int]) -> int:
     return sum(1 if count < 0 else count for count in counts)
 
 
-def sum_in_words(counts: Iterable[int]) -> str:
+def format_sum(counts: Iterable[int]) -> str:
     """Write the sum of told counts.
 
     Examples
@@ -61,8 +61,8 @@ def sum_in_words(counts: Iterable[int]) -> str:
     """
     some = [count for count in counts if count]
     if len(some) == 1:
-        return in_words(some[0])
-    return f"at least {at_least(some)}" if any(count < 0 for count in some) else str(sum(some))
+        return format_count(some[0])
+    return f"at least {lower_bound(some)}" if any(count < 0 for count in some) else str(sum(some))
 
 
 def to_text(counts: Mapping[str, int]) -> str:
@@ -73,7 +73,7 @@ def to_text(counts: Mapping[str, int]) -> str:
     >>> to_text({"LBL-EMPTY": 12, "DCM-SPACING": -10})
     'DCM-SPACING=<10,LBL-EMPTY=12'
     """
-    return ",".join(f"{code}={in_words(counts[code])}" for code in sorted(counts))
+    return ",".join(f"{code}={format_count(counts[code])}" for code in sorted(counts))
 
 
 def from_text(text: str) -> dict[str, int]:

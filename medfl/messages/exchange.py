@@ -9,13 +9,13 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from medfl.errors import ExchangeError
 from medfl.messages.records import CONFIG, EXCHANGE, ROUND, RUN, SITE, Metrics, ReplyRecord, RoundRecord, count_bytes
-from medfl.messages.replies import error_text, excluded_in, metrics_in, refusal_text, weight_in
+from medfl.messages.replies import describe_error, describe_refusal, read_excluded, read_metrics, read_weight
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 STALE = "[REPLY-STALE] The reply is one to another question."
 NOT_CONNECTED = "[NOT-CONNECTED] The site was not connected when the round began."
 
-Fold = Callable[[str, RecordDict, Metrics, float], None]
+FoldReply = Callable[[str, RecordDict, Metrics, float], None]
 
 
 class Exchange:
@@ -51,12 +51,12 @@ class Exchange:
         self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in self._messages}
         self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
         self._records: dict[str, ReplyRecord] = {}
-        self._strangers: list[ReplyRecord] = []
+        self._unexpected: list[ReplyRecord] = []
         self._bytes_down = sum(count_bytes(m.content) for m in messages)
         self._bytes_up = 0
         self._started = time.monotonic()
 
-    def gather(self, replies: Iterable[Message], key: str, fold: Fold) -> RoundRecord:
+    def collect(self, replies: Iterable[Message], key: str, fold: FoldReply) -> RoundRecord:
         """Take all replies, one at a time.
 
         Parameters
@@ -75,49 +75,49 @@ class Exchange:
             Every site that was asked, with what became of it.
         """
         for reply in replies:
-            self._take(reply, key, fold)
+            self._handle_reply(reply, key, fold)
             del reply  # or it would live on while the next one is fetched
         silent = set(self._names.values()) - set(self._records)
         late = [ReplyRecord(site, "late", self._silence) for site in silent]
         absent = [ReplyRecord(site, "absent", NOT_CONNECTED) for site in self._absent]
-        everyone = sorted([*self._records.values(), *late, *absent, *self._strangers], key=lambda r: r.site)
+        everyone = sorted([*self._records.values(), *late, *absent, *self._unexpected], key=lambda r: r.site)
         return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
 
-    def _take(self, reply: Message, key: str, fold: Fold) -> None:
-        node = self._node_of(reply)
+    def _handle_reply(self, reply: Message, key: str, fold: FoldReply) -> None:
+        node = self._find_node(reply)
         if node is None:
             site = f"node-{reply.metadata.src_node_id}"
-            self._strangers.append(ReplyRecord(site, "refused", "[SENDER-UNKNOWN] Nothing was asked of this node."))
+            self._unexpected.append(ReplyRecord(site, "refused", "[SENDER-UNKNOWN] Nothing was asked of this node."))
             return
         site = self._names[node]
         if site in self._records:
-            self._strangers.append(ReplyRecord(site, "refused", "[REPLY-TWICE] A second reply came."))
+            self._unexpected.append(ReplyRecord(site, "refused", "[REPLY-TWICE] A second reply came."))
             return
-        self._records[site] = self._read(site, reply, key, fold)
+        self._records[site] = self._read_reply(site, reply, key, fold)
 
-    def _read(self, site: str, reply: Message, key: str, fold: Fold) -> ReplyRecord:
+    def _read_reply(self, site: str, reply: Message, key: str, fold: FoldReply) -> ReplyRecord:
         if reply.has_error():
-            return ReplyRecord(site, "failed", error_text(reply.error))
+            return ReplyRecord(site, "failed", describe_error(reply.error))
         if not reply.has_content():
             return ReplyRecord(site, "refused", "[REPLY-EMPTY] The reply has no content.")
         self._bytes_up += count_bytes(reply.content)
         metrics: Metrics = {}
-        if any(is_stale(message.content, reply.content) for message in self._messages if self._is_for(reply, message)):
+        if any(is_stale(message.content, reply.content) for message in self._messages if self._is_reply_to(reply, message)):
             return ReplyRecord(site, "refused", STALE)
         try:
-            metrics = metrics_in(reply.content)
-            weight = weight_in(metrics, key)
+            metrics = read_metrics(reply.content)
+            weight = read_weight(metrics, key)
             fold(site, reply.content, metrics, weight)
         except ExchangeError as refusal:
-            return ReplyRecord(site, "refused", refusal_text(refusal), 0.0, metrics)
-        return ReplyRecord(site, "ok", "", weight, metrics, excluded_in(reply.content))
+            return ReplyRecord(site, "refused", describe_refusal(refusal), 0.0, metrics)
+        return ReplyRecord(site, "ok", "", weight, metrics, read_excluded(reply.content))
 
     @staticmethod
-    def _is_for(reply: Message, message: Message) -> bool:
+    def _is_reply_to(reply: Message, message: Message) -> bool:
         return message.metadata.message_id == reply.metadata.reply_to_message_id
 
-    def _node_of(self, reply: Message) -> int | None:
-        node = node_asked(reply, self._messages)
+    def _find_node(self, reply: Message) -> int | None:
+        node = find_asked_node(reply, self._messages)
         sender = reply.metadata.src_node_id
         return node if node is not None else sender if sender in self._names else None
 
@@ -137,7 +137,7 @@ def is_stale(asked: RecordDict, answer: RecordDict) -> bool:
     )
 
 
-def node_asked(reply: Message, messages: Iterable[Message]) -> int | None:
+def find_asked_node(reply: Message, messages: Iterable[Message]) -> int | None:
     """Return the node that was sent the message which a reply is for.
 
     Flower answers for a lost node with its own number as the sender, hence not simply by the sender.

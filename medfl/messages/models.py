@@ -16,7 +16,7 @@ Tensors = Mapping[str, Tensor]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 BLOCK = 65536  # elements: a block and its buffer stay in the second-level cache
-_LEAST_WEIGHT, _MOST_WEIGHT = 2.0**-10, 2.0**40
+_MIN_WEIGHT, _MAX_WEIGHT = 2.0**-10, 2.0**40
 
 
 def layout_of(model: Tensors) -> Layout:
@@ -30,7 +30,7 @@ def layout_of(model: Tensors) -> Layout:
 
 def check_weight(weight: float) -> None:
     """Raise ``WEIGHT-RANGE`` unless the weight of a reply is from 2**-10 to 2**40."""
-    if not (_LEAST_WEIGHT <= weight <= _MOST_WEIGHT):
+    if not (_MIN_WEIGHT <= weight <= _MAX_WEIGHT):
         raise ExchangeError("WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Weigh by a count.")
 
 
@@ -56,35 +56,35 @@ def check_layout(arrays: Tensors, layout: Layout) -> None:
         raise ExchangeError("MODEL-MISMATCH", what, fix)
     for name, (shape, dtype) in layout.items():
         came = arrays[name]
-        if came.shape != shape or not _fits(came.dtype, dtype):
+        if came.shape != shape or not _is_compatible(came.dtype, dtype):
             what = f"tensor {name!r} came as {came.shape} {came.dtype}, expected {shape} {dtype}."
             raise ExchangeError("MODEL-MISMATCH", what, fix)
 
 
-def _fits(came: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
+def _is_compatible(came: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
     return came == dtype or (came.kind == dtype.kind == "f" and came.itemsize < dtype.itemsize)
 
 
-def flattened(arrays: Tensors) -> dict[str, Tensor]:
+def flatten(arrays: Tensors) -> dict[str, Tensor]:
     """Return the floating-point tensors of a model as vectors in C order; copied only where they do not lie so already."""
     return {name: np.ascontiguousarray(x).reshape(-1) for name, x in arrays.items() if x.dtype.kind == "f"}
 
 
 def check_finite(arrays: Tensors) -> None:
     """Raise ``UPDATE-NONFINITE`` when a floating-point tensor holds not-a-number or infinity."""
-    for name, _, block in blocks(flattened(arrays)):
-        if not math.isfinite(bound_of(block)) and not math.isfinite(largest_in(block)):
-            raise refusal(name, largest_in(block))
+    for name, _, block in iter_blocks(flatten(arrays)):
+        if not math.isfinite(max_abs_bound(block)) and not math.isfinite(max_abs(block)):
+            raise out_of_range_error(name, max_abs(block))
 
 
-def checked(arrays: Tensors, layout: Layout) -> dict[str, Tensor]:
+def validate_arrays(arrays: Tensors, layout: Layout) -> dict[str, Tensor]:
     """Return a reply in the order and types of the model, or raise as `check_layout` and `check_finite` do."""
     check_layout(arrays, layout)
     check_finite(arrays)
     return {name: arrays[name].astype(dtype, copy=False) for name, (_, dtype) in layout.items()}
 
 
-def part_way(start: Tensor, end: Tensor, share: float) -> Tensor:
+def interpolate(start: Tensor, end: Tensor, share: float) -> Tensor:
     """Return ``start + share * (end - start)`` in the type of `start`, computed in float32 at least.
 
     Integer and boolean tensors go all the way at once.
@@ -100,14 +100,14 @@ def part_way(start: Tensor, end: Tensor, share: float) -> Tensor:
     return np.asarray(start + way * share, start.dtype)
 
 
-def blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
+def iter_blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
     """Yield name, start and values of every block of flattened tensors."""
     for name, values in flat.items():
         for start in range(0, values.size, BLOCK):
             yield name, start, values[start : start + BLOCK]
 
 
-def largest_in(block: Tensor) -> float:
+def max_abs(block: Tensor) -> float:
     """Largest absolute value; not finite whenever a value is not."""
     if block.dtype == np.float16:  # numpy compares these one by one; their bits without the sign are in the order of size
         return float(np.bitwise_and(block.view(np.uint16), 0x7FFF).max().view(np.float16))
@@ -115,15 +115,15 @@ def largest_in(block: Tensor) -> float:
         return max(float(np.maximum.reduce(block)), -float(np.minimum.reduce(block)))
 
 
-def bound_of(block: Tensor) -> float:
+def max_abs_bound(block: Tensor) -> float:
     """Quick upper bound of the largest absolute value; not finite whenever a value is not."""
     if block.dtype != np.float32:
-        return largest_in(block)
+        return max_abs(block)
     with np.errstate(invalid="ignore", over="ignore"):
         return 1.01 * math.sqrt(float(np.dot(block, block)))  # 1.01: above the rounding of the dot product
 
 
-def refusal(name: str, largest: float) -> ExchangeError:
+def out_of_range_error(name: str, largest: float) -> ExchangeError:
     """Return the error for a tensor whose largest absolute value is too large, ``UPDATE-RANGE``, or is not finite."""
     if math.isfinite(largest):
         return ExchangeError("UPDATE-RANGE", f"tensor {name!r} has a value of {largest:.3g}.", "Training has diverged there.")

@@ -30,13 +30,13 @@ MODEL_HASH = "model-hash"  # of names, shapes and dtypes: both sides check it
 SPLIT = "split"  # which patients an evaluate message is about: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
-WHOLE = "whole"  # beside it: the same with the layers that stay at the sites, for hospitals that train alone
+INITIAL_FULL = "whole"  # beside it: the same with the layers that stay at the sites, for hospitals that train alone
 EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code, as `medfl.messages.counts` writes them
 ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that somebody looked for there, empty for all
 RUN = "run"  # name of the run, under which a site keeps what it must remember
 TRIAL = "trial"  # in an evaluate message: the model is one of many that are weighed up, and nothing to be kept
 EXCHANGE = "exchange"  # each way: a number that the server draws for every exchange, and that a reply to it must repeat
-HEAD = "audit-head"  # each way: last link of the sender's chain of exchanges, so that neither side can rewrite its past
+AUDIT_HEAD = "audit-head"  # each way: last link of the sender's chain of exchanges, so that neither side can rewrite its past
 ARM = "arm"  # which arm of a comparison a message belongs to
 COUNTED = "counted"  # array record to a site: number of the last round in which its reply was counted, 0 for none
 CONTROL = "control"  # array record each way: SCAFFOLD's control variate, and its change
@@ -54,7 +54,7 @@ MetricValue = int | float | list[int] | list[float]
 Metrics = dict[str, MetricValue]
 
 
-def new_exchange() -> str:
+def new_exchange_id() -> str:
     """Draw the number of an exchange."""
     return secrets.token_hex(8)
 
@@ -97,7 +97,7 @@ def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
     return {name: array.numpy() for name, array in record.items()}
 
 
-def reply_content(
+def build_reply_content(
     site: str,
     metrics: Metrics,
     arrays: Mapping[str, NDArray[np.generic]] | None = None,

@@ -26,7 +26,7 @@ _FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
 }
 
 
-def error_text(error: Error) -> str:
+def describe_error(error: Error) -> str:
     """Tell why an error came instead of a reply, without repeating free text: that may hold a path or a name.
 
     Parameters
@@ -53,12 +53,12 @@ def error_text(error: Error) -> str:
     return f"{text}{f' ({raised.group(1)})' if raised else ''}."[:_REASON_LENGTH]
 
 
-def refusal_text(refusal: ExchangeError) -> str:
+def describe_refusal(refusal: ExchangeError) -> str:
     """Tell in one line of at most 200 characters why a reply was left out."""
     return f"[{refusal.code}] {refusal.what}"[:_REASON_LENGTH]
 
 
-def metrics_in(content: RecordDict) -> Metrics:
+def read_metrics(content: RecordDict) -> Metrics:
     """Return the metrics of a reply; ``METRICS-MISSING`` unless there is exactly one MetricRecord."""
     # RecordDict.metric_records and .array_records make reference cycles, which would keep the whole reply in memory
     found = [record for record in content.values() if isinstance(record, MetricRecord)]
@@ -67,7 +67,7 @@ def metrics_in(content: RecordDict) -> Metrics:
     return dict(found[0].items())
 
 
-def arrays_in(content: RecordDict) -> tuple[ArrayRecord, dict[str, ArrayRecord]]:
+def read_arrays(content: RecordDict) -> tuple[ArrayRecord, dict[str, ArrayRecord]]:
     """Return the model of a reply, and its further array records by name.
 
     Raises
@@ -82,7 +82,7 @@ def arrays_in(content: RecordDict) -> tuple[ArrayRecord, dict[str, ArrayRecord]]
     return model, found
 
 
-def excluded_in(content: RecordDict) -> dict[str, int]:
+def read_excluded(content: RecordDict) -> dict[str, int]:
     """Return the cases that a site left out, by code; none where it tells nothing of the kind, as clients of others do."""
     told = content.get(SITE)
     try:
@@ -91,7 +91,7 @@ def excluded_in(content: RecordDict) -> dict[str, int]:
         return {}
 
 
-def weight_in(metrics: Metrics, key: str) -> float:
+def read_weight(metrics: Metrics, key: str) -> float:
     """Return the weight of a reply, 1 when there is no key.
 
     Raises

@@ -18,13 +18,13 @@ from medfl.messages.models import BLOCK, Tensor, Tensors, check_layout, layout_o
 BF16, INT8, TOP_K = "codec/bf16", "codec/int8", "codec/top-k"  # names of the packed arrays; they tell the codec too
 SCALES, VALUES = "codec/scales", "codec/values"
 
-Packed = dict[str, Tensor]
-Parts = Iterator[tuple[str, Tensor]]
+PackedUpdate = dict[str, Tensor]
+TensorParts = Iterator[tuple[str, Tensor]]
 
 _FIX = "All sites must run the same study and the same version of medfl."
 
 
-def update_of(trained: Tensors, received: Tensors) -> Tensor:
+def diff(trained: Tensors, received: Tensors) -> Tensor:
     """Return an update as one vector: the floating-point tensors in the order of their names.
 
     Parameters
@@ -46,14 +46,14 @@ def update_of(trained: Tensors, received: Tensors) -> Tensor:
     wide = np.result_type(np.float32, *(x.dtype for x in received.values() if x.dtype.kind == "f"))
     update = np.empty(_size(received), wide)
     with np.errstate(over="ignore", invalid="ignore"):
-        for name, part in _parts(received, update):
+        for name, part in _split_vector(received, update):
             np.subtract(trained[name].reshape(-1), received[name].reshape(-1), out=part, dtype=wide)
     if not np.isfinite(update).all():
         raise ExchangeError("UPDATE-NONFINITE", "the update holds not-a-number or infinity.", "Training has diverged there.")
     return update
 
 
-def added(sent: Tensors, parts: Parts, packed: Tensors) -> dict[str, Tensor]:
+def apply_update(sent: Tensors, parts: TensorParts, packed: Tensors) -> dict[str, Tensor]:
     """Return the model that an update makes: the inverse of `update_of`, up to rounding to the types of the model.
 
     Parameters
@@ -73,7 +73,7 @@ def added(sent: Tensors, parts: Parts, packed: Tensors) -> dict[str, Tensor]:
     return model | {name: packed[name] for name in sent if sent[name].dtype.kind != "f"}
 
 
-def to_bf16(update: Tensor) -> Packed:
+def to_bf16(update: Tensor) -> PackedUpdate:
     """Keep the upper 16 bits of each float32, rounded to nearest, ties to even (bfloat16).
 
     Examples
@@ -87,7 +87,7 @@ def to_bf16(update: Tensor) -> Packed:
     return {BF16: ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)}
 
 
-def from_bf16(packed: Tensors, model: Tensors) -> Parts:
+def from_bf16(packed: Tensors, model: Tensors) -> TensorParts:
     """Yield the update of each tensor of a model.
 
     Raises
@@ -96,12 +96,12 @@ def from_bf16(packed: Tensors, model: Tensors) -> Parts:
         ``CODEC-MISMATCH`` when the arrays do not fit the model.
     """
     _check_names(packed, model, BF16)
-    bits = _array(packed, BF16, np.uint16, _size(model))
-    for name, part in _parts(model, bits):
+    bits = _read_array(packed, BF16, np.uint16, _size(model))
+    for name, part in _split_vector(model, bits):
         yield name, (part.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def to_int8(update: Tensor, model: Tensors, seed: int) -> Packed:
+def to_int8(update: Tensor, model: Tensors, seed: int) -> PackedUpdate:
     """Round each tensor to 255 even steps, up or down at random so that the expected value is the exact one.
 
     The scale of a tensor is its largest absolute value over 127. Stochastic rounding as in QSGD (Alistarh et al. 2017,
@@ -118,7 +118,7 @@ def to_int8(update: Tensor, model: Tensors, seed: int) -> Packed:
     """
     rng = np.random.default_rng(seed)
     codes, scales = np.empty(update.size, np.int8), []
-    for (_, part), (_, out) in zip(_parts(model, update), _parts(model, codes), strict=True):
+    for (_, part), (_, out) in zip(_split_vector(model, update), _split_vector(model, codes), strict=True):
         largest = float(np.abs(part).max(initial=0.0)) / 127
         # rounded up: no value is above 127 steps, where it could not be rounded up any more
         scale = np.nextafter(np.float32(largest), np.float32(np.inf)) if largest else np.float32(0)
@@ -130,7 +130,7 @@ def to_int8(update: Tensor, model: Tensors, seed: int) -> Packed:
     return {INT8: codes, SCALES: np.array(scales, np.float32)}
 
 
-def from_int8(packed: Tensors, model: Tensors) -> Parts:
+def from_int8(packed: Tensors, model: Tensors) -> TensorParts:
     """Yield the update of each tensor of a model.
 
     Raises
@@ -139,13 +139,16 @@ def from_int8(packed: Tensors, model: Tensors) -> Parts:
         ``CODEC-MISMATCH`` when the arrays do not fit the model, ``UPDATE-NONFINITE`` when a scale is not finite.
     """
     _check_names(packed, model, INT8, SCALES)
-    codes, scales = _array(packed, INT8, np.int8, _size(model)), _array(packed, SCALES, np.float32, len(_floats(model)))
+    codes, scales = (
+        _read_array(packed, INT8, np.int8, _size(model)),
+        _read_array(packed, SCALES, np.float32, len(_float_names(model))),
+    )
     _check_finite(scales)
-    for (name, part), scale in zip(_parts(model, codes), scales, strict=True):
+    for (name, part), scale in zip(_split_vector(model, codes), scales, strict=True):
         yield name, part * scale
 
 
-def to_top_k(update: Tensor, keep: float) -> Packed:
+def to_top_k(update: Tensor, keep: float) -> PackedUpdate:
     """Take the values that are largest in size over the whole update, and where they are.
 
     Parameters
@@ -157,14 +160,14 @@ def to_top_k(update: Tensor, keep: float) -> Packed:
     """
     if update.size > np.iinfo(np.int32).max:
         raise ExchangeError("CODEC-MISMATCH", f"the model has {update.size} values, too many for 'top-k'.", "Take int8.")
-    count = _count(update.size, keep)
+    count = _count_kept(update.size, keep)
     first = update.size - count
     largest = np.argpartition(np.abs(update), first)[first:] if count else np.empty(0)
     places = np.sort(largest).astype(np.int32)
     return {TOP_K: places, VALUES: update[places].astype(np.float32)}
 
 
-def from_top_k(packed: Tensors, model: Tensors, keep: float) -> Parts:
+def from_top_k(packed: Tensors, model: Tensors, keep: float) -> TensorParts:
     """Yield the update of each tensor of a model, zero where nothing came.
 
     Raises
@@ -175,12 +178,12 @@ def from_top_k(packed: Tensors, model: Tensors, keep: float) -> Parts:
     """
     _check_names(packed, model, TOP_K, VALUES)
     size, start = _size(model), 0
-    count = _count(size, keep)
-    places, values = _array(packed, TOP_K, np.int32, count), _array(packed, VALUES, np.float32, count)
+    count = _count_kept(size, keep)
+    places, values = _read_array(packed, TOP_K, np.int32, count), _read_array(packed, VALUES, np.float32, count)
     if count and not (places[0] >= 0 and places[-1] < size and (places[1:] > places[:-1]).all()):
         raise ExchangeError("CODEC-MISMATCH", "the places of the largest changes lie outside the model, or one comes twice.")
     _check_finite(values)
-    for name in _floats(model):
+    for name in _float_names(model):
         part = np.zeros(model[name].size, np.float32)
         here = slice(*np.searchsorted(places, (start, start + part.size)))
         part[places[here] - start] = values[here]
@@ -188,24 +191,24 @@ def from_top_k(packed: Tensors, model: Tensors, keep: float) -> Parts:
         start += part.size
 
 
-def _count(size: int, keep: float) -> int:
+def _count_kept(size: int, keep: float) -> int:
     return min(size, math.ceil(keep * size))
 
 
-def _floats(model: Tensors) -> list[str]:
+def _float_names(model: Tensors) -> list[str]:
     return sorted(name for name, tensor in model.items() if tensor.dtype.kind == "f")
 
 
-def _parts(model: Tensors, vector: Tensor) -> Parts:
+def _split_vector(model: Tensors, vector: Tensor) -> TensorParts:
     """Yield the name of every floating-point tensor and its part of a vector."""
     start = 0
-    for name in _floats(model):
+    for name in _float_names(model):
         yield name, vector[start : start + model[name].size]
         start += model[name].size
 
 
 def _size(model: Tensors) -> int:
-    return sum(model[name].size for name in _floats(model))
+    return sum(model[name].size for name in _float_names(model))
 
 
 def _check_names(packed: Tensors, model: Tensors, *names: str) -> None:
@@ -216,7 +219,7 @@ def _check_names(packed: Tensors, model: Tensors, *names: str) -> None:
         raise ExchangeError("CODEC-MISMATCH", what, _FIX)
 
 
-def _array(packed: Tensors, name: str, dtype: type[np.generic], size: int) -> Tensor:
+def _read_array(packed: Tensors, name: str, dtype: type[np.generic], size: int) -> Tensor:
     found = packed[name]
     if found.shape != (size,) or found.dtype != dtype:
         what = f"{name!r} came as {found.shape} {found.dtype}, expected ({size},) {np.dtype(dtype)}."

@@ -1,7 +1,7 @@
 """Metrics that leave a hospital: scores folded into counts and means over patients, so that sums over sites are exact."""
 
 from medfl.metrics.classification import classification_metrics
-from medfl.metrics.derived import confusion_matrix, derive, headline, is_surface, roc_curve_points
+from medfl.metrics.derived import confusion_matrix, derive, has_surface_metrics, headline, roc_curve_points
 from medfl.metrics.keys import as_personal, class_key, class_keys, personal_part
 from medfl.metrics.merging import check, empty_metrics, merge
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
@@ -16,8 +16,8 @@ __all__ = [
     "confusion_matrix",
     "derive",
     "empty_metrics",
+    "has_surface_metrics",
     "headline",
-    "is_surface",
     "merge",
     "personal_part",
     "roc_curve_points",

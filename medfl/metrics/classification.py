@@ -24,8 +24,8 @@ from medfl.metrics.keys import (
     HIDDEN,
     SAMPLES,
     class_keys,
-    hidden_name,
-    name_of,
+    class_metric_key,
+    hidden_key,
 )
 
 if TYPE_CHECKING:
@@ -75,17 +75,17 @@ def classification_metrics(
         raise ValueError(f"labels must be 0 to {len(classes) - 1}")
     if not np.isfinite(scores).all():
         raise TrainingError("EVAL-NOT-FINITE", "the model gives scores that are not numbers.", "Lower the learning rate.")
-    truth, units = _units(patients, labels, np.clip(scores, 0.0, 1.0))
+    truth, units = _average_units(patients, labels, np.clip(scores, 0.0, 1.0))
     count = len(set(patients))
     metrics: Metrics = {EVAL_PATIENTS: count, SAMPLES: len(labels), EVAL_LOSS: float(loss) if count else 0.0, HIDDEN: 0}
     for index, key in enumerate(class_keys(classes)):
-        metrics[name_of("positives", key)] = histogram(units[truth == index, index])
-        metrics[name_of("negatives", key)] = histogram(units[truth != index, index])
-        metrics[hidden_name("scores", key)] = 0
-    return metrics | _decisions(truth, units) | {CONFUSION_HIDDEN: 0, CALIBRATION_HIDDEN: 0}
+        metrics[class_metric_key("positives", key)] = histogram(units[truth == index, index])
+        metrics[class_metric_key("negatives", key)] = histogram(units[truth != index, index])
+        metrics[hidden_key("scores", key)] = 0
+    return metrics | _count_decisions(truth, units) | {CONFUSION_HIDDEN: 0, CALIBRATION_HIDDEN: 0}
 
 
-def _units(
+def _average_units(
     patients: Sequence[str], labels: Sequence[int] | NDArray[np.integer], scores: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Average the scores of the images of one patient with one label: labels (U,), scores (U, C)."""
@@ -97,7 +97,7 @@ def _units(
     return np.array([label for _, label in order], dtype=np.int64), sums / sizes[:, None]
 
 
-def _decisions(truth: NDArray[np.int64], units: NDArray[np.float64]) -> Metrics:
+def _count_decisions(truth: NDArray[np.int64], units: NDArray[np.float64]) -> Metrics:
     width = units.shape[1]
     predicted = units.argmax(axis=1)
     confidence = units.max(axis=1)

@@ -51,14 +51,14 @@ def histogram(scores: NDArray[np.float64]) -> list[int]:
 
 
 @cache
-def _mirror() -> tuple[int, ...]:
+def _mirror_bins() -> tuple[int, ...]:
     """Return, for each bin, the one that holds 1 - p for the scores p of its middle."""
     edges = _edges()
     middles = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
     return tuple(np.searchsorted(edges, -middles, side="right").tolist())
 
 
-def mirrored(counts: Sequence[int]) -> list[int]:
+def mirror(counts: Sequence[int]) -> list[int]:
     """Return the histogram of 1 - p for that of p, within one bin.
 
     Parameters
@@ -67,7 +67,7 @@ def mirrored(counts: Sequence[int]) -> list[int]:
         As `histogram` returns.
     """
     turned = [0] * BINS
-    for at, count in zip(_mirror(), counts, strict=True):
+    for at, count in zip(_mirror_bins(), counts, strict=True):
         turned[at] += count
     return turned
 

@@ -18,15 +18,15 @@ from medfl.metrics.keys import (
     SURFACE_PATIENTS,
     class_key,
     class_keys,
-    hidden_name,
-    name_of,
-    number,
-    numbers,
+    class_metric_key,
+    get_number,
+    get_numbers,
+    hidden_key,
 )
 from medfl.study import Study
 
 
-def is_surface(metrics: Metrics) -> bool:
+def has_surface_metrics(metrics: Metrics) -> bool:
     """Tell whether HD95 and surface Dice were measured."""
     return bool(metrics.get(SURFACE_PATIENTS, 0))
 
@@ -66,14 +66,14 @@ def _segmentation(study: Study, metrics: Metrics) -> dict[str, float]:
     keys = class_keys(study.task.foreground)
     values: dict[str, float] = {}
     for metric in MEANS:
-        measured = metric not in SURFACE or is_surface(metrics)
-        told = {key: measured and bool(metrics[name_of("patients", key)]) for key in keys}
-        each = {key: number(metrics, name_of(metric, key)) if told[key] else math.nan for key in keys}
+        measured = metric not in SURFACE or has_surface_metrics(metrics)
+        told = {key: measured and bool(metrics[class_metric_key("patients", key)]) for key in keys}
+        each = {key: get_number(metrics, class_metric_key(metric, key)) if told[key] else math.nan for key in keys}
         values[metric] = _mean_defined(each.values())
         values |= {f"{metric}.{key}": value for key, value in each.items()}
     for metric in COUNTS:
         for key in keys:
-            count, hidden = number(metrics, name_of(metric, key)), metrics[hidden_name(metric, key)]
+            count, hidden = get_number(metrics, class_metric_key(metric, key)), metrics[hidden_key(metric, key)]
             values[f"{metric}.{key}"] = math.nan if hidden and not count else count
     return values
 
@@ -82,7 +82,10 @@ def _classification(study: Study, metrics: Metrics) -> dict[str, float]:
     keys = class_keys(study.task.foreground)
     values: dict[str, float] = {}
     for metric, area in (("auroc", auroc), ("average-precision", average_precision)):
-        each = [area(numbers(metrics, name_of("positives", k)), numbers(metrics, name_of("negatives", k))) for k in keys]
+        each = [
+            area(get_numbers(metrics, class_metric_key("positives", k)), get_numbers(metrics, class_metric_key("negatives", k)))
+            for k in keys
+        ]
         values[metric] = each[1] if len(keys) == 2 else _mean_defined(each)
         values |= {f"{metric}.{key}": value for key, value in zip(keys, each, strict=True)}
     matrix = confusion_matrix(metrics)
@@ -98,14 +101,14 @@ def _classification(study: Study, metrics: Metrics) -> dict[str, float]:
 
 
 def _calibration_error(metrics: Metrics) -> float:
-    total = sum(numbers(metrics, CALIBRATION_COUNT))
-    bins = zip(numbers(metrics, CALIBRATION_CONFIDENCE), numbers(metrics, CALIBRATION_CORRECT), strict=True)
+    total = sum(get_numbers(metrics, CALIBRATION_COUNT))
+    bins = zip(get_numbers(metrics, CALIBRATION_CONFIDENCE), get_numbers(metrics, CALIBRATION_CORRECT), strict=True)
     return _ratio(math.fsum(abs(confidence - correct) for confidence, correct in bins), total)
 
 
 def confusion_matrix(metrics: Metrics) -> list[list[int]]:
     """Return the confusion matrix, a row for each true class and a column for each predicted one."""
-    flat = [int(n) for n in numbers(metrics, CONFUSION)]
+    flat = [int(n) for n in get_numbers(metrics, CONFUSION)]
     width = math.isqrt(len(flat))
     return [flat[row * width : (row + 1) * width] for row in range(width)]
 
@@ -126,7 +129,9 @@ def roc_curve_points(metrics: Metrics, name: str) -> tuple[list[float], list[flo
         Rising from (0, 0) to (1, 1); empty when only one class is present.
     """
     key = class_key(name)
-    return roc(numbers(metrics, name_of("positives", key)), numbers(metrics, name_of("negatives", key)))
+    return roc(
+        get_numbers(metrics, class_metric_key("positives", key)), get_numbers(metrics, class_metric_key("negatives", key))
+    )
 
 
 def _ratio(part: float, whole: float) -> float:

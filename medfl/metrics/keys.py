@@ -61,7 +61,7 @@ def class_keys(classes: Sequence[str]) -> tuple[str, ...]:
     return keys
 
 
-def name_of(metric: str, key: str) -> str:
+def class_metric_key(metric: str, key: str) -> str:
     """Return the full key of a metric of one class.
 
     Examples
@@ -72,7 +72,7 @@ def name_of(metric: str, key: str) -> str:
     return f"eval.{metric}.{key}"
 
 
-def hidden_name(what: str, key: str) -> str:
+def hidden_key(what: str, key: str) -> str:
     """Return the key that tells how many sites hide something of one class.
 
     Examples
@@ -80,7 +80,7 @@ def hidden_name(what: str, key: str) -> str:
     >>> hidden_name("scores", "liver")
     'eval.scores-hidden.liver'
     """
-    return name_of(f"{what}-hidden", key)
+    return class_metric_key(f"{what}-hidden", key)
 
 
 def as_personal(metrics: Metrics) -> Metrics:
@@ -99,7 +99,7 @@ def personal_part(metrics: Metrics) -> Metrics:
     return {_EVAL + key.removeprefix(_PERSONAL): value for key, value in metrics.items() if key.startswith(_PERSONAL)}
 
 
-def number(metrics: Metrics, key: str) -> float:
+def get_number(metrics: Metrics, key: str) -> float:
     """Return a metric that is one number."""
     value = metrics[key]
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def number(metrics: Metrics, key: str) -> float:
     return float(value)
 
 
-def numbers(metrics: Metrics, key: str) -> list[float]:
+def get_numbers(metrics: Metrics, key: str) -> list[float]:
     """Return a metric that is a list."""
     value = metrics[key]
     if not isinstance(value, list):

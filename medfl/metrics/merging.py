@@ -10,7 +10,7 @@ import numpy as np
 from medfl.errors import ExchangeError
 from medfl.messages.records import EVAL_PATIENTS, Metrics, MetricValue
 from medfl.metrics.classification import classification_metrics
-from medfl.metrics.keys import HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, name_of, number, numbers
+from medfl.metrics.keys import HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_metric_key, get_number, get_numbers
 from medfl.metrics.segmentation import segmentation_metrics
 from medfl.study import Study
 
@@ -38,7 +38,7 @@ def check(study: Study, metrics: Metrics) -> None:
         ``METRICS-MISMATCH`` when a key is absent, of another type or length, not finite, or a count is negative.
     """
     for key, model in empty_metrics(study).items():
-        if not _alike(metrics.get(key), model):
+        if not _has_form(metrics.get(key), model):
             raise ExchangeError(
                 "METRICS-MISMATCH",
                 f"the metric {key!r} of a reply is absent or not of the form that the study asks for.",
@@ -46,11 +46,11 @@ def check(study: Study, metrics: Metrics) -> None:
             )
 
 
-def _alike(value: MetricValue | None, model: MetricValue) -> bool:
+def _has_form(value: MetricValue | None, model: MetricValue) -> bool:
     if isinstance(model, list):
         if not isinstance(value, list) or len(value) != len(model):
             return False
-        return all(_alike(v, m) for v, m in zip(value, model, strict=True))
+        return all(_has_form(v, m) for v, m in zip(value, model, strict=True))
     if isinstance(model, int):
         return isinstance(value, int) and value >= 0
     return isinstance(value, int | float) and math.isfinite(value)  # one NaN would blank the mean of everybody
@@ -84,27 +84,27 @@ def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
         check(study, part)
     counted = [part for part in parts if part[EVAL_PATIENTS]]
     merged = {key: _fold(key, model, counted) for key, model in empty_metrics(study).items()}
-    return merged | {HIDDEN: int(sum(number(part, HIDDEN) for part in parts))}
+    return merged | {HIDDEN: int(sum(get_number(part, HIDDEN) for part in parts))}
 
 
 def _fold(key: str, model: MetricValue, parts: Sequence[Metrics]) -> MetricValue:
     if isinstance(model, list):
-        columns = list(zip(*(numbers(part, key) for part in parts), strict=True)) or [()] * len(model)
+        columns = list(zip(*(get_numbers(part, key) for part in parts), strict=True)) or [()] * len(model)
         if any(isinstance(m, float) for m in model):
             return [math.fsum(column) for column in columns]
         return [int(sum(column)) for column in columns]
     if isinstance(model, int):
-        return int(sum(number(part, key) for part in parts))
-    pairs = [(_weight(part, key), number(part, key)) for part in parts if _weight(part, key)]
+        return int(sum(get_number(part, key) for part in parts))
+    pairs = [(_patient_weight(part, key), get_number(part, key)) for part in parts if _patient_weight(part, key)]
     total = math.fsum(w for w, _ in pairs)
     return math.fsum(w * value for w, value in pairs) / total if total else 0.0
 
 
-def _weight(part: Metrics, key: str) -> float:
+def _patient_weight(part: Metrics, key: str) -> float:
     """Return the number of patients behind a mean of one site."""
     metric, _, name = key.removeprefix("eval.").partition(".")
     if metric not in MEANS:
-        return number(part, EVAL_PATIENTS)
+        return get_number(part, EVAL_PATIENTS)
     if metric in SURFACE and not part[SURFACE_PATIENTS]:
         return 0.0
-    return number(part, name_of("patients", name))
+    return get_number(part, class_metric_key("patients", name))

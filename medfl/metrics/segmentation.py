@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfl.messages.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
-from medfl.metrics.keys import COUNTS, HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, hidden_name, name_of
+from medfl.metrics.keys import COUNTS, HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, class_metric_key, hidden_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,20 +169,20 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
     }
     for name, key in zip(classes, class_keys(classes), strict=True):
         found = [[image[name] for image in images if name in image] for images in patients.values()]
-        metrics |= _of_class(key, [of_patient for of_patient in found if of_patient], measured=measured)
+        metrics |= _class_metrics(key, [of_patient for of_patient in found if of_patient], measured=measured)
     return metrics
 
 
-def _of_class(key: str, patients: Sequence[Sequence[CaseScore]], *, measured: bool) -> Metrics:
+def _class_metrics(key: str, patients: Sequence[Sequence[CaseScore]], *, measured: bool) -> Metrics:
     told: Metrics = {}
     for metric in MEANS:
         over = patients if measured or metric not in SURFACE else []
-        told[name_of(metric, key)] = _mean([_mean([_value(image, metric) for image in images]) for images in over])
-    told[name_of("patients", key)] = len(patients)
-    told[name_of("present", key)] = sum(any(image.present for image in images) for images in patients)
+        told[class_metric_key(metric, key)] = _mean([_mean([_value(image, metric) for image in images]) for images in over])
+    told[class_metric_key("patients", key)] = len(patients)
+    told[class_metric_key("present", key)] = sum(any(image.present for image in images) for images in patients)
     for metric in COUNTS:
-        told[name_of(metric, key)] = sum(any(_value(image, metric) for image in images) for images in patients)
-    return told | {hidden_name(what, key): 0 for what in ("scores", *COUNTS)}
+        told[class_metric_key(metric, key)] = sum(any(_value(image, metric) for image in images) for images in patients)
+    return told | {hidden_key(what, key): 0 for what in ("scores", *COUNTS)}
 
 
 def _value(score: CaseScore, metric: str) -> float:

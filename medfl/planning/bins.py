@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-WHOLE = 2**32  # one case's weight in a histogram of intensities, and a voxel fraction of 1
-MOMENT = 2**12  # a mean of 1 HU, and a mean square of 1 HU^2
-HU_LOWEST, HU_BINS = -1024, 4096  # bins of 1 HU, each about a whole number
+FRACTION_SCALE = 2**32  # one case's weight in a histogram of intensities, and a voxel fraction of 1
+MOMENT_SCALE = 2**12  # a mean of 1 HU, and a mean square of 1 HU^2
+HU_MIN, HU_BINS = -1024, 4096  # bins of 1 HU, each about a whole number
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class LogBins:
         """Return the lower and the upper edge of a bin."""
         return self.lowest * self.ratio**index, self.lowest * self.ratio ** (index + 1)
 
-    def middle(self, index: int) -> float:
+    def center(self, index: int) -> float:
         """Return the geometric middle of a bin, which is off by half its width at most."""
         return math.sqrt(math.prod(self.edges(index)))
 
-    def roundest(self, index: int) -> float:
+    def round_value(self, index: int) -> float:
         """Return the number of a bin that has the fewest digits, of several the one nearest to its middle.
 
         Voxel sizes are round more often than not, and resampling 1 mm to 0.9993 mm would blur every image for nothing.
@@ -64,7 +64,7 @@ class LogBins:
         (1.0, 0.74)
         """
         low, high = self.edges(index)
-        middle = self.middle(index)
+        middle = self.center(index)
         for digits in range(9):
             step = 10.0**-digits
             steps = [n for n in range(math.ceil(low / step), math.ceil(high / step)) if n]
@@ -78,7 +78,7 @@ EXTENT = LogBins(1.0, 4000.0, 1.01)  # mm, spacing times size
 SIZE = LogBins(1.0, 10000.0, 1.01)  # voxels, and pixels of X-rays
 
 
-def counted(bins: LogBins, values: Sequence[float]) -> Counts:
+def bin_values(bins: LogBins, values: Sequence[float]) -> Counts:
     """Count one case: (axes, bins), a 1 for the value of each axis."""
     counts = np.zeros((len(values), bins.count), np.int64)
     for axis, value in enumerate(values):
@@ -109,11 +109,11 @@ def percentile_bins(counts: Counts, percent: float) -> tuple[int, int, float]:
     return lower, upper, rank - math.floor(rank)
 
 
-def intensities_of(values: NDArray[np.number]) -> Counts:
+def intensity_histogram(values: NDArray[np.number]) -> Counts:
     """Return the histogram of one case's foreground in HU, (4096,), of sum `WHOLE` give or take the rounding."""
-    places = np.rint(values).astype(np.int64) - HU_LOWEST
+    places = np.rint(values).astype(np.int64) - HU_MIN
     counts = np.bincount(np.clip(places, 0, HU_BINS - 1), minlength=HU_BINS)
-    return (counts * WHOLE + len(values) // 2) // len(values)
+    return (counts * FRACTION_SCALE + len(values) // 2) // len(values)
 
 
 def intensity_percentile(weights: Counts, percent: float) -> float:
@@ -122,4 +122,4 @@ def intensity_percentile(weights: Counts, percent: float) -> float:
     wanted = percent / 100 * float(cumulative[-1])
     index = int(np.searchsorted(cumulative, wanted))
     below = float(cumulative[index - 1]) if index else 0.0
-    return HU_LOWEST - 0.5 + index + (wanted - below) / max(float(weights[index]), 1.0)
+    return HU_MIN - 0.5 + index + (wanted - below) / max(float(weights[index]), 1.0)

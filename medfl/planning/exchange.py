@@ -16,9 +16,9 @@ from medfl.planning import bins
 from medfl.planning.fingerprint import Fingerprint, Scope
 
 FORMAT = "medfl fingerprint 1"
-_MOST_CASES = 10**6  # keeps every sum far from the end of 64 bits
-_HU = 2**14  # no mean of CT values is larger
-_MOST_CHANNELS = 64
+_MAX_CASES = 10**6  # keeps every sum far from the end of 64 bits
+_MAX_HU = 2**14  # no mean of CT values is larger
+_MAX_CHANNELS = 64
 _AXES = "xyz"
 
 
@@ -53,8 +53,8 @@ def from_content(content: RecordDict) -> Fingerprint:
     """
     arrays, config = content.get(records.ARRAYS), content.get(records.CONFIG)
     if not isinstance(arrays, ArrayRecord) or not isinstance(config, ConfigRecord):
-        raise _unreadable()
-    return _checked(_scope_from_dict(config), records.array_views(arrays))
+        raise _unreadable_error()
+    return _validate(_scope_from_dict(config), records.array_views(arrays))
 
 
 def to_json(fingerprint: Fingerprint) -> str:
@@ -63,7 +63,7 @@ def to_json(fingerprint: Fingerprint) -> str:
     Bins without a case are left out; the others are written as ``"number of the bin": count``.
     """
     arrays = fingerprint.arrays()
-    rows = {name: array.tolist() if array.ndim < 2 else [_sparse(row) for row in array] for name, array in arrays.items()}
+    rows = {name: array.tolist() if array.ndim < 2 else [_to_sparse(row) for row in array] for name, array in arrays.items()}
     for name in ("spacing", "extent", "size"):
         rows[name] = dict(zip(_AXES, rows[name], strict=False))
     explained = {
@@ -71,9 +71,9 @@ def to_json(fingerprint: Fingerprint) -> str:
         "extent": f"mm; bin n reaches from {bins.EXTENT.lowest} * {bins.EXTENT.ratio}^n to the next",
         "size": f"voxels; bin n reaches from {bins.SIZE.lowest} * {bins.SIZE.ratio}^n to the next",
         "present": "cases with each foreground class; 0 where 'hidden' is not",
-        "fractions": f"sum of the shares of their voxels, times {bins.WHOLE}",
-        "intensities": f"marked voxels; bin n is {bins.HU_LOWEST} HU + n; each case weighs {bins.WHOLE}",
-        "means": f"sum of the cases' means of marked voxels in HU, times {bins.MOMENT}; 'squares' of their mean squares",
+        "fractions": f"sum of the shares of their voxels, times {bins.FRACTION_SCALE}",
+        "intensities": f"marked voxels; bin n is {bins.HU_MIN} HU + n; each case weighs {bins.FRACTION_SCALE}",
+        "means": f"sum of the cases' means of marked voxels in HU, times {bins.MOMENT_SCALE}; 'squares' of their mean squares",
     }
     document = {"format": FORMAT, **_scope_to_dict(fingerprint.scope), "how-to-read": explained, **rows}
     return json.dumps(document, indent=1)
@@ -90,10 +90,10 @@ def from_json(text: str) -> Fingerprint:
     try:
         document = json.loads(text)
         scope = _scope_from_dict(document)
-        arrays = {name: _dense(document[name], shape) for name, shape in scope.shapes.items()}
+        arrays = {name: _to_dense(document[name], shape) for name, shape in scope.shapes.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
-        raise _unreadable() from None
-    return _checked(scope, arrays)
+        raise _unreadable_error() from None
+    return _validate(scope, arrays)
 
 
 def _scope_to_dict(scope: Scope) -> dict[str, int | str]:
@@ -110,64 +110,67 @@ def _scope_from_dict(values: Mapping[str, Any]) -> Scope:
     dimension, channels = values.get("dimension", 0), values.get("channels", 0)
     words = [values.get(key) for key in ("modality", "classes", "crop")]
     usable = all(isinstance(word, str) for word in words) and type(dimension) is int and type(channels) is int
-    if values.get("format") != FORMAT or not usable or dimension not in (2, 3) or not 1 <= channels <= _MOST_CHANNELS:
-        raise _unreadable()
+    if values.get("format") != FORMAT or not usable or dimension not in (2, 3) or not 1 <= channels <= _MAX_CHANNELS:
+        raise _unreadable_error()
     return Scope(dimension, str(words[0]), tuple(str(words[1]).split(",")), channels, str(words[2]))
 
 
-def _sparse(row: NDArray[np.int64]) -> dict[str, int]:
+def _to_sparse(row: NDArray[np.int64]) -> dict[str, int]:
     return {str(place): int(row[place]) for place in np.flatnonzero(row)}
 
 
-def _dense(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _to_dense(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
     if len(shape) < 2:
         if not all(type(value) is int for value in (values if shape else [values])):
-            raise _unreadable()
+            raise _unreadable_error()
         return np.array(values, np.int64)
     rows = [values[axis] for axis in _AXES[: shape[0]]] if isinstance(values, dict) else values
     dense = np.zeros((len(rows), shape[1]), np.int64)
     for row, found in zip(dense, rows, strict=True):
         for place, count in found.items():
             if type(count) is not int or not 0 <= int(place) < shape[1]:
-                raise _unreadable()
+                raise _unreadable_error()
             row[int(place)] = count
     return dense
 
 
-def _checked(scope: Scope, arrays: Mapping[str, NDArray[Any]]) -> Fingerprint:
+def _validate(scope: Scope, arrays: Mapping[str, NDArray[Any]]) -> Fingerprint:
     """Return a fingerprint of arrays that can be one: a wrong one would spoil the plan of everybody."""
     if set(arrays) != set(scope.shapes):
-        raise _unreadable()
+        raise _unreadable_error()
     if any(arrays[name].shape != shape or arrays[name].dtype != np.int64 for name, shape in scope.shapes.items()):
-        raise _unreadable()
+        raise _unreadable_error()
     found = Fingerprint.from_arrays(scope, dict(arrays))
-    if not (_counts_fit(found) and _intensities_fit(found)):
-        raise _unreadable()
+    if not (_are_counts_valid(found) and _are_intensities_valid(found)):
+        raise _unreadable_error()
     return found
 
 
-def _counts_fit(found: Fingerprint) -> bool:
+def _are_counts_valid(found: Fingerprint) -> bool:
     n = found.cases
-    if not (1 <= n <= _MOST_CASES and 0 <= found.cropped <= n and 0 <= found.marked <= n):
+    if not (1 <= n <= _MAX_CASES and 0 <= found.cropped <= n and 0 <= found.marked <= n):
         return False
     if any(array.min(initial=0) < 0 for name, array in found.arrays().items() if name != "means"):
         return False
     if any(array.max(initial=0) > n for array in (found.spacing, found.extent, found.size, found.present, found.hidden)):
         return False
     one_a_case = all((counts.sum(1) == n).all() for counts in (found.spacing, found.extent, found.size))
-    return bool(one_a_case and (found.fractions <= found.present * bins.WHOLE).all())
+    return bool(one_a_case and (found.fractions <= found.present * bins.FRACTION_SCALE).all())
 
 
-def _intensities_fit(found: Fingerprint) -> bool:
+def _are_intensities_valid(found: Fingerprint) -> bool:
     # in numbers without end: what came may be anything
-    whole, rounding = found.marked * bins.WHOLE, found.cases * bins.HU_BINS  # a bin of a case is off by half a unit at most
+    whole, rounding = (
+        found.marked * bins.FRACTION_SCALE,
+        found.cases * bins.HU_BINS,
+    )  # a bin of a case is off by half a unit at most
     weights = [sum(map(int, channel)) for channel in found.intensities]
     return (
         all(abs(weight - whole) <= rounding for weight in weights)
-        and all(abs(int(mean)) <= found.marked * bins.MOMENT * _HU for mean in found.means)
-        and all(int(square) <= found.marked * bins.MOMENT * _HU**2 for square in found.squares)
+        and all(abs(int(mean)) <= found.marked * bins.MOMENT_SCALE * _MAX_HU for mean in found.means)
+        and all(int(square) <= found.marked * bins.MOMENT_SCALE * _MAX_HU**2 for square in found.squares)
     )
 
 
-def _unreadable() -> ExchangeError:
+def _unreadable_error() -> ExchangeError:
     return ExchangeError("FINGERPRINT-UNREADABLE", "this is no fingerprint, or a damaged one.", "Have the site make it anew.")

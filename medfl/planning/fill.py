@@ -17,13 +17,13 @@ from medfl.errors import ConfigError, Problem
 from medfl.planning.plan import Plan
 from medfl.study import Study, flatten, read_study, study_from_run_config
 from medfl.study.networks import DynUNet
-from medfl.study.reading import FILE, Scalar, app_document, study_folder
+from medfl.study.reading import STUDY_FILE, Scalar, read_app_document, study_folder
 
 Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None takes the key away
 
 
 @dataclass(frozen=True)
-class Filling:
+class StudyEdit:
     """A study with a plan written in.
 
     Parameters
@@ -40,11 +40,13 @@ class Filling:
 
     def diff(self) -> list[str]:
         """Return the changed lines with those around them, as ``diff -u`` shows them."""
-        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), FILE, f"{FILE} as planned", lineterm="")
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.after.splitlines(), STUDY_FILE, f"{STUDY_FILE} as planned", lineterm=""
+        )
         return list(lines)
 
 
-def fill(folder: Path, plan: Plan) -> Filling:
+def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
     """Write a plan into the text of a study; nothing on the disk changes.
 
     Parameters
@@ -65,19 +67,19 @@ def fill(folder: Path, plan: Plan) -> Filling:
         When the study is not valid, or would not be with the plan.
     """
     study = read_study(folder)
-    before = (study_folder(folder) / FILE).read_bytes().decode("utf-8")  # with its own line ends
-    old = flatten(app_document(folder)["tool"]["flwr"]["app"]["config"])
-    wanted = _wanted(plan, study, old)
-    after = _written(before, {key: value for key, value in wanted.items() if old.get(key) != value})
+    before = (study_folder(folder) / STUDY_FILE).read_bytes().decode("utf-8")  # with its own line ends
+    old = flatten(read_app_document(folder)["tool"]["flwr"]["app"]["config"])
+    wanted = _wanted_keys(plan, study, old)
+    after = _edit_text(before, {key: value for key, value in wanted.items() if old.get(key) != value})
     new = flatten(tomllib.loads(after)["tool"]["flwr"]["app"]["config"])
     if new != {**{k: v for k, v in old.items() if k not in wanted}, **{k: v for k, v in wanted.items() if v is not None}}:
-        raise _unusual()
+        raise _unsupported_error()
     study_from_run_config(new)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return Filling(before, after, {key: (old.get(key), new.get(key)) for key in changed})
+    return StudyEdit(before, after, {key: (old.get(key), new.get(key)) for key in changed})
 
 
-def as_keys(plan: Plan) -> Changes:
+def plan_to_keys(plan: Plan) -> Changes:
     """Return what a plan says in the words of a study."""
     keys: Changes = {"preprocessing.crop": plan.crop}
     if plan.spacing:
@@ -92,15 +94,15 @@ def as_keys(plan: Plan) -> Changes:
     return keys | {
         "network.name": "dynunet",
         "network.filters": ",".join(map(str, plan.filters)),
-        "network.strides": _levels(plan.strides),
-        "network.kernels": _levels(plan.kernels),
+        "network.strides": _format_levels(plan.strides),
+        "network.kernels": _format_levels(plan.kernels),
         "training.patch": ",".join(map(str, plan.patch)),
         "training.batch-size": plan.batch,
     }
 
 
-def _wanted(plan: Plan, study: Study, old: dict[str, Scalar]) -> Changes:
-    keys = as_keys(plan)
+def _wanted_keys(plan: Plan, study: Study, old: dict[str, Scalar]) -> Changes:
+    keys = plan_to_keys(plan)
     known = {name.replace("_", "-") for name in DynUNet.model_fields}
     for key in old:  # the arguments of the network that was there before
         table, _, name = key.partition(".")
@@ -111,11 +113,11 @@ def _wanted(plan: Plan, study: Study, old: dict[str, Scalar]) -> Changes:
     return keys
 
 
-def _levels(levels: Sequence[Sequence[int]]) -> str:
+def _format_levels(levels: Sequence[Sequence[int]]) -> str:
     return ", ".join("x".join(map(str, level)) for level in levels)
 
 
-def _written(text: str, changes: Changes) -> str:
+def _edit_text(text: str, changes: Changes) -> str:
     try:
         document = tomlkit.parse(text)
         config: Any = document["tool"]["flwr"]["app"]["config"]
@@ -126,13 +128,13 @@ def _written(text: str, changes: Changes) -> str:
                 continue
             if table not in config:
                 config.add(table, tomlkit.table())
-            _put(config[table], name, value)
+            _set_key(config[table], name, value)
         return tomlkit.dumps(document)
     except (TOMLKitError, AttributeError, TypeError):
-        raise _unusual() from None
+        raise _unsupported_error() from None
 
 
-def _put(table: Any, name: str, value: Scalar) -> None:
+def _set_key(table: Any, name: str, value: Scalar) -> None:
     """Set a key of a table; a new one goes below the last key, above the blank lines and the comment of the next table."""
     after: list[Any] = []
     body = table.value.body if isinstance(table, Table) else []
@@ -142,7 +144,7 @@ def _put(table: Any, name: str, value: Scalar) -> None:
     body.extend(after)
 
 
-def _unusual() -> ConfigError:
+def _unsupported_error() -> ConfigError:
     what = "the tables of this file are written in a way that medfl can not fill in."
     fix = "Write one table for each section, or copy the keys by hand."
-    return ConfigError([Problem(FILE, "tool.flwr.app.config", what, fix)])
+    return ConfigError([Problem(STUDY_FILE, "tool.flwr.app.config", what, fix)])

@@ -20,7 +20,7 @@ from medfl.planning import bins
 from medfl.planning.bins import Counts
 from medfl.study import Study
 
-CROPPED = 0.75  # a case that keeps a smaller share of its voxels counts as cropped
+CROP_THRESHOLD = 0.75  # a case that keeps a smaller share of its voxels counts as cropped
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Scope:
     crop: str
 
     @classmethod
-    def of(cls, study: Study) -> Self:
+    def from_study(cls, study: Study) -> Self:
         """Return the scope of a study."""
         task, crop = study.task, study.preprocessing.crop
         chosen = "nonzero" if crop == "none" and task.dimension == 3 else crop
@@ -75,7 +75,7 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class CaseMeasurements:
     """What counts of one case. It never leaves.
 
     Parameters
@@ -140,22 +140,22 @@ class Fingerprint:
         return cls.from_arrays(scope, {name: np.zeros(shape, np.int64) for name, shape in scope.shapes.items()})
 
     @classmethod
-    def of_case(cls, scope: Scope, seen: Seen) -> Self:
+    def from_case(cls, scope: Scope, seen: CaseMeasurements) -> Self:
         """Return the fingerprint of one case."""
         extents = [size * step for size, step in zip(seen.shape, seen.spacing, strict=True)]
         values = [channel for channel in seen.foreground if len(channel)]
         parts = {
             "cases": 1,
-            "cropped": int(seen.kept < CROPPED),
+            "cropped": int(seen.kept < CROP_THRESHOLD),
             "marked": int(any(seen.fractions)),
-            "spacing": bins.counted(bins.SPACING, seen.spacing),
-            "extent": bins.counted(bins.EXTENT, extents),
-            "size": bins.counted(bins.SIZE, seen.shape),
+            "spacing": bins.bin_values(bins.SPACING, seen.spacing),
+            "extent": bins.bin_values(bins.EXTENT, extents),
+            "size": bins.bin_values(bins.SIZE, seen.shape),
             "present": [int(fraction > 0) for fraction in seen.fractions],
-            "fractions": [round(fraction * bins.WHOLE) for fraction in seen.fractions],
+            "fractions": [round(fraction * bins.FRACTION_SCALE) for fraction in seen.fractions],
         }
         if values:
-            parts["intensities"] = [bins.intensities_of(channel) for channel in values]
+            parts["intensities"] = [bins.intensity_histogram(channel) for channel in values]
             parts["means"] = [_moment(channel) for channel in values]
             parts["squares"] = [_moment(np.square(channel, dtype=np.float64)) for channel in values]
         counted = {name: np.asarray(part, np.int64) for name, part in parts.items()}
@@ -187,16 +187,16 @@ class Fingerprint:
             ``FINGERPRINT-FEW`` when there are fewer than `k` cases: a histogram of few is nearly theirs.
         """
         if self.cases < max(k, 1):
-            raise too_few(self.cases, k)
+            raise too_few_error(self.cases, k)
         told = self.arrays()
-        hide = np.array([_small(int(n), self.cases, k) for n in self.present], bool)
+        hide = np.array([_is_small(int(n), self.cases, k) for n in self.present], bool)
         told |= {"present": np.where(hide, 0, self.present), "fractions": np.where(hide, 0, self.fractions)}
         told["hidden"] = np.where(hide, 1, self.hidden)
-        told["cropped"] = np.asarray(_rounded(self.cropped, self.cases, k))
-        marked = _rounded(self.marked, self.cases, k)
+        told["cropped"] = np.asarray(_suppress_count(self.cropped, self.cases, k))
+        marked = _suppress_count(self.marked, self.cases, k)
         told["marked"] = np.asarray(marked)
         for name in ("intensities", "means", "squares"):
-            told[name] = _scaled(told[name], marked, self.marked)
+            told[name] = _scale_sums(told[name], marked, self.marked)
         return self.from_arrays(self.scope, told)
 
 
@@ -208,10 +208,10 @@ def merge(fingerprints: Iterable[Fingerprint]) -> Fingerprint:
     ExchangeError
         ``FINGERPRINT-SCOPE`` when they are about different things.
     """
-    return reduce(_added, fingerprints)
+    return reduce(_add, fingerprints)
 
 
-def too_few(cases: int, k: int) -> DataError:
+def too_few_error(cases: int, k: int) -> DataError:
     """Return the error of a hospital that has too few cases, or patients, to tell anything of them."""
     what = f"{cases} are fewer than the {max(k, 1)} cases and patients that this site tells anything of."
     return DataError("FINGERPRINT-FEW", what, "Add patients, or lower 'min-count' in the policy of the site.")
@@ -224,28 +224,28 @@ def check_scope(fingerprint: Fingerprint, scope: Scope) -> None:
         raise ExchangeError("FINGERPRINT-SCOPE", what, "Make it anew with one and the same study.")
 
 
-def _added(one: Fingerprint, other: Fingerprint) -> Fingerprint:
+def _add(one: Fingerprint, other: Fingerprint) -> Fingerprint:
     check_scope(other, one.scope)
     theirs = other.arrays()
     return Fingerprint.from_arrays(one.scope, {name: array + theirs[name] for name, array in one.arrays().items()})
 
 
 def _moment(values: NDArray[np.number]) -> int:
-    return round(float(np.mean(values, dtype=np.float64)) * bins.MOMENT)
+    return round(float(np.mean(values, dtype=np.float64)) * bins.MOMENT_SCALE)
 
 
-def _small(count: int, total: int, k: int) -> bool:
+def _is_small(count: int, total: int, k: int) -> bool:
     return 0 < count < k or 0 < total - count < k
 
 
-def _rounded(count: int, total: int, k: int) -> int:
+def _suppress_count(count: int, total: int, k: int) -> int:
     """Return a count that tells nothing of a small group, neither of those counted nor of the rest."""
     if 0 < count < k:
         return 0
     return total if 0 < total - count < k else count
 
 
-def _scaled(sums: Counts, told: int, true: int) -> Counts:
+def _scale_sums(sums: Counts, told: int, true: int) -> Counts:
     if told == true:
         return sums
     exact = [value * told // max(true, 1) for value in map(int, sums.ravel())]  # beyond 64 bits on the way

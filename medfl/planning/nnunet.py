@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-ANISOTROPY = 3.0  # voxel sizes, and numbers of voxels, that differ by more call for care
-LEAST_FEATURE_MAP = 4  # voxels along an axis that is still halved: twice as many
-FIRST_FEATURES = 32
-MOST_FEATURES = {2: 512, 3: 320}
+ANISOTROPY_THRESHOLD = 3.0  # voxel sizes, and numbers of voxels, that differ by more call for care
+MIN_FEATURE_MAP = 4  # voxels along an axis that is still halved: twice as many
+BASE_FEATURES = 32
+MAX_FEATURES = {2: 512, 3: 320}
 CONVOLUTIONS = 2  # a stage, going down and coming up
-LEAST_BATCH = 2
-COVERED = 0.05  # share of all voxels of the data set that a batch may hold
+MIN_BATCH = 2
+MAX_DATASET_COVERED = 0.05  # share of all voxels of the data set that a batch may hold
 REFERENCE_GB = 8.0
-REFERENCE = {2: 85e6, 3: 560e6}  # values of all feature maps that fit into that much memory...
+REFERENCE_VALUES = {2: 85e6, 3: 560e6}  # values of all feature maps that fit into that much memory...
 REFERENCE_BATCH = {2: 12, 3: 2}  # ...with this batch
-FIRST_VOXELS = {2: 2048**2, 3: 256**3}  # of a patch that is too large for sure
+INITIAL_PATCH_VOXELS = {2: 2048**2, 3: 256**3}  # of a patch that is too large for sure
 
 Sizes = tuple[int, ...]
 _START = 1  # kernels of an axis much coarser than the others, until pooling has evened them out
@@ -52,11 +52,11 @@ class Topology:
     @property
     def features(self) -> Sizes:
         """Channels of each stage."""
-        return tuple(min(MOST_FEATURES[len(self.patch)], FIRST_FEATURES * 2**stage) for stage in range(len(self.strides)))
+        return tuple(min(MAX_FEATURES[len(self.patch)], BASE_FEATURES * 2**stage) for stage in range(len(self.strides)))
 
 
 @dataclass(frozen=True)
-class Planned:
+class NetworkPlan:
     """What the rules give.
 
     Parameters
@@ -91,13 +91,13 @@ def target_spacing(percentile: Callable[[int, float], float], sizes: Sequence[fl
     coarse = max(axes, key=lambda axis: target[axis])  # of equals the first, as numpy's argmax
     finest_slices = max(target[axis] for axis in axes if axis != coarse)
     fewest_voxels = min(sizes[axis] for axis in axes if axis != coarse)
-    if target[coarse] > ANISOTROPY * finest_slices and sizes[coarse] * ANISOTROPY < fewest_voxels:
+    if target[coarse] > ANISOTROPY_THRESHOLD * finest_slices and sizes[coarse] * ANISOTROPY_THRESHOLD < fewest_voxels:
         thin = percentile(coarse, 10)
         target[coarse] = thin if thin >= finest_slices else finest_slices + 1e-5
     return tuple(target)
 
 
-def topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
+def plan_topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
     """Halve the axes one after the other, the fine ones first, while what is left is large enough.
 
     Parameters
@@ -111,7 +111,7 @@ def topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
     left, step = list(map(float, patch)), list(map(float, spacing))
     kernel = [_START] * len(step)
     strides, kernels = [(1,) * len(step)], []
-    while halved := _axes_to_halve(left, step):
+    while halved := _axes_to_pool(left, step):
         kernel = [_KERNEL if kernel[axis] == _KERNEL or step[axis] / min(step) < 2 else _START for axis in axes]
         kernels.append(tuple(kernel))
         strides.append(tuple(2 if axis in halved else 1 for axis in axes))
@@ -143,7 +143,7 @@ def feature_map_values(network: Topology, classes: int) -> int:
     return down + up + (classes * voxels[0] if len(voxels) > 1 else 0)
 
 
-def plan_network(spacing: Sequence[float], shape: Sequence[float], classes: int, voxels: float, gpu_gb: float) -> Planned:
+def plan_network(spacing: Sequence[float], shape: Sequence[float], classes: int, voxels: float, gpu_gb: float) -> NetworkPlan:
     """Choose the largest patch that fits the memory, the network for it, and the batch.
 
     Parameters
@@ -160,33 +160,33 @@ def plan_network(spacing: Sequence[float], shape: Sequence[float], classes: int,
         Memory of the smallest GPU that takes part, GB.
     """
     dimension = len(spacing)
-    reference = REFERENCE[dimension] * gpu_gb / REFERENCE_GB
-    network = topology(spacing, _first_patch(spacing, shape))
-    while (values := feature_map_values(network, classes)) / REFERENCE_BATCH[dimension] * LEAST_BATCH > reference:
-        network = topology(spacing, _smaller(network, spacing, shape))
+    reference = REFERENCE_VALUES[dimension] * gpu_gb / REFERENCE_GB
+    network = plan_topology(spacing, _initial_patch(spacing, shape))
+    while (values := feature_map_values(network, classes)) / REFERENCE_BATCH[dimension] * MIN_BATCH > reference:
+        network = plan_topology(spacing, _shrink_patch(network, spacing, shape))
     batch = round(reference / values * REFERENCE_BATCH[dimension])
-    most = round(voxels * COVERED / math.prod(network.patch))
-    return Planned(network, max(min(batch, most), LEAST_BATCH))
+    most = round(voxels * MAX_DATASET_COVERED / math.prod(network.patch))
+    return NetworkPlan(network, max(min(batch, most), MIN_BATCH))
 
 
-def _axes_to_halve(left: Sequence[float], step: Sequence[float]) -> list[int]:
-    large = [axis for axis, side in enumerate(left) if side >= 2 * LEAST_FEATURE_MAP]
+def _axes_to_pool(left: Sequence[float], step: Sequence[float]) -> list[int]:
+    large = [axis for axis, side in enumerate(left) if side >= 2 * MIN_FEATURE_MAP]
     fine = [axis for axis in large if step[axis] / min(step[a] for a in large) < 2]
-    return [] if len(fine) == 1 and left[fine[0]] < 3 * LEAST_FEATURE_MAP else fine
+    return [] if len(fine) == 1 and left[fine[0]] < 3 * MIN_FEATURE_MAP else fine
 
 
-def _first_patch(spacing: Sequence[float], shape: Sequence[float]) -> list[float]:
+def _initial_patch(spacing: Sequence[float], shape: Sequence[float]) -> list[float]:
     dimension = len(spacing)
     per_mm = [1 / step for step in spacing]
-    scale = (FIRST_VOXELS[dimension] / math.prod(per_mm)) ** (1 / dimension)
+    scale = (INITIAL_PATCH_VOXELS[dimension] / math.prod(per_mm)) ** (1 / dimension)
     return [min(round(n * scale), side) for n, side in zip(per_mm, shape, strict=True)]
 
 
-def _smaller(network: Topology, spacing: Sequence[float], shape: Sequence[float]) -> list[int]:
+def _shrink_patch(network: Topology, spacing: Sequence[float], shape: Sequence[float]) -> list[int]:
     """Shorten the axis along which the patch sees most of the image, by no more than the network asks for."""
     seen = [side / whole for side, whole in zip(network.patch, shape, strict=True)]
     axis = max(range(len(seen)), key=lambda a: (seen[a], a))
     tried, patch = list(network.patch), list(network.patch)
     tried[axis] -= network.divisors[axis]
-    patch[axis] -= topology(spacing, tried).divisors[axis]  # a smaller input may be halved less often
+    patch[axis] -= plan_topology(spacing, tried).divisors[axis]  # a smaller input may be halved less often
     return patch

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.planning import nnunet, summary
 from medfl.planning.fingerprint import Fingerprint
-from medfl.planning.summary import Intensities
+from medfl.planning.summary import IntensityStatistics
 from medfl.study import Study
-from medfl.study.reading import FILE
+from medfl.study.reading import STUDY_FILE
 
-LEAST_LEVELS = 3  # of MONAI's DynUNet
-LEAST_GB = 1.0
+MIN_LEVELS = 3  # of MONAI's DynUNet
+MIN_GPU_GB = 1.0
 
 Sizes = tuple[int, ...]
 
@@ -52,7 +52,7 @@ class Plan:
     spacing: tuple[float, ...]
     crop: str
     intensity: str
-    foreground: Intensities | None
+    foreground: IntensityStatistics | None
     patch: Sizes
     batch: int
     filters: Sizes
@@ -84,10 +84,10 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REF
         ``PLAN-SMALL`` when the images are too small to be halved twice, ``PLAN-INTENSITY`` when no hospital tells CT values.
     """
     check_plannable(study)
-    if not gpu_gb >= LEAST_GB:
-        raise ConfigError([Problem("command line", "--gpu-gb", f"came {gpu_gb:g}, must be at least {LEAST_GB:g}.")])
-    spacing = _spacing(fingerprint) if study.task.dimension == 3 else (1.0, 1.0)
-    shape = _shape(fingerprint, study, spacing)
+    if not gpu_gb >= MIN_GPU_GB:
+        raise ConfigError([Problem("command line", "--gpu-gb", f"came {gpu_gb:g}, must be at least {MIN_GPU_GB:g}.")])
+    spacing = _plan_spacing(fingerprint) if study.task.dimension == 3 else (1.0, 1.0)
+    shape = _plan_shape(fingerprint, study, spacing)
     order = _nnunet_order(spacing)
     planned = nnunet.plan_network(
         [spacing[axis] for axis in order],
@@ -97,10 +97,10 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REF
         gpu_gb,
     )
     network = planned.topology
-    if len(network.strides) < LEAST_LEVELS:
-        what = f"images of about {' x '.join(map(str, shape))} voxels are too small for a network of {LEAST_LEVELS} levels."
+    if len(network.strides) < MIN_LEVELS:
+        what = f"images of about {' x '.join(map(str, shape))} voxels are too small for a network of {MIN_LEVELS} levels."
         raise DataError("PLAN-SMALL", what, "Choose the network and its patch by hand, for example a 'unet' with two levels.")
-    intensity, foreground = _normalisation(fingerprint, study)
+    intensity, foreground = _plan_normalization(fingerprint, study)
     return Plan(
         cases=fingerprint.cases,
         shape=shape,
@@ -108,11 +108,11 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REF
         crop=fingerprint.scope.crop,
         intensity=intensity,
         foreground=foreground,
-        patch=_back(network.patch, order),
+        patch=_restore_order(network.patch, order),
         batch=planned.batch,
         filters=network.features,
-        strides=tuple(_back(level, order) for level in network.strides),
-        kernels=tuple(_back(level, order) for level in network.kernels),
+        strides=tuple(_restore_order(level, order) for level in network.strides),
+        kernels=tuple(_restore_order(level, order) for level in network.kernels),
     )
 
 
@@ -120,15 +120,17 @@ def check_plannable(study: Study) -> None:
     """Raise ConfigError unless the study is one that can be planned."""
     if study.task.kind != "segmentation":
         what = f"came {study.task.kind!r}; a plan is made for segmentation, where patch and network follow from the images."
-        raise ConfigError([Problem(FILE, "task.kind", what, "Choose 'preprocessing.size' and the network by hand.")])
+        raise ConfigError([Problem(STUDY_FILE, "task.kind", what, "Choose 'preprocessing.size' and the network by hand.")])
 
 
-def _spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
-    target = nnunet.target_spacing(lambda axis, p: summary.spacing(fingerprint, axis, p), summary.median_size(fingerprint))
+def _plan_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
+    target = nnunet.target_spacing(
+        lambda axis, p: summary.spacing_percentile(fingerprint, axis, p), summary.median_size(fingerprint)
+    )
     return tuple(float(f"{step:.6g}") for step in target)  # as it will stand in the study
 
 
-def _shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]) -> Sizes:
+def _plan_shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]) -> Sizes:
     if study.task.dimension == 2:
         return study.preprocessing.size or summary.median_size(fingerprint)
     return summary.median_shape(fingerprint, spacing)
@@ -141,18 +143,18 @@ def _nnunet_order(spacing: Sequence[float]) -> list[int]:
     return [coarsest, *(axis for axis in axes if axis != coarsest)] if len(axes) == 3 else axes
 
 
-def _back(values: Sequence[int], order: Sequence[int]) -> Sizes:
+def _restore_order(values: Sequence[int], order: Sequence[int]) -> Sizes:
     return tuple(value for _, value in sorted(zip(order, values, strict=True)))
 
 
-def _normalisation(fingerprint: Fingerprint, study: Study) -> tuple[str, Intensities | None]:
+def _plan_normalization(fingerprint: Fingerprint, study: Study) -> tuple[str, IntensityStatistics | None]:
     modality = study.task.modality
     if modality == "CT":
-        found = summary.intensities(fingerprint)
+        found = summary.intensity_statistics(fingerprint)
         if found is None or found.std <= 0 or found.low >= found.high:
             what = "no hospital told the CT values of marked voxels, or all of them are one value."
             raise DataError("PLAN-INTENSITY", what, "Choose preprocessing.intensity and a window by hand.")
         return "standardize", found
     if modality != "MR":
         return "", None
-    return "zscore-nonzero" if summary.mostly_cropped(fingerprint) else "zscore", None
+    return "zscore-nonzero" if summary.is_mostly_cropped(fingerprint) else "zscore", None

@@ -12,7 +12,7 @@ from medfl.planning.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
-class Intensities:
+class IntensityStatistics:
     """The marked voxels of all cases and channels, each case with the same weight.
 
     Parameters
@@ -30,15 +30,15 @@ class Intensities:
     high: float
 
 
-def spacing(fingerprint: Fingerprint, axis: int, percent: float) -> float:
+def spacing_percentile(fingerprint: Fingerprint, axis: int, percent: float) -> float:
     """Return a percentile of the voxel sizes along an axis, mm, as the roundest number of its bin of 0.5 %."""
     lower, upper, weight = bins.percentile_bins(fingerprint.spacing[axis], percent)
-    return (1 - weight) * bins.SPACING.roundest(lower) + weight * bins.SPACING.roundest(upper)
+    return (1 - weight) * bins.SPACING.round_value(lower) + weight * bins.SPACING.round_value(upper)
 
 
 def median_size(fingerprint: Fingerprint) -> tuple[int, ...]:
     """Return the median size of the images along each axis in voxels, to 1 %."""
-    return tuple(_voxels(bins.SIZE, axis, 1.0) for axis in fingerprint.size)
+    return tuple(_median_voxels(bins.SIZE, axis, 1.0) for axis in fingerprint.size)
 
 
 def median_shape(fingerprint: Fingerprint, target: Sequence[float]) -> tuple[int, ...]:
@@ -53,15 +53,15 @@ def median_shape(fingerprint: Fingerprint, target: Sequence[float]) -> tuple[int
     target : sequence of float
         Voxel size that they are resampled to, mm.
     """
-    return tuple(_voxels(bins.EXTENT, axis, step) for axis, step in zip(fingerprint.extent, target, strict=True))
+    return tuple(_median_voxels(bins.EXTENT, axis, step) for axis, step in zip(fingerprint.extent, target, strict=True))
 
 
-def mostly_cropped(fingerprint: Fingerprint) -> bool:
+def is_mostly_cropped(fingerprint: Fingerprint) -> bool:
     """Tell whether the median case loses more than a quarter of its voxels to the crop."""
     return fingerprint.cropped * 2 > fingerprint.cases
 
 
-def _voxels(of: LogBins, counts: Counts, step: float) -> int:
+def _median_voxels(of: LogBins, counts: Counts, step: float) -> int:
     """Return the whole number in the bin of the median that can be halved most often.
 
     Most images are 256, 320 or 512 voxels wide. To take 513 for 512 would have nnU-Net's rules pad a patch to 576.
@@ -74,12 +74,12 @@ def _voxels(of: LogBins, counts: Counts, step: float) -> int:
     return max(1, min(within, key=lambda n: (-(n & -n), abs(n - middle))))  # n & -n: the power of 2 that divides it
 
 
-def intensities(fingerprint: Fingerprint) -> Intensities | None:
+def intensity_statistics(fingerprint: Fingerprint) -> IntensityStatistics | None:
     """Return the statistics of marked voxels; nothing where none was told."""
-    weight = fingerprint.marked * len(fingerprint.means) * bins.MOMENT
+    weight = fingerprint.marked * len(fingerprint.means) * bins.MOMENT_SCALE
     if not weight:
         return None
     mean, mean_square = int(fingerprint.means.sum()) / weight, int(fingerprint.squares.sum()) / weight
     histogram = fingerprint.intensities.sum(0)
     low, median, high = (bins.intensity_percentile(histogram, percent) for percent in (0.5, 50.0, 99.5))
-    return Intensities(mean, math.sqrt(max(mean_square - mean**2, 0.0)), low, median, high)
+    return IntensityStatistics(mean, math.sqrt(max(mean_square - mean**2, 0.0)), low, median, high)

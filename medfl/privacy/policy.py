@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 from medfl.errors import PolicyError
 from medfl.messages import records
 from medfl.messages.records import Metrics, MetricValue
-from medfl.privacy.suppression import hidden
+from medfl.privacy.suppression import suppress_all
 from medfl.site.policy import Policy
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 
-Broken = tuple[str, str]  # code, and what is wrong
+Violation = tuple[str, str]  # code, and what is wrong
 
 
 def check_study(study: Study, policy: Policy) -> None:
@@ -26,7 +26,7 @@ def check_study(study: Study, policy: Policy) -> None:
     PolicyError
         With the code of the first rule that is broken, and all of them in its text.
     """
-    broken = list(broken_rules(study, policy))
+    broken = list(find_violations(study, policy))
     if broken:
         code, _ = broken[0]
         raise PolicyError(
@@ -34,7 +34,7 @@ def check_study(study: Study, policy: Policy) -> None:
         )
 
 
-def broken_rules(study: Study, policy: Policy) -> Iterator[Broken]:
+def find_violations(study: Study, policy: Policy) -> Iterator[Violation]:
     """Yield every rule of a policy that a study breaks: its code, and what the study asks for."""
     kind, modality = study.task.kind, study.task.modality
     if policy.tasks and kind not in policy.tasks:
@@ -43,11 +43,11 @@ def broken_rules(study: Study, policy: Policy) -> Iterator[Broken]:
         yield "POLICY-MODALITY", f"The study is of {modality}; allowed: {', '.join(policy.modalities)}."
     if 0 < policy.max_rounds < study.rounds:
         yield "POLICY-ROUNDS", f"The study has {study.rounds} rounds; at most {policy.max_rounds} are allowed."
-    yield from _amounts(study, policy)
-    if study.promised_quorum < policy.min_sites:
+    yield from _workload_rules(study, policy)
+    if study.min_quorum < policy.min_sites:
         yield (
             "POLICY-QUORUM",
-            f"The study promises a quorum of {study.promised_quorum}; at least {policy.min_sites} is asked.",
+            f"The study promises a quorum of {study.min_quorum}; at least {policy.min_sites} is asked.",
         )
     missing = [name for name in policy.require if name not in _protections(study)]
     if missing:
@@ -96,7 +96,7 @@ def check_patients(policy: Policy, patients: int) -> None:
         raise PolicyError("POLICY-PATIENTS", what, "Add patients, or decline the study.")
 
 
-def check_bytes(policy: Policy, count: int) -> None:
+def check_reply_size(policy: Policy, count: int) -> None:
     """Raise PolicyError ``POLICY-BYTES`` when a reply is larger than a site lets out.
 
     Parameters
@@ -114,23 +114,27 @@ def check_bytes(policy: Policy, count: int) -> None:
 
 def check_weight(policy: Policy) -> None:
     """Raise PolicyError ``POLICY-METRICS`` when the one number that a training reply can not do without may not leave."""
-    if not _may_leave(policy, records.TRAIN_PATIENTS):
+    if not _is_allowed(policy, records.TRAIN_PATIENTS):
         what = "the number of training patients may not leave, and it is the weight of a training reply."
         raise PolicyError("POLICY-METRICS", what, f"Add {records.TRAIN_PATIENTS} to 'policy.metrics', or decline the study.")
 
 
-def withheld(metrics: Metrics, policy: Policy) -> Metrics:
+def redact(metrics: Metrics, policy: Policy) -> Metrics:
     """Return metrics with those emptied that may not leave; the keys stay, as every site must send the same.
 
     Scores leave all together or not at all, since each is made of several numbers: one that may not leave keeps the others
     here, and they are told as hidden, just as those over too few patients.
     """
     scores = [key for key in metrics if key.startswith("eval.")]
-    told = {key: value if key in scores or _may_leave(policy, key) else _unknown(value) for key, value in metrics.items()}
-    return told if all(_may_leave(policy, key) for key in scores) else told | hidden({key: metrics[key] for key in scores})
+    told = {
+        key: value if key in scores or _is_allowed(policy, key) else _redacted_value(value) for key, value in metrics.items()
+    }
+    return (
+        told if all(_is_allowed(policy, key) for key in scores) else told | suppress_all({key: metrics[key] for key in scores})
+    )
 
 
-def _amounts(study: Study, policy: Policy) -> Iterator[Broken]:
+def _workload_rules(study: Study, policy: Policy) -> Iterator[Violation]:
     algorithm = ALGORITHMS.get(study.strategy.name)
     factor = max(1.0, algorithm.factor(1)) if algorithm else 1.0  # a model of the site's own is trained beside, say
     epochs, steps = math.ceil(study.training.local_epochs * factor), math.ceil(study.training.local_steps * factor)
@@ -152,11 +156,11 @@ def _protections(study: Study) -> frozenset[str]:
     return frozenset()
 
 
-def _may_leave(policy: Policy, key: str) -> bool:
+def _is_allowed(policy: Policy, key: str) -> bool:
     return not policy.metrics or any(fnmatchcase(key, pattern) for pattern in policy.metrics)
 
 
-def _unknown(value: MetricValue) -> MetricValue:
+def _redacted_value(value: MetricValue) -> MetricValue:
     if isinstance(value, list):
         return [0.0 for _ in value]
     return 0 if isinstance(value, int) else math.nan

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from medfl.messages.records import EVAL_PATIENTS, Metrics, MetricValue
-from medfl.metrics.curves import mirrored
+from medfl.metrics.curves import mirror
 from medfl.metrics.keys import (
     CALIBRATION_CONFIDENCE,
     CALIBRATION_CORRECT,
@@ -26,10 +26,10 @@ from medfl.metrics.keys import (
     DENOMINATORS,
     HIDDEN,
     MEANS,
-    hidden_name,
-    name_of,
-    number,
-    numbers,
+    class_metric_key,
+    get_number,
+    get_numbers,
+    hidden_key,
 )
 
 _DIGITS = 3
@@ -51,18 +51,18 @@ def suppress(metrics: Metrics, k: int) -> Metrics:
         The same keys. What is hidden is zero, and its key that ends in ``hidden`` is 1: ``eval.hidden`` for everything,
         ``eval.scores-hidden.<class>`` for a class, and so on.
     """
-    patients = int(number(metrics, EVAL_PATIENTS))
+    patients = int(get_number(metrics, EVAL_PATIENTS))
     if not k or not patients:
         return dict(metrics)
     if patients < k:
-        return metrics | hidden({key: value for key, value in metrics.items() if key.startswith("eval.")})
+        return metrics | suppress_all({key: value for key, value in metrics.items() if key.startswith("eval.")})
     kept = _classification(metrics, k) if CONFUSION in metrics else _segmentation(metrics, k, patients)
-    return {key: _rounded(value) if key.startswith("eval.") else value for key, value in kept.items()}
+    return {key: _round_value(value) if key.startswith("eval.") else value for key, value in kept.items()}
 
 
-def hidden(scores: Metrics) -> Metrics:
+def suppress_all(scores: Metrics) -> Metrics:
     """Return all scores of a reply as nothing that could be told."""
-    return {key: _zero(value) for key, value in scores.items()} | {HIDDEN: 1}
+    return {key: _zero_like(value) for key, value in scores.items()} | {HIDDEN: 1}
 
 
 def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
@@ -70,34 +70,36 @@ def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
     for key in _classes(metrics, "patients"):
         looked, present = _count(metrics, "patients", key), _count(metrics, "present", key)
         missed, wrong = _count(metrics, "missed", key), _count(metrics, "false-positive", key)
-        few_missed = _few(k, missed, present - missed)
-        few_wrong = _few(k, wrong, looked - present - wrong)
+        few_missed = _has_small(k, missed, present - missed)
+        few_wrong = _has_small(k, wrong, looked - present - wrong)
         # without any overlap the mean Dice is the share of right empty answers, and would give the false positives away
         solved = few_wrong and missed == present
-        if solved or _few(k, looked, patients - looked, present, looked - present):
-            names = [name_of(metric, key) for metric in (*MEANS, *DENOMINATORS, *COUNTS)]
-            kept |= {name: _zero(metrics[name]) for name in names}
-            kept |= {hidden_name(what, key): 1 for what in ("scores", *COUNTS)}
+        if solved or _has_small(k, looked, patients - looked, present, looked - present):
+            names = [class_metric_key(metric, key) for metric in (*MEANS, *DENOMINATORS, *COUNTS)]
+            kept |= {name: _zero_like(metrics[name]) for name in names}
+            kept |= {hidden_key(what, key): 1 for what in ("scores", *COUNTS)}
             continue
         for name, few in zip(COUNTS, (few_missed, few_wrong), strict=True):
-            kept |= {name_of(name, key): 0, hidden_name(name, key): 1} if few else {}
+            kept |= {class_metric_key(name, key): 0, hidden_key(name, key): 1} if few else {}
     return kept
 
 
 def _classification(metrics: Metrics, k: int) -> Metrics:
     keys = _classes(metrics, "positives")
-    sizes = [int(sum(numbers(metrics, name_of("positives", key)))) for key in keys]
+    sizes = [int(sum(get_numbers(metrics, class_metric_key("positives", key)))) for key in keys]
     hidden = _hidden_classes(sizes, k)
     kept = dict(metrics)
     for index, key in enumerate(keys):
         for side in ("positives", "negatives"):
-            counts = [] if index in hidden else _grouped(numbers(metrics, name_of(side, key)), k)
-            kept[name_of(side, key)] = counts or _zero(metrics[name_of(side, key)])
-        kept[hidden_name("scores", key)] = int(index in hidden)
+            counts = [] if index in hidden else _group_counts(get_numbers(metrics, class_metric_key(side, key)), k)
+            kept[class_metric_key(side, key)] = counts or _zero_like(metrics[class_metric_key(side, key)])
+        kept[hidden_key("scores", key)] = int(index in hidden)
     if len(keys) == 2:  # one class is the other read backwards; two groupings of it would tell their differences
         for side, other in (("positives", "negatives"), ("negatives", "positives")):
-            kept[name_of(side, keys[0])] = mirrored([int(n) for n in numbers(kept, name_of(other, keys[1]))])
-    if hidden or _few(k, *numbers(metrics, CONFUSION)):
+            kept[class_metric_key(side, keys[0])] = mirror(
+                [int(n) for n in get_numbers(kept, class_metric_key(other, keys[1]))]
+            )
+    if hidden or _has_small(k, *get_numbers(metrics, CONFUSION)):
         kept |= {CONFUSION: [0] * len(keys) ** 2, CONFUSION_HIDDEN: 1}
     return kept | _calibration(metrics, k)
 
@@ -105,32 +107,32 @@ def _classification(metrics: Metrics, k: int) -> Metrics:
 def _hidden_classes(sizes: Sequence[int], k: int) -> set[int]:
     """Return the classes that are few, or nearly all, and as many more as it takes that the others do not add up to them."""
     total = sum(sizes)
-    hidden = {index for index, size in enumerate(sizes) if _few(k, size, total - size)}
-    while _few(k, sum(sizes[index] for index in hidden)) and len(hidden) < len(sizes):
+    hidden = {index for index, size in enumerate(sizes) if _has_small(k, size, total - size)}
+    while _has_small(k, sum(sizes[index] for index in hidden)) and len(hidden) < len(sizes):
         shown = [index for index in range(len(sizes)) if index not in hidden]
         hidden.add(min(shown, key=lambda index: (sizes[index] == 0, sizes[index])))
     return hidden
 
 
-def _grouped(counts: Sequence[float], k: int) -> list[int]:
+def _group_counts(counts: Sequence[float], k: int) -> list[int]:
     """Put neighbouring bins together so that none holds 1 to k - 1; empty where even all together are too few."""
-    groups = _groups([counts], k)
+    groups = _group_bins([counts], k)
     result = [0] * len(counts)
     for start, stop in groups or []:
         inside = counts[start:stop]
-        result[_middle(inside, start)] = int(sum(inside))
+        result[_mean_bin(inside, start)] = int(sum(inside))
     return [] if groups is None else result
 
 
 def _calibration(metrics: Metrics, k: int) -> Metrics:
     count, confidence, correct = (
-        numbers(metrics, key) for key in (CALIBRATION_COUNT, CALIBRATION_CONFIDENCE, CALIBRATION_CORRECT)
+        get_numbers(metrics, key) for key in (CALIBRATION_COUNT, CALIBRATION_CONFIDENCE, CALIBRATION_CORRECT)
     )
     bins = len(count)
-    groups = _groups([count, correct, [n - right for n, right in zip(count, correct, strict=True)]], k)
+    groups = _group_bins([count, correct, [n - right for n, right in zip(count, correct, strict=True)]], k)
     counts, sums, rights = [0] * bins, [0.0] * bins, [0] * bins
     for start, stop in groups or []:
-        at = _middle(count[start:stop], start)
+        at = _mean_bin(count[start:stop], start)
         counts[at], sums[at], rights[at] = (
             int(sum(count[start:stop])),
             sum(confidence[start:stop]),
@@ -140,16 +142,16 @@ def _calibration(metrics: Metrics, k: int) -> Metrics:
     return told | {CALIBRATION_HIDDEN: int(groups is None)}
 
 
-def _groups(columns: Sequence[Sequence[float]], k: int) -> list[tuple[int, int]] | None:
+def _group_bins(columns: Sequence[Sequence[float]], k: int) -> list[tuple[int, int]] | None:
     """Return runs of bins, as short as can be, in which no column sums to 1 to k - 1; None where there is no such run."""
     ends = [0]
     width = len(columns[0])
     for stop in range(1, width + 1):
         sums = [sum(column[ends[-1] : stop]) for column in columns]
-        if any(sums) and not _few(k, *sums):
+        if any(sums) and not _has_small(k, *sums):
             ends.append(stop)
     while any(rest := [sum(column[ends[-1] :]) for column in columns]):
-        if not _few(k, *rest):
+        if not _has_small(k, *rest):
             ends.append(width)
         elif len(ends) == 1:
             return None
@@ -158,31 +160,31 @@ def _groups(columns: Sequence[Sequence[float]], k: int) -> list[tuple[int, int]]
     return list(pairwise(ends))
 
 
-def _middle(counts: Sequence[float], start: int) -> int:
+def _mean_bin(counts: Sequence[float], start: int) -> int:
     """Return the bin in which the entries of a run lie on average."""
     return start + round(sum(index * n for index, n in enumerate(counts)) / sum(counts))
 
 
-def _few(k: int, *counts: float) -> bool:
+def _has_small(k: int, *counts: float) -> bool:
     return any(0 < count < k for count in counts)
 
 
 def _count(metrics: Metrics, metric: str, key: str) -> int:
-    return int(number(metrics, name_of(metric, key)))
+    return int(get_number(metrics, class_metric_key(metric, key)))
 
 
 def _classes(metrics: Metrics, metric: str) -> list[str]:
-    prefix = name_of(metric, "")
+    prefix = class_metric_key(metric, "")
     return [key.removeprefix(prefix) for key in metrics if key.startswith(prefix)]
 
 
-def _zero(value: MetricValue) -> MetricValue:
+def _zero_like(value: MetricValue) -> MetricValue:
     if isinstance(value, list):
         return [0.0] * len(value) if any(isinstance(v, float) for v in value) else [0] * len(value)
     return type(value)(0)
 
 
-def _rounded(value: MetricValue) -> MetricValue:
+def _round_value(value: MetricValue) -> MetricValue:
     if isinstance(value, list):
         return [round(v, _DIGITS) for v in value] if any(isinstance(v, float) for v in value) else value
     return round(value, _DIGITS) if isinstance(value, float) else value

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from medfl.evaluation.resampling import Floats, draw, interval, union
-from medfl.report.contest import RunFacts, facts_of
-from medfl.runs.history import plain
+from medfl.evaluation.resampling import Floats, all_patients, confidence_interval, draw_weights
+from medfl.report.contest import LeaderboardRun, read_leaderboard_run
+from medfl.runs.history import to_json_value
 from medfl.simulation.contenders import LOCAL
-from medfl.simulation.sweep import Result, Sweep
+from medfl.simulation.sweep import RunResult, Sweep
 from medfl.study import Study
 
 Interval = tuple[float, float]
@@ -22,7 +22,7 @@ _COSTS = ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
 
 
 @dataclass(frozen=True)
-class BoardRow:
+class LeaderboardRow:
     """One contender; means are over its seeds, nan where nothing was told.
 
     Parameters
@@ -58,7 +58,7 @@ class BoardRow:
     title: str
     text: str
     settings: Mapping[str, Any]
-    runs: tuple[RunFacts, ...]
+    runs: tuple[LeaderboardRun, ...]
     score: float
     spread: float
     interval: Interval | None
@@ -75,7 +75,7 @@ class BoardRow:
     bytes_down: float
 
     @property
-    def done(self) -> tuple[RunFacts, ...]:
+    def completed_runs(self) -> tuple[LeaderboardRun, ...]:
         """The runs that completed."""
         return tuple(run for run in self.runs if run.status == "completed")
 
@@ -85,13 +85,13 @@ class BoardRow:
         return any(run.lacks_layers for run in self.runs)
 
     @property
-    def alone(self) -> bool:
+    def is_local(self) -> bool:
         """Whether this is what hospitals reach without each other."""
         return self.text == LOCAL
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """A whole leader board.
 
     Parameters
@@ -112,7 +112,7 @@ class Board:
     study: Study
     seeds: tuple[int, ...]
     patients: int
-    rows: tuple[BoardRow, ...]
+    rows: tuple[LeaderboardRow, ...]
 
     @property
     def has_personal(self) -> bool:
@@ -124,7 +124,7 @@ class Board:
         head = {"study": self.study.name, "hash": self.study.approved_hash(), "score": score_name(self.study)}
         about = {"seeds": self.seeds, "rounds": self.study.rounds, "test-patients": self.patients}
         rows = [_row_as_json(row) for row in self.rows]
-        told: dict[str, Any] = plain(head | about | {"rows": rows})
+        told: dict[str, Any] = to_json_value(head | about | {"rows": rows})
         return told
 
 
@@ -133,7 +133,7 @@ def score_name(study: Study) -> str:
     return "Dice" if study.task.kind == "segmentation" else "AUROC"
 
 
-def read_board(sweep: Sweep, results: Sequence[Result]) -> Board:
+def build_leaderboard(sweep: Sweep, results: Sequence[RunResult]) -> Leaderboard:
     """Read what the runs of a sweep left, and compare it.
 
     Parameters
@@ -148,47 +148,49 @@ def read_board(sweep: Sweep, results: Sequence[Result]) -> Board:
     Board
     """
     became = {id(result.planned): result for result in results}
-    facts: dict[str, list[RunFacts]] = {}
+    facts: dict[str, list[LeaderboardRun]] = {}
     for planned in sweep.runs:
-        facts.setdefault(planned.contender.text, []).append(facts_of(planned, became.get(id(planned)), sweep.folder))
-    drawn, patients = _resampled([run for runs in facts.values() for run in runs])
-    settings = {contender.text: contender for contender in sweep.contenders}
+        facts.setdefault(planned.spec.text, []).append(read_leaderboard_run(planned, became.get(id(planned)), sweep.folder))
+    drawn, patients = _bootstrap_scores([run for runs in facts.values() for run in runs])
+    settings = {contender.text: contender for contender in sweep.specs}
     means = {text: _mean(run.score for run in runs) for text, runs in facts.items()}
     order = sorted(facts, key=lambda text: (math.isnan(means[text]), -means[text]))
-    rows = [_row(settings[text].title, text, settings[text].overrides, facts[text], facts[order[0]], drawn) for text in order]
-    return Board(sweep.folder, sweep.study, sweep.seeds, patients, tuple(rows))
+    rows = [
+        _make_row(settings[text].title, text, settings[text].overrides, facts[text], facts[order[0]], drawn) for text in order
+    ]
+    return Leaderboard(sweep.folder, sweep.study, sweep.seeds, patients, tuple(rows))
 
 
-def _resampled(runs: Sequence[RunFacts]) -> tuple[dict[str, Floats], int]:
+def _bootstrap_scores(runs: Sequence[LeaderboardRun]) -> tuple[dict[str, Floats], int]:
     """Return the resampled scores of each run by its path, all on the same draws, and the number of patients."""
     tests = {run.path: run.test for run in runs if run.test is not None}
-    everyone = union(tests.values())
+    everyone = all_patients(tests.values())
     if not everyone:
         return {}, 0
-    at, weights = {patient: k for k, patient in enumerate(everyone)}, draw(everyone)
+    at, weights = {patient: k for k, patient in enumerate(everyone)}, draw_weights(everyone)
     return {path: test.score(weights[:, [at[p] for p in test.patients]]) for path, test in tests.items()}, len(everyone)
 
 
-def _row(
+def _make_row(
     title: str,
     text: str,
     settings: Mapping[str, Any],
-    runs: Sequence[RunFacts],
-    first: Sequence[RunFacts],
+    runs: Sequence[LeaderboardRun],
+    first: Sequence[LeaderboardRun],
     drawn: Mapping[str, Floats],
-) -> BoardRow:
+) -> LeaderboardRow:
     done = [run for run in runs if run.status == "completed"]
     scores = [run.score for run in done if not math.isnan(run.score)]
     values = [drawn[run.path] for run in done if run.path in drawn]
-    behind, tied = (None, False) if runs is first else _against(first, runs, drawn)
-    return BoardRow(
+    behind, tied = (None, False) if runs is first else _compare_with_first(first, runs, drawn)
+    return LeaderboardRow(
         title=title,
         text=text,
         settings=settings,
         runs=tuple(runs),
         score=_mean(scores),
         spread=max(scores) - min(scores) if len(scores) > 1 else math.nan,
-        interval=interval(np.mean(values, axis=0)) if values and len(values) == len(done) else None,
+        interval=confidence_interval(np.mean(values, axis=0)) if values and len(values) == len(done) else None,
         behind=behind,
         tied=tied,
         worst=_mean(run.worst for run in done),
@@ -201,13 +203,15 @@ def _row(
     )
 
 
-def _against(first: Sequence[RunFacts], other: Sequence[RunFacts], drawn: Mapping[str, Floats]) -> tuple[Interval | None, bool]:
+def _compare_with_first(
+    first: Sequence[LeaderboardRun], other: Sequence[LeaderboardRun], drawn: Mapping[str, Floats]
+) -> tuple[Interval | None, bool]:
     """Compare with the first on the seeds that both have: the interval of the difference, and whether they are tied."""
     theirs = {run.seed: run for run in other}
     pairs = [(run, theirs[run.seed]) for run in first if run.path in drawn and theirs[run.seed].path in drawn]
     if not pairs:
         return None, False
-    found = interval(np.mean([drawn[b.path] - drawn[a.path] for a, b in pairs], axis=0))
+    found = confidence_interval(np.mean([drawn[b.path] - drawn[a.path] for a, b in pairs], axis=0))
     changes = any(b.score >= a.score for a, b in pairs)
     return found, changes or (found is not None and found[0] <= 0 <= found[1])
 
@@ -217,12 +221,17 @@ def _mean(values: Any) -> float:
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _row_as_json(row: BoardRow) -> dict[str, Any]:
+def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
     told = {key: value for key, value in asdict(row).items() if key not in ("title", "text", "runs")}
     told |= {"bytes_up_per_round": row.bytes_up / row.rounds, "bytes_down_per_round": row.bytes_down / row.rounds}
     runs = [{key: value for key, value in asdict(run).items() if key != "test"} for run in row.runs]
-    return {"strategy": row.text, **_kebab(told), "seeds-done": len(row.done), "runs": [_kebab(run) for run in runs]}
+    return {
+        "strategy": row.text,
+        **_kebab_keys(told),
+        "seeds-done": len(row.completed_runs),
+        "runs": [_kebab_keys(run) for run in runs],
+    }
 
 
-def _kebab(told: Mapping[str, Any]) -> dict[str, Any]:
+def _kebab_keys(told: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace("_", "-"): value for key, value in told.items()}

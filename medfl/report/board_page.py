@@ -15,18 +15,18 @@ from markupsafe import Markup
 
 import medfl
 from medfl.report import words
-from medfl.report.board import Board, BoardRow, Interval, score_name
+from medfl.report.board import Interval, Leaderboard, LeaderboardRow, score_name
 from medfl.report.tables import Cell, Row, Table
 from medfl.simulation.sweep import NOT_RUN
-from medfl.system.files import write_file, writing
+from medfl.system.files import translate_disk_errors, write_file
 
-HTML, JSON = "board.html", "board.json"
-_MATCHED = 0.02  # share by which sums of steps may differ and still be told as equal
+LEADERBOARD_HTML, LEADERBOARD_JSON = "board.html", "board.json"
+_MATCH_TOLERANCE = 0.02  # share by which sums of steps may differ and still be told as equal
 _DASH = "–"
 
 
 @dataclass(frozen=True)
-class Stretch:
+class IntervalBar:
     """A contender's interval as it is drawn: where it lies between the ends of the axis, in percent."""
 
     title: str
@@ -37,7 +37,7 @@ class Stretch:
     tied: bool
 
 
-def write_board(board: Board) -> Path:
+def write_leaderboard(board: Leaderboard) -> Path:
     """Write ``board.json`` and ``board.html`` into the folder of a sweep, replacing older ones.
 
     Parameters
@@ -55,14 +55,14 @@ def write_board(board: Board) -> Path:
     RunError
         When the folder can not be written.
     """
-    told = board.as_json() | {"verdict": sentences(board)}
-    with writing("the leader board", "give the command again with --resume"):
-        write_file(board.folder / JSON, json.dumps(told, indent=1, ensure_ascii=False).encode())
-        write_file(board.folder / HTML, render_board(board).encode())
-    return board.folder / HTML
+    told = board.as_json() | {"verdict": verdict_sentences(board)}
+    with translate_disk_errors("the leader board", "give the command again with --resume"):
+        write_file(board.folder / LEADERBOARD_JSON, json.dumps(told, indent=1, ensure_ascii=False).encode())
+        write_file(board.folder / LEADERBOARD_HTML, render_leaderboard(board).encode())
+    return board.folder / LEADERBOARD_HTML
 
 
-def render_board(board: Board) -> str:
+def render_leaderboard(board: Leaderboard) -> str:
     """Return a leader board as HTML."""
     files = resources.files("medfl.report")
     style, more, template = (
@@ -73,12 +73,12 @@ def render_board(board: Board) -> str:
     return environment.from_string(template).render(style=Markup(style + more), **_context(board))
 
 
-def sentences(board: Board) -> list[str]:
+def verdict_sentences(board: Leaderboard) -> list[str]:
     """Say what the board tells: one sentence an idea, the most important first."""
-    return [*_leader(board), *_budget(board), *_missing(board), *_local_layers(board)]
+    return [*_leader_sentences(board), *_budget_sentences(board), *_missing_sentences(board), *_local_layer_sentences(board)]
 
 
-def score_table(board: Board) -> Table:
+def score_table(board: Leaderboard) -> Table:
     """Return what each contender reached."""
     name, several = score_name(board.study), len(board.seeds) > 1
     columns = ["Strategy", name, *(["Over seeds"] if several else []), "95 % interval", "Difference to the first"]
@@ -87,25 +87,25 @@ def score_table(board: Board) -> Table:
     return Table(tuple(columns), tuple(rows))
 
 
-def cost_table(board: Board) -> Table:
+def cost_table(board: Leaderboard) -> Table:
     """Return what each contender took, of one run."""
     columns = ("Strategy", "Local steps", "Rounds", "Up a round", "Down a round", "Up in all", "Down in all", "Time")
-    return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in board.rows if row.done))
+    return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in board.rows if row.completed_runs))
 
 
-def cost_cells(row: BoardRow) -> tuple[Cell, ...]:
+def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
     """Return the local steps, the rounds, the bytes and the time of one run, as cells."""
     sizes = (row.bytes_up / row.rounds, row.bytes_down / row.rounds, row.bytes_up, row.bytes_down) if row.rounds else ()
     told = [f"{row.steps:,.0f}".replace(",", " "), f"{row.rounds:g}", *map(words.size, sizes), words.duration(row.seconds)]
     return tuple(Cell(text) for text in told)
 
 
-def spread_in_words(row: BoardRow) -> str:
+def format_spread(row: LeaderboardRow) -> str:
     """Return how far the seeds lie apart, empty with one."""
-    return "" if math.isnan(row.spread) else f"{min(_scores(row)):.3f} to {max(_scores(row)):.3f}"
+    return "" if math.isnan(row.spread) else f"{min(_defined_scores(row)):.3f} to {max(_defined_scores(row)):.3f}"
 
 
-def interval_in_words(found: Interval | None, *, signed: bool = False) -> str:
+def format_interval(found: Interval | None, *, signed: bool = False) -> str:
     """Write an interval, a dash for none."""
     if found is None:
         return _DASH
@@ -113,7 +113,7 @@ def interval_in_words(found: Interval | None, *, signed: bool = False) -> str:
     return f"{low} to {high}"
 
 
-def personal_in_words(row: BoardRow) -> str:
+def format_personal(row: LeaderboardRow) -> str:
     """Return the score of the personal models, and by how much it is above that of the shared one there, if there is one."""
     if math.isnan(row.personal):
         return _DASH
@@ -121,30 +121,30 @@ def personal_in_words(row: BoardRow) -> str:
     return words.score(row.personal) + ("" if math.isnan(gain) else f" ({words.signed(gain, 3)})")
 
 
-def worst_in_words(row: BoardRow) -> str:
+def format_worst_site(row: LeaderboardRow) -> str:
     """Return the hospital that a row serves worst, empty where there is none; it may not be the same with every seed."""
     return "varies" if len(row.worst_sites) > 1 else "".join(row.worst_sites)
 
 
-def seeds_in_words(board: Board, row: BoardRow) -> str:
+def format_seeds(board: Leaderboard, row: LeaderboardRow) -> str:
     """Return how many seeds are behind a row, and why not all."""
-    wanted, done = len(board.seeds), len(row.done)
+    wanted, done = len(board.seeds), len(row.completed_runs)
     return str(done) if done == wanted else f"{done} of {wanted}"
 
 
-def _score_cells(board: Board, row: BoardRow) -> tuple[Cell, ...]:
-    seeds, several = seeds_in_words(board, row), len(board.seeds) > 1
-    if not row.done:
+def _score_cells(board: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
+    seeds, several = format_seeds(board, row), len(board.seeds) > 1
+    if not row.completed_runs:
         return (*[Cell(_DASH, "num none")] * (4 + several + board.has_personal), Cell(seeds, "num warn"))
-    cells = [words.score(row.score), *([spread_in_words(row) or _DASH] if several else []), interval_in_words(row.interval)]
-    cells += ["first" if row is board.rows[0] else interval_in_words(row.behind, signed=True)]
-    cells += [f"{words.score(row.worst)} {worst_in_words(row)}".strip()]
+    cells = [words.score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
+    cells += ["first" if row is board.rows[0] else format_interval(row.behind, signed=True)]
+    cells += [f"{words.score(row.worst)} {format_worst_site(row)}".strip()]
     if board.has_personal:
-        cells.append(personal_in_words(row))
-    return (*map(Cell, cells), Cell(seeds, "num" if len(row.done) == len(board.seeds) else "num warn"))
+        cells.append(format_personal(row))
+    return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(board.seeds) else "num warn"))
 
 
-def _leader(board: Board) -> Iterator[str]:
+def _leader_sentences(board: Leaderboard) -> Iterator[str]:
     scored = [row for row in board.rows if not math.isnan(row.score)]
     if not scored:
         yield (
@@ -163,10 +163,10 @@ def _leader(board: Board) -> Iterator[str]:
     elif not tied:
         yield f"{first.title} leads with a {reached}; the others can not be compared patient by patient."
     else:
-        yield f"{_tied(scored, tied)} can not be told apart on these patients; {first.title} stands first with a {reached}."
+        yield f"{_format_tied(scored, tied)} can not be told apart on these patients; {first.title} stands first with a {reached}."
 
 
-def _tied(scored: list[BoardRow], tied: list[BoardRow]) -> str:
+def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> str:
     if scored[1 : len(tied) + 1] != tied:  # others stand between them
         return words.listing([scored[0].title, *(row.title for row in tied)])
     if len(tied) + 1 == len(scored):
@@ -174,13 +174,13 @@ def _tied(scored: list[BoardRow], tied: list[BoardRow]) -> str:
     return f"The first {len(tied) + 1}"
 
 
-def _budget(board: Board) -> Iterator[str]:
-    steps = {row.title: row.steps for row in board.rows if row.done}
+def _budget_sentences(board: Leaderboard) -> Iterator[str]:
+    steps = {row.title: row.steps for row in board.rows if row.completed_runs}
     if len(steps) < 2:
         return
     least, most = min(steps.values()), max(steps.values())
     told = f"{least:,.0f} to {most:,.0f}".replace(",", " ")
-    if most <= least * (1 + _MATCHED):
+    if most <= least * (1 + _MATCH_TOLERANCE):
         same = f"{most:,.0f}".replace(",", " ") if most == least else told
         yield f"The budget is matched: each took {same} local steps in a run."
     else:
@@ -188,19 +188,19 @@ def _budget(board: Board) -> Iterator[str]:
         yield f"The budget is not matched: runs took {told} local steps ({low} the fewest, {high} the most)."
 
 
-def _missing(board: Board) -> Iterator[str]:
+def _missing_sentences(board: Leaderboard) -> Iterator[str]:
     failed = [row.title for row in board.rows if any(run.status == "failed" for run in row.runs)]
     waiting = [row.title for row in board.rows if any(run.status == NOT_RUN for run in row.runs)]
     if failed:
         yield f"{words.listing(failed)} failed; the reasons are below."
     if waiting:
         yield f"{words.listing(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
-    if any(0 < len(row.done) < len(board.seeds) for row in board.rows):
+    if any(0 < len(row.completed_runs) < len(board.seeds) for row in board.rows):
         yield "Means over fewer seeds than the others’ stand on other patients, and are no fair comparison."
 
 
-def _local_layers(board: Board) -> Iterator[str]:
-    kept = [row.title for row in board.rows if row.done and row.lacks_layers]
+def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
+    kept = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
     if kept:
         yield (
             f"The shared model of {words.listing(kept)} lacks the layers that stay at the hospitals and is scored with "
@@ -208,7 +208,7 @@ def _local_layers(board: Board) -> Iterator[str]:
         )
 
 
-def _stretches(board: Board) -> tuple[list[Stretch], tuple[str, str]]:
+def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, str]]:
     """Return the intervals as they are drawn, and the ends of the axis."""
     drawn = [row for row in board.rows if row.interval is not None]
     ends = [value for row in drawn for value in (*(row.interval or ()), row.score)]
@@ -220,20 +220,20 @@ def _stretches(board: Board) -> tuple[list[Stretch], tuple[str, str]]:
     for row in drawn:
         start, stop = row.interval or (low, low)
         places = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
-        told = f"{words.score(row.score)} ({interval_in_words(row.interval)})"
-        stretches.append(Stretch(row.title, places[0], places[1], places[2], told, row.tied))
+        told = f"{words.score(row.score)} ({format_interval(row.interval)})"
+        stretches.append(IntervalBar(row.title, places[0], places[1], places[2], told, row.tied))
     return stretches, (f"{low:.2f}", f"{low + span:.2f}")
 
 
-def _context(board: Board) -> dict[str, Any]:
-    stretches, axis = _stretches(board)
+def _context(board: Leaderboard) -> dict[str, Any]:
+    stretches, axis = _interval_bars(board)
     runs = [(row, run) for row in board.rows for run in row.runs]
     return {
         "board": board,
         "study": board.study,
         "words": words,
         "name": score_name(board.study),
-        "verdict": sentences(board),
+        "verdict": verdict_sentences(board),
         "scores": score_table(board),
         "costs": cost_table(board),
         "stretches": stretches,
@@ -242,10 +242,10 @@ def _context(board: Board) -> dict[str, Any]:
         "waiting": any(run.status == NOT_RUN for _, run in runs),
         "failed": any(run.status == "failed" for _, run in runs),
         "segmentation": board.study.task.kind == "segmentation",
-        "alone": any(row.alone for row in board.rows),
+        "alone": any(row.is_local for row in board.rows),
         "version": medfl.__version__,
     }
 
 
-def _scores(row: BoardRow) -> list[float]:
-    return [run.score for run in row.done if not math.isnan(run.score)]
+def _defined_scores(row: LeaderboardRow) -> list[float]:
+    return [run.score for run in row.completed_runs if not math.isnan(run.score)]

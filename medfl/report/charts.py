@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 COLOURS = 8  # as many as the style sheet has; further lines repeat them with dashes
-_MOST_DOTS = 40  # of one line; more would only blur it
-_MANY = 7  # lines, above which single ones step back behind the strong one
+_MAX_DOTS = 40  # of one line; more would only blur it
+_MANY_LINES = 7  # lines, above which single ones step back behind the strong one
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
 
 
@@ -30,12 +30,12 @@ class Line:
 
     name: str
     points: Sequence[tuple[float, float]]
-    look: int
+    style: int
 
     @property
     def css(self) -> str:
         """Class names that give the line its look."""
-        return "strong" if self.look < 0 else f"c{self.look % COLOURS} d{self.look // COLOURS % 3}"
+        return "strong" if self.style < 0 else f"c{self.style % COLOURS} d{self.style // COLOURS % 3}"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class _Frame:
     x: tuple[float, float]
     y: tuple[float, float]
 
-    def across(self, value: float) -> float:
+    def x_pixel(self, value: float) -> float:
         return _LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - _LEFT - _RIGHT)
 
-    def up(self, value: float) -> float:
+    def y_pixel(self, value: float) -> float:
         return self.height - _BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - _TOP - _BOTTOM)
 
 
@@ -76,11 +76,11 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
     first, last = min(xs), max(max(xs), min(xs) + 1)
     frame = _Frame(480, 290, (first, last), (min(y_ticks[0], min(ys)), highest))
     x_ticks = [t for t in ticks(first, last, 6, whole=True) if first <= t <= last]
-    body = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
-    many = len(lines) > _MANY
-    dots = [line.look < 0 or not many for line in lines]
-    drawn = sorted(zip(lines, dots, strict=True), key=lambda pair: pair[0].look < 0)
-    body += [_line(frame, line, x_label, dots=dot) for line, dot in drawn]
+    body = [_draw_axes(frame, x_ticks, y_ticks, x_label, y_label)]
+    many = len(lines) > _MANY_LINES
+    dots = [line.style < 0 or not many for line in lines]
+    drawn = sorted(zip(lines, dots, strict=True), key=lambda pair: pair[0].style < 0)
+    body += [_draw_line(frame, line, x_label, dots=dot) for line, dot in drawn]
     return _svg(frame, title, body, "chart many" if many else "chart")
 
 
@@ -88,9 +88,9 @@ def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
     """Draw ROC curves: x is 1 - specificity, y is sensitivity."""
     frame = _Frame(420, 400, (0, 1), (0, 1))
     fifths = [0, 0.2, 0.4, 0.6, 0.8, 1]
-    chance = f'<line class="chance" x1="{frame.across(0)}" y1="{frame.up(0)}" x2="{frame.across(1)}" y2="{frame.up(1)}"/>'
-    body = [_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
-    body += [_line(frame, line, dots=False) for line in lines]
+    chance = f'<line class="chance" x1="{frame.x_pixel(0)}" y1="{frame.y_pixel(0)}" x2="{frame.x_pixel(1)}" y2="{frame.y_pixel(1)}"/>'
+    body = [_draw_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
+    body += [_draw_line(frame, line, dots=False) for line in lines]
     return _svg(frame, title, body, "chart square")
 
 
@@ -120,30 +120,30 @@ def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[f
     return [round(k * step, 10) for k in range(start, max(stop, start + 1) + 1)]
 
 
-def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> Markup:
-    left, right, bottom = frame.across(frame.x[0]), frame.across(frame.x[1]), frame.up(frame.y[0])
+def _draw_axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> Markup:
+    left, right, bottom = frame.x_pixel(frame.x[0]), frame.x_pixel(frame.x[1]), frame.y_pixel(frame.y[0])
     parts = []
     for tick in y_ticks:
-        y = frame.up(tick)
+        y = frame.y_pixel(tick)
         parts.append(f'<line class="grid" x1="{left:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 8:.1f}" y="{y + 4.5:.1f}" text-anchor="end">{tick:g}</text>')
     below = f'y="{bottom + 19:.1f}" text-anchor="middle"'
-    parts += [f'<text x="{frame.across(tick):.1f}" {below}>{tick:g}</text>' for tick in x_ticks]
+    parts += [f'<text x="{frame.x_pixel(tick):.1f}" {below}>{tick:g}</text>' for tick in x_ticks]
     parts.append(f'<line class="axis" x1="{left:.1f}" y1="{bottom:.1f}" x2="{right:.1f}" y2="{bottom:.1f}"/>')
-    middle = (frame.up(frame.y[0]) + frame.up(frame.y[1])) / 2
+    middle = (frame.y_pixel(frame.y[0]) + frame.y_pixel(frame.y[1])) / 2
     name = '<text class="name" text-anchor="middle" {}>{}</text>'
     places = (f'x="{(left + right) / 2:.1f}" y="{frame.height - 6:.1f}"', f'transform="translate(13 {middle:.1f}) rotate(-90)"')
     names = [name.format(place, escape(label)) for place, label in zip(places, (x_label, y_label), strict=True)]
     return Markup("".join(parts + names))
 
 
-def _line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) -> Markup:
-    places = [(frame.across(x), frame.up(y)) for x, y in line.points]
+def _draw_line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) -> Markup:
+    places = [(frame.x_pixel(x), frame.y_pixel(y)) for x, y in line.points]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) if places else ""
     drawn = Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(line.css, path, line.name)
-    if dots and len(places) <= _MOST_DOTS:
+    if dots and len(places) <= _MAX_DOTS:
         dot = '<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
-        radius = 3.4 if line.look < 0 else 2.6
+        radius = 3.4 if line.style < 0 else 2.6
         for (x, y), (at, value) in zip(places, line.points, strict=True):
             told = f"{line.name}: {value:.3f} ({x_label.lower()} {at:g})"
             drawn += Markup(dot).format(line.css, f"{x:.1f}", f"{y:.1f}", radius, told)

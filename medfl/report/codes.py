@@ -189,7 +189,7 @@ CODES = {
     "WHOIS-UNKNOWN": "The site knows no such pseudonym.",
 }
 # Of the server and of commands: their own message may be read by everybody there, and says more than these.
-OWN_WORDS = {
+LOCAL_CODES = {
     "ADDRESS-FOREIGN": "This machine can not listen on the address that it was told.",
     "APP-KIND": "The server sent another kind of app than the client app of a study.",
     "APP-REFUSED": "The site does not accept the study.",
@@ -282,7 +282,7 @@ OWN_WORDS = {
     "TOO-FEW-SITES": "Fewer sites than the study asks for can take part.",
     "TRIM-TOO-FEW": "Too few replies came for the trimmed mean to leave any out.",
 }
-ROOMS = {
+CODE_PREFIXES = {
     "DCM": "A problem of the DICOM files.",
     "NII": "A problem of the NIfTI file.",
     "IMG": "A problem of the image file.",
@@ -293,11 +293,11 @@ ROOMS = {
 }
 
 
-def meaning(code: str) -> str:
+def explain_code(code: str) -> str:
     """Return what a code means, in one plain sentence."""
     return (
         CODES.get(code)
         or REFUSALS.get(code)
-        or OWN_WORDS.get(code)
-        or ROOMS.get(code.split("-")[0], "See the log of the site.")
+        or LOCAL_CODES.get(code)
+        or CODE_PREFIXES.get(code.split("-")[0], "See the log of the site.")
     )

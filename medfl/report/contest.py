@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfl.errors import RunError
-from medfl.evaluation.resampling import PatientScores, read_tested
+from medfl.evaluation.resampling import PatientScores, read_patient_scores
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_STEPS, Metrics
 from medfl.metrics import class_keys, headline, merge
-from medfl.metrics.keys import HIDDEN, hidden_name
-from medfl.report.measured import number
-from medfl.report.model import ReportData, read_run
-from medfl.report.verdict import headline_of
-from medfl.runs.history import Event, read
+from medfl.metrics.keys import HIDDEN, hidden_key
+from medfl.report.measured import to_float
+from medfl.report.model import ReportData, read_report_data
+from medfl.report.verdict import test_score
+from medfl.runs.history import Event, read_history
 from medfl.simulation.contenders import LOCAL
-from medfl.simulation.sweep import NOT_RUN, PlannedRun, Result
+from medfl.simulation.sweep import NOT_RUN, PlannedRun, RunResult
 from medfl.study import Study
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class LeaderboardRun:
     """One run on a leader board; nan where nothing was told.
 
     Parameters
@@ -67,7 +67,7 @@ class RunFacts:
     test: PatientScores | None = field(default=None, repr=False, compare=False)
 
 
-def facts_of(planned: PlannedRun, result: Result | None, folder: Path) -> RunFacts:
+def read_leaderboard_run(planned: PlannedRun, result: RunResult | None, folder: Path) -> LeaderboardRun:
     """Read what a run brings.
 
     Parameters
@@ -80,23 +80,23 @@ def facts_of(planned: PlannedRun, result: Result | None, folder: Path) -> RunFac
         Of the sweep.
     """
     if result is None:
-        return RunFacts(planned.seed, NOT_RUN)
+        return LeaderboardRun(planned.seed, NOT_RUN)
     path = str(result.run.relative_to(folder)) if result.run.is_dir() else ""
     if result.status != "completed":
-        return RunFacts(planned.seed, result.status, result.reason, path)
+        return LeaderboardRun(planned.seed, result.status, result.reason, path)
     try:
-        return _read(planned.seed, result.run, path, alone=planned.contender.name == LOCAL)
+        return _read_completed(planned.seed, result.run, path, alone=planned.spec.name == LOCAL)
     except RunError as error:
-        return RunFacts(planned.seed, "failed", str(error), path)
+        return LeaderboardRun(planned.seed, "failed", str(error), path)
 
 
-def _read(seed: int, run: Path, path: str, *, alone: bool) -> RunFacts:
-    data, events = read_run(run), read(run)
+def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> LeaderboardRun:
+    data, events = read_report_data(run), read_history(run)
     study = data.study
     arm = data.arms.get("local" if alone else "federated")
     rounds = arm.rounds if arm else ()
-    score, worst, personal, shared = _alone(data, events) if alone else _together(data)
-    return RunFacts(
+    score, worst, personal, shared = _local_scores(data, events) if alone else _federated_scores(data)
+    return LeaderboardRun(
         seed,
         "completed",
         "",
@@ -108,27 +108,27 @@ def _read(seed: int, run: Path, path: str, *, alone: bool) -> RunFacts:
         shared,
         rounds=len(rounds),
         lacks_layers=not alone and bool(study.local_layers),
-        steps=_steps(events) + study.personal.fine_tune_steps * len(data.personal),
+        steps=_count_steps(events) + study.personal.fine_tune_steps * len(data.personal_tests),
         seconds=math.fsum(done.seconds for done in rounds),
         bytes_up=0.0 if alone else math.fsum(done.bytes_up for done in rounds),  # a real hospital would keep its model
         bytes_down=0.0 if alone else math.fsum(done.bytes_down for done in rounds),
-        test=None if alone or any(_is_hidden(study, t.metrics) for t in data.tested) else read_tested(run, study),
+        test=None if alone or any(_is_hidden(study, t.metrics) for t in data.site_tests) else read_patient_scores(run, study),
     )
 
 
-def _together(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
+def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
     """Return the score on all test patients, the worst hospital, and the personal and the shared models at home."""
-    study, shared = data.study, {tested.site: tested for tested in data.tested}
-    own = [t for t in data.personal if t.site in shared and t.patients]
+    study, shared = data.study, {tested.site: tested for tested in data.site_tests}
+    own = [t for t in data.personal_tests if t.site in shared and t.patients]
     return (
-        headline_of(data, data.together),
+        test_score(data, data.overall_test),
         data.comparison.federated_worst,
-        _at_home(study, [t.metrics for t in own]),
-        _at_home(study, [shared[t.site].metrics for t in own]),
+        _own_patients_score(study, [t.metrics for t in own]),
+        _own_patients_score(study, [shared[t.site].metrics for t in own]),
     )
 
 
-def _alone(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str, float] | None, float, float]:
+def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str, float] | None, float, float]:
     """Return the same for hospitals that trained alone; there, the score is the mean over their models."""
     study = data.study
     tests = {str(e["model"]["site"]): e["sites"] for e in events if e["event"] == "test" and e["arm"] == "local"}
@@ -136,10 +136,10 @@ def _alone(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str,
     scores = [headline(study, merge(study, list(answers.values()))) for answers in told.values()]
     own = [answers[owner] for owner, answers in told.items() if owner in answers]
     mean = math.fsum(scores) / len(scores) if scores else math.nan
-    return mean, data.comparison.local_worst, _at_home(study, own), math.nan
+    return mean, data.comparison.local_worst, _own_patients_score(study, own), math.nan
 
 
-def _at_home(study: Study, each: Sequence[Metrics]) -> float:
+def _own_patients_score(study: Study, each: Sequence[Metrics]) -> float:
     """Return the score of models on the patients of one hospital each.
 
     Dice is a mean over patients in any case; an AUROC is taken at each hospital, and the mean is weighted by patients, as the
@@ -147,19 +147,19 @@ def _at_home(study: Study, each: Sequence[Metrics]) -> float:
     """
     if not each or study.task.kind == "segmentation":
         return headline(study, merge(study, each)) if each else math.nan
-    pairs = [(number(m[EVAL_PATIENTS]), headline(study, merge(study, [m]))) for m in each]
+    pairs = [(to_float(m[EVAL_PATIENTS]), headline(study, merge(study, [m]))) for m in each]
     defined = [(patients, score) for patients, score in pairs if not math.isnan(score)]
     total = math.fsum(patients for patients, _ in defined)
     return math.fsum(patients * score for patients, score in defined) / total if total else math.nan
 
 
-def _steps(events: Sequence[Event]) -> int:
+def _count_steps(events: Sequence[Event]) -> int:
     """Return the optimiser steps that all hospitals told, those of answers that did not count too: they were taken."""
     rounds = [e for e in events if e["event"] == "round"]
-    told = [number((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
+    told = [to_float((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
     return int(math.fsum(steps for steps in told if not math.isnan(steps)))
 
 
 def _is_hidden(study: Study, metrics: Mapping[str, object]) -> bool:
-    keys = [HIDDEN, *(hidden_name("scores", key) for key in class_keys(study.task.foreground))]
+    keys = [HIDDEN, *(hidden_key("scores", key) for key in class_keys(study.task.foreground))]
     return any(metrics.get(key) for key in keys)

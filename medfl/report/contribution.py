@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from medfl.report.charts import Line
-from medfl.report.measured import Measured
+from medfl.report.measured import RoundContribution
 from medfl.report.model import ReportData
 from medfl.report.tables import Cell, Row, Table
 from medfl.report.verdict import score_name
@@ -35,16 +35,16 @@ _MEANINGS = {
 
 def meaning(data: ReportData) -> str:
     """Say what the numbers mean and what they do not."""
-    return _MEANINGS[data.measured[-1].method].format(score=score_name(data), judges=_JUDGES, limits=_LIMITS)
+    return _MEANINGS[data.contributions[-1].method].format(score=score_name(data), judges=_JUDGES, limits=_LIMITS)
 
 
 def cost(data: ReportData) -> str:
     """Say what the measuring took."""
-    models, seconds = sum(m.models for m in data.measured), duration(math.fsum(m.seconds for m in data.measured))
-    rounds = plural(len(data.measured), "round")
+    models, seconds = sum(m.models for m in data.contributions), duration(math.fsum(m.seconds for m in data.contributions))
+    rounds = plural(len(data.contributions), "round")
     if not models:
         return f"Measured in {rounds} from the replies alone, in {seconds} at the server."
-    sent = size(math.fsum(m.bytes_down for m in data.measured))
+    sent = size(math.fsum(m.bytes_down for m in data.contributions))
     return (
         f"Measured in {rounds}: every hospital scored {plural(models, 'further model')}, {sent} sent to them in all, {seconds}."
     )
@@ -52,38 +52,41 @@ def cost(data: ReportData) -> str:
 
 def contribution_table(data: ReportData) -> Table | None:
     """Return one row a hospital; none when nothing was measured."""
-    if not data.measured:
+    if not data.contributions:
         return None
-    sites = sorted({site for measured in data.measured for site in measured.values})
-    if data.measured[-1].method == "alignment":
+    sites = sorted({site for measured in data.contributions for site in measured.values})
+    if data.contributions[-1].method == "alignment":
         return Table(
             ("Hospital", "Cosine, mean over the rounds", "Lowest", "Share of movement, mean", "Rounds"),
-            tuple(_aligned(data.measured, site) for site in sites),
+            tuple(_alignment_row(data.contributions, site) for site in sites),
         )
-    rows = [_valued(site, _told(data.measured, site)) for site in sites]
-    if data.measured[-1].method == "shapley":
-        rows.append(_valued("All hospitals", [m.gain for m in data.measured if not math.isnan(m.gain)], "total"))
+    rows = [_value_row(site, _defined_values(data.contributions, site)) for site in sites]
+    if data.contributions[-1].method == "shapley":
+        rows.append(_value_row("All hospitals", [m.gain for m in data.contributions if not math.isnan(m.gain)], "total"))
     return Table(("Hospital", "Sum over the rounds", "Mean of a round", "Last", "Rounds"), tuple(rows))
 
 
 def contribution_lines(data: ReportData) -> list[Line]:
     """Return the value of each hospital over the rounds."""
-    curves = {site: [(m.round, m.values[site]) for m in data.measured if site in m.values] for site in data.sites}
+    curves = {site: [(m.round, m.values[site]) for m in data.contributions if site in m.values] for site in data.sites}
     told = {site: [(x, y) for x, y in points if not math.isnan(y)] for site, points in curves.items()}
     return [Line(site, told[site], k) for k, site in enumerate(data.sites) if told[site]]
 
 
-def _told(measured: Iterable[Measured], site: str) -> list[float]:
+def _defined_values(measured: Iterable[RoundContribution], site: str) -> list[float]:
     return [m.values[site] for m in measured if not math.isnan(m.values.get(site, math.nan))]
 
 
-def _aligned(measured: Iterable[Measured], site: str) -> Row:
-    values, shares = _told(measured, site), [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))]
+def _alignment_row(measured: Iterable[RoundContribution], site: str) -> Row:
+    values, shares = (
+        _defined_values(measured, site),
+        [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))],
+    )
     cells = (signed(_mean(values)), signed(min(values, default=math.nan)), score(_mean(shares), 2), str(len(values)))
     return Row(site, tuple(Cell(text) for text in cells))
 
 
-def _valued(name: str, values: list[float], css: str = "") -> Row:
+def _value_row(name: str, values: list[float], css: str = "") -> Row:
     last = values[-1] if values else math.nan
     cells = (signed(math.fsum(values) if values else math.nan, 3), signed(_mean(values), 3), signed(last, 3), str(len(values)))
     return Row(name, tuple(Cell(text) for text in cells), css=css)

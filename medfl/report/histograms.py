@@ -13,7 +13,7 @@ from medfl.report.charts import ticks
 _WIDTH, _HEIGHT = 480.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 30.0, 12.0, 54.0
 _BINS = 24
-_WIDE = 100.0  # largest over smallest value, from which the axis is logarithmic
+_LOG_AXIS_RATIO = 100.0  # largest over smallest value, from which the axis is logarithmic
 _GAP = 1.5
 
 
@@ -29,11 +29,11 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
     x_label : str
         Name of the axis.
     """
-    wide = min(values) > 0 and max(values) / min(values) > _WIDE
+    wide = min(values) > 0 and max(values) / min(values) > _LOG_AXIS_RATIO
     places = [math.log10(value) for value in values] if wide else list(values)
-    marks = _marks(places, wide=wide)
+    marks = _axis_ticks(places, wide=wide)
     low, high = min(marks[0], *places), max(marks[-1], *places)
-    counts, edges = np.histogram(places, bins=_bins(values), range=(low, high))
+    counts, edges = np.histogram(places, bins=_bin_count(values), range=(low, high))
     y_ticks = ticks(0, int(counts.max()), 4, whole=True)
     top = y_ticks[-1]
 
@@ -49,12 +49,12 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
         parts.append(f'<text x="{_LEFT - 8}" y="{up(tick) + 4.5:.1f}" text-anchor="end">{tick:g}</text>')
     for count, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
-            told = f"{int(count)}: {_written(start, wide=wide)} to {_written(stop, wide=wide)}"
+            told = f"{int(count)}: {_format_value(start, wide=wide)} to {_format_value(stop, wide=wide)}"
             box = f'x="{across(start) + _GAP / 2:.1f}" width="{max(1.0, across(stop) - across(start) - _GAP):.1f}"'
             tall = f'y="{up(count):.1f}" height="{_HEIGHT - _BOTTOM - up(count):.1f}"'
             parts.append(f'<rect class="count" {box} {tall}><title>{told}</title></rect>')
     below = f'y="{_HEIGHT - _BOTTOM + 21}" text-anchor="middle"'
-    parts += [f'<text x="{across(mark):.1f}" {below}>{_written(mark, wide=wide)}</text>' for mark in marks]
+    parts += [f'<text x="{across(mark):.1f}" {below}>{_format_value(mark, wide=wide)}</text>' for mark in marks]
     parts.append(f'<line class="axis" x1="{_LEFT}" y1="{up(0)}" x2="{_WIDTH - _RIGHT}" y2="{up(0)}"/>')
     place = f'x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}"'
     name = f'<text class="name" text-anchor="middle" {place}>{escape(x_label)}</text>'
@@ -62,17 +62,17 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
     return Markup(opened + "".join([*parts, name]) + "</svg>")
 
 
-def _marks(places: Sequence[float], *, wide: bool) -> list[float]:
+def _axis_ticks(places: Sequence[float], *, wide: bool) -> list[float]:
     if wide:
         return [float(power) for power in range(math.floor(min(places)), math.ceil(max(places)) + 1)]
     return ticks(min(places), max(places), 4)
 
 
-def _bins(values: Sequence[float]) -> int:
+def _bin_count(values: Sequence[float]) -> int:
     return max(6, min(_BINS, 2 * math.ceil(math.sqrt(len(values)))))
 
 
-def _written(place: float, *, wide: bool) -> str:
+def _format_value(place: float, *, wide: bool) -> str:
     value = 10**place if wide else place
     if 0 < abs(value) < 0.001 or abs(value) >= 100_000:
         return f"{value:.1e}".replace(".0e", "e").replace("e+0", "e").replace("e-0", "e-")

@@ -11,7 +11,7 @@ from medfl.runs.history import Event
 
 
 @dataclass(frozen=True)
-class Measured:
+class RoundContribution:
     """What each hospital brought in one round, as `medfl.server.contribution` told it, and what telling it cost."""
 
     round: int
@@ -24,24 +24,24 @@ class Measured:
     seconds: float
 
 
-def measured_in(events: Iterable[Event]) -> tuple[Measured, ...]:
+def read_round_contributions(events: Iterable[Event]) -> tuple[RoundContribution, ...]:
     """Return the rounds in which it was measured, in their order."""
     told = {int(e["round"]): e for e in events if e["event"] == "contribution"}  # told twice after a resume: the last counts
     return tuple(
-        Measured(
+        RoundContribution(
             round=k,
             method=str(event["method"]),
-            values={str(site): number(found.get("value")) for site, found in (event.get("sites") or {}).items()},
-            shares={str(site): number(found.get("norm-share")) for site, found in (event.get("sites") or {}).items()},
-            gain=number(event.get("gain")),
+            values={str(site): to_float(found.get("value")) for site, found in (event.get("sites") or {}).items()},
+            shares={str(site): to_float(found.get("norm-share")) for site, found in (event.get("sites") or {}).items()},
+            gain=to_float(event.get("gain")),
             models=int(event.get("models") or 0),
-            bytes_down=number(event.get("bytes-down")),
-            seconds=number(event.get("seconds")),
+            bytes_down=to_float(event.get("bytes-down")),
+            seconds=to_float(event.get("seconds")),
         )
         for k, event in sorted(told.items())
     )
 
 
-def number(value: Any) -> float:
+def to_float(value: Any) -> float:
     """Return a value of the history as a number: null and whatever is none become nan."""
     return float(value) if isinstance(value, int | float) else math.nan

@@ -12,9 +12,9 @@ from medfl.errors import MedflError
 from medfl.evaluation.arms import ArmComparison, compare_arms
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.metrics import headline, merge
-from medfl.report.measured import Measured, measured_in, number
-from medfl.report.tested import ALL, Tested, of_personal_models, read_tested, read_together
-from medfl.runs.folder import Run, read_about, status_of
+from medfl.report.measured import RoundContribution, read_round_contributions, to_float
+from medfl.report.tested import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
+from medfl.runs.folder import Run, read_metadata, run_status
 from medfl.runs.history import Event
 from medfl.study import Study
 
@@ -22,7 +22,7 @@ Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 
 @dataclass(frozen=True)
-class SiteJoined:
+class JoinedSite:
     """What a site brought: patients and cases by split, and cases left out by code, as `medfl.messages.counts` tells counts.
 
     And the structures that somebody looked for in its images; empty where that is not told.
@@ -38,7 +38,7 @@ class SiteJoined:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RejectedReply:
     """One answer that did not count: when, whose, what became of it ("refused", "failed", "late", "absent"), and the reason."""
 
     arm: str
@@ -49,7 +49,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class RoundDone:
+class RoundSummary:
     """One round of one arm; nan where nothing was told. Cases used and left out are by site, of the replies that counted."""
 
     arm: str
@@ -66,11 +66,11 @@ class RoundDone:
 
 
 @dataclass(frozen=True)
-class ArmTold:
+class ArmHistory:
     """One arm: its rounds, and by site (`ALL`: together) the score of the model after each round and the training loss."""
 
     name: str
-    rounds: tuple[RoundDone, ...]
+    rounds: tuple[RoundSummary, ...]
     scores: Mapping[str, Curve]
     losses: Mapping[str, Curve]
 
@@ -89,19 +89,19 @@ class ReportData:
     best_round: int | None
     machine: Mapping[str, Any]
     sites: tuple[str, ...]
-    joined: Mapping[str, SiteJoined]
-    arms: Mapping[str, ArmTold]
-    tested: tuple[Tested, ...]
-    together: Tested | None
-    personal: tuple[Tested, ...]
-    personal_together: Tested | None
+    joined: Mapping[str, JoinedSite]
+    arms: Mapping[str, ArmHistory]
+    site_tests: tuple[SiteTest, ...]
+    overall_test: SiteTest | None
+    personal_tests: tuple[SiteTest, ...]
+    overall_personal_test: SiteTest | None
     comparison: ArmComparison
-    measured: tuple[Measured, ...]
-    troubles: tuple[Trouble, ...]
+    contributions: tuple[RoundContribution, ...]
+    rejected: tuple[RejectedReply, ...]
     previews: Mapping[str, tuple[Path, ...]]
 
 
-def read_run(path: Path) -> ReportData:
+def read_report_data(path: Path) -> ReportData:
     """Read the folder of a run.
 
     Parameters
@@ -116,40 +116,40 @@ def read_run(path: Path) -> ReportData:
     """
     run = Run.open(path)
     events, study = run.history.read(), run.study
-    end = next((e for e in reversed(events) if e["event"] == "end"), {}) if status_of(events) != "unfinished" else {}
+    end = next((e for e in reversed(events) if e["event"] == "end"), {}) if run_status(events) != "unfinished" else {}
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
-    joined = {str(e["site"]): _joined(e) for e in events if e["event"] == "joined"}
+    joined = {str(e["site"]): _read_joined(e) for e in events if e["event"] == "joined"}
     test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
-    own = of_personal_models(test)
-    tested, personal = read_tested(study, test), read_tested(study, own)
+    own = personal_test_event(test)
+    tested, personal = read_site_tests(study, test), read_site_tests(study, own)
     return ReportData(
         path=path,
         study=study,
-        about=read_about(path),
-        status=status_of(events),
+        about=read_metadata(path),
+        status=run_status(events),
         reason=str(end.get("reason") or ""),
         ended=str(end.get("time", "")) or (str(events[-1].get("time", "")) if events else ""),
-        seconds=number(end.get("seconds")),
+        seconds=to_float(end.get("seconds")),
         best_round=_best_round(end, test),
         machine=start.get("machine") or {},
-        sites=tuple(sorted({*joined, *_named(events)})),
+        sites=tuple(sorted({*joined, *_site_names(events)})),
         joined=joined,
-        arms={name: _arm(study, name, events) for name in _arm_names(events)},
-        tested=tested,
-        together=read_together(study, test, tested),
-        personal=personal,
-        personal_together=read_together(study, own, personal),
+        arms={name: _read_arm(study, name, events) for name in _arm_names(events)},
+        site_tests=tested,
+        overall_test=read_overall_test(study, test, tested),
+        personal_tests=personal,
+        overall_personal_test=read_overall_test(study, own, personal),
         comparison=_compare(events, study),
-        measured=measured_in(events),
-        troubles=tuple(_troubles(events)),
-        previews=_previews(path),
+        contributions=read_round_contributions(events),
+        rejected=tuple(_read_rejected(events)),
+        previews=_find_previews(path),
     )
 
 
-def _joined(event: Event) -> SiteJoined:
+def _read_joined(event: Event) -> JoinedSite:
     cases = event.get("cases") or {}
     splits = ("train", "validation", "test")
-    return SiteJoined(
+    return JoinedSite(
         name=str(event["site"]),
         patients={split: int(event.get(split) or 0) for split in splits},
         cases={split: int(cases.get(split) or 0) for split in splits},
@@ -160,7 +160,7 @@ def _joined(event: Event) -> SiteJoined:
     )
 
 
-def _named(events: Iterable[Event]) -> set[str]:
+def _site_names(events: Iterable[Event]) -> set[str]:
     return {str(site) for e in events if e["event"] in ("round", "scored", "test") for site in e.get("sites") or {}}
 
 
@@ -168,7 +168,7 @@ def _arm_names(events: Iterable[Event]) -> list[str]:
     return list(dict.fromkeys(str(e.get("arm", "federated")) for e in events if e["event"] == "round"))
 
 
-def _arm(study: Study, name: str, events: Sequence[Event]) -> ArmTold:
+def _read_arm(study: Study, name: str, events: Sequence[Event]) -> ArmHistory:
     """Fold the events of one arm. The evaluation told in round r is of the model of round r - 1."""
     # After a resume a round may be told twice: the last word counts.
     rounds = {int(e["round"]): e for e in events if e["event"] == "round" and e.get("arm", "federated") == name}
@@ -177,57 +177,57 @@ def _arm(study: Study, name: str, events: Sequence[Event]) -> ArmTold:
     losses: dict[str, dict[int, float]] = {}
     models = [(r - 1, rounds[r]) for r in sorted(rounds)] + [(r, closing[r]) for r in sorted(closing)]
     for model, event in models:
-        for site, score in _scores(study, event).items():
+        for site, score in _site_scores(study, event).items():
             scores.setdefault(site, {})[model] = score
     for r, event in sorted(rounds.items()):
-        for site, loss in _losses(event).items():
+        for site, loss in _site_losses(event).items():
             losses.setdefault(site, {})[r] = loss
-    done = tuple(_round_done(name, rounds[r], scores.get(ALL, {}).get(r, math.nan)) for r in sorted(rounds))
-    return ArmTold(name, done, _curves(scores), _curves(losses))
+    done = tuple(_summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan)) for r in sorted(rounds))
+    return ArmHistory(name, done, _to_curves(scores), _to_curves(losses))
 
 
-def _scores(study: Study, event: Event) -> dict[str, float]:
-    told = {str(site): number(score) for site, score in (event.get("scores") or {}).items()}
+def _site_scores(study: Study, event: Event) -> dict[str, float]:
+    told = {str(site): to_float(score) for site, score in (event.get("scores") or {}).items()}
     for site, answer in (event.get("sites") or {}).items():
-        told.setdefault(str(site), _headline(study, answer.get("metrics") or {}))
+        told.setdefault(str(site), _headline_score(study, answer.get("metrics") or {}))
     if event.get("score") is not None:
-        told[ALL] = number(event["score"])
+        told[ALL_SITES] = to_float(event["score"])
     elif defined := [score for site, score in told.items() if not math.isnan(score) and event.get("scores")]:
-        told[ALL] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
+        told[ALL_SITES] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
     return {site: score for site, score in told.items() if not math.isnan(score)}
 
 
-def _headline(study: Study, metrics: Metrics) -> float:
+def _headline_score(study: Study, metrics: Metrics) -> float:
     try:
         return headline(study, merge(study, [metrics])) if metrics.get(EVAL_PATIENTS) else math.nan
     except (MedflError, KeyError, TypeError):
         return math.nan
 
 
-def _losses(event: Event) -> dict[str, float]:
+def _site_losses(event: Event) -> dict[str, float]:
     train = event.get("train") or {}
-    told = {str(site): number((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
-    told[ALL] = number(train.get(TRAIN_LOSS, train.get("loss")))
+    told = {str(site): to_float((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
+    told[ALL_SITES] = to_float(train.get(TRAIN_LOSS, train.get("loss")))
     return {site: loss for site, loss in told.items() if not math.isnan(loss)}
 
 
-def _curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
+def _to_curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
     return {site: tuple(sorted(points.items())) for site, points in sorted(values.items())}
 
 
-def _round_done(arm: str, event: Event, score: float) -> RoundDone:
+def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
     answers = {str(site): answer for site, answer in (event.get("sites") or {}).items()}
     statuses = [str(a.get("status", "ok")) for a in answers.values()]
     counted = {site: a for site, a in answers.items() if a.get("status", "ok") == "ok"}
     used = {site: a.get("used", (a.get("metrics") or {}).get(TRAIN_SAMPLES)) for site, a in counted.items()}
-    return RoundDone(
+    return RoundSummary(
         arm=arm,
         number=int(event["round"]),
         score=score,
-        loss=_losses(event).get(ALL, math.nan),
-        seconds=number(event.get("seconds")),
-        bytes_up=number(event.get("bytes-up")),
-        bytes_down=number(event.get("bytes-down")),
+        loss=_site_losses(event).get(ALL_SITES, math.nan),
+        seconds=to_float(event.get("seconds")),
+        bytes_up=to_float(event.get("bytes-up")),
+        bytes_down=to_float(event.get("bytes-down")),
         answered=statuses.count("ok"),
         asked=len(statuses),
         used={site: count for site, count in used.items() if isinstance(count, int)},
@@ -235,16 +235,16 @@ def _round_done(arm: str, event: Event, score: float) -> RoundDone:
     )
 
 
-def _troubles(events: Iterable[Event]) -> Iterable[Trouble]:
+def _read_rejected(events: Iterable[Event]) -> Iterable[RejectedReply]:
     for event in events:
         if event["event"] == "round":
             for site, answer in (event.get("sites") or {}).items():
                 status = str(answer.get("status", "ok"))
                 if status != "ok":
                     arm, when = str(event.get("arm", "")), f"round {event['round']}"
-                    yield Trouble(arm, when, str(site), status, str(answer.get("reason") or ""))
+                    yield RejectedReply(arm, when, str(site), status, str(answer.get("reason") or ""))
         elif event["event"] in ("failed", "absent"):
-            yield Trouble(
+            yield RejectedReply(
                 str(event.get("arm", "")),
                 str(event.get("during", "")),
                 str(event.get("site", "")),
@@ -265,6 +265,6 @@ def _best_round(end: Event, test: Event) -> int | None:
     return int(best) if best else None
 
 
-def _previews(path: Path) -> dict[str, tuple[Path, ...]]:
+def _find_previews(path: Path) -> dict[str, tuple[Path, ...]]:
     folders = sorted(path.glob("sites/*/previews"))
     return {folder.parent.name: tuple(sorted(folder.glob("*.npz"))) for folder in folders}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 256  # pixels of the longer side
-_GREYS = 96  # colours of a stored picture; the eye sees no difference and the file is a third
+_PALETTE_SIZE = 96  # colours of a stored picture; the eye sees no difference and the file is a third
 # Okabe and Ito (2008), told apart by colour-blind readers, all visible on grey; the first class is by far the most common.
 CLASS_COLOURS = ((255, 140, 40), (60, 180, 245), (20, 200, 150), (240, 120, 190), (245, 225, 70), (160, 130, 255))
 _TRUTH_LINE = (255, 255, 255)
@@ -54,36 +54,36 @@ def read_overlay(path: Path, dimension: int) -> Overlay | None:
             return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         return None
-    grey, truth, prediction = (_upright(a, dimension) for a in (np.nan_to_num(image.astype(np.float32)), truth, prediction))
-    size = _size(grey.shape)
-    picture = _grey(grey, size)
+    grey, truth, prediction = (_orient(a, dimension) for a in (np.nan_to_num(image.astype(np.float32)), truth, prediction))
+    size = _fit_size(grey.shape)
+    picture = _to_grey_rgb(grey, size)
     labels = sorted({int(v) for v in np.unique(truth)} | {int(v) for v in np.unique(prediction)})
-    drawn, found = _enlarged(truth, labels, size), _enlarged(prediction, labels, size)
+    drawn, found = _enlarge_mask(truth, labels, size), _enlarge_mask(prediction, labels, size)
     return Overlay(
-        image=_address(picture),
-        truth=_address(_outlined(_filled(picture, drawn), drawn)),
-        prediction=_address(_outlined(_filled(picture, found), drawn)),
+        image=_data_url(picture),
+        truth=_data_url(_outline_mask(_fill_mask(picture, drawn), drawn)),
+        prediction=_data_url(_outline_mask(_fill_mask(picture, found), drawn)),
         dice=dice,
     )
 
 
-def _upright(array: NDArray[np.generic], dimension: int) -> NDArray[np.generic]:
+def _orient(array: NDArray[np.generic], dimension: int) -> NDArray[np.generic]:
     # Anterior at the top and the patient's right at the left, as radiologists look at an axial slice.
     return array.T[::-1, ::-1] if dimension == 3 else array.T
 
 
-def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+def _fit_size(shape: tuple[int, ...]) -> tuple[int, int]:
     scale = SIDE / max(shape)
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
-def _grey(image: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _to_grey_rgb(image: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
     values = (np.clip(image, 0, 1) * 255).astype(np.uint8)
     large = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BICUBIC))
     return np.repeat(large[..., np.newaxis], 3, axis=2)
 
 
-def _enlarged(mask: NDArray[np.generic], labels: list[int], size: tuple[int, int]) -> NDArray[np.int64]:
+def _enlarge_mask(mask: NDArray[np.generic], labels: list[int], size: tuple[int, int]) -> NDArray[np.int64]:
     """Enlarge a label map with smooth borders: each label on its own, then the strongest wins."""
     layers = [Image.fromarray((mask == label).astype(np.float32)).resize(size, Image.Resampling.BILINEAR) for label in labels]
     winners = np.argmax(np.stack([np.asarray(layer) for layer in layers]), axis=0)
@@ -91,7 +91,7 @@ def _enlarged(mask: NDArray[np.generic], labels: list[int], size: tuple[int, int
     return enlarged
 
 
-def _filled(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _fill_mask(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
     painted = picture.astype(np.float32)
     for label in np.unique(mask[mask > 0]):
         colour = np.asarray(CLASS_COLOURS[(int(label) - 1) % len(CLASS_COLOURS)], dtype=np.float32)
@@ -99,7 +99,7 @@ def _filled(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.u
     return painted.astype(np.uint8)
 
 
-def _outlined(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _outline_mask(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
     padded = np.pad(mask, 1)
     height, width = mask.shape
     neighbours = [padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
@@ -109,7 +109,7 @@ def _outlined(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np
     return drawn
 
 
-def _address(picture: NDArray[np.uint8]) -> str:
+def _data_url(picture: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
-    Image.fromarray(picture).quantize(_GREYS).save(file, "PNG", optimize=True)
+    Image.fromarray(picture).quantize(_PALETTE_SIZE).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -10,20 +10,20 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 import medfl
-from medfl.data.quality.facts import Check
+from medfl.data.quality.facts import SiteCheck
 from medfl.messages import counts
 from medfl.report import quality_tables, words
-from medfl.report.codes import meaning
-from medfl.report.shared import Shared
-from medfl.report.thumbnails import thumbnail
+from medfl.report.codes import explain_code
+from medfl.report.shared import Disclosure
+from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Site
 from medfl.system.private_files import write_private
 
-THUMBNAILS = 48  # cases with pictures in one report
-_OPEN = 60  # findings, beyond which the list starts folded
+MAX_THUMBNAILS = 48  # cases with pictures in one report
+_MAX_OPEN_FINDINGS = 60  # findings, beyond which the list starts folded
 
 
-def write_quality_report(path: Path, check: Check, shared: Shared, site: Site) -> Path:
+def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site: Site) -> Path:
     """Write the report of a check with mode 0600, replacing an older one.
 
     Parameters
@@ -50,7 +50,7 @@ def write_quality_report(path: Path, check: Check, shared: Shared, site: Site) -
     return write_private(path, render_quality(check, shared, site).encode())
 
 
-def render_quality(check: Check, shared: Shared, site: Site) -> str:
+def render_quality(check: SiteCheck, shared: Disclosure, site: Site) -> str:
     """Return the report of a check as HTML."""
     files = resources.files("medfl.report")
     names = ("report.css", "quality.css", "quality.html.j2", "quality.js")
@@ -61,7 +61,7 @@ def render_quality(check: Check, shared: Shared, site: Site) -> str:
     return environment.from_string(template).render(style=Markup(style + more), script=Markup(script), **context)
 
 
-def _context(check: Check, shared: Shared, site: Site) -> dict[str, Any]:
+def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]:
     pictured = [case for case in check.cases if case.planes]
     findings, charts = check.all_findings, quality_tables.charts(check)
     return {
@@ -69,34 +69,37 @@ def _context(check: Check, shared: Shared, site: Site) -> dict[str, Any]:
         "shared": shared,
         "policy": site.policy,
         "words": words,
-        "meaning": meaning,
-        "in_words": counts.in_words,
+        "meaning": explain_code,
+        "in_words": counts.format_count,
         "version": medfl.__version__,
-        "flow": quality_tables.flow(check),
-        "codes": check.by_code(),
+        "flow": quality_tables.case_flow(check),
+        "codes": check.count_findings(),
         "findings": findings,
-        "open": len(findings) <= _OPEN,
+        "open": len(findings) <= _MAX_OPEN_FINDINGS,
         "rows": quality_tables.case_rows(check),
         "charts": [chart for chart in charts if chart.drawn or chart.bars],
         "same": [chart for chart in charts if not chart.drawn and not chart.bars],
-        "thumbnails": [thumbnail(case, quality_tables.marked(case, check)) for case in pictured],
-        "legend": quality_tables.legend_of(check),
-        "labelled": quality_tables.labelled(check),
+        "thumbnails": [draw_thumbnail(case, quality_tables.format_marked_classes(case, check)) for case in pictured],
+        "legend": quality_tables.class_legend(check),
+        "labelled": quality_tables.has_labels(check),
         "files": any(case.kind == "image" for case in pictured),
         "headlines": _headlines(check),
-        "splits": [(name, _told(shared, name, "patients"), _told(shared, name, "cases")) for name in _SPLITS],
+        "splits": [
+            (name, _format_split_count(shared, name, "patients"), _format_split_count(shared, name, "cases"))
+            for name in _SPLITS
+        ],
     }
 
 
 _SPLITS = ("train", "validation", "test")
 
 
-def _told(shared: Shared, split: str, what: str) -> str:
+def _format_split_count(shared: Disclosure, split: str, what: str) -> str:
     count = shared.numbers[f"join.{split}-{what}"]
-    return counts.in_words(int(count)) if isinstance(count, int) else str(count)
+    return counts.format_count(int(count)) if isinstance(count, int) else str(count)
 
 
-def _headlines(check: Check) -> list[tuple[str, str, str]]:
+def _headlines(check: SiteCheck) -> list[tuple[str, str, str]]:
     total = len(check.cases)
     usable, left_out = len(check.usable), len(check.left_out)
     people = {case.patient for case in check.usable}
@@ -105,7 +108,7 @@ def _headlines(check: Check) -> list[tuple[str, str, str]]:
     dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
     known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"
     return [
-        ("Cases usable", str(usable), dealt if usable else check.readable()),
+        ("Cases usable", str(usable), dealt if usable else check.readable_summary()),
         ("Cases left out", str(left_out), share if total else "none was found"),
         ("Patients with a usable case", str(len(people)), known),
     ]

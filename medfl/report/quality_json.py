@@ -6,13 +6,13 @@ from typing import Any
 
 import medfl
 from medfl.data.cases import Finding
-from medfl.data.quality.facts import PERCENTILES, CaseFacts, Check
-from medfl.report.shared import Shared
+from medfl.data.quality.facts import PERCENTILES, CaseFacts, SiteCheck
+from medfl.report.shared import Disclosure
 
-VERSION = 1
+SCHEMA_VERSION = 1
 
 
-def as_json(check: Check, shared: Shared) -> dict[str, Any]:
+def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
     """Return a check as JSON can hold it: pseudonyms, codes and numbers, no path, patient id, UID or date.
 
     Parameters
@@ -26,7 +26,7 @@ def as_json(check: Check, shared: Shared) -> dict[str, Any]:
     splits = {name: [case for case in check.usable if case.split == name] for name in ("train", "validation", "test")}
     return {
         "schema": "medfl.data-check",
-        "version": VERSION,
+        "version": SCHEMA_VERSION,
         "medfl": medfl.__version__,
         "site": check.site,
         "study": check.study or None,
@@ -38,12 +38,12 @@ def as_json(check: Check, shared: Shared) -> dict[str, Any]:
         "summary": check.summary(),
         "usable": len(check.usable),
         "left-out": len(check.left_out),
-        "reasons": check.reasons(),
+        "reasons": check.count_exclusions(),
         "cases-by-split": {name: len(cases) for name, cases in splits.items()},
         "patients-by-split": {name: len({case.patient for case in cases}) for name, cases in splits.items()},
         "patient-ids": check.patient_ids,
-        "findings": [_finding(finding) for finding in check.all_findings],
-        "cases": [_case(case, classes) for case in check.cases],
+        "findings": [_finding_to_json(finding) for finding in check.all_findings],
+        "cases": [_case_to_json(case, classes) for case in check.cases],
         "shared": {
             "declined": shared.declined or None,
             "join": dict(shared.numbers),
@@ -56,7 +56,7 @@ def as_json(check: Check, shared: Shared) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, str]:
+def _finding_to_json(finding: Finding) -> dict[str, str]:
     return {
         "code": finding.code,
         "level": finding.level,
@@ -66,7 +66,7 @@ def _finding(finding: Finding) -> dict[str, str]:
     }
 
 
-def _case(case: CaseFacts, classes: tuple[str, ...]) -> dict[str, Any]:
+def _case_to_json(case: CaseFacts, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "case": case.case,
         "patient": case.patient,
@@ -81,6 +81,6 @@ def _case(case: CaseFacts, classes: tuple[str, ...]) -> dict[str, Any]:
         "device": {
             "manufacturer": case.device.manufacturer,
             "model": case.device.model,
-            "field-tesla": case.device.field or None,
+            "field-tesla": case.device.field_strength or None,
         },
     }

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from medfl.data.quality.facts import CaseFacts, Check
-from medfl.report.codes import meaning
+from medfl.data.quality.facts import CaseFacts, SiteCheck
+from medfl.report.codes import explain_code
 from medfl.report.histograms import histogram
 from medfl.report.overlays import CLASS_COLOURS
 from medfl.report.words import plural
 
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
-_MOST_CLASSES = 6  # whose volumes get a chart of their own
-_MOST_DEVICES = 12
+_MAX_CLASSES = 6  # whose volumes get a chart of their own
+_MAX_DEVICES = 12
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class CaseRow:
     codes: tuple[str, ...]
 
 
-def flow(check: Check) -> list[Bar]:
+def case_flow(check: SiteCheck) -> list[Bar]:
     """Return the way from the cases found, over those left out by reason, to the splits."""
     found = max(1, len(check.cases))
     bars = [Bar("Found", plural(len(check.cases), "case"), 100.0 if check.cases else 0.0, "found")]
-    for code, count in check.reasons().items():
-        bars.append(Bar(code, str(count), 100 * count / found, "out", meaning(code)))
+    for code, count in check.count_exclusions().items():
+        bars.append(Bar(code, str(count), 100 * count / found, "out", explain_code(code)))
     bars.append(Bar("Usable", plural(len(check.usable), "case"), 100 * len(check.usable) / found, "usable"))
     for split, name in _SPLITS.items():
         cases = [case for case in check.usable if case.split == split]
@@ -69,39 +69,39 @@ def flow(check: Check) -> list[Bar]:
     return bars
 
 
-def case_rows(check: Check) -> list[CaseRow]:
+def case_rows(check: SiteCheck) -> list[CaseRow]:
     """Return one row a case, those left out first."""
-    return [_row(case, check) for case in (*check.left_out, *check.usable)]
+    return [_case_row(case, check) for case in (*check.left_out, *check.usable)]
 
 
-def charts(check: Check) -> list[Chart]:
+def charts(check: SiteCheck) -> list[Chart]:
     """Return how the images of the usable cases differ: spacing, size, grey values, classes, devices."""
     cases = check.usable
     found = [
         _chart("Voxel size, finest axis", [min(c.spacing) for c in cases if c.spacing], "mm"),
         _chart("Voxel size, coarsest axis", [max(c.spacing) for c in cases if c.spacing], "mm"),
-        _chart("Longest side", [float(max(c.size)) for c in cases if c.size], _unit(check)),
-        _chart("Shortest side", [float(min(c.size)) for c in cases if c.size], _unit(check)),
+        _chart("Longest side", [float(max(c.size)) for c in cases if c.size], _size_unit(check)),
+        _chart("Shortest side", [float(min(c.size)) for c in cases if c.size], _size_unit(check)),
         _chart("Median grey value", [c.intensity[2] for c in cases if c.intensity], "grey value of the first channel"),
         _chart("Bright grey value (99th percentile)", [c.intensity[4] for c in cases if c.intensity], "grey value"),
     ]
     return [chart for chart in [*found, _classes(check), *_volumes(check), _devices(check)] if chart]
 
 
-def legend_of(check: Check) -> list[tuple[str, str]]:
+def class_legend(check: SiteCheck) -> list[tuple[str, str]]:
     """Return the foreground classes of masks with their colours."""
-    if check.task is None or check.task.kind != "segmentation" or not labelled(check):
+    if check.task is None or check.task.kind != "segmentation" or not has_labels(check):
         return []
     names = check.task.foreground
     return [(name, "rgb({}, {}, {})".format(*CLASS_COLOURS[k % len(CLASS_COLOURS)])) for k, name in enumerate(names)]
 
 
-def labelled(check: Check) -> bool:
+def has_labels(check: SiteCheck) -> bool:
     """Return whether there is a label at all, or a study that says what is to be marked."""
     return bool(check.study or check.usable) or any(case.amounts for case in check.cases)
 
 
-def marked(case: CaseFacts, check: Check) -> str:
+def format_marked_classes(case: CaseFacts, check: SiteCheck) -> str:
     """Say which classes a case holds, and how much of each."""
     task = check.task
     if task is None:
@@ -111,10 +111,10 @@ def marked(case: CaseFacts, check: Check) -> str:
     amounts = [(task.classes[index], amount) for index, amount in case.amounts]
     if task.dimension == 2:
         return ", ".join(f"{name}: {amount:.1%}" for name, amount in amounts)
-    return ", ".join(f"{name}: {_volume(amount)} ml" for name, amount in amounts)
+    return ", ".join(f"{name}: {_format_volume(amount)} ml" for name, amount in amounts)
 
 
-def _row(case: CaseFacts, check: Check) -> CaseRow:
+def _case_row(case: CaseFacts, check: SiteCheck) -> CaseRow:
     voxels = 1
     for count in case.size:
         voxels *= count
@@ -126,16 +126,16 @@ def _row(case: CaseFacts, check: Check) -> CaseRow:
         coarsest=max(case.spacing, default=0.0),
         grey=" / ".join(f"{case.intensity[k]:.4g}" for k in (0, 2, 4)) if case.intensity else "",
         middle=case.intensity[2] if case.intensity else 0.0,
-        marked=marked(case, check),
+        marked=format_marked_classes(case, check),
         codes=tuple(dict.fromkeys(finding.code for finding in case.findings)),
     )
 
 
-def _volume(amount: float) -> str:
+def _format_volume(amount: float) -> str:
     return f"{amount:.3g}" if amount < 1000 else f"{amount:.0f}"
 
 
-def _unit(check: Check) -> str:
+def _size_unit(check: SiteCheck) -> str:
     return "pixels" if check.task and check.task.dimension == 2 else "voxels"
 
 
@@ -149,7 +149,7 @@ def _chart(heading: str, values: Sequence[float], x_label: str, note: str = "") 
     return Chart(heading, histogram(heading, values, x_label), note)
 
 
-def _classes(check: Check) -> Chart | None:
+def _classes(check: SiteCheck) -> Chart | None:
     if check.task is None or not check.usable or not any(case.amounts for case in check.usable):
         return None
     holding = Counter(index for case in check.usable for index, _ in case.amounts)
@@ -161,24 +161,24 @@ def _classes(check: Check) -> Chart | None:
     return Chart("Classes", Markup(""), what, bars)
 
 
-def _volumes(check: Check) -> list[Chart | None]:
+def _volumes(check: SiteCheck) -> list[Chart | None]:
     task = check.task
     if task is None or task.kind != "segmentation":
         return []
     flat = task.dimension == 2
     found = []
-    for index, name in list(enumerate(task.classes))[1 : _MOST_CLASSES + 1]:
+    for index, name in list(enumerate(task.classes))[1 : _MAX_CLASSES + 1]:
         amounts = [amount * (100 if flat else 1) for case in check.usable for k, amount in case.amounts if k == index]
         found.append(_chart(f"{'Area' if flat else 'Volume'} of {name}", amounts, "% of the image" if flat else "ml"))
     return found
 
 
-def _devices(check: Check) -> Chart | None:
+def _devices(check: SiteCheck) -> Chart | None:
     seen = Counter(str(case.device) for case in check.usable if str(case.device))
     if not seen:
         return None
     total = len(check.usable)
-    rows = seen.most_common(_MOST_DEVICES)
+    rows = seen.most_common(_MAX_DEVICES)
     bars = [Bar(name, str(count), 100 * count / total) for name, count in rows]
     rest = total - sum(count for _, count in rows)
     bars += [Bar("others, or not told", str(rest), 100 * rest / total)] if rest else []

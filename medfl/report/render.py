@@ -15,15 +15,15 @@ from markupsafe import Markup
 from medfl.metrics import roc_curve_points
 from medfl.report import contribution, evidence, tables, verdict, words
 from medfl.report.charts import Line, legend, line_chart, roc_chart
-from medfl.report.model import Curve, ReportData, read_run
+from medfl.report.model import Curve, ReportData, read_report_data
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
-from medfl.report.taught import taught_table
-from medfl.report.tested import ALL, Tested
-from medfl.system.files import write_file, writing
+from medfl.report.taught import annotation_table
+from medfl.report.tested import ALL_SITES, SiteTest
+from medfl.system.files import translate_disk_errors, write_file
 
-FILE = "report.html"
-_MOST_BARS = 8  # hospitals; beyond, the matrix tells the same in less space
-_EXAMPLES = 24  # pictures in one report
+REPORT_FILE = "report.html"
+_MAX_BARS = 8  # hospitals; beyond, the matrix tells the same in less space
+_MAX_EXAMPLES = 24  # pictures in one report
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def write_report(run: Path) -> Path:
     RunError
         When the folder can not be read or written.
     """
-    page = render(read_run(run))
-    with writing("the report", "write the report again with 'medfl report'"):
-        write_file(run / FILE, page.encode(), private=True)  # it shows images of patients
-    return run / FILE
+    page = render(read_report_data(run))
+    with translate_disk_errors("the report", "write the report again with 'medfl report'"):
+        write_file(run / REPORT_FILE, page.encode(), private=True)  # it shows images of patients
+    return run / REPORT_FILE
 
 
 def render(data: ReportData) -> str:
@@ -88,33 +88,33 @@ def _context(data: ReportData) -> dict[str, Any]:
         "segmentation": data.study.task.kind == "segmentation",
         "score_name": verdict.score_name(data),
         "headlines": verdict.headlines(data),
-        "verdict": verdict.verdict(data),
+        "verdict": verdict.verdict_sentences(data),
         "curves": [figure for figure in (_score_figure(data), _loss_figure(data)) if figure],
         "test": tables.test_table(data),
         "classes": tables.class_table(data),
         "personal": tables.personal_table(data),
         "brought": contribution.contribution_table(data),
-        "brought_figure": _brought_figure(data),
-        "bars": _bars(data),
+        "brought_figure": _contribution_figure(data),
+        "bars": _comparison_bars(data),
         "matrix": tables.matrix_table(data),
         "rocs": _roc_figures(data),
         "confusion": tables.confusion_table(data),
-        "examples": _examples(data),
+        "examples": _read_examples(data),
         "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
-        "taught": taught_table(data),
+        "taught": annotation_table(data),
         "used": evidence.used_table(data),
         "excluded": evidence.code_table(data, lambda site: site.excluded),
         "warnings": evidence.code_table(data, lambda site: site.warnings),
-        "troubles": evidence.trouble_table(data),
+        "troubles": evidence.rejected_table(data),
         "rounds": evidence.rounds_table(data),
-        "settings": evidence.settings(data),
-        "versions": evidence.versions(data),
+        "settings": evidence.list_settings(data),
+        "versions": evidence.list_versions(data),
         "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
     }
 
 
-def _lines(data: ReportData, curves: Mapping[str, Curve], together: str) -> list[Line]:
-    lines = [Line(together, curves[ALL], -1)] if ALL in curves and len(curves) != 2 else []
+def _curve_lines(data: ReportData, curves: Mapping[str, Curve], together: str) -> list[Line]:
+    lines = [Line(together, curves[ALL_SITES], -1)] if ALL_SITES in curves and len(curves) != 2 else []
     return lines + [Line(site, curves[site], k) for k, site in enumerate(data.sites) if site in curves]
 
 
@@ -123,10 +123,10 @@ def _score_figure(data: ReportData) -> Figure | None:
     if arm is None or not arm.scores:
         return None
     name = verdict.score_name(data)
-    lines = _lines(data, arm.scores, "All hospitals")
+    lines = _curve_lines(data, arm.scores, "All hospitals")
     alone = data.arms.get("local")
-    if alone is not arm and alone is not None and ALL in alone.scores:
-        lines.append(Line("Trained alone, mean", alone.scores[ALL], 23))  # look 23: the last colour, widely dashed
+    if alone is not arm and alone is not None and ALL_SITES in alone.scores:
+        lines.append(Line("Trained alone, mean", alone.scores[ALL_SITES], 23))  # look 23: the last colour, widely dashed
     chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
     note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
     return Figure(f"{name} on validation patients", chart, legend(lines), note)
@@ -136,30 +136,30 @@ def _loss_figure(data: ReportData) -> Figure | None:
     arm = data.arms.get("federated") or next(iter(data.arms.values()), None)
     if arm is None or not arm.losses:
         return None
-    lines = _lines(data, arm.losses, "All hospitals")
+    lines = _curve_lines(data, arm.losses, "All hospitals")
     chart = line_chart("Training loss of each round", lines, "Loss")
     note = "What training minimises, averaged over the round. Compare each line with itself; lower is better."
     return Figure("Training loss", chart, legend(lines), note)
 
 
-def _brought_figure(data: ReportData) -> Figure | None:
+def _contribution_figure(data: ReportData) -> Figure | None:
     lines = contribution.contribution_lines(data)
-    if not lines or len(data.measured) < 2:
+    if not lines or len(data.contributions) < 2:
         return None
-    name = "Cosine" if data.measured[-1].method == "alignment" else verdict.score_name(data)
+    name = "Cosine" if data.contributions[-1].method == "alignment" else verdict.score_name(data)
     chart = line_chart("What each hospital brought in each round", lines, name)
     return Figure("Round by round", chart, legend(lines))
 
 
 def _roc_figures(data: ReportData) -> list[Figure]:
-    if data.study.task.kind != "classification" or data.together is None:
+    if data.study.task.kind != "classification" or data.overall_test is None:
         return []
     classes = data.study.task.classes
     shown = classes[1:] if len(classes) == 2 else classes
-    by_class = [line for k, name in enumerate(shown) if (line := _roc(data.together, name, name, k))]
+    by_class = [line for k, name in enumerate(shown) if (line := _roc_line(data.overall_test, name, name, k))]
     figures = [_roc_figure("ROC over all test patients", by_class)]
     if len(classes) == 2:
-        by_site = [line for k, t in enumerate(data.tested) if t.patients and (line := _roc(t, classes[1], t.site, k))]
+        by_site = [line for k, t in enumerate(data.site_tests) if t.patients and (line := _roc_line(t, classes[1], t.site, k))]
         figures.append(_roc_figure("ROC by hospital", by_site))
     return [figure for figure in figures if figure]
 
@@ -168,7 +168,7 @@ def _roc_figure(heading: str, lines: list[Line]) -> Figure | None:
     return Figure(heading, roc_chart(heading, lines), legend(lines)) if lines else None
 
 
-def _roc(tested: Tested, of: str, name: str, look: int) -> Line | None:
+def _roc_line(tested: SiteTest, of: str, name: str, look: int) -> Line | None:
     try:
         fpr, tpr = roc_curve_points(tested.metrics, of)
     except (KeyError, TypeError):
@@ -176,10 +176,10 @@ def _roc(tested: Tested, of: str, name: str, look: int) -> Line | None:
     return Line(name, list(zip(fpr, tpr, strict=True)), look) if fpr else None
 
 
-def _bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
+def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
     """Return, for the patients of each hospital, the score of the shared model, of its own, and of the others' models."""
     found = data.comparison
-    if not found.local or not 2 <= len(found.sites) <= _MOST_BARS:
+    if not found.local or not 2 <= len(found.sites) <= _MAX_BARS:
         return []
     groups = []
     for site in found.sites:
@@ -193,10 +193,10 @@ def _bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
     return groups
 
 
-def _examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
+def _read_examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
     if data.study.task.kind != "segmentation" or not data.previews:
         return []
-    each = max(1, _EXAMPLES // len(data.previews))
+    each = max(1, _MAX_EXAMPLES // len(data.previews))
     dimension = data.study.task.dimension
     drawn = [(site, [read_overlay(path, dimension) for path in paths[:each]]) for site, paths in data.previews.items()]
     return [(site, kept) for site, overlays in drawn if (kept := [o for o in overlays if o is not None])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medfl.clients import joining
-from medfl.data.quality.facts import Check
+from medfl.data.quality.facts import SiteCheck
 from medfl.errors import DataError, PolicyError, safe_reason
 from medfl.messages import counts, records
 from medfl.messages.records import Metrics
@@ -14,7 +14,7 @@ from medfl.privacy import policy
 from medfl.site import Site
 from medfl.study import Study
 
-_TRAINING = (
+_TRAIN_KEYS = (
     records.TRAIN_PATIENTS,
     records.TRAIN_SAMPLES,
     records.TRAIN_STEPS,
@@ -24,7 +24,7 @@ _TRAINING = (
 
 
 @dataclass(frozen=True)
-class Shared:
+class Disclosure:
     """What leaves a site that joins a study.
 
     Parameters
@@ -55,7 +55,7 @@ class Shared:
     annotated: tuple[str, ...] = ()
 
 
-def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
+def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Disclosure:
     """Return what the server would see of a site, were it to join now.
 
     Parameters
@@ -67,24 +67,24 @@ def what_is_shared(check: Check, study: Study | None, site: Site) -> Shared:
     site : Site
         Its policy decides what is told.
     """
-    prepared = check.prepared()
+    prepared = check.to_prepared()
     declined = why = ""
     try:
         if check.refusal:
             raise DataError(check.refusal.code, check.refusal.what, check.refusal.fix)
-        joining.admit(prepared, site)
+        joining.check_min_patients(prepared, site)
         if study and check.study:
             policy.check_study(study, site.policy)
     except (DataError, PolicyError) as error:
         declined, why = safe_reason(error), str(error)
-    words = joining.words(prepared, site)
-    return Shared(
+    words = joining.site_info(prepared, site)
+    return Disclosure(
         declined=declined,
         why=why,
-        numbers=policy.withheld(joining.numbers(prepared, site), site.policy),
+        numbers=policy.redact(joining.patient_counts(prepared, site), site.policy),
         excluded=counts.from_text(words[records.EXCLUDED]),
         warnings=counts.from_text(words[joining.WARNINGS]),
         patient_ids=words[joining.PATIENT_IDS],
-        metrics=tuple(sorted({*_TRAINING, *empty_metrics(study)})) if study and check.study else (),
+        metrics=tuple(sorted({*_TRAIN_KEYS, *empty_metrics(study)})) if study and check.study else (),
         annotated=tuple(check.task.classes[value] for value in prepared.annotated) if check.task else (),
     )

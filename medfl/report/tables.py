@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
 from medfl.report.model import ReportData
-from medfl.report.tested import Tested
-from medfl.report.verdict import headline_of, score_name
-from medfl.report.words import NONE, length_unit, score, signed
+from medfl.report.tested import SiteTest
+from medfl.report.verdict import score_name, test_score
+from medfl.report.words import NOT_AVAILABLE, length_unit, score, signed
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Table:
     caption: str = ""
 
 
-_POLICY = "the hospital’s policy does not let so few patients be told"
-_WITHOUT = "without what some hospitals’ policies hide"
+_HIDDEN_NOTE = "the hospital’s policy does not let so few patients be told"
+_PARTIAL_NOTE = "without what some hospitals’ policies hide"
 
 
 @dataclass(frozen=True)
@@ -54,44 +54,44 @@ class Column:
     keys: tuple[str, ...]
     hidden: Sequence[str]
 
-    def cell(self, tested: Tested) -> Cell:
+    def cell(self, tested: SiteTest) -> Cell:
         """Write the number for one hospital, or for all."""
         told = [value for key in self.keys if not math.isnan(value := tested.derived.get(key, math.nan))]
-        hidden = any(tested.hides(name) for name in self.hidden)
+        hidden = any(tested.is_hidden(name) for name in self.hidden)
         counted = self.keys[0].split(".")[0] in ("missed", "false-positive")
         if not told or (hidden and counted and not any(told)):
-            return Cell("hidden", "num none", title=_POLICY) if hidden else _cell(NONE)
-        text = _format(self.keys[0].split(".")[0])(math.fsum(told))
-        return Cell(f"at least {text}" if counted else text, title=_WITHOUT) if hidden else Cell(text)
+            return Cell("hidden", "num none", title=_HIDDEN_NOTE) if hidden else _make_cell(NOT_AVAILABLE)
+        text = _value_formatter(self.keys[0].split(".")[0])(math.fsum(told))
+        return Cell(f"at least {text}" if counted else text, title=_PARTIAL_NOTE) if hidden else Cell(text)
 
 
 def test_table(data: ReportData) -> Table | None:
     """Return the test of the shared model by hospital, with the worst one marked."""
-    if not data.tested or data.together is None:
+    if not data.site_tests or data.overall_test is None:
         return None
     columns = _columns(data)
-    worst = data.comparison.federated_worst[0] if data.comparison.federated_worst and len(data.tested) > 1 else None
-    rows = [_tested_row(data, t, t.site, columns, worst=t.site == worst) for t in data.tested]
-    if len(data.tested) > 1:
-        rows.append(_tested_row(data, data.together, "All patients", columns))
+    worst = data.comparison.federated_worst[0] if data.comparison.federated_worst and len(data.site_tests) > 1 else None
+    rows = [_test_row(data, t, t.site, columns, worst=t.site == worst) for t in data.site_tests]
+    if len(data.site_tests) > 1:
+        rows.append(_test_row(data, data.overall_test, "All patients", columns))
     return Table(("Hospital", "Test patients", *(column.name for column in columns)), tuple(rows))
 
 
 def personal_table(data: ReportData) -> Table | None:
     """Return the test of the shared model and of each hospital's own side by side, on the patients of that hospital."""
-    if not data.personal:
+    if not data.personal_tests:
         return None
-    shared, name = {t.site: t for t in data.tested}, score_name(data)
-    rows = [_side_by_side(data, shared[own.site], own, own.site) for own in data.personal]
+    shared, name = {t.site: t for t in data.site_tests}, score_name(data)
+    rows = [_personal_row(data, shared[own.site], own, own.site) for own in data.personal_tests]
     # an AUROC over the answers of several models would compare scores that are on different scales
-    if len(rows) > 1 and data.together and data.personal_together and data.study.task.kind == "segmentation":
-        rows.append(_side_by_side(data, data.together, data.personal_together, "All patients"))
+    if len(rows) > 1 and data.overall_test and data.overall_personal_test and data.study.task.kind == "segmentation":
+        rows.append(_personal_row(data, data.overall_test, data.overall_personal_test, "All patients"))
     return Table(("Hospital", "Test patients", f"{name}, shared model", f"{name}, personal model", "Difference"), tuple(rows))
 
 
 def class_table(data: ReportData) -> Table | None:
     """Return the test of the shared model by class, over the patients of all hospitals; none where it would repeat."""
-    together, classes = data.together, data.study.task.foreground
+    together, classes = data.overall_test, data.study.task.foreground
     if together is None or not together.patients or len(classes) < 2:
         return None
     if data.study.task.kind == "classification" and len(classes) == 2:
@@ -104,7 +104,7 @@ def class_table(data: ReportData) -> Table | None:
         named += [("Sensitivity", "sensitivity"), ("Specificity", "specificity")]
     rows = []
     for name in classes:
-        columns = [Column(label, (_key(metric, name),), [_hidden(metric, name)]) for label, metric in named]
+        columns = [Column(label, (_metric_key(metric, name),), [_hidden_key(metric, name)]) for label, metric in named]
         rows.append(Row(name, tuple(column.cell(together) for column in columns)))
     return Table(("Class", *(label for label, _ in named)), tuple(rows))
 
@@ -118,7 +118,7 @@ def matrix_table(data: ReportData) -> Table | None:
     low, high = min(values, default=0.0), max(values, default=1.0)
 
     def cells(row: Mapping[str, float], own: str) -> tuple[Cell, ...]:
-        return tuple(_heat(row.get(site, math.nan), low, high, own=site == own) for site in found.sites)
+        return tuple(_heat_cell(row.get(site, math.nan), low, high, own=site == own) for site in found.sites)
 
     rows = [Row(f"{owner} alone", cells(row, owner)) for owner, row in found.local.items()]
     if any(not math.isnan(v) for v in found.federated_by_site.values()):
@@ -128,9 +128,9 @@ def matrix_table(data: ReportData) -> Table | None:
 
 def confusion_table(data: ReportData) -> Table | None:
     """Return the confusion matrix over the test patients of all hospitals, shaded by the share of the true class."""
-    if data.study.task.kind != "classification" or data.together is None or not data.together.patients:
+    if data.study.task.kind != "classification" or data.overall_test is None or not data.overall_test.patients:
         return None
-    classes, matrix = data.study.task.classes, _matrix(data.together)
+    classes, matrix = data.study.task.classes, _read_confusion(data.overall_test)
     if len(matrix) != len(classes) or not any(map(sum, matrix)):
         return None
     rows = []
@@ -139,12 +139,12 @@ def confusion_table(data: ReportData) -> Table | None:
         shares = [count / total if total else 0.0 for count in counts]
         cells = tuple(Cell(str(n), heat=s, title=f"{s:.0%} of {name}") for n, s in zip(counts, shares, strict=True))
         rows.append(Row(name, (*cells, Cell(str(total)))))
-    hiding = data.together.metrics.get("eval.confusion-hidden", 0)
+    hiding = data.overall_test.metrics.get("eval.confusion-hidden", 0)
     caption = f"{hiding} of the hospitals are not in it: their policies hide so few wrong answers." if hiding else ""
     return Table(("Truth", *(f"called {name}" for name in classes), "In all"), tuple(rows), caption)
 
 
-def _matrix(tested: Tested) -> list[list[int]]:
+def _read_confusion(tested: SiteTest) -> list[list[int]]:
     try:
         return confusion_matrix(tested.metrics)
     except (KeyError, TypeError):
@@ -152,78 +152,83 @@ def _matrix(tested: Tested) -> list[list[int]]:
 
 
 def _columns(data: ReportData) -> list[Column]:
-    return _segmentation(data) if data.study.task.kind == "segmentation" else _classification(data)
+    return _segmentation_columns(data) if data.study.task.kind == "segmentation" else _classification_columns(data)
 
 
-def _segmentation(data: ReportData) -> list[Column]:
+def _segmentation_columns(data: ReportData) -> list[Column]:
     classes = data.study.task.foreground
     scores, unit = [f"scores-hidden.{class_key(name)}" for name in classes], length_unit(data.study)
     columns = [Column("Dice", ("dice",), scores)]
     if len(classes) > 1:
-        columns += [Column(f"Dice, {name}", (_key("dice", name),), [h]) for name, h in zip(classes, scores, strict=True)]
+        columns += [Column(f"Dice, {name}", (_metric_key("dice", name),), [h]) for name, h in zip(classes, scores, strict=True)]
     columns += [Column(f"HD95, {unit}", ("hd95",), scores), Column("Surface Dice", ("surface-dice",), scores)]
     for label, metric in (("Missed", "missed"), ("False positive", "false-positive")):
         hidden = [f"{metric}-hidden.{class_key(name)}" for name in classes]
-        summed = tuple(_key(metric, name) for name in classes)
+        summed = tuple(_metric_key(metric, name) for name in classes)
         columns.append(Column(label if len(classes) == 1 else f"{label}, all classes", summed, hidden))
     return columns
 
 
-def _classification(data: ReportData) -> list[Column]:
+def _classification_columns(data: ReportData) -> list[Column]:
     classes = data.study.task.classes
     scores, decisions = [f"scores-hidden.{class_key(name)}" for name in classes], ["confusion-hidden"]
     columns = [Column("AUROC", ("auroc",), scores), Column("Average precision", ("average-precision",), scores)]
     columns.append(Column("Balanced accuracy", ("balanced-accuracy",), decisions))
     if len(classes) == 2:  # of two classes, the second is the finding
-        named = [("Sensitivity", _key("sensitivity", classes[1])), ("Specificity", _key("specificity", classes[1]))]
+        named = [
+            ("Sensitivity", _metric_key("sensitivity", classes[1])),
+            ("Specificity", _metric_key("specificity", classes[1])),
+        ]
     else:
-        named = [(f"Sensitivity, {name}", _key("sensitivity", name)) for name in classes]
+        named = [(f"Sensitivity, {name}", _metric_key("sensitivity", name)) for name in classes]
     columns += [Column(label, (key,), decisions) for label, key in named]
     columns.append(Column("Calibration error", ("calibration-error",), ["calibration-hidden"]))
     return columns
 
 
-def _hidden(metric: str, name: str) -> str:
+def _hidden_key(metric: str, name: str) -> str:
     if metric in ("sensitivity", "specificity"):
         return "confusion-hidden"
-    return _key(f"{metric}-hidden" if metric in ("missed", "false-positive") else "scores-hidden", name)
+    return _metric_key(f"{metric}-hidden" if metric in ("missed", "false-positive") else "scores-hidden", name)
 
 
-def _key(metric: str, name: str) -> str:
+def _metric_key(metric: str, name: str) -> str:
     return f"{metric}.{class_key(name)}"
 
 
-def _format(metric: str) -> Callable[[float], str]:
+def _value_formatter(metric: str) -> Callable[[float], str]:
     if metric == "hd95":
         return lambda value: score(value, 1)
     return (lambda value: score(value, 0)) if metric in ("missed", "false-positive") else score
 
 
-def _tested_row(data: ReportData, tested: Tested, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
+def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
     css = "worst" if worst else "" if tested.site else "total"
     if not tested.patients:
-        told = Cell("hidden", "none", title=_POLICY) if tested.hides("") else Cell("0", "none", title="nobody was scored")
-        return Row(head, (told, *(_cell(NONE) for _ in columns)), css)
+        told = (
+            Cell("hidden", "none", title=_HIDDEN_NOTE) if tested.is_hidden("") else Cell("0", "none", title="nobody was scored")
+        )
+        return Row(head, (told, *(_make_cell(NOT_AVAILABLE) for _ in columns)), css)
     cells = (
-        Cell(str(tested.patients), title=_WITHOUT if tested.hides("") else ""),
+        Cell(str(tested.patients), title=_PARTIAL_NOTE if tested.is_hidden("") else ""),
         *(column.cell(tested) for column in columns),
     )
     return Row(head, cells, css, f"lowest {score_name(data)}" if worst else "")
 
 
-def _side_by_side(data: ReportData, shared: Tested, own: Tested, head: str) -> Row:
+def _personal_row(data: ReportData, shared: SiteTest, own: SiteTest, head: str) -> Row:
     column = _columns(data)[0]
-    row = _tested_row(data, shared, head, [column])
-    gain = headline_of(data, own) - headline_of(data, shared)
-    return Row(head, (*row.cells, column.cell(own), _cell(signed(gain, 3))), row.css)
+    row = _test_row(data, shared, head, [column])
+    gain = test_score(data, own) - test_score(data, shared)
+    return Row(head, (*row.cells, column.cell(own), _make_cell(signed(gain, 3))), row.css)
 
 
-def _cell(text: str) -> Cell:
-    return Cell(text, "num none", title="not defined here, or not measured") if text == NONE else Cell(text)
+def _make_cell(text: str) -> Cell:
+    return Cell(text, "num none", title="not defined here, or not measured") if text == NOT_AVAILABLE else Cell(text)
 
 
-def _heat(value: float, low: float, high: float, *, own: bool) -> Cell:
+def _heat_cell(value: float, low: float, high: float, *, own: bool) -> Cell:
     if math.isnan(value):
-        return Cell(NONE, "num none", title="not defined here, or withheld")
+        return Cell(NOT_AVAILABLE, "num none", title="not defined here, or withheld")
     heat = (value - low) / (high - low) if high > low else 1.0
     return Cell(score(value, 2), "num own" if own else "num", heat, "its own patients" if own else "")

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from medfl.metrics.keys import class_key, hidden_name, name_of
+from medfl.metrics.keys import class_key, class_metric_key, hidden_key
 from medfl.report.model import ReportData
 from medfl.report.tables import Cell, Row, Table
-from medfl.report.tested import Tested
+from medfl.report.tested import SiteTest
 from medfl.report.words import plural
 
 
-def taught_table(data: ReportData) -> Table | None:
+def annotation_table(data: ReportData) -> Table | None:
     """Return one row a hospital and one column a structure; none where everybody annotated everything."""
     classes = data.study.task.foreground
     told = [site for _, site in sorted(data.joined.items()) if site.annotated]
     if data.study.task.kind != "segmentation" or all(set(classes) <= set(site.annotated) for site in told):
         return None
-    tested = {t.site: t for t in data.tested}
-    rows = [Row(s.name, tuple(_taught(name, name in s.annotated, tested.get(s.name)) for name in classes)) for s in told]
+    tested = {t.site: t for t in data.site_tests}
+    rows = [
+        Row(s.name, tuple(_annotation_cell(name, name in s.annotated, tested.get(s.name)) for name in classes)) for s in told
+    ]
     counts = [(name, sum(name in site.annotated for site in told)) for name in classes]
-    total = tuple(Cell(f"{plural(count, 'hospital')}{_judged(name, data.together)}", "text") for name, count in counts)
+    total = tuple(
+        Cell(f"{plural(count, 'hospital')}{_format_judged_patients(name, data.overall_test)}", "text") for name, count in counts
+    )
     return Table(("Hospital", *classes), (*rows, Row("In all", total, css="total")))
 
 
-def _taught(name: str, annotated: bool, tested: Tested | None) -> Cell:
-    return Cell(f"yes{_judged(name, tested)}", "text") if annotated else Cell("no", "text none", title="unknown there")
+def _annotation_cell(name: str, annotated: bool, tested: SiteTest | None) -> Cell:
+    return (
+        Cell(f"yes{_format_judged_patients(name, tested)}", "text")
+        if annotated
+        else Cell("no", "text none", title="unknown there")
+    )
 
 
-def _judged(name: str, tested: Tested | None) -> str:
+def _format_judged_patients(name: str, tested: SiteTest | None) -> str:
     """Say in how many test patients a structure was judged; nothing where that is hidden, at the only hospital or at some."""
     key = class_key(name)
-    if tested is None or tested.hides("") or tested.metrics.get(hidden_name("scores", key), 0):
+    if tested is None or tested.is_hidden("") or tested.metrics.get(hidden_key("scores", key), 0):
         return ""
-    count = tested.metrics.get(name_of("patients", key), 0)
+    count = tested.metrics.get(class_metric_key("patients", key), 0)
     return f"; judged in {plural(count, 'test patient')}" if isinstance(count, int) and count else ""

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medfl.data.quality.facts import CaseFacts, Plane
+from medfl.data.quality.facts import CaseFacts, PreviewPlane
 from medfl.report.overlays import CLASS_COLOURS
 
-_COLOURS = 64  # of a stored picture
+_PALETTE_SIZE = 64  # of a stored picture
 _FILL = 0.3
-_THINNEST = 0.15  # of the longest side of a volume
+_MIN_ASPECT = 0.15  # of the longest side of a volume
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Thumbnail:
     line: str
 
 
-def thumbnail(case: CaseFacts, line: str) -> Thumbnail:
+def draw_thumbnail(case: CaseFacts, line: str) -> Thumbnail:
     """Draw the pictures of a case, without planes that are too thin to see anything in.
 
     Parameters
@@ -48,27 +48,27 @@ def thumbnail(case: CaseFacts, line: str) -> Thumbnail:
     line : str
         What to say below.
     """
-    return Thumbnail(case.case, tuple(_picture(plane) for plane in _thick_enough(case.planes)), line)
+    return Thumbnail(case.case, tuple(_make_picture(plane) for plane in _visible_planes(case.planes)), line)
 
 
-def _thick_enough(planes: Sequence[Plane]) -> Sequence[Plane]:
+def _visible_planes(planes: Sequence[PreviewPlane]) -> Sequence[PreviewPlane]:
     """Leave out what is a mere line beside the others, as across a volume of few slices; one is always shown."""
     longest = max((max(plane.grey.shape) for plane in planes), default=0)
-    return [plane for plane in planes if min(plane.grey.shape) >= _THINNEST * longest] or sorted(planes, key=_area)[-1:]
+    return [plane for plane in planes if min(plane.grey.shape) >= _MIN_ASPECT * longest] or sorted(planes, key=_area)[-1:]
 
 
-def _area(plane: Plane) -> int:
+def _area(plane: PreviewPlane) -> int:
     return plane.grey.size
 
 
-def _picture(plane: Plane) -> Picture:
+def _make_picture(plane: PreviewPlane) -> Picture:
     height, width = plane.grey.shape
-    return Picture(plane.name, _address(_painted(plane)), width, height)
+    return Picture(plane.name, _data_url(_paint(plane)), width, height)
 
 
-def _painted(plane: Plane) -> NDArray[np.uint8]:
+def _paint(plane: PreviewPlane) -> NDArray[np.uint8]:
     painted = np.repeat(plane.grey[..., np.newaxis], 3, axis=2).astype(np.float32)
-    edge = _edge(plane.mask)
+    edge = _mask_edge(plane.mask)
     for label in np.unique(plane.mask[plane.mask > 0]):
         colour = np.asarray(CLASS_COLOURS[(int(label) - 1) % len(CLASS_COLOURS)], dtype=np.float32)
         inside = plane.mask == label
@@ -77,7 +77,7 @@ def _painted(plane: Plane) -> NDArray[np.uint8]:
     return painted.astype(np.uint8)
 
 
-def _edge(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _mask_edge(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     padded = np.pad(mask, 1)
     height, width = mask.shape
     sides = [padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
@@ -85,7 +85,7 @@ def _edge(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return edge
 
 
-def _address(picture: NDArray[np.uint8]) -> str:
+def _data_url(picture: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
-    Image.fromarray(picture).quantize(_COLOURS).save(file, "PNG", optimize=True)
+    Image.fromarray(picture).quantize(_PALETTE_SIZE).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from medfl.report.codes import CODES, meaning
+from medfl.report.codes import CODES, explain_code
 from medfl.study import Study
 
-NONE = "n/a"
+NOT_AVAILABLE = "n/a"
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]+)\]")
 
 STATUS = {
@@ -21,7 +21,7 @@ STATUS = {
 }
 
 
-def reason_in_words(reason: str) -> tuple[str, str]:
+def format_reason(reason: str) -> tuple[str, str]:
     """Split a told reason into its code, empty if it has none, and plain words.
 
     Examples
@@ -32,12 +32,12 @@ def reason_in_words(reason: str) -> tuple[str, str]:
     found = _CODE.match(reason.strip())
     if not found:
         return "", reason or "No reason was told."
-    return found[1], CODES.get(found[1]) or reason.strip()[found.end() :].strip() or meaning(found[1])
+    return found[1], CODES.get(found[1]) or reason.strip()[found.end() :].strip() or explain_code(found[1])
 
 
 def score(value: float, digits: int = 3) -> str:
     """Write a score, "n/a" for nan."""
-    return NONE if math.isnan(value) else f"{value:.{digits}f}"
+    return NOT_AVAILABLE if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -49,7 +49,7 @@ def signed(value: float, digits: int = 2) -> str:
     ('+0.12', '−0.12', '±0.00')
     """
     if math.isnan(value):
-        return NONE
+        return NOT_AVAILABLE
     sign = "±" if round(value, digits) == 0 else "+" if value > 0 else "−"
     return f"{sign}{abs(value):.{digits}f}"
 
@@ -63,7 +63,7 @@ def size(count: float) -> str:
     ('19.2 MB', '812 B')
     """
     if math.isnan(count):
-        return NONE
+        return NOT_AVAILABLE
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             break
@@ -80,7 +80,7 @@ def duration(seconds: float) -> str:
     ('4.3 s', '2 min 5 s', '2 h 5 min')
     """
     if math.isnan(seconds):
-        return NONE
+        return NOT_AVAILABLE
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, left = divmod(round(seconds), 60)

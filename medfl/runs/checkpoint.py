@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from medfl.errors import RunError
-from medfl.runs.history import plain
-from medfl.system.files import commit, pending, write_pending, writing
+from medfl.runs.history import to_json_value
+from medfl.system.files import commit, temporary_path, translate_disk_errors, write_temporary
 
-TENSORS, META = ".safetensors", ".json"
+TENSORS_SUFFIX, META_SUFFIX = ".safetensors", ".json"
 _FORMAT = 1
 
 
@@ -60,27 +60,32 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
     RunError
         ``DISK-FULL`` or ``RUN-FOLDER``; the older checkpoint is then still whole.
     """
-    content = safetensors.save({key: _storable(array) for key, array in arrays.items()})
-    about = {"format": _FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "order": list(arrays), "meta": plain(meta)}
-    tensors, told = folder / f"{name}{TENSORS}", folder / f"{name}{META}"
-    with writing("a checkpoint"):
+    content = safetensors.save({key: _to_storable(array) for key, array in arrays.items()})
+    about = {
+        "format": _FORMAT,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "order": list(arrays),
+        "meta": to_json_value(meta),
+    }
+    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
+    with translate_disk_errors("a checkpoint"):
         folder.mkdir(parents=True, exist_ok=True)
-        _settle(folder, name)
+        _finish_interrupted_save(folder, name)
         try:
-            write_pending(tensors, content)
-            write_pending(told, json.dumps(about, indent=1, allow_nan=False).encode())
+            write_temporary(tensors, content)
+            write_temporary(told, json.dumps(about, indent=1, allow_nan=False).encode())
         except OSError:
-            pending(tensors).unlink(missing_ok=True)
+            temporary_path(tensors).unlink(missing_ok=True)
             raise
         commit(tensors)
         commit(told)
     return tensors
 
 
-def _settle(folder: Path, name: str) -> None:
+def _finish_interrupted_save(folder: Path, name: str) -> None:
     """Give the JSON of an interrupted `save` its name before the next one takes its temporary name."""
-    tensors, told = folder / f"{name}{TENSORS}", folder / f"{name}{META}"
-    left = _about(pending(told)).get("sha256")
+    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
+    left = _read_metadata(temporary_path(told)).get("sha256")
     if left and tensors.exists() and left == hashlib.sha256(tensors.read_bytes()).hexdigest():
         commit(told)
 
@@ -104,49 +109,51 @@ def load(folder: Path, name: str) -> Checkpoint:
     RunError
         ``CHECKPOINT-MISSING`` when there is none of this name, ``CHECKPOINT-DAMAGED`` when its content is not what was saved.
     """
-    tensors, told = folder / f"{name}{TENSORS}", folder / f"{name}{META}"
+    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
     try:
         content = tensors.read_bytes()
     except FileNotFoundError:
         raise RunError("CHECKPOINT-MISSING", f"there is no checkpoint {name!r}.", "Choose one that exists.") from None
     found = hashlib.sha256(content).hexdigest()
     # A crash between the two renames of `save` leaves the new JSON under its temporary name.
-    about = next((a for a in (_about(told), _about(pending(told))) if a.get("sha256") == found), None)
+    about = next((a for a in (_read_metadata(told), _read_metadata(temporary_path(told))) if a.get("sha256") == found), None)
     if about is None or about.get("format") != _FORMAT:
-        raise _damaged(name)
+        raise _damaged_error(name)
     try:
         stored = safetensors.load(content)
         arrays = {key: stored[key] for key in about["order"]}
     except (SafetensorError, KeyError):
-        raise _damaged(name) from None
+        raise _damaged_error(name) from None
     return Checkpoint(arrays, dict(about["meta"]))
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """Return the names of the checkpoints in a folder, sorted."""
-    return sorted(path.name.removesuffix(TENSORS) for path in folder.glob(f"*{TENSORS}") if not path.name.startswith("."))
+    return sorted(
+        path.name.removesuffix(TENSORS_SUFFIX) for path in folder.glob(f"*{TENSORS_SUFFIX}") if not path.name.startswith(".")
+    )
 
 
 def remove(folder: Path, name: str) -> None:
     """Delete a checkpoint; it may be missing."""
-    with writing("the list of checkpoints"):
+    with translate_disk_errors("the list of checkpoints"):
         # The JSON goes last: tensors without it could not be told from damaged ones.
-        (folder / f"{name}{TENSORS}").unlink(missing_ok=True)
-        (folder / f"{name}{META}").unlink(missing_ok=True)
-        pending(folder / f"{name}{META}").unlink(missing_ok=True)
+        (folder / f"{name}{TENSORS_SUFFIX}").unlink(missing_ok=True)
+        (folder / f"{name}{META_SUFFIX}").unlink(missing_ok=True)
+        temporary_path(folder / f"{name}{META_SUFFIX}").unlink(missing_ok=True)
 
 
 def prune(folder: Path, keep: Collection[str]) -> None:
     """Delete every checkpoint of a folder but the named ones, and what an interrupted `save` left behind."""
-    for name in names(folder):
+    for name in list_names(folder):
         if name not in keep:
             remove(folder, name)
-    with writing("the list of checkpoints"):
-        for left in folder.glob(f".*{TENSORS}.tmp"):
+    with translate_disk_errors("the list of checkpoints"):
+        for left in folder.glob(f".*{TENSORS_SUFFIX}.tmp"):
             left.unlink(missing_ok=True)
 
 
-def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _to_storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the array C-contiguous and little-endian, of the same shape: safetensors writes raw bytes as they lie."""
     fixed = np.asarray(array)
     if fixed.dtype.byteorder == ">":
@@ -154,7 +161,7 @@ def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.ascontiguousarray(fixed).reshape(fixed.shape)
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -162,5 +169,5 @@ def _about(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _damaged(name: str) -> RunError:
+def _damaged_error(name: str) -> RunError:
     return RunError("CHECKPOINT-DAMAGED", f"the checkpoint {name!r} is not what was saved.", "Use an earlier one.")

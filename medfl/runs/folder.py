@@ -18,14 +18,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfl.errors import RunError
-from medfl.runs.history import FILE, RESUME, Event, History
+from medfl.runs.history import HISTORY_FILE, RESUME_EVENT, Event, History
 from medfl.study import Study
-from medfl.system.files import sync_folder, write_file, writing
+from medfl.system.files import sync_folder, translate_disk_errors, write_file
 from medfl.system.locks import take
 
-STUDY = "study.json"
-_LOCK = ".lock"
-_MOMENT = 1.0  # seconds: who only looks whether a run is held has its lock for an instant
+STUDY_JSON = "study.json"
+_LOCK_FILE = ".lock"
+_LOCK_TIMEOUT = 1.0  # seconds: who only looks whether a run is held has its lock for an instant
 _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
 
 
@@ -72,13 +72,13 @@ class Run:
             "study": study.model_dump(mode="json", by_alias=True),
         }
         path = out / study.name / (study.server.run or new_run_name())
-        with writing("the folder of the run"):
+        with translate_disk_errors("the folder of the run"):
             (path / "checkpoints").mkdir(
-                parents=True, exist_ok=not (path / STUDY).exists()
+                parents=True, exist_ok=not (path / STUDY_JSON).exists()
             )  # a crash may have come before that
             for folder in (path.parent, out):
                 sync_folder(folder)
-            write_file(path / STUDY, json.dumps(about, indent=1).encode())
+            write_file(path / STUDY_JSON, json.dumps(about, indent=1).encode())
         return cls(path, study, versions)
 
     @classmethod
@@ -102,12 +102,12 @@ class Run:
         if run.study.approved_hash() != study.approved_hash():
             fix = "Resume it with the study that it began with, or start a new run."
             raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} is one of another study.", fix)
-        if status_of(run.history.read()) == "completed":
+        if run_status(run.history.read()) == "completed":
             raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
         return cls(run.path, study, software_versions())
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the run, so that no second server writes to it; a process that dies lets it go.
 
         Raises
@@ -115,8 +115,8 @@ class Run:
         RunError
             ``RUN-BUSY``.
         """
-        with (self.path / _LOCK).open("a") as lock:
-            end = time.monotonic() + _MOMENT
+        with (self.path / _LOCK_FILE).open("a") as lock:
+            end = time.monotonic() + _LOCK_TIMEOUT
             while not take(lock):
                 if time.monotonic() >= end:
                     fix = "Wait for its end, or stop it: medfl stop."
@@ -133,11 +133,11 @@ class Run:
         RunError
             ``RUN-MISSING`` when this is no run folder, ``RUN-DAMAGED`` when its study.json can not be read.
         """
-        about = read_about(path)
+        about = read_metadata(path)
         try:
             study = study_from_json(about["study"])
         except (KeyError, ValidationError):
-            raise _damaged() from None
+            raise _damaged_error() from None
         return cls(path, study, {str(k): str(v) for k, v in about.get("versions", {}).items()})
 
     def start_event(self) -> dict[str, Any]:
@@ -149,12 +149,12 @@ class Run:
 
     def resume_event(self) -> dict[str, Any]:
         """Return the event with which a run goes on: what has changed since it began may explain other bits."""
-        return {"event": RESUME, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
+        return {"event": RESUME_EVENT, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
 
     @property
     def history(self) -> History:
         """The events of the run."""
-        return History(self.path / FILE)
+        return History(self.path / HISTORY_FILE)
 
     @property
     def checkpoints(self) -> Path:
@@ -166,10 +166,10 @@ class Run:
         return self.path / "sites" / site
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
     try:
-        with (path / _LOCK).open("a") as lock:
+        with (path / _LOCK_FILE).open("a") as lock:
             return not take(lock, shared=True)
     except FileNotFoundError:
         return False
@@ -185,7 +185,7 @@ def runs_root() -> Path:
     return Path(os.environ.get("MEDFL_RUNS") or Path.home() / "medfl-runs")
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Read study.json of a run folder as it stands.
 
     Raises
@@ -194,15 +194,15 @@ def read_about(path: Path) -> dict[str, Any]:
         ``RUN-MISSING`` or ``RUN-DAMAGED``.
     """
     try:
-        about = json.loads((path / STUDY).read_bytes())
+        about = json.loads((path / STUDY_JSON).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
             "RUN-MISSING", f"{path.name!r} is no folder of a run.", "See the runs there are with 'medfl runs'."
         ) from None
     except (OSError, ValueError):
-        raise _damaged() from None
+        raise _damaged_error() from None
     if not isinstance(about, dict):
-        raise _damaged()
+        raise _damaged_error()
     return about
 
 
@@ -211,7 +211,7 @@ def software_versions() -> dict[str, str]:
     return {**dict(_package_versions()), "python": platform.python_version(), "platform": platform.platform(terse=True)}
 
 
-def status_of(events: list[Event]) -> str:
+def run_status(events: list[Event]) -> str:
     """Return how a run ended: the status of its last end, or "unfinished" when it began again or never told one."""
     last = next((e for e in reversed(events) if e["event"] in ("start", "resume", "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
@@ -233,15 +233,15 @@ def study_from_json(values: Mapping[str, Any]) -> Study:
     ValidationError
         When it is none.
     """
-    return Study.model_validate(_with_tuples(values))
+    return Study.model_validate(_lists_to_tuples(values))
 
 
-def _with_tuples(value: Any) -> Any:
+def _lists_to_tuples(value: Any) -> Any:
     """Turn JSON's lists back into the tuples that a strict Study holds."""
     if isinstance(value, dict):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _damaged() -> RunError:
+def _damaged_error() -> RunError:
     return RunError("RUN-DAMAGED", "the study.json of this run can not be read.", "Put back a copy, or start a new run.")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from medfl.errors import RunError
-from medfl.system.files import sync_folder, writing
+from medfl.system.files import sync_folder, translate_disk_errors
 
 Event = dict[str, Any]
-FILE = "history.jsonl"
-RESUME = "resume"  # kind of the event with which a run goes on that broke off
+HISTORY_FILE = "history.jsonl"
+RESUME_EVENT = "resume"  # kind of the event with which a run goes on that broke off
 
 
 class History:
@@ -46,8 +46,8 @@ class History:
             ``DISK-FULL`` or ``RUN-FOLDER``.
         """
         stamped = {"event": event["event"], "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        line = json.dumps(plain(stamped), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        with writing("the history"), self.path.open("ab+") as file:
+        line = json.dumps(to_json_value(stamped), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        with translate_disk_errors("the history"), self.path.open("ab+") as file:
             _cut_torn_line(file.fileno())
             file.write(line)
             file.flush()
@@ -57,10 +57,10 @@ class History:
 
     def read(self) -> list[Event]:
         """Return every event so far."""
-        return read(self.path)
+        return read_history(self.path)
 
 
-def read(path: Path) -> list[Event]:
+def read_history(path: Path) -> list[Event]:
     """Read the events of a run, oldest first.
 
     Parameters
@@ -79,40 +79,40 @@ def read(path: Path) -> list[Event]:
     RunError
         ``HISTORY-DAMAGED`` when any other line is not an event.
     """
-    file = path / FILE if path.is_dir() else path
+    file = path / HISTORY_FILE if path.is_dir() else path
     try:
         lines = file.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    events = [_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
-    resumed = max((k for k, event in enumerate(events) if event["event"] == RESUME), default=0)
-    return [e for k, e in enumerate(events) if k >= resumed or e["event"] != "round" or is_complete(e)]
+    events = [_parse_event(line, number) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    resumed = max((k for k, event in enumerate(events) if event["event"] == RESUME_EVENT), default=0)
+    return [e for k, e in enumerate(events) if k >= resumed or e["event"] != "round" or is_complete_round(e)]
 
 
-def is_complete(event: Event) -> bool:
+def is_complete_round(event: Event) -> bool:
     """Say whether the event of a round is one of a round that counted, whose model is on the disk."""
     return "bytes-up" in event
 
 
-def begins(events: Sequence[Event]) -> list[int]:
+def start_indices(events: Sequence[Event]) -> list[int]:
     """Return where in a history its run began: at the start, and each time that it was resumed."""
-    return [k for k, event in enumerate(events) if event["event"] in ("start", RESUME)]
+    return [k for k, event in enumerate(events) if event["event"] in ("start", RESUME_EVENT)]
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Turn a value into what JSON knows: numpy numbers and arrays, tuples, paths as text; NaN and infinity become None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json_value(item) for item in value]
     return value
 
 
-def _event(line: bytes, number: int) -> Event:
+def _parse_event(line: bytes, number: int) -> Event:
     try:
         event = json.loads(line)
     except ValueError:

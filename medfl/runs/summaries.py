@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import RunError
-from medfl.runs.folder import STUDY, read_about, status_of
-from medfl.runs.history import read
+from medfl.runs.folder import STUDY_JSON, read_metadata, run_status
+from medfl.runs.history import read_history
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def list_runs(out: Path) -> list[RunSummary]:
     out : Path
         Folder that `Run.create` was given.
     """
-    found = [_summary(file.parent) for file in out.glob(f"*/*/{STUDY}")]
+    found = [_summarize(file.parent) for file in out.glob(f"*/*/{STUDY_JSON}")]
     return sorted(found, key=lambda summary: (summary.path.name, summary.study))
 
 
-def _summary(path: Path) -> RunSummary:
+def _summarize(path: Path) -> RunSummary:
     try:
-        about, events = read_about(path), read(path)
+        about, events = read_metadata(path), read_history(path)
     except RunError:
         return RunSummary(path, path.parent.name, "", "damaged", 0, None, 0)
     rounds = [e for e in events if e["event"] == "round"]
@@ -71,7 +71,7 @@ def _summary(path: Path) -> RunSummary:
         path=path,
         study=path.parent.name,
         started=str(about.get("started", "")),
-        status=status_of(events),
+        status=run_status(events),
         rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
         score=max(scores, default=None),
         sites=len({e["site"] for e in events if e["event"] == "joined"}),

@@ -17,10 +17,10 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from medfl import metrics
-from medfl.aggregate import Spool, combine, distances, squared_distances
+from medfl.aggregate import DiskReplies, combine, distances, squared_distances
 from medfl.messages.records import Metrics, RoundRecord, to_array_record
 from medfl.server.federation import Federation
-from medfl.strategies.transforms.reply_recorder import Keeping
+from medfl.strategies.transforms.reply_recorder import ReplyRecorder
 from medfl.study import Study
 
 Coalition = frozenset[str]
@@ -48,7 +48,7 @@ class Contributions:
     def __init__(self, federation: Federation) -> None:
         self._federation, self._method = federation, federation.study.contribution.method
         federation.study.contribution.check_sites(len(federation.sites))
-        self.keeping = Keeping(federation.study.contribution.every)
+        self.recorder = ReplyRecorder(federation.study.contribution.every)
 
     def measure(self, record: RoundRecord, made: ArrayRecord) -> dict[str, Any]:
         """Return what the history tells of a round; nothing when it was not to be measured.
@@ -66,7 +66,7 @@ class Contributions:
             ``sites`` with the ``value`` of each, null where it is not defined; ``gain``, what all sites together brought; and
             the cost: ``models`` that were scored, ``bytes-down`` and ``seconds``.
         """
-        spool, started = self.keeping.spool, time.monotonic()
+        spool, started = self.recorder.replies, time.monotonic()
         if spool is None:
             return {}
         counted = {reply.site: reply.weight for reply in sorted(record.counted, key=lambda r: r.site)}
@@ -74,18 +74,20 @@ class Contributions:
             if self._method == "alignment":
                 told: dict[str, Any] = {"sites": alignments(spool, counted), "models": 0, "bytes-down": 0}
             else:
-                told = self._valued(spool, counted, made, record.round)
+                told = self._evaluate_coalitions(spool, counted, made, record.round)
         finally:
-            self.keeping.close()
+            self.recorder.close()
         about = {"event": "contribution", "round": record.round, "method": self._method}
         return about | told | {"seconds": time.monotonic() - started}
 
-    def _valued(self, spool: Spool, weights: Mapping[str, float], made: ArrayRecord, server_round: int) -> dict[str, Any]:
+    def _evaluate_coalitions(
+        self, spool: DiskReplies, weights: Mapping[str, float], made: ArrayRecord, server_round: int
+    ) -> dict[str, Any]:
         sites, sent = tuple(weights), 0
-        asked = every_coalition(sites) if self._method == "shapley" else without_each(sites)
+        asked = all_coalitions(sites) if self._method == "shapley" else leave_one_out_coalitions(sites)
         answers: dict[Coalition, dict[str, Metrics]] = {}
         for coalition in asked:
-            model = made if len(coalition) == len(sites) else _model(spool, weights, coalition)
+            model = made if len(coalition) == len(sites) else _coalition_model(spool, weights, coalition)
             answers[coalition] = self._federation.evaluate(model, "validation", "federated", server_round, trial=True)
             sent += model.count_bytes() * len(self._federation.sites)
         utility = _utilities(self._federation.study, answers)
@@ -95,7 +97,7 @@ class Contributions:
         return {"sites": told, "gain": gain, "models": len(answers), "bytes-down": sent}
 
 
-def alignments(spool: Spool, weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def alignments(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Compare each update with those of the others.
 
     Parameters
@@ -149,7 +151,7 @@ def shapley(utility: Mapping[Coalition, float], players: Sequence[str]) -> dict[
     orders = math.factorial(len(players))
     values = {}
     for player in players:
-        others = list(every_coalition([other for other in players if other != player]))
+        others = list(all_coalitions([other for other in players if other != player]))
         gains = (
             math.factorial(len(c)) * math.factorial(len(players) - len(c) - 1) * (utility[c | {player}] - utility[c])
             for c in others
@@ -164,17 +166,17 @@ def leave_one_out(utility: Mapping[Coalition, float], players: Sequence[str]) ->
     return {player: utility[everyone] - utility[everyone - {player}] for player in players}
 
 
-def every_coalition(sites: Sequence[str]) -> Iterator[Coalition]:
+def all_coalitions(sites: Sequence[str]) -> Iterator[Coalition]:
     """Yield every subset, from the empty one to all."""
     return (frozenset(chosen) for size in range(len(sites) + 1) for chosen in itertools.combinations(sites, size))
 
 
-def without_each(sites: Sequence[str]) -> Iterator[Coalition]:
+def leave_one_out_coalitions(sites: Sequence[str]) -> Iterator[Coalition]:
     """Yield all sites, and all but each."""
     return (frozenset(sites) - left_out for left_out in (frozenset(), *({site} for site in sites)))
 
 
-def _model(spool: Spool, weights: Mapping[str, float], coalition: Coalition) -> ArrayRecord:
+def _coalition_model(spool: DiskReplies, weights: Mapping[str, float], coalition: Coalition) -> ArrayRecord:
     """Return the weighted mean of the replies of a coalition; without anybody the model that was sent."""
     if not coalition:
         return to_array_record(spool.reference)

@@ -12,14 +12,14 @@ from flwr.serverapp import Grid
 from medfl import metrics
 from medfl.errors import ExchangeError
 from medfl.messages import records
-from medfl.messages.exchange import NO_REPLY, STALE, is_stale, node_asked
+from medfl.messages.exchange import NO_REPLY, STALE, find_asked_node, is_stale
 from medfl.messages.records import Metrics
-from medfl.messages.replies import error_text, metrics_in, refusal_text
+from medfl.messages.replies import describe_error, describe_refusal, read_metrics
 from medfl.runs.folder import Run
 from medfl.study import Study
 
 
-class Door(Protocol):
+class SiteJoiner(Protocol):
     """Where sites come in, see `medfl.server.joining`."""
 
     def admit(self, sites: dict[int, str]) -> None:
@@ -48,24 +48,24 @@ class Federation:
     study: Study
     run: Run
     sites: dict[int, str]
-    door: Door | None = None
+    joiner: SiteJoiner | None = None
 
     def admit(self) -> None:
         """Let sites in that came since the last look."""
-        if self.door is not None:
-            self.door.admit(self.sites)
+        if self.joiner is not None:
+            self.joiner.admit(self.sites)
 
-    def tell_who_is_missing(self, needed: int) -> None:
+    def record_missing(self, needed: int) -> None:
         """Record who is waited for before a round can begin, if it can not."""
         missing = set(self.sites) - set(self.grid.get_node_ids())
         if len(self.sites) - len(missing) < needed:
-            self._waiting("connection", missing, self.study.strategy.wait)
+            self._record_waiting("connection", missing, self.study.strategy.wait)
 
-    def tell_who_is_awaited(self, node: int) -> None:
+    def record_awaited(self, node: int) -> None:
         """Record that a site was lost while it worked, and that a round can not do without its answer."""
-        self._waiting("reply", {node}, self.study.strategy.deadline)
+        self._record_waiting("reply", {node}, self.study.strategy.deadline)
 
-    def _waiting(self, during: str, nodes: set[int], seconds: float) -> None:
+    def _record_waiting(self, during: str, nodes: set[int], seconds: float) -> None:
         if names := sorted(self.sites[node] for node in nodes if node in self.sites):
             self.run.history.append({"event": "waiting", "during": during, "sites": names, "seconds": seconds})
 
@@ -104,7 +104,7 @@ class Federation:
         """
         run = self.run.path.name
         config = ConfigRecord({records.SPLIT: split, records.ARM: arm, records.ROUND: after, records.RUN: run})
-        config[records.EXCHANGE] = records.new_exchange()
+        config[records.EXCHANGE] = records.new_exchange_id()
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
         if trial:
@@ -116,22 +116,22 @@ class Federation:
             made = {id(a): RecordDict({records.ARRAYS: a, records.CONFIG: config}) for a in asked.values()}
             contents = {node: made[id(a)] for node, a in asked.items()}  # one object for all that get the same model
         answers: dict[str, Metrics] = {}
-        for node, answer in self.ask(MessageType.EVALUATE, contents):
+        for node, answer in self.query(MessageType.EVALUATE, contents):
             if isinstance(answer, str):
-                self.failed(self.sites[node], split, answer)
+                self.record_failure(self.sites[node], split, answer)
                 continue
             try:
-                told = metrics_in(answer)
+                told = read_metrics(answer)
                 metrics.check(self.study, told)
                 if split == "test" and arm != "local" and self.study.has_personal_models:
                     metrics.check(self.study, metrics.personal_part(told))
             except ExchangeError as refusal:
-                self.failed(self.sites[node], split, refusal_text(refusal))
+                self.record_failure(self.sites[node], split, describe_refusal(refusal))
                 continue
             answers[self.sites[node]] = told
         return dict(sorted(answers.items()))
 
-    def ask(self, message_type: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict | str]]:
+    def query(self, message_type: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict | str]]:
         """Send messages and yield what became of each as it comes: what the node answered, or why there is no answer.
 
         Parameters
@@ -141,14 +141,14 @@ class Federation:
         contents : mapping of int to RecordDict
             What each node is sent. One that has not answered by the deadline of the study comes last, with the reason.
         """
-        return ask(self.grid, message_type, contents, self.study.strategy.deadline)
+        return query(self.grid, message_type, contents, self.study.strategy.deadline)
 
-    def failed(self, site: str, during: str, reason: str) -> None:
+    def record_failure(self, site: str, during: str, reason: str) -> None:
         """Record that a site could not do its part."""
         self.run.history.append({"event": "failed", "site": site, "during": during, "reason": reason})
 
 
-def ask(
+def query(
     grid: Grid, message_type: str, contents: Mapping[int, RecordDict], deadline: float
 ) -> Iterator[tuple[int, RecordDict | str]]:
     """Send messages and yield what became of each, as `Federation.ask` does.
@@ -165,12 +165,12 @@ def ask(
     messages = [Message(content, dst_node_id=node, message_type=message_type) for node, content in contents.items()]
     silent = set(contents)
     for reply in grid.send_and_receive(messages, timeout=deadline):
-        node = node_asked(reply, messages)
+        node = find_asked_node(reply, messages)
         if node not in silent:
             continue
         silent.remove(node)
         if reply.has_error():
-            yield node, error_text(reply.error)
+            yield node, describe_error(reply.error)
         else:
             yield node, STALE if is_stale(contents[node], reply.content) else reply.content
     yield from ((node, NO_REPLY) for node in contents if node in silent)

@@ -11,19 +11,19 @@ from flwr.serverapp import Grid
 
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages import records
-from medfl.messages.replies import excluded_in, refusal_text
+from medfl.messages.replies import describe_refusal, read_excluded
 from medfl.planning.exchange import from_content
 from medfl.planning.fingerprint import Fingerprint, Scope, check_scope, merge
-from medfl.server.federation import ask
+from medfl.server.federation import query
 from medfl.server.joining import wait_for_nodes
-from medfl.site import NAME
+from medfl.site import SITE_NAME_PATTERN
 from medfl.study import Study
 
 Progress = Callable[[int, int], None]  # sites that answered, sites in all
 
 
 @dataclass(frozen=True)
-class Survey:
+class CollectedFingerprints:
     """What the hospitals answered.
 
     Parameters
@@ -40,7 +40,7 @@ class Survey:
     refused: dict[str, str]
     excluded: dict[str, dict[str, int]]
 
-    def merged(self) -> Fingerprint:
+    def merge(self) -> Fingerprint:
         """Return the fingerprint of all cases together.
 
         Raises
@@ -54,7 +54,7 @@ class Survey:
         return merge(self.fingerprints.values())
 
 
-def survey(grid: Grid, study: Study, expected: int, progress: Progress | None = None) -> Survey:
+def collect_fingerprints(grid: Grid, study: Study, expected: int, progress: Progress | None = None) -> CollectedFingerprints:
     """Ask every node for the fingerprint of its images.
 
     Parameters
@@ -79,7 +79,7 @@ def survey(grid: Grid, study: Study, expected: int, progress: Progress | None = 
     found: dict[str, Fingerprint] = {}
     refused: dict[str, str] = {}
     excluded: dict[str, dict[str, int]] = {}
-    answers = ask(grid, records.FINGERPRINT, dict.fromkeys(nodes, question), study.strategy.deadline)
+    answers = query(grid, records.FINGERPRINT, dict.fromkeys(nodes, question), study.strategy.deadline)
     for done, (node, answer) in enumerate(answers, start=1):
         if progress:
             progress(done, len(nodes))
@@ -87,21 +87,21 @@ def survey(grid: Grid, study: Study, expected: int, progress: Progress | None = 
             refused[labels[node]] = answer
             continue
         try:
-            name, fingerprint = _read(answer, study)
+            name, fingerprint = _parse_fingerprint_reply(answer, study)
         except ExchangeError as refusal:
-            refused[labels[node]] = refusal_text(refusal)
+            refused[labels[node]] = describe_refusal(refusal)
             continue
         if name in found:
             raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
-        found[name], excluded[name] = fingerprint, excluded_in(answer)
-    return Survey(dict(sorted(found.items())), dict(sorted(refused.items())), dict(sorted(excluded.items())))
+        found[name], excluded[name] = fingerprint, read_excluded(answer)
+    return CollectedFingerprints(dict(sorted(found.items())), dict(sorted(refused.items())), dict(sorted(excluded.items())))
 
 
-def _read(answer: RecordDict, study: Study) -> tuple[str, Fingerprint]:
+def _parse_fingerprint_reply(answer: RecordDict, study: Study) -> tuple[str, Fingerprint]:
     told = answer.get(records.SITE)
     name = str(told.get("name", "")) if isinstance(told, ConfigRecord) else ""
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(SITE_NAME_PATTERN, name):
         raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
     fingerprint = from_content(answer)
-    check_scope(fingerprint, Scope.of(study))
+    check_scope(fingerprint, Scope.from_study(study))
     return name, fingerprint

@@ -8,10 +8,12 @@ from flwr.app import ArrayRecord
 
 from medfl.runs import Event
 from medfl.server.federation import Federation
-from medfl.server.training import Arm
+from medfl.server.training import ArmTrainer
 
 
-def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None, past: Sequence[Event] = ()) -> int:
+def run_study(
+    federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None, past: Sequence[Event] = ()
+) -> int:
     """Train and test every arm that the study names.
 
     Parameters
@@ -32,7 +34,7 @@ def conduct(federation: Federation, initial: ArrayRecord, whole: ArrayRecord | N
         Round of the chosen federated model, 0 if the study has no federated arm.
     """
     starts = {"federated": initial, "local": initial if whole is None else whole}
-    arms = [Arm(name, federation, starts[name]) for name in federation.study.simulation.arms]
+    arms = [ArmTrainer(name, federation, starts[name]) for name in federation.study.simulation.arms]
     best = 0
     for arm in arms:
         arm.resume(past)

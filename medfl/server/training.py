@@ -17,10 +17,10 @@ from medfl import metrics
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages import records
 from medfl.messages.records import Metrics, RoundRecord
-from medfl.messages.replies import refusal_text
+from medfl.messages.replies import describe_refusal
 from medfl.runs import Event, checkpoint
-from medfl.runs.history import is_complete
-from medfl.server.checkpoints import SHARED, Lines
+from medfl.runs.history import is_complete_round
+from medfl.server.checkpoints import SHARED, ModelSeriesStore
 from medfl.server.contribution import Contributions
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
@@ -29,7 +29,7 @@ from medfl.strategies.registry import build_strategy
 from medfl.study import Study
 
 
-class Arm:
+class ArmTrainer:
     """One way of training that a run compares: together, or each hospital alone.
 
     Parameters
@@ -46,19 +46,19 @@ class Arm:
         self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
         self._arrays = initial
         alone = name == "local"
-        self._strategy: FedAvg | LocalOnly = _alone(self._study) if alone else build_strategy(self._study)
+        self._strategy: FedAvg | LocalOnly = _build_local_strategy(self._study) if alone else build_strategy(self._study)
         self._strategy.site_names = federation.sites
         self._strategy.check_sites(len(federation.sites))
         self._contributions: Contributions | None = None
         if not alone and self._study.contribution.method != "none":
             self._contributions = Contributions(federation)
-            self._strategy.wrappers += (self._contributions.keeping,)
-        self._lines = Lines(self._run, name)
-        self._last = 0  # round that is done
-        self._remembers = False  # whether the strategy did after it, where a run was resumed
+            self._strategy.transforms += (self._contributions.recorder,)
+        self._series = ModelSeriesStore(self._run, name)
+        self._last_round = 0  # round that is done
+        self._has_state = False  # whether the strategy did after it, where a run was resumed
         self._is_trained = False  # and the last models are scored
-        self._tested: set[str] = set()  # lines
-        self._trained: set[str] = set()  # sites that sent a model that counted
+        self._tested_series: set[str] = set()  # lines
+        self._trained_sites: set[str] = set()  # sites that sent a model that counted
 
     def resume(self, events: Sequence[Event]) -> None:
         """Go back to where a run stood when it broke off.
@@ -80,138 +80,143 @@ class Arm:
                 joined.add(str(event["site"]))
             elif event.get("arm") != self.name:
                 continue
-            elif event["event"] == "round" and is_complete(event):
-                self._take_back(event, joined)
-                unscored = self._last if self._scores_by_itself(self._last) else 0
+            elif event["event"] == "round" and is_complete_round(event):
+                self._replay_round_event(event, joined)
+                unscored = self._last_round if self._needs_own_evaluation(self._last_round) else 0
             elif event["event"] == "scored":
-                self._note(int(event["round"]), event)
+                self._replay_scores(int(event["round"]), event)
                 self._is_trained, unscored = not unscored, 0
             elif event["event"] == "test":
-                self._tested.add(str(event["model"].get("site", SHARED)))
-        if self._last:
-            self._load()
+                self._tested_series.add(str(event["model"].get("site", SHARED)))
+        if self._last_round:
+            self._load_checkpoint()
             if unscored:
-                self._score(unscored, set(self._federation.sites.values()) - self._strategy.at_work())
+                self._evaluate_models(unscored, set(self._federation.sites.values()) - self._strategy.busy_sites())
 
     def train(self) -> None:
         """Run the rounds that are left, score the last models, and record everything."""
-        self._take_in()
-        while not self._is_trained and not self._is_at_the_end():
-            self._round(self._last + 1)
+        self._add_model_series()
+        while not self._is_trained and not self._is_finished():
+            self._run_round(self._last_round + 1)
         if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
-            self._lines.leave_out(self._trained)
+            self._series.keep_only(self._trained_sites)
         if not self._is_trained:
-            self._score(self._last, self._federation.sites.values())
-        self._lines.closed(self._last)
-        self._lines.prune()
+            self._evaluate_models(self._last_round, self._federation.sites.values())
+        self._series.select_best(self._last_round)
+        self._series.prune()
 
     def test(self) -> None:
         """Have every site score the chosen models on its test patients, once."""
-        for name, line in self._lines.items():
-            if name in self._tested:
+        for name, line in self._series.items():
+            if name in self._tested_series:
                 continue
-            arrays, _ = self._lines.load(name, line.best_round)
+            arrays, _ = self._series.load(name, line.best_round)
             shared = name == SHARED
-            chosen, after = records.to_array_record(arrays), self._last + 1  # sites remember what the last scoring left, too
+            chosen, after = (
+                records.to_array_record(arrays),
+                self._last_round + 1,
+            )  # sites remember what the last scoring left, too
             answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
             model = {"round": line.best_round} | ({} if shared else {"site": name})
-            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._told(answers))
+            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
 
     @property
     def best_round(self) -> int:
         """Round of the chosen shared model."""
-        return self._lines[SHARED].best_round
+        return self._series[SHARED].best_round
 
     def save_best(self) -> None:
         """Write the chosen shared model and the last one under their own names."""
-        line = self._lines[SHARED]
-        arrays, meta = self._lines.load(SHARED, line.best_round)
-        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _number(line.best_score)})
-        arrays, meta = self._lines.load(SHARED, self._last)
+        line = self._series[SHARED]
+        arrays, meta = self._series.load(SHARED, line.best_round)
+        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _finite_or_none(line.best_score)})
+        arrays, meta = self._series.load(SHARED, self._last_round)
         checkpoint.save(self._run.path, "final", arrays, meta)
 
-    def _round(self, server_round: int) -> None:
+    def _run_round(self, server_round: int) -> None:
         started = time.monotonic()
         grid, strategy = self._federation.grid, self._strategy
         self._federation.admit()
-        self._take_in()
-        self._federation.tell_who_is_missing(strategy.min_available_nodes)
+        self._add_model_series()
+        self._federation.record_missing(strategy.min_available_nodes)
         config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
-        config[records.EXCHANGE] = records.new_exchange()
+        config[records.EXCHANGE] = records.new_exchange_id()
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
         replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
         event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
         try:
             arrays, trained = strategy.aggregate_train(server_round, replies)
-            _require_patients(strategy.last_round, self._study.strategy.min_patients)
+            _check_min_patients(strategy.last_round, self._study.strategy.min_patients)
         except QuorumError:
-            self._run.history.append(event | {"sites": _sites_told(strategy.last_round), "seconds": time.monotonic() - started})
+            self._run.history.append(
+                event | {"sites": _site_entries(strategy.last_round), "seconds": time.monotonic() - started}
+            )
             raise
-        sites = _sites_told(strategy.last_round)
+        sites = _site_entries(strategy.last_round)
         self._arrays = arrays if arrays is not None else self._arrays
         event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
-        self._finish(server_round, event, started)
+        self._finish_round(server_round, event, started)
 
-    def _finish(self, server_round: int, event: Event, started: float) -> None:
+    def _finish_round(self, server_round: int, event: Event, started: float) -> None:
         """Write what a round has made, the event of the round last: with it the round is done, and without it repeated."""
         scored = {site: told["metrics"] for site, told in event["sites"].items() if told["status"] == "ok"}
-        self._trained |= scored.keys()
-        if self._strategy.common_start:
-            event |= self._scored(server_round - 1, scored)
-        for name in self._lines:
-            self._lines.save(name, server_round, self._model(name))
+        self._trained_sites |= scored.keys()
+        if self._strategy.has_common_start:
+            event |= self._record_scores(server_round - 1, scored)
+        for name in self._series:
+            self._series.save(name, server_round, self._current_model(name))
         if not isinstance(self._strategy, LocalOnly):  # its state are the models of the sites, which are kept by line
-            self._lines.save_state(server_round, state := self._strategy.state())
+            self._series.save_state(server_round, state := self._strategy.state())
             event["remembers"] = bool(state)
         event["seconds"] = time.monotonic() - started
         if self._contributions and (told := self._contributions.measure(self._strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | told)
         self._run.history.append(event)
-        self._last = server_round
-        self._lines.done(server_round)
-        self._lines.prune()  # now that the history tells of the newer ones
-        if self._scores_by_itself(server_round):
-            self._score(server_round, set(self._federation.sites.values()) - self._strategy.at_work())
+        self._last_round = server_round
+        self._series.mark_complete(server_round)
+        self._series.prune()  # now that the history tells of the newer ones
+        if self._needs_own_evaluation(server_round):
+            self._evaluate_models(server_round, set(self._federation.sites.values()) - self._strategy.busy_sites())
 
-    def _take_in(self) -> None:
+    def _add_model_series(self) -> None:
         """Begin a line for every site that joined, where each has its own."""
-        self._lines.add(self._federation.sites.values() if self.name == "local" else [SHARED])
+        self._series.add(self._federation.sites.values() if self.name == "local" else [SHARED])
 
-    def _score(self, server_round: int, sites: Iterable[str]) -> None:
+    def _evaluate_models(self, server_round: int, sites: Iterable[str]) -> None:
         """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
-        models = {site: self._model(site) for site in sites if self.name != "local" or site in self._lines}
+        models = {site: self._current_model(site) for site in sites if self.name != "local" or site in self._series}
         answers = self._federation.evaluate(models, "validation", self.name, server_round)
         scored = {site: {"metrics": told} for site, told in answers.items()}
         event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
-        self._run.history.append(event | self._scored(server_round, answers))
+        self._run.history.append(event | self._record_scores(server_round, answers))
 
-    def _scored(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+    def _record_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Note the scores of the models of a round, and return what the history tells of them."""
-        sound = {site: m for site, m in answers.items() if self._is_sound(site, m)}
+        sound = {site: m for site, m in answers.items() if self._has_valid_metrics(site, m)}
         present = {site: m for site, m in sound.items() if m[records.EVAL_PATIENTS]}
         if not present:
             return {"score": None}
         if self.name == "local":
             scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
             for site, score in scores.items():
-                self._lines.scored(site, server_round, score)
-            return {"scores": {site: _number(score) for site, score in scores.items()}}
+                self._series.add_score(site, server_round, score)
+            return {"scores": {site: _finite_or_none(score) for site, score in scores.items()}}
         merged = metrics.merge(self._study, list(sound.values()))
         score = metrics.headline(self._study, merged)
-        self._lines.scored(SHARED, server_round, score)
-        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _number(score)}
+        self._series.add_score(SHARED, server_round, score)
+        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _finite_or_none(score)}
 
-    def _is_sound(self, site: str, told: Metrics) -> bool:
+    def _has_valid_metrics(self, site: str, told: Metrics) -> bool:
         """Say whether the metrics of a site are what the study asks for; if not, they are left out and that is recorded."""
         try:
             metrics.check(self._study, told)
         except ExchangeError as refusal:
-            self._federation.failed(site, "validation", refusal_text(refusal))
+            self._federation.record_failure(site, "validation", describe_refusal(refusal))
             return False
         return True
 
-    def _told(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+    def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Return what the history tells of a test: by site and together, of the sites' own models too where they have some."""
         sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
         merged = metrics.merge(self._study, list(answers.values()))
@@ -224,51 +229,53 @@ class Arm:
         merged = metrics.merge(self._study, list(own.values()))
         return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
 
-    def _take_back(self, event: Event, joined: Iterable[str]) -> None:
+    def _replay_round_event(self, event: Event, joined: Iterable[str]) -> None:
         """Note what the event of a round tells, as when it happened; `joined` are the sites that had joined by then."""
-        self._lines.add(joined if self.name == "local" else [SHARED])
-        self._last, self._remembers = int(event["round"]), bool(event.get("remembers"))
-        self._trained |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
-        self._note(self._last - 1, event)
-        self._lines.done(self._last)
+        self._series.add(joined if self.name == "local" else [SHARED])
+        self._last_round, self._has_state = int(event["round"]), bool(event.get("remembers"))
+        self._trained_sites |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
+        self._replay_scores(self._last_round - 1, event)
+        self._series.mark_complete(self._last_round)
 
-    def _note(self, server_round: int, event: Event) -> None:
+    def _replay_scores(self, server_round: int, event: Event) -> None:
         """Note the scores that an event tells of the models of a round."""
         if event.get("score") is not None:
-            self._lines.scored(SHARED, server_round, float(event["score"]))
+            self._series.add_score(SHARED, server_round, float(event["score"]))
         for site, score in event.get("scores", {}).items():
             if score is not None:
-                self._lines.scored(site, server_round, float(score))
+                self._series.add_score(site, server_round, float(score))
 
-    def _load(self) -> None:
+    def _load_checkpoint(self) -> None:
         """Take back the models and what the strategy remembered after the last round that is done."""
         if isinstance(self._strategy, LocalOnly):
-            own = {name: self._lines.load(name, self._last).arrays for name in self._lines if name in self._trained}
+            own = {
+                name: self._series.load(name, self._last_round).arrays for name in self._series if name in self._trained_sites
+            }
             self._strategy.restore({f"own/{site}/{name}": x for site, model in own.items() for name, x in model.items()})
             return
-        self._arrays = records.to_array_record(self._lines.load(SHARED, self._last).arrays)
-        if self._remembers:
-            self._strategy.restore(self._lines.load_state(self._last))
+        self._arrays = records.to_array_record(self._series.load(SHARED, self._last_round).arrays)
+        if self._has_state:
+            self._strategy.restore(self._series.load_state(self._last_round))
 
-    def _scores_by_itself(self, server_round: int) -> bool:
+    def _needs_own_evaluation(self, server_round: int) -> bool:
         """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""
         every, rounds = self._study.evaluation.every, self._study.rounds
-        return not self._strategy.common_start and server_round % every == 0 and server_round < rounds
+        return not self._strategy.has_common_start and server_round % every == 0 and server_round < rounds
 
-    def _is_at_the_end(self) -> bool:
+    def _is_finished(self) -> bool:
         patience = self._study.strategy.patience
-        return self._last >= self._study.rounds or bool(patience and self._lines.hopeless(self._last, patience))
+        return self._last_round >= self._study.rounds or bool(patience and self._series.has_stalled(self._last_round, patience))
 
-    def _model(self, line: str) -> ArrayRecord:
-        return self._strategy.arrays_of(line) if isinstance(self._strategy, LocalOnly) else self._arrays
+    def _current_model(self, line: str) -> ArrayRecord:
+        return self._strategy.site_model(line) if isinstance(self._strategy, LocalOnly) else self._arrays
 
 
-def _alone(study: Study) -> LocalOnly:
+def _build_local_strategy(study: Study) -> LocalOnly:
     """Return the strategy of hospitals alone: as many have to be there as together, but each fails by itself."""
     return LocalOnly(wait=study.strategy.wait, min_available_nodes=study.quorum)
 
 
-def _require_patients(record: RoundRecord, least: int) -> None:
+def _check_min_patients(record: RoundRecord, least: int) -> None:
     """Raise QuorumError ``TOO-FEW-PATIENTS`` when the replies that count are of fewer patients than a study asks for."""
     told = [reply.metrics.get(records.TRAIN_PATIENTS) for reply in record.counted]
     patients = sum(number for number in told if isinstance(number, int))
@@ -277,7 +284,7 @@ def _require_patients(record: RoundRecord, least: int) -> None:
         raise QuorumError("TOO-FEW-PATIENTS", f"{what} {record.reasons()}".strip(), "Wait for more sites, then resume the run.")
 
 
-def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
+def _site_entries(record: RoundRecord) -> dict[str, dict[str, Any]]:
     """Return what the history tells of every site of a round: what became of its reply, cases used and cases left out."""
     return {
         reply.site: {
@@ -292,5 +299,5 @@ def _sites_told(record: RoundRecord) -> dict[str, dict[str, Any]]:
     }
 
 
-def _number(score: float) -> float | None:
+def _finite_or_none(score: float) -> float | None:
     return score if math.isfinite(score) else None

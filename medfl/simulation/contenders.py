@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import guess
+from medfl.schema import did_you_mean
 from medfl.study.algorithms import WRAPPERS
 from medfl.study.reading import Scalar
 
 LOCAL = "local"
-_LAYERS = ("norm", "head")
+_LOCAL_LAYERS = ("norm", "head")
 _CODECS = ("bf16", "int8", "top-k")
-_VALUES = {  # wrappers that take a value: its key in the study
+_VALUE_KEYS = {  # wrappers that take a value: its key in the study
     "top-k": "compression.keep",
     "clip-norm": "filtering.clip-norm",
     "reject-factor": "filtering.reject-factor",
@@ -33,7 +33,7 @@ _VALUES = {  # wrappers that take a value: its key in the study
 
 
 @dataclass(frozen=True)
-class Contender:
+class StrategySpec:
     """One that competes in a sweep.
 
     Parameters
@@ -56,7 +56,7 @@ class Contender:
         return re.sub(r"\+(?=[a-z])", " + ", self.text.replace(":", " "))
 
 
-def read_contenders(texts: Sequence[str]) -> tuple[list[Contender], list[Problem]]:
+def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list[Problem]]:
     """Read what is to compete. Whether strategies and options exist is for the study to say.
 
     Parameters
@@ -77,11 +77,11 @@ def read_contenders(texts: Sequence[str]) -> tuple[list[Contender], list[Problem
     >>> dict(contender.overrides)
     {'strategy.name': 'fedprox', 'strategy.options.mu': 0.1, 'compression.codec': 'int8'}
     """
-    contenders: list[Contender] = []
+    contenders: list[StrategySpec] = []
     problems: list[Problem] = []
     for text in dict.fromkeys(texts):
         try:
-            contenders.append(_contender(text))
+            contenders.append(_parse_spec(text))
         except ConfigError as error:
             problems += error.problems
     problems += [_problem(text, "it is named twice.") for text in dict.fromkeys(texts) if texts.count(text) > 1]
@@ -90,56 +90,56 @@ def read_contenders(texts: Sequence[str]) -> tuple[list[Contender], list[Problem
     return contenders, problems
 
 
-def _contender(text: str) -> Contender:
+def _parse_spec(text: str) -> StrategySpec:
     base, *wrappers = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
     name, *options = base.split(":")
     if name == LOCAL:
         if options or wrappers:
             raise ConfigError([_problem(text, "'local' takes neither options nor wrappers: nothing is exchanged.")])
-        return Contender(text, name, {"simulation.arms": LOCAL})
+        return StrategySpec(text, name, {"simulation.arms": LOCAL})
     problems: list[Problem] = []
     overrides: dict[str, Scalar] = {"strategy.name": name}
-    for found in (*_options(text, options), *_stacked(text, wrappers)):
+    for found in (*_parse_options(text, options), *_parse_wrappers(text, wrappers)):
         if isinstance(found, Problem):
             problems.append(found)
         else:
             overrides |= found
     if problems:
         raise ConfigError(problems)
-    return Contender(text, name, overrides)
+    return StrategySpec(text, name, overrides)
 
 
-def _options(text: str, options: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+def _parse_options(text: str, options: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
     for option in options:
         key, _, written = option.partition("=")
-        value = _scalar(written)
+        value = _parse_scalar(written)
         if value is None:
             yield _problem(text, f"{option!r} is not of the form option=value.")
         else:
             yield {f"strategy.options.{key}": value}
 
 
-def _stacked(text: str, wrappers: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
-    if layers := [wrapper for wrapper in wrappers if wrapper in _LAYERS]:
+def _parse_wrappers(text: str, wrappers: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+    if layers := [wrapper for wrapper in wrappers if wrapper in _LOCAL_LAYERS]:
         yield {"personal.layers": ",".join(layers)}
     if len(codecs := [w for w in wrappers if w.partition("=")[0] in _CODECS]) > 1:
         yield _problem(text, f"an update can be made smaller in one way only, not by {' and '.join(codecs)}.")
     for wrapper in wrappers:
         name, _, written = wrapper.partition("=")
-        value = _scalar(written)
+        value = _parse_scalar(written)
         if name not in WRAPPERS:
-            valid = f"{guess(name, WRAPPERS)} Valid ones: {', '.join(sorted(WRAPPERS))}."
+            valid = f"{did_you_mean(name, WRAPPERS)} Valid ones: {', '.join(sorted(WRAPPERS))}."
             yield _problem(text, f"there is no wrapper {name!r}.", valid.strip())
-        elif written and (value is None or name not in _VALUES):
-            yield _problem(text, f"{name!r} takes {'a number' if name in _VALUES else 'no value'}, came {written!r}.")
-        elif name in _VALUES and name not in _CODECS and not written:
+        elif written and (value is None or name not in _VALUE_KEYS):
+            yield _problem(text, f"{name!r} takes {'a number' if name in _VALUE_KEYS else 'no value'}, came {written!r}.")
+        elif name in _VALUE_KEYS and name not in _CODECS and not written:
             yield _problem(text, f"{name!r} needs a number.", f"Write it as {name}=5.")
         else:
             codec: dict[str, Scalar] = {"compression.codec": name} if name in _CODECS else {}
-            yield codec if value is None else codec | {_VALUES[name]: value}
+            yield codec if value is None else codec | {_VALUE_KEYS[name]: value}
 
 
-def _scalar(text: str) -> Scalar | None:
+def _parse_scalar(text: str) -> Scalar | None:
     """Read a number, true, false, or a bare word; none if it is none of these."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]

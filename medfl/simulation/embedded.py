@@ -39,7 +39,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
     MedflError
         Whatever ended the study early.
     """
-    compat.be_quiet()
+    compat.disable_telemetry()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     workers = workers or default_workers(nodes, threads)
     with ThreadPoolExecutor(1) as importer:
@@ -47,16 +47,16 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         server = importer.submit(importlib.import_module, SERVER_APP)
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
             grid = EmbeddedGrid(pool, nodes, run_config)
-            state = RecordDict({**pool.call(_initial_models, run_config)})
+            state = RecordDict({**pool.call(_build_initial_models, run_config)})
             context = Context(grid.run.run_id, compat.SERVER_NODE_ID, {}, state, dict(run_config))
             server.result().app(grid, context)
 
 
-def _initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
+def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
     """Build the first models in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
-    from medfl.clients.training.initial import initial_models
+    from medfl.clients.training.initial import build_initial_models
 
-    return initial_models(study_from_run_config(run_config))
+    return build_initial_models(study_from_run_config(run_config))
 
 
 def default_workers(nodes: int, threads: int) -> int:

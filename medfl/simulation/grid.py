@@ -13,7 +13,7 @@ from medfl.simulation.pool import WorkerPool
 from medfl.study.reading import Scalar
 
 _FIRST_NODE = compat.SERVER_NODE_ID + 1
-_PATIENCE = 0.05  # seconds that a pull waits for something to come
+_POLL_SECONDS = 0.05  # seconds that a pull waits for something to come
 
 
 class EmbeddedGrid(Grid):
@@ -68,7 +68,7 @@ class EmbeddedGrid(Grid):
         """Hand messages to the workers and return their identifiers, in the same order."""
         identifiers = []
         for message in messages:
-            identifiers.append(compat.give_message_id(message))
+            identifiers.append(compat.assign_message_id(message))
             self._pool.submit(message, self._contexts[message.metadata.dst_node_id])
         return identifiers
 
@@ -77,8 +77,8 @@ class EmbeddedGrid(Grid):
         wanted = set(message_ids)
         if not wanted & self._replies.keys():
             # whoever asks for one message at a time will want those that lie here before waiting for more
-            for reply in self._pool.collect(0.0 if self._replies else _PATIENCE):
-                compat.give_message_id(reply)
+            for reply in self._pool.collect(0.0 if self._replies else _POLL_SECONDS):
+                compat.assign_message_id(reply)
                 self._replies[reply.metadata.reply_to_message_id] = reply
         return [self._replies.pop(identifier) for identifier in wanted & self._replies.keys()]
 

@@ -20,7 +20,7 @@ from typing import ParamSpec, Self, TypeVar
 from flwr.app import Context, Error, Message
 
 from medfl.flower import compat
-from medfl.simulation.worker import Errand, ignore_interrupts, serve
+from medfl.simulation.worker import Job, ignore_interrupts, serve
 
 _PRELOAD = ["medfl.clients.preload", "medfl.client_app"]
 P = ParamSpec("P")
@@ -32,8 +32,8 @@ _GRACE = 3.0  # seconds for a worker to leave by itself before it is killed
 @dataclass
 class _Worker:
     process: BaseProcess
-    errands: Connection
-    lifeline: Connection
+    jobs: Connection
+    parent_pipe: Connection
     task: tuple[Message, Context, float] | None = None  # with the time when it was handed over
 
 
@@ -54,11 +54,11 @@ class WorkerPool:
 
     def __init__(self, workers: int, app: str, threads: int = 1, *, cuda: bool = False) -> None:
         self._app, self._threads = app, threads
-        self._start_context = _start_context(cuda)
+        self._start_context = _multiprocessing_context(cuda)
         self._waiting: list[tuple[Message, Context]] = []
-        self._home: dict[int, int] = {}  # node -> index of the worker that holds its data
-        self._seconds: dict[int, float] = {}  # node -> how long it took the last time
-        self._workers = [self._start() for _ in range(workers)]
+        self._preferred_worker: dict[int, int] = {}  # node -> index of the worker that holds its data
+        self._durations: dict[int, float] = {}  # node -> how long it took the last time
+        self._workers = [self._start_worker() for _ in range(workers)]
 
     def __enter__(self) -> Self:
         return self
@@ -69,15 +69,15 @@ class WorkerPool:
     def submit(self, message: Message, context: Context) -> None:
         """Hand in a message; the longest known work is started first."""
         self._waiting.append((message, context))
-        self._waiting.sort(key=lambda job: -self._seconds.get(job[1].node_id, 0.0))
+        self._waiting.sort(key=lambda job: -self._durations.get(job[1].node_id, 0.0))
 
     def collect(self, timeout: float) -> Iterator[Message]:
         """Yield the replies that have come; wait up to `timeout` seconds for the first one."""
-        self._hand_out()
-        busy = {worker.errands: worker for worker in self._workers if worker.task}
+        self._dispatch()
+        busy = {worker.jobs: worker for worker in self._workers if worker.task}
         for ready in wait(list(busy), timeout) if busy else []:
-            yield self._take(busy[ready])  # type: ignore[index]
-            self._hand_out()
+            yield self._receive(busy[ready])  # type: ignore[index]
+            self._dispatch()
 
     def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """Call a function in a warm process that ends with it, and return what it returns."""
@@ -87,8 +87,8 @@ class WorkerPool:
     def close(self) -> None:
         """End every process; none is left behind."""
         for worker in self._workers:
-            worker.errands.close()
-            worker.lifeline.close()
+            worker.jobs.close()
+            worker.parent_pipe.close()
         deadline = time.monotonic() + _GRACE
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -98,7 +98,7 @@ class WorkerPool:
             worker.process.close()
         self._workers.clear()
 
-    def _start(self) -> _Worker:
+    def _start_worker(self) -> _Worker:
         ours, theirs = self._start_context.Pipe()
         our_line, their_line = self._start_context.Pipe()
         process = self._start_context.Process(target=serve, args=(theirs, their_line, self._app, self._threads), daemon=True)
@@ -107,48 +107,48 @@ class WorkerPool:
         their_line.close()
         return _Worker(process, ours, our_line)
 
-    def _hand_out(self) -> None:
+    def _dispatch(self) -> None:
         for index, worker in enumerate(self._workers):
             if worker.task is None and (chosen := self._choose(index)) is not None:
                 message, context = self._waiting.pop(chosen)
-                self._home.setdefault(context.node_id, index)
+                self._preferred_worker.setdefault(context.node_id, index)
                 worker.task = (message, context, time.monotonic())
                 with contextlib.suppress(OSError):  # the worker is dead, which `_take` sees
-                    worker.errands.send(Errand(message, context))
+                    worker.jobs.send(Job(message, context))
 
     def _choose(self, index: int) -> int | None:
         """Pick the waiting message for a worker: one whose data it holds, else any; a node does one thing at a time."""
         busy = {worker.task[1].node_id for worker in self._workers if worker.task}
         free = [k for k, (_, context) in enumerate(self._waiting) if context.node_id not in busy]
-        at_home = (k for k in free if self._home.get(self._waiting[k][1].node_id, index) == index)
+        at_home = (k for k in free if self._preferred_worker.get(self._waiting[k][1].node_id, index) == index)
         return next(at_home, free[0] if free else None)
 
-    def _take(self, worker: _Worker) -> Message:
+    def _receive(self, worker: _Worker) -> Message:
         assert worker.task is not None
         message, context, started = worker.task
         try:
-            reply, context.state = worker.errands.recv()
+            reply, context.state = worker.jobs.recv()
         except (EOFError, OSError):
-            reply = self._replace(worker, message)
+            reply = self._restart_worker(worker, message)
         worker.task = None
-        self._seconds[context.node_id] = time.monotonic() - started
+        self._durations[context.node_id] = time.monotonic() - started
         return reply  # type: ignore[no-any-return]
 
-    def _replace(self, dead: _Worker, message: Message) -> Message:
-        dead.errands.close()
-        dead.lifeline.close()
+    def _restart_worker(self, dead: _Worker, message: Message) -> Message:
+        dead.jobs.close()
+        dead.parent_pipe.close()
         dead.process.join(_GRACE)
-        fresh = self._start()
-        dead.process, dead.errands, dead.lifeline = fresh.process, fresh.errands, fresh.lifeline
+        fresh = self._start_worker()
+        dead.process, dead.jobs, dead.parent_pipe = fresh.process, fresh.jobs, fresh.parent_pipe
         reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
         return Message(Error(compat.CLIENT_APP_CRASHED, reason), reply_to=message)
 
 
 def warm_up() -> None:
     """Begin to import what workers need, in the background; a pool that is made later finds it done."""
-    context = _start_context(has_cuda())
+    context = _multiprocessing_context(has_cuda())
     if isinstance(context, ForkServerContext):
-        compat.be_quiet()
+        compat.disable_telemetry()
         forkserver.ensure_running()
 
 
@@ -161,7 +161,7 @@ def has_cuda() -> bool:
     return True
 
 
-def _start_context(cuda: bool) -> ForkServerContext | SpawnContext:
+def _multiprocessing_context(cuda: bool) -> ForkServerContext | SpawnContext:
     if cuda or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -26,8 +26,8 @@ import tomli_w
 
 from medfl.errors import EngineError
 from medfl.flower import compat
-from medfl.study.reading import Scalar, app_document
-from medfl.system.ports import free_port
+from medfl.study.reading import Scalar, read_app_document
+from medfl.system.ports import find_free_port
 
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
@@ -54,23 +54,23 @@ def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers:
         ``RAY-MISSING`` without the extra, ``RAY-START`` when the SuperLink does not come up, ``RAY-FAILED`` when the run
         ends in any other way than completed.
     """
-    if shutil.which("flower-superlink", path=_path()) is None or not _has_ray():
+    if shutil.which("flower-superlink", path=_search_path()) is None or not _has_ray():
         raise EngineError("RAY-MISSING", "Ray is not installed.", "Run: pip install 'medfl[ray]', or use the embedded engine.")
     with tempfile.TemporaryDirectory(prefix="medfl-ray-") as scratch:
         home = Path(scratch)
         app = _write_app(folder, run_config, home / "app")
-        with _superlink(home) as environment:
+        with _run_superlink(home) as environment:
             federation = (
                 f"num-supernodes={nodes} client-resources-num-cpus={threads} client-resources-num-gpus=0.0 "
                 f"init-args-num-cpus={workers * threads}"
             )
-            told = _flwr(["run", str(app), "sim", "--format", "json", "--federation-config", federation], environment)
+            told = _run_flwr(["run", str(app), "sim", "--format", "json", "--federation-config", federation], environment)
             _wait_for_end(str(told["run-id"]), environment)
 
 
 def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
     while True:
-        runs = _flwr(["ls", "sim", "--run-id", run_id, "--format", "json"], environment)["runs"]
+        runs = _run_flwr(["ls", "sim", "--run-id", run_id, "--format", "json"], environment)["runs"]
         status = str(runs[0]["status"])
         if status.startswith("finished"):
             break
@@ -80,16 +80,16 @@ def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
 
 
 @contextmanager
-def _superlink(home: Path) -> Iterator[dict[str, str]]:
-    port = free_port()
+def _run_superlink(home: Path) -> Iterator[dict[str, str]]:
+    port = find_free_port()
     neutral = home / "empty"  # Ray's workers put the working folder first on sys.path
     neutral.mkdir()
     (home / "flwr").mkdir()
     config = {"superlink": {"default": "sim", "sim": {"address": f"127.0.0.1:{port}", "insecure": True}}}
     (home / "flwr" / "config.toml").write_text(tomli_w.dumps(config))
-    environment = os.environ | {"FLWR_HOME": str(home / "flwr"), "PATH": _path(), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {"FLWR_HOME": str(home / "flwr"), "PATH": _search_path(), "RAY_USAGE_STATS_ENABLED": "0"}
     environment["RAY_TMPDIR"] = str(home)
-    compat.be_quiet(environment)
+    compat.disable_telemetry(environment)
     command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--disable-runtime-dependency-installation"]
     with (home / "superlink.log").open("w") as log:
@@ -98,7 +98,7 @@ def _superlink(home: Path) -> Iterator[dict[str, str]]:
             _wait_until_ready(link, port)
             yield environment
         finally:
-            _end(link)
+            _terminate(link)
 
 
 def _wait_until_ready(link: subprocess.Popen[bytes], port: int) -> None:
@@ -112,7 +112,7 @@ def _wait_until_ready(link: subprocess.Popen[bytes], port: int) -> None:
     raise EngineError("RAY-START", "Flower's SuperLink did not start.", "Try again, or use the embedded engine.")
 
 
-def _end(link: subprocess.Popen[bytes]) -> None:
+def _terminate(link: subprocess.Popen[bytes]) -> None:
     """End the SuperLink and everything below it: Ray's processes outlive those that started them."""
     try:
         family = [*psutil.Process(link.pid).children(recursive=True), psutil.Process(link.pid)]
@@ -127,7 +127,7 @@ def _end(link: subprocess.Popen[bytes]) -> None:
     link.wait()
 
 
-def _flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[dict[str, str]]]:
+def _run_flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[dict[str, str]]]:
     done = subprocess.run(["flwr", *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
         told: dict[str, list[dict[str, str]]] = json.loads(done.stdout)
@@ -141,14 +141,14 @@ def _flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[d
 
 
 def _write_app(folder: Path, run_config: dict[str, Scalar], app: Path) -> Path:
-    document = app_document(folder)
+    document = read_app_document(folder)
     document["tool"]["flwr"]["app"]["config"] = dict(run_config)
     app.mkdir()
     (app / "pyproject.toml").write_text(tomli_w.dumps(document))
     return app
 
 
-def _path() -> str:
+def _search_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 

@@ -14,14 +14,14 @@ from medfl.simulation.embedded import default_workers, run_embedded
 from medfl.simulation.pool import has_cuda
 from medfl.simulation.ray import run_ray
 from medfl.site import Site
-from medfl.study import Study, flatten, read_study, run_config_of, study_folder
+from medfl.study import Study, flatten, read_run_config, read_study, study_folder
 from medfl.study.reading import Scalar
 
 Engine = Literal["embedded", "ray"]
 
 
 @dataclass(frozen=True)
-class Simulation:
+class SimulatedRun:
     """A study with its simulated hospitals, ready to run.
 
     Parameters
@@ -69,7 +69,9 @@ class Simulation:
             raise EngineError("RUN-MISSING", "the engine ended without a run.", "Look at the log of the engine.")
 
 
-def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Mapping[str, Scalar] | None = None) -> Simulation:
+def plan_simulation(
+    folder: Path, data: Sequence[Path], out: Path, overrides: Mapping[str, Scalar] | None = None
+) -> SimulatedRun:
     """Read a study, find its simulated hospitals and choose the run folder; nothing is started or written.
 
     Parameters
@@ -103,5 +105,5 @@ def plan_simulation(folder: Path, data: Sequence[Path], out: Path, overrides: Ma
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     study.contribution.check_sites(len(sites))
-    run_config = run_config_of(folder) | dict(overrides or {}) | places
-    return Simulation(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)
+    run_config = read_run_config(folder) | dict(overrides or {}) | places
+    return SimulatedRun(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from medfl.flower import compat
-from medfl.server.fingerprints import Progress, Survey, survey
+from medfl.server.fingerprints import CollectedFingerprints, Progress, collect_fingerprints
 from medfl.simulation.embedded import CLIENT_APP, default_workers
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool, has_cuda
-from medfl.simulation.simulate import Simulation
+from medfl.simulation.simulate import SimulatedRun
 
 
-def survey_simulated(simulation: Simulation, progress: Progress | None = None) -> Survey:
+def collect_simulated_fingerprints(simulation: SimulatedRun, progress: Progress | None = None) -> CollectedFingerprints:
     """Have every simulated hospital take its fingerprint, as many at a time as the machine has cores for.
 
     Parameters
@@ -24,7 +24,7 @@ def survey_simulated(simulation: Simulation, progress: Progress | None = None) -
     -------
     Survey
     """
-    compat.be_quiet()
+    compat.disable_telemetry()
     sites, threads = len(simulation.sites), simulation.study.training.threads
     with WorkerPool(default_workers(sites, threads), CLIENT_APP, threads, cuda=has_cuda()) as pool:
-        return survey(EmbeddedGrid(pool, sites, simulation.run_config), simulation.study, sites, progress)
+        return collect_fingerprints(EmbeddedGrid(pool, sites, simulation.run_config), simulation.study, sites, progress)

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import ConfigError, MedflError, Problem, RunError
-from medfl.runs.folder import Run, new_run_name, status_of
-from medfl.simulation.contenders import LOCAL, Contender, read_contenders
-from medfl.simulation.simulate import Simulation, plan_simulation
+from medfl.runs.folder import Run, new_run_name, run_status
+from medfl.simulation.contenders import LOCAL, StrategySpec, parse_strategy_specs
+from medfl.simulation.simulate import SimulatedRun, plan_simulation
 from medfl.strategies.registry import build_strategy
 from medfl.study import Study, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.reading import Scalar
 
-RUNS = "runs"  # in the folder of a sweep; below it lie the run folders as anywhere, <study>/<run>
+RUNS_FOLDER = "runs"  # in the folder of a sweep; below it lie the run folders as anywhere, <study>/<run>
 NOT_RUN = "not run"  # status of a run whose turn did not come
-_ELSEWHERE = {
+_IRRELEVANT_KEYS = {
     "simulation": {"store"},
     "server": {"out", "run", "resume", "enrolled"},
 }  # what may differ between two runs that are the same
@@ -48,14 +48,14 @@ class PlannedRun:
         The folder of an earlier run that was the same and completed.
     """
 
-    contender: Contender
+    spec: StrategySpec
     seed: int
-    simulation: Simulation
+    simulation: SimulatedRun
     finished: Path | None = None
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """What became of a planned run.
 
     Parameters
@@ -97,9 +97,9 @@ class Sweep:
     runs: tuple[PlannedRun, ...]
 
     @property
-    def contenders(self) -> tuple[Contender, ...]:
+    def specs(self) -> tuple[StrategySpec, ...]:
         """What is tried, in the order of the command."""
-        return tuple(dict.fromkeys(planned.contender for planned in self.runs))
+        return tuple(dict.fromkeys(planned.spec for planned in self.runs))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -148,24 +148,24 @@ def plan_sweep(
     RunError
         ``SWEEP-MISSING`` when there is no folder to resume.
     """
-    if resume is not None and not (resume / RUNS).is_dir():
+    if resume is not None and not (resume / RUNS_FOLDER).is_dir():
         raise RunError("SWEEP-MISSING", f"{resume.name!r} is no folder of a sweep.", "Leave --resume out to start a new one.")
-    contenders, problems = read_contenders(strategies)
+    contenders, problems = parse_strategy_specs(strategies)
     # a sweep without early stopping: it would give a strategy that stalls fewer steps than the others
     base = plan_simulation(study, data, out, {"strategy.patience": 0, **(overrides or {})})
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
-    if problems := [*problems, *_problems(base, contenders)]:
+    if problems := [*problems, *_check_specs(base, contenders)]:
         raise ConfigError(problems)
-    earlier = _completed(folder / RUNS)
+    earlier = _completed_runs(folder / RUNS_FOLDER)
     runs = [
-        _planned(base, contender, seed, folder / RUNS, earlier)
+        _plan_run(base, contender, seed, folder / RUNS_FOLDER, earlier)
         for seed in dict.fromkeys(seeds or (base.study.seed,))
         for contender in contenders
     ]
     return Sweep(folder, base.study, tuple(runs))
 
 
-def conduct(sweep: Sweep, workers: int = 0) -> Iterator[Result]:
+def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
     """Run what is not finished yet, one run after the other, and yield what became of each.
 
     Parameters
@@ -180,13 +180,13 @@ def conduct(sweep: Sweep, workers: int = 0) -> Iterator[Result]:
     Result
         Of every run, those that were finished before too. A run that fails does not stop the others.
     """
-    (sweep.folder / RUNS).mkdir(parents=True, exist_ok=True)
+    (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
     for planned in sweep.runs:
-        reason = "" if planned.finished else _failure(planned.simulation, workers)
-        yield Result(planned, "failed" if reason else "completed", reason)
+        reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
+        yield RunResult(planned, "failed" if reason else "completed", reason)
 
 
-def rounds_of(contender: Contender, rounds: int, sites: int) -> int:
+def matched_rounds(contender: StrategySpec, rounds: int, sites: int) -> int:
     """Return the rounds in which a strategy takes as many steps as FedAvg in `rounds`, to the nearest whole round.
 
     Examples
@@ -201,7 +201,7 @@ def rounds_of(contender: Contender, rounds: int, sites: int) -> int:
     return max(1, round(rounds / (known.factor(sites) if known else 1.0)))
 
 
-def _failure(simulation: Simulation, workers: int) -> str:
+def _run_and_catch(simulation: SimulatedRun, workers: int) -> str:
     """Run a simulation, and return why it failed, if it did."""
     try:
         simulation.start(workers=workers)
@@ -212,7 +212,7 @@ def _failure(simulation: Simulation, workers: int) -> str:
     return ""
 
 
-def _problems(base: Simulation, contenders: Sequence[Contender]) -> Iterator[Problem]:
+def _check_specs(base: SimulatedRun, contenders: Sequence[StrategySpec]) -> Iterator[Problem]:
     """Yield everything that the study, or the table of strategies, has against a contender."""
     for contender in contenders:
         try:
@@ -220,30 +220,30 @@ def _problems(base: Simulation, contenders: Sequence[Contender]) -> Iterator[Pro
             if contender.name != LOCAL:
                 build_strategy(study)
         except ConfigError as error:
-            yield from (_of(contender, problem) for problem in error.problems)
+            yield from (_as_strategy_problem(contender, problem) for problem in error.problems)
 
 
-def _of(contender: Contender, problem: Problem) -> Problem:
+def _as_strategy_problem(contender: StrategySpec, problem: Problem) -> Problem:
     where = "" if problem.key in ("(whole file)", "strategy.name") else f"{problem.key}: "
     return Problem("--strategies", contender.text, where + problem.what, problem.fix)
 
 
-def _planned(
-    base: Simulation, contender: Contender, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
+def _plan_run(
+    base: SimulatedRun, contender: StrategySpec, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
 ) -> PlannedRun:
     name = f"{_slug(contender.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier try
     config = _run_config(base, contender, seed) | {"server.out": str(runs), "server.run": name}
     study = study_from_run_config(config)
     simulation = dataclasses.replace(base, study=study, run_config=config, run=runs / study.name / name)
-    finished = next((path for path, done in earlier if done == _essence(study)), None)
+    finished = next((path for path, done in earlier if done == _comparable_config(study)), None)
     return PlannedRun(contender, seed, simulation, finished)
 
 
-def _run_config(base: Simulation, contender: Contender, seed: int) -> dict[str, Scalar]:
+def _run_config(base: SimulatedRun, contender: StrategySpec, seed: int) -> dict[str, Scalar]:
     """Return the run configuration for a contender; options that the study gives to another strategy are left out."""
     own = contender.name in (LOCAL, base.study.strategy.name)
     kept = {key: v for key, v in base.run_config.items() if own or not key.startswith("strategy.options.")}
-    rounds = rounds_of(contender, base.study.rounds, len(base.sites))
+    rounds = matched_rounds(contender, base.study.rounds, len(base.sites))
     return kept | {"simulation.arms": "federated", **contender.overrides, "seed": seed, "rounds": rounds}
 
 
@@ -251,17 +251,17 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text)[:60]
 
 
-def _completed(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
+def _completed_runs(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return the completed runs of a sweep with what they ran."""
     found = []
     for file in sorted(runs.glob("*/*/study.json")):
         with suppress(RunError):  # a damaged run is no completed one
             run = Run.open(file.parent)
-            if status_of(run.history.read()) == "completed":
-                found.append((run.path, _essence(run.study)))
+            if run_status(run.history.read()) == "completed":
+                found.append((run.path, _comparable_config(run.study)))
     return found
 
 
-def _essence(study: Study) -> dict[str, Any]:
+def _comparable_config(study: Study) -> dict[str, Any]:
     """Return what decides the numbers of a run."""
-    return study.model_dump(mode="json", exclude=_ELSEWHERE)
+    return study.model_dump(mode="json", exclude=_IRRELEVANT_KEYS)

@@ -17,7 +17,7 @@ from medfl.flower import compat
 
 
 @dataclass(frozen=True)
-class Errand:
+class Job:
     """One message for one node, with what the node's ClientApp must know."""
 
     message: Message
@@ -40,14 +40,14 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
     """
     ignore_interrupts()
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
-    os.environ[compat.SIMULATION] = "1"
+    os.environ[compat.SIMULATION_VARIABLE] = "1"
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    compat.be_quiet()
+    compat.disable_telemetry()
     module, attribute = app.split(":")
     client_app: ClientApp = getattr(importlib.import_module(module), attribute)
     while True:
         try:
-            errand: Errand = errands.recv()
+            errand: Job = errands.recv()
         except (EOFError, OSError):
             return
         reply = _answer(client_app, errand)
@@ -62,7 +62,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _answer(client_app: ClientApp, errand: Errand) -> Message:
+def _answer(client_app: ClientApp, errand: Job) -> Message:
     compat.identify_process(errand.context.run_id, errand.context.node_id)
     try:
         return client_app(errand.message, errand.context)

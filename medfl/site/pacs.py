@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from medfl.schema import Section, Words
+from medfl.schema import Section, Strings
 from medfl.study.sections import NotNegative, Positive
 
-HOURS = r"^(([01]\d|2[0-3])-([01]\d|2[0-4]))?$"
-DATES = r"^(\d{8}|\d{8}-(\d{8})?|-\d{8})?$"
-ADDRESS = r"^([^\s:]+:\d{1,5})?$"
+HOURS_PATTERN = r"^(([01]\d|2[0-3])-([01]\d|2[0-4]))?$"
+DATES_PATTERN = r"^(\d{8}|\d{8}-(\d{8})?|-\d{8})?$"
+ADDRESS_PATTERN = r"^([^\s:]+:\d{1,5})?$"
 AETitle = Annotated[str, Field(pattern=r"^([!-\[\]-~][ -\[\]-~]{0,15})?$")]  # DICOM PS3.5, value representation AE
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -20,14 +20,14 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class PacsQuery(Section):
     """What is wanted from the PACS."""
 
-    modalities: Words = ()  # "CT,SEG": SEG and RTSTRUCT come with the studies whose images are wanted
-    study_dates: Annotated[str, Field(pattern=DATES)] = ""  # "20240101-20241231", "20240101-", "-20241231"
+    modalities: Strings = ()  # "CT,SEG": SEG and RTSTRUCT come with the studies whose images are wanted
+    study_dates: Annotated[str, Field(pattern=DATES_PATTERN)] = ""  # "20240101-20241231", "20240101-", "-20241231"
     patients: str = ""  # file with one PatientID a line, relative to the site.toml
     accessions: str = ""  # file with one accession number a line
-    descriptions: Words = ()  # patterns of SeriesDescription, "*axial*,*thin*"; empty: all
+    descriptions: Strings = ()  # patterns of SeriesDescription, "*axial*,*thin*"; empty: all
 
     @model_validator(mode="after")
-    def _is_bounded(self) -> Self:
+    def _check_bounded(self) -> Self:
         if not self.modalities:
             raise ValueError('needs modalities, as "CT" or "CT,SEG"')
         if not (self.study_dates or self.patients or self.accessions):
@@ -46,7 +46,7 @@ class Pacs(Section):
     port: Port = 0
     ae_title: AETitle = ""  # of the PACS
     calling_ae_title: AETitle = "MEDFL"  # medfl's own, known to the PACS
-    move: Annotated[str, Field(pattern=ADDRESS)] = ""  # own "address:port" for C-MOVE; empty: C-GET
+    move: Annotated[str, Field(pattern=ADDRESS_PATTERN)] = ""  # own "address:port" for C-MOVE; empty: C-GET
     tls: bool = False  # dimse; with dicomweb the url says it
     ca_file: str = ""  # who signed the PACS's certificate; empty: the system's authorities
     cert_file: str = ""  # own certificate and key, for a PACS that wants one
@@ -55,35 +55,35 @@ class Pacs(Section):
     password_env: str = ""
     credentials_file: str = ""  # of mode 0600: the user in the first line, the password in the second
     max_parallel: Annotated[int, Field(ge=1, le=16)] = 2  # series at once
-    hours: Annotated[str, Field(pattern=HOURS)] = ""  # "19-06": local hours in which the PACS may be asked; empty: any
+    hours: Annotated[str, Field(pattern=HOURS_PATTERN)] = ""  # "19-06": local hours in which the PACS may be asked; empty: any
     retries: NotNegative = 3  # further attempts, after 1, 2, 4, ... seconds
     timeout: Positive = 60  # seconds of silence after which the PACS counts as gone
     query: PacsQuery
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if wrong := (_dicomweb if self.kind == "dicomweb" else _dimse)(self) or _common(self):
+    def _check_consistent(self) -> Self:
+        if wrong := (_check_dicomweb if self.kind == "dicomweb" else _check_dimse)(self) or _check_common(self):
             raise ValueError(wrong)
         return self
 
 
-def _dicomweb(pacs: Pacs) -> str:
+def _check_dicomweb(pacs: Pacs) -> str:
     parts = urlsplit(pacs.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return 'of kind dicomweb needs url, as "https://pacs.example/dicom-web"'
     if parts.username or parts.password:
         return "has a user or password in url: name them with user-env and password-env, or credentials-file"
     foreign = [key for key in ("host", "port", "ae_title", "move", "tls") if getattr(pacs, key)]
-    return f"of kind dicomweb has no use for {_keys(foreign)}" if foreign else ""
+    return f"of kind dicomweb has no use for {_format_keys(foreign)}" if foreign else ""
 
 
-def _dimse(pacs: Pacs) -> str:
+def _check_dimse(pacs: Pacs) -> str:
     missing = [key for key in ("host", "port", "ae_title") if not getattr(pacs, key)]
     if missing:
-        return f"of kind dimse needs {_keys(missing)}"
+        return f"of kind dimse needs {_format_keys(missing)}"
     foreign = [key for key in ("url", "user_env", "password_env", "credentials_file") if getattr(pacs, key)]
     if foreign:
-        return f"of kind dimse has no use for {_keys(foreign)}: DICOM knows callers by AE title, address and certificate"
+        return f"of kind dimse has no use for {_format_keys(foreign)}: DICOM knows callers by AE title, address and certificate"
     if pacs.move and pacs.tls and not pacs.cert_file:
         return "needs cert-file and key-file for C-MOVE with tls: medfl is the server then"
     if not pacs.tls and (pacs.ca_file or pacs.cert_file):
@@ -91,7 +91,7 @@ def _dimse(pacs: Pacs) -> str:
     return ""
 
 
-def _common(pacs: Pacs) -> str:
+def _check_common(pacs: Pacs) -> str:
     if bool(pacs.cert_file) != bool(pacs.key_file):
         return "needs cert-file and key-file together"
     if bool(pacs.user_env) != bool(pacs.password_env):
@@ -102,5 +102,5 @@ def _common(pacs: Pacs) -> str:
     return "has hours of no length" if pacs.hours and begin == end else ""
 
 
-def _keys(names: list[str]) -> str:
+def _format_keys(names: list[str]) -> str:
     return ", ".join(name.replace("_", "-") for name in names)

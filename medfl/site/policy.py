@@ -6,35 +6,35 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from medfl.schema import Number, Section, Words
+from medfl.schema import Number, Section, Strings
 from medfl.study.sections import Fraction, NotNegative, Positive
 
-LEAST_COUNT = 5  # a rule that hides less protects nobody
+MIN_NONZERO_COUNT = 5  # a rule that hides less protects nobody
 PROTECTIONS = ("secure-aggregation", "differential-privacy")
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
-CLOCK_HOURS = rf"^({_CLOCK}-{_CLOCK})?$"
+CLOCK_HOURS_PATTERN = rf"^({_CLOCK}-{_CLOCK})?$"
 
 
-def _none_or_enough(count: int) -> int:
-    if count != 0 and count < LEAST_COUNT:
-        raise ValueError(f"must be 0, which switches the rule off, or at least {LEAST_COUNT}")
+def _check_min_count(count: int) -> int:
+    if count != 0 and count < MIN_NONZERO_COUNT:
+        raise ValueError(f"must be 0, which switches the rule off, or at least {MIN_NONZERO_COUNT}")
     return count
 
 
-def _no_percent(value: object) -> object:
+def _check_fraction(value: object) -> object:
     if isinstance(value, int | float) and not 0 <= value <= 1:
         raise ValueError("must be a share from 0 to 1: 0.1 = 10 %")
     return value
 
 
-def _known(words: tuple[str, ...]) -> tuple[str, ...]:
+def _check_protections(words: tuple[str, ...]) -> tuple[str, ...]:
     unknown = sorted(set(words) - set(PROTECTIONS))
     if unknown:
         raise ValueError(f"came {', '.join(unknown)}, allowed: {', '.join(PROTECTIONS)}")
     return words
 
 
-MinCount = Annotated[int, AfterValidator(_none_or_enough)]
+MinCount = Annotated[int, AfterValidator(_check_min_count)]
 
 
 class Policy(Section):
@@ -43,19 +43,21 @@ class Policy(Section):
     min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines
     min_patients: NotNegative = 0  # training patients, below which the site declines
-    max_excluded: Annotated[Fraction, BeforeValidator(_no_percent)] = (
+    max_excluded: Annotated[Fraction, BeforeValidator(_check_fraction)] = (
         0.1  # share of cases left out, above which the site declines
     )
     previews: bool = False  # example images in the site's own folder
-    extensions: Words = ()  # algorithms of other installed packages that may run here
-    tasks: Words = ()  # kinds of studies, "segmentation,classification"; empty: all
-    modalities: Words = ()  # of studies, "MR,CT"; empty: all
+    extensions: Strings = ()  # algorithms of other installed packages that may run here
+    tasks: Strings = ()  # kinds of studies, "segmentation,classification"; empty: all
+    modalities: Strings = ()  # of studies, "MR,CT"; empty: all
     max_rounds: NotNegative = 0  # of a study
     max_local_epochs: NotNegative = 0  # a round
     max_local_steps: NotNegative = 0  # a round, for studies that count in steps
     max_minutes: Annotated[Number, Field(ge=0)] = 0.0  # of work for one message, after which it is broken off
-    hours: Annotated[str, Field(pattern=CLOCK_HOURS)] = ""  # "19:00-06:30": local hours in which this site works; empty: any
-    metrics: Words = ()  # names or patterns that may leave, "train.*,eval.dice*"; empty: all
+    hours: Annotated[str, Field(pattern=CLOCK_HOURS_PATTERN)] = (
+        ""  # "19:00-06:30": local hours in which this site works; empty: any
+    )
+    metrics: Strings = ()  # names or patterns that may leave, "train.*,eval.dice*"; empty: all
     max_megabytes: Annotated[Number, Field(ge=0)] = 0.0  # of one reply
-    require: Annotated[Words, AfterValidator(_known)] = ()  # protections that a study must have
+    require: Annotated[Strings, AfterValidator(_check_protections)] = ()  # protections that a study must have
     min_sites: NotNegative = 0  # replies without which a round of the study must not count: its quorum

@@ -12,20 +12,22 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.schema import Names, Section, Words, read_section
+from medfl.schema import NameMap, Section, Strings, read_section
 from medfl.site.federation import SiteFederation as SiteFederation
 from medfl.site.pacs import Pacs
-from medfl.site.policy import LEAST_COUNT as LEAST_COUNT
+from medfl.site.policy import MIN_NONZERO_COUNT as MIN_NONZERO_COUNT
 from medfl.site.policy import Policy as Policy
 from medfl.study.sections import NotNegative, Positive
 
 SECRET_BYTES = 32
-EXTENSIONS = "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
+CLIENT_ENTRY_POINTS = (
+    "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
+)
+SITE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
 
 
-def _plain(name: str) -> str:
-    if not re.fullmatch(NAME, name):
+def _check_site_name(name: str) -> str:
+    if not re.fullmatch(SITE_NAME_PATTERN, name):
         raise ValueError("must be 1 to 64 letters (a to z), digits, '.', '_' or '-', and begin with a letter or digit")
     return name
 
@@ -44,8 +46,8 @@ class SiteData(Section):
     shares: NotNegative = 0
     label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
     label_match: Literal["references", "frame-of-reference"] = "references"  # how a DICOM label finds its series
-    label_names: Names = ()  # name of a segment or ROI here = class of the study
-    annotated_classes: Words = ()  # foreground classes that were looked for here; empty: all
+    label_names: NameMap = ()  # name of a segment or ROI here = class of the study
+    annotated_classes: Strings = ()  # foreground classes that were looked for here; empty: all
     negatives: bool = False  # whether a case without any marked voxel is a true negative
     nifti_form: Literal["strict", "sform", "qform"] = "strict"  # which one counts where the two differ
     gantry_tilt: Literal["refuse", "resample"] = "refuse"  # resample: straighten tilted series on import
@@ -66,14 +68,14 @@ class Resources(Section):
 class Site(Section):
     """A hospital, validated and frozen."""
 
-    name: Annotated[str, AfterValidator(_plain)]
+    name: Annotated[str, AfterValidator(_check_site_name)]
     secret_file: str = "site.secret"  # 32 bytes made by `medfl site init`; names pseudonyms, never leaves
     data: SiteData = SiteData()
     policy: Policy = Policy()
     resources: Resources = Resources()
     federation: SiteFederation | None = None  # where the server is, for a site that takes part in one
     pacs: Pacs | None = None  # where `medfl data pull` gets images from
-    classes: Words = ()  # names of the labels at this site when they differ from the study's, in the study's order
+    classes: Strings = ()  # names of the labels at this site when they differ from the study's, in the study's order
     folder: Path = Path()  # of the site.toml; set on reading
 
     @property

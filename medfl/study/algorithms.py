@@ -15,8 +15,14 @@ from medfl.study import options as table
 from medfl.study.options import NoOptions
 
 LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
-PERSONAL = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own
-MEANS = ("fedavg", "fedprox", "moon", "condist", *PERSONAL)  # algorithms whose model is the weighted mean of the replies
+PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own
+MEAN_ALGORITHMS = (
+    "fedavg",
+    "fedprox",
+    "moon",
+    "condist",
+    *PERSONAL_ALGORITHMS,
+)  # algorithms whose model is the weighted mean of the replies
 _NO_COMMON_START = ("cyclic", "fedbuff")
 
 
@@ -53,9 +59,9 @@ class Algorithm:
     paper: str
     options: type[Section] = NoOptions
     sends: str = ""
-    half: str = ""
-    memory: str = ""
-    refuses: Mapping[str, str] = field(default_factory=dict)
+    client_module: str = ""
+    server_memory: str = ""
+    incompatible: Mapping[str, str] = field(default_factory=dict)
     steps_factor: float | Callable[[int], float] = 1.0
     optimizers: tuple[str, ...] = ()
 
@@ -105,19 +111,19 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "fedavgm": Algorithm(
             "FedAvgM", "The server keeps going the way it went.", "Hsu et al. 2019, https://arxiv.org/abs/1909.06335",
-            table.FedAvgM, memory="the momentum",
+            table.FedAvgMOptions, server_memory="the momentum",
         ),
         "fedadam": Algorithm(
-            "FedAdam", "Adam at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdam,
-            memory="two moments",
+            "FedAdam", "Adam at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdamOptions,
+            server_memory="two moments",
         ),
         "fedyogi": Algorithm(
-            "FedYogi", "Yogi at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdam,
-            memory="two moments",
+            "FedYogi", "Yogi at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdamOptions,
+            server_memory="two moments",
         ),
         "fedadagrad": Algorithm(
-            "FedAdagrad", "Adagrad at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdagrad,
-            memory="one moment",
+            "FedAdagrad", "Adagrad at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdagradOptions,
+            server_memory="one moment",
         ),
         "fednova": Algorithm(
             "FedNova", "Updates are divided by the steps behind them, so that long rounds do not pull harder.",
@@ -125,93 +131,93 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "qfedavg": Algorithm(
             "q-FedAvg", "Hospitals with a large loss weigh more.", "Li et al. 2020, https://arxiv.org/abs/1905.10497",
-            table.QFedAvg, sends="the loss before training", half="qfedavg", memory=_SPOOL,
+            table.QFedAvgOptions, sends="the loss before training", client_module="qfedavg", server_memory=_SPOOL,
         ),
         "fedcostwavg": Algorithm(
             "FedCostWAvg", "Weights from size and fall of the loss.", "Mächler et al. 2021, https://arxiv.org/abs/2111.08649",
-            table.FedCostWAvg, memory=_SPOOL,
+            table.FedCostWAvgOptions, server_memory=_SPOOL,
         ),
         "fedpidavg": Algorithm(
             "FedPIDAvg", "Weights from size, fall and sum of the loss.", "Mächler et al. 2022, https://arxiv.org/abs/2304.12117",
-            table.FedPIDAvg, memory=_SPOOL,
+            table.FedPIDAvgOptions, server_memory=_SPOOL,
         ),
         "fedprox": Algorithm(
             "FedProx", "A spring holds each site near the received model.", "Li et al. 2020, https://arxiv.org/abs/1812.06127",
-            table.FedProx, half="fedprox",
+            table.FedProxOptions, client_module="fedprox",
         ),
         "scaffold": Algorithm(
             "SCAFFOLD", "Control variates take out the drift of each site.",
-            "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.Scaffold, sends="a control variate each way",
-            half="scaffold", memory="the control variate and its sum", refuses=_CONTROL, optimizers=("sgd",),
+            "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.ScaffoldOptions, sends="a control variate each way",
+            client_module="scaffold", server_memory="the control variate and its sum", incompatible=_CONTROL, optimizers=("sgd",),
         ),
         "feddyn": Algorithm(
             "FedDyn", "A regulariser that changes from round to round removes the drift.",
-            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDyn, half="feddyn", memory="one correction",
-            refuses=_DRIFT,
+            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDynOptions, client_module="feddyn", server_memory="one correction",
+            incompatible=_DRIFT,
         ),
         "moon": Algorithm(
             "MOON", "Representations are pulled to the received model and away from the site's last one.",
-            "Li et al. 2021, https://arxiv.org/abs/2103.16257", table.Moon, half="moon",
+            "Li et al. 2021, https://arxiv.org/abs/2103.16257", table.MoonOptions, client_module="moon",
         ),
         "fedbn": Algorithm(
             "FedBN", "Normalisation layers never leave the site.", "Li et al. 2021, https://arxiv.org/abs/2102.07623",
-            half="layers", refuses=_HAS_LAYERS,
+            client_module="layers", incompatible=_HAS_LAYERS,
         ),
         "fedper": Algorithm(
             "FedPer", "The head never leaves the site.", "Arivazhagan et al. 2019, https://arxiv.org/abs/1912.00818",
-            half="layers", refuses=_HAS_LAYERS,
+            client_module="layers", incompatible=_HAS_LAYERS,
         ),
         "fedrep": Algorithm(
             "FedRep", "The head never leaves the site and is trained before the body.",
-            "Collins et al. 2021, https://arxiv.org/abs/2102.07078", table.FedRep, half="fedrep", refuses=_HAS_LAYERS,
+            "Collins et al. 2021, https://arxiv.org/abs/2102.07078", table.FedRepOptions, client_module="fedrep", incompatible=_HAS_LAYERS,
         ),
         "ditto": Algorithm(
             "Ditto", "Beside the global model each site trains one of its own, on a spring to the global one.",
-            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.Ditto, half="ditto", refuses=_HAS_MODEL,
+            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.DittoOptions, client_module="ditto", incompatible=_HAS_MODEL,
             steps_factor=2.0,
         ),
         "apfl": Algorithm(
             "APFL", "Each site mixes the global model with one of its own.", "Deng et al. 2020, https://arxiv.org/abs/2003.13461",
-            table.Apfl, half="apfl", refuses=_HAS_MODEL, steps_factor=2.0,
+            table.ApflOptions, client_module="apfl", incompatible=_HAS_MODEL, steps_factor=2.0,
         ),
         "condist": Algorithm(
             "ConDistFL", "What a site did not annotate is learnt from the received model.",
-            "Wang et al. 2023, https://arxiv.org/abs/2308.04070", table.ConDist, half="condist",
+            "Wang et al. 2023, https://arxiv.org/abs/2308.04070", table.ConDistOptions, client_module="condist",
         ),
         "fedmedian": Algorithm(
             "Coordinate median", "The median of every weight.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
-            memory=_SPOOL, refuses=_ROBUST_TOPK,
+            server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
         ),
         "fedtrimmedavg": Algorithm(
             "Trimmed mean", "The mean of every weight without its extremes.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
-            table.TrimmedAvg, memory=_SPOOL, refuses=_ROBUST_TOPK,
+            table.FedTrimmedAvgOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
         ),
         "krum": Algorithm(
             "Krum", "The one update closest to its neighbours.", "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757",
-            table.Krum, memory=_SPOOL, refuses=_ROBUST_TOPK,
+            table.KrumOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
         ),
         "multikrum": Algorithm(
             "Multi-Krum", "The mean of the updates closest to their neighbours.",
-            "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757", table.MultiKrum, memory=_SPOOL, refuses=_ROBUST_TOPK,
+            "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757", table.MultiKrumOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
         ),
         "rfa": Algorithm(
             "Geometric median (RFA)", "The point with the smallest sum of distances to all updates.",
-            "Pillutla et al. 2022, https://arxiv.org/abs/1912.13445", table.Rfa, memory=_SPOOL, refuses=_ROBUST_TOPK,
+            "Pillutla et al. 2022, https://arxiv.org/abs/1912.13445", table.RfaOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
         ),
         "cyclic": Algorithm(
             "Cyclic weight transfer", "The model travels from site to site; a round is one full circle.",
-            "Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017", table.Cyclic, refuses=_ONE_BY_ONE,
+            "Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017", table.CyclicOptions, incompatible=_ONE_BY_ONE,
         ),
         "fedbuff": Algorithm(
             "FedBuff", "The server steps as soon as enough replies are in; slow sites count later, and less.",
-            "Nguyen et al. 2022, https://arxiv.org/abs/2106.06639", table.FedBuff,
-            memory="models that slow sites still work on", refuses={"reject-factor": _ONE_BY_ONE["reject-factor"]},
+            "Nguyen et al. 2022, https://arxiv.org/abs/2106.06639", table.FedBuffOptions,
+            server_memory="models that slow sites still work on", incompatible={"reject-factor": _ONE_BY_ONE["reject-factor"]},
         ),
     }
 )  # fmt: skip
 
 
-def wrong_stack(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
+def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
     """Yield why wrappers can not be stacked on an algorithm, nothing for one that an installed package brings.
 
     Parameters
@@ -223,13 +229,13 @@ def wrong_stack(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
     """
     known = ALGORITHMS.get(name)
     for wrapper in wrappers:
-        if known and wrapper in known.refuses:
-            yield f"{wrapper!r} can not be stacked on {name!r}: {known.refuses[wrapper]}"
+        if known and wrapper in known.incompatible:
+            yield f"{wrapper!r} can not be stacked on {name!r}: {known.incompatible[wrapper]}"
     if "clip-norm" in wrappers and "reject-factor" in wrappers:
         yield "'clip-norm' and 'reject-factor' together: norms are compared after clipping, which hides how long an update was"
 
 
-def wrong_contribution(name: str, method: str) -> Iterator[str]:
+def contribution_conflicts(name: str, method: str) -> Iterator[str]:
     """Yield why the contribution of each site can not be measured in this way with an algorithm.
 
     Parameters
@@ -241,8 +247,8 @@ def wrong_contribution(name: str, method: str) -> Iterator[str]:
     """
     if method != "none" and name in _NO_COMMON_START:
         yield f"the updates of {name!r} do not start from one model, so they can not be compared"
-    elif method in ("leave-one-out", "shapley") and name not in MEANS:
+    elif method in ("leave-one-out", "shapley") and name not in MEAN_ALGORITHMS:
         yield (
             f"{method!r} makes the models of fewer sites as means of their replies, and that of {name!r} is no such mean or is "
-            f"not known to be one; take 'alignment', or one of {', '.join(MEANS)}"
+            f"not known to be one; take 'alignment', or one of {', '.join(MEAN_ALGORITHMS)}"
         )

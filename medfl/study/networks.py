@@ -12,7 +12,7 @@ from medfl.schema import Levels, Number, Section, Sizes
 Norm = Literal["instance", "group", "batch"]
 
 
-class _Network(Section):
+class _NetworkOptions(Section):
     norm: Norm = "instance"
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
@@ -21,7 +21,7 @@ class _Network(Section):
         return (1,) * axes
 
 
-class UNet(_Network):
+class UNet(_NetworkOptions):
     """`monai.networks.nets.UNet`: residual U-Net (Kerfoot et al. 2018), the light choice for CPUs and tests."""
 
     name: Literal["unet"] = "unet"
@@ -30,7 +30,7 @@ class UNet(_Network):
     residual_units: Annotated[int, Field(ge=0, le=8)] = 2
 
     @model_validator(mode="after")
-    def _levels(self) -> Self:
+    def _check_levels(self) -> Self:
         if len(self.channels) < 2:
             raise ValueError("'channels' needs at least two numbers, one a level")
         if self.strides and len(self.strides) != len(self.channels) - 1:
@@ -42,14 +42,14 @@ class UNet(_Network):
         return (math.prod(self.strides) if self.strides else 2 ** (len(self.channels) - 1),) * axes
 
 
-class BasicUNet(_Network):
+class BasicUNet(_NetworkOptions):
     """`monai.networks.nets.BasicUNet`: the U-Net of Falk et al. 2019; six feature numbers."""
 
     name: Literal["basic-unet"] = "basic-unet"
     features: Sizes = (32, 32, 64, 128, 256, 32)
 
     @model_validator(mode="after")
-    def _six(self) -> Self:
+    def _check_six(self) -> Self:
         if len(self.features) != 6:
             raise ValueError("'features' needs six numbers")
         return self
@@ -59,7 +59,7 @@ class BasicUNet(_Network):
         return (16,) * axes
 
 
-class DynUNet(_Network):
+class DynUNet(_NetworkOptions):
     """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021), without deep supervision."""
 
     name: Literal["dynunet"] = "dynunet"
@@ -69,7 +69,7 @@ class DynUNet(_Network):
     residual: bool = False
 
     @model_validator(mode="after")
-    def _levels(self) -> Self:
+    def _check_levels(self) -> Self:
         if len(self.filters) < 3:
             raise ValueError("'filters' needs at least three numbers, one a level")
         for name, levels in (("strides", self.strides), ("kernels", self.kernels)):
@@ -88,7 +88,7 @@ class DynUNet(_Network):
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
 
-class SegResNet(_Network):
+class SegResNet(_NetworkOptions):
     """`monai.networks.nets.SegResNet` (Myronenko 2018)."""
 
     name: Literal["segresnet"] = "segresnet"
@@ -100,7 +100,7 @@ class SegResNet(_Network):
         return (8,) * axes
 
 
-class SwinUNETR(_Network):
+class SwinUNETR(_NetworkOptions):
     """`monai.networks.nets.SwinUNETR` (Hatamizadeh et al. 2022)."""
 
     name: Literal["swin-unetr"] = "swin-unetr"
@@ -111,7 +111,7 @@ class SwinUNETR(_Network):
         return (32,) * axes
 
 
-class UNETR(_Network):
+class UNETR(_NetworkOptions):
     """`monai.networks.nets.UNETR` (Hatamizadeh et al. 2022)."""
 
     name: Literal["unetr"] = "unetr"
@@ -124,13 +124,13 @@ class UNETR(_Network):
         return (16,) * axes
 
 
-class DenseNet121(_Network):
+class DenseNet121(_NetworkOptions):
     """`monai.networks.nets.DenseNet121` (Huang et al. 2017)."""
 
     name: Literal["densenet121"] = "densenet121"
 
 
-class ResNet(_Network):
+class ResNet(_NetworkOptions):
     """`monai.networks.nets.resnet10` and `resnet18`, `34`, `50` (He et al. 2016)."""
 
     name: Literal["resnet"] = "resnet"
@@ -138,14 +138,14 @@ class ResNet(_Network):
     width: Annotated[Number, Field(gt=0, le=2)] = 1.0
 
 
-class EfficientNet(_Network):
+class EfficientNet(_NetworkOptions):
     """`monai.networks.nets.EfficientNetBN` (Tan and Le 2019), its normalisation layers exchanged for `norm`."""
 
     name: Literal["efficientnet"] = "efficientnet"
     size: Literal["b0", "b1", "b2", "b3", "b4"] = "b0"
 
 
-class ViT(_Network):
+class ViT(_NetworkOptions):
     """`monai.networks.nets.ViT` (Dosovitskiy et al. 2021); it has layer norms only."""
 
     name: Literal["vit"] = "vit"
@@ -155,7 +155,7 @@ class ViT(_Network):
     heads: Annotated[int, Field(ge=1)] = 6
 
 
-class SmallCNN(_Network):
+class SmallCNN(_NetworkOptions):
     """A stack of strided `monai.networks.blocks.ResidualUnit` and a global mean, small enough for CPUs."""
 
     name: Literal["cnn"] = "cnn"
@@ -163,7 +163,7 @@ class SmallCNN(_Network):
     residual_units: Annotated[int, Field(ge=0, le=8)] = 2
 
     @model_validator(mode="after")
-    def _levels(self) -> Self:
+    def _check_levels(self) -> Self:
         if not self.channels:
             raise ValueError("'channels' needs at least one number, one a level")
         return self
@@ -173,7 +173,7 @@ SegmentationNetwork = UNet | BasicUNet | DynUNet | SegResNet | SwinUNETR | UNETR
 ClassificationNetwork = DenseNet121 | ResNet | EfficientNet | ViT | SmallCNN
 Network = Annotated[SegmentationNetwork | ClassificationNetwork, Field(discriminator="name")]
 
-OF_KIND = {
+NETWORKS_BY_KIND = {
     "segmentation": ("unet", "basic-unet", "dynunet", "segresnet", "swin-unetr", "unetr"),
     "classification": ("densenet121", "resnet", "efficientnet", "vit", "cnn"),
 }

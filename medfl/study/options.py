@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from medfl.schema import Number, Section
 
 NotNegative = Annotated[Number, Field(ge=0)]
-Above0 = Annotated[Number, Field(gt=0)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
 
 
@@ -17,43 +17,43 @@ class NoOptions(Section):
     """An algorithm without options of its own."""
 
 
-class FedAvgM(Section):
+class FedAvgMOptions(Section):
     """A server with momentum."""
 
-    server_learning_rate: Above0 = 1.0
+    server_learning_rate: PositiveNumber = 1.0
     momentum: Share = 0.9
 
 
-class FedAdam(Section):
+class FedAdamOptions(Section):
     """Adam and Yogi at the server."""
 
-    server_learning_rate: Above0 = 0.01
+    server_learning_rate: PositiveNumber = 0.01
     beta1: Share = 0.9
     beta2: Share = 0.99
-    tau: Above0 = 1e-3  # how adaptive: added to the root of the second moment
+    tau: PositiveNumber = 1e-3  # how adaptive: added to the root of the second moment
 
 
-class FedAdagrad(Section):
+class FedAdagradOptions(Section):
     """Adagrad at the server."""
 
-    server_learning_rate: Above0 = 0.01
-    tau: Above0 = 1e-3
+    server_learning_rate: PositiveNumber = 0.01
+    tau: PositiveNumber = 1e-3
 
 
-class QFedAvg(Section):
+class QFedAvgOptions(Section):
     """Fairness between hospitals: those with a large loss weigh more."""
 
     q: NotNegative = 0.2  # 0: FedAvg with equal weights
     lipschitz: NotNegative = 0.0  # 0: one over the learning rate of the sites
 
 
-class FedCostWAvg(Section):
+class FedCostWAvgOptions(Section):
     """Weights from the size of a hospital and from how much its loss fell."""
 
     alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the size
 
 
-class FedPIDAvg(Section):
+class FedPIDAvgOptions(Section):
     """Weights from size, fall of the loss and its recent sum; the rest to one is the last."""
 
     alpha: Annotated[Number, Field(ge=0, le=1)] = 0.45  # size
@@ -67,92 +67,92 @@ class FedPIDAvg(Section):
         return self
 
 
-class FedProx(Section):
+class FedProxOptions(Section):
     """A spring to the received model."""
 
     mu: NotNegative = 0.01
 
 
-class Scaffold(Section):
+class ScaffoldOptions(Section):
     """Control variates."""
 
-    server_learning_rate: Above0 = 1.0
+    server_learning_rate: PositiveNumber = 1.0
 
 
-class FedDyn(Section):
+class FedDynOptions(Section):
     """A dynamic regulariser."""
 
-    alpha: Above0 = 0.01
+    alpha: PositiveNumber = 0.01
 
 
-class Moon(Section):
+class MoonOptions(Section):
     """A contrastive term between the received and the site's own last model."""
 
     mu: NotNegative = 1.0
-    temperature: Above0 = 0.5
+    temperature: PositiveNumber = 0.5
 
 
-class FedRep(Section):
+class FedRepOptions(Section):
     """The head is trained first, then the body."""
 
     head_share: Annotated[Number, Field(gt=0, lt=1)] = 0.5  # share of the steps of a round that train the head
 
 
-class Ditto(Section):
+class DittoOptions(Section):
     """A personal model on a spring to the global one."""
 
     strength: NotNegative = 0.1  # the paper's lambda
 
 
-class Apfl(Section):
+class ApflOptions(Section):
     """A mixture of a global and a personal model."""
 
     alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the personal model at the start
     adaptive: bool = True
 
 
-class ConDist(Section):
+class ConDistOptions(Section):
     """Distillation of what a hospital did not annotate from the received model."""
 
     weight: NotNegative = 1.0
-    temperature: Above0 = 0.5
+    temperature: PositiveNumber = 0.5
 
 
-class TrimmedAvg(Section):
+class FedTrimmedAvgOptions(Section):
     """Both tails of every coordinate are left out."""
 
     beta: Annotated[Number, Field(ge=0, lt=0.5)] = 0.2  # share of the replies cut from each end
 
 
-class Krum(Section):
+class KrumOptions(Section):
     """The reply that lies closest to its neighbours."""
 
     malicious: Annotated[int, Field(ge=0)] = 1  # how many bad sites are expected
 
 
-class MultiKrum(Section):
+class MultiKrumOptions(Section):
     """The mean of the replies that lie closest to their neighbours."""
 
     malicious: Annotated[int, Field(ge=0)] = 1
     keep: Annotated[int, Field(ge=0)] = 0  # how many replies; 0: all but the malicious
 
 
-class Rfa(Section):
+class RfaOptions(Section):
     """The geometric median by smoothed Weiszfeld steps."""
 
     iterations: Annotated[int, Field(ge=1)] = 100
-    nu: Above0 = 1e-6
+    nu: PositiveNumber = 1e-6
 
 
-class Cyclic(Section):
+class CyclicOptions(Section):
     """The model travels from hospital to hospital."""
 
     order: Literal["name", "random"] = "random"  # random: another order every round, by the seed
 
 
-class FedBuff(Section):
+class FedBuffOptions(Section):
     """The server goes on as soon as some replies are there."""
 
     buffer: Annotated[int, Field(ge=0)] = 0  # replies that make a round; 0: half of the sites
     exponent: NotNegative = 0.5  # a reply that is s rounds old weighs (1 + s) ** -exponent
-    server_learning_rate: Above0 = 1.0
+    server_learning_rate: PositiveNumber = 1.0

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import nearest, read_section
+from medfl.schema import read_section, suggest_key
 from medfl.study.study import Study
 
-FILE = "pyproject.toml"
+STUDY_FILE = "pyproject.toml"
 COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app"}
 
 Scalar = bool | int | float | str
@@ -39,10 +39,10 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     app = _read_app(folder)
     values = app.get("config", {})
     for key, value in (overrides or {}).items():
-        _set(values, key, value)
-    problems = list(_app_problems(app))
+        _set_nested(values, key, value)
+    problems = list(_check_app(app))
     try:
-        study = read_section(Study, values, FILE)
+        study = read_section(Study, values, STUDY_FILE)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
@@ -52,10 +52,10 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
 
 def study_folder(path: Path) -> Path:
     """Return the folder of a study, which may be given by its pyproject.toml."""
-    return path.parent if path.name == FILE and path.is_file() else path
+    return path.parent if path.name == STUDY_FILE and path.is_file() else path
 
 
-def run_config_of(folder: Path) -> dict[str, Scalar]:
+def read_run_config(folder: Path) -> dict[str, Scalar]:
     """Return the flat run configuration of a study folder, as Flower hands it to an app (``a.b.c`` keys)."""
     return flatten(_read_app(folder).get("config", {}))
 
@@ -70,7 +70,7 @@ def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
     """
     nested: dict[str, Any] = {}
     for key, value in run_config.items():
-        _set(nested, key, value)
+        _set_nested(nested, key, value)
     return read_section(Study, nested, "run configuration")
 
 
@@ -91,7 +91,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     return flat
 
 
-def app_document(folder: Path) -> dict[str, Any]:
+def read_app_document(folder: Path) -> dict[str, Any]:
     """Return the whole pyproject.toml of a study folder, which has a ``tool.flwr.app.config`` table.
 
     Raises
@@ -99,23 +99,23 @@ def app_document(folder: Path) -> dict[str, Any]:
     ConfigError
         When the file is missing, no TOML, or no study.
     """
-    path = study_folder(folder) / FILE
+    path = study_folder(folder) / STUDY_FILE
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         fix = "Name the folder of a study, for example sample_configs/hippocampus."
-        raise ConfigError([Problem(FILE, "(whole file)", _not_there(folder), fix)]) from None
+        raise ConfigError([Problem(STUDY_FILE, "(whole file)", _missing_message(folder), fix)]) from None
     except OSError as error:
         what = f"this file can not be read: {error.strerror or type(error).__name__}."
-        raise ConfigError([Problem(FILE, "(whole file)", what)]) from None
+        raise ConfigError([Problem(STUDY_FILE, "(whole file)", what)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
+        raise ConfigError([Problem(STUDY_FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
     if "config" not in document.get("tool", {}).get("flwr", {}).get("app", {}):
-        raise ConfigError([Problem(FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
+        raise ConfigError([Problem(STUDY_FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
     return document
 
 
-def _not_there(folder: Path) -> str:
+def _missing_message(folder: Path) -> str:
     if folder.is_dir():
         return f"there is no such file in the folder {str(folder)!r}."
     return (
@@ -124,33 +124,37 @@ def _not_there(folder: Path) -> str:
 
 
 def _read_app(folder: Path) -> dict[str, Any]:
-    document = app_document(folder)
+    document = read_app_document(folder)
     app = document["tool"]["flwr"]["app"]
     return {**app, "project": document.get("project", {})}
 
 
-def _app_problems(app: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_app(app: Mapping[str, Any]) -> Iterator[Problem]:
     components = app.get("components", {})
     name, project = app["config"].get("name"), app["project"].get("name", "")
     if app["project"].get("dependencies"):
-        yield Problem(FILE, "project.dependencies", "a study names no packages: Flower would fetch them.", "Leave the key out.")
+        yield Problem(
+            STUDY_FILE, "project.dependencies", "a study names no packages: Flower would fetch them.", "Leave the key out."
+        )
     if name is not None and name != project:
-        yield Problem(FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project!r}.")
+        yield Problem(STUDY_FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project!r}.")
     yield from (
         Problem(
-            FILE, f"tool.flwr.app.components.{key}", f"came {components.get(key)!r}, must be {value!r}: a study holds no code."
+            STUDY_FILE,
+            f"tool.flwr.app.components.{key}",
+            f"came {components.get(key)!r}, must be {value!r}: a study holds no code.",
         )
         for key, value in COMPONENTS.items()
         if components.get(key) != value
     )
 
 
-def _set(values: dict[str, Any], key: str, value: Scalar) -> None:
+def _set_nested(values: dict[str, Any], key: str, value: Scalar) -> None:
     *tables, last = key.split(".")
     here = values
     for table in tables:
         inner = here.setdefault(table, {})
         if not isinstance(inner, dict):
-            raise ConfigError([Problem(FILE, key, f"{table!r} is not a table.", nearest(table, set(values)))])
+            raise ConfigError([Problem(STUDY_FILE, key, f"{table!r} is not a table.", suggest_key(table, set(values)))])
         here = inner
     here[last] = value

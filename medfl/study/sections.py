@@ -7,24 +7,24 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Words
+from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
 from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]
 Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
 Arm = Literal["federated", "local"]
 
-LOSSES = {
+LOSSES_BY_KIND = {
     "segmentation": ("dice-ce", "dice-focal", "generalized-dice"),
     "classification": ("cross-entropy", "focal"),
 }
 
-_MOST_PLAYERS = 6  # sites whose Shapley values are computed: 64 models a round
+_MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a round
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-Sites = Annotated[Words, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 class Task(Section):
@@ -33,11 +33,11 @@ class Task(Section):
     kind: Kind
     dimension: Literal[2, 3]
     modality: Modality
-    classes: Words  # segmentation: the first is the background; classification: the label texts
+    classes: Strings  # segmentation: the first is the background; classification: the label texts
     channels: Positive = 1  # image channels (MR sequences)
 
     @model_validator(mode="after")
-    def _enough_classes(self) -> Self:
+    def _check_classes(self) -> Self:
         if len(self.classes) < 2:
             raise ValueError("'classes' needs at least two names, for example \"background,liver\"")
         if len(set(self.classes)) != len(self.classes):
@@ -67,7 +67,7 @@ class Preprocessing(Section):
     dtype: Literal["float16", "float32"] = "float32"
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _check_choices(self) -> Self:
         windowed = self.intensity in ("window", "standardize")
         if windowed and (len(self.window) != 2 or self.window[0] >= self.window[1]):
             raise ValueError(
@@ -89,7 +89,7 @@ class Splits(Section):
     test: Annotated[Number, Field(ge=0, lt=1)] = 0.2
 
     @model_validator(mode="after")
-    def _something_left(self) -> Self:
+    def _check_training_share(self) -> Self:
         if self.validation + self.test >= 1:
             raise ValueError("'validation' and 'test' leave no patient for training")
         return self
@@ -99,7 +99,7 @@ class Loss(Section):
     """What training minimises."""
 
     name: Literal["dice-ce", "dice-focal", "generalized-dice", "cross-entropy", "focal"]
-    class_weights: Words = ()  # "balanced", or one number a class
+    class_weights: Strings = ()  # "balanced", or one number a class
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     gamma: Annotated[Number, Field(ge=0)] = 2.0  # focal losses
 
@@ -136,7 +136,7 @@ class Training(Section):
     threads: Positive = 1  # torch threads of a site: part of what makes results repeatable
 
     @model_validator(mode="after")
-    def _some_work(self) -> Self:
+    def _check_work(self) -> Self:
         if self.local_epochs == 0 and self.local_steps == 0:
             raise ValueError("either 'local-epochs' or 'local-steps' must be at least 1")
         return self
@@ -195,7 +195,7 @@ class Filtering(Section):
     reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: none is
 
     @model_validator(mode="after")
-    def _median_stays(self) -> Self:
+    def _check_reject_factor(self) -> Self:
         if 0 < self.reject_factor < 1:
             raise ValueError("'reject-factor' below 1 would leave out updates of usual length; it is 0, or 1 or more")
         return self
@@ -204,11 +204,11 @@ class Filtering(Section):
 class Personal(Section):
     """What stays each hospital's own."""
 
-    layers: Words = ()  # "norm", "head" or both: these layers never leave the site
+    layers: Strings = ()  # "norm", "head" or both: these layers never leave the site
     fine_tune_steps: NotNegative = 0  # optimiser steps of each site on the final model, for its own use
 
     @model_validator(mode="after")
-    def _known_layers(self) -> Self:
+    def _check_layers(self) -> Self:
         if set(self.layers) - {"norm", "head"}:
             raise ValueError("'layers' may hold norm and head")
         return self
@@ -222,8 +222,10 @@ class Contribution(Section):
 
     def check_sites(self, count: int) -> None:
         """Raise ConfigError when there are more sites than Shapley values can be afforded for."""
-        if self.method == "shapley" and count > _MOST_PLAYERS:
-            problem = f"'shapley' scores {2**count} models a round with {count} sites; it is for {_MOST_PLAYERS} sites at most."
+        if self.method == "shapley" and count > _MAX_SHAPLEY_SITES:
+            problem = (
+                f"'shapley' scores {2**count} models a round with {count} sites; it is for {_MAX_SHAPLEY_SITES} sites at most."
+            )
             fix = "Take 'leave-one-out', which scores one model more than there are sites, or 'alignment'."
             raise ConfigError([Problem("pyproject.toml", "contribution.method", problem, fix)])
 
@@ -234,15 +236,15 @@ class Server(Section):
     out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
     run: str = ""  # name of the run's folder; empty: made of the time and a random part
     resume: bool = False  # go on with the run of that name
-    enrolled: Words = ()  # names of the hospitals that belong to the federation; a run says which of them are missing
+    enrolled: Strings = ()  # names of the hospitals that belong to the federation; a run says which of them are missing
 
 
 class Simulation(Section):
     """Where simulated hospitals lie and how they are cut from one data set; ignored in a real deployment."""
 
-    data: Words = ()  # absolute folders
+    data: Strings = ()  # absolute folders
     store: str = ""  # absolute folder for prepared data; empty: the user's cache
-    arms: Words = ("federated",)
+    arms: Strings = ("federated",)
     previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation
     partition: Literal["auto", "none", "column", "random"] = "auto"  # auto: folders with a site.toml, else one site
     column: str = ""  # of the CSV index, for partition = "column"
@@ -256,7 +258,7 @@ class Simulation(Section):
     attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; without meaning for "label-flip"
 
     @model_validator(mode="after")
-    def _partition(self) -> Self:
+    def _check_partition(self) -> Self:
         if self.partition == "column" and not self.column:
             raise ValueError("partition = 'column' needs 'column'")
         if self.partition == "random" and self.sites < 2:

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from medfl.errors import ConfigError
 from medfl.schema import Section, read_section
 from medfl.study import networks
-from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL, wrong_contribution, wrong_stack
+from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, contribution_conflicts, stack_conflicts
 from medfl.study.sections import (
-    LOSSES,
+    LOSSES_BY_KIND,
     Augmentation,
     Compression,
     Contribution,
@@ -65,22 +65,22 @@ class Study(Section):
     server: Server = Server()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        wrong = list(self._combinations())
+    def _check_consistency(self) -> Self:
+        wrong = list(self._consistency_problems())
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
 
-    def _combinations(self) -> list[str]:
+    def _consistency_problems(self) -> list[str]:
         return [
-            *self._unfit_choices(),
-            *self._unfit_options(),
-            *self._unfit_images(),
-            *self._unfit_sizes(),
-            *self._unfit_stack(),
+            *self._choice_problems(),
+            *self._option_problems(),
+            *self._image_problems(),
+            *self._size_problems(),
+            *self._stack_problems(),
         ]
 
-    def _unfit_options(self) -> Iterator[str]:
+    def _option_problems(self) -> Iterator[str]:
         divisors = self.network.divisors(self.task.dimension)
         if any(side % divisor for side, divisor in zip(self.training.patch, divisors, strict=False)):  # lengths: _unfit_sizes
             allowed = str(divisors[0]) if len(set(divisors)) == 1 else ",".join(map(str, divisors)) + ", each of its own,"
@@ -92,11 +92,11 @@ class Study(Section):
         if self.loss.class_weights and self.loss.name == "generalized-dice":
             yield "loss.class-weights: 'generalized-dice' weighs the classes by itself"
 
-    def _unfit_choices(self) -> Iterator[str]:
+    def _choice_problems(self) -> Iterator[str]:
         kind = self.task.kind
         for key, name, allowed in (
-            ("network.name", self.network.name, networks.OF_KIND[kind]),
-            ("loss.name", self.loss.name, LOSSES[kind]),
+            ("network.name", self.network.name, networks.NETWORKS_BY_KIND[kind]),
+            ("loss.name", self.loss.name, LOSSES_BY_KIND[kind]),
         ):
             if name not in allowed:
                 yield f"{key}: {name!r} is not for {kind}; allowed: {', '.join(allowed)}"
@@ -110,7 +110,7 @@ class Study(Section):
         if weights and weights != ("balanced",) and not _are_weights(weights, len(self.task.classes)):
             yield f"loss.class-weights: needs 'balanced' or {len(self.task.classes)} positive numbers"
 
-    def _unfit_stack(self) -> Iterator[str]:
+    def _stack_problems(self) -> Iterator[str]:
         known = ALGORITHMS.get(self.strategy.name)
         if known:
             try:
@@ -123,11 +123,11 @@ class Study(Section):
                     f"optimizer.name: the update of {self.strategy.name!r} is derived for {allowed}, and means nothing with "
                     f"{self.optimizer.name!r}"
                 )
-        yield from (f"strategy: {reason}" for reason in wrong_stack(self.strategy.name, self.wrappers))
-        reasons = wrong_contribution(self.strategy.name, self.contribution.method)
+        yield from (f"strategy: {reason}" for reason in stack_conflicts(self.strategy.name, self.wrappers))
+        reasons = contribution_conflicts(self.strategy.name, self.contribution.method)
         yield from (f"contribution.method: {reason}" for reason in reasons)
 
-    def _unfit_images(self) -> Iterator[str]:
+    def _image_problems(self) -> Iterator[str]:
         chosen, task = self.preprocessing, self.task
         for key, value, modality in (
             ("bias-correction", chosen.bias_correction == "n4", "MR"),
@@ -137,7 +137,7 @@ class Study(Section):
             if value and task.modality != modality:
                 yield f"preprocessing.{key}: this choice is for {modality}, and the study is of {task.modality}"
 
-    def _unfit_sizes(self) -> Iterator[str]:
+    def _size_problems(self) -> Iterator[str]:
         task = self.task
         for key, value in (("preprocessing.size", self.preprocessing.size), ("training.patch", self.training.patch)):
             if value and len(value) != task.dimension:
@@ -164,20 +164,20 @@ class Study(Section):
 
         A simulation, whose hospitals are all on one machine, takes one.
         """
-        return self._quorum_of(self.strategy.sites or len(self.server.enrolled))
+        return self._quorum_for(self.strategy.sites or len(self.server.enrolled))
 
     @property
-    def promised_quorum(self) -> int:
+    def min_quorum(self) -> int:
         """The least that the quorum can be, by what a hospital approves alone: the server says who is enrolled."""
-        return self._quorum_of(self.strategy.sites)
+        return self._quorum_for(self.strategy.sites)
 
-    def _quorum_of(self, awaited: int) -> int:
+    def _quorum_for(self, awaited: int) -> int:
         return self.strategy.quorum or max(1, math.floor(awaited * self.strategy.fraction + 1e-9))
 
     @property
     def has_personal_models(self) -> bool:
         """Whether each hospital ends with a model of its own beside the shared one, and both are tested."""
-        return bool(self.local_layers) or self.strategy.name in PERSONAL or self.personal.fine_tune_steps > 0
+        return bool(self.local_layers) or self.strategy.name in PERSONAL_ALGORITHMS or self.personal.fine_tune_steps > 0
 
     @property
     def wrappers(self) -> tuple[str, ...]:

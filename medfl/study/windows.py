@@ -19,7 +19,7 @@ WINDOWS: dict[str, tuple[float, float]] = {
 }
 
 
-def _named(value: object) -> object:
+def _resolve_window(value: object) -> object:
     word = value.strip() if isinstance(value, str) else ""
     if not word[:1].isalpha():
         return value
@@ -28,4 +28,4 @@ def _named(value: object) -> object:
     return WINDOWS[word.casefold()]
 
 
-Window = Annotated[Floats, BeforeValidator(_named)]  # "lung", or "-1000,400"; becomes numbers on reading
+Window = Annotated[Floats, BeforeValidator(_resolve_window)]  # "lung", or "-1000,400"; becomes numbers on reading

@@ -12,7 +12,7 @@ from medfl.errors import RunError
 
 
 @contextmanager
-def writing(what: str, then: str = "start the run again; what was complete is still there") -> Iterator[None]:
+def translate_disk_errors(what: str, then: str = "start the run again; what was complete is still there") -> Iterator[None]:
     """Turn a failure of the disk into a `RunError` that says what could not be written.
 
     Parameters
@@ -40,17 +40,17 @@ def writing(what: str, then: str = "start the run again; what was complete is st
         ) from None
 
 
-def pending(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return the temporary name that a file is written to before it gets its own."""
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_pending(path: Path, content: bytes, *, private: bool = False) -> None:
+def write_temporary(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind.
 
     A private file can be read by its owner alone.
     """
-    fresh = pending(path)
+    fresh = temporary_path(path)
     fresh.unlink(missing_ok=True)  # an old one could have other rights
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
@@ -64,17 +64,17 @@ def write_pending(path: Path, content: bytes, *, private: bool = False) -> None:
 
 def commit(path: Path) -> None:
     """Give a file that `write_pending` wrote its name, replacing an older one."""
-    pending(path).replace(path)
+    temporary_path(path).replace(path)
     sync_folder(path.parent)
 
 
 def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write a whole file durably: temporary name, fsync, rename; `private` is as in `write_pending`."""
-    write_pending(path, content, private=private)
+    write_temporary(path, content, private=private)
     try:
         commit(path)
     except OSError:  # a folder of that name, say
-        pending(path).unlink(missing_ok=True)
+        temporary_path(path).unlink(missing_ok=True)
         raise
 
 

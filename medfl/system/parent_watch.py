@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-_LOOK = 0.5  # seconds
+_POLL_SECONDS = 0.5  # seconds
 
 
 def die_with_parent() -> None:
@@ -22,13 +22,13 @@ def die_with_parent() -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="lifeline").start()
 
 
-def run(command: list[str]) -> int:
+def run_command(command: list[str]) -> int:
     """Run a command in the process group of this process, and kill the group when the parent dies.
 
     Signals come to the group, so none is handed on: Flower's programs take a second one for impatience.
@@ -49,11 +49,11 @@ def run(command: list[str]) -> int:
     process = subprocess.Popen(command)
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            code = process.wait(_LOOK)
+            code = process.wait(_POLL_SECONDS)
             return code if code >= 0 else 128 - code
         if os.getppid() != parent:
             os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))

@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 
 
 @contextmanager
-def ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+def terminating(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
     """Shut a pool down in the end; its processes are ended, not waited for, when that comes early.
 
     Parameters
@@ -33,7 +33,7 @@ def ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """Put Ctrl-C off; processes that are started here never hear it, not even while they import: it is for this one."""
     resource_tracker.ensure_running()  # else started later by multiprocessing, which lets Ctrl-C in again then
     heard: list[int] = []

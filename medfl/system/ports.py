@@ -10,7 +10,7 @@ _LOW, _HIGH = 20000, 32768  # below those that Linux gives to connections to the
 _ATTEMPTS = 1000
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of loopback that is free now, and that no outgoing connection will take.
 
     Raises

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from medfl.system.files import sync_folder, writing
+from medfl.system.files import sync_folder, translate_disk_errors
 
 
 def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
@@ -31,7 +31,7 @@ def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
     RunError
         ``DISK-FULL`` or ``RUN-FOLDER``; nothing is left of it.
     """
-    with writing(what, "give the same command again"):
+    with translate_disk_errors(what, "give the same command again"):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two commands may write the same file
         try:

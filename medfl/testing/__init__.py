@@ -18,7 +18,7 @@ import pytest
 pytest.register_assert_rewrite("medfl.testing.halves", "medfl.testing.strategies")
 
 from medfl.testing.federation import FakeGrid  # noqa: E402 (after the line above, so that failures show their values)
-from medfl.testing.halves import HalfContract  # noqa: E402
+from medfl.testing.halves import ClientAlgorithmContract  # noqa: E402
 from medfl.testing.strategies import StrategyContract  # noqa: E402
 
-__all__ = ["FakeGrid", "HalfContract", "StrategyContract"]
+__all__ = ["ClientAlgorithmContract", "FakeGrid", "StrategyContract"]

@@ -35,7 +35,7 @@ class FakeGrid(Grid):
 
     def __init__(self, answers: Mapping[int, Answer], order: Iterable[int] | None = None) -> None:
         self.answers, self.order = dict(answers), list(order or answers)
-        self.asked: list[Message] = []
+        self.messages: list[Message] = []
         self._replies: dict[str, Message] = {}
 
     def set_run(self, run: compat.Run) -> None:
@@ -59,14 +59,14 @@ class FakeGrid(Grid):
         """Have the nodes answer, and return the identifiers of the messages."""
         pushed = list(messages)
         for message in pushed:
-            compat.give_message_id(message)
+            compat.assign_message_id(message)
         for node in self.order:
             for message in pushed:
                 if message.metadata.dst_node_id == node:
                     reply = self.answers[node](message)
                     if reply is not None:
                         self._replies[message.metadata.message_id] = reply
-        self.asked += pushed
+        self.messages += pushed
         return [m.metadata.message_id for m in pushed]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -79,13 +79,13 @@ class FakeGrid(Grid):
         return [self._replies.pop(i) for i in list(self._replies) if i in wanted]
 
 
-def trained(values: Mapping[str, NDArray[Any]], weight: float, key: str = "num-examples", **more: float) -> Answer:
+def reply_with_model(values: Mapping[str, NDArray[Any]], weight: float, key: str = "num-examples", **more: float) -> Answer:
     """Answer with a model, its weight under `key`, and a loss of 0.5."""
     metrics = MetricRecord({key: weight, "loss": 0.5, **more})
     return lambda message: Message(RecordDict({ARRAYS: to_array_record(values), METRICS: metrics}), reply_to=message)
 
 
-def failed(code: int, reason: str, *, as_server: bool = False) -> Answer:
+def reply_with_error(code: int, reason: str, *, as_server: bool = False) -> Answer:
     """Answer with an error, as the node or as the server that lost it."""
 
     def answer(message: Message) -> Message:
@@ -97,12 +97,12 @@ def failed(code: int, reason: str, *, as_server: bool = False) -> Answer:
     return answer
 
 
-def contents(content: RecordDict) -> Answer:
+def reply_with_content(content: RecordDict) -> Answer:
     """Answer with any content."""
     return lambda message: Message(content, reply_to=message)
 
 
-def model(value: float, size: int = 3) -> Model:
+def make_model(value: float, size: int = 3) -> Model:
     """Make a small model: a matrix, a scalar, and a counter."""
     return {
         "weight": np.full((2, size), value, np.float32),

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import Arrays, exchange_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.training import session
 from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.state import SiteState
-from medfl.clients.training.task import Work
-from medfl.data.store.stored import Prepared
+from medfl.clients.training.state import ClientState
+from medfl.clients.training.task import TrainTask
+from medfl.data.store.stored import PreparedData
 from medfl.messages.records import TRAIN_LOSS, TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_SECONDS, TRAIN_STEPS
-from medfl.testing.sites import organs, small_site, small_study
+from medfl.testing.sites import make_segmentation_site, make_site, make_study
 
 _COUNTS = {TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS, TRAIN_LOSS, TRAIN_SECONDS}
 
 
-class HalfContract:
+class ClientAlgorithmContract:
     """Tests that a subclass runs on one client half: rounds of training at a small site with images made up in memory.
 
     Attributes
@@ -35,10 +35,10 @@ class HalfContract:
         Tables of the study that the half needs, ``{"optimizer": {"name": "sgd"}}``.
     """
 
-    build: Callable[[], Half]
+    build: Callable[[], ClientAlgorithm]
     tables: Mapping[str, Any] = {}
 
-    def sent(self, model: Arrays, server_round: int) -> dict[str, Arrays]:
+    def server_records(self, model: Arrays, server_round: int) -> dict[str, Arrays]:
         """Return what the server sends beside the model, by the name of the record."""
         return {}
 
@@ -48,28 +48,28 @@ class HalfContract:
         assert [(n, x.shape, x.dtype) for n, x in outcome.arrays.items()] == [(n, x.shape, x.dtype) for n, x in start.items()]
         for tensors in (outcome.arrays, *outcome.records.values()):
             assert all(np.isfinite(x).all() for x in tensors.values())
-        assert not _same(outcome.arrays, start)
+        assert not _are_equal(outcome.arrays, start)
 
     def test_what_it_was_given_is_not_changed(self, tmp_path: Path) -> None:
         start = self._start()
         kept = {name: x.copy() for name, x in start.items()}
         outcome = self._train(start, tmp_path)
-        assert _same(start, kept)
+        assert _are_equal(start, kept)
         assert not any(np.shares_memory(outcome.arrays[name], start[name]) for name in start)
 
     def test_the_seed_decides_and_no_training_before_in_the_process(self, tmp_path: Path) -> None:
         start = self._start()
         one = self._train(start, tmp_path / "one")
-        other = self._train(start, tmp_path / "other", seed=8, data=organs(3))
+        other = self._train(start, tmp_path / "other", seed=8, data=make_segmentation_site(3))
         again = self._train(start, tmp_path / "again")
-        assert _same(one.arrays, again.arrays)
-        assert all(_same(one.records[name], again.records[name]) for name in one.records)
+        assert _are_equal(one.arrays, again.arrays)
+        assert all(_are_equal(one.records[name], again.records[name]) for name in one.records)
         assert one.records.keys() == again.records.keys()
-        assert not _same(one.arrays, other.arrays)
+        assert not _are_equal(one.arrays, other.arrays)
 
     def test_every_site_and_round_tells_the_same_metrics(self, tmp_path: Path) -> None:
         first = self._train(self._start(), tmp_path / "one")
-        small = self._train(self._start(), tmp_path / "small", data=organs(1))
+        small = self._train(self._start(), tmp_path / "small", data=make_segmentation_site(1))
         second = self._train(first.arrays, tmp_path / "one", 2)
         assert first.metrics.keys() == small.metrics.keys() == second.metrics.keys()
         assert first.metrics.keys() >= _COUNTS
@@ -82,30 +82,30 @@ class HalfContract:
         second = self._train(first.arrays, tmp_path, 2)
         repeated = self._train(first.arrays, tmp_path, 2)
         third = self._train(second.arrays, tmp_path, 3)
-        assert _same(second.arrays, repeated.arrays)
-        assert all(_same(second.records[name], repeated.records[name]) for name in second.records)
-        assert not _same(second.arrays, third.arrays)
+        assert _are_equal(second.arrays, repeated.arrays)
+        assert all(_are_equal(second.records[name], repeated.records[name]) for name in second.records)
+        assert not _are_equal(second.arrays, third.arrays)
 
     def _start(self) -> Arrays:
-        return exchange_arrays(build_network(small_study(**self.tables)))
+        return get_arrays(build_network(make_study(**self.tables)))
 
     def _train(
-        self, start: Arrays, folder: Path, server_round: int = 1, *, seed: int = 7, data: Prepared | None = None
+        self, start: Arrays, folder: Path, server_round: int = 1, *, seed: int = 7, data: PreparedData | None = None
     ) -> TrainOutcome:
-        study = small_study(**self.tables)
-        work = Work(
+        study = make_study(**self.tables)
+        work = TrainTask(
             study,
-            small_site(),
-            data or organs(),
+            make_site(),
+            data or make_segmentation_site(),
             build_network(study),
             start,
             server_round,
             seed + server_round,
-            records=self.sent(start, server_round),
-            state=SiteState(folder / "state", server_round),
+            records=self.server_records(start, server_round),
+            state=ClientState(folder / "state", server_round),
         )
         return session.train(work, self.build())
 
 
-def _same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+def _are_equal(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     return one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)

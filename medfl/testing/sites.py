@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.schema import read_section
 from medfl.site import Resources, Site
 from medfl.study import Study
@@ -14,7 +14,7 @@ from medfl.study import Study
 SITE = "hospital-a"
 
 
-def small_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) -> Study:
+def make_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) -> Study:
     """Make a study of four rounds with a tiny network.
 
     Parameters
@@ -43,12 +43,12 @@ def small_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) -
     return read_section(Study, values, "pyproject.toml")
 
 
-def small_site() -> Site:
+def make_site() -> Site:
     """Make a hospital that trains on the CPU."""
     return Site(name=SITE, resources=Resources(device="cpu"))
 
 
-def organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> StoredCase:
+def make_organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> PreparedCase:
     """Make a noisy image with a bright square organ."""
     rng = np.random.default_rng(k)
     label = np.zeros(shape, np.uint8)
@@ -57,29 +57,29 @@ def organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: st
     image = (rng.standard_normal((1, *shape)) * 0.3 + 2.0 * label).astype(np.float32)
     spacing = (1.0,) * len(shape)
     name = patient or f"pat-{k:016d}"
-    return StoredCase(f"case-{k:010d}", name, split, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
+    return PreparedCase(f"case-{k:010d}", name, split, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
 
 
-def class_case(k: int, label: int, split: str = "train", patient: str = "") -> StoredCase:
+def make_class_case(k: int, label: int, split: str = "train", patient: str = "") -> PreparedCase:
     """Make a 16 x 16 image whose brightness spot tells its class."""
     rng = np.random.default_rng(100 + k)
     image = rng.standard_normal((1, 16, 16)).astype(np.float32) * 0.3
     image[0, 4:12, 4:12] += 2.0 * label
-    return StoredCase(f"case-{k:010d}", patient or f"pat-{k:016d}", split, image, label, (1.0, 1.0))
+    return PreparedCase(f"case-{k:010d}", patient or f"pat-{k:016d}", split, image, label, (1.0, 1.0))
 
 
-def prepared(*cases: StoredCase) -> Prepared:
+def make_prepared(*cases: PreparedCase) -> PreparedData:
     """Put cases together as one site."""
-    return Prepared(SITE, tuple(sorted(cases, key=lambda c: c.name)), (), True)
+    return PreparedData(SITE, tuple(sorted(cases, key=lambda c: c.name)), (), True)
 
 
-def organs(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> Prepared:
+def make_segmentation_site(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> PreparedData:
     """Make a site with segmented images: so many training cases, and two of validation and test each."""
     splits = ["train"] * count + ["validation"] * 2 + ["test"] * 2
-    return prepared(*(organ_case(k, shape, split) for k, split in enumerate(splits)))
+    return make_prepared(*(make_organ_case(k, shape, split) for k, split in enumerate(splits)))
 
 
-def findings() -> Prepared:
+def make_classification_site() -> PreparedData:
     """Make a site with classified images: 6 of each class to train, 4 to validate and test with."""
     splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
-    return prepared(*(class_case(k, k % 2, split) for k, split in enumerate(splits)))
+    return make_prepared(*(make_class_case(k, k % 2, split) for k, split in enumerate(splits)))

@@ -15,7 +15,7 @@ from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
 
 
-class Remembering(FedAvg):
+class ClientStateMean(FedAvg):
     """Base of SCAFFOLD and FedDyn: follow the mean of what the sites keep, without ever holding it.
 
     The sites' tensors start at zero, and each counted reply says by how much they changed. So one sum is enough, however many
@@ -43,27 +43,27 @@ class Remembering(FedAvg):
         super().__init__(**options)
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}  # of every site that was ever counted
-        self._counted: dict[str, int] = {}  # in which round last
+        self._last_counted: dict[str, int] = {}  # in which round last
         self._sites = 0  # of the federation
         self._round = 0
-        self._heard: dict[str, float] = {}  # in this round
-        self._trains = False
+        self._round_weights: dict[str, float] = {}  # in this round
+        self._is_training = False
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Choose the sites of a training round and make their messages."""
         self._sites = len(self.site_names) or len(list(grid.get_node_ids()))
-        self._round, self._trains = server_round, True
+        self._round, self._is_training = server_round, True
         try:
             return super().configure_train(server_round, arrays, config, grid)
         finally:
-            self._trains = False
+            self._is_training = False
 
     def state(self) -> dict[str, Tensor]:
         """Return the sum, and of every site its weight and when it was counted last."""
         mine = {
             **{f"sum/{name}": tensor for name, tensor in self._sums.items()},
             **{f"weight/{site}": np.array(weight) for site, weight in self._weights.items()},
-            **{f"counted/{site}": np.array(number) for site, number in self._counted.items()},
+            **{f"counted/{site}": np.array(number) for site, number in self._last_counted.items()},
         }
         return super().state() | mine
 
@@ -77,45 +77,45 @@ class Remembering(FedAvg):
                 parts[kind][name] = tensor
         self._sums = {name: np.array(tensor) for name, tensor in parts["sum"].items()}
         self._weights = {site: float(weight) for site, weight in parts["weight"].items()}
-        self._counted = {site: int(number) for site, number in parts["counted"].items()}
+        self._last_counted = {site: int(number) for site, number in parts["counted"].items()}
 
-    def _contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
-        if not self._trains:
-            return super()._contents(nodes, arrays, config)
-        further = self._further(arrays)
+    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+        if not self._is_training:
+            return super().train_contents(nodes, arrays, config)
+        further = self.extra_records(arrays)
         made: dict[int, RecordDict] = {}  # one object for all that are told the same
-        for last in {self._counted.get(site, 0) for site in nodes.values()}:
+        for last in {self._last_counted.get(site, 0) for site in nodes.values()}:
             made[last] = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config, **further})
             made[last][COUNTED] = to_array_record({ROUND: np.array(last)})
-        return {node: made[self._counted.get(site, 0)] for node, site in nodes.items()}
+        return {node: made[self._last_counted.get(site, 0)] for node, site in nodes.items()}
 
-    def _further(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
+    def extra_records(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
         """Return what else the sites are sent with the model."""
         return {}
 
-    def _begin(self, sent: ArrayRecord) -> None:
-        self._heard = {}
-        super()._begin(sent)
+    def begin_round(self, sent: ArrayRecord) -> None:
+        self._round_weights = {}
+        super().begin_round(sent)
 
-    def _take(self, reply: Reply) -> None:
-        super()._take(reply)
-        self._heard[reply.site] = reply.weight
+    def add_reply(self, reply: Reply) -> None:
+        super().add_reply(reply)
+        self._round_weights[reply.site] = reply.weight
 
-    def _remember(self, changes: Tensors) -> None:
+    def add_mean_change(self, changes: Tensors) -> None:
         """Add the mean change of a round, weighted as the replies, to what the sites keep."""
-        total = sum(self._heard[site] for site in sorted(self._heard))
+        total = sum(self._round_weights[site] for site in sorted(self._round_weights))
         for name, change in changes.items():
-            self._sums[name] = np.asarray(self._sums.get(name, 0.0) + np.asarray(change, at_least_float32(change)) * total)
-        self._weights |= self._heard
-        self._counted |= dict.fromkeys(self._heard, self._round)
+            self._sums[name] = np.asarray(self._sums.get(name, 0.0) + np.asarray(change, sum_dtype(change)) * total)
+        self._weights |= self._round_weights
+        self._last_counted |= dict.fromkeys(self._round_weights, self._round)
 
-    def _mean_kept(self) -> dict[str, Tensor]:
+    def mean_client_state(self) -> dict[str, Tensor]:
         """Return the mean of what all sites of the federation keep; nothing before the first counted reply."""
         known = len(self._weights)
         total = sum(self._weights[site] for site in sorted(self._weights)) * max(self._sites, known) / max(known, 1)
         return {name: np.asarray(tensor / total) for name, tensor in self._sums.items()}
 
 
-def at_least_float32(tensor: Tensor) -> np.dtype[Any]:
+def sum_dtype(tensor: Tensor) -> np.dtype[Any]:
     """Return the type in which sums of a tensor are kept."""
     return np.result_type(tensor.dtype, np.float32)

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from medfl.aggregate import Spool
+from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensor
 from medfl.messages.records import array_views, to_array
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
 
 
-class Spooled(FedAvg):
+class DiskStrategy(FedAvg):
     """Keep the replies of a round on disk until all have come, then make the model of them by a rule.
 
     The file has no name and is gone after the round, also when the round failed or was interrupted. Memory does not grow with
@@ -39,18 +39,18 @@ class Spooled(FedAvg):
         finally:
             self._close()
 
-    def _begin(self, sent: ArrayRecord) -> None:
-        self._spool = Spool(array_views(sent))
+    def begin_round(self, sent: ArrayRecord) -> None:
+        self._spool = DiskReplies(array_views(sent))
 
-    def _take(self, reply: Reply) -> None:
+    def add_reply(self, reply: Reply) -> None:
         self._spool.add(reply.site, reply.arrays, reply.weight)
 
-    def _finish(self) -> ArrayRecord:
-        model = self._rule(self._spool)
+    def finish_round(self) -> ArrayRecord:
+        model = self.aggregate(self._spool)
         return ArrayRecord({name: to_array(model.pop(name)) for name in tuple(model)})  # popped: one model in memory, not two
 
     @abstractmethod
-    def _rule(self, spool: Spool) -> dict[str, Tensor]:
+    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
         """Return the model of a round, or raise QuorumError when the replies are too few for the rule.
 
         Parameters
@@ -60,6 +60,6 @@ class Spooled(FedAvg):
         """
 
     def _close(self) -> None:
-        spool: Spool | None = self.__dict__.pop("_spool", None)
+        spool: DiskReplies | None = self.__dict__.pop("_spool", None)
         if spool is not None:
             spool.close()

@@ -51,33 +51,33 @@ class ServerOptimizer(FedAvg):
             if found and not kind.startswith("wrapper-"):
                 self._moments.setdefault(kind, {})[name] = np.array(tensor)
 
-    def moment(self, kind: str, name: str, like: Tensor) -> Tensor:
+    def get_moment(self, kind: str, name: str, like: Tensor) -> Tensor:
         """Return a moment of a tensor; zeros before the first round."""
         known = self._moments.get(kind, {})
         return known[name] if name in known else np.zeros_like(like)
 
-    def remember(self, kind: str, name: str, value: Tensor) -> None:
+    def set_moment(self, kind: str, name: str, value: Tensor) -> None:
         """Keep a moment of a tensor for the next round."""
         self._moments.setdefault(kind, {})[name] = np.asarray(value)
 
-    def _begin(self, sent: ArrayRecord) -> None:
+    def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        super()._begin(sent)
+        super().begin_round(sent)
 
-    def _finish(self) -> ArrayRecord:
-        model = super()._finish()
+    def finish_round(self) -> ArrayRecord:
+        model = super().finish_round()
         del self._sent
         return model
 
-    def _made(self, name: str, mean: Tensor) -> Tensor:
+    def new_tensor(self, name: str, mean: Tensor) -> Tensor:
         if mean.dtype.kind != "f":
             return mean
         wide = np.result_type(mean.dtype, np.float32)
         before = self._sent[name].astype(wide)
-        return np.asarray(before + self._step(name, mean.astype(wide) - before)).astype(mean.dtype)
+        return np.asarray(before + self.compute_step(name, mean.astype(wide) - before)).astype(mean.dtype)
 
     @abstractmethod
-    def _step(self, name: str, change: Tensor) -> Tensor:
+    def compute_step(self, name: str, change: Tensor) -> Tensor:
         """Return by how much a tensor is changed, and remember what the next round needs.
 
         Parameters

@@ -12,41 +12,41 @@ from abc import abstractmethod
 from medfl.messages import update_codecs
 from medfl.messages.models import Tensors
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
-class Codec(Wrapper):
+class UpdateDecoder(ReplyTransform):
     """Make a model of the update in each reply; a reply of another codec, or with wrong sizes or places, is left out."""
 
-    def incoming(self, reply: Reply) -> Reply:
+    def transform(self, reply: Reply) -> Reply:
         """Return the reply with the model that the site made."""
-        parts = self._parts(reply.arrays, reply.start)
-        return dataclasses.replace(reply, arrays=update_codecs.added(reply.start, parts, reply.arrays))
+        parts = self.decode_parts(reply.arrays, reply.start)
+        return dataclasses.replace(reply, arrays=update_codecs.apply_update(reply.start, parts, reply.arrays))
 
     @abstractmethod
-    def _parts(self, packed: Tensors, start: Tensors) -> update_codecs.Parts:
+    def decode_parts(self, packed: Tensors, start: Tensors) -> update_codecs.TensorParts:
         """Yield the update of each tensor, flattened, or raise ExchangeError."""
 
 
-class Bf16(Codec):
+class Bf16(UpdateDecoder):
     """Half the bytes of float32: the range of float32, 8 bits of precision, rounded to nearest."""
 
-    def _parts(self, packed: Tensors, start: Tensors) -> update_codecs.Parts:
+    def decode_parts(self, packed: Tensors, start: Tensors) -> update_codecs.TensorParts:
         return update_codecs.from_bf16(packed, start)
 
 
-class Int8(Codec):
+class Int8(UpdateDecoder):
     """A quarter of the bytes: 255 even steps for each tensor, rounded at random so that the mean over sites is unbiased.
 
     Stochastic rounding as in QSGD (Alistarh et al. 2017, https://arxiv.org/abs/1610.02132), with even steps up to the largest
     value of each tensor.
     """
 
-    def _parts(self, packed: Tensors, start: Tensors) -> update_codecs.Parts:
+    def decode_parts(self, packed: Tensors, start: Tensors) -> update_codecs.TensorParts:
         return update_codecs.from_int8(packed, start)
 
 
-class TopK(Codec):
+class TopK(UpdateDecoder):
     """The largest changes only, 8 bytes each; what is left over stays at the site and is added to its next update.
 
     Sparsification with error feedback (Stich et al. 2018, https://arxiv.org/abs/1809.07599, Algorithm 1), of the update of a
@@ -63,5 +63,5 @@ class TopK(Codec):
             raise ValueError(f"keep must be above 0 and at most 1, came {keep}")
         self.keep = keep
 
-    def _parts(self, packed: Tensors, start: Tensors) -> update_codecs.Parts:
+    def decode_parts(self, packed: Tensors, start: Tensors) -> update_codecs.TensorParts:
         return update_codecs.from_top_k(packed, start, self.keep)

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from logging import INFO, getLogger
 from statistics import median
 
-from medfl.messages.models import part_way
-from medfl.strategies.reply import Reply, update_length
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.messages.models import interpolate
+from medfl.strategies.reply import Reply, update_norm
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
-_LEAST = 3  # of two updates nobody can tell which one is too long
+_MIN_UPDATES = 3  # of two updates nobody can tell which one is too long
 
 
-class ClipNorm(Wrapper):
+class ClipNorm(ReplyTransform):
     """Shorten updates that are longer than a norm to that norm (Sun et al. 2019, https://arxiv.org/abs/1911.07963).
 
     What one site can do to the model is bounded, whatever it sends. Half precision of the model rounds the result.
@@ -36,17 +36,17 @@ class ClipNorm(Wrapper):
             raise ValueError(f"norm must be above 0, came {norm}")
         self.norm = norm
 
-    def incoming(self, reply: Reply) -> Reply:
+    def transform(self, reply: Reply) -> Reply:
         """Return the reply with its update shortened, or as it is when it is short enough."""
-        length = update_length(reply)
+        length = update_norm(reply)
         if length <= self.norm:
             return reply
         factor = self.norm / length
-        arrays = {name: part_way(reply.start[name], x, factor) for name, x in reply.arrays.items()}
+        arrays = {name: interpolate(reply.start[name], x, factor) for name, x in reply.arrays.items()}
         return dataclasses.replace(reply, arrays=arrays)
 
 
-class RejectFactor(Wrapper):
+class NormOutlierFilter(ReplyTransform):
     """Leave out updates whose norm is more than so many times the median of the norms of the round.
 
     It needs three replies: with fewer nothing is judged, and the log says so. It sees length alone; an update of usual length
@@ -58,17 +58,17 @@ class RejectFactor(Wrapper):
         At least 1, so that half of the replies always stay.
     """
 
-    judges = True
+    needs_norms = True
 
     def __init__(self, factor: float) -> None:
         if not factor >= 1:
             raise ValueError(f"factor must be at least 1, came {factor}")
         self.factor = factor
 
-    def judge(self, norms: Mapping[str, float]) -> dict[str, str]:
+    def reject(self, norms: Mapping[str, float]) -> dict[str, str]:
         """Return the sites whose updates are too long, with the reason."""
-        if len(norms) < _LEAST:
-            _log.log(INFO, "Norms of %d updates are not compared: that takes %d", len(norms), _LEAST)
+        if len(norms) < _MIN_UPDATES:
+            _log.log(INFO, "Norms of %d updates are not compared: that takes %d", len(norms), _MIN_UPDATES)
             return {}
         middle = median(norms.values())
         return {site: self._reason(norm, middle) for site, norm in norms.items() if norm > self.factor * middle}

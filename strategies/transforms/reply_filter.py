@@ -10,14 +10,14 @@ import medfl.aggregate
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors
 from medfl.messages.records import ReplyRecord, RoundRecord
-from medfl.messages.replies import refusal_text
+from medfl.messages.replies import describe_refusal
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
-Take = Callable[[Reply], None]
+AddReply = Callable[[Reply], None]
 
 
-class Jury:
+class ReplyFilter:
     """Hand replies on at once, or, when a wrapper judges, once all are there and the bad ones are out.
 
     Parameters
@@ -28,10 +28,10 @@ class Jury:
         The model that was sent out.
     """
 
-    def __init__(self, wrappers: Sequence[Wrapper], sent: Tensors) -> None:
-        self._judges = [wrapper for wrapper in wrappers if wrapper.judges]
+    def __init__(self, wrappers: Sequence[ReplyTransform], sent: Tensors) -> None:
+        self._rejecting_transforms = [wrapper for wrapper in wrappers if wrapper.needs_norms]
         self._sent = sent
-        self._spool = medfl.aggregate.Spool(sent) if self._judges else None
+        self._spool = medfl.aggregate.DiskReplies(sent) if self._rejecting_transforms else None
         self._waiting: dict[str, Reply] = {}
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class Jury:
         if self._spool is not None:
             self._spool.close()
 
-    def hear(self, reply: Reply, take: Take) -> None:
+    def add(self, reply: Reply, take: AddReply) -> None:
         """Hand a reply to `take`, or keep it; raise ExchangeError when it is left out."""
         if self._spool is None:
             take(reply)
@@ -49,24 +49,24 @@ class Jury:
         self._spool.add(reply.site, reply.arrays, reply.weight)
         self._waiting[reply.site] = dataclasses.replace(reply, arrays={})
 
-    def verdict(self, record: RoundRecord, take: Take) -> RoundRecord:
+    def finish(self, record: RoundRecord, take: AddReply) -> RoundRecord:
         """Hand on the replies that no wrapper objects to; return the record of the round with the others refused."""
         if self._spool is None:
             return record
         reasons: dict[str, str] = {}
         norms = {site: medfl.aggregate.distance(self._spool.reply(site), self._sent) for site in self._spool.sites}
-        for judge in self._judges:
-            reasons |= judge.judge({site: norm for site, norm in norms.items() if site not in reasons})
+        for judge in self._rejecting_transforms:
+            reasons |= judge.reject({site: norm for site, norm in norms.items() if site not in reasons})
         for site, reply in sorted(self._waiting.items()):
             if site in reasons:
                 continue
             try:
                 take(dataclasses.replace(reply, arrays=self._spool.reply(site)))
             except ExchangeError as refusal:
-                reasons[site] = refusal_text(refusal)
-        refused = tuple(_refused(r, reasons[r.site]) if r.site in reasons else r for r in record.replies)
+                reasons[site] = describe_refusal(refusal)
+        refused = tuple(_mark_refused(r, reasons[r.site]) if r.site in reasons else r for r in record.replies)
         return dataclasses.replace(record, replies=refused)
 
 
-def _refused(reply: ReplyRecord, reason: str) -> ReplyRecord:
+def _mark_refused(reply: ReplyRecord, reason: str) -> ReplyRecord:
     return dataclasses.replace(reply, status="refused", reason=reason, weight=0.0)

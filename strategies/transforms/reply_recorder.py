@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from medfl.aggregate import Spool
+from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensors
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
-class Keeping(Wrapper):
+class ReplyRecorder(ReplyTransform):
     """Keep every reply on disk as the strategy sees it: put it last among the wrappers.
 
     It changes nothing. A reply that is left out later, by a filter or by the strategy, is there too.
@@ -26,21 +26,21 @@ class Keeping(Wrapper):
 
     def __init__(self, every: int = 1) -> None:
         self.every = every
-        self.spool: Spool | None = None
+        self.replies: DiskReplies | None = None
 
-    def begin(self, server_round: int, sent: Tensors) -> None:
+    def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Forget the earlier round."""
         self.close()
-        self.spool = Spool(sent) if server_round % self.every == 0 else None
+        self.replies = DiskReplies(sent) if server_round % self.every == 0 else None
 
-    def incoming(self, reply: Reply) -> Reply:
+    def transform(self, reply: Reply) -> Reply:
         """Keep a reply."""
-        if self.spool is not None:
-            self.spool.add(reply.site, reply.arrays, reply.weight)
+        if self.replies is not None:
+            self.replies.add(reply.site, reply.arrays, reply.weight)
         return reply
 
     def close(self) -> None:
         """Give the room on disk back."""
-        if self.spool is not None:
-            self.spool.close()
-        self.spool = None
+        if self.replies is not None:
+            self.replies.close()
+        self.replies = None

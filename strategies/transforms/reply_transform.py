@@ -8,17 +8,17 @@ from medfl.messages.models import Tensor, Tensors
 from medfl.strategies.reply import Reply
 
 
-class Wrapper:
+class ReplyTransform:
     """A step that every training reply goes through; this one changes nothing.
 
     Strategies take several, ``FedAvg(wrappers=(Int8(), ClipNorm(3.0)))``, and hand each reply through them in this order: from
     the wire inwards. A wrapper knows nothing of the strategy behind it, so it stacks on all.
     """
 
-    judges = False
+    needs_norms = False
     """Whether `judge` wants the norms of all updates; then the replies of a round wait on disk until all are there."""
 
-    def begin(self, server_round: int, sent: Tensors) -> None:
+    def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Get ready for the replies of a round.
 
         Parameters
@@ -29,7 +29,7 @@ class Wrapper:
             The model that was sent out.
         """
 
-    def incoming(self, reply: Reply) -> Reply:
+    def transform(self, reply: Reply) -> Reply:
         """Return a reply as the next step is to see it, or raise ExchangeError to have it left out.
 
         Parameters
@@ -39,7 +39,7 @@ class Wrapper:
         """
         return reply
 
-    def judge(self, norms: Mapping[str, float]) -> dict[str, str]:
+    def reject(self, norms: Mapping[str, float]) -> dict[str, str]:
         """Return the sites whose replies are to be left out, with the reason as ``[CODE] sentence``.
 
         Parameters

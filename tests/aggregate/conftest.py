@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.aggregate import Spool
+from medfl.aggregate import DiskReplies
 
-SpoolOf = Callable[..., Spool]
+SpoolOf = Callable[..., DiskReplies]
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def spool_of() -> Iterator[SpoolOf]:
     """Return a maker of spools of one tensor ``w``: from the sites' values, in the order given, and the reference's."""
     with ExitStack() as stack:
 
-        def make(replies: Mapping[str, Any], reference: Any = None, dtype: str = "float32") -> Spool:
+        def make(replies: Mapping[str, Any], reference: Any = None, dtype: str = "float32") -> DiskReplies:
             first = np.zeros(np.shape(next(iter(replies.values())))) if reference is None else reference
-            spool = stack.enter_context(Spool({"w": np.array(first, dtype)}))
+            spool = stack.enter_context(DiskReplies({"w": np.array(first, dtype)}))
             for weight, (site, values) in enumerate(replies.items(), 1):
                 spool.add(site, {"w": np.array(values, dtype)}, weight)
             return spool

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flwr.serverapp.strategy.fedtrimmedavg import trim_mean
 
-from medfl.aggregate import Spool, median, trimmed_mean
-from medfl.aggregate.columns import network
+from medfl.aggregate import DiskReplies, median, trimmed_mean
+from medfl.aggregate.columns import sorting_network
 from medfl.errors import ExchangeError
 from tests.aggregate.conftest import SpoolOf
 
@@ -40,14 +40,14 @@ def test_a_network_that_sorts_zeros_and_ones_sorts_everything(n: int) -> None:
     values = np.array(list(itertools.product((0, 1), repeat=n))).T  # Knuth's theorem 5.3.4Z, here for the middle ranks
     for cut in range((n + 1) // 2):
         rows = list(values.copy())
-        for i, j, smaller, larger in network(n, cut):
+        for i, j, smaller, larger in sorting_network(n, cut):
             low, high = np.minimum(rows[i], rows[j]), np.maximum(rows[i], rows[j])
             rows[i], rows[j] = low if smaller else high * 99, high if larger else high * 99
         np.testing.assert_array_equal(sum(rows[cut : n - cut]), np.sort(values, axis=0)[cut : n - cut].sum(axis=0))
 
 
 def test_a_mean_without_a_cut_compares_nothing() -> None:
-    assert network(10, 0) == ()
+    assert sorting_network(10, 0) == ()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -80,7 +80,7 @@ def test_every_order_of_arrival_gives_the_same_bits(spool_of: SpoolOf) -> None:
 def test_layout_is_the_models_and_counters_are_not_averaged() -> None:
     model = {"n": np.array(0), "w": np.zeros((2, 1), np.float32), "scale": np.array(0.0), "none": np.zeros((0, 2))}
     for rule in (median, trimmed_mean):
-        with Spool(model) as spool:
+        with DiskReplies(model) as spool:
             for k, site in enumerate(("a", "b", "c"), 1):
                 more = {"w": np.full((2, 1), k, np.float16), "scale": np.array(k / 2), "n": np.array(10 * k)}
                 spool.add(site, {**model, **more}, 1)
@@ -90,7 +90,7 @@ def test_layout_is_the_models_and_counters_are_not_averaged() -> None:
 
 
 def test_without_replies_there_is_no_median() -> None:
-    with Spool({"w": np.zeros(2)}) as spool:
+    with DiskReplies({"w": np.zeros(2)}) as spool:
         for rule in (median, trimmed_mean):
             with pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
                 rule(spool)
@@ -98,7 +98,7 @@ def test_without_replies_there_is_no_median() -> None:
 
 def test_memory_is_the_result_and_a_few_blocks() -> None:
     size = 2_000_000
-    with Spool({"w": np.zeros(size, np.float32)}) as spool:
+    with DiskReplies({"w": np.zeros(size, np.float32)}) as spool:
         for k in range(9):
             spool.add(f"s{k}", {"w": np.full(size, k, np.float32)}, 1)
         tracemalloc.start()

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medfl.aggregate import Spool, combine, distance, distances, inner_products, squared_distances
+from medfl.aggregate import DiskReplies, combine, distance, distances, inner_products, squared_distances
 from medfl.errors import ExchangeError
 from medfl.messages.models import BLOCK
 from tests.aggregate.conftest import SpoolOf
@@ -51,7 +51,7 @@ def test_inner_products_are_of_updates(spool_of: SpoolOf) -> None:
 
 
 def test_a_combination_takes_the_weights_as_they_are() -> None:
-    with Spool({"w": np.zeros(2, np.float32), "n": np.array(0)}) as spool:
+    with DiskReplies({"w": np.zeros(2, np.float32), "n": np.array(0)}) as spool:
         for site, values, n in (("a", [1, 2], 5), ("b", [3, 0], 4), ("c", [1000, 1000], 99)):
             spool.add(site, {"w": np.array(values, np.float32), "n": np.array(n)}, 1)
         result = combine(spool, {"b": 0.5, "a": 0.25, "c": 0.0})

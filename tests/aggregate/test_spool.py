@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfl.aggregate import Spool
+from medfl.aggregate import DiskReplies
 from medfl.errors import ExchangeError, RunError
 
 RNG = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def bits(model: dict[str, np.ndarray]) -> list[tuple[str, tuple[int, ...], str, 
 
 def test_a_reply_comes_back_as_it_was_and_can_not_be_changed() -> None:
     replies = {site: reply_of(k) for k, site in enumerate(("north", "east", "west"))}
-    with Spool(MODEL) as spool:
+    with DiskReplies(MODEL) as spool:
         for weight, (site, arrays) in enumerate(replies.items(), 1):
             spool.add(site, dict(reversed(arrays.items())), weight)
             assert bits(spool.reply(site)) == bits(arrays)
@@ -55,7 +55,7 @@ def test_a_reply_comes_back_as_it_was_and_can_not_be_changed() -> None:
 @pytest.mark.parametrize("block", [1, 4, 15, 100, None])
 def test_columns_are_all_replies_side_by_side(block: int | None) -> None:
     replies = {site: reply_of(k) for k, site in enumerate("cab")}
-    with Spool(MODEL) as spool:
+    with DiskReplies(MODEL) as spool:
         for site, arrays in replies.items():
             spool.add(site, arrays, 1)
         found = {name: np.full((3, x.size), np.nan, x.dtype) for name, x in MODEL.items() if x.dtype.kind == "f"}
@@ -71,7 +71,7 @@ def test_columns_do_not_depend_on_the_order_of_arrival() -> None:
     replies = {site: reply_of(k) for k, site in enumerate("abc")}
     seen = set()
     for order in itertools.permutations(replies):
-        with Spool(MODEL) as spool:
+        with DiskReplies(MODEL) as spool:
             for site in order:
                 spool.add(site, replies[site], 1)
             seen.add(b"".join(values.tobytes() for _, _, values in spool.columns(4)))
@@ -80,7 +80,7 @@ def test_columns_do_not_depend_on_the_order_of_arrival() -> None:
 
 def test_narrower_and_scattered_tensors_are_kept_in_the_models_type() -> None:
     came = np.array([[1, 2, 3], [4, 5, 6]], np.float16)
-    with Spool({"w": np.zeros((3, 2), np.float32)}) as spool:
+    with DiskReplies({"w": np.zeros((3, 2), np.float32)}) as spool:
         spool.add("a", {"w": came.T}, 1)
         kept = spool.reply("a")["w"]
     assert kept.dtype == np.float32
@@ -100,7 +100,7 @@ def test_narrower_and_scattered_tensors_are_kept_in_the_models_type() -> None:
     ],
 )
 def test_a_refused_reply_leaves_no_trace(site: str, values: list[float], weight: float, code: str) -> None:
-    with Spool({"w": np.zeros(2, np.float32)}) as spool:
+    with DiskReplies({"w": np.zeros(2, np.float32)}) as spool:
         spool.add("a", {"w": np.array([3, 4], np.float32)}, 5)
         bad = values if isinstance(values, np.ndarray) else np.array(values, np.float32)
         with pytest.raises(ExchangeError) as caught:
@@ -112,13 +112,13 @@ def test_a_refused_reply_leaves_no_trace(site: str, values: list[float], weight:
 
 def test_a_model_that_can_not_be_averaged_is_refused() -> None:
     with pytest.raises(ExchangeError, match="MODEL-TYPE"):
-        Spool({"c": np.zeros(2, np.complex64)})
+        DiskReplies({"c": np.zeros(2, np.complex64)})
 
 
 def test_a_full_disk_is_told_and_the_earlier_replies_stay() -> None:
     reply = {"w": np.arange(5000, dtype=np.float32)}
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Spool(reply) as spool:
+    with DiskReplies(reply) as spool:
         spool.add("a", reply, 1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
         try:
@@ -134,13 +134,13 @@ def test_a_full_disk_is_told_and_the_earlier_replies_stay() -> None:
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="RUN-FOLDER") as caught:
-        Spool(MODEL, tmp_path / "gone")
+        DiskReplies(MODEL, tmp_path / "gone")
     assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of open files stay there")
 def test_the_file_has_no_name_and_is_for_its_owner_alone(tmp_path: Path) -> None:
-    with Spool(MODEL, tmp_path) as spool:
+    with DiskReplies(MODEL, tmp_path) as spool:
         spool.add("a", reply_of(1), 1)
         assert list(tmp_path.iterdir()) == []
         assert stat.S_IMODE(os.fstat(spool._file.fileno()).st_mode) == 0o600
@@ -148,7 +148,7 @@ def test_the_file_has_no_name_and_is_for_its_owner_alone(tmp_path: Path) -> None
 
 def test_a_disk_that_takes_less_than_it_was_given_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     reply = {"w": np.arange(1000, dtype=np.float32)}
-    with Spool(reply) as spool:
+    with DiskReplies(reply) as spool:
         slow = _Slow(spool._file)
         monkeypatch.setattr(spool, "_file", slow)
         spool.add("a", reply, 1)
@@ -175,21 +175,21 @@ class _Slow:
 
 
 def test_a_model_from_parts_has_the_largest_counters_of_those_that_count() -> None:
-    with Spool({"w": np.zeros(2, np.float32), "n": np.array([0, 0], np.int16), "on": np.array(False)}) as spool:
+    with DiskReplies({"w": np.zeros(2, np.float32), "n": np.array([0, 0], np.int16), "on": np.array(False)}) as spool:
         for site, n, on in (("a", [1, 9], False), ("b", [5, 2], True), ("c", [70, 70], True)):
             spool.add(site, {"w": np.zeros(2, np.float32), "n": np.array(n, np.int16), "on": np.array(on)}, 1)
-        made = spool.model([("w", 0, np.array([1.5])), ("w", 1, np.array([2.5]))], ["a", "b"])
+        made = spool.build_model([("w", 0, np.array([1.5])), ("w", 1, np.array([2.5]))], ["a", "b"])
         assert {name: (x.dtype.name, x.tolist()) for name, x in made.items()} == {
             "w": ("float32", [1.5, 2.5]),
             "n": ("int16", [5, 9]),
             "on": ("bool", True),
         }
-        assert spool.model([("w", 0, np.zeros(2))])["n"].tolist() == [70, 70]
+        assert spool.build_model([("w", 0, np.zeros(2))])["n"].tolist() == [70, 70]
 
 
 def test_without_replies_there_is_no_model() -> None:
-    with Spool(MODEL) as spool:
+    with DiskReplies(MODEL) as spool:
         assert spool.sites == ()
         assert list(spool.columns()) == []
         with pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
-            spool.model([])
+            spool.build_model([])

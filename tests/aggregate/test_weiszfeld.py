@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medfl.aggregate import Spool, distances, geometric_median
+from medfl.aggregate import DiskReplies, distances, geometric_median
 from medfl.aggregate.weiszfeld import weiszfeld
 from medfl.errors import ExchangeError
 from tests.aggregate.conftest import SpoolOf
@@ -57,7 +57,7 @@ def test_replies_that_agree_and_a_lone_one(spool_of: SpoolOf) -> None:
     np.testing.assert_allclose(geometric_median(same)["w"], [1.5, -2], rtol=1e-7)
     assert geometric_median(spool_of({"a": [7, 8]}))["w"].tolist() == [7, 8]
     assert weiszfeld(np.zeros((1, 1)), np.ones(1)).tolist() == [1.0]
-    with Spool({"w": np.zeros(1)}) as empty, pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
+    with DiskReplies({"w": np.zeros(1)}) as empty, pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
         geometric_median(empty)
 
 

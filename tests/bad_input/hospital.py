@@ -16,7 +16,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medfl.data.cases import Finding
 from medfl.data.store.prepare import prepare_cases
-from medfl.data.store.stored import Prepared
+from medfl.data.store.stored import PreparedData
 from medfl.data.synthetic.brain import Head
 from medfl.data.synthetic.dicom import write_dicom
 from medfl.errors import MedflError
@@ -121,7 +121,7 @@ class Hospital:
             resources=Resources(store=str(self.folder / store)),
         )
 
-    def prepared(self, study: Study, **data: Any) -> Prepared:
+    def prepared(self, study: Study, **data: Any) -> PreparedData:
         """Prepare everything, whatever the policy says."""
         return prepare_cases(self.site(**data), study)
 

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from medfl.data.cases import Finding
-from medfl.data.store.stored import Prepared
+from medfl.data.store.stored import PreparedData
 from medfl.errors import MedflError
 from medfl.site import Policy, Resources, Site, ensure_secret
 
@@ -74,7 +74,7 @@ def site_of(folder: Path, store: str = "store", **policy: Any) -> Site:
     )
 
 
-def bits(prepared: Prepared) -> dict[str, tuple[str, bytes, bytes]]:
+def bits(prepared: PreparedData) -> dict[str, tuple[str, bytes, bytes]]:
     return {c.name: (c.patient, c.image.tobytes(), np.asarray(c.label).tobytes()) for c in prepared.cases}
 
 

@@ -18,10 +18,10 @@ from medfl.data.store import shelf as shelf_module
 from medfl.data.store.prepare import prepare
 from medfl.errors import DataError, DiskFullError, RunError
 from medfl.runs import checkpoint
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 from medfl.study import Study
-from medfl.system.files import pending
+from medfl.system.files import temporary_path
 from tests.bad_input.rough import bits, check_words, fill, leftovers, site_of
 
 
@@ -91,8 +91,8 @@ def test_a_run_on_a_full_disk_says_so_and_the_next_one_is_as_if_it_had_not_been(
     assert "[DISK-FULL]" in failed.stderr
     assert "[TOO-FEW-SITES]" in failed.stderr
     (run,) = (tmp_path / "failed" / "rough").iterdir()
-    assert [e["reason"].split()[0] for e in read(run) if e["event"] == "failed"] == ["[DISK-FULL]"]
-    assert read(run)[-1]["status"] == "failed"
+    assert [e["reason"].split()[0] for e in read_history(run) if e["event"] == "failed"] == ["[DISK-FULL]"]
+    assert read_history(run)[-1]["status"] == "failed"
     assert leftovers(tmp_path / "store") == leftovers(run) == []
     runs = []
     for name, store in (("again", tmp_path / "store"), ("clean", tmp_path / "clean-store")):
@@ -106,7 +106,7 @@ def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoin
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:
-        pending(path).write_bytes(content[:10])
+        temporary_path(path).write_bytes(content[:10])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     hospitals = fill(tmp_path / "hospitals" / "north", 4).parent
@@ -117,9 +117,9 @@ def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoin
             simulation.start(workers=1)
     assert caught.value.code == "DISK-FULL"
     check_words(caught.value, tmp_path)
-    assert read(simulation.run)[-1]["status"] == "failed"
-    assert read(simulation.run)[-1]["reason"].startswith("[DISK-FULL]")
-    assert checkpoint.names(simulation.run / "checkpoints") == []
+    assert read_history(simulation.run)[-1]["status"] == "failed"
+    assert read_history(simulation.run)[-1]["reason"].startswith("[DISK-FULL]")
+    assert checkpoint.list_names(simulation.run / "checkpoints") == []
 
 
 def test_a_store_that_is_a_file_is_told(study: Study, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import typer
 from medfl.cli import app as cli
 from medfl.cli.running import run_and_report
 from medfl.errors import QuorumError, RunError
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 from tests.bad_input.rough import check_words, cut, fill
 
@@ -29,7 +29,7 @@ def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) 
         cut(patient / "label.nii.gz")
     simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs")
     simulation.start(workers=2)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     assert events[-1]["status"] == "completed"
     reasons = sorted(event["reason"].split()[0] for event in events if event["event"] == "failed")
     assert reasons == ["[DATA-EMPTY]", "[SITE-EXCLUDED]"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.data.store.freshness import freshness
+from medfl.data.store.freshness import get_cache_status
 from medfl.data.store.prepare import prepare, prepare_cases
 from medfl.errors import DataError, DiskFullError
 from tests.bad_input.hospital import Hospital, check_told, image_of, mask_of, save, study_of
@@ -73,13 +73,13 @@ def test_25_prepared_data_of_another_plan_or_of_other_files(hospital: Hospital) 
     fill(hospital, 3)
     site = hospital.site()
     prepare_cases(site, CT)
-    freshness(site, CT).require_current()
+    get_cache_status(site, CT).require_current()
     save(next((hospital.data / "DOE_JANE_1").iterdir()), image_of(9))
     with pytest.raises(DataError) as caught:
-        freshness(site, CT).require_current()
+        get_cache_status(site, CT).require_current()
     check_told(caught.value, "STORE-STALE", [r"source files of 1 case\(s\) have changed", "Run 'medfl data prepare' again"])
     with pytest.raises(DataError) as caught:
-        freshness(site, study_of("classification", **{"preprocessing.size": "9,9,9"})).require_current()
+        get_cache_status(site, study_of("classification", **{"preprocessing.size": "9,9,9"})).require_current()
     check_told(caught.value, "STORE-STALE", ["made with another plan", r"\([0-9a-f]{6} instead of [0-9a-f]{6}\)"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.cli.options import overrides_of
+from medfl.cli.options import parse_overrides
 
 
 def medfl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -119,4 +119,4 @@ def test_made_hospitals_can_be_used_at_once(nodule_study: Path, tmp_path: Path) 
     ],
 )
 def test_values_of_the_command_line_have_their_types(word: str, value: object) -> None:
-    assert overrides_of([word]) == {"a": value}
+    assert parse_overrides([word]) == {"a": value}

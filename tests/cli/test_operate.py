@@ -19,7 +19,7 @@ import pytest
 
 from medfl.cli import operate
 from medfl.cli.app import main
-from medfl.cli.running import Outcome
+from medfl.cli.running import RunOutcome
 from medfl.deploy import control, superlink
 from medfl.deploy.folder import FederationFolder
 from medfl.runs.folder import Run
@@ -53,7 +53,7 @@ class Flower:
         study = read_study(app)
         study = study.model_copy(update={"server": study.server.model_copy(update={"run": app.parent.name})})
         run = Run.resume(folder.runs, study) if resume else Run.create(folder.runs, study)
-        self._process.enter_context(run.alone())
+        self._process.enter_context(run.lock())
         run.history.append(run.resume_event() if resume else run.start_event())
         self.plot(run)
 
@@ -115,9 +115,9 @@ def medfl(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.fixture
-def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOutcome:
     """Return what every run that completes has to show."""
-    made = Outcome(tmp_path / "run", tmp_path / "report.html", (), ("Together is better.",))
+    made = RunOutcome(tmp_path / "run", tmp_path / "report.html", (), ("Together is better.",))
     monkeypatch.setattr(operate, "outcome_of", lambda run: made)
     return made
 
@@ -143,7 +143,7 @@ def test_a_server_that_is_not_up_is_said_to_be_so(
     assert medfl("run", nodule_study, "--detach").code == 0
     told = subprocess.CompletedProcess([], 1, stdout="Using SuperLink: fed (127.0.0.1:1)\n", stderr="Connection unavailable")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: told)
-    monkeypatch.setattr(control, "flwr", superlink.flwr)
+    monkeypatch.setattr(control, "flwr", superlink.run_flwr)
     done = medfl(*words_for(command, nodule_study))
     assert (done.code, done.out) == (1, "")
     assert "[SERVER-DOWN]" in done.err
@@ -181,7 +181,7 @@ def test_a_study_with_a_mistake_ends_with_2_and_is_not_started(
 
 
 def test_a_run_that_ends_well_ends_with_0_and_what_it_has_to_show(
-    medfl: Medfl, flower: Flower, nodule_study: Path, outcome: Outcome
+    medfl: Medfl, flower: Flower, nodule_study: Path, outcome: RunOutcome
 ) -> None:
     flower.plot = flower.end("completed")
     done = medfl("run", nodule_study, "--json")
@@ -268,7 +268,7 @@ def test_the_log_of_a_run_is_printed_as_it_is(
 
 
 def test_a_run_goes_on_and_its_former_end_is_not_taken_for_the_new_one(
-    medfl: Medfl, flower: Flower, nodule_study: Path, outcome: Outcome, federation: FederationFolder
+    medfl: Medfl, flower: Flower, nodule_study: Path, outcome: RunOutcome, federation: FederationFolder
 ) -> None:
     flower.plot = flower.end("failed", "the first time")
     assert medfl("run", nodule_study).code == 1
@@ -290,7 +290,7 @@ def follow_until(event: Callable[[], None], medfl: Medfl) -> Done:
         return medfl("status", "--follow")
 
 
-def test_a_run_that_is_completed_does_not_go_on(medfl: Medfl, flower: Flower, nodule_study: Path, outcome: Outcome) -> None:
+def test_a_run_that_is_completed_does_not_go_on(medfl: Medfl, flower: Flower, nodule_study: Path, outcome: RunOutcome) -> None:
     flower.plot = flower.end("completed")
     medfl("run", nodule_study)
     done = medfl("resume")

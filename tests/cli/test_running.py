@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medfl.cli.running import left_out_of
+from medfl.cli.running import left_out_sentence
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from medfl.cli.running import left_out_of
 )
 def test_it_is_said_how_many_cases_the_hospitals_left_out(excluded: Mapping[str, int], told: str) -> None:
     site = SimpleNamespace(excluded=excluded, cases={"train": 150, "validation": 8, "test": 30})
-    assert left_out_of(SimpleNamespace(joined={1: site})) == told  # type: ignore[arg-type]
+    assert left_out_sentence(SimpleNamespace(joined={1: site})) == told  # type: ignore[arg-type]

@@ -16,13 +16,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
-from medfl.cli.sweeping import SweepProgress
+from medfl.cli.sweeping import SweepDisplay
 from medfl.errors import ConfigError, EngineError
-from medfl.report.board import read_board
+from medfl.report.board import build_leaderboard
 from medfl.runs import Run
-from medfl.runs.history import read
-from medfl.simulation.simulate import Simulation
-from medfl.simulation.sweep import Result, plan_sweep
+from medfl.runs.history import read_history
+from medfl.simulation.simulate import SimulatedRun
+from medfl.simulation.sweep import RunResult, plan_sweep
 
 Sweeper = Callable[..., list[str]]
 
@@ -40,10 +40,10 @@ def words(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Sweeper
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(self: Simulation, engine: str = "embedded", workers: int = 0) -> None:
+    def start(self: SimulatedRun, engine: str = "embedded", workers: int = 0) -> None:
         raise EngineError("ENGINE-LOST", "the workers are gone.")
 
-    monkeypatch.setattr(Simulation, "start", start)
+    monkeypatch.setattr(SimulatedRun, "start", start)
     monkeypatch.setattr("medfl.simulation.pool.warm_up", lambda: None)
 
 
@@ -81,11 +81,11 @@ def test_the_display_tells_which_run_of_how_many_and_the_best_so_far(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     sweep = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["fedavg", "fedprox:mu=0.1"])
-    progress = SweepProgress(sweep)
+    progress = SweepDisplay(sweep)
     assert "run 1 of 2" in _drawn(progress)
     assert "no run has been tested yet" in _drawn(progress)
-    result = Result(sweep.runs[0], "failed", "why")
-    progress.finished(result, read_board(sweep, [result]))
+    result = RunResult(sweep.runs[0], "failed", "why")
+    progress.add_result(result, build_leaderboard(sweep, [result]))
     run = Run.create(sweep.folder / "runs", sweep.runs[1].simulation.study)
     run.history.append({"event": "round", "arm": "federated", "round": 1, "score": 0.75, "sites": {}, "seconds": 1.0})
     progress.update()
@@ -109,7 +109,7 @@ def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_
     assert process.returncode == 130, told
     assert "--resume" in told
     (folder,) = (tmp_path / "sweeps").glob("nodule/*")
-    before = {run for run in _ended(tmp_path) if read(run)[-1]["status"] == "completed"}
+    before = {run for run in _ended(tmp_path) if read_history(run)[-1]["status"] == "completed"}
     assert len(before) >= 1
     again = subprocess.run([*command, "--resume", str(folder), "--json"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -128,10 +128,10 @@ def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_
 
 def _ended(folder: Path) -> list[Path]:
     runs = sorted(folder.glob("sweeps/nodule/*/runs/nodule/*"))
-    return [run for run in runs if any(event["event"] == "end" for event in read(run))]
+    return [run for run in runs if any(event["event"] == "end" for event in read_history(run))]
 
 
-def _drawn(progress: SweepProgress) -> str:
+def _drawn(progress: SweepDisplay) -> str:
     console = Console(file=io.StringIO(), width=120)
     console.print(progress)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from medfl.clients.networks.arrays import Arrays, exchange_arrays
+from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.build import build_network
-from medfl.clients.training.state import SiteState
-from medfl.clients.training.task import Work
-from medfl.data.store.stored import Prepared
+from medfl.clients.training.state import ClientState
+from medfl.clients.training.task import TrainTask
+from medfl.data.store.stored import PreparedData
 from medfl.site import Site
 from medfl.study import Study
 from medfl.testing import sites
@@ -31,33 +31,33 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def make_study() -> Callable[..., Study]:
     """Return a maker of tiny studies; keyword arguments are tables that are merged in."""
-    return sites.small_study
+    return sites.make_study
 
 
 @pytest.fixture
 def site() -> Site:
-    return sites.small_site()
+    return sites.make_site()
 
 
 @pytest.fixture
-def organs() -> Callable[..., Prepared]:
+def organs() -> Callable[..., PreparedData]:
     """Return a maker of sites with segmented images: training cases, and two of validation and test each."""
-    return sites.organs
+    return sites.make_segmentation_site
 
 
 @pytest.fixture
-def findings() -> Prepared:
+def findings() -> PreparedData:
     """Return a site with classified images: 6 of each class to train, 4 to test."""
-    return sites.findings()
+    return sites.make_classification_site()
 
 
 @pytest.fixture
-def asked(site: Site, tmp_path: Path) -> Callable[..., Work]:
+def asked(site: Site, tmp_path: Path) -> Callable[..., TrainTask]:
     """Return a maker of training messages to one site that remembers what it saved in earlier rounds."""
 
-    def make(study: Study, data: Prepared, number: int = 1, received: Arrays | None = None, **told: Any) -> Work:
+    def make(study: Study, data: PreparedData, number: int = 1, received: Arrays | None = None, **told: Any) -> TrainTask:
         net = build_network(study)
-        state = SiteState(tmp_path / "state", number)
-        return Work(study, site, data, net, received or exchange_arrays(net), number, 40 + number, state=state, **told)
+        state = ClientState(tmp_path / "state", number)
+        return TrainTask(study, site, data, net, received or get_arrays(net), number, 40 + number, state=state, **told)
 
     return make

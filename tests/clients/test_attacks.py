@@ -10,39 +10,39 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import metrics
 from medfl.clients import attacks, node
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.training import session
-from medfl.clients.training.initial import initial_model
-from medfl.clients.training.task import Update, Work
+from medfl.clients.training.initial import build_initial_model
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.errors import ConfigError
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.study import run_config_of, study_from_run_config
+from medfl.study import read_run_config, study_from_run_config
 from medfl.study.sections import Simulation
 
 SITES = ["cadiz", "aachen", "bergen"]
 
 
-class Adds(Half):
+class Adds(ClientAlgorithm):
     """An honest half that adds 2 to every weight and counts a step."""
 
-    def train(self, work: Work) -> Update:
+    def train(self, work: TrainTask) -> TrainResult:
         arrays = {n: (x + 2).astype(x.dtype) if x.dtype.kind == "f" else x + 1 for n, x in work.received.items()}
-        return Update(arrays, {records.TRAIN_LOSS: 0.5}, {"control": {"c": np.ones(1)}})
+        return TrainResult(arrays, {records.TRAIN_LOSS: 0.5}, {"control": {"c": np.ones(1)}})
 
 
-def spoilt(attack: str, strength: float = 3.0, seed: int = 1) -> Update:
+def spoilt(attack: str, strength: float = 3.0, seed: int = 1) -> TrainResult:
     received = {
         "weight": np.full(20000, 10, np.float32),
         "half": np.array(10, np.float16),
         "steps": np.array(7),
         "none": np.empty((0, 2), np.float32),
     }
-    work = Work(None, None, None, None, received, 1, seed)  # type: ignore[arg-type]
+    work = TrainTask(None, None, None, None, received, 1, seed)  # type: ignore[arg-type]
     simulation = Simulation(attack=attack, attack_strength=strength)  # type: ignore[arg-type]
-    return attacks.misled(Adds(), simulation, "aachen", SITES).train(work)
+    return attacks.as_attacker(Adds(), simulation, "aachen", SITES).train(work)
 
 
 @pytest.mark.parametrize(("attack", "expected"), [("sign-flip", 10 - 3 * 2), ("scale", 10 + 3 * 2)])
@@ -71,7 +71,7 @@ def test_noise_is_as_large_as_asked_around_the_received_model_and_repeats_by_see
 
 def test_mirrored_labels_are_trained_on_and_nothing_else_changes(organs) -> None:
     data = organs()
-    other = attacks.flipped(data, 2)
+    other = attacks.flip_labels(data, 2)
     for case, mirrored in zip(data.cases, other.cases, strict=True):
         assert mirrored.image is case.image
         if case.split == "train":
@@ -82,31 +82,31 @@ def test_mirrored_labels_are_trained_on_and_nothing_else_changes(organs) -> None
 
 
 def test_mirrored_classes_of_images(findings) -> None:
-    other = attacks.flipped(findings, 2)
-    assert [c.label for c in other.split("train")] == [1 - c.label for c in findings.split("train")]
-    assert other.split("test") == findings.split("test")
+    other = attacks.flip_labels(findings, 2)
+    assert [c.label for c in other.get_split("train")] == [1 - c.label for c in findings.split("train")]
+    assert other.get_split("test") == findings.split("test")
 
 
 def test_an_attacker_with_mirrored_labels_learns_the_background(make_study, site, organs) -> None:
     study = make_study(optimizer={"learning-rate": 0.02}, training={"local-steps": 60})
     simulation = Simulation(attack="label-flip", attackers=("hospital-a",))
     net, data = build_network(study), organs()
-    attacker = attacks.misled(Half(), simulation, "hospital-a", ["hospital-a"])
-    outcome = session.train(Work(study, site, data, net, exchange_arrays(net), 1, 5), attacker)
+    attacker = attacks.as_attacker(ClientAlgorithm(), simulation, "hospital-a", ["hospital-a"])
+    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 5), attacker)
     assert metrics.headline(study, session.evaluate(study, site, data, net, outcome.arrays, "validation")) < 0.2
     assert outcome.metrics[records.TRAIN_PATIENTS] == 6
 
 
 def test_who_attacks() -> None:
     def who(**chosen: object) -> set[str]:
-        return set(attacks.attackers_of(Simulation.model_validate({"attack": "scale", **chosen}), SITES))
+        return set(attacks.choose_attackers(Simulation.model_validate({"attack": "scale", **chosen}), SITES))
 
     assert who() == {"aachen"}
     assert who(attackers=2) == {"aachen", "bergen"}
     assert who(attackers="cadiz,aachen") == {"cadiz", "aachen"}
     assert who(attackers=0) == who(attack="none") == set()
     honest = Adds()
-    assert attacks.misled(honest, Simulation(attack="scale"), "cadiz", SITES) is honest
+    assert attacks.as_attacker(honest, Simulation(attack="scale"), "cadiz", SITES) is honest
     for wrong in (4, "rome", "aachen,rome"):
         with pytest.raises(ConfigError, match=r"simulation\.attackers: came .* allowed: a number up to 3, or names of aachen"):
             who(attackers=wrong)
@@ -115,8 +115,8 @@ def test_who_attacks() -> None:
 def test_only_a_simulated_hospital_attacks_and_only_in_the_federated_arm(nodule_study: Path, nodule_hospitals: Path) -> None:
     plan = {"simulation.data": str(nodule_hospitals), "simulation.attack": "scale", "simulation.attack-strength": 7.0}
     plan |= {"simulation.arms": "federated,local"}
-    run_config = run_config_of(nodule_study) | plan
-    model = initial_model(study_from_run_config(run_config))
+    run_config = read_run_config(nodule_study) | plan
+    model = build_initial_model(study_from_run_config(run_config))
     compat.identify_process(1, compat.SERVER_NODE_ID)
 
     def sent(arm: str, **where: object) -> np.ndarray:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from medfl.clients import compression
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.state import SiteState
-from medfl.clients.training.task import Work
+from medfl.clients.training.state import ClientState
+from medfl.clients.training.task import TrainTask
 from medfl.messages import update_codecs
 from medfl.messages.records import to_array_record
 from medfl.study import Study, read_study
@@ -23,17 +23,19 @@ from medfl.study import Study, read_study
 SAMPLE = Path(__file__).parents[2] / "sample_configs" / "hippocampus"
 RECEIVED = {"w": np.zeros((2, 2), np.float32), "b": np.zeros(1, np.float32), "steps": np.array(3)}
 
-Asked = Callable[..., Work]
+Asked = Callable[..., TrainTask]
 
 
 @pytest.fixture
 def asked(make_study: Any, site: Any, organs: Any, tmp_path: Path) -> Asked:
     """Return a maker of work with a codec, whose state outlives it."""
 
-    def make(codec: str, server_round: int = 1, arm: str = "federated", **options: Any) -> Work:
+    def make(codec: str, server_round: int = 1, arm: str = "federated", **options: Any) -> TrainTask:
         study: Study = make_study(compression={"codec": codec, **options})
-        state = SiteState(tmp_path / "state", server_round)
-        return Work(study, site, organs(), build_network(study), RECEIVED, server_round, 7 + server_round, state=state, arm=arm)
+        state = ClientState(tmp_path / "state", server_round)
+        return TrainTask(
+            study, site, organs(), build_network(study), RECEIVED, server_round, 7 + server_round, state=state, arm=arm
+        )
 
     return make
 
@@ -44,7 +46,7 @@ def trained(*values: float) -> TrainOutcome:
 
 
 def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> None:
-    outcome = compression.packed(asked("bf16"), trained(1, 2, 3, 4, 5))
+    outcome = compression.compress(asked("bf16"), trained(1, 2, 3, 4, 5))
     assert set(outcome.arrays) == {update_codecs.BF16, "steps"}
     assert outcome.arrays["steps"] == 5
     assert (outcome.metrics, set(outcome.records)) == ({"train.loss": 1.0}, {"control"})
@@ -53,19 +55,19 @@ def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> 
 @pytest.mark.parametrize(("codec", "arm"), [("none", "federated"), ("int8", "local"), ("top-k", "local")])
 def test_without_a_codec_and_alone_the_model_leaves_whole(codec: str, arm: str, asked: Asked) -> None:
     outcome = trained(1, 2, 3, 4, 5)
-    assert compression.packed(asked(codec, arm=arm), outcome) is outcome
+    assert compression.compress(asked(codec, arm=arm), outcome) is outcome
 
 
 def test_layers_that_stay_at_the_site_are_not_in_the_update(asked: Asked) -> None:
     outcome = trained(1, 2, 3, 4, 5)
     del outcome.arrays["b"]
-    assert compression.packed(asked("int8"), outcome).arrays[update_codecs.INT8].size == 4
+    assert compression.compress(asked("int8"), outcome).arrays[update_codecs.INT8].size == 4
 
 
 def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
     def codes(server_round: int) -> list[int]:
         outcome = TrainOutcome({**RECEIVED, "w": np.linspace(0.1, 1, 4, dtype=np.float32).reshape(2, 2)}, {})
-        found: list[int] = compression.packed(asked("int8", server_round), outcome).arrays[update_codecs.INT8].tolist()
+        found: list[int] = compression.compress(asked("int8", server_round), outcome).arrays[update_codecs.INT8].tolist()
         return found
 
     assert codes(1) == codes(1)
@@ -75,7 +77,7 @@ def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
 def test_what_top_k_leaves_over_is_sent_later(asked: Asked) -> None:
     def sent(server_round: int, *values: float) -> list[float]:
         """Return the update that reaches the server, in the order b, w."""
-        small = compression.packed(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
+        small = compression.compress(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
         parts = update_codecs.from_top_k(small, RECEIVED, 0.2)
         return [value for _, part in parts for value in part.tolist()]
 
@@ -90,10 +92,10 @@ def test_sent_and_left_over_add_up_to_what_was_trained(asked: Asked, tmp_path: P
     exact, arrived = np.zeros(5), np.zeros(5)
     for server_round in range(1, 8):
         outcome = trained(*rng.standard_normal(5))
-        exact += update_codecs.update_of(outcome.arrays, RECEIVED)
-        small = compression.packed(asked("top-k", server_round, keep=0.3), outcome).arrays
+        exact += update_codecs.diff(outcome.arrays, RECEIVED)
+        small = compression.compress(asked("top-k", server_round, keep=0.3), outcome).arrays
         arrived += np.concatenate([part for _, part in update_codecs.from_top_k(small, RECEIVED, 0.3)])
-    left = SiteState(tmp_path / "state", 8).load("residual")
+    left = ClientState(tmp_path / "state", 8).load("residual")
     assert left is not None
     assert arrived + left["update"] == pytest.approx(exact, abs=1e-5)
     assert np.abs(left["update"]).max() > 0.1
@@ -102,8 +104,8 @@ def test_sent_and_left_over_add_up_to_what_was_trained(asked: Asked, tmp_path: P
 @pytest.mark.parametrize(("codec", "most"), [("bf16", 0.51), ("int8", 0.27), ("top-k", 0.03)])
 def test_a_sample_study_sends_a_share_of_the_bytes(codec: str, most: float, asked: Asked) -> None:
     net = build_network(read_study(SAMPLE))
-    received = exchange_arrays(net)
+    received = get_arrays(net)
     arrays = {name: x + np.asarray(0.01, x.dtype) if x.dtype.kind == "f" else x for name, x in received.items()}
     work = dataclasses.replace(asked(codec), received=received)
-    small = compression.packed(work, TrainOutcome(arrays, {})).arrays
+    small = compression.compress(work, TrainOutcome(arrays, {})).arrays
     assert to_array_record(small).count_bytes() <= most * to_array_record(arrays).count_bytes()

@@ -15,7 +15,7 @@ from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
 from medfl.data.quality.check import check_site
-from medfl.data.splits import assign
+from medfl.data.splits import assign_splits
 from medfl.errors import DataError
 
 BOX = np.arange(120, dtype=np.int16).reshape(3, 4, 10)
@@ -113,7 +113,7 @@ def test_the_column_split_is_honoured(csv_site: Any, make_study: Any) -> None:
     index += "images/3.nii.gz,masks/3.nii.gz,c,\n"
     cohort = read_cohort(csv_site(index), make_study())
     assert codes(cohort) == {"SPLIT-VALUE": 1}
-    assert sorted(assign(cohort.cases, make_study()).values()) == ["test", "train"]
+    assert sorted(assign_splits(cohort.cases, make_study()).values()) == ["test", "train"]
 
 
 def test_shares_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:

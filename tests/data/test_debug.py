@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from medfl.data.debug import VARIABLE, debug_local
-from medfl.data.quiet import quiet
+from medfl.data.debug import ENV_VARIABLE, debug_local
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
 
 def read_badly() -> None:
     """Do what a reader does with a broken file of DOE^JANE."""
-    with quiet():
+    with silence_libraries():
         warnings.warn("tag of DOE^JANE", UserWarning, stacklevel=1)
         logging.getLogger("pydicom").warning("value of %s", "DOE^JANE")
         try:
@@ -68,7 +68,7 @@ def test_what_is_no_file_is_refused(spoil: Callable[[Path], None], tmp_path: Pat
     spoil(tmp_path / "debug.log")
     with pytest.raises(DataError, match="DEBUG-UNWRITABLE"), debug_local(tmp_path / "debug.log"):
         pass
-    assert VARIABLE not in os.environ
+    assert ENV_VARIABLE not in os.environ
     assert not (tmp_path / "elsewhere").exists()
 
 

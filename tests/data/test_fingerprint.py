@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medfl.data.fingerprint import take_fingerprint
+from medfl.data.fingerprint import compute_fingerprint
 from medfl.data.partition import simulated_sites
 from medfl.errors import ConfigError, DataError
 from medfl.planning import summary
-from medfl.planning.bins import MOMENT, WHOLE
+from medfl.planning.bins import FRACTION_SCALE, MOMENT_SCALE
 from medfl.planning.fingerprint import Fingerprint, merge
 from medfl.planning.plan import make_plan
 from medfl.schema import read_section
@@ -82,15 +82,15 @@ def same(one: Fingerprint, other: Fingerprint) -> bool:
 
 def test_one_case_is_measured_after_the_crop(tmp_path: Path) -> None:
     write_index(tmp_path, [write_case(tmp_path, 4)])
-    found = take_fingerprint(site_at(tmp_path), make_study()).fingerprint
+    found = compute_fingerprint(site_at(tmp_path), make_study()).fingerprint
     label, image = (nib.load(tmp_path / f"{name}-4.nii").get_fdata() for name in ("label", "image"))
     box = (slice(2, 21), slice(3, 24), slice(0, 15))
     kept = label[box].size
     assert summary.median_size(found) == (19, 21, 15)
-    assert [summary.spacing(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
-    assert found.fractions.tolist() == [round((label == c).sum() / kept * WHOLE) for c in (1, 2)]
+    assert [summary.spacing_percentile(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
+    assert found.fractions.tolist() == [round((label == c).sum() / kept * FRACTION_SCALE) for c in (1, 2)]
     assert found.cropped == int(kept < 0.75 * label.size)
-    assert found.means[0] == pytest.approx(image[label > 0].mean() * MOMENT, abs=1)
+    assert found.means[0] == pytest.approx(image[label > 0].mean() * MOMENT_SCALE, abs=1)
 
 
 def test_orientation_of_the_file_changes_nothing(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_orientation_of_the_file_changes_nothing(tmp_path: Path) -> None:
         place = tmp_path / f"{flipped}"
         place.mkdir()
         write_index(place, [write_case(place, k, flipped=flipped) for k in range(4)])
-        found.append(take_fingerprint(site_at(place), make_study()).fingerprint)
+        found.append(compute_fingerprint(site_at(place), make_study()).fingerprint)
     assert same(*found)
 
 
 def test_sites_add_up_to_the_pooled_cases(folder: Path) -> None:
     study = make_study()
-    pooled = take_fingerprint(site_at(folder), study).fingerprint
-    sites = [take_fingerprint(site_at(folder, where=f"group={group}"), study).fingerprint for group in "abc"]
+    pooled = compute_fingerprint(site_at(folder), study).fingerprint
+    sites = [compute_fingerprint(site_at(folder, where=f"group={group}"), study).fingerprint for group in "abc"]
     assert [site.cases for site in sites] == [5, 5, 5]
     assert same(merge(sites), pooled)
     assert same(merge(sites[::-1]), pooled)
@@ -115,26 +115,26 @@ def test_sites_add_up_to_the_pooled_cases(folder: Path) -> None:
 def test_patients_of_the_test_split_are_not_looked_at(folder: Path) -> None:
     study = make_study(splits={"test": 0.2, "validation": 0.2})
     seen: list[tuple[int, int]] = []
-    found = take_fingerprint(site_at(folder), study, lambda done, total: seen.append((done, total)))
+    found = compute_fingerprint(site_at(folder), study, lambda done, total: seen.append((done, total)))
     assert found.fingerprint.cases == 12
     assert seen[-1] == (12, 12)
 
 
 def test_fewer_patients_than_the_policy_asks_for_tell_nothing(folder: Path) -> None:
     with pytest.raises(DataError, match="FINGERPRINT-FEW"):
-        take_fingerprint(site_at(folder, min_count=16), make_study())
-    assert take_fingerprint(site_at(folder, min_count=15), make_study()).fingerprint.cases == 15
+        compute_fingerprint(site_at(folder, min_count=16), make_study())
+    assert compute_fingerprint(site_at(folder, min_count=15), make_study()).fingerprint.cases == 15
 
 
 def test_many_images_of_few_patients_tell_nothing_either(tmp_path: Path) -> None:
     write_index(tmp_path, [write_case(tmp_path, k, patient=f"p{k % 4}") for k in range(12)])
     with pytest.raises(DataError, match="FINGERPRINT-FEW"):
-        take_fingerprint(site_at(tmp_path, min_count=5), make_study())
+        compute_fingerprint(site_at(tmp_path, min_count=5), make_study())
 
 
 def test_a_rare_class_is_hidden_by_the_policy(folder: Path) -> None:
     lesions = [int(bool((nib.load(folder / f"label-{k}.nii").get_fdata() == 2).any())) for k in range(15)]
-    open_, told = (take_fingerprint(site_at(folder, min_count=k), make_study()).fingerprint for k in (0, 12))
+    open_, told = (compute_fingerprint(site_at(folder, min_count=k), make_study()).fingerprint for k in (0, 12))
     assert open_.present.tolist() == [15, sum(lesions)]
     assert 0 < sum(lesions) < 12
     assert told.present.tolist() == [15, 0]
@@ -143,14 +143,14 @@ def test_a_rare_class_is_hidden_by_the_policy(folder: Path) -> None:
 
 def test_a_bad_case_is_left_out_and_counted(folder: Path) -> None:
     (folder / "image-3.nii").write_bytes(b"no image")
-    taken = take_fingerprint(site_at(folder), make_study())
+    taken = compute_fingerprint(site_at(folder), make_study())
     assert taken.fingerprint.cases == 14
     assert [finding.code for finding in taken.findings if finding.level == "error"] == ["NII-FORMAT"]
 
 
 def test_a_classification_has_no_fingerprint(nodule_study: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="classification"):
-        take_fingerprint(site_at(tmp_path), read_study(nodule_study))
+        compute_fingerprint(site_at(tmp_path), read_study(nodule_study))
 
 
 @pytest.mark.slow
@@ -158,10 +158,10 @@ def test_a_classification_has_no_fingerprint(nodule_study: Path, tmp_path: Path)
 def test_four_groups_of_hippocampi_give_the_pooled_plan(real_data: Path) -> None:
     overrides = {"simulation.data": str(real_data / "hippocampus"), "splits.test": 0.0}
     study = read_study(SAMPLES / "hippocampus", overrides)
-    sites = [take_fingerprint(site, study).fingerprint for site in simulated_sites(study)]
+    sites = [compute_fingerprint(site, study).fingerprint for site in simulated_sites(study)]
     together = read_study(SAMPLES / "hippocampus", overrides | {"simulation.partition": "none"})
     (pool,) = simulated_sites(together)
-    pooled = take_fingerprint(pool, together).fingerprint
+    pooled = compute_fingerprint(pool, together).fingerprint
     assert (len(sites), pooled.cases) == (4, 200)
     assert same(merge(sites), pooled)
     plan = make_plan(pooled, study)

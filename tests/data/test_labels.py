@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medfl.data.cases import Case, Source
-from medfl.data.classes import looked_for, without_others
-from medfl.data.grids import onto_grid
+from medfl.data.classes import annotated_classes, drop_unannotated
+from medfl.data.grids import resample_mask
 from medfl.data.images import read_image
-from medfl.data.labels import class_index, read_mask
+from medfl.data.labels import parse_class, read_mask
 from medfl.data.load import load_case
 from medfl.data.nifti import read_nifti
-from medfl.data.values import to_classes, value_counts
+from medfl.data.values import count_values, map_values
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 
@@ -140,8 +140,8 @@ def test_a_share_of_a_millimetre_adds_up_over_a_large_image() -> None:
     image = Volume(np.zeros((1, 512, 2, 2), dtype=np.float32))
     values = np.zeros((512, 2, 2), dtype=np.uint8)
     with pytest.raises(DataError, match=r"LBL-GEOMETRY.*1\.0 mm apart \(allowed 0\.5\)"):
-        onto_grid(values, wide, image, resample=False)
-    assert onto_grid(values, np.diag([1.0009, 1.0, 1.0, 1.0]), image, resample=False) is not None
+        resample_mask(values, wide, image, resample=False)
+    assert resample_mask(values, np.diag([1.0009, 1.0, 1.0, 1.0]), image, resample=False) is not None
 
 
 def test_five_values_are_told_at_most_and_foreign_ones_first(read: Any) -> None:
@@ -158,9 +158,9 @@ def test_five_values_are_told_at_most_and_foreign_ones_first(read: Any) -> None:
 def test_a_large_mask_of_small_numbers_is_not_copied() -> None:
     values = np.zeros((3, 4, 5), dtype=np.uint8)
     values[1, 1, 1] = 1
-    assert to_classes(values, {0: 0, 1: 1}) is values
-    assert value_counts(values, "") == {0: 59, 1: 1}
-    assert value_counts(values.astype(np.float64) * -2e9, "") == {-2000000000: 1, 0: 59}
+    assert map_values(values, {0: 0, 1: 1}) is values
+    assert count_values(values, "") == {0: 59, 1: 1}
+    assert count_values(values.astype(np.float64) * -2e9, "") == {-2000000000: 1, 0: 59}
 
 
 @pytest.fixture
@@ -240,16 +240,16 @@ def test_a_mask_without_what_was_looked_for_is_empty(named: Any) -> None:
 def test_a_mask_that_marks_more_than_was_looked_for_is_told(make_study: Any, make_site: Any, tmp_path: Path) -> None:
     study, site = make_study(task__classes="background,liver,lesion,CANARY"), make_site(tmp_path)
     mask = np.array([[0, 1], [2, 2]], dtype=np.uint8)
-    assert looked_for(("lesion", "Liver"), study, site) == (1, 2)
-    assert looked_for(("liver", "lesion", "canary"), study, site) == ()
-    assert looked_for((), study, site) == ()
-    kept, (warning,) = without_others(mask, (1, 3), study)
+    assert annotated_classes(("lesion", "Liver"), study, site) == (1, 2)
+    assert annotated_classes(("liver", "lesion", "canary"), study, site) == ()
+    assert annotated_classes((), study, site) == ()
+    kept, (warning,) = drop_unannotated(mask, (1, 3), study)
     assert kept.tolist() == [[0, 1], [0, 0]]
     assert kept.dtype == np.uint8
     assert warning.code == "LBL-BEYOND"
     assert "marks lesion, which" in warning.what
-    assert without_others(mask, (), study) == (mask, [])
-    assert without_others(mask, (1, 2), study) == (mask, [])
+    assert drop_unannotated(mask, (), study) == (mask, [])
+    assert drop_unannotated(mask, (1, 2), study) == (mask, [])
 
 
 def test_flat_masks_are_compared_by_their_place(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> None:
@@ -306,7 +306,7 @@ def test_a_mask_at_45_degrees_to_the_patient_is_not_turned(read: Any) -> None:
 
 @pytest.mark.parametrize(("text", "index"), [("benign", 0), (" Malignant ", 1), ("1", 1), ("0.0", 0), ("bad", 1)])
 def test_class_texts(text: str, index: int) -> None:
-    assert class_index(text, ("benign", "malignant"), ("good", "bad")) == index
+    assert parse_class(text, ("benign", "malignant"), ("good", "bad")) == index
 
 
 @pytest.mark.parametrize(
@@ -314,5 +314,5 @@ def test_class_texts(text: str, index: int) -> None:
 )
 def test_texts_that_are_no_class(text: str, code: str) -> None:
     with pytest.raises(DataError, match=code) as caught:
-        class_index(text, ("benign", "malignant"))
+        parse_class(text, ("benign", "malignant"))
     assert "Jane" not in str(caught.value)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medfl.data.cases import Case, Finding, Source
 from medfl.data.load import load_case, load_image
-from medfl.data.volume import LPS
+from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.drawing import ellipse, write_rtstruct, write_seg
 from tests.data.dicom.phantom import AXIAL, SHAPE, error_of, stack, write
@@ -81,7 +81,7 @@ def test_what_a_site_allows_reaches_the_readers(tmp_path: Path, save_nifti: Any,
     with pytest.raises(DataError, match="DCM-FEW-SLICES"):
         load_image(Source("dicom", tuple(paths)), study, make_site(tmp_path))
     volume = load_image(Source("dicom", tuple(paths)), study, make_site(tmp_path, min_slices=5))
-    assert error_of(volume.array[0], LPS @ volume.affine).max() < 0.1
+    assert error_of(volume.array[0], LPS_TO_RAS @ volume.affine).max() < 0.1
 
     image = nibabel.Nifti1Image(BOX, np.eye(4))
     moved = np.diag([1.0, 1, 1, 1])

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medfl.data.nifti import nifti_place, read_nifti, read_nifti_mask
+from medfl.data.nifti import read_nifti, read_nifti_affine_2d, read_nifti_mask
 from medfl.data.volume import corner_distance
 from medfl.errors import DataError
 
@@ -63,7 +63,7 @@ def test_no_form_is_refused_for_a_volume_only(tmp_path: Path) -> None:
     image.set_qform(None, 0)
     nibabel.save(image, tmp_path / "flat.nii")
     assert read_nifti(tmp_path / "flat.nii", dimension=2).array.shape == (1, 2, 3)
-    assert nifti_place(tmp_path / "flat.nii") is None
+    assert read_nifti_affine_2d(tmp_path / "flat.nii") is None
 
 
 def test_cut_files_are_refused(tmp_path: Path, save_nifti: Any) -> None:

@@ -11,7 +11,7 @@ from medfl.data import partition
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
 from medfl.data.partition import simulated_sites
-from medfl.data.splits import assign
+from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import store_root
 from medfl.errors import ConfigError, DataError
 
@@ -130,7 +130,7 @@ def _check(study: Any, *, cases: int, every: int = 1) -> None:
     for site in simulated_sites(study):
         cohort = read_cohort(site, study)
         assert not [finding for finding in cohort.findings if finding.level == "error"]
-        splits = assign(cohort.cases, study)
+        splits = assign_splits(cohort.cases, study)
         by_patient: dict[str, set[str]] = {}
         for case in cohort.cases:
             by_patient.setdefault(case.patient, set()).add(splits[case.name])

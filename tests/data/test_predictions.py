@@ -12,18 +12,18 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.dicom.references import read_drawn
+from medfl.data.dicom.references import read_references
 from medfl.data.dicom.seg import read_seg
 from medfl.data.dicom.series import read_series
 from medfl.data.nifti import read_nifti, read_nifti_mask
-from medfl.data.predictions import Origin, onto_source, write_nifti, write_seg
+from medfl.data.predictions import ModelOrigin, resample_to_source, write_nifti, write_seg
 from medfl.data.preprocess import preprocess
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from tests.data.dicom.phantom import AXIAL, SHAPE, stack, write, write_enhanced
 from tests.data.dicom.writing import oblique
 
-ORIGIN = Origin("liver-net", "3.1", "ab12" * 16)
+ORIGIN = ModelOrigin("liver-net", "3.1", "ab12" * 16)
 CLASSES = ("background", "liver", "lesion")
 GRID = (*SHAPE[::-1], 10)
 
@@ -60,16 +60,16 @@ def test_a_prediction_goes_back_through_the_whole_preparation(axes: str, make_st
     prepared, predicted = preprocess(source, label, study)
     assert predicted is not None
     assert prepared.shape == (32, 32, 32)
-    np.testing.assert_array_equal(onto_source(predicted, prepared.affine, source), label)
+    np.testing.assert_array_equal(resample_to_source(predicted, prepared.affine, source), label)
     cut = make_study(task__classes="background,liver,lesion", preprocessing__crop="foreground")
     prepared, predicted = preprocess(source, label, cut)
     assert predicted is not None
     assert prepared.array[0].size < label.size
-    np.testing.assert_array_equal(onto_source(predicted, prepared.affine, source), label)
+    np.testing.assert_array_equal(resample_to_source(predicted, prepared.affine, source), label)
     finer = make_study(task__classes="background,liver,lesion", preprocessing__spacing="0.5,0.5,0.5")
     prepared, predicted = preprocess(source, label, finer)
     assert predicted is not None
-    assert (onto_source(predicted, prepared.affine, source) == label).mean() > 0.999
+    assert (resample_to_source(predicted, prepared.affine, source) == label).mean() > 0.999
 
 
 def test_probabilities_are_interpolated_before_the_largest_is_taken() -> None:
@@ -78,10 +78,10 @@ def test_probabilities_are_interpolated_before_the_largest_is_taken() -> None:
     shares[0] = 1 - shares[1]
     coarse = np.diag([4.0, 4.0, 4.0, 1.0])
     fine = Volume(np.zeros((1, 20, 1, 1), dtype=np.float32))
-    found = onto_source(shares, coarse, fine)[:, 0, 0]
+    found = resample_to_source(shares, coarse, fine)[:, 0, 0]
     # one half is passed at voxel 1.09 of the coarse grid, 4.4 mm; the grid ends half a voxel behind its last centre, at 14 mm
     assert np.flatnonzero(found).tolist() == list(range(5, 15))
-    nearest = onto_source(shares.argmax(axis=0), coarse, fine)[:, 0, 0]
+    nearest = resample_to_source(shares.argmax(axis=0), coarse, fine)[:, 0, 0]
     assert np.flatnonzero(nearest).tolist() == list(range(6, 15))
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_prediction_of_the_volume_is_refused(tmp_path: Path) -> None:
     volume = Volume(np.zeros((1, 4, 5, 6), dtype=np.float32))
     for values in (np.zeros((4, 5)), np.zeros((4, 5, 6), dtype=np.float32)):
         with pytest.raises(DataError, match="PRED-GRID"):
-            onto_source(values, np.eye(4), volume)
+            resample_to_source(values, np.eye(4), volume)
     with pytest.raises(DataError, match="PRED-GRID"):
         write_nifti(np.zeros((4, 5, 7), dtype=np.uint8), volume, tmp_path / "a.nii")
     with pytest.raises(DataError, match="PRED-FORMAT"):
@@ -155,7 +155,7 @@ def test_a_dicom_seg_comes_back_voxel_by_voxel(scene: Any, tmp_path: Path, kind:
     )
     made = s.write(marked(), kind=kind)
     np.testing.assert_array_equal(s.read(), marked())
-    assert read_drawn(s.path).images == {str(pydicom.dcmread(path).SOPInstanceUID) for path in s.paths}
+    assert read_references(s.path).images == {str(pydicom.dcmread(path).SOPInstanceUID) for path in s.paths}
     assert made.SegmentationType == kind
     assert made.NumberOfFrames == (8 if kind == "BINARY" else 6)  # two classes on four slices each, two of them shared
 

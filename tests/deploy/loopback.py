@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from medfl.runs.history import Event, read
-from medfl.system.ports import free_port
+from medfl.runs.history import Event, read_history
+from medfl.system.ports import find_free_port
 from tests.deploy.serving import wait_for
 
 FAULTS = Path(__file__).parent / "faults"
@@ -54,7 +54,7 @@ class Loopback:
 
     def provision(self) -> None:
         """Make the federation, and enrol every hospital."""
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{find_free_port()}"
         self.medfl("server", "init", self.folder, "--name", "loopback", "--address", address, "--listen", address)
         for name, path in self.hospitals.items():
             self.medfl("site", "init", name, "--folder", path)
@@ -109,7 +109,7 @@ class Loopback:
 
     def events(self, run: str) -> list[Event]:
         """Return the history of a run."""
-        return [event for path in self.runs.glob(f"*/{run}") for event in read(path)]
+        return [event for path in self.runs.glob(f"*/{run}") for event in read_history(path)]
 
     def newest(self) -> str:
         """Return the name of the newest run that was submitted."""

@@ -11,30 +11,30 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from medfl.flower import compat
-from medfl.flower.tasks import CLIENT_TASK, Job, NodeTask, NodeTasks, Ticket, Unreachable
+from medfl.flower.tasks import CLIENT_TASK, NodeTask, NodeTasks, TaskInput, TaskToken, Unreachable
 from medfl.messages import records
 from medfl.study import flatten
 from tests.conftest import NODULE_STUDY
 
 SERVER, NODE, RUN = 1, 5, 7
 PLANTED = "PATIENT_DOE"
-TICKET = Ticket(CLIENT_TASK, "token")
+TICKET = TaskToken(CLIENT_TASK, "token")
 
 
 class Task(NodeTask):
     """What the SuperNode knows of one message."""
 
-    def __init__(self, job: Job, *, known: bool = True, lost: type[Exception] = Unreachable, at: str = "") -> None:
+    def __init__(self, job: TaskInput, *, known: bool = True, lost: type[Exception] = Unreachable, at: str = "") -> None:
         self.job, self.known, self.lost, self.at = job, known, lost, at
         self.replies: list[Message] = []
         self.ended: list[bool] = []
 
-    def pull(self) -> Job:
+    def pull(self) -> TaskInput:
         if self.at == "pull":
             raise self.lost(PLANTED)
         return self.job
 
-    def beat(self) -> bool:
+    def send_heartbeat(self) -> bool:
         return self.known
 
     def push(self, reply: Message) -> None:
@@ -63,18 +63,18 @@ class Node(NodeTasks):
     def __init__(self, *turns: Callable[[], Task | None]) -> None:
         self.turns, self.opened = list(turns), list[Task]()
 
-    def acquire(self) -> Ticket | None:
+    def acquire(self) -> TaskToken | None:
         task = self.turns.pop(0)()
         if task is None:
             return None
         self.opened.append(task)
         return TICKET
 
-    def open(self, ticket: Ticket) -> Task:
+    def open_task(self, ticket: TaskToken) -> Task:
         return self.opened[-1]
 
 
-def job(kind: str = records.JOIN, **changes: Any) -> Job:
+def job(kind: str = records.JOIN, **changes: Any) -> TaskInput:
     """Return a message as a SuperNode hands it over, with the bundle of the study of these tests."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -84,7 +84,7 @@ def job(kind: str = records.JOIN, **changes: Any) -> Job:
     compat.identify_process(RUN, SERVER)
     told = ConfigRecord({records.RUN: "run-1", records.ROUND: 2})
     message = Message(RecordDict({records.CONFIG: told}), dst_node_id=NODE, message_type=kind)
-    compat.give_message_id(message)
+    compat.assign_message_id(message)
     foreign = RecordDict({"planted": ConfigRecord({"state": "of the SuperNode"})})
     context = Context(RUN, NODE, {"site": "/somewhere/else.toml", "partition-id": 0}, foreign, config | changes)
-    return Job(message, context, RUN, out.getvalue(), changes)
+    return TaskInput(message, context, RUN, out.getvalue(), changes)

@@ -21,8 +21,8 @@ import pytest
 from medfl.deploy import registry
 from medfl.deploy.folder import FederationFolder, init_federation
 from medfl.deploy.identity import make_key, read_request, write_request
-from medfl.deploy.proxy import command
-from medfl.system.ports import free_port
+from medfl.deploy.proxy import nginx_command
+from medfl.system.ports import find_free_port
 
 HAS_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
@@ -38,7 +38,7 @@ def wait_for(condition: Callable[[], bool], within: float = 40.0) -> None:
 
 def make_federation(folder: Path, sites: Sequence[str] = ()) -> FederationFolder:
     """Make a federation that listens on loopback only, and enrol sites: their keys are ``folder/NAME.key``."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{find_free_port()}"
     made = init_federation(folder / "federation", "test", address, address)
     for name in sites:
         make_key(folder / f"{name}.key")
@@ -124,7 +124,7 @@ def nginx_of(configuration: Path, port: int, account: Sequence[str] = ()) -> Ite
     log.touch(mode=0o666)
     log.chmod(0o666)
     with log.open("ab") as output:
-        process = subprocess.Popen([*account, *command(configuration)], stdout=output, stderr=output)
+        process = subprocess.Popen([*account, *nginx_command(configuration)], stdout=output, stderr=output)
     try:
         wait_for(lambda: process.poll() is not None or _answers(port))
         assert process.poll() is None, log.read_text()

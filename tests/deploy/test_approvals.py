@@ -11,7 +11,7 @@ import pytest
 
 from medfl import __version__
 from medfl.deploy.approvals import approve, approved_studies, look_through, require_approved, withdraw
-from medfl.deploy.bundle import study_in
+from medfl.deploy.bundle import read_bundle_study
 from medfl.errors import DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
 from medfl.study import Study, read_study
@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def study(nodule_study: Path) -> Study:
-    return study_in(nodule_study)
+    return read_bundle_study(nodule_study)
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -155,24 +155,24 @@ def test_no_certificate_outlives_the_authority(federation: FederationFolder, tmp
     end = x509.load_pem_x509_certificate(federation.ca_certificate.read_bytes()).not_valid_after_utc
     certificate = x509.load_pem_x509_certificate((tmp_path / "a.crt").read_bytes())
     assert certificate.not_valid_after_utc <= end
-    (site,) = registry.enrolled(federation)
+    (site,) = registry.list_enrolled(federation)
     assert datetime.fromisoformat(site.expires) == certificate.not_valid_after_utc
 
 
 def test_an_authority_at_its_end_signs_nothing(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authority, "AUTHORITY_DAYS", 0)
-    authority.make_authority(federation.ca_certificate, federation.ca_key, "old")
+    authority.create_ca(federation.ca_certificate, federation.ca_key, "old")
     place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
     before = federation.server_certificate.read_bytes()
     with pytest.raises(DeployError, match="CA-ENDED"):
-        authority.issue_server(*place, "localhost:1")
+        authority.issue_server_certificate(*place, "localhost:1")
     assert federation.server_certificate.read_bytes() == before
 
 
 def test_a_renewed_server_has_another_key_for_its_owner_alone(federation: FederationFolder) -> None:
     before = federation.server_key.read_bytes()
     place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
-    authority.issue_server(*place, federation.settings.address)
+    authority.issue_server_certificate(*place, federation.settings.address)
     assert federation.server_key.read_bytes() != before
     assert stat.S_IMODE(federation.server_key.stat().st_mode) == 0o600
     shake_hands(serving(federation), calling(federation), "fl.example.org")

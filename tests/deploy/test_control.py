@@ -60,10 +60,10 @@ def federation(tmp_path: Path) -> FederationFolder:
 
 
 @pytest.fixture
-def begun(federation: FederationFolder, nodule_study: Path, flower: Flower) -> Callable[[], control.Submitted]:
+def begun(federation: FederationFolder, nodule_study: Path, flower: Flower) -> Callable[[], control.SubmittedRun]:
     """Return a function that submits a study and writes the first event of its run, as the server's process would."""
 
-    def begin() -> control.Submitted:
+    def begin() -> control.SubmittedRun:
         submitted = control.submit(federation, nodule_study, {})
         server = submitted.study.server.model_copy(update={"run": submitted.name})
         run = Run.create(federation.runs, submitted.study.model_copy(update={"server": server}))
@@ -107,39 +107,39 @@ def test_a_run_is_found_by_the_beginning_of_its_name_and_the_newest_without_one(
 
 
 def test_a_run_goes_on_under_its_name_with_another_number(
-    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower
+    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
 ) -> None:
     first = begun()
     flower.status = "finished:failed"
     again = control.resume(federation, first.name)
     assert again.name == first.name
-    assert again.flower != first.flower
+    assert again.flower_run_id != first.flower_run_id
     assert "server.resume=true" in flower.words_of("run")[-1]
     noted = json.loads((federation.path / "submitted" / first.name / "flower.json").read_text())
-    assert noted == {"run-id": again.flower, "earlier": 1}
+    assert noted == {"run-id": again.flower_run_id, "earlier": 1}
 
 
 def test_a_run_that_goes_on_is_not_started_twice(
-    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower
+    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
 ) -> None:
     first = begun()
-    with Run.open(first.run).alone(), pytest.raises(RunError, match="RUN-BUSY"):
+    with Run.open(first.run).lock(), pytest.raises(RunError, match="RUN-BUSY"):
         control.resume(federation, first.name)
     assert len(flower.words_of("run")) == 1
 
 
 def test_a_run_whose_process_died_is_stopped_at_flower_and_goes_on_at_once(
-    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower
+    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
 ) -> None:
     first = begun()
     assert control.has_died(first)
     control.resume(federation, first.name)
-    assert flower.words_of("stop") == [f"stop {first.flower} fed --format json"]
+    assert flower.words_of("stop") == [f"stop {first.flower_run_id} fed --format json"]
     assert len(flower.words_of("run")) == 2
 
 
 def test_what_is_over_is_not_stopped_again(
-    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower
+    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
 ) -> None:
     first = begun()
     assert control.stop(federation, first) is True
@@ -156,14 +156,14 @@ def test_a_run_is_found_that_flower_took_just_before_the_command_died(
     with pytest.raises(KeyboardInterrupt):
         control.submit(federation, nodule_study, {"rounds": 7})
 
-    def again(run: control.Submitted) -> control.Submitted:
+    def again(run: control.SubmittedRun) -> control.SubmittedRun:
         return control.find(federation, run.name)
 
     found = [control.find(federation, place.name) for place in (federation.path / "submitted").iterdir()]
-    assert sorted(run.flower for run in found) == flower.known
-    assert {run.study.rounds: run.flower for run in found}[7] == flower.known[1]
+    assert sorted(run.flower_run_id for run in found) == flower.known
+    assert {run.study.rounds: run.flower_run_id for run in found}[7] == flower.known[1]
     flower.status = "finished:completed"  # then nothing is lost by not knowing it
-    assert {run.study.rounds: run.flower for run in map(again, found)}[7] == ""
+    assert {run.study.rounds: run.flower_run_id for run in map(again, found)}[7] == ""
 
 
 def test_what_flower_refused_is_no_run(federation: FederationFolder, nodule_study: Path, flower: Flower) -> None:
@@ -175,12 +175,12 @@ def test_what_flower_refused_is_no_run(federation: FederationFolder, nodule_stud
 
 
 def test_a_run_that_was_stopped_goes_on_when_its_process_has_written_its_last_word(
-    federation: FederationFolder, begun: Callable[[], control.Submitted], flower: Flower, monkeypatch: pytest.MonkeyPatch
+    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, run = (submitted := begun()), Run.open(submitted.run)
     flower.status = "finished:stopped"
     monkeypatch.setattr(control, "_LETS_GO", 0.3)
-    with run.alone(), pytest.raises(RunError, match="RUN-BUSY"):
+    with run.lock(), pytest.raises(RunError, match="RUN-BUSY"):
         control.resume(federation, first.name)
     run.history.append({"event": "end", "status": "stopped"})
     again = control.resume(federation, first.name)

@@ -16,19 +16,19 @@ import pytest
 
 from medfl.audit.chain import Chain
 from medfl.deploy.doctor import machine
-from medfl.deploy.doctor.certificates import certificate
-from medfl.deploy.doctor.check import check
-from medfl.deploy.doctor.findings import Finding
-from medfl.deploy.doctor.reach import reach
-from medfl.deploy.doctor.site import check_site, site_files
-from medfl.deploy.enrolling import prepare_site
+from medfl.deploy.doctor.certificates import check_certificate
+from medfl.deploy.doctor.check import check_folder
+from medfl.deploy.doctor.findings import CheckResult
+from medfl.deploy.doctor.reach import check_connection
+from medfl.deploy.doctor.site import check_site, check_site_files
+from medfl.deploy.enrolling import set_up_site
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import read_request
-from medfl.deploy.kits import join, read_kit, write_kit
+from medfl.deploy.kits import join_federation, read_kit, write_kit
 from medfl.deploy.registry import enrol
 from medfl.errors import DeployError
 from medfl.site import read_site
-from medfl.system.ports import free_port
+from medfl.system.ports import find_free_port
 from tests.deploy.serving import make_federation
 
 
@@ -43,15 +43,15 @@ def site(tmp_path: Path, federation: FederationFolder, monkeypatch: pytest.Monke
     folder = tmp_path / "site"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "image.png").write_bytes(b"")
-    made = prepare_site(folder, "hospital-a", "data")
+    made = set_up_site(folder, "hospital-a", "data")
     enrolled, signed = enrol(federation, read_request(made.request))
-    join(read_kit(write_kit(federation, enrolled, signed)), folder)
+    join_federation(read_kit(write_kit(federation, enrolled, signed)), folder)
     monkeypatch.setattr("medfl.deploy.doctor.site.machine", lambda *_, **__: iter(()))
     monkeypatch.setattr("medfl.deploy.doctor.site.reach", lambda *_, **__: iter(()))
     return folder
 
 
-def wrong(findings: Iterator[Finding], level: str = "error") -> dict[str, Finding]:
+def wrong(findings: Iterator[CheckResult], level: str = "error") -> dict[str, CheckResult]:
     return {finding.code: finding for finding in findings if finding.level == level}
 
 
@@ -73,13 +73,13 @@ def test_every_finding_that_is_not_well_tells_a_way_out(site: Path) -> None:
 @pytest.mark.parametrize("name", ["site.key", "site.secret"])
 def test_a_secret_that_others_may_read_is_an_error(name: str, site: Path) -> None:
     (site / name).chmod(0o640)
-    assert f"Others than its owner may read {name}" in wrong(site_files(read_site(site)))["KEY"].what
+    assert f"Others than its owner may read {name}" in wrong(check_site_files(read_site(site)))["KEY"].what
 
 
 def test_a_certificate_of_another_key_is_found(site: Path) -> None:
     (site / "site.key").unlink()
-    prepare_site(site, "hospital-a", "data")
-    assert "does not belong to the key" in wrong(site_files(read_site(site)))["KEY"].what
+    set_up_site(site, "hospital-a", "data")
+    assert "does not belong to the key" in wrong(check_site_files(read_site(site)))["KEY"].what
 
 
 def test_a_log_that_was_changed_is_found(site: Path) -> None:
@@ -91,24 +91,24 @@ def test_a_log_that_was_changed_is_found(site: Path) -> None:
 
 
 def test_a_site_without_a_federation_is_told_how_to_join(tmp_path: Path) -> None:
-    prepare_site(tmp_path, "hospital-a", ".")
-    assert "site join" in wrong(site_files(read_site(tmp_path)))["FEDERATION"].fix
+    set_up_site(tmp_path, "hospital-a", ".")
+    assert "site join" in wrong(check_site_files(read_site(tmp_path)))["FEDERATION"].fix
 
 
 def test_a_folder_that_is_neither_says_so(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="DOCTOR-NOTHING"):
-        list(check(tmp_path))
+        list(check_folder(tmp_path))
 
 
 @pytest.mark.parametrize(("days", "level"), [(0, "ok"), (300, "ok"), (340, "warning"), (366, "error"), (-1, "error")])
 def test_a_certificate_is_told_of_before_it_ends(days: int, level: str, federation: FederationFolder) -> None:
     now = datetime.now(UTC) + timedelta(days=days)
-    assert certificate(federation.server_certificate, "the certificate", "renew", now).level == level
+    assert check_certificate(federation.server_certificate, "the certificate", "renew", now).level == level
 
 
 def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
-    assert machine.not_shadowed().level == "ok"
-    assert machine.not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
+    assert machine.check_not_shadowed().level == "ok"
+    assert machine.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
 
 
 def test_too_little_of_something_is_a_warning_and_much_too_little_an_error(
@@ -116,7 +116,7 @@ def test_too_little_of_something_is_a_warning_and_much_too_little_an_error(
 ) -> None:
     for free, level in ((100e9, "ok"), (10e9, "warning"), (1e9, "error")):
         monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
-        assert machine.disk(tmp_path).level == level
+        assert machine.check_disk(tmp_path).level == level
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -159,44 +159,44 @@ def serving(federation: FederationFolder, statuses: dict[str, int], late: float 
 FLEET = {"/v1/fleet/pull-messages": 415}
 
 
-def levels(findings: Iterator[Finding]) -> dict[str, str]:
+def levels(findings: Iterator[CheckResult]) -> dict[str, str]:
     return {finding.code: finding.level for finding in findings}
 
 
 def test_a_server_that_publishes_the_fleet_api_alone_is_right(federation: FederationFolder) -> None:
     with serving(federation, FLEET) as address:
-        assert levels(reach(address, federation.ca_certificate)) == {"FLEET": "ok", "CLOCK": "ok", "EXPOSED": "ok"}
+        assert levels(check_connection(address, federation.ca_certificate)) == {"FLEET": "ok", "CLOCK": "ok", "EXPOSED": "ok"}
 
 
 @pytest.mark.parametrize("path", ["/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs", "/health"])
 def test_anything_else_that_answers_is_an_error(path: str, federation: FederationFolder) -> None:
     with serving(federation, FLEET | {path: 401}) as address:
-        assert levels(reach(address, federation.ca_certificate))["EXPOSED"] == "error"
+        assert levels(check_connection(address, federation.ca_certificate))["EXPOSED"] == "error"
 
 
 @pytest.mark.parametrize(("late", "level"), [(0, "ok"), (100, "warning"), (-100, "warning"), (290, "error")])
 def test_clocks_that_differ_are_found_before_flower_refuses(late: float, level: str, federation: FederationFolder) -> None:
     with serving(federation, FLEET, late) as address:
-        assert levels(reach(address, federation.ca_certificate))["CLOCK"] == level
+        assert levels(check_connection(address, federation.ca_certificate))["CLOCK"] == level
 
 
 def test_a_proxy_without_a_server_behind_it_is_told_apart_from_a_wrong_address(federation: FederationFolder) -> None:
     with serving(federation, {"/v1/fleet/pull-messages": 502}) as address:
-        assert "medfl server up" in wrong(reach(address, federation.ca_certificate))["FLEET"].fix
+        assert "medfl server up" in wrong(check_connection(address, federation.ca_certificate))["FLEET"].fix
     with serving(federation, {}) as address:
-        assert "Check the address" in wrong(reach(address, federation.ca_certificate))["FLEET"].fix
+        assert "Check the address" in wrong(check_connection(address, federation.ca_certificate))["FLEET"].fix
 
 
 def test_a_server_that_can_not_be_reached_says_why(federation: FederationFolder, tmp_path: Path) -> None:
-    nobody = wrong(reach(f"127.0.0.1:{free_port()}", federation.ca_certificate))["REACH"]
+    nobody = wrong(check_connection(f"127.0.0.1:{find_free_port()}", federation.ca_certificate))["REACH"]
     assert "Nobody listens" in nobody.fix
     other = make_federation(tmp_path / "other")
     with serving(other, FLEET) as address:
-        assert "not signed by the federation's" in wrong(reach(address, federation.ca_certificate))["REACH"].fix
+        assert "not signed by the federation's" in wrong(check_connection(address, federation.ca_certificate))["REACH"].fix
 
 
 def test_a_finding_can_be_read_by_machines() -> None:
-    assert json.loads(json.dumps(Finding("DISK", "ok", "Much.").as_json())) == {
+    assert json.loads(json.dumps(CheckResult("DISK", "ok", "Much.").as_json())) == {
         "code": "DISK",
         "level": "ok",
         "what": "Much.",
@@ -207,7 +207,7 @@ def test_a_finding_can_be_read_by_machines() -> None:
 def test_a_site_is_looked_at_with_the_certificate_that_it_shows(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
 
-    def reach(address: str, ca: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[Finding]:
+    def reach(address: str, ca: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[CheckResult]:
         if certificate is not None and key is not None:
             ssl.create_default_context(cafile=ca).load_cert_chain(certificate, key)
             assert key.stat().st_mode & 0o077 == 0

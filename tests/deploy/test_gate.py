@@ -13,9 +13,9 @@ import pytest
 import tomli_w
 
 from medfl.deploy.approvals import approve, approved_studies, withdraw
-from medfl.deploy.bundle import build_bundle, read_bundle, study_in, write_app
-from medfl.deploy.gate import examine
-from medfl.deploy.words import conflicts, in_words
+from medfl.deploy.bundle import build_bundle, read_bundle, read_bundle_study, write_app
+from medfl.deploy.gate import authorize
+from medfl.deploy.words import describe, policy_conflicts
 from medfl.errors import ConfigError, DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
 from tests.conftest import NODULE_STUDY
@@ -57,14 +57,14 @@ def config_of(path: Path) -> dict[str, Any]:
 
 def refused(code: str, bundle: bytes, config: dict[str, Any], site: Site) -> str:
     with pytest.raises(PolicyError) as caught:
-        examine(bundle, config, site)
+        authorize(bundle, config, site)
     assert caught.value.code == code
     return caught.value.what
 
 
 def test_an_approved_study_passes_and_is_the_one_that_was_approved(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
-    study = examine(bundle.read_bytes(), config_of(bundle), site)
+    approve(site, read_bundle_study(bundle))
+    study = authorize(bundle.read_bytes(), config_of(bundle), site)
     assert study.rounds == 3
     assert study.approved_hash() == approved_studies(site)[0].hash
 
@@ -81,9 +81,9 @@ def test_what_only_a_simulation_reads_does_not_leave_the_planners(nodule_study: 
 
 
 def test_a_server_may_say_what_it_alone_reads(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     own = {"server.run": "run-7", "server.resume": True, "server.enrolled": "a,b"}
-    assert examine(bundle.read_bytes(), config_of(bundle) | own, site).server.run == "run-7"
+    assert authorize(bundle.read_bytes(), config_of(bundle) | own, site).server.run == "run-7"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_server_may_say_what_it_alone_reads(bundle: Path, site: Site) -> None:
     [{"rounds": 99}, {"training.local-epochs": 9}, {"simulation.arms": "federated,local"}, {"new.key": 1}, {"servers": "x"}],
 )
 def test_a_change_of_anything_else_is_refused(change: dict[str, Any], bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     what = refused("OVERRIDE-REFUSED", bundle.read_bytes(), config_of(bundle) | change, site)
     assert next(iter(change)) in what
 
 
 def test_a_key_that_is_left_out_is_a_change(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     config = config_of(bundle)
     del config["seed"]
     refused("OVERRIDE-REFUSED", bundle.read_bytes(), config, site)
@@ -107,13 +107,13 @@ def test_a_study_that_is_not_approved_is_refused_and_the_log_names_what_differs(
     bundle: Path, nodule_study: Path, site: Site, tmp_path: Path
 ) -> None:
     refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     larger, _ = build_bundle(nodule_study, {"rounds": 3, "training.local-epochs": 9}, tmp_path / "larger")
     assert "training.local-epochs" in refused("STUDY-NOT-APPROVED", larger.read_bytes(), config_of(larger), site)
 
 
 def test_an_approval_that_was_taken_back_counts_no_more(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     assert withdraw(site, "nodule").study.rounds == 3
     refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
     with pytest.raises(DeployError, match="APPROVAL-UNKNOWN"):
@@ -121,7 +121,7 @@ def test_an_approval_that_was_taken_back_counts_no_more(bundle: Path, site: Site
 
 
 def test_an_approval_that_somebody_edited_opens_nothing(bundle: Path, nodule_study: Path, site: Site, tmp_path: Path) -> None:
-    path = approve(site, study_in(bundle))
+    path = approve(site, read_bundle_study(bundle))
     told = json.loads(path.read_text())
     told["study"]["rounds"] = 99
     path.write_text(json.dumps(told))
@@ -153,7 +153,7 @@ PLACES = [
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_bundle_with_code_is_refused_whatever_it_is_called(name: str, bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     refused("BUNDLE-CODE", packed(files_of(bundle) | {name: CODE}), config_of(bundle), site)
 
 
@@ -161,7 +161,7 @@ def test_a_bundle_with_code_is_refused_whatever_it_is_called(name: str, bundle: 
     "name", ["../x.toml", "/etc/x.toml", "a/../../x.toml", "..\\x.toml", "a//x.toml", "./x.toml", "C:/x.toml"]
 )
 def test_a_file_that_would_lie_outside_is_refused(name: str, bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     refused("BUNDLE-CODE", packed(files_of(bundle) | {name: b"x = 1"}), config_of(bundle), site)
 
 
@@ -170,13 +170,13 @@ def test_a_link_is_refused(bundle: Path, site: Site) -> None:
         if entry.filename == "extra.toml":
             entry.external_attr = 0o120777 << 16
 
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     refused("BUNDLE-CODE", packed(files_of(bundle) | {"extra.toml": b"/etc/passwd"}, link), config_of(bundle), site)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_name_that_comes_twice_is_refused_in_other_capitals_too(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     refused("BUNDLE-DAMAGED", packed(files_of(bundle) | {"PYPROJECT.toml": b"x = 1"}), config_of(bundle), site)
     out = io.BytesIO(bundle.read_bytes())
     with zipfile.ZipFile(out, "a") as archive:
@@ -185,7 +185,7 @@ def test_a_name_that_comes_twice_is_refused_in_other_capitals_too(bundle: Path, 
 
 
 def test_a_bundle_that_grows_without_end_is_refused_before_it_is_read(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     out = io.BytesIO(bundle.read_bytes())
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("large.json", b"0" * 50_000_000)
@@ -195,7 +195,7 @@ def test_a_bundle_that_grows_without_end_is_refused_before_it_is_read(bundle: Pa
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all" * 100, b"\x00" * 11_000_000])
 def test_what_is_no_archive_is_refused(content: bytes, bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     refused("BUNDLE-DAMAGED", content, config_of(bundle), site)
 
 
@@ -210,7 +210,7 @@ def test_what_is_no_archive_is_refused(content: bytes, bundle: Path, site: Site)
 def test_other_apps_and_packages_are_refused(change: dict[str, Any], nodule_study: Path, bundle: Path, site: Site) -> None:
     import tomllib
 
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     files = files_of(bundle)
     document = tomllib.loads(files["pyproject.toml"].decode())
     if "components" in change:
@@ -229,14 +229,14 @@ def test_a_configuration_that_is_no_study_is_refused_as_such(bundle: Path, site:
     document["tool"]["flwr"]["app"]["config"]["rounds"] = -1
     content = packed(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
     with pytest.raises(ConfigError, match="rounds"):
-        examine(content, read_bundle(content).config, site)
+        authorize(content, read_bundle(content).config, site)
 
 
 def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Site) -> None:
-    approve(site, study_in(bundle))
+    approve(site, read_bundle_study(bundle))
     strict = site.model_copy(update={"policy": site.policy.model_copy(update={"max_rounds": 2})})
     refused("POLICY-ROUNDS", bundle.read_bytes(), config_of(bundle), strict)
-    assert conflicts(study_in(bundle), strict) == ["The study has 3 rounds; at most 2 are allowed."]
+    assert policy_conflicts(read_bundle_study(bundle), strict) == ["The study has 3 rounds; at most 2 are allowed."]
 
 
 @pytest.mark.parametrize(
@@ -253,4 +253,4 @@ def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Si
 )
 def test_whoever_approves_reads_what_decides(change: dict[str, Any], said: str, nodule_study: Path, tmp_path: Path) -> None:
     study = write_app(nodule_study, change, tmp_path / "app")
-    assert any(said in what for _, what in in_words(study))
+    assert any(said in what for _, what in describe(study))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medfl.deploy.folder import open_federation
-from medfl.deploy.superlink import flwr
+from medfl.deploy.superlink import run_flwr
 from medfl.errors import safe_sentence
 from tests.deploy.loopback import Loopback, loopback
 from tests.deploy.serving import needs_nginx, wait_for
@@ -41,14 +41,14 @@ CANARY = "open({path!r}, 'a').write(__name__)\n"
 def submit(federation: Loopback, app: Path, words: str = "") -> str:
     """Give Flower an app as its own command does, past everything that medfl's commands check."""
     changes = ["-c", words] if words else []
-    return str(flwr(open_federation(federation.folder), "run", str(app), "fed", "--format", "json", *changes)["run-id"])
+    return str(run_flwr(open_federation(federation.folder), "run", str(app), "fed", "--format", "json", *changes)["run-id"])
 
 
 def wait_for_end(federation: Loopback, number: str) -> None:
     folder = open_federation(federation.folder)
 
     def is_over() -> bool:
-        runs = flwr(folder, "ls", "fed", "--run-id", number, "--format", "json")["runs"]
+        runs = run_flwr(folder, "ls", "fed", "--run-id", number, "--format", "json")["runs"]
         return str(runs[0]["status"]).startswith("finished")
 
     wait_for(is_over, 120.0)

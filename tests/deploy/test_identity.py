@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from medfl.deploy import identity
-from medfl.deploy.enrolling import prepare_site
+from medfl.deploy.enrolling import set_up_site
 from medfl.deploy.identity import load_key, make_identity, make_key, read_request, write_request
 from medfl.errors import ConfigError, DeployError
 from medfl.site import read_site
@@ -78,7 +78,7 @@ def changed(sent: Path, **values: object) -> Path:
 
 def signed_anew(sent: Path, name: str, public_key: str) -> Path:
     """Write a request whose signature fits whatever else stands in it."""
-    text = identity._signed_text(name, public_key)
+    text = identity._text_to_sign(name, public_key)
     signature = load_key(sent.parent / "site.key").sign(text, ec.ECDSA(hashes.SHA384()))
     return changed(sent, name=name, public_key=public_key, signature=base64.b64encode(signature).decode())
 
@@ -96,7 +96,7 @@ def test_nobody_asks_in_another_name_with_a_request_that_was_seen(sent: Path) ->
 def test_nobody_asks_with_a_key_that_is_not_his(sent: Path, tmp_path: Path) -> None:
     _, other = make_identity("hospital-a")
     (tmp_path / "other").write_bytes(other)
-    assert refuses(changed(sent, public_key=identity.public_text(load_key(tmp_path / "other"))))
+    assert refuses(changed(sent, public_key=identity.public_key_text(load_key(tmp_path / "other"))))
 
 
 @pytest.mark.parametrize("name", ["../sites/a", "", "a" * 65, "a\n", "a b", ".a", "a/b"])
@@ -135,8 +135,8 @@ def test_a_key_of_another_kind_is_refused(sent: Path, text: str) -> None:
 
 def test_a_key_on_another_curve_is_refused(sent: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1())
-    public = identity.public_text(other)
-    signature = other.sign(identity._signed_text("hospital-a", public), ec.ECDSA(hashes.SHA384()))
+    public = identity.public_key_text(other)
+    signature = other.sign(identity._text_to_sign("hospital-a", public), ec.ECDSA(hashes.SHA384()))
     assert refuses(changed(sent, public_key=public, signature=base64.b64encode(signature).decode()))
 
 
@@ -159,19 +159,19 @@ def test_a_private_key_with_a_passphrase_is_said_plainly(tmp_path: Path) -> None
 
 
 def test_a_site_is_prepared_once_and_given_what_is_missing(tmp_path: Path) -> None:
-    first = prepare_site(tmp_path / "a", "hospital-a", "/data")
+    first = set_up_site(tmp_path / "a", "hospital-a", "/data")
     kept = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert set(kept) == {"site.toml", "site.secret", "site.key", "hospital-a.request.json"}
     first.request.unlink()
-    again = prepare_site(tmp_path / "a", "hospital-a", "elsewhere")
+    again = set_up_site(tmp_path / "a", "hospital-a", "elsewhere")
     assert again.fingerprint == first.fingerprint == read_request(again.request).fingerprint
     assert all((tmp_path / "a" / name).read_bytes() == kept[name] for name in ("site.toml", "site.secret", "site.key"))
 
 
 def test_a_new_key_puts_the_old_one_aside(tmp_path: Path) -> None:
-    first = prepare_site(tmp_path, "hospital-a", ".")
+    first = set_up_site(tmp_path, "hospital-a", ".")
     key, secret = (tmp_path / "site.key").read_bytes(), read_site(tmp_path).secret()
-    second = prepare_site(tmp_path, "hospital-a", ".", new_key=True)
+    second = set_up_site(tmp_path, "hospital-a", ".", new_key=True)
     assert second.fingerprint != first.fingerprint
     assert (tmp_path / "site.key.old").read_bytes() == key
     assert stat.S_IMODE((tmp_path / "site.key").stat().st_mode) == 0o600
@@ -179,7 +179,7 @@ def test_a_new_key_puts_the_old_one_aside(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_another_site_is_not_prepared(tmp_path: Path) -> None:
-    prepare_site(tmp_path, "hospital-a", ".")
+    set_up_site(tmp_path, "hospital-a", ".")
     with pytest.raises(ConfigError, match="hospital-a"):
-        prepare_site(tmp_path, "hospital-b", ".")
+        set_up_site(tmp_path, "hospital-b", ".")
     assert not (tmp_path / "hospital-b.request.json").exists()

@@ -13,10 +13,10 @@ import pytest
 from cryptography import x509
 
 from medfl.deploy import registry
-from medfl.deploy.enrolling import prepare_site
+from medfl.deploy.enrolling import set_up_site
 from medfl.deploy.folder import FederationFolder, init_federation
-from medfl.deploy.identity import load_key, make_identity, public_text, read_request
-from medfl.deploy.kits import join, read_kit, write_kit
+from medfl.deploy.identity import load_key, make_identity, public_key_text, read_request
+from medfl.deploy.kits import join_federation, read_kit, write_kit
 from medfl.errors import ConfigError, DeployError
 from medfl.site import read_site
 
@@ -28,7 +28,7 @@ def federation(tmp_path: Path) -> FederationFolder:
 
 @pytest.fixture
 def hospital(tmp_path: Path) -> Path:
-    prepare_site(tmp_path / "hospital-a", "hospital-a", "/data")
+    set_up_site(tmp_path / "hospital-a", "hospital-a", "/data")
     return tmp_path / "hospital-a"
 
 
@@ -66,7 +66,7 @@ def test_a_site_that_joins_has_its_place_and_keeps_its_own_terms(federation: Fed
     path = hospital / "site.toml"
     path.write_text(path.read_text().replace("min-cases = 10", "min-cases = 40  # our ethics board"))
     before = path.read_text()
-    assert join(read_kit(kit_for(federation, hospital)), hospital) == path
+    assert join_federation(read_kit(kit_for(federation, hospital)), hospital) == path
     assert path.read_text().startswith(before.rstrip())
     site = read_site(hospital)
     assert site.federation is not None
@@ -80,11 +80,11 @@ def test_a_site_that_joins_has_its_place_and_keeps_its_own_terms(federation: Fed
 def test_a_renewed_kit_changes_the_certificate_and_nothing_that_was_edited(
     federation: FederationFolder, hospital: Path
 ) -> None:
-    join(read_kit(kit_for(federation, hospital)), hospital)
+    join_federation(read_kit(kit_for(federation, hospital)), hospital)
     path = hospital / "site.toml"
     path.write_text(path.read_text().replace("[federation]", '[federation]  # since May\naudit = "log.jsonl"'))
     before = everything(hospital)
-    join(read_kit(write_kit(federation, *registry.renew(federation, "hospital-a"))), hospital)
+    join_federation(read_kit(write_kit(federation, *registry.renew(federation, "hospital-a"))), hospital)
     after = everything(hospital)
     assert {name for name in after if after[name] != before.get(name)} == {"site.crt"}
 
@@ -95,7 +95,7 @@ def test_a_site_that_keeps_its_files_elsewhere_gets_them_there(federation: Feder
     path = hospital / "site.toml"
     names = '[federation]\nserver = "old:1"\nkey = "own.key"\nca = "their-ca.crt"\ncertificate = "own.crt"\n'
     path.write_text(f"{path.read_text()}\n{names}")
-    join(kit, hospital)
+    join_federation(kit, hospital)
     assert (hospital / "their-ca.crt").read_bytes() == kit.ca
     assert (hospital / "own.crt").read_bytes() == kit.certificate
     assert not (hospital / "ca.crt").exists()
@@ -106,50 +106,50 @@ def test_a_site_that_keeps_its_files_elsewhere_gets_them_there(federation: Feder
 
 def test_a_private_site_toml_stays_private(federation: FederationFolder, hospital: Path) -> None:
     (hospital / "site.toml").chmod(0o600)
-    join(read_kit(kit_for(federation, hospital)), hospital)
+    join_federation(read_kit(kit_for(federation, hospital)), hospital)
     assert stat.S_IMODE((hospital / "site.toml").stat().st_mode) == 0o600
 
 
 def test_the_kit_of_another_site_changes_nothing(federation: FederationFolder, hospital: Path, tmp_path: Path) -> None:
-    prepare_site(tmp_path / "hospital-b", "hospital-b", ".")
+    set_up_site(tmp_path / "hospital-b", "hospital-b", ".")
     kit = read_kit(kit_for(federation, tmp_path / "hospital-b"))
     before = everything(hospital)
     with pytest.raises(DeployError, match=r"\[KIT-FOREIGN\].*hospital-b"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     assert everything(hospital) == before
 
 
 def test_a_kit_for_another_key_changes_nothing(federation: FederationFolder, hospital: Path) -> None:
     kit = read_kit(kit_for(federation, hospital))
-    prepare_site(hospital, "hospital-a", ".", new_key=True)
+    set_up_site(hospital, "hospital-a", ".", new_key=True)
     before = everything(hospital)
     with pytest.raises(DeployError, match=r"\[KIT-FOREIGN\].*another key"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     assert everything(hospital) == before
 
 
 def test_a_kit_of_a_false_federation_does_not_replace_the_true_one(
     federation: FederationFolder, hospital: Path, tmp_path: Path
 ) -> None:
-    join(read_kit(kit_for(federation, hospital)), hospital)
+    join_federation(read_kit(kit_for(federation, hospital)), hospital)
     false = init_federation(tmp_path / "false", "heart study", "fl.example.net:443")
     kit = read_kit(kit_for(false, hospital))
     before = everything(hospital)
     with pytest.raises(DeployError, match="OTHER-FEDERATION"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     assert everything(hospital) == before
     (hospital / "ca.crt").write_bytes(b"")  # whose it was can not be told any more
     with pytest.raises(DeployError, match="OTHER-FEDERATION"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     (hospital / "ca.crt").unlink()  # the hospital's own decision
-    join(kit, hospital)
+    join_federation(kit, hospital)
     assert (hospital / "ca.crt").read_bytes() == false.ca_certificate.read_bytes()
 
 
 def test_a_folder_without_a_key_gets_no_half_of_a_site(federation: FederationFolder, hospital: Path, tmp_path: Path) -> None:
     kit = read_kit(kit_for(federation, hospital))
     with pytest.raises(DeployError, match="KEY-DAMAGED"):
-        join(kit, tmp_path / "empty")
+        join_federation(kit, tmp_path / "empty")
     assert not (tmp_path / "empty").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_wrong_site_toml_is_told_and_nothing_is_changed(federation: Federation
     (hospital / "site.toml").write_text('name = "hospital-a"\n[policy]\nmin-cout = 3\n')
     before = everything(hospital)
     with pytest.raises(ConfigError, match="min-count"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     assert everything(hospital) == before
 
 
@@ -169,10 +169,10 @@ def test_a_site_that_can_not_make_its_key_gets_it_in_a_private_kit(federation: F
     assert b"PRIVATE KEY" in content(path)["README.txt"]
     with zipfile.ZipFile(path) as kit:  # as 'unzip' would write it
         assert kit.getinfo("site.key").external_attr >> 16 == stat.S_IFREG | 0o600
-    join(read_kit(path), tmp_path / "new")
+    join_federation(read_kit(path), tmp_path / "new")
     site = read_site(tmp_path / "new")
     assert site.name == "hospital-a"
-    assert public_text(load_key(tmp_path / "new" / "site.key")) == asked.public_key
+    assert public_key_text(load_key(tmp_path / "new" / "site.key")) == asked.public_key
     assert stat.S_IMODE((tmp_path / "new" / "site.key").stat().st_mode) == 0o600
     assert not any(key in file.read_bytes() for file in federation.path.rglob("*") if file.is_file() and file != path)
 
@@ -182,7 +182,7 @@ def test_a_key_of_the_site_is_never_replaced_by_one_in_a_kit(federation: Federat
     kit = read_kit(write_kit(federation, *registry.enrol(federation, asked), key))
     before = everything(hospital)
     with pytest.raises(DeployError, match="KIT-FOREIGN"):
-        join(kit, hospital)
+        join_federation(kit, hospital)
     assert everything(hospital) == before
 
 
@@ -190,7 +190,7 @@ def test_what_else_lies_in_a_kit_is_never_unpacked(federation: FederationFolder,
     files = content(kit_for(federation, hospital))
     strange = {"../escaped": b"x", "/escaped": b"x", "site.toml": b"[policy]\n", "site.secret": b"x" * 32, "sub/ca.crt": b"x"}
     before = everything(hospital)
-    join(read_kit(packed(tmp_path / "kit.zip", files | strange)), hospital)
+    join_federation(read_kit(packed(tmp_path / "kit.zip", files | strange)), hospital)
     after = everything(hospital)
     assert set(after) - set(before) == {"ca.crt", "site.crt"}
     assert after["site.secret"] == before["site.secret"]

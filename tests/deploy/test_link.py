@@ -17,7 +17,7 @@ from flwr.supercore.protobuf.client import ProtobufClient
 from medfl.deploy import site as running
 from medfl.deploy.folder import FederationFolder
 from medfl.errors import DeployError
-from medfl.flower.tasks import NodeTasks, ServerLink, present
+from medfl.flower.tasks import NodeTasks, ServerLink, use_client_certificate
 from medfl.site import init_site
 from tests.deploy.serving import make_federation
 
@@ -86,7 +86,7 @@ def test_a_site_shows_its_certificate_when_it_asks(
     private = load_ssh_private_key((tmp_path / "hospital-1.key").read_bytes(), None)
     (tmp_path / "pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     link(folder, door).is_over(7, 5)
-    present(tmp_path / "hospital-1.crt", tmp_path / "pem")
+    use_client_certificate(tmp_path / "hospital-1.crt", tmp_path / "pem")
     link(folder, door).is_over(7, 5)
     assert Door.shown == [False, True]
 

@@ -10,7 +10,7 @@ import pytest
 from medfl.deploy import nodes, registry
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
-from medfl.deploy.nodes import forget_lost, put_out_unknown, reconcile
+from medfl.deploy.nodes import forget_stale_nodes, reconcile, unregister_unknown_nodes
 from medfl.errors import DeployError
 from tests.deploy.serving import make_federation
 
@@ -128,7 +128,7 @@ def test_a_database_that_was_removed_takes_everybody_again(tmp_path: Path, flowe
     reconcile(folder, print)
     flower.keys.clear()
     flower.names.clear()
-    forget_lost(folder)
+    forget_stale_nodes(folder)
     assert reconcile(folder, print) == ()
     assert flower.inside() == {"a", "b"}
 
@@ -141,7 +141,7 @@ def test_a_site_that_was_revoked_before_it_was_noted_is_out(tmp_path: Path, flow
     registry.revoke(folder, "b")
     assert reconcile(folder, print) == ()
     assert flower.inside() == {"a", "b"}  # nobody knows whose it is
-    put_out_unknown(folder)
+    unregister_unknown_nodes(folder)
     assert flower.inside() == {"a"}
 
 
@@ -150,7 +150,7 @@ def test_a_damaged_list_of_nodes_is_said_plainly(text: str, tmp_path: Path, flow
     folder = make_federation(tmp_path, ("a",))
     (folder.path / "superlink" / "nodes.json").write_text(text)
     with pytest.raises(DeployError, match=r"REGISTRY-DAMAGED.*nodes\.json"):
-        forget_lost(folder)
+        forget_stale_nodes(folder)
 
 
 def test_who_does_not_answer_is_not_asked_for_every_site(tmp_path: Path, flower: Flower) -> None:

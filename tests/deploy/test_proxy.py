@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from medfl.deploy import authority, proxy, registry
 from medfl.deploy.folder import FederationFolder
-from medfl.deploy.proxy import Door, write_configuration
+from medfl.deploy.proxy import ProxyConfig, write_config
 from medfl.errors import DeployError
-from medfl.system.ports import free_port
+from medfl.system.ports import find_free_port
 from tests.deploy.serving import make_federation, needs_nginx, nginx_of, wait_for
 
 NOBODY = 65534
@@ -58,7 +58,7 @@ class Stand:
     """A federation, what stands behind its door, and the door."""
 
     folder: FederationFolder
-    door: Door
+    door: ProxyConfig
     home: Path
 
     @property
@@ -105,9 +105,9 @@ def stand() -> Iterator[Stand]:
     with tempfile.TemporaryDirectory(prefix="a federation's ") as home:
         folder = make_federation(Path(home), ("hospital-1", "hospital-2"))
         with upstream(folder.server_certificate, folder.server_key) as port:
-            door = Door(
+            door = ProxyConfig(
                 folder=folder.path / "proxy",
-                listen=f"127.0.0.1:{free_port()}",
+                listen=f"127.0.0.1:{find_free_port()}",
                 upstream=port,
                 certificate=folder.server_certificate,
                 key=folder.server_key,
@@ -151,7 +151,7 @@ CLOSED = (
 
 @needs_nginx
 def test_only_the_part_of_hospitals_is_published(stand: Stand, account: tuple[str, ...]) -> None:
-    with nginx_of(write_configuration(stand.door), stand.port, account):
+    with nginx_of(write_config(stand.door), stand.port, account):
         assert stand.ask("/v1/fleet/pull-messages", b"four") == (200, "/v1/fleet/pull-messages 4")
         answers = {path: {stand.ask(path, method=method)[0] for method in ("POST", "GET", "PUT", "DELETE")} for path in CLOSED}
     assert {path: got for path, got in answers.items() if not got <= {301, 400, 403, 404}} == {}
@@ -159,7 +159,7 @@ def test_only_the_part_of_hospitals_is_published(stand: Stand, account: tuple[st
 
 @needs_nginx
 def test_a_model_passes_in_pieces_or_whole(stand: Stand, account: tuple[str, ...]) -> None:
-    with nginx_of(write_configuration(stand.door), stand.port, account):
+    with nginx_of(write_config(stand.door), stand.port, account):
         for megabytes in (6, 64):
             told = stand.ask("/v1/fleet/push-object", b"\0" * (megabytes << 20))
             assert told == (200, f"/v1/fleet/push-object {megabytes << 20}")
@@ -169,14 +169,14 @@ def test_a_model_passes_in_pieces_or_whole(stand: Stand, account: tuple[str, ...
 @needs_nginx
 @pytest.mark.parametrize("host", ["other.example", "x?", "x#", "x/v1/control", "localhost:1"])
 def test_flower_reads_no_host_that_a_caller_made_up(host: str, stand: Stand) -> None:
-    with nginx_of(write_configuration(stand.door), stand.port):
+    with nginx_of(write_config(stand.door), stand.port):
         code, told = stand.ask("/v1/fleet/host", host=host)
     assert code == 400 or told == "localhost"
 
 
 @needs_nginx
 def test_more_than_the_operator_allows_does_not_pass(stand: Stand) -> None:
-    with nginx_of(write_configuration(replace(stand.door, most_megabytes=1)), stand.port):
+    with nginx_of(write_config(replace(stand.door, most_megabytes=1)), stand.port):
         assert stand.ask("/v1/fleet/push-object", b"\0" * 100_000)[0] == 200
         with contextlib.suppress(ConnectionError, ssl.SSLError):  # nginx hangs up while the body is still being sent
             assert stand.ask("/v1/fleet/push-object", b"\0" * (2 << 20))[0] == 413
@@ -185,7 +185,7 @@ def test_more_than_the_operator_allows_does_not_pass(stand: Stand) -> None:
 @needs_nginx
 def test_who_shows_no_certificate_of_the_federation_is_refused_when_it_asks(stand: Stand) -> None:
     door = replace(stand.door, revoked=stand.folder.crl)
-    with nginx_of(write_configuration(door), stand.port) as nginx:
+    with nginx_of(write_config(door), stand.port) as nginx:
         assert stand.ask("/v1/fleet/pull-messages")[0] == 400
         assert stand.ask("/v1/fleet/pull-messages", site="hospital-1")[0] == 200
         assert stand.ask("/v1/control/list-runs", site="hospital-1")[0] == 404
@@ -198,16 +198,16 @@ def test_who_shows_no_certificate_of_the_federation_is_refused_when_it_asks(stan
 @needs_nginx
 def test_nothing_is_passed_to_another_program_on_the_port_of_flowers_server(stand: Stand, tmp_path: Path) -> None:
     ca, key, certificate, own = (tmp_path / name for name in ("ca.crt", "ca.key", "other.crt", "other.key"))
-    authority.make_authority(ca, key, "another")
-    authority.issue_server(ca, key, certificate, own, "localhost:1")
-    with upstream(certificate, own) as port, nginx_of(write_configuration(replace(stand.door, upstream=port)), stand.port):
+    authority.create_ca(ca, key, "another")
+    authority.issue_server_certificate(ca, key, certificate, own, "localhost:1")
+    with upstream(certificate, own) as port, nginx_of(write_config(replace(stand.door, upstream=port)), stand.port):
         assert stand.ask("/v1/fleet/pull-messages", b"secret")[0] == 502
 
 
 @needs_nginx
 def test_bodies_are_not_kept(stand: Stand) -> None:
     canary = b"CANARY-OF-A-BODY" * 100_000
-    with nginx_of(write_configuration(stand.door), stand.port):
+    with nginx_of(write_config(stand.door), stand.port):
         assert stand.ask("/v1/fleet/push-object", canary)[0] == 200
         kept = [p for p in stand.door.folder.rglob("*") if p.is_file() and b"CANARY" in p.read_bytes()]
     assert kept == []
@@ -216,4 +216,4 @@ def test_bodies_are_not_kept(stand: Stand) -> None:
 def test_without_nginx_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "_PLACES", "")
     with pytest.raises(DeployError, match=r"\[NGINX-MISSING\].*apt-get install nginx-light"):
-        proxy.command(Path("nginx.conf"))
+        proxy.nginx_command(Path("nginx.conf"))

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from medfl.deploy import registry
 from medfl.deploy.folder import FederationFolder, init_federation
-from medfl.deploy.identity import Request, make_identity
+from medfl.deploy.identity import EnrolmentRequest, make_identity
 from medfl.errors import DeployError
 
 
@@ -23,7 +23,7 @@ def federation(tmp_path: Path) -> FederationFolder:
     return init_federation(tmp_path / "federation", "heart study", "fl.example.org:443")
 
 
-def request(name: str) -> Request:
+def request(name: str) -> EnrolmentRequest:
     return make_identity(name)[0]
 
 
@@ -42,7 +42,7 @@ def lapse(federation: FederationFolder, name: str, after: timedelta) -> None:
 def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: FederationFolder) -> None:
     asked = request("hospital-a")
     site, certificate = registry.enrol(federation, asked)
-    assert registry.enrolled(federation) == (site,)
+    assert registry.list_enrolled(federation) == (site,)
     assert site.public_key == asked.public_key
     signed = x509.load_pem_x509_certificate(certificate)
     assert site.serials == (signed.serial_number,)
@@ -57,7 +57,7 @@ def test_a_name_is_taken_once(federation: FederationFolder) -> None:
     first, _ = registry.enrol(federation, request("hospital-a"))
     with pytest.raises(DeployError, match="SITE-ENROLLED"):
         registry.enrol(federation, request("hospital-a"))
-    assert registry.enrolled(federation) == (first,)
+    assert registry.list_enrolled(federation) == (first,)
 
 
 @pytest.mark.parametrize("state", ["valid", "revoked"])
@@ -73,7 +73,7 @@ def test_two_sites_never_have_one_key(federation: FederationFolder) -> None:
     asked = request("hospital-a")
     registry.enrol(federation, asked)
     with pytest.raises(DeployError, match="KEY-USED"):
-        registry.enrol(federation, Request("hospital-b", asked.public_key))
+        registry.enrol(federation, EnrolmentRequest("hospital-b", asked.public_key))
 
 
 def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: FederationFolder) -> None:
@@ -83,7 +83,7 @@ def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: Feder
     assert after.public_key == before.public_key
     assert after.state() == "valid"
     assert after.serials == (*before.serials, x509.load_pem_x509_certificate(certificate).serial_number)
-    assert registry.enrolled(federation) == (after,)
+    assert registry.list_enrolled(federation) == (after,)
 
 
 @pytest.mark.parametrize("ended", ["revoked", "expired"])
@@ -94,7 +94,7 @@ def test_who_is_out_comes_back_with_a_new_key_only(federation: FederationFolder,
         registry.revoke(federation, "hospital-a")
     else:
         lapse(federation, "hospital-a", timedelta(seconds=-1))
-    assert registry.enrolled(federation)[0].state() == ended
+    assert registry.list_enrolled(federation)[0].state() == ended
     with pytest.raises(DeployError, match="SITE-ENDED"):
         registry.renew(federation, "hospital-a")
     with pytest.raises(DeployError, match="KEY-USED"):
@@ -122,7 +122,7 @@ def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(fe
     elsewhere = federation.ca_key.rename(federation.path / "elsewhere.key")
     with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is out, but .* Then give this command again"):
         registry.revoke(federation, "hospital-a")
-    assert registry.enrolled(federation)[0].state() == "revoked"
+    assert registry.list_enrolled(federation)[0].state() == "revoked"
     elsewhere.rename(federation.ca_key)
     registry.revoke(federation, "hospital-a")
     assert withdrawn(federation) == set(site.serials)
@@ -132,7 +132,7 @@ def test_without_the_authoritys_key_nobody_comes_in(federation: FederationFolder
     federation.ca_key.unlink()
     with pytest.raises(DeployError, match="CA-MISSING"):
         registry.enrol(federation, request("hospital-a"))
-    assert registry.enrolled(federation) == ()
+    assert registry.list_enrolled(federation) == ()
 
 
 @pytest.mark.parametrize("name", ["nobody", "../sites/hospital-a", "", "a/b"])
@@ -143,7 +143,7 @@ def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
     registry.enrol(federation, request("hospital-a"))
     with pytest.raises(DeployError, match="SITE-UNKNOWN"):
         change(federation, name)
-    assert registry.enrolled(federation)[0].state() == "valid"
+    assert registry.list_enrolled(federation)[0].state() == "valid"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_damaged_list_lets_nobody_pass_for_enrolled(federation: FederationFold
     path = federation.sites / "hospital-a.json"
     path.write_text(change(path.read_text()))
     with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
-        registry.enrolled(federation)
+        registry.list_enrolled(federation)
     with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
         registry.enrol(federation, request("hospital-c"))
 
@@ -174,7 +174,7 @@ def test_operators_at_the_same_time_lose_nothing_of_each_other(federation: Feder
     same = [request("one"), request("one")]
     told: list[str] = []
 
-    def take_in(asked: Request) -> None:
+    def take_in(asked: EnrolmentRequest) -> None:
         try:
             registry.enrol(federation, asked)
         except DeployError as error:

@@ -29,9 +29,9 @@ from medfl.deploy import authority, proxy, registry
 from medfl.deploy.folder import FederationFolder
 from medfl.deploy.identity import load_key, make_key
 from medfl.deploy.server import server_down, server_up
-from medfl.deploy.superlink import CONNECTION, flwr
+from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
-from medfl.system.ports import free_port
+from medfl.system.ports import find_free_port
 from tests.deploy.serving import Server, make_federation, needs_nginx, server_of, wait_for
 
 pytestmark = needs_nginx
@@ -65,7 +65,7 @@ def test_without_a_valid_certificate_it_does_not_start(
         monkeypatch.setattr(authority, "SERVER_DAYS", days)
         monkeypatch.setattr(authority, "_BEFORE", timedelta(days=9))
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        authority.issue_server(*place, folder.settings.address)
+        authority.issue_server_certificate(*place, folder.settings.address)
     with pytest.raises(DeployError, match=r"\[CERTIFICATE\].*medfl server renew --server"):
         server_up(folder.path, print)
 
@@ -173,7 +173,7 @@ def test_a_stranger_with_the_ca_certificate_can_submit_nothing(
             [program, *words, "--format", "json"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert '"success": true' not in done.stdout, words
-    assert len(flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]) == 2
+    assert len(run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]) == 2
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def supernode(folder: FederationFolder, home: Path, site: str, *, shows: bool = 
         *("--superlink", folder.settings.address, "--root-certificates", str(folder.ca_certificate)),
         *("--auth-supernode-private-key", str(home / f"{site}.key")),
         *("--isolation", "process", "--superexec-auth-secret-file", str(home / "node.secret")),
-        *("--host", "127.0.0.1", "--port", str(free_port())),
+        *("--host", "127.0.0.1", "--port", str(find_free_port())),
     ]
     with (home / "supernode.log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | {"FLWR_HOME": str(home / "flwr")}, stdout=log, stderr=log)
@@ -229,7 +229,7 @@ def supernode(folder: FederationFolder, home: Path, site: str, *, shows: bool = 
 
 def online(folder: FederationFolder) -> set[int]:
     """Return the numbers of the nodes that are connected."""
-    listed = flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
+    listed = run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
     return {int(node["node-id"]) for node in listed if node["status"] == "online"}
 
 
@@ -284,7 +284,7 @@ def test_with_client_certificates_it_asks_before_anything_else(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_door_that_publishes_more_is_shut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_federation(tmp_path)
-    wide = proxy._CONFIGURATION.replace("location /v1/fleet/ ", "location / ").replace("location / {{ return 404; }}", "")
+    wide = proxy._TEMPLATE.replace("location /v1/fleet/ ", "location / ").replace("location / {{ return 404; }}", "")
     monkeypatch.setattr(proxy, "_CONFIGURATION", wide)
     others = psutil.Process().children(recursive=True)
     with pytest.raises(DeployError, match=r"\[EXPOSED\].*Control API, Runtime API"):

@@ -15,9 +15,9 @@ import pytest
 import tomli_w
 
 from medfl.deploy.approvals import approve
-from medfl.deploy.bundle import build_bundle, study_in, write_app
-from medfl.deploy.gate import examine
-from medfl.deploy.strangers import read_bundle, readable
+from medfl.deploy.bundle import build_bundle, read_bundle_study, write_app
+from medfl.deploy.gate import authorize
+from medfl.deploy.strangers import read_bundle, sanitize
 from medfl.errors import ConfigError, MedflError, PolicyError
 from medfl.site import Site, init_site, read_site
 from medfl.study.reading import Scalar
@@ -37,7 +37,7 @@ def app(nodule_study: Path, tmp_path: Path) -> Document:
 def site(nodule_study: Path, tmp_path: Path) -> Site:
     """Return a site that has approved the study."""
     here = read_site(init_site(tmp_path / "site", "hospital-a", "."))
-    approve(here, study_in(nodule_study))
+    approve(here, read_bundle_study(nodule_study))
     return here
 
 
@@ -66,7 +66,7 @@ def code_of(content: bytes) -> str:
 
 def test_the_bundle_that_the_other_tests_spoil_is_a_good_one(app: Document, site: Site) -> None:
     content = bundle_of(app)
-    assert examine(content, read_bundle(content).config, site).name == "nodule"
+    assert authorize(content, read_bundle(content).config, site).name == "nodule"
 
 
 @pytest.mark.parametrize("name", ["sub/pyproject.toml", "sub/PyProject.TOML", "a/b/pyproject.toml"])
@@ -137,10 +137,10 @@ def test_what_is_said_of_a_simulation_beside_the_approved_hash_is_refused(
     config_in(app)["simulation"] |= change
     content = bundle_of(app)
     with pytest.raises(PolicyError, match="BUNDLE-SIMULATION"):
-        examine(content, read_bundle(content).config, site)
+        authorize(content, read_bundle(content).config, site)
     (tmp_path / "x.fab").write_bytes(content)
     with pytest.raises(PolicyError, match="BUNDLE-SIMULATION"):
-        study_in(tmp_path / "x.fab")
+        read_bundle_study(tmp_path / "x.fab")
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1"])
@@ -148,7 +148,7 @@ def test_a_value_of_another_kind_is_a_change(value: Scalar, app: Document, site:
     config_in(app)["seed"] = 1
     content = bundle_of(app)
     with pytest.raises(PolicyError, match="OVERRIDE-REFUSED"):
-        examine(content, read_bundle(content).config | {"seed": value}, site)
+        authorize(content, read_bundle(content).config | {"seed": value}, site)
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -174,12 +174,12 @@ def test_a_server_writes_nothing_into_the_log_but_letters(app: Document, site: S
     told = []
     for change in ({ESCAPE: 1}, {f"server.{ESCAPE}": 1}, {f"server.key-{k}{ESCAPE}": 1 for k in range(500)}):
         with pytest.raises(MedflError) as caught:
-            examine(good, config | change, site)
+            authorize(good, config | change, site)
         told.append(str(caught.value))
     config_in(app)["strategy"] = {"name": ESCAPE}
     other = bundle_of(app)
     with pytest.raises(PolicyError, match="STUDY-NOT-APPROVED") as refusal:
-        examine(other, read_bundle(other).config, site)
+        authorize(other, read_bundle(other).config, site)
     told.append(str(refusal.value))
     for text in told:
         assert all(line.isprintable() for line in text.split("\n"))
@@ -191,12 +191,12 @@ def test_a_wrong_study_is_told_with_its_keys(app: Document, site: Site) -> None:
     config_in(app)["rounds"] = -1
     content = bundle_of(app)
     with pytest.raises(ConfigError, match="rounds"):
-        examine(content, read_bundle(content).config, site)
+        authorize(content, read_bundle(content).config, site)
 
 
 def test_letters_that_turn_a_line_around_are_not_shown() -> None:
-    assert readable("liver\u202egnul\u2028") == "liver?gnul?"
-    assert readable("Lungenödem µm 肺") == "Lungenödem µm 肺"
+    assert sanitize("liver\u202egnul\u2028") == "liver?gnul?"
+    assert sanitize("Lungenödem µm 肺") == "Lungenödem µm 肺"
 
 
 def test_a_bundle_of_the_planners_passes_the_same_reading(nodule_study: Path, tmp_path: Path) -> None:
@@ -207,4 +207,4 @@ def test_a_bundle_of_the_planners_passes_the_same_reading(nodule_study: Path, tm
     path, study = build_bundle(nodule_study, {}, tmp_path)
     with zipfile.ZipFile(path) as archive:
         assert set(archive.namelist()) == {"pyproject.toml", "README.md", ".info/CONTENT"}
-    assert study_in(path).approved_hash() == study.approved_hash()
+    assert read_bundle_study(path).approved_hash() == study.approved_hash()

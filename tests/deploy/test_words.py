@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from medfl.deploy.words import in_words
+from medfl.deploy.words import describe
 from medfl.site.policy import Policy
 from medfl.study import read_study
 
 
 def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None) -> str:
     study = read_study(folder, changes)
-    return "\n".join(f"{subject}: {what}" for subject, what in (in_words(study, policy) if policy else in_words(study)))
+    return "\n".join(f"{subject}: {what}" for subject, what in (describe(study, policy) if policy else describe(study)))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from medfl.clients import node
 from medfl.clients.training import interrupts
 from medfl.deploy import worker
 from medfl.deploy.approvals import approve
-from medfl.deploy.bundle import study_in
+from medfl.deploy.bundle import read_bundle_study
 from medfl.errors import safe_sentence
-from medfl.flower.tasks import Ticket, Unreachable
+from medfl.flower.tasks import TaskToken, Unreachable
 from medfl.grids import auditing, packing
 from medfl.messages import records
 from medfl.site import Site, init_site, read_site
@@ -38,7 +38,7 @@ class Joined:
     def __call__(self, message: Message, context: Context) -> Message:
         self.contexts.append(context)
         self.instead()
-        return Message(records.reply_content("hospital-a", {}, told={"patients": "12"}), reply_to=message)
+        return Message(records.build_reply_content("hospital-a", {}, told={"patients": "12"}), reply_to=message)
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +63,12 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def approved(site: Site, nodule_study: Path) -> Site:
-    approve(site, study_in(nodule_study))
+    approve(site, read_bundle_study(nodule_study))
     return site
 
 
-def handled(site: Site, task: Task, ticket: Ticket = TICKET) -> Task:
-    worker.Worker(site, site.folder / "site.toml").handle(ticket, task)
+def handled(site: Site, task: Task, ticket: TaskToken = TICKET) -> Task:
+    worker.SiteWorker(site, site.folder / "site.toml").handle(ticket, task)
     return task
 
 
@@ -111,14 +111,14 @@ def test_what_is_not_approved_gets_a_code_and_a_safe_sentence_and_runs_nothing(
     code: str, changes: dict[str, Any], site: Site, nodule_study: Path, joined: Joined
 ) -> None:
     if changes:
-        approve(site, study_in(nodule_study))
+        approve(site, read_bundle_study(nodule_study))
     assert reason_of(handled(site, Task(job(**changes)))) == safe_sentence(code)
     assert joined.contexts == []
     assert noted(site) == [("came", code), ("left", safe_sentence(code))]
 
 
 def test_another_kind_of_app_is_refused_though_the_study_is_approved(approved: Site, joined: Joined) -> None:
-    task = handled(approved, Task(job()), Ticket("flwr-agentapp", "token"))
+    task = handled(approved, Task(job()), TaskToken("flwr-agentapp", "token"))
     assert reason_of(task) == safe_sentence("APP-KIND")
     assert joined.contexts == []
     assert noted(approved)[0] == ("came", "APP-KIND")
@@ -210,7 +210,7 @@ def test_a_message_that_is_lost_on_the_way_ends_nothing(
 def working(batches: int = 2000) -> None:
     """Do what training does between two batches, for longer than anybody should have to wait."""
     for _ in range(batches):
-        interrupts.check()
+        interrupts.check_interrupts()
         time.sleep(0.001)
 
 

@@ -46,9 +46,9 @@ def test_scores_of_both_arms() -> None:
     assert got.federated == pytest.approx((0.75 + 2 * 0.5 + 3 * 1.0) / 6)
     assert got.federated_by_site == {"a": 0.75, "b": 0.5, "c": 1.0}
     assert got.local["b"] == {"a": 0.0, "b": 0.75, "c": 0.5}
-    assert got.local_at_home == pytest.approx((0.5 + 0.75 + 0.875) / 3)
-    assert got.federated_at_home == pytest.approx(0.75)
-    assert got.gain_at_home == pytest.approx(0.75 - 2.125 / 3)
+    assert got.local_on_own == pytest.approx((0.5 + 0.75 + 0.875) / 3)
+    assert got.federated_on_own == pytest.approx(0.75)
+    assert got.gain_on_own == pytest.approx(0.75 - 2.125 / 3)
 
 
 def test_other_hospitals_are_weighted_by_their_patients() -> None:
@@ -70,7 +70,7 @@ def test_pairs_count_only_where_both_models_have_a_score() -> None:
     hidden["sites"]["c"]["metrics"] = empty_metrics(STUDY)
     hidden["sites"]["a"] = {"status": "refused"}
     got = compare_arms([hidden, *EVENTS[2:]], STUDY)
-    assert (got.local_at_home, got.federated_at_home) == (0.75, 0.5)  # hospital b alone
+    assert (got.local_on_own, got.federated_on_own) == (0.75, 0.5)  # hospital b alone
     assert (got.local_on_others, got.federated_on_others) == (0.375, 0.5)  # models a and c on b
     assert math.isnan(got.federated_by_site["c"])
 

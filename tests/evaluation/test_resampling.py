@@ -10,7 +10,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medfl.errors import RunError
-from medfl.evaluation.resampling import ClassifiedPatients, SegmentedPatients, draw, interval, read_tested, union
+from medfl.evaluation.resampling import (
+    ClassifiedPatients,
+    SegmentedPatients,
+    all_patients,
+    confidence_interval,
+    draw_weights,
+    read_patient_scores,
+)
 from medfl.study import Study, read_study
 
 ONE_EACH = np.ones((1, 4))
@@ -38,28 +45,28 @@ def test_auroc_of_drawn_patients_is_that_of_the_patients_repeated(classes: int) 
 
 
 def test_a_draw_takes_as_many_patients_as_there_are_and_repeats() -> None:
-    weights = draw(PATIENTS, draws=50)
+    weights = draw_weights(PATIENTS, draws=50)
     assert (weights.sum(axis=1) == 4).all()
-    assert (weights == draw(PATIENTS, draws=50)).all()
+    assert (weights == draw_weights(PATIENTS, draws=50)).all()
 
 
 def test_an_interval_is_the_middle_95_percent_and_nothing_where_the_score_is_mostly_undefined() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
-    assert interval(np.array([0.5, np.nan, np.nan])) is None
+    assert confidence_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
+    assert confidence_interval(np.array([0.5, np.nan, np.nan])) is None
 
 
 def test_patients_of_several_tests_count_once() -> None:
     first = SegmentedPatients(PATIENTS[:3], np.zeros((3, 1)))
     other = SegmentedPatients(PATIENTS[2:], np.zeros((2, 1)))
-    assert union([first, other]) == PATIENTS
+    assert all_patients([first, other]) == PATIENTS
 
 
 def test_the_folders_of_simulated_hospitals_are_read(nodule_study: Path, tmp_path: Path) -> None:
     study = read_study(nodule_study)
-    assert read_tested(tmp_path, study) is None
+    assert read_patient_scores(tmp_path, study) is None
     for site in ("a", "b"):
         _tell(tmp_path, site, {"pat-1": [_unit("nodule", 0.9), _unit("clear", 0.2)], "pat-2": [_unit("clear", 0.6)]})
-    test = read_tested(tmp_path, study)
+    test = read_patient_scores(tmp_path, study)
     assert test is not None
     assert test.patients == (("a", "pat-1"), ("a", "pat-2"), ("b", "pat-1"), ("b", "pat-2"))
     assert test.score(ONE_EACH) == pytest.approx([1.0])
@@ -72,7 +79,7 @@ def test_dice_by_patient_is_read(tmp_path: Path) -> None:
     )
     both = {"classes": {"front": {"dice": 0.5}, "back": {"dice": 0.7}}}
     _tell(tmp_path, "a", {"pat-1": both, "pat-2": {"classes": {"front": {"dice": 0.9}}}})
-    test = read_tested(tmp_path, study)
+    test = read_patient_scores(tmp_path, study)
     assert test is not None
     assert test.score(np.ones((1, 2))) == pytest.approx([0.7])
 
@@ -81,7 +88,7 @@ def test_a_damaged_file_is_told_by_its_hospital(nodule_study: Path, tmp_path: Pa
     _tell(tmp_path, "a", {})
     (tmp_path / "sites" / "a" / "test.json").write_text("{")
     with pytest.raises(RunError, match="TEST-DAMAGED"):
-        read_tested(tmp_path, read_study(nodule_study))
+        read_patient_scores(tmp_path, read_study(nodule_study))
 
 
 def _unit(truth: str, nodule: float) -> dict[str, object]:

@@ -10,7 +10,7 @@ from medfl.flower import compat
 def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> None:
     compat.identify_process(run_id=7, node_id=compat.SERVER_NODE_ID)
     message = Message(RecordDict(), dst_node_id=3, message_type="query.join")
-    identifier = compat.give_message_id(message)
+    identifier = compat.assign_message_id(message)
     assert message.metadata.message_id == identifier
     assert message.metadata.run_id == 7
     assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == identifier
@@ -18,7 +18,7 @@ def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> 
 
 def test_flower_phones_nobody() -> None:
     environment: dict[str, str] = {}
-    compat.be_quiet(environment)
+    compat.disable_telemetry(environment)
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert environment["FLWR_DISABLE_UPDATE_CHECK"] == "1"
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from medfl.audit.chain import Chain, hash_of, read_chain
-from medfl.audit.verify import verify
+from medfl.audit.chain import Chain, line_hash, read_chain
+from medfl.audit.verify import find_breaks
 from medfl.errors import AuditError, RunError
 from medfl.flower import compat
 from medfl.grids import auditing
@@ -34,7 +34,7 @@ def question(node: int = 3) -> Message:
         }
     )
     message = Message(content, dst_node_id=node, message_type="train")
-    compat.give_message_id(message)
+    compat.assign_message_id(message)
     return message
 
 
@@ -48,8 +48,8 @@ def answer(asked: Message) -> Message:
 def test_a_site_notes_names_sizes_hashes_and_the_decision_and_no_value(tmp_path: Path) -> None:
     chain = Chain(tmp_path / "audit.jsonl", "a")
     asked = question()
-    auditing.came(chain, asked, auditing.ACCEPTED)
-    auditing.left(chain, asked, answer(asked))
+    auditing.log_received(chain, asked, auditing.ACCEPTED)
+    auditing.log_sent(chain, asked, answer(asked))
     text = chain.path.read_text()
     assert PLANTED not in text
     assert "0.25" not in text
@@ -70,9 +70,9 @@ def test_a_site_notes_names_sizes_hashes_and_the_decision_and_no_value(tmp_path:
 
 def test_a_refusal_and_an_error_are_noted_by_their_code(tmp_path: Path) -> None:
     chain, asked = Chain(tmp_path / "audit.jsonl", "a"), question()
-    auditing.came(chain, asked, "STUDY-NOT-APPROVED")
+    auditing.log_received(chain, asked, "STUDY-NOT-APPROVED")
     compat.identify_process(1, 3)
-    auditing.left(chain, asked, Message(Error(2, f"<class 'ValueError'>:<'{PLANTED}'>"), reply_to=asked))
+    auditing.log_sent(chain, asked, Message(Error(2, f"<class 'ValueError'>:<'{PLANTED}'>"), reply_to=asked))
     came, left = read_chain(chain.path)
     assert came["decision"] == "STUDY-NOT-APPROVED"
     assert left["error"] == "[CLIENT-ERROR] The client app raised an exception (ValueError)."
@@ -95,10 +95,10 @@ def both(tmp_path: Path) -> tuple[Path, Path]:
             return [self.done.pop(identifier) for identifier in message_ids if identifier in self.done]
 
         def _push(self, message: Message) -> str:
-            identifier = compat.give_message_id(message)
-            auditing.came(site, message, auditing.ACCEPTED)
+            identifier = compat.assign_message_id(message)
+            auditing.log_received(site, message, auditing.ACCEPTED)
             reply = answer(message)
-            auditing.left(site, message, reply)
+            auditing.log_sent(site, message, reply)
             self.done[identifier] = reply
             compat.identify_process(1, compat.SERVER_NODE_ID)
             return identifier
@@ -115,7 +115,7 @@ def both(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_what_was_written_is_found_whole_and_both_sides_noted_the_same_hashes(both: tuple[Path, Path]) -> None:
-    assert verify(both) == []
+    assert find_breaks(both) == []
     server, site = map(read_chain, both)
     assert [line["event"] for line in server] == ["sent", "received"] * 3
     assert {line["site"] for line in server} == {"a"}
@@ -128,15 +128,15 @@ def test_what_was_written_is_found_whole_and_both_sides_noted_the_same_hashes(bo
 def test_nobody_speaks_for_the_log_of_another(tmp_path: Path) -> None:
     site, asked = Chain(tmp_path / "site.jsonl", "a"), question()
     for owner, noted in (("server:run", True), ("b", False), ("server-b", False)):
-        asked.content.config_records["config"][records.HEAD] = f"{owner} 7 {'0' * 64}"
-        auditing.came(site, asked, auditing.ACCEPTED)
+        asked.content.config_records["config"][records.AUDIT_HEAD] = f"{owner} 7 {'0' * 64}"
+        auditing.log_received(site, asked, auditing.ACCEPTED)
         assert bool(read_chain(site.path)[-1]["head"]) is noted
 
     class Others(Nodes):
         def pull_messages(self, message_ids: Any) -> Any:
             replies = [answer(asked) for _ in message_ids]
             for reply in replies:
-                reply.content.config_records["site"][records.HEAD] = f"{self.claimed} 7 {'0' * 64}"  # type: ignore[attr-defined]
+                reply.content.config_records["site"][records.AUDIT_HEAD] = f"{self.claimed} 7 {'0' * 64}"  # type: ignore[attr-defined]
             return replies
 
         def get_nodes(self) -> Any:
@@ -153,7 +153,7 @@ def test_nobody_speaks_for_the_log_of_another(tmp_path: Path) -> None:
 def test_two_logs_of_one_owner_are_not_compared_in_silence(both: tuple[Path, Path], tmp_path: Path) -> None:
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(both[1].read_bytes())
-    assert [f"another log of the owner of {both[1]};" in found.what for found in verify((*both, copy))] == [True]
+    assert [f"another log of the owner of {both[1]};" in found.what for found in find_breaks((*both, copy))] == [True]
 
 
 def test_who_sends_many_names_does_not_fill_the_log(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_who_sends_many_names_does_not_fill_the_log(tmp_path: Path) -> None:
     for k in range(5000):
         asked.content.config_records["config"][f"key-{k}"] = 1
         asked.content[f"record-{k}"] = MetricRecord({})
-    auditing.came(chain, asked, "STUDY-NOT-APPROVED")
+    auditing.log_received(chain, asked, "STUDY-NOT-APPROVED")
     assert chain.path.stat().st_size < 40_000
     (line,) = read_chain(chain.path)
     assert line["records"][-1] == {"more": 5002 - 100}
@@ -175,7 +175,7 @@ def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, 
         previous = "0" * 64
         for number, line in enumerate(lines, 1):
             line |= {"n": number, "previous": previous}
-            previous = line["hash"] = hash_of(line)
+            previous = line["hash"] = line_hash(line)
     path.write_text(
         "".join(json.dumps(line, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     )
@@ -197,7 +197,7 @@ FORGERIES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_log_that_was_forged_is_found_by_itself(forgery: str, both: tuple[Path, Path]) -> None:
     rewrite(both[1], FORGERIES[forgery])
-    found = verify([both[1]])
+    found = find_breaks([both[1]])
     assert found
     assert found[0].file == str(both[1])
     assert len(found) <= {"removed": 1}.get(forgery, 3)  # not one for every line that follows
@@ -210,14 +210,14 @@ def test_a_log_that_was_forged_with_new_hashes_is_found_by_what_the_other_side_r
     side: int, forgery: str, both: tuple[Path, Path]
 ) -> None:
     rewrite(both[side], FORGERIES[forgery], consistent=True)
-    assert verify([both[side]]) == []
-    assert {found.file for found in verify(both)} >= {str(both[side])}
+    assert find_breaks([both[side]]) == []
+    assert {found.file for found in find_breaks(both)} >= {str(both[side])}
 
 
 def test_an_end_that_was_cut_off_is_found_by_what_the_other_side_remembers(both: tuple[Path, Path]) -> None:
     rewrite(both[1], lambda lines: lines[:2])
-    assert verify([both[1]]) == []
-    assert "its end was cut off" in str(verify(both)[0])
+    assert find_breaks([both[1]]) == []
+    assert "its end was cut off" in str(find_breaks(both)[0])
 
 
 def test_a_torn_last_line_is_cut_off_and_noted(tmp_path: Path) -> None:
@@ -225,10 +225,10 @@ def test_a_torn_last_line_is_cut_off_and_noted(tmp_path: Path) -> None:
     chain.append({"event": "one"})
     with chain.path.open("ab") as file:
         file.write(b'{"event":"half')
-    assert "not complete" in str(verify([chain.path])[0])
+    assert "not complete" in str(find_breaks([chain.path])[0])
     chain.append({"event": "two"})
     assert [line["event"] for line in read_chain(chain.path)] == ["one", "torn-line-cut", "two"]
-    assert verify([chain.path]) == []
+    assert find_breaks([chain.path]) == []
 
 
 def test_nothing_is_added_to_a_broken_chain(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_several_processes_may_write_one_chain(tmp_path: Path) -> None:
         children.append(child)
     assert all(os.waitpid(child, 0)[1] == 0 for child in children)
     assert len(read_chain(tmp_path / "audit.jsonl")) == 100
-    assert verify([tmp_path / "audit.jsonl"]) == []
+    assert find_breaks([tmp_path / "audit.jsonl"]) == []
 
 
 def test_a_line_that_came_half_onto_a_full_disk_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

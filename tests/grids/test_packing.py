@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from medfl.errors import ExchangeError
 from medfl.flower import compat
 from medfl.grids import packing
-from medfl.grids.packing import PACKED, PackingGrid, packed, unpacked
+from medfl.grids.packing import PACKED, PackingGrid, pack, unpack
 from medfl.messages import records
 from tests.grids.test_retrying import Nodes
 
@@ -50,14 +50,14 @@ HOSTILE = {
 
 def test_a_model_comes_back_with_every_bit() -> None:
     record = records.to_array_record(MODEL)
-    back = unpacked(packed(record))
+    back = unpack(pack(record))
     assert list(back) == list(record)
     assert all(back[name] == record[name] for name in record)
 
 
 def test_what_was_not_packed_stays_as_it_is() -> None:
     record = records.to_array_record(MODEL)
-    assert unpacked(record) is record
+    assert unpack(record) is record
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -66,25 +66,25 @@ def test_what_can_not_be_read_has_one_code(what: str) -> None:
     if what == "length beyond the end":
         record = ArrayRecord({PACKED: Array(dtype="uint8", shape=(3,), stype=PACKED, data=b"\xff" * 3)})
     with pytest.raises(ExchangeError, match="ARRAYS-UNREADABLE"):
-        unpacked(record)
+        unpack(record)
 
 
 def test_bytes_that_are_left_over_are_refused() -> None:
-    assert len(unpacked(with_table(row()))) == 1
+    assert len(unpack(with_table(row()))) == 1
     with pytest.raises(ExchangeError, match="ARRAYS-UNREADABLE"):
-        unpacked(with_table(row(), b"more"))
+        unpack(with_table(row(), b"more"))
 
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_one_reply_that_can_not_be_read_does_not_end_a_run(what: str) -> None:
     class Replying(Nodes):
         def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-            for content in (with_table(HOSTILE[what]), packed(records.to_array_record(MODEL))):
+            for content in (with_table(HOSTILE[what]), pack(records.to_array_record(MODEL))):
                 yield Message(RecordDict({"arrays": content}), reply_to=asked)
 
     nodes = Replying(n3=["ok"])
     asked = Message(RecordDict(), dst_node_id=3, message_type="train")
-    compat.give_message_id(asked)
+    compat.assign_message_id(asked)
     bad, good = PackingGrid(nodes).pull_messages(["x"])
     assert packing.is_packed(bad.content.array_records["arrays"])
     assert list(good.content.array_records["arrays"]) == list(MODEL)

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from medfl.flower import compat
 from medfl.grids import retrying
-from medfl.grids.retrying import PatientGrid
+from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 
 LOST = Error(compat.NODE_UNAVAILABLE, "gone")
@@ -44,7 +44,7 @@ class Nodes(Grid):
         return [self._push(message) for message in messages]
 
     def _push(self, message: Message) -> str:
-        identifier, node = compat.give_message_id(message), message.metadata.dst_node_id
+        identifier, node = compat.assign_message_id(message), message.metadata.dst_node_id
         self.pushed.append(node)
         told = self.answers[node].pop(0)
         error = {"lost": LOST, "raised": RAISED}.get(told)
@@ -69,13 +69,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exchange(nodes: Nodes, quorum: int, timeout: float = 10.0) -> dict[int, str]:
     """Ask every node, and return by node what it said; the node of a reply is found as medfl finds it."""
-    from medfl.messages.exchange import node_asked
+    from medfl.messages.exchange import find_asked_node
 
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
-    grid = StreamingGrid(PatientGrid(nodes, quorum))
+    grid = StreamingGrid(RetryingGrid(nodes, quorum))
     found = {}
     for reply in grid.send_and_receive(messages, timeout=timeout):
-        node = node_asked(reply, messages)
+        node = find_asked_node(reply, messages)
         assert node is not None
         found[node] = str(reply.error.code) if reply.has_error() else "ok"
     return found
@@ -115,8 +115,8 @@ def test_one_that_is_back_but_not_done_at_the_deadline_is_late() -> None:
 
 def test_who_is_waited_for_is_told() -> None:
     nodes = Nodes(n2=["ok"], n3=["lost"], n4=["lost", "ok"])
-    grid, told = PatientGrid(nodes, 2), list[int]()
-    grid.awaited = told.append
+    grid, told = RetryingGrid(nodes, 2), list[int]()
+    grid.on_node_lost = told.append
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
     assert len(list(StreamingGrid(grid).send_and_receive(messages, timeout=0.3))) == 3
     assert told == [4]

@@ -9,7 +9,7 @@ from medfl.messages import counts
 
 @pytest.mark.parametrize(("count", "k", "words"), [(0, 10, "0"), (1, 10, "<10"), (9, 10, "<10"), (10, 10, "10"), (1, 0, "1")])
 def test_a_count_below_k_is_told_as_few(count: int, k: int, words: str) -> None:
-    assert counts.in_words(counts.told(count, k)) == words
+    assert counts.format_count(counts.suppress_count(count, k)) == words
 
 
 def test_counts_by_code_survive_being_text() -> None:
@@ -27,6 +27,6 @@ def test_text_that_is_no_counts_is_refused(text: str) -> None:
 
 
 def test_a_sum_says_that_it_is_not_exact() -> None:
-    assert counts.at_least([12, -10, -5]) == 14
-    assert counts.sum_in_words([12, -10, -5]) == "at least 14"
-    assert counts.sum_in_words([]) == "0"
+    assert counts.lower_bound([12, -10, -5]) == 14
+    assert counts.format_sum([12, -10, -5]) == "at least 14"
+    assert counts.format_sum([]) == "0"

@@ -18,16 +18,16 @@ MODEL = {
 TRAINED = MODEL | {"z.weight": MODEL["z.weight"] + np.float32(0.5), "steps": np.array(9), "a.bias": np.array(1, np.float32)}
 
 
-def values(parts: update_codecs.Parts) -> list[float]:
+def values(parts: update_codecs.TensorParts) -> list[float]:
     return [value for _, part in parts for value in part.tolist()]
 
 
 def test_an_update_is_one_vector_in_the_order_of_names_and_makes_the_model_again() -> None:
-    update = update_codecs.update_of(TRAINED, MODEL)
+    update = update_codecs.diff(TRAINED, MODEL)
     assert update.tolist() == [-0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     assert update.dtype == np.float32
     packed = update_codecs.to_bf16(update) | {"steps": TRAINED["steps"]}
-    model = update_codecs.added(MODEL, update_codecs.from_bf16(packed, MODEL), packed)
+    model = update_codecs.apply_update(MODEL, update_codecs.from_bf16(packed, MODEL), packed)
     assert list(model) == list(MODEL)
     for name, tensor in TRAINED.items():
         assert model[name].dtype == tensor.dtype
@@ -40,14 +40,14 @@ def test_models_of_every_width_come_back_in_their_type(codec: str, dtype: type[n
     rng = np.random.default_rng(1)
     sent = {"w": rng.standard_normal((4, 5)).astype(dtype)}
     trained = {"w": (sent["w"] + rng.standard_normal((4, 5)) * 0.1).astype(dtype)}
-    update = update_codecs.update_of(trained, sent)
+    update = update_codecs.diff(trained, sent)
     assert update.dtype == (np.float64 if dtype is np.float64 else np.float32)
     parts = {
         "bf16": lambda: update_codecs.from_bf16(update_codecs.to_bf16(update), sent),
         "int8": lambda: update_codecs.from_int8(update_codecs.to_int8(update, sent, 3), sent),
         "top-k": lambda: update_codecs.from_top_k(update_codecs.to_top_k(update, 1.0), sent, 1.0),
     }[codec]()
-    model = update_codecs.added(sent, parts, {})
+    model = update_codecs.apply_update(sent, parts, {})
     assert model["w"].dtype == dtype
     assert np.abs(model["w"] - trained["w"]).max() < {"bf16": 2e-3, "int8": 4e-3, "top-k": 1e-3}[codec]
 
@@ -99,6 +99,6 @@ def test_top_k_takes_the_largest_over_the_whole_update() -> None:
 
 def test_a_diverged_update_is_not_packed() -> None:
     with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
-        update_codecs.update_of(TRAINED | {"a.bias": np.array(np.nan, np.float32)}, MODEL)
+        update_codecs.diff(TRAINED | {"a.bias": np.array(np.nan, np.float32)}, MODEL)
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
-        update_codecs.update_of({"a.bias": MODEL["a.bias"]}, MODEL)
+        update_codecs.diff({"a.bias": MODEL["a.bias"]}, MODEL)

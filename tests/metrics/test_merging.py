@@ -16,8 +16,8 @@ from medfl.metrics import (
     classification_metrics,
     derive,
     empty_metrics,
+    has_surface_metrics,
     headline,
-    is_surface,
     merge,
     segmentation_metrics,
 )
@@ -111,10 +111,10 @@ def test_surface_means_are_weighted_by_the_patients_they_come_from() -> None:
     measured, unmeasured = segmented(0, 2), segmented(10, 5) | {"eval.surface-patients": 0, "eval.hd95.core": 0.0}
     merged = merge(SEGMENTATION, [measured, unmeasured])
     assert merged["eval.hd95.core"] == pytest.approx(measured["eval.hd95.core"])
-    assert is_surface(merged)
-    assert not is_surface(unmeasured)
+    assert has_surface_metrics(merged)
+    assert not has_surface_metrics(unmeasured)
     assert math.isnan(derive(SEGMENTATION, unmeasured)["hd95.core"])
-    assert not is_surface(classified(0, 5))
+    assert not has_surface_metrics(classified(0, 5))
 
 
 def test_other_metrics_of_a_reply_are_not_merged() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medfl.planning import bins
-from medfl.planning.bins import EXTENT, HU_LOWEST, SIZE, SPACING, WHOLE, LogBins
+from medfl.planning.bins import EXTENT, FRACTION_SCALE, HU_MIN, SIZE, SPACING, LogBins
 
 
 @pytest.mark.parametrize("of", [SPACING, EXTENT, SIZE])
@@ -25,19 +25,19 @@ def test_what_lies_outside_is_counted_at_the_end() -> None:
 
 @pytest.mark.parametrize(("mm", "told"), [(1.0, 1.0), (0.8, 0.8), (1.25, 1.25), (5.0, 5.0), (0.7421875, 0.74), (2.5, 2.5)])
 def test_a_round_voxel_size_is_found_again(mm: float, told: float) -> None:
-    assert SPACING.roundest(SPACING.index(mm)) == told
+    assert SPACING.round_value(SPACING.index(mm)) == told
 
 
 def test_no_voxel_size_is_off_by_more_than_a_bin() -> None:
     for mm in np.geomspace(0.06, 45, 1001):
-        assert abs(math.log(SPACING.roundest(SPACING.index(mm)) / mm)) <= math.log(1.005) + 1e-12
+        assert abs(math.log(SPACING.round_value(SPACING.index(mm)) / mm)) <= math.log(1.005) + 1e-12
 
 
 @pytest.mark.parametrize("percent", [0, 10, 50, 90, 100])
 @pytest.mark.parametrize("count", [1, 2, 5, 30, 31])
 def test_percentiles_of_counts_are_those_of_numpy(count: int, percent: float) -> None:
     values = np.random.default_rng(count).uniform(0.3, 6.0, count)
-    counts = sum(bins.counted(SPACING, [value])[0] for value in values)
+    counts = sum(bins.bin_values(SPACING, [value])[0] for value in values)
     lower, upper, weight = bins.percentile_bins(counts, percent)
     ranked, rank = np.sort(values), percent / 100 * (count - 1)
     assert lower == SPACING.index(ranked[math.floor(rank)])
@@ -47,18 +47,18 @@ def test_percentiles_of_counts_are_those_of_numpy(count: int, percent: float) ->
 
 def test_intensities_of_one_case_weigh_one_whatever_their_number() -> None:
     few, many = np.array([10.0, 20.6]), np.repeat([10.0, 20.6], 5000)
-    assert bins.intensities_of(few).tolist() == bins.intensities_of(many).tolist()
-    assert bins.intensities_of(few)[[10 - HU_LOWEST, 21 - HU_LOWEST]].tolist() == [WHOLE // 2, WHOLE // 2]
+    assert bins.intensity_histogram(few).tolist() == bins.intensity_histogram(many).tolist()
+    assert bins.intensity_histogram(few)[[10 - HU_MIN, 21 - HU_MIN]].tolist() == [FRACTION_SCALE // 2, FRACTION_SCALE // 2]
 
 
 def test_intensities_outside_the_range_are_kept_at_its_ends() -> None:
-    counts = bins.intensities_of(np.array([-5000.0, 9000.0]))
-    assert counts[[0, -1]].tolist() == [WHOLE // 2, WHOLE // 2]
+    counts = bins.intensity_histogram(np.array([-5000.0, 9000.0]))
+    assert counts[[0, -1]].tolist() == [FRACTION_SCALE // 2, FRACTION_SCALE // 2]
 
 
 @pytest.mark.parametrize("percent", [0.5, 50, 99.5])
 def test_percentiles_of_intensities_are_right_to_a_unit(percent: float) -> None:
     values = np.random.default_rng(0).normal(60, 45, 20000)
-    assert bins.intensity_percentile(bins.intensities_of(values), percent) == pytest.approx(
+    assert bins.intensity_percentile(bins.intensity_histogram(values), percent) == pytest.approx(
         np.percentile(values, percent), abs=1.0
     )

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medfl.errors import ConfigError
-from medfl.planning.fill import fill
+from medfl.planning.fill import apply_plan
 from medfl.planning.plan import Plan, make_plan
 from medfl.study import read_study
 
@@ -67,7 +67,7 @@ def plan(made: SimpleNamespace) -> Plan:
 
 def test_filled_study_is_valid_and_says_what_was_planned(tmp_path: Path, plan: Plan) -> None:
     folder = write(tmp_path, "CT", "background,liver,tumour")
-    (folder / "pyproject.toml").write_text(fill(folder, plan).after)
+    (folder / "pyproject.toml").write_text(apply_plan(folder, plan).after)
     study = read_study(folder)
     assert study.network.name == "dynunet"
     assert (study.network.filters, study.network.strides, study.network.kernels) == (plan.filters, plan.strides, plan.kernels)
@@ -80,11 +80,11 @@ def test_filled_study_is_valid_and_says_what_was_planned(tmp_path: Path, plan: P
         round(plan.foreground.mean, 2),
         round(plan.foreground.std, 2),
     )
-    assert fill(folder, plan).changes == {}
+    assert apply_plan(folder, plan).changes == {}
 
 
 def test_everything_else_stays_as_it_was_written(tmp_path: Path, plan: Plan) -> None:
-    filling = fill(write(tmp_path, "CT", "background,liver,tumour"), plan)
+    filling = apply_plan(write(tmp_path, "CT", "background,liver,tumour"), plan)
     gone = {line for line in filling.before.splitlines() if line not in filling.after.splitlines()}
     assert gone == {'name = "unet"', 'channels = "8,16"', "batch-size = 4  # fits"}
     for kept in ("# Our study, third version.", "rounds = 7   # as agreed", "# the old one", 'norm = "group"  # small batches'):
@@ -104,7 +104,7 @@ def test_what_belongs_to_the_old_normalisation_goes(tmp_path: Path, made: Simple
     folder = write(tmp_path, "MR", "background,organ", text)
     cases = [made.abdomen(k) for k in range(5)]
     found = made.added(made.MR, [type(c)(c.spacing, c.shape, 1.0, (0.1,)) for c in cases])
-    after = fill(folder, make_plan(found, made.study_of(made.MR))).after
+    after = apply_plan(folder, make_plan(found, made.study_of(made.MR))).after
     (folder / "pyproject.toml").write_text(after)
     chosen = read_study(folder).preprocessing
     assert (chosen.intensity, chosen.window, chosen.size, chosen.dtype) == ("zscore", (), (), "float16")
@@ -114,7 +114,7 @@ def test_line_ends_of_windows_stay(tmp_path: Path, plan: Plan) -> None:
     folder = write(tmp_path, "CT", "background,liver,tumour")
     path = folder / "pyproject.toml"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert "rounds = 7   # as agreed\r\n" in fill(folder, plan).after
+    assert "rounds = 7   # as agreed\r\n" in apply_plan(folder, plan).after
 
 
 def test_tables_written_in_one_line_are_filled_in_too(tmp_path: Path, plan: Plan) -> None:
@@ -125,7 +125,7 @@ def test_tables_written_in_one_line_are_filled_in_too(tmp_path: Path, plan: Plan
     )
     text = text.replace('[tool.flwr.app.config.loss]\nname = "dice-ce"\n', "")
     folder = write(tmp_path, "CT", "background,liver,tumour", text)
-    (folder / "pyproject.toml").write_text(fill(folder, plan).after)
+    (folder / "pyproject.toml").write_text(apply_plan(folder, plan).after)
     assert read_study(folder).network.name == "dynunet"
     assert "rounds = 7   # as agreed" in (folder / "pyproject.toml").read_text()
 
@@ -133,11 +133,11 @@ def test_tables_written_in_one_line_are_filled_in_too(tmp_path: Path, plan: Plan
 def test_a_study_that_is_wrong_is_refused_before_anything(tmp_path: Path, plan: Plan) -> None:
     folder = write(tmp_path, "CT", "background,liver,tumour", STUDY.replace("rounds = 7", "rounds = 0"))
     with pytest.raises(ConfigError, match="rounds"):
-        fill(folder, plan)
+        apply_plan(folder, plan)
 
 
 def test_a_plan_that_the_rest_of_the_study_forbids_is_refused(tmp_path: Path, plan: Plan) -> None:
     folder = write(tmp_path, "CT", "background,liver,tumour", STUDY.replace('norm = "group"', "dropout = 0.5"))
     wrong = Plan(**{**vars(plan), "patch": (33, 33, 33)})
     with pytest.raises(ConfigError, match=r"training\.patch"):
-        fill(folder, wrong)
+        apply_plan(folder, wrong)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from medfl.errors import DataError, ExchangeError
-from medfl.planning.bins import MOMENT, SPACING, WHOLE
-from medfl.planning.fingerprint import Fingerprint, Scope, Seen, merge
+from medfl.planning.bins import FRACTION_SCALE, MOMENT_SCALE, SPACING
+from medfl.planning.fingerprint import CaseMeasurements, Fingerprint, Scope, merge
 
 
 def test_three_hospitals_add_up_to_all_their_cases_in_any_order(made: SimpleNamespace) -> None:
@@ -24,19 +24,19 @@ def test_three_hospitals_add_up_to_all_their_cases_in_any_order(made: SimpleName
 
 
 def test_one_case_is_counted_as_by_hand(made: SimpleNamespace) -> None:
-    seen = Seen((1.0, 1.0, 2.0), (10, 20, 30), 0.5, (0.25, 0.0), (np.array([3.0, 5.0], np.float32),))
-    found = Fingerprint.of_case(made.CT, seen)
+    seen = CaseMeasurements((1.0, 1.0, 2.0), (10, 20, 30), 0.5, (0.25, 0.0), (np.array([3.0, 5.0], np.float32),))
+    found = Fingerprint.from_case(made.CT, seen)
     assert (found.cases, found.cropped, found.marked) == (1, 1, 1)
     assert found.spacing.sum(1).tolist() == [1, 1, 1]
     assert found.spacing[2, SPACING.index(2.0)] == 1
     assert found.present.tolist() == [1, 0]
-    assert found.fractions.tolist() == [WHOLE // 4, 0]
-    assert found.means.tolist() == [4 * MOMENT]
-    assert found.squares.tolist() == [17 * MOMENT]  # (9 + 25) / 2
+    assert found.fractions.tolist() == [FRACTION_SCALE // 4, 0]
+    assert found.means.tolist() == [4 * MOMENT_SCALE]
+    assert found.squares.tolist() == [17 * MOMENT_SCALE]  # (9 + 25) / 2
 
 
 def test_images_that_are_normalised_one_by_one_tell_no_intensity(made: SimpleNamespace) -> None:
-    found = Fingerprint.of_case(made.MR, Seen((1.0, 1.0, 1.0), (9, 9, 9), 1.0, (0.1,)))
+    found = Fingerprint.from_case(made.MR, CaseMeasurements((1.0, 1.0, 1.0), (9, 9, 9), 1.0, (0.1,)))
     assert found.intensities.size == found.means.size == found.squares.size == 0
 
 
@@ -84,10 +84,10 @@ def test_few_unmarked_cases_do_not_show_in_the_weight_of_the_others(made: Simple
     assert (found.marked, told.marked) == (27, 30)
     assert told.means[0] / 30 == pytest.approx(found.means[0] / 27)
     assert told.squares[0] / 30 == pytest.approx(found.squares[0] / 27)
-    assert told.intensities.sum() == pytest.approx(30 * WHOLE, rel=1e-6)
+    assert told.intensities.sum() == pytest.approx(30 * FRACTION_SCALE, rel=1e-6)
 
 
 @pytest.mark.parametrize(("cropped", "told"), [(0, 0), (4, 0), (10, 10), (26, 30), (30, 30)])
 def test_the_number_of_cropped_cases_tells_of_no_small_group(made: SimpleNamespace, cropped: int, told: int) -> None:
-    cases = [Seen((1.0, 1.0, 1.0), (9, 9, 9), 0.5 if n < cropped else 1.0, (0.1,)) for n in range(30)]
+    cases = [CaseMeasurements((1.0, 1.0, 1.0), (9, 9, 9), 0.5 if n < cropped else 1.0, (0.1,)) for n in range(30)]
     assert made.added(made.MR, cases).suppress(10).cropped == told

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.planning.nnunet import Topology, feature_map_values, plan_network, target_spacing, topology
+from medfl.planning.nnunet import Topology, feature_map_values, plan_network, plan_topology, target_spacing
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())["data-sets"]
 
@@ -49,7 +49,7 @@ def test_patch_batch_and_network_are_those_of_nnunet(name: str, dimension: str) 
 
 
 def test_a_coarse_axis_is_halved_only_when_the_others_have_become_as_coarse() -> None:
-    found = topology((4.0, 1.0, 1.0), (16, 64, 64))
+    found = plan_topology((4.0, 1.0, 1.0), (16, 64, 64))
     assert found.strides == ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
     assert found.kernels == ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
     assert found.divisors == (4, 16, 16)

@@ -12,7 +12,7 @@ import pytest
 
 from medfl.errors import ConfigError, DataError
 from medfl.planning import summary
-from medfl.planning.fingerprint import Fingerprint, Scope, Seen, merge
+from medfl.planning.fingerprint import CaseMeasurements, Fingerprint, Scope, merge
 from medfl.planning.plan import make_plan
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())["data-sets"]
@@ -24,7 +24,7 @@ def hospitals(made: SimpleNamespace, name: str) -> tuple[Scope, list[Fingerprint
     scope = Scope(3, "MR", tuple(f"class{k}" for k in range(facts["classes"])), 1, "nonzero")
     rest = (0.1,) * (facts["classes"] - 1)
     cases = [
-        Seen(tuple(spacing[::-1]), tuple(shape[::-1]), 1.0, rest)
+        CaseMeasurements(tuple(spacing[::-1]), tuple(shape[::-1]), 1.0, rest)
         for spacing, shape, times in facts["cases"]
         for _ in range(times)
     ]
@@ -66,14 +66,14 @@ def test_ct_without_any_intensity_can_not_be_planned(made: SimpleNamespace) -> N
 
 @pytest.mark.parametrize(("cropped", "intensity"), [(6, "zscore-nonzero"), (5, "zscore")])
 def test_mr_that_is_mostly_background_is_normalised_inside(made: SimpleNamespace, cropped: int, intensity: str) -> None:
-    cases = [Seen((1.0, 1.0, 1.0), (64, 64, 64), 0.5 if k < cropped else 1.0, (0.1,)) for k in range(10)]
+    cases = [CaseMeasurements((1.0, 1.0, 1.0), (64, 64, 64), 0.5 if k < cropped else 1.0, (0.1,)) for k in range(10)]
     plan = make_plan(made.added(made.MR, cases), made.study_of(made.MR))
     assert plan.intensity == intensity
 
 
 def test_median_shape_is_that_after_resampling(made: SimpleNamespace) -> None:
     sizes = [((0.5, 0.5, 1.0), (400, 400, 90)), ((1.0, 1.0, 3.0), (300, 280, 20)), ((0.8, 0.8, 2.0), (320, 320, 40))]
-    cases = [Seen(spacing, shape, 1.0, (0.1,)) for spacing, shape in sizes]
+    cases = [CaseMeasurements(spacing, shape, 1.0, (0.1,)) for spacing, shape in sizes]
     shape = summary.median_shape(made.added(made.MR, cases), (0.8, 0.8, 2.0))
     exact = np.median([np.multiply(spacing, shape) / (0.8, 0.8, 2.0) for spacing, shape in sizes], axis=0)
     assert shape == pytest.approx(exact, rel=0.01)
@@ -81,7 +81,7 @@ def test_median_shape_is_that_after_resampling(made: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("voxels", [32, 115, 138, 192, 232, 252, 256, 319, 320, 384, 482, 512, 1024])
 def test_common_sizes_are_found_again_to_one_percent(made: SimpleNamespace, voxels: int) -> None:
-    found = made.added(made.MR, [Seen((0.767,) * 3, (voxels,) * 3, 1.0, (0.1,))])
+    found = made.added(made.MR, [CaseMeasurements((0.767,) * 3, (voxels,) * 3, 1.0, (0.1,))])
     assert summary.median_size(found)[0] == pytest.approx(voxels, rel=0.01)
     if voxels % 32 == 0:  # a voxel more would cost a whole step of padding
         assert summary.median_shape(found, (0.767,) * 3) == (voxels,) * 3
@@ -91,7 +91,7 @@ FLAT = Scope(2, "US", ("background", "lesion"), 1, "none")
 
 
 def test_flat_images_get_a_patch_and_keep_their_intensity(made: SimpleNamespace) -> None:
-    found = made.added(FLAT, [Seen((1.0, 1.0), (640, 480), 1.0, (0.1,))] * 40)
+    found = made.added(FLAT, [CaseMeasurements((1.0, 1.0), (640, 480), 1.0, (0.1,))] * 40)
     plan = make_plan(found, made.study_of(FLAT))
     assert plan.spacing == ()
     assert plan.intensity == ""
@@ -100,7 +100,7 @@ def test_flat_images_get_a_patch_and_keep_their_intensity(made: SimpleNamespace)
 
 
 def test_flat_images_that_a_study_scales_are_planned_at_that_size(made: SimpleNamespace) -> None:
-    found = made.added(FLAT, [Seen((1.0, 1.0), (640, 480), 1.0, (0.1,))] * 40)
+    found = made.added(FLAT, [CaseMeasurements((1.0, 1.0), (640, 480), 1.0, (0.1,))] * 40)
     assert make_plan(found, made.study_of(FLAT, preprocessing={"size": "160,128"})).patch == (160, 128)
 
 
@@ -117,7 +117,7 @@ def test_memory_that_no_gpu_has_is_refused(made: SimpleNamespace, gb: float) -> 
 
 
 def test_images_too_small_for_the_network_are_refused(made: SimpleNamespace) -> None:
-    found = made.added(made.MR, [Seen((1.0, 1.0, 1.0), (12, 12, 12), 1.0, (0.1,))] * 5)
+    found = made.added(made.MR, [CaseMeasurements((1.0, 1.0, 1.0), (12, 12, 12), 1.0, (0.1,))] * 5)
     with pytest.raises(DataError, match="PLAN-SMALL"):
         make_plan(found, made.study_of(made.MR))
 

@@ -12,14 +12,14 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl.client_app import app
-from medfl.clients.training.initial import initial_models
+from medfl.clients.training.initial import build_initial_models
 from medfl.clients.training.interrupts import stop_when
 from medfl.errors import PolicyError, safe_sentence
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.privacy import policy
 from medfl.site.policy import Policy
-from medfl.study import run_config_of, study_from_run_config
+from medfl.study import read_run_config, study_from_run_config
 
 SERVER = 1
 SECRET_WORDS = ("hospital-1", "patients are fewer", "/tmp", "this site works")
@@ -35,14 +35,14 @@ class Hospital:
         self.site.write_text(text.replace("[policy]\n", "[policy]\n" + "\n".join(lines) + "\n"))
 
     def ask(self, kind: str, server_round: int = 1, arm: str = "federated", **changes: Any) -> Message:
-        config = run_config_of(self.study) | changes
+        config = read_run_config(self.study) | changes
         study = study_from_run_config(config)
         told = ConfigRecord({records.ROUND: server_round, records.RUN: "run", records.EXCHANGE: "x1", records.ARM: arm})
         told[records.SPLIT] = "validation"
-        model: ArrayRecord = initial_models(study)[records.INITIAL]
+        model: ArrayRecord = build_initial_models(study)[records.INITIAL]
         compat.identify_process(7, SERVER)
         message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: told}), dst_node_id=5, message_type=kind)
-        compat.give_message_id(message)
+        compat.assign_message_id(message)
         compat.identify_process(7, 5)
         return app(message, Context(7, 5, {"site": str(self.site)}, RecordDict(), config))
 
@@ -139,8 +139,8 @@ def test_layers_that_stay_can_not_be_had_by_asking_for_another_arm(
 def test_no_way_to_count_work_goes_around_a_ceiling(
     terms: dict[str, int], changes: dict[str, Any], code: str, nodule_study: Path
 ) -> None:
-    config = run_config_of(nodule_study) | {"training.local-steps": 0, "training.local-epochs": 1} | changes
-    assert [found for found, _ in policy.broken_rules(study_from_run_config(config), Policy(**terms))] == [code]
+    config = read_run_config(nodule_study) | {"training.local-steps": 0, "training.local-epochs": 1} | changes
+    assert [found for found, _ in policy.find_violations(study_from_run_config(config), Policy(**terms))] == [code]
 
 
 @pytest.mark.parametrize("kind", [JOIN, TRAIN, EVALUATE])

@@ -17,12 +17,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common.serde import message_to_proto
 
 from medfl import client_app
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.runs.history import read
-from medfl.study import read_study, run_config_of
+from medfl.runs.history import read_history
+from medfl.study import read_run_config, read_study
 
 STUDY = """
 [project]
@@ -79,7 +79,7 @@ def test_nothing_of_a_patient_is_in_what_a_run_leaves_and_says(canaries: Any, st
     assert done.returncode == 0, output.decode()
     assert b"DEBUG" in output  # the loggers were as loud as they can be
     (run,) = (tmp_path / "runs" / "canary").iterdir()
-    events = read(run)
+    events = read_history(run)
     assert events[-1]["status"] == "completed"
     joined = {event["site"]: event for event in events if event["event"] == "joined"}
     assert joined.keys() == {"north", "east", "south", "west"}
@@ -129,10 +129,10 @@ def test_the_text_of_a_foreign_exception_stays_out_of_reply_and_log(
 
 def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> Iterator[Message]:
     """Ask one site everything that a server asks, through its ClientApp."""
-    run_config = run_config_of(study) | {"simulation.data": str(hospitals), "simulation.store": str(tmp_path / "store")}
+    run_config = read_run_config(study) | {"simulation.data": str(hospitals), "simulation.store": str(tmp_path / "store")}
     compat.identify_process(1, 7)
     context = Context(1, 7, {"partition-id": partition, "num-partitions": 5}, RecordDict(), run_config)
-    arrays = records.to_array_record(exchange_arrays(build_network(read_study(study))))
+    arrays = records.to_array_record(get_arrays(build_network(read_study(study))))
     for kind, config in (
         (records.JOIN, {}),
         ("train", {records.ROUND: 2, records.ARM: "federated"}),
@@ -144,5 +144,5 @@ def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> It
     ):
         content = RecordDict({records.CONFIG: ConfigRecord(config), records.ARRAYS: ArrayRecord(dict(arrays))})
         message = Message(content, dst_node_id=7, message_type=kind)
-        compat.give_message_id(message)
+        compat.assign_message_id(message)
         yield client_app.app(message, context)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medfl.data.synthetic.hospitals import make_nodule_images
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 
 K = 5
@@ -37,7 +37,7 @@ def test_a_run_under_a_policy_tells_no_small_count(split: float, nodule_study: P
         image.write_bytes(image.read_bytes()[:60])
     simulation = plan_simulation(nodule_study, [hospitals], tmp_path / "runs", {"splits.test": split})
     simulation.start(workers=1)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     assert events[-1]["status"] == "completed"
     joined = [event for event in events if event["event"] == "joined"]
     assert {code: n for event in joined for code, n in event["excluded"].items()}.popitem()[1] == -K

@@ -20,7 +20,7 @@ from medfl.metrics import (
     segmentation_metrics,
     suppress,
 )
-from medfl.metrics.curves import BINS, mirrored
+from medfl.metrics.curves import BINS, mirror
 from medfl.study import Study
 
 K = 5
@@ -155,7 +155,7 @@ def test_no_bin_holds_few_patients_and_the_sums_are_kept() -> None:
     for name in ("positives", "negatives"):
         assert sum(told[f"eval.{name}.malignant"]) == 30  # type: ignore[arg-type]
         assert len(told[f"eval.{name}.malignant"]) == BINS  # type: ignore[arg-type]
-    turned = mirrored(told["eval.negatives.malignant"])  # type: ignore[arg-type]
+    turned = mirror(told["eval.negatives.malignant"])  # type: ignore[arg-type]
     assert told["eval.positives.benign"] == turned  # the same groups: two groupings would tell their difference
     count, confidence = "eval.calibration-count", "eval.calibration-confidence"
     assert sum(told[count]) == 60  # type: ignore[arg-type]

@@ -13,12 +13,12 @@ import pytest
 
 from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, as_personal, derive, merge, segmentation_metrics
-from medfl.report.board import Board, BoardRow, read_board
-from medfl.report.board_page import render_board, sentences, write_board
+from medfl.report.board import Leaderboard, LeaderboardRow, build_leaderboard
+from medfl.report.board_page import render_leaderboard, verdict_sentences, write_leaderboard
 from medfl.runs import Run
-from medfl.simulation.contenders import LOCAL, read_contenders
-from medfl.simulation.simulate import Simulation
-from medfl.simulation.sweep import NOT_RUN, PlannedRun, Result, Sweep
+from medfl.simulation.contenders import LOCAL, parse_strategy_specs
+from medfl.simulation.simulate import SimulatedRun
+from medfl.simulation.sweep import NOT_RUN, PlannedRun, RunResult, Sweep
 from medfl.study import Study
 
 Dice = Mapping[str, Sequence[float]]  # of the patients of each hospital
@@ -50,17 +50,17 @@ class Maker:
     def __init__(self, folder: Path) -> None:
         self.folder, self.study = folder, Study.model_validate(STUDY)
         self.planned: list[PlannedRun] = []
-        self.results: list[Result] = []
+        self.results: list[RunResult] = []
 
     def plan(self, text: str, seed: int) -> PlannedRun:
-        (contender,), _ = read_contenders([text])
+        (contender,), _ = parse_strategy_specs([text])
         arms = (LOCAL,) if text == LOCAL else ("federated",)
         simulated = self.study.simulation.model_copy(update={"arms": arms})
         server = self.study.server.model_copy(update={"run": f"run-{len(self.planned)}"})
         layers = {"personal": self.study.personal.model_copy(update={"layers": ("norm",)})} if "+norm" in text else {}
         study = self.study.model_copy(update={"simulation": simulated, "server": server, "seed": seed, **layers})
         run = self.folder / "runs" / study.name / server.run
-        self.planned.append(PlannedRun(contender, seed, Simulation(self.folder, study, {}, (), run)))
+        self.planned.append(PlannedRun(contender, seed, SimulatedRun(self.folder, study, {}, (), run)))
         return self.planned[-1]
 
     def done(self, text: str, dice: Dice, *, seed: int = 1, rounds: int = 4, steps: int = 10, own: Dice | None = None) -> None:
@@ -75,7 +75,7 @@ class Maker:
         for owner in owners:
             self._test(run, study, dice, owner, own)
         run.history.append({"event": "end", "status": "completed", "seconds": 20.0})
-        self.results.append(Result(planned, "completed"))
+        self.results.append(RunResult(planned, "completed"))
 
     def _test(self, run: Run, study: Study, dice: Dice, owner: str, own: Dice | None) -> None:
         at_home = {owner: [v + 0.1 for v in dice[owner]]} if owner else {}
@@ -93,10 +93,10 @@ class Maker:
             (run.site_folder(site) / "test.json").write_text(json.dumps({"patients": told}))
 
     def failed(self, text: str, reason: str, seed: int = 1) -> None:
-        self.results.append(Result(self.plan(text, seed), "failed", reason))
+        self.results.append(RunResult(self.plan(text, seed), "failed", reason))
 
-    def board(self) -> Board:
-        return read_board(Sweep(self.folder, self.study, tuple(self.planned)), self.results)
+    def board(self) -> Leaderboard:
+        return build_leaderboard(Sweep(self.folder, self.study, tuple(self.planned)), self.results)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def made(tmp_path: Path) -> Maker:
     return Maker(tmp_path / "sweeps" / "tumour" / "20260101T000000Z-abcdef")
 
 
-def row_of(board: Board, title: str) -> BoardRow:
+def row_of(board: Leaderboard, title: str) -> LeaderboardRow:
     return next(row for row in board.rows if row.title == title)
 
 
@@ -132,7 +132,7 @@ def test_what_is_better_by_the_same_on_every_patient_is_told_apart_though_the_in
     assert second.interval[1] > first.interval[0]
     assert second.behind == pytest.approx((-0.01, -0.01))
     assert not second.tied
-    assert sentences(board)[0].startswith("fedprox leads with a mean Dice of 0.816 on 10 test patients, apart from")
+    assert verdict_sentences(board)[0].startswith("fedprox leads with a mean Dice of 0.816 on 10 test patients, apart from")
 
 
 def test_what_wins_on_some_patients_and_loses_on_others_can_not_be_told_apart(made: Maker) -> None:
@@ -143,13 +143,13 @@ def test_what_wins_on_some_patients_and_loses_on_others_can_not_be_told_apart(ma
     board = made.board()
     assert [(row.title, row.tied) for row in board.rows] == [("fedprox mu=0.1", False), ("fedavg", True), ("fedmedian", False)]
     told = "The first 2 can not be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
-    assert sentences(board)[0].startswith(told)
+    assert verdict_sentences(board)[0].startswith(told)
 
 
 def test_the_same_scores_are_no_victory(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", EVEN)
-    assert sentences(made.board())[0].startswith("The two can not be told apart")
+    assert verdict_sentences(made.board())[0].startswith("The two can not be told apart")
 
 
 def test_seeds_are_averaged_their_spread_is_told_and_an_order_that_changes_is_no_order(made: Maker) -> None:
@@ -172,10 +172,10 @@ def test_a_failure_stands_in_the_board_with_its_reason(made: Maker) -> None:
     made.plan("fedprox", 1)
     board = made.board()
     assert [run.status for row in board.rows for run in row.runs] == ["completed", "failed", NOT_RUN]
-    told = " ".join(sentences(board))
+    told = " ".join(verdict_sentences(board))
     assert "krum failed" in told
     assert "fedprox has not been run" in told
-    page = render_board(board)
+    page = render_leaderboard(board)
     assert "[QUORUM] &lt;too&gt; few." in page
     assert "Not finished" in page
 
@@ -185,8 +185,8 @@ def test_a_strategy_with_fewer_seeds_is_marked(made: Maker) -> None:
     made.done("krum", EVEN, seed=1)
     made.done("fedavg", EVEN, seed=2)
     made.failed("krum", "why", seed=2)
-    assert "fewer seeds" in " ".join(sentences(made.board()))
-    assert "1 of 2" in render_board(made.board())
+    assert "fewer seeds" in " ".join(verdict_sentences(made.board()))
+    assert "1 of 2" in render_leaderboard(made.board())
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_strategy_with_fewer_seeds_is_marked(made: Maker) -> None:
 def test_the_reader_is_told_whether_the_budget_is_matched(made: Maker, steps: int, told: str) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", EVEN, steps=steps)
-    assert told in " ".join(sentences(made.board()))
+    assert told in " ".join(verdict_sentences(made.board()))
 
 
 def test_hospitals_alone_are_scored_on_all_patients_and_at_home(made: Maker) -> None:
@@ -212,13 +212,13 @@ def test_hospitals_alone_are_scored_on_all_patients_and_at_home(made: Maker) -> 
 def test_personal_models_stand_beside_the_shared_one(made: Maker) -> None:
     made.done("fedavg", EVEN)
     assert not made.board().has_personal
-    assert "personal models" not in render_board(made.board()).partition("How to read")[0]
+    assert "personal models" not in render_leaderboard(made.board()).partition("How to read")[0]
     made.done("fedavg+norm", EVEN, own=shifted(EVEN, 0.05))
     board = made.board()
     row = row_of(board, "fedavg + norm")
     assert row.personal - row.shared_at_home == pytest.approx(0.05)
-    assert "+0.050" in render_board(board)
-    assert "lacks the layers that stay at the hospitals" in " ".join(sentences(board))
+    assert "+0.050" in render_leaderboard(board)
+    assert "lacks the layers that stay at the hospitals" in " ".join(verdict_sentences(board))
 
 
 def test_what_a_policy_hides_is_not_given_away_by_an_interval(made: Maker) -> None:
@@ -231,7 +231,7 @@ def test_what_a_policy_hides_is_not_given_away_by_an_interval(made: Maker) -> No
 def test_files_are_written_that_machines_and_people_can_read(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox:mu=0.1+int8", shifted(EVEN, 0.01))
-    page = write_board(made.board())
+    page = write_leaderboard(made.board())
     told = json.loads((made.folder / "board.json").read_text())
     first = told["rows"][0]
     assert first["strategy"] == "fedprox:mu=0.1+int8"
@@ -247,4 +247,4 @@ def test_files_are_written_that_machines_and_people_can_read(made: Maker) -> Non
 
 def test_nothing_tested_is_said(made: Maker) -> None:
     made.failed("fedavg", "why")
-    assert sentences(made.board())[0] == "No strategy reached a test."
+    assert verdict_sentences(made.board())[0] == "No strategy reached a test."

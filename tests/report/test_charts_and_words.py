@@ -14,7 +14,7 @@ from PIL import Image
 
 from medfl.report import words
 from medfl.report.charts import Line, line_chart, roc_chart, ticks
-from medfl.report.codes import meaning
+from medfl.report.codes import explain_code
 from medfl.report.overlays import read_overlay
 from medfl.study import Study
 
@@ -95,9 +95,9 @@ def test_words() -> None:
     assert words.listing(["a"]) == "a"
     assert words.listing([]) == ""
     assert words.plural(1, "hospital") == "1 hospital"
-    assert words.reason_in_words("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
-    assert words.reason_in_words("") == ("", "No reason was told.")
-    assert meaning("DCM-NEW") == "A problem of the DICOM files."
+    assert words.format_reason("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
+    assert words.format_reason("") == ("", "No reason was told.")
+    assert explain_code("DCM-NEW") == "A problem of the DICOM files."
 
 
 @pytest.mark.parametrize(("dimension", "unit"), [(2, "px"), (3, "mm")])

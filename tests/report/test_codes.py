@@ -8,7 +8,7 @@ from pathlib import Path
 
 import medfl
 from medfl.errors import REFUSALS
-from medfl.report.codes import CODES, OWN_WORDS, meaning
+from medfl.report.codes import CODES, LOCAL_CODES, explain_code
 
 PACKAGE = Path(medfl.__file__).parent
 DOC = PACKAGE.parent / "docs" / "findings.md"
@@ -37,21 +37,21 @@ def told() -> set[str]:
 
 def test_every_code_is_explained_and_nothing_else_is() -> None:
     assert len(told()) > 150
-    known = [*CODES, *REFUSALS, *OWN_WORDS]
+    known = [*CODES, *REFUSALS, *LOCAL_CODES]
     assert told() - set(known) == set(), "explain them in medfl/report/codes.py"
     assert set(known) - told() == set(), "nothing tells them"
     assert len(known) == len(set(known))
 
 
 def test_explanations_are_sentences_in_order() -> None:
-    for table in (CODES, REFUSALS, OWN_WORDS):
+    for table in (CODES, REFUSALS, LOCAL_CODES):
         assert list(table) == sorted(table)
         assert all(words.endswith(".") and (words[0].isupper() or words.startswith("dcm2niix")) for words in table.values())
-        assert all(meaning(code) == words for code, words in table.items())
+        assert all(explain_code(code) == words for code, words in table.items())
 
 
 def test_the_page_of_findings_tells_every_code_and_what_to_do() -> None:
     rows = _ROW.findall(DOC.read_text(encoding="utf-8"))
     assert [code for code, _, _ in rows if [c for c, _, _ in rows].count(code) > 1] == []
-    assert {code: words for code, words, _ in rows} == CODES | REFUSALS | OWN_WORDS
+    assert {code: words for code, words, _ in rows} == CODES | REFUSALS | LOCAL_CODES
     assert all(fix.strip().endswith((".", ".`", "`")) for _, _, fix in rows)

@@ -14,12 +14,12 @@ import pytest
 
 from medfl.clients import joining
 from medfl.data.cases import Finding
-from medfl.data.quality.facts import CaseFacts, Check, Device, Plane
+from medfl.data.quality.facts import CaseFacts, ImagingDevice, PreviewPlane, SiteCheck
 from medfl.report.histograms import histogram
 from medfl.report.quality import render_quality, write_quality_report
-from medfl.report.quality_json import as_json
-from medfl.report.shared import Shared, what_is_shared
-from medfl.report.thumbnails import thumbnail
+from medfl.report.quality_json import check_to_json
+from medfl.report.shared import Disclosure, preview_disclosure
+from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Policy, Site
 from medfl.study import Study
 from medfl.study.sections import Task
@@ -45,7 +45,7 @@ class Tags(HTMLParser):
         assert tag in VOID or self.open.pop() == tag
 
 
-def case(k: int, split: str = "train", *findings: Finding, planes: tuple[Plane, ...] = ()) -> CaseFacts:
+def case(k: int, split: str = "train", *findings: Finding, planes: tuple[PreviewPlane, ...] = ()) -> CaseFacts:
     return CaseFacts(
         case=f"case-{k:010d}",
         patient=f"pat-{k:016d}",
@@ -56,13 +56,13 @@ def case(k: int, split: str = "train", *findings: Finding, planes: tuple[Plane, 
         spacing=(1.0, 1.0, 2.5 + k % 3),
         intensity=(0.0, 1.0, 2.0 + k, 3.0 + k, 4.0 + k),
         amounts=((1, 2.5 + k % 5),),
-        device=Device("Maker & Sons", "Scan", 1.5),
+        device=ImagingDevice("Maker & Sons", "Scan", 1.5),
         planes=planes,
     )
 
 
-def check_of(cases: list[CaseFacts], study: str = "liver") -> Check:
-    return Check("north", study, TASK, (), tuple(cases), (), True, None, False)
+def check_of(cases: list[CaseFacts], study: str = "liver") -> SiteCheck:
+    return SiteCheck("north", study, TASK, (), tuple(cases), (), True, None, False)
 
 
 def study() -> Study:
@@ -82,22 +82,22 @@ def site() -> Site:
 
 
 @pytest.fixture
-def check() -> Check:
+def check() -> SiteCheck:
     spoilt = Finding("DCM-MISSING-SLICES", "case-9999999999", "2 slices are missing.", "Fetch the series again.")
     odd = Finding("CT-HU", "case-0000000003", "nothing is below 0.", "Export the original.", "warning")
-    plane = Plane("axial", np.full((8, 9), 90, np.uint8), np.eye(8, 9, dtype=np.uint8))
+    plane = PreviewPlane("axial", np.full((8, 9), 90, np.uint8), np.eye(8, 9, dtype=np.uint8))
     cases = [case(k, "train") for k in range(1, 15) if k != 3] + [case(3, "train", odd, planes=(plane,) * 3)]
     cases += [case(k, "test") for k in range(15, 18)]
     return check_of([*cases, CaseFacts("case-9999999999", findings=(spoilt,))])
 
 
 @pytest.fixture
-def shared(check: Check, site: Site) -> Shared:
-    return what_is_shared(check, study(), site)
+def shared(check: SiteCheck, site: Site) -> Disclosure:
+    return preview_disclosure(check, study(), site)
 
 
 @pytest.fixture
-def page(check: Check, shared: Shared, site: Site) -> str:
+def page(check: SiteCheck, shared: Disclosure, site: Site) -> str:
     return render_quality(check, shared, site)
 
 
@@ -124,13 +124,13 @@ def test_headlines_count(page: str) -> None:
     assert values[1] == ("1", "6% of the 18 cases found")
 
 
-def test_what_would_be_shared_is_what_joining_sends(check: Check, shared: Shared, site: Site) -> None:
-    prepared = check.prepared()
-    assert shared.numbers == joining.numbers(prepared, site)
+def test_what_would_be_shared_is_what_joining_sends(check: SiteCheck, shared: Disclosure, site: Site) -> None:
+    prepared = check.to_prepared()
+    assert shared.numbers == joining.patient_counts(prepared, site)
     assert shared.numbers["join.train-patients"] == 14
     assert shared.numbers["join.test-patients"] == -10  # 3: told as fewer than 10
     assert shared.excluded == {"DCM-MISSING-SLICES": -10}
-    assert joining.words(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
+    assert joining.site_info(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
 
 
 def test_a_warning_of_every_case_does_not_give_a_hidden_split_away(site: Site) -> None:
@@ -138,17 +138,17 @@ def test_a_warning_of_every_case_does_not_give_a_hidden_split_away(site: Site) -
         return case(k, split, Finding("PATCH-TOO-BIG", f"case-{k:010d}", "small.", "Nothing.", "warning"))
 
     few = check_of([*(warned(k, "train") for k in range(14)), *(warned(k, "test") for k in range(14, 17))])
-    assert what_is_shared(few, study(), site).warnings == {"PATCH-TOO-BIG": 14}
+    assert preview_disclosure(few, study(), site).warnings == {"PATCH-TOO-BIG": 14}
     many = check_of([*(warned(k, "train") for k in range(14)), *(warned(k, "test") for k in range(14, 30))])
-    assert what_is_shared(many, study(), site).warnings == {"PATCH-TOO-BIG": 30}
+    assert preview_disclosure(many, study(), site).warnings == {"PATCH-TOO-BIG": 30}
 
 
 @pytest.mark.parametrize(("terms", "code"), [({"max_rounds": 0}, ""), ({"tasks": ("classification",)}, "[POLICY-TASK]")])
 def test_what_the_policy_says_of_the_study_is_said_before_anything_is_sent(
-    terms: dict[str, Any], code: str, check: Check, site: Site
+    terms: dict[str, Any], code: str, check: SiteCheck, site: Site
 ) -> None:
     policy = Policy(min_count=10, min_cases=2, max_excluded=0.5, **terms)
-    assert what_is_shared(check, study(), site.model_copy(update={"policy": policy})).declined.partition(" ")[0] == code
+    assert preview_disclosure(check, study(), site.model_copy(update={"policy": policy})).declined.partition(" ")[0] == code
 
 
 def test_the_page_shows_small_counts_as_the_server_reads_them(page: str) -> None:
@@ -161,7 +161,7 @@ def test_the_page_shows_small_counts_as_the_server_reads_them(page: str) -> None
 
 def test_a_site_that_declines_reads_what_the_server_would(site: Site) -> None:
     check = check_of([case(k) for k in range(4)])
-    shared = what_is_shared(check, study(), site)
+    shared = preview_disclosure(check, study(), site)
     assert shared.declined == "[SITE-BELOW-MIN-COUNT] The details are in the log of the site."
     page = render_quality(check, shared, site)
     assert "Would not train" in page
@@ -174,8 +174,8 @@ def test_text_of_others_is_escaped(page: str) -> None:
     assert "Maker &amp; Sons" in page
 
 
-def test_pictures_can_be_left_out(check: Check, shared: Shared, site: Site) -> None:
-    bare = Check(**{**check.__dict__, "cases": tuple(CaseFacts(**{**c.__dict__, "planes": ()}) for c in check.cases)})
+def test_pictures_can_be_left_out(check: SiteCheck, shared: Disclosure, site: Site) -> None:
+    bare = SiteCheck(**{**check.__dict__, "cases": tuple(CaseFacts(**{**c.__dict__, "planes": ()}) for c in check.cases)})
     page = render_quality(bare, shared, site)
     assert "data:image" not in page
     assert "Pictures" not in page
@@ -183,13 +183,13 @@ def test_pictures_can_be_left_out(check: Check, shared: Shared, site: Site) -> N
 
 def test_two_thousand_cases_stay_usable(site: Site) -> None:
     check = check_of([case(k) for k in range(2000)])
-    page = render_quality(check, what_is_shared(check, study(), site), site)
+    page = render_quality(check, preview_disclosure(check, study(), site), site)
     assert page.count('<tr data-kind="usable">') == 2000
     assert len(page) < 2_000_000
     assert 'data-filters="cases"' in page
 
 
-def test_the_file_is_for_its_owner_only(tmp_path: Path, check: Check, shared: Shared, site: Site) -> None:
+def test_the_file_is_for_its_owner_only(tmp_path: Path, check: SiteCheck, shared: Disclosure, site: Site) -> None:
     path = tmp_path / "check.html"
     path.write_text("old")
     path.chmod(0o644)
@@ -198,8 +198,8 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path, check: Check, shared: Sh
     assert [p.name for p in tmp_path.iterdir()] == ["check.html"]
 
 
-def test_json_has_its_version_and_every_case(check: Check, shared: Shared) -> None:
-    told = json.loads(json.dumps(as_json(check, shared), allow_nan=False))
+def test_json_has_its_version_and_every_case(check: SiteCheck, shared: Disclosure) -> None:
+    told = json.loads(json.dumps(check_to_json(check, shared), allow_nan=False))
     assert (told["schema"], told["version"]) == ("medfl.data-check", 1)
     assert (told["usable"], told["left-out"], told["accepted"]) == (17, 1, True)
     assert told["reasons"] == {"DCM-MISSING-SLICES": 1}
@@ -228,18 +228,18 @@ def test_a_wide_range_is_drawn_on_a_logarithmic_axis() -> None:
 
 def test_planes_across_few_slices_are_left_out() -> None:
     shapes = {"axial": (100, 120), "coronal": (9, 120), "sagittal": (30, 100)}
-    planes = tuple(Plane(name, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)) for name, shape in shapes.items())
-    assert [picture.name for picture in thumbnail(case(1, planes=planes), "").pictures] == ["axial", "sagittal"]
-    assert [picture.name for picture in thumbnail(case(1, planes=planes[1:2] * 3), "").pictures] == ["coronal"]
+    planes = tuple(PreviewPlane(name, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)) for name, shape in shapes.items())
+    assert [picture.name for picture in draw_thumbnail(case(1, planes=planes), "").pictures] == ["axial", "sagittal"]
+    assert [picture.name for picture in draw_thumbnail(case(1, planes=planes[1:2] * 3), "").pictures] == ["coronal"]
 
 
 def test_nothing_is_said_of_marks_where_no_label_is(site: Site) -> None:
     missing = Finding("LBL-MISSING", "case-1", "the image has no label.", "Add it.")
-    plane = Plane("image", np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+    plane = PreviewPlane("image", np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     bare = CaseFacts("case-1", findings=(missing,), kind="image", size=(8, 8), planes=(plane,))
     whole = Finding("LBL-MISSING", "", "1 of 1 cases have an image but no label.", "Add them.", "warning")
-    check = Check("north", "", TASK, ("No study was named.",), (bare,), (whole,), True, None, False)
-    page = render_quality(check, what_is_shared(check, None, site), site)
+    check = SiteCheck("north", "", TASK, ("No study was named.",), (bare,), (whole,), True, None, False)
+    page = render_quality(check, preview_disclosure(check, None, site), site)
     assert '<p class="note">1 image can be read</p>' in page
     assert "Segmentation in 3-D MR images" in page
     assert 'class="legend"' not in page

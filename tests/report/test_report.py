@@ -19,7 +19,7 @@ from medfl.errors import RunError
 from medfl.metrics import as_personal, merge, personal_part
 from medfl.privacy.suppression import suppress
 from medfl.report import write_report
-from medfl.report.model import read_run
+from medfl.report.model import read_report_data
 from medfl.report.tables import personal_table
 from medfl.report.words import signed
 
@@ -301,9 +301,9 @@ def test_of_a_run_that_was_resumed_every_round_is_told_once_and_who_never_came_i
     maker.tell({"event": "resume", "versions": {}})
     maker.join()
     maker.tell(round_1 | {"round": 2, "sites": {"a": ok}})
-    data = read_run(maker.end())
+    data = read_report_data(maker.end())
     assert [(done.number, done.answered) for done in data.arms["federated"].rounds] == [(1, 1), (2, 1)]
-    assert [(t.site, t.status, t.reason) for t in data.troubles] == [("b", "absent", "[NOT-CONNECTED] x")]
+    assert [(t.site, t.status, t.reason) for t in data.rejected] == [("b", "absent", "[NOT-CONNECTED] x")]
     assert data.status == "completed"
 
 
@@ -392,8 +392,10 @@ def personal_run(
 def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> None:
     run = personal_run(make, "segmentation", "background,tumour", {"a": (0.5, 0.8), "b": (0.9, 0.6), "c": (0.7, 0.7)})
     page, reader = page_of(run)
-    data = read_run(run)
-    gains = [own.derived["dice"] - shared.derived["dice"] for own, shared in zip(data.personal, data.tested, strict=True)]
+    data = read_report_data(run)
+    gains = [
+        own.derived["dice"] - shared.derived["dice"] for own, shared in zip(data.personal_tests, data.site_tests, strict=True)
+    ]
     assert "Against the shared model, the hospitals’ personal models do better at a (" in reader.text
     assert f"{signed(gains[0])} on 12 test patients)" in reader.text
     assert f"and do worse at b ({signed(gains[1])} on 13 test patients)." in reader.text
@@ -403,12 +405,12 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
     assert [row.head for row in table.rows] == ["a", "b", "c", "All patients"]
     assert [cell.text for cell in table.rows[0].cells] == [
         "12",
-        f"{data.tested[0].derived['dice']:.3f}",
-        f"{data.personal[0].derived['dice']:.3f}",
+        f"{data.site_tests[0].derived['dice']:.3f}",
+        f"{data.personal_tests[0].derived['dice']:.3f}",
         signed(gains[0], 3),
     ]
-    assert data.personal_together is not None
-    assert data.personal_together.patients == 12 + 13 + 14
+    assert data.overall_personal_test is not None
+    assert data.overall_personal_test.patients == 12 + 13 + 14
 
 
 def test_what_the_shared_model_is_where_layers_stay_is_owned_up_to(make: Make) -> None:
@@ -422,7 +424,7 @@ def test_what_the_shared_model_is_where_layers_stay_is_owned_up_to(make: Make) -
 
 def test_a_hospital_that_hides_its_scores_hides_them_of_both_models(make: Make) -> None:
     run = personal_run(make, "classification", "no,yes", {"a": (0.6, 0.9), "b": (0.6, 0.9)}, hidden="b")
-    table = personal_table(read_run(run))
+    table = personal_table(read_report_data(run))
     assert table is not None
     assert [row.head for row in table.rows] == ["a", "b"]
     assert [cell.text for cell in table.rows[1].cells] == ["hidden", "n/a", "n/a", "n/a"]

@@ -12,7 +12,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import checkpoint
-from medfl.system.files import pending, write_pending
+from medfl.system.files import temporary_path, write_temporary
 
 
 def arrays(value: float = 1.0) -> dict[str, np.ndarray]:
@@ -112,8 +112,8 @@ def test_a_second_interruption_after_a_crash_leaves_a_whole_pair(
 
     def full(path: Path, content: bytes) -> None:
         if path.suffix == ".safetensors":  # they still fit, their JSON does not
-            return write_pending(path, content)
-        pending(path).unlink(missing_ok=True)  # as `write_pending` does
+            return write_temporary(path, content)
+        temporary_path(path).unlink(missing_ok=True)  # as `write_pending` does
         raise OSError(errno.ENOSPC, "No space left on device")
 
     commit = checkpoint.commit
@@ -145,15 +145,15 @@ def test_a_full_disk_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.Monke
             checkpoint.save(tmp_path, "best", arrays(5.0), {"round": 2})
     assert caught.value.code == "DISK-FULL"
     assert checkpoint.load(tmp_path, "best").meta == {"round": 1}
-    assert not pending(tmp_path / "best.safetensors").exists()
+    assert not temporary_path(tmp_path / "best.safetensors").exists()
 
 
 def test_prune_keeps_only_what_is_named(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         checkpoint.save(tmp_path, f"federated-round-{number:04}", arrays(), {})
-    pending(tmp_path / "federated-round-0004.safetensors").write_bytes(b"half")
+    temporary_path(tmp_path / "federated-round-0004.safetensors").write_bytes(b"half")
     checkpoint.prune(tmp_path, ["federated-round-0002", "federated-round-0003"])
-    assert checkpoint.names(tmp_path) == ["federated-round-0002", "federated-round-0003"]
+    assert checkpoint.list_names(tmp_path) == ["federated-round-0002", "federated-round-0003"]
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
-from medfl.runs.folder import is_held
+from medfl.runs.folder import is_locked
 from medfl.study import Study
 
 
@@ -118,17 +118,17 @@ def test_who_looks_whether_a_run_is_held_keeps_nobody_from_it(tmp_path: Path, st
 
     def look() -> None:
         while not over.is_set():
-            is_held(run.path)
+            is_locked(run.path)
 
     watchers = [threading.Thread(target=look) for _ in range(2)]
     for watcher in watchers:
         watcher.start()
     try:
         for _ in range(30):
-            with run.alone():
-                assert is_held(run.path)
+            with run.lock():
+                assert is_locked(run.path)
     finally:
         over.set()
         for watcher in watchers:
             watcher.join()
-    assert not is_held(run.path)
+    assert not is_locked(run.path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
-from medfl.runs import History, read
+from medfl.runs import History, read_history
 
 
 def test_events_come_back_in_order_with_a_time(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_events_come_back_in_order_with_a_time(tmp_path: Path) -> None:
     assert events[0]["seed"] == 3
     assert events[0]["time"].endswith("+00:00")
     assert events[1]["time"] == "2026-01-02T03:04:05Z"
-    assert read(tmp_path) == events
+    assert read_history(tmp_path) == events
 
 
 def test_not_a_number_becomes_null_at_any_depth_and_numpy_becomes_plain(tmp_path: Path) -> None:
@@ -39,8 +39,8 @@ def test_not_a_number_becomes_null_at_any_depth_and_numpy_becomes_plain(tmp_path
 
 
 def test_no_file_means_no_events(tmp_path: Path) -> None:
-    assert read(tmp_path) == []
-    assert read(tmp_path / "history.jsonl") == []
+    assert read_history(tmp_path) == []
+    assert read_history(tmp_path / "history.jsonl") == []
 
 
 @pytest.mark.parametrize("torn", ['{"event":"rou', "{", '{"event":"round","text":"' + "x" * 200_000])
@@ -66,7 +66,7 @@ def test_a_file_of_one_torn_line_starts_anew(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"event":"start"}\n{"eve\n{"event":"end"}\n')
     with pytest.raises(RunError, match="line 2") as caught:
-        read(tmp_path)
+        read_history(tmp_path)
     assert caught.value.code == "HISTORY-DAMAGED"
 
 

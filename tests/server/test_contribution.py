@@ -13,19 +13,19 @@ import pytest
 from flwr.app import ConfigRecord, Message, MessageType
 
 from medfl import metrics
-from medfl.aggregate import Spool
+from medfl.aggregate import DiskReplies
 from medfl.errors import ConfigError
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.messages.records import RoundRecord, to_array_record
 from medfl.runs.folder import Run
-from medfl.server.contribution import Contributions, alignments, every_coalition, leave_one_out, shapley
+from medfl.server.contribution import Contributions, alignments, all_coalitions, leave_one_out, shapley
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.transforms.filtering import RejectFactor
+from medfl.strategies.transforms.filtering import NormOutlierFilter
 from medfl.study.sections import Contribution
 from medfl.testing import FakeGrid, sites
-from medfl.testing.federation import trained
+from medfl.testing.federation import reply_with_model
 
 SITES = {21: "aachen", 22: "bergen", 23: "cadiz"}
 UPDATES, WEIGHTS = {"aachen": 0.1, "bergen": 0.2, "cadiz": 0.4}, {"aachen": 1.0, "bergen": 1.0, "cadiz": 2.0}
@@ -45,7 +45,7 @@ def test_shapley_values_are_those_of_a_game_solved_by_hand() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_shapley_values_add_up_and_are_those_of_all_orders(count: int) -> None:
     players, rng = "abcdef"[:count], np.random.default_rng(count)
-    random = {coalition: float(rng.random()) for coalition in every_coalition(players)}
+    random = {coalition: float(rng.random()) for coalition in all_coalitions(players)}
     values = shapley(random, players)
     assert math.fsum(values.values()) == pytest.approx(random[frozenset(players)] - random[frozenset()])
     orders = list(itertools.permutations(players))
@@ -55,12 +55,12 @@ def test_shapley_values_add_up_and_are_those_of_all_orders(count: int) -> None:
 
 
 def test_players_who_bring_the_same_get_the_same_and_who_brings_nothing_nothing() -> None:
-    game = {coalition: float(len(coalition - {"d"})) ** 2 for coalition in every_coalition("abcd")}
+    game = {coalition: float(len(coalition - {"d"})) ** 2 for coalition in all_coalitions("abcd")}
     assert shapley(game, "abcd") == pytest.approx({"a": 3, "b": 3, "c": 3, "d": 0})
 
 
-def spooled(updates: Mapping[str, list[float]], start: float = 5.0) -> Spool:
-    spool = Spool({"w": np.full(2, start, np.float32), "steps": np.array(0)})
+def spooled(updates: Mapping[str, list[float]], start: float = 5.0) -> DiskReplies:
+    spool = DiskReplies({"w": np.full(2, start, np.float32), "steps": np.array(0)})
     for site, update in updates.items():
         spool.add(site, {"w": np.array(update, np.float32) + np.float32(start), "steps": np.array(1)}, 1.0)
     return spool
@@ -96,17 +96,17 @@ class Stage:
     """A federation of three whose update is one number, and who score a model by that number."""
 
     def __init__(self, folder: Path, method: str, every: int = 1, wrappers: Any = ()) -> None:
-        self.study = sites.small_study(contribution={"method": method, "every": every})
+        self.study = sites.make_study(contribution={"method": method, "every": every})
         self.silent: set[str] = set()  # sites that never score
         grid = FakeGrid({node: self._answer(site) for node, site in SITES.items()})
         self.run = Run.create(folder, self.study)
         self.federation = Federation(grid, self.study, self.run, SITES)
         self.measured = Contributions(self.federation)
-        self.strategy = FedAvg(site_names=SITES, wrappers=(*wrappers, self.measured.keeping))
+        self.strategy = FedAvg(site_names=SITES, wrappers=(*wrappers, self.measured.recorder))
         self.grid, self.sent = grid, to_array_record({"w": np.zeros(1, np.float64)})
 
     def _answer(self, site: str) -> Callable[[Message], Message | None]:
-        train = trained({"w": np.array([UPDATES[site]])}, WEIGHTS[site])
+        train = reply_with_model({"w": np.array([UPDATES[site]])}, WEIGHTS[site])
 
         def answer(message: Message) -> Message | None:
             if message.metadata.message_type == MessageType.TRAIN:
@@ -115,7 +115,9 @@ class Stage:
             dice = float(message.content["arrays"]["w"].numpy()[0])
             told = {"eval.patients": 2, "eval.patients.organ": 2, "eval.dice.organ": dice}
             exchange = str(message.content.config_records[records.CONFIG][records.EXCHANGE])
-            content = records.reply_content(site, metrics.empty_metrics(self.study) | told, told={records.EXCHANGE: exchange})
+            content = records.build_reply_content(
+                site, metrics.empty_metrics(self.study) | told, told={records.EXCHANGE: exchange}
+            )
             return None if site in self.silent else Message(content, reply_to=message)
 
         return answer
@@ -149,11 +151,11 @@ def test_shapley_values_of_a_round_add_up_to_what_it_gained(tmp_path: Path) -> N
     stage = Stage(tmp_path, "shapley")
     told = stage.round()
     names = sorted(UPDATES)
-    assert Stage.values(told) == pytest.approx(shapley({c: score(c) for c in every_coalition(names)}, names))
+    assert Stage.values(told) == pytest.approx(shapley({c: score(c) for c in all_coalitions(names)}, names))
     assert told["gain"] == pytest.approx(0.275)
     assert math.fsum(Stage.values(told).values()) == pytest.approx(0.275)
     assert told["models"] == 8
-    assert stage.measured.keeping.spool is None
+    assert stage.measured.recorder.replies is None
 
 
 def test_only_the_rounds_asked_for_are_measured(tmp_path: Path) -> None:
@@ -162,11 +164,11 @@ def test_only_the_rounds_asked_for_are_measured(tmp_path: Path) -> None:
     told = stage.round(2)
     assert Stage.values(told) == {"aachen": 1, "bergen": 1, "cadiz": 1}
     assert (told["models"], told["bytes-down"]) == (0, 0)
-    assert len(stage.grid.asked) == 6  # two rounds of training, and nothing else
+    assert len(stage.grid.messages) == 6  # two rounds of training, and nothing else
 
 
 def test_a_reply_that_a_filter_left_out_has_no_part(tmp_path: Path) -> None:
-    told = Stage(tmp_path, "leave-one-out", wrappers=[RejectFactor(1.5)]).round()
+    told = Stage(tmp_path, "leave-one-out", wrappers=[NormOutlierFilter(1.5)]).round()
     assert Stage.values(told) == pytest.approx({"aachen": -0.05, "bergen": 0.05})
 
 
@@ -183,7 +185,7 @@ def test_one_site_alone_brings_the_whole_gain(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "leave-one-out")
     stage.round()
     record, made = stage.strategy.last_round, to_array_record({"w": np.array([0.1])})
-    stage.measured.keeping.begin(2, {"w": np.zeros(1)})
+    stage.measured.recorder.begin_round(2, {"w": np.zeros(1)})
     alone = RoundRecord(2, record.replies[:1], 0, 0, 0.0)
     assert Stage.values(stage.measured.measure(alone, made)) == pytest.approx({"aachen": 0.1})
 

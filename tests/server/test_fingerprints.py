@@ -16,7 +16,7 @@ from medfl.errors import QuorumError
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.schema import read_section
-from medfl.server.fingerprints import survey
+from medfl.server.fingerprints import collect_fingerprints
 from medfl.study import Study, flatten
 
 Tamper = Callable[[RecordDict], object]
@@ -46,7 +46,7 @@ class NearGrid:
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         for message in reversed(list(messages)):
-            compat.give_message_id(message)
+            compat.assign_message_id(message)
             node = message.metadata.dst_node_id
             reply = client_app.app(message, self._contexts[node])
             if reply.has_content():
@@ -92,9 +92,9 @@ def study_of(run_config: dict[str, Any]) -> Study:
 def test_every_hospital_tells_its_fingerprint_and_what_it_left_out(run_config: dict[str, Any]) -> None:
     grid = NearGrid(run_config, 3, {})
     answered: list[tuple[int, int]] = []
-    found = survey(grid, study_of(run_config), 3, lambda done, of: answered.append((done, of)))  # type: ignore[arg-type]
+    found = collect_fingerprints(grid, study_of(run_config), 3, lambda done, of: answered.append((done, of)))  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-a", "hospital-b", "hospital-c"]
-    assert found.merged().cases == 17
+    assert found.merge().cases == 17
     assert found.excluded == {"hospital-a": {}, "hospital-b": {"NII-FORMAT": -5}, "hospital-c": {}}
     assert answered == [(1, 3), (2, 3), (3, 3)]
     assert max(grid.sizes) < 100_000
@@ -108,7 +108,7 @@ def test_what_can_not_be_right_is_left_out_with_its_reason(run_config: dict[str,
         del content[records.ARRAYS]["means"]  # type: ignore[attr-defined]
 
     grid = NearGrid(run_config, 3, {2: other_task, 4: no_array})
-    found = survey(grid, study_of(run_config), 3)  # type: ignore[arg-type]
+    found = collect_fingerprints(grid, study_of(run_config), 3)  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-b"]
     assert {node: reason.split("]")[0] for node, reason in found.refused.items()} == {
         "node-1": "[FINGERPRINT-SCOPE",
@@ -119,11 +119,11 @@ def test_what_can_not_be_right_is_left_out_with_its_reason(run_config: dict[str,
 def test_hospitals_with_too_few_tell_a_code_and_nothing_else(run_config: dict[str, Any], tmp_path: Path) -> None:
     for site in (tmp_path / "hospitals").glob("*/site.toml"):
         site.write_text(site.read_text().replace("min-count = 5", "min-count = 10"))
-    found = survey(NearGrid(run_config, 3, {}), study_of(run_config), 3)  # type: ignore[arg-type]
+    found = collect_fingerprints(NearGrid(run_config, 3, {}), study_of(run_config), 3)  # type: ignore[arg-type]
     assert found.fingerprints == {}
     assert set(found.refused.values()) == {"[FINGERPRINT-FEW] The details are in the log of the site."}
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
-        found.merged()
+        found.merge()
 
 
 def test_two_nodes_with_one_name_are_an_error(run_config: dict[str, Any]) -> None:
@@ -131,4 +131,4 @@ def test_two_nodes_with_one_name_are_an_error(run_config: dict[str, Any]) -> Non
         content[records.SITE] = ConfigRecord({"name": "hospital-a"})
 
     with pytest.raises(QuorumError, match="SITE-TWICE"):
-        survey(NearGrid(run_config, 3, {4: pose}), study_of(run_config), 3)  # type: ignore[arg-type]
+        collect_fingerprints(NearGrid(run_config, 3, {4: pose}), study_of(run_config), 3)  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ from medfl.flower import compat
 from medfl.flower.compat import NodeInfo
 from medfl.messages import records
 from medfl.runs import checkpoint
-from medfl.runs.history import Event, read
-from medfl.study import run_config_of
-from medfl.testing.sites import small_study
+from medfl.runs.history import Event, read_history
+from medfl.study import read_run_config
+from medfl.testing.sites import make_study
 from tests.server.test_resume import DirectGrid
 
 NAMES = {2: "hospital-1", 3: "hospital-2", 4: "hospital-3"}
@@ -50,12 +50,12 @@ class Hospitals(DirectGrid):
 @pytest.fixture
 def config(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> dict[str, Any]:
     places = {"simulation.data": str(nodule_hospitals), "simulation.store": str(tmp_path / "store")}
-    return run_config_of(nodule_study) | places | {"server.out": str(tmp_path), "server.run": "run", "strategy.wait": 0.5}
+    return read_run_config(nodule_study) | places | {"server.out": str(tmp_path), "server.run": "run", "strategy.wait": 0.5}
 
 
 def conduct(grid: Hospitals, config: dict[str, Any]) -> list[Event]:
     server_app.main(grid, Context(1, 1, {}, RecordDict(), config))
-    return read(Path(config["server.out"]) / "nodule" / "run")
+    return read_history(Path(config["server.out"]) / "nodule" / "run")
 
 
 def rounds_of(events: list[Event]) -> list[dict[str, str]]:
@@ -151,7 +151,7 @@ def test_who_is_waited_for_is_told_and_named_when_the_time_is_over(config: dict[
     config |= {"rounds": 2, "strategy.quorum": 3}
     with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites.*Missing: hospital-2\."):
         conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
-    events = read(Path(config["server.out"]) / "nodule" / "run")
+    events = read_history(Path(config["server.out"]) / "nodule" / "run")
     (waiting,) = [e for e in events if e["event"] == "waiting"]
     assert (waiting["during"], waiting["sites"], waiting["seconds"]) == ("connection", ["hospital-2"], 0.5)
 
@@ -166,7 +166,7 @@ def test_too_few_sites_are_refused_with_the_names_of_those_who_are_missing(confi
     config |= {"strategy.quorum": 3, "server.enrolled": "hospital-1,hospital-2,hospital-3"}
     with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of 3 sites can.*Missing: hospital-3 \(NOT-CONNECTED\)\."):
         conduct(Hospitals(config, lambda sent: {4}), config)
-    events = read(Path(config["server.out"]) / "nodule" / "run")
+    events = read_history(Path(config["server.out"]) / "nodule" / "run")
     assert [(e["site"], e["reason"][:15]) for e in events if e["event"] == "absent"] == [("hospital-3", "[NOT-CONNECTED]")]
     assert [(e["during"], e["sites"]) for e in events if e["event"] == "waiting"] == [("join", ["hospital-3"])]
     assert events[-1]["status"] == "failed"
@@ -215,12 +215,12 @@ def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> No
 
     compat.identify_process(1, compat.SERVER_NODE_ID)
     question = Message(RecordDict({"config": ConfigRecord({})}), dst_node_id=2, message_type="train")
-    compat.give_message_id(question)
+    compat.assign_message_id(question)
     compat.identify_process(1, 2)
     answer = RecordDict({"metrics": MetricRecord({"train.patients": 3})})
     replies = [Message(answer, reply_to=question), Message(answer, reply_to=question)]
     folded: list[str] = []
-    record = Exchange(1, [question], {2: "a"}).gather(replies, "train.patients", lambda site, *_: folded.append(site))
+    record = Exchange(1, [question], {2: "a"}).collect(replies, "train.patients", lambda site, *_: folded.append(site))
     assert folded == ["a"]
     assert [(r.site, r.status, r.reason[:13]) for r in record.replies] == [("a", "ok", ""), ("a", "refused", "[REPLY-TWICE]")]
 
@@ -251,4 +251,4 @@ def test_a_federation_without_a_quorum_of_its_own_trains_on_no_subset(config: di
 def test_a_round_needs_all_that_it_asks_unless_the_study_says_a_number(
     strategy: dict[str, Any], enrolled: tuple[str, ...], expected: int
 ) -> None:
-    assert small_study(strategy=strategy, server={"enrolled": enrolled}).quorum == expected
+    assert make_study(strategy=strategy, server={"enrolled": enrolled}).quorum == expected

@@ -17,11 +17,11 @@ from medfl import server_app
 from medfl.client_app import app
 from medfl.errors import RunError
 from medfl.flower import compat
-from medfl.grids.base import WrappingGrid
+from medfl.grids.base import GridWrapper
 from medfl.runs import checkpoint, history
-from medfl.runs.folder import Run, status_of
-from medfl.runs.history import History, read
-from medfl.study import run_config_of
+from medfl.runs.folder import Run, run_status
+from medfl.runs.history import History, read_history
+from medfl.study import read_run_config
 from medfl.system import files
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ class DirectGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         identifiers = []
         for message in messages:
-            identifiers.append(compat.give_message_id(message))
+            identifiers.append(compat.assign_message_id(message))
             context = self._contexts[message.metadata.dst_node_id]
             compat.identify_process(1, context.node_id)
             self._replies[identifiers[-1]] = app(message, context)
@@ -93,8 +93,8 @@ class Steps:
             (checkpoint, "write_pending"),
             (checkpoint, "remove"),
             (History, "append"),
-            (WrappingGrid, "push_messages"),
-            (WrappingGrid, "pull_messages"),
+            (GridWrapper, "push_messages"),
+            (GridWrapper, "pull_messages"),
         ):
             monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
 
@@ -128,7 +128,7 @@ def config_of(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Cal
     def config(kind: str, out: Path, *, resume: bool = False, name: str = "run") -> dict[str, Any]:
         fixed = {"simulation.data": str(nodule_hospitals), "simulation.store": str(tmp_path / "prepared"), "rounds": 3}
         own = {"server.out": str(out), "server.run": name, "server.resume": resume}
-        return run_config_of(nodule_study) | fixed | KINDS[kind] | own
+        return read_run_config(nodule_study) | fixed | KINDS[kind] | own
 
     return config
 
@@ -141,7 +141,7 @@ def result_of(run: Path) -> dict[str, Any]:
     """Return everything that a reader takes from a run: the bits of its models, and what its history tells but times."""
     models = {name: checkpoint.load(run, name) for name in ("best", "final")}
     bits = {name: {k: np.asarray(v).tobytes() for k, v in found.arrays.items()} for name, found in models.items()}
-    history = read(run)
+    history = read_history(run)
     events = [plain(event) for event in history if event["event"] in ("round", "scored", "test")]
     measured = {event["round"]: plain(event) for event in history if event["event"] == "contribution"}  # the last counts
     return {
@@ -149,7 +149,7 @@ def result_of(run: Path) -> dict[str, Any]:
         "bits": bits,
         "meta": models["best"].meta,
         "events": events,
-        "kept": checkpoint.names(run / "checkpoints"),
+        "kept": checkpoint.list_names(run / "checkpoints"),
     }
 
 
@@ -178,7 +178,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
         conduct(config_of(kind, out, name=f"run-{step:05d}", resume=True))
         run = out / "nodule" / f"run-{step:05d}"
         assert result_of(run) == expected, f"killed before step {step} of {whole.count}"
-        assert status_of(read(run)) == "completed"
+        assert run_status(read_history(run)) == "completed"
         shutil.rmtree(out)
 
 
@@ -206,14 +206,14 @@ def test_what_can_not_be_resumed_says_so(config_of: Callable[..., dict[str, Any]
 def test_two_servers_never_write_one_run(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     with steps(kill_before=20), pytest.raises(Killed):
         conduct(config_of("scaffold", tmp_path))
-    before = read(tmp_path / "nodule" / "run")
-    with Run.open(tmp_path / "nodule" / "run").alone(), pytest.raises(RunError, match="RUN-BUSY"):
+    before = read_history(tmp_path / "nodule" / "run")
+    with Run.open(tmp_path / "nodule" / "run").lock(), pytest.raises(RunError, match="RUN-BUSY"):
         conduct(config_of("scaffold", tmp_path, resume=True))
-    assert read(tmp_path / "nodule" / "run") == before
+    assert read_history(tmp_path / "nodule" / "run") == before
 
 
 def test_a_round_that_did_not_count_is_forgotten_when_it_is_done_again(tmp_path: Path) -> None:
-    log = History(tmp_path / history.FILE)
+    log = History(tmp_path / history.HISTORY_FILE)
     for event in ({"event": "start"}, {"event": "round", "round": 1, "bytes-up": 5}, {"event": "round", "round": 2}):
         log.append(event)
     assert [e.get("round") for e in log.read()] == [None, 1, 2]

@@ -16,11 +16,11 @@ from medfl.messages.records import to_array_record
 from medfl.runs import checkpoint
 from medfl.runs.folder import Run
 from medfl.server.federation import Federation
-from medfl.server.joining import assemble
-from medfl.server.run import conduct
+from medfl.server.joining import join_sites
+from medfl.server.run import run_study
 from medfl.simulation.grid import EmbeddedGrid
 from medfl.simulation.pool import WorkerPool
-from medfl.study import read_study, run_config_of
+from medfl.study import read_run_config, read_study
 
 APP = """
 import time
@@ -128,9 +128,9 @@ def conducted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conduct:
         study = read_study(tmp_path, changes)
         made = Run.create(tmp_path / "runs", study)
         with WorkerPool(1, "scripted_client:app") as pool:
-            grid = StreamingGrid(EmbeddedGrid(pool, 3, run_config_of(tmp_path) | changes))
-            federation: Federation = assemble(grid, study, made, 3, records.layout_hash(MODEL))
-            conduct(federation, to_array_record(MODEL))
+            grid = StreamingGrid(EmbeddedGrid(pool, 3, read_run_config(tmp_path) | changes))
+            federation: Federation = join_sites(grid, study, made, 3, records.layout_hash(MODEL))
+            run_study(federation, to_array_record(MODEL))
         return made
 
     return run
@@ -173,7 +173,7 @@ def test_training_stops_when_nothing_has_become_better_for_long_enough(conducted
 
 def test_no_more_checkpoints_are_kept_than_are_needed(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2])
-    assert checkpoint.names(run.checkpoints) == ["federated-round-0003", "federated-round-0005"]
+    assert checkpoint.list_names(run.checkpoints) == ["federated-round-0003", "federated-round-0005"]
 
 
 def test_an_update_that_is_not_finite_is_left_out_and_recorded(conducted: Conduct) -> None:
@@ -228,7 +228,7 @@ def test_a_hospital_that_never_trained_has_no_local_model_to_compare(conducted: 
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], broken={2: (1, 2, 3, 4, 5)}, simulation__arms="local")
     tests = [event for event in run.history.read() if event["event"] == "test"]
     assert [event["model"]["site"] for event in tests] == ["site-a", "site-b"]
-    assert not [name for name in checkpoint.names(run.checkpoints) if "site-c" in name]
+    assert not [name for name in checkpoint.list_names(run.checkpoints) if "site-c" in name]
 
 
 @pytest.mark.parametrize(("odd", "code"), [("path", "SITE-NAME"), ("nameless", "SITE-NAME"), ("silent", "JOIN-UNREADABLE")])

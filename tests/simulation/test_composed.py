@@ -11,7 +11,7 @@ import pytest
 from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.errors import ConfigError
 from medfl.report import write_report
-from medfl.runs.history import read
+from medfl.runs.history import read_history
 from medfl.simulation.simulate import plan_simulation
 
 
@@ -20,7 +20,7 @@ def events_of(study: Path, data: Path, out: Path, **overrides: Any) -> tuple[Pat
     simulation = plan_simulation(study, [data], out, {**changes, "simulation.store": str(out / "store")})
     simulation.start(workers=2)
     kinds: dict[str, list[dict[str, Any]]] = {}
-    for event in read(simulation.run):
+    for event in read_history(simulation.run):
         kinds.setdefault(event["event"], []).append(event)
     return simulation.run, kinds
 

@@ -16,11 +16,11 @@ import pytest
 
 from medfl.errors import ConfigError, EngineError, MedflError, RunError
 from medfl.runs import checkpoint
-from medfl.runs.history import read
-from medfl.simulation.simulate import Simulation, plan_simulation
+from medfl.runs.history import read_history
+from medfl.simulation.simulate import SimulatedRun, plan_simulation
 
 
-def plan(study: Path, data: Path, out: Path, **overrides: object) -> Simulation:
+def plan(study: Path, data: Path, out: Path, **overrides: object) -> SimulatedRun:
     return plan_simulation(study, [data], out, {key.replace("__", "."): value for key, value in overrides.items()})  # type: ignore[misc]
 
 
@@ -31,7 +31,7 @@ def bits_of(run: Path) -> dict[str, bytes]:
 def test_a_run_leaves_everything_that_is_needed_to_trust_it(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", simulation__arms="federated,local")
     simulation.start(workers=2)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     kinds = [event["event"] for event in events]
     assert kinds[0] == "start"
     assert kinds[-1] == "end"
@@ -58,7 +58,7 @@ def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path,
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
     for site in simulation.sites:
         prepared = prepare(site, simulation.study)
-        of_split = {s: {case.patient for case in prepared.split(s)} for s in ("train", "validation", "test")}
+        of_split = {s: {case.patient for case in prepared.get_split(s)} for s in ("train", "validation", "test")}
         assert all(of_split.values())
         assert sum(len(p) for p in of_split.values()) == len(set.union(*of_split.values()))
 
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
             os.kill(int(left), signal.SIGKILL)
     if engine == "embedded":
         (run,) = (tmp_path / "runs").glob("nodule/*")
-        assert read(run)[-1]["status"] == "stopped"
+        assert read_history(run)[-1]["status"] == "stopped"
 
 
 def test_a_hospital_that_can_not_take_part_is_recorded_with_its_code(
@@ -142,7 +142,7 @@ def test_a_hospital_that_can_not_take_part_is_recorded_with_its_code(
     sites[0].write_text(text.replace("[policy]\n", "[policy]\nmin-cases = 999\n"))
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
     simulation.start(workers=2)
-    events = read(simulation.run)
+    events = read_history(simulation.run)
     assert [e["reason"] for e in events if e["event"] == "failed"] == [
         "[SITE-TOO-SMALL] The details are in the log of the site."
     ]
@@ -153,7 +153,7 @@ def test_too_few_hospitals_end_the_run_loudly(nodule_study: Path, nodule_hospita
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", strategy__quorum=4, strategy__wait=1)
     with pytest.raises(MedflError, match="TOO-FEW-SITES"):
         simulation.start(workers=2)
-    assert read(simulation.run)[-1]["status"] == "failed"
+    assert read_history(simulation.run)[-1]["status"] == "failed"
 
 
 def test_data_without_a_hospital_is_refused_before_anything_starts(nodule_study: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def _hear_ctrl_c() -> None:
 
 
 def _has_round(out: Path) -> bool:
-    return any(event["event"] == "round" for run in out.glob("nodule/*") for event in read(run))
+    return any(event["event"] == "round" for run in out.glob("nodule/*") for event in read_history(run))
 
 
 def _processes_with_environment(mark: str) -> list[str]:

@@ -9,10 +9,10 @@ import pytest
 
 from medfl.errors import ConfigError, EngineError, RunError
 from medfl.runs import Run
-from medfl.runs.history import read
-from medfl.simulation.contenders import read_contenders
-from medfl.simulation.simulate import Simulation
-from medfl.simulation.sweep import Sweep, conduct, plan_sweep, rounds_of
+from medfl.runs.history import read_history
+from medfl.simulation.contenders import parse_strategy_specs
+from medfl.simulation.simulate import SimulatedRun
+from medfl.simulation.sweep import Sweep, matched_rounds, plan_sweep, run_sweep
 
 Planner = Callable[..., Sweep]
 
@@ -33,7 +33,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let a simulation do no more than tell its start and its end; krum fails, moon is interrupted."""
     started: list[str] = []
 
-    def start(self: Simulation, engine: str = "embedded", workers: int = 0) -> None:
+    def start(self: SimulatedRun, engine: str = "embedded", workers: int = 0) -> None:
         name = self.study.strategy.name
         started.append(name)
         run = Run.create(self.run.parents[1], self.study)
@@ -46,7 +46,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise KeyboardInterrupt
         run.history.append({"event": "end", "status": "completed", "seconds": 1.0})
 
-    monkeypatch.setattr(Simulation, "start", start)
+    monkeypatch.setattr(SimulatedRun, "start", start)
     return started
 
 
@@ -65,14 +65,14 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_a_contender_is_keys_of_the_study(text: str, overrides: dict[str, object]) -> None:
-    (contender,), problems = read_contenders([text])
+    (contender,), problems = parse_strategy_specs([text])
     assert not problems
     name = text.partition(":")[0].partition("+")[0]
     assert contender.overrides == {"strategy.name": name, **overrides}
 
 
 def test_a_contender_is_told_as_a_person_reads_it() -> None:
-    (contender,), _ = read_contenders(["fedadam:beta1=0.8:tau=1e+3+int8"])
+    (contender,), _ = parse_strategy_specs(["fedadam:beta1=0.8:tau=1e+3+int8"])
     assert contender.title == "fedadam beta1=0.8 tau=1e+3 + int8"
 
 
@@ -99,7 +99,7 @@ def test_no_strategy_at_all_is_an_error(plan: Planner) -> None:
 
 def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_board(plan: Planner) -> None:
     sweep = plan("fedavg", "local", seeds=[5, 6])
-    assert [(p.contender.name, p.seed) for p in sweep.runs] == [("fedavg", 5), ("local", 5), ("fedavg", 6), ("local", 6)]
+    assert [(p.spec.name, p.seed) for p in sweep.runs] == [("fedavg", 5), ("local", 5), ("fedavg", 6), ("local", 6)]
     assert [p.simulation.study.seed for p in sweep.runs] == [5, 5, 6, 6]
     assert [p.simulation.study.simulation.arms for p in sweep.runs[:2]] == [("federated",), ("local",)]
     assert plan("fedavg").seeds == (3,)  # the study's own
@@ -113,9 +113,9 @@ def test_nothing_but_the_strategy_and_the_rounds_differs(plan: Planner) -> None:
 
 
 def test_an_algorithm_with_a_factor_gets_so_many_fewer_rounds() -> None:
-    contenders, _ = read_contenders(["fedavg", "ditto", "apfl", "somebodys-own"])
-    assert [rounds_of(c, 7, sites=4) for c in contenders] == [7, 4, 4, 7]
-    assert rounds_of(contenders[1], 1, sites=4) == 1
+    contenders, _ = parse_strategy_specs(["fedavg", "ditto", "apfl", "somebodys-own"])
+    assert [matched_rounds(c, 7, sites=4) for c in contenders] == [7, 4, 4, 7]
+    assert matched_rounds(contenders[1], 1, sites=4) == 1
 
 
 def test_no_strategy_stops_early_unless_that_is_asked_for(plan: Planner) -> None:
@@ -136,22 +136,22 @@ def test_a_plan_writes_nothing(plan: Planner, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("faked")
 def test_a_strategy_that_fails_does_not_stop_the_others(plan: Planner) -> None:
-    results = list(conduct(plan("krum", "rfa", "fedavg")))
+    results = list(run_sweep(plan("krum", "rfa", "fedavg")))
     assert [result.status for result in results] == ["failed", "failed", "completed"]
     assert results[0].reason == "[ENGINE-LOST] the workers are gone."
     assert results[1].reason.startswith("ZeroDivisionError")
-    assert read(results[2].run)[-1]["status"] == "completed"
+    assert read_history(results[2].run)[-1]["status"] == "completed"
     assert results[2].run.is_relative_to(results[2].planned.simulation.run.parents[3])
 
 
 def test_what_completed_is_not_run_again(plan: Planner, faked: list[str]) -> None:
     sweep = plan("fedavg", "krum", "moon", "fedprox")
     with pytest.raises(KeyboardInterrupt):
-        list(conduct(sweep))
+        list(run_sweep(sweep))
     again = plan("fedavg", "krum", "fedprox", "fedprox:mu=0.5", resume=sweep.folder)
     assert again.folder == sweep.folder
     faked.clear()
-    results = list(conduct(again))
+    results = list(run_sweep(again))
     assert faked == ["krum", "fedprox", "fedprox"]
     assert [result.status for result in results] == ["completed", "failed", "completed", "completed"]
     assert results[0].run == sweep.runs[0].simulation.run
@@ -160,7 +160,7 @@ def test_what_completed_is_not_run_again(plan: Planner, faked: list[str]) -> Non
 @pytest.mark.usefixtures("faked")
 def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
     sweep = plan("fedavg", "local")
-    list(conduct(sweep))
+    list(run_sweep(sweep))
     assert all(p.finished for p in plan("fedavg", "local", resume=sweep.folder).runs)
     assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, seeds=[9]).runs)
     assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, overrides={"rounds": 9}).runs)

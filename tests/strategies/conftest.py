@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord
 
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.testing.federation import FakeGrid, contents, failed, model, trained
+from medfl.testing.federation import FakeGrid, make_model, reply_with_content, reply_with_error, reply_with_model
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _process() -> None:
 
 @pytest.fixture
 def initial() -> ArrayRecord:
-    return records.to_array_record(model(0.0))
+    return records.to_array_record(make_model(0.0))
 
 
 @pytest.fixture
@@ -28,7 +28,12 @@ def fake() -> type[FakeGrid]:
 class Make:
     """What tests build answers with."""
 
-    trained, failed, contents, model = staticmethod(trained), staticmethod(failed), staticmethod(contents), staticmethod(model)
+    trained, failed, contents, model = (
+        staticmethod(reply_with_model),
+        staticmethod(reply_with_error),
+        staticmethod(reply_with_content),
+        staticmethod(make_model),
+    )
 
 
 @pytest.fixture

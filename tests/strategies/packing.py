@@ -8,21 +8,21 @@ from zlib import crc32
 from medfl.messages import update_codecs
 from medfl.messages.models import Tensors
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.reply_transform import Wrapper
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
-class Packing(Wrapper):
+class Packing(ReplyTransform):
     """Pack each model as its site would."""
 
     def __init__(self, codec: str, keep: float = 1.0) -> None:
         self._codec, self._keep = codec, keep
 
-    def incoming(self, reply: Reply) -> Reply:
+    def transform(self, reply: Reply) -> Reply:
         return dataclasses.replace(reply, arrays=packed(self._codec, reply.arrays, reply.start, reply.site, self._keep))
 
 
 def packed(codec: str, trained: Tensors, sent: Tensors, site: str = "aachen", keep: float = 1.0) -> Tensors:
-    update = update_codecs.update_of(trained, sent)
+    update = update_codecs.diff(trained, sent)
     small = {
         "bf16": lambda: update_codecs.to_bf16(update),
         "int8": lambda: update_codecs.to_int8(update, sent, crc32(site.encode())),

@@ -17,14 +17,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 from torch import nn
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training import schedules
 from medfl.clients.training.optimizers import build_optimizer, set_factor
-from medfl.clients.training.state import SiteState
-from medfl.clients.training.task import Terms, Work
+from medfl.clients.training.state import ClientState
+from medfl.clients.training.task import StepHooks, TrainTask
 from medfl.messages import records
-from medfl.messages.records import from_array_record, reply_content, to_array_record
+from medfl.messages.records import build_reply_content, from_array_record, to_array_record
 from medfl.schema import read_section
 from medfl.site import Site
 from medfl.strategies.fedavg import FedAvg
@@ -107,20 +107,20 @@ def study(rounds: int = 300, momentum: float = 0.0, schedule: str = "constant") 
     )
 
 
-def fit(work: Work, net: nn.Module, terms: Terms | None = None) -> float:
+def fit(work: TrainTask, net: nn.Module, terms: StepHooks | None = None) -> float:
     """Take the steps of a round on a bowl."""
-    terms, settings, nothing = terms or Terms(), work.study.optimizer, torch.zeros(1)
+    terms, settings, nothing = terms or StepHooks(), work.study.optimizer, torch.zeros(1)
     optimizer, total = build_optimizer(settings, net.parameters()), 0.0
     for step in range(STEPS):
-        progress = schedules.progress(work.server_round, step, STEPS, work.study.rounds)
-        factor = schedules.factor(work.study.schedule, progress, work.study.rounds)
+        progress = schedules.study_progress(work.server_round, step, STEPS, work.study.rounds)
+        factor = schedules.lr_factor(work.study.schedule, progress, work.study.rounds)
         set_factor(optimizer, settings, factor)
         optimizer.zero_grad(set_to_none=True)
         loss = net()
-        terms.loss(net, nothing, nothing, nothing, loss).backward()  # type: ignore[no-untyped-call]
-        terms.gradients(net)
+        terms.compute_loss(net, nothing, nothing, nothing, loss).backward()  # type: ignore[no-untyped-call]
+        terms.adjust_gradients(net)
         optimizer.step()
-        terms.stepped(net, settings.learning_rate * factor)
+        terms.after_step(net, settings.learning_rate * factor)
         total += float(loss.detach())
     return total / STEPS
 
@@ -138,7 +138,7 @@ class Federation:
         Gives optimiser and schedule.
     """
 
-    def __init__(self, half: Half, folder: Path, of: Study) -> None:
+    def __init__(self, half: ClientAlgorithm, folder: Path, of: Study) -> None:
         self._half, self._folder, self._study = half, folder, of
         self._bowls = bowls()
         self.nodes = dict(enumerate(NAMES, start=11))
@@ -155,12 +155,12 @@ class Federation:
         net = self._bowls[name]
         load_arrays(net, received)
         nobody: Any = None
-        work = Work(self._study, Site(name=name), nobody, net, received, number, 0, records=tensors)
-        update = self._half.train(dataclasses.replace(work, state=SiteState(self._folder / name, number)))
+        work = TrainTask(self._study, Site(name=name), nobody, net, received, number, 0, records=tensors)
+        update = self._half.train(dataclasses.replace(work, state=ClientState(self._folder / name, number)))
         if (name, number) in self.lost:
             return None
         metrics = {"train.patients": WEIGHTS[name], **update.metrics}
-        content = reply_content(name, metrics, update.arrays, further=update.records)
+        content = build_reply_content(name, metrics, update.arrays, further=update.records)
         return Message(content, reply_to=message)
 
 
@@ -169,7 +169,7 @@ def start() -> ArrayRecord:
     net = Bowl(np.eye(SIZE), np.zeros(SIZE))
     with torch.no_grad():
         net.w.fill_(1.0)
-    return to_array_record(exchange_arrays(net))
+    return to_array_record(get_arrays(net))
 
 
 def play(strategy: FedAvg, grid: Any, arrays: ArrayRecord, rounds: range) -> ArrayRecord:

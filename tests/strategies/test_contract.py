@@ -29,7 +29,7 @@ from medfl.strategies.qfedavg import QFedAvg
 from medfl.strategies.rfa import Rfa
 from medfl.strategies.scaffold import Scaffold
 from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import ClipNorm, RejectFactor
+from medfl.strategies.transforms.filtering import ClipNorm, NormOutlierFilter
 from medfl.testing import StrategyContract
 from medfl.testing.federation import Model
 from tests.strategies.packing import Packing
@@ -63,10 +63,10 @@ STRATEGIES: dict[str, Callable[..., FedAvg]] = {
     "fedavg+int8": lambda **k: FedAvg(**{"wrappers": (Packing("int8"), Int8()), **k}),
     "fedavg+top-k": lambda **k: FedAvg(**{"wrappers": (Packing("top-k", 0.5), TopK(0.5)), **k}),
     "fedavg+clip": lambda **k: FedAvg(**{"wrappers": (ClipNorm(2.0),), **k}),
-    "fedavg+reject": lambda **k: FedAvg(**{"wrappers": (RejectFactor(50.0),), **k}),
+    "fedavg+reject": lambda **k: FedAvg(**{"wrappers": (NormOutlierFilter(50.0),), **k}),
     "feddyn+int8+clip": lambda **k: FedDyn(**{"wrappers": (Packing("int8"), Int8(), ClipNorm(2.0)), **k}),
     "fedbuff+int8": lambda **k: FedBuff(**{"round_timeout": 0.2, "buffer": 99, "wrappers": (Packing("int8"), Int8()), **k}),
-    "rfa+bf16+reject": lambda **k: Rfa(**{"wrappers": (Packing("bf16"), Bf16(), RejectFactor(50.0)), **k}),
+    "rfa+bf16+reject": lambda **k: Rfa(**{"wrappers": (Packing("bf16"), Bf16(), NormOutlierFilter(50.0)), **k}),
 }
 LEAST = {"fedtrimmedavg": 5, "krum": 5, "multikrum": 5}  # replies that a rule needs
 INEXACT = {"fedavg-float"}
@@ -83,8 +83,8 @@ class TestEveryStrategy(StrategyContract):
     @pytest.fixture(autouse=True, params=STRATEGIES)
     def _chosen(self, request: Any) -> None:
         name = request.param
-        self.build, self.least, self.exact = STRATEGIES[name], LEAST.get(name, 1), name not in INEXACT  # type: ignore[misc]
-        self.further = FURTHER.get(name, lambda _: {})  # type: ignore[method-assign]
+        self.build, self.min_replies, self.is_order_independent = STRATEGIES[name], LEAST.get(name, 1), name not in INEXACT  # type: ignore[misc]
+        self.extra_records = FURTHER.get(name, lambda _: {})  # type: ignore[method-assign]
 
 
 def test_the_error_of_a_lost_node_names_the_node_and_not_the_server(fake: Any, make: Any, initial: ArrayRecord) -> None:

@@ -74,8 +74,8 @@ def test_a_cost_that_is_none_counts_as_unchanged(cost: float, make: Any) -> None
 
 def test_replies_leave_the_disk_when_the_round_is_over(make: Any) -> None:
     strategy, kept = FedCostWAvg(loss_key="cost"), []
-    rule = strategy._rule
-    strategy._rule = lambda spool: kept.append(spool) or rule(spool)  # type: ignore[method-assign, func-returns-value]
+    rule = strategy.aggregate
+    strategy.aggregate = lambda spool: kept.append(spool) or rule(spool)  # type: ignore[method-assign, func-returns-value]
     play(strategy, ZERO, [sites(make, 4.0, 2.0)])
     (spool,) = kept
     assert spool._file.closed

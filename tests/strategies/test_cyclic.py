@@ -15,7 +15,7 @@ from medfl.messages.records import to_array_record
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedbuff import FedBuff
 from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import RejectFactor
+from medfl.strategies.transforms.filtering import NormOutlierFilter
 from tests.strategies.packing import packed
 from tests.strategies.play import read
 
@@ -125,4 +125,4 @@ def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", [Cyclic, FedBuff])
 def test_updates_without_a_common_start_are_not_compared(kind: Any) -> None:
     with pytest.raises(ValueError, match="takes no wrapper that compares"):
-        kind(wrappers=[RejectFactor(3.0)])
+        kind(wrappers=[NormOutlierFilter(3.0)])

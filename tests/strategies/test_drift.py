@@ -13,10 +13,10 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedProx as FlowerFedProx
 
 from medfl.clients.algorithms import base, feddyn, scaffold
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.feddyn import FedDyn as FedDynHalf
-from medfl.clients.algorithms.fedprox import FedProx as FedProxHalf
-from medfl.clients.algorithms.scaffold import Scaffold as ScaffoldHalf
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.feddyn import FedDynClient as FedDynHalf
+from medfl.clients.algorithms.fedprox import FedProxClient as FedProxHalf
+from medfl.clients.algorithms.scaffold import ScaffoldClient as ScaffoldHalf
 from medfl.errors import QuorumError
 from medfl.runs import checkpoint
 from medfl.strategies.fedavg import FedAvg
@@ -48,7 +48,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callabl
     for module in (base, scaffold, feddyn):
         monkeypatch.setattr(module, "fit", quadratic.fit)
 
-    def make(kind: type[FedAvg], half: Half, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
+    def make(kind: type[FedAvg], half: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
         federation = Federation(half, tmp_path, quadratic.study(**study))
         weights = "train.patients" if weighted else ""
         strategy = kind(weighted_by=weights, site_names=federation.nodes, **(options or {}))
@@ -64,7 +64,7 @@ def w(arrays: ArrayRecord) -> np.ndarray:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_averaging_ends_beside_the_optimum_and_where_algebra_says(stage: Any, weighted: bool) -> None:
     weights = WEIGHTS if weighted else EVEN
-    reached = w(stage(FedAvg, Half(), weighted=weighted).run(1, 60))
+    reached = w(stage(FedAvg, ClientAlgorithm(), weighted=weighted).run(1, 60))
     assert reached == pytest.approx(averaging_ends(weights), abs=1e-7)
     assert np.linalg.norm(reached - optimum(weights)) > 0.1
 
@@ -90,7 +90,9 @@ exact = pytest.mark.parametrize(("kind", "half", "options"), EXACT.values(), ids
 @exact
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_the_exact_optimum_is_reached(stage: Any, kind: Any, half: Half, options: Any, weighted: bool, momentum: float) -> None:
+def test_the_exact_optimum_is_reached(
+    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, weighted: bool, momentum: float
+) -> None:
     reached = w(stage(kind, half, weighted=weighted, options=options, momentum=momentum).run(1, 60))
     assert reached == pytest.approx(optimum(WEIGHTS if weighted else EVEN), abs=1e-5)
 
@@ -98,14 +100,16 @@ def test_the_exact_optimum_is_reached(stage: Any, kind: Any, half: Half, options
 @exact
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_exact_optimum_is_reached_with_half_of_the_sites_a_round(
-    stage: Any, kind: Any, half: Half, options: Any, weighted: bool
+    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, weighted: bool
 ) -> None:
     reached = w(stage(kind, half, weighted=weighted, options=options | {"fraction": 0.5}).run(1, 120))
     assert reached == pytest.approx(optimum(WEIGHTS if weighted else EVEN), abs=1e-5)
 
 
 @exact
-def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(stage: Any, kind: Any, half: Half, options: Any) -> None:
+def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(
+    stage: Any, kind: Any, half: ClientAlgorithm, options: Any
+) -> None:
     """A site that went on from what the server does not know of would shift the end for good."""
     staged = stage(kind, half, options=options)
     staged.federation.lost = {(NAMES[number % 4], number) for number in range(1, 20)} | {(NAMES[0], 21), (NAMES[0], 22)}
@@ -115,7 +119,7 @@ def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(stage: An
 @exact
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_a_run_that_stopped_goes_on_with_the_same_bits(
-    stage: Any, kind: Any, half: Half, options: Any, fraction: float, tmp_path: Path
+    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, fraction: float, tmp_path: Path
 ) -> None:
     options = options | {"fraction": fraction}
     through = stage(kind, half, weighted=True, options=options, rounds=8).run(1, 8)
@@ -139,7 +143,7 @@ def test_the_control_variates_are_the_gradients_in_the_end(stage: Any) -> None:
 @pytest.mark.parametrize(("momentum", "reach"), [(0.0, 0.5), (0.5, 0.1 * (1.5 + 1.75 + 1.875 + 1.9375 + 1.96875))])
 def test_first_round_of_scaffold_by_hand(stage: Any, momentum: float, reach: float) -> None:
     """From zero the first round is FedAvg's, and c is the mean way down divided by the rates, by equation (4)."""
-    averaged = w(stage(FedAvg, Half(), momentum=momentum).run(1, 1))
+    averaged = w(stage(FedAvg, ClientAlgorithm(), momentum=momentum).run(1, 1))
     staged = stage(Scaffold, ScaffoldHalf(), momentum=momentum)
     assert w(staged.run(1, 1)).tobytes() == averaged.tobytes()
     assert staged.strategy.state()["sum/w"] / 4 == pytest.approx((1.0 - averaged) / reach, abs=1e-7)

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from medfl.errors import ExchangeError, QuorumError
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import to_array_record
-from medfl.messages.replies import error_text
+from medfl.messages.replies import describe_error
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.sampling import choose_sites
 
@@ -177,7 +177,7 @@ def test_one_reply_is_held_at_a_time(fake: Any, make: Any, initial: ArrayRecord)
     ],
 )
 def test_free_text_of_an_error_is_not_repeated(code: int, reason: str | None, text: str) -> None:
-    assert error_text(Error(code, reason)) == text
+    assert describe_error(Error(code, reason)) == text
 
 
 def test_sites_are_chosen_by_share_and_by_the_least() -> None:

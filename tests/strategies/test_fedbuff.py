@@ -26,7 +26,7 @@ class SlowGrid(FakeGrid):
     held: frozenset[int] = frozenset()
 
     def pull_messages(self, message_ids: Any) -> list[Message]:
-        asked = {m.metadata.message_id: m.metadata.dst_node_id for m in self.asked}
+        asked = {m.metadata.message_id: m.metadata.dst_node_id for m in self.messages}
         return list(super().pull_messages([i for i in message_ids if asked[i] not in self.held]))
 
 
@@ -52,7 +52,7 @@ class Study:
         return float(self.model["w"][0])
 
     def asked(self) -> list[tuple[int, int]]:
-        return [(m.metadata.dst_node_id, int(m.content["config"]["server-round"])) for m in self.grid.asked]
+        return [(m.metadata.dst_node_id, int(m.content["config"]["server-round"])) for m in self.grid.messages]
 
 
 def test_who_is_slow_counts_later_and_less(make: Any) -> None:
@@ -64,7 +64,7 @@ def test_who_is_slow_counts_later_and_less(make: Any) -> None:
         ("cadiz", "late"),
     ]
     assert "Still at work" in study.strategy.last_round.reasons()
-    assert study.strategy.at_work() == {"cadiz"}
+    assert study.strategy.busy_sites() == {"cadiz"}
     # cadiz started from 0 a round ago: (2**-0.5 * 100 + 1) / 2 on top of 5.5
     assert study.go({6}) == pytest.approx(5.5 + (100 * 2**-0.5 + 1) / 2)
     assert study.asked() == [(5, 1), (6, 1), (7, 1), (5, 2), (6, 2)]
@@ -122,7 +122,7 @@ def test_a_late_reply_that_is_not_finite_is_left_out(value: float, make: Any) ->
     study = Study(make, buffer=2)
     study.go({7})
     study.grid._replies = {
-        key: make.trained({"w": np.full(1, value)}, 1)(next(m for m in study.grid.asked if m.metadata.message_id == key))
+        key: make.trained({"w": np.full(1, value)}, 1)(next(m for m in study.grid.messages if m.metadata.message_id == key))
         for key in study.grid._replies
     }
     assert study.go(set()) == pytest.approx(5.5 + 5.5)

@@ -12,7 +12,7 @@ from flwr.app import Message as FlowerMessage
 from flwr.serverapp.strategy import FedMedian as FlowerFedMedian
 
 from medfl.messages.records import to_array_record
-from medfl.strategies.base.disk_strategy import Spooled
+from medfl.strategies.base.disk_strategy import DiskStrategy
 from medfl.strategies.fedmedian import FedMedian
 
 
@@ -53,15 +53,15 @@ def test_the_file_is_closed_when_a_round_is_interrupted(initial: ArrayRecord, fa
     seen: list[Any] = []
 
     class Watched(FedMedian):
-        def _begin(self, sent: ArrayRecord) -> None:
-            super()._begin(sent)
+        def begin_round(self, sent: ArrayRecord) -> None:
+            super().begin_round(sent)
             seen.append(self._spool)
 
     def interrupted() -> Iterator[FlowerMessage]:
         yield make.trained(make.model(1), 2)(messages[0])
         raise KeyboardInterrupt
 
-    strategy: Spooled = Watched()
+    strategy: DiskStrategy = Watched()
     grid = fake({2: make.trained(make.model(1), 2)})
     messages = list(strategy.configure_train(1, initial, ConfigRecord(), grid))
     assert messages[0].metadata.message_type == MessageType.TRAIN

@@ -39,7 +39,7 @@ def test_the_way_is_what_sgd_goes_along_a_gradient_of_one(nesterov: bool) -> Non
     for _ in range(7):
         place.grad = torch.ones(1)
         sgd.step()
-    assert FedNova(momentum=0.9, nesterov=nesterov)._length(7) == pytest.approx(-float(place.detach()), rel=1e-5)
+    assert FedNova(momentum=0.9, nesterov=nesterov)._effective_steps(7) == pytest.approx(-float(place.detach()), rel=1e-5)
 
 
 def test_a_reply_without_steps_is_left_out(make: Any) -> None:

@@ -38,7 +38,7 @@ def test_krum_by_hand(fake: Any, make: Any) -> None:
     # n - f - 2 = 2 neighbours; scores: 0: 1 + 9, 1: 1 + 4, 3: 4 + 1, 4: 1 + 9, 50: 46**2 + 47**2
     strategy = Krum(malicious=1)
     made = made_of(strategy, line(0, 1, 3, 4, 50), fake, make)
-    assert strategy.chosen == ("b",)  # as good as "c": the name decides
+    assert strategy.selected_sites == ("b",)  # as good as "c": the name decides
     assert made["w"].tolist() == [1, 0]
     assert made["n"] == 1
     assert made["n"].dtype == np.int64
@@ -47,7 +47,7 @@ def test_krum_by_hand(fake: Any, make: Any) -> None:
 def test_multi_krum_by_hand(fake: Any, make: Any) -> None:
     strategy = MultiKrum(malicious=1, keep=2)
     made = made_of(strategy, line(0, 1, 3, 4, 50), fake, make)
-    assert strategy.chosen == ("b", "c")
+    assert strategy.selected_sites == ("b", "c")
     assert made["w"][0] == pytest.approx((2 * 1 + 3 * 3) / 5)
     assert made_of(MultiKrum(malicious=1, keep=2, weighted_by=""), line(0, 1, 3, 4, 50), fake, make)["w"].tolist() == [2, 0]
     assert made["n"] == 2
@@ -56,14 +56,14 @@ def test_multi_krum_by_hand(fake: Any, make: Any) -> None:
 def test_all_but_the_malicious_are_kept_unless_told_otherwise(fake: Any, make: Any) -> None:
     strategy = MultiKrum(malicious=2)
     made_of(strategy, line(0, 1, 2, 3, 4, 90, -90), fake, make)
-    assert strategy.chosen == ("a", "b", "c", "d", "e")
+    assert strategy.selected_sites == ("a", "b", "c", "d", "e")
 
 
 @pytest.mark.parametrize("places", [(7,), (7, 9), (7, 7, 7)])
 def test_with_none_malicious_any_number_will_do(places: tuple[float, ...], fake: Any, make: Any) -> None:
     strategy = Krum(malicious=0)
     assert made_of(strategy, line(*places), fake, make)["w"][0] == 7
-    assert strategy.chosen == ("a",)
+    assert strategy.selected_sites == ("a",)
 
 
 @pytest.mark.parametrize("build", [Krum, lambda **k: MultiKrum(keep=3, **k)])
@@ -92,7 +92,7 @@ def test_small_updates_of_a_large_model_are_told_apart_where_flowers_are_noise(f
     values.insert(2, {"w": large + np.float32(0.02)})  # ten times as far as the others
     strategy = MultiKrum(malicious=1)
     made_of(strategy, values, fake, make)
-    assert strategy.chosen == ("a", "b", "d", "e")
+    assert strategy.selected_sites == ("a", "b", "d", "e")
     theirs = compute_distances([to_array_record(v) for v in values])
     assert (theirs < 0).any()  # squares of 500,000 in float32 are whole multiples of 0.03, the distances 0.04
 

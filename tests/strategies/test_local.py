@@ -40,7 +40,7 @@ def test_models_are_never_mixed(fake: Any, initial: ArrayRecord) -> None:
     grid, strategy = fake({5: plus(1), 6: plus(10)}), LocalOnly(site_names=SITES)
     for server_round in (1, 2, 3):
         assert play(strategy, grid, initial, server_round) is initial
-    assert (value(strategy.arrays_of("aachen")), value(strategy.arrays_of("bergen"))) == (3.0, 30.0)
+    assert (value(strategy.site_model("aachen")), value(strategy.site_model("bergen"))) == (3.0, 30.0)
     sent = {
         m.metadata.dst_node_id: value(m.content["arrays"])
         for m in strategy.configure_evaluate(3, initial, ConfigRecord(), grid)
@@ -55,15 +55,15 @@ def test_a_site_that_fails_goes_on_with_the_model_it_had(fake: Any, make: Any, i
     play(strategy, grid, initial, 2)
     grid.answers[6] = plus(10)
     play(strategy, grid, initial, 3)
-    assert (value(strategy.arrays_of("aachen")), value(strategy.arrays_of("bergen"))) == (3.0, 20.0)
+    assert (value(strategy.site_model("aachen")), value(strategy.site_model("bergen"))) == (3.0, 20.0)
 
 
 def test_a_site_without_a_counted_reply_has_the_initial_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
     strategy = LocalOnly(site_names=SITES)
     with pytest.raises(RunError, match="NO-MODEL"):
-        strategy.arrays_of("aachen")
+        strategy.site_model("aachen")
     play(strategy, fake({5: plus(1), 6: make.failed(8, "gone")}), initial, 1)
-    assert strategy.arrays_of("bergen") is initial
+    assert strategy.site_model("bergen") is initial
 
 
 def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord) -> None:
@@ -71,20 +71,20 @@ def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord)
     play(before, fake({5: make.failed(8, "gone"), 6: plus(7)}), initial, 3)
     strategy.restore(before.state())
     play(strategy, fake({5: plus(1), 6: plus(10)}), initial, 4)
-    assert (value(strategy.arrays_of("aachen")), value(strategy.arrays_of("bergen"))) == (1.0, 17.0)
+    assert (value(strategy.site_model("aachen")), value(strategy.site_model("bergen"))) == (1.0, 17.0)
 
 
 def test_a_reply_in_fewer_bits_is_kept_in_those_of_the_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
     half = {name: x.astype(np.float16) if x.dtype.kind == "f" else x for name, x in make.model(2).items()}
     strategy = LocalOnly(site_names=SITES, weighted_by="num-examples")
     play(strategy, fake({5: make.trained(half, 1), 6: make.trained(half, 1)}), initial, 1)
-    types = {name: array.dtype for name, array in strategy.arrays_of("aachen").items()}
+    types = {name: array.dtype for name, array in strategy.site_model("aachen").items()}
     assert types == {name: array.dtype for name, array in initial.items()}
-    assert value(strategy.arrays_of("aachen")) == 2
+    assert value(strategy.site_model("aachen")) == 2
 
 
 def test_what_wrappers_remember_is_no_model_of_a_site() -> None:
     strategy = LocalOnly(site_names=SITES)
     strategy.restore({"wrapper-0.sum/w": np.zeros(2), "own/aachen/block/w": np.ones(2)})
-    assert list(strategy.arrays_of("aachen")) == ["block/w"]
+    assert list(strategy.site_model("aachen")) == ["block/w"]
     assert strategy.state().keys() == {"own/aachen/block/w"}

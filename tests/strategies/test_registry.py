@@ -12,7 +12,7 @@ from medfl.errors import ConfigError
 from medfl.strategies import registry
 from medfl.strategies.fedavg import FedAvg
 from medfl.study.sections import Compression, Filtering, Strategy
-from medfl.testing.sites import small_study
+from medfl.testing.sites import make_study
 
 
 def study(**chosen: Any) -> Any:
@@ -70,7 +70,7 @@ def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[str, Any], expected: dict[str, Any]) -> None:
-    made = registry.build_strategy(small_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
+    made = registry.build_strategy(make_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
     assert type(made) is registry.STRATEGIES[name]
     assert {key: getattr(made, key) for key in expected} == pytest.approx(expected)
 
@@ -78,4 +78,4 @@ def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[st
 @pytest.mark.parametrize("name", registry.STRATEGIES)
 def test_a_study_can_have_every_strategy_made(name: str) -> None:
     optimizer = {"name": "sgd"} if name == "scaffold" else {}
-    assert type(registry.build_strategy(small_study(strategy={"name": name}, optimizer=optimizer))) is registry.STRATEGIES[name]
+    assert type(registry.build_strategy(make_study(strategy={"name": name}, optimizer=optimizer))) is registry.STRATEGIES[name]

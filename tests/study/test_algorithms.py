@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from medfl.clients.algorithms.registry import HALVES
+from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS
 from medfl.errors import ConfigError
-from medfl.strategies.registry import AT_THE_SITES, STRATEGIES
-from medfl.study.algorithms import ALGORITHMS, MEANS, PERSONAL, WRAPPERS, wrong_contribution, wrong_stack
+from medfl.strategies.registry import CLIENT_ONLY, STRATEGIES
+from medfl.study.algorithms import (
+    ALGORITHMS,
+    MEAN_ALGORITHMS,
+    PERSONAL_ALGORITHMS,
+    WRAPPERS,
+    contribution_conflicts,
+    stack_conflicts,
+)
 from medfl.testing import sites
 
 CODECS, FILTERS = ("bf16", "int8", "top-k"), ("clip-norm", "reject-factor")
@@ -42,7 +49,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("name", "wrapper"), list(itertools.product(ALGORITHMS, WRAPPERS)))
 def test_every_stack_is_taken_or_refused_for_its_reason(name: str, wrapper: str) -> None:
-    reasons = list(wrong_stack(name, (wrapper,)))
+    reasons = list(stack_conflicts(name, (wrapper,)))
     if (name, wrapper) in REFUSED:
         (reason,) = reasons
         assert reason.startswith(f"{wrapper!r} can not be stacked on {name!r}: ")
@@ -52,46 +59,46 @@ def test_every_stack_is_taken_or_refused_for_its_reason(name: str, wrapper: str)
 
 
 def test_two_filters_are_one_too_many() -> None:
-    (reason,) = wrong_stack("fedavg", ("int8", *FILTERS))
+    (reason,) = stack_conflicts("fedavg", ("int8", *FILTERS))
     assert "compared after clipping" in reason
-    assert list(wrong_stack("somebody-elses", ("top-k", "norm"))) == []
+    assert list(stack_conflicts("somebody-elses", ("top-k", "norm"))) == []
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_study_knows_what_is_stacked_and_is_refused_with_the_reason(wrapper: str) -> None:
-    assert sites.small_study(**SET[wrapper]).wrappers == (wrapper,)
+    assert sites.make_study(**SET[wrapper]).wrappers == (wrapper,)
     name = next(name for name, refused in REFUSED if refused == wrapper) if any(w == wrapper for _, w in REFUSED) else ""
     if name:
         sgd = {"optimizer": {"name": "sgd"}} if name == "scaffold" else {}
         with pytest.raises(ConfigError, match=f"'{wrapper}' can not be stacked on '{name}'"):
-            sites.small_study(strategy={"name": name}, **SET[wrapper], **sgd)
+            sites.make_study(strategy={"name": name}, **SET[wrapper], **sgd)
 
 
 def test_mean_models_can_be_rebuilt_for_fewer_sites_and_others_not() -> None:
-    assert [list(wrong_contribution("fedavg", m)) for m in ("none", "alignment", "leave-one-out", "shapley")] == [[]] * 4
-    assert list(wrong_contribution("krum", "alignment")) == []
-    for name in set(ALGORITHMS) - set(MEANS):
-        (reason,) = wrong_contribution(name, "shapley")
+    assert [list(contribution_conflicts("fedavg", m)) for m in ("none", "alignment", "leave-one-out", "shapley")] == [[]] * 4
+    assert list(contribution_conflicts("krum", "alignment")) == []
+    for name in set(ALGORITHMS) - set(MEAN_ALGORITHMS):
+        (reason,) = contribution_conflicts(name, "shapley")
         assert name in reason
-    assert "do not start from one model" in next(wrong_contribution("cyclic", "alignment"))
-    assert "not known" in next(wrong_contribution("somebody-elses", "leave-one-out"))
-    assert set(MEANS) <= set(ALGORITHMS)
+    assert "do not start from one model" in next(contribution_conflicts("cyclic", "alignment"))
+    assert "not known" in next(contribution_conflicts("somebody-elses", "leave-one-out"))
+    assert set(MEAN_ALGORITHMS) <= set(ALGORITHMS)
     with pytest.raises(ConfigError, match=r"contribution.method: 'shapley' makes .* take 'alignment'"):
-        sites.small_study(strategy={"name": "rfa"}, contribution={"method": "shapley"})
+        sites.make_study(strategy={"name": "rfa"}, contribution={"method": "shapley"})
 
 
 def test_the_table_speaks_of_what_there_is() -> None:
-    assert set(STRATEGIES) | AT_THE_SITES <= set(ALGORITHMS)
-    assert not set(STRATEGIES) & AT_THE_SITES
-    assert set(HALVES) <= set(ALGORITHMS)
-    assert set(PERSONAL) <= set(ALGORITHMS)
+    assert set(STRATEGIES) | CLIENT_ONLY <= set(ALGORITHMS)
+    assert not set(STRATEGIES) & CLIENT_ONLY
+    assert set(CLIENT_ALGORITHMS) <= set(ALGORITHMS)
+    assert set(PERSONAL_ALGORITHMS) <= set(ALGORITHMS)
     for name, algorithm in ALGORITHMS.items():
-        assert set(algorithm.refuses) <= set(WRAPPERS), name
+        assert set(algorithm.incompatible) <= set(WRAPPERS), name
         assert algorithm.idea.endswith("."), name
         assert "https://" in algorithm.paper, name
 
 
-@pytest.mark.parametrize("made", [*STRATEGIES.items(), *HALVES.items()], ids=lambda item: item[0])
+@pytest.mark.parametrize("made", [*STRATEGIES.items(), *CLIENT_ALGORITHMS.items()], ids=lambda item: item[0])
 def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(made: tuple[str, Any]) -> None:
     name, kind = made
     wanted, taken = ALGORITHMS[name].options.model_fields, inspect.signature(kind).parameters
@@ -102,4 +109,4 @@ def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(ma
 
 def test_shares_of_more_than_the_whole_are_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match=r"strategy.options.*'alpha' and 'beta' may be 1 together, came 1.2"):
-        sites.small_study(strategy={"name": "fedpidavg", "options": {"alpha": 0.6, "beta": 0.6}})
+        sites.make_study(strategy={"name": "fedpidavg", "options": {"alpha": 0.6, "beta": 0.6}})

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from medfl.errors import ConfigError
-from medfl.study import Study, flatten, read_study, run_config_of, study_from_run_config
+from medfl.study import Study, flatten, read_run_config, read_study, study_from_run_config
 
 SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*/pyproject.toml"))
 
@@ -65,7 +65,7 @@ def test_a_study_can_not_be_changed(tmp_path: Path) -> None:
 
 def test_flower_hands_the_same_study_to_an_app(tmp_path: Path) -> None:
     folder = write(tmp_path)
-    assert study_from_run_config(run_config_of(folder)) == read_study(folder)
+    assert study_from_run_config(read_run_config(folder)) == read_study(folder)
 
 
 def test_overrides_replace_values_of_the_file(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path
 def test_every_sample_study_is_valid_and_can_be_told_where_data_lies(path: Path) -> None:
     study = read_study(path.parent)
     assert study.name == path.parent.name
-    assert {"simulation.data", "server.out", "simulation.arms"} <= run_config_of(path.parent).keys()
+    assert {"simulation.data", "server.out", "simulation.arms"} <= read_run_config(path.parent).keys()
 
 
 def test_there_are_the_sample_studies_of_the_readme() -> None:
@@ -180,7 +180,7 @@ def test_a_study_survives_being_a_key(tmp_path: Path) -> None:
 def test_a_study_may_be_given_by_its_file(tmp_path: Path) -> None:
     folder = write(tmp_path)
     assert read_study(folder / "pyproject.toml") == read_study(folder)
-    assert run_config_of(folder / "pyproject.toml") == run_config_of(folder)
+    assert read_run_config(folder / "pyproject.toml") == read_run_config(folder)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medfl.cli.data.check import JsonMayNameAFile, check
+from medfl.cli.data.check import JsonOptionCommand, check
 from medfl.cli.data.fingerprint import fingerprint
 from medfl.cli.data.index import index
 from medfl.cli.data.prepare import prepare
@@ -21,7 +21,7 @@ def _family() -> None:
     """Make every command a command of its own."""
 
 
-app.command("check", cls=JsonMayNameAFile)(check)
+app.command("check", cls=JsonOptionCommand)(check)
 app.command("fingerprint")(fingerprint)
 app.command("index")(index)
 app.command("prepare")(prepare)

@@ -21,11 +21,11 @@ from medfl.cli.console import errors, output
 if TYPE_CHECKING:
     from click import Context
 
-    from medfl.data.quality.facts import Check
+    from medfl.data.quality.facts import SiteCheck
 
 EXIT_DECLINED = 1
-_PRINT = "-"
-_LOOKS = {"error": "red", "warning": "yellow"}
+_STDOUT = "-"
+_STYLES = {"error": "red", "warning": "yellow"}
 
 
 class ModalityName(StrEnum):
@@ -37,7 +37,7 @@ class ModalityName(StrEnum):
     US = "US"
 
 
-class JsonMayNameAFile(TyperCommand):
+class JsonOptionCommand(TyperCommand):
     """A command whose ``--json`` may be followed by the name of a file that ends in ``.json``."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
@@ -45,13 +45,13 @@ class JsonMayNameAFile(TyperCommand):
         words = []
         for word, following in zip(args, [*args, ""][1:], strict=True):
             bare = word == "--json" and not following.lower().endswith(".json")
-            if bare and following and not following.startswith("-") and not _may_be_read(Path(following)):
+            if bare and following and not following.startswith("-") and not _is_site_or_study(Path(following)):
                 raise BadParameter(f"{following!r} is no study; a file for --json must end in .json.", ctx)
-            words.append(f"--json={_PRINT}" if bare else word)
+            words.append(f"--json={_STDOUT}" if bare else word)
         return super().parse_args(ctx, words)
 
 
-def _may_be_read(path: Path) -> bool:
+def _is_site_or_study(path: Path) -> bool:
     """Return whether a path may be meant as a site or a study."""
     return path.suffix == ".toml" or path.is_dir()
 
@@ -96,18 +96,18 @@ def check(
 
     from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
     from medfl.data.quality.check import check_site
-    from medfl.report.quality import THUMBNAILS, write_quality_report
-    from medfl.report.quality_json import as_json as told_as_json
-    from medfl.report.shared import what_is_shared
+    from medfl.report.quality import MAX_THUMBNAILS, write_quality_report
+    from medfl.report.quality_json import check_to_json as told_as_json
+    from medfl.report.shared import preview_disclosure
     from medfl.system.private_files import write_private
 
-    with debug_local(debug) if debug else nullcontext(), _progress() as progress:
+    with debug_local(debug) if debug else nullcontext(), _progress_bar() as progress:
         task = progress.add_task("Finding the cases", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total)
 
-        pictures = THUMBNAILS if html and thumbnails else 0
+        pictures = MAX_THUMBNAILS if html and thumbnails else 0
         found, planned = check_site(
             here,
             planned,
@@ -118,53 +118,53 @@ def check(
             progress=partial(show, "Reading the cases"),
             modality=modality.value if modality else None,
         )
-    shared = what_is_shared(found, planned, here)
+    shared = preview_disclosure(found, planned, here)
     document = json.dumps(told_as_json(found, shared), indent=2)
     if html:
         write_quality_report(html, found, shared, here)
-    if as_json == _PRINT:
+    if as_json == _STDOUT:
         typer.echo(document)
     else:
         if as_json:
             write_private(Path(as_json), document.encode())
-        _tell(found, shared.why, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
+        _print_check(found, shared.why, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
     if shared.declined:
         raise typer.Exit(EXIT_DECLINED)
 
 
-def _progress() -> Progress:
+def _progress_bar() -> Progress:
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
 
 
-def _tell(found: Check, declined: str, *, verbose: bool, files: list[str]) -> None:
+def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:
     for sentence in found.assumed:
-        _print(sentence, "dim")
-    if found.by_code():
-        output.print(_table(found))
+        _print_line(sentence, "dim")
+    if found.count_findings():
+        output.print(_findings_table(found))
     if verbose:
         for finding in found.all_findings:
-            _print(str(finding), _LOOKS[finding.level])
+            _print_line(str(finding), _STYLES[finding.level])
     if any(finding.case for finding in found.all_findings):
         hint = "" if verbose else "-v lists every finding with its pseudonym; "
-        _print(f"{hint}'medfl data whois case-...' tells the files behind a pseudonym, on this machine only.", "dim")
+        _print_line(f"{hint}'medfl data whois case-...' tells the files behind a pseudonym, on this machine only.", "dim")
     if found.fast:
-        _print("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
+        _print_line("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
     for file in files:
-        _print(f"Wrote {file}. It is for this site's own eyes.")
-    _print(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
-    _print(found.summary(), "bold")
+        _print_line(f"Wrote {file}. It is for this site's own eyes.")
+    _print_line(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
+    _print_line(found.summary(), "bold")
 
 
-def _table(found: Check) -> Table:
-    from medfl.report.codes import meaning
+def _findings_table(found: SiteCheck) -> Table:
+    from medfl.report.codes import explain_code
 
     table = Table("code", "cases", "what", "what to do", box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for row in found.by_code():
-        what = row.what if row.count < 2 else meaning(row.code)
-        table.add_row(Text(row.code, style=_LOOKS[row.level]), str(row.count or "site"), Text(what), Text(row.fix))
+    for row in found.count_findings():
+        what = row.what if row.count < 2 else explain_code(row.code)
+        table.add_row(Text(row.code, style=_STYLES[row.level]), str(row.count or "site"), Text(what), Text(row.fix))
     return table
 
 
-def _print(line: str, style: str = "") -> None:
+def _print_line(line: str, style: str = "") -> None:
     output.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

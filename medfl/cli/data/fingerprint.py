@@ -21,7 +21,7 @@ def fingerprint(
     as_json: JsonOption = False,
 ) -> None:
     """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
-    from medfl.data.fingerprint import take_fingerprint
+    from medfl.data.fingerprint import compute_fingerprint
     from medfl.planning.exchange import to_json
     from medfl.site import read_site
     from medfl.study import read_study
@@ -31,7 +31,7 @@ def fingerprint(
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
         task = bar.add_task("reading", total=None)
-        taken = take_fingerprint(site, study, lambda done, total: bar.update(task, completed=done, total=total))
+        taken = compute_fingerprint(site, study, lambda done, total: bar.update(task, completed=done, total=total))
     text = to_json(taken.fingerprint)
     if out is not None:
         write_private(out, f"{text}\n".encode(), "the fingerprint")

@@ -26,21 +26,21 @@ def index(
 
     Shows numbers only: no names, paths or patient ids.
     """
-    from medfl.data.overview import overview
+    from medfl.data.overview import make_overview
     from medfl.site import read_site
 
     site = read_site(site_file)
     columns = (TextColumn("reading headers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
         task = bar.add_task("index", total=None)
-        found = overview(site, lambda done, total: bar.update(task, completed=done, total=total))
+        found = make_overview(site, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:
         output.print_json(json.dumps(asdict(found)))
     else:
-        _tell(found)
+        _print_overview(found)
 
 
-def _tell(found: Overview) -> None:
+def _print_overview(found: Overview) -> None:
     table = Table("", "files", "series", "studies", "patients", box=None, padding=(0, 2))
     for name, kind in found.dicom.items():
         table.add_row(f"DICOM {name}", str(kind.files), str(kind.series), str(kind.studies), str(kind.patients))

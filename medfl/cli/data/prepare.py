@@ -17,7 +17,7 @@ from medfl.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from medfl.data.store.forecast import Forecast
-    from medfl.data.store.stored import Prepared
+    from medfl.data.store.stored import PreparedData
 
 
 def prepare(
@@ -37,9 +37,9 @@ def prepare(
 
     site, study = read_site(site_file), read_study(study_folder)
     if check:
-        from medfl.data.store.freshness import freshness
+        from medfl.data.store.freshness import get_cache_status
 
-        found = freshness(site, study)
+        found = get_cache_status(site, study)
         if as_json:
             output.print_json(json.dumps(asdict(found)))
         found.require_current()
@@ -55,39 +55,39 @@ def prepare(
                 study,
                 lambda done, total: bar.update(task, completed=done, total=total),
                 workers=workers,
-                announce=lambda told: _announce(told, quiet=as_json),
+                announce=lambda told: _print_forecast(told, quiet=as_json),
             )
     except KeyboardInterrupt:
         errors.print("What is prepared stays. Give the same command again to go on.", style="yellow")
         raise
-    _tell(prepared, as_json=as_json)
+    _print_summary(prepared, as_json=as_json)
     check_policy(site, prepared)
 
 
-def _announce(told: Forecast, *, quiet: bool) -> None:
-    from medfl.data.store.forecast import amount
+def _print_forecast(told: Forecast, *, quiet: bool) -> None:
+    from medfl.data.store.forecast import format_bytes
 
-    told.require_room()
+    told.require_space()
     if quiet:
         return
     made = told.cases - told.stored
-    need = f"{'about' if told.exact else 'at most'} {amount(told.size)}"
+    need = f"{'about' if told.exact else 'at most'} {format_bytes(told.size)}"
     unknown = f", and {told.unknown} of unknown size" if told.unknown else ""
-    rest = f" The other {made} need {need}{unknown}; {amount(told.free)} are free." if made else ""
+    rest = f" The other {made} need {need}{unknown}; {format_bytes(told.free)} are free." if made else ""
     output.print(f"{told.cases} cases, {told.stored} of them in the store.{rest}", highlight=False)
 
 
-def _tell(prepared: Prepared, *, as_json: bool) -> None:
-    summary = _summary(prepared)
+def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
+    summary = _summarize(prepared)
     if as_json:
         output.print_json(json.dumps(summary))
         return
-    from medfl.report.codes import meaning
+    from medfl.report.codes import explain_code
 
     table = Table("", "cases", "code", "", box=None, padding=(0, 2))
     for title, key in (("left out", "left_out_by_code"), ("warning", "warnings_by_code")):
         for code, count in summary[key].items():
-            table.add_row(title, str(count), code, meaning(code))
+            table.add_row(title, str(count), code, explain_code(code))
     if table.row_count:
         output.print(table)
     output.print(f"{summary['usable']} cases usable, {summary['left_out']} left out.", highlight=False)
@@ -95,10 +95,10 @@ def _tell(prepared: Prepared, *, as_json: bool) -> None:
         output.print("'medfl data check' tells why, case by case.")
 
 
-def _summary(prepared: Prepared) -> dict[str, Any]:
-    from medfl.data.store.prepare import reasons
+def _summarize(prepared: PreparedData) -> dict[str, Any]:
+    from medfl.data.store.prepare import count_exclusions
 
-    left_out = reasons(prepared)
+    left_out = count_exclusions(prepared)
     warned = [finding for finding in prepared.findings if finding.level == "warning"]
     return {
         "site": prepared.site,

@@ -14,7 +14,7 @@ from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from medfl.data.pacs.pull import Progress, Pulled
+    from medfl.data.pacs.pull import PullProgress, PullResult
     from medfl.site import Site
 
 
@@ -31,18 +31,18 @@ def pull(
 
     pulled = _pull(read_site(site), dry_run, silent=as_json)
     if as_json:
-        output.print_json(json.dumps(_told(pulled, dry_run)))
+        output.print_json(json.dumps(_as_json(pulled, dry_run)))
     else:
-        _print(pulled, dry_run)
-    if pulled.problems or pulled.left:
+        _print_pulled(pulled, dry_run)
+    if pulled.problems or pulled.not_started:
         raise typer.Exit(1)
 
 
-def _pull(site: Site, dry_run: bool, *, silent: bool) -> Pulled:
+def _pull(site: Site, dry_run: bool, *, silent: bool) -> PullResult:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from medfl.data.pacs.pull import pull as pull_site
+    from medfl.data.pacs.pull import pull_series as pull_site
 
     columns = (
         TextColumn("{task.description}"),
@@ -53,37 +53,41 @@ def _pull(site: Site, dry_run: bool, *, silent: bool) -> Pulled:
     )
     with Bar(*columns, TextColumn("left"), console=errors, disable=silent, transient=True) as bar:
         task = bar.add_task("asking the PACS", total=None)
-        return pull_site(site, dry_run=dry_run, progress=_shown(lambda text, **of: bar.update(task, description=text, **of)))
+        return pull_site(
+            site, dry_run=dry_run, progress=_progress_callback(lambda text, **of: bar.update(task, description=text, **of))
+        )
 
 
-def _shown(update: Callable[..., None]) -> Callable[[Progress], None]:
-    def show(progress: Progress) -> None:
+def _progress_callback(update: Callable[..., None]) -> Callable[[PullProgress], None]:
+    def show(progress: PullProgress) -> None:
         text = f"{progress.series_done}/{progress.series} series,"
         update(text, completed=progress.images_done, total=progress.images)
 
     return show
 
 
-def _told(pulled: Pulled, dry_run: bool) -> dict[str, object]:
+def _as_json(pulled: PullResult, dry_run: bool) -> dict[str, object]:
     return {
         "dry-run": dry_run,
         "found": {kind: {"series": series, "images": images} for kind, series, images in pulled.found},
-        "there": pulled.there,
+        "there": pulled.already_present,
         "series": pulled.series,
         "images": pulled.images,
-        "left": pulled.left,
+        "left": pulled.not_started,
         "problems": [{"code": p.code, "series": p.case, "what": p.what, "fix": p.fix} for p in pulled.problems],
     }
 
 
-def _print(pulled: Pulled, dry_run: bool) -> None:
+def _print_pulled(pulled: PullResult, dry_run: bool) -> None:
     table = Table("in the PACS", "series", "images", box=None, padding=(0, 2))
     for kind, series, images in pulled.found:
         table.add_row(kind, str(series), str(images))
     output.print(table)
     come = "would come" if dry_run else "came"
-    output.print(f"{pulled.there} series are here already; {pulled.series} {come}, {pulled.images} images.")
+    output.print(f"{pulled.already_present} series are here already; {pulled.series} {come}, {pulled.images} images.")
     for problem in pulled.problems:
         errors.print(str(problem), style="red", highlight=False, markup=False)
-    if pulled.left:
-        errors.print(f"The allowed hours ended; {pulled.left} series are left. Run the same command again.", style="yellow")
+    if pulled.not_started:
+        errors.print(
+            f"The allowed hours ended; {pulled.not_started} series are left. Run the same command again.", style="yellow"
+        )

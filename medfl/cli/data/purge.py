@@ -12,7 +12,7 @@ from rich.table import Table
 from medfl.cli.console import output
 
 if TYPE_CHECKING:
-    from medfl.data.store.purge import Purgeable
+    from medfl.data.store.purge import PurgeCandidate
 
 
 def purge(
@@ -25,36 +25,36 @@ def purge(
 ) -> None:
     """Remove a hospital's prepared data, all of it or what no study named with --keep uses. Its own files stay."""
     from medfl.data.store import purge as store
-    from medfl.data.store.forecast import amount
+    from medfl.data.store.forecast import format_bytes
     from medfl.site import read_site
     from medfl.study import read_study
 
     site = read_site(site_file)
-    found = store.purgeable(site, [read_study(folder) for folder in keep or ()], older_than, runs=runs)
+    found = store.find_purgeable(site, [read_study(folder) for folder in keep or ()], older_than, runs=runs)
     if not found:
         output.print("There is nothing to remove.")
         return
     output.print(_table(found))
-    size = amount(sum(item.size for item in found))
+    size = format_bytes(sum(item.size for item in found))
     if dry_run:
         output.print(f"Nothing was removed: this was a dry run. It would make {size} free.", highlight=False)
         return
     if not yes:
-        typer.confirm(_question(found, size), abort=True)
-    output.print(f"Removed {amount(store.purge(found))}.", highlight=False)
+        typer.confirm(_confirm_question(found, size), abort=True)
+    output.print(f"Removed {format_bytes(store.purge(found))}.", highlight=False)
 
 
-def _question(found: Sequence[Purgeable], size: str) -> str:
+def _confirm_question(found: Sequence[PurgeCandidate], size: str) -> str:
     if any(item.why == "run" for item in found):
         return f"Remove {size}? What runs left here can not be made again, and a run that still goes on needs it"
     return f"Remove {size} of prepared data? It can be made again from the hospital's files"
 
 
-def _table(found: Sequence[Purgeable]) -> Table:
-    from medfl.data.store.forecast import amount
+def _table(found: Sequence[PurgeCandidate]) -> Table:
+    from medfl.data.store.forecast import format_bytes
 
     table = Table("study", "what", "cases", "size", "days since use", box=None, padding=(0, 2))
     words = {"plan": "all", "superseded": "copies of files that have changed", "run": "what a run left here"}
     for item in found:
-        table.add_row(item.study or "–", words[item.why], str(item.cases), amount(item.size), f"{item.days:.0f}")
+        table.add_row(item.study or "–", words[item.why], str(item.cases), format_bytes(item.size), f"{item.days:.0f}")
     return table

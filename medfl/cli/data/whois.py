@@ -12,10 +12,10 @@ import typer
 from medfl.cli.console import errors, output
 
 if TYPE_CHECKING:
-    from medfl.data.index.cases import Record
+    from medfl.data.index.cases import CaseRecord
 
-_SHOWN = 12  # files of a series
-_MISSING = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
+_MAX_FILES = 12  # files of a series
+_MISSING_CODES = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
 
 
 def whois(
@@ -29,7 +29,7 @@ def whois(
     with the pixels when they were read. Where it is not clear which label is meant, it lists those that may be.
     """
     from medfl.data.index.cases import find_cases
-    from medfl.data.index.database import Database
+    from medfl.data.index.database import IndexDatabase
     from medfl.data.store.plan import site_root
     from medfl.errors import DataError
     from medfl.site import read_site
@@ -38,7 +38,7 @@ def whois(
     wanted = pseudonym.strip()
     if not re.fullmatch(r"(pat|case)-[A-Z2-7]+", wanted):
         raise typer.BadParameter("a pseudonym looks like pat-XXXX or case-XXXX", param_hint="PSEUDONYM")
-    database = Database(site_root(site), site.root)
+    database = IndexDatabase(site_root(site), site.root)
     try:
         records = find_cases(database, wanted)
     finally:
@@ -48,15 +48,15 @@ def whois(
         raise DataError("WHOIS-UNKNOWN", what, "Run 'medfl data check' first; pseudonyms differ from site to site.")
     errors.print("This identifies a patient. Do not copy it out of this machine.", style="bold yellow")
     for record in records:
-        _tell(record, site.root, every=every)
+        _print_record(record, site.root, every=every)
 
 
-def _tell(record: Record, root: Path, *, every: bool) -> None:
+def _print_record(record: CaseRecord, root: Path, *, every: bool) -> None:
     lines = [
-        f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_status(record)}",
+        f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_format_status(record)}",
         f"  patient id: {record.original.removesuffix('|') or '(none)'}",  # of DICOM, what would follow is its issuer
-        *(f"  {text}" for text in _files("image", record.image, root, record, every=every)),
-        *(f"  {text}" for text in _files("label", record.label, root, record, every=every)),
+        *(f"  {text}" for text in _format_files("image", record.image, root, record, every=every)),
+        *(f"  {text}" for text in _format_files("label", record.label, root, record, every=every)),
         *([f"  label: {record.text}"] if record.text else []),
         *([f"  annotated: {', '.join(record.annotated)}"] if record.annotated else []),
         *([f"  split: {record.split}"] if record.split else []),
@@ -65,17 +65,17 @@ def _tell(record: Record, root: Path, *, every: bool) -> None:
         output.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _status(record: Record) -> str:
+def _format_status(record: CaseRecord) -> str:
     if record.status != "usable":
         return record.status
     return record.read or "usable by its headers; its files were not read then"
 
 
-def _files(what: str, names: tuple[str, ...], root: Path, record: Record, *, every: bool) -> list[str]:
-    if _MISSING[what] == record.status:
+def _format_files(what: str, names: tuple[str, ...], root: Path, record: CaseRecord, *, every: bool) -> list[str]:
+    if _MISSING_CODES[what] == record.status:
         gone = [name for name in names if not os.path.exists(root / name)]
         return [f"{what}, named but missing: {root / name}" for name in gone]
     name = f"{what}, one of {len(names)}" if what == "label" and len(names) > 1 else what
-    shown = names if every else names[:_SHOWN]
+    shown = names if every else names[:_MAX_FILES]
     more = [f"{what}: and {len(names) - len(shown)} more"] if len(shown) < len(names) else []
     return [*(f"{name}: {root / file}" for file in shown), *more]

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.dicom.frames import frame_headers, is_enhanced
-from medfl.data.dicom.geometry import SAME_PLACE_MM, Stack, check_stack
+from medfl.data.dicom.geometry import SAME_POSITION_MM, SliceStack, check_stack
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.kinds import check_burned_in, check_pictures, check_volume_kind
-from medfl.data.dicom.pixels import check_bits, scale
-from medfl.data.dicom.select import KEYS, OBJECTS, choose, parse_select
-from medfl.data.dicom.several import check_one_contrast, several_volumes
+from medfl.data.dicom.kinds import check_burned_in, check_image_classes, check_volume_classes
+from medfl.data.dicom.pixels import check_bits, rescale_parameters
+from medfl.data.dicom.select import OBJECT_KEYS, SELECT_KEYS, parse_select, select_headers
+from medfl.data.dicom.several import check_one_contrast, multivolume_error
 from medfl.errors import DataError
 from medfl.site import SiteData
 
-_AGAIN = "Export the series again from the PACS."
+_EXPORT_AGAIN = "Export the series again from the PACS."
 _DEFAULTS = SiteData()
 _HOUNSFIELD = {"", "HU", "US"}  # RescaleType of a CT: Hounsfield units, or unspecified
-_COLOURS = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
+_COLOUR_SPACES = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
 
 
 def check_series(
@@ -58,29 +58,29 @@ def check_series(
     warnings: list[DataError] = []
     wanted = parse_select(select)
     try:
-        kept = choose(headers, wanted, OBJECTS)
-        _one_series(kept)
-        check_pictures(kept)
-        kept = _without_localizers(_without_copies(kept, warnings), warnings)
-        _one_kind(kept, how)
-        kept = [frame for header in kept for frame in _frames(header, how)]
-        return _one_volume(kept, how, wanted, warnings), warnings
+        kept = select_headers(headers, wanted, OBJECT_KEYS)
+        _check_one_series(kept)
+        check_image_classes(kept)
+        kept = _drop_localizers(_drop_copies(kept, warnings), warnings)
+        _check_one_kind(kept, how)
+        kept = [frame for header in kept for frame in _expand_frames(header, how)]
+        return _check_volume(kept, how, wanted, warnings), warnings
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError, NotImplementedError):
-        raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _AGAIN) from None
+        raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _EXPORT_AGAIN) from None
 
 
-def _one_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[DataError]) -> list[Header]:
-    kept = choose(headers, wanted, [key for key in KEYS if key not in OBJECTS])
-    _has_geometry(kept)
-    _one_frame_of_reference(kept)
-    _same_matrix(kept)
-    ordered, stack = _in_order(kept)
-    warnings += [_resampled(fault, how) for fault in check_stack(stack, how.min_slices)]
-    warnings += _check_scales(ordered)
+def _check_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[DataError]) -> list[Header]:
+    kept = select_headers(headers, wanted, [key for key in SELECT_KEYS if key not in OBJECT_KEYS])
+    _check_geometry(kept)
+    _check_one_frame_of_reference(kept)
+    _check_same_matrix(kept)
+    ordered, stack = _sort_slices(kept)
+    warnings += [_resampling_warning(fault, how) for fault in check_stack(stack, how.min_slices)]
+    warnings += _check_rescale(ordered)
     return ordered
 
 
-def _resampled(fault: DataError, how: SiteData) -> DataError:
+def _resampling_warning(fault: DataError, how: SiteData) -> DataError:
     """Return the warning that stands for a fault that the site lets medfl put right.
 
     Raises
@@ -95,32 +95,32 @@ def _resampled(fault: DataError, how: SiteData) -> DataError:
     raise fault
 
 
-def _one_series(headers: Sequence[Header]) -> None:
+def _check_one_series(headers: Sequence[Header]) -> None:
     count = len({(header.text("StudyInstanceUID"), header.text("SeriesInstanceUID")) for header in headers})
     if count > 1:
         fix = "Keep one series in the folder of a case, or name it in column 'select' of the index as SeriesInstanceUID=..."
         raise DataError("DCM-SERIES", f"the images belong to {count} series.", fix)
     if len({header.patient for header in headers} - {""}) > 1:
         raise DataError(
-            "DCM-PATIENTS", "the images of one series name different patients.", f"{_AGAIN} Check its anonymisation."
+            "DCM-PATIENTS", "the images of one series name different patients.", f"{_EXPORT_AGAIN} Check its anonymisation."
         )
 
 
-def _one_frame_of_reference(headers: Sequence[Header]) -> None:
+def _check_one_frame_of_reference(headers: Sequence[Header]) -> None:
     frames = len({header.text("FrameOfReferenceUID") for header in headers} - {""})
     if frames > 1:
         what = f"the images name {frames} frames of reference, so their positions can not be compared."
-        raise DataError("DCM-REFERENCE", what, f"{_AGAIN} Check its anonymisation.")
+        raise DataError("DCM-REFERENCE", what, f"{_EXPORT_AGAIN} Check its anonymisation.")
 
 
-def _without_copies(headers: Sequence[Header], warnings: list[DataError]) -> list[Header]:
+def _drop_copies(headers: Sequence[Header], warnings: list[DataError]) -> list[Header]:
     same: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
         same[header.text("SOPInstanceUID")].append(header)
     copies = [group for group in same.values() if len(group) > 1]
     for group in copies:
         if len({hashlib.sha256(header.path.read_bytes()).digest() for header in group}) > 1:
-            fix = f"{_AGAIN} Do not mix anonymised and original copies in one folder."
+            fix = f"{_EXPORT_AGAIN} Do not mix anonymised and original copies in one folder."
             raise DataError("DCM-DUP-UID", "two different files carry the same SOPInstanceUID.", fix)
     if copies:
         what = f"{len(copies)} slice(s) are present twice as identical copies; one copy of each is used."
@@ -128,7 +128,7 @@ def _without_copies(headers: Sequence[Header], warnings: list[DataError]) -> lis
     return [group[0] for group in same.values()]
 
 
-def _without_localizers(headers: list[Header], warnings: list[DataError]) -> list[Header]:
+def _drop_localizers(headers: list[Header], warnings: list[DataError]) -> list[Header]:
     kept = [header for header in headers if "LOCALIZER" not in header.image_type]
     if not kept or len(kept) == len(headers):
         return headers
@@ -137,22 +137,22 @@ def _without_localizers(headers: list[Header], warnings: list[DataError]) -> lis
     return kept
 
 
-def _one_kind(headers: list[Header], how: SiteData) -> None:
-    if len(headers) > 1 and any(header.frames > 1 for header in headers) and not _is_cut(headers):
+def _check_one_kind(headers: list[Header], how: SiteData) -> None:
+    if len(headers) > 1 and any(header.frame_count > 1 for header in headers) and not _is_concatenation(headers):
         what = f"the series mixes multi-frame objects with other images ({len(headers)} objects)."
         fix = "Name the object to use in column 'select' of the index, as sop_instance=..."
         raise DataError("DCM-MIXED-FRAMES", what, fix)
-    _is_cut(headers)  # a single one may be a part, too
+    _is_concatenation(headers)  # a single one may be a part, too
     for header in headers:
         check_bits(header)
-        if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOURS):
+        if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOUR_SPACES):
             what = "colour images (screen captures or fusion images) are in the series."
             raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
-    check_volume_kind(headers)
+    check_volume_classes(headers)
     check_burned_in(headers, how)
 
 
-def _is_cut(headers: Sequence[Header]) -> bool:
+def _is_concatenation(headers: Sequence[Header]) -> bool:
     """Return whether the objects are all the parts of one that was cut into several files (PS3.3 section C.7.6.16.2.2.4).
 
     Raises
@@ -169,11 +169,11 @@ def _is_cut(headers: Sequence[Header]) -> bool:
     return True
 
 
-def _frames(header: Header, how: SiteData) -> list[Header]:
+def _expand_frames(header: Header, how: SiteData) -> list[Header]:
     return frame_headers(header, force=how.allow_headerless) if is_enhanced(header) else [header]
 
 
-def _has_geometry(headers: Sequence[Header]) -> None:
+def _check_geometry(headers: Sequence[Header]) -> None:
     needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     lacking = [[not header.text(keyword) for keyword in needed] for header in headers]
     if any(map(any, lacking)):
@@ -184,7 +184,7 @@ def _has_geometry(headers: Sequence[Header]) -> None:
         raise DataError("DCM-NO-GEOMETRY", what, fix)
 
 
-def _same_matrix(headers: Sequence[Header]) -> None:
+def _check_same_matrix(headers: Sequence[Header]) -> None:
     sizes = Counter((int(header.text("Rows")), int(header.text("Columns"))) for header in headers)
     if len(sizes) > 1:
         listing = ", ".join(f"{count} of {rows}x{columns}" for (rows, columns), count in sizes.most_common(4))
@@ -193,18 +193,18 @@ def _same_matrix(headers: Sequence[Header]) -> None:
         raise DataError("DCM-MATRIX", what, fix)
 
 
-def _in_order(headers: list[Header]) -> tuple[list[Header], Stack]:
-    stack = stack_of(headers)
-    along = stack.along_normal()
+def _sort_slices(headers: list[Header]) -> tuple[list[Header], SliceStack]:
+    stack = build_stack(headers)
+    along = stack.positions_along_normal()
     order = np.argsort(along, kind="stable")
     ordered, along = [headers[i] for i in order], along[order]
-    if (np.diff(along) < SAME_PLACE_MM).any():
-        raise several_volumes(ordered, along)
+    if (np.diff(along) < SAME_POSITION_MM).any():
+        raise multivolume_error(ordered, along)
     check_one_contrast(ordered)
-    return ordered, stack.sorted(order)
+    return ordered, stack.reorder(order)
 
 
-def stack_of(headers: Sequence[Header]) -> Stack:
+def build_stack(headers: Sequence[Header]) -> SliceStack:
     """Return where slices lie.
 
     Raises
@@ -214,24 +214,24 @@ def stack_of(headers: Sequence[Header]) -> Stack:
     ValueError
         When a header holds another number of values.
     """
-    return Stack(
-        positions=_numbers(headers, "ImagePositionPatient", 3),
-        orientations=_numbers(headers, "ImageOrientationPatient", 6),
-        pixels=_numbers(headers, "PixelSpacing", 2),
+    return SliceStack(
+        positions=_read_numbers(headers, "ImagePositionPatient", 3),
+        orientations=_read_numbers(headers, "ImageOrientationPatient", 6),
+        pixel_spacings=_read_numbers(headers, "PixelSpacing", 2),
     )
 
 
-def _numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArray[np.float64]:
+def _read_numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArray[np.float64]:
     rows = [header.numbers(keyword) for header in headers]
     if any(len(row) != count for row in rows):
         raise ValueError
     return np.array(rows, dtype=np.float64)
 
 
-def _check_scales(headers: Sequence[Header]) -> list[DataError]:
+def _check_rescale(headers: Sequence[Header]) -> list[DataError]:
     """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
     for header in headers:
-        scale(header)
+        rescale_parameters(header)
     if headers[0].text("Modality") == "CT" and {header.text("RescaleType").upper() for header in headers} - _HOUNSFIELD:
         what = "RescaleType says that the values of the CT are no Hounsfield units."
         raise DataError(

@@ -10,7 +10,7 @@ from pydicom.uid import UID, JPEGExtended12Bit
 from medfl.errors import DataError
 
 # PS3.6 table A-1, in the words of PS3.5 section 10
-NAMES = {
+TRANSFER_SYNTAX_NAMES = {
     "1.2.840.10008.1.2.1.99": "deflated",
     "1.2.840.10008.1.2.4.50": "JPEG Baseline (8 bit)",
     "1.2.840.10008.1.2.4.51": "JPEG Extended (12 bit)",
@@ -41,7 +41,7 @@ NAMES = {
     "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE Lossless",
 }
-_GPL = "pylibjpeg"  # pydicom's name of the plugin that libjpeg, under GPL-3.0, gives the 12-bit decoder to
+_GPL_PLUGIN = "pylibjpeg"  # pydicom's name of the plugin that libjpeg, under GPL-3.0, gives the 12-bit decoder to
 
 
 def check_codec(dataset: Dataset) -> None:
@@ -55,25 +55,25 @@ def check_codec(dataset: Dataset) -> None:
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if syntax.is_transfer_syntax and not syntax.is_private and not syntax.is_encapsulated:
         return
-    if not _decodable(syntax, dataset):
-        name = NAMES.get(syntax, "a private or unknown method")
+    if not _is_decodable(syntax, dataset):
+        name = TRANSFER_SYNTAX_NAMES.get(syntax, "a private or unknown method")
         what = f"the images are compressed as '{name}', which no installed decoder reads."
         gpl = syntax == JPEGExtended12Bit
         fix = "Install 'medfl[dicom-gpl]' (GPL-3.0) or let the PACS" if gpl else "Let the PACS"
         raise DataError("DCM-CODEC", what, f"{fix} send uncompressed images.")
 
 
-def _decodable(syntax: UID, dataset: Dataset) -> bool:
+def _is_decodable(syntax: UID, dataset: Dataset) -> bool:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         return False
     if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 0) != 8:
-        return _GPL in decoder.available_plugins  # the others call themselves available and decode 8 bits only
+        return _GPL_PLUGIN in decoder.available_plugins  # the others call themselves available and decode 8 bits only
     return bool(decoder.is_available)
 
 
-def is_short(dataset: Dataset) -> bool:
+def is_truncated(dataset: Dataset) -> bool:
     """Return whether there are fewer pixels than the header says; of compressed ones, whether there are none."""
     if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
         return False

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medfl.data.dicom.references import unreadable
+from medfl.data.dicom.references import unreadable_label_error
 from medfl.errors import DataError
 
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; the others enclose nothing
-_SAME_MM = 1e-3  # coordinates nearer than this are one place: programs round them differently
-_REGULAR = 3  # marked slices from which on one distance between all of them is no chance
+_CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; the others enclose nothing
+_SAME_POINT_MM = 1e-3  # coordinates nearer than this are one place: programs round them differently
+_MIN_REGULAR_SLICES = 3  # marked slices from which on one distance between all of them is no chance
 
 Points = NDArray[np.float64]
 
@@ -31,11 +31,11 @@ class Contour:
         (n, 3), LPS mm, the first one not repeated at the end; none for a contour that encloses nothing.
     """
 
-    region: int
+    roi_number: int
     points: Points
 
 
-def contours_of(dataset: Dataset) -> Iterator[Contour]:
+def read_contours(dataset: Dataset) -> Iterator[Contour]:
     """Yield the contours, those that enclose nothing without points; each copy of a contour once.
 
     A copy may begin at another point, run in the other direction or repeat its first point at the end: the exclusive or of a
@@ -57,27 +57,27 @@ def contours_of(dataset: Dataset) -> Iterator[Contour]:
         for item in region.get("ContourSequence") or ():
             points = np.array(item.get("ContourData") or [], dtype=np.float64).reshape(-1, 3)
             if not np.isfinite(points).all():
-                raise unreadable()
-            points = _opened(points)
-            if str(item.get("ContourGeometricType", "")).upper() not in _CLOSED or len(points) < 3:
+                raise unreadable_label_error()
+            points = _drop_closing_points(points)
+            if str(item.get("ContourGeometricType", "")).upper() not in _CLOSED_TYPES or len(points) < 3:
                 yield Contour(number, points[:0])
                 continue
-            form = number, _canonical(points)
+            form = number, _canonical_bytes(points)
             if form not in seen:
                 seen.add(form)
                 yield Contour(number, points)
 
 
-def _opened(points: Points) -> Points:
+def _drop_closing_points(points: Points) -> Points:
     """Return the points without those at the end that repeat the first."""
-    while len(points) > 1 and np.abs(points[-1] - points[0]).max() < _SAME_MM:
+    while len(points) > 1 and np.abs(points[-1] - points[0]).max() < _SAME_POINT_MM:
         points = points[:-1]
     return points
 
 
-def _canonical(points: Points) -> bytes:
+def _canonical_bytes(points: Points) -> bytes:
     """Return the same bytes for every way of writing one polygon down: beginning at its smallest point, in one direction."""
-    places = np.round(points / _SAME_MM).astype(np.int64)
+    places = np.round(points / _SAME_POINT_MM).astype(np.int64)
     places = places[(places != np.roll(places, 1, axis=0)).any(axis=1)]
     if not len(places):
         return b""
@@ -110,7 +110,7 @@ def check_gaps(placed: Iterable[tuple[int, int]]) -> list[DataError]:
     for region, k in placed:
         slices.setdefault(region, set()).add(k)
     steps = [np.diff(sorted(own)) for own in slices.values()]
-    combs = [int(step[0]) for step in steps if len(step) >= _REGULAR - 1 and step[0] > 1 and (step == step[0]).all()]
+    combs = [int(step[0]) for step in steps if len(step) >= _MIN_REGULAR_SLICES - 1 and step[0] > 1 and (step == step[0]).all()]
     if combs:
         what = f"{len(combs)} ROI(s) are drawn on one slice in {combs[0]} only, and nothing says what lies between."
         raise DataError("LBL-GAPS", what, "Export contours on every slice.")

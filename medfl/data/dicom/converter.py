@@ -18,8 +18,8 @@ from medfl.data.nifti import read_nifti
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 
-SECONDS = 600.0  # a series of thousands of slices takes one or two minutes
-_DOUBTS = (  # words of dcm2niix's warnings, small, and what they mean for a volume; it converts all the same
+TIMEOUT_SECONDS = 600.0  # a series of thousands of slices takes one or two minutes
+_WARNING_MEANINGS = (  # words of dcm2niix's warnings, small, and what they mean for a volume; it converts all the same
     ("interslice distance varies", "the distance between slices is not uniform"),
     ("missing images", "images are missing"),
     ("may be missing", "images are missing"),
@@ -39,10 +39,10 @@ _DOUBTS = (  # words of dcm2niix's warnings, small, and what they mean for a vol
     ("varies between slices", "the scale of the grey values changes between slices"),
     ("dimensions or bit depth varies", "the slices differ in size"),
 )
-_AGAIN = "Export the original series from the PACS, or leave it out."
+_EXPORT_AGAIN = "Export the original series from the PACS, or leave it out."
 
 
-def convert(paths: Sequence[Path]) -> Volume:
+def read_with_dcm2niix(paths: Sequence[Path]) -> Volume:
     """Read the files of one series as dcm2niix understands them.
 
     dcm2niix sees neutral names only, works in a private folder that is removed at once, and what it says is not passed on.
@@ -63,21 +63,21 @@ def convert(paths: Sequence[Path]) -> Volume:
         ``DCM-CONVERTER`` when dcm2niix is missing, fails, takes too long, leaves images out or gives a warning that
         concerns geometry or grey values; ``DCM-MULTIVOLUME`` when the series is not one volume; ``NII-*``.
     """
-    program = _program()
+    program = _find_program()
     with tempfile.TemporaryDirectory(prefix="medfl-") as private:
         series, out = Path(private, "in"), Path(private, "out")
         series.mkdir()
         out.mkdir()
         for number, path in enumerate(paths):
-            _lend(path, series / f"{number:06d}.dcm")
+            _link_file(path, series / f"{number:06d}.dcm")
         told = _run([program, "-f", "out", "-b", "n", "-z", "n", "-o", str(out), str(series)])
-        _check_words(told, len(paths))
-        volume = _only_volume(sorted(out.glob("*.nii")))
+        _check_output(told, len(paths))
+        volume = _read_only_volume(sorted(out.glob("*.nii")))
     converted = DataError("DCM-CONVERTED", "the series was read by way of dcm2niix.", "Look at the images before you use them.")
     return replace(volume, warnings=(*volume.warnings, converted))
 
 
-def _program() -> str:
+def _find_program() -> str:
     beside = Path(sys.executable).with_name("dcm2niix")
     found = shutil.which("dcm2niix") or shutil.which(str(beside))
     if found is None:
@@ -85,7 +85,7 @@ def _program() -> str:
     return found
 
 
-def _lend(path: Path, name: Path) -> None:
+def _link_file(path: Path, name: Path) -> None:
     """Make a file known under a neutral name."""
     try:
         name.symlink_to(path.resolve())
@@ -103,9 +103,9 @@ def _run(command: list[str]) -> str:
         start_new_session=True,  # what PyPI installs is a script that starts the program: both must end
     )
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise DataError("DCM-CONVERTER", f"dcm2niix needed more than {SECONDS:.0f} seconds.", _AGAIN) from None
+        raise DataError("DCM-CONVERTER", f"dcm2niix needed more than {TIMEOUT_SECONDS:.0f} seconds.", _EXPORT_AGAIN) from None
     finally:
         if process.poll() is None:
             _kill(process)
@@ -121,28 +121,28 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _check_words(told: str, images: int) -> None:
-    doubts = dict.fromkeys(meaning for words, meaning in _DOUBTS if words in told)
+def _check_output(told: str, images: int) -> None:
+    doubts = dict.fromkeys(meaning for words, meaning in _WARNING_MEANINGS if words in told)
     if doubts:
-        raise DataError("DCM-CONVERTER", f"dcm2niix warns about the series: {'; '.join(doubts)}.", _AGAIN)
+        raise DataError("DCM-CONVERTER", f"dcm2niix warns about the series: {'; '.join(doubts)}.", _EXPORT_AGAIN)
     found = re.search(r"found (\d+) dicom", told)
     if not found or int(found[1]) != images:
         seen = found[1] if found else "none"
-        raise DataError("DCM-CONVERTER", f"dcm2niix could read {seen} of {images} images.", _AGAIN)
+        raise DataError("DCM-CONVERTER", f"dcm2niix could read {seen} of {images} images.", _EXPORT_AGAIN)
 
 
-def _only_volume(files: list[Path]) -> Volume:
+def _read_only_volume(files: list[Path]) -> Volume:
     if not files:
-        raise DataError("DCM-CONVERTER", "dcm2niix could not convert the series.", _AGAIN)
+        raise DataError("DCM-CONVERTER", "dcm2niix could not convert the series.", _EXPORT_AGAIN)
     if len(files) > 1:
-        raise _several(f"dcm2niix made {len(files)} volumes of the series.")
+        raise _multivolume_error(f"dcm2niix made {len(files)} volumes of the series.")
     try:
         return read_nifti(files[0], form="sform")  # the sform holds the DICOM positions; the qform only comes near them
     except DataError as error:
         if error.code == "NII-4D":
-            raise _several("the series holds several volumes, for example time points or b-values.") from None
+            raise _multivolume_error("the series holds several volumes, for example time points or b-values.") from None
         raise
 
 
-def _several(what: str) -> DataError:
+def _multivolume_error(what: str) -> DataError:
     return DataError("DCM-MULTIVOLUME", what, "Export the one that is meant as a series of its own.")

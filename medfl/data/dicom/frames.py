@@ -21,11 +21,11 @@ from pydicom.uid import (
     XRay3DCraniofacialImageStorage,
 )
 
-from medfl.data.dicom.headers import SPLITTERS, Header
-from medfl.data.quiet import quiet
+from medfl.data.dicom.headers import VOLUME_KEYWORDS, Header
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
-ENHANCED = (
+ENHANCED_SOP_CLASSES = (
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     EnhancedMRColorImageStorage,
@@ -38,9 +38,9 @@ ENHANCED = (
     BreastTomosynthesisImageStorage,
     OphthalmicTomographyImageStorage,
 )
-NUMBER = "ReferencedFrameNumber"  # DICOM's word for "frame n of this object", counted from 1
+FRAME_NUMBER = "ReferencedFrameNumber"  # DICOM's word for "frame n of this object", counted from 1
 # keyword of a single-slice file: where a functional group (PS3.3 section C.7.6.16) tells the same
-_GROUPS = {
+_FUNCTIONAL_GROUPS = {
     "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
     "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
     "PixelSpacing": (("PixelMeasuresSequence", "PixelSpacing"),),
@@ -59,17 +59,17 @@ _GROUPS = {
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
     "ImageType": tuple((f"{kind}FrameTypeSequence", "FrameType") for kind in ("MRImage", "CTImage", "PET", "XRay3D")),
 }
-_LEGACY = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+_LEGACY_SEQUENCES = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
 
 
 def is_enhanced(header: Header) -> bool:
     """Return whether position and scale lie in functional groups, which an object of one frame may have, too."""
-    return header.frames > 1 or header.text("SOPClassUID") in ENHANCED
+    return header.frame_count > 1 or header.text("SOPClassUID") in ENHANCED_SOP_CLASSES
 
 
 def frame_number(header: Header) -> int:
     """Return which frame of its file a header is about, from 1; 0 for a file of one slice."""
-    return int(header.text(NUMBER) or 0)
+    return int(header.text(FRAME_NUMBER) or 0)
 
 
 def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
@@ -93,39 +93,39 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
     DataError
         ``DCM-READ``, or ``DCM-NO-GEOMETRY`` for an object without functional groups.
     """
-    with quiet():
+    with silence_libraries():
         try:
             dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=force)
         except Exception:
             raise DataError("DCM-READ", "a file of the series can not be read.", "Export the series again.") from None
-        shared = _first(dataset, "SharedFunctionalGroupsSequence")
+        shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
         frames: Sequence[Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-        if len(frames) != header.frames:
-            what = f"the object says where {len(frames)} of its {header.frames} frames lie."
+        if len(frames) != header.frame_count:
+            what = f"the object says where {len(frames)} of its {header.frame_count} frames lie."
             raise DataError("DCM-NO-GEOMETRY", what, "Take the original CT or MR series.")
-        return [_frame(header, frame, shared, number) for number, frame in enumerate(frames, start=1)]
+        return [_make_frame_header(header, frame, shared, number) for number, frame in enumerate(frames, start=1)]
 
 
-def _frame(header: Header, frame: Dataset, shared: Dataset, number: int) -> Header:
-    values = dict(header.values) | {NUMBER: str(number), "NumberOfFrames": "1"}
-    for keyword, places in _GROUPS.items():
+def _make_frame_header(header: Header, frame: Dataset, shared: Dataset, number: int) -> Header:
+    values = dict(header.values) | {FRAME_NUMBER: str(number), "NumberOfFrames": "1"}
+    for keyword, places in _FUNCTIONAL_GROUPS.items():
         for group, own in places:
-            found = _first(frame, group).get(own, _first(shared, group).get(own))
+            found = _first_item(frame, group).get(own, _first_item(shared, group).get(own))
             if found not in (None, ""):
-                values[keyword] = _texts(found)
-    for legacy in (_first(frame, _LEGACY[0]), _first(shared, _LEGACY[1])):
-        for keyword in SPLITTERS:
+                values[keyword] = _to_text(found)
+    for legacy in (_first_item(frame, _LEGACY_SEQUENCES[0]), _first_item(shared, _LEGACY_SEQUENCES[1])):
+        for keyword in VOLUME_KEYWORDS:
             if keyword not in values and legacy.get(keyword) not in (None, ""):
-                values[keyword] = _texts(legacy.get(keyword))
+                values[keyword] = _to_text(legacy.get(keyword))
     return Header(header.path, values)
 
 
-def _first(dataset: Dataset, sequence: str) -> Dataset:
+def _first_item(dataset: Dataset, sequence: str) -> Dataset:
     items = dataset.get(sequence)
     return items[0] if items else Dataset()
 
 
-def _texts(value: object) -> str | tuple[str, ...]:
+def _to_text(value: object) -> str | tuple[str, ...]:
     if isinstance(value, MultiValue | list | tuple):
         return tuple(str(part).strip() for part in value)
     return str(value).strip()

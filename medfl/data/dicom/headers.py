@@ -13,13 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
-from medfl.data.dicom.scanning import MAGIC, Value, looks_headerless, scan, wanted_tags
-from medfl.data.quiet import quiet
+from medfl.data.dicom.scanning import MAGIC, Value, looks_headerless, scan_header, wanted_tags
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
-PROJECTION = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
-NOT_IMAGES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
-SPLITTERS = (
+PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
+NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
+VOLUME_KEYWORDS = (
     "EchoTime",
     "DiffusionBValue",
     "TemporalPositionIdentifier",
@@ -31,7 +31,7 @@ SPLITTERS = (
     "AcquisitionNumber",
     "ImageType",
 )
-IDENTITY = (
+IDENTITY_KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -41,7 +41,7 @@ IDENTITY = (
     "IssuerOfPatientID",
     "Modality",
 )
-PLACE = (
+GEOMETRY_KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -50,7 +50,7 @@ PLACE = (
     "Columns",
     "NumberOfFrames",
 )
-PIXELS = (
+PIXEL_KEYWORDS = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "BitsStored",
@@ -60,14 +60,24 @@ PIXELS = (
     "RescaleType",
     "BurnedInAnnotation",
 )
-PARTS = ("ConcatenationUID", "InConcatenationTotalNumber")  # of a multi-frame object that was cut into several files
-DEVICE = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
-KEYWORDS = (*IDENTITY, *PLACE, *PIXELS, *PARTS, *DEVICE, *SPLITTERS)
+CONCATENATION_KEYWORDS = (
+    "ConcatenationUID",
+    "InConcatenationTotalNumber",
+)  # of a multi-frame object that was cut into several files
+DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
+KEYWORDS = (
+    *IDENTITY_KEYWORDS,
+    *GEOMETRY_KEYWORDS,
+    *PIXEL_KEYWORDS,
+    *CONCATENATION_KEYWORDS,
+    *DEVICE_KEYWORDS,
+    *VOLUME_KEYWORDS,
+)
 
-Kind = Literal["dicom", "headerless", "damaged", "other"]
-_LOOKS = (16 * 1024, 256 * 1024)  # bytes that are read at first, and when these do not hold the whole header
-_WANTED = wanted_tags(KEYWORDS)
-_LAST = max(_WANTED)
+FileKind = Literal["dicom", "headerless", "damaged", "other"]
+_READ_SIZES = (16 * 1024, 256 * 1024)  # bytes that are read at first, and when these do not hold the whole header
+_WANTED_TAGS = wanted_tags(KEYWORDS)
+_LAST_TAG = max(_WANTED_TAGS)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 section 6.2; `float` takes "1_0" and "nan", too
 
 
@@ -106,7 +116,7 @@ class Header:
         return tuple(map(float, parts))
 
     @property
-    def frames(self) -> int:
+    def frame_count(self) -> int:
         """Number of frames, 1 for a classic image."""
         return int(self.text("NumberOfFrames") or 1)
 
@@ -125,7 +135,7 @@ class Header:
 def read_header(path: Path, *, force: bool = False) -> Header | None:
     """Read the header of a file, or return None when it is not DICOM; `force` reads files without preamble, too."""
     try:
-        seen = examine(path)
+        seen = probe_file(path)
     except OSError:
         return None
     usable = seen.kind == "dicom" or (force and seen.kind == "headerless")
@@ -133,7 +143,7 @@ def read_header(path: Path, *, force: bool = False) -> Header | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Examined:
+class FileProbe:
     """What a look at the beginning of a file tells.
 
     Parameters
@@ -145,11 +155,11 @@ class Examined:
         As in `Header`; of a damaged file what could be made out.
     """
 
-    kind: Kind
+    kind: FileKind
     values: Mapping[str, Value]
 
 
-def examine(path: Path) -> Examined:
+def probe_file(path: Path) -> FileProbe:
     """Look at the beginning of a file.
 
     Raises
@@ -160,43 +170,43 @@ def examine(path: Path) -> Examined:
     values: dict[str, Value] = {}
     with open(path, "rb", buffering=0) as file:
         data = b""
-        for size in _LOOKS:
+        for size in _READ_SIZES:
             data += file.read(size)
-            if scan(data, _WANTED, values) and values.get("SOPInstanceUID"):
-                return Examined("dicom", values)
+            if scan_header(data, _WANTED_TAGS, values) and values.get("SOPInstanceUID"):
+                return FileProbe("dicom", values)
             if len(data) < size or data[128:132] != MAGIC:
                 break
-    kind: Kind = "dicom" if data[128:132] == MAGIC else "headerless" if looks_headerless(data) else "other"
+    kind: FileKind = "dicom" if data[128:132] == MAGIC else "headerless" if looks_headerless(data) else "other"
     if kind == "other":
-        return Examined(kind, {})
-    parsed = _parsed(path)
+        return FileProbe(kind, {})
+    parsed = _parse_header(path)
     if parsed.get("SOPInstanceUID"):
-        return Examined(kind, parsed)
-    return Examined("damaged" if kind == "dicom" else "other", values | parsed)
+        return FileProbe(kind, parsed)
+    return FileProbe("damaged" if kind == "dicom" else "other", values | parsed)
 
 
-def _parsed(path: Path) -> dict[str, Value]:
+def _parse_header(path: Path) -> dict[str, Value]:
     """Read the header with pydicom; empty when it can not."""
     values: dict[str, Value] = {}
-    with quiet():  # the warnings of pydicom quote the value
+    with silence_libraries():  # the warnings of pydicom quote the value
         try:
             with open(path, "rb") as file:
-                dataset = read_partial(file, lambda tag, *_: tag > _LAST, force=True, specific_tags=list(_WANTED))
+                dataset = read_partial(file, lambda tag, *_: tag > _LAST_TAG, force=True, specific_tags=list(_WANTED_TAGS))
         except OSError:
             raise
         except Exception:  # a damaged file: pydicom raises nearly anything
             return values
         for keyword in KEYWORDS:
             try:
-                value = _value(dataset.get(keyword))
+                value = _to_text(dataset.get(keyword))
             except Exception:
-                value = "" if keyword in IDENTITY else "damaged"  # no number: whoever needs it meets the error
+                value = "" if keyword in IDENTITY_KEYWORDS else "damaged"  # no number: whoever needs it meets the error
             if value:
                 values[keyword] = value
     return values
 
 
-def _value(value: object) -> Value:
+def _to_text(value: object) -> Value:
     if value is None:
         return ""
     if isinstance(value, MultiValue | list):  # a list for several binary numbers
@@ -237,7 +247,7 @@ def load_datasets(headers: Sequence[Header], *, force: bool = False) -> list[Dat
     DataError
         ``DCM-READ``.
     """
-    with quiet():
+    with silence_libraries():
         try:
             return [pydicom.dcmread(header.path, force=force) for header in headers]
         except Exception:

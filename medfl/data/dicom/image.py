@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from medfl.data.dicom.codecs import is_short
+from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.frames import frame_headers, is_enhanced
-from medfl.data.dicom.headers import PROJECTION, Header, read_headers
-from medfl.data.dicom.kinds import check_burned_in, check_pictures
-from medfl.data.dicom.pixels import check_bits, load, scaled, truncated
-from medfl.data.images import LUMINANCE
-from medfl.data.quiet import quiet
+from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
+from medfl.data.dicom.kinds import check_burned_in, check_image_classes
+from medfl.data.dicom.pixels import apply_rescale, check_bits, read_dataset, truncated_error
+from medfl.data.images import LUMINANCE_WEIGHTS
+from medfl.data.quiet import silence_libraries
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -47,39 +47,41 @@ def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
         ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC`` or ``DCM-TRUNCATED``.
     """
     (header,) = read_headers([path], force=how.allow_headerless)
-    check_pictures([header])
+    check_image_classes([header])
     check_burned_in([header], how)  # before its pixels are looked at
-    dataset = load(path, force=how.allow_headerless)
+    dataset = read_dataset(path, force=how.allow_headerless)
     check_burned_in([header], how, dataset)
-    with quiet():
+    with silence_libraries():
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise DataError(
                     "DCM-FRAMES", "the object holds several frames.", "Export the frame that is meant as one image."
                 )
-            if is_short(dataset):
-                raise truncated(1)
+            if is_truncated(dataset):
+                raise truncated_error(1)
             check_bits(header)
-            rows_first = _grey(dataset, _one_frame(header, how), invert=header.text("Modality").upper() in PROJECTION)
+            rows_first = _to_grey(
+                dataset, _single_frame_header(header, how), invert=header.text("Modality").upper() in PROJECTION_MODALITIES
+            )
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder met bytes that are no image
-            raise truncated(1) from None
+            raise truncated_error(1) from None
     return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
 
 
-def _one_frame(header: Header, how: SiteData) -> Header:
+def _single_frame_header(header: Header, how: SiteData) -> Header:
     """Return the header of the one frame of an enhanced object, whose scale lies in functional groups."""
     return frame_headers(header, force=how.allow_headerless)[0] if is_enhanced(header) else header
 
 
-def _grey(dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
+def _to_grey(dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
     stored = dataset.pixel_array
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)  # the stored values are numbers of colours
     if stored.ndim == 3:
-        return np.asarray(stored[..., :3] @ LUMINANCE, dtype=np.float32)
-    grey = np.asarray(scaled(stored, header, dataset, stored.shape), dtype=np.float32)
+        return np.asarray(stored[..., :3] @ LUMINANCE_WEIGHTS, dtype=np.float32)
+    grey = np.asarray(apply_rescale(stored, header, dataset, stored.shape), dtype=np.float32)
     if invert and dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         return np.asarray(grey.max() + grey.min() - grey, dtype=np.float32)
     return grey

@@ -12,15 +12,21 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from medfl.data.dicom.frames import ENHANCED
-from medfl.data.dicom.headers import NOT_IMAGES, Header
+from medfl.data.dicom.frames import ENHANCED_SOP_CLASSES
+from medfl.data.dicom.headers import NON_IMAGE_MODALITIES, Header
 from medfl.errors import DataError
 from medfl.site import SiteData
 
-VOLUMES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage, NuclearMedicineImageStorage, *ENHANCED)
-_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the SOP classes of PS3.4 table B.5-1
+VOLUME_SOP_CLASSES = (
+    CTImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    NuclearMedicineImageStorage,
+    *ENHANCED_SOP_CLASSES,
+)
+_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the SOP classes of PS3.4 table B.5-1
 # The beginnings behind the root that are no pictures of a patient, in plain words
-_NO_IMAGES = {
+_NON_IMAGE_CLASSES = {
     "66.4": "segmentation",
     "66.7": "segmentation",
     "66": "registration or raw data",
@@ -36,27 +42,31 @@ _NO_IMAGES = {
     "104": "document",
 }
 # What is a picture, but of no volume
-_FLAT = {"7": "secondary capture", "6": "ultrasound image", "3": "ultrasound image"}
+_CLASSES_2D = {"7": "secondary capture", "6": "ultrasound image", "3": "ultrasound image"}
 _SECONDARY_CAPTURE = "7"
-_DRAWN_INTO = {"US": "ultrasound", "IVUS": "ultrasound", "ES": "endoscopy"}  # Modality whose devices write names into pictures
-_OVERLAYS = range(0x6000, 0x6020, 2)  # groups of overlay planes, PS3.3 section C.9.2
+_BURNED_IN_MODALITIES = {
+    "US": "ultrasound",
+    "IVUS": "ultrasound",
+    "ES": "endoscopy",
+}  # Modality whose devices write names into pictures
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # groups of overlay planes, PS3.3 section C.9.2
 
 
-def _kind(header: Header, table: dict[str, str]) -> str | None:
+def _describe_sop_class(header: Header, table: dict[str, str]) -> str | None:
     """Return the plain words of the longest beginning of the SOP class that the table knows."""
-    parts = header.text("SOPClassUID").removeprefix(_ROOT).split(".")
-    if not header.text("SOPClassUID").startswith(_ROOT):
+    parts = header.text("SOPClassUID").removeprefix(_SOP_CLASS_ROOT).split(".")
+    if not header.text("SOPClassUID").startswith(_SOP_CLASS_ROOT):
         return None
     found = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((table[beginning] for beginning in found if beginning in table), None)
 
 
-def is_no_image(header: Header) -> bool:
+def is_non_image(header: Header) -> bool:
     """Return whether an object is no picture of a patient: a report, a segmentation, a dose."""
-    return bool(_kind(header, _NO_IMAGES)) or header.text("Modality").upper() in NOT_IMAGES
+    return bool(_describe_sop_class(header, _NON_IMAGE_CLASSES)) or header.text("Modality").upper() in NON_IMAGE_MODALITIES
 
 
-def check_volume_kind(headers: Sequence[Header]) -> None:
+def check_volume_classes(headers: Sequence[Header]) -> None:
     """Check that all objects are slices or frames of a volume, as CT, MR and PET are.
 
     Raises
@@ -64,13 +74,13 @@ def check_volume_kind(headers: Sequence[Header]) -> None:
     DataError
         ``DCM-SOPCLASS`` or ``DCM-MOSAIC``.
     """
-    _refuse([header for header in headers if header.text("SOPClassUID") not in ("", *VOLUMES)], len(headers))
+    _require_none([header for header in headers if header.text("SOPClassUID") not in ("", *VOLUME_SOP_CLASSES)], len(headers))
     if any("MOSAIC" in header.image_type for header in headers):
         fix = 'Convert the series with dcm2niix, or set converter = "dcm2niix" in site.toml.'
         raise DataError("DCM-MOSAIC", "the images are Siemens mosaics: many slices in one picture.", fix)
 
 
-def check_pictures(headers: Sequence[Header]) -> None:
+def check_image_classes(headers: Sequence[Header]) -> None:
     """Check that all objects are pictures of a patient at all.
 
     Raises
@@ -78,12 +88,12 @@ def check_pictures(headers: Sequence[Header]) -> None:
     DataError
         ``DCM-SOPCLASS``.
     """
-    _refuse([header for header in headers if is_no_image(header)], len(headers))
+    _require_none([header for header in headers if is_non_image(header)], len(headers))
 
 
-def _refuse(wrong: Sequence[Header], count: int) -> None:
+def _require_none(wrong: Sequence[Header], count: int) -> None:
     if wrong:
-        words = sorted({_kind(header, _NO_IMAGES | _FLAT) or "" for header in wrong} - {""})
+        words = sorted({_describe_sop_class(header, _NON_IMAGE_CLASSES | _CLASSES_2D) or "" for header in wrong} - {""})
         named = f" ({', '.join(words)})" if words else ""
         what = f"{len(wrong)} of {count} object(s) are not an image of the kind this project uses{named}."
         raise DataError("DCM-SOPCLASS", what, "Use the original images.")
@@ -116,7 +126,7 @@ def check_burned_in(headers: Sequence[Header], how: SiteData, dataset: Dataset |
         raise DataError("BURNED-IN", what, "Remove the text, and set BurnedInAnnotation to NO.")
     if how.burned_in == "allow":
         return
-    risks = [_risk(header, dataset) for header, word in zip(headers, said, strict=True) if word != "NO"]
+    risks = [_burned_in_risk(header, dataset) for header, word in zip(headers, said, strict=True) if word != "NO"]
     risks = [risk for risk in risks if risk]
     if risks:
         what = f"{len(risks)} {risks[0]} image(s) may hold burned-in names; they are left out."
@@ -124,16 +134,16 @@ def check_burned_in(headers: Sequence[Header], how: SiteData, dataset: Dataset |
         raise DataError("BURNED-IN", what, fix)
 
 
-def _risk(header: Header, dataset: Dataset | None) -> str:
+def _burned_in_risk(header: Header, dataset: Dataset | None) -> str:
     modality = header.text("Modality").upper()
-    kind = _kind(header, _FLAT)
+    kind = _describe_sop_class(header, _CLASSES_2D)
     if kind:
         return kind.removesuffix(" image")
-    if modality in _DRAWN_INTO:
-        return _DRAWN_INTO[modality]
+    if modality in _BURNED_IN_MODALITIES:
+        return _BURNED_IN_MODALITIES[modality]
     if dataset is None:
         return ""
-    if modality == "XA" and any((group, 0x3000) in dataset for group in _OVERLAYS):
+    if modality == "XA" and any((group, 0x3000) in dataset for group in _OVERLAY_GROUPS):
         return "angiography"
     if modality in ("DX", "CR", "MG") and (
         str(dataset.get("DetectorType") or "").upper() == "FILM" or str(dataset.get("ConversionType") or "").upper() == "DF"

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.utils import iter_pixels
 
-from medfl.data.dicom.codecs import is_short
+from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.headers import read_headers
-from medfl.data.dicom.kinds import check_pictures
-from medfl.data.dicom.pixels import load, truncated
-from medfl.data.quiet import quiet
+from medfl.data.dicom.kinds import check_image_classes
+from medfl.data.dicom.pixels import read_dataset, truncated_error
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
 
@@ -41,20 +41,20 @@ def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
         ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask painted in
         colours.
     """
-    check_pictures(read_headers([path], force=force))
-    dataset = load(path, force=force)
-    with quiet():
+    check_image_classes(read_headers([path], force=force))
+    dataset = read_dataset(path, force=force)
+    with silence_libraries():
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
-            if is_short(dataset):
-                raise truncated(1)
+            if is_truncated(dataset):
+                raise truncated_error(1)
             # of colours "raw" would be blue and red against luminance, which differ where the colours are all grey
             (stored,) = iter_pixels(dataset, raw=int(dataset.SamplesPerPixel) == 1)
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder met bytes that are no image
-            raise truncated(1) from None
+            raise truncated_error(1) from None
     if stored.ndim == 3:
         if (stored != stored[..., :1]).any():
             raise DataError("LBL-COLOR", "the mask is painted in colours.", "Export it with one number a class.")

@@ -13,16 +13,16 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medfl.data.dicom.codecs import check_codec, is_short
+from medfl.data.dicom.codecs import check_codec, is_truncated
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
-from medfl.data.quiet import quiet
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
-_AGAIN = "Export the series again."
+_EXPORT_AGAIN = "Export the series again."
 
 
-def load(path: Path, *, force: bool = False) -> Dataset:
+def read_dataset(path: Path, *, force: bool = False) -> Dataset:
     """Read a whole file, whose header was readable before; the pixels stay compressed.
 
     Parameters
@@ -37,33 +37,33 @@ def load(path: Path, *, force: bool = False) -> Dataset:
     DataError
         ``DCM-READ`` when it went away, ``DCM-TRUNCATED`` when it ends within its pixels, ``DCM-CODEC``.
     """
-    with quiet():
+    with silence_libraries():
         try:
             dataset = pydicom.dcmread(path, force=force)
             if not dataset.file_meta.get("TransferSyntaxUID"):
-                dataset.file_meta.TransferSyntaxUID = _syntax(dataset)
+                dataset.file_meta.TransferSyntaxUID = _guess_transfer_syntax(dataset)
         except OSError:
-            raise DataError("DCM-READ", "a file of the series can not be read.", _AGAIN) from None
+            raise DataError("DCM-READ", "a file of the series can not be read.", _EXPORT_AGAIN) from None
         except Exception:
-            raise truncated(1) from None
+            raise truncated_error(1) from None
         check_codec(dataset)
     return dataset
 
 
-def _syntax(dataset: Dataset) -> UID:
+def _guess_transfer_syntax(dataset: Dataset) -> UID:
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def truncated(count: int) -> DataError:
+def truncated_error(count: int) -> DataError:
     """Return the error about images whose pixels are not all there."""
     what = f"the pixel data of {count} image(s) is shorter than the header says, or damaged (cut file)."
-    return DataError("DCM-TRUNCATED", what, _AGAIN)
+    return DataError("DCM-TRUNCATED", what, _EXPORT_AGAIN)
 
 
-def read_grey(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.float32]:
+def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.float32]:
     """Read the grey values of slices or frames of one size, each on the scale that its own header tells.
 
     Parameters
@@ -93,10 +93,10 @@ def read_grey(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.f
     damaged = 0
     for path, own in places.items():
         try:
-            dataset = load(path, force=force)
-            with quiet():
-                for place, stored in zip(own, _decoded(dataset, [headers[place] for place in own]), strict=True):
-                    grey[place] = scaled(stored, headers[place], dataset, shape[1:])
+            dataset = read_dataset(path, force=force)
+            with silence_libraries():
+                for place, stored in zip(own, _decode_frames(dataset, [headers[place] for place in own]), strict=True):
+                    grey[place] = apply_rescale(stored, headers[place], dataset, shape[1:])
         except DataError as error:
             if error.code != "DCM-TRUNCATED":
                 raise
@@ -106,32 +106,32 @@ def read_grey(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.f
         except Exception:  # a decoder met bytes that are no image
             damaged += 1
     if damaged:
-        raise truncated(damaged)
+        raise truncated_error(damaged)
     return grey
 
 
-def _decoded(dataset: Dataset, headers: Sequence[Header]) -> Iterator[NDArray[np.generic]]:
-    if is_short(dataset):
-        raise truncated(1)
+def _decode_frames(dataset: Dataset, headers: Sequence[Header]) -> Iterator[NDArray[np.generic]]:
+    if is_truncated(dataset):
+        raise truncated_error(1)
     numbers = [frame_number(header) for header in headers]
     yield from iter_pixels(dataset, indices=[number - 1 for number in numbers] if numbers[0] else None)
 
 
-def scaled(
+def apply_rescale(
     stored: NDArray[np.generic], header: Header, dataset: Dataset, shape: tuple[int, ...]
 ) -> NDArray[np.float64] | NDArray[np.generic]:
     """Return stored values, of which `shape` are expected, after the modality transform that the header of the slice tells."""
     if stored.shape != shape:
-        raise truncated(1)
+        raise truncated_error(1)
     if dataset.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(stored, dataset))
-    slope, intercept = scale(header)
+    slope, intercept = rescale_parameters(header)
     if slope == 1 and intercept == 0:
         return stored
     return np.asarray(stored.astype(np.float64) * slope + intercept)  # numpy would refuse uint16 and a negative whole number
 
 
-def scale(header: Header) -> tuple[float, float]:
+def rescale_parameters(header: Header) -> tuple[float, float]:
     """Return slope and intercept of the grey values of a slice or frame.
 
     Raises

@@ -12,15 +12,15 @@ from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import Header, read_headers
-from medfl.data.quiet import quiet
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 
-LABELS = ("SEG", "RTSTRUCT")  # modalities of objects that are drawn on images
+LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # modalities of objects that are drawn on images
 
 
 @dataclass(frozen=True)
-class Drawn:
+class LabelReferences:
     """One DICOM object with labels. Local only.
 
     Parameters
@@ -41,19 +41,19 @@ class Drawn:
     modality: str
     images: frozenset[str]
     frame_of_reference: str
-    frames: tuple[tuple[str, frozenset[str]], ...] = ()
+    images_by_frame: tuple[tuple[str, frozenset[str]], ...] = ()
 
     def images_in(self, frame_of_reference: str) -> frozenset[str]:
         """Return the images that are referred to in one frame of reference; all of them if nothing was drawn in it."""
-        return dict(self.frames).get(frame_of_reference, self.images)
+        return dict(self.images_by_frame).get(frame_of_reference, self.images)
 
-    def is_elsewhere(self, frame_of_reference: str) -> bool:
+    def is_in_other_frame(self, frame_of_reference: str) -> bool:
         """Return whether everything was drawn in other frames of reference, as far as both sides say it."""
-        own = {frame for frame, _ in self.frames} or {self.frame_of_reference}
+        own = {frame for frame, _ in self.images_by_frame} or {self.frame_of_reference}
         return bool(frame_of_reference) and "" not in own and frame_of_reference not in own
 
 
-def read_drawn(path: Path, *, force: bool = False) -> Drawn:
+def read_references(path: Path, *, force: bool = False) -> LabelReferences:
     """Read which images a DICOM-SEG or RTSTRUCT was drawn on.
 
     A SEG says it in ReferencedSeriesSequence and in the DerivationImageSequence of its frames, an RTSTRUCT in
@@ -72,22 +72,22 @@ def read_drawn(path: Path, *, force: bool = False) -> Drawn:
     DataError
         ``LBL-READ`` when the file can not be read, or holds neither.
     """
-    with quiet():
+    with silence_libraries():
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=force)
             modality = str(dataset.get("Modality", "")).upper()
-            frames = _frames(dataset, modality)
+            frames = _read_images_by_frame(dataset, modality)
         except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
-            raise unreadable() from None
-    if modality not in LABELS:
+            raise unreadable_label_error() from None
+    if modality not in LABEL_MODALITIES:
         raise DataError("LBL-READ", "the label is neither a DICOM-SEG nor an RTSTRUCT.", "Export the label as one of them.")
     images = frozenset[str]().union(*frames.values())
     if len(frames) == 1:
-        return Drawn(path, modality, images, next(iter(frames)))
-    return Drawn(path, modality, images, "", tuple(sorted(frames.items())))
+        return LabelReferences(path, modality, images, next(iter(frames)))
+    return LabelReferences(path, modality, images, "", tuple(sorted(frames.items())))
 
 
-def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: SiteData) -> None:
+def check_references(drawn: LabelReferences, images: Set[str], frame_of_reference: str, how: SiteData) -> None:
     """Check that a label belongs to a series.
 
     Parameters
@@ -112,15 +112,15 @@ def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: Si
     own = drawn.images_in(frame_of_reference)
     shared, count = len(own & images), len(own)
     # some programs make up a frame of reference
-    invented = drawn.modality == "RTSTRUCT" and not drawn.frames and shared == count
-    if shared and drawn.is_elsewhere(frame_of_reference) and not invented:
-        raise elsewhere("the label was")
+    invented = drawn.modality == "RTSTRUCT" and not drawn.images_by_frame and shared == count
+    if shared and drawn.is_in_other_frame(frame_of_reference) and not invented:
+        raise wrong_frame_error("the label was")
     if shared and shared == count:
         return
     if shared:
         what = f"the label refers to {count} images, of which the series holds {shared}."
         raise DataError("LBL-PARTIAL-REF", what, "The series was probably exported again; export both together.")
-    named = {drawn.frame_of_reference} | {frame for frame, _ in drawn.frames}
+    named = {drawn.frame_of_reference} | {frame for frame, _ in drawn.images_by_frame}
     together = bool(frame_of_reference) and frame_of_reference in named
     if together and how.label_match == "frame-of-reference":
         return
@@ -131,14 +131,14 @@ def check_drawn(drawn: Drawn, images: Set[str], frame_of_reference: str, how: Si
     raise DataError("LBL-WRONG-SERIES", what, fix)
 
 
-def elsewhere(subject: str) -> DataError:
+def wrong_frame_error(subject: str) -> DataError:
     """Return the error of what was drawn in another frame of reference than that of the series."""
     what = f"{subject} drawn in another frame of reference than that of the series, so its millimetres mean other places."
     fix = "Choose the series it was drawn on. If it is this one, the program invented a frame of reference: export it again."
     return DataError("LBL-WRONG-SERIES", what, fix)
 
 
-def check_belongs(path: Path, image_source: Source, how: SiteData) -> list[Header]:
+def check_label_series(path: Path, image_source: Source, how: SiteData) -> list[Header]:
     """Check that a label file belongs to the series of a case, and return the headers of the series.
 
     Raises
@@ -149,19 +149,19 @@ def check_belongs(path: Path, image_source: Source, how: SiteData) -> list[Heade
     if image_source.kind != "dicom":
         what = "a label in DICOM needs the DICOM series it was drawn on."
         raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
-    drawn = read_drawn(path, force=how.allow_headerless)
+    drawn = read_references(path, force=how.allow_headerless)
     headers = read_headers(image_source.paths, force=how.allow_headerless)
-    check_drawn(drawn, {header.text("SOPInstanceUID") for header in headers}, frame_of(headers), how)
+    check_references(drawn, {header.text("SOPInstanceUID") for header in headers}, get_frame_of_reference(headers), how)
     return headers
 
 
-def frame_of(headers: Sequence[Header]) -> str:
+def get_frame_of_reference(headers: Sequence[Header]) -> str:
     """Return the FrameOfReferenceUID of a series; empty when it names none, or several."""
     frames = {header.text("FrameOfReferenceUID") for header in headers}
     return frames.pop() if len(frames) == 1 else ""
 
 
-def unreadable() -> DataError:
+def unreadable_label_error() -> DataError:
     """Return the error of a label file that can not be read."""
     return DataError("LBL-READ", "the label can not be read (damaged or cut).", "Export it again as DICOM-SEG or RTSTRUCT.")
 
@@ -187,7 +187,7 @@ def _contour_images(holder: Dataset) -> Iterator[str]:
         yield str(image.ReferencedSOPInstanceUID)
 
 
-def _frames(dataset: Dataset, modality: str) -> dict[str, frozenset[str]]:
+def _read_images_by_frame(dataset: Dataset, modality: str) -> dict[str, frozenset[str]]:
     """Return the images that an object refers to by frame of reference; there is at least one, perhaps without a name."""
     if modality != "RTSTRUCT":
         return {str(dataset.get("FrameOfReferenceUID") or ""): frozenset(_seg_images(dataset) if modality == "SEG" else ())}

@@ -18,18 +18,22 @@ Value = str | tuple[str, ...]  # an attribute as text; several values as several
 
 MAGIC = b"DICM"
 _PREAMBLE = 128
-_UNUSUAL = (DeflatedExplicitVRLittleEndian.encode(), ExplicitVRBigEndian.encode(), b"1.2.840.113619.5.2")  # GE's own
-_IMPLICIT = ImplicitVRLittleEndian.encode()
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with four bytes for the length
+_UNSUPPORTED_SYNTAXES = (
+    DeflatedExplicitVRLittleEndian.encode(),
+    ExplicitVRBigEndian.encode(),
+    b"1.2.840.113619.5.2",
+)  # GE's own
+_IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with four bytes for the length
 _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
-_DEPTH = 16  # of sequences within sequences
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_MAX_DEPTH = 16  # of sequences within sequences
 _ELEMENT, _IMPLICIT_ELEMENT, _LENGTH = Struct("<HH2sH").unpack_from, Struct("<HHL").unpack_from, Struct("<L").unpack_from
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*").fullmatch
 _INTEGER = re.compile(r"[+-]?\d+").fullmatch
-_BINARY = {b"US": ("H", 2), b"SS": ("h", 2), b"UL": ("L", 4), b"SL": ("l", 4), b"FL": ("f", 4), b"FD": ("d", 8)}
+_BINARY_VRS = {b"US": ("H", 2), b"SS": ("h", 2), b"UL": ("L", 4), b"SL": ("l", 4), b"FL": ("f", 4), b"FD": ("d", 8)}
 
 
 def wanted_tags(keywords: tuple[str, ...]) -> dict[int, tuple[str, bytes]]:
@@ -46,10 +50,10 @@ def looks_headerless(data: bytes) -> bool:
     if group not in (0x0002, 0x0008) or element > 0x0100:
         return False
     length = _LENGTH(data, 4)[0]
-    return vr in _SHORT or vr in _LONG or (length <= 256 and length % 2 == 0)
+    return vr in _SHORT_VRS or vr in _LONG_VRS or (length <= 256 and length % 2 == 0)
 
 
-def scan(data: bytes, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]) -> bool:
+def scan_header(data: bytes, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]) -> bool:
     """Find attributes in the beginning of a file.
 
     Parameters
@@ -69,44 +73,46 @@ def scan(data: bytes, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, 
     if data[_PREAMBLE : _PREAMBLE + 4] != MAGIC:
         return False
     try:
-        position, implicit = _transfer_syntax(data)
-        _walk(data, position, implicit, wanted, found)
+        position, implicit = _read_file_meta(data)
+        _walk_elements(data, position, implicit, wanted, found)
     except (ValueError, StructError):  # something unusual, or the end of the bytes
         return False
     return True
 
 
-def _transfer_syntax(data: bytes) -> tuple[int, bool]:
+def _read_file_meta(data: bytes) -> tuple[int, bool]:
     """Return where the file meta information ends, and whether value representations are left out behind it."""
     position, syntax = _PREAMBLE + 4, b""
     while True:
         group, element, vr, length = _ELEMENT(data, position)
         if group != 0x0002:
-            if not syntax or syntax in _UNUSUAL:
+            if not syntax or syntax in _UNSUPPORTED_SYNTAXES:
                 raise ValueError
-            return position, syntax == _IMPLICIT
+            return position, syntax == _IMPLICIT_SYNTAX
         position += 8
-        if vr in _LONG:
+        if vr in _LONG_VRS:
             (length,) = _LENGTH(data, position)
             position += 4
-        elif vr not in _SHORT:
+        elif vr not in _SHORT_VRS:
             raise ValueError
         if group << 16 | element == _TRANSFER_SYNTAX:
             syntax = data[position : position + length].rstrip(b"\0 ")
         position += length
 
 
-def _walk(data: bytes, position: int, implicit: bool, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]) -> None:
+def _walk_elements(
+    data: bytes, position: int, implicit: bool, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]
+) -> None:
     end, last, before = len(data), max(wanted), 0
     while position < end:
-        tag, vr, length, position = _element(data, position, implicit)
+        tag, vr, length, position = _read_element(data, position, implicit)
         if tag <= before:
             raise ValueError("out of order: a repeated attribute, or not what it seems")
         if tag > last:
             return
         before = tag
-        if length == _UNDEFINED:
-            position = _behind(data, position, implicit)
+        if length == _UNDEFINED_LENGTH:
+            position = _skip_sequence(data, position, implicit)
             continue
         if position + length > end:
             raise ValueError
@@ -114,51 +120,51 @@ def _walk(data: bytes, position: int, implicit: bool, wanted: Mapping[int, tuple
             keyword, known = wanted[tag]
             if vr and vr != known:
                 raise ValueError
-            value = _value(data[position : position + length], known)
+            value = _decode_value(data[position : position + length], known)
             if value:
                 found[keyword] = value
         position += length
     raise ValueError("nothing behind the last one: the file may have been cut")
 
 
-def _element(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
+def _read_element(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
     """Return tag, value representation, length and place of the value."""
     if implicit:
         group, element, length = _IMPLICIT_ELEMENT(data, position)
         return group << 16 | element, b"", length, position + 8
     group, element, vr, length = _ELEMENT(data, position)
-    if vr in _SHORT:
+    if vr in _SHORT_VRS:
         return group << 16 | element, vr, length, position + 8
-    if vr in _LONG:
+    if vr in _LONG_VRS:
         return group << 16 | element, vr, _LENGTH(data, position + 8)[0], position + 12
     if group == 0xFFFE:  # items have no value representation
         return group << 16 | element, b"", _LENGTH(data, position + 4)[0], position + 8
     raise ValueError
 
 
-def _behind(data: bytes, position: int, implicit: bool, depth: int = 0) -> int:
+def _skip_sequence(data: bytes, position: int, implicit: bool, depth: int = 0) -> int:
     """Return the place behind a sequence of undefined length."""
-    if depth > _DEPTH:
+    if depth > _MAX_DEPTH:
         raise ValueError
     inside = False  # of an item of undefined length
     while True:
-        tag, _, length, position = _element(data, position, implicit)
+        tag, _, length, position = _read_element(data, position, implicit)
         if tag == _ITEM and not inside:
-            inside = length == _UNDEFINED
+            inside = length == _UNDEFINED_LENGTH
             position += 0 if inside else length
         elif tag == _ITEM_END and inside:
             inside = False
         elif tag == _SEQUENCE_END and not inside:
             return position
         elif inside and tag not in (_ITEM, _SEQUENCE_END):
-            position = _behind(data, position, implicit, depth + 1) if length == _UNDEFINED else position + length
+            position = _skip_sequence(data, position, implicit, depth + 1) if length == _UNDEFINED_LENGTH else position + length
         else:
             raise ValueError
 
 
-def _value(raw: bytes, vr: bytes) -> Value:
-    if vr in _BINARY:
-        letter, size = _BINARY[vr]
+def _decode_value(raw: bytes, vr: bytes) -> Value:
+    if vr in _BINARY_VRS:
+        letter, size = _BINARY_VRS[vr]
         if len(raw) % size:
             raise ValueError
         numbers = tuple(str(number) for number in Struct(f"<{len(raw) // size}{letter}").unpack(raw))

@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
-from medfl.data.classes import class_values
+from medfl.data.classes import names_to_classes
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.references import check_belongs, unreadable
-from medfl.data.dicom.seg_frames import Frame, frames_of, kind_of, slots_of
-from medfl.data.dicom.seg_grids import on_other_grid
-from medfl.data.dicom.seg_pixels import painted
-from medfl.data.dicom.slices import acquired, plane
-from medfl.data.grids import NEAR
-from medfl.data.quiet import quiet
+from medfl.data.dicom.references import check_label_series, unreadable_label_error
+from medfl.data.dicom.seg_frames import SegFrame, match_frames, read_frames, segmentation_type
+from medfl.data.dicom.seg_grids import resample_seg
+from medfl.data.dicom.seg_pixels import paint_frames
+from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
+from medfl.data.grids import CORNER_TOLERANCE
+from medfl.data.quiet import silence_libraries
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
 Mask = NDArray[np.uint8]
-_TURNED = 1e-2  # by which directions may differ
+_ORIENTATION_TOLERANCE = 1e-2  # by which directions may differ
 
 
 def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
@@ -58,22 +58,22 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-VALUES`` or
         ``LBL-GEOMETRY``.
     """
-    headers = check_belongs(path, image_source, site.data)
-    dataset, values = _open(path, study, site)
-    slices = acquired(image)
-    with quiet():
-        slots = slots_of(frames_of(dataset), dataset, slices, headers)
+    headers = check_label_series(path, image_source, site.data)
+    dataset, values = _read_segments(path, study, site)
+    slices = get_slice_geometry(image)
+    with silence_libraries():
+        slots = match_frames(read_frames(dataset), dataset, slices, headers)
         if slots is None:
-            return on_other_grid(dataset, values, image, resample=site.data.label_geometry == "resample")
-        mask = painted(dataset, values, slots, slices.shape)
-    if image.native is None:
+            return resample_seg(dataset, values, image, resample=site.data.label_geometry == "resample")
+        mask = paint_frames(dataset, values, slots, slices.shape)
+    if image.acquired_geometry is None:
         return mask
-    from medfl.data.dicom.straighten import labels_onto
+    from medfl.data.dicom.straighten import resample_labels
 
-    return np.asarray(labels_onto(mask, image.native, image), dtype=np.uint8)
+    return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8)
 
 
-def read_flat_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
+def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
     """Read a DICOM-SEG of one 2-D image, such as an X-ray, that has no place in a patient.
 
     Parameters and errors are those of `read_seg`.
@@ -83,18 +83,18 @@ def read_flat_seg(path: Path, image: Volume, image_source: Source, study: Study,
     ndarray
         (X, Y), uint8.
     """
-    headers = check_belongs(path, image_source, site.data)
-    dataset, values = _open(path, study, site)
+    headers = check_label_series(path, image_source, site.data)
+    dataset, values = _read_segments(path, study, site)
     own = {header.text("SOPInstanceUID") for header in headers}
-    with quiet():
-        frames = [frame for frame in frames_of(dataset) if not frame.sources or own & set(frame.sources)]
+    with silence_libraries():
+        frames = [frame for frame in read_frames(dataset) if not frame.sources or own & set(frame.sources)]
         if (int(dataset.Columns), int(dataset.Rows)) != image.shape:
             raise DataError("LBL-GEOMETRY", "image and segmentation have different sizes.", "Export them in one size.")
-        _check_place(frames, headers)
-        return painted(dataset, values, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
+        _check_position(frames, headers)
+        return paint_frames(dataset, values, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
 
 
-def _check_place(frames: Sequence[Frame], headers: Sequence[Header]) -> None:
+def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header]) -> None:
     """Refuse frames that lie elsewhere than their image, or are turned against it, as far as both say where they lie."""
     try:
         place = [
@@ -107,26 +107,26 @@ def _check_place(frames: Sequence[Frame], headers: Sequence[Header]) -> None:
     turned = shifted = 0
     if orientation.shape == (6,):
         own = [frame.orientation for frame in frames if frame.orientation is not None]
-        turned = sum(not np.abs(one - orientation).max() <= _TURNED for one in own)
+        turned = sum(not np.abs(one - orientation).max() <= _ORIENTATION_TOLERANCE for one in own)
     if [part.size for part in place] == [3, 6, 2]:
-        here = plane(position, orientation, (float(pixel[0]), float(pixel[1])))
+        here = plane_matrix(position, orientation, (float(pixel[0]), float(pixel[1])))
         off = [np.abs(frame.matrix - here)[:, 2].max() for frame in frames if frame.matrix is not None]
-        shifted = sum(not distance <= NEAR * pixel.min() for distance in off)
+        shifted = sum(not distance <= CORNER_TOLERANCE * pixel.min() for distance in off)
     if turned or shifted:
         what = f"{turned or shifted} frame(s) of the segmentation are {'turned against' if turned else 'not where'} the image"
         raise DataError("LBL-GEOMETRY", f"{what}{'.' if turned else ' lies.'}", "Export the segmentation of this image.")
 
 
-def _open(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[int, int]]:
+def _read_segments(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[int, int]]:
     """Return the object, and the class of each of its segments by number."""
-    with quiet():
+    with silence_libraries():
         try:
             dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
             labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}
             if min(int(dataset[keyword].value) for keyword in ("Rows", "Columns", "BitsAllocated")) < 1:
-                raise unreadable()
+                raise unreadable_label_error()
         except Exception:
-            raise unreadable() from None
-    labelmap = kind_of(dataset) == "LABELMAP"
+            raise unreadable_label_error() from None
+    labelmap = segmentation_type(dataset) == "LABELMAP"
     named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # 0 is the background there
-    return dataset, dict(zip(named, class_values(list(named.values()), study, site, "segments"), strict=True))
+    return dataset, dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))

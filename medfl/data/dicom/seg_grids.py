@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from medfl.data.dicom.references import unreadable
-from medfl.data.dicom.slices import draw_on
-from medfl.data.grids import onto_grid
-from medfl.data.volume import LPS, Affine, Volume
+from medfl.data.dicom.references import unreadable_label_error
+from medfl.data.dicom.slices import paint_mask
+from medfl.data.grids import resample_mask
+from medfl.data.volume import LPS_TO_RAS, Affine, Volume
 from medfl.errors import DataError
 
 Mask = NDArray[np.uint8]
-_MATCH_VOXELS = 1e-2  # grids that agree within this share of a voxel need no interpolation
+_GRID_TOLERANCE = 1e-2  # grids that agree within this share of a voxel need no interpolation
 
 
-def on_other_grid(dataset: Dataset, values: Mapping[int, int], image: Volume, *, resample: bool) -> Mask:
+def resample_seg(dataset: Dataset, values: Mapping[int, int], image: Volume, *, resample: bool) -> Mask:
     """Return a segmentation on the grid of its image.
 
     A grid with other axes, or of a part of the image, is matched without changing a voxel; one of another resolution is
@@ -46,20 +46,20 @@ def on_other_grid(dataset: Dataset, values: Mapping[int, int], image: Volume, *,
     try:
         segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
     except Exception:  # highdicom asks for more than it needs here, such as what kind of thing a segment is
-        raise unreadable() from None
+        raise unreadable_label_error() from None
     mask = np.zeros(image.shape, dtype=np.uint8)
     for number, value in values.items():
         if value == 0:
             continue
-        stacked = _volume(segmentation, number)
-        marked = _matched(stacked, image)
+        stacked = _read_segment_volume(segmentation, number)
+        marked = _match_grid(stacked, image)
         if marked is None:
-            marked = _resampled(stacked, image, resample=resample)
-        draw_on(mask, marked * np.uint8(value))
+            marked = _resample_segment(stacked, image, resample=resample)
+        paint_mask(mask, marked * np.uint8(value))
     return mask
 
 
-def _volume(segmentation: Any, number: int) -> Any:
+def _read_segment_volume(segmentation: Any, number: int) -> Any:
     try:
         return segmentation.get_volume(segment_numbers=[number], combine_segments=False, dtype=np.float32, rtol=0.05)
     except Exception:
@@ -67,13 +67,13 @@ def _volume(segmentation: Any, number: int) -> Any:
         raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, in the resolution of the series.") from None
 
 
-def _matched(stacked: Any, image: Volume) -> NDArray[np.bool_] | None:
+def _match_grid(stacked: Any, image: Volume) -> NDArray[np.bool_] | None:
     import highdicom
 
-    affine = (LPS @ image.affine)[:, [2, 1, 0, 3]]
+    affine = (LPS_TO_RAS @ image.affine)[:, [2, 1, 0, 3]]
     grid = highdicom.VolumeGeometry(affine, image.shape[::-1], "PATIENT")
     try:
-        found = np.asarray(stacked.match_geometry(grid, tol=_MATCH_VOXELS).array)[..., 0]
+        found = np.asarray(stacked.match_geometry(grid, tol=_GRID_TOLERANCE).array)[..., 0]
     except (ValueError, RuntimeError, IndexError, TypeError):
         return None
     if np.count_nonzero(found >= 0.5) < np.count_nonzero(np.asarray(stacked.array) >= 0.5):
@@ -81,14 +81,14 @@ def _matched(stacked: Any, image: Volume) -> NDArray[np.bool_] | None:
     return np.asarray(found.transpose(2, 1, 0) >= 0.5, dtype=np.bool_)
 
 
-def _resampled(stacked: Any, image: Volume, *, resample: bool) -> NDArray[np.bool_]:
+def _resample_segment(stacked: Any, image: Volume, *, resample: bool) -> NDArray[np.bool_]:
     marked = np.asarray(stacked.array)[..., 0].transpose(2, 1, 0) >= 0.5
-    affine = LPS @ np.asarray(stacked.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
-    padded, affine = _with_empty_slices(marked, affine, image)
-    return onto_grid(padded.astype(np.uint8), affine, image, resample=resample) > 0
+    affine = LPS_TO_RAS @ np.asarray(stacked.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    padded, affine = _pad_empty_slices(marked, affine, image)
+    return resample_mask(padded.astype(np.uint8), affine, image, resample=resample) > 0
 
 
-def _with_empty_slices(marked: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:
+def _pad_empty_slices(marked: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:
     """Put back the empty slices at both ends, which a segmentation may leave out, as far as the image reaches."""
     ends = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
     box = ends * np.array([*image.shape, 1.0])[:, np.newaxis] - np.array([0.5, 0.5, 0.5, 0.0])[:, np.newaxis]

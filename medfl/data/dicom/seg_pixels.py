@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 
-from medfl.data.dicom.references import unreadable
-from medfl.data.dicom.seg_frames import Frame, kind_of
-from medfl.data.dicom.slices import draw_on
+from medfl.data.dicom.references import unreadable_label_error
+from medfl.data.dicom.seg_frames import SegFrame, segmentation_type
+from medfl.data.dicom.slices import paint_mask
 from medfl.errors import DataError
 
 Mask = NDArray[np.uint8]
-_DEEPEST = 16  # bits of a pixel of type LABELMAP, PS3.3 C.8.20.2
+_MAX_BITS = 16  # bits of a pixel of type LABELMAP, PS3.3 C.8.20.2
 
 
-def painted(dataset: Dataset, values: Mapping[int, int], slots: Sequence[tuple[Frame, int]], shape: tuple[int, ...]) -> Mask:
+def paint_frames(
+    dataset: Dataset, values: Mapping[int, int], slots: Sequence[tuple[SegFrame, int]], shape: tuple[int, ...]
+) -> Mask:
     """Return a mask with the classes of frames on their slices.
 
     Parameters
@@ -37,25 +39,25 @@ def painted(dataset: Dataset, values: Mapping[int, int], slots: Sequence[tuple[F
     DataError
         ``LBL-READ``, ``LBL-OVERLAP`` or ``LBL-VALUES``.
     """
-    labelmap = kind_of(dataset) == "LABELMAP"
+    labelmap = segmentation_type(dataset) == "LABELMAP"
     wanted = [(frame, k) for frame, k in slots if labelmap or values.get(frame.segment, -1) != 0]
     if any(not labelmap and frame.segment not in values for frame, _ in wanted):
-        raise unreadable()  # a frame of a segment that is not there
+        raise unreadable_label_error()  # a frame of a segment that is not there
     mask = np.zeros(shape, dtype=np.uint8)
     try:
-        table = _table(dataset, values)
-        pixels = _stored(dataset, [frame.index for frame, _ in wanted]) if wanted else ()
+        table = _build_lookup_table(dataset, values)
+        pixels = _iter_stored_frames(dataset, [frame.index for frame, _ in wanted]) if wanted else ()
         for (frame, k), stored in zip(wanted, pixels, strict=True):
-            drawn = _looked_up(stored, table) if labelmap else (stored >= table[0]) * np.uint8(values[frame.segment])
-            draw_on(mask[:, :, k], drawn.T)
+            drawn = _apply_lookup_table(stored, table) if labelmap else (stored >= table[0]) * np.uint8(values[frame.segment])
+            paint_mask(mask[:, :, k], drawn.T)
     except DataError:
         raise
     except Exception:
-        raise unreadable() from None
+        raise unreadable_label_error() from None
     return mask
 
 
-def _stored(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.integer]]:
+def _iter_stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.integer]]:
     """Yield frames, (rows, columns), as they are stored."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if int(dataset.BitsAllocated) > 1 or (syntax and (syntax.is_encapsulated or not syntax.is_little_endian)):
@@ -65,18 +67,18 @@ def _stored(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.int
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     size, stored = rows * columns, np.frombuffer(dataset.PixelData, dtype=np.uint8)
     if 8 * len(stored) < size * int(dataset.get("NumberOfFrames") or 1):
-        raise unreadable()
+        raise unreadable_label_error()
     for index in indices:
         first, skipped = divmod(index * size, 8)
         bits = np.unpackbits(stored[first : first + (skipped + size + 7) // 8], bitorder="little")
         yield bits[skipped : skipped + size].reshape(rows, columns)
 
 
-def _table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[np.int64]:
+def _build_lookup_table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[np.int64]:
     """Return the class of each stored value of a LABELMAP, -1 for none; else the stored value that counts as marked."""
-    if kind_of(dataset) == "LABELMAP":
-        if int(dataset.BitsAllocated) > _DEEPEST:
-            raise unreadable()
+    if segmentation_type(dataset) == "LABELMAP":
+        if int(dataset.BitsAllocated) > _MAX_BITS:
+            raise unreadable_label_error()
         table = np.full(2 ** int(dataset.BitsAllocated), -1)
         table[0] = 0
         padding = dataset.get("PixelPaddingValue")
@@ -85,13 +87,13 @@ def _table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[np.int64]:
         for number, value in values.items():
             table[number] = value
         return table
-    most = int(dataset.MaximumFractionalValue) if kind_of(dataset) == "FRACTIONAL" else 1
+    most = int(dataset.MaximumFractionalValue) if segmentation_type(dataset) == "FRACTIONAL" else 1
     if most < 1:
-        raise unreadable()  # then no stored value is a half
+        raise unreadable_label_error()  # then no stored value is a half
     return np.array([(most + 1) // 2])
 
 
-def _looked_up(stored: NDArray[np.integer], table: NDArray[np.int64]) -> Mask:
+def _apply_lookup_table(stored: NDArray[np.integer], table: NDArray[np.int64]) -> Mask:
     found = table[stored]
     if (found < 0).any():
         what = "the segmentation holds values that belong to none of its segments."

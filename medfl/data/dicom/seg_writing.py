@@ -18,13 +18,13 @@ from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header, read_headers
-from medfl.data.dicom.slices import plane
-from medfl.data.quiet import quiet
+from medfl.data.dicom.slices import plane_matrix
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 
 _SERIES_NUMBER = 900
-_LONG = 64  # characters that a DICOM long string holds
+_MAX_TEXT_LENGTH = 64  # characters that a DICOM long string holds
 _LESIONS = ("lesion", "tumor", "tumour", "metastasis", "nodule", "mass", "cancer")
 _ORGANS = ("Liver", "Spleen", "Kidney", "Lung", "Heart", "Brain", "Prostate", "Pancreas", "Bladder", "Hippocampus", "Aorta")
 
@@ -57,16 +57,16 @@ def source_planes(source: Source, how: SiteData) -> tuple[list[Header], list[NDA
         read_headers(source.paths, force=how.allow_headerless), how, source.select[0] if source.select else ""
     )
     if len({header.path for header in headers}) > 1 and any(frame_number(header) for header in headers):
-        raise _unfit("the series consists of several multi-frame objects.")
+        raise _unsuitable_series_error("the series consists of several multi-frame objects.")
     if not all(header.text("FrameOfReferenceUID") for header in headers):
-        raise _unfit("the series names no frame of reference.")
+        raise _unsuitable_series_error("the series names no frame of reference.")
     planes = []
     for header in headers:
         position, orientation, pixel = (
             np.array(header.numbers(keyword), dtype=np.float64)
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
-        planes.append(plane(position, orientation, (float(pixel[0]), float(pixel[1]))))
+        planes.append(plane_matrix(position, orientation, (float(pixel[0]), float(pixel[1]))))
     return headers, planes, (int(headers[0].text("Columns")), int(headers[0].text("Rows")))
 
 
@@ -103,23 +103,23 @@ def make_seg(
     import highdicom  # half a second that a site without DICOM does not pay
 
     name, version, digest = origin
-    with quiet():
+    with silence_libraries():
         try:
             sources, pixels = _sources(headers, drawn, how)
             made = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=pixels,
                 segmentation_type=kind,
-                segment_descriptions=[_segment(n, text, origin) for n, text in enumerate(classes) if n],
+                segment_descriptions=[_describe_segment(n, text, origin) for n, text in enumerate(classes) if n],
                 series_instance_uid=generate_uid(),
                 series_number=_SERIES_NUMBER,
                 series_description="Prediction of medfl, for research",
                 sop_instance_uid=generate_uid(),
                 instance_number=1,
                 manufacturer="medfl",
-                manufacturer_model_name=name[:_LONG],
-                software_versions=(__version__, version[:_LONG]),
-                device_serial_number=digest[:_LONG],
+                manufacturer_model_name=name[:_MAX_TEXT_LENGTH],
+                software_versions=(__version__, version[:_MAX_TEXT_LENGTH]),
+                device_serial_number=digest[:_MAX_TEXT_LENGTH],
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=True,
             )
@@ -129,7 +129,7 @@ def make_seg(
             buffer = BytesIO()
             made.save_as(buffer)
         except Exception:  # highdicom asks for much that a header may lack, and quotes it
-            raise _unfit("its headers lack what a segmentation must repeat.") from None
+            raise _unsuitable_series_error("its headers lack what a segmentation must repeat.") from None
     return buffer.getvalue()
 
 
@@ -150,26 +150,26 @@ def _sources(
     return [source], pixels
 
 
-def _segment(number: int, name: str, origin: tuple[str, str, str]) -> Any:
+def _describe_segment(number: int, name: str, origin: tuple[str, str, str]) -> Any:
     import highdicom
 
-    category, kind = _codes(name)
+    category, kind = _snomed_codes(name)
     model, version, digest = origin
     return highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name[:_LONG],
+        segment_label=name[:_MAX_TEXT_LENGTH],
         segmented_property_category=category,
         segmented_property_type=kind,
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=f"medfl:{model}"[:_LONG],
-            version=f"{version} {digest[:12]}"[:_LONG],
+            name=f"medfl:{model}"[:_MAX_TEXT_LENGTH],
+            version=f"{version} {digest[:12]}"[:_MAX_TEXT_LENGTH],
             family=codes.cid7162.ArtificialIntelligence,
         ),
     )
 
 
-def _codes(name: str) -> tuple[Any, Any]:
+def _snomed_codes(name: str) -> tuple[Any, Any]:
     """Return SNOMED's category and type for a class; tissue, which is always true, for a name that says nothing."""
     wanted = name.casefold()
     if any(word in wanted for word in _LESIONS):
@@ -180,5 +180,5 @@ def _codes(name: str) -> tuple[Any, Any]:
     return codes.SCT.Tissue, codes.SCT.Tissue
 
 
-def _unfit(why: str) -> DataError:
+def _unsuitable_series_error(why: str) -> DataError:
     return DataError("PRED-SEG", f"the series can not carry a DICOM segmentation: {why}", "Write the prediction as NIfTI.")

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from medfl.data.dicom.headers import SPLITTERS, Header
+from medfl.data.dicom.headers import VOLUME_KEYWORDS, Header
 from medfl.errors import DataError
 
-OBJECTS = ("SeriesInstanceUID", "sop_instance")  # what is said of whole files
-MATRIX = {"rows": "Rows", "columns": "Columns"}
-PLANES = ("sagittal", "coronal", "axial")  # by the patient axis (L, P, S) that the slice normal is closest to
-KEYS = (*OBJECTS, "orientation", *MATRIX, *SPLITTERS)
+OBJECT_KEYS = ("SeriesInstanceUID", "sop_instance")  # what is said of whole files
+MATRIX_KEYS = {"rows": "Rows", "columns": "Columns"}
+ORIENTATIONS = ("sagittal", "coronal", "axial")  # by the patient axis (L, P, S) that the slice normal is closest to
+SELECT_KEYS = (*OBJECT_KEYS, "orientation", *MATRIX_KEYS, *VOLUME_KEYWORDS)
 _ALIASES = {
     "sopinstanceuid": "sop_instance",
     "effectiveechotime": "EchoTime",
@@ -21,7 +21,7 @@ _ALIASES = {
     "frameacquisitionnumber": "AcquisitionNumber",
     "frametype": "ImageType",
 }
-_NAMES = {key.casefold(): key for key in KEYS} | _ALIASES
+_KEY_BY_NAME = {key.casefold(): key for key in SELECT_KEYS} | _ALIASES
 
 
 def parse_select(text: str) -> dict[str, str]:
@@ -40,19 +40,19 @@ def parse_select(text: str) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         name, _, value = (piece.strip() for piece in part.partition("="))
-        key = _NAMES.get(name.casefold())
+        key = _KEY_BY_NAME.get(name.casefold())
         if key is None:
-            raise DataError("INDEX-SELECT", "a key of 'select' is unknown.", f"Allowed are {', '.join(KEYS)}.")
+            raise DataError("INDEX-SELECT", "a key of 'select' is unknown.", f"Allowed are {', '.join(SELECT_KEYS)}.")
         if not value or key in wanted:
             raise DataError("INDEX-SELECT", f"'{key}' needs one value.", f"Write it as {key}=value; join keys by semicolons.")
         wanted[key] = value
-    plane = wanted.get("orientation", PLANES[0]).casefold()
-    if plane not in PLANES:
-        raise DataError("INDEX-SELECT", "the orientation is unknown.", f"Allowed are {', '.join(PLANES)}.")
+    plane = wanted.get("orientation", ORIENTATIONS[0]).casefold()
+    if plane not in ORIENTATIONS:
+        raise DataError("INDEX-SELECT", "the orientation is unknown.", f"Allowed are {', '.join(ORIENTATIONS)}.")
     return wanted
 
 
-def choose(headers: Sequence[Header], wanted: Mapping[str, str], keys: Iterable[str] = KEYS) -> list[Header]:
+def select_headers(headers: Sequence[Header], wanted: Mapping[str, str], keys: Iterable[str] = SELECT_KEYS) -> list[Header]:
     """Return the images that fit all of what is wanted under the keys given.
 
     Raises
@@ -62,28 +62,28 @@ def choose(headers: Sequence[Header], wanted: Mapping[str, str], keys: Iterable[
     """
     kept = list(headers)
     for key in (key for key in keys if key in wanted):
-        fitting = [header for header in kept if _fits(header, key, wanted[key])]
+        fitting = [header for header in kept if _matches(header, key, wanted[key])]
         if not fitting:
-            there = listing([header.text(key) for header in kept]) if key in SPLITTERS else ""
+            there = format_numbers([header.text(key) for header in kept]) if key in VOLUME_KEYWORDS else ""
             fix = f"There are {there}." if there else "Check the value, and that it belongs to this series."
             raise DataError("INDEX-SELECT", f"no image of the series has the {key} that 'select' asks for.", fix)
         kept = fitting
     return kept
 
 
-def _fits(header: Header, key: str, value: str) -> bool:
+def _matches(header: Header, key: str, value: str) -> bool:
     if key == "orientation":
-        return plane_of(header) == value.casefold()
+        return slice_orientation(header) == value.casefold()
     if key == "ImageType":
         return value.upper() == "\\".join(header.image_type) or value.upper() in header.image_type
     if key == "sop_instance":
         return header.text("SOPInstanceUID") == value
     if key == "SeriesInstanceUID":
         return header.text(key) == value
-    return same_value(header.text(MATRIX.get(key, key)), value)
+    return is_same_value(header.text(MATRIX_KEYS.get(key, key)), value)
 
 
-def plane_of(header: Header) -> str:
+def slice_orientation(header: Header) -> str:
     """Return the plane that a slice is closest to, or nothing when it does not say how it lies."""
     try:
         cosines = np.array(header.numbers("ImageOrientationPatient"), dtype=np.float64)
@@ -91,10 +91,10 @@ def plane_of(header: Header) -> str:
         return ""
     if cosines.shape != (6,) or not np.isfinite(cosines).all():
         return ""
-    return PLANES[int(np.abs(np.cross(cosines[:3], cosines[3:])).argmax())]
+    return ORIENTATIONS[int(np.abs(np.cross(cosines[:3], cosines[3:])).argmax())]
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return a text as a finite number, or None when it is none."""
     try:
         value = float(text)
@@ -103,27 +103,27 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def same_value(one: str, other: str) -> bool:
+def is_same_value(one: str, other: str) -> bool:
     """Return whether two texts mean one value: ``10`` and ``10.0`` do."""
-    first, second = number(one), number(other)
+    first, second = parse_number(one), parse_number(other)
     if first is None or second is None:
         return one.casefold() == other.casefold()
     return math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-6)
 
 
-def listing(texts: Iterable[str], most: int = 6) -> str:
+def format_numbers(texts: Iterable[str], most: int = 6) -> str:
     """Return the first few of distinct numbers for people to read; nothing when one is no number, for it could be a name."""
     values: dict[float, str] = {}
     for text in texts:
-        value = number(text)
+        value = parse_number(text)
         if value is None:
             return ""
-        values.setdefault(value, written(text))
+        values.setdefault(value, format_number(text))
     shown = [values[value] for value in sorted(values)]
     return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
-def written(text: str) -> str:
+def format_number(text: str) -> str:
     """Return a number the short way: ``10``, ``10.0`` or ``4.60123``."""
     value = float(text)
     if value == int(value) and abs(value) < 1e15:

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.dicom.checks import check_series, stack_of
-from medfl.data.dicom.geometry import Stack
+from medfl.data.dicom.checks import build_stack, check_series
+from medfl.data.dicom.geometry import SliceStack
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.kinds import check_burned_in
-from medfl.data.dicom.pixels import read_grey
-from medfl.data.dicom.select import OBJECTS, choose, parse_select
-from medfl.data.dicom.straighten import AIR_HU, straighten
-from medfl.data.volume import LPS, Affine, Volume, spacing_of
+from medfl.data.dicom.pixels import read_grey_values
+from medfl.data.dicom.select import OBJECT_KEYS, parse_select, select_headers
+from medfl.data.dicom.straighten import AIR_HU, resample_stack
+from medfl.data.volume import LPS_TO_RAS, Affine, Volume, affine_to_spacing
 from medfl.errors import DataError
 from medfl.site import SiteData
 
-CONVERTIBLE = ("DCM-MOSAIC", "DCM-MIXED-FRAMES", "DCM-RESIDUAL")  # dcm2niix knows the vendors' ways of telling these
-_RESAMPLED = ("DCM-RESAMPLED", "DCM-STRAIGHTENED")
+CONVERTIBLE_CODES = ("DCM-MOSAIC", "DCM-MIXED-FRAMES", "DCM-RESIDUAL")  # dcm2niix knows the vendors' ways of telling these
+_RESAMPLED_CODES = ("DCM-RESAMPLED", "DCM-STRAIGHTENED")
 _DEFAULTS = SiteData()
 
 
@@ -53,53 +53,53 @@ def read_series(paths: Sequence[Path], how: SiteData = _DEFAULTS, *, select: str
     """
     headers = read_headers(paths, force=how.allow_headerless)
     try:
-        return _read(headers, how, select)
+        return _read_volume(headers, how, select)
     except DataError as error:
-        wanted = parse_select(select) if error.code in CONVERTIBLE else {}
-        if how.converter != "dcm2niix" or error.code not in CONVERTIBLE or set(wanted) - set(OBJECTS):
+        wanted = parse_select(select) if error.code in CONVERTIBLE_CODES else {}
+        if how.converter != "dcm2niix" or error.code not in CONVERTIBLE_CODES or set(wanted) - set(OBJECT_KEYS):
             raise
-        from medfl.data.dicom.converter import convert  # seldom needed
+        from medfl.data.dicom.converter import read_with_dcm2niix  # seldom needed
 
-        chosen = choose(headers, wanted, OBJECTS)
+        chosen = select_headers(headers, wanted, OBJECT_KEYS)
         check_burned_in(chosen, how)
-        return convert([header.path for header in chosen])
+        return read_with_dcm2niix([header.path for header in chosen])
 
 
-def _read(headers: Sequence[Header], how: SiteData, select: str) -> Volume:
+def _read_volume(headers: Sequence[Header], how: SiteData, select: str) -> Volume:
     ordered, warnings = check_series(headers, how, select)
-    stack = stack_of(ordered)
-    grey = read_grey(ordered, force=how.allow_headerless)
-    if any(warning.code in _RESAMPLED for warning in warnings):
-        straight = straighten(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
-        return Volume(straight.array, straight.affine, tuple(warnings), straight.native)
-    affine = _affine(stack, ordered[0])
+    stack = build_stack(ordered)
+    grey = read_grey_values(ordered, force=how.allow_headerless)
+    if any(warning.code in _RESAMPLED_CODES for warning in warnings):
+        straight = resample_stack(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
+        return Volume(straight.array, straight.affine, tuple(warnings), straight.acquired_geometry)
+    affine = _stack_affine(stack, ordered[0])
     _check_residual(affine, stack)
-    return Volume(_columns_first(grey), LPS @ affine, tuple(warnings))
+    return Volume(_to_columns_first(grey), LPS_TO_RAS @ affine, tuple(warnings))
 
 
-def _columns_first(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+def _to_columns_first(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     return grey.transpose(2, 1, 0)[np.newaxis]
 
 
-def _affine(stack: Stack, header: Header) -> Affine:
+def _stack_affine(stack: SliceStack, header: Header) -> Affine:
     """Return the grid of even slices, LPS: from the first slice along the normal, whatever SliceThickness says."""
     count = len(stack.positions)
     if count > 1:
-        along = stack.along_normal()
+        along = stack.positions_along_normal()
         step = (along[-1] - along[0]) / (count - 1)
     else:
         step = next(iter(header.numbers("SpacingBetweenSlices")), 1.0) or 1.0
-    rows, columns = stack.pixel
+    rows, columns = stack.pixel_spacing
     affine = np.eye(4)
     affine[:3, :3] = stack.axes * [columns, rows, step]
     affine[:3, 3] = stack.positions[0]
     return affine
 
 
-def _check_residual(affine: Affine, stack: Stack) -> None:
+def _check_residual(affine: Affine, stack: SliceStack) -> None:
     """Compare the positions of the slices with the grid of the volume."""
     predicted = affine[:3, 3] + np.arange(len(stack.positions))[:, np.newaxis] * affine[:3, 2]
     residual = float(np.linalg.norm(predicted - stack.positions, axis=1).max())
-    if not residual <= 0.5 * min(spacing_of(affine)):
+    if not residual <= 0.5 * min(affine_to_spacing(affine)):
         what = f"slice positions and volume disagree by {residual:.2f} mm. The volume is not used."
         raise DataError("DCM-RESIDUAL", what, "Convert the series with dcm2niix, and report this to the makers of medfl.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.volume import LPS, Native, Volume
+from medfl.data.volume import LPS_TO_RAS, SliceGeometry, Volume
 from medfl.errors import DataError
 
-Numbers = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-def acquired(image: Volume) -> Native:
+def get_slice_geometry(image: Volume) -> SliceGeometry:
     """Return the slices of a series: as they were acquired if the volume was resampled on import, else those of its grid.
 
     Parameters
@@ -19,18 +19,18 @@ def acquired(image: Volume) -> Native:
     image : Volume
         A 3-D image whose last axis runs across the slices.
     """
-    if image.native is not None:
-        return image.native
-    affine = LPS @ image.affine
+    if image.acquired_geometry is not None:
+        return image.acquired_geometry
+    affine = LPS_TO_RAS @ image.affine
     columns, rows, count = image.shape
     steps = np.linalg.norm(affine[:3, :2], axis=0)
     directions = affine[:3, :2] / steps
     positions = affine[:3, 3] + np.arange(count)[:, np.newaxis] * affine[:3, 2]
     # DICOM tells the distance between rows first, which is the step along the second axis
-    return Native(positions, directions.T.ravel(), (float(steps[1]), float(steps[0])), (columns, rows, count))
+    return SliceGeometry(positions, directions.T.ravel(), (float(steps[1]), float(steps[0])), (columns, rows, count))
 
 
-def plane(position: Numbers, orientation: Numbers, pixel: tuple[float, float]) -> Numbers:
+def plane_matrix(position: FloatArray, orientation: FloatArray, pixel: tuple[float, float]) -> FloatArray:
     """Return the 3 x 3 matrix that brings (column, row, 1) of a slice to LPS millimetres.
 
     Parameters
@@ -45,25 +45,25 @@ def plane(position: Numbers, orientation: Numbers, pixel: tuple[float, float]) -
     return np.stack([orientation[:3] * pixel[1], orientation[3:] * pixel[0], position], axis=1)
 
 
-def slice_plane(slices: Native, k: int) -> Numbers:
+def slice_matrix(slices: SliceGeometry, k: int) -> FloatArray:
     """Return the matrix of one slice, as `plane` does."""
-    return plane(slices.positions[k], slices.orientation, slices.pixel)
+    return plane_matrix(slices.positions[k], slices.orientation, slices.pixel_spacing)
 
 
-def normal_of(slices: Native) -> Numbers:
+def slice_normal(slices: SliceGeometry) -> FloatArray:
     """Return the unit vector across the slices."""
     normal = np.cross(slices.orientation[:3], slices.orientation[3:])
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
 
 
-def distance_of(slices: Native) -> float:
+def slice_distance(slices: SliceGeometry) -> float:
     """Return the usual distance between neighbouring slices in millimetres; of a single slice, its smaller pixel size."""
     if len(slices.positions) < 2:
-        return min(slices.pixel)
-    return float(np.median(np.diff(np.sort(slices.positions @ normal_of(slices)))))
+        return min(slices.pixel_spacing)
+    return float(np.median(np.diff(np.sort(slices.positions @ slice_normal(slices)))))
 
 
-def nearest_slice(slices: Native, matrix: Numbers) -> tuple[int, float]:
+def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float]:
     """Return which slice a drawn plane of the same number of rows and columns lies on, and how far off its corners are.
 
     Parameters
@@ -81,12 +81,12 @@ def nearest_slice(slices: Native, matrix: Numbers) -> tuple[int, float]:
     columns, rows, _ = slices.shape
     corners = np.array([[i, j, 1.0] for i in (0, columns - 1) for j in (0, rows - 1)]).T
     drawn = matrix @ corners  # (3, 4)
-    here = plane(np.zeros(3), slices.orientation, slices.pixel) @ corners
+    here = plane_matrix(np.zeros(3), slices.orientation, slices.pixel_spacing) @ corners
     off = np.linalg.norm(slices.positions[:, :, np.newaxis] + here - drawn, axis=1).max(axis=1)
     return int(off.argmin()), float(off.min())
 
 
-def draw_on(mask: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> None:
+def paint_mask(mask: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> None:
     """Add classes to a mask of the same shape, in place.
 
     Raises

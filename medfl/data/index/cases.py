@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfl.data.cases import Finding
-from medfl.data.index.database import Database
+from medfl.data.index.database import IndexDatabase
 from medfl.data.store.plan import site_root
 from medfl.site import Site
 
@@ -16,7 +16,7 @@ USABLE = "usable"
 
 
 @dataclass(frozen=True)
-class Record:
+class CaseRecord:
     """What is behind the pseudonym of a case. It identifies a patient: local only.
 
     Parameters
@@ -56,7 +56,7 @@ class Record:
     read: str = ""
 
 
-def remember_cases(database: Database, study: str, records: Sequence[Record]) -> None:
+def save_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]) -> None:
     """Keep what a study found, in the place of what it found before; nothing is written when that is the same."""
     told = [json.dumps(vars(record)) for record in records]
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -72,7 +72,7 @@ def remember_cases(database: Database, study: str, records: Sequence[Record]) ->
     )
 
 
-def add_cases(database: Database, study: str, records: Sequence[Record]) -> None:
+def add_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]) -> None:
     """Keep more cases of a study beside those that are remembered."""
     rows = [(study, record.case, record.patient, json.dumps(vars(record))) for record in records]
     if rows:
@@ -80,7 +80,7 @@ def add_cases(database: Database, study: str, records: Sequence[Record]) -> None
         database.write([forget, ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)])
 
 
-def remember_reading(site: Site, study: str, found: Mapping[str, str]) -> None:
+def save_reading_results(site: Site, study: str, found: Mapping[str, str]) -> None:
     """Keep what reading the pixels of cases has shown; it stays until the data folder lists other cases.
 
     Parameters
@@ -92,7 +92,7 @@ def remember_reading(site: Site, study: str, found: Mapping[str, str]) -> None:
     found : mapping of str to str
         Code of why a case was left out, or `USABLE`, by the pseudonym of the case.
     """
-    database = Database(site_root(site), site.root)
+    database = IndexDatabase(site_root(site), site.root)
     try:
         rows = database.read("SELECT name, told FROM cases WHERE study = ?", (study,))
         told = [(name, json.loads(text)) for name, text in rows]
@@ -106,19 +106,19 @@ def remember_reading(site: Site, study: str, found: Mapping[str, str]) -> None:
         database.close()
 
 
-def readings(names: Iterable[str], findings: Iterable[Finding]) -> dict[str, str]:
+def reading_results(names: Iterable[str], findings: Iterable[Finding]) -> dict[str, str]:
     """Return, for each case that was read, the code of its first error, or `USABLE`."""
     errors = [(finding.case, finding.code) for finding in findings if finding.level == "error"]
     first = dict(reversed(errors))
     return {name: first.get(name, USABLE) for name in names}
 
 
-def find_cases(database: Database, pseudonym: str) -> list[Record]:
+def find_cases(database: IndexDatabase, pseudonym: str) -> list[CaseRecord]:
     """Return what is behind the pseudonym of a case or patient, in whatever studies it was found."""
     query = "SELECT told FROM cases WHERE name = ?1 OR patient = ?1 ORDER BY study, name"
-    return [_record(json.loads(text)) for (text,) in database.read(query, (pseudonym,))]
+    return [_parse_record(json.loads(text)) for (text,) in database.read(query, (pseudonym,))]
 
 
-def _record(values: dict[str, object]) -> Record:
+def _parse_record(values: dict[str, object]) -> CaseRecord:
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Record(**plain)  # type: ignore[arg-type]
+    return CaseRecord(**plain)  # type: ignore[arg-type]

@@ -13,23 +13,29 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medfl.data.dicom.headers import IDENTITY, KEYWORDS
-from medfl.data.index.rows import Row
-from medfl.data.store.files import private_folder
+from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS
+from medfl.data.index.rows import FileFacts
+from medfl.data.store.files import make_private_folder
 from medfl.errors import DataError
 
-FILE = "index.sqlite"
+INDEX_FILE = "index.sqlite"
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
 
 _VERSION = 1  # raise it when a reader finds other things in the same file
-_FORM = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits the 32 bits, with a sign, that SQLite has for it
-_PATIENCE = 30.0  # seconds to wait for another process that writes
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
+_SCHEMA_ID = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits the 32 bits, with a sign, that SQLite has for it
+_LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
+_DAMAGE_CODES = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_MISMATCH,
+)
 _TABLES = f"""
 CREATE TABLE about (key TEXT PRIMARY KEY, value BLOB);
 CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, touched INTEGER, kind TEXT,
-    {", ".join(f"{keyword} TEXT" for keyword in IDENTITY)}, rest TEXT, refers TEXT) WITHOUT ROWID;
+    {", ".join(f"{keyword} TEXT" for keyword in IDENTITY_KEYWORDS)}, rest TEXT, refers TEXT) WITHOUT ROWID;
 CREATE TABLE studies (name TEXT PRIMARY KEY, digest TEXT);
 CREATE TABLE cases (study TEXT, name TEXT, patient TEXT, told TEXT);
 CREATE INDEX by_name ON cases (name);
@@ -37,7 +43,7 @@ CREATE INDEX by_patient ON cases (patient);
 """
 
 
-class Database:
+class IndexDatabase:
     """The tables of one site.
 
     Parameters
@@ -54,16 +60,16 @@ class Database:
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self._file, self._root = folder / FILE, os.fsencode(root)
+        self._file, self._root = folder / INDEX_FILE, os.fsencode(root)
         self._connection: sqlite3.Connection | None = None
         self.problem: DataError | None = None
         try:
             for private in (folder.parent, folder) if not os.path.exists(self._file) else ():
-                private_folder(private)
+                make_private_folder(private)
         except DataError:
-            self.problem = _unwritable()
+            self.problem = _unwritable_error()
             return
-        self._guarded(self._connect, None)
+        self._run_safely(self._connect, None)
 
     def close(self) -> None:
         """Let the file go."""
@@ -71,37 +77,37 @@ class Database:
             self._connection.close()
         self._connection = None
 
-    def files(self) -> dict[bytes, tuple[Stamp, Row]]:
+    def read_files(self) -> dict[bytes, tuple[Stamp, FileFacts]]:
         """Return what is known of files, by their path relative to the data folder."""
-        return self._guarded(lambda: dict(self._files()), {})
+        return self._run_safely(lambda: dict(self._iter_files()), {})
 
-    def _files(self) -> Iterator[tuple[bytes, tuple[Stamp, Row]]]:
+    def _iter_files(self) -> Iterator[tuple[bytes, tuple[Stamp, FileFacts]]]:
         same: dict[str, str] = {}  # a series repeats its UIDs in each of its files
-        last = 5 + len(IDENTITY)
-        columns = ", ".join(IDENTITY)
-        for values in self._all(f"SELECT path, size, changed, touched, kind, {columns}, rest, refers FROM files"):
+        last = 5 + len(IDENTITY_KEYWORDS)
+        columns = ", ".join(IDENTITY_KEYWORDS)
+        for values in self._iter_rows(f"SELECT path, size, changed, touched, kind, {columns}, rest, refers FROM files"):
             identity = tuple(same.setdefault(text, text) for text in values[5:last]) if values[5] is not None else ()
-            row = Row(same.setdefault(values[4], values[4]), identity, values[last], values[last + 1])
+            row = FileFacts(same.setdefault(values[4], values[4]), identity, values[last], values[last + 1])
             yield values[0], ((values[1], values[2], values[3]), row)
 
-    def remember(self, rows: Iterable[tuple[bytes, Stamp, Row]]) -> None:
+    def save_files(self, rows: Iterable[tuple[bytes, Stamp, FileFacts]]) -> None:
         """Keep what was found out about files."""
-        none = (None,) * len(IDENTITY)
+        none = (None,) * len(IDENTITY_KEYWORDS)
         values = [(path, *stamp, row.kind, *(row.identity or none), row.rest, row.refers) for path, stamp, row in rows]
-        marks = ", ".join("?" * (7 + len(IDENTITY)))
+        marks = ", ".join("?" * (7 + len(IDENTITY_KEYWORDS)))
         self.write([(f"INSERT OR REPLACE INTO files VALUES ({marks})", values)] if values else [])
 
-    def forget(self, paths: Sequence[bytes]) -> None:
+    def delete_files(self, paths: Sequence[bytes]) -> None:
         """Forget files that have vanished."""
         self.write([("DELETE FROM files WHERE path = ?", [(path,) for path in paths])] if paths else [])
 
     def write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
         """Run statements with their rows in one transaction: all of it is kept, or nothing."""
-        self._guarded(lambda: self._write(statements), None)
+        self._run_safely(lambda: self._write(statements), None)
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, none when they can not be read."""
-        return self._guarded(lambda: list(self._all(query, values)), [])
+        return self._run_safely(lambda: list(self._iter_rows(query, values)), [])
 
     def _write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
         if not self._connection or not statements:
@@ -111,7 +117,7 @@ class Database:
             for statement, rows in statements:
                 self._connection.executemany(statement, rows)
 
-    def _all(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def _iter_rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         return iter(self._connection.execute(query, values)) if self._connection else iter(())
 
     def _connect(self) -> None:
@@ -121,34 +127,34 @@ class Database:
         with contextlib.suppress(OSError):  # where it can not be written it may still be read
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             os.chmod(self._file, 0o600)
-        connection = sqlite3.connect(self._file, timeout=_PATIENCE, isolation_level=None)
+        connection = sqlite3.connect(self._file, timeout=_LOCK_TIMEOUT, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             if not self._is_current(connection):
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
                     if not self._is_current(connection):  # another process was faster
-                        self._make(connection)
+                        self._create_tables(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _is_current(self, connection: sqlite3.Connection) -> bool:
-        if connection.execute("PRAGMA user_version").fetchone() != (_FORM,):
+        if connection.execute("PRAGMA user_version").fetchone() != (_SCHEMA_ID,):
             return False
         found: tuple[bytes] | None = connection.execute("SELECT value FROM about WHERE key = 'root'").fetchone()
         return found == (self._root,)
 
-    def _make(self, connection: sqlite3.Connection) -> None:
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             connection.execute(f'DROP TABLE "{name}"')
         for statement in filter(str.strip, _TABLES.split(";")):
             connection.execute(statement)
         connection.execute("INSERT INTO about VALUES ('root', ?)", (self._root,))
-        connection.execute(f"PRAGMA user_version = {_FORM}")
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_ID}")
 
-    def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
+    def _run_safely(self, action: Callable[[], T], otherwise: T) -> T:
         """Do something with the file, or go on without it when it fails; a damaged one is replaced by an empty one."""
         try:
             return action()
@@ -156,16 +162,16 @@ class Database:
             self.close()
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             try:
-                if code not in _DAMAGED:
+                if code not in _DAMAGE_CODES:
                     raise
-                for file in (self._file, self._file.with_name(f"{FILE}-journal")):
+                for file in (self._file, self._file.with_name(f"{INDEX_FILE}-journal")):
                     file.unlink(missing_ok=True)
                 self._connect()
             except (OSError, sqlite3.Error):
-                self.problem = _unwritable()
+                self.problem = _unwritable_error()
         return otherwise
 
 
-def _unwritable() -> DataError:
+def _unwritable_error() -> DataError:
     what = "the index of the file headers can not be read or written, so all headers are read at every start."
     return DataError("STORE-INDEX", what, "Check room and permissions of resources.store in the site.toml.")

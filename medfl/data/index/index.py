@@ -9,21 +9,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from medfl.data.index.database import Database
-from medfl.data.index.reading import read_rows
-from medfl.data.index.rows import Item, Row, may_be_dicom
-from medfl.data.index.walk import File, Passed, files, stated
+from medfl.data.index.database import IndexDatabase
+from medfl.data.index.reading import read_file_facts
+from medfl.data.index.rows import FileFacts, IndexedFile, may_be_dicom
+from medfl.data.index.walk import FileStat, SkippedFolders, stat_file, walk_files
 from medfl.data.store.plan import site_root
 from medfl.errors import DataError
 from medfl.site import Site
 
 Progress = Callable[[int, int], None]  # files read, files to read
 
-_EVERY = 2.0  # seconds between two writings: an interrupted run loses no more
+_SAVE_INTERVAL = 2.0  # seconds between two writings: an interrupted run loses no more
 _SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
 
 
-class Index:
+class FileIndex:
     """What the files of a site's data folder are. To be used in a ``with`` statement.
 
     Nothing is opened before it is asked for, so that a folder without DICOM costs nothing.
@@ -39,33 +39,33 @@ class Index:
     def __init__(self, site: Site, progress: Progress | None = None) -> None:
         self._site, self._progress = site, progress
         self._start = os.fspath(site.root).rstrip(os.sep) + os.sep
-        self._opened: Database | None = None
-        self._known: dict[bytes, tuple[tuple[int, int, int], Row]] | None = None
-        self._trees: dict[Path, list[Item]] = {}
-        self._items: dict[Path, Item] = {}
-        self.read = 0  # files that had to be opened
-        self.passed = Passed()  # what its walks could not look into
+        self._database: IndexDatabase | None = None
+        self._known: dict[bytes, tuple[tuple[int, int, int], FileFacts]] | None = None
+        self._trees: dict[Path, list[IndexedFile]] = {}
+        self._items: dict[Path, IndexedFile] = {}
+        self.opened_count = 0  # files that had to be opened
+        self.skipped = SkippedFolders()  # what its walks could not look into
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._opened:
-            self._opened.close()
+        if self._database:
+            self._database.close()
 
     @property
-    def database(self) -> Database:
+    def database(self) -> IndexDatabase:
         """The file, opened on first use."""
-        if self._opened is None:
-            self._opened = Database(site_root(self._site), self._site.root)
-        return self._opened
+        if self._database is None:
+            self._database = IndexDatabase(site_root(self._site), self._site.root)
+        return self._database
 
     @property
     def problem(self) -> DataError | None:
         """Why nothing can be remembered; None while all is well."""
-        return self._opened.problem if self._opened else None
+        return self._database.problem if self._database else None
 
-    def tree(self, folder: Path) -> list[Item]:
+    def tree(self, folder: Path) -> list[IndexedFile]:
         """Return all files below a folder that are or may be DICOM, in a fixed order.
 
         Raises
@@ -75,7 +75,7 @@ class Index:
         """
         return self.trees([folder])[folder]
 
-    def trees(self, folders: Sequence[Path]) -> dict[Path, list[Item]]:
+    def trees(self, folders: Sequence[Path]) -> dict[Path, list[IndexedFile]]:
         """Return the same for several folders, whose new files are opened in one go.
 
         Raises
@@ -86,13 +86,13 @@ class Index:
         missing = [folder for folder in dict.fromkeys(folders) if folder not in self._trees]
         if not missing:
             return {folder: self._trees[folder] for folder in folders}
-        found = {folder: self._candidates(files(folder, self.passed)) for folder in missing}
-        self._open([file for listed in found.values() for file in listed.items()])
-        self._trees |= {folder: self._items_of(listed) for folder, listed in found.items()}
-        self._forget(missing, {name for listed in found.values() for name in listed})
+        found = {folder: self._candidates(walk_files(folder, self.skipped)) for folder in missing}
+        self._read_new([file for listed in found.values() for file in listed.items()])
+        self._trees |= {folder: self._make_items(listed) for folder, listed in found.items()}
+        self._forget_missing(missing, {name for listed in found.values() for name in listed})
         return {folder: self._trees[folder] for folder in folders}
 
-    def ahead(self, paths: Iterable[Path]) -> None:
+    def prefetch(self, paths: Iterable[Path]) -> None:
         """Open what is new of these files and folders in one go, so that asking for each is quick.
 
         Raises
@@ -102,62 +102,62 @@ class Index:
         """
         wanted = dict.fromkeys(paths)
         self.trees([path for path in wanted if path.is_dir()])
-        singles = [stated(path) for path in wanted if path not in self._trees]
-        self._items |= {item.path: item for item in self.look(singles)}
+        singles = [stat_file(path) for path in wanted if path not in self._trees]
+        self._items |= {item.path: item for item in self.identify(singles)}
 
-    def item(self, path: Path) -> Item | None:
+    def get(self, path: Path) -> IndexedFile | None:
         """Return one file, or None when it is not DICOM."""
         if path not in self._items:
-            self.ahead([path])
+            self.prefetch([path])
         return self._items.get(path)
 
-    def look(self, listed: Iterable[File]) -> list[Item]:
+    def identify(self, listed: Iterable[FileStat]) -> list[IndexedFile]:
         """Return what the files are that may be DICOM; those that are new or have changed are opened."""
         candidates = self._candidates(listed)
-        self._open(list(candidates.items()))
-        return self._items_of(candidates)
+        self._read_new(list(candidates.items()))
+        return self._make_items(candidates)
 
-    def _candidates(self, listed: Iterable[File]) -> dict[bytes, File]:
+    def _candidates(self, listed: Iterable[FileStat]) -> dict[bytes, FileStat]:
         return {self._relative(file.path): file for file in listed if may_be_dicom(file.path)}
 
-    def _items_of(self, candidates: Mapping[bytes, File]) -> list[Item]:
+    def _make_items(self, candidates: Mapping[bytes, FileStat]) -> list[IndexedFile]:
         rows = self._rows() if candidates else {}
-        return [Item(file.path, row) for name, file in candidates.items() if (row := rows[name][1]).kind != "other"]
+        return [IndexedFile(file.path, row) for name, file in candidates.items() if (row := rows[name][1]).kind != "other"]
 
-    def _rows(self) -> dict[bytes, tuple[tuple[int, int, int], Row]]:
+    def _rows(self) -> dict[bytes, tuple[tuple[int, int, int], FileFacts]]:
         if self._known is None:
-            self._known = self.database.files()
+            self._known = self.database.read_files()
         return self._known
 
-    def _open(self, candidates: Sequence[tuple[bytes, File]]) -> None:
+    def _read_new(self, candidates: Sequence[tuple[bytes, FileStat]]) -> None:
         """Open what is new; what is found out is written now and then, so that an interrupted run goes on where it was."""
         if not candidates:
             return
         rows, waiting, written, done = self._rows(), [], time.monotonic(), 0
         fresh = [(name, file) for name, file in candidates if (known := rows.get(name)) is None or known[0] != file.stamp]
         try:
-            for batch in read_rows([file.path for _, file in fresh]):
+            for batch in read_file_facts([file.path for _, file in fresh]):
                 for place, row in batch:
                     name, file = fresh[place]
                     rows[name] = file.stamp, row
-                    if _lasting(file, row):
+                    if _is_settled(file, row):
                         waiting.append((name, file.stamp, row))
                 done += len(batch)
-                self.read += len(batch)
+                self.opened_count += len(batch)
                 if self._progress:
                     self._progress(done, len(fresh))
-                if time.monotonic() - written > _EVERY:
-                    self.database.remember(waiting)
+                if time.monotonic() - written > _SAVE_INTERVAL:
+                    self.database.save_files(waiting)
                     waiting, written = [], time.monotonic()
         finally:
-            self.database.remember(waiting)
+            self.database.save_files(waiting)
 
-    def _forget(self, folders: Sequence[Path], present: set[bytes]) -> None:
+    def _forget_missing(self, folders: Sequence[Path], present: set[bytes]) -> None:
         walked = {b"" if folder == self._site.root else self._relative(os.fspath(folder)) for folder in folders}
         gone = [name for name in self._rows() if name not in present and _is_below(name, walked)]
         for name in gone:
             del self._rows()[name]
-        self.database.forget(gone)
+        self.database.delete_files(gone)
 
     def _relative(self, path: str) -> bytes:
         return os.fsencode(path.removeprefix(self._start))
@@ -169,6 +169,6 @@ def _is_below(name: bytes, folders: set[bytes]) -> bool:
     return name in folders
 
 
-def _lasting(file: File, row: Row) -> bool:
+def _is_settled(file: FileStat, row: FileFacts) -> bool:
     """Return whether what was found out may be kept: the file could be opened, and does not change just now."""
     return row.kind != "unopened" and time.time_ns() - max(file.changed, file.touched) >= _SETTLED

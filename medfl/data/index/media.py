@@ -8,11 +8,11 @@ from typing import Any
 
 import pydicom
 
-from medfl.data.quiet import quiet
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 
 
-def read_media(path: str) -> list[tuple[str, str]]:
+def read_dicomdir(path: str) -> list[tuple[str, str]]:
     """Return the files that a DICOMDIR names.
 
     Its records are a tree of offsets into the file; their order in the file means nothing.
@@ -27,17 +27,17 @@ def read_media(path: str) -> list[tuple[str, str]]:
     DataError
         ``DD-READ`` when it can not be read.
     """
-    with quiet():
+    with silence_libraries():
         try:
             dataset = pydicom.dcmread(path)
             records = {int(record.seq_item_tell): record for record in dataset.DirectoryRecordSequence}
             first = int(dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity)
-            return list(_named(records, first, ""))
+            return list(_iter_referenced_files(records, first, ""))
         except Exception:  # pydicom raises nearly anything on a damaged file
             raise DataError("DD-READ", "a DICOMDIR can not be read.", "Export again.") from None
 
 
-def _named(records: dict[int, Any], first: int, series: str) -> Iterator[tuple[str, str]]:
+def _iter_referenced_files(records: dict[int, Any], first: int, series: str) -> Iterator[tuple[str, str]]:
     offset, seen = first, set()
     while offset and offset not in seen:  # a damaged table could lead in circles
         seen.add(offset)
@@ -48,5 +48,5 @@ def _named(records: dict[int, Any], first: int, series: str) -> Iterator[tuple[s
             yield os.path.join(*([parts] if isinstance(parts, str) else parts)), own
         below = int(record.get("OffsetOfReferencedLowerLevelDirectoryEntity", 0) or 0)
         if below and below not in seen:
-            yield from _named(records, below, own)
+            yield from _iter_referenced_files(records, below, own)
         offset = int(record.get("OffsetOfTheNextDirectoryRecord", 0) or 0)

@@ -17,16 +17,16 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import medfl
-from medfl.data.index.rows import Row, from_plain, read_row
+from medfl.data.index.rows import FileFacts, from_json, probe_facts
 
-_WORTH_IT = 4000  # files, below which starting processes takes longer than it saves
-_MOST = 16  # processes: a disk or a network serves no more at once
+_MIN_PARALLEL_FILES = 4000  # files, below which starting processes takes longer than it saves
+_MAX_PROCESSES = 16  # processes: a disk or a network serves no more at once
 _BATCH = 250  # files that are told at a time
 
-Batch = list[tuple[int, Row]]
+Batch = list[tuple[int, FileFacts]]
 
 
-def read_rows(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
+def read_file_facts(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
     """Open files and find out what they are.
 
     Parameters
@@ -41,20 +41,22 @@ def read_rows(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
     list of (int, Row)
         Places in `paths` with what was found out, batch by batch, in any order; nothing is lost when the caller stops.
     """
-    count = workers or (min(_MOST, _cores()) if len(paths) >= _WORTH_IT else 1)
+    count = workers or (min(_MAX_PROCESSES, _count_cores()) if len(paths) >= _MIN_PARALLEL_FILES else 1)
     batches = (range(start, min(start + _BATCH, len(paths))) for start in range(0, len(paths), _BATCH))
     if count == 1:
-        yield from (_here(paths, batch) for batch in batches)
+        yield from (_read_here(paths, batch) for batch in batches)
         return
     pool: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-    processes = [_start() for _ in range(count)]
+    processes = [_start_process() for _ in range(count)]
     for process in processes:
         pool.put(process)
     threads = ThreadPoolExecutor(count)
     running: set[Future[Batch]] = set()
     try:
         while True:
-            running |= {threads.submit(_told, pool, paths, batch) for batch in islice(batches, 2 * count - len(running))}
+            running |= {
+                threads.submit(_read_in_process, pool, paths, batch) for batch in islice(batches, 2 * count - len(running))
+            }
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -66,11 +68,11 @@ def read_rows(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
             process.communicate()
 
 
-def _here(paths: Sequence[str], batch: Sequence[int]) -> Batch:
-    return [(place, read_row(paths[place])) for place in batch]
+def _read_here(paths: Sequence[str], batch: Sequence[int]) -> Batch:
+    return [(place, probe_facts(paths[place])) for place in batch]
 
 
-def _told(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence[str], batch: Sequence[int]) -> Batch:
+def _read_in_process(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence[str], batch: Sequence[int]) -> Batch:
     process = pool.get()
     try:
         assert process.stdin is not None
@@ -78,14 +80,14 @@ def _told(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence[str], batc
         process.stdin.write(json.dumps([paths[place] for place in batch]).encode() + b"\n")
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
-        return [(place, from_plain(plain)) for place, plain in zip(batch, answer, strict=True)]
+        return [(place, from_json(plain)) for place, plain in zip(batch, answer, strict=True)]
     except (OSError, ValueError):  # it was ended, or could not begin
-        return _here(paths, batch)
+        return _read_here(paths, batch)
     finally:
         pool.put(process)
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start_process() -> subprocess.Popen[bytes]:
     found = os.pathsep.join([str(Path(medfl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "medfl.data.index.worker"],
@@ -96,6 +98,6 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.dicom.headers import IDENTITY, KEYWORDS, Header, examine
-from medfl.data.dicom.references import LABELS, Drawn, read_drawn
+from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS, Header, probe_file
+from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences, read_references
 from medfl.data.dicom.scanning import Value
-from medfl.data.index.media import read_media
-from medfl.data.index.walk import is_media
+from medfl.data.index.media import read_dicomdir
+from medfl.data.index.walk import is_dicomdir
 from medfl.errors import DataError
 
-REST = tuple(keyword for keyword in KEYWORDS if keyword not in IDENTITY)
+OTHER_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in IDENTITY_KEYWORDS)
 # ends of names of what is never DICOM: these files are not opened
-NO_DICOM = (
+NON_DICOM_SUFFIXES = (
     *(".nii", ".gz", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".mat", ".mgz", ".nrrd", ".mha"),
     *(".csv", ".tsv", ".json", ".txt", ".toml", ".xml", ".html", ".pdf", ".xlsx", ".zip", ".md", ".py"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileFacts:
     """What is known of one file. Local only.
 
     Parameters
@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class IndexedFile:
     """One file that is DICOM, or may be. Local only.
 
     Parameters
@@ -56,22 +56,22 @@ class Item:
         What is known of it.
     """
 
-    place: str
-    row: Row
+    path_text: str
+    facts: FileFacts
 
     @property
     def path(self) -> Path:
         """Where it is."""
-        return Path(self.place)
+        return Path(self.path_text)
 
     def text(self, keyword: str) -> str:
         """Return a value of `medfl.data.dicom.headers.IDENTITY`, empty when it is missing."""
-        return self.row.identity[IDENTITY.index(keyword)] if self.row.identity else ""
+        return self.facts.identity[IDENTITY_KEYWORDS.index(keyword)] if self.facts.identity else ""
 
     @property
     def kind(self) -> str:
         """As `Row.kind`."""
-        return self.row.kind
+        return self.facts.kind
 
     @property
     def modality(self) -> str:
@@ -85,63 +85,63 @@ class Item:
         return f"{number}|{self.text('IssuerOfPatientID')}" if number else ""
 
     @property
-    def drawn(self) -> Drawn | None:
+    def references(self) -> LabelReferences | None:
         """What a DICOM-SEG or RTSTRUCT was drawn on."""
-        if not self.row.refers or self.kind == "media":
+        if not self.facts.refers or self.kind == "media":
             return None
-        modality, images, frame = json.loads(self.row.refers)
-        return Drawn(self.path, modality, frozenset(images), frame)
+        modality, images, frame = json.loads(self.facts.refers)
+        return LabelReferences(self.path, modality, frozenset(images), frame)
 
     @property
-    def contents(self) -> list[tuple[str, str]]:
+    def dicomdir_entries(self) -> list[tuple[str, str]]:
         """Files that a DICOMDIR names, relative to it, with their SeriesInstanceUID."""
-        return [(name, series) for name, series in json.loads(self.row.refers)] if self.kind == "media" else []
+        return [(name, series) for name, series in json.loads(self.facts.refers)] if self.kind == "media" else []
 
     @property
     def header(self) -> Header:
         """All attributes that the index keeps."""
-        values: dict[str, Value] = dict(zip(IDENTITY, self.row.identity, strict=False))
-        for keyword, value in zip(REST, json.loads(self.row.rest or "[]"), strict=False):
+        values: dict[str, Value] = dict(zip(IDENTITY_KEYWORDS, self.facts.identity, strict=False))
+        for keyword, value in zip(OTHER_KEYWORDS, json.loads(self.facts.rest or "[]"), strict=False):
             values[keyword] = tuple(value) if isinstance(value, list) else value
         return Header(self.path, {keyword: value for keyword, value in values.items() if value})
 
 
 def may_be_dicom(path: str) -> bool:
     """Return whether a file has to be opened to know what it is."""
-    return not path.lower().endswith(NO_DICOM)
+    return not path.lower().endswith(NON_DICOM_SUFFIXES)
 
 
-def read_row(path: str) -> Row:
+def probe_facts(path: str) -> FileFacts:
     """Open a file and find out what it is. Nothing is raised: the files of a hospital may be anything."""
     try:
-        if is_media(path):
-            return Row("media", refers=json.dumps(read_media(path)))
-        seen = examine(Path(path))
+        if is_dicomdir(path):
+            return FileFacts("media", refers=json.dumps(read_dicomdir(path)))
+        seen = probe_file(Path(path))
     except OSError:
-        return Row("unopened")
+        return FileFacts("unopened")
     except DataError:  # a DICOMDIR that can not be read
-        return Row("damaged")
+        return FileFacts("damaged")
     if seen.kind == "other":
-        return Row("other")
+        return FileFacts("other")
     known = Header(Path(path), seen.values)
-    identity = tuple(known.text(keyword) for keyword in IDENTITY)
+    identity = tuple(known.text(keyword) for keyword in IDENTITY_KEYWORDS)
     kind, refers = str(seen.kind), ""
-    if kind != "damaged" and known.text("Modality").upper() in LABELS:
+    if kind != "damaged" and known.text("Modality").upper() in LABEL_MODALITIES:
         try:
-            drawn = read_drawn(Path(path), force=kind == "headerless")
+            drawn = read_references(Path(path), force=kind == "headerless")
             refers = json.dumps([drawn.modality, sorted(drawn.images), drawn.frame_of_reference])
         except DataError:
             kind = "damaged"
-    return Row(kind, identity, json.dumps([seen.values.get(keyword, "") for keyword in REST]), refers)
+    return FileFacts(kind, identity, json.dumps([seen.values.get(keyword, "") for keyword in OTHER_KEYWORDS]), refers)
 
 
-def to_plain(row: Row) -> list[object]:
+def to_json(row: FileFacts) -> list[object]:
     """Return a row as JSON can hold it."""
     return [row.kind, row.identity, row.rest, row.refers]
 
 
-def from_plain(plain: Sequence[object]) -> Row:
+def from_json(plain: Sequence[object]) -> FileFacts:
     """Return the row that `to_plain` told."""
     kind, identity, rest, refers = plain
     assert isinstance(identity, list)
-    return Row(str(kind), tuple(identity), str(rest), str(refers))
+    return FileFacts(str(kind), tuple(identity), str(rest), str(refers))

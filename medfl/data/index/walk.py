@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MEDIA = "dicomdir"  # casefolded name of the table of contents of a DICOM disc
-_RUBBISH = ("Thumbs.db", "desktop.ini")
-_NO_FOLDERS = (".", "__MACOSX")  # beginnings of names
+DICOMDIR_NAME = "dicomdir"  # casefolded name of the table of contents of a DICOM disc
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+_SKIPPED_PREFIXES = (".", "__MACOSX")  # beginnings of names
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FileStat:
     """One file and when it changed. Local only.
 
     Parameters
@@ -38,7 +38,7 @@ class File:
         return self.size, self.changed, self.touched
 
 
-class Passed:
+class SkippedFolders:
     """What a walk could not look into, told once however often a folder is walked. Local only.
 
     Attributes
@@ -54,7 +54,7 @@ class Passed:
         self.links: set[str] = set()
 
 
-def entries(folder: str | Path, passed: Passed | None = None) -> Iterator[os.DirEntry[str]]:
+def walk_entries(folder: str | Path, passed: SkippedFolders | None = None) -> Iterator[os.DirEntry[str]]:
     """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
 
     Links to folders are not followed: they may lead out, or in circles.
@@ -85,13 +85,15 @@ def entries(folder: str | Path, passed: Passed | None = None) -> Iterator[os.Dir
             continue
         folders = [entry for entry in here if _is_folder(entry)]
         if passed is not None:
-            passed.links |= {entry.path for entry in folders if entry.is_symlink() and not entry.name.startswith(_NO_FOLDERS)}
+            passed.links |= {
+                entry.path for entry in folders if entry.is_symlink() and not entry.name.startswith(_SKIPPED_PREFIXES)
+            }
         waiting += [entry.path for entry in reversed(folders) if _may_enter(entry)]
         inside = {entry.name for entry in folders}
-        yield from (e for e in here if e.name not in inside and not e.name.startswith(".") and e.name not in _RUBBISH)
+        yield from (e for e in here if e.name not in inside and not e.name.startswith(".") and e.name not in _SYSTEM_FILES)
 
 
-def files(folder: str | Path, passed: Passed | None = None) -> Iterator[File]:
+def walk_files(folder: str | Path, passed: SkippedFolders | None = None) -> Iterator[FileStat]:
     """Walk the files below a folder with their sizes and dates, as `entries` does.
 
     Raises
@@ -99,21 +101,21 @@ def files(folder: str | Path, passed: Passed | None = None) -> Iterator[File]:
     OSError
         When a folder can not be listed.
     """
-    return (stated(entry) for entry in entries(folder, passed))
+    return (stat_file(entry) for entry in walk_entries(folder, passed))
 
 
-def stated(entry: os.DirEntry[str] | Path) -> File:
+def stat_file(entry: os.DirEntry[str] | Path) -> FileStat:
     """Return a file with its size and dates."""
     try:
         facts = entry.stat()
     except (OSError, ValueError):
-        return File(os.fspath(entry), -1, 0, 0)
-    return File(os.fspath(entry), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        return FileStat(os.fspath(entry), -1, 0, 0)
+    return FileStat(os.fspath(entry), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-def is_media(path: str) -> bool:
+def is_dicomdir(path: str) -> bool:
     """Return whether a file is the table of contents of a DICOM disc, by its name."""
-    return os.path.basename(path).casefold() == MEDIA
+    return os.path.basename(path).casefold() == DICOMDIR_NAME
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -124,4 +126,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _may_enter(entry: os.DirEntry[str]) -> bool:
-    return not entry.is_symlink() and not entry.name.startswith(_NO_FOLDERS)
+    return not entry.is_symlink() and not entry.name.startswith(_SKIPPED_PREFIXES)

@@ -6,14 +6,14 @@ import json
 import signal
 import sys
 
-from medfl.data.index.rows import read_row, to_plain
+from medfl.data.index.rows import probe_facts, to_json
 
 
 def main() -> None:
     """Answer each line with a line, until there are no more. It ends with the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     for line in sys.stdin.buffer:
-        rows = [to_plain(read_row(path)) for path in json.loads(line)]
+        rows = [to_json(probe_facts(path)) for path in json.loads(line)]
         sys.stdout.buffer.write(json.dumps(rows).encode() + b"\n")
         sys.stdout.buffer.flush()
 

@@ -11,16 +11,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.layouts.entries import Entry, Listing, class_texts, no_image, no_label
-from medfl.data.layouts.sources import NIFTI, source_of
+from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error, read_class_texts
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source
 from medfl.data.layouts.table import read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-_MASKS = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
-_UNKNOWN = "n/a"  # how BIDS writes a missing value
-_ANY = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
+_MASK_SUFFIXES = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
+_MISSING_VALUE = "n/a"  # how BIDS writes a missing value
+_DEFAULTS = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
 
 
 def is_bids(root: Path) -> bool:
@@ -40,27 +40,31 @@ def list_bids(site: Site, study: Study) -> Listing:
         From reading ``participants.tsv``.
     """
     root = site.root
-    images, masks = _sessions(root), _sessions(root, "derivatives/*/", masks=True)
-    for session, files in _sessions(root, masks=True).items():
+    images, masks = _files_by_session(root), _files_by_session(root, "derivatives/*/", masks=True)
+    for session, files in _files_by_session(root, masks=True).items():
         masks[session] += files
-    texts = {} if study.task.kind == "segmentation" else _participants(site)
+    texts = {} if study.task.kind == "segmentation" else _read_participants(site)
     entries = []
     for session in sorted(set(images) | set(masks)):
         subject = session[0]
         label: Source | str | DataError = texts.get(subject, texts.get(subject.removeprefix("sub-"), ""))
         if study.task.kind == "segmentation":
-            label = _label(masks.get(session, []), site.data.label, root)
+            label = _find_label(masks.get(session, []), site.data.label, root)
         elif session not in images:
             continue
-        entries.append(Entry("/".join(session), subject, _image(images.get(session, []), site.data.image), label))
+        entries.append(Entry("/".join(session), subject, _find_image(images.get(session, []), site.data.image), label))
     return Listing(tuple(entries), patient_ids=True)
 
 
-def _sessions(root: Path, above: str = "", *, masks: bool = False) -> defaultdict[tuple[str, str], list[Path]]:
+def _files_by_session(root: Path, above: str = "", *, masks: bool = False) -> defaultdict[tuple[str, str], list[Path]]:
     found: defaultdict[tuple[str, str], list[Path]] = defaultdict(list)
     for pattern in ("sub-*/anat/*", "sub-*/ses-*/anat/*"):
         for path in sorted(root.glob(above + pattern)):
-            if path.name.startswith("sub-") and path.name.endswith(NIFTI) and (_suffix(path) in _MASKS) == masks:
+            if (
+                path.name.startswith("sub-")
+                and path.name.endswith(NIFTI_SUFFIXES)
+                and (_suffix(path) in _MASK_SUFFIXES) == masks
+            ):
                 parts = path.relative_to(root).parts[:-2]
                 session = parts[-1] if parts[-1].startswith("ses-") else ""
                 subject = parts[-2] if session else parts[-1]
@@ -72,31 +76,31 @@ def _suffix(path: Path) -> str:
     return path.name.split(".")[0].split("_")[-1]
 
 
-def _image(files: Sequence[Path], wanted: str) -> Source | DataError:
+def _find_image(files: Sequence[Path], wanted: str) -> Source | DataError:
     chosen: list[Path] = []
-    for pattern in ["*"] if wanted == _ANY.image else [part.strip() for part in wanted.split(",")]:
+    for pattern in ["*"] if wanted == _DEFAULTS.image else [part.strip() for part in wanted.split(",")]:
         matching = [path for path in files if _matches(path, pattern)]
         if not matching:
-            return no_image()
+            return missing_image_error()
         if len(matching) > 1:
             what = f"{len(matching)} anatomical images of one session fit."
             return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to the suffix that is meant, for example T1w.")
         chosen += matching
-    return _source(tuple(chosen), "IMG-MISSING")
+    return _try_source(tuple(chosen), "IMG-MISSING")
 
 
-def _label(files: Sequence[Path], wanted: str, root: Path) -> Source | DataError:
-    matching = [path for path in files if wanted == _ANY.label or _matches(path, wanted)]
-    for suffix in _MASKS:
+def _find_label(files: Sequence[Path], wanted: str, root: Path) -> Source | DataError:
+    matching = [path for path in files if wanted == _DEFAULTS.label or _matches(path, wanted)]
+    for suffix in _MASK_SUFFIXES:
         of_kind = [path for path in matching if _suffix(path) == suffix]
         if len(of_kind) > 1:
             return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
         if of_kind:
-            return _source((of_kind[0],), "LBL-MISSING", _names(of_kind[0], root))
-    return no_label()
+            return _try_source((of_kind[0],), "LBL-MISSING", _read_value_names(of_kind[0], root))
+    return missing_label_error()
 
 
-def _names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
+def _read_value_names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
     """Return what the values of a mask mean, by the table ``*_dseg.tsv`` beside it or ``dseg.tsv`` above it."""
     if _suffix(mask) != "dseg":
         return ()
@@ -108,10 +112,10 @@ def _names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
     return ()
 
 
-def _source(paths: tuple[Path, ...], code: str, names: tuple[tuple[int, str], ...] = ()) -> Source | DataError:
+def _try_source(paths: tuple[Path, ...], code: str, names: tuple[tuple[int, str], ...] = ()) -> Source | DataError:
     """Tell what kind of files these are; links that lead nowhere, as DataLad leaves them, are the case's own problem."""
     try:
-        return source_of(paths, code, names)
+        return make_source(paths, code, names)
     except DataError as error:
         return error
 
@@ -120,8 +124,8 @@ def _matches(path: Path, pattern: str) -> bool:
     return _suffix(path) == pattern or fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")
 
 
-def _participants(site: Site) -> dict[str, str]:
-    patient = "participant_id" if site.data.patient == _ANY.patient else site.data.patient
+def _read_participants(site: Site) -> dict[str, str]:
+    patient = "participant_id" if site.data.patient == _DEFAULTS.patient else site.data.patient
     data = site.data.model_copy(update={"patient": patient})
-    texts = class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")
-    return {subject: "" if text.casefold() == _UNKNOWN else text for subject, text in texts.items()}
+    texts = read_class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")
+    return {subject: "" if text.casefold() == _MISSING_VALUE else text for subject, text in texts.items()}

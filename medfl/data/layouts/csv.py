@@ -8,34 +8,42 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.images import SUFFIXES
-from medfl.data.index.index import Index
-from medfl.data.layouts.entries import CASE, Entry, Listing, no_label
-from medfl.data.layouts.manifest import Manifest, chosen, may_be_dicom
-from medfl.data.layouts.sources import NIFTI, below, require_files, source_of
-from medfl.data.layouts.table import Table, blank, columns_in, filled, read_table, told_columns, where
+from medfl.data.images import IMAGE_SUFFIXES
+from medfl.data.index.index import FileIndex
+from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
+from medfl.data.layouts.manifest import DicomResolver, get_selecting_cells, is_read_as_dicom
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
+from medfl.data.layouts.table import (
+    Table,
+    count_blank_rows,
+    describe_columns,
+    fill_pattern,
+    filter_rows,
+    pattern_columns,
+    read_table,
+)
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-SPLIT, ANNOTATED, SERIES = "split", "annotated", "series_uid"
-_WHOLE = "."  # where the series is named, its folder need not be
+SPLIT_COLUMN, ANNOTATED_COLUMN, SERIES_COLUMN = "split", "annotated", "series_uid"
+_ROOT_FOLDER = "."  # where the series is named, its folder need not be
 
 
 def is_csv(site: Site) -> bool:
     """Return whether the data folder has an index whose columns give the images."""
     path = site.root / site.data.index
-    return path.is_file() and _gives_images(path, site, damaged=True)  # a damaged one is meant to be one: reading it tells
+    return path.is_file() and _has_image_columns(path, site, damaged=True)  # a damaged one is meant to be one: reading it tells
 
 
-def manifests(site: Site) -> list[str]:
+def find_index_files(site: Site) -> list[str]:
     """Return the tables in the data folder that give images, where the site names none and there is none of the usual name."""
     if site.data.index != SiteData().index:
         return []
-    return sorted(path.name for path in site.root.glob("*.csv") if _gives_images(path, site, damaged=False))
+    return sorted(path.name for path in site.root.glob("*.csv") if _has_image_columns(path, site, damaged=False))
 
 
-def list_csv(site: Site, study: Study, index: Index) -> Listing:
+def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
     """List the images of an index.
 
     Raises
@@ -44,36 +52,38 @@ def list_csv(site: Site, study: Study, index: Index) -> Listing:
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
     root = site.root
-    whole = read_table(below(root, _file(site)))
-    table = where(whole, site.data.where)
+    whole = read_table(resolve_below(root, _index_name(site)))
+    table = filter_rows(whole, site.data.where)
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
-    columns = zip(*(filled(table, part, what="image", section=section) for part in _parts(site.data.image)), strict=True)
-    images = [_named(names, row) for names, row in zip(columns, table.rows, strict=True)]
-    keys = [_key(names, row) for names, row in zip(images, table.rows, strict=True)]
-    labels = filled(table, site.data.label, what="label", section=section) if site.data.label else [""] * len(keys)
+    columns = zip(
+        *(fill_pattern(table, part, what="image", section=section) for part in _split_names(site.data.image)), strict=True
+    )
+    images = [_image_names(names, row) for names, row in zip(columns, table.rows, strict=True)]
+    keys = [_row_key(names, row) for names, row in zip(images, table.rows, strict=True)]
+    labels = fill_pattern(table, site.data.label, what="label", section=section) if site.data.label else [""] * len(keys)
     patients = [key.replace("\n", "/") for key in keys]
     if site.data.patient:
-        patients = filled(table, site.data.patient, what="patient", section=section)
+        patients = fill_pattern(table, site.data.patient, what="patient", section=section)
     masks = study.task.kind == "segmentation"
-    manifest = Manifest(study.task.modality, site.data, index)
-    index.ahead(_opened(root, [*(name for names in images for name in names), *(labels if masks else ())]))
+    manifest = DicomResolver(study.task.modality, site.data, index)
+    index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
     entries = [
         Entry(
             key=key,
             patient=patient,
-            image=_image(root, names, row, manifest),
-            label=_mask(root, label, manifest) if masks else label,
-            split=row.get(SPLIT, ""),
-            annotated=row.get(ANNOTATED, ""),
+            image=_resolve_image(root, names, row, manifest),
+            label=_resolve_mask(root, label, manifest) if masks else label,
+            split=row.get(SPLIT_COLUMN, ""),
+            annotated=row.get(ANNOTATED_COLUMN, ""),
             image_files=tuple(root / name for name in names if name),
             label_files=(root / label,) if masks and label else (),
         )
         for key, names, label, patient, row in zip(keys, images, labels, patients, table.rows, strict=True)
     ]
-    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank(whole, site.data.where))
+    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank_warnings(whole, site.data.where))
 
 
-def without_labels(site: Site) -> Site:
+def as_unlabelled(site: Site) -> Site:
     """Return a site as unlabelled if its index has no column of the usual name and the site names none.
 
     For a look at images before there is a study.
@@ -81,16 +91,16 @@ def without_labels(site: Site) -> Site:
     if site.data.label != SiteData().label:
         return site
     try:
-        columns = read_table(below(site.root, _file(site))).columns
+        columns = read_table(resolve_below(site.root, _index_name(site))).columns
     except (DataError, OSError):
         return site
-    gives_images = all(name in columns for part in _parts(site.data.image) for name in columns_in(part))
+    gives_images = all(name in columns for part in _split_names(site.data.image) for name in pattern_columns(part))
     if site.data.layout not in ("auto", "csv") or site.data.label in columns or not gives_images:
         return site
     return site.model_copy(update={"data": site.data.model_copy(update={"label": ""})})
 
 
-def require_known(site: Site) -> None:
+def require_usable_index(site: Site) -> None:
     """Refuse to pass over an index that has none of the columns that it could be there for.
 
     Without images it may still give the classes of patients.
@@ -104,84 +114,84 @@ def require_known(site: Site) -> None:
     if not path.is_file():
         return
     table = read_table(path, site.data.patient, site.data.label)
-    if site.data.label in table.columns and {site.data.patient, CASE} & set(table.columns):
+    if site.data.label in table.columns and {site.data.patient, CASE_COLUMN} & set(table.columns):
         return
     what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
-    fix = f'{told_columns(table, site.data.image)} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
+    fix = f'{describe_columns(table, site.data.image)} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
     raise DataError("INDEX-COLUMN", what, fix)
 
 
-def _file(site: Site) -> str:
+def _index_name(site: Site) -> str:
     """Return the name of the index: as the site has it, or of the one table that gives images."""
     if not (site.root / site.data.index).is_file():
-        found = manifests(site)
+        found = find_index_files(site)
         if len(found) == 1:
             return found[0]
     return site.data.index
 
 
-def _gives_images(path: Path, site: Site, *, damaged: bool) -> bool:
+def _has_image_columns(path: Path, site: Site, *, damaged: bool) -> bool:
     try:
         columns = read_table(path).columns
     except DataError:
         return damaged
-    return all(name in columns for part in _parts(site.data.image) for name in columns_in(part))
+    return all(name in columns for part in _split_names(site.data.image) for name in pattern_columns(part))
 
 
-def _parts(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _named(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, ...]:
+def _image_names(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, ...]:
     """Return where the image of a row is; a row that names a series may leave its folder open."""
-    return (_WHOLE,) if row.get(SERIES) and not any(names) else names
+    return (_ROOT_FOLDER,) if row.get(SERIES_COLUMN) and not any(names) else names
 
 
-def _key(names: tuple[str, ...], row: Mapping[str, str]) -> str:
+def _row_key(names: tuple[str, ...], row: Mapping[str, str]) -> str:
     """Return what tells a row apart: its files, and what it chooses of them."""
-    dicom = all(name and may_be_dicom(Path(name)) for name in names)
-    return "\n".join((*names, *(f"{column}={cell}" for column, cell in chosen(row) if dicom)))
+    dicom = all(name and is_read_as_dicom(Path(name)) for name in names)
+    return "\n".join((*names, *(f"{column}={cell}" for column, cell in get_selecting_cells(row) if dicom)))
 
 
-def _opened(root: Path, names: Iterable[str]) -> list[Path]:
+def _paths_to_open(root: Path, names: Iterable[str]) -> list[Path]:
     """Return the files and folders of an index that have to be opened to know what they are."""
     paths = []
     for name in dict.fromkeys(names):
-        if name and not name.lower().endswith((*NIFTI, *SUFFIXES)):
+        if name and not name.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES)):
             with contextlib.suppress(DataError):  # told about its row
-                paths.append(below(root, name))
+                paths.append(resolve_below(root, name))
     return [path for path in paths if os.path.exists(path)]
 
 
-def _image(root: Path, names: tuple[str, ...], row: Mapping[str, str], manifest: Manifest) -> Source | DataError:
+def _resolve_image(root: Path, names: tuple[str, ...], row: Mapping[str, str], manifest: DicomResolver) -> Source | DataError:
     if not all(names):
         return DataError("IMG-MISSING", "the index names no image in this row.", "Fill the cell, or remove the row.")
     try:
-        paths = tuple(below(root, name) for name in names)
-        if not all(map(may_be_dicom, paths)):
-            return source_of(paths)
+        paths = tuple(resolve_below(root, name) for name in names)
+        if not all(map(is_read_as_dicom, paths)):
+            return make_source(paths)
         require_files(paths, "IMG-MISSING")
-        return manifest.image(paths, row)
+        return manifest.resolve_image(paths, row)
     except DataError as error:
         return error
 
 
-def _mask(root: Path, name: str, manifest: Manifest) -> Source | DataError:
+def _resolve_mask(root: Path, name: str, manifest: DicomResolver) -> Source | DataError:
     if not name:
-        return no_label()
+        return missing_label_error()
     try:
-        path = below(root, name)
-        if not may_be_dicom(path):
-            return source_of((path,), "LBL-MISSING")
+        path = resolve_below(root, name)
+        if not is_read_as_dicom(path):
+            return make_source((path,), "LBL-MISSING")
         require_files((path,), "LBL-MISSING")
-        return manifest.label(path)
+        return manifest.resolve_label(path)
     except DataError as error:
         return error
 
 
-def _blank(table: Table, conditions: str) -> tuple[DataError, ...]:
+def _blank_warnings(table: Table, conditions: str) -> tuple[DataError, ...]:
     """Return a warning about rows that belong nowhere because the cell that decides it is blank."""
-    count = blank(table, conditions)
+    count = count_blank_rows(table, conditions)
     if not count:
         return ()
     what = f"{count} row(s) of the index are blank in a column by which rows are chosen, so they are left out."

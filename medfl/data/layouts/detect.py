@@ -6,24 +6,24 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from medfl.data.index.index import Index
+from medfl.data.index.index import FileIndex
 from medfl.data.index.rows import may_be_dicom
-from medfl.data.index.walk import Passed, entries, stated
+from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.bids import is_bids, list_bids
-from medfl.data.layouts.csv import is_csv, list_csv, manifests, require_known
+from medfl.data.layouts.csv import find_index_files, is_csv, list_csv, require_usable_index
 from medfl.data.layouts.dicom import list_dicom
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
-from medfl.data.layouts.others import not_part, passed_over
-from medfl.data.layouts.sources import is_picture, visible_files
+from medfl.data.layouts.others import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.sources import is_image_file, visible_files
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_DICOM = ("dicom", "damaged", "media")  # kinds of files that tell of DICOM
-_LISTS: dict[str, Callable[[Site, Study, Index], Listing]] = {
+_DICOM_KINDS = ("dicom", "damaged", "media")  # kinds of files that tell of DICOM
+_LISTERS: dict[str, Callable[[Site, Study, FileIndex], Listing]] = {
     "csv": list_csv,
     "nnunet": lambda site, study, _: list_nnunet(site, study),
     "msd": lambda site, study, _: (list_nnunet if is_nnunet(site.root) else list_msd)(site, study),
@@ -33,7 +33,7 @@ _LISTS: dict[str, Callable[[Site, Study, Index], Listing]] = {
 }
 
 
-def list_images(site: Site, study: Study, index: Index) -> Listing:
+def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
     """List what lies in the data folder of a site.
 
     Raises
@@ -42,13 +42,13 @@ def list_images(site: Site, study: Study, index: Index) -> Listing:
         ``DATA-READ``, those of `layout_of`, and those of the layout.
     """
     try:
-        layout = layout_of(site, index)
-        listing = _LISTS[layout](site, study, index)
+        layout = detect_layout(site, index)
+        listing = _LISTERS[layout](site, study, index)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
-        other = not_part(layout, site, index)
-        told = [*passed_over(layout, site, index, missing=missing), *([other] if other else [])]
+        other = unused_files_warning(layout, site, index)
+        told = [*skipped_folder_warnings(layout, site, index, missing=missing), *([other] if other else [])]
     except OSError:
-        raise _unreadable(site) from None
+        raise _unreadable_error(site) from None
     return replace(listing, warnings=(*listing.warnings, *told))
 
 
@@ -70,17 +70,17 @@ def require_readable(site: Site) -> None:
     except FileNotFoundError:  # removed meanwhile
         return
     except OSError:
-        raise _unreadable(site) from None
+        raise _unreadable_error(site) from None
     if not there:
         raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
 
 
-def _unreadable(site: Site) -> DataError:
+def _unreadable_error(site: Site) -> DataError:
     what = f"the data folder of site {site.name} can not be read."
     return DataError("DATA-READ", what, "Check disk, network drive and permissions.")
 
 
-def layout_of(site: Site, index: Index) -> str:
+def detect_layout(site: Site, index: FileIndex) -> str:
     """Return how the data folder of a site is laid out.
 
     Raises
@@ -96,34 +96,34 @@ def layout_of(site: Site, index: Index) -> str:
         "nnunet": lambda: is_nnunet(root),
         "msd": lambda: is_msd(root),
         "bids": lambda: is_bids(root),
-        "dicom": lambda: _is_dicom(site, index, most=True),
+        "dicom": lambda: _holds_dicom(site, index, most=True),
         "folders": lambda: is_folders(root),
-        "any dicom": lambda: _is_dicom(site, index, most=False),
+        "any dicom": lambda: _holds_dicom(site, index, most=False),
     }
     for name, fits in tests.items():
-        if name == "dicom" and len(manifests(site)) == 1:
+        if name == "dicom" and len(find_index_files(site)) == 1:
             return "csv"
         if fits():
             if name not in ("csv", "nnunet", "msd", "bids"):  # those tell themselves what belongs to them
-                require_known(site)
+                require_usable_index(site)
             return name.removeprefix("any ")
     if (root / site.data.index).is_file():
         return "csv"  # its error says which column is missing
-    if next(visible_files(root, Passed()), None) is None:
+    if next(visible_files(root, SkippedFolders()), None) is None:
         what = f"the data folder of site {site.name} holds no file."
         raise DataError("DATA-EMPTY", what, "Put the images there, or set data.root in site.toml to where they are.")
     fix = "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
 
 
-def _is_dicom(site: Site, index: Index, *, most: bool) -> bool:
+def _holds_dicom(site: Site, index: FileIndex, *, most: bool) -> bool:
     """Return whether DICOM lies there: `most`, whether it is more than there is of other images.
 
     One stray file must not hide all of them. Files without preamble count where they are allowed, or where there is nothing
     else.
     """
-    listed = list(entries(site.root, Passed()))
-    images = sum(is_picture(entry.name) for entry in listed)
+    listed = list(walk_entries(site.root, SkippedFolders()))
+    images = sum(is_image_file(entry.name) for entry in listed)
     candidates = [entry for entry in listed if may_be_dicom(entry.path)]
     enough = images if most else 0
     if len(candidates) <= enough:
@@ -132,8 +132,8 @@ def _is_dicom(site: Site, index: Index, *, most: bool) -> bool:
     headerless = False
     step = enough + 1  # files to look at together: as many as can decide it
     while start < len(candidates):
-        items = index.look(stated(entry) for entry in candidates[start : start + step])
-        count += sum(item.kind in _DICOM or (item.kind == "headerless" and site.data.allow_headerless) for item in items)
+        items = index.identify(stat_file(entry) for entry in candidates[start : start + step])
+        count += sum(item.kind in _DICOM_KINDS or (item.kind == "headerless" and site.data.allow_headerless) for item in items)
         headerless = headerless or any(item.kind == "headerless" for item in items)
         if count > enough:
             return True

@@ -6,20 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from medfl.data.cases import Source
-from medfl.data.index.index import Index
-from medfl.data.index.rows import Item
-from medfl.data.layouts.drawing import is_unlabelled, labels_of
-from medfl.data.layouts.entries import Entry, Listing, class_texts, lost_zeros
-from medfl.data.layouts.objects import Found, shown_twice, sort_objects
+from medfl.data.index.index import FileIndex
+from medfl.data.index.rows import IndexedFile
+from medfl.data.layouts.drawing import is_unlabelled, match_labels
+from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, read_class_texts
+from medfl.data.layouts.objects import DicomObjects, count_shared_images, sort_objects
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_CONSTANT = 3  # studies that all carry one PatientID: it was set by an anonymiser
-_MANY = 10  # likewise, when it is on more than half of the studies
+_MIN_CONSTANT_STUDIES = 3  # studies that all carry one PatientID: it was set by an anonymiser
+_MIN_SHARED_STUDIES = 10  # likewise, when it is on more than half of the studies
 
 
-def list_dicom(site: Site, study: Study, index: Index) -> Listing:
+def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
     """List one case a series, or in a study of dimension 2 one an image. The patient is PatientID with its issuer.
 
     Series that no segmentation refers to are passed over when another series of the patient has one. In classification, the
@@ -35,29 +35,29 @@ def list_dicom(site: Site, study: Study, index: Index) -> Listing:
     found = sort_objects(index.tree(site.root), study.task.modality, site.data)
     found.require_images()
     images = [item for items in found.series.values() for item in items]
-    _check_ids(images, classes=study.task.kind == "classification")
+    _check_patient_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:
-        found.loosen()
+        found.treat_images_separately()
     warnings: list[DataError] = []
     if study.task.kind == "segmentation":
-        entries = _drawn(found, labels_of(found, site.data))
-        warnings += _passed_over(len(found.series) - len(entries))
+        entries = _segmentation_entries(found, match_labels(found, site.data))
+        warnings += _unused_series_warnings(len(found.series) - len(entries))
     else:
-        texts = class_texts(site, site.root / site.data.index)
-        entries = _classed(found, texts, flat=study.task.dimension == 2)
-        warnings += lost_zeros(texts, {item.text("PatientID") for item in images})
-    if twice := shown_twice(images):
+        texts = read_class_texts(site, site.root / site.data.index)
+        entries = _classification_entries(found, texts, flat=study.task.dimension == 2)
+        warnings += leading_zero_warnings(texts, {item.text("PatientID") for item in images})
+    if twice := count_shared_images(images):
         what = f"{twice} image(s) lie here under two patient ids, so one person may both train and test."
         warnings.append(DataError("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
     return Listing(tuple(entries), patient_ids=True, warnings=(*found.warnings(), *warnings))
 
 
-def source_of_series(items: Sequence[Item]) -> Source:
+def make_series_source(items: Sequence[IndexedFile]) -> Source:
     """Return the source of a case that is these files."""
     return Source("dicom", tuple(item.path for item in items))
 
 
-def _check_ids(images: Sequence[Item], *, classes: bool) -> None:
+def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     """Refuse a folder whose ids do not tell patients apart; `classes` says whether a table names classes by PatientID."""
     studies: dict[str, set[str]] = defaultdict(set)
     issuers: dict[str, set[str]] = defaultdict(set)
@@ -66,7 +66,7 @@ def _check_ids(images: Sequence[Item], *, classes: bool) -> None:
         issuers[item.text("PatientID")].add(item.text("IssuerOfPatientID"))
     most = max(map(len, studies.values()), default=0)
     every = len(set[str]().union(*studies.values()))
-    if (most >= _CONSTANT and most == every) or (most >= _MANY and most > every / 2):
+    if (most >= _MIN_CONSTANT_STUDIES and most == every) or (most >= _MIN_SHARED_STUDIES and most > every / 2):
         what = f"{most} studies share one PatientID, so patients can not be kept apart."
         raise DataError("ID-CONSTANT", what, "Export with a pseudonymous ID for each patient, or use an index with patients.")
     doubtful = sum(len(own) > 1 and (classes or "" in own) for number, own in issuers.items() if number)
@@ -75,19 +75,19 @@ def _check_ids(images: Sequence[Item], *, classes: bool) -> None:
         raise DataError("ID-ISSUER", what, "Export with one issuer throughout, or use an index with a column 'patient'.")
 
 
-def _passed_over(count: int) -> list[DataError]:
+def _unused_series_warnings(count: int) -> list[DataError]:
     if count <= 0:
         return []
     what = f"{count} series without a segmentation are passed over; their patients have another one."
     return [DataError("DCM-UNUSED-SERIES", what, "Nothing to do.")]
 
 
-def _drawn(found: Found, labels: Mapping[str, Source | DataError]) -> list[Entry]:
+def _segmentation_entries(found: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:
     by_patient: dict[str, list[Entry]] = defaultdict(list)
     for uid, items in sorted(found.series.items()):
-        image = found.broken(uid) or source_of_series(items)
+        image = found.series_error(uid) or make_series_source(items)
         by_patient[items[0].patient].append(
-            Entry(uid, items[0].patient, image, labels[uid], label_files=found.candidates.get(uid, ()))
+            Entry(uid, items[0].patient, image, labels[uid], label_files=found.label_candidates.get(uid, ()))
         )
     entries = []
     for theirs in by_patient.values():
@@ -95,14 +95,14 @@ def _drawn(found: Found, labels: Mapping[str, Source | DataError]) -> list[Entry
     return entries
 
 
-def _classed(found: Found, texts: Mapping[str, str], *, flat: bool) -> list[Entry]:
+def _classification_entries(found: DicomObjects, texts: Mapping[str, str], *, flat: bool) -> list[Entry]:
     entries = []
     for uid, items in sorted(found.series.items()):
         if flat:
             for item in items:
                 text = texts.get(item.text("PatientID"), "")
-                entries.append(Entry(item.text("SOPInstanceUID"), item.patient, source_of_series([item]), text))
+                entries.append(Entry(item.text("SOPInstanceUID"), item.patient, make_series_source([item]), text))
         else:
             text = texts.get(items[0].text("PatientID"), "")
-            entries.append(Entry(uid, items[0].patient, found.broken(uid) or source_of_series(items), text))
+            entries.append(Entry(uid, items[0].patient, found.series_error(uid) or make_series_source(items), text))
     return entries

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.layouts.table import column_of, read_table
+from medfl.data.layouts.table import get_column, read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 
-CASE = "case"  # column of a table with one row a case, where it names no patients
+CASE_COLUMN = "case"  # column of a table with one row a case, where it names no patients
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class Listing:
     warnings: tuple[DataError, ...] = ()
 
 
-def no_label() -> DataError:
+def missing_label_error() -> DataError:
     """Return the error of an image that has no label."""
     return DataError("LBL-MISSING", "the image has no label.", "Add the label, or leave the case out.")
 
 
-def no_image() -> DataError:
+def missing_image_error() -> DataError:
     """Return the error of a label that has no image."""
     return DataError("IMG-MISSING", "there is a label but no image.", "Add the image, or leave the case out.")
 
 
-def class_texts(site: Site, index: Path) -> dict[str, str]:
+def read_class_texts(site: Site, index: Path) -> dict[str, str]:
     """Return the class text of each patient from a table with one row a patient.
 
     For layouts whose files carry no class: the columns are the `patient` (or ``case``) and `label` of the site. Ids are
@@ -97,9 +97,9 @@ def class_texts(site: Site, index: Path) -> dict[str, str]:
         return {}
     table = read_table(index, site.data.patient, site.data.label)
     named = site.data.patient
-    if named not in table.columns and named == SiteData().patient and CASE in table.columns:
-        named = CASE
-    patients, labels = column_of(table, named), column_of(table, site.data.label)
+    if named not in table.columns and named == SiteData().patient and CASE_COLUMN in table.columns:
+        named = CASE_COLUMN
+    patients, labels = get_column(table, named), get_column(table, site.data.label)
     texts: dict[str, str] = {}
     for patient, label in zip(patients, labels, strict=True):
         if patient and texts.setdefault(patient, label) != label:
@@ -107,7 +107,7 @@ def class_texts(site: Site, index: Path) -> dict[str, str]:
     return texts
 
 
-def lost_zeros(texts: Collection[str], patients: Collection[str]) -> list[DataError]:
+def leading_zero_warnings(texts: Collection[str], patients: Collection[str]) -> list[DataError]:
     """Return a warning when ids of a table would fit those of the images if leading zeros did not count.
 
     It is a suggestion only: ``007`` and ``7`` may well be two patients.

@@ -9,19 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.images import SUFFIXES
-from medfl.data.index.index import Index
-from medfl.data.layouts.dicom import source_of_series
-from medfl.data.layouts.drawing import is_unlabelled, labels_of
-from medfl.data.layouts.entries import Entry, Listing, class_texts, lost_zeros, no_label
-from medfl.data.layouts.objects import Found, sort_objects
-from medfl.data.layouts.sources import NIFTI, is_picture, source_of, visible_files
+from medfl.data.images import IMAGE_SUFFIXES
+from medfl.data.index.index import FileIndex
+from medfl.data.layouts.dicom import make_series_source
+from medfl.data.layouts.drawing import is_unlabelled, match_labels
+from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
+from medfl.data.layouts.objects import DicomObjects, sort_objects
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, visible_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
 _DEFAULTS = SiteData()
-_WORDS = {  # what files are called when the site names no pattern
+_DEFAULT_WORDS = {  # what files are called when the site names no pattern
     _DEFAULTS.image: ("image", "img", "volume"),
     _DEFAULTS.label: ("label", "labels", "mask", "seg", "segmentation"),
 }
@@ -29,11 +29,11 @@ _WORDS = {  # what files are called when the site names no pattern
 
 def is_folders(root: Path) -> bool:
     """Return whether a folder holds folders and no image of its own."""
-    files = [path for path in root.iterdir() if is_picture(path.name) and path.is_file()]
-    return not files and any(_patients(root))
+    files = [path for path in root.iterdir() if is_image_file(path.name) and path.is_file()]
+    return not files and any(_patient_folders(root))
 
 
-def list_folders(site: Site, study: Study, index: Index) -> Listing:
+def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     """List one case for each folder; the name of the folder is the patient.
 
     The site's `image` and `label` are words that file names hold between ``_``, ``-`` and ``.``, or patterns such as
@@ -46,58 +46,58 @@ def list_folders(site: Site, study: Study, index: Index) -> Listing:
         ``DCM-NONE`` when all files are DICOM without preamble; ``INDEX-*`` in classification.
     """
     masks = study.task.kind == "segmentation"
-    texts = {} if masks else class_texts(site, site.root / site.data.index)
-    seen = {folder: list(visible_files(folder, index.passed)) for folder in _patients(site.root)}
-    files = {folder: [path for path in paths if is_picture(path.name)] for folder, paths in seen.items()}
+    texts = {} if masks else read_class_texts(site, site.root / site.data.index)
+    seen = {folder: list(visible_files(folder, index.skipped)) for folder in _patient_folders(site.root)}
+    files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in seen.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
     found = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
     if not any(files.values()):
-        _summed(found.values()).require_images()
+        _merge_objects(found.values()).require_images()
     entries = []
     for folder, images in files.items():
         image: Source | DataError
-        label: Source | DataError = no_label()
+        label: Source | DataError = missing_label_error()
         meant: tuple[Path, ...] = ()
-        if os.fspath(folder) in index.passed.closed:
-            image = _closed()
+        if os.fspath(folder) in index.skipped.closed:
+            image = _closed_folder_error()
         elif images:
-            image = _image(folder, images, site, masks)
-            label, meant = _label(folder, images, site.data.label) if masks else (label, ())
+            image = _find_image(folder, images, site, masks)
+            label, meant = _find_label(folder, images, site.data.label) if masks else (label, ())
         else:
-            image, label = _dicom(found[folder], site, study)
-            meant = tuple(path for paths in found[folder].candidates.values() for path in paths)
+            image, label = _pick_series(found[folder], site, study)
+            meant = tuple(path for paths in found[folder].label_candidates.values() for path in paths)
         told = label if masks else texts.get(folder.name, "")
         entries.append(Entry(folder.name, folder.name, image, told, label_files=meant))
-    warnings = _summed(found.values()).warnings()
-    warnings += [] if masks else lost_zeros(texts, {folder.name for folder in files})
+    warnings = _merge_objects(found.values()).warnings()
+    warnings += [] if masks else leading_zero_warnings(texts, {folder.name for folder in files})
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
 
 
-def _closed() -> DataError:
+def _closed_folder_error() -> DataError:
     what = "the folder of the case can not be opened."
     return DataError("IMG-READ", what, "Check its permissions: the account that runs medfl must read it.")
 
 
-def _summed(parts: Iterable[Found]) -> Found:
+def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
     """Return what is to be told of all folders together."""
-    total = Found()
+    total = DicomObjects()
     for part in parts:
         total.files += part.files
         total.headerless += part.headerless
-        total.orphans += part.orphans
-        total.unused += part.unused
+        total.orphan_labels += part.orphan_labels
+        total.unused_labels += part.unused_labels
         total.unreadable[""] += part.unreadable[""]
         total.missing[""] += part.missing[""]
         total.series |= part.series
-        total.elsewhere |= part.elsewhere
+        total.other_images |= part.other_images
     return total
 
 
-def _patients(root: Path) -> list[Path]:
+def _patient_folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
 
 
-def _image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Source | DataError:
+def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Source | DataError:
     chosen: list[Path] = []
     for pattern in [part.strip() for part in site.data.image.split(",")]:
         matching = [path for path in files if _matches(folder, path, pattern)]
@@ -111,42 +111,42 @@ def _image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Sour
             return DataError("IMG-MISSING", what, "Set 'image' in site.toml to a pattern that fits, or move the folder away.")
         chosen += matching
     try:
-        return source_of(tuple(chosen))
+        return make_source(tuple(chosen))
     except DataError as error:
         return error
 
 
-def _label(folder: Path, files: Sequence[Path], pattern: str) -> tuple[Source | DataError, tuple[Path, ...]]:
+def _find_label(folder: Path, files: Sequence[Path], pattern: str) -> tuple[Source | DataError, tuple[Path, ...]]:
     """Return the mask, and where there are several, all of them."""
     matching = [path for path in files if _matches(folder, path, pattern)]
     if len(matching) > 1:
         what = f"{len(matching)} files of a folder fit the label."
         return DataError("LBL-SEVERAL", what, "Set 'label' in site.toml to a pattern that fits one."), tuple(matching)
     try:
-        return source_of((matching[0],), "LBL-MISSING") if matching else no_label(), ()
+        return make_source((matching[0],), "LBL-MISSING") if matching else missing_label_error(), ()
     except DataError as error:
         return error, tuple(matching)
 
 
 def _matches(folder: Path, path: Path, pattern: str) -> bool:
     relative = path.relative_to(folder).as_posix()
-    if any(sign in pattern for sign in "*?[/") or pattern.lower().endswith((*NIFTI, *SUFFIXES)):
+    if any(sign in pattern for sign in "*?[/") or pattern.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES)):
         return fnmatchcase(relative.lower(), pattern.lower())
     words = re.split(r"[_\-. ]+", path.name.lower())
-    return any(word in words for word in _WORDS.get(pattern, (pattern.lower(),)))
+    return any(word in words for word in _DEFAULT_WORDS.get(pattern, (pattern.lower(),)))
 
 
-def _dicom(found: Found, site: Site, study: Study) -> tuple[Source | DataError, Source | DataError]:
-    labels = labels_of(found, site.data)
+def _pick_series(found: DicomObjects, site: Site, study: Study) -> tuple[Source | DataError, Source | DataError]:
+    labels = match_labels(found, site.data)
     drawn = [uid for uid in sorted(found.series) if not is_unlabelled(labels[uid])]
     chosen = drawn or sorted(found.series)
     if not chosen:
         what = f"the folder holds no {study.task.modality} image, which the study asks for."
-        if found.elsewhere:
-            what = f"{what[:-1]}, but {len(found.elsewhere)} other DICOM files."
-        return DataError("IMG-MISSING", what, "Add the image, or move the folder away."), no_label()
+        if found.other_images:
+            what = f"{what[:-1]}, but {len(found.other_images)} other DICOM files."
+        return DataError("IMG-MISSING", what, "Add the image, or move the folder away."), missing_label_error()
     if len(chosen) > 1:
         what = f"the folder holds {len(chosen)} series."
         fix = "Keep the series that is meant, or name it in the column 'series_uid' of an index."
         return DataError("DCM-SERIES", what, fix), labels[chosen[0]]
-    return found.broken(chosen[0]) or source_of_series(found.series[chosen[0]]), labels[chosen[0]]
+    return found.series_error(chosen[0]) or make_series_source(found.series[chosen[0]]), labels[chosen[0]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from medfl.errors import DataError
 
-SUFFIX = ".json"
+JSON_SUFFIX = ".json"
 
 
 def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]:
@@ -27,7 +27,7 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_reject_duplicates)
     except OSError:
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
     except ValueError:
@@ -38,17 +38,17 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         what = "the index is neither a list of objects nor an object with one entry a patient."
         raise DataError("INDEX-FORMAT", what, "Write it again.")
-    return [{str(column).strip(): _text(value) for column, value in row.items()} for row in rows]
+    return [{str(column).strip(): _to_text(value) for column, value in row.items()} for row in rows]
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("two entries have one name")  # the second would win without a word
     return values
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, dict | list):
         raise DataError("INDEX-FORMAT", "a value of the index is a list or an object.", "Give each cell one value.")
     return "" if value is None else str(value).strip()

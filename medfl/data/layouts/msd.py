@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.cases import Source
-from medfl.data.layouts.entries import Entry, Listing, no_image, no_label
-from medfl.data.layouts.sources import below, source_of
+from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
+from medfl.data.layouts.sources import make_source, resolve_below
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-FILE = "dataset.json"
-Names = tuple[tuple[int, str], ...]
+DATASET_FILE = "dataset.json"
+ValueNames = tuple[tuple[int, str], ...]
 
 
 def is_msd(root: Path) -> bool:
     """Return whether a folder has a ``dataset.json``; reading it tells what is wrong with it."""
-    return (root / FILE).is_file()
+    return (root / DATASET_FILE).is_file()
 
 
 def list_msd(site: Site, study: Study) -> Listing:
@@ -30,17 +30,17 @@ def list_msd(site: Site, study: Study) -> Listing:
     DataError
         ``INDEX-MISSING``, ``INDEX-FORMAT``, or ``LAYOUT-TASK`` for a classification task.
     """
-    require_masks(study)
-    document = read_dataset(site.root)
-    rows, names = document.get("training"), value_names(document.get("labels"))
+    require_segmentation(study)
+    document = read_dataset_json(site.root)
+    rows, names = document.get("training"), parse_value_names(document.get("labels"))
     wanted = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in wanted]
     entries = [
         Entry(
             image,
             image,
-            listed_image(site.root, [image]),
-            listed_mask(site.root, label, names),
+            resolve_image(site.root, [image]),
+            resolve_mask(site.root, label, names),
             image_files=(site.root / image,),
             label_files=(site.root / label,),
         )
@@ -50,7 +50,7 @@ def list_msd(site: Site, study: Study) -> Listing:
     return Listing(tuple(entries), patient_ids=False)
 
 
-def require_masks(study: Study) -> None:
+def require_segmentation(study: Study) -> None:
     """Refuse a study about classes.
 
     Raises
@@ -62,7 +62,7 @@ def require_masks(study: Study) -> None:
         raise DataError("LAYOUT-TASK", "this layout has masks, the study is about classes.", "Write an index.csv with classes.")
 
 
-def read_dataset(root: Path) -> dict[str, Any]:
+def read_dataset_json(root: Path) -> dict[str, Any]:
     """Read the ``dataset.json`` of a folder.
 
     Raises
@@ -71,17 +71,17 @@ def read_dataset(root: Path) -> dict[str, Any]:
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
     try:
-        document = json.loads((root / FILE).read_text(encoding="utf-8-sig"))
+        document = json.loads((root / DATASET_FILE).read_text(encoding="utf-8-sig"))
     except OSError:
-        raise DataError("INDEX-MISSING", f"the data folder has no {FILE}.", "Set 'layout' in site.toml.") from None
+        raise DataError("INDEX-MISSING", f"the data folder has no {DATASET_FILE}.", "Set 'layout' in site.toml.") from None
     except ValueError:
-        raise DataError("INDEX-FORMAT", f"{FILE} is not valid JSON.", "Write it again.") from None
+        raise DataError("INDEX-FORMAT", f"{DATASET_FILE} is not valid JSON.", "Write it again.") from None
     if not isinstance(document, dict):
-        raise DataError("INDEX-FORMAT", f"{FILE} is not a JSON object.", "Write it again.")
+        raise DataError("INDEX-FORMAT", f"{DATASET_FILE} is not a JSON object.", "Write it again.")
     return document
 
 
-def value_names(labels: Any) -> Names:
+def parse_value_names(labels: Any) -> ValueNames:
     """Return what values mean by ``{"0": "background", "1": "liver"}``, as the Decathlon and nnU-Net v1 write it.
 
     Raises
@@ -94,21 +94,23 @@ def value_names(labels: Any) -> Names:
     try:
         return tuple(sorted((int(value), str(name)) for value, name in labels.items()))
     except (AttributeError, TypeError, ValueError):
-        what = f"'labels' of {FILE} does not give a name for each value."
+        what = f"'labels' of {DATASET_FILE} does not give a name for each value."
         raise DataError("INDEX-FORMAT", what, 'Write it as {"0": "background", "1": "liver"}.') from None
 
 
-def listed_image(root: Path, names: list[str]) -> Source | DataError:
+def resolve_image(root: Path, names: list[str]) -> Source | DataError:
     """Return the image that a ``dataset.json`` names, one file a channel."""
     try:
-        return source_of(tuple(below(root, name) for name in names)) if all(names) and names else no_image()
+        return (
+            make_source(tuple(resolve_below(root, name) for name in names)) if all(names) and names else missing_image_error()
+        )
     except DataError as error:
         return error
 
 
-def listed_mask(root: Path, name: str, names: Names) -> Source | DataError:
+def resolve_mask(root: Path, name: str, names: ValueNames) -> Source | DataError:
     """Return the mask that a ``dataset.json`` names."""
     try:
-        return source_of((below(root, name),), "LBL-MISSING", names) if name else no_label()
+        return make_source((resolve_below(root, name),), "LBL-MISSING", names) if name else missing_label_error()
     except DataError as error:
         return error

@@ -11,34 +11,34 @@ from typing import Any
 
 from medfl.data.cases import Source
 from medfl.data.classes import IGNORE
-from medfl.data.layouts.entries import Entry, Listing, no_image, no_label
+from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.msd import (
-    FILE,
-    Names,
-    listed_image,
-    listed_mask,
-    read_dataset,
-    require_masks,
-    value_names,
+    DATASET_FILE,
+    ValueNames,
+    parse_value_names,
+    read_dataset_json,
+    require_segmentation,
+    resolve_image,
+    resolve_mask,
 )
-from medfl.data.layouts.sources import source_of
+from medfl.data.layouts.sources import make_source
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_IMAGE = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
-_ENDING = ".nii.gz"
+_IMAGE_NAME = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+_DEFAULT_ENDING = ".nii.gz"
 
 
 def is_nnunet(root: Path) -> bool:
     """Return whether a folder is raw data of nnU-Net."""
     try:
-        document = read_dataset(root)
+        document = read_dataset_json(root)
     except DataError:
         return False
     if "channel_names" not in document and "modality" not in document:
         return False
-    ending = _ending(document)
+    ending = _file_ending(document)
     return isinstance(document.get("dataset"), dict) or any((root / "imagesTr").glob(f"[!.]*_0000{ending}"))
 
 
@@ -51,18 +51,18 @@ def list_nnunet(site: Site, study: Study) -> Listing:
         ``INDEX-MISSING``, ``INDEX-FORMAT``, ``LBL-REGIONS`` for labels that are regions of several values, or ``LAYOUT-TASK``
         for a classification task.
     """
-    require_masks(study)
-    document = read_dataset(site.root)
-    channels, names = _channels(document), label_names(document.get("labels"))
+    require_segmentation(study)
+    document = read_dataset_json(site.root)
+    channels, names = _count_channels(document), parse_label_names(document.get("labels"))
     listed = document.get("dataset")
     if isinstance(listed, dict):
-        entries = [_listed(site.root, case, row, channels, names) for case, row in sorted(listed.items())]
+        entries = [_make_entry(site.root, case, row, channels, names) for case, row in sorted(listed.items())]
     else:
-        entries = _found(site.root, _ending(document), channels, names)
+        entries = _find_entries(site.root, _file_ending(document), channels, names)
     return Listing(tuple(entries), patient_ids=False)
 
 
-def label_names(labels: Any) -> Names:
+def parse_label_names(labels: Any) -> ValueNames:
     """Return what values mean by ``{"background": 0, "liver": 1, "ignore": 2}``, or the other way round as in v1.
 
     Raises
@@ -71,69 +71,69 @@ def label_names(labels: Any) -> Names:
         ``LBL-REGIONS`` or ``INDEX-FORMAT``.
     """
     if not isinstance(labels, dict) or all(str(key).strip().isdigit() for key in labels):
-        return value_names(labels)
+        return parse_value_names(labels)
     regions = sum(isinstance(value, list) and len(value) > 1 for value in labels.values())
     if regions:
-        what = (
-            f"{regions} of the labels in {FILE} are regions of several values, which overlap; medfl gives each voxel one class."
-        )
+        what = f"{regions} of the labels in {DATASET_FILE} are regions of several values, which overlap; medfl gives each voxel one class."
         raise DataError("LBL-REGIONS", what, "Name each value by itself in 'labels', and export the data set again.")
     try:
         pairs = [(int(value[0] if isinstance(value, list) else value), str(name)) for name, value in labels.items()]
     except (TypeError, ValueError, IndexError):
-        raise DataError("INDEX-FORMAT", f"'labels' of {FILE} does not give a number for each name.", "Correct it.") from None
+        raise DataError(
+            "INDEX-FORMAT", f"'labels' of {DATASET_FILE} does not give a number for each name.", "Correct it."
+        ) from None
     return tuple(sorted((value, IGNORE if name.strip().casefold() == IGNORE else name) for value, name in pairs))
 
 
-def _ending(document: dict[str, Any]) -> str:
-    return str(document.get("file_ending") or _ENDING)
+def _file_ending(document: dict[str, Any]) -> str:
+    return str(document.get("file_ending") or _DEFAULT_ENDING)
 
 
-def _channels(document: dict[str, Any]) -> int:
+def _count_channels(document: dict[str, Any]) -> int:
     """Return the number of channels, 0 when the file does not tell."""
     told = document.get("channel_names") or document.get("modality")
     return len(told) if isinstance(told, dict) else 0
 
 
-def _found(root: Path, ending: str, channels: int, names: Names) -> list[Entry]:
+def _find_entries(root: Path, ending: str, channels: int, names: ValueNames) -> list[Entry]:
     images: dict[str, dict[int, Path]] = {}
     for path in sorted((root / "imagesTr").glob(f"*{ending}")):
-        match = _IMAGE.match(path.name.removesuffix(ending))
+        match = _IMAGE_NAME.match(path.name.removesuffix(ending))
         if match and not path.name.startswith("."):
             images.setdefault(match["case"], {})[int(match["channel"])] = path
     masks = {p.name.removesuffix(ending): p for p in (root / "labelsTr").glob(f"*{ending}") if not p.name.startswith(".")}
     return [
-        Entry(case, case, _image(images.get(case, {}), channels), _mask(masks.get(case), names))
+        Entry(case, case, _make_image(images.get(case, {}), channels), _make_mask(masks.get(case), names))
         for case in sorted(set(images) | set(masks))
     ]
 
 
-def _image(files: dict[int, Path], channels: int) -> Source | DataError:
+def _make_image(files: dict[int, Path], channels: int) -> Source | DataError:
     if not files:
-        return no_image()
+        return missing_image_error()
     expected = channels or len(files)
     if sorted(files) != list(range(expected)):
-        what = f"the case has {len(files)} channel file(s), {FILE} names {expected}."
+        what = f"the case has {len(files)} channel file(s), {DATASET_FILE} names {expected}."
         return DataError("IMG-CHANNELS", what, "Add the missing files, numbered from _0000 on.")
     try:
-        return source_of(tuple(files[channel] for channel in sorted(files)))
+        return make_source(tuple(files[channel] for channel in sorted(files)))
     except DataError as error:
         return error
 
 
-def _mask(path: Path | None, names: Names) -> Source | DataError:
+def _make_mask(path: Path | None, names: ValueNames) -> Source | DataError:
     try:
-        return source_of((path,), "LBL-MISSING", names) if path else no_label()
+        return make_source((path,), "LBL-MISSING", names) if path else missing_label_error()
     except DataError as error:
         return error
 
 
-def _listed(root: Path, case: str, row: Any, channels: int, names: Names) -> Entry:
+def _make_entry(root: Path, case: str, row: Any, channels: int, names: ValueNames) -> Entry:
     """Return a case of the list that newer files may have instead of folders."""
     told = row if isinstance(row, dict) else {}
     images = [str(name) for name in told.get("images") or []]
-    image = listed_image(root, images)
+    image = resolve_image(root, images)
     if channels and images and len(images) != channels:
-        what = f"the case has {len(images)} channel file(s), {FILE} names {channels}."
-        image = DataError("IMG-CHANNELS", what, f"List one file for each channel in {FILE}.")
-    return Entry(case, case, image, listed_mask(root, str(told.get("label") or ""), names))
+        what = f"the case has {len(images)} channel file(s), {DATASET_FILE} names {channels}."
+        image = DataError("IMG-CHANNELS", what, f"List one file for each channel in {DATASET_FILE}.")
+    return Entry(case, case, image, resolve_mask(root, str(told.get("label") or ""), names))

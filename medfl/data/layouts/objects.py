@@ -8,18 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medfl.data.dicom.headers import NOT_IMAGES, PROJECTION
-from medfl.data.dicom.references import LABELS, Drawn
-from medfl.data.index.rows import Item
+from medfl.data.dicom.headers import NON_IMAGE_MODALITIES, PROJECTION_MODALITIES
+from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences
+from medfl.data.index.rows import IndexedFile
 from medfl.errors import DataError
 from medfl.site import SiteData
 from medfl.study.sections import Modality
 
-_MODALITIES: dict[Modality | None, tuple[str, ...]] = {"MR": ("MR",), "CT": ("CT",), "US": ("US",), "XR": PROJECTION}
+_MODALITIES: dict[Modality | None, tuple[str, ...]] = {"MR": ("MR",), "CT": ("CT",), "US": ("US",), "XR": PROJECTION_MODALITIES}
 
 
 @dataclass
-class Found:
+class DicomObjects:
     """The DICOM objects of a folder.
 
     Parameters
@@ -41,18 +41,18 @@ class Found:
         Labels that may be meant for a series that has no usable one, by SeriesInstanceUID.
     """
 
-    series: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
-    labels: list[Drawn] = field(default_factory=list)
-    elsewhere: set[str] = field(default_factory=set)
+    series: dict[str, list[IndexedFile]] = field(default_factory=lambda: defaultdict(list))
+    labels: list[LabelReferences] = field(default_factory=list)
+    other_images: set[str] = field(default_factory=set)
     unreadable: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     headerless: int = 0
     files: int = 0
-    orphans: int = 0
-    unused: int = 0
-    candidates: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    orphan_labels: int = 0
+    unused_labels: int = 0
+    label_candidates: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
-    def broken(self, uid: str) -> DataError | None:
+    def series_error(self, uid: str) -> DataError | None:
         """Return why a series is not whole, if it is not."""
         if self.unreadable[uid]:
             what = f"{self.unreadable[uid]} file(s) of the series can not be read, so slices may be missing."
@@ -62,7 +62,7 @@ class Found:
             return DataError("DD-MISSING", what, "Copy the disc again, or export the series again.")
         return None
 
-    def loosen(self) -> None:
+    def treat_images_separately(self) -> None:
         """Take every image for whole by itself: what can not be read is missing from no other."""
         self.unreadable = Counter({"": self.unreadable.total()})
         self.missing = Counter({"": self.missing.total()})
@@ -77,12 +77,12 @@ class Found:
             what = f"{self.missing['']} file(s) that a DICOMDIR names are missing."
             told.append(DataError("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
         if self.headerless:
-            told.append(_headerless(self.headerless, f"{self.headerless} file(s)"))
-        if self.orphans:
-            what = f"{self.orphans} label(s) refer to no image that lies here and are passed over."
+            told.append(_headerless_error(self.headerless, f"{self.headerless} file(s)"))
+        if self.orphan_labels:
+            what = f"{self.orphan_labels} label(s) refer to no image that lies here and are passed over."
             told.append(DataError("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
-        if self.unused:
-            what = f"{self.unused} DICOM label(s) do not fit a series as a whole, while another one does; they are passed over."
+        if self.unused_labels:
+            what = f"{self.unused_labels} DICOM label(s) do not fit a series as a whole, while another one does; they are passed over."
             fix = "Nothing to do if they were drawn on other images; else export all images that they refer to."
             told.append(DataError("LBL-UNUSED", what, fix))
         return told
@@ -95,11 +95,11 @@ class Found:
         DataError
             ``DCM-NONE``.
         """
-        if self.headerless and not self.series and not self.elsewhere:
-            raise _headerless(self.headerless, f"no DICOM series found in {self.files} files; {self.headerless} files")
+        if self.headerless and not self.series and not self.other_images:
+            raise _headerless_error(self.headerless, f"no DICOM series found in {self.files} files; {self.headerless} files")
 
 
-def sort_objects(items: Sequence[Item], modality: Modality | None, how: SiteData) -> Found:
+def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, how: SiteData) -> DicomObjects:
     """Sort files by what they are.
 
     Parameters
@@ -111,24 +111,24 @@ def sort_objects(items: Sequence[Item], modality: Modality | None, how: SiteData
     how : SiteData
         Whether files without preamble count.
     """
-    found = Found(files=sum(item.kind != "media" for item in items))
+    found = DicomObjects(files=sum(item.kind != "media" for item in items))
     for item in items:
         if item.kind == "dicom" or (item.kind == "headerless" and how.allow_headerless):
-            _place(item, modality, found)
+            _add_file(item, modality, found)
         found.headerless += item.kind == "headerless" and not how.allow_headerless
     for item in items:
         if item.kind in ("damaged", "unopened"):
             uid = item.text("SeriesInstanceUID")
             found.unreadable[uid if uid in found.series else ""] += 1
-    present = {item.place.casefold() for item in items} if any(item.kind == "media" for item in items) else set()
+    present = {item.path_text.casefold() for item in items} if any(item.kind == "media" for item in items) else set()
     for item in items:
-        for name, uid in item.contents:
+        for name, uid in item.dicomdir_entries:
             if os.path.join(item.path.parent, name).casefold() not in present:  # a file system may change the letters
                 found.missing[uid if uid in found.series else ""] += 1
     return found
 
 
-def shown_twice(items: Iterable[Item]) -> int:
+def count_shared_images(items: Iterable[IndexedFile]) -> int:
     """Return how many images lie under more than one patient id."""
     patients: dict[str, str] = {}
     twice = set()
@@ -139,16 +139,16 @@ def shown_twice(items: Iterable[Item]) -> int:
     return len(twice)
 
 
-def _place(item: Item, modality: Modality | None, found: Found) -> None:
-    drawn = item.drawn if item.modality in LABELS else None
+def _add_file(item: IndexedFile, modality: Modality | None, found: DicomObjects) -> None:
+    drawn = item.references if item.modality in LABEL_MODALITIES else None
     if drawn:
         found.labels.append(drawn)
-    elif item.modality not in NOT_IMAGES and (modality is None or item.modality in _MODALITIES[modality]):
+    elif item.modality not in NON_IMAGE_MODALITIES and (modality is None or item.modality in _MODALITIES[modality]):
         found.series[item.text("SeriesInstanceUID")].append(item)
     else:
-        found.elsewhere.add(item.text("SOPInstanceUID"))
+        found.other_images.add(item.text("SOPInstanceUID"))
 
 
-def _headerless(count: int, which: str) -> DataError:
+def _headerless_error(count: int, which: str) -> DataError:
     what = f"{which} look like DICOM without the 128-byte header."
     return DataError("DCM-NONE", what, "Set allow-headerless = true in the table 'data' of site.toml.")

@@ -6,22 +6,22 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from medfl.data.dicom.headers import NOT_IMAGES
-from medfl.data.index.index import Index
+from medfl.data.dicom.headers import NON_IMAGE_MODALITIES
+from medfl.data.index.index import FileIndex
 from medfl.data.index.rows import may_be_dicom
-from medfl.data.index.walk import Passed, entries, stated
+from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.objects import sort_objects
-from medfl.data.layouts.sources import NIFTI, is_picture
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_FEW = 0.1  # pictures to a DICOM file: a PACS adds previews, which are nobody's images
-_WALKED = ("dicom", "folders")  # layouts whose own listing looks into every folder
+_MAX_PICTURE_SHARE = 0.1  # pictures to a DICOM file: a PACS adds previews, which are nobody's images
+_WALKED_LAYOUTS = ("dicom", "folders")  # layouts whose own listing looks into every folder
 
 
-def not_part(layout: str, site: Site, index: Index) -> DataError | None:
+def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError | None:
     """Return a warning about files that look like images and that a layout does not look at.
 
     An index, nnU-Net, Decathlon or BIDS say themselves what belongs to them. A few pictures beside DICOM are no matter.
@@ -40,7 +40,11 @@ def not_part(layout: str, site: Site, index: Index) -> DataError | None:
     OSError
         When a folder can not be listed.
     """
-    counts = {"dicom": _beside_dicom, "folders": _beside_folders}[layout](site.root, index) if layout in _WALKED else Counter()
+    counts = (
+        {"dicom": _count_beside_dicom, "folders": _count_beside_folders}[layout](site.root, index)
+        if layout in _WALKED_LAYOUTS
+        else Counter()
+    )
     if not counts.total():
         return None
     found = "set" if site.data.layout != "auto" else "found, not set"
@@ -51,7 +55,7 @@ def not_part(layout: str, site: Site, index: Index) -> DataError | None:
     return DataError("LAYOUT-OTHERS", what, fix)
 
 
-def passed_over(layout: str, site: Site, index: Index, *, missing: bool) -> list[DataError]:
+def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[DataError]:
     """Return warnings about folders that could not be looked into.
 
     Parameters
@@ -70,22 +74,22 @@ def passed_over(layout: str, site: Site, index: Index, *, missing: bool) -> list
     OSError
         When a folder can not be listed for another reason than its permissions.
     """
-    if layout not in _WALKED and (missing or layout != "csv"):
-        for _ in entries(site.root, closed := Passed()):
+    if layout not in _WALKED_LAYOUTS and (missing or layout != "csv"):
+        for _ in walk_entries(site.root, closed := SkippedFolders()):
             pass
-        index.passed.closed |= closed.closed
+        index.skipped.closed |= closed.closed
     told = []
-    if count := len(index.passed.closed):
+    if count := len(index.skipped.closed):
         what = f"{count} folder(s) inside the data folder can not be opened; what is in them is missing."
         told.append(DataError("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them."))
-    out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.passed.links)
+    out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
     if out:
         what = f"{out} link(s) to folders outside of the data folder were not followed."
         told.append(DataError("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder."))
     return told
 
 
-def nothing_found(site: Site, study: Study, listing: Listing, index: Index) -> DataError:
+def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex) -> DataError:
     """Return the error of a site without any image for a study, with what lies there instead, in numbers.
 
     Parameters
@@ -98,7 +102,7 @@ def nothing_found(site: Site, study: Study, listing: Listing, index: Index) -> D
         Of the data folder.
     """
     seen = index.tree(site.root)
-    kinds = Counter(item.modality for item in seen if item.kind == "dicom" and item.modality not in NOT_IMAGES)
+    kinds = Counter(item.modality for item in seen if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)
     plain = [(count, name) for name, count in kinds.most_common() if name.isalpha() and len(name) <= 16]
     what, fix = f"site {site.name} has no images for this study.", "Check data.layout, data.index and data.where in site.toml."
     if plain and not sort_objects(seen, study.task.modality, site.data).series:
@@ -110,21 +114,21 @@ def nothing_found(site: Site, study: Study, listing: Listing, index: Index) -> D
     return DataError("DATA-EMPTY", what, also[0].fix if also else fix)
 
 
-def _beside_dicom(root: Path, index: Index) -> Counter[str]:
-    names = [entry.name.lower() for entry in entries(root, Passed())]
-    volumes = sum(name.endswith(NIFTI) for name in names)
-    pictures = sum(map(is_picture, names)) - volumes
+def _count_beside_dicom(root: Path, index: FileIndex) -> Counter[str]:
+    names = [entry.name.lower() for entry in walk_entries(root, SkippedFolders())]
+    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
+    pictures = sum(map(is_image_file, names)) - volumes
     dicom = sum(item.kind == "dicom" for item in index.tree(root))
-    return Counter({"NIfTI": volumes, "picture": pictures if pictures > _FEW * dicom else 0})
+    return Counter({"NIfTI": volumes, "picture": pictures if pictures > _MAX_PICTURE_SHARE * dicom else 0})
 
 
-def _beside_folders(root: Path, index: Index) -> Counter[str]:
+def _count_beside_folders(root: Path, index: FileIndex) -> Counter[str]:
     """Count what lies in the data folder itself, and DICOM in the folders of patients that have other images."""
     start = os.path.join(root, "")
-    below = [(entry, entry.path.removeprefix(start).split(os.sep)) for entry in entries(root, Passed())]
+    below = [(entry, entry.path.removeprefix(start).split(os.sep)) for entry in walk_entries(root, SkippedFolders())]
     own = [entry.name.lower() for entry, parts in below if len(parts) == 1]
-    used = {parts[0] for entry, parts in below if len(parts) > 1 and is_picture(entry.name)}
-    others = [stated(entry) for entry, parts in below if may_be_dicom(entry.path) and (len(parts) == 1 or parts[0] in used)]
-    volumes = sum(name.endswith(NIFTI) for name in own)
-    dicom = sum(item.kind == "dicom" for item in index.look(others))
-    return Counter({"NIfTI": volumes, "picture": sum(map(is_picture, own)) - volumes, "DICOM": dicom})
+    used = {parts[0] for entry, parts in below if len(parts) > 1 and is_image_file(entry.name)}
+    others = [stat_file(entry) for entry, parts in below if may_be_dicom(entry.path) and (len(parts) == 1 or parts[0] in used)]
+    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in own)
+    dicom = sum(item.kind == "dicom" for item in index.identify(others))
+    return Counter({"NIfTI": volumes, "picture": sum(map(is_image_file, own)) - volumes, "DICOM": dicom})

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import looks_like_dicom
-from medfl.data.images import SUFFIXES
-from medfl.data.index.walk import Passed, entries, is_media
+from medfl.data.images import IMAGE_SUFFIXES
+from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.errors import DataError
 
-NIFTI = (".nii", ".nii.gz")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
-def below(root: Path, relative: str) -> Path:
+def resolve_below(root: Path, relative: str) -> Path:
     """Return a path of an index as a file below the data root.
 
     Raises
@@ -39,16 +39,16 @@ def below(root: Path, relative: str) -> Path:
 
 
 def _is_inside(root: Path, path: Path) -> bool:
-    real = path.resolve() if os.path.islink(path) else _resolved(path.parent) / path.name
-    return real.is_relative_to(_resolved(root))
+    real = path.resolve() if os.path.islink(path) else _resolve(path.parent) / path.name
+    return real.is_relative_to(_resolve(root))
 
 
 @lru_cache(maxsize=4096)
-def _resolved(folder: Path) -> Path:
+def _resolve(folder: Path) -> Path:
     return folder.resolve()  # once for all the files of a folder
 
 
-def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING", names: tuple[tuple[int, str], ...] = ()) -> Source:
+def make_source(paths: tuple[Path, ...], code: str = "IMG-MISSING", names: tuple[tuple[int, str], ...] = ()) -> Source:
     """Tell what kind of files these are.
 
     Parameters
@@ -65,12 +65,12 @@ def source_of(paths: tuple[Path, ...], code: str = "IMG-MISSING", names: tuple[t
     DataError
         `code`, or ``IMG-FORMAT`` when the kind is unknown or differs.
     """
-    what = what_of(code)
+    what = describe_code(code)
     require_files(paths, code)
     lower = [path.name.lower() for path in paths]
-    if all(name.endswith(NIFTI) for name in lower):
+    if all(name.endswith(NIFTI_SUFFIXES) for name in lower):
         return Source("nifti", paths, names=names)
-    if all(name.endswith(SUFFIXES) for name in lower):
+    if all(name.endswith(IMAGE_SUFFIXES) for name in lower):
         return Source("image", paths, names=names)
     if len(paths) == 1 and paths[0].is_file() and looks_like_dicom(paths[0]):
         return Source("dicom", paths)
@@ -87,21 +87,21 @@ def require_files(paths: tuple[Path, ...], code: str) -> None:
     """
     if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
         raise DataError(
-            code, f"the {what_of(code)} file does not exist.", "Copy it again, or correct its name where it is listed."
+            code, f"the {describe_code(code)} file does not exist.", "Copy it again, or correct its name where it is listed."
         )
 
 
-def what_of(code: str) -> str:
+def describe_code(code: str) -> str:
     """Return what a code is about, for a message."""
     return "image" if code.startswith("IMG") else "label"
 
 
-def is_picture(name: str) -> bool:
+def is_image_file(name: str) -> bool:
     """Return whether a file is an image or mask in another form than DICOM, by its name."""
-    return name.lower().endswith((*NIFTI, *SUFFIXES))
+    return name.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))
 
 
-def visible_files(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
+def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterator[Path]:
     """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
 
     Parameters
@@ -116,4 +116,4 @@ def visible_files(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
     OSError
         When a folder can not be listed: its patients would be missing without a word.
     """
-    return (Path(entry.path) for entry in entries(folder, passed) if not is_media(entry.path))
+    return (Path(entry.path) for entry in walk_entries(folder, passed) if not is_dicomdir(entry.path))

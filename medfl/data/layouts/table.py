@@ -9,15 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.layouts.json_table import SUFFIX, read_json_rows
+from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.errors import DataError
-from medfl.schema import guess
+from medfl.schema import did_you_mean
 
 Row = dict[str, str]
-_LISTED = 20  # columns that a message names
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,31}")
-_USUAL = {"image", "label", "mask", "patient", "patient_id", "case", "id", "participant_id", "split", "series_uid", "annotated"}
-_FIELD = re.compile(r"\{([^{}]*)\}")
+_MAX_LISTED = 20  # columns that a message names
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,31}")
+_USUAL_COLUMNS = {
+    "image",
+    "label",
+    "mask",
+    "patient",
+    "patient_id",
+    "case",
+    "id",
+    "participant_id",
+    "split",
+    "series_uid",
+    "annotated",
+}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ def read_table(path: Path, patient: str = "patient", label: str = "label") -> Ta
     DataError
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
-    if path.suffix.lower() == SUFFIX:
+    if path.suffix.lower() == JSON_SUFFIX:
         rows = read_json_rows(path, patient, label)
         columns = tuple(dict.fromkeys(column for row in rows for column in row))
         return Table(columns, tuple({column: row.get(column, "") for column in columns} for row in rows))
@@ -89,7 +101,7 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def column_of(table: Table, name: str) -> list[str]:
+def get_column(table: Table, name: str) -> list[str]:
     """Return a column.
 
     Raises
@@ -97,11 +109,11 @@ def column_of(table: Table, name: str) -> list[str]:
     DataError
         ``INDEX-COLUMN``.
     """
-    _need(table, name)
+    _require_column(table, name)
     return [row[name] for row in table.rows]
 
 
-def filled(table: Table, pattern: str, *, what: str, section: str = "data") -> list[str]:
+def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data") -> list[str]:
     """Return what a column name, or a pattern such as ``images/{id}.nii.gz``, gives for each row.
 
     A pattern gives an empty text where one of its columns is empty.
@@ -123,20 +135,20 @@ def filled(table: Table, pattern: str, *, what: str, section: str = "data") -> l
         ``INDEX-COLUMN``.
     """
     if "{" not in pattern:
-        _need(table, pattern, what, section)
+        _require_column(table, pattern, what, section)
         return [row[pattern] for row in table.rows]
-    names = _FIELD.findall(pattern)
+    names = _PLACEHOLDER.findall(pattern)
     for name in names:
-        _need(table, name, what, section)
-    return [_FIELD.sub(lambda m, row=row: row[m[1]], pattern) if all(row[n] for n in names) else "" for row in table.rows]  # type: ignore[misc]
+        _require_column(table, name, what, section)
+    return [_PLACEHOLDER.sub(lambda m, row=row: row[m[1]], pattern) if all(row[n] for n in names) else "" for row in table.rows]  # type: ignore[misc]
 
 
-def columns_in(pattern: str) -> list[str]:
+def pattern_columns(pattern: str) -> list[str]:
     """Return the columns that a pattern needs."""
-    return [pattern] if "{" not in pattern else _FIELD.findall(pattern)
+    return [pattern] if "{" not in pattern else _PLACEHOLDER.findall(pattern)
 
 
-def where(table: Table, conditions: str) -> Table:
+def filter_rows(table: Table, conditions: str) -> Table:
     """Keep the rows that meet all conditions.
 
     Parameters
@@ -159,14 +171,14 @@ def where(table: Table, conditions: str) -> Table:
     1
     """
     rows: Sequence[Row] = table.rows
-    for name, wanted, drop in _conditions(table, conditions):
+    for name, wanted, drop in _parse_conditions(table, conditions):
         rows = [row for row in rows if (row[name] in wanted) != drop]
     return Table(table.columns, tuple(rows))
 
 
-def blank(table: Table, conditions: str) -> int:
+def count_blank_rows(table: Table, conditions: str) -> int:
     """Return how many rows are left out only because a cell that is to have some value is empty."""
-    asked = _conditions(table, conditions)
+    asked = _parse_conditions(table, conditions)
     return sum(
         not all((row[name] in wanted) != drop for name, wanted, drop in asked)
         and all(((row[name] in wanted) != drop) or not (row[name] or drop) for name, wanted, drop in asked)
@@ -174,7 +186,7 @@ def blank(table: Table, conditions: str) -> int:
     )
 
 
-def _conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool]]:
+def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool]]:
     """Return column, values, and whether they are dropped rather than kept."""
     found = []
     for condition in filter(None, (part.strip() for part in conditions.split(";"))):
@@ -184,28 +196,28 @@ def _conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool
         if not equals or not name:
             fix = "Write column=a|b or column!=a|b, joined by semicolons."
             raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
-        _need(table, name, "where")
+        _require_column(table, name, "where")
         found.append((name, {value.strip() for value in values.split("|")}, drop))
     return found
 
 
-def told_columns(table: Table, wanted: str) -> str:
+def describe_columns(table: Table, wanted: str) -> str:
     """Return a sentence with the columns that there are, and the one that was probably meant.
 
     Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
     """
-    plain = [name for name in table.columns if _PLAIN.fullmatch(name)]
-    if not _USUAL & {name.casefold() for name in plain}:
+    plain = [name for name in table.columns if _PLAIN_NAME.fullmatch(name)]
+    if not _USUAL_COLUMNS & {name.casefold() for name in plain}:
         return "None of its columns has a usual name: is its first row the names of the columns?"
-    listed = ", ".join(plain[:_LISTED]) + (", ..." if len(table.columns) > len(plain[:_LISTED]) else "")
-    return f"The index has: {listed}. {guess(wanted, plain)}".strip()
+    listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(table.columns) > len(plain[:_MAX_LISTED]) else "")
+    return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
 
 
-def _need(table: Table, name: str, what: str = "", section: str = "data") -> None:
+def _require_column(table: Table, name: str, what: str = "", section: str = "data") -> None:
     if name in table.columns:
         return
     hint = f" ({what})" if what else ""
-    fix = [told_columns(table, name)]
+    fix = [describe_columns(table, name)]
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
     elif what:

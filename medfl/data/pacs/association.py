@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medfl.data.pacs.problems import problem
+from medfl.data.pacs.problems import pacs_error
 from medfl.errors import DataError
 from medfl.site.pacs import Pacs
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event
     from pynetdicom.presentation import PresentationContext
 
-Store = Callable[["Event"], int]
-_BY_USER, _TRANSIENT = 1, 2  # DICOM PS3.8 table 9-21: source and result of a rejection
+StoreHandler = Callable[["Event"], int]
+_REJECTED_BY_USER, _REJECTED_TRANSIENT = 1, 2  # DICOM PS3.8 table 9-21: source and result of a rejection
 _REASONS = {3: "it does not know the calling AE title", 7: "it does not know the called AE title"}
 _ALERT_SECONDS = 0.5  # TLS 1.3 servers say that a certificate is missing only after the handshake
 
 
-def entity(pacs: Pacs) -> ApplicationEntity:
+def make_application_entity(pacs: Pacs) -> ApplicationEntity:
     """Return medfl as a DICOM application entity, with the time limits of the site."""
     from pynetdicom.ae import ApplicationEntity
 
@@ -34,8 +34,8 @@ def entity(pacs: Pacs) -> ApplicationEntity:
 
 
 @contextmanager
-def associated(
-    pacs: Pacs, tls: ssl.SSLContext | None, contexts: Sequence[PresentationContext], on_store: Store | None = None
+def associate(
+    pacs: Pacs, tls: ssl.SSLContext | None, contexts: Sequence[PresentationContext], on_store: StoreHandler | None = None
 ) -> Iterator[Association]:
     """Give an association with the PACS; it is released at the end, or aborted when something went wrong.
 
@@ -66,7 +66,7 @@ def associated(
 
     received = dict.fromkeys(context.abstract_syntax for context in contexts[1:])
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, keep), *([(evt.EVT_C_STORE, on_store)] if on_store else [])]
-    association = entity(pacs).associate(
+    association = make_application_entity(pacs).associate(
         pacs.host,
         pacs.port,
         contexts=list(contexts),
@@ -77,9 +77,9 @@ def associated(
     )
     try:
         if not association.is_established:
-            raise _why(pacs, tls, association)
+            raise _association_error(pacs, tls, association)
         if contexts[0].abstract_syntax not in [context.abstract_syntax for context in association.accepted_contexts]:
-            raise problem("PACS-REFUSED", "it does not offer this service (C-FIND, C-GET or C-MOVE)")
+            raise pacs_error("PACS-REFUSED", "it does not offer this service (C-FIND, C-GET or C-MOVE)")
         yield association
         association.release()
     finally:
@@ -89,25 +89,25 @@ def associated(
             connection.close()  # pynetdicom forgets it when the other side has gone first
 
 
-def _why(pacs: Pacs, tls: ssl.SSLContext | None, association: Association) -> DataError:
+def _association_error(pacs: Pacs, tls: ssl.SSLContext | None, association: Association) -> DataError:
     if association.is_rejected:
         answer: Any = association.acceptor.primitive
-        if answer.result == _TRANSIENT:
-            return problem("PACS-REFUSED", "it has no association free at the moment")
-        if answer.result_source == _BY_USER:
-            return problem("PACS-AET", _REASONS.get(answer.diagnostic, "it gave no reason"))
-        return problem("PACS-REFUSED", "it rejected the association")
+        if answer.result == _REJECTED_TRANSIENT:
+            return pacs_error("PACS-REFUSED", "it has no association free at the moment")
+        if answer.result_source == _REJECTED_BY_USER:
+            return pacs_error("PACS-AET", _REASONS.get(answer.diagnostic, "it gave no reason"))
+        return pacs_error("PACS-REFUSED", "it rejected the association")
     try:
         plain = socket.create_connection((pacs.host, pacs.port), pacs.timeout)
     except OSError:
-        return problem("PACS-UNREACHABLE")
+        return pacs_error("PACS-UNREACHABLE")
     with plain:
-        if tls and not _is_secure(plain, tls, pacs.host):
-            return problem("PACS-TLS", "no secure connection to the PACS came about")
-    return problem("PACS-REFUSED", "it broke the association off" + ("" if tls else "; it may want tls = true"))
+        if tls and not _accepts_tls(plain, tls, pacs.host):
+            return pacs_error("PACS-TLS", "no secure connection to the PACS came about")
+    return pacs_error("PACS-REFUSED", "it broke the association off" + ("" if tls else "; it may want tls = true"))
 
 
-def _is_secure(plain: socket.socket, tls: ssl.SSLContext, host: str) -> bool:
+def _accepts_tls(plain: socket.socket, tls: ssl.SSLContext, host: str) -> bool:
     try:
         with tls.wrap_socket(plain, server_hostname=host) as secured:
             secured.settimeout(_ALERT_SECONDS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pynetdicom.presentation import PresentationContext
 
-MOST = 127  # DICOM PS3.8 numbers contexts with the odd numbers below 256; one of the 128 is for C-GET itself
-_CLASSES = {
+MAX_CONTEXTS = 127  # DICOM PS3.8 numbers contexts with the odd numbers below 256; one of the 128 is for C-GET itself
+_SOP_CLASSES = {
     "CR": ("ComputedRadiographyImageStorage",),
     "CT": ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage"),
     "DX": ("DigitalXRayImageStorageForPresentation", "DigitalXRayImageStorageForProcessing"),
@@ -27,7 +27,7 @@ _CLASSES = {
     "US": ("UltrasoundImageStorage", "UltrasoundMultiFrameImageStorage", "EnhancedUSVolumeStorage"),
     "XA": ("XRayAngiographicImageStorage", "EnhancedXAImageStorage", "XRay3DAngiographicImageStorage"),
 }
-_PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
+_UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
 _COMPRESSED = (  # one context each, most usual first: within one context the PACS could choose one that does not fit the image
     "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
@@ -60,7 +60,7 @@ def storage_contexts(modality: str) -> list[PresentationContext]:
     def uids(names: Iterable[str]) -> list[str]:
         return [getattr(sop_class, name) for name in names]
 
-    every = uids(name for kinds in _CLASSES.values() for name in kinds)
-    own = uids(_CLASSES.get(modality, ())) or every
+    every = uids(name for kinds in _SOP_CLASSES.values() for name in kinds)
+    own = uids(_SOP_CLASSES.get(modality, ())) or every
     compressed = [build_context(uid, syntax) for syntax in _COMPRESSED for uid in own]
-    return [*(build_context(uid, list(_PLAIN)) for uid in every), *compressed][:MOST]
+    return [*(build_context(uid, list(_UNCOMPRESSED)) for uid in every), *compressed][:MAX_CONTEXTS]

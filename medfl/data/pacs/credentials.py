@@ -7,11 +7,11 @@ import ssl
 import stat
 from pathlib import Path
 
-from medfl.data.pacs.problems import problem
+from medfl.data.pacs.problems import pacs_error
 from medfl.site.pacs import Pacs
 
 
-def login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:
+def read_login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:
     """Return user and password, or None for a PACS that wants none.
 
     Parameters
@@ -29,22 +29,24 @@ def login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:
     if pacs.user_env:
         user, password = os.environ.get(pacs.user_env, ""), os.environ.get(pacs.password_env, "")
         if not (user and password):
-            raise problem("PACS-CREDENTIALS", "an environment variable that user-env or password-env names is not set")
+            raise pacs_error("PACS-CREDENTIALS", "an environment variable that user-env or password-env names is not set")
         return user, password
-    return _from_file(folder / pacs.credentials_file) if pacs.credentials_file else None
+    return _read_credentials_file(folder / pacs.credentials_file) if pacs.credentials_file else None
 
 
-def _from_file(path: Path) -> tuple[str, str]:
+def _read_credentials_file(path: Path) -> tuple[str, str]:
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError):
-        raise problem("PACS-CREDENTIALS", "the credentials-file can not be read") from None
+        raise pacs_error("PACS-CREDENTIALS", "the credentials-file can not be read") from None
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise problem("PACS-CREDENTIALS", "others may read the credentials-file: give it mode 0600 (chmod 600)")
+        raise pacs_error("PACS-CREDENTIALS", "others may read the credentials-file: give it mode 0600 (chmod 600)")
     if len(lines) < 2 or not (lines[0] and lines[1]):
-        raise problem("PACS-CREDENTIALS", "the credentials-file needs the user in its first line, the password in its second")
+        raise pacs_error(
+            "PACS-CREDENTIALS", "the credentials-file needs the user in its first line, the password in its second"
+        )
     return lines[0], lines[1]
 
 
@@ -58,7 +60,7 @@ def certificates(pacs: Pacs, folder: Path) -> tuple[str, tuple[str, str] | None]
     """
     for name in (pacs.ca_file, pacs.cert_file, pacs.key_file):
         if name and not (folder / name).is_file():
-            raise problem("PACS-TLS", "a file that ca-file, cert-file or key-file names does not exist")
+            raise pacs_error("PACS-TLS", "a file that ca-file, cert-file or key-file names does not exist")
     own = (str(folder / pacs.cert_file), str(folder / pacs.key_file)) if pacs.cert_file else None
     return (str(folder / pacs.ca_file) if pacs.ca_file else ""), own
 
@@ -87,7 +89,7 @@ def tls_context(pacs: Pacs, folder: Path, *, server: bool = False) -> ssl.SSLCon
         if own:
             context.load_cert_chain(*own)
     except (OSError, ssl.SSLError):
-        raise problem(
+        raise pacs_error(
             "PACS-TLS", "a certificate or key file is damaged, protected by a password, or they do not match"
         ) from None
     if server and authority:

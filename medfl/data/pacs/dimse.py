@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 
-from medfl.data.pacs.association import associated, entity
+from medfl.data.pacs.association import associate, make_application_entity
 from medfl.data.pacs.contexts import storage_contexts
 from medfl.data.pacs.credentials import tls_context
-from medfl.data.pacs.landing import Landing
-from medfl.data.pacs.problems import Stopped, incomplete, problem
-from medfl.data.pacs.wanted import Found, Wanted
+from medfl.data.pacs.landing import SeriesDownload
+from medfl.data.pacs.problems import PullStopped, incomplete_error, pacs_error
+from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery
 from medfl.errors import DataError
 from medfl.site.pacs import Pacs
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     Answers = Iterator[tuple[Dataset, Dataset | None]]
 
-SUCCESS, SOME_FAILED, NO_DESTINATION = 0x0000, 0xB000, 0xA801
-_MESSAGE = 1  # number of the one question of an association
+SUCCESS, SOME_FAILED, UNKNOWN_DESTINATION = 0x0000, 0xB000, 0xA801
+_MESSAGE_ID = 1  # number of the one question of an association
 _PENDING = (0xFF00, 0xFF01)
-_NO_ROOM, _NOT_UNDERSTOOD, _NOT_ASKED_FOR = 0xA700, 0xC000, 0x0124  # what medfl answers to a C-STORE
+_OUT_OF_RESOURCES, _CANNOT_UNDERSTAND, _NOT_AUTHORIZED = 0xA700, 0xC000, 0x0124  # what medfl answers to a C-STORE
 
 
 class Dimse:
@@ -50,9 +50,9 @@ class Dimse:
     def __init__(self, pacs: Pacs, folder: Path) -> None:
         self._pacs, self._folder = pacs, folder
         self._tls = tls_context(pacs, folder) if pacs.tls else None
-        self._expected: dict[str, tuple[Landing, list[Exception]]] = {}  # by SeriesInstanceUID, for C-MOVE
+        self._expected: dict[str, tuple[SeriesDownload, list[Exception]]] = {}  # by SeriesInstanceUID, for C-MOVE
 
-    def find(self, wanted: Wanted) -> Iterator[Found]:
+    def find(self, wanted: SeriesQuery) -> Iterator[SeriesInfo]:
         """Yield the series that the PACS offers: first its studies are asked for, then the series of each.
 
         Raises
@@ -63,18 +63,18 @@ class Dimse:
         from pynetdicom.presentation import build_context
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as model  # type: ignore[attr-defined]
 
-        with associated(self._pacs, self._tls, [build_context(model)]) as association:
+        with associate(self._pacs, self._tls, [build_context(model)]) as association:
             studies: dict[str, Dataset] = {}
-            for asked in wanted.filters():
-                for modality in wanted.searched:
-                    for study in _ask(association, model, _study_question(asked, modality)):
+            for asked in wanted.study_filters():
+                for modality in wanted.study_modalities:
+                    for study in _send_find(association, model, _make_study_query(asked, modality)):
                         studies[_text(study, "StudyInstanceUID")] = study
             for uid, study in studies.items():
-                for series in _ask(association, model, _series_question(uid)):
-                    yield _found(study, series)
+                for series in _send_find(association, model, _make_series_query(uid)):
+                    yield _to_series_info(study, series)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listen(self) -> Iterator[None]:
         """Take in what the PACS sends for C-MOVE, at the site's own address; nothing is done for C-GET.
 
         Raises
@@ -87,7 +87,7 @@ class Dimse:
             return
         from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 
-        own = entity(self._pacs)
+        own = make_application_entity(self._pacs)
         own.require_called_aet = True
         for context in AllStoragePresentationContexts:
             own.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
@@ -96,10 +96,13 @@ class Dimse:
         try:
             socket.create_server((address, int(port))).close()  # pynetdicom leaves its socket open when it can not bind it
             server = own.start_server(
-                (address, int(port)), block=False, ssl_context=secured, evt_handlers=[(evt.EVT_C_STORE, self._take)]
+                (address, int(port)),
+                block=False,
+                ssl_context=secured,
+                evt_handlers=[(evt.EVT_C_STORE, self._handle_move_store)],
             )
         except (OSError, OverflowError):
-            raise problem("PACS-LISTEN") from None
+            raise pacs_error("PACS-LISTEN") from None
         try:
             yield
         finally:
@@ -107,7 +110,7 @@ class Dimse:
                 server.shutdown()
             own.shutdown()
 
-    def fetch(self, landing: Landing) -> None:
+    def fetch(self, landing: SeriesDownload) -> None:
         """Bring the images of one series.
 
         Raises
@@ -125,51 +128,55 @@ class Dimse:
             StudyRootQueryRetrieveInformationModelMove as move,
         )
 
-        found, troubles = landing.found, list[Exception]()
-        question = _question("SERIES", StudyInstanceUID=found.study, SeriesInstanceUID=found.series)
+        found, troubles = landing.series_info, list[Exception]()
+        question = _make_query("SERIES", StudyInstanceUID=found.study, SeriesInstanceUID=found.series)
         if not self._pacs.move:
             contexts = [build_context(get), *storage_contexts(found.modality)]
-            with associated(self._pacs, self._tls, contexts, lambda event: _got(event, landing, troubles)) as association:
-                _follow(association, association.send_c_get(question, get, _MESSAGE), landing, troubles)
+            with associate(
+                self._pacs, self._tls, contexts, lambda event: _handle_get_store(event, landing, troubles)
+            ) as association:
+                _wait_for_transfer(association, association.send_c_get(question, get, _MESSAGE_ID), landing, troubles)
             return
         self._expected[found.series] = landing, troubles
         try:
-            with associated(self._pacs, self._tls, [build_context(move)]) as association:
-                _follow(association, association.send_c_move(question, self._pacs.calling_ae_title, move), landing, troubles)
+            with associate(self._pacs, self._tls, [build_context(move)]) as association:
+                _wait_for_transfer(
+                    association, association.send_c_move(question, self._pacs.calling_ae_title, move), landing, troubles
+                )
         finally:
             del self._expected[found.series]
 
-    def _take(self, event: Event) -> int:
+    def _handle_move_store(self, event: Event) -> int:
         """Take an image that the PACS sends to the own address, if it was asked for."""
         expected = self._expected.get(_text(event.dataset, "SeriesInstanceUID"))
-        return _store(event, *expected) if expected else _NOT_ASKED_FOR
+        return _save_image(event, *expected) if expected else _NOT_AUTHORIZED
 
 
-def _got(event: Event, landing: Landing, troubles: list[Exception]) -> int:
+def _handle_get_store(event: Event, landing: SeriesDownload, troubles: list[Exception]) -> int:
     """Take an image that comes by C-GET; after trouble let the PACS send no more of them."""
     from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as get  # type: ignore[attr-defined]
 
     first = not troubles
-    status = _store(event, landing, troubles)
+    status = _save_image(event, landing, troubles)
     if troubles and first:
-        event.assoc.send_c_cancel(_MESSAGE, query_model=get)
+        event.assoc.send_c_cancel(_MESSAGE_ID, query_model=get)
     return status
 
 
-def _store(event: Event, landing: Landing, troubles: list[Exception]) -> int:
+def _save_image(event: Event, landing: SeriesDownload, troubles: list[Exception]) -> int:
     if troubles:
-        return _NO_ROOM
+        return _OUT_OF_RESOURCES
     try:
         landing.save(event.encoded_dataset())
-    except (DataError, Stopped) as error:
+    except (DataError, PullStopped) as error:
         troubles.append(error)
-        return _NO_ROOM
+        return _OUT_OF_RESOURCES
     except Exception:  # what was sent is no DICOM object
-        return _NOT_UNDERSTOOD
+        return _CANNOT_UNDERSTAND
     return SUCCESS
 
 
-def _follow(association: Association, answers: Answers, landing: Landing, troubles: list[Exception]) -> None:
+def _wait_for_transfer(association: Association, answers: Answers, landing: SeriesDownload, troubles: list[Exception]) -> None:
     """Wait for the end of a C-GET or C-MOVE, and judge it."""
     status = -1
     for answer, _ in answers:
@@ -178,32 +185,32 @@ def _follow(association: Association, answers: Answers, landing: Landing, troubl
             break
         if landing.stop.is_set():
             association.abort()
-            raise Stopped
+            raise PullStopped
     if troubles:
         raise troubles[0]
-    expected = landing.found.expected
+    expected = landing.series_info.expected
     if status == -1:
-        raise problem("PACS-UNREACHABLE")
-    if status == NO_DESTINATION:
-        raise problem("PACS-AET", "it does not know the AE title that it should send to (C-MOVE)")
-    if status != SUCCESS and not (0 < expected <= landing.count):
-        if status == SOME_FAILED or landing.count:
-            raise incomplete(landing.count, expected, f"status 0x{status:04X}")
-        raise problem("PACS-REFUSED", f"status 0x{status:04X}")
+        raise pacs_error("PACS-UNREACHABLE")
+    if status == UNKNOWN_DESTINATION:
+        raise pacs_error("PACS-AET", "it does not know the AE title that it should send to (C-MOVE)")
+    if status != SUCCESS and not (0 < expected <= landing.image_count):
+        if status == SOME_FAILED or landing.image_count:
+            raise incomplete_error(landing.image_count, expected, f"status 0x{status:04X}")
+        raise pacs_error("PACS-REFUSED", f"status 0x{status:04X}")
 
 
-def _ask(association: Association, model: str, question: Dataset) -> Iterator[Dataset]:
+def _send_find(association: Association, model: str, question: Dataset) -> Iterator[Dataset]:
     for status, answer in association.send_c_find(question, model):
         code = int(status.get("Status", -1))
         if code == -1:
-            raise problem("PACS-UNREACHABLE")
+            raise pacs_error("PACS-UNREACHABLE")
         if code in _PENDING and answer is not None:
             yield answer
         elif code != SUCCESS:
-            raise problem("PACS-REFUSED", f"status 0x{code:04X}")
+            raise pacs_error("PACS-REFUSED", f"status 0x{code:04X}")
 
 
-def _question(level: str, **values: str) -> Dataset:
+def _make_query(level: str, **values: str) -> Dataset:
     question = Dataset()
     question.QueryRetrieveLevel = level
     for keyword, value in values.items():
@@ -211,14 +218,14 @@ def _question(level: str, **values: str) -> Dataset:
     return question
 
 
-def _study_question(asked: dict[str, str], modality: str) -> Dataset:
+def _make_study_query(asked: dict[str, str], modality: str) -> Dataset:
     told = dict.fromkeys(("StudyInstanceUID", "StudyDate", "PatientID", "AccessionNumber"), "")
-    return _question("STUDY", **told | asked, ModalitiesInStudy=modality)
+    return _make_query("STUDY", **told | asked, ModalitiesInStudy=modality)
 
 
-def _series_question(study: str) -> Dataset:
+def _make_series_query(study: str) -> Dataset:
     told = dict.fromkeys(("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"), "")
-    return _question("SERIES", StudyInstanceUID=study, **told)
+    return _make_query("SERIES", StudyInstanceUID=study, **told)
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
@@ -226,9 +233,9 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _found(study: Dataset, series: Dataset) -> Found:
+def _to_series_info(study: Dataset, series: Dataset) -> SeriesInfo:
     count = _text(series, "NumberOfSeriesRelatedInstances")
-    return Found(
+    return SeriesInfo(
         study=_text(study, "StudyInstanceUID"),
         series=_text(series, "SeriesInstanceUID"),
         modality=_text(series, "Modality").upper(),

@@ -28,15 +28,15 @@ _TEXTS = {
     ),
     "PACS-WRITE": ("the images can not be written to the data folder.", "Choose a data.root that you may write to."),
 }
-PASSING = ("PACS-UNREACHABLE", "PACS-REFUSED", "PACS-INCOMPLETE")  # may be gone at the next attempt
-OF_ONE_SERIES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # the next series may come all the same
+TRANSIENT_CODES = ("PACS-UNREACHABLE", "PACS-REFUSED", "PACS-INCOMPLETE")  # may be gone at the next attempt
+SINGLE_SERIES_CODES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # the next series may come all the same
 
 
-class Stopped(Exception):
+class PullStopped(Exception):
     """The pull was told to stop. It is never seen outside of it."""
 
 
-def problem(code: str, detail: str = "", case: str = "") -> DataError:
+def pacs_error(code: str, detail: str = "", case: str = "") -> DataError:
     """Return the error for a code.
 
     Parameters
@@ -52,7 +52,7 @@ def problem(code: str, detail: str = "", case: str = "") -> DataError:
     return DataError(code, what.format(detail=detail), fix, case)
 
 
-def incomplete(arrived: int, expected: int, why: str = "") -> DataError:
+def incomplete_error(arrived: int, expected: int, why: str = "") -> DataError:
     """Return the error for a series of which not all images came.
 
     Parameters
@@ -63,4 +63,4 @@ def incomplete(arrived: int, expected: int, why: str = "") -> DataError:
         How the transfer ended.
     """
     count = f"{arrived} of {expected} images arrived" if expected else f"{arrived} images arrived, and the transfer failed"
-    return problem("PACS-INCOMPLETE", f"{count} ({why})" if why else count)
+    return pacs_error("PACS-INCOMPLETE", f"{count} ({why})" if why else count)

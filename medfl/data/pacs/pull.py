@@ -13,34 +13,34 @@ from typing import Protocol, TypeVar
 
 from medfl.data.pacs.dicomweb import DicomWeb
 from medfl.data.pacs.dimse import Dimse
-from medfl.data.pacs.landing import HIDDEN, Landing, landing_field
-from medfl.data.pacs.problems import OF_ONE_SERIES, PASSING, Stopped, incomplete, problem
-from medfl.data.pacs.wanted import Found, Wanted, read_wanted
-from medfl.data.quiet import quiet
+from medfl.data.pacs.landing import HIDDEN_FOLDER, SeriesDownload, download_folder
+from medfl.data.pacs.problems import SINGLE_SERIES_CODES, TRANSIENT_CODES, PullStopped, incomplete_error, pacs_error
+from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery, read_query
+from medfl.data.quiet import silence_libraries
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Site
 from medfl.site.pacs import Pacs
 
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
-_GLANCE_SECONDS = 0.5  # between two looks at how far the series have come
+_POLL_SECONDS = 0.5  # between two looks at how far the series have come
 T = TypeVar("T")
 
 
-class Remote(Protocol):
+class PacsClient(Protocol):
     """A PACS, whatever it speaks."""
 
-    def find(self, wanted: Wanted) -> Iterable[Found]:
+    def find(self, wanted: SeriesQuery) -> Iterable[SeriesInfo]:
         """Return the series that it offers."""
 
-    def listening(self) -> AbstractContextManager[None]:
+    def listen(self) -> AbstractContextManager[None]:
         """Be ready for what it sends on its own account."""
 
-    def fetch(self, landing: Landing) -> None:
+    def fetch(self, landing: SeriesDownload) -> None:
         """Bring the images of one series."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class PullProgress:
     """How far a pull is: series and images that are done, of how many that must come."""
 
     series_done: int
@@ -50,7 +50,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullResult:
     """What a pull did, or with a dry run would do.
 
     Parameters
@@ -68,14 +68,16 @@ class Pulled:
     """
 
     found: tuple[tuple[str, int, int], ...]
-    there: int
+    already_present: int
     series: int
     images: int
-    left: int = 0
+    not_started: int = 0
     problems: tuple[DataError, ...] = ()
 
 
-def pull(site: Site, *, dry_run: bool = False, progress: Callable[[Progress], object] = lambda _: None) -> Pulled:
+def pull_series(
+    site: Site, *, dry_run: bool = False, progress: Callable[[PullProgress], object] = lambda _: None
+) -> PullResult:
     """Bring the series that the table ``pacs`` of a site asks for into the site's data folder.
 
     Only whole series get their place, ``study-XXXX/series-XXXX/img-XXXX.dcm``; the names are keyed hashes of UIDs. Those that
@@ -101,26 +103,28 @@ def pull(site: Site, *, dry_run: bool = False, progress: Callable[[Progress], ob
         raise ConfigError([Problem("site.toml", "pacs", "this table is required and is missing.", "See docs/pacs.md.")])
     pacs, secret = site.pacs, site.secret()
     if not is_allowed(pacs.hours):
-        raise problem("PACS-HOURS", " to ".join(pacs.hours.split("-")))
-    wanted = read_wanted(pacs.query, site.folder)
+        raise pacs_error("PACS-HOURS", " to ".join(pacs.hours.split("-")))
+    wanted = read_query(pacs.query, site.folder)
     stop = threading.Event()
-    with quiet():
-        remote = _remote(site, pacs)
-        chosen = wanted.choose(_persistent(lambda: list(remote.find(wanted)), pacs.retries, stop))
-        landings = [Landing(found, site.root, site.root / HIDDEN, secret, stop) for found in chosen]
+    with silence_libraries():
+        remote = _make_client(site, pacs)
+        chosen = wanted.select(_retry(lambda: list(remote.find(wanted)), pacs.retries, stop))
+        landings = [SeriesDownload(found, site.root, site.root / HIDDEN_FOLDER, secret, stop) for found in chosen]
         todo = [landing for landing in landings if not landing.is_done()]
         there = len(landings) - len(todo)
         if dry_run:
-            return Pulled(_counted(chosen), there, len(todo), sum(landing.found.expected for landing in todo))
-        with landing_field(site.root), remote.listening():
+            return PullResult(
+                _count_by_modality(chosen), there, len(todo), sum(landing.series_info.expected for landing in todo)
+            )
+        with download_folder(site.root), remote.listen():
             outcomes = _fetch_all(remote, pacs, todo, stop, progress)
     came = [landing for landing, outcome in outcomes if outcome is None]
-    return Pulled(
-        found=_counted(chosen),
-        there=there,
+    return PullResult(
+        found=_count_by_modality(chosen),
+        already_present=there,
         series=len(came),
-        images=sum(landing.arrived for landing in came),
-        left=sum(outcome is not None and outcome.code == "PACS-HOURS" for _, outcome in outcomes),
+        images=sum(landing.received for landing in came),
+        not_started=sum(outcome is not None and outcome.code == "PACS-HOURS" for _, outcome in outcomes),
         problems=tuple(outcome for _, outcome in outcomes if outcome is not None and outcome.code != "PACS-HOURS"),
     )
 
@@ -147,44 +151,48 @@ def is_allowed(hours: str, now: datetime | None = None) -> bool:
     return begin <= hour < end if begin < end else hour >= begin or hour < end
 
 
-def _remote(site: Site, pacs: Pacs) -> Remote:
+def _make_client(site: Site, pacs: Pacs) -> PacsClient:
     if any(find_spec(library) is None for library in ("dicomweb_client", "pynetdicom")):
-        raise problem("PACS-EXTRA-MISSING")
+        raise pacs_error("PACS-EXTRA-MISSING")
     return DicomWeb(pacs, site.folder) if pacs.kind == "dicomweb" else Dimse(pacs, site.folder)
 
 
-def _persistent(action: Callable[[], T], retries: int, stop: threading.Event) -> T:
+def _retry(action: Callable[[], T], retries: int, stop: threading.Event) -> T:
     """Do something that may fail for a while, and wait longer after each failure."""
     for attempt in range(retries):
         try:
             return action()
         except DataError as error:
-            if error.code not in PASSING:
+            if error.code not in TRANSIENT_CODES:
                 raise
         if stop.wait(BACKOFF_SECONDS * 2**attempt):
-            raise Stopped
+            raise PullStopped
     return action()
 
 
 def _fetch_all(
-    remote: Remote, pacs: Pacs, todo: Sequence[Landing], stop: threading.Event, progress: Callable[[Progress], object]
-) -> list[tuple[Landing, DataError | None]]:
+    remote: PacsClient,
+    pacs: Pacs,
+    todo: Sequence[SeriesDownload],
+    stop: threading.Event,
+    progress: Callable[[PullProgress], object],
+) -> list[tuple[SeriesDownload, DataError | None]]:
     """Fetch several series at once; raise the first problem that concerns all of them."""
-    expected = sum(landing.found.expected for landing in todo)
-    with ThreadPoolExecutor(pacs.max_parallel, thread_name_prefix="pacs") as pool, _stopping(pool, stop):
-        fetches = {pool.submit(_fetch, remote, pacs, landing): landing for landing in todo}
+    expected = sum(landing.series_info.expected for landing in todo)
+    with ThreadPoolExecutor(pacs.max_parallel, thread_name_prefix="pacs") as pool, _stop_on_error(pool, stop):
+        fetches = {pool.submit(_fetch_series, remote, pacs, landing): landing for landing in todo}
         waiting: set[Future[DataError | None]] = set(fetches)
         while waiting:
-            done, waiting = wait(waiting, _GLANCE_SECONDS, FIRST_COMPLETED)
+            done, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
             for future in done:
                 future.result()  # raises what ends the whole pull
-            arrived = sum(landing.arrived for landing in todo)
-            progress(Progress(len(todo) - len(waiting), len(todo), arrived, max(expected, arrived)))
+            arrived = sum(landing.received for landing in todo)
+            progress(PullProgress(len(todo) - len(waiting), len(todo), arrived, max(expected, arrived)))
         return [(landing, future.result()) for future, landing in fetches.items()]
 
 
 @contextmanager
-def _stopping(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]:
+def _stop_on_error(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]:
     """When anything goes wrong, Ctrl-C included, let no further image be written and wait until all threads know it."""
     try:
         yield
@@ -194,23 +202,23 @@ def _stopping(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]
         raise
 
 
-def _fetch(remote: Remote, pacs: Pacs, landing: Landing) -> DataError | None:
+def _fetch_series(remote: PacsClient, pacs: Pacs, landing: SeriesDownload) -> DataError | None:
     """Fetch one series; return why it did not come, and raise what will happen to the others too."""
     if landing.stop.is_set():
-        raise Stopped
+        raise PullStopped
     if not is_allowed(pacs.hours):
-        return problem("PACS-HOURS", case=landing.name)
+        return pacs_error("PACS-HOURS", case=landing.name)
 
     def attempt() -> None:
         remote.fetch(landing)
-        if landing.count < max(landing.found.expected, 1):
-            raise incomplete(landing.count, landing.found.expected)
+        if landing.image_count < max(landing.series_info.expected, 1):
+            raise incomplete_error(landing.image_count, landing.series_info.expected)
 
     try:
-        _persistent(attempt, pacs.retries, landing.stop)
+        _retry(attempt, pacs.retries, landing.stop)
         landing.commit()
     except DataError as error:
-        if error.code not in OF_ONE_SERIES:
+        if error.code not in SINGLE_SERIES_CODES:
             raise
         return DataError(error.code, error.what, error.fix, landing.name)
     finally:
@@ -218,7 +226,7 @@ def _fetch(remote: Remote, pacs: Pacs, landing: Landing) -> DataError | None:
     return None
 
 
-def _counted(chosen: Sequence[Found]) -> tuple[tuple[str, int, int], ...]:
+def _count_by_modality(chosen: Sequence[SeriesInfo]) -> tuple[tuple[str, int, int], ...]:
     kinds = sorted({found.modality for found in chosen})
     return tuple(
         (kind, sum(f.modality == kind for f in chosen), sum(f.expected for f in chosen if f.modality == kind)) for kind in kinds

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from medfl.data.pacs.problems import problem
+from medfl.data.pacs.problems import pacs_error
 from medfl.site.pacs import PacsQuery
 
-LABELS = ("SEG", "RTSTRUCT")  # drawn on images: they come with the studies of these
+LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # drawn on images: they come with the studies of these
 
 
 @dataclass(frozen=True)
-class Found:
+class SeriesInfo:
     """A series as the PACS describes it. Local only, and nothing that identifies is in its repr.
 
     Parameters
@@ -40,7 +40,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SeriesQuery:
     """The query of a site, with its lists read.
 
     Parameters
@@ -61,11 +61,11 @@ class Wanted:
         return tuple(dict.fromkeys(modality.upper() for modality in self.query.modalities))
 
     @property
-    def searched(self) -> tuple[str, ...]:
+    def study_modalities(self) -> tuple[str, ...]:
         """The modalities that studies are looked for with: those of images, unless only labels are wanted."""
-        return tuple(m for m in self.modalities if m not in LABELS) or self.modalities
+        return tuple(m for m in self.modalities if m not in LABEL_MODALITIES) or self.modalities
 
-    def filters(self) -> Iterator[dict[str, str]]:
+    def study_filters(self) -> Iterator[dict[str, str]]:
         """Yield what one question to the PACS after the other asks of a study, by DICOM keyword."""
         dates = {"StudyDate": self.query.study_dates} if self.query.study_dates else {}
         if not (self.patients or self.accessions):
@@ -75,18 +75,18 @@ class Wanted:
         for accession in self.accessions:
             yield {**dates, "AccessionNumber": accession}
 
-    def choose(self, offered: Iterable[Found]) -> list[Found]:
+    def select(self, offered: Iterable[SeriesInfo]) -> list[SeriesInfo]:
         """Return the series that are wanted, each once, in an order that is the same every time.
 
         A PACS may ignore a filter that it does not know and offer more than was asked for, so everything is checked again.
         """
-        unique = {found.series: found for found in offered if self._is_asked_for(found)}
-        images = [f for f in unique.values() if f.modality in self.searched and self._is_described(f)]
+        unique = {found.series: found for found in offered if self._matches_study(found)}
+        images = [f for f in unique.values() if f.modality in self.study_modalities and self._matches_description(f)]
         studies = {found.study for found in images}
-        labels = [f for f in unique.values() if f.modality not in self.searched and f.study in studies]
+        labels = [f for f in unique.values() if f.modality not in self.study_modalities and f.study in studies]
         return sorted([*images, *labels], key=lambda found: (found.study, found.series))
 
-    def _is_asked_for(self, found: Found) -> bool:
+    def _matches_study(self, found: SeriesInfo) -> bool:
         begin, dash, end = self.query.study_dates.partition("-")
         after = found.date >= begin
         before = found.date <= end if end else bool(dash) or not begin or found.date == begin
@@ -95,12 +95,12 @@ class Wanted:
         accession = not self.accessions or not found.accession or found.accession in self.accessions
         return in_time and patient and accession and found.modality in self.modalities
 
-    def _is_described(self, found: Found) -> bool:
+    def _matches_description(self, found: SeriesInfo) -> bool:
         text = found.description.lower()
         return not self.query.descriptions or any(fnmatch(text, pattern.lower()) for pattern in self.query.descriptions)
 
 
-def read_wanted(query: PacsQuery, folder: Path) -> Wanted:
+def read_query(query: PacsQuery, folder: Path) -> SeriesQuery:
     """Read the lists that a query names.
 
     Parameters
@@ -115,19 +115,19 @@ def read_wanted(query: PacsQuery, folder: Path) -> Wanted:
     DataError
         ``PACS-LIST`` when a list can not be read, is empty, or has a wildcard in it, which would ask for strangers.
     """
-    patients = _lines(folder / query.patients, "patients") if query.patients else ()
-    accessions = _lines(folder / query.accessions, "accession numbers") if query.accessions else ()
-    return Wanted(query, patients, accessions)
+    patients = _read_list(folder / query.patients, "patients") if query.patients else ()
+    accessions = _read_list(folder / query.accessions, "accession numbers") if query.accessions else ()
+    return SeriesQuery(query, patients, accessions)
 
 
-def _lines(path: Path, what: str) -> tuple[str, ...]:
+def _read_list(path: Path, what: str) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        raise problem("PACS-LIST", f"the list of {what} can not be read") from None
+        raise pacs_error("PACS-LIST", f"the list of {what} can not be read") from None
     numbers = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not numbers:
-        raise problem("PACS-LIST", f"the list of {what} is empty")
+        raise pacs_error("PACS-LIST", f"the list of {what} is empty")
     if wild := sum(any(sign in number for sign in "*?\\") for number in numbers):
-        raise problem("PACS-LIST", f"{wild} of the {len(numbers)} {what} hold a wildcard (* or ?) or a backslash")
+        raise pacs_error("PACS-LIST", f"{wild} of the {len(numbers)} {what} hold a wildcard (* or ?) or a backslash")
     return numbers

@@ -1,5 +1,5 @@
 """The deterministic part between a hospital's file and the network: orientation, crop, intensity, spacing, size."""
 
-from medfl.data.preprocess.steps import contiguous, finish, orient, preprocess, take
+from medfl.data.preprocess.steps import normalize_and_resample, orient, orient_and_crop, preprocess, to_contiguous
 
-__all__ = ["contiguous", "finish", "orient", "preprocess", "take"]
+__all__ = ["normalize_and_resample", "orient", "orient_and_crop", "preprocess", "to_contiguous"]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from medfl.errors import DataError
 
-_SHRINK = 4  # 2.0 s for 128^3 voxels, 15.6 s at 2, for a field that is smooth anyway
-_LEAST = 16  # voxels: a shorter side is not shrunk, or the splines have nothing to hold on to
-_BINS = 200  # of Otsu's threshold between air and tissue
+_SHRINK_FACTOR = 4  # 2.0 s for 128^3 voxels, 15.6 s at 2, for a field that is smooth anyway
+_MIN_SHRUNK_SIDE = 16  # voxels: a shorter side is not shrunk, or the splines have nothing to hold on to
+_OTSU_BINS = 200  # of Otsu's threshold between air and tissue
 
 
 def require_bias_correction() -> None:
@@ -45,18 +45,18 @@ def correct_bias(image: torch.Tensor) -> None:
     for channel in image:
         values = channel.numpy()
         if (values > 0).any() and values.min() < values.max():
-            channel.div_(torch.from_numpy(_field(values)))
+            channel.div_(torch.from_numpy(_estimate_field(values)))
 
 
-def _field(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _estimate_field(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the factor by which each voxel is too bright."""
     import SimpleITK as sitk
 
     try:
         whole = sitk.GetImageFromArray(values)
-        shrink = [_SHRINK if side >= _LEAST else 1 for side in reversed(values.shape)]
+        shrink = [_SHRINK_FACTOR if side >= _MIN_SHRUNK_SIDE else 1 for side in reversed(values.shape)]
         small = sitk.Shrink(whole, shrink)
-        tissue = sitk.And(sitk.OtsuThreshold(small, 0, 1, _BINS), sitk.Cast(small > 0, sitk.sitkUInt8))
+        tissue = sitk.And(sitk.OtsuThreshold(small, 0, 1, _OTSU_BINS), sitk.Cast(small > 0, sitk.sitkUInt8))
         corrector = sitk.N4BiasFieldCorrectionImageFilter()
         corrector.SetNumberOfWorkUnits(1)  # its sums follow the threads
         corrector.Execute(small, tissue)

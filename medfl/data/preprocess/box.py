@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_AIR = -500.0  # HU: above it is the patient, and whatever else is no air
-_COARSE = 4.0  # mm: the body is looked for on a grid of this spacing, which costs 1 % of the memory
-_OPENING = 2  # voxels of that grid: what hangs on the body by less, as the cover of a table does, is cut off
+_AIR_HU = -500.0  # HU: above it is the patient, and whatever else is no air
+_COARSE_MM = 4.0  # mm: the body is looked for on a grid of this spacing, which costs 1 % of the memory
+_OPENING_VOXELS = 2  # voxels of that grid: what hangs on the body by less, as the cover of a table does, is cut off
 
 Box = tuple[slice, ...]
 
 
-def crop_box(array: NDArray[np.float32], spacing: tuple[float, ...], crop: str) -> Box:
+def find_crop_box(array: NDArray[np.float32], spacing: tuple[float, ...], crop: str) -> Box:
     """Return the box of an image that is kept.
 
     Parameters
@@ -33,13 +33,13 @@ def crop_box(array: NDArray[np.float32], spacing: tuple[float, ...], crop: str) 
     """
     whole = tuple(slice(0, side) for side in array.shape[1:])
     if crop == "body":
-        return _body(array[0], spacing) or whole
+        return _body_box(array[0], spacing) or whole
     if crop in ("foreground", "nonzero"):
-        return _marked(array, above=crop == "foreground") or whole
+        return _foreground_box(array, above=crop == "foreground") or whole
     return whole
 
 
-def _marked(array: NDArray[np.float32], *, above: bool) -> Box:
+def _foreground_box(array: NDArray[np.float32], *, above: bool) -> Box:
     """Return the box of the voxels that count, looked for slab by slab."""
     sides = array.shape[1:]
     along = [np.zeros(side, bool) for side in sides]
@@ -58,12 +58,12 @@ def _marked(array: NDArray[np.float32], *, above: bool) -> Box:
     return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 
 
-def _body(array: NDArray[np.float32], spacing: tuple[float, ...]) -> Box:
-    steps = [max(1, round(_COARSE / size)) for size in spacing]
-    coarse = array[tuple(slice(None, None, step) for step in steps)] > _AIR
+def _body_box(array: NDArray[np.float32], spacing: tuple[float, ...]) -> Box:
+    steps = [max(1, round(_COARSE_MM / size)) for size in spacing]
+    coarse = array[tuple(slice(None, None, step) for step in steps)] > _AIR_HU
     # the body runs out of the scan at its ends: beyond them it goes on
-    core = ndimage.binary_erosion(coarse, iterations=_OPENING, border_value=1)
-    pieces, count = ndimage.label(ndimage.binary_dilation(core, iterations=_OPENING))
+    core = ndimage.binary_erosion(coarse, iterations=_OPENING_VOXELS, border_value=1)
+    pieces, count = ndimage.label(ndimage.binary_dilation(core, iterations=_OPENING_VOXELS))
     if not count:
         return ()
     largest = int(np.bincount(pieces.ravel())[1:].argmax()) + 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medfl.data.volume import Affine, Volume
 
 _SLAB = 16  # output planes that are interpolated at a time: MONAI keeps 4 numbers a voxel beside the image
-_SAME = 1e-4  # voxel sizes that differ by a smaller share are one
+_SPACING_TOLERANCE = 1e-4  # voxel sizes that differ by a smaller share are one
 _FLIPPED = -1
 
 Tensors = tuple[torch.Tensor, torch.Tensor | None]
@@ -41,7 +41,7 @@ def to_ras(volume: Volume, mask: NDArray[np.uint8] | None) -> tuple[Volume, NDAr
     return Volume(array, affine, volume.warnings), turned
 
 
-def respace(
+def resample_to_spacing(
     image: torch.Tensor, mask: torch.Tensor | None, affine: Affine, spacing: tuple[float, ...]
 ) -> tuple[torch.Tensor, torch.Tensor | None, Affine]:
     """Interpolate an image linearly, and its mask to the nearest voxel, to another voxel size.
@@ -64,7 +64,7 @@ def respace(
     target = np.asarray(zoom_affine(affine, spacing, diagonal=False), dtype=np.float64)
     target[:3, 3] = affine[:3, 3]
     shape = tuple(int(side) for side in compute_shape_offset(image.shape[1:], affine, target)[0])
-    if shape == tuple(image.shape[1:]) and np.allclose(target[:3, :3], affine[:3, :3], rtol=_SAME, atol=0):
+    if shape == tuple(image.shape[1:]) and np.allclose(target[:3, :3], affine[:3, :3], rtol=_SPACING_TOLERANCE, atol=0):
         return image, mask, target
     moved = _resample(image, affine, target, shape, "bilinear")
     return moved, None if mask is None else _resample(mask, affine, target, shape, "nearest"), target
@@ -79,20 +79,20 @@ def _resample(values: torch.Tensor, affine: Affine, target: Affine, shape: tuple
         end = min(begin + _SLAB, shape[0])
         first = min(max(0, math.floor(begin * step) - 1), values.shape[1] - 1)
         last = min(values.shape[1], math.ceil((end - 1) * step) + 2)
-        part = MetaTensor(values[:, first:last], affine=torch.from_numpy(_shifted(affine, first)))
-        done = move(part, dst_affine=torch.from_numpy(_shifted(target, begin)), spatial_size=(end - begin, *shape[1:]))
-        plain = _plain(done)
+        part = MetaTensor(values[:, first:last], affine=torch.from_numpy(_shift_affine(affine, first)))
+        done = move(part, dst_affine=torch.from_numpy(_shift_affine(target, begin)), spatial_size=(end - begin, *shape[1:]))
+        plain = _to_tensor(done)
         fresh[:, begin:end] = plain.round_() if mode == "nearest" else plain  # MONAI answers in float
     return fresh
 
 
-def _shifted(affine: Affine, planes: int) -> Affine:
+def _shift_affine(affine: Affine, planes: int) -> Affine:
     shifted = affine.copy()
     shifted[:3, 3] += planes * affine[:3, 0]
     return shifted
 
 
-def fit(image: torch.Tensor, mask: torch.Tensor | None, size: tuple[int, ...]) -> Tensors:
+def fit_to_size(image: torch.Tensor, mask: torch.Tensor | None, size: tuple[int, ...]) -> Tensors:
     """Scale a 2-D image and its mask to fit into a size; the aspect is kept.
 
     Parameters
@@ -108,8 +108,8 @@ def fit(image: torch.Tensor, mask: torch.Tensor | None, size: tuple[int, ...]) -
     if list(shape) == target:
         return image, mask
     mode = "area" if scale < 1 else "bilinear"  # area averages, so that shrinking does not alias
-    scaled = _plain(Resize(target, mode=mode)(image))
-    return scaled, None if mask is None else _plain(Resize(target, mode="nearest-exact")(mask)).round().to(torch.uint8)
+    scaled = _to_tensor(Resize(target, mode=mode)(image))
+    return scaled, None if mask is None else _to_tensor(Resize(target, mode="nearest-exact")(mask)).round().to(torch.uint8)
 
 
 def pad_or_crop(
@@ -135,8 +135,8 @@ def pad_or_crop(
     change = ResizeWithPadOrCrop(spatial_size=size)
     done = change(MetaTensor(image, affine=torch.from_numpy(affine)))
     moved = np.array(done.affine.numpy(), dtype=np.float64)
-    return _plain(done), None if mask is None else _plain(change(mask)).to(torch.uint8), moved
+    return _to_tensor(done), None if mask is None else _to_tensor(change(mask)).to(torch.uint8), moved
 
 
-def _plain(values: Any) -> torch.Tensor:
+def _to_tensor(values: Any) -> torch.Tensor:
     return values.as_tensor() if isinstance(values, MetaTensor) else torch.as_tensor(values)

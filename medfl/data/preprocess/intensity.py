@@ -14,7 +14,7 @@ from medfl.study.sections import Preprocessing
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Keep sums over an image the same to the bit, whatever the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -45,11 +45,11 @@ def normalize(image: torch.Tensor, settings: Preprocessing) -> None:
             case "standardize":
                 channel.clamp_(*settings.window).sub_(settings.mean).div_(settings.std)
             case "unit":
-                _to_unit(channel)
+                _scale_to_unit(channel)
             case "percentile":
-                _between_percentiles(channel, settings)
+                _scale_between_percentiles(channel, settings)
             case _:
-                _zscore(channel, settings)
+                _normalize_zscore(channel, settings)
 
 
 def equalize(image: torch.Tensor, settings: Preprocessing) -> None:
@@ -66,12 +66,12 @@ def equalize(image: torch.Tensor, settings: Preprocessing) -> None:
     """
     flatten = HistogramNormalize(num_bins=256, min=0, max=1)
     for channel in image:
-        low, high = _quantiles(channel.numpy(), settings)
+        low, high = _compute_percentiles(channel.numpy(), settings)
         if high > low:
             channel.copy_(torch.as_tensor(np.asarray(flatten(channel.clamp_(low, high).numpy()))))
 
 
-def _to_unit(channel: torch.Tensor) -> None:
+def _scale_to_unit(channel: torch.Tensor) -> None:
     low, high = float(channel.min()), float(channel.max())
     if high > low:
         channel.sub_(low).div_(high - low)
@@ -79,20 +79,20 @@ def _to_unit(channel: torch.Tensor) -> None:
         channel.zero_()
 
 
-def _between_percentiles(channel: torch.Tensor, settings: Preprocessing) -> None:
-    low, high = _quantiles(channel.numpy(), settings)
+def _scale_between_percentiles(channel: torch.Tensor, settings: Preprocessing) -> None:
+    low, high = _compute_percentiles(channel.numpy(), settings)
     if not high > low:
-        _to_unit(channel)  # nearly or quite constant: its whole range, or zeros
+        _scale_to_unit(channel)  # nearly or quite constant: its whole range, or zeros
         return
     channel.sub_(low).div_(high - low)
     if settings.clip:
         channel.clamp_(0.0, 1.0)
 
 
-def _zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
+def _normalize_zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
     zeros = channel == 0 if settings.intensity == "zscore-nonzero" else None
     if settings.clip:
-        _clip(channel, zeros, settings)
+        _clip_to_percentiles(channel, zeros, settings)
     # numpy selects without an index of 8 bytes a voxel, torch sums without a copy
     counted = channel if zeros is None else torch.from_numpy(channel.numpy()[~zeros.numpy()])
     if not counted.numel():
@@ -106,15 +106,15 @@ def _zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
         channel.masked_fill_(zeros, 0.0)
 
 
-def _clip(channel: torch.Tensor, zeros: torch.Tensor | None, settings: Preprocessing) -> None:
+def _clip_to_percentiles(channel: torch.Tensor, zeros: torch.Tensor | None, settings: Preprocessing) -> None:
     values = channel.numpy() if zeros is None else channel.numpy()[~zeros.numpy()]
     if values.size:
-        channel.clamp_(*_quantiles(values, settings, spare=zeros is not None))
+        channel.clamp_(*_compute_percentiles(values, settings, spare=zeros is not None))
         if zeros is not None:
             channel.masked_fill_(zeros, 0.0)
 
 
-def _quantiles(values: NDArray[np.float32], settings: Preprocessing, *, spare: bool = False) -> tuple[float, float]:
+def _compute_percentiles(values: NDArray[np.float32], settings: Preprocessing, *, spare: bool = False) -> tuple[float, float]:
     """Return the percentiles; values that nobody else needs are sorted where they are, and not in a copy."""
     low, high = np.percentile(values, settings.percentiles, overwrite_input=spare)
     return float(low), float(high)

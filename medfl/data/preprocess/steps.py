@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from medfl.data.preprocess.bias_field import correct_bias
-from medfl.data.preprocess.box import crop_box
-from medfl.data.preprocess.geometry import fit, pad_or_crop, respace, to_ras
-from medfl.data.preprocess.intensity import equalize, normalize, one_thread
+from medfl.data.preprocess.box import find_crop_box
+from medfl.data.preprocess.geometry import fit_to_size, pad_or_crop, resample_to_spacing, to_ras
+from medfl.data.preprocess.intensity import equalize, normalize, single_threaded
 from medfl.data.volume import Affine, Volume
 from medfl.study import Study
 from medfl.study.sections import Preprocessing
 
 Mask = NDArray[np.uint8]
-_BLOCK = (240, 4, 64)  # voxels; a transposed copy in such blocks is many times as fast as in one go
-_POINTWISE = ("window", "standardize")  # what becomes of a voxel does not depend on the others
+_COPY_BLOCK = (240, 4, 64)  # voxels; a transposed copy in such blocks is many times as fast as in one go
+_POINTWISE_INTENSITIES = ("window", "standardize")  # what becomes of a voxel does not depend on the others
 
 
 @dataclass
-class Work:
+class WorkingCase:
     """A case on its way; the steps change it in place.
 
     Parameters
@@ -93,10 +93,10 @@ def preprocess(volume: Volume, mask: Mask | None, study: Study) -> tuple[Volume,
     DataError
         ``IMG-BIAS`` when the bias field can not be found, ``SITE-EXTRA`` when SimpleITK is missing.
     """
-    return finish(take(volume, mask, study), study)
+    return normalize_and_resample(orient_and_crop(volume, mask, study), study)
 
 
-def take(volume: Volume, mask: Mask | None, study: Study) -> Work:
+def orient_and_crop(volume: Volume, mask: Mask | None, study: Study) -> WorkingCase:
     """Orient and crop a case into memory of its own; what was read can be let go then.
 
     Where the scale does not depend on the image, the grey values are normalised on the way: a pass and a copy less.
@@ -104,29 +104,29 @@ def take(volume: Volume, mask: Mask | None, study: Study) -> Work:
     """
     settings = study.preprocessing
     volume, mask = orient(volume, mask, study)
-    box = crop_box(volume.array, volume.spacing, settings.crop)
+    box = find_crop_box(volume.array, volume.spacing, settings.crop)
     affine = np.array(volume.affine, dtype=np.float64)
     corner = [side.start for side in box]
     affine[:3, 3] += affine[:3, : len(corner)] @ corner
-    label = None if mask is None else torch.from_numpy(_owned(mask[box]))[None]
+    label = None if mask is None else torch.from_numpy(_make_writable(mask[box]))[None]
     kept = volume.array[(slice(None), *box)]
-    if settings.intensity not in _POINTWISE or settings.bias_correction != "none" or settings.contrast != "none":
-        return Work(torch.from_numpy(contiguous(kept, np.float32)), label, affine)
+    if settings.intensity not in _POINTWISE_INTENSITIES or settings.bias_correction != "none" or settings.contrast != "none":
+        return WorkingCase(torch.from_numpy(to_contiguous(kept, np.float32)), label, affine)
     last = not (settings.spacing or settings.size)
     kind = np.float16 if last and settings.dtype == "float16" else np.float32
 
     def scaled(block: NDArray[Any]) -> NDArray[Any]:
         values = torch.from_numpy(block)
         normalize(values, settings)
-        return (_stored(values, settings) if last else values).numpy()
+        return (_to_stored_dtype(values, settings) if last else values).numpy()
 
-    return Work(torch.from_numpy(contiguous(kept, kind, scaled)), label, affine, normalized=True)
+    return WorkingCase(torch.from_numpy(to_contiguous(kept, kind, scaled)), label, affine, normalized=True)
 
 
-def finish(work: Work, study: Study) -> tuple[Volume, Mask | None]:
+def normalize_and_resample(work: WorkingCase, study: Study) -> tuple[Volume, Mask | None]:
     """Do all that comes after orientation and crop; the work is used up. Result and errors are those of `preprocess`."""
     settings, three = study.preprocessing, study.task.dimension == 3
-    with one_thread():
+    with single_threaded():
         if settings.bias_correction == "n4":
             correct_bias(work.image)
         if settings.contrast == "equalize":
@@ -134,17 +134,17 @@ def finish(work: Work, study: Study) -> tuple[Volume, Mask | None]:
         if not work.normalized:
             normalize(work.image, settings)
     if settings.spacing:
-        work.image, work.mask, work.affine = respace(work.image, work.mask, work.affine, settings.spacing)
+        work.image, work.mask, work.affine = resample_to_spacing(work.image, work.mask, work.affine, settings.spacing)
     if settings.size:
         if not three:
-            work.image, work.mask = fit(work.image, work.mask, settings.size)
+            work.image, work.mask = fit_to_size(work.image, work.mask, settings.size)
         work.image, work.mask, work.affine = pad_or_crop(work.image, work.mask, work.affine, settings.size)
-    array = _stored(work.image, settings).contiguous().numpy()
+    array = _to_stored_dtype(work.image, settings).contiguous().numpy()
     done = Volume(array, work.affine if three else np.eye(4))
     return done, None if work.mask is None else work.mask[0].contiguous().numpy()
 
 
-def _stored(values: torch.Tensor, settings: Preprocessing) -> torch.Tensor:
+def _to_stored_dtype(values: torch.Tensor, settings: Preprocessing) -> torch.Tensor:
     """Return grey values in the type that is stored; those are changed in place."""
     kind = torch.float16 if settings.dtype == "float16" else torch.float32
     if values.dtype == kind == torch.float16:
@@ -153,12 +153,12 @@ def _stored(values: torch.Tensor, settings: Preprocessing) -> torch.Tensor:
     return values.clamp_(limits.min, limits.max).to(kind)
 
 
-def _owned(mask: Mask) -> Mask:
+def _make_writable(mask: Mask) -> Mask:
     """Return a mask that torch takes; no step changes one in place, so a good one need not be copied."""
-    return mask if mask.flags.c_contiguous and mask.flags.writeable else contiguous(mask, np.uint8)
+    return mask if mask.flags.c_contiguous and mask.flags.writeable else to_contiguous(mask, np.uint8)
 
 
-def contiguous(
+def to_contiguous(
     array: NDArray[Any], kind: type[np.generic], change: Callable[[NDArray[Any]], NDArray[Any]] = lambda block: block
 ) -> NDArray[Any]:
     """Return a C-contiguous copy; readers give transposed views, which numpy alone copies slowly.
@@ -174,7 +174,7 @@ def contiguous(
     """
     fresh = np.empty(array.shape, kind)
     sides = array.shape[-3:]
-    steps = _BLOCK[-len(sides) :]
+    steps = _COPY_BLOCK[-len(sides) :]
     starts = [range(0, side, step) for side, step in zip(sides, steps, strict=True)]
     for corner in itertools.product(*starts):
         block: tuple[Any, ...] = (..., *(slice(at, at + step) for at, step in zip(corner, steps, strict=True)))

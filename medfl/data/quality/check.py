@@ -8,16 +8,16 @@ from dataclasses import replace
 from functools import partial
 
 from medfl.data.cases import Case, Cohort, Finding
-from medfl.data.cohort import missing_classes, read_cohort
-from medfl.data.index.cases import readings, remember_reading
-from medfl.data.layouts.csv import without_labels
-from medfl.data.quality.facts import CaseFacts, Check
-from medfl.data.quality.glance import glance
-from medfl.data.quality.measure import measure, unreadable
-from medfl.data.quality.survey import survey
-from medfl.data.quality.unlabelled import ONLY_IMAGES, nothing_is_labelled, unlabelled_cases, without_label
-from medfl.data.quality.workers import each
-from medfl.data.splits import assign
+from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.index.cases import reading_results, save_reading_results
+from medfl.data.layouts.csv import as_unlabelled
+from medfl.data.quality.facts import CaseFacts, SiteCheck
+from medfl.data.quality.glance import check_headers
+from medfl.data.quality.measure import measure_case, unreadable_finding
+from medfl.data.quality.survey import infer_study
+from medfl.data.quality.unlabelled import ONLY_IMAGES, has_no_labels, mark_unlabelled, unlabelled_cases
+from medfl.data.quality.workers import map_cases
+from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import check_policy
 from medfl.errors import DataError
 from medfl.site import Site
@@ -37,7 +37,7 @@ def check_site(
     indexing: Progress | None = None,
     progress: Progress | None = None,
     modality: Modality | None = None,
-) -> tuple[Check, Study | None]:
+) -> tuple[SiteCheck, Study | None]:
     """Find out which cases of a site can be used, and why others can not.
 
     Nothing stops it: what is wrong with a case, or with the data folder as a whole, is a finding.
@@ -72,36 +72,36 @@ def check_site(
     told = study.name if study else ""
     try:
         if study is None:
-            site = without_labels(site)
-            study, assumed = survey(site, indexing, modality)
+            site = as_unlabelled(site)
+            study, assumed = infer_study(site, indexing, modality)
         cohort = read_cohort(site, study, indexing)
-        splits = assign(cohort.cases, study)
+        splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole = Finding.from_error(error)
-        return Check(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
+        return SiteCheck(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
     images: list[Case] = [] if told else unlabelled_cases(site, study, cohort)
     if images:
-        only = nothing_is_labelled(cohort)
+        only = has_no_labels(cohort)
         assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
-        cases, cohort = [*cases, *images], _apart(cohort, images, only=only)
-    facts = _look(cases, study, site, _shown(cases, 0 if fast else previews), fast, workers, progress)
+        cases, cohort = [*cases, *images], _without_rechecked(cohort, images, only=only)
+    facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
     if not fast:
-        remember_reading(site, study.name, readings((f.case for f in facts), (n for f in facts for n in f.findings)))
+        save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
     names = {case.name for case in images}
-    facts = [without_label(case) if case.case in names else case for case in facts]
-    check = _checked(site, study, cohort, facts, fast=fast)
+    facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
+    check = _build_check(site, study, cohort, facts, fast=fast)
     return replace(check, study=told, assumed=assumed), study
 
 
-def _apart(cohort: Cohort, images: Sequence[Case], *, only: bool) -> Cohort:
+def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, only: bool) -> Cohort:
     """Return a cohort without what was found of images that are checked by themselves, and told again then."""
     names = {case.name for case in images}
     told = "LBL-MISSING" if only else None  # `ONLY_IMAGES` says it of the site as a whole
     return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != told))
 
 
-def _look(
+def _inspect_cases(
     cases: Sequence[Case],
     study: Study,
     site: Site,
@@ -110,30 +110,30 @@ def _look(
     workers: int,
     progress: Progress | None,
 ) -> list[CaseFacts]:
-    work = partial(_one, study=study, site=site, shown=frozenset(shown), fast=fast)
+    work = partial(_inspect_case, study=study, site=site, shown=frozenset(shown), fast=fast)
     found: dict[int, CaseFacts] = {}
-    for place, facts in each(work, cases, _died, 1 if fast else workers):
+    for place, facts in map_cases(work, cases, _crashed_case, 1 if fast else workers):
         found[place] = facts
         if progress:
             progress(len(found), len(cases))
     return [found[place] for place in range(len(cases))]
 
 
-def _one(case: Case, *, study: Study, site: Site, shown: frozenset[str], fast: bool) -> CaseFacts:
-    return glance(case, study, site) if fast else measure(case, study, site, preview=case.name in shown)
+def _inspect_case(case: Case, *, study: Study, site: Site, shown: frozenset[str], fast: bool) -> CaseFacts:
+    return check_headers(case, study, site) if fast else measure_case(case, study, site, preview=case.name in shown)
 
 
-def _died(case: Case) -> CaseFacts:
-    return CaseFacts(case.name, case.patient, findings=(unreadable(case.name, "the program that read it was ended"),))
+def _crashed_case(case: Case) -> CaseFacts:
+    return CaseFacts(case.name, case.patient, findings=(unreadable_finding(case.name, "the program that read it was ended"),))
 
 
-def _shown(cases: Sequence[Case], count: int) -> set[str]:
+def _pick_previews(cases: Sequence[Case], count: int) -> set[str]:
     """Return the names of `count` cases that lie evenly in the order of the cohort."""
     step = max(1.0, len(cases) / count) if count else 0.0
     return {cases[int(k * step)].name for k in range(min(count, len(cases)))}
 
 
-def _checked(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts], *, fast: bool) -> Check:
+def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts], *, fast: bool) -> SiteCheck:
     of_case: dict[str, list[Finding]] = defaultdict(list)
     for finding in cohort.findings:
         of_case[finding.case].append(finding)
@@ -143,10 +143,10 @@ def _checked(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts
     if study.task.kind == "segmentation" and not fast and any(case.usable for case in cases):
         usable = [case for case in cases if case.usable]
         looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
-        general += missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
-    check = Check(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
+        general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
+    check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
     try:
-        check_policy(site, check.prepared())
+        check_policy(site, check.to_prepared())
     except DataError as error:
         return replace(check, refusal=Finding.from_error(error))
     return check

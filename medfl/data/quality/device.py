@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import Header, read_header
-from medfl.data.quality.facts import Device
+from medfl.data.quality.facts import ImagingDevice
 from medfl.site import Site
 
-_LONGEST = 40  # characters of a name: header text is somebody's typing
-_GAUSS = 100.0  # a field strength above this many tesla was written in gauss
-_NOTHING = ("", "none", "unknown", "n/a")
+_MAX_LENGTH = 40  # characters of a name: header text is somebody's typing
+_MAX_TESLA = 100.0  # a field strength above this many tesla was written in gauss
+_EMPTY_TEXTS = ("", "none", "unknown", "n/a")
 
 
-def device_of(source: Source, site: Site) -> Device:
+def read_imaging_device(source: Source, site: Site) -> ImagingDevice:
     """Return what made an image, by the header of its first file; empty where that tells nothing, as NIfTI does."""
     header = read_header(source.paths[0], force=site.data.allow_headerless) if source.kind == "dicom" else None
     if header is None:
-        return Device()
-    return Device(_words(header, "Manufacturer"), _words(header, "ManufacturerModelName"), _tesla(header))
+        return ImagingDevice()
+    return ImagingDevice(
+        _clean_text(header, "Manufacturer"), _clean_text(header, "ManufacturerModelName"), _field_strength(header)
+    )
 
 
-def _words(header: Header, keyword: str) -> str:
-    text = " ".join("".join(sign for sign in header.text(keyword) if sign.isprintable()).split())[:_LONGEST]
-    return "" if text.casefold() in _NOTHING else text
+def _clean_text(header: Header, keyword: str) -> str:
+    text = " ".join("".join(sign for sign in header.text(keyword) if sign.isprintable()).split())[:_MAX_LENGTH]
+    return "" if text.casefold() in _EMPTY_TEXTS else text
 
 
-def _tesla(header: Header) -> float:
+def _field_strength(header: Header) -> float:
     try:
         (value,) = header.numbers("MagneticFieldStrength")
     except ValueError:
         return 0.0
-    return round(value / 10_000 if value > _GAUSS else value, 2)
+    return round(value / 10_000 if value > _MAX_TESLA else value, 2)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Finding, Level
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.study.sections import Task
 
 PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case
 
 
 @dataclass(frozen=True)
-class Device:
+class ImagingDevice:
     """What made an image, as its DICOM header says; empty where it does not.
 
     Parameters
@@ -29,15 +29,15 @@ class Device:
 
     manufacturer: str = ""
     model: str = ""
-    field: float = 0.0
+    field_strength: float = 0.0
 
     def __str__(self) -> str:
-        words = [self.manufacturer, self.model, f"{self.field:g} T" if self.field else ""]
+        words = [self.manufacturer, self.model, f"{self.field_strength:g} T" if self.field_strength else ""]
         return ", ".join(word for word in words if word)
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class PreviewPlane:
     """One slice as a small picture, turned as a person looks at it.
 
     Parameters
@@ -95,8 +95,8 @@ class CaseFacts:
     spacing: tuple[float, ...] = ()
     intensity: tuple[float, ...] = ()
     amounts: tuple[tuple[int, float], ...] = ()
-    device: Device = Device()
-    planes: tuple[Plane, ...] = ()
+    device: ImagingDevice = ImagingDevice()
+    planes: tuple[PreviewPlane, ...] = ()
     annotated: tuple[int, ...] = ()
 
     @property
@@ -117,7 +117,7 @@ class CodeCount:
 
 
 @dataclass(frozen=True)
-class Check:
+class SiteCheck:
     """Everything that a check found out about a site.
 
     Parameters
@@ -168,12 +168,12 @@ class Check:
         found = [*self.findings, *(finding for case in self.cases for finding in case.findings)]
         return tuple(sorted(found, key=lambda finding: (finding.level != "error", finding.code, finding.case)))
 
-    def reasons(self) -> dict[str, int]:
+    def count_exclusions(self) -> dict[str, int]:
         """Return how many cases each code left out, the most frequent first; a case counts once, by its first error."""
         first = [next(f.code for f in case.findings if f.level == "error") for case in self.left_out]
         return dict(sorted(Counter(first).items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def by_code(self) -> tuple[CodeCount, ...]:
+    def count_findings(self) -> tuple[CodeCount, ...]:
         """Return one row a code, and one for each finding about the site: errors first, the most frequent first."""
         groups: dict[tuple[str, Level, str], list[Finding]] = {}
         for finding in self.all_findings:
@@ -192,20 +192,20 @@ class Check:
         >>> Check("north", "", None, (), (), (), True, None, False).summary()
         '0 cases usable, 0 left out'
         """
-        reasons = ", ".join(f"{count} {code}" for code, count in self.reasons().items())
+        reasons = ", ".join(f"{count} {code}" for code, count in self.count_exclusions().items())
         because = f" ({reasons})" if reasons else ""
         told = f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
-        return "; ".join(filter(None, [told, self.readable()]))
+        return "; ".join(filter(None, [told, self.readable_summary()]))
 
-    def readable(self) -> str:
+    def readable_summary(self) -> str:
         """Say how many images can be read, in a survey in which nothing is labelled; nothing otherwise."""
         errors = [{f.code for f in case.findings if f.level == "error"} for case in self.cases if case.size]
         count = 0 if self.study or self.usable else sum(codes == {"LBL-MISSING"} for codes in errors)
         return f"{count} {'image' if count == 1 else 'images'} can be read" if count else ""
 
-    def prepared(self) -> Prepared:
+    def to_prepared(self) -> PreparedData:
         """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""
         none = np.zeros(0, dtype=np.uint8)
-        cases = tuple(StoredCase(c.case, c.patient, c.split, none, none, (), annotated=c.annotated) for c in self.usable)
+        cases = tuple(PreparedCase(c.case, c.patient, c.split, none, none, (), annotated=c.annotated) for c in self.usable)
         findings = (*self.findings, *(finding for case in self.cases for finding in case.findings))  # first what counts first
-        return Prepared(self.site, cases, findings, self.patient_ids)
+        return PreparedData(self.site, cases, findings, self.patient_ids)

@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Finding
-from medfl.data.classes import looked_for
+from medfl.data.classes import annotated_classes
 from medfl.data.load import load_case
-from medfl.data.quality.device import device_of
+from medfl.data.quality.device import read_imaging_device
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
-from medfl.data.quality.previews import planes_of, thinned
-from medfl.data.quiet import quiet
-from medfl.data.store.prepare import padded
+from medfl.data.quality.previews import render_planes, subsample
+from medfl.data.quiet import silence_libraries
+from medfl.data.store.prepare import patch_size_warnings
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_ML = 1000.0  # cubic millimetres
+_MM3_PER_ML = 1000.0  # cubic millimetres
 
 
-def measure(case: Case, study: Study, site: Site, *, preview: bool = False) -> CaseFacts:
+def measure_case(case: Case, study: Study, site: Site, *, preview: bool = False) -> CaseFacts:
     """Read a case and measure it; whatever goes wrong becomes a finding about it.
 
     Parameters
@@ -40,47 +40,51 @@ def measure(case: Case, study: Study, site: Site, *, preview: bool = False) -> C
     """
     known = CaseFacts(case.name, case.patient, case.split, kind=case.image.kind)
     try:
-        with quiet():
-            known = replace(known, device=device_of(case.image, site), annotated=looked_for(case.annotated, study, site))
+        with silence_libraries():
+            known = replace(
+                known, device=read_imaging_device(case.image, site), annotated=annotated_classes(case.annotated, study, site)
+            )
             volume, label = load_case(case, study, site)
-            return _measured(known, volume, label, study, preview=preview)
+            return _measure_volume(known, volume, label, study, preview=preview)
     except DataError as error:
-        return left_out(known, Finding.from_error(error, case.name))
+        return exclude_case(known, Finding.from_error(error, case.name))
     except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest
-        return left_out(known, unreadable(case.name, type(error).__name__))
+        return exclude_case(known, unreadable_finding(case.name, type(error).__name__))
 
 
-def left_out(known: CaseFacts, finding: Finding) -> CaseFacts:
+def exclude_case(known: CaseFacts, finding: Finding) -> CaseFacts:
     """Return what is known of a case that an error leaves out."""
     return replace(known, split="", findings=(finding,))
 
 
-def unreadable(case: str, kind: str) -> Finding:
+def unreadable_finding(case: str, kind: str) -> Finding:
     """Return the finding about a case on which a library failed in a way of its own."""
     what = f"the image or its label could not be read ({kind})."
     fix = "Check that the files are complete and can be opened with another program, and export them again."
     return Finding("CASE-UNREADABLE", case, what, fix)
 
 
-def _measured(known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int, study: Study, *, preview: bool) -> CaseFacts:
+def _measure_volume(
+    known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int, study: Study, *, preview: bool
+) -> CaseFacts:
     flat = study.task.dimension == 2
     mask = None if isinstance(label, int) else label
-    values = thinned(volume.array[0])
+    values = subsample(volume.array[0])
     return replace(
         known,
         findings=(
             *(Finding.from_error(warning, known.case, "warning") for warning in volume.warnings),
-            *_padded(known.case, volume, study),
+            *_patch_warnings(known.case, volume, study),
         ),
         size=volume.shape,
         spacing=() if flat else volume.spacing,
         intensity=tuple(float(value) for value in np.percentile(values, PERCENTILES)),
-        amounts=((label, 1.0),) if isinstance(label, int) else _amounts(label, volume, study),
-        planes=planes_of(volume, mask, study.task.modality) if preview else (),
+        amounts=((label, 1.0),) if isinstance(label, int) else _measure_classes(label, volume, study),
+        planes=render_planes(volume, mask, study.task.modality) if preview else (),
     )
 
 
-def _padded(case: str, volume: Volume, study: Study) -> list[Finding]:
+def _patch_warnings(case: str, volume: Volume, study: Study) -> list[Finding]:
     """Tell what preparing will tell of the patches, where it leaves the number of voxels as it is."""
     steps = study.preprocessing
     if steps.spacing or steps.size or steps.crop != "none":
@@ -89,12 +93,12 @@ def _padded(case: str, volume: Volume, study: Study) -> list[Finding]:
     if len(shape) == 3:  # as prepared: along RAS+ axes
         for axis, (place, _) in enumerate(nibabel.io_orientation(volume.affine)):
             shape[int(place)] = volume.shape[axis]
-    return padded(case, shape, study)
+    return patch_size_warnings(case, shape, study)
 
 
-def _amounts(mask: NDArray[np.uint8], volume: Volume, study: Study) -> tuple[tuple[int, float], ...]:
+def _measure_classes(mask: NDArray[np.uint8], volume: Volume, study: Study) -> tuple[tuple[int, float], ...]:
     flat = study.task.dimension == 2
-    one = 1 / mask.size if flat else abs(float(np.linalg.det(volume.affine[:3, :3]))) / _ML
+    one = 1 / mask.size if flat else abs(float(np.linalg.det(volume.affine[:3, :3]))) / _MM3_PER_ML
     # one class after the other: np.bincount would take eight times the memory of the mask
     counts = [(index, np.count_nonzero(mask == index)) for index in range(1, len(study.task.classes))]
     return tuple((index, float(count * one)) for index, count in counts if count)

@@ -12,26 +12,28 @@ import numpy as np
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
-from medfl.data.dicom.headers import PROJECTION, looks_like_dicom, read_header
-from medfl.data.images import SUFFIXES
+from medfl.data.dicom.headers import PROJECTION_MODALITIES, looks_like_dicom, read_header
+from medfl.data.images import IMAGE_SUFFIXES
 from medfl.data.index.index import Progress
-from medfl.data.index.walk import Passed
+from medfl.data.index.walk import SkippedFolders
 from medfl.data.layouts.detect import require_readable
-from medfl.data.layouts.sources import NIFTI, visible_files
-from medfl.data.quality.names import channel_names, class_texts_seen, mask_classes, stated_modality
-from medfl.data.quiet import quiet
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, visible_files
+from medfl.data.quality.names import infer_mask_classes, read_channel_names, read_index_classes, read_stated_modality
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 from medfl.study.sections import Modality
 
-_LOOKED_AT = 2000  # files by which the kind of the data is told
-_AIR = -500.0  # Hounsfield units: values this low mean a CT
-_OF_MODALITY: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION, "XR")}
+_MAX_FILES = 2000  # files by which the kind of the data is told
+_AIR_HU = -500.0  # Hounsfield units: values this low mean a CT
+_STUDY_MODALITIES: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION_MODALITIES, "XR")}
 _NO_STUDY = "No study was named, so the task was inferred from what lies in the data folder."
 
 
-def survey(site: Site, indexing: Progress | None = None, modality: Modality | None = None) -> tuple[Study, tuple[str, ...]]:
+def infer_study(
+    site: Site, indexing: Progress | None = None, modality: Modality | None = None
+) -> tuple[Study, tuple[str, ...]]:
     """Assume a study that fits the data of a site.
 
     The modality is the most frequent one of the DICOM headers, or what the data says of itself; the dimension follows from the
@@ -60,12 +62,12 @@ def survey(site: Site, indexing: Progress | None = None, modality: Modality | No
         Of `medfl.data.cohort.read_cohort`, when no assumption leads to a case.
     """
     require_readable(site)
-    dicom, flat = _files(site)
-    modality, because = _modality(site, dicom, modality)
+    dicom, flat = _count_files(site)
+    modality, because = _infer_modality(site, dicom, modality)
     dimension = 2 if flat or (dicom and modality in ("XR", "US")) else 3
-    texts = class_texts_seen(site)
+    texts = read_index_classes(site)
     cohort, study, refused = None, None, None
-    for candidate in _candidates(site, dimension, modality, texts):
+    for candidate in _candidate_studies(site, dimension, modality, texts):
         try:
             found = read_cohort(site, candidate, indexing)
         except DataError as error:
@@ -76,69 +78,69 @@ def survey(site: Site, indexing: Progress | None = None, modality: Modality | No
     if cohort is None or study is None:
         assert refused is not None
         raise refused
-    return _refined(site, cohort, study, because)
+    return _refine_study(site, cohort, study, because)
 
 
-def _files(site: Site) -> tuple[Counter[str], bool]:
+def _count_files(site: Site) -> tuple[Counter[str], bool]:
     """Return the modalities of the first DICOM files by count, and whether most of the other images are 2-D files."""
     dicom: Counter[str] = Counter()
     volumes = pictures = 0
     if not site.root.is_dir():
         return dicom, False
     try:
-        for path in islice(visible_files(site.root, Passed()), _LOOKED_AT):
+        for path in islice(visible_files(site.root, SkippedFolders()), _MAX_FILES):
             name = path.name.lower()
-            if name.endswith(NIFTI):
+            if name.endswith(NIFTI_SUFFIXES):
                 volumes += 1
-            elif name.endswith(SUFFIXES):
+            elif name.endswith(IMAGE_SUFFIXES):
                 pictures += 1
             elif looks_like_dicom(path) or (site.data.allow_headerless and "." not in name.removesuffix(".dcm")):
                 header = read_header(path, force=site.data.allow_headerless)
-                modality = _OF_MODALITY.get(header.text("Modality").upper()) if header else None
+                modality = _STUDY_MODALITIES.get(header.text("Modality").upper()) if header else None
                 dicom.update([modality] if modality else [])
     except OSError:
         pass  # reading the cohort tells it
     return dicom, pictures > volumes and not dicom
 
 
-def _modality(site: Site, dicom: Counter[str], chosen: Modality | None) -> tuple[Modality, str]:
+def _infer_modality(site: Site, dicom: Counter[str], chosen: Modality | None) -> tuple[Modality, str]:
     if dicom:
         name = chosen or dicom.most_common(1)[0][0]
         rest = [f"{number} {other}" for other, number in dicom.most_common() if other != name]
         passed = f"; of other modalities there are {', '.join(rest)}, which '--modality' looks at" if rest else ""
         because = f"the headers of {dicom[name]} of {dicom.total()} DICOM images say so{passed}"
-        return _OF_MODALITY.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
+        return _STUDY_MODALITIES.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
     if chosen:
         return chosen, "chosen by '--modality'"
-    stated = stated_modality(site.root)
+    stated = read_stated_modality(site.root)
     return stated or ("MR", "")
 
 
-def _candidates(site: Site, dimension: int, modality: Modality, texts: tuple[str, ...]) -> list[Study]:
-    masks = assumed_study("segmentation", dimension, modality, ("background", "marked"))
+def _candidate_studies(site: Site, dimension: int, modality: Modality, texts: tuple[str, ...]) -> list[Study]:
+    masks = make_study("segmentation", dimension, modality, ("background", "marked"))
     named = site.classes or texts
     candidates = [
         masks.model_copy(update={"task": masks.task.model_copy(update={"classes": site.classes or masks.task.classes})})
     ]
     if len(texts) >= 2 and len(named) >= 2:
-        candidates.append(assumed_study("classification", dimension, modality, named))
+        candidates.append(make_study("classification", dimension, modality, named))
     return candidates
 
 
-def _refined(site: Site, cohort: Cohort, study: Study, because: str) -> tuple[Study, tuple[str, ...]]:
+def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tuple[Study, tuple[str, ...]]:
     """Say what the cases themselves tell: dimension, modality, channels, and the names of classes."""
     task = study.task
     images = [case.image for case in cohort.cases]
     masks = [case.label for case in cohort.cases if isinstance(case.label, Source)]
-    flat = _mostly_flat(images, task.dimension)
+    flat = _is_mostly_2d(images, task.dimension)
     modality = task.modality
     if not because:
-        modality, because = _guessed(images, flat=flat)
+        modality, because = _guess_modality(images, flat=flat)
     classes, named = task.classes, "the texts of the index"
     if task.kind == "segmentation":
-        classes, named = mask_classes(site, masks)
-    channels = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(channel_names(site.root)), 1])
-    assumed = assumed_study(task.kind, 2 if flat else 3, modality, classes, channels)
+        classes, named = infer_mask_classes(site, masks)
+    channels = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(read_channel_names(site.root)), 1])
+    assumed = make_study(task.kind, 2 if flat else 3, modality, classes, channels)
     why = "the labels are masks" if masks else "taken for it, since no index tells classes"
     if task.kind == "classification":
         why = f"column {site.data.label!r} of the index tells classes"
@@ -153,39 +155,39 @@ def _refined(site: Site, cohort: Cohort, study: Study, because: str) -> tuple[St
     return assumed, tuple(sentences)
 
 
-def _mostly_flat(images: Sequence[Source], guess: int) -> bool:
+def _is_mostly_2d(images: Sequence[Source], guess: int) -> bool:
     kinds = Counter(source.kind for source in images)
     if not kinds or kinds.most_common(1)[0][0] == "dicom":
         return guess == 2
     if kinds.most_common(1)[0][0] == "image":
         return True
-    return _nifti_axes(next(source.paths[0] for source in images if source.kind == "nifti")) == 2
+    return _count_nifti_axes(next(source.paths[0] for source in images if source.kind == "nifti")) == 2
 
 
-def _nifti_axes(path: Path) -> int:
+def _count_nifti_axes(path: Path) -> int:
     try:
-        with quiet():
+        with silence_libraries():
             shape = nibabel.load(path).header.get_data_shape()
     except Exception:  # reading the case tells what is wrong
         return 3
     return sum(count > 1 for count in shape[:3])
 
 
-def _guessed(images: Sequence[Source], *, flat: bool) -> tuple[Modality, str]:
+def _guess_modality(images: Sequence[Source], *, flat: bool) -> tuple[Modality, str]:
     if flat:
         return "XR", "image files do not tell the modality; it changes nothing in this check"
     for source in images[:1]:
         try:
-            with quiet():
+            with silence_libraries():
                 lowest = float(np.min(nibabel.load(source.paths[0]).dataobj))
         except Exception:
             break
-        if lowest <= _AIR:
+        if lowest <= _AIR_HU:
             return "CT", "NIfTI does not tell the modality, and the first image has values as low as air in a CT"
     return "MR", "NIfTI does not tell the modality, and the first image has no values as low as air in a CT"
 
 
-def assumed_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...], channels: int = 1) -> Study:
+def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...], channels: int = 1) -> Study:
     """Make a study of a task, with everything else as it is by default."""
     masks = kind == "segmentation"
     values = {

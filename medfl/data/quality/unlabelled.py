@@ -6,24 +6,24 @@ from dataclasses import replace
 
 from medfl.data.cases import Case, Cohort, Finding, Source
 from medfl.data.index.cases import add_cases
-from medfl.data.index.index import Index
-from medfl.data.layouts.detect import layout_of, list_images
-from medfl.data.layouts.dicom import source_of_series
-from medfl.data.layouts.entries import Entry, no_label
+from medfl.data.index.index import FileIndex
+from medfl.data.layouts.detect import detect_layout, list_images
+from medfl.data.layouts.dicom import make_series_source
+from medfl.data.layouts.entries import Entry, missing_label_error
 from medfl.data.layouts.objects import sort_objects
-from medfl.data.naming import record_of
+from medfl.data.naming import build_record
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
 from medfl.data.quality.facts import CaseFacts
 from medfl.site import Site
 from medfl.study import Study
 
 ONLY_IMAGES = "No label was found, so only the images were checked."
-_MISSING = no_label()
+_MISSING_LABEL = missing_label_error()
 
 
-def nothing_is_labelled(cohort: Cohort) -> bool:
+def has_no_labels(cohort: Cohort) -> bool:
     """Return whether no case of a cohort can be used, and some have no label; others may have something else wrong."""
-    return not cohort.cases and bool(_without_label(cohort))
+    return not cohort.cases and bool(_names_without_label(cohort))
 
 
 def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
@@ -41,18 +41,19 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
     cohort : Cohort
         As it was read.
     """
-    missing = _without_label(cohort)
+    missing = _names_without_label(cohort)
     if not missing:
         return []
     wrong = {finding.case for finding in cohort.findings if finding.case and finding.case not in missing}
-    every = nothing_is_labelled(cohort)
+    every = has_no_labels(cohort)
     secret = site.secret()
     cases, records = [], []
-    with Index(site) as index:
-        if layout_of(site, index) == "dicom":
+    with FileIndex(site) as index:
+        if detect_layout(site, index) == "dicom":
             found = sort_objects(index.tree(site.root), study.task.modality, site.data)
             entries = [
-                Entry(uid, items[0].patient, source_of_series(items), _MISSING) for uid, items in sorted(found.series.items())
+                Entry(uid, items[0].patient, make_series_source(items), _MISSING_LABEL)
+                for uid, items in sorted(found.series.items())
             ]
         else:
             entries = [entry for entry in list_images(site, study, index).entries if isinstance(entry.image, Source)]
@@ -60,18 +61,18 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
             name = pseudonym(secret, "case", site.name, entry.patient, entry.key)
             assert isinstance(entry.image, Source)
             cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
-            records.append(record_of(name, _MISSING.code, entry, site, study, secret))
+            records.append(build_record(name, _MISSING_LABEL.code, entry, site, study, secret))
         kept = [case for case in cases if case.name in missing or (every and case.name not in wrong)]
         new = {case.name for case in kept} - missing
         add_cases(index.database, study.name, [record for record in records if record.case in new])
     return list({case.name: case for case in kept}.values())
 
 
-def _without_label(cohort: Cohort) -> set[str]:
-    return {finding.case for finding in cohort.findings if finding.case and finding.code == _MISSING.code}
+def _names_without_label(cohort: Cohort) -> set[str]:
+    return {finding.case for finding in cohort.findings if finding.case and finding.code == _MISSING_LABEL.code}
 
 
-def without_label(facts: CaseFacts) -> CaseFacts:
+def mark_unlabelled(facts: CaseFacts) -> CaseFacts:
     """Return the facts of such a case: what is wrong with its image, or else that it has no label."""
-    missing = (Finding.from_error(_MISSING, facts.case),) if facts.usable else ()
+    missing = (Finding.from_error(_MISSING_LABEL, facts.case),) if facts.usable else ()
     return replace(facts, split="", amounts=(), findings=(*facts.findings, *missing))

@@ -9,17 +9,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from medfl.system.pools import ending, undisturbed
+from medfl.system.pools import sigint_blocked, terminating
 
-_WORTH_IT = 40  # cases, below which starting processes takes longer than it saves
-_MOST = 4  # processes: each holds one image in memory
-_AHEAD = 2  # cases that wait in line for a process
+_MIN_PARALLEL_CASES = 40  # cases, below which starting processes takes longer than it saves
+_MAX_PROCESSES = 4  # processes: each holds one image in memory
+_QUEUED_PER_PROCESS = 2  # cases that wait in line for a process
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(work: Callable[[T], R], items: Sequence[T], died: Callable[[T], R], workers: int = 0) -> Iterator[tuple[int, R]]:
+def map_cases(work: Callable[[T], R], items: Sequence[T], died: Callable[[T], R], workers: int = 0) -> Iterator[tuple[int, R]]:
     """Apply a function to every item, in any order.
 
     Parameters
@@ -38,27 +38,27 @@ def each(work: Callable[[T], R], items: Sequence[T], died: Callable[[T], R], wor
     (int, result)
         Place of the item and its result.
     """
-    count = workers or (min(_MOST, os.cpu_count() or 1) if len(items) >= _WORTH_IT else 1)
+    count = workers or (min(_MAX_PROCESSES, os.cpu_count() or 1) if len(items) >= _MIN_PARALLEL_CASES else 1)
     if count == 1:
         yield from ((place, work(item)) for place, item in enumerate(items))
         return
     left = dict(enumerate(items))
     try:
-        for place, result in _shared(work, left, count):
+        for place, result in _map_parallel(work, left, count):
             del left[place]
             yield place, result
     except BrokenProcessPool:
         # nobody can tell which of the items in work it was: the rest go one by one
-        yield from _one_by_one(work, list(left.items()), died)
+        yield from _map_isolated(work, list(left.items()), died)
 
 
-def _shared(work: Callable[[T], R], items: dict[int, T], count: int) -> Iterator[tuple[int, R]]:
+def _map_parallel(work: Callable[[T], R], items: dict[int, T], count: int) -> Iterator[tuple[int, R]]:
     waiting = iter(tuple(items.items()))
     running: dict[Future[R], int] = {}
-    with ending(_pool(count)) as pool:
+    with terminating(_make_pool(count)) as pool:
         while True:
-            with undisturbed():  # any of these may start a process
-                while len(running) < count * _AHEAD and (following := next(waiting, None)):
+            with sigint_blocked():  # any of these may start a process
+                while len(running) < count * _QUEUED_PER_PROCESS and (following := next(waiting, None)):
                     running[pool.submit(work, following[1])] = following[0]
             if not running:
                 return
@@ -67,12 +67,12 @@ def _shared(work: Callable[[T], R], items: dict[int, T], count: int) -> Iterator
                 yield running.pop(future), result
 
 
-def _one_by_one(work: Callable[[T], R], left: list[tuple[int, T]], died: Callable[[T], R]) -> Iterator[tuple[int, R]]:
+def _map_isolated(work: Callable[[T], R], left: list[tuple[int, T]], died: Callable[[T], R]) -> Iterator[tuple[int, R]]:
     while left:
-        with ending(_pool(1)) as pool:
+        with terminating(_make_pool(1)) as pool:
             while left:
                 place, item = left.pop(0)
-                with undisturbed():
+                with sigint_blocked():
                     future = pool.submit(work, item)
                 try:
                     yield place, future.result()
@@ -81,5 +81,5 @@ def _one_by_one(work: Callable[[T], R], left: list[tuple[int, T]], died: Callabl
                     break  # to a new pool
 
 
-def _pool(count: int) -> ProcessPoolExecutor:
+def _make_pool(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))

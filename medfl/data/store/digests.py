@@ -9,14 +9,14 @@ import os
 import time
 from pathlib import Path
 
-from medfl.data.store.files import read_json, replace_json
+from medfl.data.store.files import read_json, write_json
 
 _SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
-_KEPT_DAYS = 180  # without use, after which a digest is forgotten
-_FACTS = [int, str, str, int]  # an entry: bytes, digest of the times of change, digest of the content, day of last use
+_MAX_UNUSED_DAYS = 180  # without use, after which a digest is forgotten
+_ENTRY_TYPES = [int, str, str, int]  # an entry: bytes, digest of the times of change, digest of the content, day of last use
 
 
-class Digests:
+class DigestCache:
     """SHA-256 of files, cached by (keyed hash of the paths, sizes, times of change).
 
     A series counts as one: a site with a million slices has some thousand entries.
@@ -31,11 +31,11 @@ class Digests:
 
     def __init__(self, file: Path, secret: bytes) -> None:
         self._file, self._secret = file, secret
-        self._known = _read(file)
-        self._fresh: dict[str, list[int | str]] = {}  # learnt since the last call of `take`
+        self._known = _read_cache(file)
+        self._new: dict[str, list[int | str]] = {}  # learnt since the last call of `take`
         self._today = int(time.time() // 86400)
 
-    def of(self, *paths: Path) -> str:
+    def get(self, *paths: Path) -> str:
         """Return the SHA-256 of a file's content, or of the digests of several files in their order, in hexadecimal.
 
         Raises
@@ -43,39 +43,39 @@ class Digests:
         OSError
             When a file can not be read.
         """
-        name = self._name(paths)
+        name = self._entry_key(paths)
         size, stamp, youngest = _stamp(paths)
         known = self._known.get(name)
         if known is None or known[:2] != [size, stamp]:
-            known = [size, stamp, _digest(paths), 0]
+            known = [size, stamp, _compute_digest(paths), 0]
         if known[3] != self._today:
             known[3] = self._today
             self._known[name] = known
             if time.time_ns() - youngest >= _SETTLED:  # else good for this run, not to be remembered
-                self._fresh[name] = known
+                self._new[name] = known
         return str(known[2])
 
-    def learnt(self) -> dict[str, list[int | str]]:
+    def pop_new(self) -> dict[str, list[int | str]]:
         """Return what was learnt since the last call, for the process that writes the cache."""
-        fresh, self._fresh = self._fresh, {}
+        fresh, self._new = self._new, {}
         return fresh
 
-    def learn(self, fresh: dict[str, list[int | str]]) -> None:
+    def merge(self, fresh: dict[str, list[int | str]]) -> None:
         """Take in what another process has learnt."""
         self._known |= fresh
-        self._fresh |= fresh
+        self._new |= fresh
 
     def save(self) -> None:
         """Write the cache if it has changed; a store that can not be written costs time only."""
-        fresh = self.learnt()
+        fresh = self.pop_new()
         if not fresh:
             return
-        entries = _read(self._file) | fresh  # another process may have written since
-        kept = {name: facts for name, facts in entries.items() if self._today - int(facts[3]) <= _KEPT_DAYS}
+        entries = _read_cache(self._file) | fresh  # another process may have written since
+        kept = {name: facts for name, facts in entries.items() if self._today - int(facts[3]) <= _MAX_UNUSED_DAYS}
         with contextlib.suppress(OSError):
-            replace_json(self._file, kept)
+            write_json(self._file, kept)
 
-    def _name(self, paths: tuple[Path, ...]) -> str:
+    def _entry_key(self, paths: tuple[Path, ...]) -> str:
         told = b"\0".join(os.fsencode(os.path.abspath(path)) for path in paths)
         return hmac.digest(self._secret, told, "sha256").hex()[:32]
 
@@ -95,7 +95,7 @@ def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:
     return size, hashlib.sha256(repr(facts_of_all).encode()).hexdigest()[:32], max(times, default=0)
 
 
-def _digest(paths: tuple[Path, ...]) -> str:
+def _compute_digest(paths: tuple[Path, ...]) -> str:
     digests = []
     for path in paths:
         with open(path, "rb") as file:
@@ -103,6 +103,6 @@ def _digest(paths: tuple[Path, ...]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _read(file: Path) -> dict[str, list[int | str]]:
+def _read_cache(file: Path) -> dict[str, list[int | str]]:
     values = read_json(file) or {}
-    return {name: facts for name, facts in values.items() if isinstance(facts, list) and list(map(type, facts)) == _FACTS}
+    return {name: facts for name, facts in values.items() if isinstance(facts, list) and list(map(type, facts)) == _ENTRY_TYPES}

@@ -17,13 +17,13 @@ from typing import Any
 
 from medfl.errors import DataError
 
-TEMPORARY = ".tmp-"  # begin of the names of folders that are being written
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
-_NEWBORN_SECONDS = 60.0  # a younger folder may not be locked yet
+TEMPORARY_PREFIX = ".tmp-"  # begin of the names of folders that are being written
+_NAME_TAKEN_ERRNOS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
+_MIN_AGE_SECONDS = 60.0  # a younger folder may not be locked yet
 _STALE_SECONDS = 86400.0  # where locks are not kept, age alone tells
 
 
-def private_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder of mode 0700 unless it is there, and those above it that are missing.
 
     Raises
@@ -35,10 +35,10 @@ def private_folder(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise unwritable(error) from None
+        raise unwritable_error(error) from None
 
 
-def unwritable(error: OSError) -> DataError:
+def unwritable_error(error: OSError) -> DataError:
     """Return the error of a store that can not be written; the system's own text holds the path."""
     what = f"the store of prepared data can not be written ({type(error).__name__})."
     return DataError("STORE-UNWRITABLE", what, "Check its folder, or name another as resources.store in the site.toml.")
@@ -60,22 +60,22 @@ def temporary_folder(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Remove what killed processes left behind: folders that nobody holds locked, and old temporary files."""
     for entry in os.listdir(folder):
-        if not (entry.startswith(TEMPORARY) or entry.endswith(".tmp")):
+        if not (entry.startswith(TEMPORARY_PREFIX) or entry.endswith(".tmp")):
             continue
         left = folder / entry
         with contextlib.suppress(OSError):
             age = time.time() - left.stat().st_mtime
             if left.is_dir():
-                if age > _STALE_SECONDS or (age > _NEWBORN_SECONDS and _abandoned(left)):
+                if age > _STALE_SECONDS or (age > _MIN_AGE_SECONDS and _is_abandoned(left)):
                     shutil.rmtree(left)
             elif age > _STALE_SECONDS:
                 left.unlink()
 
 
-def _abandoned(folder: Path) -> bool:
+def _is_abandoned(folder: Path) -> bool:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,12 +86,12 @@ def _abandoned(folder: Path) -> bool:
     return True
 
 
-def renamed(source: Path, target: str) -> bool:
+def rename_if_free(source: Path, target: str) -> bool:
     """Give a folder its name, unless something else has it."""
     try:
         os.rename(source, target)
     except OSError as error:
-        if error.errno not in _TAKEN:
+        if error.errno not in _NAME_TAKEN_ERRNOS:
             raise
         return False
     return True
@@ -106,7 +106,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_json(file: Path, values: object) -> None:
+def write_json(file: Path, values: object) -> None:
     """Write a JSON file under a temporary name, flush it to the disk and rename it, so that no reader sees a part of it."""
     fresh = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # two containers may share a number
     try:

@@ -15,16 +15,16 @@ from nibabel.filebasedimages import ImageFileError
 
 from medfl.data.cases import Case, Source
 from medfl.data.dicom.headers import read_header
-from medfl.data.quiet import quiet
+from medfl.data.quiet import silence_libraries
 from medfl.errors import DiskFullError, MedflError
 from medfl.study import Study
 
-_VOLUMES = 4  # float32 copies of the largest image that preparing holds at a time, with some room
-_PROCESS = 700 * 2**20  # bytes of a worker before it reads anything: torch and MONAI
-_SPARED = 0.9  # of the free memory may be used
+_VOLUME_COPIES = 4  # float32 copies of the largest image that preparing holds at a time, with some room
+_WORKER_BYTES = 700 * 2**20  # bytes of a worker before it reads anything: torch and MONAI
+_USABLE_MEMORY_SHARE = 0.9  # of the free memory may be used
 
 
-def amount(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Say a number of bytes.
 
     Examples
@@ -62,7 +62,7 @@ class Forecast:
     exact: bool
     unknown: int
 
-    def require_room(self) -> None:
+    def require_space(self) -> None:
         """Refuse what can not fit.
 
         Raises
@@ -71,13 +71,13 @@ class Forecast:
             ``DISK-FULL``.
         """
         if self.exact and self.size > self.free:
-            what = f"preparing needs {amount(self.size)}, {amount(self.free)} are free in the store."
+            what = f"preparing needs {format_bytes(self.size)}, {format_bytes(self.free)} are free in the store."
             fix = "Make room, or name another folder as resources.store in the site.toml."
             raise DiskFullError("DISK-FULL", what, fix)
 
 
 @dataclass(frozen=True)
-class Grid:
+class ImageGrid:
     """Shape and voxel size as a header tells them.
 
     Parameters
@@ -92,7 +92,7 @@ class Grid:
     spacing: tuple[float, ...] = ()
 
     @property
-    def voxels(self) -> int:
+    def voxel_count(self) -> int:
         """Voxels in all."""
         return math.prod(self.shape)
 
@@ -119,50 +119,50 @@ def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study
     return Forecast(len(cases), len(cases) - len(missing), sum(told), free, exact, len(sizes) - len(told))
 
 
-def affordable(cases: Sequence[Case], study: Study, wanted: int) -> int:
+def max_parallel_cases(cases: Sequence[Case], study: Study, wanted: int) -> int:
     """Return how many cases can be prepared at a time within the free memory: at least one, at most as many as wanted."""
     if wanted <= 1:
         return 1
-    grids = [grid for case in cases if (grid := grid_of(case.image)) is not None]
-    largest = max((grid.voxels for grid in grids), default=0) * study.task.channels * np.dtype(np.float32).itemsize
-    room = _SPARED * psutil.virtual_memory().available
-    return max(1, min(wanted, len(cases), int(room // (_VOLUMES * largest + _PROCESS))))
+    grids = [grid for case in cases if (grid := read_grid(case.image)) is not None]
+    largest = max((grid.voxel_count for grid in grids), default=0) * study.task.channels * np.dtype(np.float32).itemsize
+    room = _USABLE_MEMORY_SHARE * psutil.virtual_memory().available
+    return max(1, min(wanted, len(cases), int(room // (_VOLUME_COPIES * largest + _WORKER_BYTES))))
 
 
-def grid_of(source: Source) -> Grid | None:
+def read_grid(source: Source) -> ImageGrid | None:
     """Return shape and voxel size of an image by its header alone, or nothing when it does not tell."""
     try:
-        with quiet():
+        with silence_libraries():
             if source.kind == "nifti":
                 header = nibabel.load(source.paths[0]).header
-                return Grid(tuple(map(int, header.get_data_shape()[:3])), tuple(map(float, header.get_zooms()[:3])))
-            return _dicom_grid(source) if source.kind == "dicom" else _flat_grid(source.paths[0])
+                return ImageGrid(tuple(map(int, header.get_data_shape()[:3])), tuple(map(float, header.get_zooms()[:3])))
+            return _read_dicom_grid(source) if source.kind == "dicom" else _read_image_grid(source.paths[0])
     except (MedflError, OSError, ValueError, KeyError, EOFError, ImageFileError):
         return None  # what is wrong with the file is for its reader to tell
 
 
-def _dicom_grid(source: Source) -> Grid | None:
+def _read_dicom_grid(source: Source) -> ImageGrid | None:
     header = read_header(source.paths[0])
     if header is None:
         return None
     count = max(len(source.paths) // max(1, len(source.select)), int(header.text("NumberOfFrames") or 1))
     sides = int(header.text("Columns")), int(header.text("Rows"))
-    return Grid((*sides, count) if count > 1 else sides)
+    return ImageGrid((*sides, count) if count > 1 else sides)
 
 
-def _flat_grid(path: Path) -> Grid:
+def _read_image_grid(path: Path) -> ImageGrid:
     from PIL import Image
 
     with Image.open(path) as image:
-        return Grid(image.size)
+        return ImageGrid(image.size)
 
 
 def _prepared_bytes(case: Case, study: Study) -> int | None:
-    grid = grid_of(case.image)
+    grid = read_grid(case.image)
     if grid is None:
         return None
     settings = study.preprocessing
-    voxels = float(grid.voxels)
+    voxels = float(grid.voxel_count)
     changed = bool(settings.spacing or settings.size or settings.crop != "none")
     if settings.size:
         voxels = math.prod(settings.size)
@@ -170,5 +170,5 @@ def _prepared_bytes(case: Case, study: Study) -> int | None:
         voxels *= math.prod(grid.spacing) / math.prod(settings.spacing)
     size = voxels * study.task.channels * np.dtype(settings.dtype).itemsize
     if isinstance(case.label, Source):  # where the classes lie takes some KB more
-        size += voxels + (grid.voxels if changed and study.task.dimension == 3 else 0)
+        size += voxels + (grid.voxel_count if changed and study.task.dimension == 3 else 0)
     return int(size)

@@ -11,13 +11,15 @@ from medfl.data.store.stored import Array, Meta
 from medfl.data.volume import Volume
 from medfl.study import Study
 
-POSITIONS = 10000  # of voxels remembered for each class
-_FEW = 16  # classes; up to here, one comparison a class is faster than a histogram
+MAX_POSITIONS = 10000  # of voxels remembered for each class
+_MAX_COMPARED = 16  # classes; up to here, one comparison a class is faster than a histogram
 
-Read = tuple[Volume, NDArray[np.uint8] | int]
+LoadedCase = tuple[Volume, NDArray[np.uint8] | int]
 
 
-def prepared_form(read: Callable[[], Read], study: Study, annotated: Sequence[int] = ()) -> tuple[dict[str, Array], Meta]:
+def build_case_arrays(
+    read: Callable[[], LoadedCase], study: Study, annotated: Sequence[int] = ()
+) -> tuple[dict[str, Array], Meta]:
     """Read a case and return its arrays by file name, and the facts for its ``meta.json``.
 
     Parameters
@@ -36,17 +38,17 @@ def prepared_form(read: Callable[[], Read], study: Study, annotated: Sequence[in
         As `read` and `medfl.data.preprocess.preprocess` raise it.
     """
     # here, because it imports MONAI: seconds that a second start must not pay
-    from medfl.data.preprocess import contiguous, finish, orient, take
+    from medfl.data.preprocess import normalize_and_resample, orient, orient_and_crop, to_contiguous
 
     volume, label = read()
     volume, mask = orient(volume, None if isinstance(label, int) else label, study)
     one_class = label if isinstance(label, int) else None
     grid, affine, spacing = volume.shape, volume.affine, volume.spacing
     notes = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
-    mask = None if mask is None else contiguous(mask, np.uint8)  # it is read plane by plane, and written
-    work = take(volume, mask, study)
+    mask = None if mask is None else to_contiguous(mask, np.uint8)  # it is read plane by plane, and written
+    work = orient_and_crop(volume, mask, study)
     del volume, label
-    done, done_mask = finish(work, study)
+    done, done_mask = normalize_and_resample(work, study)
     arrays: dict[str, Array] = {"image": done.array}
     facts: Meta = {
         "label": one_class,
@@ -61,30 +63,30 @@ def prepared_form(read: Callable[[], Read], study: Study, annotated: Sequence[in
     if mask is not None and done_mask is not None:
         classes = len(study.task.classes)
         arrays["label"] = done_mask
-        counts = _counts(done_mask, classes)
+        counts = _count_voxels(done_mask, classes)
         facts["foreground"] = list(range(1, classes))
-        arrays |= {f"fg_{index}": _positions(done_mask, index, counts[:, index]) for index in facts["foreground"]}
+        arrays |= {f"fg_{index}": _sample_positions(done_mask, index, counts[:, index]) for index in facts["foreground"]}
         moved = done.shape != grid or not np.allclose(done.affine, affine, rtol=0, atol=1e-6)
-        facts["present"] = np.flatnonzero((_counts(mask, classes) if moved else counts).any(0)).tolist()
+        facts["present"] = np.flatnonzero((_count_voxels(mask, classes) if moved else counts).any(0)).tolist()
         if study.task.dimension == 3 and moved:
             arrays["reference"] = mask
             facts["reference"] = {"affine": affine.tolist(), "spacing": spacing}
     return arrays, facts
 
 
-def _counts(mask: Array, classes: int) -> NDArray[np.int64]:
+def _count_voxels(mask: Array, classes: int) -> NDArray[np.int64]:
     """Return the voxels of each class in each plane of the first axis, (X, classes)."""
-    if classes <= _FEW:
+    if classes <= _MAX_COMPARED:
         return np.array([[np.count_nonzero(plane == index) for index in range(classes)] for plane in mask])
     return np.stack([np.bincount(plane.ravel(), minlength=classes)[:classes] for plane in mask])
 
 
-def _positions(mask: Array, index: int, in_planes: NDArray[np.int64]) -> Array:
+def _sample_positions(mask: Array, index: int, in_planes: NDArray[np.int64]) -> Array:
     """Return at most `POSITIONS` voxel positions (n, D) of a class, the same ones every time, plane by plane."""
     count = int(in_planes.sum())
     chosen = np.arange(count)
-    if count > POSITIONS:
-        chosen = np.sort(np.random.default_rng(index).choice(count, POSITIONS, replace=False))
+    if count > MAX_POSITIONS:
+        chosen = np.sort(np.random.default_rng(index).choice(count, MAX_POSITIONS, replace=False))
     begins = np.concatenate([[0], np.cumsum(in_planes)])
     found = []
     for at in np.flatnonzero(in_planes):

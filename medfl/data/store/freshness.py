@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from medfl.data.cohort import read_cohort
 from medfl.data.store.files import read_json
-from medfl.data.store.plan import plan_digest, site_root
-from medfl.data.store.room import Room
-from medfl.data.store.shelf import ABOUT
+from medfl.data.store.plan import compute_cache_key, site_root
+from medfl.data.store.room import CaseCache
+from medfl.data.store.shelf import ABOUT_FILE
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_SHOWN = 6  # digits of a plan's hash
+_HASH_DIGITS = 6  # digits of a plan's hash
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True)
-class Freshness:
+class CacheStatus:
     """How the prepared data stands to the files and the study.
 
     Parameters
@@ -62,7 +62,7 @@ class Freshness:
         raise DataError("STORE-STALE", " ".join(told), f"Run 'medfl data prepare' again{takes}.")
 
 
-def freshness(site: Site, study: Study) -> Freshness:
+def get_cache_status(site: Site, study: Study) -> CacheStatus:
     """Compare the prepared data of a site with its files and with the study. Files that have changed are read, no pixel is.
 
     Parameters
@@ -78,26 +78,28 @@ def freshness(site: Site, study: Study) -> Freshness:
         What the reading of the data folder as a whole raises.
     """
     cohort = read_cohort(site, study)
-    room = Room(site, study)
-    names = room.shelf.names()
+    room = CaseCache(site, study)
+    names = room.cache_folder.case_names()
     found = {case.name: room.find(case) is not None for case in cohort.cases}
     changed = sum(not current and name in names for name, current in found.items())
     current = sum(found.values())
-    other, seconds = ("", 0.0) if current or changed else _before(site, study)
-    own = read_json(room.shelf.folder / ABOUT) or {}
+    other, seconds = ("", 0.0) if current or changed else _find_previous(site, study)
+    own = read_json(room.cache_folder.path / ABOUT_FILE) or {}
     room.digests.save()
     missing = len(found) - current - changed
-    plan = plan_digest(site, study)[:_SHOWN]
-    return Freshness(current, changed, missing, plan, other, float(own.get("seconds", seconds)))
+    plan = compute_cache_key(site, study)[:_HASH_DIGITS]
+    return CacheStatus(current, changed, missing, plan, other, float(own.get("seconds", seconds)))
 
 
-def _before(site: Site, study: Study) -> tuple[str, float]:
+def _find_previous(site: Site, study: Study) -> tuple[str, float]:
     """Return the plan by which the same study was prepared last, and the seconds of a case."""
     told = [
-        (folder.stat().st_mtime, read_json(folder / ABOUT) or {}) for folder in site_root(site).iterdir() if folder.is_dir()
+        (folder.stat().st_mtime, read_json(folder / ABOUT_FILE) or {})
+        for folder in site_root(site).iterdir()
+        if folder.is_dir()
     ]
     same = [(used, about) for used, about in told if about.get("study") == study.name]
     if not same:
         return "", 0.0
     about = max(same, key=lambda pair: pair[0])[1]
-    return str(about["plan"])[:_SHOWN], float(about.get("seconds", 0.0))
+    return str(about["plan"])[:_HASH_DIGITS], float(about.get("seconds", 0.0))

@@ -10,18 +10,20 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from medfl.data.cases import Case
-from medfl.data.store.forecast import affordable
-from medfl.data.store.room import Outcome, Room
+from medfl.data.store.forecast import max_parallel_cases
+from medfl.data.store.room import CaseCache, Outcome
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.pools import ending, undisturbed
+from medfl.system.pools import sigint_blocked, terminating
 
-Learnt = dict[str, list[int | str]]
+NewDigests = dict[str, list[int | str]]
 
-_room: Room | None = None  # of this worker process
+_cache: CaseCache | None = None  # of this worker process
 
 
-def outcomes(order: Sequence[Case], room: Room, site: Site, study: Study, workers: int) -> Iterator[tuple[Case, Outcome]]:
+def iter_outcomes(
+    order: Sequence[Case], room: CaseCache, site: Site, study: Study, workers: int
+) -> Iterator[tuple[Case, Outcome]]:
     """Find or make each case.
 
     Parameters
@@ -49,44 +51,46 @@ def outcomes(order: Sequence[Case], room: Room, site: Site, study: Study, worker
     """
     done = 0
     if workers > 1:
-        known = room.shelf.names()
+        known = room.cache_folder.case_names()
         missing = [case for case in order if case.name not in known]
-        count = affordable(missing, study, workers)
+        count = max_parallel_cases(missing, study, workers)
         if count > 1:
-            for pair in _at_once(order, room, site, study, count):
+            for pair in _iter_parallel(order, room, site, study, count):
                 yield pair
                 done += 1
     for at, case in enumerate(order[done:], start=done):  # all, or what is left when a worker was killed
-        yield case, room.ensure(case, len(order) - at)
+        yield case, room.get_or_prepare(case, len(order) - at)
 
 
-def _at_once(order: Sequence[Case], room: Room, site: Site, study: Study, count: int) -> Iterator[tuple[Case, Outcome]]:
+def _iter_parallel(
+    order: Sequence[Case], room: CaseCache, site: Site, study: Study, count: int
+) -> Iterator[tuple[Case, Outcome]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["medfl.data.preprocess"])
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(site, study))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_init_worker, initargs=(site, study))
     try:
-        with ending(pool):  # what they were writing when that comes early is swept away at the next start
-            with undisturbed():  # all workers are started here
-                made = pool.map(_make, order, range(len(order), 0, -1))
+        with terminating(pool):  # what they were writing when that comes early is swept away at the next start
+            with sigint_blocked():  # all workers are started here
+                made = pool.map(_prepare_case, order, range(len(order), 0, -1))
             for case, (outcome, learnt) in zip(order, made, strict=True):
-                room.digests.learn(learnt)
+                room.digests.merge(learnt)
                 if outcome.meta is not None:
-                    room.shelf.remember(case.name, outcome.key, outcome.meta)
+                    room.cache_folder.register(case.name, outcome.key, outcome.meta)
                 yield case, outcome
     except BrokenProcessPool:  # most likely for want of memory; the rest is made one by one
         return
 
 
-def _begin(site: Site, study: Study) -> None:
-    global _room
+def _init_worker(site: Site, study: Study) -> None:
+    global _cache
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server that starts workers was running before
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    _room = Room(site, study)
+    _cache = CaseCache(site, study)
 
 
-def _make(case: Case, remaining: int) -> tuple[Outcome, Learnt]:
-    assert _room is not None
-    return _room.ensure(case, remaining), _room.digests.learnt()
+def _prepare_case(case: Case, remaining: int) -> tuple[Outcome, NewDigests]:
+    assert _cache is not None
+    return _cache.get_or_prepare(case, remaining), _cache.digests.pop_new()

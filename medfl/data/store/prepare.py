@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medfl.data.cases import Case, Finding
-from medfl.data.cohort import missing_classes, read_cohort
-from medfl.data.index.cases import readings, remember_reading
-from medfl.data.splits import assign
+from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.index.cases import reading_results, save_reading_results
+from medfl.data.splits import assign_splits
 from medfl.data.store.forecast import Forecast, forecast
-from medfl.data.store.parallel import outcomes
+from medfl.data.store.parallel import iter_outcomes
 from medfl.data.store.plan import store_root
-from medfl.data.store.room import Room
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.data.store.room import CaseCache
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-__all__ = ["check_policy", "padded", "prepare", "prepare_cases", "reasons", "store_root"]
+__all__ = ["check_policy", "count_exclusions", "patch_size_warnings", "prepare", "prepare_cases", "store_root"]
 
 Progress = Callable[[int, int], None]  # cases done, cases in all
 
 _NOTHING_SENT = "Training does not start; nothing was sent."
 
 
-def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepared:
+def prepare(site: Site, study: Study, progress: Progress | None = None) -> PreparedData:
     """Prepare all cases of a site for a study, and refuse when the site's policy is not met.
 
     Parameters
@@ -63,7 +63,7 @@ def prepare_cases(
     *,
     workers: int = 1,
     announce: Callable[[Forecast], None] | None = None,
-) -> Prepared:
+) -> PreparedData:
     """Prepare all cases of a site, whatever its policy says: for a check that shows everything that is wrong.
 
     Parameters are those of `prepare`, and:
@@ -81,36 +81,36 @@ def prepare_cases(
         As `prepare` does, without those of the policy.
     """
     cohort = read_cohort(site, study)
-    splits = assign(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
+    splits = assign_splits(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
     order = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
-    room = Room(site, study)
+    room = CaseCache(site, study)
     if announce:
-        announce(forecast(order, room.shelf.names(), room.shelf.folder, study))
-    cases, findings, present, looked = _gathered(order, room, site, study, progress, workers)
-    remember_reading(site, study.name, readings((case.name for case in order), findings))
+        announce(forecast(order, room.cache_folder.case_names(), room.cache_folder.path, study))
+    cases, findings, present, looked = _collect_outcomes(order, room, site, study, progress, workers)
+    save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
     if cases and study.task.kind == "segmentation":
-        findings += missing_classes(present, study, looked)
-    return Prepared(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
+        findings += find_missing_classes(present, study, looked)
+    return PreparedData(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
 
 
-def _gathered(
-    order: list[Case], room: Room, site: Site, study: Study, progress: Progress | None, workers: int
-) -> tuple[list[StoredCase], list[Finding], set[int], set[int]]:
-    cases: list[StoredCase] = []
+def _collect_outcomes(
+    order: list[Case], room: CaseCache, site: Site, study: Study, progress: Progress | None, workers: int
+) -> tuple[list[PreparedCase], list[Finding], set[int], set[int]]:
+    cases: list[PreparedCase] = []
     findings: list[Finding] = []
     present: set[int] = set()  # label values seen in the masks
     looked: set[int] = set()  # those that somebody looked for in a case
     try:
-        for done, (case, outcome) in enumerate(outcomes(order, room, site, study, workers), start=1):
-            stored = room.stored(case, outcome)
+        for done, (case, outcome) in enumerate(iter_outcomes(order, room, site, study, workers), start=1):
+            stored = room.open_case(case, outcome)
             cases += [stored] if stored else []
             findings += outcome.findings
             if outcome.meta:
-                findings += padded(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
+                findings += patch_size_warnings(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
                 present |= set(outcome.meta["present"])
                 looked |= set(outcome.meta["annotated"] or range(len(study.task.classes)))
-            room.noted(outcome)
+            room.autosave(outcome)
             if progress:
                 progress(done, len(order))
     finally:
@@ -118,7 +118,7 @@ def _gathered(
     return cases, findings, present, looked
 
 
-def padded(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
+def patch_size_warnings(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
     """Return a warning when a prepared image is smaller than the patches: told at every start, as the store does not know them.
 
     Parameters
@@ -140,7 +140,7 @@ def padded(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
     return [Finding("PATCH-TOO-BIG", name, what, fix, "warning")]
 
 
-def reasons(prepared: Prepared) -> dict[str, int]:
+def count_exclusions(prepared: PreparedData) -> dict[str, int]:
     """Return how many cases each code left out, in the order of the codes; a case counts once, by its first error."""
     first: dict[str, str] = {}
     for finding in prepared.findings:
@@ -149,7 +149,7 @@ def reasons(prepared: Prepared) -> dict[str, int]:
     return dict(sorted(Counter(first.values()).items()))
 
 
-def check_policy(site: Site, prepared: Prepared) -> None:
+def check_policy(site: Site, prepared: PreparedData) -> None:
     """Raise when a site has too few usable cases, or had to leave out too many, by its own policy.
 
     Raises
@@ -157,7 +157,7 @@ def check_policy(site: Site, prepared: Prepared) -> None:
     DataError
         ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL``.
     """
-    found = reasons(prepared)
+    found = count_exclusions(prepared)
     excluded = sum(found.values())
     listing = ", ".join(f"{count} {code}" for code, count in found.items())
     because = f" (excluded: {listing})" if listing else ""
@@ -169,7 +169,7 @@ def check_policy(site: Site, prepared: Prepared) -> None:
         share, allowed = f"{excluded / total:.0%}", f"{site.policy.max_excluded:.0%}"
         what = f"{excluded} of {total} cases had to be left out ({share}), the site allows {allowed}{because}."
         raise DataError("SITE-EXCLUDED", what, f"Repair them, or raise policy.max-excluded in the site.toml. {_NOTHING_SENT}")
-    training = len(prepared.split("train"))
+    training = len(prepared.get_split("train"))
     if training < site.policy.min_cases:
         what = f"{training} usable training cases, the site asks for at least {site.policy.min_cases}{because}."
         raise DataError("SITE-TOO-SMALL", what, f"Add cases, or lower policy.min-cases in the site.toml. {_NOTHING_SENT}")

@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.store.files import read_json, unwritable
-from medfl.data.store.plan import STATE, plan_digest, site_root
-from medfl.data.store.shelf import ABOUT
+from medfl.data.store.files import read_json, unwritable_error
+from medfl.data.store.plan import STATE_FOLDER, compute_cache_key, site_root
+from medfl.data.store.shelf import ABOUT_FILE
 from medfl.site import Site
 from medfl.study import Study
 
 _DAY = 86400.0
-_SHELF = re.compile(r"[0-9a-f]{16}")
-_CASE = re.compile(r"(?P<name>.+)-[0-9a-f]{16}")
+_CACHE_FOLDER_NAME = re.compile(r"[0-9a-f]{16}")
+_CASE_FOLDER_NAME = re.compile(r"(?P<name>.+)-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
-class Purgeable:
+class PurgeCandidate:
     """Something that can be removed.
 
     Parameters
@@ -49,9 +49,9 @@ class Purgeable:
     days: float
 
 
-def purgeable(
+def find_purgeable(
     site: Site, keep: Collection[Study] = (), older_than: float = 0.0, *, runs: bool = False
-) -> tuple[Purgeable, ...]:
+) -> tuple[PurgeCandidate, ...]:
     """Find prepared data of a site that no study uses.
 
     Parameters
@@ -71,18 +71,18 @@ def purgeable(
         Largest first.
     """
     root = site_root(site)
-    wanted = {plan_digest(site, study)[:16] for study in keep}
-    found: list[Purgeable] = []
+    wanted = {compute_cache_key(site, study)[:16] for study in keep}
+    found: list[PurgeCandidate] = []
     for shelf in sorted(root.iterdir()) if root.is_dir() else ():
-        if shelf.is_dir() and _SHELF.fullmatch(shelf.name):
-            found += _of_shelf(shelf, shelf.name in wanted, older_than)
+        if shelf.is_dir() and _CACHE_FOLDER_NAME.fullmatch(shelf.name):
+            found += _find_in_cache_folder(shelf, shelf.name in wanted, older_than)
     if runs:
         approved = {study.approved_hash()[:16] for study in keep}
-        found += _of_runs(root / STATE, approved, older_than)
+        found += _find_in_runs(root / STATE_FOLDER, approved, older_than)
     return tuple(sorted(found, key=lambda item: -item.size))
 
 
-def purge(items: Collection[Purgeable]) -> int:
+def purge(items: Collection[PurgeCandidate]) -> int:
     """Remove what `purgeable` found, and return the bytes that it took. A training that uses it stops with ``STORE-LOST``.
 
     Raises
@@ -97,47 +97,47 @@ def purge(items: Collection[Purgeable]) -> int:
             except FileNotFoundError:
                 continue  # somebody else was faster
             except OSError as error:
-                raise unwritable(error) from None
+                raise unwritable_error(error) from None
     return sum(item.size for item in items)
 
 
-def _of_shelf(shelf: Path, wanted: bool, older_than: float) -> Iterator[Purgeable]:
-    about = str((read_json(shelf / ABOUT) or {}).get("study", ""))
+def _find_in_cache_folder(shelf: Path, wanted: bool, older_than: float) -> Iterator[PurgeCandidate]:
+    about = str((read_json(shelf / ABOUT_FILE) or {}).get("study", ""))
     if wanted:
-        places = tuple(_superseded(shelf))
+        places = tuple(_iter_superseded(shelf))
         if places:
-            days = min(_days(place) for place in places)
-            yield Purgeable(places, about, "superseded", len(places), sum(map(_size, places)), days)
+            days = min(_age_days(place) for place in places)
+            yield PurgeCandidate(places, about, "superseded", len(places), sum(map(_folder_size, places)), days)
         return
-    days = _days(shelf)
+    days = _age_days(shelf)
     if days >= older_than:
-        cases = sum(entry.is_dir() and bool(_CASE.fullmatch(entry.name)) for entry in shelf.iterdir())
-        yield Purgeable((shelf,), about, "plan", cases, _size(shelf), days)
+        cases = sum(entry.is_dir() and bool(_CASE_FOLDER_NAME.fullmatch(entry.name)) for entry in shelf.iterdir())
+        yield PurgeCandidate((shelf,), about, "plan", cases, _folder_size(shelf), days)
 
 
-def _of_runs(states: Path, wanted: Collection[str], older_than: float) -> Iterator[Purgeable]:
+def _find_in_runs(states: Path, wanted: Collection[str], older_than: float) -> Iterator[PurgeCandidate]:
     for run in sorted(states.glob("*/*")):
-        days = _days(run)
+        days = _age_days(run)
         if run.is_dir() and run.parent.name not in wanted and days >= older_than:
-            yield Purgeable((run,), "", "run", 0, _size(run), days)
+            yield PurgeCandidate((run,), "", "run", 0, _folder_size(run), days)
 
 
-def _superseded(shelf: Path) -> Iterator[Path]:
+def _iter_superseded(shelf: Path) -> Iterator[Path]:
     """Yield all copies of each case but the one that was made last."""
     copies: dict[str, list[Path]] = defaultdict(list)
     for entry in shelf.iterdir():
-        match = _CASE.fullmatch(entry.name)
+        match = _CASE_FOLDER_NAME.fullmatch(entry.name)
         if match and entry.is_dir() and not entry.name.startswith("."):
             copies[match["name"]].append(entry)
     for places in copies.values():
         yield from sorted(places, key=lambda place: place.stat().st_mtime)[:-1]
 
 
-def _days(folder: Path) -> float:
+def _age_days(folder: Path) -> float:
     return max(0.0, (time.time() - folder.stat().st_mtime) / _DAY)
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     size = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):

@@ -18,7 +18,7 @@ Meta = dict[str, Any]  # the content of a case's meta.json
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferenceMask:
     """The mask on the grid of its source, on which a test is scored.
 
     Parameters
@@ -40,7 +40,7 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredCase:
+class PreparedCase:
     """One prepared case.
 
     A case of the store opens its files anew at each access and keeps none of them open, so that any number of cases fits the
@@ -73,12 +73,12 @@ class StoredCase:
     label: NDArray[np.uint8] | int
     spacing: tuple[float, ...]
     foreground: Mapping[int, Array] = field(default_factory=dict)
-    reference: Reference | None = None
+    reference: ReferenceMask | None = None
     annotated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """All prepared cases of a site.
 
     Parameters
@@ -94,15 +94,15 @@ class Prepared:
     """
 
     site: str
-    cases: tuple[StoredCase, ...]
+    cases: tuple[PreparedCase, ...]
     findings: tuple[Finding, ...]
     patient_ids: bool
 
-    def split(self, name: str) -> tuple[StoredCase, ...]:
+    def get_split(self, name: str) -> tuple[PreparedCase, ...]:
         """Return the cases of one split."""
         return tuple(case for case in self.cases if case.split == name)
 
-    def patients(self, split: str) -> int:
+    def count_patients(self, split: str) -> int:
         """Return the number of patients in one split."""
         return len({case.patient for case in self.cases if case.split == split})
 
@@ -113,7 +113,7 @@ class Prepared:
         return tuple(sorted(set().union(*sets))) if all(sets) else ()
 
 
-class OnDiskCase(StoredCase):
+class OnDiskCase(PreparedCase):
     """A stored case that knows where its arrays lie.
 
     Parameters
@@ -158,14 +158,14 @@ class OnDiskCase(StoredCase):
         return _Foreground(self._folder, self._meta)
 
     @property
-    def reference(self) -> Reference | None:
+    def reference(self) -> ReferenceMask | None:
         """The mask on the original grid."""
         facts = self._meta["reference"]
         if facts is None:
             return None
         label = map_array(self._folder, "reference.npy", self._meta)
         prepared_affine = np.array(self._meta["affine"], dtype=np.float64)
-        return Reference(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), prepared_affine)
+        return ReferenceMask(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), prepared_affine)
 
     @property
     def annotated(self) -> tuple[int, ...]:

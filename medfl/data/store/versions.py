@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 
-_RESAMPLING = ("monai", "torch", "numpy", "scipy")
+_PREPROCESSING = ("monai", "torch", "numpy", "scipy")
 _READERS = {
     "nifti": ("nibabel",),
     "image": ("pillow",),
@@ -25,11 +25,11 @@ _READERS = {
         "pylibjpeg-rle",
     ),
 }
-_COARSE = ("numpy", "scipy", "torch", "scikit-image")  # their bug fixes are many and not about what is done here
-_ENDING = ".dist-info"
+_MINOR_ONLY = ("numpy", "scipy", "torch", "scikit-image")  # their bug fixes are many and not about what is done here
+_DIST_INFO = ".dist-info"
 
 
-def of_reading(kind: str) -> tuple[str, ...]:
+def reader_versions(kind: str) -> tuple[str, ...]:
     """Return name and version of each library that reads a kind of source.
 
     Parameters
@@ -40,9 +40,9 @@ def of_reading(kind: str) -> tuple[str, ...]:
     return _versions(_READERS[kind])
 
 
-def of_preprocessing(*, bias_correction: bool) -> tuple[str, ...]:
+def preprocessing_versions(*, bias_correction: bool) -> tuple[str, ...]:
     """Return name and version of each library that changes images after they were read."""
-    return _versions((*_RESAMPLING, "simpleitk") if bias_correction else _RESAMPLING)
+    return _versions((*_PREPROCESSING, "simpleitk") if bias_correction else _PREPROCESSING)
 
 
 @cache
@@ -51,12 +51,12 @@ def _versions(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _version(name: str) -> str:
-    version = _listed().get(name) or _told(name)
-    return ".".join(version.split(".")[:2]) if name in _COARSE else version
+    version = _installed_versions().get(name) or _metadata_version(name)
+    return ".".join(version.split(".")[:2]) if name in _MINOR_ONLY else version
 
 
 @cache
-def _listed() -> dict[str, str]:
+def _installed_versions() -> dict[str, str]:
     """Read versions off the names of installed folders: to open the metadata of each would cost a start milliseconds."""
     found: dict[str, str] = {}
     for folder in sys.path:
@@ -65,13 +65,13 @@ def _listed() -> dict[str, str]:
         except OSError:
             continue
         for entry in entries:
-            if entry.endswith(_ENDING):
-                name, _, version = entry.removesuffix(_ENDING).partition("-")
+            if entry.endswith(_DIST_INFO):
+                name, _, version = entry.removesuffix(_DIST_INFO).partition("-")
                 found.setdefault(name.lower().replace("_", "-").replace(".", "-"), version)
     return found
 
 
-def _told(name: str) -> str:
+def _metadata_version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

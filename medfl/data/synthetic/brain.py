@@ -34,7 +34,7 @@ CLASSES = ("background", "grey-matter", "white-matter")
 
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 _CENTRE = np.array([0.0, -17.0, 6.0])  # of the brain, mm in MNI space
-_FIELD = np.array([164.0, 200.0, 174.0])  # field of view, mm along x,y,z: the brain and room for its deformation
+_FIELD_OF_VIEW = np.array([164.0, 200.0, 174.0])  # field of view, mm along x,y,z: the brain and room for its deformation
 _SCALP_ROOM = 20.0  # mm more where the whole head is kept
 _SCALP_KNOTS = (0.0, 3.0, 6.0, 8.0, 13.0, 15.0)  # mm from the brain: fluid, bone, then scalp, then air
 _T1_KNOTS = (0.0, 45.0, 100.0, 169.0, 215.0, 255.0)  # grey values of the template: air, rim, fluid, grey, white, brightest
@@ -173,8 +173,8 @@ def make_head(template: Template, scanner: Scanner, seed: tuple[int, ...]) -> He
     from scipy.ndimage import map_coordinates
 
     rng = np.random.default_rng(seed)
-    shape, affine = _grid(scanner, rng)
-    points = _anatomy_points(shape, affine, rng)
+    shape, affine = _sample_grid(scanner, rng)
+    points = _deform_points(shape, affine, rng)
     inverse = np.linalg.inv(template.affine)
     voxels = np.einsum("ij,j...->i...", inverse[:3, :3], points) + inverse[:3, 3].reshape(3, 1, 1, 1)
     t1, grey, white = (map_coordinates(m, voxels, order=1, mode="constant", prefilter=False) for m in template.maps)
@@ -183,13 +183,13 @@ def make_head(template: Template, scanner: Scanner, seed: tuple[int, ...]) -> He
     return Head(_acquire(t1, outside, scanner, rng), label, affine)
 
 
-def _grid(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple[int, int, int], Affine]:
-    axes, signs = direction_of(scanner.orientation)
+def _sample_grid(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple[int, int, int], Affine]:
+    axes, signs = parse_orientation(scanner.orientation)
     columns = np.zeros((3, 3))
     columns[axes, range(3)] = signs
     angle = np.deg2rad(rng.uniform(-scanner.tilt, scanner.tilt))
     tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    field = _FIELD + (_SCALP_ROOM if scanner.scalp else 0.0)
+    field = _FIELD_OF_VIEW + (_SCALP_ROOM if scanner.scalp else 0.0)
     shape = np.ceil(field[axes] / scanner.spacing).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = tilt @ columns * scanner.spacing
@@ -198,7 +198,7 @@ def _grid(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple[int, int, i
     return (int(shape[0]), int(shape[1]), int(shape[2])), affine
 
 
-def direction_of(orientation: str) -> tuple[list[int], list[int]]:
+def parse_orientation(orientation: str) -> tuple[list[int], list[int]]:
     """Return the world axis and the sign of each array axis.
 
     Raises
@@ -217,7 +217,7 @@ def direction_of(orientation: str) -> tuple[list[int], list[int]]:
     return axes, [1 if letter in "RAS" else -1 for letter in orientation]
 
 
-def _anatomy_points(shape: tuple[int, int, int], affine: Affine, rng: np.random.Generator) -> Affine:
+def _deform_points(shape: tuple[int, int, int], affine: Affine, rng: np.random.Generator) -> Affine:
     """Template millimetres that each voxel shows, shape (3, I, J, K)."""
     index = np.indices(shape, dtype=np.float64)
     world = np.einsum("ij,j...->i...", affine[:3, :3], index) + affine[:3, 3].reshape(3, 1, 1, 1)
@@ -225,11 +225,11 @@ def _anatomy_points(shape: tuple[int, int, int], affine: Affine, rng: np.random.
     a, b, c = np.deg2rad(rng.uniform(-7, 7, 3))
     turn = np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]])  # small angles: the shear that is left is anatomy, too
     posed = np.einsum("ij,j...->i...", turn * rng.uniform(0.95, 1.07, 3), world - centre) + centre
-    field = np.stack([_smooth(shape, 7, rng) for _ in range(3)])
+    field = np.stack([_smooth_field(shape, 7, rng) for _ in range(3)])
     return np.asarray(posed + 3.5 * field)
 
 
-def _smooth(shape: tuple[int, int, int], knots: int, rng: np.random.Generator) -> Affine:
+def _smooth_field(shape: tuple[int, int, int], knots: int, rng: np.random.Generator) -> Affine:
     """Random smooth field of about unit deviation with so many control points along each axis."""
     from scipy.ndimage import zoom
 
@@ -245,7 +245,7 @@ def _acquire(t1: Array, outside: Array, scanner: Scanner, rng: np.random.Generat
     if scanner.scalp:
         around = (0.6 * fluid, 0.05, 0.05, scanner.scalp, scanner.scalp, 0.0)
         signal = np.where(t1 > _AIR, signal, np.interp(outside, _SCALP_KNOTS, around))
-    signal *= np.exp(scanner.bias * _smooth(t1.shape, 3, rng))
+    signal *= np.exp(scanner.bias * _smooth_field(t1.shape, 3, rng))
     real, imaginary = rng.normal(scale=scanner.noise, size=(2, *t1.shape))
     magnitude = np.hypot(signal + real, imaginary)  # Rician, as in a magnitude image
     kept = np.maximum(magnitude * scanner.scale, 1.0)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 # Made-up people: whoever shares such a name is not meant.
-_FAMILY = ("Madeup", "Invented", "Fictive", "Imagined", "Notional", "Pretend", "Supposed", "Synthetic")
-_GIVEN = ("Alma", "Bruno", "Carla", "David", "Edith", "Felix", "Greta", "Hanna", "Ivan", "Julia")
+_FAMILY_NAMES = ("Madeup", "Invented", "Fictive", "Imagined", "Notional", "Pretend", "Supposed", "Synthetic")
+_GIVEN_NAMES = ("Alma", "Bruno", "Carla", "David", "Edith", "Felix", "Greta", "Hanna", "Ivan", "Julia")
 _TISSUE = ("GrayMatter", "WhiteMatter")  # SNOMED CT, in the order of the foreground classes
 
 
@@ -39,19 +39,19 @@ def write_dicom(folder: Path, head: Head, seed: int, number: int) -> None:
     series, labels = patient / "MR", patient / "SEG"
     series.mkdir(parents=True)
     labels.mkdir()
-    slices = [_slice(head, k, seed, number) for k in range(head.image.shape[2])]
+    slices = [_make_slice(head, k, seed, number) for k in range(head.image.shape[2])]
     for k, dataset in enumerate(slices, start=1):
         dataset.save_as(series / f"IM{k:04d}.dcm", enforce_file_format=True)
     _write_seg(labels / "labels.dcm", slices, head.label, seed, number)
 
 
-def _uid(*entropy: object) -> str:
+def _make_uid(*entropy: object) -> str:
     from pydicom.uid import generate_uid
 
     return str(generate_uid(entropy_srcs=["medfl synthetic", *(str(e) for e in entropy)]))
 
 
-def _slice(head: Head, k: int, seed: int, number: int) -> Dataset:
+def _make_slice(head: Head, k: int, seed: int, number: int) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
@@ -59,11 +59,11 @@ def _slice(head: Head, k: int, seed: int, number: int) -> Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID(_uid(seed, number, "slice", k))
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(_make_uid(seed, number, "slice", k))
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
     _describe_patient(dataset, seed, number)
     _describe_series(dataset, seed, number)
-    _place(dataset, head, k)
+    _set_position(dataset, head, k)
     pixels = np.ascontiguousarray(head.image[:, :, k].T, dtype="<u2")
     dataset.InstanceNumber = k + 1
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -78,7 +78,7 @@ def _describe_patient(dataset: Dataset, seed: int, number: int) -> None:
     rng = np.random.default_rng((seed, number))
     age = int(rng.integers(21, 85))
     taken = date(2024, 1, 8) + timedelta(days=int(rng.integers(0, 500)))
-    dataset.PatientName = f"{_FAMILY[rng.integers(len(_FAMILY))]}^{_GIVEN[rng.integers(len(_GIVEN))]}"
+    dataset.PatientName = f"{_FAMILY_NAMES[rng.integers(len(_FAMILY_NAMES))]}^{_GIVEN_NAMES[rng.integers(len(_GIVEN_NAMES))]}"
     dataset.PatientID = f"SYN{number:04d}"
     dataset.PatientBirthDate = (taken - timedelta(days=int(365.25 * age) + 90)).strftime("%Y%m%d")
     dataset.PatientSex, dataset.PatientAge = "FM"[rng.integers(2)], f"{age:03d}Y"
@@ -90,9 +90,9 @@ def _describe_patient(dataset: Dataset, seed: int, number: int) -> None:
 
 
 def _describe_series(dataset: Dataset, seed: int, number: int) -> None:
-    dataset.StudyInstanceUID, dataset.StudyID = _uid(seed, number, "study"), str(number)
-    dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(seed, number, "series"), 3
-    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = _uid(seed, number, "frame"), ""
+    dataset.StudyInstanceUID, dataset.StudyID = _make_uid(seed, number, "study"), str(number)
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = _make_uid(seed, number, "series"), 3
+    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = _make_uid(seed, number, "frame"), ""
     dataset.Modality, dataset.BodyPartExamined, dataset.PatientPosition = "MR", "BRAIN", "HFS"
     dataset.StudyDescription, dataset.SeriesDescription = "MRI brain (made up)", "AX T1 (made up)"
     dataset.Manufacturer, dataset.ManufacturerModelName = "medfl", "synthetic"
@@ -102,7 +102,7 @@ def _describe_series(dataset: Dataset, seed: int, number: int) -> None:
     dataset.EchoTime, dataset.RepetitionTime, dataset.EchoTrainLength = "12", "550", "1"
 
 
-def _place(dataset: Dataset, head: Head, k: int) -> None:
+def _set_position(dataset: Dataset, head: Head, k: int) -> None:
     """Set the position of a slice; DICOM counts towards left and back, where the affine counts right and front."""
     from pydicom.valuerep import DSfloat
 
@@ -138,9 +138,9 @@ def _write_seg(path: Path, slices: Sequence[Dataset], label: NDArray[np.uint8], 
         pixel_array=np.ascontiguousarray(label.transpose(2, 1, 0)),
         segmentation_type="BINARY",
         segment_descriptions=descriptions,
-        series_instance_uid=_uid(seed, number, "seg series"),
+        series_instance_uid=_make_uid(seed, number, "seg series"),
         series_number=900,
-        sop_instance_uid=_uid(seed, number, "seg"),
+        sop_instance_uid=_make_uid(seed, number, "seg"),
         instance_number=1,
         manufacturer="medfl",
         manufacturer_model_name="synthetic",
@@ -148,11 +148,11 @@ def _write_seg(path: Path, slices: Sequence[Dataset], label: NDArray[np.uint8], 
         device_serial_number="0",
         omit_empty_frames=True,
     )
-    _fix_moment(segmentation, slices[0], seed, number)
+    _fix_timestamps(segmentation, slices[0], seed, number)
     segmentation.save_as(path)
 
 
-def _fix_moment(segmentation: Dataset, source: Dataset, seed: int, number: int) -> None:
+def _fix_timestamps(segmentation: Dataset, source: Dataset, seed: int, number: int) -> None:
     """Replace what highdicom takes from the clock and from chance, so that the same seed writes the same bytes."""
     for key in ("InstanceCreationDate", "SeriesDate", "ContentDate"):
         if key in segmentation:
@@ -162,6 +162,6 @@ def _fix_moment(segmentation: Dataset, source: Dataset, seed: int, number: int) 
             segmentation[key].value = source.StudyTime
     for item in segmentation.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = source.StudyDate + source.StudyTime
-    organization = _uid(seed, number, "dimensions")
+    organization = _make_uid(seed, number, "dimensions")
     for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization

@@ -14,7 +14,7 @@ from typing import Any
 from medfl.data.synthetic.brain import NOTICE, Scanner, make_head, read_template
 from medfl.data.synthetic.dicom import write_dicom
 from medfl.data.synthetic.images import write_images
-from medfl.data.synthetic.nifti import finish_bids, finish_msd, write_bids, write_msd
+from medfl.data.synthetic.nifti import write_bids, write_bids_metadata, write_msd, write_msd_metadata
 from medfl.errors import MedflError
 
 Progress = Callable[[int, int], None]
@@ -77,10 +77,10 @@ def make_brain_hospitals(
     if _is_complete(out, wanted):
         return out
     template = read_template()
-    _begin(out, wanted, tuple(_SCANNERS))
+    _clear_folder(out, wanted, tuple(_SCANNERS))
     done, total = 0, sum(patients)
     for place, (name, scanner) in enumerate(_SCANNERS.items()):
-        data = _open_hospital(out / name, seed, _LAYOUTS[name])
+        data = _make_hospital_folder(out / name, seed, _LAYOUTS[name])
         seen = _coarsen(scanner, coarser)
         for number in range(1, patients[place] + 1):
             head = make_head(template, seen, (seed, place, number))
@@ -93,11 +93,11 @@ def make_brain_hospitals(
             done += 1
             if progress:
                 progress(done, total)
-    finish_bids(out / "hospital-b" / _DATA, patients[1])
-    finish_msd(out / "hospital-c" / _DATA, patients[2])
+    write_bids_metadata(out / "hospital-b" / _DATA, patients[1])
+    write_msd_metadata(out / "hospital-c" / _DATA, patients[2])
     for folder in (out, *(out / name for name in _SCANNERS)):
         (folder / "NOTICE").write_text(NOTICE, encoding="utf-8")
-    _mark(out, wanted, tuple(_SCANNERS), complete=True)
+    _write_marker(out, wanted, tuple(_SCANNERS), complete=True)
     return out
 
 
@@ -146,12 +146,12 @@ def make_nodule_images(
     if _is_complete(out, wanted):
         return out
     names = tuple(f"hospital-{k + 1}" for k in range(hospitals))
-    _begin(out, wanted, names)
+    _clear_folder(out, wanted, names)
     for k, name in enumerate(names):
-        write_images(_open_hospital(out / name, seed, "csv"), k, patients, size, seed)
+        write_images(_make_hospital_folder(out / name, seed, "csv"), k, patients, size, seed)
         if progress:
             progress(k + 1, hospitals)
-    _mark(out, wanted, names, complete=True)
+    _write_marker(out, wanted, names, complete=True)
     return out
 
 
@@ -174,7 +174,7 @@ def _is_complete(out: Path, wanted: Mapping[str, object]) -> bool:
     return marker.get("complete") is True and marker.get("made-with") == wanted and there
 
 
-def _begin(out: Path, wanted: Mapping[str, object], names: tuple[str, ...]) -> None:
+def _clear_folder(out: Path, wanted: Mapping[str, object], names: tuple[str, ...]) -> None:
     """Remove an earlier make of ours, never anything else, and say that a new one has begun."""
     old = _read_marker(out)
     if not old and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -185,19 +185,19 @@ def _begin(out: Path, wanted: Mapping[str, object], names: tuple[str, ...]) -> N
         )
     out.mkdir(parents=True, exist_ok=True)
     earlier = [name for name in old.get("hospitals", ()) if name.startswith("hospital-") and Path(name).name == name]
-    _mark(out, wanted, tuple(sorted({*earlier, *names})), complete=False)
+    _write_marker(out, wanted, tuple(sorted({*earlier, *names})), complete=False)
     for name in earlier:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _mark(out: Path, wanted: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
+def _write_marker(out: Path, wanted: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
     fresh = out / f".{MARKER}.tmp"
     marker = {"complete": complete, "made-with": wanted, "hospitals": list(names)}
     fresh.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     fresh.replace(out / MARKER)
 
 
-def _open_hospital(folder: Path, seed: int, layout: str) -> Path:
+def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
     """Make the folder of a hospital with its terms and its secret, and return the folder for its data."""
     data = folder / _DATA
     data.mkdir(parents=True)

@@ -36,7 +36,7 @@ class Detector:
     noise: float
 
 
-def detector_of(hospital: int) -> Detector:
+def make_detector(hospital: int) -> Detector:
     """Return the detector of a hospital, counted from 0; neighbours differ clearly."""
     kind = hospital % 4
     return Detector(
@@ -69,7 +69,7 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
         for view in range(2 if patient % 4 == 3 else 1):
             rng = np.random.default_rng((seed, hospital, patient, view))
             label = NODULE_CLASSES[(patient + patient // 4) % 2]
-            picture = _expose(_chest(size, label == "nodule", rng), detector_of(hospital), rng)
+            picture = _expose(_draw_chest(size, label == "nodule", rng), make_detector(hospital), rng)
             name = f"{patient + 1:04d}-{view + 1}.png"
             Image.fromarray(picture).save(images / name)
             rows.append((f"P{patient + 1:04d}", f"images/{name}", label))
@@ -79,17 +79,17 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
         writer.writerows(rows)
 
 
-def _chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
+def _draw_chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
     """Grey values 0 to 1: bright body, two dark lungs, ribs, vessels and, if asked, one nodule."""
     y, x = np.mgrid[0:size, 0:size] / size
-    picture = 0.62 + 0.05 * _blurred(size, size / 6, rng)
+    picture = 0.62 + 0.05 * _blurred_noise(size, size / 6, rng)
     centres = [(0.29 + rng.uniform(-0.03, 0.03), 0.5), (0.71 + rng.uniform(-0.03, 0.03), 0.5)]
     for cx, cy in centres:
         radius = np.hypot((x - cx) / rng.uniform(0.15, 0.18), (y - cy) / rng.uniform(0.33, 0.38))
         picture -= 0.38 / (1 + np.exp(14 * (radius - 1)))
     phase = rng.uniform(0, 2 * np.pi)
     ribs = np.sin(2 * np.pi * 6.5 * (y + 0.5 * (x - 0.5) ** 2) + phase)
-    picture += 0.04 * np.clip(ribs, 0, None) + 0.035 * _blurred(size, size / 50, rng)
+    picture += 0.04 * np.clip(ribs, 0, None) + 0.035 * _blurred_noise(size, size / 50, rng)
     if nodule:
         cx, cy = centres[rng.integers(2)]
         far, angle = rng.uniform(0, 0.09), rng.uniform(0, 2 * np.pi)
@@ -98,7 +98,7 @@ def _chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
     return np.asarray(picture, dtype=np.float64)
 
 
-def _blurred(size: int, sigma: float, rng: np.random.Generator) -> Picture:
+def _blurred_noise(size: int, sigma: float, rng: np.random.Generator) -> Picture:
     from scipy.ndimage import gaussian_filter
 
     field = gaussian_filter(rng.normal(size=(size, size)), sigma)

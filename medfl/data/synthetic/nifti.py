@@ -32,7 +32,7 @@ def write_bids(folder: Path, head: Head, number: int) -> None:
     _save(manual / f"{subject}_dseg.nii.gz", head.label, head.affine)
 
 
-def finish_bids(folder: Path, count: int) -> None:
+def write_bids_metadata(folder: Path, count: int) -> None:
     """Write what a BIDS data set says about itself; the patients are there already."""
     names = {"Name": _TASK, "BIDSVersion": "1.9.0", "License": "See NOTICE."}
     _write_json(folder / "dataset_description.json", {**names, "DatasetType": "raw"})
@@ -51,7 +51,7 @@ def write_msd(folder: Path, head: Head, number: int) -> None:
         _save(folder / part / f"brain_{number:03d}.nii.gz", array, head.affine)
 
 
-def finish_msd(folder: Path, count: int) -> None:
+def write_msd_metadata(folder: Path, count: int) -> None:
     """Write the ``dataset.json`` of the task; the patients are there already.
 
     References

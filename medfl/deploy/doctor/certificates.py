@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cryptography import x509
 
-from medfl.deploy.doctor.findings import Finding
+from medfl.deploy.doctor.findings import CheckResult
 
-_WARN = timedelta(days=30)
+_WARN_BEFORE = timedelta(days=30)
 
 
-def certificate(path: Path, name: str, fix: str, now: datetime | None = None) -> Finding:
+def check_certificate(path: Path, name: str, fix: str, now: datetime | None = None) -> CheckResult:
     """Check that a certificate is there and valid for a while.
 
     Parameters
@@ -30,13 +30,13 @@ def certificate(path: Path, name: str, fix: str, now: datetime | None = None) ->
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        return Finding("CERTIFICATE", "error", f"There is no {name} that can be read.", fix)
+        return CheckResult("CERTIFICATE", "error", f"There is no {name} that can be read.", fix)
     end = found.not_valid_after_utc
     if now > end:
-        return Finding("CERTIFICATE", "error", f"{name.capitalize()} expired on {end:%Y-%m-%d}.", fix)
+        return CheckResult("CERTIFICATE", "error", f"{name.capitalize()} expired on {end:%Y-%m-%d}.", fix)
     if now < found.not_valid_before_utc:
         what = f"{name.capitalize()} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only."
-        return Finding("CERTIFICATE", "error", what, "Is the clock of this machine right?")
-    if now > end - _WARN:
-        return Finding("CERTIFICATE", "warning", f"{name.capitalize()} expires on {end:%Y-%m-%d}.", fix)
-    return Finding("CERTIFICATE", "ok", f"{name.capitalize()} is valid until {end:%Y-%m-%d}.")
+        return CheckResult("CERTIFICATE", "error", what, "Is the clock of this machine right?")
+    if now > end - _WARN_BEFORE:
+        return CheckResult("CERTIFICATE", "warning", f"{name.capitalize()} expires on {end:%Y-%m-%d}.", fix)
+    return CheckResult("CERTIFICATE", "ok", f"{name.capitalize()} is valid until {end:%Y-%m-%d}.")

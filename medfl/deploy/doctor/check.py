@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medfl.deploy.doctor.findings import Finding
+from medfl.deploy.doctor.findings import CheckResult
 from medfl.deploy.doctor.server import check_server
 from medfl.deploy.doctor.site import check_site
 from medfl.errors import DeployError
 
 
-def check(folder: Path) -> Iterator[Finding]:
+def check_folder(folder: Path) -> Iterator[CheckResult]:
     """Check a site or a server.
 
     Parameters

@@ -9,7 +9,7 @@ Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one check found.
 
     Parameters
@@ -37,7 +37,7 @@ class Finding:
         return asdict(self)
 
 
-def graded(code: str, value: float, warn: float, fail: float, what: str, fix: str) -> Finding:
+def grade(code: str, value: float, warn: float, fail: float, what: str, fix: str) -> CheckResult:
     """Grade a quantity of which more is better.
 
     Parameters
@@ -55,4 +55,4 @@ def graded(code: str, value: float, warn: float, fail: float, what: str, fix: st
     'warning'
     """
     level: Level = "error" if value < fail else "warning" if value < warn else "ok"
-    return Finding(code, level, what, "" if level == "ok" else fix)
+    return CheckResult(code, level, what, "" if level == "ok" else fix)

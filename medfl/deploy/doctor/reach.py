@@ -10,23 +10,23 @@ from pathlib import Path
 
 import httpx
 
-from medfl.deploy.doctor.findings import Finding
+from medfl.deploy.doctor.findings import CheckResult
 
 _TIMEOUT = 10.0  # seconds
-_HIDDEN = {
+_HIDDEN_PATHS = {
     "Control API": "/v1/control/list-runs",
     "Runtime API": "/v1/runtime/acquire-task",
     "documentation": "/docs",
     "health page": "/health",
     "registration of nodes": "/v1/fleet/register-node",
 }
-_SHUT = (403, 404)
+_BLOCKED_STATUS = (403, 404)
 _SKEW_WARN, _SKEW_FAIL = 30.0, 240.0  # seconds; Flower refuses messages that are 300 seconds old
 
 
-def reach(
+def check_connection(
     address: str, ca: Path, certificate: Path | None = None, key: Path | None = None, name: str = ""
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Check what can be reached at the address that a server publishes.
 
     Parameters
@@ -48,54 +48,54 @@ def reach(
             if name:
                 client.event_hooks = {"request": [lambda request: request.extensions.update(sni_hostname=name)]}
             answer = client.post("/v1/fleet/pull-messages", content=b"")
-            yield _fleet(answer)
-            yield _clock(answer)
-            yield from _hidden(client)
+            yield _check_fleet_api(answer)
+            yield _check_clock(answer)
+            yield from _check_hidden(client)
     except (OSError, httpx.HTTPError) as error:
-        yield _unreachable(address, error)
+        yield _unreachable_result(address, error)
 
 
-def _fleet(answer: httpx.Response) -> Finding:
+def _check_fleet_api(answer: httpx.Response) -> CheckResult:
     if answer.status_code in (502, 503, 504):
         fix = "The proxy is up and Flower's server behind it is not: start it with 'medfl server up', or wait a moment."
-        return Finding("FLEET", "error", f"The server's proxy answers {answer.status_code}.", fix)
+        return CheckResult("FLEET", "error", f"The server's proxy answers {answer.status_code}.", fix)
     if _wants_certificate(answer):
         fix = "Is site.crt there, of this federation, and valid? If it is, the operator has taken it back: ask."
-        return Finding("FLEET", "error", "The server asks for a certificate, and got none that it takes.", fix)
-    if answer.status_code in _SHUT or answer.status_code == 200:
+        return CheckResult("FLEET", "error", "The server asks for a certificate, and got none that it takes.", fix)
+    if answer.status_code in _BLOCKED_STATUS or answer.status_code == 200:
         fix = "Check the address: it must be the one that 'medfl server up' publishes."
-        return Finding("FLEET", "error", f"The Fleet API is not at this address (answer {answer.status_code}).", fix)
-    return Finding("FLEET", "ok", "The Fleet API is reached, and refuses who does not sign.")
+        return CheckResult("FLEET", "error", f"The Fleet API is not at this address (answer {answer.status_code}).", fix)
+    return CheckResult("FLEET", "ok", "The Fleet API is reached, and refuses who does not sign.")
 
 
-def _clock(answer: httpx.Response) -> Finding:
+def _check_clock(answer: httpx.Response) -> CheckResult:
     told = answer.headers.get("date")
     if not told:
-        return Finding("CLOCK", "warning", "The server does not tell its time.", "Compare the clocks by hand.")
+        return CheckResult("CLOCK", "warning", "The server does not tell its time.", "Compare the clocks by hand.")
     skew = abs((datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds())
     what = f"This clock is {skew:.0f} s off the server's."
     if skew > _SKEW_FAIL:
-        return Finding("CLOCK", "error", what, "Flower refuses messages that are 300 seconds off: set the clock by NTP.")
+        return CheckResult("CLOCK", "error", what, "Flower refuses messages that are 300 seconds off: set the clock by NTP.")
     if skew > _SKEW_WARN:
-        return Finding("CLOCK", "warning", what, "Set the clock by NTP before they drift further apart.")
-    return Finding("CLOCK", "ok", what)
+        return CheckResult("CLOCK", "warning", what, "Set the clock by NTP before they drift further apart.")
+    return CheckResult("CLOCK", "ok", what)
 
 
-def _hidden(client: httpx.Client) -> Iterator[Finding]:
-    open_ones = [name for name, path in _HIDDEN.items() if not _is_shut(client.post(path, content=b""))]
-    open_ones += [name for name, path in _HIDDEN.items() if name not in open_ones and not _is_shut(client.get(path))]
+def _check_hidden(client: httpx.Client) -> Iterator[CheckResult]:
+    open_ones = [name for name, path in _HIDDEN_PATHS.items() if not _is_blocked(client.post(path, content=b""))]
+    open_ones += [name for name, path in _HIDDEN_PATHS.items() if name not in open_ones and not _is_blocked(client.get(path))]
     if open_ones:
         fix = (
             "Anybody who reaches this address could run code on the server and at every hospital. Publish only what "
             "'medfl server up' publishes, and close the port of Flower's own server."
         )
-        yield Finding("EXPOSED", "error", f"From here these are open: {', '.join(open_ones)}.", fix)
+        yield CheckResult("EXPOSED", "error", f"From here these are open: {', '.join(open_ones)}.", fix)
     else:
-        yield Finding("EXPOSED", "ok", "Control, Runtime and documentation can not be reached from here.")
+        yield CheckResult("EXPOSED", "ok", "Control, Runtime and documentation can not be reached from here.")
 
 
-def _is_shut(answer: httpx.Response) -> bool:
-    return answer.status_code in _SHUT or _wants_certificate(answer)
+def _is_blocked(answer: httpx.Response) -> bool:
+    return answer.status_code in _BLOCKED_STATUS or _wants_certificate(answer)
 
 
 def _wants_certificate(answer: httpx.Response) -> bool:
@@ -103,7 +103,7 @@ def _wants_certificate(answer: httpx.Response) -> bool:
     return answer.status_code == 400 and "SSL certificate" in answer.text
 
 
-def _unreachable(address: str, error: Exception) -> Finding:
+def _unreachable_result(address: str, error: Exception) -> CheckResult:
     told = f"{type(error).__name__} {error}"
     if "CERTIFICATE_VERIFY_FAILED" in told:
         fix = "The server's certificate is not signed by the federation's ca.crt, is expired, or names another host."
@@ -115,4 +115,4 @@ def _unreachable(address: str, error: Exception) -> Finding:
         fix = "Nobody listens there: is the server up, and the port right?"
     else:
         fix = "Ask the network's people to open the way out to this address and port, past any web proxy in between."
-    return Finding("REACH", "error", f"The server at {address} can not be reached ({type(error).__name__}).", fix)
+    return CheckResult("REACH", "error", f"The server at {address} can not be reached ({type(error).__name__}).", fix)

@@ -11,20 +11,20 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
-from medfl.audit.verify import verify
+from medfl.audit.verify import find_breaks
 from medfl.deploy.approvals import approved_studies
-from medfl.deploy.doctor.certificates import certificate
-from medfl.deploy.doctor.findings import Finding
-from medfl.deploy.doctor.machine import machine
-from medfl.deploy.doctor.reach import reach
-from medfl.deploy.identity import pem_of
+from medfl.deploy.doctor.certificates import check_certificate
+from medfl.deploy.doctor.findings import CheckResult
+from medfl.deploy.doctor.machine import check_machine
+from medfl.deploy.doctor.reach import check_connection
+from medfl.deploy.identity import private_key_pem
 from medfl.errors import AuditError, ConfigError, DataError, MedflError
 from medfl.site import Site, read_site
 from medfl.site.federation import SiteFederation
 from medfl.system.private_files import write_private
 
 
-def check_site(folder: Path) -> Iterator[Finding]:
+def check_site(folder: Path) -> Iterator[CheckResult]:
     """Check everything that a site needs to take part in a study.
 
     Parameters
@@ -35,111 +35,111 @@ def check_site(folder: Path) -> Iterator[Finding]:
     try:
         site = read_site(folder)
     except ConfigError as error:
-        yield Finding("SITE-TOML", "error", f"site.toml has problems: {error}", "Mend the lines that are named.")
+        yield CheckResult("SITE-TOML", "error", f"site.toml has problems: {error}", "Mend the lines that are named.")
         return
-    yield Finding("SITE-TOML", "ok", f"The site.toml of {site.name} can be read.")
-    yield from site_files(site)
-    yield data(site)
-    yield from machine(site.folder, trains=True)
+    yield CheckResult("SITE-TOML", "ok", f"The site.toml of {site.name} can be read.")
+    yield from check_site_files(site)
+    yield check_data(site)
+    yield from check_machine(site.folder, trains=True)
     if site.federation is not None:
-        yield studies(site)
-        yield log(site, site.federation)
-        yield from _way(site, site.federation)
+        yield check_approvals(site)
+        yield check_audit_log(site, site.federation)
+        yield from _check_way_to_server(site, site.federation)
 
 
-def _way(site: Site, federation: SiteFederation) -> Iterator[Finding]:
+def _check_way_to_server(site: Site, federation: SiteFederation) -> Iterator[CheckResult]:
     """Look at the server as the site itself does, with its certificate where it has one that can be used."""
     ca, certificate = site.folder / federation.ca, site.folder / federation.certificate
     with tempfile.TemporaryDirectory() as place:
         key = Path(place) / "tls.key"
         with suppress(MedflError):
-            write_private(key, pem_of(site.folder / federation.key), "the key")
+            write_private(key, private_key_pem(site.folder / federation.key), "the key")
         if key.exists() and certificate.is_file():
-            yield from reach(federation.server, ca, certificate, key)
+            yield from check_connection(federation.server, ca, certificate, key)
         else:
-            yield from reach(federation.server, ca)
+            yield from check_connection(federation.server, ca)
 
 
-def site_files(site: Site) -> Iterator[Finding]:
+def check_site_files(site: Site) -> Iterator[CheckResult]:
     """Check the files that a site can not start without: secret, key and certificates."""
-    yield _secret(site)
+    yield _check_secret(site)
     if site.federation is None:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
-        yield Finding("FEDERATION", "error", "site.toml has no table [federation].", fix)
+        yield CheckResult("FEDERATION", "error", "site.toml has no table [federation].", fix)
         return
     federation, here = site.federation, site.folder
-    yield _private(here / federation.key)
+    yield _check_private_file(here / federation.key)
     name = "the authority's certificate, which tells the true server from a false one,"
-    yield certificate(here / federation.ca, name, "Unpack the kit again.")
+    yield check_certificate(here / federation.ca, name, "Unpack the kit again.")
     if (here / federation.certificate).exists():
         fix = "Ask the server's operator for a renewed kit: medfl server renew SITE."
-        yield certificate(here / federation.certificate, "the certificate of this site", fix)
-        yield _belong_together(here / federation.key, here / federation.certificate)
+        yield check_certificate(here / federation.certificate, "the certificate of this site", fix)
+        yield _check_key_pair(here / federation.key, here / federation.certificate)
 
 
-def data(site: Site) -> Finding:
+def check_data(site: Site) -> CheckResult:
     """Check that the folder of the images can be listed; whether they fit a study is told by `medfl data check`."""
     try:
         some = next(site.root.iterdir(), None)
     except OSError:
         fix = "Check 'data.root' in site.toml, and that the account that runs medfl may read it."
-        return Finding("DATA", "error", "The folder of the images can not be read.", fix)
+        return CheckResult("DATA", "error", "The folder of the images can not be read.", fix)
     if some is None:
-        return Finding(
+        return CheckResult(
             "DATA", "error", "The folder of the images is empty.", "Is the disk mounted? See 'data.root' in site.toml."
         )
-    return Finding("DATA", "ok", "The folder of the images can be read. Whether they fit: medfl data check SITE STUDY.")
+    return CheckResult("DATA", "ok", "The folder of the images can be read. Whether they fit: medfl data check SITE STUDY.")
 
 
-def studies(site: Site) -> Finding:
+def check_approvals(site: Site) -> CheckResult:
     """Tell which studies are approved."""
     try:
         names = sorted(approval.name for approval in approved_studies(site))
     except MedflError as error:
-        return Finding("APPROVED", "error", error.what, error.fix)
+        return CheckResult("APPROVED", "error", error.what, error.fix)
     if not names:
-        return Finding("APPROVED", "warning", "No study is approved, so none will run.", "medfl site approve STUDY.fab")
-    return Finding("APPROVED", "ok", f"Approved: {', '.join(names)}.")
+        return CheckResult("APPROVED", "warning", "No study is approved, so none will run.", "medfl site approve STUDY.fab")
+    return CheckResult("APPROVED", "ok", f"Approved: {', '.join(names)}.")
 
 
-def log(site: Site, federation: SiteFederation) -> Finding:
+def check_audit_log(site: Site, federation: SiteFederation) -> CheckResult:
     """Verify the site's own log of exchanges."""
     path = site.folder / federation.audit
     if not path.exists():
-        return Finding("AUDIT", "ok", "The log of exchanges is empty so far.")
+        return CheckResult("AUDIT", "ok", "The log of exchanges is empty so far.")
     try:
-        broken = verify([path])
+        broken = find_breaks([path])
     except AuditError as error:
-        return Finding("AUDIT", "error", error.what, error.fix)
+        return CheckResult("AUDIT", "error", error.what, error.fix)
     if broken:
         fix = "Keep the file as it is, and look for who could write to it: medfl audit verify."
-        return Finding("AUDIT", "error", "The log of exchanges is not what was written.", fix)
-    return Finding("AUDIT", "ok", "The log of exchanges is whole.")
+        return CheckResult("AUDIT", "error", "The log of exchanges is not what was written.", fix)
+    return CheckResult("AUDIT", "ok", "The log of exchanges is whole.")
 
 
-def _secret(site: Site) -> Finding:
+def _check_secret(site: Site) -> CheckResult:
     try:
         site.secret()
     except DataError as error:
-        return Finding("SECRET", "error", error.what, error.fix)
-    return _private(site.folder / site.secret_file)
+        return CheckResult("SECRET", "error", error.what, error.fix)
+    return _check_private_file(site.folder / site.secret_file)
 
 
-def _private(path: Path) -> Finding:
+def _check_private_file(path: Path) -> CheckResult:
     """Check that a secret file is there and for its owner alone."""
     try:
         mode = path.stat().st_mode
     except OSError:
         fix = "Put back its copy. Without one: medfl site init, and a new request to the server's operator."
-        return Finding("KEY", "error", f"{path.name} is not there.", fix)
+        return CheckResult("KEY", "error", f"{path.name} is not there.", fix)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return Finding(
+        return CheckResult(
             "KEY", "error", f"Others than its owner may read {path.name}.", f"chmod 600 {path.name}, or take a new one."
         )
-    return Finding("KEY", "ok", f"{path.name} is there, for its owner alone.")
+    return CheckResult("KEY", "ok", f"{path.name} is there, for its owner alone.")
 
 
-def _belong_together(key: Path, crt: Path) -> Finding:
+def _check_key_pair(key: Path, crt: Path) -> CheckResult:
     def bits(public: object) -> bytes:
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]
 
@@ -149,7 +149,7 @@ def _belong_together(key: Path, crt: Path) -> Finding:
     except (OSError, ValueError):
         same = False
     if not same:
-        return Finding(
+        return CheckResult(
             "KEY", "error", "The certificate does not belong to the key.", "Unpack the kit that was made for this key."
         )
-    return Finding("KEY", "ok", "Key and certificate belong together.")
+    return CheckResult("KEY", "ok", "Key and certificate belong together.")

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.condist import ConDist, Distillation, conditional_dice, grown
-from medfl.clients.algorithms.registry import build_half
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.condist import ConDistClient, DistillationHooks, conditional_dice, ramp_weight
+from medfl.clients.algorithms.registry import build_algorithm
 from medfl.clients.training import session
-from medfl.clients.training.task import Terms
-from medfl.data.store.stored import Prepared
+from medfl.clients.training.task import StepHooks
+from medfl.data.store.stored import PreparedData
 from tests.clients.training.test_partial_labels import TWO, two_organs
 
 STRATEGY = {"name": "condist"}
 
 
-def site_with(*annotated: tuple[int, ...]) -> Prepared:
+def site_with(*annotated: tuple[int, ...]) -> PreparedData:
     cases = tuple(two_organs(k, annotated=looked) for k, looked in enumerate(annotated))
-    return Prepared("here", cases, (), True)
+    return PreparedData("here", cases, (), True)
 
 
 def test_soft_dice_of_what_is_left_given_that_it_is_not_annotated() -> None:
@@ -52,13 +52,13 @@ def test_nothing_counts_where_all_is_annotated_structure() -> None:
 
 
 def test_its_weight_grows_over_the_rounds() -> None:
-    assert [round(grown(n, 3), 3) for n in (1, 2, 3)] == [0.01, 0.505, 1.0]
-    assert grown(1, 1) == 0.01
+    assert [round(ramp_weight(n, 3), 3) for n in (1, 2, 3)] == [0.01, 0.505, 1.0]
+    assert ramp_weight(1, 1) == 0.01
 
 
 def test_a_site_that_annotates_everything_trains_as_in_fedavg(make_study, asked) -> None:
     study, data = make_study(task=TWO, strategy=STRATEGY), site_with((), ())
-    plain, distilled = session.train(asked(study, data), Half()), session.train(asked(study, data), ConDist())
+    plain, distilled = session.train(asked(study, data), ClientAlgorithm()), session.train(asked(study, data), ConDistClient())
     assert all(np.array_equal(plain.arrays[name], distilled.arrays[name]) for name in plain.arrays)
 
 
@@ -67,9 +67,9 @@ def test_the_mean_over_the_images_of_a_batch(make_study, asked) -> None:
     work = asked(study, data, 4)
     settled = []
 
-    class Watch(Distillation):
-        def loss(self, net, images, labels, logits, loss):  # type: ignore[no-untyped-def]
-            total = super().loss(net, images, labels, logits, loss)
+    class Watch(DistillationHooks):
+        def compute_loss(self, net, images, labels, logits, loss):  # type: ignore[no-untyped-def]
+            total = super().compute_loss(net, images, labels, logits, loss)
             partly = [k for k, looked in enumerate(self.annotated) if looked]
             with torch.no_grad():
                 taught = self._received(images[partly])
@@ -77,8 +77,8 @@ def test_the_mean_over_the_images_of_a_batch(make_study, asked) -> None:
             settled.append((float(total.detach()), float((loss + 2.0 * term / 2).detach())))
             return total
 
-    class Watched(Half):
-        def terms(self, work):  # type: ignore[no-untyped-def]
+    class Watched(ClientAlgorithm):
+        def step_hooks(self, work):  # type: ignore[no-untyped-def]
             return Watch(work, 2.0, 0.5)
 
     session.train(work, Watched())
@@ -89,9 +89,9 @@ def test_the_mean_over_the_images_of_a_batch(make_study, asked) -> None:
 
 def test_the_half_of_the_study_adds_the_term_where_something_is_unknown(make_study, asked, site) -> None:
     study = make_study(task=TWO, strategy={**STRATEGY, "options": {"weight": 3.0, "temperature": 0.7}})
-    half = build_half(study, site)
+    half = build_algorithm(study, site)
     work = asked(study, site_with((1,), (2,)))
-    plain, distilled = session.train(work, Half()), session.train(work, half)
+    plain, distilled = session.train(work, ClientAlgorithm()), session.train(work, half)
     assert any(not np.array_equal(plain.arrays[name], distilled.arrays[name]) for name in plain.arrays)
     assert all(np.isfinite(array).all() for array in distilled.arrays.values())
-    assert type(ConDist(weight=0.0).terms(work)) is Terms
+    assert type(ConDistClient(weight=0.0).step_hooks(work)) is StepHooks

@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.registry import HALVES
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS
 from medfl.clients.attacks import Attacker
 from medfl.clients.networks.arrays import Arrays
 from medfl.messages.records import CONTROL, COUNTED, ROUND
 from medfl.study.sections import Simulation
-from medfl.testing import HalfContract
+from medfl.testing import ClientAlgorithmContract
 
 TABLES: dict[str, dict[str, Any]] = {"scaffold": {"optimizer": {"name": "sgd", "learning-rate": 0.05}}}
-BUILT: dict[str, Callable[[], Half]] = {
-    "plain": Half,
-    **HALVES,
+BUILT: dict[str, Callable[[], ClientAlgorithm]] = {
+    "plain": ClientAlgorithm,
+    **CLIENT_ALGORITHMS,
     **{
-        attack: lambda attack=attack: Attacker(Half(), Simulation(attack=attack))
+        attack: lambda attack=attack: Attacker(ClientAlgorithm(), Simulation(attack=attack))
         for attack in ("sign-flip", "scale", "gaussian", "label-flip")
     },
 }
 
 
-class TestEveryHalf(HalfContract):
+class TestEveryHalf(ClientAlgorithmContract):
     @pytest.fixture(autouse=True, params=BUILT)
     def _chosen(self, request: Any) -> None:
         self.build, self.tables = BUILT[request.param], TABLES.get(request.param, {})
 
-    def sent(self, model: Arrays, server_round: int) -> dict[str, Arrays]:
+    def server_records(self, model: Arrays, server_round: int) -> dict[str, Arrays]:
         """Send what any of them may ask for."""
         control = {name: np.zeros_like(x) for name, x in model.items() if x.dtype.kind == "f"}
         return {CONTROL: control, COUNTED: {ROUND: np.array(server_round - 1)}}

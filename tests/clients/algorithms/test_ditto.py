@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.ditto import Ditto
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.algorithms.ditto import DittoClient
+from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training import session
-from medfl.clients.training.devices import choose_place
-from medfl.clients.training.loop import fit
+from medfl.clients.training.devices import choose_device
+from medfl.clients.training.loop import train_steps
 from medfl.messages import records
 
 PLAIN_SGD = {"name": "sgd", "learning-rate": 0.1, "momentum": 0.0}
@@ -21,7 +21,7 @@ def same(one, two) -> bool:
 
 def test_the_global_model_is_that_of_plain_training(make_study, organs, asked) -> None:
     study = make_study(training={"local-steps": 3})
-    ditto, plain = (session.train(asked(study, organs()), half) for half in (Ditto(0.5), None))
+    ditto, plain = (session.train(asked(study, organs()), half) for half in (DittoClient(0.5), None))
     assert same(ditto.arrays, plain.arrays)
     assert ditto.metrics[records.TRAIN_LOSS] == plain.metrics[records.TRAIN_LOSS]
     assert (ditto.metrics[records.TRAIN_STEPS], plain.metrics[records.TRAIN_STEPS]) == (6, 3)
@@ -35,13 +35,13 @@ def test_without_a_spring_the_own_model_is_trained_alone(make_study, organs, ask
         work = asked(
             study, organs(), number, {n: x * 0.9 if x.dtype.kind == "f" else x for n, x in own.items()} if number > 1 else own
         )
-        assert same(Ditto(0.0).personal(work), own)
-        session.train(work, Ditto(0.0))
-        alone = asked(study, organs(), number, own, place=choose_place(study, site))
+        assert same(DittoClient(0.0).personal_model(work), own)
+        session.train(work, DittoClient(0.0))
+        alone = asked(study, organs(), number, own, place=choose_device(study, site))
         load_arrays(alone.net, own)
-        fit(alone, alone.net, phase=1)
-        own = exchange_arrays(alone.net)
-    assert same(Ditto(0.0).personal(asked(study, organs(), 4)), own)
+        train_steps(alone, alone.net, phase=1)
+        own = get_arrays(alone.net)
+    assert same(DittoClient(0.0).personal_model(asked(study, organs(), 4)), own)
 
 
 def test_the_spring_pulls_to_the_received_model(make_study, organs, asked) -> None:
@@ -51,12 +51,12 @@ def test_the_spring_pulls_to_the_received_model(make_study, organs, asked) -> No
     after = {}
     for strength in (0.0, 0.5):
         asked(study, organs(), 1).remembered().save("ditto", before)
-        session.train(asked(study, organs(), 2), Ditto(strength))
-        after[strength] = Ditto(strength).personal(asked(study, organs(), 3))
+        session.train(asked(study, organs(), 2), DittoClient(strength))
+        after[strength] = DittoClient(strength).personal_model(asked(study, organs(), 3))
     for name in before:  # eta * lambda * (v - w) = 0.1 * 0.5 * 0.1
         assert after[0.0][name] - after[0.5][name] == pytest.approx(0.005, abs=1e-6)
 
 
 def test_the_first_own_model_is_the_received_one(make_study, organs, asked) -> None:
     work = asked(make_study(), organs(), 3)
-    assert Ditto().personal(work) is work.received
+    assert DittoClient().personal_model(work) is work.received

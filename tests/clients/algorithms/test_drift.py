@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.feddyn import FedDyn
-from medfl.clients.algorithms.fedprox import FedProx
-from medfl.clients.algorithms.moon import Contrast, Listener, Moon
-from medfl.clients.algorithms.registry import HALVES, build_half
-from medfl.clients.algorithms.scaffold import Scaffold
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.feddyn import FedDynClient
+from medfl.clients.algorithms.fedprox import FedProxClient
+from medfl.clients.algorithms.moon import BottleneckHook, ContrastiveHooks, MoonClient
+from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS, build_algorithm
+from medfl.clients.algorithms.scaffold import ScaffoldClient
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network, network_names
-from medfl.clients.networks.tensors import Spring, trained
+from medfl.clients.networks.tensors import ProximalTerm, trainable
 from medfl.clients.tasks.inference import forward
 from medfl.clients.training import session
-from medfl.clients.training.devices import Place
-from medfl.clients.training.state import SiteState
-from medfl.clients.training.task import Work
+from medfl.clients.training.devices import Device
+from medfl.clients.training.state import ClientState
+from medfl.clients.training.task import TrainTask
 from medfl.errors import ConfigError, ExchangeError, RunError
 from medfl.messages import records
 from medfl.study.algorithms import ALGORITHMS
-from medfl.study.networks import OF_KIND
+from medfl.study.networks import NETWORKS_BY_KIND
 
 SGD = {"name": "sgd", "learning-rate": 0.05, "momentum": 0.9}
 KINDS = ["segmentation", "classification"]
-HALF = {"fedprox": FedProx(0.5), "scaffold": Scaffold(), "feddyn": FedDyn(0.5), "moon": Moon()}
+HALF = {"fedprox": FedProxClient(0.5), "scaffold": ScaffoldClient(), "feddyn": FedDynClient(0.5), "moon": MoonClient()}
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 every_half = pytest.mark.parametrize("half", HALF.values(), ids=HALF.keys())
@@ -43,14 +43,14 @@ def ask(make_study, site, organs, findings, tmp_path: Path):
     def make(half, kind="segmentation", number=1, model=None, control=0.0, counted=None, folder="site", **study):
         study = make_study(kind, optimizer=SGD, training={"local-steps": 3}, **study)
         net = build_network(study)
-        received = model or exchange_arrays(net)
+        received = model or get_arrays(net)
         sent = {
             records.CONTROL: {name: np.full_like(tensor, control) for name, tensor in received.items()},
             records.COUNTED: {records.ROUND: np.array(number - 1 if counted is None else counted)},
         }
         data = organs() if kind == "segmentation" else findings
-        state = SiteState(tmp_path / folder, number)
-        return session.train(Work(study, site, data, net, received, number, 40 + number, records=sent, state=state), half)
+        state = ClientState(tmp_path / folder, number)
+        return session.train(TrainTask(study, site, data, net, received, number, 40 + number, records=sent, state=state), half)
 
     return make
 
@@ -64,9 +64,9 @@ def far(one, two) -> float:
 
 
 @both_kinds
-@pytest.mark.parametrize("half", [FedProx(0.0), Scaffold(), Moon(), Moon(0.0)])
+@pytest.mark.parametrize("half", [FedProxClient(0.0), ScaffoldClient(), MoonClient(), MoonClient(0.0)])
 def test_without_its_term_a_half_is_fedavg_to_the_bit(ask, kind, half) -> None:
-    outcome, plain = ask(half, kind), ask(Half(), kind)
+    outcome, plain = ask(half, kind), ask(ClientAlgorithm(), kind)
     assert bits(outcome.arrays) == bits(plain.arrays)
     assert outcome.metrics[records.TRAIN_LOSS] == plain.metrics[records.TRAIN_LOSS]
 
@@ -74,7 +74,7 @@ def test_without_its_term_a_half_is_fedavg_to_the_bit(ask, kind, half) -> None:
 @both_kinds
 @every_half
 def test_two_rounds_are_the_same_bits_every_time(ask, kind, half) -> None:
-    common = ask(Half(), kind, number=7).arrays  # what the sites together came to
+    common = ask(ClientAlgorithm(), kind, number=7).arrays  # what the sites together came to
 
     def two_rounds(folder: str):
         ask(half, kind, folder=folder)
@@ -84,7 +84,7 @@ def test_two_rounds_are_the_same_bits_every_time(ask, kind, half) -> None:
     one, other = two_rounds("a"), two_rounds("b")
     assert bits(one.arrays) == bits(other.arrays)
     assert bits(one.records.get("control", {})) == bits(other.records.get("control", {}))
-    plain = ask(Half(), kind, number=2, model=common)
+    plain = ask(ClientAlgorithm(), kind, number=2, model=common)
     assert bits(one.arrays) != bits(plain.arrays)
     assert one.metrics.keys() == plain.metrics.keys()
 
@@ -96,14 +96,14 @@ def test_a_repeated_round_is_the_same_to_the_bit(ask, half) -> None:
     assert bits(second[0].arrays) == bits(second[1].arrays)
 
 
-@pytest.mark.parametrize("half", [Scaffold(), FedDyn(), Moon()])
+@pytest.mark.parametrize("half", [ScaffoldClient(), FedDynClient(), MoonClient()])
 def test_what_is_remembered_lies_in_a_folder_of_the_owner(ask, half, tmp_path: Path) -> None:
     ask(half)
     assert stat.S_IMODE((tmp_path / "site").stat().st_mode) == 0o700
     assert len(list((tmp_path / "site").glob("*.safetensors"))) == 1
 
 
-@pytest.mark.parametrize("half", [Scaffold(), FedDyn()])
+@pytest.mark.parametrize("half", [ScaffoldClient(), FedDynClient()])
 def test_what_the_server_did_not_count_is_as_if_it_had_not_happened(ask, half) -> None:
     first = ask(half)
     ask(half, number=2, model=first.arrays, control=0.5)  # lost on the way
@@ -114,25 +114,25 @@ def test_what_the_server_did_not_count_is_as_if_it_had_not_happened(ask, half) -
     assert bits(third.arrays) == bits(calm.arrays) != bits(never.arrays)
 
 
-@pytest.mark.parametrize("half", [Scaffold(), FedDyn()])
+@pytest.mark.parametrize("half", [ScaffoldClient(), FedDynClient()])
 def test_a_site_that_lost_what_the_server_counts_on_says_so(ask, half) -> None:
     with pytest.raises(RunError, match="STATE-LOST"):
         ask(half, number=5)
 
 
-@pytest.mark.parametrize("half", [Scaffold(), FedDyn(), Moon()])
+@pytest.mark.parametrize("half", [ScaffoldClient(), FedDynClient(), MoonClient()])
 def test_without_a_run_there_is_nothing_to_remember_under(ask, half, make_study, site, organs) -> None:
     study = make_study(optimizer=SGD)
     net = build_network(study)
     with pytest.raises(ExchangeError, match=r"(RECORD|STATE)-MISSING"):
-        session.train(Work(study, site, organs(), net, exchange_arrays(net), 1, 1), half)
+        session.train(TrainTask(study, site, organs(), net, get_arrays(net), 1, 1), half)
 
 
 def test_the_spring_is_the_gradient_of_the_proximal_term() -> None:
     net = torch.nn.Linear(3, 2)
-    anchor = {name: torch.randn_like(p) for name, p in trained(net).items()}
+    anchor = {name: torch.randn_like(p) for name, p in trainable(net).items()}
     net(torch.ones(1, 3)).sum().backward()
-    Spring(0.7, anchor).gradients(net)
+    ProximalTerm(0.7, anchor).adjust_gradients(net)
     by_spring = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
     term = sum(((p - anchor[name]) ** 2).sum() for name, p in net.named_parameters())
@@ -142,15 +142,15 @@ def test_the_spring_is_the_gradient_of_the_proximal_term() -> None:
 
 @both_kinds
 def test_a_stiffer_spring_keeps_the_model_nearer(ask, kind) -> None:
-    start = ask(Half(), kind, folder="x").arrays
-    moved = [far(ask(FedProx(mu), kind, number=2, model=start).arrays, start) for mu in (0.0, 1.0, 10.0)]
+    start = ask(ClientAlgorithm(), kind, folder="x").arrays
+    moved = [far(ask(FedProxClient(mu), kind, number=2, model=start).arrays, start) for mu in (0.0, 1.0, 10.0)]
     assert moved == sorted(moved, reverse=True)
 
 
 def test_the_control_variate_is_the_mean_gradient_on_the_way(ask, make_study) -> None:
     """Of the first round, where c and c_i are zero: (x - y) / reach, the reach of three Nesterov steps told by hand."""
-    start = exchange_arrays(build_network(make_study()))
-    outcome = ask(Scaffold())
+    start = get_arrays(build_network(make_study()))
+    outcome = ask(ScaffoldClient())
     reach = 0.05 * ((1 + 0.9) + (1 + 0.9 * 1.9) + (1 + 0.9 * 2.71))
     for name, change in outcome.records["control"].items():
         assert change == pytest.approx((start[name] - outcome.arrays[name]) / reach, rel=1e-5, abs=1e-7)
@@ -159,17 +159,17 @@ def test_the_control_variate_is_the_mean_gradient_on_the_way(ask, make_study) ->
 def test_control_variates_of_another_model_are_refused(ask, make_study, site, organs, tmp_path) -> None:
     study = make_study(optimizer=SGD)
     net = build_network(study)
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     sent = {"counted": {records.ROUND: np.array(0)}, "control": {name: np.zeros(5, np.float32) for name in arrays}}
-    work = Work(study, site, organs(), net, arrays, 1, 1, records=sent, state=SiteState(tmp_path / "s", 1))
+    work = TrainTask(study, site, organs(), net, arrays, 1, 1, records=sent, state=ClientState(tmp_path / "s", 1))
     with pytest.raises(ExchangeError, match="CONTROL-MISMATCH"):
-        session.train(work, Scaffold())
+        session.train(work, ScaffoldClient())
 
 
-@pytest.mark.parametrize("half", [FedProx(1.0), FedDyn(1.0)])
+@pytest.mark.parametrize("half", [FedProxClient(1.0), FedDynClient(1.0)])
 def test_layers_that_stay_at_the_site_feel_no_spring(ask, half, monkeypatch) -> None:
     pulled: list[str] = []
-    monkeypatch.setattr(Spring, "gradients", lambda self, net: pulled.extend(self._anchor))
+    monkeypatch.setattr(ProximalTerm, "gradients", lambda self, net: pulled.extend(self._anchor))
     names = ask(half, "classification", personal={"layers": "norm,head"}).arrays.keys()
     local = {name for name in names if ".adn.N." in name or name.startswith("4.")}
     assert len(session) == 4 * 2 + 2  # four norms and the head
@@ -178,11 +178,11 @@ def test_layers_that_stay_at_the_site_feel_no_spring(ask, half, monkeypatch) -> 
 
 def test_the_options_of_a_study_reach_the_half(make_study, site) -> None:
     study = make_study(strategy={"name": "moon", "options": {"mu": 0.25, "temperature": 0.1}})
-    half = build_half(study, site)
-    assert isinstance(half, Moon)
+    half = build_algorithm(study, site)
+    assert isinstance(half, MoonClient)
     assert (half._mu, half._temperature) == (0.25, 0.1)
-    for name, cls in HALVES.items():
-        assert isinstance(cls(**ALGORITHMS[name].options().model_dump()), Half)
+    for name, cls in CLIENT_ALGORITHMS.items():
+        assert isinstance(cls(**ALGORITHMS[name].options().model_dump()), ClientAlgorithm)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -213,9 +213,9 @@ def test_the_contrast_by_hand() -> None:
     """Representations are the image turned by 0, 60 and 90 degrees: cosines 1/2 and 0."""
     net, received, previous = Two(0.0), Two(np.pi / 3), Two(np.pi / 2)
     images, zero = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(())
-    with Contrast(net, received, previous, 3.0, 0.5, Place(torch.device("cpu"), None)) as terms:
+    with ContrastiveHooks(net, received, previous, 3.0, 0.5, Device(torch.device("cpu"), None)) as terms:
         logits = net(images)
-        loss = terms.loss(net, images, zero, logits, zero)
+        loss = terms.compute_loss(net, images, zero, logits, zero)
     assert float(loss.detach()) == pytest.approx(3.0 * -np.log(np.e / (np.e + 1)), rel=1e-5)
     loss.backward()
     assert net.body.weight.grad is not None
@@ -227,10 +227,10 @@ def test_the_contrast_by_hand() -> None:
 
 @both_kinds
 def test_moon_feels_the_last_model_of_its_own_in_the_second_round(ask, kind) -> None:
-    first = ask(Moon(), kind)
-    start = ask(Half(), kind, folder="other", number=3).arrays
-    moon = ask(Moon(5.0), kind, number=2, model=start)
-    plain = ask(Half(), kind, number=2, model=start)
+    first = ask(MoonClient(), kind)
+    start = ask(ClientAlgorithm(), kind, folder="other", number=3).arrays
+    moon = ask(MoonClient(5.0), kind, number=2, model=start)
+    plain = ask(ClientAlgorithm(), kind, number=2, model=start)
     assert bits(moon.arrays) != bits(plain.arrays)
     assert bits(moon.arrays) != bits(first.arrays)
 
@@ -254,11 +254,11 @@ CHANNELS |= {"densenet121": 1024, "resnet": 512, "efficientnet": 1280, "vit": 24
 
 @pytest.mark.parametrize("name", network_names())
 def test_the_representation_is_the_bottleneck_or_what_the_head_gets(name: str, make_study) -> None:
-    kind = "segmentation" if name in OF_KIND["segmentation"] else "classification"
+    kind = "segmentation" if name in NETWORKS_BY_KIND["segmentation"] else "classification"
     sizes = {"preprocessing": {"size": "64,64"}, "training": {"patch": "64,64"} if kind == "segmentation" else {}}
     net = build_network(make_study(kind, network={"name": name, **SMALL[name]}, **sizes)).eval()
-    assert set(trained(net)) <= set(exchange_arrays(net))  # the names of its parameters are those of the exchange
-    listener = Listener(net)
+    assert set(trainable(net)) <= set(get_arrays(net))  # the names of its parameters are those of the exchange
+    listener = BottleneckHook(net)
     forward(net, torch.randn(2, 1, 64, 64))
     assert listener.representation().shape == (2, CHANNELS[name])
     listener.close()

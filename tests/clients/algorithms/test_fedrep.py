@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.fedrep import FedRep
-from medfl.clients.algorithms.registry import build_half
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.fedrep import FedRepClient
+from medfl.clients.algorithms.registry import build_algorithm
 from medfl.clients.networks import layers
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training import session
-from medfl.clients.training.devices import choose_place
-from medfl.clients.training.loop import fit, with_steps
+from medfl.clients.training.devices import choose_device
+from medfl.clients.training.loop import train_steps, with_steps
 from medfl.messages import records
 
 HALF = {"name": "fedrep", "options": {"head-share": 0.25}}
@@ -25,22 +25,22 @@ def study_of(make_study, steps=8, **tables):
 def test_the_two_phases_are_those_of_the_paper(make_study, organs, asked, site) -> None:
     study = study_of(make_study)
     work = asked(study, organs())
-    outcome = session.train(work, build_half(study, site))
+    outcome = session.train(work, build_algorithm(study, site))
     assert outcome.metrics[records.TRAIN_STEPS] == 8
     assert all(parameter.requires_grad for parameter in work.net.parameters())
 
-    by_hand = asked(study, organs(), place=choose_place(study, site))
+    by_hand = asked(study, organs(), place=choose_device(study, site))
     net = by_hand.net
     load_arrays(net, by_hand.received)
-    head = [p for layer in layers.layers_of(study, net, "head") for p in layer.parameters()]
+    head = [p for layer in layers.find_layers(study, net, "head") for p in layer.parameters()]
     body = [p for p in net.parameters() if all(p is not q for q in head)]
-    first = fit(by_hand, net, study=with_steps(study, 2), parameters=head)
+    first = train_steps(by_hand, net, study=with_steps(study, 2), parameters=head)
     names = layers.local_names(study, net)
-    moved = {n for n, x in exchange_arrays(net).items() if not np.array_equal(x, by_hand.received[n])}
+    moved = {n for n, x in get_arrays(net).items() if not np.array_equal(x, by_hand.received[n])}
     assert moved
     assert moved <= names
-    second = fit(by_hand, net, study=with_steps(study, 6), parameters=body, phase=1)
-    assert all(np.array_equal(outcome.arrays[n], x) for n, x in exchange_arrays(net).items())
+    second = train_steps(by_hand, net, study=with_steps(study, 6), parameters=body, phase=1)
+    assert all(np.array_equal(outcome.arrays[n], x) for n, x in get_arrays(net).items())
     assert outcome.metrics[records.TRAIN_LOSS] == pytest.approx((2 * first + 6 * second) / 8)
 
 
@@ -48,7 +48,7 @@ def test_the_two_phases_are_those_of_the_paper(make_study, organs, asked, site) 
 def test_head_and_body_get_a_step_each_at_least(make_study, organs, asked, steps, share, taken) -> None:
     study = study_of(make_study, steps)
     work = asked(study, organs())
-    outcome = session.train(work, FedRep(share))
+    outcome = session.train(work, FedRepClient(share))
     head = layers.local_names(study, work.net)
     assert outcome.metrics[records.TRAIN_STEPS] == taken
     moved = {n for n, x in outcome.arrays.items() if not np.array_equal(x, work.received[n])}
@@ -58,5 +58,8 @@ def test_head_and_body_get_a_step_each_at_least(make_study, organs, asked, steps
 
 def test_it_learns_as_plain_training_does(make_study, organs, asked, site) -> None:
     study = study_of(make_study, 40, optimizer={"learning-rate": 0.02})
-    losses = [session.train(asked(study, organs()), half).metrics[records.TRAIN_LOSS] for half in (FedRep(0.3), Half())]
+    losses = [
+        session.train(asked(study, organs()), half).metrics[records.TRAIN_LOSS]
+        for half in (FedRepClient(0.3), ClientAlgorithm())
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=0.35)

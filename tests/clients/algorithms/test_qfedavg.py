@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import Half
-from medfl.clients.algorithms.qfedavg import QFedAvg
+from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.qfedavg import QFedAvgClient
 from medfl.clients.training import session
 from medfl.messages.records import TRAIN_LOSS, TRAIN_LOSS_BEFORE
 
@@ -15,19 +15,19 @@ STILL = {"name": "sgd", "learning-rate": 1e-12, "momentum": 0.0}
 
 def test_the_loss_is_that_of_the_received_model(make_study, organs, asked) -> None:
     study = make_study(optimizer=STILL, training={"batch-size": 2, "local-epochs": 1})
-    told = session.train(asked(study, organs()), QFedAvg()).metrics
+    told = session.train(asked(study, organs()), QFedAvgClient()).metrics
     assert told[TRAIN_LOSS_BEFORE] == pytest.approx(told[TRAIN_LOSS], rel=0.05)  # other batches, and a model that stood still
 
 
 def test_a_better_model_has_a_smaller_loss(make_study, organs, asked) -> None:
     study = make_study(optimizer={"name": "adam", "learning-rate": 0.02}, training={"local-steps": 30})
-    first = session.train(asked(study, organs()), QFedAvg())
-    second = session.train(asked(study, organs(), 2, first.arrays), QFedAvg())
+    first = session.train(asked(study, organs()), QFedAvgClient())
+    second = session.train(asked(study, organs(), 2, first.arrays), QFedAvgClient())
     assert second.metrics[TRAIN_LOSS_BEFORE] < 0.8 * first.metrics[TRAIN_LOSS_BEFORE]
 
 
 def test_training_is_that_of_fedavg_to_the_bit(make_study, organs, asked) -> None:
     study = make_study()
-    fair, plain = (session.train(asked(study, organs()), half) for half in (QFedAvg(q=3.0), Half()))
+    fair, plain = (session.train(asked(study, organs()), half) for half in (QFedAvgClient(q=3.0), ClientAlgorithm()))
     assert all(np.array_equal(fair.arrays[name], plain.arrays[name]) for name in plain.arrays)
     assert fair.metrics.keys() - plain.metrics.keys() == {TRAIN_LOSS_BEFORE}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medfl.clients.networks.arrays import exchange_arrays, load_arrays
+from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.networks.build import build_network
 from medfl.errors import ExchangeError
 
@@ -21,7 +21,7 @@ class Twins(nn.Module):
 
 
 def test_each_tensor_is_sent_once_in_order_of_first_occurrence() -> None:
-    arrays = exchange_arrays(Twins())
+    arrays = get_arrays(Twins())
     assert list(arrays) == ["count", "first.weight", "first.bias"]
     assert arrays["count"].dtype == np.int64
 
@@ -30,22 +30,22 @@ def test_dynunet_sends_47_tensors_for_92_keys(make_study) -> None:
     study = make_study(dimension=3, network={"name": "dynunet", "filters": "8,8,16,16"})
     net = build_network(study)
     assert len(net.state_dict()) == 92
-    assert len(exchange_arrays(net)) == 47
+    assert len(get_arrays(net)) == 47
 
 
 def test_loaded_arrays_reach_both_names_and_come_back_the_same() -> None:
     net = Twins()
-    arrays = {name: np.full_like(a, 7) for name, a in exchange_arrays(net).items()}
+    arrays = {name: np.full_like(a, 7) for name, a in get_arrays(net).items()}
     arrays["first.weight"].flags.writeable = False
     load_arrays(net, arrays)
     assert net.again.weight.tolist() == [[7.0, 7.0]]
-    back = exchange_arrays(net)
+    back = get_arrays(net)
     assert all(np.array_equal(arrays[k], back[k]) and arrays[k].shape == back[k].shape for k in arrays)
 
 
 def test_arrays_are_copies() -> None:
     net = Twins()
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     with torch.no_grad():
         net.first.weight += 1.0
     assert not np.array_equal(arrays["first.weight"], net.first.weight.detach().numpy())
@@ -54,7 +54,7 @@ def test_arrays_are_copies() -> None:
 @pytest.mark.parametrize("change", ["missing", "order", "shape", "dtype"])
 def test_model_of_another_layout_is_refused(change: str) -> None:
     net = Twins()
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     if change == "missing":
         del arrays["count"]
     elif change == "order":
@@ -70,9 +70,9 @@ def test_model_of_another_layout_is_refused(change: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_refused_and_change_nothing(value: float) -> None:
     net = Twins()
-    before = exchange_arrays(net)
+    before = get_arrays(net)
     arrays = {k: a.copy() for k, a in before.items()}
     arrays["first.weight"][0, 0] = value
     with pytest.raises(ExchangeError, match=r"MODEL-NONFINITE.*first\.weight"):
         load_arrays(net, arrays)
-    assert np.array_equal(exchange_arrays(net)["first.weight"], before["first.weight"])
+    assert np.array_equal(get_arrays(net)["first.weight"], before["first.weight"])

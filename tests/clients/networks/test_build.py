@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from medfl.clients.networks.arrays import exchange_arrays
-from medfl.clients.networks.build import build_network, network_names, with_norm
-from medfl.clients.training.sampling import whole_shape
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.build import build_network, network_names, replace_norm
+from medfl.clients.training.sampling import padded_shape
 from medfl.errors import ConfigError
 from medfl.study import networks as tables
 from medfl.study.sections import Training
 
-SEGMENTATION, CLASSIFICATION = tables.OF_KIND["segmentation"], tables.OF_KIND["classification"]
+SEGMENTATION, CLASSIFICATION = tables.NETWORKS_BY_KIND["segmentation"], tables.NETWORKS_BY_KIND["classification"]
 SMALL = {
     "unet": {"channels": "4,8", "residual-units": 1},
     "cnn": {"channels": "4,8"},
@@ -57,22 +57,22 @@ def test_network_gives_logits_and_has_no_batch_norm(make_study, name: str, dimen
 def test_first_weights_depend_on_the_seed_alone_and_leave_the_generator_be(make_study) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    one = exchange_arrays(build_network(make_study(seed=5)))
+    one = get_arrays(build_network(make_study(seed=5)))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    two, other = exchange_arrays(build_network(make_study(seed=5))), exchange_arrays(build_network(make_study(seed=6)))
+    two, other = get_arrays(build_network(make_study(seed=5))), get_arrays(build_network(make_study(seed=6)))
     assert all(np.array_equal(one[k], two[k]) for k in one)
     assert not all(np.array_equal(one[k], other[k]) for k in one)
 
 
 def test_group_norm_takes_the_largest_number_of_groups_that_divides_the_channels() -> None:
-    net = with_norm(nn.Sequential(nn.BatchNorm2d(24), nn.BatchNorm2d(12), nn.InstanceNorm2d(3)), "group")
+    net = replace_norm(nn.Sequential(nn.BatchNorm2d(24), nn.BatchNorm2d(12), nn.InstanceNorm2d(3)), "group")
     assert [(m.num_groups, m.num_channels) for m in net] == [(8, 24), (4, 12), (1, 3)]  # type: ignore[union-attr]
 
 
 def test_layer_with_two_names_stays_one_layer() -> None:
     shared = nn.BatchNorm2d(4)
-    net = with_norm(nn.ModuleDict({"a": shared, "b": nn.Sequential(shared)}), "instance")
+    net = replace_norm(nn.ModuleDict({"a": shared, "b": nn.Sequential(shared)}), "instance")
     assert net["a"] is net["b"][0]  # type: ignore[index]
 
 
@@ -116,7 +116,7 @@ def test_anisotropic_network_halves_each_axis_as_often_as_it_says(make_study) ->
     assert tuple(logits.shape) == (1, 2, 16, 8, 6)
     assert deepest == [(4, 2, 3)]
     assert net.input_block.conv1.conv.kernel_size == (3, 3, 1)  # type: ignore[union-attr]
-    assert whole_shape(study.model_copy(update={"training": Training()}), (13, 8, 5)) == (16, 8, 6)
+    assert padded_shape(study.model_copy(update={"training": Training()}), (13, 8, 5)) == (16, 8, 6)
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from safetensors.numpy import load_file
 
 from medfl.clients import node
-from medfl.clients.algorithms.base import Half
+from medfl.clients.algorithms.base import ClientAlgorithm
 from medfl.clients.networks import layers
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network, network_names
 from medfl.clients.training import session
-from medfl.clients.training.initial import initial_model, initial_models
-from medfl.clients.training.task import Update
+from medfl.clients.training.initial import build_initial_model, build_initial_models
+from medfl.clients.training.task import TrainResult
 from medfl.errors import ExchangeError
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.study import run_config_of, study_from_run_config
-from medfl.study.networks import OF_KIND
+from medfl.study import read_run_config, study_from_run_config
+from medfl.study.networks import NETWORKS_BY_KIND
 
 SMALL = {
     "unet": {"channels": "4,8"},
@@ -41,7 +41,7 @@ every_network = pytest.mark.parametrize("name", network_names())
 @pytest.fixture
 def study_of(make_study):
     def make(name, layers="norm,head", **network):
-        kind = "segmentation" if name in OF_KIND["segmentation"] else "classification"
+        kind = "segmentation" if name in NETWORKS_BY_KIND["segmentation"] else "classification"
         size = {"size": "64,64"}
         network = {"name": name, **SMALL.get(name, {}), **network}
         return make_study(kind, network=network, personal={"layers": layers}, preprocessing=size)
@@ -58,7 +58,7 @@ def test_the_head_is_what_the_logits_come_from(study_of, name) -> None:
     assert 0 < sum(p.numel() for n, p in net.named_parameters() if n not in body) < sum(p.numel() for p in net.parameters()) / 3
     with torch.no_grad():
         before = net(images)
-        for layer in layers.layers_of(study, net, "head"):
+        for layer in layers.find_layers(study, net, "head"):
             for parameter in layer.parameters():
                 parameter.zero_()
         assert before.any()
@@ -77,60 +77,60 @@ def test_every_normalisation_layer_is_found_with_its_running_statistics(study_of
         for tensor in layer.state_dict()
     }
     local = layers.local_names(study, net)
-    assert local == expected & set(exchange_arrays(net))
+    assert local == expected & set(get_arrays(net))
     assert local
     assert norm != "batch" or name == "vit" or any(n.endswith("running_var") for n in session)
     shared = layers.shared_names(study, net)
-    assert sorted([*shared, *session]) == sorted(exchange_arrays(net))
-    assert list(shared) == [n for n in exchange_arrays(net) if n not in session]
+    assert sorted([*shared, *session]) == sorted(get_arrays(net))
+    assert list(shared) == [n for n in get_arrays(net) if n not in session]
 
 
 def test_without_local_layers_everything_is_shared(study_of) -> None:
     study = study_of("unet", "")
-    assert layers.shared_names(study, net := build_network(study)) == tuple(exchange_arrays(net))
+    assert layers.shared_names(study, net := build_network(study)) == tuple(get_arrays(net))
 
 
-class Grows(Half):
+class Grows(ClientAlgorithm):
     """Adds 1 to every tensor, and sends one of its own for each."""
 
     def train(self, work):
         grown = {name: tensor + tensor.dtype.type(1) for name, tensor in work.received.items()}
-        return Update(grown, {records.TRAIN_LOSS: 1.0}, {"beside": grown})
+        return TrainResult(grown, {records.TRAIN_LOSS: 1.0}, {"beside": grown})
 
 
 def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organs, asked) -> None:
     study = study_of("unet", norm="batch")
     sent = layers.shared_arrays(study, build_network(study))
-    first = layers.first_layers(study)
+    first = layers.initial_local_layers(study)
     assert first
     assert not sent.keys() & first.keys()
     for number in (1, 2, 3):
-        work = layers.completed(asked(study, organs(), number, sent))
-        assert list(work.received) == list(exchange_arrays(work.net))
+        work = layers.with_local_layers(asked(study, organs(), number, sent))
+        assert list(work.received) == list(get_arrays(work.net))
         assert all(np.allclose(work.received[n], x + number - 1, atol=1e-6) for n, x in first.items())
         assert all(np.array_equal(work.received[n], x) for n, x in sent.items())
-        outcome = layers.parted(work, session.train(work, Grows()))
+        outcome = layers.without_local_layers(work, session.train(work, Grows()))
         assert list(outcome.arrays) == list(outcome.records["beside"]) == list(sent)
-    newcomer = layers.as_newcomer(asked(study, organs(), 4, sent)).received
+    newcomer = layers.with_initial_layers(asked(study, organs(), 4, sent)).received
     assert all(np.array_equal(newcomer[n], x) for n, x in {**first, **sent}.items())
 
 
 def test_a_hospital_that_trains_alone_sends_all(study_of, organs, asked) -> None:
     study = study_of("unet")
     work = asked(study, organs(), arm="local")
-    assert layers.completed(work) is layers.as_newcomer(work) is work
+    assert layers.with_local_layers(work) is layers.with_initial_layers(work) is work
     outcome = session.train(work)
-    assert layers.parted(work, outcome) is outcome
+    assert layers.without_local_layers(work, outcome) is outcome
     alone = study.model_copy(update={"simulation": study.simulation.model_copy(update={"arms": ("federated", "local")})})
-    models = initial_models(alone)
+    models = build_initial_models(alone)
     assert list(models["whole"]) == list(work.received)
     assert list(models["initial"]) == list(layers.shared_names(study, work.net))
-    assert list(initial_models(study)) == ["initial"]
+    assert list(build_initial_models(study)) == ["initial"]
 
 
 def test_batch_norm_learns_and_its_statistics_are_used_in_evaluation(study_of, organs, asked, site) -> None:
     study = study_of("unet", "norm", norm="batch")
-    work = layers.completed(asked(study, organs()))
+    work = layers.with_local_layers(asked(study, organs()))
     trained = session.train(work).arrays
     means = [n for n in trained if n.endswith("running_mean")]
     assert any(not np.array_equal(trained[n], work.received[n]) for n in means)
@@ -144,7 +144,7 @@ def node_of(nodule_study: Path, nodule_hospitals: Path):
     """Return what makes a message to a simulated hospital, and the study."""
     compat.identify_process(1, compat.SERVER_NODE_ID)
     plan = {"simulation.data": str(nodule_hospitals), "strategy.name": "fedbn", "network.norm": "batch"}
-    run_config = run_config_of(nodule_study) | plan
+    run_config = read_run_config(nodule_study) | plan
 
     def answer(do, model, number, **config):
         told = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
@@ -156,7 +156,7 @@ def node_of(nodule_study: Path, nodule_hospitals: Path):
 
 def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, tmp_path: Path) -> None:
     answer, study = node_of
-    start = initial_model(study)
+    start = build_initial_model(study)
     assert answer(node.join, start, 1)[records.SITE][records.MODEL_HASH] == records.layout_hash(
         records.from_array_record(start)
     )
@@ -168,7 +168,7 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node._network, node._sites, node._cases, layers.first_layers):
+    for cache in (node._cached_network, node._simulated_sites, node._load_cases, layers.initial_local_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)
@@ -178,6 +178,6 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
 def test_what_does_not_belong_to_the_network_is_refused(study_of, organs, asked) -> None:
     study = study_of("unet")
     sent = layers.shared_arrays(study, build_network(study)) | {"other": np.zeros(1, np.float32)}
-    work = layers.completed(asked(study, organs(), 1, sent))
+    work = layers.with_local_layers(asked(study, organs(), 1, sent))
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
         session.train(work)

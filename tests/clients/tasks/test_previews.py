@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfl.clients.tasks.previews import Preview, best_slice, choose, write
+from medfl.clients.tasks.previews import Preview, best_slice, choose_previews, write_previews
 
 
 def preview(dice: float) -> Preview:
@@ -14,11 +14,11 @@ def preview(dice: float) -> Preview:
 
 
 def test_three_examples_are_best_median_and_worst() -> None:
-    chosen = choose([preview(d) for d in (0.2, 0.9, 0.5, 0.7, 0.1)], 3)
+    chosen = choose_previews([preview(d) for d in (0.2, 0.9, 0.5, 0.7, 0.1)], 3)
     assert [p.dice for p in chosen] == [0.9, 0.5, 0.1]
-    assert [p.dice for p in choose([preview(0.3)], 3)] == [0.3]
-    assert choose([preview(0.3)], 0) == []
-    assert choose([], 3) == []
+    assert [p.dice for p in choose_previews([preview(0.3)], 3)] == [0.3]
+    assert choose_previews([preview(0.3)], 0) == []
+    assert choose_previews([], 3) == []
 
 
 def test_slice_is_the_one_with_most_foreground_scaled_to_one() -> None:
@@ -34,8 +34,8 @@ def test_slice_is_the_one_with_most_foreground_scaled_to_one() -> None:
 
 
 def test_files_hold_no_name_and_those_of_an_earlier_test_go(tmp_path: Path) -> None:
-    write([preview(0.3), preview(0.2)], tmp_path)
-    write([preview(0.5)], tmp_path)
+    write_previews([preview(0.3), preview(0.2)], tmp_path)
+    write_previews([preview(0.5)], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["preview-1.npz"]
     assert stat.S_IMODE((tmp_path / "preview-1.npz").stat().st_mode) == 0o600
     with np.load(tmp_path / "preview-1.npz", allow_pickle=False) as stored:

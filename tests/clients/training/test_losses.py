@@ -8,14 +8,14 @@ import torch
 from monai.losses import DiceCELoss
 
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.data.store.stored import StoredCase
+from medfl.data.store.stored import PreparedCase
 
 SEGMENTATION = ["dice-ce", "dice-focal", "generalized-dice"]
 
 
-def mask_case(*values: int) -> StoredCase:
+def mask_case(*values: int) -> PreparedCase:
     label = np.array([values], dtype=np.uint8)
-    return StoredCase("case", "pat", "train", np.zeros((1, *label.shape), np.float32), label, (1.0, 1.0))
+    return PreparedCase("case", "pat", "train", np.zeros((1, *label.shape), np.float32), label, (1.0, 1.0))
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from medfl import metrics
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.tasks import segmentation
 from medfl.clients.training import session
-from medfl.clients.training.devices import choose_place
+from medfl.clients.training.devices import choose_device
 from medfl.clients.training.losses import build_loss
-from medfl.clients.training.partial_labels import Marginal, merged_labels, merged_logits
-from medfl.clients.training.sampling import batches
-from medfl.clients.training.task import Work
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.clients.training.partial_labels import MarginalLoss, merge_labels, merge_logits
+from medfl.clients.training.sampling import iter_batches
+from medfl.clients.training.task import TrainTask
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.privacy.suppression import suppress
 
 LOSSES = ["dice-ce", "dice-focal", "generalized-dice"]
@@ -42,7 +42,7 @@ def random_batch(count: int = 4, classes: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(count, classes, 6, 6), torch.randint(0, classes, (count, 6, 6), dtype=torch.uint8)
 
 
-def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *, told: bool = True) -> StoredCase:
+def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *, told: bool = True) -> PreparedCase:
     """Make an image with a bright square on the left and a brighter one on the right, of which a site marks some."""
     rng = np.random.default_rng(k)
     label = np.zeros((16, 16), np.uint8)
@@ -52,11 +52,11 @@ def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *,
     image = (rng.standard_normal((1, 16, 16)) * 0.2 + 1.5 * label).astype(np.float32)
     marked = np.where(np.isin(label, annotated), label, 0).astype(np.uint8) if annotated else label
     name = f"pat-{k:016d}"
-    return StoredCase(f"case-{k}", name, split, image, marked, (1.0, 1.0), {}, annotated=annotated if told else ())
+    return PreparedCase(f"case-{k}", name, split, image, marked, (1.0, 1.0), {}, annotated=annotated if told else ())
 
 
 def test_the_background_of_a_partly_annotated_image_is_all_that_was_not_looked_for() -> None:
-    loss = Marginal(entropy, 4)
+    loss = MarginalLoss(entropy, 4)
     voxel, background, marked = logs(0.1, 0.2, 0.3, 0.4), torch.tensor([[0]]), torch.tensor([[2]])
     assert float(loss(voxel, background, [(2,)])) == pytest.approx(-math.log(0.7))
     assert float(loss(voxel, marked, [(2,)])) == pytest.approx(-math.log(0.3))
@@ -67,15 +67,15 @@ def test_the_background_of_a_partly_annotated_image_is_all_that_was_not_looked_f
 
 def test_merged_probabilities_are_sums_even_where_logits_are_large() -> None:
     logits = torch.tensor([[900.0, 901.0, 899.0, -900.0]]).reshape(1, 4, 1)
-    whole, merged = torch.softmax(logits, 1), torch.softmax(merged_logits(logits, (1,)), 1)
+    whole, merged = torch.softmax(logits, 1), torch.softmax(merge_logits(logits, (1,)), 1)
     assert torch.allclose(merged[:, 0], whole[:, [0, 2, 3]].sum(1), atol=1e-4)
     assert torch.allclose(merged[:, 1], whole[:, 1], atol=1e-4)
-    assert merged_labels(torch.tensor([0, 1, 2, 3]), (1, 3)).tolist() == [0, 1, 0, 2]
+    assert merge_labels(torch.tensor([0, 1, 2, 3]), (1, 3)).tolist() == [0, 1, 0, 2]
 
 
 def test_what_was_not_looked_for_is_not_pushed_away() -> None:
     logits = torch.zeros(1, 3, 1, requires_grad=True)
-    Marginal(entropy, 3)(logits, torch.tensor([[0]]), [(1,)]).backward()
+    MarginalLoss(entropy, 3)(logits, torch.tensor([[0]]), [(1,)]).backward()
     background, known, unknown = logits.grad.flatten().tolist()
     assert background == pytest.approx(unknown)
     assert known == pytest.approx(1 / 3)
@@ -111,7 +111,7 @@ def test_where_everything_was_looked_for_nothing_changes_by_a_bit(make_study, na
 def test_batches_tell_what_was_looked_for(make_study) -> None:
     cases = [two_organs(0), two_organs(1, annotated=(1,)), two_organs(2, annotated=(2,))]
     study = make_study(task=TWO, training={"batch-size": 2})
-    found = [looked for batch in batches(study, cases, np.random.default_rng(0)) for looked in batch.annotated]
+    found = [looked for batch in iter_batches(study, cases, np.random.default_rng(0)) for looked in batch.annotated]
     assert sorted(found) == [(), (1,), (2,)]
 
 
@@ -121,9 +121,9 @@ def trained_dice(make_study, site, *, told: bool) -> dict[str, float]:
         task=TWO, optimizer={"learning-rate": 0.02}, training={"local-epochs": 25, "batch-size": 6}, augmentation={"flip": ""}
     )
     cases = [two_organs(k, annotated=((1,), (2,))[k % 2], told=told) for k in range(12)]
-    data = Prepared("here", (*cases, *(two_organs(k, "test") for k in range(50, 56))), (), True)
+    data = PreparedData("here", (*cases, *(two_organs(k, "test") for k in range(50, 56))), (), True)
     net = build_network(study)
-    outcome = session.train(Work(study, site, data, net, exchange_arrays(net), 1, 7))
+    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 7))
     return metrics.derive(study, session.evaluate(study, site, data, net, outcome.arrays, "test"))
 
 
@@ -148,8 +148,8 @@ class Constant(torch.nn.Module):
 def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     study = make_study(task=TWO, evaluation={"surface": "always"})
     cases = [two_organs(0, "test", (1,)), two_organs(1, "test", (1,)), two_organs(2, "test")]
-    loss, place = build_loss(study), choose_place(study, site)
-    scored = segmentation.score(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
+    loss, place = build_loss(study), choose_device(study, site)
+    scored = segmentation.score_cases(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
     told = scored.metrics
     assert set(told) == set(metrics.empty_metrics(study))
     assert told["eval.patients"] == 3
@@ -160,7 +160,7 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     assert set(scored.patients["pat-0000000000000000"]["classes"]) == {"left"}
     assert set(scored.patients["pat-0000000000000002"]["classes"]) == {"left", "right"}
     assert len(scored.previews) == 3
-    nobody = segmentation.score(study, cases[:2], Constant(2, 3), place, loss, "test").metrics
+    nobody = segmentation.score_cases(study, cases[:2], Constant(2, 3), place, loss, "test").metrics
     assert nobody["eval.patients.right"] == 0
     assert nobody["eval.surface-dice.right"] == 0.0
     assert suppress(nobody, 2) == {key: round(v, 3) if isinstance(v, float) else v for key, v in nobody.items()}
@@ -169,7 +169,9 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
 def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
     study, sure = make_study(task=TWO), Constant(2, 3)
     known, unknown = (
-        segmentation.score(study, [case], sure, choose_place(study, site), build_loss(study), "validation").metrics["eval.loss"]
+        segmentation.score_cases(study, [case], sure, choose_device(study, site), build_loss(study), "validation").metrics[
+            "eval.loss"
+        ]
         for case in (two_organs(0, annotated=(1,), told=False), two_organs(0, annotated=(1,)))
     )
     assert unknown < known - 2  # to answer what nobody looked for is no mistake
@@ -178,8 +180,8 @@ def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
 def test_several_images_of_a_patient_may_show_different_structures(make_study, site, tmp_path: Path) -> None:
     study = make_study(task=TWO)
     cases = [replace(two_organs(k, "test", (k + 1,)), patient="pat-1") for k in range(2)]
-    data, net = Prepared("here", tuple(cases), (), True), build_network(study)
-    told = session.evaluate(study, site, data, net, exchange_arrays(net), "test", tmp_path)
+    data, net = PreparedData("here", tuple(cases), (), True), build_network(study)
+    told = session.evaluate(study, site, data, net, get_arrays(net), "test", tmp_path)
     assert (told["eval.patients"], told["eval.patients.left"], told["eval.patients.right"]) == (1, 1, 1)
 
 

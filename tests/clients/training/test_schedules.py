@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from medfl.clients.training.optimizers import build_optimizer, set_factor
-from medfl.clients.training.schedules import factor, progress
+from medfl.clients.training.schedules import lr_factor, study_progress
 from medfl.study.sections import Optimizer, Schedule
 
 
 def test_progress_goes_on_across_rounds() -> None:
-    one = [progress(1, s, 2, rounds=2) for s in range(2)]
-    two = [progress(2, s, 2, rounds=2) for s in range(2)]
+    one = [study_progress(1, s, 2, rounds=2) for s in range(2)]
+    two = [study_progress(2, s, 2, rounds=2) for s in range(2)]
     assert one + two == pytest.approx([0.125, 0.375, 0.625, 0.875])
 
 
@@ -19,18 +19,18 @@ def test_progress_goes_on_across_rounds() -> None:
     ("name", "expected"), [("constant", [1, 1, 1]), ("polynomial", [1, 0.5**0.9, 0]), ("cosine", [1, 0.5, 0])]
 )
 def test_factor_at_start_middle_and_end(name, expected: list[float]) -> None:
-    assert [factor(Schedule(name=name), p, 10) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected)
+    assert [lr_factor(Schedule(name=name), p, 10) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected)
 
 
 def test_warm_up_rises_linearly_and_then_the_schedule_begins() -> None:
     schedule = Schedule(name="cosine", warmup_rounds=2)
-    assert factor(schedule, 0.1, rounds=10) == pytest.approx(0.5)
-    assert factor(schedule, 0.2, rounds=10) == pytest.approx(1.0)
-    assert factor(schedule, 0.6, rounds=10) == pytest.approx(0.5)
+    assert lr_factor(schedule, 0.1, rounds=10) == pytest.approx(0.5)
+    assert lr_factor(schedule, 0.2, rounds=10) == pytest.approx(1.0)
+    assert lr_factor(schedule, 0.6, rounds=10) == pytest.approx(0.5)
 
 
 def test_warm_up_longer_than_the_study_never_divides_by_zero() -> None:
-    assert factor(Schedule(name="cosine", warmup_rounds=5), 1.0, rounds=2) == 1.0
+    assert lr_factor(Schedule(name="cosine", warmup_rounds=5), 1.0, rounds=2) == 1.0
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])

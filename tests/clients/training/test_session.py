@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from medfl import metrics
-from medfl.clients.networks.arrays import exchange_arrays
+from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.build import build_network
 from medfl.clients.training import session
-from medfl.clients.training.task import Work
-from medfl.data.store.stored import Prepared, Reference, StoredCase
+from medfl.clients.training.task import TrainTask
+from medfl.data.store.stored import PreparedCase, PreparedData, ReferenceMask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
 from medfl.site import Policy
@@ -23,9 +23,9 @@ BUSY = {"flip": "0", "rotate": 10, "noise": 0.1, "blur": 0.5, "gamma": 0.2}
 
 def run(study, site, data, *, rounds=1, seed=1, arrays=None, net=None):
     net = net or build_network(study)
-    arrays = arrays or exchange_arrays(net)
+    arrays = arrays or get_arrays(net)
     for k in range(1, rounds + 1):
-        outcome = session.train(Work(study, site, data, net, arrays, k, seed + k))
+        outcome = session.train(TrainTask(study, site, data, net, arrays, k, seed + k))
         arrays = outcome.arrays
     return outcome
 
@@ -34,12 +34,12 @@ def run(study, site, data, *, rounds=1, seed=1, arrays=None, net=None):
 def test_same_inputs_give_the_same_bits_with_another_training_between(make_study, site, organs, network) -> None:
     study = make_study(network=network, augmentation=BUSY, training={"patch": "8,8", "patches-per-image": 2})
     net = build_network(study)
-    start = exchange_arrays(net)
-    one = session.train(Work(study, site, organs(), net, start, 1, 5))
-    other = session.train(Work(study, site, organs(3), net, one.arrays, 2, 99))
+    start = get_arrays(net)
+    one = session.train(TrainTask(study, site, organs(), net, start, 1, 5))
+    other = session.train(TrainTask(study, site, organs(3), net, one.arrays, 2, 99))
     torch.manual_seed(1234)
     np.random.seed(1)  # noqa: NPY002
-    two = session.train(Work(study, site, organs(), net, start, 1, 5))
+    two = session.train(TrainTask(study, site, organs(), net, start, 1, 5))
     assert all(np.array_equal(one.arrays[k], two.arrays[k]) for k in start)
     assert one.metrics[records.TRAIN_LOSS] == two.metrics[records.TRAIN_LOSS]
     assert not all(np.array_equal(one.arrays[k], other.arrays[k]) for k in start)
@@ -54,7 +54,7 @@ def test_seed_decides_the_result(make_study, site, organs) -> None:
 def test_training_learns_to_segment_and_tells_its_counts(make_study, site, organs) -> None:
     study = make_study(optimizer={"learning-rate": 0.02}, training={"local-epochs": 15, "batch-size": 3})
     data, net = organs(), build_network(study)
-    before = session.evaluate(study, site, data, net, exchange_arrays(net), "validation")
+    before = session.evaluate(study, site, data, net, get_arrays(net), "validation")
     outcome = run(study, site, data, net=net)
     after = session.evaluate(study, site, data, net, outcome.arrays, "validation")
     assert metrics.headline(study, after) > 0.9 > metrics.headline(study, before)
@@ -84,9 +84,9 @@ def test_training_learns_to_classify(make_study, site, findings) -> None:
 def test_given_arrays_are_not_changed(make_study, site, organs) -> None:
     study = make_study()
     net = build_network(study)
-    start = exchange_arrays(net)
+    start = get_arrays(net)
     kept = {k: a.copy() for k, a in start.items()}
-    outcome = session.train(Work(study, site, organs(), net, start, 1, 1))
+    outcome = session.train(TrainTask(study, site, organs(), net, start, 1, 1))
     assert all(np.array_equal(start[k], kept[k]) for k in start)
     assert list(outcome.arrays) == list(start)
     assert not any(np.shares_memory(outcome.arrays[k], start[k]) for k in start)
@@ -95,10 +95,10 @@ def test_given_arrays_are_not_changed(make_study, site, organs) -> None:
 def test_learning_rate_goes_on_across_rounds(make_study, site, organs) -> None:
     optimizer = {"name": "sgd", "learning-rate": 0.1, "momentum": 0.0}
     study = make_study(optimizer=optimizer, schedule={"name": "polynomial", "power": 1}, training={"local-steps": 1})
-    start = exchange_arrays(build_network(study))
+    start = get_arrays(build_network(study))
     moved = []
     for server_round in (1, 4):
-        outcome = session.train(Work(study, site, organs(), build_network(study), start, server_round, 3))
+        outcome = session.train(TrainTask(study, site, organs(), build_network(study), start, server_round, 3))
         moved.append(np.concatenate([(outcome.arrays[k] - start[k]).ravel() for k in start]))
     # middle of the first and last of four rounds: 7/8 and 1/8 of the rate
     assert np.linalg.norm(moved[1]) / np.linalg.norm(moved[0]) == pytest.approx(1 / 7, rel=1e-3)
@@ -107,7 +107,7 @@ def test_learning_rate_goes_on_across_rounds(make_study, site, organs) -> None:
 def test_gradient_is_clipped_to_the_norm(make_study, site, organs) -> None:
     optimizer = {"name": "sgd", "learning-rate": 1.0, "momentum": 0.0, "clip-norm": 0.01}
     study = make_study(optimizer=optimizer, training={"local-steps": 1})
-    start = exchange_arrays(build_network(study))
+    start = get_arrays(build_network(study))
     outcome = run(study, site, organs())
     step = np.concatenate([(outcome.arrays[k] - start[k]).ravel() for k in start])
     assert np.linalg.norm(step) == pytest.approx(0.01, rel=1e-3)
@@ -129,12 +129,12 @@ def test_weights_that_are_no_numbers_are_never_sent(make_study, site, organs) ->
 def test_received_model_that_does_not_fit_is_refused(make_study, site, organs) -> None:
     study = make_study()
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
-        session.train(Work(study, site, organs(), build_network(study), {}, 1, 1))
+        session.train(TrainTask(study, site, organs(), build_network(study), {}, 1, 1))
 
 
 def test_site_without_training_cases_is_an_error(make_study, site) -> None:
     with pytest.raises(TrainingError, match="TRAIN-NO-CASES"):
-        run(make_study(), site, Prepared("hospital-a", (), (), True))
+        run(make_study(), site, PreparedData("hospital-a", (), (), True))
 
 
 def test_network_too_deep_for_the_images_says_so(make_study, site, organs) -> None:
@@ -147,8 +147,8 @@ def test_network_too_deep_for_the_images_says_so(make_study, site, organs) -> No
 def test_split_without_patients_gives_the_same_keys_and_zeros(make_study, site, organs, findings, kind) -> None:
     study, data = make_study(kind), organs() if kind == "segmentation" else findings
     net = build_network(study)
-    nobody = session.evaluate(study, site, Prepared("hospital-a", (), (), True), net, exchange_arrays(net), "validation")
-    somebody = session.evaluate(study, site, data, net, exchange_arrays(net), "validation")
+    nobody = session.evaluate(study, site, PreparedData("hospital-a", (), (), True), net, get_arrays(net), "validation")
+    somebody = session.evaluate(study, site, data, net, get_arrays(net), "validation")
     assert set(nobody) == set(somebody) == set(metrics.empty_metrics(study))
     assert nobody[records.EVAL_PATIENTS] == 0
     assert all(not np.any(v) for v in nobody.values())
@@ -157,7 +157,7 @@ def test_split_without_patients_gives_the_same_keys_and_zeros(make_study, site, 
 def test_evaluation_is_the_same_with_and_without_windows_of_the_image_size(make_study, site, organs) -> None:
     whole, windows = make_study(), make_study(training={"patch": "16,16"})
     net = build_network(whole)
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     one = session.evaluate(whole, site, organs(), net, arrays, "validation")
     two = session.evaluate(windows, site, organs(), net, arrays, "validation")
     assert one == two
@@ -166,7 +166,7 @@ def test_evaluation_is_the_same_with_and_without_windows_of_the_image_size(make_
 def test_own_folder_holds_scores_by_pseudonym_and_examples_only_with_leave(make_study, site, organs, tmp_path: Path) -> None:
     study = make_study(simulation={"previews": 2})
     net = build_network(study)
-    arrays = exchange_arrays(net)
+    arrays = get_arrays(net)
     session.evaluate(study, site, organs(), net, arrays, "test", tmp_path / "a")
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["test.json"]
     told = json.loads((tmp_path / "a" / "test.json").read_text())
@@ -186,7 +186,7 @@ def test_own_folder_holds_scores_by_pseudonym_and_examples_only_with_leave(make_
 def test_own_folder_of_a_classification_holds_probabilities(make_study, site, findings, tmp_path: Path) -> None:
     study = make_study("classification")
     net = build_network(study)
-    session.evaluate(study, site, findings, net, exchange_arrays(net), "test", tmp_path)
+    session.evaluate(study, site, findings, net, get_arrays(net), "test", tmp_path)
     told = json.loads((tmp_path / "test.json").read_text())["patients"]["pat-0000000000000016"]
     assert told[0]["truth"] == "no"
     assert sum(told[0]["probabilities"].values()) == pytest.approx(1.0)
@@ -201,9 +201,9 @@ def test_test_split_is_scored_on_the_grid_of_the_source(make_study, site) -> Non
     fine[4:12, 4:12, 4:12] = 1
     prepared_affine = np.diag([2.0, 2.0, 2.0, 1.0])
     prepared_affine[:3, 3] = 0.5
-    reference = Reference(fine, np.eye(4), (1.0, 1.0, 1.0), prepared_affine)
-    plain = StoredCase("case-1", "pat-1", "test", image, label, (2.0, 2.0, 2.0), {}, reference)
-    data = Prepared("hospital-a", (plain, replace(plain, name="case-2", patient="pat-2", split="validation")), (), True)
+    reference = ReferenceMask(fine, np.eye(4), (1.0, 1.0, 1.0), prepared_affine)
+    plain = PreparedCase("case-1", "pat-1", "test", image, label, (2.0, 2.0, 2.0), {}, reference)
+    data = PreparedData("hospital-a", (plain, replace(plain, name="case-2", patient="pat-2", split="validation")), (), True)
     study = make_study(dimension=3)
 
     class Threshold(torch.nn.Module):

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfl.clients.training.state import SiteState, state_folder
+from medfl.clients.training.state import ClientState, state_folder
 from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.runs import checkpoint
 
 
 def put(folder: Path, server_round: int, value: float, name: str = "control") -> None:
-    SiteState(folder, server_round).save(name, {"w": np.array([value], np.float32)})
+    ClientState(folder, server_round).save(name, {"w": np.array([value], np.float32)})
 
 
 def got(folder: Path, server_round: int, name: str = "control", of_round: int | None = None) -> float | None:
-    found = SiteState(folder, server_round).load(name, of_round=of_round)
+    found = ClientState(folder, server_round).load(name, of_round=of_round)
     return None if found is None else float(found["w"][0])
 
 
@@ -32,8 +32,8 @@ def test_a_round_starts_from_the_last_one_before_it(tmp_path: Path) -> None:
 
 def test_names_shapes_and_types_come_back(tmp_path: Path) -> None:
     tensors = {"b": np.array(3, np.int64), "a": np.zeros((2, 0), np.float16), "w": np.arange(3.0)}
-    SiteState(tmp_path / "run", 1).save("x", tensors)
-    back = SiteState(tmp_path / "run", 2).load("x")
+    ClientState(tmp_path / "run", 1).save("x", tensors)
+    back = ClientState(tmp_path / "run", 2).load("x")
     assert back is not None
     assert [(n, t.shape, t.dtype) for n, t in back.items()] == [(n, t.shape, t.dtype) for n, t in tensors.items()]
 
@@ -50,11 +50,11 @@ def test_the_newest_is_kept_and_the_one_that_it_was_made_of(tmp_path: Path) -> N
     for server_round in range(1, 6):
         put(tmp_path, server_round, server_round)
     put(tmp_path, 1, 7.0, name="other")
-    assert checkpoint.names(tmp_path) == ["control-round-00004", "control-round-00005", "other-round-00001"]
-    state = SiteState(tmp_path, 6)  # the server never got the reply of round 5
+    assert checkpoint.list_names(tmp_path) == ["control-round-00004", "control-round-00005", "other-round-00001"]
+    state = ClientState(tmp_path, 6)  # the server never got the reply of round 5
     assert state.load("control", of_round=4) is not None
     state.save("control", {"w": np.array([6.0])})
-    assert checkpoint.names(tmp_path) == ["control-round-00004", "control-round-00006", "other-round-00001"]
+    assert checkpoint.list_names(tmp_path) == ["control-round-00004", "control-round-00006", "other-round-00001"]
     assert got(tmp_path, 6, of_round=4) == 4.0
 
 
@@ -62,9 +62,9 @@ def test_what_a_given_up_line_left_behind_is_removed(tmp_path: Path) -> None:
     for server_round in (1, 2, 3, 4):
         put(tmp_path, server_round, server_round)
     put(tmp_path, 4, 40.0)
-    assert checkpoint.names(tmp_path) == ["control-round-00003", "control-round-00004"]
+    assert checkpoint.list_names(tmp_path) == ["control-round-00003", "control-round-00004"]
     put(tmp_path, 3, 30.0)
-    assert checkpoint.names(tmp_path) == ["control-round-00003"]
+    assert checkpoint.list_names(tmp_path) == ["control-round-00003"]
 
 
 @pytest.mark.parametrize("of_round", [1, 3, 4, 99, -1])
@@ -96,9 +96,9 @@ def test_only_the_owner_may_look_and_forgetting_leaves_nothing(tmp_path: Path) -
     folder = state_folder(tmp_path, "a" * 64, "2026-01-01-abc")
     put(folder, 1, 1.0)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    SiteState(folder, 1).forget()
+    ClientState(folder, 1).clear()
     assert not folder.exists()
-    SiteState(folder, 1).forget()
+    ClientState(folder, 1).clear()
 
 
 def test_a_disk_that_can_not_be_written_is_told(tmp_path: Path) -> None:

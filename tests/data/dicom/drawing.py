@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RTStructureSetStorage, generate_uid
 
-from medfl.data.volume import LPS
+from medfl.data.volume import LPS_TO_RAS
 from tests.data.dicom.phantom import new_object
 
 Points = NDArray[np.float64]
@@ -142,4 +142,4 @@ def read_nrrd(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
     affine = np.eye(4)
     affine[:3, :3] = np.array(vectors).T
     affine[:3, 3] = [float(v) for v in fields["space origin"].strip("()").split(",")]
-    return array.astype(np.int16), LPS @ affine
+    return array.astype(np.int16), LPS_TO_RAS @ affine

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from medfl.data.dicom import converter
-from medfl.data.dicom.converter import convert
+from medfl.data.dicom.converter import read_with_dcm2niix
 from medfl.data.dicom.series import read_series
 from medfl.data.volume import corner_distance
 from medfl.errors import DataError
@@ -70,7 +70,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 def refused(files: list[Path]) -> DataError:
     with pytest.raises(DataError) as caught:
-        convert(files)
+        read_with_dcm2niix(files)
     assert "CANARY" not in str(caught.value)
     return caught.value
 
@@ -78,7 +78,7 @@ def refused(files: list[Path]) -> DataError:
 @real
 def test_the_volume_is_the_one_that_the_standard_way_reads(tmp_path: Path, write_series: Any) -> None:
     paths = write_series(tmp_path / "series", count=12)
-    ours, theirs = read_series(paths), convert(paths)
+    ours, theirs = read_series(paths), read_with_dcm2niix(paths)
     assert [warning.code for warning in theirs.warnings] == ["DCM-CONVERTED"]
     to_index = np.linalg.inv(theirs.affine) @ ours.affine  # dcm2niix turns rows round
     index = np.stack([*np.meshgrid(*map(np.arange, ours.shape), indexing="ij"), np.ones(ours.shape)], axis=-1)
@@ -106,7 +106,7 @@ def test_several_volumes_are_refused(tmp_path: Path, write_series: Any) -> None:
 
 def test_neither_arguments_nor_names_tell_who_it_is(pretend: Any, files: list[Path]) -> None:
     log = pretend()
-    assert convert(files).shape == (3, 4, 5)
+    assert read_with_dcm2niix(files).shape == (3, 4, 5)
     called = log.read_text()
     assert "CANARY" not in called
     assert called.endswith("000000.dcm 000001.dcm")
@@ -137,7 +137,7 @@ def test_every_doubt_is_an_error(pretend: Any, files: list[Path], says: str, tol
 
 def test_remarks_that_do_not_concern_the_volume_are_let_pass(pretend: Any, files: list[Path]) -> None:
     pretend("Warning: Empty protocol name(s) (0018,1030)\nWarning: Patient Position (0018,5100) not specified (issue 642).")
-    assert convert(files).shape == (3, 4, 5)
+    assert read_with_dcm2niix(files).shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -191,5 +191,5 @@ def test_a_missing_program_says_how_to_get_it(files: list[Path], monkeypatch: py
 def test_the_private_folder_is_private(pretend: Any, files: list[Path], tmp_path: Path) -> None:
     mode = tmp_path / "mode"
     pretend(act=f"pathlib.Path({str(mode)!r}).write_text(oct(out.parent.stat().st_mode))")
-    convert(files)
+    read_with_dcm2niix(files)
     assert stat.S_IMODE(int(mode.read_text(), 8)) == 0o700

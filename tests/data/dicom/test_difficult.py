@@ -8,7 +8,7 @@ import pytest
 from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.dicom.series import read_series
 from medfl.data.dicom.straighten import AIR_HU
-from medfl.data.volume import LPS, Volume
+from medfl.data.volume import LPS_TO_RAS, Volume
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.difficult import SERIES, Difficult
@@ -24,8 +24,8 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def check_world(volume: Volume) -> None:
-    resampled = volume.native is not None
-    wrong = error_of(volume.array[0], LPS @ volume.affine, AIR_HU if resampled else None)
+    resampled = volume.acquired_geometry is not None
+    wrong = error_of(volume.array[0], LPS_TO_RAS @ volume.affine, AIR_HU if resampled else None)
     assert wrong.max() < NEAR
     assert (volume.array[0] != AIR_HU).mean() > 0.5
     axes = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
@@ -41,7 +41,7 @@ def test_a_difficult_series_is_read_right(tmp_path: Path, difficult: Difficult) 
     difficult.make(tmp_path)
     volume = read_series(files_of(tmp_path), difficult.how, select=difficult.select)
     assert sorted(warning.code for warning in volume.warnings) == sorted(difficult.warnings)
-    assert (volume.native is not None) == bool({"DCM-RESAMPLED", "DCM-STRAIGHTENED"} & set(difficult.warnings))
+    assert (volume.acquired_geometry is not None) == bool({"DCM-RESAMPLED", "DCM-STRAIGHTENED"} & set(difficult.warnings))
     check_world(volume)
 
 

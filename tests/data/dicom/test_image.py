@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage
 
-from medfl.data.dicom.codecs import NAMES, check_codec, is_short
+from medfl.data.dicom.codecs import TRANSFER_SYNTAX_NAMES, check_codec, is_truncated
 from medfl.data.dicom.image import read_dicom_image
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -141,15 +141,15 @@ def test_files_without_preamble_are_read_when_allowed(tmp_path: Path) -> None:
 
 def test_the_length_of_the_pixels_is_asked_of_the_header(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(one(tmp_path))
-    assert not is_short(dataset)
+    assert not is_truncated(dataset)
     dataset.Rows += 1
-    assert is_short(dataset)
+    assert is_truncated(dataset)
     del dataset.PixelData
-    assert is_short(dataset)
+    assert is_truncated(dataset)
 
 
 def test_codecs_are_named_for_people(tmp_path: Path) -> None:
-    for uid, name in NAMES.items():
+    for uid, name in TRANSFER_SYNTAX_NAMES.items():
         assert pydicom.uid.UID(uid).is_valid
         assert name
     dataset = pydicom.dcmread(one(tmp_path))

@@ -13,7 +13,7 @@ import pytest
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
 from medfl.data.dicom.straighten import AIR_HU
-from medfl.data.volume import LPS, corner_distance
+from medfl.data.volume import LPS_TO_RAS, corner_distance
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -70,8 +70,8 @@ def test_a_tilt_is_told_when_uneven_distances_are_allowed(real_data: Path) -> No
 def test_slices_that_were_mended_show_what_was_scanned_where_it_was(real_data: Path, folder: str) -> None:
     """At the height of each acquired slice and in its own pixels, the volume must hold what the slice holds."""
     volume = read_series(files(real_data, folder), MEND)
-    assert volume.native is not None
-    to_index = np.linalg.inv(LPS @ volume.affine)
+    assert volume.acquired_geometry is not None
+    to_index = np.linalg.inv(LPS_TO_RAS @ volume.affine)
     met = 0
     for path in files(real_data, folder):
         ds = pydicom.dcmread(path)

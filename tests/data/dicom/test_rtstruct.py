@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from skimage.draw import polygon
 
 from medfl.data.cases import Source
-from medfl.data.dicom.rtstruct import _filled, read_rtstruct
+from medfl.data.dicom.rtstruct import _fill_polygon, read_rtstruct
 from medfl.data.dicom.series import read_series
-from medfl.data.volume import LPS, Volume
+from medfl.data.volume import LPS_TO_RAS, Volume
 from medfl.errors import DataError
 from tests.data.dicom.drawing import ellipse, in_order, write_rtstruct
 from tests.data.dicom.phantom import AXIAL, DISTANCE, PIXEL, SHAPE, stack, write
@@ -49,7 +49,7 @@ class Scene:
         """Return where each voxel lies along the row and the column from the middle of slice 0, and along the normal."""
         image = image or self.image
         index = np.stack(np.meshgrid(*(np.arange(n) for n in image.shape), indexing="ij"), axis=-1)
-        affine = LPS @ image.affine
+        affine = LPS_TO_RAS @ image.affine
         off = index @ affine[:3, :3].T + affine[:3, 3] - self.centre(0)
         row, column = (np.asarray(axis, dtype=float) for axis in self.axes)
         return np.stack([off @ row, off @ column, off @ np.cross(row, column)], axis=-1)
@@ -275,7 +275,7 @@ def test_large_outlines_are_drawn_as_small_ones() -> None:
         corners = np.stack([60 + radius * np.cos(turn), 70 + 1.4 * radius * np.sin(turn)], axis=1)
         expected = np.zeros((110, 150), dtype=np.uint8)
         expected[polygon(corners[:, 0], corners[:, 1], expected.shape)] = 1
-        assert np.array_equal(_filled(corners, (110, 150)), expected)
+        assert np.array_equal(_fill_polygon(corners, (110, 150)), expected)
 
 
 @pytest.mark.realdata
@@ -290,7 +290,7 @@ def test_contours_of_a_planning_system(real_data: Path, make_study: Any, make_si
     assert np.flatnonzero(found.any(axis=(0, 1))).tolist() == [0]
     pixel = 0.488281**2
     assert found.sum() * pixel == pytest.approx(24 * 24 - (15 * 15 - 0.5), rel=0.03)
-    place = np.linalg.inv(LPS @ image.affine) @ [-49.0, -49.0, 60.0, 1.0]
+    place = np.linalg.inv(LPS_TO_RAS @ image.affine) @ [-49.0, -49.0, 60.0, 1.0]
     assert found[tuple(np.round(place[:3]).astype(int))] == 1
     for name in ("invalid_reference_rt.dcm", "non_existent_reference_rt.dcm"):
         with pytest.raises(DataError, match=r"LBL-PARTIAL-REF.*holds 2"):

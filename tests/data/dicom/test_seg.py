@@ -13,12 +13,12 @@ from medfl.data.cases import Source
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.seg import read_seg
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import labels_onto
-from medfl.data.grids import turned
+from medfl.data.dicom.straighten import resample_labels
+from medfl.data.grids import reorient
 from medfl.data.labels import read_mask
-from medfl.data.predictions import Origin
+from medfl.data.predictions import ModelOrigin
 from medfl.data.predictions import write_seg as write_prediction
-from medfl.data.volume import LPS
+from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.drawing import description, in_order, producer, read_nrrd, write_seg
 from tests.data.dicom.phantom import AXIAL, PIXEL, SHAPE, stack, write
@@ -65,7 +65,7 @@ class Scene:
 
     def lps(self) -> NDArray[np.float64]:
         """Return the affine of the series in highdicom's order: slices, rows, columns."""
-        return np.asarray((LPS @ self.image.affine)[:, [2, 1, 0, 3]])
+        return np.asarray((LPS_TO_RAS @ self.image.affine)[:, [2, 1, 0, 3]])
 
 
 @pytest.fixture
@@ -157,7 +157,9 @@ def test_frames_may_begin_within_a_byte(tmp_path: Path, make_study: Any, make_si
     source, image = Source("dicom", tuple(paths)), read_series(paths, site.data)
     values = np.random.default_rng(1).integers(0, 3, image.shape).astype(np.uint8)
     values[..., 4] = 0  # a frame that is left out
-    write_prediction(values, image, source, study.task.classes, Origin("a", "1", "0" * 64), tmp_path / "own.dcm", kind=kind)
+    write_prediction(
+        values, image, source, study.task.classes, ModelOrigin("a", "1", "0" * 64), tmp_path / "own.dcm", kind=kind
+    )
     write_seg(tmp_path / "other.dcm", paths, {"liver": values == 1, "lesion": values == 2}, kind)
     for name in ("own.dcm", "other.dcm"):
         np.testing.assert_array_equal(read_seg(tmp_path / name, image, source, study, site), values)
@@ -302,7 +304,7 @@ def test_a_tilted_series_keeps_what_was_drawn_on_its_slices(scene: Any) -> None:
     assert s.image.native is not None
     found = s.read({"liver": one, "lesion": two})
     assert found.shape == s.image.shape != GRID
-    np.testing.assert_array_equal(found, labels_onto(one + 2 * two, s.image.native, s.image))
+    np.testing.assert_array_equal(found, resample_labels(one + 2 * two, s.image.native, s.image))
 
 
 def test_an_xray_has_a_segmentation_too(tmp_path: Path, make_study: Any, make_site: Any) -> None:
@@ -371,7 +373,7 @@ def test_segmentations_of_dcmqi_equal_their_nrrd(
     expected = np.zeros(image.shape, dtype=bool)
     for truth, value in truths:
         values, affine = read_nrrd(root / truth)
-        here, moved = turned(values, affine, image.affine)
+        here, moved = reorient(values, affine, image.affine)
         np.testing.assert_allclose(moved, image.affine, atol=2e-3)
         expected |= here == value if value else here > 0
     assert expected.any()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.select import choose, listing, parse_select, plane_of, same_value
+from medfl.data.dicom.select import format_numbers, is_same_value, parse_select, select_headers, slice_orientation
 from medfl.errors import DataError
 
 
@@ -31,27 +31,27 @@ def test_what_is_no_choice_is_refused_without_quoting_it(text: str) -> None:
 
 
 def test_numbers_are_compared_as_numbers_and_words_as_words() -> None:
-    assert same_value("10", "10.0")
-    assert same_value("4.60000012", "4.6")
-    assert not same_value("10", "10.1")
-    assert same_value("HEAD", "head")
-    assert not same_value("", "0")
+    assert is_same_value("10", "10.0")
+    assert is_same_value("4.60000012", "4.6")
+    assert not is_same_value("10", "10.1")
+    assert is_same_value("HEAD", "head")
+    assert not is_same_value("", "0")
 
 
 def test_a_word_of_the_image_type_is_enough() -> None:
     images = [header(ImageType=("ORIGINAL", "PRIMARY", word)) for word in ("M", "P")]
-    assert choose(images, {"ImageType": "p"}) == images[1:]
-    assert choose(images, {"ImageType": "ORIGINAL\\PRIMARY\\M"}) == images[:1]
+    assert select_headers(images, {"ImageType": "p"}) == images[1:]
+    assert select_headers(images, {"ImageType": "ORIGINAL\\PRIMARY\\M"}) == images[:1]
 
 
 def test_the_plane_is_that_of_the_nearest_axis() -> None:
-    assert plane_of(header(ImageOrientationPatient=("1", "0", "0", "0", "0.9", "-0.44"))) == "axial"
-    assert plane_of(header(ImageOrientationPatient=("1", "0", "0", "0", "0", "-1"))) == "coronal"
-    assert plane_of(header(ImageOrientationPatient=("0", "1", "0", "0", "0", "-1"))) == "sagittal"
-    assert plane_of(header()) == ""
-    assert plane_of(header(ImageOrientationPatient=("1", "0", "damaged", "0", "0", "-1"))) == ""
+    assert slice_orientation(header(ImageOrientationPatient=("1", "0", "0", "0", "0.9", "-0.44"))) == "axial"
+    assert slice_orientation(header(ImageOrientationPatient=("1", "0", "0", "0", "0", "-1"))) == "coronal"
+    assert slice_orientation(header(ImageOrientationPatient=("0", "1", "0", "0", "0", "-1"))) == "sagittal"
+    assert slice_orientation(header()) == ""
+    assert slice_orientation(header(ImageOrientationPatient=("1", "0", "damaged", "0", "0", "-1"))) == ""
 
 
 def test_lists_for_people_are_sorted_by_size_and_hold_no_words() -> None:
-    assert listing(["100.0", "20.0", "20", "3.25"]) == "3.25, 20.0, 100.0"
-    assert listing(["1", "CANARY"]) == ""
+    assert format_numbers(["100.0", "20.0", "20", "3.25"]) == "3.25, 20.0, 100.0"
+    assert format_numbers(["1", "CANARY"]) == ""

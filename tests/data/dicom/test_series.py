@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from medfl.data.dicom.series import read_series
-from medfl.data.volume import LPS, Volume
+from medfl.data.volume import LPS_TO_RAS, Volume
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.phantom import PIXEL, stack, write, write_enhanced
@@ -28,7 +28,7 @@ def test_columns_rows_and_slices_are_the_axes(tmp_path: Path) -> None:
 
 def check_equal(ours: Volume, theirs: Any) -> None:
     upwards = theirs.flip_spatial(axes=[0])  # highdicom counts slices against the normal
-    np.testing.assert_allclose(ours.affine, LPS @ upwards.affine[:, [2, 1, 0, 3]], atol=1e-5)
+    np.testing.assert_allclose(ours.affine, LPS_TO_RAS @ upwards.affine[:, [2, 1, 0, 3]], atol=1e-5)
     np.testing.assert_allclose(ours.array[0], upwards.array.transpose(2, 1, 0), atol=1e-3)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import AIR_HU, labels_onto
-from medfl.data.volume import Native
+from medfl.data.dicom.straighten import AIR_HU, resample_labels
+from medfl.data.volume import SliceGeometry
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.phantom import stack, write
@@ -29,8 +29,8 @@ def test_uneven_slices_get_the_lower_middle_distance_and_nothing_beyond_the_last
     volume = read_series(write(tmp_path, uneven()), BOTH)  # 2.5 mm five times, 5 mm five times
     assert volume.spacing[2] == pytest.approx(2.5)
     assert volume.shape == (20, 24, 16)
-    assert volume.native is not None
-    assert volume.native.shape == (20, 24, 11)
+    assert volume.acquired_geometry is not None
+    assert volume.acquired_geometry.shape == (20, 24, 11)
     even = read_series(write(tmp_path / "even", stack(16)))
     np.testing.assert_allclose(volume.array, even.array, atol=0.11)
     np.testing.assert_allclose(volume.affine, even.affine, atol=1e-6)
@@ -51,7 +51,7 @@ def test_outside_of_a_tilted_mr_is_its_lowest_value(tmp_path: Path) -> None:
 def test_labels_follow_the_image(tmp_path: Path, positions: list[np.ndarray]) -> None:
     """A label drawn where the acquired picture is bright must lie where the straightened one is."""
     volume = read_series(write(tmp_path, positions), BOTH)
-    native = volume.native
+    native = volume.acquired_geometry
     assert native is not None
     columns, rows, _ = native.shape
     i, j = np.meshgrid(np.arange(columns) * 1.25, np.arange(rows) * 1.5, indexing="ij")
@@ -62,7 +62,7 @@ def test_labels_follow_the_image(tmp_path: Path, positions: list[np.ndarray]) ->
         values[..., k] = 200 + world @ [3, 5, 7]
     middle = np.median(values)
     drawn[values > middle] = 2
-    moved = labels_onto(drawn, native, volume)
+    moved = resample_labels(drawn, native, volume)
     assert moved.dtype == np.uint8
     assert moved.shape == volume.shape
     scanned = volume.array[0] != AIR_HU
@@ -74,29 +74,29 @@ def test_labels_follow_the_image(tmp_path: Path, positions: list[np.ndarray]) ->
 
 def test_a_label_goes_to_the_nearest_pixel_of_the_nearest_slice(tmp_path: Path) -> None:
     tilted = read_series(write(tmp_path / "tilted", stack(9, tilt=45)), BOTH)
-    assert tilted.native is not None
-    drawn = np.zeros(tilted.native.shape, dtype=np.uint8)
+    assert tilted.acquired_geometry is not None
+    drawn = np.zeros(tilted.acquired_geometry.shape, dtype=np.uint8)
     drawn[3, 10, 2] = 1  # this slice begins at row 2 x 2.5 / 1.5 = 3.3 of its plane
-    assert np.argwhere(labels_onto(drawn, tilted.native, tilted)).tolist() == [[3, 13, 2]]
+    assert np.argwhere(resample_labels(drawn, tilted.acquired_geometry, tilted)).tolist() == [[3, 13, 2]]
     heights = [0, 2, 4, 6, 8, 10, 12, 15, 18, 21]  # planes every 2 mm: that at 14 mm is nearer to the slice at 15 than at 12
     wide = read_series(write(tmp_path / "wide", [np.array([-12.0, 8.0, 30.0 + z]) for z in heights]), BOTH)
-    assert wide.native is not None
-    drawn = np.zeros(wide.native.shape, dtype=np.uint8)
+    assert wide.acquired_geometry is not None
+    drawn = np.zeros(wide.acquired_geometry.shape, dtype=np.uint8)
     drawn[3, 10, 7] = 1
-    assert np.argwhere(labels_onto(drawn, wide.native, wide)).tolist() == [[3, 10, 7], [3, 10, 8]]
+    assert np.argwhere(resample_labels(drawn, wide.acquired_geometry, wide)).tolist() == [[3, 10, 7], [3, 10, 8]]
 
 
 def test_labels_of_other_slices_are_refused(tmp_path: Path) -> None:
     volume = read_series(write(tmp_path, stack(9, tilt=15)), BOTH)
-    native = volume.native
+    native = volume.acquired_geometry
     assert native is not None
     labels = np.zeros(native.shape, dtype=np.uint8)
-    assert labels_onto(labels, native, volume).shape == volume.shape
-    moved = Native(native.positions + np.array([0, 0, 5.0]), native.orientation, native.pixel, native.shape)
+    assert resample_labels(labels, native, volume).shape == volume.shape
+    moved = SliceGeometry(native.positions + np.array([0, 0, 5.0]), native.orientation, native.pixel_spacing, native.shape)
     for wrong, where, image in (
         (labels[..., :-1], native, volume),
         (labels, moved, volume),
         (labels, native, replace(volume, array=volume.array[..., :-1])),
     ):
         with pytest.raises(DataError, match="LBL-GEOMETRY"):
-            labels_onto(wrong, where, image)
+            resample_labels(wrong, where, image)

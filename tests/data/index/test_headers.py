@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from medfl.data.dicom import headers
-from medfl.data.dicom.headers import examine, read_header
-from medfl.data.dicom.scanning import scan
+from medfl.data.dicom.headers import probe_file, read_header
+from medfl.data.dicom.scanning import scan_header
 
 EXAMPLES = sorted(
     path
@@ -25,9 +25,9 @@ EXAMPLES = sorted(
 def test_the_fast_reader_finds_what_pydicom_finds_in_its_own_examples() -> None:
     compared = 0
     for path in EXAMPLES:
-        seen = examine(path)
+        seen = probe_file(path)
         if seen.kind == "dicom":
-            assert dict(seen.values) == headers._parsed(path), path.name
+            assert dict(seen.values) == headers._parse_header(path), path.name
             compared += 1
     assert compared > 50
 
@@ -36,8 +36,8 @@ def test_the_fast_reader_finds_what_pydicom_finds_in_its_own_examples() -> None:
 def test_the_fast_reader_finds_what_pydicom_finds_in_real_files(real_data: Path) -> None:
     paths = [path for path in (real_data / "dicom").rglob("*") if path.is_file()]
     for path in paths:
-        seen = examine(path)
-        assert seen.kind != "dicom" or dict(seen.values) == headers._parsed(path)
+        seen = probe_file(path)
+        assert seen.kind != "dicom" or dict(seen.values) == headers._parse_header(path)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def slice_file(tmp_path: Path, write_series: Any) -> Path:
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
 @pytest.mark.parametrize("undefined", [False, True])
 def test_every_encoding_gives_the_same_values(slice_file: Path, tmp_path: Path, syntax: Any, undefined: bool) -> None:
-    expected = dict(examine(slice_file).values)
+    expected = dict(probe_file(slice_file).values)
     assert (expected["PatientID"], expected["EchoTime"], expected["Rows"]) == ("Müller-1", "4.60", "5")
     dataset = pydicom.dcmread(slice_file)
     if undefined:
@@ -78,9 +78,11 @@ def test_every_encoding_gives_the_same_values(slice_file: Path, tmp_path: Path, 
 def test_plain_files_do_not_need_pydicom(tmp_path: Path, write_series: Any) -> None:
     path = write_series(tmp_path, count=1)[0]
     found: dict[str, Any] = {}
-    assert scan(path.read_bytes(), headers._WANTED, found)
+    assert scan_header(path.read_bytes(), headers._WANTED_TAGS, found)
     assert found["SOPInstanceUID"] == pydicom.dcmread(path).SOPInstanceUID
-    assert not scan(path.read_bytes()[:400], headers._WANTED, {})  # the end of the bytes is not the end of the header
+    assert not scan_header(
+        path.read_bytes()[:400], headers._WANTED_TAGS, {}
+    )  # the end of the bytes is not the end of the header
 
 
 def test_a_number_that_is_none_is_told_to_whoever_needs_it(tmp_path: Path, write_series: Any) -> None:
@@ -114,5 +116,5 @@ def test_other_files_are_no_dicom_even_when_forced(tmp_path: Path, content: byte
 def test_a_damaged_header_still_tells_its_series(tmp_path: Path, write_series: Any) -> None:
     path = write_series(tmp_path, lambda k, ds: setattr(ds, "SOPInstanceUID", ""), count=1)[0]
     uid = pydicom.dcmread(path).SeriesInstanceUID
-    seen = examine(path)
+    seen = probe_file(path)
     assert (seen.kind, seen.values["SeriesInstanceUID"]) == ("damaged", uid)

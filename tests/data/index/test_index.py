@@ -15,8 +15,8 @@ import pytest
 
 from medfl.data.index import index as module
 from medfl.data.index import reading
-from medfl.data.index.database import FILE
-from medfl.data.index.index import Index
+from medfl.data.index.database import INDEX_FILE
+from medfl.data.index.index import FileIndex
 from medfl.data.store.plan import site_root
 from medfl.site import Resources, Site, SiteData
 
@@ -36,13 +36,17 @@ def site(tmp_path: Path, write_series: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 def look(site: Site) -> tuple[dict[str, str], int, bool]:
     """Return the patient of each DICOM file by name, how many files were opened, and whether all is remembered."""
-    with Index(site) as index:
+    with FileIndex(site) as index:
         items = index.tree(site.root)
-        return {str(item.path.relative_to(site.root)): item.patient for item in items}, index.read, index.problem is None
+        return (
+            {str(item.path.relative_to(site.root)): item.patient for item in items},
+            index.opened_count,
+            index.problem is None,
+        )
 
 
 def database(site: Site) -> Path:
-    return site_root(site) / FILE
+    return site_root(site) / INDEX_FILE
 
 
 def test_an_unchanged_file_is_not_opened_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +90,7 @@ def test_an_interrupted_run_goes_on_where_it_was(site: Site, monkeypatch: pytest
         if done >= 10:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), Index(site, stop) as index:
+    with pytest.raises(KeyboardInterrupt), FileIndex(site, stop) as index:
         index.tree(site.root)
     assert look(site)[1] == 7
 
@@ -158,14 +162,14 @@ def test_several_processes_open_many_files(site: Site, monkeypatch: pytest.Monke
     alone = look(site)[0]
     paths = [str(site.root / name) for name in alone]
     monkeypatch.setattr(reading, "_BATCH", 3)
-    rows = dict(pair for batch in reading.read_rows(paths, workers=2) for pair in batch)
-    assert rows == {place: reading.read_row(path) for place, path in enumerate(paths)}
+    rows = dict(pair for batch in reading.read_file_facts(paths, workers=2) for pair in batch)
+    assert rows == {place: reading.probe_facts(path) for place, path in enumerate(paths)}
 
 
 def test_a_worker_that_can_not_start_costs_time_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     paths = [str(path) for path in sorted((site.root / "a").iterdir())]
-    assert [place for batch in reading.read_rows(paths, workers=2) for place, _ in batch] == list(range(8))
+    assert [place for batch in reading.read_file_facts(paths, workers=2) for place, _ in batch] == list(range(8))
 
 
 def _looking(site: Site, queue: Any) -> None:
@@ -190,7 +194,7 @@ def test_names_that_are_no_text_and_files_that_can_not_be_opened(site: Site) -> 
     odd = os.fsencode(site.root / "a") + b"/\xff\xfe"
     os.rename(os.fsencode(sorted((site.root / "a").iterdir())[0]), odd)
     (site.root / "nowhere").symlink_to("gone")
-    with Index(site) as index:
+    with FileIndex(site) as index:
         kinds = {os.fsencode(item.path): item.kind for item in index.tree(site.root)}
     assert kinds[odd] == "dicom"
     assert kinds[os.fsencode(site.root / "nowhere")] == "unopened"

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.manifest import selection
+from medfl.data.layouts.manifest import parse_selection
 from medfl.data.load import load_case
 from medfl.errors import DataError
 
@@ -82,14 +82,14 @@ def test_columns_choose_a_volume_of_a_series(root: Path, write_series: Any, make
 
 
 def test_selections() -> None:
-    assert selection({"image": "a.nii", "label": "x"}) == ()
-    assert selection({"rows": "512", "ECHOTIME": "10|20", "sop_instance": ""}) == (
+    assert parse_selection({"image": "a.nii", "label": "x"}) == ()
+    assert parse_selection({"rows": "512", "ECHOTIME": "10|20", "sop_instance": ""}) == (
         "rows=512; EchoTime=10",
         "rows=512; EchoTime=20",
     )
     for row in ({"EchoTime": "1|2", "rows": "1|2|3"}, {"orientation": "askew"}, {"select": "speed=9"}):
         with pytest.raises(DataError, match="INDEX-SELECT"):
-            selection(row)
+            parse_selection(row)
 
 
 def test_objects_of_a_folder_are_named_one_by_one(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:

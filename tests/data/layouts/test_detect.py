@@ -11,7 +11,7 @@ import pytest
 
 from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
-from medfl.data.overview import overview
+from medfl.data.overview import make_overview
 from medfl.errors import DataError
 
 MASK = np.zeros((3, 4, 5), dtype=np.uint8)
@@ -38,7 +38,7 @@ def test_a_stray_slice_hides_no_nifti(root: Path, write_series: Any, make_site: 
     assert len(cohort.cases) == 10
     what = "layout folders (found, not set). 2 DICOM file(s) are not part of it and were not looked at."
     assert told(cohort, "LAYOUT-OTHERS") == [("warning", what)]
-    found = overview(site)
+    found = make_overview(site)
     assert (found.layout, found.found) == ("folders", True)
     assert [warning.startswith(what) for warning in found.warnings] == [True]
 
@@ -112,7 +112,7 @@ def test_an_index_that_serves_for_nothing_is_not_passed_over(root: Path, make_si
     (root / "index.csv").write_text("id,group\np1,a\n")
     with pytest.raises(DataError, match=r"INDEX-COLUMN.*no column 'image'.*The index has: id, group.*images/\{id\}\.nii\.gz"):
         read_cohort(make_site(root), make_study())
-    assert "no column 'image'" in overview(make_site(root)).warnings[0]
+    assert "no column 'image'" in make_overview(make_site(root)).warnings[0]
     assert len(read_cohort(make_site(root, layout="folders"), make_study()).cases) == 10
     (root / "index.csv").write_text("patient,label\np1,a\n")  # classes of patients, of which masks have no need
     assert len(read_cohort(make_site(root), make_study()).cases) == 10

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.data.layouts.table import filled, read_table, where
+from medfl.data.layouts.table import fill_pattern, filter_rows, read_table
 from medfl.errors import DataError
 
 
@@ -33,14 +33,14 @@ def test_what_is_no_table(tmp_path: Path, text: str | None, code: str) -> None:
 def test_patterns_and_conditions(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,view,mask\n1,PA,m1\n2,AP,\n3,,m3\n4,L,m4\n")
     table = read_table(tmp_path / "t.csv")
-    assert filled(table, "x/{id}_{mask}.png", what="image") == ["x/1_m1.png", "", "x/3_m3.png", "x/4_m4.png"]
-    assert [row["id"] for row in where(table, "view=PA|AP").rows] == ["1", "2"]
-    assert [row["id"] for row in where(table, "mask!=; view!=L").rows] == ["1", "3"]
-    assert [row["id"] for row in where(table, "view=").rows] == ["3"]
-    assert where(table, "") == table
+    assert fill_pattern(table, "x/{id}_{mask}.png", what="image") == ["x/1_m1.png", "", "x/3_m3.png", "x/4_m4.png"]
+    assert [row["id"] for row in filter_rows(table, "view=PA|AP").rows] == ["1", "2"]
+    assert [row["id"] for row in filter_rows(table, "mask!=; view!=L").rows] == ["1", "3"]
+    assert [row["id"] for row in filter_rows(table, "view=").rows] == ["3"]
+    assert filter_rows(table, "") == table
     for condition, code in {"vue=PA": "INDEX-COLUMN", "view": "INDEX-WHERE", "=PA": "INDEX-WHERE"}.items():
         with pytest.raises(DataError) as caught:
-            where(table, condition)
+            filter_rows(table, condition)
         assert caught.value.code == code
 
 

@@ -22,8 +22,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from medfl.data.pacs import pull as pulling
-from medfl.data.pacs.landing import Landing
-from medfl.data.pacs.pull import Progress
+from medfl.data.pacs.landing import SeriesDownload
+from medfl.data.pacs.pull import PullProgress
 from medfl.errors import DataError
 from medfl.site import Site, ensure_secret, read_site
 from medfl.system import ports
@@ -69,7 +69,7 @@ def archive(tmp_path: Path, write_series: Any, save_seg: Any) -> Archive:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a finder of ports on the loopback address that nobody uses at the moment."""
-    return ports.free_port
+    return ports.find_free_port
 
 
 @pytest.fixture
@@ -91,26 +91,26 @@ def pacs_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[Progress], None]]:
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[PullProgress], None]]:
     """Return a maker of a person who watches the progress and presses Ctrl-C as soon as some images have come."""
 
-    def make(after: int) -> Callable[[Progress], None]:
-        save, reached, seen = Landing.save, threading.Event(), []
+    def make(after: int) -> Callable[[PullProgress], None]:
+        save, reached, seen = SeriesDownload.save, threading.Event(), []
 
-        def save_or_wait(landing: Landing, content: bytes) -> None:
+        def save_or_wait(landing: SeriesDownload, content: bytes) -> None:
             seen.append(1)
             if len(seen) == after:
                 reached.set()
                 assert landing.stop.wait(10), "nobody was told to stop"
             save(landing, content)
 
-        def press(_: Progress) -> None:
+        def press(_: PullProgress) -> None:
             if reached.is_set():
-                monkeypatch.setattr(Landing, "save", save)
+                monkeypatch.setattr(SeriesDownload, "save", save)
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(pulling, "_GLANCE_SECONDS", 0.02)
-        monkeypatch.setattr(Landing, "save", save_or_wait)
+        monkeypatch.setattr(SeriesDownload, "save", save_or_wait)
         return press
 
     return make
@@ -122,7 +122,7 @@ def refused() -> Callable[[Site], DataError]:
 
     def expect(site: Site) -> DataError:
         with pytest.raises(DataError) as caught:
-            pulling.pull(site)
+            pulling.pull_series(site)
         text = str(caught.value)
         assert not [word for word in ("127.0.0.1", "localhost", "CANARY", "1.2.", "secret-word") if word in text]
         return caught.value

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.data.pacs.pull import is_allowed
-from medfl.data.pacs.wanted import Found, Wanted
+from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery
 from medfl.errors import ConfigError
 from medfl.site.pacs import PacsQuery
 from tests.data.pacs.madeup import MadeUpPacs
@@ -76,26 +76,26 @@ def test_allowed_hours_may_go_over_midnight(hours: str, hour: int, allowed: bool
     ],
 )
 def test_dates_are_checked_here_too(dates: str, date: str, taken: bool) -> None:
-    wanted = Wanted(PacsQuery(modalities=("CT",), study_dates=dates))
-    assert bool(wanted.choose([Found("1", "2", "CT", 3, date=date)])) is taken
+    wanted = SeriesQuery(PacsQuery(modalities=("CT",), study_dates=dates))
+    assert bool(wanted.select([SeriesInfo("1", "2", "CT", 3, date=date)])) is taken
 
 
 def test_labels_come_with_the_studies_whose_images_come() -> None:
-    wanted = Wanted(PacsQuery(modalities=("ct", "SEG"), study_dates="20240101", descriptions=("*thin*",)))
+    wanted = SeriesQuery(PacsQuery(modalities=("ct", "SEG"), study_dates="20240101", descriptions=("*thin*",)))
     offered = [
-        Found("1", "1.1", "CT", 3, description="Thin axial"),
-        Found("1", "1.2", "SEG", 1, description="liver"),
-        Found("2", "2.1", "CT", 3, description="thick"),
-        Found("2", "2.2", "SEG", 1),
-        Found("1", "1.1", "CT", 3, description="Thin axial"),
-        Found("1", "1.3", "SR", 1),
+        SeriesInfo("1", "1.1", "CT", 3, description="Thin axial"),
+        SeriesInfo("1", "1.2", "SEG", 1, description="liver"),
+        SeriesInfo("2", "2.1", "CT", 3, description="thick"),
+        SeriesInfo("2", "2.2", "SEG", 1),
+        SeriesInfo("1", "1.1", "CT", 3, description="Thin axial"),
+        SeriesInfo("1", "1.3", "SR", 1),
     ]
-    assert [found.series for found in wanted.choose(offered)] == ["1.1", "1.2"]
-    only_labels = Wanted(PacsQuery(modalities=("SEG",), study_dates="20240101"))
-    assert [found.series for found in only_labels.choose(offered)] == ["1.2", "2.2"]
+    assert [found.series for found in wanted.select(offered)] == ["1.1", "1.2"]
+    only_labels = SeriesQuery(PacsQuery(modalities=("SEG",), study_dates="20240101"))
+    assert [found.series for found in only_labels.select(offered)] == ["1.2", "2.2"]
 
 
 def test_nothing_that_identifies_is_in_a_repr() -> None:
-    assert repr(Found("1.2.3", "1.2.4", "CT", 3, patient="CANARY", accession="CANARY", date="20240101")) == (
+    assert repr(SeriesInfo("1.2.3", "1.2.4", "CT", 3, patient="CANARY", accession="CANARY", date="20240101")) == (
         "Found(modality='CT', expected=3)"
     )

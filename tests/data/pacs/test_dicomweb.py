@@ -18,7 +18,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.series import read_series
-from medfl.data.pacs.pull import pull
+from medfl.data.pacs.pull import pull_series
 from medfl.site import Site
 
 _TAGS = {
@@ -121,14 +121,14 @@ def test_whole_series_come_with_their_segmentation(
 ) -> None:
     site = pacs_site(**web.keys)
     with caplog.at_level("DEBUG"):
-        pulled = pull(site)
+        pulled = pull_series(site)
     assert (pulled.found, pulled.series, pulled.images) == ((("CT", 1, 9), ("SEG", 1, 1)), 2, 10)
     assert images_of_series(site) == [1, 9]
     (series,) = [folder for folder in site.root.glob("study-*/series-*") if len(list(folder.iterdir())) == 9]
     np.testing.assert_array_equal(read_series(sorted(series.iterdir())).array, read_series(archive.files["new"]).array)
     assert archive.datasets[0].SeriesInstanceUID not in caplog.text
     before = len(web.asked)
-    assert pull(site).there == 2
+    assert pull_series(site).already_present == 2
     assert all(urlsplit(path).path.endswith("/series") for path in web.asked[before:])  # it only searched
 
 
@@ -138,7 +138,7 @@ def test_all_pages_are_read_and_a_pacs_without_pages_is_not_asked_for_ever(
 ) -> None:
     web.has_pages, web.rows_a_page = has_pages, rows
     site = pacs_site({"modalities": "CT", "study-dates": "20230101-20241231"}, **web.keys)
-    assert pull(site, dry_run=True).found == (("CT", 2, 18),)
+    assert pull_series(site, dry_run=True).found == (("CT", 2, 18),)
     assert len(web.asked) == (3 if has_pages else 2)
 
 
@@ -169,7 +169,7 @@ def test_nobody_there(pacs_site: Any, refused: Any, free_port: Callable[[], int]
 def test_lost_images_are_counted_and_told(web: Any, pacs_site: Any) -> None:
     web.lost = 1
     site = pacs_site(**web.keys)
-    pulled = pull(site)
+    pulled = pull_series(site)
     assert {problem.code for problem in pulled.problems} == {"PACS-INCOMPLETE"}
     assert sorted(problem.what[:6] for problem in pulled.problems) == ["0 of 1", "8 of 9"]
     assert images_of_series(site) == []
@@ -180,7 +180,7 @@ def test_lost_images_are_counted_and_told(web: Any, pacs_site: Any) -> None:
 def test_a_transfer_that_breaks_off_in_an_image_is_repeated(tells_length: bool, web: Any, pacs_site: Any) -> None:
     web.breaks_off, web.tells_length = 1, tells_length
     site = pacs_site({"modalities": "CT", "study-dates": "20240101-20241231"}, **web.keys)
-    assert pull(site).problems == ()
+    assert pull_series(site).problems == ()
     (folder,) = site.root.glob("study-*/series-*")
     assert read_series(sorted(folder.iterdir())).shape == (7, 5, 9)  # no cut image among them
     assert len([path for path in web.asked if "/series/" in path]) == 2
@@ -189,22 +189,22 @@ def test_a_transfer_that_breaks_off_in_an_image_is_repeated(tells_length: bool, 
 def test_without_counts_whatever_comes_is_whole(web: Any, pacs_site: Any) -> None:
     web.counts = False
     site = pacs_site(**web.keys)
-    assert pull(site).images == 10
-    assert pull(site).there == 2
+    assert pull_series(site).images == 10
+    assert pull_series(site).already_present == 2
 
 
 def test_a_pacs_that_only_sends_the_default_is_understood(web: Any, pacs_site: Any) -> None:
     web.only_default = True
-    assert pull(pacs_site(**web.keys)).images == 10
+    assert pull_series(pacs_site(**web.keys)).images == 10
 
 
 def test_ctrl_c_leaves_nothing_half(web: Any, pacs_site: Any, interrupt: Any) -> None:
     site = pacs_site(**web.keys, max_parallel=2)
     with pytest.raises(KeyboardInterrupt):
-        pull(site, progress=interrupt(after=4))
+        pull_series(site, progress=interrupt(after=4))
     assert images_of_series(site) in ([], [1])
     assert not (site.root / ".pull").exists()
-    assert pull(site).problems == ()
+    assert pull_series(site).problems == ()
     assert images_of_series(site) == [1, 9]
 
 
@@ -215,7 +215,7 @@ def test_user_and_password_come_from_the_environment(
     assert refused(site).code == "PACS-CREDENTIALS"
     monkeypatch.setenv("MY_USER", "reader")
     monkeypatch.setenv("MY_PASSWORD", "secret-word")
-    pull(site, dry_run=True)
+    pull_series(site, dry_run=True)
     assert web.logins[-1] == "Basic " + base64.b64encode(b"reader:secret-word").decode()
 
 
@@ -239,13 +239,13 @@ def test_a_file_with_the_password_must_be_private(
         error = refused(site)
         assert (error.code, told in error.what, web.asked) == ("PACS-CREDENTIALS", True, [])
     else:
-        assert pull(site, dry_run=True).series == 2
+        assert pull_series(site, dry_run=True).series == 2
 
 
 def test_no_proxy_of_the_environment_sees_the_images(web: Any, pacs_site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert pull(pacs_site(**web.keys)).series == 2
+    assert pull_series(pacs_site(**web.keys)).series == 2
 
 
 def test_a_certificate_that_nobody_signed_is_refused(web: Any, pacs_site: Any, refused: Any, certificates: Path) -> None:
@@ -255,4 +255,4 @@ def test_a_certificate_that_nobody_signed_is_refused(web: Any, pacs_site: Any, r
     keys = web.keys | {"url": web.keys["url"].replace("http:", "https:")}
     assert refused(pacs_site(**keys)).code == "PACS-TLS"
     assert refused(pacs_site(**keys, ca_file="stranger.crt")).code == "PACS-TLS"
-    assert pull(pacs_site(**keys, ca_file="pacs.crt")).series == 2
+    assert pull_series(pacs_site(**keys, ca_file="pacs.crt")).series == 2

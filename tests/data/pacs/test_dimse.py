@@ -15,8 +15,8 @@ from pydicom.uid import RLELossless, generate_uid
 from pynetdicom import evt, sop_class
 
 from medfl.data.dicom.series import read_series
-from medfl.data.pacs.contexts import MOST, storage_contexts
-from medfl.data.pacs.pull import pull
+from medfl.data.pacs.contexts import MAX_CONTEXTS, storage_contexts
+from medfl.data.pacs.pull import pull_series
 from tests.data.pacs.madeup import MadeUpPacs
 
 
@@ -31,8 +31,8 @@ def test_whole_series_come_under_names_that_tell_nothing(
     move = {"move": f"127.0.0.1:{pacs.move_port}"} if way == "move" else {}
     site = pacs_site(**start(pacs), **move)
     with caplog.at_level("DEBUG"):
-        pulled = pull(site)
-    assert (pulled.found, pulled.there, pulled.series, pulled.images) == ((("CT", 1, 9), ("SEG", 1, 1)), 0, 2, 10)
+        pulled = pull_series(site)
+    assert (pulled.found, pulled.already_present, pulled.series, pulled.images) == ((("CT", 1, 9), ("SEG", 1, 1)), 0, 2, 10)
     assert pulled.problems == ()
     series = {len(list(folder.iterdir())): sorted(folder.iterdir()) for folder in site.root.glob("study-*/series-*")}
     np.testing.assert_array_equal(read_series(series[9]).array, read_series(archive.files["new"]).array)
@@ -47,14 +47,14 @@ def test_whole_series_come_under_names_that_tell_nothing(
 
 def test_a_dry_run_asks_and_fetches_nothing(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     site = pacs_site(**start(pacs))
-    planned = pull(site, dry_run=True)
+    planned = pull_series(site, dry_run=True)
     assert (planned.series, planned.images, pacs.fetches) == (2, 10, [])
     assert not site.root.exists()
 
 
 def test_what_a_pacs_offers_without_being_asked_is_left_there(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     pacs.heeds_filters = False
-    assert pull(pacs_site(**start(pacs))).found == (("CT", 1, 9), ("SEG", 1, 1))
+    assert pull_series(pacs_site(**start(pacs))).found == (("CT", 1, 9), ("SEG", 1, 1))
 
 
 @pytest.mark.parametrize(("key", "prefix"), [("patients", ""), ("accessions", "ACC-")])
@@ -63,7 +63,7 @@ def test_a_list_of_numbers_is_asked_one_by_one(
 ) -> None:
     (tmp_path / "list.txt").write_text(f"{prefix}CANARY-2\n\n{prefix}CANARY-2\n{prefix}UNKNOWN\n")
     site = pacs_site({"modalities": "CT,MR", key: "list.txt"}, **start(pacs))
-    assert pull(site).found == (("CT", 1, 9), ("MR", 1, 9))
+    assert pull_series(site).found == (("CT", 1, 9), ("MR", 1, 9))
     asked = [ds.PatientID or ds.AccessionNumber for ds in pacs.finds if ds.QueryRetrieveLevel == "STUDY"]
     assert asked == [f"{prefix}CANARY-2"] * 2 + [f"{prefix}UNKNOWN"] * 2  # for CT, then for MR
 
@@ -81,28 +81,28 @@ def test_a_list_that_asks_for_strangers_is_refused(
 
 def test_series_are_chosen_by_description(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     query = {"modalities": "CT,MR", "study-dates": "20230101-20251231", "descriptions": "mr *,*thin*"}
-    assert pull(pacs_site(query, **start(pacs))).found == (("MR", 1, 9),)
+    assert pull_series(pacs_site(query, **start(pacs))).found == (("MR", 1, 9),)
 
 
 def test_a_series_with_lost_images_is_told_and_not_kept(pacs: MadeUpPacs, start: Any, pacs_site: Any, archive: Any) -> None:
     uid = archive.datasets[0].SeriesInstanceUID
     pacs.lost[uid] = 2
     site = pacs_site(**start(pacs), retries=2)
-    pulled = pull(site)
+    pulled = pull_series(site)
     (problem,) = pulled.problems
     assert (problem.code, pulled.series) == ("PACS-INCOMPLETE", 1)
     assert "7 of 9 images arrived" in problem.what
     assert pacs.fetches.count(uid) == 3
     assert [len(list(folder.iterdir())) for folder in site.root.glob("study-*/series-*")] == [1]  # the SEG
     pacs.lost.clear()
-    assert pull(site).series == 1
+    assert pull_series(site).series == 1
 
 
 @pytest.mark.parametrize("way", ["get", "move"])
 def test_a_transfer_that_breaks_off_is_repeated(way: str, pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     pacs.aborts = 1
     move = {"move": f"127.0.0.1:{pacs.move_port}"} if way == "move" else {}
-    pulled = pull(pacs_site(**start(pacs), **move))
+    pulled = pull_series(pacs_site(**start(pacs), **move))
     assert (pulled.series, pulled.problems) == (2, ())
     assert len(pacs.fetches) == 3
 
@@ -112,27 +112,27 @@ def test_ctrl_c_leaves_nothing_half_and_the_next_pull_goes_on(
 ) -> None:
     site = pacs_site(**start(pacs), **{"max-parallel": 1})
     with pytest.raises(KeyboardInterrupt):
-        pull(site, progress=interrupt(after=5))
+        pull_series(site, progress=interrupt(after=5))
     assert not list(site.root.glob("**/*.dcm")) or len(list(site.root.glob("**/*.dcm"))) == 1  # at most the SEG
     assert not (site.root / ".pull").exists()
-    assert pull(site).problems == ()
+    assert pull_series(site).problems == ()
     assert len(list(site.root.glob("**/*.dcm"))) == 10
 
 
 def test_a_series_that_has_grown_in_the_pacs_comes_again(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     site = pacs_site(**start(pacs))
     last = pacs.datasets.pop(8)
-    assert pull(site).images == 9
+    assert pull_series(site).images == 9
     pacs.datasets.append(last)
-    again = pull(site)
-    assert (again.there, again.series, again.images) == (1, 1, 9)
+    again = pull_series(site)
+    assert (again.already_present, again.series, again.images) == (1, 1, 9)
     assert len(list(site.root.glob("**/*.dcm"))) == 10
 
 
 def test_what_a_killed_pull_left_is_removed(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
     site = pacs_site(**start(pacs))
     (site.root / ".pull" / "series-OLD").mkdir(parents=True)
-    pull(site)
+    pull_series(site)
     assert not (site.root / ".pull").exists()
 
 
@@ -149,12 +149,12 @@ def test_a_full_disk_ends_the_pull(
 
 
 def test_two_pulls_into_one_folder_are_kept_apart(pacs: MadeUpPacs, start: Any, pacs_site: Any, refused: Any) -> None:
-    from medfl.data.pacs.landing import landing_field
+    from medfl.data.pacs.landing import download_folder
 
     site = pacs_site(**start(pacs))
-    with landing_field(site.root):
+    with download_folder(site.root):
         assert refused(site).code == "PACS-BUSY"
-    assert pull(site).series == 2
+    assert pull_series(site).series == 2
 
 
 def test_after_the_allowed_hours_no_series_is_begun(
@@ -166,8 +166,8 @@ def test_after_the_allowed_hours_no_series_is_begun(
     error = refused(site)
     assert error.code == "PACS-HOURS"
     assert "19 to 06" in error.what
-    pulled = pull(site)
-    assert (pulled.series, pulled.left, pulled.problems) == (1, 1, ())
+    pulled = pull_series(site)
+    assert (pulled.series, pulled.not_started, pulled.problems) == (1, 1, ())
 
 
 def test_a_wrong_ae_title_is_told(pacs: MadeUpPacs, start: Any, pacs_site: Any, refused: Any) -> None:
@@ -188,7 +188,7 @@ def _knows_nobody(event: evt.Event) -> Iterator[Any]:
 
 
 def test_a_pacs_without_c_get_is_told(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
-    pulled = pull(pacs_site(**start(pacs, models=("Find", "Move"))))
+    pulled = pull_series(pacs_site(**start(pacs, models=("Find", "Move"))))
     assert {problem.code for problem in pulled.problems} == {"PACS-REFUSED"}
     assert "C-GET" in pulled.problems[0].what
 
@@ -217,7 +217,7 @@ def test_only_what_was_asked_for_is_taken_in(pacs: MadeUpPacs, start: Any, pacs_
     pacs._send = send_more  # type: ignore[method-assign]
     for move in ("", f"127.0.0.1:{pacs.move_port}"):
         site = pacs_site(**start(pacs), **({"move": move} if move else {}))
-        assert pull(site).images == 10, move
+        assert pull_series(site).images == 10, move
         assert len(list(site.root.glob("**/*.dcm"))) == 10
         shutil.rmtree(site.root)
 
@@ -231,7 +231,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(pacs_site: Any, monkeypatch:
 @pytest.mark.parametrize("modality", ["CT", "SEG", "unknown"])
 def test_an_association_has_room_for_128_contexts(modality: str) -> None:
     contexts = storage_contexts(modality)
-    assert len(contexts) <= MOST
+    assert len(contexts) <= MAX_CONTEXTS
     kinds = {context.abstract_syntax for context in contexts}
     assert {sop_class.CTImageStorage, sop_class.SegmentationStorage, sop_class.RTStructureSetStorage} <= kinds
 
@@ -250,7 +250,7 @@ def test_compressed_images_come_as_they_are(pacs: MadeUpPacs, start: Any, pacs_s
         if ds.Modality == "CT":
             ds.compress(RLELossless)
     site = pacs_site({"modalities": "CT", "study-dates": "20240101-20241231"}, **start(pacs))
-    assert pull(site).images == 9
+    assert pull_series(site).images == 9
     (series,) = site.root.glob("study-*/series-*")
     files = sorted(series.iterdir())
     assert {pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID for path in files} == {RLELossless}

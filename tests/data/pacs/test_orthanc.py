@@ -17,7 +17,7 @@ import pytest
 
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.series import read_series
-from medfl.data.pacs.pull import pull
+from medfl.data.pacs.pull import pull_series
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
@@ -98,18 +98,18 @@ def test_an_interrupted_pull_goes_on_and_brings_the_same_volumes(
     query = {"modalities": "CT,MR,SEG", "study-dates": "20230101-20241231"}
     for way in ("dicomweb", "get", "move"):
         site = pacs_site(query, **_way(way, orthanc, monkeypatch), **{"max-parallel": 1})
-        planned = pull(site, dry_run=True)
+        planned = pull_series(site, dry_run=True)
         assert planned.found == (("CT", 2, 18), ("MR", 1, 9), ("SEG", 1, 1)), way
         assert not site.root.exists()
         with pytest.raises(KeyboardInterrupt):
-            pull(site, progress=interrupt(after=14))
+            pull_series(site, progress=interrupt(after=14))
         whole = list(site.root.glob("study-*/series-*"))
         assert 1 <= len(whole) < 4, way
         assert not (site.root / ".pull").exists()
-        pulled = pull(site)
-        assert (pulled.there, pulled.series, pulled.problems) == (len(whole), 4 - len(whole), ()), way
+        pulled = pull_series(site)
+        assert (pulled.already_present, pulled.series, pulled.problems) == (len(whole), 4 - len(whole), ()), way
         _assert_same_volumes(site.root, archive)
-        assert pull(site).series == 0
+        assert pull_series(site).series == 0
         shutil.rmtree(site.root)
 
 

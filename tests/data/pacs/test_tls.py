@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pynetdicom import AE
 
-from medfl.data.pacs.pull import pull
+from medfl.data.pacs.pull import pull_series
 from tests.data.pacs.madeup import MadeUpPacs
 
 
@@ -23,7 +23,7 @@ def test_over_tls_both_sides_show_certificates(
     keys = start(pacs, ssl_context=wanting)
     own = {"tls": True, "ca-file": "pacs.crt", "cert-file": "pacs.crt", "key-file": "pacs.key"}
     if way == "get":
-        assert pull(pacs_site(**keys, **own)).series == 2
+        assert pull_series(pacs_site(**keys, **own)).series == 2
         assert refused(pacs_site(**keys, **own | {"ca-file": "stranger.crt"})).code == "PACS-TLS"
         assert refused(pacs_site(**keys, tls=True, ca_file="pacs.crt")).code == "PACS-TLS"  # it wants a certificate
         assert refused(pacs_site(**keys)).code in ("PACS-REFUSED", "PACS-UNREACHABLE")  # without tls
@@ -40,7 +40,7 @@ def test_over_tls_both_sides_show_certificates(
             return connect(self, addr, port, *args, **kwargs)
 
         monkeypatch.setattr(AE, "associate", secured)
-        assert pull(pacs_site(**keys, **own, move=f"127.0.0.1:{pacs.move_port}")).series == 2
+        assert pull_series(pacs_site(**keys, **own, move=f"127.0.0.1:{pacs.move_port}")).series == 2
 
 
 def test_tls_to_a_pacs_without_it_is_told(

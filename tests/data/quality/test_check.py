@@ -17,12 +17,12 @@ from medfl.data.cases import Case, Finding
 from medfl.data.cohort import read_cohort
 from medfl.data.quality.check import check_site
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
-from medfl.data.quality.workers import each
-from medfl.data.splits import assign
+from medfl.data.quality.workers import map_cases
+from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import prepare_cases
 from medfl.report.quality import render_quality
-from medfl.report.quality_json import as_json
-from medfl.report.shared import what_is_shared
+from medfl.report.quality_json import check_to_json
+from medfl.report.shared import preview_disclosure
 from medfl.site import Site
 from medfl.study import Study
 
@@ -38,7 +38,7 @@ def site(volumes: Path, make_site: SiteMaker) -> Site:
 def test_cases_are_counted_by_reason(site: Site, make_study: StudyMaker) -> None:
     check, _ = check_site(site, make_study())
     assert check.summary() == "12 cases usable, 3 left out (1 IMG-NAN, 1 LBL-EMPTY, 1 LBL-MISSING)"
-    assert [row.code for row in check.by_code()] == ["IMG-NAN", "LBL-EMPTY", "LBL-MISSING"]
+    assert [row.code for row in check.count_findings()] == ["IMG-NAN", "LBL-EMPTY", "LBL-MISSING"]
 
 
 def test_a_case_is_measured(site: Site, make_study: StudyMaker) -> None:
@@ -70,7 +70,7 @@ def test_the_policy_decides_on_the_counts_of_the_check(site: Site, make_study: S
 def test_splits_are_those_of_training(site: Site, make_study: StudyMaker) -> None:
     check, study = check_site(site, make_study())
     assert study is not None
-    dealt = assign(read_cohort(site, study).cases, study)
+    dealt = assign_splits(read_cohort(site, study).cases, study)
     assert {case.case: case.split for case in check.usable} == {case.case: dealt[case.case] for case in check.usable}
     assert all(not case.split for case in check.left_out)
 
@@ -88,7 +88,7 @@ def test_a_library_error_says_no_word_of_its_own(site: Site, make_study: StudyMa
 
     monkeypatch.setattr("medfl.data.quality.measure.load_case", fail)
     check, _ = check_site(site, make_study())
-    assert check.reasons() == {"CASE-UNREADABLE": 14, "LBL-MISSING": 1}
+    assert check.count_exclusions() == {"CASE-UNREADABLE": 14, "LBL-MISSING": 1}
     assert "CANARY" not in str(check)
 
 
@@ -113,7 +113,7 @@ def test_worker_processes_give_the_same(site: Site, make_study: StudyMaker) -> N
 
 
 def test_a_case_that_kills_its_process_does_not_stop_the_rest() -> None:
-    found = dict(each(_double, [1, -1, 3, 4], _dead, workers=2))
+    found = dict(map_cases(_double, [1, -1, 3, 4], _dead, workers=2))
     assert found == {0: 2, 1: 0, 2: 6, 3: 8}
 
 
@@ -157,7 +157,7 @@ def test_fast_finds_what_headers_tell_of_a_series(
     study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
     quick, _ = check_site(site, study, fast=True)
     thorough, _ = check_site(site, study)
-    assert quick.reasons() == thorough.reasons() == {"DCM-MISSING-SLICES": 1}
+    assert quick.count_exclusions() == thorough.count_exclusions() == {"DCM-MISSING-SLICES": 1}
     assert [case.size for case in quick.usable] == [case.size for case in thorough.usable] == [(7, 5, 12)] * 2
     for one, other in zip(quick.usable, thorough.usable, strict=True):
         assert one.spacing == pytest.approx(other.spacing)
@@ -176,16 +176,16 @@ def test_nothing_that_identifies_a_patient_gets_into_page_or_json(
     write_series(tmp_path / "CANARY-FOLDER" / "lost", count=5)
     site, study = make_site(tmp_path / "CANARY-FOLDER"), make_study(task__modality="CT")
     check, _ = check_site(site, study, previews=5)
-    shared = what_is_shared(check, study, site)
+    shared = preview_disclosure(check, study, site)
     header = pydicom.dcmread(series[0])
     identities = ["CANARY", "19600101", str(tmp_path), header.SOPInstanceUID, header.SeriesInstanceUID, header.StudyInstanceUID]
-    for text in (render_quality(check, shared, site), json.dumps(as_json(check, shared))):
+    for text in (render_quality(check, shared, site), json.dumps(check_to_json(check, shared))):
         assert "DCM-" in text or "LBL-" in text
         assert [identity for identity in identities if identity in text] == []
 
 
 def test_ctrl_c_is_for_the_process_that_started_the_others() -> None:
-    assert {blocked for _, blocked in each(_deaf, [1, 2], _deaf, workers=2)} == {True}
+    assert {blocked for _, blocked in map_cases(_deaf, [1, 2], _deaf, workers=2)} == {True}
 
 
 def _deaf(_: int) -> bool:
@@ -210,10 +210,10 @@ def test_what_a_site_annotated_is_shown_as_it_is_told(volumes: Path, make_site: 
     for fast in (False, True):
         check, _ = check_site(site, study, fast=fast)
         assert "LBL-NO-CLASS" not in {finding.code for finding in check.findings}  # nobody looked for a lesion
-        shared = what_is_shared(check, study, site)
+        shared = preview_disclosure(check, study, site)
         assert shared.annotated == ("organ",)
-        assert as_json(check, shared)["shared"]["annotated"] == ["organ"]
+        assert check_to_json(check, shared)["shared"]["annotated"] == ["organ"]
         assert "that only organ was looked for here" in render_quality(check, shared, site)
     whole, _ = check_site(make_site(volumes), study)
     assert "LBL-NO-CLASS" in {finding.code for finding in whole.findings}
-    assert what_is_shared(whole, study, site).annotated == ()
+    assert preview_disclosure(whole, study, site).annotated == ()

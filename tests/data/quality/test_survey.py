@@ -12,7 +12,7 @@ from PIL import Image
 
 from medfl.data.dicom.series import read_series
 from medfl.data.quality.check import check_site
-from medfl.data.quality.survey import survey
+from medfl.data.quality.survey import infer_study
 from medfl.errors import DataError
 from medfl.site import Site
 
@@ -20,7 +20,7 @@ SiteMaker = Callable[..., Site]
 
 
 def test_masks_of_an_index_mean_segmentation(volumes: Path, make_site: SiteMaker) -> None:
-    study, assumed = survey(make_site(volumes))
+    study, assumed = infer_study(make_site(volumes))
     assert study.task.kind == "segmentation"
     assert study.task.dimension == 3
     assert study.task.classes == ("background", "marked")
@@ -40,7 +40,7 @@ def test_several_label_values_make_several_classes(
     for k in range(3):
         save_nifti(tmp_path / "data" / f"p{k}" / "image.nii.gz", rng.normal(size=(6, 6, 9)).astype(np.float32))
         save_nifti(tmp_path / "data" / f"p{k}" / "label.nii.gz", rng.integers(0, 4, (6, 6, 9)).astype(np.uint8))
-    study, _ = survey(make_site(tmp_path / "data"))
+    study, _ = infer_study(make_site(tmp_path / "data"))
     assert study.task.classes == ("background", "label 1", "label 2", "label 3")
 
 
@@ -50,7 +50,7 @@ def test_texts_of_an_index_mean_classification(tmp_path: Path, make_site: SiteMa
         Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + k).save(tmp_path / f"{k}.png")
         rows.append(f"{k}.png,{'well' if k % 2 else 'Ill'},{k}")
     (tmp_path / "index.csv").write_text("\n".join(rows))
-    study, assumed = survey(make_site(tmp_path))
+    study, assumed = infer_study(make_site(tmp_path))
     assert study.task.kind == "classification"
     assert study.task.dimension == 2
     assert study.task.classes == ("Ill", "well")
@@ -68,7 +68,7 @@ def test_a_decathlon_tells_its_classes_and_modality(
         "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
     }
     (tmp_path / "dataset.json").write_text(json.dumps(document))
-    study, _ = survey(make_site(tmp_path))
+    study, _ = infer_study(make_site(tmp_path))
     assert study.task.modality == "CT"
     assert study.task.classes == ("background", "liver", "lesion")
 
@@ -77,7 +77,7 @@ def test_values_as_low_as_air_mean_ct(tmp_path: Path, make_site: SiteMaker, save
     for k in range(2):
         save_nifti(tmp_path / "data" / f"p{k}" / "image.nii.gz", np.linspace(-1000, 400, 216).reshape(6, 6, 6))
         save_nifti(tmp_path / "data" / f"p{k}" / "label.nii.gz", np.eye(6, dtype=np.uint8)[..., None].repeat(6, 2))
-    study, assumed = survey(make_site(tmp_path / "data"))
+    study, assumed = infer_study(make_site(tmp_path / "data"))
     assert study.task.modality == "CT"
     assert any("air in a CT" in sentence for sentence in assumed)
 
@@ -90,20 +90,20 @@ def test_dicom_tells_modality_and_segments(
     marked = np.zeros(shape, bool)
     marked[1:4, 1:3, 2:6] = True
     save_seg(tmp_path / "data" / "seg.dcm", series, {"Lesion": marked})
-    study, assumed = survey(make_site(tmp_path / "data"))
+    study, assumed = infer_study(make_site(tmp_path / "data"))
     assert study.task.modality == "CT"
     assert study.task.classes == ("background", "Lesion")
     assert any(sentence.startswith("CT: the headers of 8 of 8") for sentence in assumed)
 
 
 def test_own_class_names_come_first(volumes: Path, make_site: SiteMaker) -> None:
-    study, _ = survey(make_site(volumes, classes=("nothing", "organ")))
+    study, _ = infer_study(make_site(volumes, classes=("nothing", "organ")))
     assert study.task.classes == ("nothing", "organ")
 
 
 def test_a_folder_without_a_layout_is_told_as_ever(tmp_path: Path, make_site: SiteMaker) -> None:
     with pytest.raises(DataError) as caught:
-        survey(make_site(tmp_path / "nowhere"))
+        infer_study(make_site(tmp_path / "nowhere"))
     assert caught.value.code == "DATA-ROOT"
 
 
@@ -130,9 +130,9 @@ def test_one_image_of_another_form_does_not_stop_the_check_of_the_unlabelled(
     (tmp_path / "data" / "3.mgz").write_bytes(b"no NIfTI")
     (tmp_path / "data" / "index.csv").write_text("\n".join([*rows, "3.mgz,3"]))
     check, _ = check_site(make_site(tmp_path / "data"))
-    assert check.reasons() == {"LBL-MISSING": 2, "IMG-FORMAT": 1, "IMG-NAN": 1}
+    assert check.count_exclusions() == {"LBL-MISSING": 2, "IMG-FORMAT": 1, "IMG-NAN": 1}
     assert check.summary().endswith("; 2 images can be read")
-    assert {row.code: row.count for row in check.by_code() if row.level == "error"} == check.reasons()
+    assert {row.code: row.count for row in check.count_findings() if row.level == "error"} == check.count_exclusions()
     assert check.refusal is not None
     assert "(excluded: 1 IMG-FORMAT, 1 IMG-NAN, 2 LBL-MISSING)" in check.refusal.what
 
@@ -144,7 +144,7 @@ def test_images_without_label_are_checked_beside_labelled_ones(volumes: Path, ma
     assert "2 images have no label: they were checked by themselves." in check.assumed
     assert check.summary() == "11 cases usable, 4 left out (2 LBL-MISSING, 1 IMG-NAN, 1 LBL-EMPTY)"
     assert [case.size for case in check.left_out if case.size] == [(10, 12, 6)] * 2
-    apart = [row for row in check.by_code() if row.code == "LBL-MISSING"]
+    apart = [row for row in check.count_findings() if row.code == "LBL-MISSING"]
     assert [(row.level, row.count) for row in apart] == [("error", 2), ("warning", 0)]
     assert apart[1].what == "2 of 15 cases have an image but no label."
 

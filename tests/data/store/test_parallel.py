@@ -12,7 +12,7 @@ import pytest
 
 from medfl.data.store import parallel
 from medfl.data.store.prepare import prepare_cases
-from medfl.system.pools import undisturbed
+from medfl.system.pools import sigint_blocked
 from tests.data.store.test_prepare import site_of, study_of
 
 
@@ -21,7 +21,7 @@ def test_ctrl_c_waits_until_the_workers_have_started_and_they_never_hear_it() ->
     inherited: list[bool] = []
 
     def start_workers() -> None:
-        with undisturbed():
+        with sigint_blocked():
             os.kill(os.getpid(), signal.SIGINT)
             inherited.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 

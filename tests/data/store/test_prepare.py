@@ -27,9 +27,9 @@ from medfl.data.store import room as room_module
 from medfl.data.store import shelf as shelf_module
 from medfl.data.store import versions
 from medfl.data.store.forecast import Forecast
-from medfl.data.store.freshness import freshness
+from medfl.data.store.freshness import get_cache_status
 from medfl.data.store.prepare import check_policy, prepare, prepare_cases, store_root
-from medfl.data.store.stored import Prepared, StoredCase
+from medfl.data.store.stored import PreparedCase, PreparedData
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret
@@ -100,7 +100,7 @@ def spoil(site: Site, number: int = 0) -> None:
     write_nifti(site.folder / f"seg{number}.nii", np.full((8, 9, 10), 7, np.uint8), np.diag([-1.0, 1.0, 2.0, 1.0]))
 
 
-def by_name(prepared: Prepared) -> dict[str, StoredCase]:
+def by_name(prepared: PreparedData) -> dict[str, PreparedCase]:
     return {case.name: case for case in prepared.cases}
 
 
@@ -112,8 +112,8 @@ def test_all_cases_come_prepared_and_split_by_patient(tmp_path: Path) -> None:
     assert prepared.findings == ()
     assert prepared.patient_ids
     assert steps == [(n, 8) for n in range(1, 9)]
-    assert sum(prepared.patients(split) for split in ("train", "validation", "test")) == 8
-    assert prepared.patients("test") == 2
+    assert sum(prepared.count_patients(split) for split in ("train", "validation", "test")) == 8
+    assert prepared.count_patients("test") == 2
     case = prepared.cases[0]
     assert case.image.shape == (1, 8, 9, 10)
     assert case.image.dtype == np.float32
@@ -211,7 +211,7 @@ def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: py
 
 def test_counting_classes_is_the_same_for_few_and_many() -> None:
     mask = np.random.default_rng(0).integers(0, 20, (3, 4, 5)).astype(np.uint8)
-    many, few = form_module._counts(mask, 20), form_module._counts(mask, 16)
+    many, few = form_module._count_voxels(mask, 20), form_module._count_voxels(mask, 16)
     np.testing.assert_array_equal(many[:, :16], few)
     assert int(many.sum()) == 60
     assert few[1, 3] == int((mask[1] == 3).sum())
@@ -309,7 +309,7 @@ def test_too_few_training_cases_is_refused(tmp_path: Path) -> None:
 
 def test_empty_site_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        check_policy(Site(name="north"), Prepared("north", (), (), True))
+        check_policy(Site(name="north"), PreparedData("north", (), (), True))
     assert caught.value.code == "SITE-EMPTY"
 
 
@@ -378,19 +378,19 @@ def run_prepare(site: Site, after: str, before: str = "") -> subprocess.Popen[by
 )
 def test_another_way_of_reading_is_another_plan(key: str, value: object) -> None:
     plain, other = Site(name="a"), Site(name="a", data=SiteData(**{key: value}))
-    assert plan_module.plan_digest(plain, study_of()) != plan_module.plan_digest(other, study_of())
+    assert plan_module.compute_cache_key(plain, study_of()) != plan_module.compute_cache_key(other, study_of())
 
 
 def test_where_the_files_lie_is_no_part_of_the_plan() -> None:
     plain, moved = Site(name="a"), Site(name="a", data=SiteData(root="elsewhere", layout="csv", index="list.csv", where="x=1"))
-    assert plan_module.plan_digest(plain, study_of()) == plan_module.plan_digest(moved, study_of())
+    assert plan_module.compute_cache_key(plain, study_of()) == plan_module.compute_cache_key(moved, study_of())
 
 
 def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4, max_excluded=1.0)
     spoil(site)
     first = prepare(site, study_of())
-    reader = room_module.of_reading
+    reader = room_module.reader_versions
     monkeypatch.setattr(room_module, "of_reading", lambda kind: (*reader(kind), "nibabel of tomorrow"))
     read: list[str] = []
     load = room_module.load_case
@@ -403,7 +403,9 @@ def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", ["nifti", "dicom", "image"])
 def test_versions_are_those_that_are_installed(kind: str) -> None:
-    told = dict(line.split(" ") for line in (*versions.of_reading(kind), *versions.of_preprocessing(bias_correction=False)))
+    told = dict(
+        line.split(" ") for line in (*versions.reader_versions(kind), *versions.preprocessing_versions(bias_correction=False))
+    )
     for name, version in told.items():
         if version != "none":
             assert importlib.metadata.version(name).startswith(version), name
@@ -413,13 +415,13 @@ def test_versions_are_those_that_are_installed(kind: str) -> None:
 def test_a_select_is_part_of_the_key(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 2)
     (case, _) = read_cohort(site, study_of()).cases
-    room = room_module.Room(site, study_of())
+    room = room_module.CaseCache(site, study_of())
     changed = (
         replace(case, image=replace(case.image, select=("EchoTime=10",))),
         replace(case, annotated=("a",)),
         replace(case, label=replace(case.label, names=((1, "b"),))),
     )
-    assert len({room.key(case), *map(room.key, changed)}) == 4
+    assert len({room.case_key(case), *map(room.case_key, changed)}) == 4
 
 
 def test_what_was_looked_for_is_kept_with_each_case(tmp_path: Path) -> None:
@@ -539,7 +541,7 @@ def test_what_can_not_fit_is_refused_before_anything_is_read(tmp_path: Path, mon
     site = site_of(tmp_path / "north", 4)
     forbid_reading(monkeypatch)
     with pytest.raises(DiskFullError) as caught:
-        prepare_cases(site, study_of(), announce=lambda told: replace(told, free=1).require_room())
+        prepare_cases(site, study_of(), announce=lambda told: replace(told, free=1).require_space())
     assert caught.value.code == "DISK-FULL"
     assert "0.0 MB are free" in caught.value.what
 
@@ -549,7 +551,7 @@ def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkey
 
     def with_free(size: float) -> int:
         monkeypatch.setattr(forecast_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
-        return forecast_module.affordable(cases, study_of(), 8)
+        return forecast_module.max_parallel_cases(cases, study_of(), 8)
 
     assert with_free(1e12) == 4  # no more than there are cases
     assert with_free(1.7e9) == 2
@@ -558,17 +560,17 @@ def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkey
 
 def test_fresh_data_is_told_from_stale_data_without_preparing(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
-    assert freshness(site, study_of()).missing == 4
+    assert get_cache_status(site, study_of()).missing == 4
     prepare(site, study_of())
-    now = freshness(site, study_of())
+    now = get_cache_status(site, study_of())
     assert (now.current, now.changed, now.missing) == (4, 0, 0)
     now.require_current()
     write_nifti(site.folder / "seg0.nii", mask_of(5), np.diag([-1.0, 1.0, 2.0, 1.0]))
-    later = freshness(site, study_of())
+    later = get_cache_status(site, study_of())
     assert (later.current, later.changed, later.missing) == (3, 1, 0)
     with pytest.raises(DataError, match=r"STORE-STALE.*files of 1 case.*'medfl data prepare'"):
         later.require_current()
-    other = freshness(site, study_of(spacing="2,2,2"))
+    other = get_cache_status(site, study_of(spacing="2,2,2"))
     assert (other.current, other.missing, other.other_plan) == (0, 4, now.plan)
     with pytest.raises(DataError, match=rf"another plan \({now.plan} instead of {other.plan}\)"):
         other.require_current()
@@ -578,7 +580,7 @@ def test_a_case_that_is_known_to_be_left_out_is_not_stale(tmp_path: Path) -> Non
     site = site_of(tmp_path / "north", 4, max_excluded=1.0)
     spoil(site)
     prepare(site, study_of())
-    assert freshness(site, study_of()).current == 4
+    assert get_cache_status(site, study_of()).current == 4
 
 
 def test_no_name_of_a_patient_or_file_reaches_the_store(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.store.plan import plan_digest, site_root
-from medfl.data.store.purge import purge, purgeable
-from medfl.data.store.shelf import Shelf
+from medfl.data.store.plan import compute_cache_key, site_root
+from medfl.data.store.purge import find_purgeable, purge
+from medfl.data.store.shelf import CacheFolder
 from medfl.site import Resources, Site
 from medfl.study import Study
 
@@ -30,46 +30,46 @@ def site(tmp_path: Path) -> Site:
     return Site(name="north", resources=Resources(store=str(tmp_path / "store")))
 
 
-def fill(site: Site, study: Study, *keys: str, days: float = 0.0) -> Shelf:
-    shelf = Shelf(site_root(site) / plan_digest(site, study)[:16])
+def fill(site: Site, study: Study, *keys: str, days: float = 0.0) -> CacheFolder:
+    shelf = CacheFolder(site_root(site) / compute_cache_key(site, study)[:16])
     for age, key in enumerate(keys):
         shelf.write("case-A", key * 64, {"image": np.zeros((1, 10, 10), np.float32)}, FACTS)
-        os.utime(shelf.place("case-A", key * 64), (age, age))
+        os.utime(shelf.case_path("case-A", key * 64), (age, age))
     shelf.describe({"study": study.name})
-    os.utime(shelf.folder, (time.time() - 86400 * days,) * 2)
+    os.utime(shelf.path, (time.time() - 86400 * days,) * 2)
     return shelf
 
 
 def test_all_goes_unless_it_is_kept(site: Site) -> None:
     kept, other = fill(site, study_of(), "a"), fill(site, study_of(intensity="unit"), "a", "b")
-    (item,) = purgeable(site, [study_of()])
-    assert (item.study, item.why, item.cases, item.folders) == ("s", "plan", 2, (other.folder,))
+    (item,) = find_purgeable(site, [study_of()])
+    assert (item.study, item.why, item.cases, item.folders) == ("s", "plan", 2, (other.path,))
     assert 800 < item.size < 4000
     assert purge([item]) == item.size
     assert kept.find("case-A", "a" * 64) is not None
-    assert not other.folder.exists()
-    assert len(purgeable(site)) == 1
-    assert purgeable(site, [study_of()]) == ()
+    assert not other.path.exists()
+    assert len(find_purgeable(site)) == 1
+    assert find_purgeable(site, [study_of()]) == ()
 
 
 def test_what_was_used_lately_stays(site: Site) -> None:
     fill(site, study_of(), "a", days=5)
     old = fill(site, study_of(intensity="unit"), "a", days=40)
-    assert [item.folders for item in purgeable(site, older_than=30)] == [(old.folder,)]
-    Shelf(old.folder)  # opening it is use
-    assert purgeable(site, older_than=30) == ()
+    assert [item.folders for item in find_purgeable(site, older_than=30)] == [(old.path,)]
+    CacheFolder(old.path)  # opening it is use
+    assert find_purgeable(site, older_than=30) == ()
 
 
 def test_copies_of_files_that_have_changed_go_from_a_plan_that_is_kept(site: Site) -> None:
     shelf = fill(site, study_of(), "a", "b", "c")
-    (item,) = purgeable(site, [study_of()])
+    (item,) = find_purgeable(site, [study_of()])
     assert (item.why, item.cases) == ("superseded", 2)
     purge([item])
     assert [shelf.find("case-A", key * 64) is not None for key in "abc"] == [False, False, True]
 
 
 def test_a_site_without_prepared_data_has_nothing_to_remove(site: Site) -> None:
-    assert purgeable(site) == ()
+    assert find_purgeable(site) == ()
 
 
 def test_foreign_folders_and_other_sites_are_left_alone(site: Site, tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_foreign_folders_and_other_sites_are_left_alone(site: Site, tmp_path: Pa
     fill(site, study_of(), "a")
     foreign = site_root(site) / "notes"
     foreign.mkdir()
-    purge(purgeable(site))
+    purge(find_purgeable(site))
     assert foreign.is_dir()
-    assert len(purgeable(Site(name="south", resources=site.resources))) == 1
+    assert len(find_purgeable(Site(name="south", resources=site.resources))) == 1
 
 
 def test_what_runs_left_goes_only_when_asked_for(site: Site) -> None:
@@ -91,9 +91,9 @@ def test_what_runs_left_goes_only_when_asked_for(site: Site) -> None:
         return folder
 
     kept, old, young = left(study_of(), "1", 40), left(study_of(intensity="unit"), "2", 40), left(study_of(clip=True), "3", 1)
-    assert purgeable(site) == ()
-    (item,) = purgeable(site, [study_of()], older_than=30, runs=True)
+    assert find_purgeable(site) == ()
+    (item,) = find_purgeable(site, [study_of()], older_than=30, runs=True)
     assert (item.folders, item.why, item.size, round(item.days)) == ((old,), "run", 100, 40)
     assert purge([item]) == 100
     assert (kept.is_dir(), old.is_dir(), young.is_dir()) == (True, False, True)
-    assert len(purgeable(site, runs=True)) == 2
+    assert len(find_purgeable(site, runs=True)) == 2

@@ -18,9 +18,9 @@ from medfl.data.cases import Finding
 from medfl.data.store import digests as digests_module
 from medfl.data.store import files as files_module
 from medfl.data.store import shelf as shelf_module
-from medfl.data.store.digests import Digests
-from medfl.data.store.shelf import Shelf
-from medfl.data.store.stored import OnDiskCase, Prepared, StoredCase
+from medfl.data.store.digests import DigestCache
+from medfl.data.store.shelf import CacheFolder
+from medfl.data.store.stored import OnDiskCase, PreparedCase, PreparedData
 from medfl.errors import DataError, DiskFullError
 
 KEY = "0123456789abcdef" * 4
@@ -44,11 +44,11 @@ def arrays_of(value: float = 1.5) -> dict[str, Any]:
 
 
 def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None:
-    Shelf(tmp_path / "s").write("case-A", KEY, arrays_of(), FACTS)
-    shelf = Shelf(tmp_path / "s")
+    CacheFolder(tmp_path / "s").write("case-A", KEY, arrays_of(), FACTS)
+    shelf = CacheFolder(tmp_path / "s")
     meta = shelf.find("case-A", KEY)
     assert meta is not None
-    case = OnDiskCase(shelf.place("case-A", KEY), meta, "case-A", "pat-A", "train")
+    case = OnDiskCase(shelf.case_path("case-A", KEY), meta, "case-A", "pat-A", "train")
     assert isinstance(case.image, np.memmap)
     assert not case.image.flags.writeable
     np.testing.assert_array_equal(case.image, arrays_of()["image"])
@@ -61,36 +61,36 @@ def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None
     with pytest.raises(KeyError):
         case.foreground[3]
     assert case.reference is None
-    assert shelf.intact("case-A", KEY)
+    assert shelf.is_intact("case-A", KEY)
 
 
 def test_files_are_plain_npy(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
     image = np.load(tmp_path / "s" / f"case-A-{KEY[:16]}" / "image.npy", allow_pickle=False)
     np.testing.assert_array_equal(image, arrays_of()["image"])
 
 
 def test_folders_are_for_the_owner_only(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
-    for folder in (tmp_path / "s", Path(shelf.place("case-A", KEY))):
+    for folder in (tmp_path / "s", Path(shelf.case_path("case-A", KEY))):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_open_files_do_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     cases = []
     for number in range(20):
         meta = shelf.write(f"case-{number}", KEY, arrays_of(), FACTS)
-        cases.append(OnDiskCase(shelf.place(f"case-{number}", KEY), meta, "n", "p", "train"))
+        cases.append(OnDiskCase(shelf.case_path(f"case-{number}", KEY), meta, "n", "p", "train"))
     before = len(os.listdir("/proc/self/fd"))
     assert sum(float(case.image.max()) for case in cases) == 30
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_another_key_is_another_case(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
     assert shelf.find("case-A", "f" * 64) is None
     assert shelf.find("case-A", KEY[:16] + "f" * 48) is None
@@ -99,11 +99,11 @@ def test_another_key_is_another_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize("with_index", [False, True])
 @pytest.mark.parametrize("damage", ["cut", "gone", "meta"])
 def test_damaged_case_is_not_found_and_can_be_written_again(tmp_path: Path, damage: str, with_index: bool) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
     if with_index:
         shelf.save()
-    place = Path(shelf.place("case-A", KEY))
+    place = Path(shelf.case_path("case-A", KEY))
     if damage == "cut":
         os.truncate(place / "image.npy", 130)
     elif damage == "gone":
@@ -111,36 +111,36 @@ def test_damaged_case_is_not_found_and_can_be_written_again(tmp_path: Path, dama
     else:
         (place / "meta.json").write_text('{"key":')
         (place / "fg_1.npy").unlink()
-    again = Shelf(tmp_path / "s")
+    again = CacheFolder(tmp_path / "s")
     assert again.find("case-A", KEY) is None
     again.write("case-A", KEY, arrays_of(2.0), FACTS)
-    assert Shelf(tmp_path / "s").find("case-A", KEY) is not None
-    assert Shelf(tmp_path / "s").intact("case-A", KEY)
+    assert CacheFolder(tmp_path / "s").find("case-A", KEY) is not None
+    assert CacheFolder(tmp_path / "s").is_intact("case-A", KEY)
     assert not list((tmp_path / "s").glob(".tmp-*"))
 
 
 def test_changed_bits_are_seen_when_asked_for(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
-    file = Path(shelf.place("case-A", KEY)) / "image.npy"
+    file = Path(shelf.case_path("case-A", KEY)) / "image.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert not shelf.intact("case-A", KEY)
+    assert not shelf.is_intact("case-A", KEY)
 
 
 def test_the_faster_process_wins(tmp_path: Path) -> None:
-    one, other = Shelf(tmp_path / "s"), Shelf(tmp_path / "s")
+    one, other = CacheFolder(tmp_path / "s"), CacheFolder(tmp_path / "s")
     one.write("case-A", KEY, arrays_of(1.0), FACTS)
     other.write("case-A", KEY, arrays_of(2.0), FACTS)
-    assert np.load(Path(one.place("case-A", KEY)) / "image.npy").max() == 1.0
+    assert np.load(Path(one.case_path("case-A", KEY)) / "image.npy").max() == 1.0
     assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
 
 
 def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow, fast = Shelf(tmp_path / "s"), Shelf(tmp_path / "s")
+    slow, fast = CacheFolder(tmp_path / "s"), CacheFolder(tmp_path / "s")
     slow.write("case-A", KEY, arrays_of(), FACTS)
-    os.truncate(Path(slow.place("case-A", KEY)) / "image.npy", 130)
+    os.truncate(Path(slow.case_path("case-A", KEY)) / "image.npy", 130)
     remove, done = shelf_module.shutil.rmtree, []
 
     def between(folder: Any, **options: Any) -> None:
@@ -152,12 +152,12 @@ def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, mo
     monkeypatch.setattr(shelf_module.shutil, "rmtree", between)
     slow.write("case-A", KEY, arrays_of(), FACTS)
     assert done
-    assert slow.intact("case-A", KEY)
+    assert slow.is_intact("case-A", KEY)
     assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
 
 
 def test_store_that_went_away_is_told_without_its_path(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     (tmp_path / "s").rmdir()
     with pytest.raises(DataError, match="STORE-UNWRITABLE") as caught:
         shelf.write("case-A", KEY, arrays_of(), FACTS)
@@ -165,7 +165,7 @@ def test_store_that_went_away_is_told_without_its_path(tmp_path: Path) -> None:
 
 
 def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
@@ -174,24 +174,24 @@ def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.
         patch.setattr(shelf_module, "replace_json", crash)
         with pytest.raises(KeyboardInterrupt):
             shelf.write("case-A", KEY, arrays_of(), FACTS)
-    assert Shelf(tmp_path / "s").find("case-A", KEY) is None
+    assert CacheFolder(tmp_path / "s").find("case-A", KEY) is None
     assert not list((tmp_path / "s").iterdir())
 
 
 def test_leftovers_of_a_killed_process_are_ignored_and_go_after_a_day(tmp_path: Path) -> None:
-    Shelf(tmp_path / "s")
+    CacheFolder(tmp_path / "s")
     old, young = (tmp_path / "s" / f".tmp-case-A-{n}" for n in (1, 2))
     for left in (old, young):
         left.mkdir()
         (left / "image.npy").write_bytes(b"half")
     os.utime(old, (time.time() - 90000,) * 2)
-    assert Shelf(tmp_path / "s").find("case-A", KEY) is None
+    assert CacheFolder(tmp_path / "s").find("case-A", KEY) is None
     assert not old.exists()
     assert young.exists()
 
 
 def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
@@ -206,7 +206,7 @@ def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monke
 
 
 def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     monkeypatch.setattr(shelf_module.shutil, "disk_usage", lambda _: shelf_module.shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(DiskFullError):
         shelf.write("case-A", KEY, arrays_of(), FACTS)
@@ -215,16 +215,16 @@ def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("")
     with pytest.raises(DataError) as caught:
-        Shelf(tmp_path / "s")
+        CacheFolder(tmp_path / "s")
     assert caught.value.code == "STORE-UNWRITABLE"
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     meta = shelf.write("case-A", KEY, arrays_of(), FACTS)
-    case = OnDiskCase(shelf.place("case-A", KEY), meta, "case-A", "pat-A", "train")
-    (Path(shelf.place("case-A", KEY)) / "image.npy").unlink()
+    case = OnDiskCase(shelf.case_path("case-A", KEY), meta, "case-A", "pat-A", "train")
+    (Path(shelf.case_path("case-A", KEY)) / "image.npy").unlink()
     with pytest.raises(DataError) as caught:
         _ = case.image
     assert caught.value.code == "STORE-LOST"
@@ -234,45 +234,45 @@ def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) ->
 
 def test_refusal_is_remembered_for_this_version(tmp_path: Path) -> None:
     finding = Finding("LBL-EMPTY", "case-A", "the label has no marked voxel.", "Export it again.")
-    shelf = Shelf(tmp_path / "s")
-    shelf.refuse("case-A", KEY, "0.1", finding)
-    for again in (shelf, Shelf(tmp_path / "s")):
-        assert again.refusal("case-A", KEY, "0.1") == finding
-        assert again.refusal("case-A", KEY, "0.2") is None
-        assert again.refusal("case-A", "f" * 64, "0.1") is None
+    shelf = CacheFolder(tmp_path / "s")
+    shelf.save_rejection("case-A", KEY, "0.1", finding)
+    for again in (shelf, CacheFolder(tmp_path / "s")):
+        assert again.find_rejection("case-A", KEY, "0.1") == finding
+        assert again.find_rejection("case-A", KEY, "0.2") is None
+        assert again.find_rejection("case-A", "f" * 64, "0.1") is None
 
 
 def test_damaged_index_costs_nothing_but_time(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     shelf.write("case-A", KEY, arrays_of(), FACTS)
     shelf.save()
     (tmp_path / "s" / "index.json").write_text("{")
-    assert Shelf(tmp_path / "s").find("case-A", KEY) is not None
+    assert CacheFolder(tmp_path / "s").find("case-A", KEY) is not None
 
 
 def test_digest_is_read_once_and_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests_module, "_SETTLED", -1)
     source, cache = tmp_path / "DOE_JANE.nii", tmp_path / "digests.json"
     source.write_bytes(b"one")
-    first = Digests(cache, bytes(32))
-    digest = first.of(source)
+    first = DigestCache(cache, bytes(32))
+    digest = first.get(source)
     assert digest == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
     first.save()
     assert "DOE" not in cache.read_text()
     with monkeypatch.context() as patch:
         patch.setattr(digests_module.hashlib, "file_digest", None)  # would fail if the file were read
-        assert Digests(cache, bytes(32)).of(source) == digest
+        assert DigestCache(cache, bytes(32)).get(source) == digest
     facts = source.stat()
     source.write_bytes(b"two")
     os.utime(source, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # same size, same date
-    assert Digests(cache, bytes(32)).of(source) != digest
+    assert DigestCache(cache, bytes(32)).get(source) != digest
 
 
 def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
     source, cache = tmp_path / "a", tmp_path / "digests.json"
     source.write_bytes(b"one")
-    digests = Digests(cache, bytes(32))
-    digests.of(source)
+    digests = DigestCache(cache, bytes(32))
+    digests.get(source)
     digests.save()
     assert not cache.exists()
 
@@ -280,44 +280,44 @@ def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None
 def test_prepared_counts_patients_not_images() -> None:
     image = np.zeros((1, 2, 2))
     cases = [
-        StoredCase(f"case-{n}", f"pat-{n // 2}", split, image, n % 2, (1.0, 1.0))
+        PreparedCase(f"case-{n}", f"pat-{n // 2}", split, image, n % 2, (1.0, 1.0))
         for n, split in enumerate(["train"] * 3 + ["test"])
     ]
-    prepared = Prepared("a", tuple(cases), (), True)
-    assert prepared.patients("train") == 2
-    assert [case.name for case in prepared.split("test")] == ["case-3"]
-    assert prepared.patients("validation") == 0
+    prepared = PreparedData("a", tuple(cases), (), True)
+    assert prepared.count_patients("train") == 2
+    assert [case.name for case in prepared.get_split("test")] == ["case-3"]
+    assert prepared.count_patients("validation") == 0
 
 
 def test_leftovers_of_a_process_that_is_gone_are_swept_and_those_of_one_at_work_are_not(tmp_path: Path) -> None:
-    Shelf(tmp_path / "s")
+    CacheFolder(tmp_path / "s")
     gone, busy = (tmp_path / "s" / f".tmp-case-A-{n}" for n in (1, 2))
     gone.mkdir()
     with files_module.temporary_folder(busy):
         for left in (gone, busy):
             os.utime(left, (time.time() - 120,) * 2)
-        Shelf(tmp_path / "s")
+        CacheFolder(tmp_path / "s")
         assert not gone.exists()
         assert busy.exists()
     assert not busy.exists()
 
 
 def test_old_temporary_files_are_swept(tmp_path: Path) -> None:
-    Shelf(tmp_path / "s")
+    CacheFolder(tmp_path / "s")
     old = tmp_path / "s" / "index.json.1.tmp"
     old.write_text("{")
     os.utime(old, (time.time() - 90000,) * 2)
-    Shelf(tmp_path / "s")
+    CacheFolder(tmp_path / "s")
     assert not old.exists()
 
 
 def test_index_forgets_cases_that_are_gone(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "s")
+    shelf = CacheFolder(tmp_path / "s")
     for key in (KEY, "f" * 64):
         shelf.write("case-A", key, arrays_of(), FACTS)
     shelf.save()
-    shutil.rmtree(shelf.place("case-A", KEY))
-    again = Shelf(tmp_path / "s")
+    shutil.rmtree(shelf.case_path("case-A", KEY))
+    again = CacheFolder(tmp_path / "s")
     again.write("case-B", KEY, arrays_of(), FACTS)
     again.save()
     assert sorted(json.loads((tmp_path / "s" / "index.json").read_text())) == [f"case-A-{'f' * 16}", f"case-B-{KEY[:16]}"]
@@ -328,13 +328,13 @@ def test_digest_of_a_series_follows_each_of_its_files(tmp_path: Path, monkeypatc
     paths = [tmp_path / f"{n}" for n in range(3)]
     for path in paths:
         path.write_bytes(path.name.encode())
-    digests = Digests(tmp_path / "digests.json", bytes(32))
-    first = digests.of(*paths)
-    assert digests.of(*paths) == first
-    assert digests.of(*paths[:2]) != first
-    assert digests.of(*reversed(paths)) != first  # channels have an order
+    digests = DigestCache(tmp_path / "digests.json", bytes(32))
+    first = digests.get(*paths)
+    assert digests.get(*paths) == first
+    assert digests.get(*paths[:2]) != first
+    assert digests.get(*reversed(paths)) != first  # channels have an order
     paths[1].write_bytes(b"x")
-    assert digests.of(*paths) != first
+    assert digests.get(*paths) != first
     digests.save()
     assert len(json.loads((tmp_path / "digests.json").read_text())) == 3
 
@@ -346,8 +346,8 @@ def test_digests_that_nobody_asked_for_in_half_a_year_are_forgotten(tmp_path: Pa
     file.write_text(json.dumps({"old": [1, "a", "b", today - 181], "used": [1, "a", "b", today - 9]}))
     source = tmp_path / "a"
     source.write_bytes(b"one")
-    digests = Digests(file, bytes(32))
-    digests.of(source)
+    digests = DigestCache(file, bytes(32))
+    digests.get(source)
     digests.save()
     kept = json.loads(file.read_text())
     assert "used" in kept
@@ -357,11 +357,11 @@ def test_digests_that_nobody_asked_for_in_half_a_year_are_forgotten(tmp_path: Pa
 
 def test_processes_that_save_digests_one_after_the_other_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests_module, "_SETTLED", -1)
-    both = [Digests(tmp_path / "digests.json", bytes(32)) for _ in range(2)]
+    both = [DigestCache(tmp_path / "digests.json", bytes(32)) for _ in range(2)]
     for number, digests in enumerate(both):
         source = tmp_path / f"{number}"
         source.write_bytes(b"one")
-        digests.of(source)
+        digests.get(source)
     for digests in both:
         digests.save()
     assert len(json.loads((tmp_path / "digests.json").read_text())) == 2

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from medfl.data.synthetic import hospitals as synthetic
-from medfl.data.synthetic.brain import Head, direction_of, make_head, read_template
+from medfl.data.synthetic.brain import Head, make_head, parse_orientation, read_template
 from medfl.data.synthetic.hospitals import MARKER, make_brain_hospitals, make_nodule_images
 from medfl.errors import MedflError
 from medfl.site import read_site
@@ -174,9 +174,9 @@ def test_without_the_template_the_way_out_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 def test_orientations_that_name_an_axis_twice_are_refused() -> None:
-    assert direction_of("LPS") == ([0, 1, 2], [-1, -1, 1])
+    assert parse_orientation("LPS") == ([0, 1, 2], [-1, -1, 1])
     with pytest.raises(MedflError, match="SYNTH-ORIENTATION"):
-        direction_of("RLS")
+        parse_orientation("RLS")
 
 
 def test_nodule_images_have_an_index_and_differ_between_hospitals(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def _server() -> None:  # noqa: C901 - one fault each
     now = {"round": 0, "folded": 0}
     configure, take, send, receive = (
         FedAvg.configure_train,
-        FedAvg._take,
+        FedAvg.add_reply,
         StreamingGrid.send_and_receive,
-        StreamingGrid._replies,
+        StreamingGrid._iter_replies,
     )
     commit = checkpoint.commit
 
@@ -77,8 +77,8 @@ def _server() -> None:  # noqa: C901 - one fault each
         if here("while-the-checkpoint-is-written"):
             _die()
 
-    FedAvg.configure_train, FedAvg._take = configured, folding
-    StreamingGrid.send_and_receive, StreamingGrid._replies = sending, receiving
+    FedAvg.configure_train, FedAvg.add_reply = configured, folding
+    StreamingGrid.send_and_receive, StreamingGrid._iter_replies = sending, receiving
     checkpoint.commit = committing
 
 

@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from medfl.messages.records import from_array_record, to_array_record
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.registry import build_wrappers
+from medfl.strategies.registry import build_transforms
 from medfl.strategies.transforms.compression import Bf16, Int8, TopK
 from medfl.strategies.transforms.filtering import ClipNorm
 from medfl.testing import sites
@@ -111,8 +111,8 @@ def test_an_update_is_added_to_the_model_that_its_site_started_from(fake: Any, m
 
 
 def test_a_study_stacks_them_from_the_wire_inwards() -> None:
-    study = sites.small_study(compression={"codec": "top-k", "keep": 0.1}, filtering={"reject-factor": 3})
-    assert [type(wrapper).__name__ for wrapper in build_wrappers(study)] == ["TopK", "RejectFactor"]
-    study = sites.small_study(compression={"codec": "int8"}, filtering={"clip-norm": 2})
-    assert [type(wrapper).__name__ for wrapper in build_wrappers(study)] == ["Int8", "ClipNorm"]
-    assert build_wrappers(sites.small_study()) == ()
+    study = sites.make_study(compression={"codec": "top-k", "keep": 0.1}, filtering={"reject-factor": 3})
+    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["TopK", "RejectFactor"]
+    study = sites.make_study(compression={"codec": "int8"}, filtering={"clip-norm": 2})
+    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["Int8", "ClipNorm"]
+    assert build_transforms(sites.make_study()) == ()

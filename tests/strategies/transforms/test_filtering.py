@@ -13,14 +13,14 @@ from medfl.errors import ConfigError, ExchangeError
 from medfl.messages.records import to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.filtering import ClipNorm, RejectFactor
+from medfl.strategies.transforms.filtering import ClipNorm, NormOutlierFilter
 from medfl.testing import sites
 
 SENT = {"a": np.array([1, 1], np.float32), "b": np.array(1, np.float16), "steps": np.array(4)}
 
 
 def clipped(norm: float, **arrays: Any) -> Any:
-    return ClipNorm(norm).incoming(Reply("aachen", {**SENT, **arrays}, 1.0, start=SENT)).arrays
+    return ClipNorm(norm).transform(Reply("aachen", {**SENT, **arrays}, 1.0, start=SENT)).arrays
 
 
 def test_a_long_update_is_shortened_over_all_tensors_together() -> None:
@@ -48,18 +48,20 @@ def test_what_is_no_model_is_not_measured(arrays: Any, code: str) -> None:
 
 
 def test_an_update_is_left_out_that_is_much_longer_than_the_median() -> None:
-    reasons = RejectFactor(3.0).judge({"a": 1.0, "b": 2.0, "c": 6.0, "d": 1.0, "e": 6.1})
+    reasons = NormOutlierFilter(3.0).reject({"a": 1.0, "b": 2.0, "c": 6.0, "d": 1.0, "e": 6.1})
     assert reasons == {
         "e": "[UPDATE-NORM] The update is 3.0 times as long as the median, allowed is 3."
     }  # 3.05, rounded to even
-    assert RejectFactor(3.0).judge({"a": 0.0, "b": 0.0, "c": 1.0})["c"].startswith("[UPDATE-NORM] The update is inf times")
-    assert RejectFactor(1.0).judge(dict.fromkeys("abc", 0.0)) == {}
+    assert (
+        NormOutlierFilter(3.0).reject({"a": 0.0, "b": 0.0, "c": 1.0})["c"].startswith("[UPDATE-NORM] The update is inf times")
+    )
+    assert NormOutlierFilter(1.0).reject(dict.fromkeys("abc", 0.0)) == {}
 
 
 def test_two_updates_are_not_judged_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "flwr"):
         logging.getLogger("flwr").addHandler(caplog.handler)
-        assert RejectFactor(3.0).judge({"a": 1.0, "b": 1000.0}) == {}
+        assert NormOutlierFilter(3.0).reject({"a": 1.0, "b": 1000.0}) == {}
         logging.getLogger("flwr").removeHandler(caplog.handler)
     assert "Norms of 2 updates are not compared" in caplog.text
 
@@ -67,7 +69,7 @@ def test_two_updates_are_not_judged_and_the_log_says_so(caplog: pytest.LogCaptur
 def test_a_round_goes_on_without_the_long_one(fake: Any, make: Any, initial: ArrayRecord) -> None:
     names = {21: "aachen", 22: "bergen", 23: "cadiz"}
     grid = fake({21: make.trained(make.model(1), 1), 22: make.trained(make.model(100), 1), 23: make.trained(make.model(2), 1)})
-    strategy = FedAvg(wrappers=(RejectFactor(4.0),), site_names=names)
+    strategy = FedAvg(wrappers=(NormOutlierFilter(4.0),), site_names=names)
     arrays, _ = strategy.aggregate_train(
         1, grid.send_and_receive(strategy.configure_train(1, initial, ConfigRecord(), grid), timeout=1)
     )
@@ -92,7 +94,7 @@ def test_clipping_works_on_what_a_strategy_gets(fake: Any, make: Any) -> None:
     assert arrays["w"].numpy().tolist() == pytest.approx([0.3, 0.9])
 
 
-@pytest.mark.parametrize("make_one", [lambda: ClipNorm(0.0), lambda: RejectFactor(0.5), lambda: ClipNorm(float("nan"))])
+@pytest.mark.parametrize("make_one", [lambda: ClipNorm(0.0), lambda: NormOutlierFilter(0.5), lambda: ClipNorm(float("nan"))])
 def test_settings_without_sense_are_refused(make_one: Any) -> None:
     with pytest.raises(ValueError, match="must be"):
         make_one()
@@ -100,4 +102,4 @@ def test_settings_without_sense_are_refused(make_one: Any) -> None:
 
 def test_a_study_may_not_leave_out_usual_updates() -> None:
     with pytest.raises(ConfigError, match="reject-factor"):
-        sites.small_study(filtering={"reject-factor": 0.5})
+        sites.make_study(filtering={"reject-factor": 0.5})
