@@ -16,7 +16,7 @@ from medfl import metrics
 from medfl.data.synthetic.hospitals import make_brain_hospitals
 from medfl.errors import QuorumError
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import SimulatedRun, plan_simulation
+from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 
 PATIENTS = (20, 20, 16)
 CUTS = {4: ("hospital-a", "hospital-a", "hospital-b", "hospital-c"), 8: tuple(f"hospital-{c}" for c in "aaabbbcc")}

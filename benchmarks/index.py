@@ -18,8 +18,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from medfl.data.dicom.headers import KEYWORDS, read_header
-from medfl.data.index import index as index_module
-from medfl.data.index.index import FileIndex
+from medfl.data.index import file_index as index_module
+from medfl.data.index.file_index import FileIndex
 from medfl.site import Resources, Site, SiteData
 
 SERIES, SLICES, REPEATS = 30, 100, 5

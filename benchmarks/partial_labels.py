@@ -24,11 +24,11 @@ import nibabel as nib
 import numpy as np
 
 from medfl import metrics
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training import session
 from medfl.data.store.prepare import prepare
-from medfl.runs import checkpoint
-from medfl.simulation.simulate import SimulatedRun, plan_simulation
+from medfl.runs import checkpoint_files
+from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 
 STUDY = Path(__file__).parent.parent / "sample_configs" / "hippocampus"
 STRUCTURES = {"anterior": 1, "posterior": 2}  # value in the masks; the hospitals annotate them in turn
@@ -88,7 +88,7 @@ def _keep_only(value: int, source: Path, target: Path) -> None:
 
 def scores(trained: SimulatedRun, full: SimulatedRun) -> dict[str, float]:
     """Return what `medfl.metrics.derive` tells of the chosen model on the full masks of all test patients."""
-    arrays, _ = checkpoint.load(trained.run, "best")
+    arrays, _ = checkpoint_files.load(trained.run, "best")
     net = build_network(full.study)
     told = [session.evaluate(full.study, site, prepare(site, full.study), net, arrays, "test") for site in full.sites]
     return metrics.derive(full.study, metrics.merge(full.study, told))

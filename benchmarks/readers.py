@@ -19,9 +19,9 @@ from monai.data import PydicomReader
 from numpy.typing import NDArray
 
 from medfl.data.dicom.headers import looks_like_dicom
+from medfl.data.dicom.resample_stack import AIR_HU
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import AIR_HU
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.difficult import DEFAULTS, SERIES, Difficult

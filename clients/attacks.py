@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.training.loop import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import ConfigError, Problem
 from medfl.study.sections import Simulation
 

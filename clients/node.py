@@ -15,26 +15,26 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch import nn
 
 from medfl import metrics
-from medfl.clients import attacks, compression, joining
-from medfl.clients.algorithms.base import ClientAlgorithm
-from medfl.clients.algorithms.registry import build_algorithm
+from medfl.clients import attacks, join_reply, update_compression
+from medfl.clients.algorithms.algorithm_registry import build_algorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
-from medfl.clients.networks.build import build_network
-from medfl.clients.training import interrupts, personal, session
-from medfl.clients.training.state import ClientState, state_folder
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.training import interrupts, personal_model, session
+from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.task import TrainTask
 from medfl.data.cohort import data_stamp
-from medfl.data.fingerprint import compute_fingerprint
-from medfl.data.partition import simulated_sites
-from medfl.data.store.plan import site_root
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.site_fingerprint import compute_fingerprint
+from medfl.data.store.cache_key import site_root
 from medfl.data.store.prepare import prepare
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ConfigError, DataError, ExchangeError, PolicyError, Problem
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.messages.records import Metrics
-from medfl.planning import exchange
-from medfl.privacy import policy
+from medfl.planning import fingerprint_serialization
+from medfl.privacy import policy_checks
 from medfl.privacy.suppression import suppress
 from medfl.site import Site, read_site
 from medfl.study import Study, study_from_run_config
@@ -47,10 +47,10 @@ def join(message: Message, context: Context) -> Message:
     study, site = _authorize(message, context)
     with _time_limit(site):
         prepared = _load_training_cases(study, site)
-        told = joining.site_info(prepared, site) | {
+        told = join_reply.site_info(prepared, site) | {
             records.MODEL_HASH: records.layout_hash(layers.shared_arrays(study, _cached_network(study)))
         }
-        numbers = policy.redact(joining.patient_counts(prepared, site), site.policy)
+        numbers = policy_checks.redact(join_reply.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, told=told))
 
 
@@ -59,17 +59,17 @@ def fingerprint(message: Message, context: Context) -> Message:
     study, site = _authorize(message, context)
     with _time_limit(site):
         taken = compute_fingerprint(site, study, _case_done)
-        told = {records.EXCLUDED: joining.count_findings(taken.findings, site, "error")}
-        return _build_reply(message, site, exchange.to_content(site.name, taken.fingerprint, told))
+        told = {records.EXCLUDED: join_reply.count_findings(taken.findings, site, "error")}
+        return _build_reply(message, site, fingerprint_serialization.to_content(site.name, taken.fingerprint, told))
 
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and send it back with both results."""
     study, site = _authorize(message, context)
-    policy.check_weight(site.policy)
+    policy_checks.check_weight(site.policy)
     with _time_limit(site):
         work = layers.with_local_layers(_read_task(message, context))
-        policy.check_round(study, site.policy, work.server_round)
+        policy_checks.check_round(study, site.policy, work.server_round)
         return _build_reply(message, site, _train_reply(work, simulated=_is_simulated(context)))
 
 
@@ -79,12 +79,12 @@ def _train_reply(work: TrainTask, *, simulated: bool) -> RecordDict:
     half = ClientAlgorithm() if work.arm == "local" else build_algorithm(study, site)
     if (work.server_round - 1) % study.evaluation.every == 0 and work.server_round > 1:
         scores = session.evaluate(study, site, work.prepared, work.net, work.received, "validation", None)
-        personal.save_if_best(work, half, scores)
+        personal_model.save_if_best(work, half, scores)
     if work.arm != "local" and simulated:
-        half = attacks.as_attacker(half, study.simulation, site.name, [s.name for s in _simulated_sites(study)])
-    outcome = compression.compress(work, layers.without_local_layers(work, session.train(work, half)))
-    numbers = policy.redact(outcome.metrics | suppress(scores, site.policy.min_count), site.policy)
-    told = {records.EXCLUDED: joining.count_findings(work.prepared.findings, site, "error")}
+        half = attacks.as_attacker(half, study.simulation, site.name, [s.name for s in _read_simulated_sites(study)])
+    outcome = update_compression.compress(work, layers.without_local_layers(work, session.train(work, half)))
+    numbers = policy_checks.redact(outcome.metrics | suppress(scores, site.policy.min_count), site.policy)
+    told = {records.EXCLUDED: join_reply.count_findings(work.prepared.findings, site, "error")}
     return records.build_reply_content(site.name, numbers, outcome.arrays, told, outcome.records)
 
 
@@ -98,9 +98,9 @@ def evaluate(message: Message, context: Context) -> Message:
     with _time_limit(site):
         work, folder = _read_task(message, context, trained=True), _output_folder(config, context, site)
         last = work.server_round - (2 if split == "test" else 1)  # the round of the model; a test has the number after it
-        policy.check_round(study, site.policy, max(last, 1))
+        policy_checks.check_round(study, site.policy, max(last, 1))
         told = _evaluate_metrics(work, split, folder, trial=bool(config.get(records.TRIAL, False)))
-        return _build_reply(message, site, records.build_reply_content(site.name, policy.redact(told, site.policy)))
+        return _build_reply(message, site, records.build_reply_content(site.name, policy_checks.redact(told, site.policy)))
 
 
 def _evaluate_metrics(work: TrainTask, split: str, folder: Path | None, *, trial: bool) -> Metrics:
@@ -110,9 +110,9 @@ def _evaluate_metrics(work: TrainTask, split: str, folder: Path | None, *, trial
     told, half = suppress(scores, site.policy.min_count), build_algorithm(study, site)
     if split == "validation":
         if not trial:
-            personal.save_if_best(whole, half, scores)
-    elif personal.has_personal_model(work):
-        own = personal.evaluate_personal(whole, half, folder)
+            personal_model.save_if_best(whole, half, scores)
+    elif personal_model.has_personal_model(work):
+        own = personal_model.evaluate_personal(whole, half, folder)
         told |= metrics.as_personal(suppress(own, site.policy.min_count))
     return told
 
@@ -120,8 +120,8 @@ def _evaluate_metrics(work: TrainTask, split: str, folder: Path | None, *, trial
 def _authorize(message: Message, context: Context) -> tuple[Study, Site]:
     """Return study and site, when the policy of the site lets it answer a message at all."""
     study, site = _read_study(context), _find_site(context)
-    policy.check_hours(site.policy, datetime.now())
-    policy.check_study(study, site.policy)
+    policy_checks.check_hours(site.policy, datetime.now())
+    policy_checks.check_study(study, site.policy)
     return study, site
 
 
@@ -132,7 +132,7 @@ def _build_reply(message: Message, site: Site, content: RecordDict) -> Message:
     for key in (records.RUN, records.ROUND, records.EXCHANGE):
         if key in asked:
             told[key] = asked[key]
-    policy.check_reply_size(site.policy, records.count_bytes(content))
+    policy_checks.check_reply_size(site.policy, records.count_bytes(content))
     return Message(content, reply_to=message)
 
 
@@ -201,7 +201,7 @@ def _find_site(context: Context) -> Site:
         return _read_site(str(context.node_config["site"]))
     if "partition-id" not in context.node_config or not compat.is_simulation():
         raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
-    sites = _simulated_sites(study)
+    sites = _read_simulated_sites(study)
     partition = int(context.node_config["partition-id"])
     if partition >= len(sites):
         raise DataError(
@@ -218,14 +218,14 @@ def _read_site(path: str) -> Site:
 
 
 @lru_cache(maxsize=1)
-def _simulated_sites(study: Study) -> tuple[Site, ...]:
-    return simulated_sites(study)
+def _read_simulated_sites(study: Study) -> tuple[Site, ...]:
+    return read_simulated_sites(study)
 
 
 def _load_prepared(study: Study, site: Site) -> PreparedData:
     """Return the cases of a site that has as many patients as it asks of itself."""
     prepared = _load_cases(study, site, data_stamp(site))
-    policy.check_patients(site.policy, prepared.count_patients("train"))
+    policy_checks.check_patients(site.policy, prepared.count_patients("train"))
     return prepared
 
 
@@ -241,7 +241,7 @@ def _case_done(done: int, of: int) -> None:
 def _load_training_cases(study: Study, site: Site) -> PreparedData:
     """Return the cases of a site that may train: a training reply tells the number of its patients, which is its weight."""
     prepared = _load_cases(study, site, data_stamp(site))
-    joining.check_min_patients(prepared, site)
+    join_reply.check_min_patients(prepared, site)
     return prepared
 
 

@@ -17,7 +17,7 @@ from medfl.grids.packing import PackingGrid
 from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
-from medfl.runs.folder import Run, runs_root
+from medfl.runs.run_folder import Run, runs_root
 from medfl.server.joining import count_expected_sites, join_sites
 from medfl.server.run import run_study
 from medfl.study import Study, study_from_run_config
@@ -75,7 +75,7 @@ def _wrap_grid(grid: Grid, study: Study, run: Run) -> Grid:
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
-    from medfl.clients.training.initial import (
+    from medfl.clients.training.initial_model import (
         build_initial_models,  # brings torch and MONAI, which the server needs for nothing else
     )
 

@@ -19,7 +19,7 @@ from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
 from medfl.messages.replies import read_arrays
 from medfl.strategies.reply import Reply, mean_metrics
-from medfl.strategies.sampling import choose_sites, wait_for_sites
+from medfl.strategies.site_sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_filter import ReplyFilter
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from medfl.evaluation.arms import compare_arms
-from medfl.runs.folder import Run
-from medfl.simulation.simulate import plan_simulation
+from medfl.evaluation.arm_comparison import compare_arms
+from medfl.runs.run_folder import Run
+from medfl.simulation.simulated_run import plan_simulation
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from medfl.clients.algorithms.registry import build_algorithm
+from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.errors import ConfigError
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", DOCUMENT, re.DOTALL))

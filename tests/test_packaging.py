@@ -41,7 +41,7 @@ def test_the_root_is_no_flower_app() -> None:
     "code",
     [
         "import medfl",
-        "import medfl.study, medfl.site, medfl.report, medfl.runs.folder",
+        "import medfl.study, medfl.site, medfl.report, medfl.runs.run_folder",
         "from typer.testing import CliRunner\nfrom medfl.cli.app import app\n"
         "assert 'simulate' in CliRunner().invoke(app).output",
     ],

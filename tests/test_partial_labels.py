@@ -10,7 +10,7 @@ import numpy as np
 from medfl.metrics import headline
 from medfl.report import write_report
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 
 STUDY = """
 [project]

@@ -11,7 +11,7 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from medfl.strategies.registry import CLIENT_ONLY, STRATEGIES
+from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import ALGORITHMS, MEAN_ALGORITHMS, WRAPPERS, Algorithm, contribution_conflicts
 
 _SETTINGS = {  # of a study, for each wrapper

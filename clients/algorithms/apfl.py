@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.tensors import to_parameters, trainable
+from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.losses import build_loss, class_weights
 from medfl.clients.training.optimizers import build_optimizer
-from medfl.clients.training.sampling import count_steps
 from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.messages.models import Tensors
 from medfl.messages.records import TRAIN_LOSS, TRAIN_STEPS

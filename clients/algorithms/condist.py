@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.tasks.inference import forward
 from medfl.clients.training.partial_labels import group_by_classes, unannotated_classes
 from medfl.clients.training.task import StepHooks, TrainTask

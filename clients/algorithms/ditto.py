@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.networks.tensors import ProximalTerm, to_parameters
+from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps
-from medfl.clients.training.sampling import count_steps
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.models import Tensors
 from medfl.messages.records import TRAIN_STEPS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.tensors import ProximalTerm, shared_model, state_last_counted, to_parameters, trainable
 from medfl.clients.training.loop import train_steps

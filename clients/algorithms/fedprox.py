@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.tensors import ProximalTerm, shared_model, to_parameters
 from medfl.clients.training.task import StepHooks, TrainTask
 

@@ -6,11 +6,11 @@ from collections.abc import Collection
 
 from torch import nn
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.layers import find_layers
+from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps, with_steps
-from medfl.clients.training.sampling import count_steps
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS, TRAIN_STEPS
 

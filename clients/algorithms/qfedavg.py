@@ -7,11 +7,11 @@ import math
 import numpy as np
 import torch
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.tasks.inference import forward
+from medfl.clients.training.batches import iter_batches
 from medfl.clients.training.loop import spawn_seed
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.clients.training.sampling import iter_batches
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS_BEFORE
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.tensors import server_record, state_last_counted, to_parameters, trainable
 from medfl.clients.training.loop import train_steps

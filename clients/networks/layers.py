@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training.session import TrainOutcome
 from medfl.clients.training.task import TrainTask
 from medfl.messages.models import Tensors

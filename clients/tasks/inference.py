@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl.clients.training import interrupts
+from medfl.clients.training.batches import padded_shape, read_window
 from medfl.clients.training.devices import Device
-from medfl.clients.training.sampling import padded_shape, read_window
-from medfl.data.store.stored import PreparedCase, ReferenceMask
+from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
 from medfl.errors import TrainingError
 from medfl.study import Study
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medfl.clients.tasks.previews import Preview
+from medfl.clients.tasks.example_slices import Preview
 from medfl.messages.records import Metrics
 
 

@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
 from medfl.clients.training.partial_labels import MarginalLoss
-from medfl.data.store.stored import PreparedCase
+from medfl.data.store.prepared_data import PreparedCase
 from medfl.study import Study
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, check_finite, load_arrays
-from medfl.clients.tasks import classification, previews, segmentation
+from medfl.clients.tasks import classification_task, example_slices, segmentation_task
 from medfl.clients.tasks.scores import EvaluationResult
+from medfl.clients.training.batches import count_steps
 from medfl.clients.training.devices import Device, choose_device, deterministic
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.clients.training.sampling import count_steps
 from medfl.clients.training.task import TrainTask
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
 from medfl.messages.records import Metrics
@@ -79,7 +79,7 @@ def train(work: TrainTask, half: ClientAlgorithm | None = None) -> TrainOutcome:
     with deterministic(study, place, work.seed):
         work.net.to(place.torch_device)
         load_arrays(work.net, work.received)
-        update = (half or ClientAlgorithm()).train(dataclasses.replace(work, place=place))
+        update = (half or ClientAlgorithm()).train(dataclasses.replace(work, device=place))
     try:
         for tensors in (update.arrays, *update.records.values()):
             check_finite(tensors)
@@ -134,9 +134,9 @@ def evaluate(
         loss = build_loss(study, _to_device(place, weights))
         if study.task.kind == "segmentation":
             keep = folder is not None and site.policy.previews and study.simulation.previews > 0
-            scored = segmentation.score_cases(study, cases, net, place, loss, split, keep_previews=keep)
+            scored = segmentation_task.score_cases(study, cases, net, place, loss, split, keep_previews=keep)
         else:
-            scored = classification.score_cases(study, cases, net, place, loss)
+            scored = classification_task.score_cases(study, cases, net, place, loss)
     if folder is not None:
         _write_details(scored, study, split, folder)
     return scored.metrics
@@ -152,4 +152,6 @@ def _write_details(scored: EvaluationResult, study: Study, split: str, folder: P
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / f"{split}.json", json.dumps(told, indent=1).encode())
         if scored.previews:
-            previews.write_previews(previews.choose_previews(scored.previews, study.simulation.previews), folder / "previews")
+            example_slices.write_previews(
+                example_slices.choose_previews(scored.previews, study.simulation.previews), folder / "previews"
+            )

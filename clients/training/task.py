@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl.clients.networks.arrays import Arrays
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import Device
 from medfl.clients.training.partial_labels import AnnotatedClasses
-from medfl.clients.training.state import ClientState
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ExchangeError
 from medfl.messages.records import Metrics
 from medfl.site import Site

@@ -5,10 +5,10 @@ them on disk (`Spool`) and goes over them block by block (`median`, `trimmed_mea
 way memory does not grow with the number of replies.
 """
 
-from medfl.aggregate.columns import median, trimmed_mean
-from medfl.aggregate.geometry import combine, distance, distances, inner_products, squared_distances
+from medfl.aggregate.disk_replies import DiskReplies
+from medfl.aggregate.distances import combine, distance, distances, inner_products, squared_distances
 from medfl.aggregate.means import MEANS, ExactMean, FloatMean, Mean, MeanName
-from medfl.aggregate.spool import DiskReplies
+from medfl.aggregate.order_statistics import median, trimmed_mean
 from medfl.aggregate.weiszfeld import geometric_median
 
 __all__ = [

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.aggregate.geometry import combine, squared_distances
-from medfl.aggregate.spool import DiskReplies
+from medfl.aggregate.disk_replies import DiskReplies
+from medfl.aggregate.distances import combine, squared_distances
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor
 

@@ -25,7 +25,7 @@ def approve(
     """Read in plain words what a study will do here, and let it run or not."""
     from medfl.deploy.approvals import approve as let_run
     from medfl.deploy.bundle import read_bundle_study
-    from medfl.deploy.words import describe, policy_conflicts
+    from medfl.deploy.study_summary import describe, policy_conflicts
     from medfl.site import read_site
 
     here, study = read_site(site), read_bundle_study(bundle)
@@ -47,10 +47,10 @@ def approve(
 
 def approvals(site: SiteOption = Path(), as_json: JsonOption = False) -> None:
     """List the studies that may run here."""
-    from medfl.deploy.approvals import look_through
+    from medfl.deploy.approvals import list_approvals
     from medfl.site import read_site
 
-    found, wrong = look_through(read_site(site))
+    found, wrong = list_approvals(read_site(site))
     if as_json:
         output.print_json(json.dumps([{"name": a.name, "hash": a.hash, "approved": a.approved} for a in found]))
         return

@@ -10,7 +10,7 @@ import typer
 
 from medfl.cli.console import errors
 from medfl.cli.options import WorkersOption
-from medfl.cli.running import run_and_report
+from medfl.cli.run_outcome import run_and_report
 
 STUDY = "brain-tissue"
 
@@ -22,9 +22,9 @@ def demo(
 ) -> None:
     """Make three hospitals, train together and each alone, and write the report that compares them."""
     from medfl.data.synthetic.hospitals import make_brain_hospitals
-    from medfl.simulation.pool import warm_up
-    from medfl.simulation.simulate import plan_simulation
-    from medfl.study.reading import Scalar
+    from medfl.simulation.simulated_run import plan_simulation
+    from medfl.simulation.worker_pool import warm_up
+    from medfl.study.study_file import Scalar
 
     warm_up()
     with errors.status("Making three hospitals from a brain template …"):

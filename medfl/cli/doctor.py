@@ -20,7 +20,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check a site or a server: keys, clocks, network, versions, disk, memory, data. Exit code 1 when something is wrong."""
-    from medfl.deploy.doctor.check import check_folder
+    from medfl.deploy.doctor.folder_checks import check_folder
 
     findings = []
     for finding in check_folder(folder):

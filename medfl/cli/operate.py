@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medfl.cli.console import errors, output
+from medfl.cli.live_display import LiveDisplay
 from medfl.cli.options import FederationOption, JsonOption, SetOption, parse_overrides
-from medfl.cli.progress import LiveDisplay
-from medfl.cli.running import report_run, show_live
+from medfl.cli.run_outcome import report_run, show_live
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
-    from medfl.deploy.folder import FederationFolder
+    from medfl.deploy.federation_folder import FederationFolder
 
 _POLL_SECONDS = 0.5  # seconds between looks into the history
 _SERVER_TIMEOUT = 60.0  # seconds without an answer after which it is not expected any more
@@ -35,7 +35,7 @@ def run(
 ) -> None:
     """Run a study in a federation and follow it to the end. Ctrl-C leaves it running."""
     from medfl.deploy import control
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.federation_folder import open_federation
 
     folder = open_federation(federation)
     _follow(folder, control.submit(folder, study, parse_overrides(change)), detach=detach, as_json=as_json)
@@ -49,7 +49,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or broke off, after its last complete round."""
     from medfl.deploy import control
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.federation_folder import open_federation
 
     folder = open_federation(federation)
     _follow(folder, control.resume(folder, name), detach=detach, as_json=as_json)
@@ -63,7 +63,7 @@ def status(
 ) -> None:
     """Show how a run stands: rounds, sites, scores, time left."""
     from medfl.deploy import control
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.federation_folder import open_federation
     from medfl.runs.history import read_history
 
     folder = open_federation(federation)
@@ -85,7 +85,7 @@ def status(
 def stop(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
     """Stop a run: hospitals break off at their next batch. It can be resumed."""
     from medfl.deploy import control
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.federation_folder import open_federation
 
     folder = open_federation(federation)
     submitted = control.find(folder, name)
@@ -98,7 +98,7 @@ def stop(name: RunArgument = "", federation: FederationOption = Path("federation
 def logs(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
     """Print what Flower logged of a run on the server."""
     from medfl.deploy import control
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.federation_folder import open_federation
 
     folder = open_federation(federation)
     typer.echo(control.read_log(folder, control.find(folder, name)), nl=False)
@@ -166,7 +166,7 @@ def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
 
 
 def _make_display(folder: FederationFolder, submitted: SubmittedRun) -> LiveDisplay:
-    from medfl.deploy.registry import list_enrolled
+    from medfl.deploy.site_registry import list_enrolled
 
     names = [site.name for site in list_enrolled(folder) if site.state() in ("valid", "expiring")]
     return LiveDisplay(submitted.study, names, waiting="waiting for the hospitals")

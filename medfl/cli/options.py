@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medfl.study.reading import Scalar
+from medfl.study.study_file import Scalar
 
 DataOption = Annotated[
     list[Path] | None, typer.Option("--data", help="Folder with the hospitals' data; may be given several times.")

@@ -14,10 +14,10 @@ from rich.table import Table
 from medfl.cli.console import errors, output
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.errors import ConfigError, Problem
-from medfl.study.reading import STUDY_FILE, Scalar, study_folder
+from medfl.study.study_file import STUDY_FILE, Scalar, study_folder
 
 if TYPE_CHECKING:
-    from medfl.planning.fill import StudyEdit
+    from medfl.planning.apply_plan import StudyEdit
     from medfl.planning.fingerprint import Fingerprint
     from medfl.planning.plan import Plan
     from medfl.study import Study
@@ -43,7 +43,7 @@ def plan(
 
     Give either the folders of simulated hospitals, which are asked as real ones would be, or the files of real ones.
     """
-    from medfl.planning.fill import apply_plan
+    from medfl.planning.apply_plan import apply_plan
     from medfl.planning.plan import check_plannable, make_plan
     from medfl.study import read_study
 
@@ -70,8 +70,8 @@ def plan(
 
 
 def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
-    from medfl.planning.exchange import from_json
     from medfl.planning.fingerprint import Scope, check_scope, merge
+    from medfl.planning.fingerprint_serialization import from_json
 
     texts: dict[str, str] = {}
     for file in files:
@@ -90,9 +90,9 @@ def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
 
 def _collect_fingerprints(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
     from medfl.messages.counts import format_count
-    from medfl.simulation.pool import warm_up
-    from medfl.simulation.simulate import plan_simulation
-    from medfl.simulation.surveying import collect_simulated_fingerprints
+    from medfl.simulation.simulated_fingerprints import collect_simulated_fingerprints
+    from medfl.simulation.simulated_run import plan_simulation
+    from medfl.simulation.worker_pool import warm_up
 
     warm_up()
     simulation = plan_simulation(folder, data, Path("runs"), overrides)

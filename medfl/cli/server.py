@@ -29,7 +29,7 @@ def init(
     ] = "",
 ) -> None:
     """Make a federation: its authority, the server's certificate, and federation.toml to edit."""
-    from medfl.deploy.folder import init_federation
+    from medfl.deploy.federation_folder import init_federation
 
     made = init_federation(folder, name, address, listen)
     output.print(f"Made the federation {made.settings.name} in {made.path}.", highlight=False, soft_wrap=True)
@@ -44,11 +44,11 @@ def enrol(
     yes: YesOption = False,
 ) -> None:
     """Take a site in, and write its startup kit."""
-    from medfl.deploy.authority import ca_fingerprint
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy.ca import ca_fingerprint
+    from medfl.deploy.federation_folder import open_federation
     from medfl.deploy.identity import make_identity, read_request
     from medfl.deploy.kits import write_kit
-    from medfl.deploy.registry import enrol as take_in
+    from medfl.deploy.site_registry import enrol as take_in
 
     folder = open_federation(federation)
     asked, key = make_identity(str(request)) if make_key else (read_request(request), b"")
@@ -68,8 +68,8 @@ def enrol(
 @app.command()
 def sites(federation: FederationOption = Path("federation"), as_json: JsonOption = False) -> None:
     """List who belongs, since when, and until when."""
-    from medfl.deploy.folder import open_federation
-    from medfl.deploy.registry import list_enrolled
+    from medfl.deploy.federation_folder import open_federation
+    from medfl.deploy.site_registry import list_enrolled
 
     found = list_enrolled(open_federation(federation))
     if as_json:
@@ -89,18 +89,18 @@ def renew(
     federation: FederationOption = Path("federation"),
 ) -> None:
     """Let a site belong for another while, and write its new kit; or give the server a new certificate."""
-    from medfl.deploy import authority, kits, registry
-    from medfl.deploy.folder import open_federation
+    from medfl.deploy import ca, kits, site_registry
+    from medfl.deploy.federation_folder import open_federation
 
     if server == bool(site):
         raise typer.BadParameter("give the name of a site, or --server")
     folder = open_federation(federation)
     if server:
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        authority.issue_server_certificate(*place, folder.settings.address)
+        ca.issue_server_certificate(*place, folder.settings.address)
         output.print("The server has a new certificate; it takes it at its next start.")
         return
-    renewed, certificate = registry.renew(folder, site)
+    renewed, certificate = site_registry.renew(folder, site)
     path = kits.write_kit(folder, renewed, certificate)
     output.print(f"{site} belongs until {renewed.expires[:10]}. Its new kit: {path}", highlight=False, soft_wrap=True)
 
@@ -108,8 +108,8 @@ def renew(
 @app.command()
 def revoke(site: SiteArgument, federation: FederationOption = Path("federation"), yes: YesOption = False) -> None:
     """Put a site out: a running server refuses its requests within half a minute."""
-    from medfl.deploy.folder import open_federation
-    from medfl.deploy.registry import revoke as put_out
+    from medfl.deploy.federation_folder import open_federation
+    from medfl.deploy.site_registry import revoke as put_out
 
     confirm(f"Put {site} out? It can come back with a new key only.", yes=yes)
     put_out(open_federation(federation), site)
@@ -119,7 +119,7 @@ def revoke(site: SiteArgument, federation: FederationOption = Path("federation")
 @app.command()
 def up(folder: FolderArgument = Path("federation")) -> None:
     """Start the server and keep it running: Flower's SuperLink on loopback, and nginx as the only door to it."""
-    from medfl.deploy.server import server_up
+    from medfl.deploy.server_processes import server_up
 
     raise typer.Exit(server_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
 
@@ -127,7 +127,7 @@ def up(folder: FolderArgument = Path("federation")) -> None:
 @app.command()
 def down(folder: FolderArgument = Path("federation")) -> None:
     """End the server. A run that goes on can be resumed later."""
-    from medfl.deploy.server import server_down
+    from medfl.deploy.server_processes import server_down
 
     output.print("The server is down." if server_down(folder) else "The server was not running.")
 
@@ -138,8 +138,8 @@ def unit(
     user: Annotated[str, typer.Option(help="Account that is to run it.")] = "",
 ) -> None:
     """Print a systemd unit for the server."""
-    from medfl.deploy.folder import open_federation
-    from medfl.deploy.units import server_unit
+    from medfl.deploy.federation_folder import open_federation
+    from medfl.deploy.systemd_units import server_unit
 
     settings = open_federation(folder).settings
     typer.echo(server_unit(folder, settings.name, user or getpass.getuser()), nl=False)

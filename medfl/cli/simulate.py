@@ -11,7 +11,7 @@ import typer
 
 from medfl.cli.console import output
 from medfl.cli.options import DataOption, JsonOption, OutOption, SetOption, WorkersOption, parse_overrides
-from medfl.cli.running import run_and_report
+from medfl.cli.run_outcome import run_and_report
 
 
 class EngineName(StrEnum):
@@ -33,8 +33,8 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study with simulated hospitals on this machine, and write its report."""
-    from medfl.simulation.pool import warm_up
-    from medfl.simulation.simulate import plan_simulation
+    from medfl.simulation.simulated_run import plan_simulation
+    from medfl.simulation.worker_pool import warm_up
 
     if engine is EngineName.EMBEDDED:
         warm_up()

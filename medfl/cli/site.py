@@ -29,7 +29,7 @@ def init(
     new_key: Annotated[bool, typer.Option(help="Put the old key aside and make another, with its request.")] = False,
 ) -> None:
     """Write a site.toml to edit, the secret that pseudonyms are keyed with, a private key, and a request to be enrolled."""
-    from medfl.deploy.enrolling import set_up_site
+    from medfl.deploy.site_setup import set_up_site
 
     made = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
     output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
@@ -59,7 +59,7 @@ def join(
 @app.command()
 def up(folder: SiteFolder = Path()) -> None:
     """Connect to the server and answer its messages, until Ctrl-C: only approved studies, on this site's own terms."""
-    from medfl.deploy.site import site_up
+    from medfl.deploy.site_processes import site_up
 
     raise typer.Exit(site_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
 
@@ -67,7 +67,7 @@ def up(folder: SiteFolder = Path()) -> None:
 @app.command()
 def unit(folder: SiteFolder = Path(), user: Annotated[str, typer.Option(help="Account that is to run it.")] = "") -> None:
     """Print a systemd unit for the site."""
-    from medfl.deploy.units import site_unit
+    from medfl.deploy.systemd_units import site_unit
     from medfl.site import read_site
 
     typer.echo(site_unit(folder, read_site(folder).name, user or getpass.getuser()), nl=False)

@@ -38,9 +38,9 @@ def check(
     output.print(f"{study.rounds} rounds of {study.strategy.name} with {study.network.name}, seed {study.seed}")
     output.print(f"hash {study.approved_hash()}")
     if data:
-        from medfl.data.partition import simulated_sites
+        from medfl.data.simulated_sites import read_simulated_sites
 
-        sites = simulated_sites(study)
+        sites = read_simulated_sites(study)
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
         changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
         federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"

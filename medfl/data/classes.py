@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.values import format_values
+from medfl.data.mask_values import format_values
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -9,14 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record
 from medfl.data.cases import Case, Cohort, Finding
 from medfl.data.classes import names_to_classes
-from medfl.data.index.cases import save_cases
-from medfl.data.index.index import FileIndex, Progress
+from medfl.data.index.case_records import save_cases
+from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
-from medfl.data.layouts.others import no_images_error
-from medfl.data.naming import SPLIT_NAMES, UNLABELLED, build_case, build_record
+from medfl.data.layouts.unused_files import no_images_error
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DataError
 from medfl.site import Site
@@ -135,7 +135,7 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
     save_cases(index.database, study.name, records)
     findings += _site_findings(entries, listing, cases, findings, site, study, index)
     return Cohort(
-        tuple(sorted(cases, key=lambda case: case.order)),  # not by pseudonym: a site's secret must not change a result
+        tuple(sorted(cases, key=lambda case: case.split_order)),  # not by pseudonym: a site's secret must not change a result
         tuple(sorted(findings, key=lambda finding: (finding.code, finding.case))),
         listing.patient_ids,
     )

@@ -15,10 +15,10 @@ from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.seg import read_seg, read_seg_2d
-from medfl.data.grids import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
-from medfl.data.images import read_mask_image
+from medfl.data.image_files import read_mask_image
+from medfl.data.mask_alignment import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
+from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti_affine_2d, read_nifti_mask
-from medfl.data.values import count_values, map_values
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -65,7 +65,7 @@ def read_label(
     Raises
     ------
     DataError
-        ``LBL-EMPTY``, ``LBL-FORMAT``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.values`, `medfl.data.grids` and the
+        ``LBL-EMPTY``, ``LBL-FORMAT``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.mask_values`, `medfl.data.mask_alignment` and the
         readers of DICOM; the codes of the other readers.
     """
     try:

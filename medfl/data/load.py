@@ -11,9 +11,9 @@ from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
-from medfl.data.grids import CORNER_TOLERANCE
-from medfl.data.images import read_image
+from medfl.data.image_files import read_image
 from medfl.data.labels import read_label
+from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.nifti import read_nifti
 from medfl.data.sanity import check_image
 from medfl.data.volume import Volume, corner_distance

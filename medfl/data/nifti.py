@@ -12,8 +12,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.quiet import silence_libraries
-from medfl.data.values import iter_slices
+from medfl.data.library_output import silence_libraries
+from medfl.data.mask_values import iter_slices
 from medfl.data.volume import Affine, Volume, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from medfl.data.dicom.references import LABEL_MODALITIES
-from medfl.data.images import IMAGE_SUFFIXES
-from medfl.data.index.index import FileIndex, Progress
-from medfl.data.index.rows import IndexedFile
+from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.file_facts import IndexedFile
+from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.data.layouts.detect import detect_layout, require_readable
-from medfl.data.layouts.others import skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
+from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.errors import DataError
 from medfl.site import Site
 

@@ -63,7 +63,7 @@ def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Vo
         A mask of whole numbers (X, Y, Z), sampled at the nearest voxel; or probabilities (classes, X, Y, Z), interpolated
         linearly before the largest is taken, which gives smoother borders.
     prepared_affine : ndarray
-        4 x 4 affine of the prepared image, RAS mm (`medfl.data.store.stored.Reference.prepared_affine`).
+        4 x 4 affine of the prepared image, RAS mm (`medfl.data.store.prepared_data.Reference.prepared_affine`).
     source : Volume
         The 3-D image as read.
 

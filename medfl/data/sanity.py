@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.values import iter_slices
+from medfl.data.mask_values import iter_slices
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.study import Study

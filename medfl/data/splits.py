@@ -62,7 +62,7 @@ def _draw_splits(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[s
         strata[_stratum(theirs) if by_class else 0].append(patient)
     result: dict[str, str] = {}
     for members in strata.values():
-        members.sort(key=lambda patient: (patients[patient][0].order, patient))
+        members.sort(key=lambda patient: (patients[patient][0].split_order, patient))
         test, validation = _split_sizes(len(members), study, every_split=by_class)
         for place, patient in enumerate(members):
             result[patient] = "test" if place < test else "validation" if place < test + validation else "train"

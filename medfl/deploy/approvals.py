@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from medfl import __version__
 from medfl.errors import DeployError, PolicyError
-from medfl.runs.folder import study_from_json
+from medfl.runs.run_folder import study_from_json
 from medfl.schema import Section
 from medfl.site import Site
 from medfl.study import Study

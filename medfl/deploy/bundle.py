@@ -13,13 +13,13 @@ from typing import Any
 
 import tomli_w
 
-from medfl.deploy.strangers import read_bundle as read_bundle
-from medfl.deploy.strangers import read_untrusted_study
+from medfl.deploy.untrusted_bundle import read_bundle as read_bundle
+from medfl.deploy.untrusted_bundle import read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
 from medfl.study import Study, flatten, read_study, study_folder
-from medfl.study.reading import STUDY_FILE, Scalar, read_app_document
 from medfl.study.sections import Server
+from medfl.study.study_file import STUDY_FILE, Scalar, read_app_document
 
 _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
 

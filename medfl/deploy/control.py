@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.deploy.bundle import write_app
-from medfl.deploy.folder import FederationFolder
-from medfl.deploy.registry import list_enrolled
+from medfl.deploy.federation_folder import FederationFolder
+from medfl.deploy.site_registry import list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
-from medfl.runs.folder import STUDY_JSON, is_locked, new_run_name, run_status
 from medfl.runs.history import Event, read_history, start_indices
+from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_status
 from medfl.study import Study, read_study
-from medfl.study.reading import Scalar
+from medfl.study.study_file import Scalar
 from medfl.system.files import write_file
 
 APP_FOLDER = "app"  # in the folder of what was submitted: the study as it was given to Flower

@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
-from medfl.deploy.authority import ca_fingerprint
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy.ca import ca_fingerprint
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import load_key
-from medfl.deploy.registry import EnrolledSite
 from medfl.deploy.settings import Address, FederationName
+from medfl.deploy.site_registry import EnrolledSite
 from medfl.errors import ConfigError, DeployError
 from medfl.schema import Section, read_section
 from medfl.site import SITE_NAME_PATTERN, Site, init_site, read_site
-from medfl.site.federation import SiteFederation
+from medfl.site.federation_settings import SiteFederation
 from medfl.system.files import translate_disk_errors, write_file
 from medfl.system.private_files import write_private
 

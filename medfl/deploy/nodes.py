@@ -12,8 +12,8 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from medfl.deploy.folder import FederationFolder
-from medfl.deploy.registry import EnrolledSite, list_enrolled
+from medfl.deploy.federation_folder import FederationFolder
+from medfl.deploy.site_registry import EnrolledSite, list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
 from medfl.system.private_files import write_private

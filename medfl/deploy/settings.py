@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from medfl.schema import Section
-from medfl.site.federation import ADDRESS_PATTERN
+from medfl.site.federation_settings import ADDRESS_PATTERN
 from medfl.study.sections import Positive
 
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"

@@ -16,8 +16,8 @@ from typing import Any
 
 import tomli_w
 
-from medfl.deploy.folder import FederationFolder
-from medfl.deploy.processes import Child
+from medfl.deploy.federation_folder import FederationFolder
+from medfl.deploy.supervisor import Child
 from medfl.errors import DeployError
 from medfl.flower import compat
 from medfl.system.private_files import write_private

@@ -1,5 +1,5 @@
 """What a federation was worth: pure functions over the history of a run."""
 
-from medfl.evaluation.arms import ArmComparison, compare_arms
+from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 
 __all__ = ["ArmComparison", "compare_arms"]

@@ -39,7 +39,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from medfl.errors import DeployError
-from medfl.study.reading import Scalar
+from medfl.study.study_file import Scalar
 
 CLIENT_TASK: str = TaskType.CLIENT_APP
 HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode gives a task up after two intervals without one

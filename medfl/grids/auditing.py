@@ -17,7 +17,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 
 from medfl.audit.chain import Chain
-from medfl.grids.base import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper
 from medfl.messages import records
 from medfl.messages.replies import describe_error
 

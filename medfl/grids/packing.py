@@ -15,7 +15,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from medfl.errors import ExchangeError
-from medfl.grids.base import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper
 
 PACKED = "medfl.packed"  # type of such an array, where Flower's own say "numpy.ndarray"
 _NUMPY = "numpy.ndarray"

@@ -10,7 +10,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from medfl.flower import compat
-from medfl.grids.base import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper
 
 _LOOK = 2.0  # seconds between looks whether a lost node is back
 _LOST_NODE_ERRORS = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from flwr.app import Message
 
-from medfl.grids.base import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper
 
 _PAUSE_SHARE, _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
 

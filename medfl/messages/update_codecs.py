@@ -2,7 +2,7 @@
 
 An update is the trained model minus the received one. Its floating-point tensors travel as one array, in the order of their
 names, so that headers cost nothing; integer and boolean tensors travel whole, under their own names. Sites encode
-(`medfl.clients.compression`) and the server decodes (`medfl.strategies.transforms.compression`).
+(`medfl.clients.update_compression`) and the server decodes (`medfl.strategies.transforms.update_decoding`).
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.planning import nnunet, summary
+from medfl.planning import fingerprint_statistics, nnunet_rules
 from medfl.planning.fingerprint import Fingerprint
-from medfl.planning.summary import IntensityStatistics
+from medfl.planning.fingerprint_statistics import IntensityStatistics
 from medfl.study import Study
-from medfl.study.reading import STUDY_FILE
+from medfl.study.study_file import STUDY_FILE
 
 MIN_LEVELS = 3  # of MONAI's DynUNet
 MIN_GPU_GB = 1.0
@@ -60,7 +60,7 @@ class Plan:
     kernels: tuple[Sizes, ...]
 
 
-def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REFERENCE_GB) -> Plan:
+def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet_rules.REFERENCE_GB) -> Plan:
     """Plan a segmentation study by the rules of nnU-Net.
 
     Parameters
@@ -89,7 +89,7 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet.REF
     spacing = _plan_spacing(fingerprint) if study.task.dimension == 3 else (1.0, 1.0)
     shape = _plan_shape(fingerprint, study, spacing)
     order = _nnunet_order(spacing)
-    planned = nnunet.plan_network(
+    planned = nnunet_rules.plan_network(
         [spacing[axis] for axis in order],
         [shape[axis] for axis in order],
         len(study.task.classes),
@@ -124,16 +124,17 @@ def check_plannable(study: Study) -> None:
 
 
 def _plan_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
-    target = nnunet.target_spacing(
-        lambda axis, p: summary.spacing_percentile(fingerprint, axis, p), summary.median_size(fingerprint)
+    target = nnunet_rules.target_spacing(
+        lambda axis, p: fingerprint_statistics.spacing_percentile(fingerprint, axis, p),
+        fingerprint_statistics.median_size(fingerprint),
     )
     return tuple(float(f"{step:.6g}") for step in target)  # as it will stand in the study
 
 
 def _plan_shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]) -> Sizes:
     if study.task.dimension == 2:
-        return study.preprocessing.size or summary.median_size(fingerprint)
-    return summary.median_shape(fingerprint, spacing)
+        return study.preprocessing.size or fingerprint_statistics.median_size(fingerprint)
+    return fingerprint_statistics.median_shape(fingerprint, spacing)
 
 
 def _nnunet_order(spacing: Sequence[float]) -> list[int]:
@@ -150,11 +151,11 @@ def _restore_order(values: Sequence[int], order: Sequence[int]) -> Sizes:
 def _plan_normalization(fingerprint: Fingerprint, study: Study) -> tuple[str, IntensityStatistics | None]:
     modality = study.task.modality
     if modality == "CT":
-        found = summary.intensity_statistics(fingerprint)
+        found = fingerprint_statistics.intensity_statistics(fingerprint)
         if found is None or found.std <= 0 or found.low >= found.high:
             what = "no hospital told the CT values of marked voxels, or all of them are one value."
             raise DataError("PLAN-INTENSITY", what, "Choose preprocessing.intensity and a window by hand.")
         return "standardize", found
     if modality != "MR":
         return "", None
-    return "zscore-nonzero" if summary.is_mostly_cropped(fingerprint) else "zscore", None
+    return "zscore-nonzero" if fingerprint_statistics.is_mostly_cropped(fingerprint) else "zscore", None

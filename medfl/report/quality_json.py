@@ -7,7 +7,7 @@ from typing import Any
 import medfl
 from medfl.data.cases import Finding
 from medfl.data.quality.facts import PERCENTILES, CaseFacts, SiteCheck
-from medfl.report.shared import Disclosure
+from medfl.report.disclosure import Disclosure
 
 SCHEMA_VERSION = 1
 

@@ -13,12 +13,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from medfl.metrics import roc_curve_points
-from medfl.report import contribution, evidence, tables, verdict, words
+from medfl.report import contribution_tables, formatting, provenance_tables, tables, verdict
+from medfl.report.annotations import annotation_table
 from medfl.report.charts import Line, legend, line_chart, roc_chart
-from medfl.report.model import Curve, ReportData, read_report_data
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
-from medfl.report.taught import annotation_table
-from medfl.report.tested import ALL_SITES, SiteTest
+from medfl.report.report_data import Curve, ReportData, read_report_data
+from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.system.files import translate_disk_errors, write_file
 
 REPORT_FILE = "report.html"
@@ -83,8 +83,8 @@ def _context(data: ReportData) -> dict[str, Any]:
     return {
         "data": data,
         "study": data.study,
-        "words": words,
-        "contribution": contribution,
+        "words": formatting,
+        "contribution": contribution_tables,
         "segmentation": data.study.task.kind == "segmentation",
         "score_name": verdict.score_name(data),
         "headlines": verdict.headlines(data),
@@ -93,7 +93,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "test": tables.test_table(data),
         "classes": tables.class_table(data),
         "personal": tables.personal_table(data),
-        "brought": contribution.contribution_table(data),
+        "brought": contribution_tables.contribution_table(data),
         "brought_figure": _contribution_figure(data),
         "bars": _comparison_bars(data),
         "matrix": tables.matrix_table(data),
@@ -102,13 +102,13 @@ def _context(data: ReportData) -> dict[str, Any]:
         "examples": _read_examples(data),
         "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
         "taught": annotation_table(data),
-        "used": evidence.used_table(data),
-        "excluded": evidence.code_table(data, lambda site: site.excluded),
-        "warnings": evidence.code_table(data, lambda site: site.warnings),
-        "troubles": evidence.rejected_table(data),
-        "rounds": evidence.rounds_table(data),
-        "settings": evidence.list_settings(data),
-        "versions": evidence.list_versions(data),
+        "used": provenance_tables.used_table(data),
+        "excluded": provenance_tables.code_table(data, lambda site: site.excluded),
+        "warnings": provenance_tables.code_table(data, lambda site: site.warnings),
+        "troubles": provenance_tables.rejected_table(data),
+        "rounds": provenance_tables.rounds_table(data),
+        "settings": provenance_tables.list_settings(data),
+        "versions": provenance_tables.list_versions(data),
         "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
     }
 
@@ -143,7 +143,7 @@ def _loss_figure(data: ReportData) -> Figure | None:
 
 
 def _contribution_figure(data: ReportData) -> Figure | None:
-    lines = contribution.contribution_lines(data)
+    lines = contribution_tables.contribution_lines(data)
     if not lines or len(data.contributions) < 2:
         return None
     name = "Cosine" if data.contributions[-1].method == "alignment" else verdict.score_name(data)
@@ -188,7 +188,7 @@ def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
         own = found.local.get(site, {}).get(site, math.nan)
         values = [("Together", found.federated_by_site.get(site, math.nan), "together")]
         values += [("Its own model", own, "own"), ("Others’ models", mean, "others")]
-        bars = [Bar(n, words.score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
+        bars = [Bar(n, formatting.score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
         groups.append((site, bars))
     return groups
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
-from medfl.report.model import ReportData
-from medfl.report.tested import SiteTest
+from medfl.report.formatting import NOT_AVAILABLE, length_unit, score, signed
+from medfl.report.report_data import ReportData
+from medfl.report.site_tests import SiteTest
 from medfl.report.verdict import score_name, test_score
-from medfl.report.words import NOT_AVAILABLE, length_unit, score, signed
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medfl.messages.counts import lower_bound
-from medfl.report.model import ReportData
-from medfl.report.tested import ALL_SITES, SiteTest
-from medfl.report.words import duration, format_reason, listing, plural, score, signed
+from medfl.report.formatting import duration, format_reason, listing, plural, score, signed
+from medfl.report.report_data import ReportData
+from medfl.report.site_tests import ALL_SITES, SiteTest
 
 CLEAR_DIFFERENCE = 0.01  # smaller differences of Dice or AUROC are told as none
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name

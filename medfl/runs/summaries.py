@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medfl.errors import RunError
-from medfl.runs.folder import STUDY_JSON, read_metadata, run_status
 from medfl.runs.history import read_history
+from medfl.runs.run_folder import STUDY_JSON, read_metadata, run_status
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from flwr.app import ArrayRecord
 
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import from_array_record
-from medfl.runs import checkpoint
-from medfl.runs.checkpoint import Checkpoint
-from medfl.runs.folder import Run
+from medfl.runs import checkpoint_files
+from medfl.runs.checkpoint_files import Checkpoint
+from medfl.runs.run_folder import Run
 
 SHARED = ""  # name of the one line that all sites share; the line of a local model has the name of its site
 
@@ -76,13 +76,13 @@ class ModelSeriesStore(dict[str, ModelSeries]):
     def save(self, name: str, server_round: int, model: ArrayRecord) -> None:
         """Write the model of a round."""
         meta = {"arm": self._arm, "site": name, "round": server_round, "study": self._study}
-        checkpoint.save(self._folder, self._checkpoint_name(name, server_round), from_array_record(model), meta)
+        checkpoint_files.save(self._folder, self._checkpoint_name(name, server_round), from_array_record(model), meta)
 
     def save_state(self, server_round: int, state: Tensors) -> None:
         """Write what the strategy remembers after a round, beside the models of that round."""
         self._state = self._checkpoint_name("strategy", server_round) if state else ""
         if state:
-            checkpoint.save(self._folder, self._state, state, {"arm": self._arm, "round": server_round})
+            checkpoint_files.save(self._folder, self._state, state, {"arm": self._arm, "round": server_round})
 
     def mark_complete(self, server_round: int) -> None:
         """Count a round as done: of its models and the earlier ones only the best are still needed."""
@@ -98,18 +98,18 @@ class ModelSeriesStore(dict[str, ModelSeries]):
 
     def load(self, name: str, server_round: int) -> Checkpoint:
         """Read the model of a round, or raise RunError."""
-        return checkpoint.load(self._folder, self._checkpoint_name(name, server_round))
+        return checkpoint_files.load(self._folder, self._checkpoint_name(name, server_round))
 
     def load_state(self, server_round: int) -> dict[str, Tensor]:
         """Read what the strategy remembered after a round, or raise RunError; not to be called when that was nothing."""
         self._state = name = self._checkpoint_name("strategy", server_round)
-        return checkpoint.load(self._folder, name).arrays
+        return checkpoint_files.load(self._folder, name).arrays
 
     def prune(self) -> None:
         """Delete the models of this arm that are not needed any more."""
         mine = {self._checkpoint_name(name, n) for name, line in self.items() for n in line.saved_rounds} | {self._state}
-        others = {name for name in checkpoint.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
-        checkpoint.prune(self._folder, mine | others)
+        others = {name for name in checkpoint_files.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
+        checkpoint_files.prune(self._folder, mine | others)
 
     def _checkpoint_name(self, name: str, server_round: int) -> str:
         return "-".join(filter(None, (self._arm, name, f"round-{server_round:04d}")))

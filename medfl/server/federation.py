@@ -15,7 +15,7 @@ from medfl.messages import records
 from medfl.messages.exchange import NO_REPLY, STALE, find_asked_node, is_stale
 from medfl.messages.records import Metrics
 from medfl.messages.replies import describe_error, describe_refusal, read_metrics
-from medfl.runs.folder import Run
+from medfl.runs.run_folder import Run
 from medfl.study import Study
 
 

@@ -12,8 +12,8 @@ from flwr.serverapp import Grid
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages import records
 from medfl.messages.replies import describe_refusal, read_excluded
-from medfl.planning.exchange import from_content
 from medfl.planning.fingerprint import Fingerprint, Scope, check_scope, merge
+from medfl.planning.fingerprint_serialization import from_content
 from medfl.server.federation import query
 from medfl.server.joining import wait_for_nodes
 from medfl.site import SITE_NAME_PATTERN

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from medfl.data.partition import simulated_sites
+from medfl.data.simulated_sites import read_simulated_sites
 from medfl.errors import ExchangeError, QuorumError, code_in
 from medfl.messages import counts, records
 from medfl.messages.exchange import NO_REPLY, NOT_CONNECTED
 from medfl.messages.records import MetricValue
 from medfl.messages.replies import describe_error, describe_refusal, read_metrics
-from medfl.runs.folder import Run
+from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation
 from medfl.site import SITE_NAME_PATTERN
 from medfl.study import Study
@@ -172,7 +172,7 @@ class SiteJoiner:
 def count_expected_sites(study: Study) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
     if study.simulation.data:
-        return len(simulated_sites(study))
+        return len(read_simulated_sites(study))
     return max(study.strategy.sites or len(study.server.enrolled), study.quorum)
 
 

@@ -18,14 +18,14 @@ from medfl.errors import ExchangeError, QuorumError
 from medfl.messages import records
 from medfl.messages.records import Metrics, RoundRecord
 from medfl.messages.replies import describe_refusal
-from medfl.runs import Event, checkpoint
+from medfl.runs import Event, checkpoint_files
 from medfl.runs.history import is_complete_round
 from medfl.server.checkpoints import SHARED, ModelSeriesStore
-from medfl.server.contribution import Contributions
+from medfl.server.contribution_measures import Contributions
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.local import LocalOnly
-from medfl.strategies.registry import build_strategy
+from medfl.strategies.local_only import LocalOnly
+from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study
 
 
@@ -129,9 +129,9 @@ class ArmTrainer:
         """Write the chosen shared model and the last one under their own names."""
         line = self._series[SHARED]
         arrays, meta = self._series.load(SHARED, line.best_round)
-        checkpoint.save(self._run.path, "best", arrays, meta | {"score": _finite_or_none(line.best_score)})
+        checkpoint_files.save(self._run.path, "best", arrays, meta | {"score": _finite_or_none(line.best_score)})
         arrays, meta = self._series.load(SHARED, self._last_round)
-        checkpoint.save(self._run.path, "final", arrays, meta)
+        checkpoint_files.save(self._run.path, "final", arrays, meta)
 
     def _run_round(self, server_round: int) -> None:
         started = time.monotonic()

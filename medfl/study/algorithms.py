@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from medfl.schema import Section
-from medfl.study import options as table
-from medfl.study.options import NoOptions
+from medfl.study import strategy_options as table
+from medfl.study.strategy_options import NoOptions
 
 LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
 PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own

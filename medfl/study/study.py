@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from medfl.errors import ConfigError
 from medfl.schema import Section, read_section
-from medfl.study import networks
+from medfl.study import network_options
 from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, contribution_conflicts, stack_conflicts
 from medfl.study.sections import (
     LOSSES_BY_KIND,
@@ -49,7 +49,7 @@ class Study(Section):
     task: Task
     preprocessing: Preprocessing = Preprocessing()
     splits: Splits = Splits()
-    network: networks.Network
+    network: network_options.Network
     loss: Loss
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -95,7 +95,7 @@ class Study(Section):
     def _choice_problems(self) -> Iterator[str]:
         kind = self.task.kind
         for key, name, allowed in (
-            ("network.name", self.network.name, networks.NETWORKS_BY_KIND[kind]),
+            ("network.name", self.network.name, network_options.NETWORKS_BY_KIND[kind]),
             ("loss.name", self.loss.name, LOSSES_BY_KIND[kind]),
         ):
             if name not in allowed:

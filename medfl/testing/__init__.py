@@ -15,10 +15,10 @@ They are the tests that medfl's own algorithms pass::
 
 import pytest
 
-pytest.register_assert_rewrite("medfl.testing.halves", "medfl.testing.strategies")
+pytest.register_assert_rewrite("medfl.testing.algorithm_contract", "medfl.testing.strategy_contract")
 
-from medfl.testing.federation import FakeGrid  # noqa: E402 (after the line above, so that failures show their values)
-from medfl.testing.halves import ClientAlgorithmContract  # noqa: E402
-from medfl.testing.strategies import StrategyContract  # noqa: E402
+from medfl.testing.algorithm_contract import ClientAlgorithmContract  # noqa: E402
+from medfl.testing.fake_grid import FakeGrid  # noqa: E402 (after the line above, so that failures show their values)
+from medfl.testing.strategy_contract import StrategyContract  # noqa: E402
 
 __all__ = ["ClientAlgorithmContract", "FakeGrid", "StrategyContract"]

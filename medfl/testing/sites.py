@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.schema import read_section
 from medfl.site import Resources, Site
 from medfl.study import Study

@@ -10,7 +10,7 @@ import pytest
 from flwr.serverapp.strategy.fedtrimmedavg import trim_mean
 
 from medfl.aggregate import DiskReplies, median, trimmed_mean
-from medfl.aggregate.columns import sorting_network
+from medfl.aggregate.order_statistics import sorting_network
 from medfl.errors import ExchangeError
 from tests.aggregate.conftest import SpoolOf
 

@@ -16,9 +16,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medfl.data.cases import Finding
 from medfl.data.store.prepare import prepare_cases
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.data.synthetic.brain import Head
-from medfl.data.synthetic.dicom import write_dicom
+from medfl.data.synthetic.dicom_writing import write_dicom
 from medfl.errors import MedflError
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret
 from medfl.study import Study, study_from_run_config

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from medfl.data.cases import Finding
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import MedflError
 from medfl.site import Policy, Resources, Site, ensure_secret
 

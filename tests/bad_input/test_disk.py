@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.store import shelf as shelf_module
+from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store.prepare import prepare
 from medfl.errors import DataError, DiskFullError, RunError
-from medfl.runs import checkpoint
+from medfl.runs import checkpoint_files
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 from medfl.study import Study
 from medfl.system.files import temporary_path
 from tests.bad_input.rough import bits, check_words, fill, leftovers, site_of
@@ -69,7 +69,7 @@ def test_the_systems_own_refusal_to_write_more_is_told_as_a_full_disk(study: Stu
 
 
 def final(run: Path) -> dict[str, bytes]:
-    return {name: np.asarray(array).tobytes() for name, array in checkpoint.load(run, "final").arrays.items()}
+    return {name: np.asarray(array).tobytes() for name, array in checkpoint_files.load(run, "final").arrays.items()}
 
 
 @pytest.mark.slow
@@ -112,14 +112,14 @@ def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoin
     hospitals = fill(tmp_path / "hospitals" / "north", 4).parent
     simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_pending", full)
+        patch.setattr(checkpoint_files, "write_temporary", full)
         with pytest.raises(RunError) as caught:
             simulation.start(workers=1)
     assert caught.value.code == "DISK-FULL"
     check_words(caught.value, tmp_path)
     assert read_history(simulation.run)[-1]["status"] == "failed"
     assert read_history(simulation.run)[-1]["reason"].startswith("[DISK-FULL]")
-    assert checkpoint.list_names(simulation.run / "checkpoints") == []
+    assert checkpoint_files.list_names(simulation.run / "checkpoints") == []
 
 
 def test_a_store_that_is_a_file_is_told(study: Study, tmp_path: Path) -> None:

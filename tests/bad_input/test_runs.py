@@ -11,10 +11,10 @@ import pytest
 import typer
 
 from medfl.cli import app as cli
-from medfl.cli.running import run_and_report
+from medfl.cli.run_outcome import run_and_report
 from medfl.errors import QuorumError, RunError
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 from tests.bad_input.rough import check_words, cut, fill
 
 

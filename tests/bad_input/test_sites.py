@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.data.store.freshness import get_cache_status
+from medfl.data.store.cache_status import get_cache_status
 from medfl.data.store.prepare import prepare, prepare_cases
 from medfl.errors import DataError, DiskFullError
 from tests.bad_input.hospital import Hospital, check_told, image_of, mask_of, save, study_of

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.data.cohort import read_cohort
-from medfl.data.index import index as module
-from medfl.data.quality.check import check_site
+from medfl.data.index import file_index as module
+from medfl.data.quality.site_check import check_site
 from medfl.data.store.prepare import prepare_cases
 from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.errors import DataError

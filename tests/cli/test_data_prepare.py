@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from medfl.cli import app as cli
+from medfl.data.store import case_cache as room_module
 from medfl.data.store import forecast as forecast_module
-from medfl.data.store import room as room_module
 from medfl.site import ensure_secret
 
 

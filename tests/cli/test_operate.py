@@ -19,10 +19,10 @@ import pytest
 
 from medfl.cli import operate
 from medfl.cli.app import main
-from medfl.cli.running import RunOutcome
+from medfl.cli.run_outcome import RunOutcome
 from medfl.deploy import control, superlink
-from medfl.deploy.folder import FederationFolder
-from medfl.runs.folder import Run
+from medfl.deploy.federation_folder import FederationFolder
+from medfl.runs.run_folder import Run
 from medfl.study import read_study
 from tests.deploy.serving import make_federation
 
@@ -87,9 +87,9 @@ Medfl = Callable[..., Done]
 @pytest.fixture
 def flower(monkeypatch: pytest.MonkeyPatch) -> Flower:
     played = Flower()
-    monkeypatch.setattr(control, "flwr", played)
-    monkeypatch.setattr(operate, "_LOOK", 0.001)
-    monkeypatch.setattr(operate, "_ASK", 0.01)
+    monkeypatch.setattr(control, "run_flwr", played)
+    monkeypatch.setattr(operate, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(operate, "_STATUS_SECONDS", 0.01)
     return played
 
 
@@ -118,7 +118,7 @@ def medfl(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch, capsys:
 def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOutcome:
     """Return what every run that completes has to show."""
     made = RunOutcome(tmp_path / "run", tmp_path / "report.html", (), ("Together is better.",))
-    monkeypatch.setattr(operate, "outcome_of", lambda run: made)
+    monkeypatch.setattr(operate, "report_run", lambda run: made)
     return made
 
 
@@ -143,7 +143,7 @@ def test_a_server_that_is_not_up_is_said_to_be_so(
     assert medfl("run", nodule_study, "--detach").code == 0
     told = subprocess.CompletedProcess([], 1, stdout="Using SuperLink: fed (127.0.0.1:1)\n", stderr="Connection unavailable")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: told)
-    monkeypatch.setattr(control, "flwr", superlink.run_flwr)
+    monkeypatch.setattr(control, "run_flwr", superlink.run_flwr)
     done = medfl(*words_for(command, nodule_study))
     assert (done.code, done.out) == (1, "")
     assert "[SERVER-DOWN]" in done.err
@@ -263,7 +263,7 @@ def test_the_log_of_a_run_is_printed_as_it_is(
 ) -> None:
     medfl("run", nodule_study, "--detach")
     text = "[red]INFO[/red] " + "long " * 40
-    monkeypatch.setattr(control, "flwr_text", lambda folder, command, run, *_: text if (command, run) == ("log", "101") else "")
+    monkeypatch.setattr(control, "run_flwr_text", lambda folder, command, run, *_: text if (command, run) == ("log", "101") else "")
     assert medfl("logs") == Done(0, text.strip(), "")
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.errors import ConfigError, DataError, RunError
-from medfl.planning.exchange import from_json
+from medfl.planning.fingerprint_serialization import from_json
 from medfl.study import read_study
 
 STUDY = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from medfl.cli.progress import LiveDisplay
+from medfl.cli.live_display import LiveDisplay
 from medfl.study import read_study
 
 

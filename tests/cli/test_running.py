@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medfl.cli.running import left_out_sentence
+from medfl.cli.run_outcome import left_out_sentence
 
 
 @pytest.mark.parametrize(

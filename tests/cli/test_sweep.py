@@ -16,13 +16,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
-from medfl.cli.sweeping import SweepDisplay
+from medfl.cli.sweep_display import SweepDisplay
 from medfl.errors import ConfigError, EngineError
-from medfl.report.board import build_leaderboard
+from medfl.report.leaderboard import build_leaderboard
 from medfl.runs import Run
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import SimulatedRun
-from medfl.simulation.sweep import RunResult, plan_sweep
+from medfl.simulation.simulated_run import SimulatedRun
+from medfl.simulation.sweep_runner import RunResult, plan_sweep
 
 Sweeper = Callable[..., list[str]]
 
@@ -44,7 +44,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
         raise EngineError("ENGINE-LOST", "the workers are gone.")
 
     monkeypatch.setattr(SimulatedRun, "start", start)
-    monkeypatch.setattr("medfl.simulation.pool.warm_up", lambda: None)
+    monkeypatch.setattr("medfl.simulation.worker_pool.warm_up", lambda: None)
 
 
 def test_a_dry_run_lists_the_runs_and_starts_none(words: Sweeper, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from medfl.clients.networks.arrays import Arrays, get_arrays
-from medfl.clients.networks.build import build_network
-from medfl.clients.training.state import ClientState
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainTask
-from medfl.data.store.stored import PreparedData
+from medfl.data.store.prepared_data import PreparedData
 from medfl.site import Site
 from medfl.study import Study
 from medfl.testing import sites

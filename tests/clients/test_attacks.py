@@ -10,11 +10,11 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import metrics
 from medfl.clients import attacks, node
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training import session
-from medfl.clients.training.initial import build_initial_model
+from medfl.clients.training.initial_model import build_initial_model
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.errors import ConfigError
 from medfl.flower import compat

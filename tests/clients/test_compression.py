@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.clients import compression
+from medfl.clients import update_compression
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.state import ClientState
 from medfl.clients.training.task import TrainTask
 from medfl.messages import update_codecs
 from medfl.messages.records import to_array_record
@@ -46,7 +46,7 @@ def trained(*values: float) -> TrainOutcome:
 
 
 def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> None:
-    outcome = compression.compress(asked("bf16"), trained(1, 2, 3, 4, 5))
+    outcome = update_compression.compress(asked("bf16"), trained(1, 2, 3, 4, 5))
     assert set(outcome.arrays) == {update_codecs.BF16, "steps"}
     assert outcome.arrays["steps"] == 5
     assert (outcome.metrics, set(outcome.records)) == ({"train.loss": 1.0}, {"control"})
@@ -55,19 +55,19 @@ def test_the_update_leaves_packed_and_everything_else_as_it_is(asked: Asked) -> 
 @pytest.mark.parametrize(("codec", "arm"), [("none", "federated"), ("int8", "local"), ("top-k", "local")])
 def test_without_a_codec_and_alone_the_model_leaves_whole(codec: str, arm: str, asked: Asked) -> None:
     outcome = trained(1, 2, 3, 4, 5)
-    assert compression.compress(asked(codec, arm=arm), outcome) is outcome
+    assert update_compression.compress(asked(codec, arm=arm), outcome) is outcome
 
 
 def test_layers_that_stay_at_the_site_are_not_in_the_update(asked: Asked) -> None:
     outcome = trained(1, 2, 3, 4, 5)
     del outcome.arrays["b"]
-    assert compression.compress(asked("int8"), outcome).arrays[update_codecs.INT8].size == 4
+    assert update_compression.compress(asked("int8"), outcome).arrays[update_codecs.INT8].size == 4
 
 
 def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
     def codes(server_round: int) -> list[int]:
         outcome = TrainOutcome({**RECEIVED, "w": np.linspace(0.1, 1, 4, dtype=np.float32).reshape(2, 2)}, {})
-        found: list[int] = compression.compress(asked("int8", server_round), outcome).arrays[update_codecs.INT8].tolist()
+        found: list[int] = update_compression.compress(asked("int8", server_round), outcome).arrays[update_codecs.INT8].tolist()
         return found
 
     assert codes(1) == codes(1)
@@ -77,7 +77,7 @@ def test_rounding_depends_on_the_seed_of_the_round_alone(asked: Asked) -> None:
 def test_what_top_k_leaves_over_is_sent_later(asked: Asked) -> None:
     def sent(server_round: int, *values: float) -> list[float]:
         """Return the update that reaches the server, in the order b, w."""
-        small = compression.compress(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
+        small = update_compression.compress(asked("top-k", server_round, keep=0.2), trained(*values)).arrays
         parts = update_codecs.from_top_k(small, RECEIVED, 0.2)
         return [value for _, part in parts for value in part.tolist()]
 
@@ -93,7 +93,7 @@ def test_sent_and_left_over_add_up_to_what_was_trained(asked: Asked, tmp_path: P
     for server_round in range(1, 8):
         outcome = trained(*rng.standard_normal(5))
         exact += update_codecs.diff(outcome.arrays, RECEIVED)
-        small = compression.compress(asked("top-k", server_round, keep=0.3), outcome).arrays
+        small = update_compression.compress(asked("top-k", server_round, keep=0.3), outcome).arrays
         arrived += np.concatenate([part for _, part in update_codecs.from_top_k(small, RECEIVED, 0.3)])
     left = ClientState(tmp_path / "state", 8).load("residual")
     assert left is not None
@@ -107,5 +107,5 @@ def test_a_sample_study_sends_a_share_of_the_bytes(codec: str, most: float, aske
     received = get_arrays(net)
     arrays = {name: x + np.asarray(0.01, x.dtype) if x.dtype.kind == "f" else x for name, x in received.items()}
     work = dataclasses.replace(asked(codec), received=received)
-    small = compression.compress(work, TrainOutcome(arrays, {})).arrays
+    small = update_compression.compress(work, TrainOutcome(arrays, {})).arrays
     assert to_array_record(small).count_bytes() <= most * to_array_record(arrays).count_bytes()

@@ -14,7 +14,7 @@ import pytest
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
-from medfl.data.quality.check import check_site
+from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.errors import DataError
 

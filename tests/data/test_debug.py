@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medfl.data.debug import ENV_VARIABLE, debug_local
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 

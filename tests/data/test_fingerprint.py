@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medfl.data.fingerprint import compute_fingerprint
-from medfl.data.partition import simulated_sites
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.site_fingerprint import compute_fingerprint
 from medfl.errors import ConfigError, DataError
-from medfl.planning import summary
+from medfl.planning import fingerprint_statistics
 from medfl.planning.bins import FRACTION_SCALE, MOMENT_SCALE
 from medfl.planning.fingerprint import Fingerprint, merge
 from medfl.planning.plan import make_plan
@@ -86,8 +86,8 @@ def test_one_case_is_measured_after_the_crop(tmp_path: Path) -> None:
     label, image = (nib.load(tmp_path / f"{name}-4.nii").get_fdata() for name in ("label", "image"))
     box = (slice(2, 21), slice(3, 24), slice(0, 15))
     kept = label[box].size
-    assert summary.median_size(found) == (19, 21, 15)
-    assert [summary.spacing_percentile(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
+    assert fingerprint_statistics.median_size(found) == (19, 21, 15)
+    assert [fingerprint_statistics.spacing_percentile(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
     assert found.fractions.tolist() == [round((label == c).sum() / kept * FRACTION_SCALE) for c in (1, 2)]
     assert found.cropped == int(kept < 0.75 * label.size)
     assert found.means[0] == pytest.approx(image[label > 0].mean() * MOMENT_SCALE, abs=1)
@@ -158,9 +158,9 @@ def test_a_classification_has_no_fingerprint(nodule_study: Path, tmp_path: Path)
 def test_four_groups_of_hippocampi_give_the_pooled_plan(real_data: Path) -> None:
     overrides = {"simulation.data": str(real_data / "hippocampus"), "splits.test": 0.0}
     study = read_study(SAMPLES / "hippocampus", overrides)
-    sites = [compute_fingerprint(site, study).fingerprint for site in simulated_sites(study)]
+    sites = [compute_fingerprint(site, study).fingerprint for site in read_simulated_sites(study)]
     together = read_study(SAMPLES / "hippocampus", overrides | {"simulation.partition": "none"})
-    (pool,) = simulated_sites(together)
+    (pool,) = read_simulated_sites(together)
     pooled = compute_fingerprint(pool, together).fingerprint
     assert (len(sites), pooled.cases) == (4, 200)
     assert same(merge(sites), pooled)

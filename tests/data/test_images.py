@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medfl.data.images import read_image, read_mask_image
+from medfl.data.image_files import read_image, read_mask_image
 from medfl.errors import DataError
 
 

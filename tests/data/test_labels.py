@@ -11,12 +11,12 @@ from PIL import Image
 
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes, drop_unannotated
-from medfl.data.grids import resample_mask
-from medfl.data.images import read_image
+from medfl.data.image_files import read_image
 from medfl.data.labels import parse_class, read_mask
 from medfl.data.load import load_case
+from medfl.data.mask_alignment import resample_mask
+from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti
-from medfl.data.values import count_values, map_values
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 

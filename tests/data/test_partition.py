@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from medfl.data import partition
+from medfl.data import simulated_sites
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
-from medfl.data.partition import simulated_sites
+from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import store_root
 from medfl.errors import ConfigError, DataError
@@ -41,7 +41,7 @@ def study_of(make_study: Any) -> Any:
 
 def test_a_raw_folder_is_one_site(pool: Path, study_of: Any, tmp_path: Path) -> None:
     before = sorted(pool.iterdir())
-    (site,) = simulated_sites(study_of(pool))
+    (site,) = read_simulated_sites(study_of(pool))
     assert (site.name, site.root, site.policy.min_count) == ("pool", pool, 0)
     assert len(read_cohort(site, study_of(pool)).cases) == 12
     assert sorted(pool.iterdir()) == before  # nothing is written into a folder of data
@@ -50,27 +50,27 @@ def test_a_raw_folder_is_one_site(pool: Path, study_of: Any, tmp_path: Path) -> 
 
 def test_a_raw_folder_may_run_what_is_installed(pool: Path, study_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     offered = {"medfl.clients": [EntryPoint("gentle", "gentle.client:build", "medfl.clients")]}
-    monkeypatch.setattr(partition, "entry_points", lambda group: offered[group])
-    assert [site.policy.extensions for site in simulated_sites(study_of(pool))] == [("gentle",)]
+    monkeypatch.setattr(simulated_sites, "entry_points", lambda group: offered[group])
+    assert [site.policy.extensions for site in read_simulated_sites(study_of(pool))] == [("gentle",)]
 
 
 def test_a_column_tells_the_sites(pool: Path, study_of: Any) -> None:
     study = study_of(pool, partition="column", column="site", where="label=a")
-    sites = simulated_sites(study)
+    sites = read_simulated_sites(study)
     assert [site.name for site in sites] == ["X", "Y-Z"]
     assert [len(read_cohort(site, study).cases) for site in sites] == [2, 2]
 
 
 def test_random_sites_share_patients_out(pool: Path, study_of: Any) -> None:
     study = study_of(pool, partition="random", sites=3)
-    sites = simulated_sites(study)
+    sites = read_simulated_sites(study)
     assert [site.name for site in sites] == ["pool-1", "pool-2", "pool-3"]
     cohorts = [read_cohort(site, study) for site in sites]
     assert [len({case.patient for case in cohort.cases}) for cohort in cohorts] == [2, 2, 2]
     files = [path for cohort in cohorts for case in cohort.cases for path in case.image.paths]
     assert len(set(files)) == 12
     assert all({case.label for case in cohort.cases} == {0, 1} for cohort in cohorts)
-    assert sites == simulated_sites(study)
+    assert sites == read_simulated_sites(study)
 
 
 def test_folders_with_a_site_toml_are_sites_of_their_own(pool: Path, study_of: Any, tmp_path: Path) -> None:
@@ -78,26 +78,26 @@ def test_folders_with_a_site_toml_are_sites_of_their_own(pool: Path, study_of: A
         folder = tmp_path / "hospitals" / name
         folder.mkdir(parents=True)
         (folder / "site.toml").write_text(f'name = "{name}"\n[data]\nroot = "."\npatient = "id"\n[policy]\nmin-count = 5\n')
-    sites = simulated_sites(study_of(tmp_path / "hospitals"))
+    sites = read_simulated_sites(study_of(tmp_path / "hospitals"))
     assert [(site.name, site.policy.min_count, site.data.patient) for site in sites] == [("north", 5, "id"), ("south", 5, "id")]
     assert all(len(site.secret()) >= 32 for site in sites)
-    assert [site.name for site in simulated_sites(study_of(tmp_path / "hospitals", partition="none"))] == ["hospitals"]
+    assert [site.name for site in read_simulated_sites(study_of(tmp_path / "hospitals", partition="none"))] == ["hospitals"]
 
 
 def test_names_must_differ(pool: Path, study_of: Any) -> None:
     with pytest.raises(ConfigError, match="pool"):
-        simulated_sites(study_of(pool, pool))
+        read_simulated_sites(study_of(pool, pool))
 
 
 def test_wrong_folders_and_columns_are_told(pool: Path, study_of: Any, tmp_path: Path) -> None:
     for folders in ((), (tmp_path / "gone",), (Path("relative"),)):
         with pytest.raises(ConfigError, match=r"simulation\.data"):
-            simulated_sites(study_of(*folders))
+            read_simulated_sites(study_of(*folders))
     with pytest.raises(DataError, match=r"INDEX-COLUMN.*'hospital'"):
-        simulated_sites(study_of(pool, partition="column", column="hospital"))
+        read_simulated_sites(study_of(pool, partition="column", column="hospital"))
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="INDEX-MISSING"):
-        simulated_sites(study_of(tmp_path / "bare", partition="column", column="site"))
+        read_simulated_sites(study_of(tmp_path / "bare", partition="column", column="site"))
 
 
 def test_a_patient_is_at_one_site_only(pool: Path, study_of: Any) -> None:
@@ -105,9 +105,9 @@ def test_a_patient_is_at_one_site_only(pool: Path, study_of: Any) -> None:
         index.write("\n0.png,a,p1,X")  # p1 is at Y/Z
     options = {"partition": "column", "column": "site"}
     with pytest.raises(DataError, match=r"SPLIT-LEAK.*1 patient") as caught:
-        simulated_sites(study_of(pool, **options))
+        read_simulated_sites(study_of(pool, **options))
     assert "p1" not in str(caught.value)
-    assert len(simulated_sites(study_of(pool, **options, patient=""))) == 2  # one image, one patient
+    assert len(read_simulated_sites(study_of(pool, **options, patient=""))) == 2  # one image, one patient
 
 
 def test_secret_and_prepared_data_lie_in_one_store(
@@ -117,7 +117,7 @@ def test_secret_and_prepared_data_lie_in_one_store(
     monkeypatch.setenv("MEDFL_STORE", "~/kept")
     study = study_of(pool)
     study = study.model_copy(update={"simulation": study.simulation.model_copy(update={"store": ""})})
-    (site,) = simulated_sites(study)
+    (site,) = read_simulated_sites(study)
     assert store_root(site) == tmp_path / "home" / "kept"
     assert (tmp_path / "home" / "kept" / "secret").is_file()
     monkeypatch.chdir(tmp_path)
@@ -127,7 +127,7 @@ def test_secret_and_prepared_data_lie_in_one_store(
 
 def _check(study: Any, *, cases: int, every: int = 1) -> None:
     total = 0
-    for site in simulated_sites(study):
+    for site in read_simulated_sites(study):
         cohort = read_cohort(site, study)
         assert not [finding for finding in cohort.findings if finding.level == "error"]
         splits = assign_splits(cohort.cases, study)
@@ -152,7 +152,7 @@ def test_real_hippocampus(real_data: Path, make_study: Any) -> None:
         simulation__partition="column",
         simulation__column="group",
     )
-    assert len(simulated_sites(study)) == 4
+    assert len(read_simulated_sites(study)) == 4
     _check(study, cases=200, every=5)
 
 

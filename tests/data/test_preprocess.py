@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.data.preprocess import geometry, orient, preprocess
+from medfl.data.preprocess import orient, preprocess, spatial
 from medfl.data.volume import Volume
 from medfl.study import Study
 
@@ -317,7 +317,7 @@ def test_resampling_in_slabs_is_resampling_in_one_go(monkeypatch: pytest.MonkeyP
     study = study_of(spacing="0.771,1.2,0.91", intensity="window", window="0,1")
     results = []
     for slab in (4, 1000):
-        monkeypatch.setattr(geometry, "_SLAB", slab)
+        monkeypatch.setattr(spatial, "_SLAB_PLANES", slab)
         results.append(preprocess(Volume(values, np.eye(4)), mask, study))
     np.testing.assert_allclose(results[0][0].array, results[1][0].array, atol=1e-4)
     np.testing.assert_array_equal(results[0][1], results[1][1])

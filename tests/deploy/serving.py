@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medfl.deploy import registry
-from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy import site_registry
+from medfl.deploy.federation_folder import FederationFolder, init_federation
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.proxy import nginx_command
 from medfl.system.ports import find_free_port
@@ -44,7 +44,7 @@ def make_federation(folder: Path, sites: Sequence[str] = ()) -> FederationFolder
         make_key(folder / f"{name}.key")
         request = folder / f"{name}.request.json"
         write_request(folder / f"{name}.key", name, request)
-        _, certificate = registry.enrol(made, read_request(request))
+        _, certificate = site_registry.enrol(made, read_request(request))
         (folder / f"{name}.crt").write_bytes(certificate)
     return made
 

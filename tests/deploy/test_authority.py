@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from medfl.deploy import authority, registry
-from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy import ca, site_registry
+from medfl.deploy.federation_folder import FederationFolder, init_federation
 from medfl.deploy.identity import load_key, make_key, write_request
 from medfl.errors import DeployError
 
@@ -27,7 +27,7 @@ def enrol(federation: FederationFolder, place: Path, name: str) -> tuple[Path, P
     """Enrol a site, and return the files that TLS wants of it: certificate and key."""
     make_key(place / f"{name}.key")
     request = write_request(place / f"{name}.key", name, place / f"{name}.request.json")
-    _, certificate = registry.enrol(federation, request)
+    _, certificate = site_registry.enrol(federation, request)
     pem = load_key(place / f"{name}.key").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (place / f"{name}.crt").write_bytes(certificate)
     (place / f"{name}.pem").write_bytes(pem)
@@ -102,8 +102,8 @@ def test_a_site_that_was_put_out_is_not_believed_any_more_and_the_others_are(
 ) -> None:
     out, other = enrol(federation, tmp_path, "a"), enrol(federation, tmp_path, "b")
     renewed = tmp_path / "a-renewed.crt"
-    renewed.write_bytes(registry.renew(federation, "a")[1])
-    registry.revoke(federation, "a")
+    renewed.write_bytes(site_registry.renew(federation, "a")[1])
+    site_registry.revoke(federation, "a")
     for certificate in (out[0], renewed):
         with pytest.raises(ssl.SSLError, match=r"certificate revoked|CERTIFICATE_VERIFY_FAILED"):
             shake_hands(serving(federation, asks=True), calling(federation, (certificate, out[1])), "localhost")
@@ -155,24 +155,24 @@ def test_no_certificate_outlives_the_authority(federation: FederationFolder, tmp
     end = x509.load_pem_x509_certificate(federation.ca_certificate.read_bytes()).not_valid_after_utc
     certificate = x509.load_pem_x509_certificate((tmp_path / "a.crt").read_bytes())
     assert certificate.not_valid_after_utc <= end
-    (site,) = registry.list_enrolled(federation)
+    (site,) = site_registry.list_enrolled(federation)
     assert datetime.fromisoformat(site.expires) == certificate.not_valid_after_utc
 
 
 def test_an_authority_at_its_end_signs_nothing(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority, "AUTHORITY_DAYS", 0)
-    authority.create_ca(federation.ca_certificate, federation.ca_key, "old")
+    monkeypatch.setattr(ca, "CA_DAYS", 0)
+    ca.create_ca(federation.ca_certificate, federation.ca_key, "old")
     place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
     before = federation.server_certificate.read_bytes()
     with pytest.raises(DeployError, match="CA-ENDED"):
-        authority.issue_server_certificate(*place, "localhost:1")
+        ca.issue_server_certificate(*place, "localhost:1")
     assert federation.server_certificate.read_bytes() == before
 
 
 def test_a_renewed_server_has_another_key_for_its_owner_alone(federation: FederationFolder) -> None:
     before = federation.server_key.read_bytes()
     place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
-    authority.issue_server_certificate(*place, federation.settings.address)
+    ca.issue_server_certificate(*place, federation.settings.address)
     assert federation.server_key.read_bytes() != before
     assert stat.S_IMODE(federation.server_key.stat().st_mode) == 0o600
     shake_hands(serving(federation), calling(federation), "fl.example.org")
@@ -185,5 +185,5 @@ def test_each_list_of_the_withdrawn_is_newer_than_the_last(federation: Federatio
 
     first = number()
     enrol(federation, tmp_path, "a")
-    registry.revoke(federation, "a")
+    site_registry.revoke(federation, "a")
     assert number() > first

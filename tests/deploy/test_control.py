@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from medfl.deploy import control
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
-from medfl.deploy.registry import enrol
+from medfl.deploy.site_registry import enrol
 from medfl.errors import DeployError, RunError
-from medfl.runs.folder import Run
+from medfl.runs.run_folder import Run
 from medfl.study import read_study
 from tests.deploy.serving import make_federation
 
@@ -45,7 +45,7 @@ class Flower:
 @pytest.fixture
 def flower(monkeypatch: pytest.MonkeyPatch) -> Flower:
     played = Flower()
-    monkeypatch.setattr(control, "flwr", played)
+    monkeypatch.setattr(control, "run_flwr", played)
     return played
 
 
@@ -179,7 +179,7 @@ def test_a_run_that_was_stopped_goes_on_when_its_process_has_written_its_last_wo
 ) -> None:
     first, run = (submitted := begun()), Run.open(submitted.run)
     flower.status = "finished:stopped"
-    monkeypatch.setattr(control, "_LETS_GO", 0.3)
+    monkeypatch.setattr(control, "_RELEASE_TIMEOUT", 0.3)
     with run.lock(), pytest.raises(RunError, match="RUN-BUSY"):
         control.resume(federation, first.name)
     run.history.append({"event": "end", "status": "stopped"})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medfl.runs.history import Event
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 from tests.deploy.loopback import Loopback, changed, loopback
 from tests.deploy.serving import needs_nginx, wait_for
 from tests.deploy.test_federation import bits_of, hospitals_in

@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 from medfl.audit.chain import Chain
-from medfl.deploy.doctor import machine
-from medfl.deploy.doctor.certificates import check_certificate
-from medfl.deploy.doctor.check import check_folder
-from medfl.deploy.doctor.findings import CheckResult
-from medfl.deploy.doctor.reach import check_connection
-from medfl.deploy.doctor.site import check_site, check_site_files
-from medfl.deploy.enrolling import set_up_site
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy.doctor import machine_checks
+from medfl.deploy.doctor.certificate_checks import check_certificate
+from medfl.deploy.doctor.check_result import CheckResult
+from medfl.deploy.doctor.connection_checks import check_connection
+from medfl.deploy.doctor.folder_checks import check_folder
+from medfl.deploy.doctor.site_checks import check_site, check_site_files
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import read_request
 from medfl.deploy.kits import join_federation, read_kit, write_kit
-from medfl.deploy.registry import enrol
+from medfl.deploy.site_registry import enrol
+from medfl.deploy.site_setup import set_up_site
 from medfl.errors import DeployError
 from medfl.site import read_site
 from medfl.system.ports import find_free_port
@@ -46,8 +46,8 @@ def site(tmp_path: Path, federation: FederationFolder, monkeypatch: pytest.Monke
     made = set_up_site(folder, "hospital-a", "data")
     enrolled, signed = enrol(federation, read_request(made.request))
     join_federation(read_kit(write_kit(federation, enrolled, signed)), folder)
-    monkeypatch.setattr("medfl.deploy.doctor.site.machine", lambda *_, **__: iter(()))
-    monkeypatch.setattr("medfl.deploy.doctor.site.reach", lambda *_, **__: iter(()))
+    monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_machine", lambda *_, **__: iter(()))
+    monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_connection", lambda *_, **__: iter(()))
     return folder
 
 
@@ -107,16 +107,16 @@ def test_a_certificate_is_told_of_before_it_ends(days: int, level: str, federati
 
 
 def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
-    assert machine.check_not_shadowed().level == "ok"
-    assert machine.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
+    assert machine_checks.check_not_shadowed().level == "ok"
+    assert machine_checks.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
 
 
 def test_too_little_of_something_is_a_warning_and_much_too_little_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for free, level in ((100e9, "ok"), (10e9, "warning"), (1e9, "error")):
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
-        assert machine.check_disk(tmp_path).level == level
+        monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        assert machine_checks.check_disk(tmp_path).level == level
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -214,7 +214,7 @@ def test_a_site_is_looked_at_with_the_certificate_that_it_shows(site: Path, monk
         shown.append(key)
         return iter(())
 
-    monkeypatch.setattr("medfl.deploy.doctor.site.reach", reach)
+    monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_connection", reach)
     list(check_site(site))
     (site / "site.crt").unlink()
     list(check_site(site))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfl.runs import checkpoint
-from medfl.simulation.simulate import plan_simulation
+from medfl.runs import checkpoint_files
+from medfl.simulation.simulated_run import plan_simulation
 from medfl.site import ensure_secret
 from tests.deploy.loopback import changed, loopback
 from tests.deploy.serving import needs_nginx
@@ -21,7 +21,7 @@ STUDIES = Path(__file__).parents[2] / "sample_configs"
 
 
 def bits_of(run: Path) -> dict[str, bytes]:
-    return {name: np.asarray(array).tobytes() for name, array in checkpoint.load(run, "final").arrays.items()}
+    return {name: np.asarray(array).tobytes() for name, array in checkpoint_files.load(run, "final").arrays.items()}
 
 
 def hospitals_in(folder: Path) -> list[Path]:

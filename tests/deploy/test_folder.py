@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.deploy.folder import init_federation, open_federation
+from medfl.deploy.federation_folder import init_federation, open_federation
 from medfl.errors import ConfigError, DeployError
 
 

@@ -13,9 +13,9 @@ import pytest
 import tomli_w
 
 from medfl.deploy.approvals import approve, approved_studies, withdraw
+from medfl.deploy.authorization import authorize
 from medfl.deploy.bundle import build_bundle, read_bundle, read_bundle_study, write_app
-from medfl.deploy.gate import authorize
-from medfl.deploy.words import describe, policy_conflicts
+from medfl.deploy.study_summary import describe, policy_conflicts
 from medfl.errors import ConfigError, DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
 from tests.conftest import NODULE_STUDY

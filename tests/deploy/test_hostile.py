@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.deploy.folder import open_federation
+from medfl.deploy.federation_folder import open_federation
 from medfl.deploy.superlink import run_flwr
 from medfl.errors import safe_sentence
 from tests.deploy.loopback import Loopback, loopback

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from medfl.deploy import identity
-from medfl.deploy.enrolling import set_up_site
 from medfl.deploy.identity import load_key, make_identity, make_key, read_request, write_request
+from medfl.deploy.site_setup import set_up_site
 from medfl.errors import ConfigError, DeployError
 from medfl.site import read_site
 

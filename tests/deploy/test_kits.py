@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from medfl.deploy import registry
-from medfl.deploy.enrolling import set_up_site
-from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy import site_registry
+from medfl.deploy.federation_folder import FederationFolder, init_federation
 from medfl.deploy.identity import load_key, make_identity, public_key_text, read_request
 from medfl.deploy.kits import join_federation, read_kit, write_kit
+from medfl.deploy.site_setup import set_up_site
 from medfl.errors import ConfigError, DeployError
 from medfl.site import read_site
 
@@ -33,7 +33,7 @@ def hospital(tmp_path: Path) -> Path:
 
 
 def kit_for(federation: FederationFolder, hospital: Path) -> Path:
-    site, certificate = registry.enrol(federation, read_request(hospital / f"{hospital.name}.request.json"))
+    site, certificate = site_registry.enrol(federation, read_request(hospital / f"{hospital.name}.request.json"))
     return write_kit(federation, site, certificate)
 
 
@@ -84,7 +84,7 @@ def test_a_renewed_kit_changes_the_certificate_and_nothing_that_was_edited(
     path = hospital / "site.toml"
     path.write_text(path.read_text().replace("[federation]", '[federation]  # since May\naudit = "log.jsonl"'))
     before = everything(hospital)
-    join_federation(read_kit(write_kit(federation, *registry.renew(federation, "hospital-a"))), hospital)
+    join_federation(read_kit(write_kit(federation, *site_registry.renew(federation, "hospital-a"))), hospital)
     after = everything(hospital)
     assert {name for name in after if after[name] != before.get(name)} == {"site.crt"}
 
@@ -164,7 +164,7 @@ def test_a_wrong_site_toml_is_told_and_nothing_is_changed(federation: Federation
 
 def test_a_site_that_can_not_make_its_key_gets_it_in_a_private_kit(federation: FederationFolder, tmp_path: Path) -> None:
     asked, key = make_identity("hospital-a")
-    path = write_kit(federation, *registry.enrol(federation, asked), key)
+    path = write_kit(federation, *site_registry.enrol(federation, asked), key)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert b"PRIVATE KEY" in content(path)["README.txt"]
     with zipfile.ZipFile(path) as kit:  # as 'unzip' would write it
@@ -179,7 +179,7 @@ def test_a_site_that_can_not_make_its_key_gets_it_in_a_private_kit(federation: F
 
 def test_a_key_of_the_site_is_never_replaced_by_one_in_a_kit(federation: FederationFolder, hospital: Path) -> None:
     asked, key = make_identity("hospital-a")
-    kit = read_kit(write_kit(federation, *registry.enrol(federation, asked), key))
+    kit = read_kit(write_kit(federation, *site_registry.enrol(federation, asked), key))
     before = everything(hospital)
     with pytest.raises(DeployError, match="KIT-FOREIGN"):
         join_federation(kit, hospital)

@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
 from flwr.supercore.protobuf.client import ProtobufClient
 
-from medfl.deploy import site as running
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy import site_processes as running
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.errors import DeployError
 from medfl.flower.tasks import NodeTasks, ServerLink, use_client_certificate
 from medfl.site import init_site

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medfl.deploy import nodes, registry
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy import nodes, site_registry
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.nodes import forget_stale_nodes, reconcile, unregister_unknown_nodes
 from medfl.errors import DeployError
@@ -56,7 +56,7 @@ class Flower:
 def flower(monkeypatch: pytest.MonkeyPatch) -> Flower:
     """Put the stand-in in the place of Flower's command."""
     found = Flower()
-    monkeypatch.setattr(nodes, "flwr", found)
+    monkeypatch.setattr(nodes, "run_flwr", found)
     return found
 
 
@@ -64,7 +64,7 @@ def test_who_is_enrolled_may_take_part_and_who_is_revoked_may_not(tmp_path: Path
     folder, told = make_federation(tmp_path, ("a", "b", "c")), list[str]()
     assert reconcile(folder, told.append) == ()
     assert flower.inside() == {"a", "b", "c"}
-    registry.revoke(folder, "b")
+    site_registry.revoke(folder, "b")
     assert reconcile(folder, told.append) == ()
     assert flower.inside() == {"a", "c"}
     assert told == [
@@ -85,10 +85,10 @@ def test_nothing_is_asked_of_flower_while_nothing_changes(tmp_path: Path, flower
 def test_a_site_with_a_new_key_is_in_with_that_one_alone(tmp_path: Path, flower: Flower) -> None:
     folder = make_federation(tmp_path, ("a",))
     reconcile(folder, print)
-    registry.revoke(folder, "a")
+    site_registry.revoke(folder, "a")
     make_key(tmp_path / "new.key")
     write_request(tmp_path / "new.key", "a", tmp_path / "new.json")
-    registry.enrol(folder, read_request(tmp_path / "new.json"))
+    site_registry.enrol(folder, read_request(tmp_path / "new.json"))
     reconcile(folder, print)
     assert flower.inside() == {"a"}
     assert (len(flower.keys), len(flower.out)) == (2, 1)
@@ -118,7 +118,7 @@ def test_a_site_that_was_registered_just_before_a_crash_is_found_again(tmp_path:
     noted = folder.path / "superlink" / "nodes.json"
     noted.write_text("{" + noted.read_text().partition('"b"')[0].partition("{")[2].rstrip().rstrip(",") + "}")
     assert reconcile(folder, print) == ()
-    registry.revoke(folder, "b")
+    site_registry.revoke(folder, "b")
     reconcile(folder, print)
     assert flower.inside() == {"a"}
 
@@ -138,7 +138,7 @@ def test_a_site_that_was_revoked_before_it_was_noted_is_out(tmp_path: Path, flow
     reconcile(folder, print)
     noted = folder.path / "superlink" / "nodes.json"
     noted.write_text("{" + noted.read_text().partition('"b"')[0].partition("{")[2].rstrip().rstrip(",") + "}")
-    registry.revoke(folder, "b")
+    site_registry.revoke(folder, "b")
     assert reconcile(folder, print) == ()
     assert flower.inside() == {"a", "b"}  # nobody knows whose it is
     unregister_unknown_nodes(folder)
@@ -163,10 +163,10 @@ def test_an_old_key_that_can_not_be_put_out_is_not_forgotten_for_a_new_one(tmp_p
     folder = make_federation(tmp_path, ("a",))
     reconcile(folder, print)
     before = (folder.path / "superlink" / "nodes.json").read_text()
-    registry.revoke(folder, "a")
+    site_registry.revoke(folder, "a")
     make_key(tmp_path / "new")
     write_request(tmp_path / "new", "a", tmp_path / "a.json")
-    registry.enrol(folder, read_request(tmp_path / "a.json"))
+    site_registry.enrol(folder, read_request(tmp_path / "a.json"))
     flower.stuck = True
     assert [error.code for error in reconcile(folder, print)] == ["FLOWER-SAYS-NO"]
     assert (folder.path / "superlink" / "nodes.json").read_text() == before

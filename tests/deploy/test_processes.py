@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medfl.deploy.processes import Child, supervise
+from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
 
 
@@ -110,7 +110,7 @@ def test_what_does_not_come_up_ends_the_others_and_says_where_to_look(tmp_path: 
 
 
 def test_a_log_is_for_its_owner_and_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medfl.deploy.logs._MOST", 1000)
+    monkeypatch.setattr("medfl.deploy.logs._MAX_LOG_BYTES", 1000)
     log, aside = tmp_path / "loud.log", tmp_path / "loud.log.1"
     end_once(lambda: aside.exists() and 0 < log.stat().st_size < 1000)
     talk = "import time\nwhile True: print('x' * 99, flush=True); time.sleep(0.05)"

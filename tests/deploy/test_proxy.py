@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
 
-from medfl.deploy import authority, proxy, registry
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy import ca, proxy, site_registry
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.proxy import ProxyConfig, write_config
 from medfl.errors import DeployError
 from medfl.system.ports import find_free_port
@@ -189,7 +189,7 @@ def test_who_shows_no_certificate_of_the_federation_is_refused_when_it_asks(stan
         assert stand.ask("/v1/fleet/pull-messages")[0] == 400
         assert stand.ask("/v1/fleet/pull-messages", site="hospital-1")[0] == 200
         assert stand.ask("/v1/control/list-runs", site="hospital-1")[0] == 404
-        registry.revoke(stand.folder, "hospital-1")
+        site_registry.revoke(stand.folder, "hospital-1")
         nginx.send_signal(signal.SIGHUP)
         wait_for(lambda: stand.ask("/v1/fleet/pull-messages", site="hospital-1")[0] == 400)
         assert stand.ask("/v1/fleet/pull-messages", site="hospital-2")[0] == 200
@@ -197,9 +197,9 @@ def test_who_shows_no_certificate_of_the_federation_is_refused_when_it_asks(stan
 
 @needs_nginx
 def test_nothing_is_passed_to_another_program_on_the_port_of_flowers_server(stand: Stand, tmp_path: Path) -> None:
-    ca, key, certificate, own = (tmp_path / name for name in ("ca.crt", "ca.key", "other.crt", "other.key"))
-    authority.create_ca(ca, key, "another")
-    authority.issue_server_certificate(ca, key, certificate, own, "localhost:1")
+    ca_file, key, certificate, own = (tmp_path / name for name in ("ca.crt", "ca.key", "other.crt", "other.key"))
+    ca.create_ca(ca_file, key, "another")
+    ca.issue_server_certificate(ca_file, key, certificate, own, "localhost:1")
     with upstream(certificate, own) as port, nginx_of(write_config(replace(stand.door, upstream=port)), stand.port):
         assert stand.ask("/v1/fleet/pull-messages", b"secret")[0] == 502
 
@@ -214,6 +214,6 @@ def test_bodies_are_not_kept(stand: Stand) -> None:
 
 
 def test_without_nginx_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "_PLACES", "")
+    monkeypatch.setattr(proxy, "_SEARCH_PATH", "")
     with pytest.raises(DeployError, match=r"\[NGINX-MISSING\].*apt-get install nginx-light"):
         proxy.nginx_command(Path("nginx.conf"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from medfl.deploy import registry
-from medfl.deploy.folder import FederationFolder, init_federation
+from medfl.deploy import site_registry
+from medfl.deploy.federation_folder import FederationFolder, init_federation
 from medfl.deploy.identity import EnrolmentRequest, make_identity
 from medfl.errors import DeployError
 
@@ -41,8 +41,8 @@ def lapse(federation: FederationFolder, name: str, after: timedelta) -> None:
 
 def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: FederationFolder) -> None:
     asked = request("hospital-a")
-    site, certificate = registry.enrol(federation, asked)
-    assert registry.list_enrolled(federation) == (site,)
+    site, certificate = site_registry.enrol(federation, asked)
+    assert site_registry.list_enrolled(federation) == (site,)
     assert site.public_key == asked.public_key
     signed = x509.load_pem_x509_certificate(certificate)
     assert site.serials == (signed.serial_number,)
@@ -54,96 +54,96 @@ def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: F
 
 
 def test_a_name_is_taken_once(federation: FederationFolder) -> None:
-    first, _ = registry.enrol(federation, request("hospital-a"))
+    first, _ = site_registry.enrol(federation, request("hospital-a"))
     with pytest.raises(DeployError, match="SITE-ENROLLED"):
-        registry.enrol(federation, request("hospital-a"))
-    assert registry.list_enrolled(federation) == (first,)
+        site_registry.enrol(federation, request("hospital-a"))
+    assert site_registry.list_enrolled(federation) == (first,)
 
 
 @pytest.mark.parametrize("state", ["valid", "revoked"])
 def test_two_names_that_differ_in_capitals_alone_are_refused(federation: FederationFolder, state: str) -> None:
-    registry.enrol(federation, request("hospital-a"))
+    site_registry.enrol(federation, request("hospital-a"))
     if state == "revoked":
-        registry.revoke(federation, "hospital-a")
+        site_registry.revoke(federation, "hospital-a")
     with pytest.raises(DeployError, match="NAME-ALIKE"):
-        registry.enrol(federation, request("Hospital-A"))
+        site_registry.enrol(federation, request("Hospital-A"))
 
 
 def test_two_sites_never_have_one_key(federation: FederationFolder) -> None:
     asked = request("hospital-a")
-    registry.enrol(federation, asked)
+    site_registry.enrol(federation, asked)
     with pytest.raises(DeployError, match="KEY-USED"):
-        registry.enrol(federation, EnrolmentRequest("hospital-b", asked.public_key))
+        site_registry.enrol(federation, EnrolmentRequest("hospital-b", asked.public_key))
 
 
 def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: FederationFolder) -> None:
-    before, _ = registry.enrol(federation, request("hospital-a"))
+    before, _ = site_registry.enrol(federation, request("hospital-a"))
     lapse(federation, "hospital-a", timedelta(days=3))
-    after, certificate = registry.renew(federation, "hospital-a")
+    after, certificate = site_registry.renew(federation, "hospital-a")
     assert after.public_key == before.public_key
     assert after.state() == "valid"
     assert after.serials == (*before.serials, x509.load_pem_x509_certificate(certificate).serial_number)
-    assert registry.list_enrolled(federation) == (after,)
+    assert site_registry.list_enrolled(federation) == (after,)
 
 
 @pytest.mark.parametrize("ended", ["revoked", "expired"])
 def test_who_is_out_comes_back_with_a_new_key_only(federation: FederationFolder, ended: str) -> None:
     first = request("hospital-a")
-    before, _ = registry.enrol(federation, first)
+    before, _ = site_registry.enrol(federation, first)
     if ended == "revoked":
-        registry.revoke(federation, "hospital-a")
+        site_registry.revoke(federation, "hospital-a")
     else:
         lapse(federation, "hospital-a", timedelta(seconds=-1))
-    assert registry.list_enrolled(federation)[0].state() == ended
+    assert site_registry.list_enrolled(federation)[0].state() == ended
     with pytest.raises(DeployError, match="SITE-ENDED"):
-        registry.renew(federation, "hospital-a")
+        site_registry.renew(federation, "hospital-a")
     with pytest.raises(DeployError, match="KEY-USED"):
-        registry.enrol(federation, first)
-    after, _ = registry.enrol(federation, request("hospital-a"))
+        site_registry.enrol(federation, first)
+    after, _ = site_registry.enrol(federation, request("hospital-a"))
     assert after.state() == "valid"
     assert withdrawn(federation) == set(before.serials)  # the old certificate is good for nothing, the new one is
-    registry.revoke(federation, "hospital-a")
+    site_registry.revoke(federation, "hospital-a")
     with pytest.raises(DeployError, match="KEY-USED"):
-        registry.enrol(federation, first)
+        site_registry.enrol(federation, first)
     assert withdrawn(federation) == {*before.serials, *after.serials}
 
 
 def test_revoking_twice_keeps_the_first_time(federation: FederationFolder) -> None:
-    registry.enrol(federation, request("hospital-a"))
-    first = registry.revoke(federation, "hospital-a")
+    site_registry.enrol(federation, request("hospital-a"))
+    first = site_registry.revoke(federation, "hospital-a")
     lapsed = datetime.fromisoformat(first.revoked) - timedelta(days=2)
     path = federation.sites / "hospital-a.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"revoked": lapsed.isoformat()}))
-    assert registry.revoke(federation, "hospital-a").revoked == lapsed.isoformat()
+    assert site_registry.revoke(federation, "hospital-a").revoked == lapsed.isoformat()
 
 
 def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(federation: FederationFolder) -> None:
-    site, _ = registry.enrol(federation, request("hospital-a"))
+    site, _ = site_registry.enrol(federation, request("hospital-a"))
     elsewhere = federation.ca_key.rename(federation.path / "elsewhere.key")
     with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is out, but .* Then give this command again"):
-        registry.revoke(federation, "hospital-a")
-    assert registry.list_enrolled(federation)[0].state() == "revoked"
+        site_registry.revoke(federation, "hospital-a")
+    assert site_registry.list_enrolled(federation)[0].state() == "revoked"
     elsewhere.rename(federation.ca_key)
-    registry.revoke(federation, "hospital-a")
+    site_registry.revoke(federation, "hospital-a")
     assert withdrawn(federation) == set(site.serials)
 
 
 def test_without_the_authoritys_key_nobody_comes_in(federation: FederationFolder) -> None:
     federation.ca_key.unlink()
     with pytest.raises(DeployError, match="CA-MISSING"):
-        registry.enrol(federation, request("hospital-a"))
-    assert registry.list_enrolled(federation) == ()
+        site_registry.enrol(federation, request("hospital-a"))
+    assert site_registry.list_enrolled(federation) == ()
 
 
 @pytest.mark.parametrize("name", ["nobody", "../sites/hospital-a", "", "a/b"])
-@pytest.mark.parametrize("change", [registry.revoke, registry.renew])
+@pytest.mark.parametrize("change", [site_registry.revoke, site_registry.renew])
 def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
     federation: FederationFolder, name: str, change: Callable[[FederationFolder, str], object]
 ) -> None:
-    registry.enrol(federation, request("hospital-a"))
+    site_registry.enrol(federation, request("hospital-a"))
     with pytest.raises(DeployError, match="SITE-UNKNOWN"):
         change(federation, name)
-    assert registry.list_enrolled(federation)[0].state() == "valid"
+    assert site_registry.list_enrolled(federation)[0].state() == "valid"
 
 
 @pytest.mark.parametrize(
@@ -159,28 +159,28 @@ def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
     ids=["half", "of another site", "no time", "time of nowhere", "another key", "another kind"],
 )
 def test_a_damaged_list_lets_nobody_pass_for_enrolled(federation: FederationFolder, change: Callable[[str], str]) -> None:
-    registry.enrol(federation, request("hospital-a"))
+    site_registry.enrol(federation, request("hospital-a"))
     path = federation.sites / "hospital-a.json"
     path.write_text(change(path.read_text()))
     with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
-        registry.list_enrolled(federation)
+        site_registry.list_enrolled(federation)
     with pytest.raises(DeployError, match="REGISTRY-DAMAGED"):
-        registry.enrol(federation, request("hospital-c"))
+        site_registry.enrol(federation, request("hospital-c"))
 
 
 def test_operators_at_the_same_time_lose_nothing_of_each_other(federation: FederationFolder) -> None:
     names = [f"hospital-{number}" for number in range(6)]
-    serials = {serial for name in names for serial in registry.enrol(federation, request(name))[0].serials}
+    serials = {serial for name in names for serial in site_registry.enrol(federation, request(name))[0].serials}
     same = [request("one"), request("one")]
     told: list[str] = []
 
     def take_in(asked: EnrolmentRequest) -> None:
         try:
-            registry.enrol(federation, asked)
+            site_registry.enrol(federation, asked)
         except DeployError as error:
             told.append(error.code)
 
-    work = [threading.Thread(target=registry.revoke, args=(federation, name)) for name in names]
+    work = [threading.Thread(target=site_registry.revoke, args=(federation, name)) for name in names]
     work += [threading.Thread(target=take_in, args=(asked,)) for asked in same]
     for thread in work:
         thread.start()

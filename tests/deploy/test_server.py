@@ -25,10 +25,10 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 
-from medfl.deploy import authority, proxy, registry
-from medfl.deploy.folder import FederationFolder
+from medfl.deploy import ca, proxy, site_registry
+from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import load_key, make_key
-from medfl.deploy.server import server_down, server_up
+from medfl.deploy.server_processes import server_down, server_up
 from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
 from medfl.system.ports import find_free_port
@@ -62,10 +62,10 @@ def test_without_a_valid_certificate_it_does_not_start(
     if days is None:
         folder.server_certificate.unlink()
     else:
-        monkeypatch.setattr(authority, "SERVER_DAYS", days)
-        monkeypatch.setattr(authority, "_BEFORE", timedelta(days=9))
+        monkeypatch.setattr(ca, "SERVER_DAYS", days)
+        monkeypatch.setattr(ca, "_CLOCK_TOLERANCE", timedelta(days=9))
         place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        authority.issue_server_certificate(*place, folder.settings.address)
+        ca.issue_server_certificate(*place, folder.settings.address)
     with pytest.raises(DeployError, match=r"\[CERTIFICATE\].*medfl server renew --server"):
         server_up(folder.path, print)
 
@@ -240,7 +240,7 @@ def test_a_supernode_connects_and_is_put_out_when_it_is_revoked(tmp_path: Path) 
         wait_for(lambda: online(folder) == {node_of(folder, "hospital-1")})
         assert ask(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
         node = node_of(folder, "hospital-1")
-        registry.revoke(folder, "hospital-1")
+        site_registry.revoke(folder, "hospital-1")
         wait_for(lambda: ask(folder, node, tmp_path / "hospital-1.key") == 401)
         wait_for(lambda: server.told("hospital-1 is out"))
         assert ask(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
@@ -285,7 +285,7 @@ def test_with_client_certificates_it_asks_before_anything_else(tmp_path: Path) -
 def test_a_door_that_publishes_more_is_shut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_federation(tmp_path)
     wide = proxy._TEMPLATE.replace("location /v1/fleet/ ", "location / ").replace("location / {{ return 404; }}", "")
-    monkeypatch.setattr(proxy, "_CONFIGURATION", wide)
+    monkeypatch.setattr(proxy, "_TEMPLATE", wide)
     others = psutil.Process().children(recursive=True)
     with pytest.raises(DeployError, match=r"\[EXPOSED\].*Control API, Runtime API"):
         server_up(folder.path, print)
@@ -294,7 +294,7 @@ def test_a_door_that_publishes_more_is_shut_at_once(tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_a_certificate_that_ends_soon_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority, "SERVER_DAYS", 9)
+    monkeypatch.setattr(ca, "SERVER_DAYS", 9)
     folder = make_federation(tmp_path, ("hospital-1",))
     noted = json.loads((folder.sites / "hospital-1.json").read_bytes())
     soon = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="seconds")

@@ -15,12 +15,12 @@ import pytest
 import tomli_w
 
 from medfl.deploy.approvals import approve
+from medfl.deploy.authorization import authorize
 from medfl.deploy.bundle import build_bundle, read_bundle_study, write_app
-from medfl.deploy.gate import authorize
-from medfl.deploy.strangers import read_bundle, sanitize
+from medfl.deploy.untrusted_bundle import read_bundle, sanitize
 from medfl.errors import ConfigError, MedflError, PolicyError
 from medfl.site import Site, init_site, read_site
-from medfl.study.reading import Scalar
+from medfl.study.study_file import Scalar
 
 Document = dict[str, Any]
 ESCAPE = "\x1b[2J\nApproved."

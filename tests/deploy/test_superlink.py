@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.deploy.folder import FederationFolder, open_federation
+from medfl.deploy.federation_folder import FederationFolder, open_federation
 from medfl.deploy.superlink import flower_environment, run_flwr, superexec_process, superlink_process
 from medfl.errors import DeployError
 from tests.deploy.serving import make_federation

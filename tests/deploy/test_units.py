@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.deploy.units import server_unit, site_unit
+from medfl.deploy.systemd_units import server_unit, site_unit
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medfl.deploy.words import describe
+from medfl.deploy.study_summary import describe
 from medfl.site.policy import Policy
 from medfl.study import read_study
 

@@ -17,7 +17,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType
 
 from medfl.clients import node
 from medfl.clients.training import interrupts
-from medfl.deploy import worker
+from medfl.deploy import site_worker
 from medfl.deploy.approvals import approve
 from medfl.deploy.bundle import read_bundle_study
 from medfl.errors import safe_sentence
@@ -43,7 +43,7 @@ class Joined:
 
 @pytest.fixture(autouse=True)
 def _played(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "ServerLink", Server)
+    monkeypatch.setattr(site_worker, "ServerLink", Server)
     monkeypatch.setattr(Server, "over", False)
 
 
@@ -68,7 +68,7 @@ def approved(site: Site, nodule_study: Path) -> Site:
 
 
 def handled(site: Site, task: Task, ticket: TaskToken = TICKET) -> Task:
-    worker.SiteWorker(site, site.folder / "site.toml").handle(ticket, task)
+    site_worker.SiteWorker(site, site.folder / "site.toml").handle(ticket, task)
     return task
 
 
@@ -138,7 +138,7 @@ def test_a_gate_that_fails_lets_nothing_in_and_tells_nothing(
     def broken(*_: object) -> None:
         raise RuntimeError(PLANTED)
 
-    monkeypatch.setattr(worker, "examine", broken)
+    monkeypatch.setattr(site_worker, "authorize", broken)
     caplog.set_level(0)
     assert reason_of(handled(approved, Task(job()))) == safe_sentence("GATE-FAILED")
     assert joined.contexts == []
@@ -216,7 +216,7 @@ def working(batches: int = 2000) -> None:
 
 def test_work_that_nobody_waits_for_is_broken_off(approved: Site, joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
     joined.instead = working
-    monkeypatch.setattr(worker, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(site_worker, "HEARTBEAT", 0.01)
     task = handled(approved, Task(job(), known=False))
     assert reason_of(task) == safe_sentence("RUN-STOPPED")
 
@@ -224,7 +224,7 @@ def test_work_that_nobody_waits_for_is_broken_off(approved: Site, joined: Joined
 def test_work_for_a_run_that_was_stopped_is_broken_off(approved: Site, joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
     joined.instead = working
     monkeypatch.setattr(Server, "over", True)
-    monkeypatch.setattr(worker, "_ASK", 0.02)
+    monkeypatch.setattr(site_worker, "_POLL_SECONDS", 0.02)
     assert reason_of(handled(approved, Task(job()))) == safe_sentence("RUN-STOPPED")
     assert noted(approved)[-1] == ("left", safe_sentence("RUN-STOPPED"))
 
@@ -233,11 +233,13 @@ def up(site: Site, tasks: Node, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run the worker as the program does, until it ends by itself."""
     secret = site.folder / "secret"
     secret.write_bytes(b"secret")
-    monkeypatch.setattr(worker, "NodeTasks", lambda address, key: tasks if (address, key) == ("here:1", b"secret") else None)
+    monkeypatch.setattr(
+        site_worker, "NodeTasks", lambda address, key: tasks if (address, key) == ("here:1", b"secret") else None
+    )
     tied: list[bool] = []
-    monkeypatch.setattr(worker, "die_with_parent", lambda: tied.append(True))
-    monkeypatch.setattr(worker, "_IDLE", 0.001)
-    code = worker.main(site.folder / "site.toml", "here:1", secret)
+    monkeypatch.setattr(site_worker, "die_with_parent", lambda: tied.append(True))
+    monkeypatch.setattr(site_worker, "_IDLE_SECONDS", 0.001)
+    code = site_worker.main(site.folder / "site.toml", "here:1", secret)
     assert tied == [True]  # to its supervisor, lest two workers take messages of one site
     return code
 
@@ -253,14 +255,14 @@ def test_the_worker_waits_answers_and_ends_for_a_fresh_one_when_the_site_was_edi
     first = Task(job())
     joined.instead = lambda: edit(approved)  # while a message is worked on: the next is held against the new terms
     tasks = Node(lambda: None, lambda: first, lambda: pytest.fail("asked for more on the old terms"))
-    assert up(approved, tasks, monkeypatch) == worker.SITE_CHANGED == 75
+    assert up(approved, tasks, monkeypatch) == site_worker.SITE_CHANGED == 75
     assert first.ended == [True]
 
 
 def test_a_site_whose_file_is_being_replaced_is_read_anew(approved: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     file = approved.folder / "site.toml"
     tasks = Node(file.unlink, lambda: pytest.fail("asked for more without terms"))
-    assert up(approved, tasks, monkeypatch) == worker.SITE_CHANGED
+    assert up(approved, tasks, monkeypatch) == site_worker.SITE_CHANGED
 
 
 @pytest.mark.parametrize(("change", "said"), [("alone", "[NO-FEDERATION]"), ("gone", "there is no such file")])
@@ -270,7 +272,7 @@ def test_a_site_that_can_not_be_served_ends_the_program_with_1_and_a_plain_sente
     file = init_site(tmp_path / "site", "hospital-a", ".")
     if change == "gone":
         file.unlink()
-    command = [sys.executable, "-m", "medfl.deploy.worker", str(file), "127.0.0.1:9", str(tmp_path / "secret")]
+    command = [sys.executable, "-m", "medfl.deploy.site_worker", str(file), "127.0.0.1:9", str(tmp_path / "secret")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert said in done.stderr

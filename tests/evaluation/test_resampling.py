@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medfl.errors import RunError
-from medfl.evaluation.resampling import (
+from medfl.evaluation.bootstrap import (
     ClassifiedPatients,
     SegmentedPatients,
     all_patients,

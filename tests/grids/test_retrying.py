@@ -64,7 +64,7 @@ class Nodes(Grid):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "_LOOK", 0.0)
+    monkeypatch.setattr(retrying, "_POLL_INTERVAL", 0.0)
 
 
 def exchange(nodes: Nodes, quorum: int, timeout: float = 10.0) -> dict[int, str]:

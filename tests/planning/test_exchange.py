@@ -13,8 +13,8 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from medfl.errors import ExchangeError
 from medfl.messages import records
-from medfl.planning.exchange import from_content, from_json, to_content, to_json
 from medfl.planning.fingerprint import Fingerprint
+from medfl.planning.fingerprint_serialization import from_content, from_json, to_content, to_json
 
 
 @pytest.fixture

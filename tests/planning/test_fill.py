@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medfl.errors import ConfigError
-from medfl.planning.fill import apply_plan
+from medfl.planning.apply_plan import apply_plan
 from medfl.planning.plan import Plan, make_plan
 from medfl.study import read_study
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.planning.nnunet import Topology, feature_map_values, plan_network, plan_topology, target_spacing
+from medfl.planning.nnunet_rules import Topology, feature_map_values, plan_network, plan_topology, target_spacing
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())["data-sets"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medfl.errors import ConfigError, DataError
-from medfl.planning import summary
+from medfl.planning import fingerprint_statistics
 from medfl.planning.fingerprint import CaseMeasurements, Fingerprint, Scope, merge
 from medfl.planning.plan import make_plan
 
@@ -74,7 +74,7 @@ def test_mr_that_is_mostly_background_is_normalised_inside(made: SimpleNamespace
 def test_median_shape_is_that_after_resampling(made: SimpleNamespace) -> None:
     sizes = [((0.5, 0.5, 1.0), (400, 400, 90)), ((1.0, 1.0, 3.0), (300, 280, 20)), ((0.8, 0.8, 2.0), (320, 320, 40))]
     cases = [CaseMeasurements(spacing, shape, 1.0, (0.1,)) for spacing, shape in sizes]
-    shape = summary.median_shape(made.added(made.MR, cases), (0.8, 0.8, 2.0))
+    shape = fingerprint_statistics.median_shape(made.added(made.MR, cases), (0.8, 0.8, 2.0))
     exact = np.median([np.multiply(spacing, shape) / (0.8, 0.8, 2.0) for spacing, shape in sizes], axis=0)
     assert shape == pytest.approx(exact, rel=0.01)
 
@@ -82,9 +82,9 @@ def test_median_shape_is_that_after_resampling(made: SimpleNamespace) -> None:
 @pytest.mark.parametrize("voxels", [32, 115, 138, 192, 232, 252, 256, 319, 320, 384, 482, 512, 1024])
 def test_common_sizes_are_found_again_to_one_percent(made: SimpleNamespace, voxels: int) -> None:
     found = made.added(made.MR, [CaseMeasurements((0.767,) * 3, (voxels,) * 3, 1.0, (0.1,))])
-    assert summary.median_size(found)[0] == pytest.approx(voxels, rel=0.01)
+    assert fingerprint_statistics.median_size(found)[0] == pytest.approx(voxels, rel=0.01)
     if voxels % 32 == 0:  # a voxel more would cost a whole step of padding
-        assert summary.median_shape(found, (0.767,) * 3) == (voxels,) * 3
+        assert fingerprint_statistics.median_shape(found, (0.767,) * 3) == (voxels,) * 3
 
 
 FLAT = Scope(2, "US", ("background", "lesion"), 1, "none")

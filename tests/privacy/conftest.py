@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset
 
 from medfl.data.pseudonyms import split_order
 from medfl.data.synthetic.brain import Head
-from medfl.data.synthetic.dicom import write_dicom
+from medfl.data.synthetic.dicom_writing import write_dicom
 from medfl.site import ensure_secret
 from tests.privacy import pictures
 

@@ -12,12 +12,12 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl.client_app import app
-from medfl.clients.training.initial import build_initial_models
+from medfl.clients.training.initial_model import build_initial_models
 from medfl.clients.training.interrupts import stop_when
 from medfl.errors import PolicyError, safe_sentence
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.privacy import policy
+from medfl.privacy import policy_checks
 from medfl.site.policy import Policy
 from medfl.study import read_run_config, study_from_run_config
 
@@ -32,7 +32,7 @@ class Hospital:
         self.site, self.study = folder / "site.toml", study
         text = self.site.read_text()
         lines = [f"{key.replace('_', '-')} = {value!r}".replace("'", '"') for key, value in terms.items()]
-        self.site.write_text(text.replace("[policy]\n", "[policy]\n" + "\n".join(lines) + "\n"))
+        self.site.write_text(text.replace("[policy_checks]\n", "[policy_checks]\n" + "\n".join(lines) + "\n"))
 
     def ask(self, kind: str, server_round: int = 1, arm: str = "federated", **changes: Any) -> Message:
         config = read_run_config(self.study) | changes
@@ -140,7 +140,7 @@ def test_no_way_to_count_work_goes_around_a_ceiling(
     terms: dict[str, int], changes: dict[str, Any], code: str, nodule_study: Path
 ) -> None:
     config = read_run_config(nodule_study) | {"training.local-steps": 0, "training.local-epochs": 1} | changes
-    assert [found for found, _ in policy.find_violations(study_from_run_config(config), Policy(**terms))] == [code]
+    assert [found for found, _ in policy_checks.find_violations(study_from_run_config(config), Policy(**terms))] == [code]
 
 
 @pytest.mark.parametrize("kind", [JOIN, TRAIN, EVALUATE])
@@ -190,10 +190,10 @@ def test_outside_of_its_hours_a_site_does_not_answer(hospital: Callable[..., Hos
 def test_hours_run_from_the_first_to_before_the_second_over_midnight_too(hours: str, clock: str, inside: bool) -> None:
     now = datetime.fromisoformat(f"2026-03-01T{clock}")
     if inside:
-        policy.check_hours(Policy(hours=hours), now)
+        policy_checks.check_hours(Policy(hours=hours), now)
     else:
         with pytest.raises(PolicyError, match="POLICY-HOURS"):
-            policy.check_hours(Policy(hours=hours), now)
+            policy_checks.check_hours(Policy(hours=hours), now)
 
 
 def test_scores_leave_all_together_or_not_at_all(hospital: Callable[..., Hospital]) -> None:

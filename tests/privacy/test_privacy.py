@@ -18,7 +18,7 @@ from flwr.common.serde import message_to_proto
 
 from medfl import client_app
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.runs.history import read_history

@@ -10,7 +10,7 @@ import pytest
 
 from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 
 K = 5
 COUNTS = ("patients", "samples", "cases", "count", "correct", "confusion", "positives", "negatives", "present")

@@ -13,12 +13,12 @@ import pytest
 
 from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, as_personal, derive, merge, segmentation_metrics
-from medfl.report.board import Leaderboard, LeaderboardRow, build_leaderboard
-from medfl.report.board_page import render_leaderboard, verdict_sentences, write_leaderboard
+from medfl.report.leaderboard import Leaderboard, LeaderboardRow, build_leaderboard
+from medfl.report.leaderboard_page import render_leaderboard, verdict_sentences, write_leaderboard
 from medfl.runs import Run
-from medfl.simulation.contenders import LOCAL, parse_strategy_specs
-from medfl.simulation.simulate import SimulatedRun
-from medfl.simulation.sweep import NOT_RUN, PlannedRun, RunResult, Sweep
+from medfl.simulation.simulated_run import SimulatedRun
+from medfl.simulation.strategy_specs import LOCAL, parse_strategy_specs
+from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult, Sweep
 from medfl.study import Study
 
 Dice = Mapping[str, Sequence[float]]  # of the patients of each hospital

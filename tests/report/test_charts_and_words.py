@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medfl.report import words
+from medfl.report import formatting
 from medfl.report.charts import Line, line_chart, roc_chart, ticks
 from medfl.report.codes import explain_code
 from medfl.report.overlays import read_overlay
@@ -87,16 +87,16 @@ def test_truth_and_prediction_are_filled_where_they_are(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    assert words.score(math.nan) == "n/a"
-    assert words.signed(-0.0001) == "±0.00"
-    assert words.size(math.nan) == "n/a"
-    assert words.moment("nonsense") == "unknown"
-    assert words.listing(["a", "b", "c"]) == "a, b and c"
-    assert words.listing(["a"]) == "a"
-    assert words.listing([]) == ""
-    assert words.plural(1, "hospital") == "1 hospital"
-    assert words.format_reason("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
-    assert words.format_reason("") == ("", "No reason was told.")
+    assert formatting.score(math.nan) == "n/a"
+    assert formatting.signed(-0.0001) == "±0.00"
+    assert formatting.size(math.nan) == "n/a"
+    assert formatting.moment("nonsense") == "unknown"
+    assert formatting.listing(["a", "b", "c"]) == "a, b and c"
+    assert formatting.listing(["a"]) == "a"
+    assert formatting.listing([]) == ""
+    assert formatting.plural(1, "hospital") == "1 hospital"
+    assert formatting.format_reason("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
+    assert formatting.format_reason("") == ("", "No reason was told.")
     assert explain_code("DCM-NEW") == "A problem of the DICOM files."
 
 
@@ -104,4 +104,4 @@ def test_words() -> None:
 def test_distances_of_flat_images_are_pixels(dimension: int, unit: str) -> None:
     task = {"kind": "segmentation", "dimension": dimension, "modality": "XR", "classes": "background,lung"}
     settings = {"name": "study", "rounds": 1, "task": task, "network": {"name": "unet"}, "loss": {"name": "dice-ce"}}
-    assert words.length_unit(Study.model_validate(settings)) == unit
+    assert formatting.length_unit(Study.model_validate(settings)) == unit

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from medfl.report import contribution, write_report
-from medfl.report.model import read_report_data
+from medfl.report import contribution_tables, write_report
+from medfl.report.report_data import read_report_data
 
 Make = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def told(make: Make, method: str, rounds: list[dict[str, Any]], **more: Any) -> 
 
 
 def cells(run: Path) -> dict[str, list[str]]:
-    table = contribution.contribution_table(read_report_data(run))
+    table = contribution_tables.contribution_table(read_report_data(run))
     assert table is not None
     return {row.head: [cell.text for cell in row.cells] for row in table.rows}
 
@@ -73,5 +73,5 @@ def test_a_round_told_twice_counts_once(make: Make) -> None:
 
 def test_a_run_that_measured_nothing_says_nothing_of_it(make: Make) -> None:
     run = told(make, "shapley", [])
-    assert contribution.contribution_table(read_report_data(run)) is None
+    assert contribution_tables.contribution_table(read_report_data(run)) is None
     assert "What each hospital brought" not in write_report(run).read_text()

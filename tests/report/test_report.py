@@ -19,9 +19,9 @@ from medfl.errors import RunError
 from medfl.metrics import as_personal, merge, personal_part
 from medfl.privacy.suppression import suppress
 from medfl.report import write_report
-from medfl.report.model import read_report_data
+from medfl.report.formatting import signed
+from medfl.report.report_data import read_report_data
 from medfl.report.tables import personal_table
-from medfl.report.words import signed
 
 Make = Callable[..., Any]
 Whole = Callable[[Any], Path]

@@ -11,7 +11,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
-from medfl.runs.folder import is_locked
+from medfl.runs.run_folder import is_locked
 from medfl.study import Study
 
 

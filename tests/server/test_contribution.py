@@ -18,14 +18,14 @@ from medfl.errors import ConfigError
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.messages.records import RoundRecord, to_array_record
-from medfl.runs.folder import Run
-from medfl.server.contribution import Contributions, alignments, all_coalitions, leave_one_out, shapley
+from medfl.runs.run_folder import Run
+from medfl.server.contribution_measures import Contributions, alignments, all_coalitions, leave_one_out, shapley
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.transforms.filtering import NormOutlierFilter
+from medfl.strategies.transforms.norm_filters import NormOutlierFilter
 from medfl.study.sections import Contribution
 from medfl.testing import FakeGrid, sites
-from medfl.testing.federation import reply_with_model
+from medfl.testing.fake_grid import reply_with_model
 
 SITES = {21: "aachen", 22: "bergen", 23: "cadiz"}
 UPDATES, WEIGHTS = {"aachen": 0.1, "bergen": 0.2, "cadiz": 0.4}, {"aachen": 1.0, "bergen": 1.0, "cadiz": 2.0}

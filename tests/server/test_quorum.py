@@ -14,7 +14,7 @@ from medfl.errors import QuorumError
 from medfl.flower import compat
 from medfl.flower.compat import NodeInfo
 from medfl.messages import records
-from medfl.runs import checkpoint
+from medfl.runs import checkpoint_files
 from medfl.runs.history import Event, read_history
 from medfl.study import read_run_config
 from medfl.testing.sites import make_study
@@ -103,7 +103,7 @@ def test_a_run_that_is_resumed_without_a_site_keeps_what_that_site_had_learnt(co
     tested = [e["model"]["site"] for e in events if e["event"] == "test"]
     assert tested == ["hospital-1", "hospital-2", "hospital-3"]
     models = Path(config["server.out"]) / "nodule" / "run" / "checkpoints"
-    assert checkpoint.load(models, "local-hospital-3-round-0003").meta["site"] == "hospital-3"
+    assert checkpoint_files.load(models, "local-hospital-3-round-0003").meta["site"] == "hospital-3"
 
 
 def test_a_site_that_comes_back_with_a_new_key_takes_its_old_place(config: dict[str, Any]) -> None:

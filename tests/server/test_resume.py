@@ -17,10 +17,10 @@ from medfl import server_app
 from medfl.client_app import app
 from medfl.errors import RunError
 from medfl.flower import compat
-from medfl.grids.base import GridWrapper
-from medfl.runs import checkpoint, history
-from medfl.runs.folder import Run, run_status
+from medfl.grids.grid_wrapper import GridWrapper
+from medfl.runs import checkpoint_files, history
 from medfl.runs.history import History, read_history
+from medfl.runs.run_folder import Run, run_status
 from medfl.study import read_run_config
 from medfl.system import files
 
@@ -89,9 +89,9 @@ class Steps:
         self._kill_before = kill_before
         for owner, name in (
             (files, "commit"),
-            (checkpoint, "commit"),
-            (checkpoint, "write_pending"),
-            (checkpoint, "remove"),
+            (checkpoint_files, "commit"),
+            (checkpoint_files, "write_pending"),
+            (checkpoint_files, "remove"),
             (History, "append"),
             (GridWrapper, "push_messages"),
             (GridWrapper, "pull_messages"),
@@ -139,7 +139,7 @@ def conduct(config: dict[str, Any]) -> None:
 
 def result_of(run: Path) -> dict[str, Any]:
     """Return everything that a reader takes from a run: the bits of its models, and what its history tells but times."""
-    models = {name: checkpoint.load(run, name) for name in ("best", "final")}
+    models = {name: checkpoint_files.load(run, name) for name in ("best", "final")}
     bits = {name: {k: np.asarray(v).tobytes() for k, v in found.arrays.items()} for name, found in models.items()}
     history = read_history(run)
     events = [plain(event) for event in history if event["event"] in ("round", "scored", "test")]
@@ -149,7 +149,7 @@ def result_of(run: Path) -> dict[str, Any]:
         "bits": bits,
         "meta": models["best"].meta,
         "events": events,
-        "kept": checkpoint.list_names(run / "checkpoints"),
+        "kept": checkpoint_files.list_names(run / "checkpoints"),
     }
 
 

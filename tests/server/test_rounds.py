@@ -13,13 +13,13 @@ from medfl.errors import QuorumError
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.messages.records import to_array_record
-from medfl.runs import checkpoint
-from medfl.runs.folder import Run
+from medfl.runs import checkpoint_files
+from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation
 from medfl.server.joining import join_sites
 from medfl.server.run import run_study
-from medfl.simulation.grid import EmbeddedGrid
-from medfl.simulation.pool import WorkerPool
+from medfl.simulation.embedded_grid import EmbeddedGrid
+from medfl.simulation.worker_pool import WorkerPool
 from medfl.study import read_run_config, read_study
 
 APP = """
@@ -142,10 +142,10 @@ def rounds_of(run: Run) -> list[dict[str, Any]]:
 
 def test_the_model_with_the_best_validation_score_is_kept_and_tested(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2])
-    best = checkpoint.load(run.path, "best")
+    best = checkpoint_files.load(run.path, "best")
     assert best.meta["round"] == 3
     np.testing.assert_array_equal(best.arrays["weight"], np.full((2, 3), 3 * 2.0))  # each round adds the mean of 1, 2, 3
-    assert checkpoint.load(run.path, "final").meta["round"] == 5
+    assert checkpoint_files.load(run.path, "final").meta["round"] == 5
     (test,) = [event for event in run.history.read() if event["event"] == "test"]
     assert test["model"] == {"round": 3}
     assert sorted(test["sites"]) == ["site-a", "site-b", "site-c"]
@@ -168,12 +168,12 @@ def test_every_round_records_what_each_site_used_and_left_out(conducted: Conduct
 def test_training_stops_when_nothing_has_become_better_for_long_enough(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.5, 0.4, 0.3], strategy__patience=1)
     assert [event["round"] for event in rounds_of(run)] == [1, 2, 3, 4]
-    assert checkpoint.load(run.path, "best").meta["round"] == 2
+    assert checkpoint_files.load(run.path, "best").meta["round"] == 2
 
 
 def test_no_more_checkpoints_are_kept_than_are_needed(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2])
-    assert checkpoint.list_names(run.checkpoints) == ["federated-round-0003", "federated-round-0005"]
+    assert checkpoint_files.list_names(run.checkpoints) == ["federated-round-0003", "federated-round-0005"]
 
 
 def test_an_update_that_is_not_finite_is_left_out_and_recorded(conducted: Conduct) -> None:
@@ -182,7 +182,7 @@ def test_an_update_that_is_not_finite_is_left_out_and_recorded(conducted: Conduc
     assert first["sites"]["site-c"]["status"] == "refused"
     assert "UPDATE-NONFINITE" in first["sites"]["site-c"]["reason"]
     assert first["sites"]["site-a"]["status"] == "ok"
-    final = checkpoint.load(run.path, "final").arrays["weight"]
+    final = checkpoint_files.load(run.path, "final").arrays["weight"]
     np.testing.assert_array_equal(final, np.full((2, 3), 1.5 + 4 * 2.0))
 
 
@@ -214,7 +214,7 @@ def test_each_hospital_alone_keeps_its_own_model(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], simulation__arms="federated,local")
     tests = [event for event in run.history.read() if event["event"] == "test" and event["arm"] == "local"]
     assert [event["model"] for event in tests] == [{"round": 3, "site": f"site-{x}"} for x in "abc"]
-    own = checkpoint.load(run.checkpoints, "local-site-c-round-0003").arrays["weight"]
+    own = checkpoint_files.load(run.checkpoints, "local-site-c-round-0003").arrays["weight"]
     np.testing.assert_array_equal(own, np.full((2, 3), 9.0))
 
 
@@ -228,7 +228,7 @@ def test_a_hospital_that_never_trained_has_no_local_model_to_compare(conducted: 
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], broken={2: (1, 2, 3, 4, 5)}, simulation__arms="local")
     tests = [event for event in run.history.read() if event["event"] == "test"]
     assert [event["model"]["site"] for event in tests] == ["site-a", "site-b"]
-    assert not [name for name in checkpoint.list_names(run.checkpoints) if "site-c" in name]
+    assert not [name for name in checkpoint_files.list_names(run.checkpoints) if "site-c" in name]
 
 
 @pytest.mark.parametrize(("odd", "code"), [("path", "SITE-NAME"), ("nameless", "SITE-NAME"), ("silent", "JOIN-UNREADABLE")])
@@ -243,7 +243,7 @@ def test_a_node_that_does_not_say_who_it_is_can_not_take_part(conducted: Conduct
 
 def test_metrics_of_one_site_that_are_not_the_studys_do_not_end_the_run(conducted: Conduct) -> None:
     run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], odd={1: "metrics"})
-    assert checkpoint.load(run.path, "best").meta["round"] == 3
+    assert checkpoint_files.load(run.path, "best").meta["round"] == 3
     failed = [event for event in run.history.read() if event["event"] == "failed"]
     assert {event["site"] for event in failed} == {"site-b"}
     assert all(event["reason"].startswith("[METRICS-MISMATCH]") for event in failed)
@@ -265,4 +265,4 @@ def test_models_that_sites_did_not_all_start_from_are_scored_afterwards(conducte
     # rounds 2, 4, 5 and the test; with a buffer of two replies one site is still at work after rounds 2 and 4, and left alone
     asked = {"cyclic": 3 + 3 + 3 + 3, "fedbuff": 2 + 2 + 3 + 3}[name]
     assert len((tmp_path / "asked").read_text().split()) == asked
-    assert checkpoint.load(run.path, "best").meta["round"] == 2
+    assert checkpoint_files.load(run.path, "best").meta["round"] == 2

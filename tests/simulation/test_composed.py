@@ -12,7 +12,7 @@ from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.errors import ConfigError
 from medfl.report import write_report
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import plan_simulation
+from medfl.simulation.simulated_run import plan_simulation
 
 
 def events_of(study: Path, data: Path, out: Path, **overrides: Any) -> tuple[Path, dict[str, list[dict[str, Any]]]]:

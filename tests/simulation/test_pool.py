@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from medfl.simulation.grid import EmbeddedGrid
-from medfl.simulation.pool import WorkerPool
+from medfl.simulation.embedded_grid import EmbeddedGrid
+from medfl.simulation.worker_pool import WorkerPool
 
 APP = """
 import os, time

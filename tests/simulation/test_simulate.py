@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from medfl.errors import ConfigError, EngineError, MedflError, RunError
-from medfl.runs import checkpoint
+from medfl.runs import checkpoint_files
 from medfl.runs.history import read_history
-from medfl.simulation.simulate import SimulatedRun, plan_simulation
+from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 
 
 def plan(study: Path, data: Path, out: Path, **overrides: object) -> SimulatedRun:
@@ -25,7 +25,7 @@ def plan(study: Path, data: Path, out: Path, **overrides: object) -> SimulatedRu
 
 
 def bits_of(run: Path) -> dict[str, bytes]:
-    return {name: np.asarray(array).tobytes() for name, array in checkpoint.load(run, "final").arrays.items()}
+    return {name: np.asarray(array).tobytes() for name, array in checkpoint_files.load(run, "final").arrays.items()}
 
 
 def test_a_run_leaves_everything_that_is_needed_to_trust_it(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from medfl.errors import ConfigError, EngineError, RunError
 from medfl.runs import Run
 from medfl.runs.history import read_history
-from medfl.simulation.contenders import parse_strategy_specs
-from medfl.simulation.simulate import SimulatedRun
-from medfl.simulation.sweep import Sweep, matched_rounds, plan_sweep, run_sweep
+from medfl.simulation.simulated_run import SimulatedRun
+from medfl.simulation.strategy_specs import parse_strategy_specs
+from medfl.simulation.sweep_runner import Sweep, matched_rounds, plan_sweep, run_sweep
 
 Planner = Callable[..., Sweep]
 

@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord
 
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.testing.federation import FakeGrid, make_model, reply_with_content, reply_with_error, reply_with_model
+from medfl.testing.fake_grid import FakeGrid, make_model, reply_with_content, reply_with_error, reply_with_model
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl.messages.records import to_array_record
-from medfl.testing.federation import Answer, FakeGrid
+from medfl.testing.fake_grid import Answer, FakeGrid
 
 Model = dict[str, np.ndarray]
 Answers = dict[int, Answer]

@@ -17,11 +17,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 from torch import nn
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training import schedules
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.optimizers import build_optimizer, set_factor
-from medfl.clients.training.state import ClientState
 from medfl.clients.training.task import StepHooks, TrainTask
 from medfl.messages import records
 from medfl.messages.records import build_reply_content, from_array_record, to_array_record

@@ -23,15 +23,15 @@ from medfl.strategies.fedprox import FedProx
 from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
 from medfl.strategies.fedyogi import FedYogi
 from medfl.strategies.krum import Krum
-from medfl.strategies.local import LocalOnly
+from medfl.strategies.local_only import LocalOnly
 from medfl.strategies.multikrum import MultiKrum
 from medfl.strategies.qfedavg import QFedAvg
 from medfl.strategies.rfa import Rfa
 from medfl.strategies.scaffold import Scaffold
-from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import ClipNorm, NormOutlierFilter
+from medfl.strategies.transforms.norm_filters import ClipNorm, NormOutlierFilter
+from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.testing import StrategyContract
-from medfl.testing.federation import Model
+from medfl.testing.fake_grid import Model
 from tests.strategies.packing import Packing
 
 STRATEGIES: dict[str, Callable[..., FedAvg]] = {

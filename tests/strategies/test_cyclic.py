@@ -14,8 +14,8 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import to_array_record
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedbuff import FedBuff
-from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import NormOutlierFilter
+from medfl.strategies.transforms.norm_filters import NormOutlierFilter
+from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from tests.strategies.packing import packed
 from tests.strategies.play import read
 

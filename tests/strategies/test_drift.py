@@ -12,13 +12,13 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedProx as FlowerFedProx
 
-from medfl.clients.algorithms import base, feddyn, scaffold
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms import client_algorithm, feddyn, scaffold
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.feddyn import FedDynClient as FedDynHalf
 from medfl.clients.algorithms.fedprox import FedProxClient as FedProxHalf
 from medfl.clients.algorithms.scaffold import ScaffoldClient as ScaffoldHalf
 from medfl.errors import QuorumError
-from medfl.runs import checkpoint
+from medfl.runs import checkpoint_files
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.feddyn import FedDyn
 from medfl.strategies.fedprox import FedProx
@@ -45,8 +45,8 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callable[..., Stage]:
     """Return a maker of stages; all of one test share the disks of the sites."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # hundreds of rounds, and no power that may fail
-    for module in (base, scaffold, feddyn):
-        monkeypatch.setattr(module, "fit", quadratic.fit)
+    for module in (client_algorithm, scaffold, feddyn):
+        monkeypatch.setattr(module, "train_steps", quadratic.fit)
 
     def make(kind: type[FedAvg], half: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
         federation = Federation(half, tmp_path, quadratic.study(**study))
@@ -125,10 +125,10 @@ def test_a_run_that_stopped_goes_on_with_the_same_bits(
     through = stage(kind, half, weighted=True, options=options, rounds=8).run(1, 8)
     first = stage(kind, half, weighted=True, options=options, rounds=8)
     model = first.run(1, 4)
-    checkpoint.save(tmp_path, "kept", first.strategy.state(), {})
+    checkpoint_files.save(tmp_path, "kept", first.strategy.state(), {})
     first.run(5, 5, model)  # the sites have done the next round when the server falls
     again = stage(kind, half, weighted=True, options=options, rounds=8)
-    again.strategy.restore(checkpoint.load(tmp_path, "kept").arrays)
+    again.strategy.restore(checkpoint_files.load(tmp_path, "kept").arrays)
     assert w(again.run(5, 8, model)).tobytes() == w(through).tobytes()
 
 

@@ -17,7 +17,7 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import to_array_record
 from medfl.messages.replies import describe_error
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.sampling import choose_sites
+from medfl.strategies.site_sampling import choose_sites
 
 
 def run(strategy: FedAvg, grid: Any, arrays: ArrayRecord) -> tuple[ArrayRecord, MetricRecord]:

@@ -12,8 +12,8 @@ from medfl.errors import QuorumError
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import to_array_record
 from medfl.strategies.fedbuff import FedBuff
-from medfl.strategies.transforms.compression import Int8
-from medfl.testing.federation import FakeGrid
+from medfl.strategies.transforms.update_decoding import Int8
+from medfl.testing.fake_grid import FakeGrid
 from tests.strategies.packing import packed
 from tests.strategies.play import Model, read
 

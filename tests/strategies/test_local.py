@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 
 from medfl.errors import RunError
 from medfl.messages.records import to_array_record
-from medfl.strategies.local import LocalOnly
+from medfl.strategies.local_only import LocalOnly
 
 SITES = {5: "aachen", 6: "bergen"}
 

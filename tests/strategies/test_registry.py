@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medfl.errors import ConfigError
-from medfl.strategies import registry
+from medfl.strategies import strategy_registry
 from medfl.strategies.fedavg import FedAvg
 from medfl.study.sections import Compression, Filtering, Strategy
 from medfl.testing.sites import make_study
@@ -33,7 +33,7 @@ def make_nothing(of: Any) -> object:
 
 
 def test_the_table_of_the_study_reaches_the_strategy() -> None:
-    strategy = registry.build_strategy(study(quorum=2, fraction=0.5, wait=7.0, weights="samples"))
+    strategy = strategy_registry.build_strategy(study(quorum=2, fraction=0.5, wait=7.0, weights="samples"))
     assert type(strategy) is FedAvg
     assert (strategy.quorum, strategy.fraction_train, strategy.wait, strategy.seed) == (2, 0.5, 7.0, 9)
     assert (strategy.weighted_by_key, strategy.evaluate_weighted_by) == ("train.samples", "eval.patients")
@@ -41,22 +41,24 @@ def test_the_table_of_the_study_reaches_the_strategy() -> None:
 
 @pytest.mark.parametrize(("weights", "key"), [("patients", "train.patients"), ("samples", "train.samples"), ("equal", "")])
 def test_each_way_to_weigh(weights: str, key: str) -> None:
-    assert registry.build_strategy(study(weights=weights)).weighted_by_key == key
+    assert strategy_registry.build_strategy(study(weights=weights)).weighted_by_key == key
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"came 'fedavgg', allowed: .*fedavg, .* Did you mean 'fedavg'"):
-        registry.build_strategy(study(name="fedavgg"))
+        strategy_registry.build_strategy(study(name="fedavgg"))
 
 
 def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {"mine": make_mine, "nothing": make_nothing}
-    offered = [EntryPoint(name, "nowhere:make", registry.ENTRY_POINTS) for name in points]
+    offered = [EntryPoint(name, "nowhere:make", strategy_registry.ENTRY_POINTS) for name in points]
     monkeypatch.setattr(EntryPoint, "load", lambda self: points[self.name])
-    monkeypatch.setattr(registry, "entry_points", lambda group: offered if group == registry.ENTRY_POINTS else [])
-    assert isinstance(registry.build_strategy(study(name="mine")), Mine)
+    monkeypatch.setattr(
+        strategy_registry, "entry_points", lambda group: offered if group == strategy_registry.ENTRY_POINTS else []
+    )
+    assert isinstance(strategy_registry.build_strategy(study(name="mine")), Mine)
     with pytest.raises(ConfigError, match=r"expected a medfl\.strategies"):
-        registry.build_strategy(study(name="nothing"))
+        strategy_registry.build_strategy(study(name="nothing"))
 
 
 @pytest.mark.parametrize(
@@ -70,12 +72,15 @@ def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[str, Any], expected: dict[str, Any]) -> None:
-    made = registry.build_strategy(make_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
-    assert type(made) is registry.STRATEGIES[name]
+    made = strategy_registry.build_strategy(make_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
+    assert type(made) is strategy_registry.STRATEGIES[name]
     assert {key: getattr(made, key) for key in expected} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", registry.STRATEGIES)
+@pytest.mark.parametrize("name", strategy_registry.STRATEGIES)
 def test_a_study_can_have_every_strategy_made(name: str) -> None:
     optimizer = {"name": "sgd"} if name == "scaffold" else {}
-    assert type(registry.build_strategy(make_study(strategy={"name": name}, optimizer=optimizer))) is registry.STRATEGIES[name]
+    assert (
+        type(strategy_registry.build_strategy(make_study(strategy={"name": name}, optimizer=optimizer)))
+        is strategy_registry.STRATEGIES[name]
+    )

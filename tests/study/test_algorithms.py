@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS
+from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS
 from medfl.errors import ConfigError
-from medfl.strategies.registry import CLIENT_ONLY, STRATEGIES
+from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import (
     ALGORITHMS,
     MEAN_ALGORITHMS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medfl.strategies.registry import CLIENT_ONLY, STRATEGIES
+from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import ALGORITHMS, WRAPPERS
 from tools import strategies_page
 

@@ -95,10 +95,10 @@ def check(
     planned = read_study(study) if study else None
 
     from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
-    from medfl.data.quality.check import check_site
-    from medfl.report.quality import MAX_THUMBNAILS, write_quality_report
+    from medfl.data.quality.site_check import check_site
+    from medfl.report.disclosure import preview_disclosure
     from medfl.report.quality_json import check_to_json as told_as_json
-    from medfl.report.shared import preview_disclosure
+    from medfl.report.quality_report import MAX_THUMBNAILS, write_quality_report
     from medfl.system.private_files import write_private
 
     with debug_local(debug) if debug else nullcontext(), _progress_bar() as progress:

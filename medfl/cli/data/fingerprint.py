@@ -21,8 +21,8 @@ def fingerprint(
     as_json: JsonOption = False,
 ) -> None:
     """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
-    from medfl.data.fingerprint import compute_fingerprint
-    from medfl.planning.exchange import to_json
+    from medfl.data.site_fingerprint import compute_fingerprint
+    from medfl.planning.fingerprint_serialization import to_json
     from medfl.site import read_site
     from medfl.study import read_study
     from medfl.system.private_files import write_private

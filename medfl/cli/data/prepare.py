@@ -17,7 +17,7 @@ from medfl.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from medfl.data.store.forecast import Forecast
-    from medfl.data.store.stored import PreparedData
+    from medfl.data.store.prepared_data import PreparedData
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
 
     site, study = read_site(site_file), read_study(study_folder)
     if check:
-        from medfl.data.store.freshness import get_cache_status
+        from medfl.data.store.cache_status import get_cache_status
 
         found = get_cache_status(site, study)
         if as_json:

@@ -12,7 +12,7 @@ import typer
 from medfl.cli.console import errors, output
 
 if TYPE_CHECKING:
-    from medfl.data.index.cases import CaseRecord
+    from medfl.data.index.case_records import CaseRecord
 
 _MAX_FILES = 12  # files of a series
 _MISSING_CODES = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
@@ -28,9 +28,9 @@ def whois(
     It knows what the last look at the data found, by 'medfl data check', 'medfl data prepare' or a study, and what was wrong
     with the pixels when they were read. Where it is not clear which label is meant, it lists those that may be.
     """
-    from medfl.data.index.cases import find_cases
+    from medfl.data.index.case_records import find_cases
     from medfl.data.index.database import IndexDatabase
-    from medfl.data.store.plan import site_root
+    from medfl.data.store.cache_key import site_root
     from medfl.errors import DataError
     from medfl.site import read_site
 

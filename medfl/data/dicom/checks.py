@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.dicom.frames import frame_headers, is_enhanced
-from medfl.data.dicom.geometry import SAME_POSITION_MM, SliceStack, check_stack
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.kinds import check_burned_in, check_image_classes, check_volume_classes
+from medfl.data.dicom.multivolume import check_one_contrast, multivolume_error
 from medfl.data.dicom.pixels import check_bits, rescale_parameters
 from medfl.data.dicom.select import OBJECT_KEYS, SELECT_KEYS, parse_select, select_headers
-from medfl.data.dicom.several import check_one_contrast, multivolume_error
+from medfl.data.dicom.slice_stack import SAME_POSITION_MM, SliceStack, check_stack
+from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes, check_volume_classes
 from medfl.errors import DataError
 from medfl.site import SiteData
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from medfl.data.dicom.headers import VOLUME_KEYWORDS, Header
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 ENHANCED_SOP_CLASSES = (

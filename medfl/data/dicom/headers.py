@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
-from medfl.data.dicom.scanning import MAGIC, Value, looks_headerless, scan_header, wanted_tags
-from medfl.data.quiet import silence_libraries
+from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray

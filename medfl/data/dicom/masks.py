@@ -11,9 +11,9 @@ from pydicom.pixels.utils import iter_pixels
 
 from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.headers import read_headers
-from medfl.data.dicom.kinds import check_image_classes
 from medfl.data.dicom.pixels import read_dataset, truncated_error
-from medfl.data.quiet import silence_libraries
+from medfl.data.dicom.sop_classes import check_image_classes
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from medfl.data.dicom.codecs import check_codec, is_truncated
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 _EXPORT_AGAIN = "Export the series again."

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import Header, read_headers
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 

@@ -21,7 +21,7 @@ from medfl.data.dicom.references import (
     wrong_frame_error,
 )
 from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_distance, slice_matrix, slice_normal
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.data.volume import SliceGeometry, Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -94,7 +94,7 @@ def read_rtstruct(
         warnings.append(DataError("LBL-OPEN", what, "Close them if they were meant to be areas."))
     if image.acquired_geometry is None:
         return mask, warnings
-    from medfl.data.dicom.straighten import resample_labels
+    from medfl.data.dicom.resample_stack import resample_labels
 
     return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8), warnings
 

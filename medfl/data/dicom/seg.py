@@ -18,8 +18,8 @@ from medfl.data.dicom.seg_frames import SegFrame, match_frames, read_frames, seg
 from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames
 from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
-from medfl.data.grids import CORNER_TOLERANCE
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
+from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -68,7 +68,7 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
         mask = paint_frames(dataset, values, slots, slices.shape)
     if image.acquired_geometry is None:
         return mask
-    from medfl.data.dicom.straighten import resample_labels
+    from medfl.data.dicom.resample_stack import resample_labels
 
     return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.references import source_images, unreadable_label_error
 from medfl.data.dicom.slices import nearest_slice, plane_matrix, slice_normal
-from medfl.data.grids import CORNER_TOLERANCE
+from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.volume import SliceGeometry
 from medfl.errors import DataError
 

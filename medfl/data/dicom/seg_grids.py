@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.dicom.slices import paint_mask
-from medfl.data.grids import resample_mask
+from medfl.data.mask_alignment import resample_mask
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume
 from medfl.errors import DataError
 
@@ -23,7 +23,7 @@ def resample_seg(dataset: Dataset, values: Mapping[int, int], image: Volume, *, 
     """Return a segmentation on the grid of its image.
 
     A grid with other axes, or of a part of the image, is matched without changing a voxel; one of another resolution is
-    brought onto the image's if the site allows it and the corners agree (see `medfl.data.grids`).
+    brought onto the image's if the site allows it and the corners agree (see `medfl.data.mask_alignment`).
 
     Parameters
     ----------

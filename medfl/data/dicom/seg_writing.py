@@ -19,7 +19,7 @@ from medfl.data.dicom.checks import check_series
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.slices import plane_matrix
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 

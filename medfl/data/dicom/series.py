@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.dicom.checks import build_stack, check_series
-from medfl.data.dicom.geometry import SliceStack
 from medfl.data.dicom.headers import Header, read_headers
-from medfl.data.dicom.kinds import check_burned_in
 from medfl.data.dicom.pixels import read_grey_values
+from medfl.data.dicom.resample_stack import AIR_HU, resample_stack
 from medfl.data.dicom.select import OBJECT_KEYS, parse_select, select_headers
-from medfl.data.dicom.straighten import AIR_HU, resample_stack
+from medfl.data.dicom.slice_stack import SliceStack
+from medfl.data.dicom.sop_classes import check_burned_in
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume, affine_to_spacing
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -48,7 +48,7 @@ def read_series(paths: Sequence[Path], how: SiteData = _DEFAULTS, *, select: str
     Raises
     ------
     DataError
-        See `medfl.data.dicom.checks`, `medfl.data.dicom.geometry` and `medfl.data.dicom.pixels`; ``INDEX-SELECT``, and
+        See `medfl.data.dicom.checks`, `medfl.data.dicom.slice_stack` and `medfl.data.dicom.pixels`; ``INDEX-SELECT``, and
         ``DCM-RESIDUAL`` when grid and slices disagree.
     """
     headers = read_headers(paths, force=how.allow_headerless)
@@ -58,7 +58,7 @@ def read_series(paths: Sequence[Path], how: SiteData = _DEFAULTS, *, select: str
         wanted = parse_select(select) if error.code in CONVERTIBLE_CODES else {}
         if how.converter != "dcm2niix" or error.code not in CONVERTIBLE_CODES or set(wanted) - set(OBJECT_KEYS):
             raise
-        from medfl.data.dicom.converter import read_with_dcm2niix  # seldom needed
+        from medfl.data.dicom.dcm2niix import read_with_dcm2niix  # seldom needed
 
         chosen = select_headers(headers, wanted, OBJECT_KEYS)
         check_burned_in(chosen, how)

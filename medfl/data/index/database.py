@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS
-from medfl.data.index.rows import FileFacts
+from medfl.data.index.file_facts import FileFacts
 from medfl.data.store.files import make_private_folder
 from medfl.errors import DataError
 

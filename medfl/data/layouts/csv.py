@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.images import IMAGE_SUFFIXES
-from medfl.data.index.index import FileIndex
+from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.file_index import FileIndex
+from medfl.data.layouts.dicom_resolver import DicomResolver, get_selecting_cells, is_read_as_dicom
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
-from medfl.data.layouts.manifest import DicomResolver, get_selecting_cells, is_read_as_dicom
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     Table,

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from medfl.data.index.index import FileIndex
-from medfl.data.index.rows import may_be_dicom
+from medfl.data.index.file_facts import may_be_dicom
+from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.bids import is_bids, list_bids
 from medfl.data.layouts.csv import find_index_files, is_csv, list_csv, require_usable_index
@@ -16,8 +16,8 @@ from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
-from medfl.data.layouts.others import skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.sources import is_image_file, visible_files
+from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from medfl.data.cases import Source
-from medfl.data.index.index import FileIndex
-from medfl.data.index.rows import IndexedFile
-from medfl.data.layouts.drawing import is_unlabelled, match_labels
+from medfl.data.index.file_facts import IndexedFile
+from medfl.data.index.file_index import FileIndex
+from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images, sort_objects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, read_class_texts
-from medfl.data.layouts.objects import DicomObjects, count_shared_images, sort_objects
+from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.images import IMAGE_SUFFIXES
-from medfl.data.index.index import FileIndex
+from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom import make_series_source
-from medfl.data.layouts.drawing import is_unlabelled, match_labels
+from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
-from medfl.data.layouts.objects import DicomObjects, sort_objects
+from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, visible_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import looks_like_dicom
-from medfl.data.images import IMAGE_SUFFIXES
+from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.errors import DataError
 

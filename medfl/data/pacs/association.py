@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medfl.data.pacs.problems import pacs_error
+from medfl.data.pacs.pacs_errors import pacs_error
 from medfl.errors import DataError
 from medfl.site.pacs import Pacs
 

@@ -7,7 +7,7 @@ import ssl
 import stat
 from pathlib import Path
 
-from medfl.data.pacs.problems import pacs_error
+from medfl.data.pacs.pacs_errors import pacs_error
 from medfl.site.pacs import Pacs
 
 

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 
 from medfl.data.pacs.credentials import certificates, read_login
-from medfl.data.pacs.landing import SeriesDownload
-from medfl.data.pacs.problems import PullStopped, incomplete_error, pacs_error
-from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery
+from medfl.data.pacs.pacs_errors import PullStopped, incomplete_error, pacs_error
+from medfl.data.pacs.series_download import SeriesDownload
+from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery
 from medfl.errors import DataError
 from medfl.site.pacs import Pacs
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Protocol, TypeVar
 
+from medfl.data.library_output import silence_libraries
 from medfl.data.pacs.dicomweb import DicomWeb
 from medfl.data.pacs.dimse import Dimse
-from medfl.data.pacs.landing import HIDDEN_FOLDER, SeriesDownload, download_folder
-from medfl.data.pacs.problems import SINGLE_SERIES_CODES, TRANSIENT_CODES, PullStopped, incomplete_error, pacs_error
-from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery, read_query
-from medfl.data.quiet import silence_libraries
+from medfl.data.pacs.pacs_errors import SINGLE_SERIES_CODES, TRANSIENT_CODES, PullStopped, incomplete_error, pacs_error
+from medfl.data.pacs.series_download import HIDDEN_FOLDER, SeriesDownload, download_folder
+from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery, read_query
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Site
 from medfl.site.pacs import Pacs

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from medfl.data.preprocess.bias_field import correct_bias
-from medfl.data.preprocess.box import find_crop_box
-from medfl.data.preprocess.geometry import fit_to_size, pad_or_crop, resample_to_spacing, to_ras
+from medfl.data.preprocess.cropping import find_crop_box
 from medfl.data.preprocess.intensity import equalize, normalize, single_threaded
+from medfl.data.preprocess.spatial import fit_to_size, pad_or_crop, resample_to_spacing, to_ras
 from medfl.data.volume import Affine, Volume
 from medfl.study import Study
 from medfl.study.sections import Preprocessing

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Finding, Level
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
 
 PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case

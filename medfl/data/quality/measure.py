@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Finding
 from medfl.data.classes import annotated_classes
+from medfl.data.library_output import silence_libraries
 from medfl.data.load import load_case
-from medfl.data.quality.device import read_imaging_device
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
-from medfl.data.quality.previews import render_planes, subsample
-from medfl.data.quiet import silence_libraries
+from medfl.data.quality.imaging_device import read_imaging_device
+from medfl.data.quality.preview_planes import render_planes, subsample
 from medfl.data.store.prepare import patch_size_warnings
 from medfl.data.volume import Volume
 from medfl.errors import DataError

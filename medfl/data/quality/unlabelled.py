@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from medfl.data.case_building import build_record
 from medfl.data.cases import Case, Cohort, Finding, Source
-from medfl.data.index.cases import add_cases
-from medfl.data.index.index import FileIndex
+from medfl.data.index.case_records import add_cases
+from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images
 from medfl.data.layouts.dicom import make_series_source
+from medfl.data.layouts.dicom_objects import sort_objects
 from medfl.data.layouts.entries import Entry, missing_label_error
-from medfl.data.layouts.objects import sort_objects
-from medfl.data.naming import build_record
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
 from medfl.data.quality.facts import CaseFacts
 from medfl.site import Site

@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from medfl.data.cases import Case, Source
 from medfl.data.dicom.headers import read_header
-from medfl.data.quiet import silence_libraries
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DiskFullError, MedflError
 from medfl.study import Study
 

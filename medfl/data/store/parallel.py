@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from medfl.data.cases import Case
+from medfl.data.store.case_cache import CaseCache, Outcome
 from medfl.data.store.forecast import max_parallel_cases
-from medfl.data.store.room import CaseCache, Outcome
 from medfl.site import Site
 from medfl.study import Study
 from medfl.system.pools import sigint_blocked, terminating

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from medfl.data.cases import Case, Finding
 from medfl.data.cohort import find_missing_classes, read_cohort
-from medfl.data.index.cases import reading_results, save_reading_results
+from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.splits import assign_splits
+from medfl.data.store.cache_key import store_root
+from medfl.data.store.case_cache import CaseCache
 from medfl.data.store.forecast import Forecast, forecast
 from medfl.data.store.parallel import iter_outcomes
-from medfl.data.store.plan import store_root
-from medfl.data.store.room import CaseCache
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

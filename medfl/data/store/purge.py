@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfl.data.store.cache_folder import ABOUT_FILE
+from medfl.data.store.cache_key import STATE_FOLDER, compute_cache_key, site_root
 from medfl.data.store.files import read_json, unwritable_error
-from medfl.data.store.plan import STATE_FOLDER, compute_cache_key, site_root
-from medfl.data.store.shelf import ABOUT_FILE
 from medfl.site import Site
 from medfl.study import Study
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.synthetic.brain import NOTICE, Scanner, make_head, read_template
-from medfl.data.synthetic.dicom import write_dicom
-from medfl.data.synthetic.images import write_images
-from medfl.data.synthetic.nifti import write_bids, write_bids_metadata, write_msd, write_msd_metadata
+from medfl.data.synthetic.dicom_writing import write_dicom
+from medfl.data.synthetic.nifti_writing import write_bids, write_bids_metadata, write_msd, write_msd_metadata
+from medfl.data.synthetic.radiographs import write_images
 from medfl.errors import MedflError
 
 Progress = Callable[[int, int], None]

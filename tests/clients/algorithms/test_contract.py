@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import ClientAlgorithm
-from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS
+from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.attacks import Attacker
 from medfl.clients.networks.arrays import Arrays
 from medfl.messages.records import CONTROL, COUNTED, ROUND

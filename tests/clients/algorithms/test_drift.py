@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS, build_algorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.feddyn import FedDynClient
 from medfl.clients.algorithms.fedprox import FedProxClient
 from medfl.clients.algorithms.moon import BottleneckHook, ContrastiveHooks, MoonClient
-from medfl.clients.algorithms.registry import CLIENT_ALGORITHMS, build_algorithm
 from medfl.clients.algorithms.scaffold import ScaffoldClient
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network, network_names
+from medfl.clients.networks.network_builders import build_network, network_names
 from medfl.clients.networks.tensors import ProximalTerm, trainable
 from medfl.clients.tasks.inference import forward
 from medfl.clients.training import session
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import Device
-from medfl.clients.training.state import ClientState
 from medfl.clients.training.task import TrainTask
 from medfl.errors import ConfigError, ExchangeError, RunError
 from medfl.messages import records
 from medfl.study.algorithms import ALGORITHMS
-from medfl.study.networks import NETWORKS_BY_KIND
+from medfl.study.network_options import NETWORKS_BY_KIND
 
 SGD = {"name": "sgd", "learning-rate": 0.05, "momentum": 0.9}
 KINDS = ["segmentation", "classification"]
@@ -169,7 +169,7 @@ def test_control_variates_of_another_model_are_refused(ask, make_study, site, or
 @pytest.mark.parametrize("half", [FedProxClient(1.0), FedDynClient(1.0)])
 def test_layers_that_stay_at_the_site_feel_no_spring(ask, half, monkeypatch) -> None:
     pulled: list[str] = []
-    monkeypatch.setattr(ProximalTerm, "gradients", lambda self, net: pulled.extend(self._anchor))
+    monkeypatch.setattr(ProximalTerm, "adjust_gradients", lambda self, net: pulled.extend(self._anchor))
     names = ask(half, "classification", personal={"layers": "norm,head"}).arrays.keys()
     local = {name for name in names if ".adn.N." in name or name.startswith("4.")}
     assert len(session) == 4 * 2 + 2  # four norms and the head

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.algorithm_registry import build_algorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.fedrep import FedRepClient
-from medfl.clients.algorithms.registry import build_algorithm
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training import session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.qfedavg import QFedAvgClient
 from medfl.clients.training import session
 from medfl.messages.records import TRAIN_LOSS, TRAIN_LOSS_BEFORE

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.errors import ExchangeError
 
 

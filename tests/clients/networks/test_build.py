@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network, network_names, replace_norm
-from medfl.clients.training.sampling import padded_shape
+from medfl.clients.networks.network_builders import build_network, network_names, replace_norm
+from medfl.clients.training.batches import padded_shape
 from medfl.errors import ConfigError
-from medfl.study import networks as tables
+from medfl.study import network_options as tables
 from medfl.study.sections import Training
 
 SEGMENTATION, CLASSIFICATION = tables.NETWORKS_BY_KIND["segmentation"], tables.NETWORKS_BY_KIND["classification"]

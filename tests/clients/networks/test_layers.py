@@ -11,18 +11,18 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from safetensors.numpy import load_file
 
 from medfl.clients import node
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network, network_names
+from medfl.clients.networks.network_builders import build_network, network_names
 from medfl.clients.training import session
-from medfl.clients.training.initial import build_initial_model, build_initial_models
+from medfl.clients.training.initial_model import build_initial_model, build_initial_models
 from medfl.clients.training.task import TrainResult
 from medfl.errors import ExchangeError
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.study import read_run_config, study_from_run_config
-from medfl.study.networks import NETWORKS_BY_KIND
+from medfl.study.network_options import NETWORKS_BY_KIND
 
 SMALL = {
     "unet": {"channels": "4,8"},

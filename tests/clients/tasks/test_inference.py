@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
 from medfl.clients.training.devices import Device
-from medfl.data.store.stored import PreparedCase, ReferenceMask
+from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
 
 CPU = Device(torch.device("cpu"), None)
 

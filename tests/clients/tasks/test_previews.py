@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfl.clients.tasks.previews import Preview, best_slice, choose_previews, write_previews
+from medfl.clients.tasks.example_slices import Preview, best_slice, choose_previews, write_previews
 
 
 def preview(dice: float) -> Preview:

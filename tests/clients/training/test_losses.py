@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from medfl.clients.training.losses import build_loss, class_weights
-from medfl.data.store.stored import PreparedCase
+from medfl.data.store.prepared_data import PreparedCase
 
 SEGMENTATION = ["dice-ce", "dice-focal", "generalized-dice"]
 

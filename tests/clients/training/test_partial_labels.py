@@ -13,15 +13,15 @@ from torch import Tensor
 
 from medfl import metrics
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
-from medfl.clients.tasks import segmentation
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.tasks import segmentation_task
 from medfl.clients.training import session
+from medfl.clients.training.batches import iter_batches
 from medfl.clients.training.devices import choose_device
 from medfl.clients.training.losses import build_loss
 from medfl.clients.training.partial_labels import MarginalLoss, merge_labels, merge_logits
-from medfl.clients.training.sampling import iter_batches
 from medfl.clients.training.task import TrainTask
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.privacy.suppression import suppress
 
 LOSSES = ["dice-ce", "dice-focal", "generalized-dice"]
@@ -149,7 +149,7 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     study = make_study(task=TWO, evaluation={"surface": "always"})
     cases = [two_organs(0, "test", (1,)), two_organs(1, "test", (1,)), two_organs(2, "test")]
     loss, place = build_loss(study), choose_device(study, site)
-    scored = segmentation.score_cases(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
+    scored = segmentation_task.score_cases(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
     told = scored.metrics
     assert set(told) == set(metrics.empty_metrics(study))
     assert told["eval.patients"] == 3
@@ -160,7 +160,7 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     assert set(scored.patients["pat-0000000000000000"]["classes"]) == {"left"}
     assert set(scored.patients["pat-0000000000000002"]["classes"]) == {"left", "right"}
     assert len(scored.previews) == 3
-    nobody = segmentation.score_cases(study, cases[:2], Constant(2, 3), place, loss, "test").metrics
+    nobody = segmentation_task.score_cases(study, cases[:2], Constant(2, 3), place, loss, "test").metrics
     assert nobody["eval.patients.right"] == 0
     assert nobody["eval.surface-dice.right"] == 0.0
     assert suppress(nobody, 2) == {key: round(v, 3) if isinstance(v, float) else v for key, v in nobody.items()}
@@ -169,7 +169,7 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
 def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
     study, sure = make_study(task=TWO), Constant(2, 3)
     known, unknown = (
-        segmentation.score_cases(study, [case], sure, choose_device(study, site), build_loss(study), "validation").metrics[
+        segmentation_task.score_cases(study, [case], sure, choose_device(study, site), build_loss(study), "validation").metrics[
             "eval.loss"
         ]
         for case in (two_organs(0, annotated=(1,), told=False), two_organs(0, annotated=(1,)))

@@ -10,18 +10,18 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import metrics
 from medfl.clients import node
-from medfl.clients.algorithms.base import ClientAlgorithm
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
-from medfl.clients.training import personal, session
-from medfl.clients.training.initial import build_initial_model
-from medfl.data.store.stored import PreparedData
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.training import personal_model, session
+from medfl.clients.training.initial_model import build_initial_model
+from medfl.data.store.prepared_data import PreparedData
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.runs import checkpoint
-from medfl.runs.folder import Run
-from medfl.simulation.simulate import plan_simulation
+from medfl.runs import checkpoint_files
+from medfl.runs.run_folder import Run
+from medfl.simulation.simulated_run import plan_simulation
 from medfl.study import read_run_config, study_from_run_config
 
 DITTO = {"name": "ditto"}
@@ -40,7 +40,7 @@ def scores(monkeypatch: pytest.MonkeyPatch):
             asked.append(split)
             return told(study, left.pop(0))
 
-        monkeypatch.setattr(personal.local, "evaluate", evaluate)
+        monkeypatch.setattr(personal_model.local, "evaluate", evaluate)
         return asked
 
     return script
@@ -65,8 +65,8 @@ def test_the_best_so_far_by_the_own_patients_is_kept(make_study, organs, asked, 
     scores(0.2, np.nan, 0.5, 0.4, 0.5)
     kept = []
     for number in range(2, 7):
-        personal.save_if_best(asked(study, organs(), number), Numbered(), {})
-        kept.append(float(personal.final_model(asked(study, organs(), 90), Numbered())["round"]))
+        personal_model.save_if_best(asked(study, organs(), number), Numbered(), {})
+        kept.append(float(personal_model.final_model(asked(study, organs(), 90), Numbered())["round"]))
     assert kept == [2, 2, 4, 4, 4]
 
 
@@ -74,7 +74,7 @@ def test_a_repeated_round_chooses_as_the_first_time(make_study, organs, asked, s
     study = make_study(strategy=DITTO)
     scores(0.2, 0.5, 0.3)
     for number in (2, 3, 3):  # the second time, the score is another: that of the first time is forgotten
-        personal.save_if_best(asked(study, organs(), number), Numbered(), {})
+        personal_model.save_if_best(asked(study, organs(), number), Numbered(), {})
     state = asked(study, organs(), 4).remembered()
     assert (state.load("personal"), state.load("personal-score")) == ({"round": 3.0}, {"score": 0.3})
 
@@ -83,9 +83,9 @@ def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study,
     study = make_study(personal={"layers": "norm"})
     count = scores()
     work = asked(study, organs(), 2)
-    personal.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
+    personal_model.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
     assert not count
-    best = personal.final_model(asked(study, organs(), 3), ClientAlgorithm())
+    best = personal_model.final_model(asked(study, organs(), 3), ClientAlgorithm())
     assert best.keys() == work.received.keys()
 
 
@@ -95,27 +95,29 @@ def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study,
 def test_where_nothing_is_its_own_nothing_is_kept(make_study, organs, asked, tables, arm) -> None:
     study = make_study(**tables)
     work = asked(study, organs(), 2, arm=arm)
-    personal.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
+    personal_model.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
     assert not work.remembered().folder.exists()
 
 
 def test_without_validation_patients_the_model_as_it_stands_is_tested(make_study, organs, asked, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(np.nan)
-    personal.save_if_best(asked(study, organs(), 2), Numbered(), {})
-    assert float(personal.final_model(asked(study, organs(), 5), Numbered())["round"]) == 5
+    personal_model.save_if_best(asked(study, organs(), 2), Numbered(), {})
+    assert float(personal_model.final_model(asked(study, organs(), 5), Numbered())["round"]) == 5
 
 
 def test_tuning_helps_the_own_patients_or_is_not_used(make_study, organs, asked, scores) -> None:
     study = make_study(personal=TUNED, optimizer={"learning-rate": 0.02})
     work = asked(study, organs(), 5)
-    before, tuned = work.received, personal.final_model(work, ClientAlgorithm())
+    before, tuned = work.received, personal_model.final_model(work, ClientAlgorithm())
     assert any(not np.array_equal(tuned[n], x) for n, x in before.items())
     first, second = (session.evaluate(study, work.site, organs(), work.net, m, "validation") for m in (before, tuned))
     assert metrics.headline(study, second) > metrics.headline(study, first)
-    assert personal.final_model(asked(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()  # the same once more
+    assert (
+        personal_model.final_model(asked(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()
+    )  # the same once more
     scores(0.5, 0.6)  # tuned, untouched
-    untouched = personal.final_model(asked(study, organs(), 5), ClientAlgorithm())
+    untouched = personal_model.final_model(asked(study, organs(), 5), ClientAlgorithm())
     assert all(np.array_equal(untouched[n], x) for n, x in before.items())
 
 
@@ -124,7 +126,7 @@ def test_tuning_takes_the_steps_asked_for_at_the_full_rate(make_study, organs, a
     study = make_study(personal={"fine-tune-steps": 4}, schedule=schedule)
     work, rates = asked(study, organs(), 4), []
     monkeypatch.setattr("medfl.clients.training.loop.set_factor", lambda optimizer, settings, factor: rates.append(factor))
-    personal.fine_tune_if_better(work, work.received)
+    personal_model.fine_tune_if_better(work, work.received)
     assert rates == pytest.approx([7 / 8, 5 / 8, 3 / 8, 1 / 8])
 
 
@@ -135,9 +137,9 @@ def test_tuning_that_fails_leaves_the_model_as_it_was(make_study, organs, asked,
     )
     work = asked(study, organs(), 5)
     own = work.received
-    assert personal.fine_tune_if_better(work, own) is own
+    assert personal_model.fine_tune_if_better(work, own) is own
     nobody = asked(make_study(personal=TUNED), PreparedData("hospital-a", (), (), True), 5)
-    assert personal.fine_tune_if_better(nobody, own) is own
+    assert personal_model.fine_tune_if_better(nobody, own) is own
 
 
 @pytest.fixture
@@ -222,10 +224,12 @@ def test_a_run_tests_both_models_and_shares_no_more_than_it_says(
     assert not any("personal" in event for event in alone)
     net = build_network(simulation.study)
     local_names = layers.local_names(simulation.study, net)
-    assert checkpoint.load(simulation.run, "best").arrays.keys() == get_arrays(net).keys() - local_names
-    files = [name for name in checkpoint.list_names(simulation.run / "checkpoints") if name.startswith("local-")]
+    assert checkpoint_files.load(simulation.run, "best").arrays.keys() == get_arrays(net).keys() - local_names
+    files = [name for name in checkpoint_files.list_names(simulation.run / "checkpoints") if name.startswith("local-")]
     assert len(files) >= 3
-    assert all(checkpoint.load(simulation.run / "checkpoints", name).arrays.keys() == get_arrays(net).keys() for name in files)
+    assert all(
+        checkpoint_files.load(simulation.run / "checkpoints", name).arrays.keys() == get_arrays(net).keys() for name in files
+    )
 
 
 def test_of_models_that_are_only_weighed_up_nothing_is_kept(reply_of, tmp_path: Path) -> None:

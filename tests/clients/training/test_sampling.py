@@ -5,8 +5,8 @@ import collections
 import numpy as np
 import pytest
 
-from medfl.clients.training.sampling import count_steps, iter_batches, padded_shape, read_window
-from medfl.data.store.stored import PreparedCase
+from medfl.clients.training.batches import count_steps, iter_batches, padded_shape, read_window
+from medfl.data.store.prepared_data import PreparedCase
 from medfl.errors import TrainingError
 
 

@@ -10,10 +10,10 @@ import torch
 
 from medfl import metrics
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.build import build_network
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training import session
 from medfl.clients.training.task import TrainTask
-from medfl.data.store.stored import PreparedCase, PreparedData, ReferenceMask
+from medfl.data.store.prepared_data import PreparedCase, PreparedData, ReferenceMask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
 from medfl.site import Policy

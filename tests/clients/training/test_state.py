@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfl.clients.training.state import ClientState, state_folder
+from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.errors import ExchangeError, RunError, TrainingError
-from medfl.runs import checkpoint
+from medfl.runs import checkpoint_files
 
 
 def put(folder: Path, server_round: int, value: float, name: str = "control") -> None:
@@ -50,11 +50,11 @@ def test_the_newest_is_kept_and_the_one_that_it_was_made_of(tmp_path: Path) -> N
     for server_round in range(1, 6):
         put(tmp_path, server_round, server_round)
     put(tmp_path, 1, 7.0, name="other")
-    assert checkpoint.list_names(tmp_path) == ["control-round-00004", "control-round-00005", "other-round-00001"]
+    assert checkpoint_files.list_names(tmp_path) == ["control-round-00004", "control-round-00005", "other-round-00001"]
     state = ClientState(tmp_path, 6)  # the server never got the reply of round 5
     assert state.load("control", of_round=4) is not None
     state.save("control", {"w": np.array([6.0])})
-    assert checkpoint.list_names(tmp_path) == ["control-round-00004", "control-round-00006", "other-round-00001"]
+    assert checkpoint_files.list_names(tmp_path) == ["control-round-00004", "control-round-00006", "other-round-00001"]
     assert got(tmp_path, 6, of_round=4) == 4.0
 
 
@@ -62,9 +62,9 @@ def test_what_a_given_up_line_left_behind_is_removed(tmp_path: Path) -> None:
     for server_round in (1, 2, 3, 4):
         put(tmp_path, server_round, server_round)
     put(tmp_path, 4, 40.0)
-    assert checkpoint.list_names(tmp_path) == ["control-round-00003", "control-round-00004"]
+    assert checkpoint_files.list_names(tmp_path) == ["control-round-00003", "control-round-00004"]
     put(tmp_path, 3, 30.0)
-    assert checkpoint.list_names(tmp_path) == ["control-round-00003"]
+    assert checkpoint_files.list_names(tmp_path) == ["control-round-00003"]
 
 
 @pytest.mark.parametrize("of_round", [1, 3, 4, 99, -1])

@@ -15,8 +15,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from medfl.data.dicom import converter
-from medfl.data.dicom.converter import read_with_dcm2niix
+from medfl.data.dicom import dcm2niix
+from medfl.data.dicom.dcm2niix import read_with_dcm2niix
 from medfl.data.dicom.series import read_series
 from medfl.data.volume import corner_distance
 from medfl.errors import DataError
@@ -162,7 +162,7 @@ def test_one_that_hangs_is_ended_with_its_children(
 ) -> None:
     child = f"import subprocess\nchild = subprocess.Popen(['{shutil.which('sleep')}', '60'])\n"
     pretend(act=f"{child}pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\ntime.sleep(60)")
-    monkeypatch.setattr(converter, "SECONDS", 1.0)
+    monkeypatch.setattr(dcm2niix, "TIMEOUT_SECONDS", 1.0)
     began = time.monotonic()
     assert "more than 1 seconds" in refused(files).what
     assert time.monotonic() - began < 10

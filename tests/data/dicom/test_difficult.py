@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from medfl.data.dicom.headers import looks_like_dicom
+from medfl.data.dicom.resample_stack import AIR_HU
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import AIR_HU
 from medfl.data.volume import LPS_TO_RAS, Volume
 from medfl.errors import DataError
 from medfl.site import SiteData

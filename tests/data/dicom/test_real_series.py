@@ -11,8 +11,8 @@ import pydicom
 import pytest
 
 from medfl.data.dicom.image import read_dicom_image
+from medfl.data.dicom.resample_stack import AIR_HU
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import AIR_HU
 from medfl.data.volume import LPS_TO_RAS, corner_distance
 from medfl.errors import DataError
 from medfl.site import SiteData

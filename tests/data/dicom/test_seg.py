@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.dicom.image import read_dicom_image
+from medfl.data.dicom.resample_stack import resample_labels
 from medfl.data.dicom.seg import read_seg
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import resample_labels
-from medfl.data.grids import reorient
 from medfl.data.labels import read_mask
+from medfl.data.mask_alignment import reorient
 from medfl.data.predictions import ModelOrigin
 from medfl.data.predictions import write_seg as write_prediction
 from medfl.data.volume import LPS_TO_RAS

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medfl.data.dicom.resample_stack import AIR_HU, resample_labels
 from medfl.data.dicom.series import read_series
-from medfl.data.dicom.straighten import AIR_HU, resample_labels
 from medfl.data.volume import SliceGeometry
 from medfl.errors import DataError
 from medfl.site import SiteData

@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from medfl.data.dicom import headers
+from medfl.data.dicom.fast_header import scan_header
 from medfl.data.dicom.headers import probe_file, read_header
-from medfl.data.dicom.scanning import scan_header
 
 EXAMPLES = sorted(
     path

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from medfl.data.index import index as module
-from medfl.data.index import reading
+from medfl.data.index import file_index as module
+from medfl.data.index import parallel_reading
 from medfl.data.index.database import INDEX_FILE
-from medfl.data.index.index import FileIndex
-from medfl.data.store.plan import site_root
+from medfl.data.index.file_index import FileIndex
+from medfl.data.store.cache_key import site_root
 from medfl.site import Resources, Site, SiteData
 
 Tree = Callable[[], list[str]]
@@ -84,7 +84,7 @@ def test_a_file_that_changes_just_now_is_not_remembered(site: Site, monkeypatch:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BATCH", 5)
+    monkeypatch.setattr(parallel_reading, "_BATCH", 5)
 
     def stop(done: int, total: int) -> None:
         if done >= 10:
@@ -161,15 +161,15 @@ def test_a_full_disk_costs_time_only(site: Site, monkeypatch: pytest.MonkeyPatch
 def test_several_processes_open_many_files(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = look(site)[0]
     paths = [str(site.root / name) for name in alone]
-    monkeypatch.setattr(reading, "_BATCH", 3)
-    rows = dict(pair for batch in reading.read_file_facts(paths, workers=2) for pair in batch)
-    assert rows == {place: reading.probe_facts(path) for place, path in enumerate(paths)}
+    monkeypatch.setattr(parallel_reading, "_BATCH", 3)
+    rows = dict(pair for batch in parallel_reading.read_file_facts(paths, workers=2) for pair in batch)
+    assert rows == {place: parallel_reading.probe_facts(path) for place, path in enumerate(paths)}
 
 
 def test_a_worker_that_can_not_start_costs_time_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     paths = [str(path) for path in sorted((site.root / "a").iterdir())]
-    assert [place for batch in reading.read_file_facts(paths, workers=2) for place, _ in batch] == list(range(8))
+    assert [place for batch in parallel_reading.read_file_facts(paths, workers=2) for place, _ in batch] == list(range(8))
 
 
 def _looking(site: Site, queue: Any) -> None:

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.manifest import parse_selection
+from medfl.data.layouts.dicom_resolver import parse_selection
 from medfl.data.load import load_case
 from medfl.errors import DataError
 

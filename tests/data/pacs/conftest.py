@@ -22,8 +22,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from medfl.data.pacs import pull as pulling
-from medfl.data.pacs.landing import SeriesDownload
 from medfl.data.pacs.pull import PullProgress
+from medfl.data.pacs.series_download import SeriesDownload
 from medfl.errors import DataError
 from medfl.site import Site, ensure_secret, read_site
 from medfl.system import ports
@@ -109,7 +109,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[PullPr
                 monkeypatch.setattr(SeriesDownload, "save", save)
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(pulling, "_GLANCE_SECONDS", 0.02)
+        monkeypatch.setattr(pulling, "_POLL_SECONDS", 0.02)
         monkeypatch.setattr(SeriesDownload, "save", save_or_wait)
         return press
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.data.pacs.pull import is_allowed
-from medfl.data.pacs.wanted import SeriesInfo, SeriesQuery
+from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery
 from medfl.errors import ConfigError
 from medfl.site.pacs import PacsQuery
 from tests.data.pacs.madeup import MadeUpPacs

@@ -142,14 +142,14 @@ def test_a_full_disk_ends_the_pull(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("medfl.data.pacs.landing._write", full)
+    monkeypatch.setattr("medfl.data.pacs.series_download._write_private", full)
     site = pacs_site(**start(pacs))
     assert refused(site).code == "DISK-FULL"
     assert not list(site.root.glob("**/*.dcm"))
 
 
 def test_two_pulls_into_one_folder_are_kept_apart(pacs: MadeUpPacs, start: Any, pacs_site: Any, refused: Any) -> None:
-    from medfl.data.pacs.landing import download_folder
+    from medfl.data.pacs.series_download import download_folder
 
     site = pacs_site(**start(pacs))
     with download_folder(site.root):

@@ -15,14 +15,14 @@ import pytest
 
 from medfl.data.cases import Case, Finding
 from medfl.data.cohort import read_cohort
-from medfl.data.quality.check import check_site
+from medfl.data.quality.case_pool import map_cases
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
-from medfl.data.quality.workers import map_cases
+from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import prepare_cases
-from medfl.report.quality import render_quality
+from medfl.report.disclosure import preview_disclosure
 from medfl.report.quality_json import check_to_json
-from medfl.report.shared import preview_disclosure
+from medfl.report.quality_report import render_quality
 from medfl.site import Site
 from medfl.study import Study
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.data.quality.previews import PREVIEW_SIDE, render_planes
+from medfl.data.quality.preview_planes import PREVIEW_SIDE, render_planes
 from medfl.data.volume import Volume
 
 RAS = np.diag([1.0, 1.0, 2.0, 1.0])

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from medfl.data.dicom.series import read_series
-from medfl.data.quality.check import check_site
-from medfl.data.quality.survey import infer_study
+from medfl.data.quality.site_check import check_site
+from medfl.data.quality.study_inference import infer_study
 from medfl.errors import DataError
 from medfl.site import Site
 

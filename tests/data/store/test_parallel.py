@@ -40,8 +40,8 @@ def test_what_a_killed_worker_leaves_is_made_here_in_order(tmp_path: Path, monke
         for case in order[:2]:
             yield case, room.ensure(case)
 
-    monkeypatch.setattr(parallel, "_at_once", broken)
-    monkeypatch.setattr(parallel, "affordable", lambda *_: 2)
+    monkeypatch.setattr(parallel, "_iter_parallel", broken)
+    monkeypatch.setattr(parallel, "max_parallel_cases", lambda *_: 2)
     steps: list[tuple[int, int]] = []
     site = site_of(tmp_path / "north", 5)
     prepared = prepare_cases(site, study_of(), lambda done, total: steps.append((done, total)), workers=2)

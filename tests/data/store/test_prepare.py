@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 
 from medfl.data.cohort import read_cohort
+from medfl.data.store import cache_folder as shelf_module
+from medfl.data.store import cache_key as plan_module
+from medfl.data.store import case_arrays as form_module
+from medfl.data.store import case_cache as room_module
 from medfl.data.store import forecast as forecast_module
-from medfl.data.store import form as form_module
-from medfl.data.store import plan as plan_module
-from medfl.data.store import room as room_module
-from medfl.data.store import shelf as shelf_module
 from medfl.data.store import versions
+from medfl.data.store.cache_status import get_cache_status
 from medfl.data.store.forecast import Forecast
-from medfl.data.store.freshness import get_cache_status
 from medfl.data.store.prepare import check_policy, prepare, prepare_cases, store_root
-from medfl.data.store.stored import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from medfl.site import Policy, Resources, Site, SiteData, ensure_secret
@@ -199,7 +199,7 @@ def test_resampled_grid_keeps_the_original_mask_for_the_test(tmp_path: Path) -> 
 
 
 def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_module, "POSITIONS", 10)
+    monkeypatch.setattr(form_module, "MAX_POSITIONS", 10)
     for case in prepare(site_of(tmp_path / "north", 3), study_of()).cases:
         assert list(case.foreground) == [1, 2]
         assert case.foreground[1].shape == (10, 3)
@@ -391,7 +391,7 @@ def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, 
     spoil(site)
     first = prepare(site, study_of())
     reader = room_module.reader_versions
-    monkeypatch.setattr(room_module, "of_reading", lambda kind: (*reader(kind), "nibabel of tomorrow"))
+    monkeypatch.setattr(room_module, "reader_versions", lambda kind: (*reader(kind), "nibabel of tomorrow"))
     read: list[str] = []
     load = room_module.load_case
     monkeypatch.setattr(room_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.store.plan import compute_cache_key, site_root
+from medfl.data.store.cache_folder import CacheFolder
+from medfl.data.store.cache_key import compute_cache_key, site_root
 from medfl.data.store.purge import find_purgeable, purge
-from medfl.data.store.shelf import CacheFolder
 from medfl.site import Resources, Site
 from medfl.study import Study
 

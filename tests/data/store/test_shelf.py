@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from medfl.data.cases import Finding
+from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store import digests as digests_module
 from medfl.data.store import files as files_module
-from medfl.data.store import shelf as shelf_module
+from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.digests import DigestCache
-from medfl.data.store.shelf import CacheFolder
-from medfl.data.store.stored import OnDiskCase, PreparedCase, PreparedData
+from medfl.data.store.prepared_data import OnDiskCase, PreparedCase, PreparedData
 from medfl.errors import DataError, DiskFullError
 
 KEY = "0123456789abcdef" * 4
@@ -171,7 +171,7 @@ def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf_module, "replace_json", crash)
+        patch.setattr(shelf_module, "write_json", crash)
         with pytest.raises(KeyboardInterrupt):
             shelf.write("case-A", KEY, arrays_of(), FACTS)
     assert CacheFolder(tmp_path / "s").find("case-A", KEY) is None

@@ -36,7 +36,7 @@ def _die() -> None:
 
 def _server() -> None:  # noqa: C901 - one fault each
     from medfl.grids.streaming import StreamingGrid
-    from medfl.runs import checkpoint
+    from medfl.runs import checkpoint_files
     from medfl.strategies.fedavg import FedAvg
 
     now = {"round": 0, "folded": 0}
@@ -46,7 +46,7 @@ def _server() -> None:  # noqa: C901 - one fault each
         StreamingGrid.send_and_receive,
         StreamingGrid._iter_replies,
     )
-    commit = checkpoint.commit
+    commit = checkpoint_files.commit
 
     def configured(self, server_round, *rest):  # type: ignore[no-untyped-def]
         now["round"] = server_round
@@ -79,7 +79,7 @@ def _server() -> None:  # noqa: C901 - one fault each
 
     FedAvg.configure_train, FedAvg.add_reply = configured, folding
     StreamingGrid.send_and_receive, StreamingGrid._iter_replies = sending, receiving
-    checkpoint.commit = committing
+    checkpoint_files.commit = committing
 
 
 def _site() -> None:
@@ -100,5 +100,5 @@ def _site() -> None:
 AT_A_SITE = STAGE == "dawdle" or STAGE.startswith("raise ")
 if STAGE and "flwr-serverapp" in _ME and not AT_A_SITE:
     _server()
-elif AT_A_SITE and "medfl.deploy.worker" in _ME:
+elif AT_A_SITE and "medfl.deploy.site_worker" in _ME:
     _site()

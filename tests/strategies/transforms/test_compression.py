@@ -11,9 +11,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from medfl.messages.records import from_array_record, to_array_record
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.registry import build_transforms
-from medfl.strategies.transforms.compression import Bf16, Int8, TopK
-from medfl.strategies.transforms.filtering import ClipNorm
+from medfl.strategies.strategy_registry import build_transforms
+from medfl.strategies.transforms.norm_filters import ClipNorm
+from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.testing import sites
 from tests.strategies.packing import packed
 

@@ -13,7 +13,7 @@ from medfl.errors import ConfigError, ExchangeError
 from medfl.messages.records import to_array_record
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
-from medfl.strategies.transforms.filtering import ClipNorm, NormOutlierFilter
+from medfl.strategies.transforms.norm_filters import ClipNorm, NormOutlierFilter
 from medfl.testing import sites
 
 SENT = {"a": np.array([1, 1], np.float32), "b": np.array(1, np.float16), "steps": np.array(4)}

@@ -1,0 +1,80 @@
+"""The client halves of the algorithms that a study may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from medfl.clients.algorithms.apfl import ApflClient
+from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.algorithms.condist import ConDistClient
+from medfl.clients.algorithms.ditto import DittoClient
+from medfl.clients.algorithms.feddyn import FedDynClient
+from medfl.clients.algorithms.fedprox import FedProxClient
+from medfl.clients.algorithms.fedrep import FedRepClient
+from medfl.clients.algorithms.moon import MoonClient
+from medfl.clients.algorithms.qfedavg import QFedAvgClient
+from medfl.clients.algorithms.scaffold import ScaffoldClient
+from medfl.errors import ConfigError, Problem
+from medfl.schema import read_section
+from medfl.site import CLIENT_ENTRY_POINTS, Site
+from medfl.study import Study
+from medfl.study.algorithms import ALGORITHMS
+
+AlgorithmFactory = Callable[[Study], ClientAlgorithm]
+
+ENTRY_POINTS = CLIENT_ENTRY_POINTS  # group in which an installed package offers a Factory of its own
+
+# The keyword arguments of a half are the keys of the table of options of its algorithm.
+CLIENT_ALGORITHMS: Mapping[str, Callable[..., ClientAlgorithm]] = MappingProxyType(
+    {
+        "qfedavg": QFedAvgClient,
+        "fedprox": FedProxClient,
+        "scaffold": ScaffoldClient,
+        "feddyn": FedDynClient,
+        "moon": MoonClient,
+        "fedrep": FedRepClient,
+        "ditto": DittoClient,
+        "apfl": ApflClient,
+        "condist": ConDistClient,
+    }
+)
+
+
+def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
+    """Make the client half of the algorithm that a study names.
+
+    Parameters
+    ----------
+    study : Study
+        Its table ``strategy`` decides.
+    site : Site
+        Its policy says which installed packages may bring one.
+
+    Returns
+    -------
+    Half
+        Plain training when the algorithm has no half of its own.
+
+    Raises
+    ------
+    ConfigError
+        When an installed package brings the half and the site has not allowed it.
+    """
+    name = study.strategy.name
+    if name in CLIENT_ALGORITHMS:
+        options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
+        return CLIENT_ALGORITHMS[name](**options.model_dump())
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in ALGORITHMS or name not in offered:
+        return ClientAlgorithm()
+    if name not in site.policy.extensions:
+        problem = f"the study asks for {name!r} of an installed package, which this site has not allowed."
+        raise ConfigError([Problem("site.toml", "policy.extensions", problem, f"Allow it with extensions = {name!r}.")])
+    half = offered[name].load()(study)
+    if not isinstance(half, ClientAlgorithm):
+        came = type(half).__name__
+        problem = f"the installed package that offers {name!r} made a {came}, expected a medfl.clients.algorithms.client_algorithm.Half."
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
+    return half

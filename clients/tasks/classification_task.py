@@ -1,0 +1,76 @@
+"""The half of a client's work that is about classes of images: images to probabilities to counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medfl import metrics
+from medfl.clients.tasks.inference import group_cases, predict, read_images
+from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.training.devices import Device
+from medfl.clients.training.losses import LossFunction
+from medfl.data.store.prepared_data import PreparedCase
+from medfl.study import Study
+
+
+def score_cases(
+    study: Study, cases: Sequence[PreparedCase], net: nn.Module, place: Device, loss: LossFunction
+) -> EvaluationResult:
+    """Classify images and fold their probabilities into counts.
+
+    Parameters
+    ----------
+    study : Study
+        Gives the classes.
+    cases : sequence of StoredCase
+        The cases of the split.
+    net : torch.nn.Module
+        In evaluation mode, on the device of `place`.
+    place : Place
+        Device and precision.
+    loss : callable
+        Of logits and classes.
+    """
+    losses: list[tuple[str, float]] = []
+    found = [np.zeros((0, len(study.task.classes)))]
+    for group in group_cases(study, cases):
+        logits = predict(study, net, read_images(study, group), place, overlap=0.0)
+        found.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
+        labels = torch.tensor([_class_label(case) for case in group], device=logits.device)
+        with torch.inference_mode():
+            losses += [(case.patient, float(loss(logits[k : k + 1], labels[k : k + 1]))) for k, case in enumerate(group)]
+    probabilities = np.concatenate(found)
+    patients, classes = [case.patient for case in cases], [_class_label(case) for case in cases]
+    told = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean_by_patient(losses))
+    return EvaluationResult(told, _patient_scores(study, patients, classes, probabilities))
+
+
+def _class_label(case: PreparedCase) -> int:
+    label = case.label
+    if not isinstance(label, int):
+        raise TypeError("a classification case holds a mask instead of a class")
+    return label
+
+
+def _patient_scores(
+    study: Study, patients: Sequence[str], classes: Sequence[int], probabilities: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return what was said of each patient, for the site's own eyes: one entry for each of the patient's labels."""
+    names = study.task.classes
+    units: dict[str, dict[int, list[int]]] = {}
+    for k, (patient, label) in enumerate(zip(patients, classes, strict=True)):
+        units.setdefault(patient, {}).setdefault(label, []).append(k)
+    told: dict[str, Any] = {}
+    for patient, labels in sorted(units.items()):
+        told[patient] = []
+        for label, images in sorted(labels.items()):
+            mean = probabilities[images].mean(axis=0)
+            scores = dict(zip(names, mean.tolist(), strict=True))
+            told[patient].append({"images": len(images), "truth": names[label], "probabilities": scores})
+    return told

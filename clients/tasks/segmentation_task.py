@@ -1,0 +1,144 @@
+"""The half of a client's work that is about masks: images to label maps to scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medfl import metrics
+from medfl.clients.tasks.example_slices import Preview, best_slice
+from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
+from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.training.devices import Device
+from medfl.clients.training.partial_labels import MarginalLoss
+from medfl.data.store.prepared_data import PreparedCase
+from medfl.study import Study
+
+CaseScores = dict[str, metrics.CaseScore]
+
+
+def score_cases(
+    study: Study,
+    cases: Sequence[PreparedCase],
+    net: nn.Module,
+    place: Device,
+    loss: MarginalLoss,
+    split: str,
+    *,
+    keep_previews: bool = False,
+) -> EvaluationResult:
+    """Segment images and score them by the structures that were looked for in each.
+
+    Validation happens on the prepared grid. A test happens on the grid of the source, where the original mask lies, when the
+    store kept it.
+
+    Parameters
+    ----------
+    study : Study
+        Decides overlap of windows, classes, and whether surfaces are measured.
+    cases : sequence of StoredCase
+        The cases of the split.
+    net : torch.nn.Module
+        In evaluation mode, on the device of `place`.
+    place : Place
+        Device and precision.
+    loss : callable
+        Of logits and masks, on the prepared grid.
+    split : {"validation", "test"}
+        Which patients these are.
+    keep_previews : bool
+        Whether to keep an example slice of every case.
+    """
+    test = split == "test"
+    overlap = study.evaluation.test_overlap if test else study.evaluation.overlap
+    scores: list[tuple[str, CaseScores]] = []
+    losses: list[tuple[str, float]] = []
+    previews: list[Preview] = []
+    for group in group_cases(study, cases):
+        images = read_images(study, group)
+        for case, padded in zip(group, predict(study, net, images, place, overlap), strict=True):
+            truth = _mask(case)
+            logits = crop_padding(padded, truth.shape)
+            losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))
+            prediction = logits.argmax(0).to(torch.uint8).cpu().numpy()
+            scores.append((case.patient, _case_scores(study, case, logits, prediction, truth, split)))
+            if keep_previews:
+                previews.append(best_slice(case.image[0], truth, prediction, _mean_dice(scores[-1][1])))
+    found = metrics.segmentation_metrics(scores, study.task.foreground, mean_by_patient(losses))
+    return EvaluationResult(found, _patient_scores(scores), tuple(previews))
+
+
+def _case_scores(
+    study: Study, case: PreparedCase, logits: Tensor, prediction: NDArray[np.uint8], truth: NDArray[np.uint8], split: str
+) -> CaseScores:
+    spacing, reference = case.spacing, case.reference
+    if split == "test" and reference is not None:
+        with torch.inference_mode():
+            prediction = resample_to_source(logits, reference)
+        truth, spacing = np.asarray(reference.label), reference.spacing
+    surface = study.evaluation.surface == "always" or (study.evaluation.surface == "test" and split == "test")
+    return metrics.segmentation_scores(
+        prediction,
+        truth,
+        spacing,
+        study.task.foreground,
+        surface=surface,
+        tolerance_mm=study.evaluation.tolerance_mm,
+        looked_for=case.annotated,
+    )
+
+
+def _mask(case: PreparedCase) -> NDArray[np.uint8]:
+    label = case.label
+    if isinstance(label, int):
+        raise TypeError("a segmentation case holds a class instead of a mask")
+    return np.asarray(label)
+
+
+def _loss(loss: MarginalLoss, logits: Tensor, truth: NDArray[np.uint8], annotated: tuple[int, ...]) -> float:
+    with torch.inference_mode():
+        return float(loss(logits[None], torch.from_numpy(truth.copy())[None].to(logits.device), [annotated]))
+
+
+def _mean_dice(scores: CaseScores) -> float:
+    return math.fsum(s.dice for s in scores.values()) / len(scores)
+
+
+def _patient_scores(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
+    """Return the scores of each patient by class, for the site's own eyes; several images of a patient are averaged."""
+    images: dict[str, list[CaseScores]] = {}
+    for patient, found in scores:
+        images.setdefault(patient, []).append(found)
+    return {
+        patient: {
+            "images": len(found),
+            "score": math.fsum(_mean_dice(f) for f in found) / len(found),
+            "classes": {name: _class_scores([f[name] for f in found if name in f]) for name in _annotated_names(found)},
+        }
+        for patient, found in sorted(images.items())
+    }
+
+
+def _annotated_names(images: Sequence[CaseScores]) -> list[str]:
+    """Return the structures that were looked for in at least one image."""
+    return list(dict.fromkeys(name for found in images for name in found))
+
+
+def _class_scores(scores: Sequence[metrics.CaseScore]) -> dict[str, float | bool | None]:
+    def mean(name: str) -> float | None:
+        value = math.fsum(getattr(s, name) for s in scores) / len(scores)
+        return None if math.isnan(value) else value
+
+    return {
+        "dice": mean("dice"),
+        "hd95": mean("hd95"),
+        "surface-dice": mean("surface_dice"),
+        "missed": any(s.missed for s in scores),
+        "false-positive": any(s.false_positive for s in scores),
+    }

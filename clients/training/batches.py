@@ -1,0 +1,190 @@
+"""Batches of a site's prepared cases: only what a batch needs is read from the memory-mapped files."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medfl.data.store.prepared_data import PreparedCase
+from medfl.errors import TrainingError
+from medfl.study import Study
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images, or patches of them, with their labels.
+
+    Parameters
+    ----------
+    images : Tensor
+        float32 (B, C, X, Y[, Z]).
+    labels : Tensor
+        Masks uint8 (B, X, Y[, Z]), or classes int64 (B,).
+    spacing : ndarray
+        (B, D), size of a voxel in mm.
+    annotated : tuple of tuple of int
+        Classes that were looked for in each image; an empty tuple: all.
+    """
+
+    images: Tensor
+    labels: Tensor
+    spacing: NDArray[np.float64]
+    annotated: tuple[tuple[int, ...], ...] = ()
+
+
+def count_steps(study: Study, cases: int) -> int:
+    """Return the number of optimiser steps of a round at a site with so many training cases.
+
+    Examples
+    --------
+    Two epochs of five images in batches of two are six steps, as the last batch of an epoch holds one image.
+    """
+    training = study.training
+    return training.local_steps or training.local_epochs * math.ceil(_samples_per_epoch(study, cases) / training.batch_size)
+
+
+def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Iterator[Batch]:
+    """Iterate over the batches of one round.
+
+    Cases come in random order, each once an epoch (``patches_per_image`` times with patches), or with the classes equally
+    often when the study asks for balanced sampling. With ``local-epochs`` the last batch of an epoch may be smaller; with
+    ``local-steps`` all batches are full.
+
+    Parameters
+    ----------
+    study : Study
+        Gives batch size, patch, and the amount of work.
+    cases : sequence of StoredCase
+        The training cases.
+    rng : numpy.random.Generator
+        The only source of randomness.
+
+    Raises
+    ------
+    TrainingError
+        ``TRAIN-NO-CASES``, or ``TRAIN-SHAPES`` when images of several sizes should make one batch.
+    """
+    if not cases:
+        raise TrainingError(
+            "TRAIN-NO-CASES", "there is no training case at this site.", "Add patients, or lower the shares in 'splits'."
+        )
+    size = study.training.batch_size
+    if study.training.local_steps:
+        stream = itertools.chain.from_iterable(_draw_order(study, cases, rng) for _ in itertools.count())
+        for _ in range(study.training.local_steps):
+            yield _read_batch(study, [cases[i] for i in itertools.islice(stream, size)], rng)
+        return
+    for _ in range(study.training.local_epochs):
+        order = _draw_order(study, cases, rng)
+        for first in range(0, len(order), size):
+            yield _read_batch(study, [cases[i] for i in order[first : first + size]], rng)
+
+
+def padded_shape(study: Study, shape: Sequence[int]) -> Shape:
+    """Return the shape to which a whole image is padded: at least a patch, and what the network can halve."""
+    if study.training.patch:
+        return tuple(max(n, p) for n, p in zip(shape, study.training.patch, strict=True))
+    divisors = study.network.divisors(len(shape))
+    return tuple(math.ceil(n / d) * d for n, d in zip(shape, divisors, strict=True))
+
+
+def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -> None:
+    """Copy a window of an image; where the image is smaller than the window it lies in the middle of it.
+
+    Parameters
+    ----------
+    source : ndarray
+        (..., X, Y[, Z]), usually memory-mapped.
+    out : ndarray
+        (..., window), zero-filled; changed in place.
+    start : sequence of int
+        First voxel of the window, one an axis; without meaning on an axis that is smaller than the window.
+    """
+    taken: list[slice] = []
+    placed: list[slice] = []
+    axes = len(start)
+    for first, have, want in zip(start, source.shape[-axes:], out.shape[-axes:], strict=True):
+        before = max((want - have) // 2, 0)
+        length = min(have, want)
+        first = first if have > want else 0
+        taken.append(slice(first, first + length))
+        placed.append(slice(before, before + length))
+    source_index: tuple[Any, ...] = (..., *taken)
+    out_index: tuple[Any, ...] = (..., *placed)
+    out[out_index] = source[source_index]
+
+
+def _samples_per_epoch(study: Study, cases: int) -> int:
+    return cases * (study.training.patches_per_image if study.training.patch else 1)
+
+
+def _draw_order(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> NDArray[np.int64]:
+    count = _samples_per_epoch(study, len(cases))
+    if study.training.balanced_sampling and study.task.kind == "classification":
+        labels = np.array([int(case.label) for case in cases])
+        _, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        return rng.choice(len(cases), size=count, p=1.0 / (len(sizes) * sizes[which]))
+    return rng.permutation(np.repeat(np.arange(len(cases)), count // len(cases)))
+
+
+def _read_batch(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Batch:
+    sources = [case.image for case in cases]  # each access maps the file anew
+    shape = _common_shape(study, [image.shape[1:] for image in sources])
+    # torch's own memory is aligned the same way every time, so that the bits of a result do not depend on it
+    images = torch.zeros((len(cases), study.task.channels, *shape))
+    masks = study.task.kind == "segmentation"
+    labels = torch.zeros((len(cases), *shape), dtype=torch.uint8) if masks else torch.zeros(len(cases), dtype=torch.int64)
+    image_view, label_view = images.numpy(), labels.numpy()
+    for k, (case, source) in enumerate(zip(cases, sources, strict=True)):
+        start = _draw_start(study, case, source.shape[1:], shape, rng)
+        read_window(source, image_view[k], start)
+        label = case.label
+        if isinstance(label, int):
+            label_view[k] = label
+        else:
+            read_window(label, label_view[k], start)
+    spacing = np.array([case.spacing for case in cases], dtype=np.float64)
+    return Batch(images, labels, spacing, tuple(case.annotated for case in cases))
+
+
+def _common_shape(study: Study, shapes: Sequence[Shape]) -> Shape:
+    if study.training.patch:
+        return study.training.patch
+    padded = {padded_shape(study, shape) for shape in shapes}
+    if len(padded) > 1:
+        raise TrainingError(
+            "TRAIN-SHAPES",
+            f"{len(padded)} sizes of images came together in one batch, and a batch holds one.",
+            "Set training.patch or preprocessing.size, or training.batch-size = 1.",
+        )
+    return padded.pop()
+
+
+def _draw_start(study: Study, case: PreparedCase, have: Shape, want: Shape, rng: np.random.Generator) -> list[int]:
+    room = [max(h - w, 0) for h, w in zip(have, want, strict=True)]
+    if not any(room):
+        return [0] * len(room)
+    if study.task.kind == "segmentation" and rng.random() < study.training.foreground:
+        centre = _draw_foreground_voxel(case, rng)
+        if centre is not None:
+            return [int(min(max(c - w // 2, 0), r)) for c, w, r in zip(centre, want, room, strict=True)]
+    return [int(rng.integers(r + 1)) for r in room]
+
+
+def _draw_foreground_voxel(case: PreparedCase, rng: np.random.Generator) -> list[int] | None:
+    """Choose a class that is there, then one of its voxels; a rare class comes as often as a common one."""
+    found = [voxels for _, voxels in sorted(case.foreground.items()) if len(voxels)]
+    if not found:
+        return None
+    voxels = found[int(rng.integers(len(found)))]
+    return [int(c) for c in voxels[int(rng.integers(len(voxels)))]]

@@ -1,0 +1,44 @@
+"""The model that every arm of a run starts from."""
+
+from __future__ import annotations
+
+from flwr.app import ArrayRecord
+
+# First, and though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and
+# MONAI's circular imports break when two threads enter them by different doors.
+import medfl.clients.node  # noqa: F401
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.layers import shared_arrays
+from medfl.clients.networks.network_builders import build_network
+from medfl.messages.records import INITIAL, INITIAL_FULL, to_array_record
+from medfl.study import Study
+
+
+def build_initial_model(study: Study) -> ArrayRecord:
+    """Build the network of a study and return the tensors that are exchanged, ready to be sent.
+
+    Parameters
+    ----------
+    study : Study
+        Its network and seed decide every number.
+
+    Returns
+    -------
+    ArrayRecord
+        As `medfl.clients.networks.arrays.exchange_arrays` orders them, without the layers that stay at the sites.
+    """
+    return to_array_record(shared_arrays(study, build_network(study)))
+
+
+def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
+    """Return the initial models that a run needs, by the names under which a ServerApp finds them in its state.
+
+    Parameters
+    ----------
+    study : Study
+        Beside `initial_model` there is the whole one where layers stay at the sites and an arm trains each site alone.
+    """
+    models = {INITIAL: build_initial_model(study)}
+    if study.local_layers and "local" in study.simulation.arms:
+        models[INITIAL_FULL] = to_array_record(get_arrays(build_network(study)))
+    return models

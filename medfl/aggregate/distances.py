@@ -1,0 +1,123 @@
+"""Lengths, distances and combinations of whole models, block by block in float64; integer tensors have no part in them.
+
+No matrix routine is called: those split their sums by the number of threads, so that last bits would depend on the machine's
+load. Sums over replies go by the names of the sites, never by arrival.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.aggregate.disk_replies import DiskReplies
+from medfl.messages.models import BLOCK, Tensor, Tensors, flatten, iter_blocks
+
+
+def distance(a: Tensors, b: Tensors) -> float:
+    """Return the Euclidean distance between two models of the same layout; their floats may differ in width.
+
+    Examples
+    --------
+    >>> distance({"w": np.array([3.0, 0.0])}, {"w": np.array([0.0, 4.0])})
+    5.0
+    """
+    other, total, buffer = flatten(b), 0.0, np.empty(BLOCK)
+    for name, start, block in iter_blocks(flatten(a)):
+        gap = np.subtract(block, other[name][start : start + block.size], out=buffer[: block.size], dtype=np.float64)
+        total += float(np.einsum("i,i->", gap, gap))
+    return math.sqrt(total)
+
+
+def distances(spool: DiskReplies, model: Tensors) -> dict[str, float]:
+    """Return the Euclidean distance of every reply from a model; from ``spool.reference``: the norms of the updates."""
+    other, totals = flatten(model), np.zeros(len(spool.sites))
+    for name, start, values in spool.columns():
+        gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)
+        totals += np.einsum("ij,ij->i", gaps, gaps)
+    return dict(zip(spool.sites, np.sqrt(totals).tolist(), strict=True))
+
+
+def inner_products(spool: DiskReplies, model: Tensors) -> dict[str, float]:
+    """Return the inner product of every update with that of a model, all measured from ``spool.reference``.
+
+    Parameters
+    ----------
+    spool : Spool
+        The replies.
+    model : mapping of str to ndarray
+        A model of the same layout, such as the mean of the round.
+
+    Returns
+    -------
+    dict of str to float
+        ``<reply - reference, model - reference>`` for each site.
+    """
+    sent, other, totals = flatten(spool.reference), flatten(model), np.zeros(len(spool.sites))
+    for name, start, values in spool.columns():
+        part = slice(start, start + values.shape[1])
+        origin = sent[name][part]
+        direction = np.subtract(other[name][part], origin, dtype=np.float64)
+        totals += np.einsum("ij,j->i", np.subtract(values, origin, dtype=np.float64), direction)
+    return dict(zip(spool.sites, totals.tolist(), strict=True))
+
+
+def squared_distances(spool: DiskReplies) -> NDArray[np.float64]:
+    """Return the squared distances between all replies, as sums of squared differences: exact also where two nearly agree.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape (replies, replies), symmetric, zeros in the diagonal; rows and columns in the order of ``spool.sites``.
+    """
+    n = len(spool.sites)
+    squares = np.zeros((n, n))
+    for _, _, values in spool.columns():
+        wide = values.astype(np.float64)
+        buffer = np.empty_like(wide)
+        for i in range(n - 1):
+            gaps = np.subtract(wide[i + 1 :], wide[i], out=buffer[i + 1 :])
+            squares[i, i + 1 :] += np.einsum("ij,ij->i", gaps, gaps)
+    return squares + squares.T
+
+
+def combine(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Return the sum of replies, each times its weight, as a model.
+
+    Parameters
+    ----------
+    spool : Spool
+        The replies.
+    weights : mapping of str to float
+        Factor of each site, used as it is: for a mean they add up to 1. A site without one, or with 0, has no part at all.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Layout of the reference; of integer and boolean tensors the elementwise maximum over the sites that have a part.
+
+    Raises
+    ------
+    ExchangeError
+        ``WEIGHT-ZERO`` when no reply has a part.
+
+    Examples
+    --------
+    >>> with Spool({"w": np.zeros(1)}) as spool:
+    ...     spool.add("a", {"w": np.array([1.0])}, 1)
+    ...     spool.add("b", {"w": np.array([5.0])}, 1)
+    ...     combine(spool, {"a": 0.75, "b": 0.25})["w"].tolist()
+    [2.0]
+    """
+    rows = {k: weights[site] for k, site in enumerate(spool.sites) if weights.get(site, 0.0) != 0.0}
+    return spool.build_model(_weighted_sums(spool, rows), [spool.sites[k] for k in rows])
+
+
+def _weighted_sums(spool: DiskReplies, rows: Mapping[int, float]) -> Iterator[tuple[str, int, Tensor]]:
+    for name, start, values in spool.columns():
+        total = np.zeros(values.shape[1])
+        for k, weight in rows.items():
+            total += values[k] * np.float64(weight)
+        yield name, start, total

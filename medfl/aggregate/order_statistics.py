@@ -1,0 +1,140 @@
+"""Median and trimmed mean of every single value over the replies, by a sorting network on blocks that stay in the cache.
+
+A network compares the same pairs of rows whatever the values are, so that one comparison is `numpy.minimum` and
+`numpy.maximum` of two whole rows. Batcher's odd-even merge sort (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M)
+is cut down to what the middle ranks need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from medfl.aggregate.disk_replies import DiskReplies
+from medfl.messages.models import Tensor
+
+
+class Comparator(NamedTuple):
+    """Put the smaller of two rows first; of the two only what is needed later is computed."""
+
+    first: int
+    second: int
+    smaller: bool
+    larger: bool
+
+
+def median(spool: DiskReplies) -> dict[str, Tensor]:
+    """Return the median of every value, of an even number of replies the mean of the two in the middle.
+
+    As `numpy.median`, and hence Flower's FedMedian, to the last bit; the replies' weights play no part.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+
+    Raises
+    ------
+    ExchangeError
+        ``WEIGHT-ZERO`` when there is no reply.
+
+    Examples
+    --------
+    >>> with Spool({"w": np.zeros(2, np.float32)}) as spool:
+    ...     for site, values in {"a": [1, 9], "b": [2, 3], "c": [90, 4]}.items():
+    ...         spool.add(site, {"w": np.array(values, np.float32)}, 1)
+    ...     median(spool)["w"].tolist()
+    [2.0, 4.0]
+    """
+    return spool.build_model(_middle_rank_means(spool, (len(spool.sites) - 1) // 2))
+
+
+def trimmed_mean(spool: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
+    """Return the mean of every value without its ``int(beta * replies)`` smallest and as many largest.
+
+    As `scipy.stats.trim_mean` and Flower's FedTrimmedAvg within rounding (sums are float64 here); weights play no part.
+
+    Parameters
+    ----------
+    spool : Spool
+        The replies.
+    beta : float
+        Share that is cut off at either end, from 0 to below 0.5.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+
+    Raises
+    ------
+    ExchangeError
+        ``WEIGHT-ZERO`` when there is no reply.
+    """
+    if not 0.0 <= beta < 0.5:
+        raise ValueError(f"beta must be from 0 to below 0.5 (came {beta})")
+    n = len(spool.sites)
+    return spool.build_model(_middle_rank_means(spool, min(int(beta * n), (n - 1) // 2)))
+
+
+def _middle_rank_means(spool: DiskReplies, cut: int) -> Iterator[tuple[str, int, Tensor]]:
+    """Yield the means of the ranks from `cut` to as many below the largest, block by block."""
+    n = len(spool.sites)
+    for name, start, values in spool.columns():
+        rows, spare = list(values), np.empty_like(values[0])
+        for i, j, smaller, larger in sorting_network(n, cut):
+            if not larger:
+                np.minimum(rows[i], rows[j], out=rows[i])
+            elif not smaller:
+                np.maximum(rows[i], rows[j], out=rows[j])
+            else:
+                np.minimum(rows[i], rows[j], out=spare)
+                np.maximum(rows[i], rows[j], out=rows[j])
+                rows[i], spare = spare, rows[i]
+        total = rows[cut].astype(np.float64)
+        for row in rows[cut + 1 : n - cut]:
+            total += row
+        yield name, start, total / (n - 2 * cut)
+
+
+@cache
+def sorting_network(n: int, cut: int) -> tuple[Comparator, ...]:
+    """Return the comparisons that leave the `cut` smallest of `n` rows first and the `cut` largest last.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    cut : int
+        How many are cut off at either end; what is left in between comes in no particular order.
+
+    Returns
+    -------
+    tuple of Comparator
+        To be done in this order. A row whose value is not needed is left with whatever was in it.
+    """
+    kept: list[Comparator] = []
+    # what becomes of each row after the comparisons that were looked at so far, from the last one back
+    fate = ["dropped"] * cut + ["summed"] * (n - 2 * cut) + ["dropped"] * cut
+    for i, j in reversed(list(_merge_exchange(n))):
+        if fate[i] != fate[j] or fate[i] == "compared":  # of two that are summed, or dropped, the order is of no matter
+            kept.append(Comparator(i, j, fate[i] != "dropped", fate[j] != "dropped"))
+            fate[i] = fate[j] = "compared"
+    return tuple(reversed(kept))
+
+
+def _merge_exchange(n: int) -> Iterator[tuple[int, int]]:
+    """Yield the pairs that sort `n` rows, as in Knuth's algorithm 5.2.2M with its letters."""
+    t = (n - 1).bit_length()
+    p = 1 << t >> 1
+    while p > 0:
+        q, r, d = 1 << t >> 1, 0, p
+        while True:
+            yield from ((i, i + d) for i in range(n - d) if i & p == r)
+            if q == p:
+                break
+            d, q, r = q - p, q >> 1, p
+        p >>= 1

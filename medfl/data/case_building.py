@@ -1,0 +1,125 @@
+"""From what a layout found to cases: pseudonyms for identities, and one word for each split and class."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from medfl.data.cases import Case, Source, Split
+from medfl.data.index.case_records import CaseRecord
+from medfl.data.labels import parse_class
+from medfl.data.layouts.entries import Entry
+from medfl.data.pseudonyms import patient_pseudonym, split_order
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+UNLABELLED = "unlabelled"  # in the column 'split': a case that is not to be used and not to be complained about
+SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+SPLIT_NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
+
+
+def build_case(name: str, group: Sequence[Entry], site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
+    """Make a case of the entries that are about one image.
+
+    Parameters
+    ----------
+    name : str
+        Pseudonym of the case.
+    group : sequence of Entry
+        Usually one.
+    site, study : Site, Study
+        Name the classes.
+    secret : bytes
+        Of the site.
+    splits_given : bool
+        Whether the index names splits, so that every case needs one.
+
+    Raises
+    ------
+    DataError
+        ``CASE-CONFLICT``, ``ID-MISSING``, ``SPLIT-VALUE``, ``LBL-CLASS``, or what is wrong with the image or the label.
+    """
+    first = group[0]
+    facts = {(e.label, e.patient, e.split, e.annotated) for e in group if _is_usable(e)}
+    if facts - {(first.label, first.patient, first.split, first.annotated)}:
+        raise DataError(
+            "CASE-CONFLICT", "the image is listed twice with different labels, patients or splits.", "Keep one row."
+        )
+    if isinstance(first.image, DataError):
+        raise first.image
+    if isinstance(first.label, DataError):
+        raise first.label
+    if not first.patient:
+        raise DataError("ID-MISSING", "the image names no patient.", "Fill in a pseudonymous id for each patient.")
+    return Case(
+        name=name,
+        patient=patient_pseudonym(secret, site.name, first.patient),
+        split_order=split_order(study.seed, site.name, first.patient),
+        image=first.image,
+        label=_parse_label(first.label, site, study),
+        split=_parse_split(first.split, splits_given),
+        annotated=_parse_annotated(first.annotated),
+    )
+
+
+def build_record(name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes) -> CaseRecord:
+    """Return what is behind the pseudonym of a case, usable or not."""
+    start = _root_prefix(site.folder, site.data.root)
+    label = entry.label
+    return CaseRecord(
+        study=study.name,
+        case=name,
+        patient=patient_pseudonym(secret, site.name, entry.patient) if entry.patient else "",
+        original=entry.patient,
+        image=_relative_paths(entry.image, entry.image_files, start),
+        label=_relative_paths(label, entry.label_files, start) if not isinstance(label, str) else (),
+        text=label if isinstance(label, str) else "",
+        annotated=_parse_annotated(entry.annotated),
+        split=entry.split,
+        status=status,
+    )
+
+
+def _is_usable(entry: Entry) -> bool:
+    return not isinstance(entry.image, DataError) and not isinstance(entry.label, DataError)
+
+
+def _parse_label(label: Source | str, site: Site, study: Study) -> Source | int:
+    if isinstance(label, Source):
+        return label
+    try:
+        return parse_class(label, study.task.classes, site.classes)
+    except DataError as error:
+        if error.code != "LBL-CLASS":
+            raise
+        only = f"{site.data.label}={'|'.join(site.classes or study.task.classes)}"
+        fix = f'{error.fix} If the site has further classes, where = "{only}" in [data] leaves their rows of the index out.'
+        raise DataError(error.code, error.what, fix) from None
+
+
+def _parse_split(text: str, given: bool) -> Split:
+    name = SPLIT_NAMES.get(text.strip().casefold())
+    if name is None or (given and not name):
+        what = "the column 'split' is empty in this row, or holds something else than train, validation or test."
+        raise DataError("SPLIT-VALUE", what, "Fill it in, or remove the column to let medfl split by patient.")
+    return name  # type: ignore[return-value]
+
+
+def _parse_annotated(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in re.split(r"[,;|]", text))))
+
+
+@cache
+def _root_prefix(folder: Path, root: str) -> str:
+    """Return the beginning of the paths of all files; finding it out takes longer than all the rest of a record."""
+    return os.path.join((folder / root).resolve(), "")
+
+
+def _relative_paths(source: Source | DataError, meant: Sequence[Path], start: str) -> tuple[str, ...]:
+    paths = meant if isinstance(source, DataError) else source.paths
+    return tuple(os.fspath(path).removeprefix(start) for path in paths)

@@ -1,0 +1,103 @@
+"""Opening many files, in several processes when it is worth it.
+
+The processes are plain programs that are told paths and answer rows: unlike `multiprocessing` they run neither the program
+that called them nor anything but this, and may be started from anywhere, also from a worker of a simulation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+
+import medfl
+from medfl.data.index.file_facts import FileFacts, from_json, probe_facts
+
+_MIN_PARALLEL_FILES = 4000  # files, below which starting processes takes longer than it saves
+_MAX_PROCESSES = 16  # processes: a disk or a network serves no more at once
+_BATCH = 250  # files that are told at a time
+
+Batch = list[tuple[int, FileFacts]]
+
+
+def read_file_facts(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
+    """Open files and find out what they are.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The files.
+    workers : int
+        Processes; 1: none but this one, 0: as the number of files and the cores allow.
+
+    Yields
+    ------
+    list of (int, Row)
+        Places in `paths` with what was found out, batch by batch, in any order; nothing is lost when the caller stops.
+    """
+    count = workers or (min(_MAX_PROCESSES, _count_cores()) if len(paths) >= _MIN_PARALLEL_FILES else 1)
+    batches = (range(start, min(start + _BATCH, len(paths))) for start in range(0, len(paths), _BATCH))
+    if count == 1:
+        yield from (_read_here(paths, batch) for batch in batches)
+        return
+    pool: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    processes = [_start_process() for _ in range(count)]
+    for process in processes:
+        pool.put(process)
+    threads = ThreadPoolExecutor(count)
+    running: set[Future[Batch]] = set()
+    try:
+        while True:
+            running |= {
+                threads.submit(_read_in_process, pool, paths, batch) for batch in islice(batches, 2 * count - len(running))
+            }
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    finally:
+        threads.shutdown(cancel_futures=True)
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _read_here(paths: Sequence[str], batch: Sequence[int]) -> Batch:
+    return [(place, probe_facts(paths[place])) for place in batch]
+
+
+def _read_in_process(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence[str], batch: Sequence[int]) -> Batch:
+    process = pool.get()
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([paths[place] for place in batch]).encode() + b"\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        return [(place, from_json(plain)) for place, plain in zip(batch, answer, strict=True)]
+    except (OSError, ValueError):  # it was ended, or could not begin
+        return _read_here(paths, batch)
+    finally:
+        pool.put(process)
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    found = os.pathsep.join([str(Path(medfl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-m", "medfl.data.index.reading_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _count_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

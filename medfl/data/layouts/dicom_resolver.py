@@ -1,0 +1,179 @@
+"""What a row of an index says about DICOM: which series or objects of a folder are meant, and which volume of a series."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medfl.data.cases import Source
+from medfl.data.dicom.select import SELECT_KEYS, parse_select
+from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.file_facts import IndexedFile
+from medfl.data.index.file_index import FileIndex
+from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
+from medfl.data.layouts.sources import NIFTI_SUFFIXES
+from medfl.errors import DataError
+from medfl.site import SiteData
+from medfl.study.sections import Modality
+
+SELECT_COLUMN = "select"  # column with several conditions at once
+_SERIES_KEY, _OBJECT_KEY = "SeriesInstanceUID", "sop_instance"
+_COLUMNS = {key.casefold(): key for key in (*SELECT_KEYS, SELECT_COLUMN)} | {"series_uid": _SERIES_KEY}
+
+
+def is_read_as_dicom(path: Path) -> bool:
+    """Return whether what a cell names, a file or a folder, is read as DICOM if it is readable at all."""
+    return not path.name.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES))
+
+
+def get_selecting_cells(row: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the cells of a row that choose something of DICOM, by the key they stand for."""
+    told = [(_COLUMNS.get(name.casefold(), ""), cell) for name, cell in row.items() if cell]
+    return [(key, cell) for key, cell in told if key]
+
+
+def parse_selection(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the columns of a row choose, one text a channel; empty when they choose nothing.
+
+    A cell with several values joined by ``|`` stands for as many channels. Columns are the keys of `medfl.data.dicom.select`,
+    ``series_uid``, and ``select``, whose cells hold conditions such as ``EchoTime=10; orientation=axial``.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-SELECT`` when cells differ in the number of channels, or a value is not allowed.
+    """
+    columns = [(key, [part.strip() for part in cell.split("|")]) for key, cell in get_selecting_cells(row)]
+    counts = {len(values) for _, values in columns if len(values) > 1}
+    if len(counts) > 1:
+        what = "cells of one row name different numbers of channels."
+        raise DataError("INDEX-SELECT", what, "Give one value for all channels, or one for each, joined by |.")
+    channels = []
+    for channel in range(max(counts, default=1)):
+        picked = [(key, values[channel if len(values) > 1 else 0]) for key, values in columns]
+        channels.append("; ".join(value if key == SELECT_COLUMN else f"{key}={value}" for key, value in picked))
+        parse_select(channels[-1])
+    return tuple(channels) if any(channels) else ()
+
+
+@dataclass(frozen=True)
+class DicomResolver:
+    """Finds the DICOM files that the rows of an index mean.
+
+    Parameters
+    ----------
+    modality : str
+        Of the study: what else lies in a folder is passed over if there is an image of it.
+    how : SiteData
+        How the site's data is read.
+    index : Index
+        Of the site.
+    """
+
+    modality: Modality
+    site_data: SiteData
+    index: FileIndex
+    _folders: dict[Path, tuple[DicomObjects, dict[str, IndexedFile]]] = field(default_factory=dict)  # rows often share one
+
+    def resolve_image(self, paths: Sequence[Path], row: Mapping[str, str]) -> Source:
+        """Return the image that a row means.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            Folders or DICOM files, one for all channels or one for each.
+        row : mapping of str to str
+            The row.
+
+        Raises
+        ------
+        DataError
+            ``IMG-MISSING``, ``IMG-FORMAT``, ``DCM-NONE``, ``DCM-SERIES``, ``DCM-READ``, ``DD-MISSING`` or ``INDEX-SELECT``.
+        """
+        channels = parse_selection(row)
+        if len(paths) == 1:
+            return self._select_files(paths[0], channels)
+        parts = [self._select_files(path, ()) for path in paths]
+        if len(channels) > 1 and len(channels) != len(parts):
+            raise DataError("INDEX-SELECT", "a row names different numbers of images and channels.", "Name one for each.")
+        texts = channels if len(channels) > 1 else (channels or ("",)) * len(parts)
+        uids = [next(iter(self._get_objects(path)[0].series)) for path in paths]
+        named = tuple(f"{_SERIES_KEY}={uid}" + (f"; {text}" if text else "") for uid, text in zip(uids, texts, strict=True))
+        return Source("dicom", tuple(dict.fromkeys(path for part in parts for path in part.paths)), select=named)
+
+    def resolve_label(self, path: Path) -> Source:
+        """Return the DICOM-SEG, RTSTRUCT or picture of a mask that a cell names.
+
+        Raises
+        ------
+        DataError
+            ``LBL-MISSING``, ``LBL-SEVERAL``, ``DCM-READ``, ``IMG-FORMAT`` or ``DCM-NONE``.
+        """
+        if not path.is_dir():
+            return Source("dicom", (self._get_readable(path, "label").path,))
+        drawn = sort_objects(self.index.tree(path), self.modality, self.site_data).labels
+        if not drawn:
+            what = "the folder of the label holds no DICOM-SEG and no RTSTRUCT."
+            raise DataError("LBL-MISSING", what, "Check the index.")
+        if len(drawn) > 1:
+            what = f"the folder of the label holds {len(drawn)} DICOM-SEG and RTSTRUCT objects."
+            raise DataError("LBL-SEVERAL", what, "Name the file that is meant in the index.")
+        return Source("dicom", (drawn[0].path,))
+
+    def _select_files(self, path: Path, channels: Sequence[str]) -> Source:
+        """Return the files that are meant of a folder, and what is to be chosen of them later."""
+        found, objects = self._get_objects(path)
+        wanted = [parse_select(text) for text in channels]
+        uids = list(dict.fromkeys(one[_SERIES_KEY] for one in wanted if _SERIES_KEY in one))
+        single = [one[_OBJECT_KEY] for one in wanted if _OBJECT_KEY in one]
+        _require_present(all(uid in found.series for uid in uids), "series_uid")
+        _require_present(all(uid in objects for uid in single), _OBJECT_KEY)
+        items = [item for uid in uids or found.series for item in found.series[uid]]
+        if single and len(single) == len(wanted):
+            items = [objects[uid] for uid in dict.fromkeys(single)]
+        series = {item.text(_SERIES_KEY) for item in items}
+        if len(series) > 1 and sum(_SERIES_KEY in one for one in wanted) < max(len(wanted), 1):
+            what = f"the folder holds {len(series)} series."
+            raise DataError("DCM-SERIES", what, "Name one in the column 'series_uid', or several joined by | as channels.")
+        if not single and (problem := next(filter(None, map(found.series_error, sorted(series))), None)):
+            raise problem
+        return Source("dicom", tuple(item.path for item in items), select=tuple(channels))
+
+    def _get_objects(self, path: Path) -> tuple[DicomObjects, dict[str, IndexedFile]]:
+        if path not in self._folders:
+            found = self._read_objects(path)
+            items = (item for listed in found.series.values() for item in listed)
+            self._folders[path] = found, {item.text("SOPInstanceUID"): item for item in items}
+        return self._folders[path]
+
+    def _read_objects(self, path: Path) -> DicomObjects:
+        if not path.is_dir():
+            item = self._get_readable(path, "image")
+            return DicomObjects(defaultdict(list, {item.text(_SERIES_KEY): [item]}))  # its reader tells if it is no image
+        items = self.index.tree(path)
+        found = sort_objects(items, self.modality, self.site_data)
+        if not found.series:
+            found = sort_objects(items, None, self.site_data)
+        found.require_images()
+        if not found.series:
+            raise DataError("IMG-MISSING", "the folder of the image holds no DICOM image.", "Check the index.")
+        return found
+
+    def _get_readable(self, path: Path, what: str) -> IndexedFile:
+        item = self.index.get(path)
+        if item is None or item.kind == "media":
+            fix = "Use DICOM, NIfTI, PNG, TIFF or JPEG."
+            raise DataError("IMG-FORMAT", f"the {what} is of a kind that medfl does not read.", fix)
+        if item.kind == "headerless" and not self.site_data.allow_headerless:
+            fix = "Set allow-headerless = true in the table 'data' of site.toml."
+            raise DataError("DCM-NONE", f"the {what} looks like DICOM without the 128-byte header.", fix)
+        if item.kind in ("damaged", "unopened"):
+            raise DataError("DCM-READ", f"the {what} can not be read.", "Export it again.")
+        return item
+
+
+def _require_present(there: bool, column: str) -> None:
+    if not there:
+        raise DataError("INDEX-SELECT", f"what the column '{column}' names is not in the folder.", "Check the cell.")

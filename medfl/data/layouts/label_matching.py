@@ -1,0 +1,153 @@
+"""Which DICOM-SEG or RTSTRUCT was drawn on which series: told by the images it refers to, never by the order of files."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medfl.data.cases import Source
+from medfl.data.dicom.checks import check_series
+from medfl.data.dicom.references import LabelReferences, check_references
+from medfl.data.index.file_facts import IndexedFile
+from medfl.data.layouts.dicom_objects import DicomObjects
+from medfl.data.layouts.entries import missing_label_error
+from medfl.errors import DataError
+from medfl.site import SiteData
+
+
+def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataError]:
+    """Match labels and series.
+
+    A label belongs to the one series that holds all the images it refers to. One that refers to no image here belongs to the
+    one series in its frame of reference, and only if the site says so (``label-match``).
+
+    Parameters
+    ----------
+    found : Found
+        The objects of a folder; takes how many labels belong to nothing, and which ones may be meant where none can be used.
+    how : SiteData
+        Says how labels are matched.
+
+    Returns
+    -------
+    dict of str to Source or DataError
+        The label of each series by its UID, or why it has none.
+    """
+    fitting: dict[str, list[LabelReferences]] = defaultdict(list)
+    wrong: dict[str, DataError] = {}
+    near: dict[str, list[LabelReferences]] = defaultdict(list)  # labels that have to do with a series
+    owners = _series_by_image(found.series)
+    for drawn in found.labels:
+        shared = Counter(uid for image in drawn.images for uid in owners.get(image, ()))
+        for uid in shared:
+            near[uid].append(drawn)
+        whole = sorted(uid for uid, count in shared.items() if count == len(drawn.images))
+        if len(whole) == 1:
+            fitting[whole[0]].append(drawn)
+        elif whole:
+            wrong |= {uid: _ambiguous_error(len(whole), "hold the images it refers to") for uid in whole}
+        elif shared:
+            wrong |= {uid: problem for uid in shared if (problem := _reference_error(drawn, found.series[uid], how))}
+        elif drawn.images.isdisjoint(found.other_images):  # else it was drawn on images of another kind
+            framed = _match_by_frame(drawn, found, how, fitting, wrong)
+            found.orphan_labels += not framed
+            for uid in framed:
+                near[uid].append(drawn)
+    labels = {uid: _pick_label(fitting[uid], wrong.get(uid)) for uid in found.series}
+    _record_unmatched(found, labels, fitting, near)
+    return labels
+
+
+def is_unlabelled(label: Source | str | DataError) -> bool:
+    """Return whether there is no label at all, rather than one that can not be used."""
+    return isinstance(label, DataError) and label.code == "LBL-MISSING"
+
+
+def _record_unmatched(
+    found: DicomObjects,
+    labels: Mapping[str, Source | DataError],
+    fitting: Mapping[str, Sequence[LabelReferences]],
+    near: Mapping[str, Sequence[LabelReferences]],
+) -> None:
+    """Keep which labels nobody would hear of, and which ones may be meant for a series without a usable one."""
+    homes: dict[Path, set[str]] = defaultdict(set)
+    for uid, several in near.items():
+        for drawn in several:
+            homes[drawn.path].add(uid)
+    kept = {drawn.path for several in fitting.values() for drawn in several}
+    found.unused_labels = sum(
+        path not in kept and all(isinstance(labels[uid], Source) for uid in uids) for path, uids in homes.items()
+    )
+    for uid, label in labels.items():
+        if isinstance(label, DataError):
+            chosen = fitting[uid] if label.code == "LBL-SEVERAL" else near.get(uid, ())
+            found.label_candidates[uid] = tuple(drawn.path for drawn in chosen)
+
+
+def _series_by_image(series: Mapping[str, Sequence[IndexedFile]]) -> dict[str, set[str]]:
+    owners: dict[str, set[str]] = defaultdict(set)
+    for uid, items in series.items():
+        for item in items:
+            owners[item.text("SOPInstanceUID")].add(uid)
+    return owners
+
+
+def _match_by_frame(
+    drawn: LabelReferences,
+    found: DicomObjects,
+    how: SiteData,
+    fitting: dict[str, list[LabelReferences]],
+    wrong: dict[str, DataError],
+) -> list[str]:
+    """Place a label that refers to no image here by its frame of reference; return the series that share it."""
+    near = [
+        uid
+        for uid, items in sorted(found.series.items())
+        if drawn.frame_of_reference and _frame_of_reference(items) == drawn.frame_of_reference
+    ]
+    if not near:
+        return []
+    if len(near) > 1:
+        wrong.setdefault(
+            near[0], _ambiguous_error(len(near), "lie in its frame of reference, and it refers to none of their images")
+        )
+    elif problem := _reference_error(drawn, found.series[near[0]], how):
+        wrong.setdefault(near[0], problem)
+    else:
+        fitting[near[0]].append(drawn)
+    return near
+
+
+def _reference_error(drawn: LabelReferences, items: Sequence[IndexedFile], how: SiteData) -> DataError | None:
+    try:
+        check_references(drawn, {item.text("SOPInstanceUID") for item in items}, _frame_of_reference(items), how)
+    except DataError as error:
+        return _series_error(items, how) or error  # lost slices explain why the label refers to more than there is
+    return None
+
+
+def _series_error(items: Sequence[IndexedFile], how: SiteData) -> DataError | None:
+    try:
+        check_series([item.header for item in items], how)
+    except DataError as error:
+        return error
+    return None
+
+
+def _frame_of_reference(items: Sequence[IndexedFile]) -> str:
+    frames = {item.text("FrameOfReferenceUID") for item in items}
+    return frames.pop() if len(frames) == 1 else ""
+
+
+def _pick_label(fitting: Sequence[LabelReferences], wrong: DataError | None) -> Source | DataError:
+    if len(fitting) > 1:
+        what = f"{len(fitting)} segmentations were drawn on this series."
+        return DataError("LBL-SEVERAL", what, "Keep the one that is meant in the folder, or name it in an index.")
+    if fitting:
+        return Source("dicom", (fitting[0].path,))
+    return wrong or missing_label_error()
+
+
+def _ambiguous_error(count: int, why: str) -> DataError:
+    return DataError("LBL-WRONG-SERIES", f"the label fits {count} series, which {why}.", "Name series and label in an index.")

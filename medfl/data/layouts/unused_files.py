@@ -1,0 +1,134 @@
+"""What of a data folder is no part of its layout, or could not be looked into: nothing is left aside without a word."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from medfl.data.dicom.headers import NON_IMAGE_MODALITIES
+from medfl.data.index.file_facts import may_be_dicom
+from medfl.data.index.file_index import FileIndex
+from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
+from medfl.data.layouts.dicom_objects import sort_objects
+from medfl.data.layouts.entries import Listing
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+
+_MAX_PICTURE_SHARE = 0.1  # pictures to a DICOM file: a PACS adds previews, which are nobody's images
+_WALKED_LAYOUTS = ("dicom", "folders")  # layouts whose own listing looks into every folder
+
+
+def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError | None:
+    """Return a warning about files that look like images and that a layout does not look at.
+
+    An index, nnU-Net, Decathlon or BIDS say themselves what belongs to them. A few pictures beside DICOM are no matter.
+
+    Parameters
+    ----------
+    layout : str
+        As `medfl.data.layouts.detect.layout_of` tells it.
+    site : Site
+        The hospital.
+    index : Index
+        Of its data folder.
+
+    Raises
+    ------
+    OSError
+        When a folder can not be listed.
+    """
+    counts = (
+        {"dicom": _count_beside_dicom, "folders": _count_beside_folders}[layout](site.root, index)
+        if layout in _WALKED_LAYOUTS
+        else Counter()
+    )
+    if not counts.total():
+        return None
+    found = "set" if site.data.layout != "auto" else "found, not set"
+    which = " and ".join(f"{count} {kind} file(s)" for kind, count in sorted(counts.items()) if count)
+    what = f"layout {layout} ({found}). {which} are not part of it and were not looked at."
+    other = "dicom" if counts["DICOM"] else "folders"
+    fix = f"If they are your images, set layout = \"{other}\" in the table 'data' of site.toml, or write an index.csv."
+    return DataError("LAYOUT-OTHERS", what, fix)
+
+
+def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[DataError]:
+    """Return warnings about folders that could not be looked into.
+
+    Parameters
+    ----------
+    layout : str
+        Of the data folder, whose listing was read.
+    site : Site
+        The hospital.
+    index : Index
+        Of its data folder.
+    missing : bool
+        Whether files that an index names were not found: closed folders may be why.
+
+    Raises
+    ------
+    OSError
+        When a folder can not be listed for another reason than its permissions.
+    """
+    if layout not in _WALKED_LAYOUTS and (missing or layout != "csv"):
+        for _ in walk_entries(site.root, closed := SkippedFolders()):
+            pass
+        index.skipped.closed |= closed.closed
+    told = []
+    if count := len(index.skipped.closed):
+        what = f"{count} folder(s) inside the data folder can not be opened; what is in them is missing."
+        told.append(DataError("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them."))
+    out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
+    if out:
+        what = f"{out} link(s) to folders outside of the data folder were not followed."
+        told.append(DataError("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder."))
+    return told
+
+
+def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex) -> DataError:
+    """Return the error of a site without any image for a study, with what lies there instead, in numbers.
+
+    Parameters
+    ----------
+    site, study : Site, Study
+        What was looked for.
+    listing : Listing
+        What was found: nothing.
+    index : Index
+        Of the data folder.
+    """
+    seen = index.tree(site.root)
+    kinds = Counter(item.modality for item in seen if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)
+    plain = [(count, name) for name, count in kinds.most_common() if name.isalpha() and len(name) <= 16]
+    what, fix = f"site {site.name} has no images for this study.", "Check data.layout, data.index and data.where in site.toml."
+    if plain and not sort_objects(seen, study.task.modality, site.data).series:
+        lying = ", ".join(f"{count} {name}" for count, name in plain)
+        what = f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {lying} images."
+        fix = "Set data.root in site.toml to the images that the study asks for, or take part in another study."
+    also = [warning for warning in listing.warnings if warning.code in ("DATA-CLOSED", "DATA-LINKS", "LAYOUT-OTHERS")]
+    what = " ".join([what, *(f"{warning.what[0].upper()}{warning.what[1:]}" for warning in also)])
+    return DataError("DATA-EMPTY", what, also[0].fix if also else fix)
+
+
+def _count_beside_dicom(root: Path, index: FileIndex) -> Counter[str]:
+    names = [entry.name.lower() for entry in walk_entries(root, SkippedFolders())]
+    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
+    pictures = sum(map(is_image_file, names)) - volumes
+    dicom = sum(item.kind == "dicom" for item in index.tree(root))
+    return Counter({"NIfTI": volumes, "picture": pictures if pictures > _MAX_PICTURE_SHARE * dicom else 0})
+
+
+def _count_beside_folders(root: Path, index: FileIndex) -> Counter[str]:
+    """Count what lies in the data folder itself, and DICOM in the folders of patients that have other images."""
+    start = os.path.join(root, "")
+    below = [(entry, entry.path.removeprefix(start).split(os.sep)) for entry in walk_entries(root, SkippedFolders())]
+    own = [entry.name.lower() for entry, parts in below if len(parts) == 1]
+    used = {parts[0] for entry, parts in below if len(parts) > 1 and is_image_file(entry.name)}
+    others = [stat_file(entry) for entry, parts in below if may_be_dicom(entry.path) and (len(parts) == 1 or parts[0] in used)]
+    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in own)
+    dicom = sum(item.kind == "dicom" for item in index.identify(others))
+    return Counter({"NIfTI": volumes, "picture": sum(map(is_image_file, own)) - volumes, "DICOM": dicom})

@@ -1,0 +1,167 @@
+"""Where images land: a series is built up in a hidden folder and gets its place when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+
+from medfl.data.pacs.pacs_errors import PullStopped, pacs_error
+from medfl.data.pacs.series_query import SeriesInfo
+from medfl.data.pseudonyms import pseudonym
+from medfl.errors import DiskFullError
+
+HIDDEN_FOLDER = ".pull"  # below the data root: layouts do not look into hidden folders, and renaming needs the same disk
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def download_folder(root: Path) -> Iterator[Path]:
+    """Give the hidden folder for as long as one pull lasts, emptied of what a killed one left; remove it afterwards.
+
+    Raises
+    ------
+    DataError
+        ``PACS-BUSY`` when another pull has it, ``PACS-WRITE`` when it can not be made.
+    """
+    hidden = root / HIDDEN_FOLDER
+    with _translate_write_errors():
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(root / f"{HIDDEN_FOLDER}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        _lock(lock)
+        with _translate_write_errors():
+            shutil.rmtree(hidden, ignore_errors=True)
+            hidden.mkdir(mode=0o700)
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+    finally:
+        os.close(lock)  # the empty file stays: removing it would let two others lock two different files
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows: nobody keeps two pulls apart there
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise pacs_error("PACS-BUSY") from None
+
+
+class SeriesDownload:
+    """One series on its way to the disk. Names are keyed hashes of UIDs; images are 0600, folders 0700.
+
+    Parameters
+    ----------
+    found : Found
+        The series.
+    root, hidden : Path
+        The data folder, and the folder in it that `landing_field` gives.
+    secret : bytes
+        Of the site.
+    stop : Event
+        Set when nothing more may be written.
+    """
+
+    def __init__(self, found: SeriesInfo, root: Path, hidden: Path, secret: bytes, stop: threading.Event) -> None:
+        self.series_info, self.stop, self.received = found, stop, 0
+        self.name = pseudonym(secret, "series", found.series, n=16)
+        self._secret = secret
+        self._final = root / pseudonym(secret, "study", found.study, n=16) / self.name
+        self._folder, self._old = hidden / self.name, hidden / f"{self.name}.old"
+
+    @property
+    def image_count(self) -> int:
+        """Images of the series that lie here; `arrived` tells about the same, and after the series has got its place too."""
+        return _count_images(self._folder)
+
+    def is_done(self) -> bool:
+        """Return whether an earlier pull has brought the series, as many images as the PACS has now."""
+        there = _count_images(self._final)
+        return there > 0 and there >= self.series_info.expected
+
+    def save(self, content: bytes) -> None:
+        """Write one DICOM file; an image of another series is passed over, one that is there already is left.
+
+        Raises
+        ------
+        DataError
+            ``DISK-FULL``, or ``PACS-WRITE``.
+        Stopped
+            When the pull was told to stop.
+        """
+        if self.stop.is_set():
+            raise PullStopped
+        image = self._image_name(content)
+        if not image:
+            return
+        with _translate_write_errors():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            path = self._folder / f"{image}.dcm"
+            if not path.exists():
+                _write(path, content)
+                self.received += 1
+
+    def _image_name(self, content: bytes) -> str:
+        header = pydicom.dcmread(
+            BytesIO(content), stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"]
+        )
+        if str(header.get("SeriesInstanceUID")) != self.series_info.series:
+            return ""
+        return pseudonym(self._secret, "img", str(header.SOPInstanceUID), n=16)
+
+    def commit(self) -> None:
+        """Give the whole series its place; one with fewer images that was there is replaced."""
+        self.received = self.image_count
+        with _translate_write_errors():
+            self._final.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._final.exists():
+                self._final.replace(self._old)
+            self._folder.replace(self._final)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what has arrived of a series that is not whole."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _count_images(folder: Path) -> int:
+    try:
+        return sum(name.endswith(".dcm") for name in os.listdir(folder))
+    except FileNotFoundError:
+        return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_suffix(".part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+@contextmanager
+def _translate_write_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL_ERRNOS:
+            what = "there is no room left on the disk for the images; series that were complete are kept."
+            raise DiskFullError("DISK-FULL", what, "Make room, then pull again.") from None
+        raise pacs_error("PACS-WRITE") from None

@@ -1,0 +1,152 @@
+"""Checking a site's images, for a study or before there is any."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from medfl.data.cases import Case, Cohort, Finding
+from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.index.case_records import reading_results, save_reading_results
+from medfl.data.layouts.csv import as_unlabelled
+from medfl.data.quality.case_pool import map_cases
+from medfl.data.quality.facts import CaseFacts, SiteCheck
+from medfl.data.quality.header_check import check_headers
+from medfl.data.quality.measure import measure_case, unreadable_finding
+from medfl.data.quality.study_inference import infer_study
+from medfl.data.quality.unlabelled import ONLY_IMAGES, has_no_labels, mark_unlabelled, unlabelled_cases
+from medfl.data.splits import assign_splits
+from medfl.data.store.prepare import check_policy
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+from medfl.study.sections import Modality
+
+Progress = Callable[[int, int], None]  # done, in all
+
+
+def check_site(
+    site: Site,
+    study: Study | None = None,
+    *,
+    fast: bool = False,
+    previews: int = 0,
+    workers: int = 0,
+    indexing: Progress | None = None,
+    progress: Progress | None = None,
+    modality: Modality | None = None,
+) -> tuple[SiteCheck, Study | None]:
+    """Find out which cases of a site can be used, and why others can not.
+
+    Nothing stops it: what is wrong with a case, or with the data folder as a whole, is a finding.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    study : Study, optional
+        What is to be learnt; without one, the task is inferred from what lies there (`medfl.data.quality.study_inference`).
+    fast : bool
+        Look at headers only. Damaged pixels and wrong masks are not found then.
+    previews : int
+        Make pictures of so many cases, spread evenly.
+    workers : int
+        Processes that read cases; 0: as the cores allow.
+    indexing : callable, optional
+        Called with (files read, files to read) while headers are read.
+    progress : callable, optional
+        Called with (cases done, cases in all).
+    modality : str, optional
+        Whose images a survey looks at; those of the most frequent one by default.
+
+    Returns
+    -------
+    Check
+        What was found out.
+    Study or None
+        The study, or the one that a survey assumed; none when it could assume nothing.
+    """
+    assumed: tuple[str, ...] = ()
+    told = study.name if study else ""
+    try:
+        if study is None:
+            site = as_unlabelled(site)
+            study, assumed = infer_study(site, indexing, modality)
+        cohort = read_cohort(site, study, indexing)
+        splits = assign_splits(cohort.cases, study)
+    except DataError as error:
+        whole = Finding.from_error(error)
+        return SiteCheck(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
+    cases = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
+    images: list[Case] = [] if told else unlabelled_cases(site, study, cohort)
+    if images:
+        only = has_no_labels(cohort)
+        assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
+        cases, cohort = [*cases, *images], _without_rechecked(cohort, images, only=only)
+    facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
+    if not fast:
+        save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
+    names = {case.name for case in images}
+    facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
+    check = _build_check(site, study, cohort, facts, fast=fast)
+    return replace(check, study=told, assumed=assumed), study
+
+
+def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, only: bool) -> Cohort:
+    """Return a cohort without what was found of images that are checked by themselves, and told again then."""
+    names = {case.name for case in images}
+    told = "LBL-MISSING" if only else None  # `ONLY_IMAGES` says it of the site as a whole
+    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != told))
+
+
+def _inspect_cases(
+    cases: Sequence[Case],
+    study: Study,
+    site: Site,
+    shown: set[str],
+    fast: bool,
+    workers: int,
+    progress: Progress | None,
+) -> list[CaseFacts]:
+    work = partial(_inspect_case, study=study, site=site, shown=frozenset(shown), fast=fast)
+    found: dict[int, CaseFacts] = {}
+    for place, facts in map_cases(work, cases, _crashed_case, 1 if fast else workers):
+        found[place] = facts
+        if progress:
+            progress(len(found), len(cases))
+    return [found[place] for place in range(len(cases))]
+
+
+def _inspect_case(case: Case, *, study: Study, site: Site, shown: frozenset[str], fast: bool) -> CaseFacts:
+    return check_headers(case, study, site) if fast else measure_case(case, study, site, preview=case.name in shown)
+
+
+def _crashed_case(case: Case) -> CaseFacts:
+    return CaseFacts(case.name, case.patient, findings=(unreadable_finding(case.name, "the program that read it was ended"),))
+
+
+def _pick_previews(cases: Sequence[Case], count: int) -> set[str]:
+    """Return the names of `count` cases that lie evenly in the order of the cohort."""
+    step = max(1.0, len(cases) / count) if count else 0.0
+    return {cases[int(k * step)].name for k in range(min(count, len(cases)))}
+
+
+def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseFacts], *, fast: bool) -> SiteCheck:
+    of_case: dict[str, list[Finding]] = defaultdict(list)
+    for finding in cohort.findings:
+        of_case[finding.case].append(finding)
+    general = of_case.pop("", [])
+    cases = [replace(case, findings=(*of_case.pop(case.case, ()), *case.findings)) for case in facts]
+    cases += [CaseFacts(name, findings=tuple(findings)) for name, findings in of_case.items()]
+    if study.task.kind == "segmentation" and not fast and any(case.usable for case in cases):
+        usable = [case for case in cases if case.usable]
+        looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
+        general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
+    check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
+    try:
+        check_policy(site, check.to_prepared())
+    except DataError as error:
+        return replace(check, refusal=Finding.from_error(error))
+    return check

@@ -1,0 +1,201 @@
+"""Inferring what could be learnt from what lies in a data folder, so that a hospital can check before any study exists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from medfl.data.cases import Cohort, Source
+from medfl.data.cohort import read_cohort
+from medfl.data.dicom.headers import PROJECTION_MODALITIES, looks_like_dicom, read_header
+from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.file_index import Progress
+from medfl.data.index.walk import SkippedFolders
+from medfl.data.layouts.detect import require_readable
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, visible_files
+from medfl.data.library_output import silence_libraries
+from medfl.data.quality.dataset_names import infer_mask_classes, read_channel_names, read_index_classes, read_stated_modality
+from medfl.errors import DataError
+from medfl.site import Site
+from medfl.study import Study
+from medfl.study.sections import Modality
+
+_MAX_FILES = 2000  # files by which the kind of the data is told
+_AIR_HU = -500.0  # Hounsfield units: values this low mean a CT
+_STUDY_MODALITIES: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION_MODALITIES, "XR")}
+_NO_STUDY = "No study was named, so the task was inferred from what lies in the data folder."
+
+
+def infer_study(
+    site: Site, indexing: Progress | None = None, modality: Modality | None = None
+) -> tuple[Study, tuple[str, ...]]:
+    """Assume a study that fits the data of a site.
+
+    The modality is the most frequent one of the DICOM headers, or what the data says of itself; the dimension follows from the
+    kind of the files; it is segmentation where masks belong to the images and classification where an index tells classes,
+    whichever gives more usable cases.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    indexing : callable, optional
+        Called with (files read, files to read) while headers are read.
+    modality : str, optional
+        To look at, whatever is most frequent.
+
+    Returns
+    -------
+    study : Study
+        With a task that fits, and everything else as it is by default.
+    assumed : tuple of str
+        What was assumed and why, in sentences.
+
+    Raises
+    ------
+    DataError
+        Of `medfl.data.cohort.read_cohort`, when no assumption leads to a case.
+    """
+    require_readable(site)
+    dicom, flat = _count_files(site)
+    modality, because = _infer_modality(site, dicom, modality)
+    dimension = 2 if flat or (dicom and modality in ("XR", "US")) else 3
+    texts = read_index_classes(site)
+    cohort, study, refused = None, None, None
+    for candidate in _candidate_studies(site, dimension, modality, texts):
+        try:
+            found = read_cohort(site, candidate, indexing)
+        except DataError as error:
+            refused = refused or error
+            continue
+        if cohort is None or len(found.cases) > len(cohort.cases):
+            cohort, study = found, candidate
+    if cohort is None or study is None:
+        assert refused is not None
+        raise refused
+    return _refine_study(site, cohort, study, because)
+
+
+def _count_files(site: Site) -> tuple[Counter[str], bool]:
+    """Return the modalities of the first DICOM files by count, and whether most of the other images are 2-D files."""
+    dicom: Counter[str] = Counter()
+    volumes = pictures = 0
+    if not site.root.is_dir():
+        return dicom, False
+    try:
+        for path in islice(visible_files(site.root, SkippedFolders()), _MAX_FILES):
+            name = path.name.lower()
+            if name.endswith(NIFTI_SUFFIXES):
+                volumes += 1
+            elif name.endswith(IMAGE_SUFFIXES):
+                pictures += 1
+            elif looks_like_dicom(path) or (site.data.allow_headerless and "." not in name.removesuffix(".dcm")):
+                header = read_header(path, force=site.data.allow_headerless)
+                modality = _STUDY_MODALITIES.get(header.text("Modality").upper()) if header else None
+                dicom.update([modality] if modality else [])
+    except OSError:
+        pass  # reading the cohort tells it
+    return dicom, pictures > volumes and not dicom
+
+
+def _infer_modality(site: Site, dicom: Counter[str], chosen: Modality | None) -> tuple[Modality, str]:
+    if dicom:
+        name = chosen or dicom.most_common(1)[0][0]
+        rest = [f"{number} {other}" for other, number in dicom.most_common() if other != name]
+        passed = f"; of other modalities there are {', '.join(rest)}, which '--modality' looks at" if rest else ""
+        because = f"the headers of {dicom[name]} of {dicom.total()} DICOM images say so{passed}"
+        return _STUDY_MODALITIES.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
+    if chosen:
+        return chosen, "chosen by '--modality'"
+    stated = read_stated_modality(site.root)
+    return stated or ("MR", "")
+
+
+def _candidate_studies(site: Site, dimension: int, modality: Modality, texts: tuple[str, ...]) -> list[Study]:
+    masks = make_study("segmentation", dimension, modality, ("background", "marked"))
+    named = site.classes or texts
+    candidates = [
+        masks.model_copy(update={"task": masks.task.model_copy(update={"classes": site.classes or masks.task.classes})})
+    ]
+    if len(texts) >= 2 and len(named) >= 2:
+        candidates.append(make_study("classification", dimension, modality, named))
+    return candidates
+
+
+def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tuple[Study, tuple[str, ...]]:
+    """Say what the cases themselves tell: dimension, modality, channels, and the names of classes."""
+    task = study.task
+    images = [case.image for case in cohort.cases]
+    masks = [case.label for case in cohort.cases if isinstance(case.label, Source)]
+    flat = _is_mostly_2d(images, task.dimension)
+    modality = task.modality
+    if not because:
+        modality, because = _guess_modality(images, flat=flat)
+    classes, named = task.classes, "the texts of the index"
+    if task.kind == "segmentation":
+        classes, named = infer_mask_classes(site, masks)
+    channels = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(read_channel_names(site.root)), 1])
+    assumed = make_study(task.kind, 2 if flat else 3, modality, classes, channels)
+    why = "the labels are masks" if masks else "taken for it, since no index tells classes"
+    if task.kind == "classification":
+        why = f"column {site.data.label!r} of the index tells classes"
+    sentences = [
+        _NO_STUDY,
+        f"{task.kind.capitalize()}: {why}.",
+        f"{'2-D: most cases are single images' if flat else '3-D: most cases are volumes'}.",
+        f"{modality}: {because}.",
+        f"Classes: {', '.join(classes)}; from {named}." if named else "Classes: unknown, since no mask could be read.",
+    ]
+    sentences += [f"{channels} channels an image."] if channels > 1 else []
+    return assumed, tuple(sentences)
+
+
+def _is_mostly_2d(images: Sequence[Source], guess: int) -> bool:
+    kinds = Counter(source.kind for source in images)
+    if not kinds or kinds.most_common(1)[0][0] == "dicom":
+        return guess == 2
+    if kinds.most_common(1)[0][0] == "image":
+        return True
+    return _count_nifti_axes(next(source.paths[0] for source in images if source.kind == "nifti")) == 2
+
+
+def _count_nifti_axes(path: Path) -> int:
+    try:
+        with silence_libraries():
+            shape = nibabel.load(path).header.get_data_shape()
+    except Exception:  # reading the case tells what is wrong
+        return 3
+    return sum(count > 1 for count in shape[:3])
+
+
+def _guess_modality(images: Sequence[Source], *, flat: bool) -> tuple[Modality, str]:
+    if flat:
+        return "XR", "image files do not tell the modality; it changes nothing in this check"
+    for source in images[:1]:
+        try:
+            with silence_libraries():
+                lowest = float(np.min(nibabel.load(source.paths[0]).dataobj))
+        except Exception:
+            break
+        if lowest <= _AIR_HU:
+            return "CT", "NIfTI does not tell the modality, and the first image has values as low as air in a CT"
+    return "MR", "NIfTI does not tell the modality, and the first image has no values as low as air in a CT"
+
+
+def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...], channels: int = 1) -> Study:
+    """Make a study of a task, with everything else as it is by default."""
+    masks = kind == "segmentation"
+    values = {
+        "name": "survey",
+        "rounds": 1,
+        "task": {"kind": kind, "dimension": dimension, "modality": modality, "classes": classes, "channels": channels},
+        "network": {"name": "unet" if masks else "cnn"},
+        "loss": {"name": "dice-ce" if masks else "cross-entropy"},
+        "preprocessing": {} if masks else {"size": (64,) * dimension},
+    }
+    return Study.model_validate(values)

@@ -1,0 +1,146 @@
+"""Simulated sites: which hospitals the data folders of a study stand for when it runs on one machine."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
+from medfl.data.store.cache_folder import default_store_root
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, Site, SiteData, ensure_secret, read_site
+from medfl.study import Study
+from medfl.study.study_file import STUDY_FILE
+
+SECRET_FILE = "secret"
+
+
+def read_simulated_sites(study: Study) -> tuple[Site, ...]:
+    """Return the sites that the data folders of a study stand for.
+
+    The site at index k answers for the node that Flower configures with ``partition-id`` k.
+
+    Parameters
+    ----------
+    study : Study
+        Its `simulation` says where the data lies and how it is cut.
+
+    Returns
+    -------
+    tuple of Site
+        Sorted by name.
+
+    Raises
+    ------
+    ConfigError
+        When a folder is not given, not absolute or not there, or two sites would have one name.
+    DataError
+        ``INDEX-*`` when sites are to be told by a column and the index does not give it, ``SPLIT-LEAK`` when that column puts
+        a patient into two sites: one could then train with a patient whom the other tests with.
+    """
+    simulation = study.simulation
+    if not simulation.data:
+        raise _config_error("simulation.data", "no folder is given.", "Give the absolute folder of the data.")
+    secret = _store_root(study) / SECRET_FILE
+    sites: list[Site] = []
+    for text in simulation.data:
+        folder = Path(text)
+        if not folder.is_absolute() or not folder.is_dir():
+            raise _config_error("simulation.data", f"there is no folder {text!r}.", "Give an absolute folder that exists.")
+        sites += _partition_folder(folder, study, secret)
+    names = [site.name for site in sites]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise _config_error(
+            "simulation.data", f"several sites have the name {', '.join(twice)}.", "Rename the folders or the values."
+        )
+    ensure_secret(secret)
+    return tuple(sorted(sites, key=lambda site: site.name))
+
+
+def _partition_folder(folder: Path, study: Study, secret: Path) -> Iterator[Site]:
+    simulation = study.simulation
+    if simulation.partition == "auto":
+        files = [folder / "site.toml"] if (folder / "site.toml").is_file() else sorted(folder.glob("*/site.toml"))
+        if files:
+            yield from (_adapt_site(read_site(file), study, secret) for file in files)
+            return
+    data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
+    if simulation.partition == "column":
+        for value in _site_values(folder, data, simulation.column):
+            condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
+            yield _make_site(value, folder, data.model_copy(update={"where": condition}), study, secret)
+    elif simulation.partition == "random":
+        digits = len(str(simulation.sites))
+        for share in range(simulation.sites):
+            dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
+            yield _make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, study, secret)
+    else:
+        yield _make_site(folder.name, folder, data, study, secret)
+
+
+def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
+    table = filter_rows(read_table(folder / data.index), data.where)
+    values = sorted({value for value in get_column(table, column) if value})
+    if not values:
+        raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
+    if any(sign in value for value in values for sign in ";|"):
+        raise DataError("INDEX-COLUMN", f"a value of the column {column!r} holds ';' or '|'.", "Use plain names for the sites.")
+    if data.patient:
+        _check_patients(table, data.patient, column)
+    return values
+
+
+def _check_patients(table: Table, patient: str, column: str) -> None:
+    homes: dict[str, set[str]] = defaultdict(set)
+    for person, value in zip(
+        fill_pattern(table, patient, what="patient", section="simulation"), get_column(table, column), strict=True
+    ):
+        homes[person] |= {value} if person and value else set()
+    torn = sum(len(values) > 1 for values in homes.values())
+    if torn:
+        what = f"the column {column!r} puts {torn} patient(s) into more than one site."
+        raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
+
+
+def _make_site(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
+    if not plain:
+        raise _config_error(
+            "simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it."
+        )
+    resources = Resources(store=study.simulation.store)
+    return Site(
+        name=plain,
+        secret_file=str(secret),
+        data=data,
+        policy=_simulation_policy(),
+        resources=resources,
+        folder=folder.resolve(),
+    )
+
+
+def _simulation_policy() -> Policy:
+    """Return the policy of a simulation: nothing leaves the machine, and who simulates has installed what is installed."""
+    installed = sorted({point.name for point in entry_points(group=CLIENT_ENTRY_POINTS)})
+    return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, extensions=tuple(installed))
+
+
+def _adapt_site(site: Site, study: Study, secret: Path) -> Site:
+    update: dict[str, object] = {}
+    if not (site.folder / site.secret_file).is_file():
+        update["secret_file"] = str(secret)  # a secret is never written into a folder of data
+    if study.simulation.store:
+        update["resources"] = site.resources.model_copy(update={"store": study.simulation.store})
+    return site.model_copy(update=update)
+
+
+def _store_root(study: Study) -> Path:
+    return Path(study.simulation.store).expanduser() if study.simulation.store else default_store_root()
+
+
+def _config_error(key: str, what: str, fix: str) -> ConfigError:
+    return ConfigError([Problem(STUDY_FILE, key, what, fix)])

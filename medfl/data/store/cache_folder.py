@@ -1,0 +1,243 @@
+"""One folder of the store, that of one site and one way to preprocess: cases are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfl.data.cases import Finding
+from medfl.data.store.files import (
+    TEMPORARY_PREFIX,
+    make_private_folder,
+    read_json,
+    remove_stale,
+    rename_if_free,
+    sync_folder,
+    temporary_folder,
+    unwritable_error,
+    write_json,
+)
+from medfl.data.store.prepared_data import Array, Meta, map_array
+from medfl.errors import DiskFullError
+
+FORMAT_VERSION = 4  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
+ABOUT_FILE = "about.json"
+_INDEX_FILE = "index.json"
+_REJECTED_SUFFIX = ".refused.json"
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MIB = 2**20
+
+
+class CacheFolder:
+    """The prepared cases of one site, made in one way.
+
+    Every case is a folder ``<name>-<key>``; its ``meta.json`` is written last, and the folder gets its name when all of it is
+    on the disk. ``index.json`` repeats the content of all ``meta.json`` files, so that opening reads one file; it is a cache
+    and may be lost or old. The date of the folder is that of its last use.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; made with mode 0700.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        make_private_folder(folder)
+        remove_stale(folder)
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # what is not used for long can be purged
+        self._index = self._read_index()
+        self._changed = False
+
+    def find(self, name: str, key: str) -> Meta | None:
+        """Return the meta data of a case that lies here whole, else None.
+
+        Parameters
+        ----------
+        name : str
+            Pseudonym of the case.
+        key : str
+            Hash of everything that decides what its prepared form is.
+        """
+        place = self.case_path(name, key)
+        entry = os.path.basename(place)
+        meta = self._index.get(entry)
+        if meta is None:
+            meta = read_json(os.path.join(place, "meta.json"))
+        if meta is None or meta.get("key") != key or not _has_expected_sizes(place, meta):
+            return None
+        self._register(entry, meta)
+        return meta
+
+    def case_path(self, name: str, key: str) -> str:
+        """Return the folder of a case, whether it is there or not."""
+        return os.path.join(self.path, f"{name}-{key[:16]}")
+
+    def write(self, name: str, key: str, arrays: Mapping[str, Array], facts: Meta, remaining: int = 1) -> Meta:
+        """Write a case; when another process was faster, its copy stays and this one is dropped.
+
+        Parameters
+        ----------
+        name, key : str
+            As in `find`.
+        arrays : mapping of str to ndarray
+            By file name without its ending.
+        facts : dict
+            What else the ``meta.json`` tells.
+        remaining : int
+            Cases still to write with this one, for the message when the disk is full.
+
+        Raises
+        ------
+        DiskFullError
+            ``DISK-FULL``; nothing of the case is left.
+        DataError
+            ``STORE-UNWRITABLE`` when the store can not be written for another reason.
+        """
+        size = sum(array.nbytes for array in arrays.values())
+        temporary = self._temporary_path(name)
+        try:
+            if shutil.disk_usage(self.path).free < size + _MIB:
+                raise self._disk_full_error(size, remaining)
+            with temporary_folder(temporary):
+                files = {f"{stem}.npy": _write_array(temporary / f"{stem}.npy", array) for stem, array in arrays.items()}
+                meta = {**facts, "key": key, "files": files}
+                write_json(temporary / "meta.json", meta)
+                sync_folder(temporary)
+                self._commit(temporary, name, key)
+        except OSError as error:
+            if error.errno in _DISK_FULL_ERRNOS:
+                raise self._disk_full_error(size, remaining) from None
+            raise unwritable_error(error) from None
+        self._register(os.path.basename(self.case_path(name, key)), meta)
+        return meta
+
+    def register(self, name: str, key: str, meta: Meta) -> None:
+        """Take note of a case that another process has written here."""
+        self._register(os.path.basename(self.case_path(name, key)), meta)
+
+    def case_names(self) -> set[str]:
+        """Return the pseudonyms of all cases that lie here, prepared or refused, whatever their key."""
+        entries = (entry.removesuffix(_REJECTED_SUFFIX) for entry in os.listdir(self.path))
+        return {entry.rpartition("-")[0] for entry in entries if "-" in entry and not entry.startswith(".")}
+
+    @property
+    def has_description(self) -> bool:
+        """Whether somebody told what the cases here are for."""
+        return os.path.exists(self.path / ABOUT_FILE)
+
+    def describe(self, about: Mapping[str, object]) -> None:
+        """Tell what the cases here are for: nothing depends on it, and what is told for the first time is kept."""
+        before = read_json(self.path / ABOUT_FILE) or {}
+        if before != {**before, **about}:
+            with contextlib.suppress(OSError):
+                write_json(self.path / ABOUT_FILE, {**before, **about})
+
+    def find_rejection(self, name: str, key: str, version: str) -> Finding | None:
+        """Return why this very content was refused before, by this version of medfl."""
+        entry = f"{name}-{key[:16]}{_REJECTED_SUFFIX}"
+        facts = self._index.get(entry) or read_json(os.path.join(self.path, entry))
+        if facts is None or facts.get("key") != key or facts.get("version") != version:
+            return None
+        self._register(entry, facts)
+        return Finding(facts["code"], name, facts["what"], facts["fix"])
+
+    def save_rejection(self, name: str, key: str, version: str, finding: Finding) -> None:
+        """Remember why a case was refused, so that the next start need not read it again."""
+        entry = f"{name}-{key[:16]}{_REJECTED_SUFFIX}"
+        facts = {"key": key, "version": version, "code": finding.code, "what": finding.what, "fix": finding.fix}
+        with contextlib.suppress(OSError):  # costs the next start some time, no more
+            write_json(self.path / entry, facts)
+            self._register(entry, facts)
+
+    def is_intact(self, name: str, key: str) -> bool:
+        """Read a case in full and tell whether its arrays are still those that were written."""
+        place = self.case_path(name, key)
+        meta = read_json(os.path.join(place, "meta.json"))  # not the index, which may be older
+        if meta is None or meta.get("key") != key or not _has_expected_sizes(place, meta):
+            return False
+        return all(_array_digest(place, file, meta) == facts["sha256"] for file, facts in meta["files"].items())
+
+    def save(self) -> None:
+        """Write the index if it has changed, without what is no longer here; failing costs time only."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                here = set(os.listdir(self.path))
+                entries = {**self._read_index(), **self._index}
+                write_json(self.path / _INDEX_FILE, {entry: facts for entry, facts in entries.items() if entry in here})
+            self._changed = False
+
+    def _commit(self, temporary: Path, name: str, key: str) -> None:
+        place = self.case_path(name, key)
+        if not rename_if_free(temporary, place):
+            there = read_json(os.path.join(place, "meta.json"))
+            if there is not None and there.get("key") == key and _has_expected_sizes(place, there):
+                return  # another process was first
+            aside = self._temporary_path(name)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(place, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            rename_if_free(temporary, place)  # or a process that saw the damage, too, was faster
+        sync_folder(self.path)
+
+    def _temporary_path(self, name: str) -> Path:
+        return self.path / f"{TEMPORARY_PREFIX}{name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def _disk_full_error(self, size: int, remaining: int) -> DiskFullError:
+        free = shutil.disk_usage(self.path).free
+        need = -(-size * remaining // _MIB)
+        what = f"the prepared data needs about {need} MB more for {remaining} case(s), {free // _MIB} MB are free in the store."
+        if free > size + _MIB:
+            what += " The system refused it all the same, perhaps for a quota."
+        return DiskFullError("DISK-FULL", what, "Make room, or name another folder as resources.store in the site.toml.")
+
+    def _register(self, entry: str, facts: Meta) -> None:
+        if self._index.get(entry) is not facts:
+            self._index[entry] = facts
+            self._changed = True
+
+    def _read_index(self) -> dict[str, Meta]:
+        return read_json(os.path.join(self.path, _INDEX_FILE)) or {}
+
+
+def default_store_root() -> Path:
+    """Return the folder of all prepared data where none is chosen: ``MEDFL_STORE``, or the user's cache."""
+    told = os.environ.get("MEDFL_STORE", "")
+    return Path(told).expanduser().absolute() if told else Path.home() / ".cache" / "medfl" / "store"
+
+
+def _write_array(path: Path, array: Array) -> dict[str, Any]:
+    array = np.ascontiguousarray(array)
+    content = array.reshape(-1).view(np.uint8).data
+    with ThreadPoolExecutor(1) as aside, open(path, "wb") as file:
+        digest = aside.submit(hashlib.sha256, content)  # while it is written
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(content)  # unlike numpy's own, its error tells when the disk is full
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.tell()
+    facts = {"size": size, "offset": size - array.nbytes, "shape": list(array.shape), "dtype": array.dtype.str}
+    return {**facts, "sha256": digest.result().hexdigest()}
+
+
+def _array_digest(place: str, file: str, meta: Meta) -> str:
+    array = map_array(place, file, meta)
+    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def _has_expected_sizes(place: str, meta: Meta) -> bool:
+    try:
+        return all(os.stat(os.path.join(place, name)).st_size == facts["size"] for name, facts in meta["files"].items())
+    except (OSError, KeyError, TypeError, AttributeError):
+        return False

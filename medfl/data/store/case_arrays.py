@@ -1,0 +1,98 @@
+"""What is written of one case: image, label, where the classes lie, and the mask on the grid of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfl.data.store.prepared_data import Array, Meta
+from medfl.data.volume import Volume
+from medfl.study import Study
+
+MAX_POSITIONS = 10000  # of voxels remembered for each class
+_MAX_COMPARED = 16  # classes; up to here, one comparison a class is faster than a histogram
+
+LoadedCase = tuple[Volume, NDArray[np.uint8] | int]
+
+
+def build_case_arrays(
+    read: Callable[[], LoadedCase], study: Study, annotated: Sequence[int] = ()
+) -> tuple[dict[str, Array], Meta]:
+    """Read a case and return its arrays by file name, and the facts for its ``meta.json``.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the volume and the mask or class. It is called here so that nobody else holds what it returns: a large
+        volume is let go as soon as it is oriented and cropped.
+    study : Study
+        What is learnt and how images are preprocessed.
+    annotated : sequence of int
+        Classes that were looked for in the case, empty for all: `medfl.data.classes.looked_for`.
+
+    Raises
+    ------
+    DataError
+        As `read` and `medfl.data.preprocess.preprocess` raise it.
+    """
+    # here, because it imports MONAI: seconds that a second start must not pay
+    from medfl.data.preprocess import normalize_and_resample, orient, orient_and_crop, to_contiguous
+
+    volume, label = read()
+    volume, mask = orient(volume, None if isinstance(label, int) else label, study)
+    one_class = label if isinstance(label, int) else None
+    grid, affine, spacing = volume.shape, volume.affine, volume.spacing
+    notes = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
+    mask = None if mask is None else to_contiguous(mask, np.uint8)  # it is read plane by plane, and written
+    work = orient_and_crop(volume, mask, study)
+    del volume, label
+    done, done_mask = normalize_and_resample(work, study)
+    arrays: dict[str, Array] = {"image": done.array}
+    facts: Meta = {
+        "label": one_class,
+        "spacing": done.spacing,
+        "affine": done.affine.tolist(),
+        "foreground": [],
+        "present": [],
+        "reference": None,
+        "annotated": list(annotated),
+        "warnings": notes,
+    }
+    if mask is not None and done_mask is not None:
+        classes = len(study.task.classes)
+        arrays["label"] = done_mask
+        counts = _count_voxels(done_mask, classes)
+        facts["foreground"] = list(range(1, classes))
+        arrays |= {f"fg_{index}": _sample_positions(done_mask, index, counts[:, index]) for index in facts["foreground"]}
+        moved = done.shape != grid or not np.allclose(done.affine, affine, rtol=0, atol=1e-6)
+        facts["present"] = np.flatnonzero((_count_voxels(mask, classes) if moved else counts).any(0)).tolist()
+        if study.task.dimension == 3 and moved:
+            arrays["reference"] = mask
+            facts["reference"] = {"affine": affine.tolist(), "spacing": spacing}
+    return arrays, facts
+
+
+def _count_voxels(mask: Array, classes: int) -> NDArray[np.int64]:
+    """Return the voxels of each class in each plane of the first axis, (X, classes)."""
+    if classes <= _MAX_COMPARED:
+        return np.array([[np.count_nonzero(plane == index) for index in range(classes)] for plane in mask])
+    return np.stack([np.bincount(plane.ravel(), minlength=classes)[:classes] for plane in mask])
+
+
+def _sample_positions(mask: Array, index: int, in_planes: NDArray[np.int64]) -> Array:
+    """Return at most `POSITIONS` voxel positions (n, D) of a class, the same ones every time, plane by plane."""
+    count = int(in_planes.sum())
+    chosen = np.arange(count)
+    if count > MAX_POSITIONS:
+        chosen = np.sort(np.random.default_rng(index).choice(count, MAX_POSITIONS, replace=False))
+    begins = np.concatenate([[0], np.cumsum(in_planes)])
+    found = []
+    for at in np.flatnonzero(in_planes):
+        ranks = chosen[np.searchsorted(chosen, begins[at]) : np.searchsorted(chosen, begins[at + 1])] - begins[at]
+        if len(ranks):
+            inside = np.unravel_index(np.flatnonzero(mask[at] == index)[ranks], mask.shape[1:])
+            found.append(np.stack([np.full(len(ranks), at), *inside], axis=1))
+    kind = np.int16 if max(mask.shape) <= np.iinfo(np.int16).max else np.int32
+    return np.concatenate(found).astype(kind) if found else np.zeros((0, mask.ndim), kind)

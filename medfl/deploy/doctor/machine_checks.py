@@ -1,0 +1,130 @@
+"""The machine: versions, disk, memory, shared memory, GPU, and whether the medfl that runs is the one that is installed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+import medfl
+from medfl.deploy.doctor.check_result import CheckResult, grade
+
+_GB = 1e9
+_FLWR_RANGE = ((1, 41), (1, 43))  # from, and below; as pyproject.toml asks for
+_PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "cryptography")
+
+
+def check_machine(folder: Path, *, trains: bool) -> Iterator[CheckResult]:
+    """Check the machine.
+
+    Parameters
+    ----------
+    folder : Path
+        On the disk that will be written to.
+    trains : bool
+        Whether models are trained here, which takes memory and perhaps a GPU.
+    """
+    yield check_versions()
+    yield check_not_shadowed()
+    yield check_disk(folder)
+    yield check_memory(trains=trains)
+    if trains:
+        yield from check_shared_memory()
+        yield check_gpu()
+
+
+def check_versions() -> CheckResult:
+    """Tell the versions that both sides should share, and refuse a Flower that medfl was not tested with."""
+    found = {name: _package_version(name) for name in _PACKAGES}
+    told = ", ".join(f"{name} {version}" for name, version in found.items())
+    number = tuple(int(part) for part in found["flwr"].split(".")[:2]) if found["flwr"][0].isdigit() else (0, 0)
+    what = f"Python {platform.python_version()}, {told}."
+    if not _FLWR_RANGE[0] <= number < _FLWR_RANGE[1]:
+        return CheckResult(
+            "VERSIONS", "error", what, "medfl needs flwr from 1.41 to below 1.43: pip install 'flwr>=1.41,<1.43'."
+        )
+    return CheckResult("VERSIONS", "ok", what)
+
+
+def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
+    """Check that the medfl that is imported is the one that was installed, and no folder of that name on the way."""
+    fix = "Start it from another folder, and empty PYTHONPATH."
+    try:
+        installed = metadata.distribution("medfl")
+    except metadata.PackageNotFoundError:
+        return CheckResult(
+            "SHADOWED", "warning", "medfl runs from a folder and is not installed.", "Install it: pip install medfl."
+        )
+    if module.resolve() in _import_paths(installed):
+        return CheckResult("SHADOWED", "ok", "The medfl that runs is the installed one.")
+    return CheckResult("SHADOWED", "error", "The medfl that runs is not the one that is installed.", fix)
+
+
+def check_disk(folder: Path) -> CheckResult:
+    """Check the room on the disk of a folder."""
+    free = shutil.disk_usage(folder).free / _GB
+    return grade("DISK", free, 20, 2, f"{free:.0f} GB are free on the disk.", "Free some room, or move the folder.")
+
+
+def check_memory(*, trains: bool) -> CheckResult:
+    """Check the memory."""
+    free = psutil.virtual_memory().available / _GB
+    warn, fail = (8, 2) if trains else (4, 1)
+    return grade(
+        "MEMORY", free, warn, fail, f"{free:.0f} GB of memory are available.", "End other programs, or take a larger machine."
+    )
+
+
+def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[CheckResult]:
+    """Check the memory that processes share; a container often has 64 MB."""
+    if folder.is_dir():
+        size = shutil.disk_usage(folder).total / _GB
+        fix = "Start the container with '--shm-size=8g' or '--ipc=host'."
+        yield grade("SHARED-MEMORY", size, 1, 0.2, f"{size:.1f} GB of shared memory.", fix)
+
+
+def check_gpu() -> CheckResult:
+    """Ask torch for a GPU, in a process of its own: the import takes seconds and a broken driver may end a process."""
+    code = (
+        "import json, torch; n = torch.cuda.device_count() if torch.cuda.is_available() else 0;"
+        "print(json.dumps([[torch.cuda.get_device_name(k), torch.cuda.mem_get_info(k)[0]] for k in range(n)]))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    try:
+        found = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return CheckResult(
+            "GPU", "error", "torch can not be imported.", "Install it as the README says, and look at its own message."
+        )
+    if not found:
+        driver = shutil.which("nvidia-smi") is not None
+        fix = "This torch was built without CUDA, or does not fit the driver." if driver else ""
+        what = "No GPU that torch can use" + (
+            ", though there is an NVIDIA driver." if driver else "; training runs on the CPU."
+        )
+        return CheckResult("GPU", "warning", what, fix or "Fine for small studies; see 'resources.device' in site.toml.")
+    told = "; ".join(f"{name}, {free / _GB:.0f} GB free" for name, free in found)
+    return grade("GPU", max(free for _, free in found) / _GB, 4, 1, f"GPU: {told}.", "End the programs that hold its memory.")
+
+
+def _package_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _import_paths(installed: metadata.Distribution) -> set[Path]:
+    """Return where the installed package may be imported from: its files, or the folder of a development install."""
+    own = {Path(str(installed.locate_file("medfl/__init__.py"))).resolve()}
+    url = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
+    if url.startswith("file://"):
+        own.add((Path(url.removeprefix("file://")) / "medfl" / "__init__.py").resolve())
+    return own

@@ -1,0 +1,113 @@
+"""What is checked of a server: certificates, who is about to leave, what is published and what must not be, the machine."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from medfl.deploy.doctor.certificate_checks import check_certificate
+from medfl.deploy.doctor.check_result import CheckResult
+from medfl.deploy.doctor.connection_checks import check_connection
+from medfl.deploy.doctor.machine_checks import check_machine
+from medfl.deploy.federation_folder import FederationFolder, open_federation
+from medfl.deploy.proxy import nginx_command
+from medfl.deploy.site_registry import list_enrolled
+from medfl.deploy.superlink import is_superlink_up
+from medfl.errors import DeployError, MedflError
+
+_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+
+
+def check_server(path: Path) -> Iterator[CheckResult]:
+    """Check everything that the server of a federation needs.
+
+    Parameters
+    ----------
+    path : Path
+        With the ``federation.toml``.
+    """
+    try:
+        folder = open_federation(path)
+    except MedflError as error:
+        yield CheckResult("FEDERATION", "error", f"federation.toml has problems: {error}", "Mend the lines that are named.")
+        return
+    yield CheckResult("FEDERATION", "ok", f"The federation {folder.settings.name} can be read.")
+    yield from _check_certificates(folder)
+    yield from _check_secrets(folder)
+    yield from _check_sites(folder)
+    yield _check_nginx(folder)
+    yield from check_machine(folder.path, trains=False)
+    yield from _check_running(folder)
+
+
+def _check_certificates(folder: FederationFolder) -> Iterator[CheckResult]:
+    yield check_certificate(folder.ca_certificate, "the certificate of the authority", "Put back its copy.")
+    fix = "Make a new one: medfl server renew --server, then start the server again."
+    yield check_certificate(folder.server_certificate, "the certificate of the server", fix)
+
+
+def _check_secrets(folder: FederationFolder) -> Iterator[CheckResult]:
+    secret = folder.path / "superlink" / "superexec.secret"
+    shared = [
+        p.name
+        for p in (folder.ca_key, folder.server_key, secret)
+        if p.exists() and p.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    ]
+    if shared:
+        yield CheckResult("KEY", "error", f"Others than the owner may read {', '.join(shared)}.", "chmod 600 each of them.")
+    elif folder.ca_key.exists():
+        yield CheckResult(
+            "KEY", "ok", "The keys are for their owner alone. ca/ca.key is needed to enrol, renew and revoke only."
+        )
+    else:
+        yield CheckResult("KEY", "ok", "The keys are for their owner alone; the authority's is kept elsewhere.")
+
+
+def _check_sites(folder: FederationFolder) -> Iterator[CheckResult]:
+    try:
+        states = {site.name: site.state() for site in list_enrolled(folder)}
+    except DeployError as error:
+        yield CheckResult("SITES", "error", error.what, error.fix)
+        return
+    taking_part = [name for name, state in states.items() if state in ("valid", "expiring")]
+    ending = [name for name, state in states.items() if state in ("expiring", "expired")]
+    if not taking_part:
+        yield CheckResult("SITES", "warning", "No site may take part.", "Enrol some: medfl server enrol NAME.request.json")
+    else:
+        yield CheckResult("SITES", "ok", f"{len(taking_part)} sites may take part: {', '.join(taking_part)}.")
+    if ending:
+        fix = "medfl server renew SITE, or a new key where it is over."
+        yield CheckResult("SITES", "warning", f"About to end, or over: {', '.join(ending)}.", fix)
+
+
+def _check_nginx(folder: FederationFolder) -> CheckResult:
+    try:
+        nginx_command(folder.path / "proxy" / "nginx.conf")
+    except DeployError as error:
+        return CheckResult("NGINX", "error", error.what, error.fix)
+    return CheckResult("NGINX", "ok", "nginx is installed.")
+
+
+def _check_running(folder: FederationFolder) -> Iterator[CheckResult]:
+    settings = folder.settings
+    if not is_superlink_up(folder):
+        yield CheckResult("SERVER", "warning", "The server is not running.", "Start it: medfl server up FEDERATION")
+        return
+    yield CheckResult("SERVER", "ok", "Flower's server runs.")
+    try:
+        listening = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        listening = []
+    wide = {c.laddr.ip for c in listening if c.status == "LISTEN" and c.laddr and c.laddr.port == settings.superlink.port}
+    if wide - set(_LOOPBACK):
+        fix = "Anybody who reaches that port can run code at every hospital: start it with 'medfl server up' only."
+        yield CheckResult("EXPOSED", "error", "Flower's own server listens on more than loopback.", fix)
+    if settings.proxy.client_certificates:
+        yield CheckResult(
+            "FLEET", "ok", "nginx asks for a site's certificate; how it looks from outside a site's doctor tells."
+        )
+    else:
+        yield from check_connection(settings.address, folder.ca_certificate)

@@ -1,0 +1,146 @@
+"""`medfl server up`: Flower's SuperLink on loopback, its SuperExec, and nginx as the only door to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from medfl.deploy.doctor.certificate_checks import check_certificate
+from medfl.deploy.federation_folder import FederationFolder, open_federation
+from medfl.deploy.listening import is_taken, require_free
+from medfl.deploy.proxy import ProxyConfig, nginx_command, write_config
+from medfl.deploy.server_monitor import ServerMonitor
+from medfl.deploy.superlink import superexec_process, superlink_process
+from medfl.deploy.supervisor import Child, supervise
+from medfl.errors import DeployError
+from medfl.system.locks import take
+
+_PID_FILE = "server.pid"
+_STOP_TIMEOUT = 45.0  # seconds to wait for a server that was told to end
+
+
+def server_up(path: Path, tell: Callable[[str], None]) -> int:
+    """Start the server of a federation and keep it running until Ctrl-C, SIGTERM or `server_down`.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the federation.
+    tell : callable
+        Gets a line for a person now and then.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Raises
+    ------
+    DeployError
+        ``SERVER-BUSY`` when it is up already, ``CERTIFICATE`` when one is missing or expired, ``PORT-TAKEN``, ``PORT-DENIED``,
+        ``ADDRESS-FOREIGN``, ``NGINX-MISSING``, ``NOT-STARTED``, ``EXPOSED``.
+    """
+    folder = open_federation(path)
+    with _server_lock(folder):
+        _require_certificates(folder)
+        nginx = _nginx_process(folder)
+        for address in (f"127.0.0.1:{folder.settings.superlink.port}", folder.settings.proxy.listen):
+            require_free(address)
+        tell(f"Starting the server of {folder.settings.name}: Flower's SuperLink and SuperExec, then nginx.")
+        watch = ServerMonitor(folder, tell)
+        return supervise(
+            [superlink_process(folder), superexec_process(folder), nginx], tell, ready=watch.start, tick=watch.check
+        )
+
+
+def server_down(path: Path) -> bool:
+    """End the server of a federation; False when it was not running.
+
+    Raises
+    ------
+    DeployError
+        ``NOT-YOURS`` when another account started it, ``NOT-ENDED`` when it goes on.
+    """
+    folder = open_federation(path)
+    pid = _running_pid(folder)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except PermissionError:
+        raise _permission_error() from None
+    end = time.monotonic() + _STOP_TIMEOUT
+    while _running_pid(folder) is not None:
+        if time.monotonic() >= end:
+            raise DeployError("NOT-ENDED", "the server was told to end, and has not.", f"Its process is {pid}.")
+        time.sleep(0.2)
+    return True
+
+
+def _require_certificates(folder: FederationFolder) -> None:
+    named = {
+        folder.ca_certificate: ("the certificate of the authority", "Put back a copy of the folder 'ca'."),
+        folder.server_certificate: ("the certificate of the server", "Make a new one: medfl server renew --server."),
+    }
+    for path, (name, fix) in named.items():
+        finding = check_certificate(path, name, fix)
+        if finding.level == "error":
+            raise DeployError(finding.code, finding.what, finding.fix)
+
+
+def _nginx_process(folder: FederationFolder) -> Child:
+    settings, place = folder.settings, folder.path / "proxy"
+    door = ProxyConfig(
+        folder=place,
+        listen=settings.proxy.listen,
+        upstream=settings.superlink.port,
+        certificate=folder.server_certificate,
+        key=folder.server_key,
+        ca=folder.ca_certificate,
+        crl=folder.crl if settings.proxy.client_certificates else None,
+        max_body_megabytes=settings.proxy.max_body_megabytes,
+    )
+    run = [sys.executable, "-P", "-m", "medfl.system.parent_watch", *nginx_command(write_config(door))]
+    log = folder.path / "logs" / "nginx.log"
+    return Child(name="nginx", command=run, env=os.environ, cwd=place, log=log, is_ready=lambda: is_taken(door.listen))
+
+
+@contextmanager
+def _server_lock(folder: FederationFolder) -> Iterator[None]:
+    """Hold the lock of a federation's server, with the number of this process in its file."""
+    with _open_pid_file(folder) as file:
+        if not take(file):
+            fix = "End it with 'medfl server down', or leave it running."
+            raise DeployError("SERVER-BUSY", "the server of this federation is up already.", fix)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _running_pid(folder: FederationFolder) -> int | None:
+    """Return the process of the server that runs, if one does."""
+    if not (folder.path / _PID_FILE).exists():
+        return None
+    with _open_pid_file(folder) as file:
+        file.seek(0)
+        told = file.read()
+        return int(told) if not take(file) and told.isdigit() else None
+
+
+def _open_pid_file(folder: FederationFolder) -> IO[str]:
+    try:
+        return (folder.path / _PID_FILE).open("a+")
+    except PermissionError:
+        raise _permission_error() from None
+
+
+def _permission_error() -> DeployError:
+    fix = "Do it as the account that owns the folder; a server that systemd runs is ended with systemctl."
+    return DeployError("NOT-YOURS", "this account may not start or end the server of this federation.", fix)

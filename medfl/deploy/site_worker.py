@@ -1,0 +1,254 @@
+"""The warm worker of a site: one process that takes each message, decides whether it may be answered, and answers.
+
+It takes the place of Flower's SuperExec and of the process that Flower starts for every message, so torch, MONAI and prepared
+images stay in memory. More important, it is the only process that can take a message, and it decides before anything of a
+bundle is used: a bundle is never unpacked, never imported, never on the path of the interpreter.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
+
+from medfl.audit.chain import Chain
+from medfl.deploy.authorization import authorize
+from medfl.errors import MedflError, PolicyError, safe_reason
+from medfl.flower import compat
+from medfl.flower.tasks import (
+    CLIENT_TASK,
+    HEARTBEAT,
+    NodeTask,
+    NodeTasks,
+    ServerLink,
+    TaskInput,
+    TaskToken,
+    Unreachable,
+    speak_for,
+    use_client_certificate,
+)
+from medfl.grids import auditing
+from medfl.site import Site, read_site
+from medfl.site.federation_settings import SiteFederation
+from medfl.system.parent_watch import die_with_parent
+
+_log = logging.getLogger("medfl.site")
+
+_IDLE_SECONDS = 0.1  # seconds between looks for a message
+_POLL_SECONDS = 5.0  # seconds between questions whether a run still goes on
+_JOIN_TIMEOUT = 1.0  # seconds for a last question to be answered
+SITE_CHANGED = 75  # exit code: the site.toml was edited, and is to be read anew by a fresh process
+
+
+def main(site_file: Path, address: str, secret_file: Path, certificate: str = "", key: str = "") -> int:
+    """Answer messages until the site.toml changes or the parent process is gone.
+
+    Parameters
+    ----------
+    site_file : Path
+        The ``site.toml``.
+    address : str
+        Of the SuperNode's own interface, on loopback.
+    secret_file : Path
+        What is shared with the SuperNode.
+    certificate, key : str
+        PEM files that the site shows to the server's proxy, empty where it has none.
+
+    Returns
+    -------
+    int
+        `SITE_CHANGED`.
+
+    Raises
+    ------
+    PolicyError
+        ``NO-FEDERATION``.
+    DeployError
+        ``NODE-FOREIGN`` when the SuperNode is not the one that shares the secret.
+    """
+    die_with_parent()
+    if certificate:
+        use_client_certificate(Path(certificate), Path(key))
+    read_at = _modified_at(site_file)
+    site = read_site(site_file)
+    worker = SiteWorker(site, site_file)
+    import medfl.clients.preload  # noqa: F401 - torch and MONAI, before the first message comes
+
+    tasks = NodeTasks(address, secret_file.read_bytes())
+    _log.info("The worker of site %s is ready.", site.name)
+    while _modified_at(site_file) == read_at:
+        ticket = tasks.acquire()
+        if ticket is None:
+            time.sleep(_IDLE_SECONDS)
+            continue
+        worker.handle(ticket, tasks.open_task(ticket))
+    return SITE_CHANGED
+
+
+class SiteWorker:
+    """What decides and answers at a site.
+
+    Parameters
+    ----------
+    site : Site
+        With a place in a federation.
+    site_file : Path
+        Where it was read from.
+    """
+
+    def __init__(self, site: Site, site_file: Path) -> None:
+        federation = require_federation(site)
+        self._site, self._file = site, site_file
+        self._chain = Chain(site.folder / federation.audit, site.name)
+        self._server = ServerLink(federation.server, site.folder / federation.ca, site.folder / federation.key)
+
+    def handle(self, ticket: TaskToken, task: NodeTask) -> None:
+        """Pull a message, answer it, and never let an error out."""
+        well = False
+        try:
+            job = task.pull()
+            speak_for(job.context)
+            with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
+                reply = self._answer_safely(ticket.kind, job, is_lost)
+                task.push(reply)
+            well = not reply.has_error()
+        except Unreachable:
+            _log.warning("[NODE-GONE] The SuperNode went away or gave the message up; nothing is answered.")
+        except Exception as error:  # what Flower makes of a message that it can not put together; the next may be whole
+            _log.error("[SITE-ERROR] %s while a message came or its answer left; nothing is answered.", type(error).__name__)
+        finally:
+            task.finish(well=well)
+
+    def _answer_safely(self, kind: str, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
+        """Answer, and whatever goes wrong give the server a code: a SuperNode without any reply would wait for ever."""
+        try:
+            return self.answer(kind, job, is_lost)
+        except Exception as error:
+            return _failure_reply(job.message, error)
+
+    def answer(self, kind: str, job: TaskInput, is_lost: Callable[[], bool] = lambda: False) -> Message:
+        """Decide about a message, answer it or refuse it, and note both in the site's log of exchanges.
+
+        Parameters
+        ----------
+        kind : str
+            Of the task.
+        job : Job
+            The message and its bundle.
+        is_lost : callable
+            Tells that nobody waits for the answer any more.
+
+        Returns
+        -------
+        Message
+            The reply, an error when it was refused or failed.
+
+        Raises
+        ------
+        RunError
+            When the log can not be written: what can not be noted is not answered.
+        """
+        try:
+            if kind != CLIENT_TASK:
+                raise PolicyError("APP-KIND", "the server sent another kind of app than a ClientApp.", "No study needs that.")
+            authorize(job.bundle, job.context.run_config, self._site)
+        except MedflError as refusal:
+            _log.error("%s", refusal)
+            auditing.log_received(self._chain, job.message, refusal.code)
+            return self._log_reply(job, _refusal_reply(job.message, refusal))
+        except Exception as error:
+            _log.error("[GATE-FAILED] %s while a bundle was examined", type(error).__name__)
+            auditing.log_received(self._chain, job.message, "GATE-FAILED")
+            closed = PolicyError("GATE-FAILED", "the bundle could not be examined.")
+            return self._log_reply(job, _refusal_reply(job.message, closed))
+        auditing.log_received(self._chain, job.message, "accepted")
+        return self._log_reply(job, self._run_client_app(job, is_lost))
+
+    def _run_client_app(self, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
+        from medfl.client_app import app
+        from medfl.clients.training.interrupts import stop_when
+
+        def is_over_at_the_server() -> bool:
+            return self._server.is_over(job.run, job.context.node_id)
+
+        try:
+            with (
+                _poll_in_background(is_over_at_the_server, _POLL_SECONDS) as is_over,
+                stop_when(lambda: "RUN-STOPPED" if is_lost() or is_over() else None),
+            ):
+                return app(job.message, self._site_context(job))
+        except Exception as error:  # before the app guards itself: a kind of message that it does not know, say
+            return _failure_reply(job.message, error)
+
+    def _log_reply(self, job: TaskInput, reply: Message) -> Message:
+        auditing.log_sent(self._chain, job.message, reply)
+        return reply
+
+    def _site_context(self, job: TaskInput) -> Context:
+        """Return the context with this site alone as the configuration of the node."""
+        here: UserConfig = {"site": str(self._file.resolve())}
+        return Context(job.context.run_id, job.context.node_id, here, RecordDict(), job.context.run_config)
+
+
+@contextmanager
+def _poll_in_background(question: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
+    """Ask something again and again in the background, and tell whether the answer was yes once: no work waits for it."""
+    done, said = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        while not said.is_set() and not done.wait(every):
+            if question():
+                said.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield said.is_set
+    finally:
+        done.set()
+        thread.join(_JOIN_TIMEOUT)
+
+
+def require_federation(site: Site) -> SiteFederation:
+    """Return a site's place in a federation; PolicyError ``NO-FEDERATION`` when its site.toml tells none."""
+    if site.federation is None:
+        fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
+        raise PolicyError("NO-FEDERATION", f"the site.toml of {site.name} names no federation.", fix)
+    return site.federation
+
+
+def _modified_at(file: Path) -> int:
+    """Return when a file was written last; 0 when it is not there, as while an editor replaces it."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _failure_reply(message: Message, error: Exception) -> Message:
+    _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
+    return _refusal_reply(message, error)
+
+
+def _refusal_reply(message: Message, refusal: Exception) -> Message:
+    return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    _log.setLevel(logging.INFO)
+    compat.disable_telemetry(os.environ)
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))
+    except MedflError as problem:
+        _log.error("%s", problem)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,137 @@
+"""What a study will do at a hospital, in plain words: for whoever decides whether it may run there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medfl.deploy.untrusted_bundle import sanitize
+from medfl.privacy.policy_checks import find_violations
+from medfl.site import Site
+from medfl.site.policy import Policy
+from medfl.study import Study
+from medfl.study.algorithms import ALGORITHMS, WRAPPERS
+
+SummaryLine = tuple[str, str]  # what it is about, and what is said
+
+_DEFAULT_POLICY = Policy()
+_MAX_CHARACTERS = 10_000  # letters of a line: a list of classes is not to be cut
+_KIND_WORDS = {"segmentation": "learns to outline", "classification": "learns to tell apart"}
+_MODALITY_WORDS = {"MR": "MR", "CT": "CT", "XR": "X-ray", "US": "ultrasound"}
+
+
+def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[SummaryLine]:
+    """Yield what a study will do, line by line, from what decides it and nothing else.
+
+    Parameters
+    ----------
+    study : Study
+        To be approved. What its planners wrote is made harmless to a terminal.
+    policy : Policy, optional
+        Of the site.
+    """
+    for lines in (
+        _describe_task(study),
+        _describe_work(study),
+        _describe_model(study),
+        _describe_outgoing(study, policy),
+        _describe_retained(study),
+        _describe_privacy(study),
+    ):
+        yield from ((subject, sanitize(what, _MAX_CHARACTERS)) for subject, what in lines)
+
+
+def policy_conflicts(study: Study, site: Site) -> list[str]:
+    """Return what of a study the site's own policy would refuse, in plain words."""
+    return [sanitize(what) for _, what in find_violations(study, site.policy)]
+
+
+def _describe_task(study: Study) -> Iterator[SummaryLine]:
+    task = study.task
+    images = f"{task.dimension}-D {_MODALITY_WORDS[task.modality]} images"
+    yield "task", f"{_KIND_WORDS[task.kind]} {', '.join(task.foreground)} in {images} ({task.kind})"
+    yield "data", "reads all usable images and labels of the folder in your site.toml, and writes nothing into it"
+    yield "", f"your patients are divided here: {_format_splits(study)}"
+
+
+def _format_splits(study: Study) -> str:
+    validation, test = study.splits.validation, study.splits.test
+    return f"{1 - validation - test:.0%} for training, {validation:.0%} for validation, {test:.0%} for the test at the end"
+
+
+def _describe_work(study: Study) -> Iterator[SummaryLine]:
+    training, every = study.training, study.evaluation.every
+    amount = _plural(training.local_steps, "step") if training.local_steps else _plural(training.local_epochs, "epoch")
+    scored = "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
+    yield "work", f"{_plural(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scored}"
+    if study.contribution.method in ("leave-one-out", "shapley"):
+        often = "each round" if study.contribution.every == 1 else f"every {study.contribution.every} rounds"
+        yield "", f"{often} it scores further models, to measure what each hospital brings ({study.contribution.method})"
+    if "local" in study.simulation.arms:
+        yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
+    if study.personal.fine_tune_steps:
+        yield "", f"at the end it trains {_plural(study.personal.fine_tune_steps, 'step')} more, for a model of your own"
+
+
+def _describe_model(study: Study) -> Iterator[SummaryLine]:
+    yield "network", study.network.name
+    known = ALGORITHMS.get(study.strategy.name)
+    if known is None:
+        yield "algorithm", f"{study.strategy.name}, which is of another package: your site must have installed it"
+    else:
+        yield "algorithm", f"the server makes one model of all by {known.title}: {known.idea}"
+
+
+def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
+    known = ALGORITHMS.get(study.strategy.name)
+    yield (
+        "leaves",
+        "at the start: the name of your site; how many patients and images there are for training, validation and test; how "
+        "many images are left out or doubtful, and why, by code; whether patients are told apart, and which classes are marked",
+    )
+    if study.task.kind == "segmentation":
+        grey = ", and the grey values of what is outlined" if study.task.modality == "CT" else ""
+        yield (
+            "",
+            f"when the planners ask: size and spacing of your images, share of each class{grey}; as counts over all of them",
+        )
+    kept = f" but for its layers of kind {' and '.join(study.local_layers)}" if study.local_layers else ""
+    codec = study.compression.codec
+    small = "" if codec == "none" else f", made smaller by {codec} ({WRAPPERS[codec]})"
+    beside = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
+    yield "", f"each round: the trained model{kept}{small}{beside}"
+    yield "", "and with it the exact numbers of training patients, samples and steps, the loss, and the seconds it took"
+    yield "", "scores over your validation patients, at the end over your test patients, as counts and sums"
+    yield "", _describe_min_count(policy)
+
+
+def _describe_min_count(policy: Policy) -> str:
+    if not policy.min_count:
+        return "numbers over few patients leave too, down to one: 'min-count' of your policy is 0"
+    return f"numbers over fewer than {policy.min_count} patients do not leave ('min-count' of your policy)"
+
+
+def _describe_retained(study: Study) -> Iterator[SummaryLine]:
+    yield "stays", "images, labels, names, pseudonyms, file names, dates, all texts of headers; of an error a code alone leaves"
+    yield "", "prepared copies of the images, in the folder 'resources.store' of your site.toml or in your account's cache"
+    if study.has_personal_models:
+        yield "", "a model of your own is kept on your disk"
+
+
+def _describe_privacy(study: Study) -> Iterator[SummaryLine]:
+    yield (
+        "privacy",
+        "no secure aggregation and no differential privacy: the server sees the model that your images trained, and somebody "
+        "skilled may learn from it something about single patients",
+    )
+    least = study.strategy.min_patients
+    patients = f" that bring {least} or more training patients together" if least else ""
+    if not (study.strategy.quorum or study.strategy.sites):
+        yield "quorum", f"a round counts when all hospitals that it asks answer; the study does not say how many{patients}"
+    elif study.min_quorum == 1:
+        yield "quorum", f"a round counts even when yours is the only hospital{patients}: the new model is then yours alone"
+    else:
+        yield "quorum", f"a round counts with {study.min_quorum} or more hospitals{patients}"
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,96 @@
+"""What each hospital brought: its value round by round and in all, what measuring it cost, and what the number means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from medfl.report.charts import Line
+from medfl.report.formatting import duration, plural, score, signed, size
+from medfl.report.report_data import ReportData
+from medfl.report.round_contributions import RoundContribution
+from medfl.report.tables import Cell, Row, Table
+from medfl.report.verdict import score_name
+
+_JUDGES = "on the validation patients of all hospitals"
+_LIMITS = "It is about the rounds that were measured and the patients of these hospitals, and it is no price."
+_MEANINGS = {
+    "alignment": (
+        "The cosine says whether the change that a hospital made points the way of the others’ (1: the same way, 0: across it, "
+        "−1: against it); the share of movement is the length of its change times its weight, of all such lengths. Neither is "
+        "a measure of worth: a hospital with rare patients points elsewhere, and may be the one that the model needs."
+    ),
+    "leave-one-out": (
+        "A value is the {score} that the model of a round loses without the reply of a hospital, {judges}. Below zero, the "
+        "round went better without it. Of two hospitals with alike patients each seems to bring nothing, as the other stands "
+        "in. {limits}"
+    ),
+    "shapley": (
+        "A value is the {score} that a hospital adds to the model of a round, {judges}, averaged over all orders in which the "
+        "hospitals could join; the values of a round add up to what it gained. Small values may be chance where few patients "
+        "judge. {limits}"
+    ),
+}
+
+
+def meaning(data: ReportData) -> str:
+    """Say what the numbers mean and what they do not."""
+    return _MEANINGS[data.contributions[-1].method].format(score=score_name(data), judges=_JUDGES, limits=_LIMITS)
+
+
+def cost(data: ReportData) -> str:
+    """Say what the measuring took."""
+    models, seconds = sum(m.models for m in data.contributions), duration(math.fsum(m.seconds for m in data.contributions))
+    rounds = plural(len(data.contributions), "round")
+    if not models:
+        return f"Measured in {rounds} from the replies alone, in {seconds} at the server."
+    sent = size(math.fsum(m.bytes_down for m in data.contributions))
+    return (
+        f"Measured in {rounds}: every hospital scored {plural(models, 'further model')}, {sent} sent to them in all, {seconds}."
+    )
+
+
+def contribution_table(data: ReportData) -> Table | None:
+    """Return one row a hospital; none when nothing was measured."""
+    if not data.contributions:
+        return None
+    sites = sorted({site for measured in data.contributions for site in measured.values})
+    if data.contributions[-1].method == "alignment":
+        return Table(
+            ("Hospital", "Cosine, mean over the rounds", "Lowest", "Share of movement, mean", "Rounds"),
+            tuple(_alignment_row(data.contributions, site) for site in sites),
+        )
+    rows = [_value_row(site, _defined_values(data.contributions, site)) for site in sites]
+    if data.contributions[-1].method == "shapley":
+        rows.append(_value_row("All hospitals", [m.gain for m in data.contributions if not math.isnan(m.gain)], "total"))
+    return Table(("Hospital", "Sum over the rounds", "Mean of a round", "Last", "Rounds"), tuple(rows))
+
+
+def contribution_lines(data: ReportData) -> list[Line]:
+    """Return the value of each hospital over the rounds."""
+    curves = {site: [(m.round, m.values[site]) for m in data.contributions if site in m.values] for site in data.sites}
+    told = {site: [(x, y) for x, y in points if not math.isnan(y)] for site, points in curves.items()}
+    return [Line(site, told[site], k) for k, site in enumerate(data.sites) if told[site]]
+
+
+def _defined_values(measured: Iterable[RoundContribution], site: str) -> list[float]:
+    return [m.values[site] for m in measured if not math.isnan(m.values.get(site, math.nan))]
+
+
+def _alignment_row(measured: Iterable[RoundContribution], site: str) -> Row:
+    values, shares = (
+        _defined_values(measured, site),
+        [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))],
+    )
+    cells = (signed(_mean(values)), signed(min(values, default=math.nan)), score(_mean(shares), 2), str(len(values)))
+    return Row(site, tuple(Cell(text) for text in cells))
+
+
+def _value_row(name: str, values: list[float], css: str = "") -> Row:
+    last = values[-1] if values else math.nan
+    cells = (signed(math.fsum(values) if values else math.nan, 3), signed(_mean(values), 3), signed(last, 3), str(len(values)))
+    return Row(name, tuple(Cell(text) for text in cells), css=css)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

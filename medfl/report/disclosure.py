@@ -1,0 +1,90 @@
+"""What a server would see of a checked site, from the functions that send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfl.clients import join_reply
+from medfl.data.quality.facts import SiteCheck
+from medfl.errors import DataError, PolicyError, safe_reason
+from medfl.messages import counts, records
+from medfl.messages.records import Metrics
+from medfl.metrics import empty_metrics
+from medfl.privacy import policy_checks
+from medfl.site import Site
+from medfl.study import Study
+
+_TRAIN_KEYS = (
+    records.TRAIN_PATIENTS,
+    records.TRAIN_SAMPLES,
+    records.TRAIN_STEPS,
+    records.TRAIN_LOSS,
+    records.TRAIN_SECONDS,
+)
+
+
+@dataclass(frozen=True)
+class Disclosure:
+    """What leaves a site that joins a study.
+
+    Parameters
+    ----------
+    declined : str
+        What the server reads instead when the site declines; empty when it would join.
+    why : str
+        The site's own words for that, which stay.
+    numbers : dict
+        The counts of the answer to `records.JOIN`, as sent; those below 0 mean "more than none and fewer than k".
+    excluded, warnings : dict of str to int
+        Counts by code, as `medfl.messages.counts` tells them.
+    patient_ids : str
+        ``"yes"`` or ``"no"``.
+    metrics : tuple of str
+        Names of the numbers of each round; empty without a study, whose classes are in them.
+    annotated : tuple of str
+        Classes that were looked for here, if they are not all of the study.
+    """
+
+    declined: str
+    why: str
+    numbers: Metrics
+    excluded: dict[str, int]
+    warnings: dict[str, int]
+    patient_ids: str
+    metrics: tuple[str, ...]
+    annotated: tuple[str, ...] = ()
+
+
+def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Disclosure:
+    """Return what the server would see of a site, were it to join now.
+
+    Parameters
+    ----------
+    check : Check
+        What was found out.
+    study : Study or None
+        The study of the check, or the one that a survey assumed.
+    site : Site
+        Its policy decides what is told.
+    """
+    prepared = check.to_prepared()
+    declined = why = ""
+    try:
+        if check.refusal:
+            raise DataError(check.refusal.code, check.refusal.what, check.refusal.fix)
+        join_reply.check_min_patients(prepared, site)
+        if study and check.study:
+            policy_checks.check_study(study, site.policy)
+    except (DataError, PolicyError) as error:
+        declined, why = safe_reason(error), str(error)
+    words = join_reply.site_info(prepared, site)
+    return Disclosure(
+        declined=declined,
+        why=why,
+        numbers=policy_checks.redact(join_reply.patient_counts(prepared, site), site.policy),
+        excluded=counts.from_text(words[records.EXCLUDED]),
+        warnings=counts.from_text(words[join_reply.WARNINGS]),
+        patient_ids=words[join_reply.PATIENT_IDS],
+        metrics=tuple(sorted({*_TRAIN_KEYS, *empty_metrics(study)})) if study and check.study else (),
+        annotated=tuple(check.task.classes[value] for value in prepared.annotated) if check.task else (),
+    )

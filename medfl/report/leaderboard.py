@@ -1,0 +1,237 @@
+"""The leader board of a sweep: what each strategy reached at the same budget, and which of them can be told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfl.evaluation.bootstrap import Floats, all_patients, confidence_interval, draw_weights
+from medfl.report.leaderboard_run import LeaderboardRun, read_leaderboard_run
+from medfl.runs.history import to_json_value
+from medfl.simulation.strategy_specs import LOCAL
+from medfl.simulation.sweep_runner import RunResult, Sweep
+from medfl.study import Study
+
+Interval = tuple[float, float]
+_COSTS = ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One contender; means are over its seeds, nan where nothing was told.
+
+    Parameters
+    ----------
+    title : str
+        As a person reads it.
+    text : str
+        As the command takes it.
+    settings : mapping
+        Dotted keys of the study that make it.
+    runs : tuple of RunFacts
+        One a seed, those that failed too.
+    score : float
+        On all test patients. Of `LOCAL`: the mean over the hospitals' models, each on the test patients of all.
+    spread : float
+        Highest less lowest score over seeds, nan with one.
+    interval : (float, float) or None
+        95 % over patients.
+    behind : (float, float) or None
+        The same of the difference to the first, on the same patients and seeds.
+    tied : bool
+        Not told apart from the first: `behind` holds 0, or the order changes from seed to seed.
+    worst : float
+        Score at the hospital that it serves worst.
+    worst_sites : tuple of str
+        Which that is, of every seed.
+    personal, shared_at_home : float
+        Of each hospital's own model on its own test patients, and of the shared model there.
+    steps, rounds, seconds, bytes_up, bytes_down : float
+        Of one run: local steps of all hospitals, and what was exchanged.
+    """
+
+    title: str
+    text: str
+    settings: Mapping[str, Any]
+    runs: tuple[LeaderboardRun, ...]
+    score: float
+    spread: float
+    interval: Interval | None
+    behind: Interval | None
+    tied: bool
+    worst: float
+    worst_sites: tuple[str, ...]
+    personal: float
+    shared_at_home: float
+    steps: float
+    rounds: float
+    seconds: float
+    bytes_up: float
+    bytes_down: float
+
+    @property
+    def completed_runs(self) -> tuple[LeaderboardRun, ...]:
+        """The runs that completed."""
+        return tuple(run for run in self.runs if run.status == "completed")
+
+    @property
+    def lacks_layers(self) -> bool:
+        """Whether layers stay at the hospitals, so that the shared model is not whole."""
+        return any(run.lacks_layers for run in self.runs)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is what hospitals reach without each other."""
+        return self.text == LOCAL
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A whole leader board.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the sweep.
+    study : Study
+        Before any strategy.
+    seeds : tuple of int
+        That were asked for.
+    patients : int
+        Different test patients, over all seeds.
+    rows : tuple of BoardRow
+        The best first; what has no score last.
+    """
+
+    folder: Path
+    study: Study
+    seeds: tuple[int, ...]
+    patients: int
+    rows: tuple[LeaderboardRow, ...]
+
+    @property
+    def has_personal(self) -> bool:
+        """Whether any strategy leaves the hospitals models of their own."""
+        return any(not math.isnan(row.personal) for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the board as JSON can hold it; paths are relative to the folder of the sweep."""
+        head = {"study": self.study.name, "hash": self.study.approved_hash(), "score": score_name(self.study)}
+        about = {"seeds": self.seeds, "rounds": self.study.rounds, "test-patients": self.patients}
+        rows = [_row_as_json(row) for row in self.rows]
+        told: dict[str, Any] = to_json_value(head | about | {"rows": rows})
+        return told
+
+
+def score_name(study: Study) -> str:
+    """Return what the score of a study is called."""
+    return "Dice" if study.task.kind == "segmentation" else "AUROC"
+
+
+def build_leaderboard(sweep: Sweep, results: Sequence[RunResult]) -> Leaderboard:
+    """Read what the runs of a sweep left, and compare it.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What was planned.
+    results : sequence of Result
+        What became of the runs so far.
+
+    Returns
+    -------
+    Board
+    """
+    became = {id(result.planned): result for result in results}
+    facts: dict[str, list[LeaderboardRun]] = {}
+    for planned in sweep.runs:
+        facts.setdefault(planned.spec.text, []).append(read_leaderboard_run(planned, became.get(id(planned)), sweep.folder))
+    drawn, patients = _bootstrap_scores([run for runs in facts.values() for run in runs])
+    settings = {contender.text: contender for contender in sweep.specs}
+    means = {text: _mean(run.score for run in runs) for text, runs in facts.items()}
+    order = sorted(facts, key=lambda text: (math.isnan(means[text]), -means[text]))
+    rows = [
+        _make_row(settings[text].title, text, settings[text].overrides, facts[text], facts[order[0]], drawn) for text in order
+    ]
+    return Leaderboard(sweep.folder, sweep.study, sweep.seeds, patients, tuple(rows))
+
+
+def _bootstrap_scores(runs: Sequence[LeaderboardRun]) -> tuple[dict[str, Floats], int]:
+    """Return the resampled scores of each run by its path, all on the same draws, and the number of patients."""
+    tests = {run.path: run.test for run in runs if run.test is not None}
+    everyone = all_patients(tests.values())
+    if not everyone:
+        return {}, 0
+    at, weights = {patient: k for k, patient in enumerate(everyone)}, draw_weights(everyone)
+    return {path: test.score(weights[:, [at[p] for p in test.patients]]) for path, test in tests.items()}, len(everyone)
+
+
+def _make_row(
+    title: str,
+    text: str,
+    settings: Mapping[str, Any],
+    runs: Sequence[LeaderboardRun],
+    first: Sequence[LeaderboardRun],
+    drawn: Mapping[str, Floats],
+) -> LeaderboardRow:
+    done = [run for run in runs if run.status == "completed"]
+    scores = [run.score for run in done if not math.isnan(run.score)]
+    values = [drawn[run.path] for run in done if run.path in drawn]
+    behind, tied = (None, False) if runs is first else _compare_with_first(first, runs, drawn)
+    return LeaderboardRow(
+        title=title,
+        text=text,
+        settings=settings,
+        runs=tuple(runs),
+        score=_mean(scores),
+        spread=max(scores) - min(scores) if len(scores) > 1 else math.nan,
+        interval=confidence_interval(np.mean(values, axis=0)) if values and len(values) == len(done) else None,
+        behind=behind,
+        tied=tied,
+        worst=_mean(run.worst for run in done),
+        worst_sites=tuple(sorted({run.worst_site for run in done if run.worst_site})),
+        personal=_mean(run.personal for run in done),
+        shared_at_home=_mean(run.shared_at_home for run in done),
+        **{
+            name: _mean(getattr(run, name) for run in done) for name in ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
+        },
+    )
+
+
+def _compare_with_first(
+    first: Sequence[LeaderboardRun], other: Sequence[LeaderboardRun], drawn: Mapping[str, Floats]
+) -> tuple[Interval | None, bool]:
+    """Compare with the first on the seeds that both have: the interval of the difference, and whether they are tied."""
+    theirs = {run.seed: run for run in other}
+    pairs = [(run, theirs[run.seed]) for run in first if run.path in drawn and theirs[run.seed].path in drawn]
+    if not pairs:
+        return None, False
+    found = confidence_interval(np.mean([drawn[b.path] - drawn[a.path] for a, b in pairs], axis=0))
+    changes = any(b.score >= a.score for a, b in pairs)
+    return found, changes or (found is not None and found[0] <= 0 <= found[1])
+
+
+def _mean(values: Any) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
+
+
+def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
+    told = {key: value for key, value in asdict(row).items() if key not in ("title", "text", "runs")}
+    told |= {"bytes_up_per_round": row.bytes_up / row.rounds, "bytes_down_per_round": row.bytes_down / row.rounds}
+    runs = [{key: value for key, value in asdict(run).items() if key != "test"} for run in row.runs]
+    return {
+        "strategy": row.text,
+        **_kebab_keys(told),
+        "seeds-done": len(row.completed_runs),
+        "runs": [_kebab_keys(run) for run in runs],
+    }
+
+
+def _kebab_keys(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("_", "-"): value for key, value in told.items()}

@@ -1,0 +1,256 @@
+"""A leader board in formatting, as tables, and as one HTML file that asks the network for nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import medfl
+from medfl.report import formatting
+from medfl.report.leaderboard import Interval, Leaderboard, LeaderboardRow, score_name
+from medfl.report.tables import Cell, Row, Table
+from medfl.simulation.sweep_runner import NOT_RUN
+from medfl.system.files import translate_disk_errors, write_file
+
+LEADERBOARD_HTML, LEADERBOARD_JSON = "board.html", "board.json"
+_MATCH_TOLERANCE = 0.02  # share by which sums of steps may differ and still be told as equal
+_DASH = "–"
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """A contender's interval as it is drawn: where it lies between the ends of the axis, in percent."""
+
+    title: str
+    start: float
+    width: float
+    mean: float
+    text: str
+    tied: bool
+
+
+def write_leaderboard(board: Leaderboard) -> Path:
+    """Write ``board.json`` and ``board.html`` into the folder of a sweep, replacing older ones.
+
+    Parameters
+    ----------
+    board : Board
+        What to write.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    RunError
+        When the folder can not be written.
+    """
+    told = board.as_json() | {"verdict": verdict_sentences(board)}
+    with translate_disk_errors("the leader board", "give the command again with --resume"):
+        write_file(board.folder / LEADERBOARD_JSON, json.dumps(told, indent=1, ensure_ascii=False).encode())
+        write_file(board.folder / LEADERBOARD_HTML, render_leaderboard(board).encode())
+    return board.folder / LEADERBOARD_HTML
+
+
+def render_leaderboard(board: Leaderboard) -> str:
+    """Return a leader board as HTML."""
+    files = resources.files("medfl.report")
+    style, more, template = (
+        (files / name).read_text(encoding="utf-8") for name in ("report.css", "board.css", "board.html.j2")
+    )
+    # What a strategy raised and what a user called it is text of others: everything is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(style=Markup(style + more), **_context(board))
+
+
+def verdict_sentences(board: Leaderboard) -> list[str]:
+    """Say what the board tells: one sentence an idea, the most important first."""
+    return [*_leader_sentences(board), *_budget_sentences(board), *_missing_sentences(board), *_local_layer_sentences(board)]
+
+
+def score_table(board: Leaderboard) -> Table:
+    """Return what each contender reached."""
+    name, several = score_name(board.study), len(board.seeds) > 1
+    columns = ["Strategy", name, *(["Over seeds"] if several else []), "95 % interval", "Difference to the first"]
+    columns += ["Worst hospital", *(["Personal models (gain)"] if board.has_personal else []), "Seeds"]
+    rows = [Row(row.title, _score_cells(board, row), mark="level" if row.tied else "") for row in board.rows]
+    return Table(tuple(columns), tuple(rows))
+
+
+def cost_table(board: Leaderboard) -> Table:
+    """Return what each contender took, of one run."""
+    columns = ("Strategy", "Local steps", "Rounds", "Up a round", "Down a round", "Up in all", "Down in all", "Time")
+    return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in board.rows if row.completed_runs))
+
+
+def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
+    """Return the local steps, the rounds, the bytes and the time of one run, as cells."""
+    sizes = (row.bytes_up / row.rounds, row.bytes_down / row.rounds, row.bytes_up, row.bytes_down) if row.rounds else ()
+    told = [
+        f"{row.steps:,.0f}".replace(",", " "),
+        f"{row.rounds:g}",
+        *map(formatting.size, sizes),
+        formatting.duration(row.seconds),
+    ]
+    return tuple(Cell(text) for text in told)
+
+
+def format_spread(row: LeaderboardRow) -> str:
+    """Return how far the seeds lie apart, empty with one."""
+    return "" if math.isnan(row.spread) else f"{min(_defined_scores(row)):.3f} to {max(_defined_scores(row)):.3f}"
+
+
+def format_interval(found: Interval | None, *, signed: bool = False) -> str:
+    """Write an interval, a dash for none."""
+    if found is None:
+        return _DASH
+    low, high = (formatting.signed(value, 3) if signed else formatting.score(value) for value in found)
+    return f"{low} to {high}"
+
+
+def format_personal(row: LeaderboardRow) -> str:
+    """Return the score of the personal models, and by how much it is above that of the shared one there, if there is one."""
+    if math.isnan(row.personal):
+        return _DASH
+    gain = row.personal - row.shared_at_home
+    return formatting.score(row.personal) + ("" if math.isnan(gain) else f" ({formatting.signed(gain, 3)})")
+
+
+def format_worst_site(row: LeaderboardRow) -> str:
+    """Return the hospital that a row serves worst, empty where there is none; it may not be the same with every seed."""
+    return "varies" if len(row.worst_sites) > 1 else "".join(row.worst_sites)
+
+
+def format_seeds(board: Leaderboard, row: LeaderboardRow) -> str:
+    """Return how many seeds are behind a row, and why not all."""
+    wanted, done = len(board.seeds), len(row.completed_runs)
+    return str(done) if done == wanted else f"{done} of {wanted}"
+
+
+def _score_cells(board: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
+    seeds, several = format_seeds(board, row), len(board.seeds) > 1
+    if not row.completed_runs:
+        return (*[Cell(_DASH, "num none")] * (4 + several + board.has_personal), Cell(seeds, "num warn"))
+    cells = [formatting.score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
+    cells += ["first" if row is board.rows[0] else format_interval(row.behind, signed=True)]
+    cells += [f"{formatting.score(row.worst)} {format_worst_site(row)}".strip()]
+    if board.has_personal:
+        cells.append(format_personal(row))
+    return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(board.seeds) else "num warn"))
+
+
+def _leader_sentences(board: Leaderboard) -> Iterator[str]:
+    scored = [row for row in board.rows if not math.isnan(row.score)]
+    if not scored:
+        yield (
+            "No run has reached a test yet."
+            if any(r.status == NOT_RUN for row in board.rows for r in row.runs)
+            else ("No strategy reached a test.")
+        )
+        return
+    first, name = scored[0], score_name(board.study)
+    reached = f"mean {name} of {formatting.score(first.score)} on {formatting.plural(board.patients, 'test patient')}"
+    tied = [row for row in scored if row.tied]
+    if len(scored) == 1:
+        yield f"{first.title} reached a {reached}; there is nothing to compare it with."
+    elif not tied and any(row.behind for row in scored):
+        yield f"{first.title} leads with a {reached}, apart from every strategy that can be compared patient by patient."
+    elif not tied:
+        yield f"{first.title} leads with a {reached}; the others can not be compared patient by patient."
+    else:
+        yield f"{_format_tied(scored, tied)} can not be told apart on these patients; {first.title} stands first with a {reached}."
+
+
+def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> str:
+    if scored[1 : len(tied) + 1] != tied:  # others stand between them
+        return formatting.listing([scored[0].title, *(row.title for row in tied)])
+    if len(tied) + 1 == len(scored):
+        return "The two" if len(scored) == 2 else f"All {len(scored)}"
+    return f"The first {len(tied) + 1}"
+
+
+def _budget_sentences(board: Leaderboard) -> Iterator[str]:
+    steps = {row.title: row.steps for row in board.rows if row.completed_runs}
+    if len(steps) < 2:
+        return
+    least, most = min(steps.values()), max(steps.values())
+    told = f"{least:,.0f} to {most:,.0f}".replace(",", " ")
+    if most <= least * (1 + _MATCH_TOLERANCE):
+        same = f"{most:,.0f}".replace(",", " ") if most == least else told
+        yield f"The budget is matched: each took {same} local steps in a run."
+    else:
+        low, high = min(steps, key=lambda t: steps[t]), max(steps, key=lambda t: steps[t])
+        yield f"The budget is not matched: runs took {told} local steps ({low} the fewest, {high} the most)."
+
+
+def _missing_sentences(board: Leaderboard) -> Iterator[str]:
+    failed = [row.title for row in board.rows if any(run.status == "failed" for run in row.runs)]
+    waiting = [row.title for row in board.rows if any(run.status == NOT_RUN for run in row.runs)]
+    if failed:
+        yield f"{formatting.listing(failed)} failed; the reasons are below."
+    if waiting:
+        yield f"{formatting.listing(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
+    if any(0 < len(row.completed_runs) < len(board.seeds) for row in board.rows):
+        yield "Means over fewer seeds than the others’ stand on other patients, and are no fair comparison."
+
+
+def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
+    kept = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
+    if kept:
+        yield (
+            f"The shared model of {formatting.listing(kept)} lacks the layers that stay at the hospitals and is scored with "
+            "untrained ones in their place; what these strategies are for is the personal models."
+        )
+
+
+def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, str]]:
+    """Return the intervals as they are drawn, and the ends of the axis."""
+    drawn = [row for row in board.rows if row.interval is not None]
+    ends = [value for row in drawn for value in (*(row.interval or ()), row.score)]
+    if not ends:
+        return [], ("", "")
+    low, high = math.floor(min(ends) * 50) / 50, math.ceil(max(ends) * 50) / 50
+    span = max(high - low, 0.02)
+    stretches = []
+    for row in drawn:
+        start, stop = row.interval or (low, low)
+        places = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
+        told = f"{formatting.score(row.score)} ({format_interval(row.interval)})"
+        stretches.append(IntervalBar(row.title, places[0], places[1], places[2], told, row.tied))
+    return stretches, (f"{low:.2f}", f"{low + span:.2f}")
+
+
+def _context(board: Leaderboard) -> dict[str, Any]:
+    stretches, axis = _interval_bars(board)
+    runs = [(row, run) for row in board.rows for run in row.runs]
+    return {
+        "board": board,
+        "study": board.study,
+        "words": formatting,
+        "name": score_name(board.study),
+        "verdict": verdict_sentences(board),
+        "scores": score_table(board),
+        "costs": cost_table(board),
+        "stretches": stretches,
+        "axis": axis,
+        "runs": runs,
+        "waiting": any(run.status == NOT_RUN for _, run in runs),
+        "failed": any(run.status == "failed" for _, run in runs),
+        "segmentation": board.study.task.kind == "segmentation",
+        "alone": any(row.is_local for row in board.rows),
+        "version": medfl.__version__,
+    }
+
+
+def _defined_scores(row: LeaderboardRow) -> list[float]:
+    return [run.score for run in row.completed_runs if not math.isnan(run.score)]

@@ -1,0 +1,165 @@
+"""What one run brings to a leader board, read from its folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medfl.errors import RunError
+from medfl.evaluation.bootstrap import PatientScores, read_patient_scores
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_STEPS, Metrics
+from medfl.metrics import class_keys, headline, merge
+from medfl.metrics.keys import HIDDEN, hidden_key
+from medfl.report.report_data import ReportData, read_report_data
+from medfl.report.round_contributions import to_float
+from medfl.report.verdict import test_score
+from medfl.runs.history import Event, read_history
+from medfl.simulation.strategy_specs import LOCAL
+from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult
+from medfl.study import Study
+
+
+@dataclass(frozen=True)
+class LeaderboardRun:
+    """One run on a leader board; nan where nothing was told.
+
+    Parameters
+    ----------
+    seed : int
+        Of the study.
+    status : str
+        "completed", "failed", or "not run".
+    reason : str
+        Why it failed.
+    path : str
+        Its folder, relative to that of the sweep; empty when there is none.
+    score, worst, personal, shared_at_home
+        As in `BoardRow`.
+    worst_site : str
+        Where `worst` is.
+    lacks_layers : bool
+        Whether layers stay at the hospitals, which the shared model lacks.
+    rounds, steps : int
+        Done, of all hospitals together.
+    seconds, bytes_up, bytes_down : float
+        Of all rounds.
+    test : PatientScores or None
+        Of the shared model, where no policy hides any of it.
+    """
+
+    seed: int
+    status: str
+    reason: str = ""
+    path: str = ""
+    score: float = math.nan
+    worst: float = math.nan
+    worst_site: str = ""
+    personal: float = math.nan
+    shared_at_home: float = math.nan
+    lacks_layers: bool = False
+    rounds: int = 0
+    steps: int = 0
+    seconds: float = math.nan
+    bytes_up: float = math.nan
+    bytes_down: float = math.nan
+    test: PatientScores | None = field(default=None, repr=False, compare=False)
+
+
+def read_leaderboard_run(planned: PlannedRun, result: RunResult | None, folder: Path) -> LeaderboardRun:
+    """Read what a run brings.
+
+    Parameters
+    ----------
+    planned : PlannedRun
+        Which.
+    result : Result or None
+        What became of it; None before its turn.
+    folder : Path
+        Of the sweep.
+    """
+    if result is None:
+        return LeaderboardRun(planned.seed, NOT_RUN)
+    path = str(result.run.relative_to(folder)) if result.run.is_dir() else ""
+    if result.status != "completed":
+        return LeaderboardRun(planned.seed, result.status, result.reason, path)
+    try:
+        return _read_completed(planned.seed, result.run, path, alone=planned.spec.name == LOCAL)
+    except RunError as error:
+        return LeaderboardRun(planned.seed, "failed", str(error), path)
+
+
+def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> LeaderboardRun:
+    data, events = read_report_data(run), read_history(run)
+    study = data.study
+    arm = data.arms.get("local" if alone else "federated")
+    rounds = arm.rounds if arm else ()
+    score, worst, personal, shared = _local_scores(data, events) if alone else _federated_scores(data)
+    return LeaderboardRun(
+        seed,
+        "completed",
+        "",
+        path,
+        score,
+        worst[1] if worst else math.nan,
+        worst[0] if worst else "",
+        personal,
+        shared,
+        rounds=len(rounds),
+        lacks_layers=not alone and bool(study.local_layers),
+        steps=_count_steps(events) + study.personal.fine_tune_steps * len(data.personal_tests),
+        seconds=math.fsum(done.seconds for done in rounds),
+        bytes_up=0.0 if alone else math.fsum(done.bytes_up for done in rounds),  # a real hospital would keep its model
+        bytes_down=0.0 if alone else math.fsum(done.bytes_down for done in rounds),
+        test=None if alone or any(_is_hidden(study, t.metrics) for t in data.site_tests) else read_patient_scores(run, study),
+    )
+
+
+def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
+    """Return the score on all test patients, the worst hospital, and the personal and the shared models at home."""
+    study, shared = data.study, {tested.site: tested for tested in data.site_tests}
+    own = [t for t in data.personal_tests if t.site in shared and t.patients]
+    return (
+        test_score(data, data.overall_test),
+        data.comparison.federated_worst,
+        _own_patients_score(study, [t.metrics for t in own]),
+        _own_patients_score(study, [shared[t.site].metrics for t in own]),
+    )
+
+
+def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str, float] | None, float, float]:
+    """Return the same for hospitals that trained alone; there, the score is the mean over their models."""
+    study = data.study
+    tests = {str(e["model"]["site"]): e["sites"] for e in events if e["event"] == "test" and e["arm"] == "local"}
+    told = {owner: {site: a["metrics"] for site, a in sites.items()} for owner, sites in tests.items()}
+    scores = [headline(study, merge(study, list(answers.values()))) for answers in told.values()]
+    own = [answers[owner] for owner, answers in told.items() if owner in answers]
+    mean = math.fsum(scores) / len(scores) if scores else math.nan
+    return mean, data.comparison.local_worst, _own_patients_score(study, own), math.nan
+
+
+def _own_patients_score(study: Study, each: Sequence[Metrics]) -> float:
+    """Return the score of models on the patients of one hospital each.
+
+    Dice is a mean over patients in any case; an AUROC is taken at each hospital, and the mean is weighted by patients, as the
+    answers of several models are on different scales.
+    """
+    if not each or study.task.kind == "segmentation":
+        return headline(study, merge(study, each)) if each else math.nan
+    pairs = [(to_float(m[EVAL_PATIENTS]), headline(study, merge(study, [m]))) for m in each]
+    defined = [(patients, score) for patients, score in pairs if not math.isnan(score)]
+    total = math.fsum(patients for patients, _ in defined)
+    return math.fsum(patients * score for patients, score in defined) / total if total else math.nan
+
+
+def _count_steps(events: Sequence[Event]) -> int:
+    """Return the optimiser steps that all hospitals told, those of answers that did not count too: they were taken."""
+    rounds = [e for e in events if e["event"] == "round"]
+    told = [to_float((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
+    return int(math.fsum(steps for steps in told if not math.isnan(steps)))
+
+
+def _is_hidden(study: Study, metrics: Mapping[str, object]) -> bool:
+    keys = [HIDDEN, *(hidden_key("scores", key) for key in class_keys(study.task.foreground))]
+    return any(metrics.get(key) for key in keys)

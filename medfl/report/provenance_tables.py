@@ -1,0 +1,149 @@
+"""Tables of how a result came about: what was used and left out, the rounds, what went wrong, settings and versions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from medfl.messages.counts import format_count, format_sum, lower_bound
+from medfl.report.codes import explain_code
+from medfl.report.formatting import NOT_AVAILABLE, duration, format_reason, score, size
+from medfl.report.report_data import JoinedSite, ReportData, RoundSummary
+from medfl.report.tables import Cell, Row, Table
+
+_SPLITS = ("train", "validation", "test")
+_ARM_TITLES = {"federated": "together", "local": "alone"}
+SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy lets it tell"
+_LOCAL_PATH_KEYS = ("data", "out", "store")  # of the table simulation: folders of the machine that ran it
+
+
+def used_table(data: ReportData) -> Table | None:
+    """Return how many cases each hospital had, how many were left out, and how many patients it gave to each split."""
+    if not data.joined:
+        return None
+    rows = [_used_row(site.name, site) for _, site in sorted(data.joined.items())]
+    if len(rows) > 1:
+        rows.append(_used_total_row(list(data.joined.values())))
+    return Table(("Hospital", "Cases found", "Left out", "Used", "Training", "Validation", "Test"), tuple(rows))
+
+
+def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, int]]) -> Table | None:
+    """Return one row a code: what it means, how many cases it concerns, and where."""
+    counts = {site.name: counts_of(site) for _, site in sorted(data.joined.items())}
+    by_code: dict[str, dict[str, int]] = {}
+    for site, told in counts.items():
+        for code, count in told.items():
+            by_code.setdefault(code, {})[site] = count
+    rows = []
+    for code, sites in sorted(by_code.items(), key=lambda item: (-lower_bound(item[1].values()), item[0])):
+        where = ", ".join(f"{site} {format_count(count)}" for site, count in sites.items() if count)
+        cells = (Cell(explain_code(code), "text"), Cell(format_sum(sites.values())), Cell(where, "text"))
+        rows.append(Row(code, cells, css="code"))
+    return Table(("Code", "In plain words", "Cases", "Where"), tuple(rows)) if rows else None
+
+
+def rejected_table(data: ReportData) -> Table | None:
+    """Return every answer that did not count, in the order in which they came."""
+    if not data.rejected:
+        return None
+    rows = []
+    for trouble in data.rejected:
+        late = trouble.status == "late" and not trouble.reason
+        code, words = ("", "It came after the deadline.") if late else format_reason(trouble.reason)
+        when = (
+            f"{trouble.when} ({_ARM_TITLES.get(trouble.arm, trouble.arm)})"
+            if trouble.arm and len(data.arms) > 1
+            else trouble.when
+        )
+        cells = (Cell(trouble.site, "text"), Cell(trouble.status, "text"), Cell(words, "text"), Cell(code, "text code"))
+        rows.append(Row(when, cells))
+    return Table(("When", "Hospital", "Answer", "Reason", "Code"), tuple(rows))
+
+
+def rounds_table(data: ReportData) -> Table | None:
+    """Return what each round of each arm took and gave."""
+    done = [r for arm in data.arms.values() for r in arm.rounds]
+    if not done:
+        return None
+    rows = tuple(_round_row(r, data) for r in done)
+    sums = [_sum_defined([getattr(r, name) for r in done]) for name in ("seconds", "bytes_down", "bytes_up")]
+    total = (*(Cell("") for _ in range(5)), Cell(duration(sums[0])), Cell(size(sums[1])), Cell(size(sums[2])))
+    told = ("Answered", "Training cases", "Left out", "Training loss", "Validation score", "Time")
+    columns = ("Round", *told, "Sent to hospitals", "Received")
+    return Table(columns, (*rows, Row("In all", total, css="total")))
+
+
+def list_settings(data: ReportData) -> list[tuple[str, str]]:
+    """Return every setting of the study, spelled as in its file; folders of the machine are left out."""
+    values = data.study.model_dump(mode="json", by_alias=True)
+    simulation = {key: value for key, value in values["simulation"].items() if key not in _LOCAL_PATH_KEYS}
+    return list(_flatten_values("", values | {"simulation": simulation}))
+
+
+def list_versions(data: ReportData) -> list[tuple[str, str]]:
+    """Return what software and machine the run used."""
+    told = [(str(name), str(version)) for name, version in (data.about.get("versions") or {}).items()]
+    return told + [(f"machine: {key}", str(value)) for key, value in data.machine.items()]
+
+
+def _used_row(name: str, site: JoinedSite) -> Row:
+    return _flow_row(name, [site])
+
+
+def _used_total_row(sites: list[JoinedSite]) -> Row:
+    return _flow_row("All hospitals", sites, css="total")
+
+
+def _flow_row(name: str, sites: list[JoinedSite], css: str = "") -> Row:
+    """Return one row: from the cases found, over those left out, to the patients of each split."""
+    used = [site.cases[split] for site in sites for split in _SPLITS]
+    left_out = [count for site in sites for count in site.excluded.values()]
+    flow = [format_sum(counts) for counts in (used + left_out, left_out, used)]
+    splits = [_patients_cell([s.patients[split] for s in sites], [s.cases[split] for s in sites]) for split in _SPLITS]
+    return Row(name, (*(Cell(text) for text in flow), *splits), css)
+
+
+def _patients_cell(patients: list[int], cases: list[int]) -> Cell:
+    people, images = format_sum(patients), format_sum(cases)
+    few = any(count < 0 for count in patients)
+    return Cell(
+        people if people == images or not any(cases) else f"{people} ({images} images)", title=SUPPRESSED_NOTE if few else ""
+    )
+
+
+def _round_row(done: RoundSummary, data: ReportData) -> Row:
+    several = len(data.arms) > 1
+    head = f"{done.number}, {_ARM_TITLES.get(done.arm, done.arm)}" if several else str(done.number)
+    answered = Cell(f"{done.answered} of {done.asked}", "num" if done.answered == done.asked else "num warn")
+    left_out = [count for told in done.excluded.values() for count in told.values()]
+    used = Cell(format_sum(done.used.values()) if done.used else NOT_AVAILABLE, title=_format_by_site(done.used))
+    out = Cell(format_sum(left_out), title=_format_by_site({site: told for site, told in done.excluded.items() if told}))
+    cells = (Cell(score(done.loss)), Cell(score(done.score)), Cell(duration(done.seconds)))
+    best = done.arm == "federated" and done.number == data.best_round
+    sizes = (Cell(size(done.bytes_down)), Cell(size(done.bytes_up)))
+    return Row(head, (answered, used, out, *cells, *sizes), mark="chosen" if best else "")
+
+
+def _format_by_site(told: Mapping[str, int | Mapping[str, int]]) -> str:
+    """Say in one line what each site told."""
+
+    def words(what: int | Mapping[str, int]) -> str:
+        return (
+            format_count(what) if isinstance(what, int) else ", ".join(f"{format_count(n)} {code}" for code, n in what.items())
+        )
+
+    return "; ".join(f"{site}: {words(what)}" for site, what in sorted(told.items()))
+
+
+def _sum_defined(values: list[float]) -> float:
+    told = [value for value in values if not math.isnan(value)]
+    return math.fsum(told) if told else math.nan
+
+
+def _flatten_values(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten_values(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,114 @@
+"""The report of a check: one HTML file for the site's own eyes, which asks the network for nothing."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import medfl
+from medfl.data.quality.facts import SiteCheck
+from medfl.messages import counts
+from medfl.report import formatting, quality_tables
+from medfl.report.codes import explain_code
+from medfl.report.disclosure import Disclosure
+from medfl.report.thumbnails import draw_thumbnail
+from medfl.site import Site
+from medfl.system.private_files import write_private
+
+MAX_THUMBNAILS = 48  # cases with pictures in one report
+_MAX_OPEN_FINDINGS = 60  # findings, beyond which the list starts folded
+
+
+def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site: Site) -> Path:
+    """Write the report of a check with mode 0600, replacing an older one.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    check : Check
+        What was found out.
+    shared : Shared
+        What would be shared.
+    site : Site
+        For its policy.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        When it can not be written.
+    """
+    return write_private(path, render_quality(check, shared, site).encode())
+
+
+def render_quality(check: SiteCheck, shared: Disclosure, site: Site) -> str:
+    """Return the report of a check as HTML."""
+    files = resources.files("medfl.report")
+    names = ("report.css", "quality.css", "quality.html.j2", "quality.js")
+    style, more, template, script = ((files / name).read_text(encoding="utf-8") for name in names)
+    # Names of classes and devices are text of others: everything is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    context = _context(check, shared, site)
+    return environment.from_string(template).render(style=Markup(style + more), script=Markup(script), **context)
+
+
+def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]:
+    pictured = [case for case in check.cases if case.planes]
+    findings, charts = check.all_findings, quality_tables.charts(check)
+    return {
+        "check": check,
+        "shared": shared,
+        "policy": site.policy,
+        "words": formatting,
+        "meaning": explain_code,
+        "in_words": counts.format_count,
+        "version": medfl.__version__,
+        "flow": quality_tables.case_flow(check),
+        "codes": check.count_findings(),
+        "findings": findings,
+        "open": len(findings) <= _MAX_OPEN_FINDINGS,
+        "rows": quality_tables.case_rows(check),
+        "charts": [chart for chart in charts if chart.drawn or chart.bars],
+        "same": [chart for chart in charts if not chart.drawn and not chart.bars],
+        "thumbnails": [draw_thumbnail(case, quality_tables.format_marked_classes(case, check)) for case in pictured],
+        "legend": quality_tables.class_legend(check),
+        "labelled": quality_tables.has_labels(check),
+        "files": any(case.kind == "image" for case in pictured),
+        "headlines": _headlines(check),
+        "splits": [
+            (name, _format_split_count(shared, name, "patients"), _format_split_count(shared, name, "cases"))
+            for name in _SPLITS
+        ],
+    }
+
+
+_SPLITS = ("train", "validation", "test")
+
+
+def _format_split_count(shared: Disclosure, split: str, what: str) -> str:
+    count = shared.numbers[f"join.{split}-{what}"]
+    return counts.format_count(int(count)) if isinstance(count, int) else str(count)
+
+
+def _headlines(check: SiteCheck) -> list[tuple[str, str, str]]:
+    total = len(check.cases)
+    usable, left_out = len(check.usable), len(check.left_out)
+    people = {case.patient for case in check.usable}
+    share = f"{left_out / total:.0%} of the {formatting.plural(total, 'case')} found" if left_out else "none of those found"
+    splits = [sum(case.split == name for case in check.usable) for name in _SPLITS]
+    dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
+    known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"
+    return [
+        ("Cases usable", str(usable), dealt if usable else check.readable_summary()),
+        ("Cases left out", str(left_out), share if total else "none was found"),
+        ("Patients with a usable case", str(len(people)), known),
+    ]

@@ -1,0 +1,270 @@
+"""What a report tells, read from the folder of a run into frozen objects. Nothing here draws or words anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medfl.errors import MedflError
+from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
+from medfl.metrics import headline, merge
+from medfl.report.round_contributions import RoundContribution, read_round_contributions, to_float
+from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
+from medfl.runs.history import Event
+from medfl.runs.run_folder import Run, read_metadata, run_status
+from medfl.study import Study
+
+Curve = tuple[tuple[int, float], ...]  # (round, value)
+
+
+@dataclass(frozen=True)
+class JoinedSite:
+    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.messages.counts` tells counts.
+
+    And the structures that somebody looked for in its images; empty where that is not told.
+    """
+
+    name: str
+    patients: Mapping[str, int]
+    cases: Mapping[str, int]
+    excluded: Mapping[str, int]
+    warnings: Mapping[str, int]
+    patient_ids: bool
+    annotated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RejectedReply:
+    """One answer that did not count: when, whose, what became of it ("refused", "failed", "late", "absent"), and the reason."""
+
+    arm: str
+    when: str
+    site: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """One round of one arm; nan where nothing was told. Cases used and left out are by site, of the replies that counted."""
+
+    arm: str
+    number: int
+    score: float
+    loss: float
+    seconds: float
+    bytes_up: float
+    bytes_down: float
+    answered: int
+    asked: int
+    used: Mapping[str, int]
+    excluded: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class ArmHistory:
+    """One arm: its rounds, and by site (`ALL`: together) the score of the model after each round and the training loss."""
+
+    name: str
+    rounds: tuple[RoundSummary, ...]
+    scores: Mapping[str, Curve]
+    losses: Mapping[str, Curve]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report is drawn from."""
+
+    path: Path
+    study: Study
+    about: Mapping[str, Any]
+    status: str
+    reason: str
+    ended: str
+    seconds: float
+    best_round: int | None
+    machine: Mapping[str, Any]
+    sites: tuple[str, ...]
+    joined: Mapping[str, JoinedSite]
+    arms: Mapping[str, ArmHistory]
+    site_tests: tuple[SiteTest, ...]
+    overall_test: SiteTest | None
+    personal_tests: tuple[SiteTest, ...]
+    overall_personal_test: SiteTest | None
+    comparison: ArmComparison
+    contributions: tuple[RoundContribution, ...]
+    rejected: tuple[RejectedReply, ...]
+    previews: Mapping[str, tuple[Path, ...]]
+
+
+def read_report_data(path: Path) -> ReportData:
+    """Read the folder of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; the run may have failed, or still be going on.
+
+    Raises
+    ------
+    RunError
+        When the folder, its study.json or its history can not be read.
+    """
+    run = Run.open(path)
+    events, study = run.history.read(), run.study
+    end = next((e for e in reversed(events) if e["event"] == "end"), {}) if run_status(events) != "unfinished" else {}
+    start = next((e for e in reversed(events) if e["event"] == "start"), {})
+    joined = {str(e["site"]): _read_joined(e) for e in events if e["event"] == "joined"}
+    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
+    own = personal_test_event(test)
+    tested, personal = read_site_tests(study, test), read_site_tests(study, own)
+    return ReportData(
+        path=path,
+        study=study,
+        about=read_metadata(path),
+        status=run_status(events),
+        reason=str(end.get("reason") or ""),
+        ended=str(end.get("time", "")) or (str(events[-1].get("time", "")) if events else ""),
+        seconds=to_float(end.get("seconds")),
+        best_round=_best_round(end, test),
+        machine=start.get("machine") or {},
+        sites=tuple(sorted({*joined, *_site_names(events)})),
+        joined=joined,
+        arms={name: _read_arm(study, name, events) for name in _arm_names(events)},
+        site_tests=tested,
+        overall_test=read_overall_test(study, test, tested),
+        personal_tests=personal,
+        overall_personal_test=read_overall_test(study, own, personal),
+        comparison=_compare(events, study),
+        contributions=read_round_contributions(events),
+        rejected=tuple(_read_rejected(events)),
+        previews=_find_previews(path),
+    )
+
+
+def _read_joined(event: Event) -> JoinedSite:
+    cases = event.get("cases") or {}
+    splits = ("train", "validation", "test")
+    return JoinedSite(
+        name=str(event["site"]),
+        patients={split: int(event.get(split) or 0) for split in splits},
+        cases={split: int(cases.get(split) or 0) for split in splits},
+        excluded=dict(event.get("excluded") or {}),
+        warnings=dict(event.get("warnings") or {}),
+        patient_ids=bool(event.get("patient-ids", True)),
+        annotated=tuple(map(str, event.get("annotated") or ())),
+    )
+
+
+def _site_names(events: Iterable[Event]) -> set[str]:
+    return {str(site) for e in events if e["event"] in ("round", "scored", "test") for site in e.get("sites") or {}}
+
+
+def _arm_names(events: Iterable[Event]) -> list[str]:
+    return list(dict.fromkeys(str(e.get("arm", "federated")) for e in events if e["event"] == "round"))
+
+
+def _read_arm(study: Study, name: str, events: Sequence[Event]) -> ArmHistory:
+    """Fold the events of one arm. The evaluation told in round r is of the model of round r - 1."""
+    # After a resume a round may be told twice: the last word counts.
+    rounds = {int(e["round"]): e for e in events if e["event"] == "round" and e.get("arm", "federated") == name}
+    closing = {int(e["round"]): e for e in events if e["event"] == "scored" and e.get("arm", "federated") == name}
+    scores: dict[str, dict[int, float]] = {}
+    losses: dict[str, dict[int, float]] = {}
+    models = [(r - 1, rounds[r]) for r in sorted(rounds)] + [(r, closing[r]) for r in sorted(closing)]
+    for model, event in models:
+        for site, score in _site_scores(study, event).items():
+            scores.setdefault(site, {})[model] = score
+    for r, event in sorted(rounds.items()):
+        for site, loss in _site_losses(event).items():
+            losses.setdefault(site, {})[r] = loss
+    done = tuple(_summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan)) for r in sorted(rounds))
+    return ArmHistory(name, done, _to_curves(scores), _to_curves(losses))
+
+
+def _site_scores(study: Study, event: Event) -> dict[str, float]:
+    told = {str(site): to_float(score) for site, score in (event.get("scores") or {}).items()}
+    for site, answer in (event.get("sites") or {}).items():
+        told.setdefault(str(site), _headline_score(study, answer.get("metrics") or {}))
+    if event.get("score") is not None:
+        told[ALL_SITES] = to_float(event["score"])
+    elif defined := [score for site, score in told.items() if not math.isnan(score) and event.get("scores")]:
+        told[ALL_SITES] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
+    return {site: score for site, score in told.items() if not math.isnan(score)}
+
+
+def _headline_score(study: Study, metrics: Metrics) -> float:
+    try:
+        return headline(study, merge(study, [metrics])) if metrics.get(EVAL_PATIENTS) else math.nan
+    except (MedflError, KeyError, TypeError):
+        return math.nan
+
+
+def _site_losses(event: Event) -> dict[str, float]:
+    train = event.get("train") or {}
+    told = {str(site): to_float((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
+    told[ALL_SITES] = to_float(train.get(TRAIN_LOSS, train.get("loss")))
+    return {site: loss for site, loss in told.items() if not math.isnan(loss)}
+
+
+def _to_curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
+    return {site: tuple(sorted(points.items())) for site, points in sorted(values.items())}
+
+
+def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
+    answers = {str(site): answer for site, answer in (event.get("sites") or {}).items()}
+    statuses = [str(a.get("status", "ok")) for a in answers.values()]
+    counted = {site: a for site, a in answers.items() if a.get("status", "ok") == "ok"}
+    used = {site: a.get("used", (a.get("metrics") or {}).get(TRAIN_SAMPLES)) for site, a in counted.items()}
+    return RoundSummary(
+        arm=arm,
+        number=int(event["round"]),
+        score=score,
+        loss=_site_losses(event).get(ALL_SITES, math.nan),
+        seconds=to_float(event.get("seconds")),
+        bytes_up=to_float(event.get("bytes-up")),
+        bytes_down=to_float(event.get("bytes-down")),
+        answered=statuses.count("ok"),
+        asked=len(statuses),
+        used={site: count for site, count in used.items() if isinstance(count, int)},
+        excluded={site: dict(a.get("excluded") or {}) for site, a in counted.items()},
+    )
+
+
+def _read_rejected(events: Iterable[Event]) -> Iterable[RejectedReply]:
+    for event in events:
+        if event["event"] == "round":
+            for site, answer in (event.get("sites") or {}).items():
+                status = str(answer.get("status", "ok"))
+                if status != "ok":
+                    arm, when = str(event.get("arm", "")), f"round {event['round']}"
+                    yield RejectedReply(arm, when, str(site), status, str(answer.get("reason") or ""))
+        elif event["event"] in ("failed", "absent"):
+            yield RejectedReply(
+                str(event.get("arm", "")),
+                str(event.get("during", "")),
+                str(event.get("site", "")),
+                str(event["event"]),
+                str(event.get("reason", "")),
+            )
+
+
+def _compare(events: Sequence[Event], study: Study) -> ArmComparison:
+    try:
+        return compare_arms(events, study)
+    except (MedflError, KeyError, TypeError):
+        return compare_arms([], study)
+
+
+def _best_round(end: Event, test: Event) -> int | None:
+    best = end.get("best-round") or (test.get("model") or {}).get("round")
+    return int(best) if best else None
+
+
+def _find_previews(path: Path) -> dict[str, tuple[Path, ...]]:
+    folders = sorted(path.glob("sites/*/previews"))
+    return {folder.parent.name: tuple(sorted(folder.glob("*.npz"))) for folder in folders}

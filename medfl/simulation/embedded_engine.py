@@ -1,0 +1,65 @@
+"""The embedded engine: Flower's apps over warm worker processes, with no network, no Ray and no start-up to wait for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from flwr.app import ArrayRecord, Context, RecordDict
+
+from medfl.flower import compat
+from medfl.simulation.embedded_grid import EmbeddedGrid
+from medfl.simulation.worker_pool import WorkerPool
+from medfl.study import study_from_run_config
+from medfl.study.study_file import Scalar
+
+SERVER_APP, CLIENT_APP = "medfl.server_app", "medfl.client_app:app"
+
+
+def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0, threads: int = 1, cuda: bool = False) -> None:
+    """Run the server's app here and the hospitals' in worker processes, until the study ends.
+
+    Parameters
+    ----------
+    run_config : dict
+        Flat run configuration of the study.
+    nodes : int
+        Number of simulated hospitals.
+    workers : int
+        Hospitals that work at the same time; 0: as many as the machine has cores for.
+    threads : int
+        Threads of each worker.
+    cuda : bool
+        Whether hospitals will use CUDA.
+
+    Raises
+    ------
+    MedflError
+        Whatever ended the study early.
+    """
+    compat.disable_telemetry()
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    workers = workers or default_workers(nodes, threads)
+    with ThreadPoolExecutor(1) as importer:
+        # imported here while the server of the workers imports torch and MONAI
+        server = importer.submit(importlib.import_module, SERVER_APP)
+        with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
+            grid = EmbeddedGrid(pool, nodes, run_config)
+            state = RecordDict({**pool.call(_build_initial_models, run_config)})
+            context = Context(grid.run.run_id, compat.SERVER_NODE_ID, {}, state, dict(run_config))
+            server.result().app(grid, context)
+
+
+def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
+    """Build the first models in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
+    from medfl.clients.training.initial_model import build_initial_models
+
+    return build_initial_models(study_from_run_config(run_config))
+
+
+def default_workers(nodes: int, threads: int) -> int:
+    """Return how many hospitals may work at once on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(nodes, cores // threads))

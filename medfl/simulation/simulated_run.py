@@ -1,0 +1,109 @@
+"""Running a study on this machine: which hospitals, which engine, and where the run folder is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.errors import DataError, EngineError
+from medfl.runs.run_folder import new_run_name
+from medfl.simulation.embedded_engine import default_workers, run_embedded
+from medfl.simulation.ray_engine import run_ray
+from medfl.simulation.worker_pool import has_cuda
+from medfl.site import Site
+from medfl.study import Study, flatten, read_run_config, read_study, study_folder
+from medfl.study.study_file import Scalar
+
+Engine = Literal["embedded", "ray"]
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    """A study with its simulated hospitals, ready to run.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+    study : Study
+        The study with every override in place.
+    run_config : dict
+        The same as Flower's flat run configuration.
+    sites : tuple of Site
+        The hospitals; node k of the run is the k-th.
+    run : Path
+        The run folder that will be made.
+    """
+
+    folder: Path
+    study: Study
+    run_config: dict[str, Scalar]
+    sites: tuple[Site, ...]
+    run: Path
+
+    def start(self, engine: Engine = "embedded", workers: int = 0) -> None:
+        """Run to the end.
+
+        Parameters
+        ----------
+        engine : {"embedded", "ray"}
+            Which engine; both give the same numbers.
+        workers : int
+            Hospitals that work at the same time; 0: as many as the machine has cores for.
+
+        Raises
+        ------
+        MedflError
+            Whatever ended the study early; the run folder holds what was reached.
+        """
+        threads = self.study.training.threads
+        workers = workers or default_workers(len(self.sites), threads)
+        if engine == "ray":
+            run_ray(self.folder, self.run_config, len(self.sites), workers=workers, threads=threads)
+        else:
+            run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda())
+        if not self.run.is_dir():
+            raise EngineError("RUN-MISSING", "the engine ended without a run.", "Look at the log of the engine.")
+
+
+def plan_simulation(
+    folder: Path, data: Sequence[Path], out: Path, overrides: Mapping[str, Scalar] | None = None
+) -> SimulatedRun:
+    """Read a study, find its simulated hospitals and choose the run folder; nothing is started or written.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+    data : sequence of Path
+        Folders with the hospitals' data.
+    out : Path
+        Folder under which runs are made.
+    overrides : mapping, optional
+        Dotted keys of the study with other values.
+
+    Returns
+    -------
+    Simulation
+
+    Raises
+    ------
+    ConfigError
+        When the study or a ``site.toml`` is wrong, or the study asks for Shapley values of too many sites.
+    DataError
+        When there is no hospital in the data.
+    """
+    run = new_run_name()
+    places: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
+    if data:
+        places["simulation.data"] = ",".join(str(path.resolve()) for path in data)
+    study = read_study(folder, {**(overrides or {}), **places})
+    sites = read_simulated_sites(study)
+    if not sites:
+        raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
+    study.contribution.check_sites(len(sites))
+    run_config = read_run_config(folder) | dict(overrides or {}) | places
+    return SimulatedRun(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)

@@ -1,0 +1,152 @@
+"""What `medfl sweep` lets compete, written in one word: a strategy, its options, and what is stacked on it.
+
+========================  ==============================================================
+``fedprox``               the strategy with the options that the study gives it, if any
+``fedadam:tau=0.1``       with options; several follow one another: ``:beta1=0.8:tau=0.1``
+``fedavg+int8``           with a wrapper; several follow one another: ``+norm+int8``
+``fedavg+top-k=0.05``     with a value for the wrapper
+``local``                 no strategy: every hospital alone
+========================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medfl.errors import ConfigError, Problem
+from medfl.schema import did_you_mean
+from medfl.study.algorithms import WRAPPERS
+from medfl.study.study_file import Scalar
+
+LOCAL = "local"
+_LOCAL_LAYERS = ("norm", "head")
+_CODECS = ("bf16", "int8", "top-k")
+_VALUE_KEYS = {  # wrappers that take a value: its key in the study
+    "top-k": "compression.keep",
+    "clip-norm": "filtering.clip-norm",
+    "reject-factor": "filtering.reject-factor",
+    "fine-tune": "personal.fine-tune-steps",
+}
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """One that competes in a sweep.
+
+    Parameters
+    ----------
+    text : str
+        As it was written.
+    name : str
+        Of the strategy, or `LOCAL`.
+    overrides : mapping of str to scalar
+        Dotted keys of the study that make it so.
+    """
+
+    text: str
+    name: str
+    overrides: Mapping[str, Scalar] = field(hash=False)
+
+    @property
+    def title(self) -> str:
+        """As a person reads it: ``fedprox mu=0.1 + int8``."""
+        return re.sub(r"\+(?=[a-z])", " + ", self.text.replace(":", " "))
+
+
+def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list[Problem]]:
+    """Read what is to compete. Whether strategies and options exist is for the study to say.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        One for each, see above.
+
+    Returns
+    -------
+    contenders : list of Contender
+        Those that can be read.
+    problems : list of Problem
+        Why others can not.
+
+    Examples
+    --------
+    >>> [contender], _ = read_contenders(["fedprox:mu=0.1+int8"])
+    >>> dict(contender.overrides)
+    {'strategy.name': 'fedprox', 'strategy.options.mu': 0.1, 'compression.codec': 'int8'}
+    """
+    contenders: list[StrategySpec] = []
+    problems: list[Problem] = []
+    for text in dict.fromkeys(texts):
+        try:
+            contenders.append(_parse_spec(text))
+        except ConfigError as error:
+            problems += error.problems
+    problems += [_problem(text, "it is named twice.") for text in dict.fromkeys(texts) if texts.count(text) > 1]
+    if not texts:
+        problems.append(_problem("(empty)", "no strategy is named.", "Name some, as fedavg,fedprox:mu=0.1,fedavg+int8,local."))
+    return contenders, problems
+
+
+def _parse_spec(text: str) -> StrategySpec:
+    base, *wrappers = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
+    name, *options = base.split(":")
+    if name == LOCAL:
+        if options or wrappers:
+            raise ConfigError([_problem(text, "'local' takes neither options nor wrappers: nothing is exchanged.")])
+        return StrategySpec(text, name, {"simulation.arms": LOCAL})
+    problems: list[Problem] = []
+    overrides: dict[str, Scalar] = {"strategy.name": name}
+    for found in (*_parse_options(text, options), *_parse_wrappers(text, wrappers)):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            overrides |= found
+    if problems:
+        raise ConfigError(problems)
+    return StrategySpec(text, name, overrides)
+
+
+def _parse_options(text: str, options: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+    for option in options:
+        key, _, written = option.partition("=")
+        value = _parse_scalar(written)
+        if value is None:
+            yield _problem(text, f"{option!r} is not of the form option=value.")
+        else:
+            yield {f"strategy.options.{key}": value}
+
+
+def _parse_wrappers(text: str, wrappers: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+    if layers := [wrapper for wrapper in wrappers if wrapper in _LOCAL_LAYERS]:
+        yield {"personal.layers": ",".join(layers)}
+    if len(codecs := [w for w in wrappers if w.partition("=")[0] in _CODECS]) > 1:
+        yield _problem(text, f"an update can be made smaller in one way only, not by {' and '.join(codecs)}.")
+    for wrapper in wrappers:
+        name, _, written = wrapper.partition("=")
+        value = _parse_scalar(written)
+        if name not in WRAPPERS:
+            valid = f"{did_you_mean(name, WRAPPERS)} Valid ones: {', '.join(sorted(WRAPPERS))}."
+            yield _problem(text, f"there is no wrapper {name!r}.", valid.strip())
+        elif written and (value is None or name not in _VALUE_KEYS):
+            yield _problem(text, f"{name!r} takes {'a number' if name in _VALUE_KEYS else 'no value'}, came {written!r}.")
+        elif name in _VALUE_KEYS and name not in _CODECS and not written:
+            yield _problem(text, f"{name!r} needs a number.", f"Write it as {name}=5.")
+        else:
+            codec: dict[str, Scalar] = {"compression.codec": name} if name in _CODECS else {}
+            yield codec if value is None else codec | {_VALUE_KEYS[name]: value}
+
+
+def _parse_scalar(text: str) -> Scalar | None:
+    """Read a number, true, false, or a bare word; none if it is none of these."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text if re.fullmatch(r"[A-Za-z][\w-]*", text) else None
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def _problem(text: str, what: str, fix: str = "") -> Problem:
+    return Problem("--strategies", text, what, fix)

@@ -1,0 +1,154 @@
+"""The strategies that a study may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+
+from medfl.errors import ConfigError, Problem
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
+from medfl.schema import did_you_mean, read_section
+from medfl.strategies.cyclic import Cyclic
+from medfl.strategies.fedadagrad import FedAdagrad
+from medfl.strategies.fedadam import FedAdam
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.fedavgm import FedAvgM
+from medfl.strategies.fedbuff import FedBuff
+from medfl.strategies.fedcostwavg import FedCostWAvg
+from medfl.strategies.feddyn import FedDyn
+from medfl.strategies.fedmedian import FedMedian
+from medfl.strategies.fednova import FedNova
+from medfl.strategies.fedpidavg import FedPIDAvg
+from medfl.strategies.fedprox import FedProx
+from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
+from medfl.strategies.fedyogi import FedYogi
+from medfl.strategies.krum import Krum
+from medfl.strategies.multikrum import MultiKrum
+from medfl.strategies.qfedavg import QFedAvg
+from medfl.strategies.rfa import Rfa
+from medfl.strategies.scaffold import Scaffold
+from medfl.strategies.transforms.norm_filters import ClipNorm, NormOutlierFilter
+from medfl.strategies.transforms.reply_transform import ReplyTransform
+from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
+from medfl.study import Study
+from medfl.study.algorithms import ALGORITHMS
+
+StrategyFactory = Callable[[Study], FedAvg]
+
+ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a Factory of its own
+
+_WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
+
+# The server's part of each algorithm; the keyword arguments of a class are the keys of its table of options.
+STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
+    {
+        "fedavg": FedAvg,
+        "fedavgm": FedAvgM,
+        "fedadam": FedAdam,
+        "fedyogi": FedYogi,
+        "fedadagrad": FedAdagrad,
+        "fednova": FedNova,
+        "qfedavg": QFedAvg,
+        "fedcostwavg": FedCostWAvg,
+        "fedpidavg": FedPIDAvg,
+        "fedprox": FedProx,
+        "scaffold": Scaffold,
+        "feddyn": FedDyn,
+        "fedmedian": FedMedian,
+        "fedtrimmedavg": FedTrimmedAvg,
+        "krum": Krum,
+        "multikrum": MultiKrum,
+        "rfa": Rfa,
+        "cyclic": Cyclic,
+        "fedbuff": FedBuff,
+    }
+)
+# What a class takes from other tables of the study.
+_STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
+    {
+        "fednova": lambda study: {"momentum": study.optimizer.momentum if study.optimizer.name == "sgd" else 0.0},
+        "qfedavg": lambda study: {"learning_rate": study.optimizer.learning_rate},
+        "cyclic": lambda study: {"hop_timeout": study.strategy.deadline},
+        "fedbuff": lambda study: {"round_timeout": study.strategy.deadline},
+    }
+)
+# Algorithms that differ from FedAvg at the hospitals alone.
+CLIENT_ONLY = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
+
+
+def common_options(study: Study) -> dict[str, Any]:
+    """Return the keyword arguments that a study gives to every strategy.
+
+    Parameters
+    ----------
+    study : Study
+        Its tables ``strategy``, ``compression`` and ``filtering`` decide.
+    """
+    chosen = study.strategy
+    return {
+        "weighted_by": _WEIGHTS[chosen.weights],
+        "evaluate_weighted_by": EVAL_PATIENTS,
+        "quorum": study.quorum,
+        "wait": chosen.wait,
+        "fraction": chosen.fraction,
+        "seed": study.seed,
+        "wrappers": build_transforms(study),
+    }
+
+
+def build_transforms(study: Study) -> tuple[ReplyTransform, ...]:
+    """Make the wrappers that a study stacks on its strategy, from the wire inwards: unpack, then shorten or leave out."""
+    codec, filtering = study.compression.codec, study.filtering
+    made: list[ReplyTransform] = []
+    if codec != "none":
+        made.append(TopK(study.compression.keep) if codec == "top-k" else {"bf16": Bf16, "int8": Int8}[codec]())
+    if filtering.clip_norm:
+        made.append(ClipNorm(filtering.clip_norm))
+    if filtering.reject_factor:
+        made.append(NormOutlierFilter(filtering.reject_factor))
+    return tuple(made)
+
+
+def build_strategy(study: Study) -> FedAvg:
+    """Make the strategy that a study names.
+
+    Parameters
+    ----------
+    study : Study
+        Its table ``strategy`` decides.
+
+    Returns
+    -------
+    FedAvg
+        Set its ``site_names`` once the sites are known.
+
+    Raises
+    ------
+    ConfigError
+        When the name is neither in the table nor an installed entry point of the group ``medfl.strategies``, or the entry
+        point makes something else than a `FedAvg`.
+    """
+    name = study.strategy.name
+    if name in CLIENT_ONLY:
+        return FedAvg(**common_options(study))
+    if name in STRATEGIES:
+        options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
+        further = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
+        return STRATEGIES[name](**common_options(study), **options.model_dump(), **further)
+    return _load_installed(name, study)
+
+
+def _load_installed(name: str, study: Study) -> FedAvg:
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in offered:
+        valid = {*STRATEGIES, *CLIENT_ONLY, *offered}
+        problem = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, did_you_mean(name, valid))])
+    strategy = offered[name].load()(study)
+    if not isinstance(strategy, FedAvg):
+        made = type(strategy).__name__
+        problem = f"the installed package that offers {name!r} made a {made}, expected a medfl.strategies.fedavg.FedAvg."
+        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
+    return strategy
