@@ -57,7 +57,7 @@ def as_attacker(half: ClientAlgorithm, simulation: Simulation, site: str, sites:
 
     Parameters
     ----------
-    half : Half
+    half : ClientAlgorithm
         The honest one.
     simulation : Simulation
         Says which attack, by whom, and how strong.
@@ -76,7 +76,7 @@ class Attacker(ClientAlgorithm):
 
     Parameters
     ----------
-    half : Half
+    half : ClientAlgorithm
         The honest one.
     simulation : Simulation
         Its ``attack`` and ``attack_strength`` decide.

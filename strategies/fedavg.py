@@ -55,7 +55,7 @@ class FedAvg(FlowerFedAvg):
         Decides which sites are chosen.
     mean : {"exact", "float"}
         `medfl.aggregate.ExactMean`, or the faster `medfl.aggregate.FloatMean` whose last bits depend on the order.
-    wrappers : sequence of Wrapper
+    transforms : sequence of ReplyTransform
         Steps that each training reply goes through before it is counted, from the wire inwards.
     site_names : mapping of int to str, optional
         Name of the site behind each node; nodes without one are not asked. Can be set later.

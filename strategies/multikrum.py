@@ -39,7 +39,7 @@ class MultiKrum(DiskStrategy):
 
     Attributes
     ----------
-    chosen : tuple of str
+    selected_sites : tuple of str
         Sites whose replies made the last model.
     """
 

@@ -54,7 +54,7 @@ def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
 
     Returns
     -------
-    Half
+    ClientAlgorithm
         Plain training when the algorithm has no half of its own.
 
     Raises

@@ -29,7 +29,7 @@ class MoonClient(ClientAlgorithm):
     representation of an image by the network in training and those by the received model and by the model that this site
     trained the last time. In the first round, and wherever there is no such model, nothing is added.
 
-    The representation is what `Listener` hears. The paper puts a projection of two layers before the last one; here the
+    The representation is what `BottleneckHook` hears. The paper puts a projection of two layers before the last one; here the
     network stays the study's own. The two fixed models are in evaluation mode, so that they draw no random numbers.
 
     Parameters
@@ -67,7 +67,7 @@ class ContrastiveHooks(StepHooks):
         Alike but for their weights; the first is trained, the others stay.
     mu, temperature : float
         As for `Moon`.
-    place : Place
+    place : Device
         Precision of the fixed models.
     """
 

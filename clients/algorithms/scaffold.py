@@ -31,7 +31,7 @@ class CorrectionHooks(StepHooks):
 
     Attributes
     ----------
-    reach : float
+    path_length : float
         The sum of the learning rates of all steps, and with momentum of all that each step still moves later: the paper's
         K * eta for a plain SGD of one rate.
     """
@@ -62,7 +62,7 @@ class ScaffoldClient(ClientAlgorithm):
         c_i+ = c_i - c + (x - y_i) / (K * eta),
 
     where ``K * eta`` is the way that the steps really taken go along a gradient of 1: learning rates change by the schedule,
-    and momentum lengthens the way (`Correction.reach`). It needs SGD: no such number exists for Adam, and a study that asks for
+    and momentum lengthens the way (`CorrectionHooks.reach`). It needs SGD: no such number exists for Adam, and a study that asks for
     it is refused. Where steps are clipped to a norm, c_i is of clipped gradients; the point where nothing moves any more stays.
 
     The change of c_i goes to the server, which counts it together with the model or not at all, and c_i itself to the site's

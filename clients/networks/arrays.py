@@ -57,7 +57,7 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
     net : torch.nn.Module
         Changed in place, on its device.
     arrays : mapping of str to ndarray
-        As `exchange_arrays` of the same network gives them.
+        As `get_arrays` of the same network gives them.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def local_names(study: Study, net: nn.Module, kinds: Collection[str] | None = No
     Parameters
     ----------
     study, net
-        As for `layers_of`.
+        As for `find_layers`.
     kinds : collection of str, optional
         ``study.local_layers`` unless given.
     """
@@ -75,7 +75,7 @@ def local_names(study: Study, net: nn.Module, kinds: Collection[str] | None = No
 
 
 def shared_names(study: Study, net: nn.Module) -> tuple[str, ...]:
-    """Return the names of the tensors that are exchanged, in the order of `exchange_arrays`."""
+    """Return the names of the tensors that are exchanged, in the order of `get_arrays`."""
     local = local_names(study, net)
     return tuple(name for name in distinct_tensors(net) if name not in local)
 

@@ -28,11 +28,11 @@ def score_cases(
     ----------
     study : Study
         Gives the classes.
-    cases : sequence of StoredCase
+    cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
         In evaluation mode, on the device of `place`.
-    place : Place
+    place : Device
         Device and precision.
     loss : callable
         Of logits and classes.

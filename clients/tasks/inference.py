@@ -92,7 +92,7 @@ def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap
         In evaluation mode, on the device of `place`.
     images : Tensor
         As `read_images` returns them.
-    place : Place
+    place : Device
         Device and precision.
     overlap : float
         Share of a window that its neighbour sees too.
@@ -141,7 +141,7 @@ def resample_to_source(logits: Tensor, reference: ReferenceMask) -> NDArray[np.u
     ----------
     logits : Tensor
         float32 (classes, X, Y, Z) on the prepared grid.
-    reference : Reference
+    reference : ReferenceMask
         The grid of the source.
 
     Returns

@@ -64,7 +64,7 @@ def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gen
     ----------
     study : Study
         Gives batch size, patch, and the amount of work.
-    cases : sequence of StoredCase
+    cases : sequence of PreparedCase
         The training cases.
     rng : numpy.random.Generator
         The only source of randomness.

@@ -20,9 +20,9 @@ class Device:
 
     Parameters
     ----------
-    device : torch.device
+    torch_device : torch.device
         Where tensors lie.
-    half : torch.dtype, optional
+    amp_dtype : torch.dtype, optional
         The short type of mixed precision; none: float32 throughout.
     """
 
@@ -76,7 +76,7 @@ def deterministic(study: Study, place: Device, seed: int) -> Iterator[None]:
     ----------
     study : Study
         Gives ``training.threads``.
-    place : Place
+    place : Device
         Where the work happens.
     seed : int
         Of the work, not negative.

@@ -41,7 +41,7 @@ def train_steps(
         What is asked; gives cases, place, round and seed.
     net : torch.nn.Module
         What is trained, on the device of the place. It may be another than ``work.net``.
-    terms : Terms, optional
+    terms : StepHooks, optional
         What the algorithm adds.
     study : Study, optional
         In place of the work's, for other steps: see `with_steps`.

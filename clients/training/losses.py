@@ -34,7 +34,7 @@ def build_loss(study: Study, weights: Tensor | None = None) -> MarginalLoss:
 
     Returns
     -------
-    Marginal
+    MarginalLoss
         Of logits (B, classes, ...) float32, labels (B, ...) of any integer dtype, and the classes that were looked for in
         each image; returns a scalar tensor.
     """
@@ -54,7 +54,7 @@ def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
         ``loss.class-weights`` gives one number a class, or ``balanced``: the inverse frequency of the class among the labels
         of these cases (voxels in segmentation, images in classification), scaled to a mean of 1 over the classes that occur.
         A class that does not occur here gets weight 1.
-    cases : sequence of StoredCase
+    cases : sequence of PreparedCase
         The training cases of the site.
 
     Returns

@@ -39,7 +39,7 @@ def save_if_best(work: TrainTask, half: ClientAlgorithm, scores: Metrics) -> Non
     ----------
     work : Work
         Its round decides what "so far" means.
-    half : Half
+    half : ClientAlgorithm
         Of the algorithm; knows the site's own model.
     scores : dict
         Those of ``work.received``, if that is the site's own model.
@@ -63,7 +63,7 @@ def final_model(work: TrainTask, half: ClientAlgorithm) -> Tensors:
     ----------
     work : Work
         Holds the chosen shared model, completed with the site's own layers if some stay here.
-    half : Half
+    half : ClientAlgorithm
         Of the algorithm.
     """
     kept = work.require_state().load(_STATE_NAME)

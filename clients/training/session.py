@@ -40,7 +40,7 @@ class TrainOutcome:
     Parameters
     ----------
     arrays : dict of str to ndarray
-        The trained tensors, as `exchange_arrays` orders them.
+        The trained tensors, as `get_arrays` orders them.
     metrics : dict
         The ``train.*`` metrics.
     records : mapping of str to dict of str to ndarray
@@ -59,7 +59,7 @@ def train(work: TrainTask, half: ClientAlgorithm | None = None) -> TrainOutcome:
     ----------
     work : Work
         What is asked. The weights of its network are overwritten.
-    half : Half, optional
+    half : ClientAlgorithm, optional
         The client half of the algorithm; plain training unless given.
 
     Returns

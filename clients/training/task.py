@@ -43,7 +43,7 @@ class TrainTask:
         From 1; the learning rate goes on across rounds.
     seed : int
         Of all that is random in this round at this site, not negative.
-    place : Place, optional
+    device : Device, optional
         Device and precision; there once training begins.
     records : mapping of str to mapping of str to ndarray
         What the server sent beside the model, by the name of the record.
@@ -84,7 +84,7 @@ class TrainResult:
     Parameters
     ----------
     arrays : dict of str to ndarray
-        The trained tensors, as `exchange_arrays` orders them.
+        The trained tensors, as `get_arrays` orders them.
     metrics : dict
         Further ``train.*`` metrics, the same keys at every site; ``train.loss`` at least. ``train.steps`` when they are
         not those of plain training.

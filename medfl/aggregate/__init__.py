@@ -1,7 +1,7 @@
 """What is made of the replies of a round.
 
 A rule that is a mean folds each reply as it arrives (`ExactMean`, `FloatMean`). A rule that needs all replies at once keeps
-them on disk (`Spool`) and goes over them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either
+them on disk (`DiskReplies`) and goes over them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either
 way memory does not grow with the number of replies.
 """
 

@@ -45,7 +45,7 @@ def inner_products(spool: DiskReplies, model: Tensors) -> dict[str, float]:
 
     Parameters
     ----------
-    spool : Spool
+    spool : DiskReplies
         The replies.
     model : mapping of str to ndarray
         A model of the same layout, such as the mean of the round.
@@ -88,7 +88,7 @@ def combine(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tenso
 
     Parameters
     ----------
-    spool : Spool
+    spool : DiskReplies
         The replies.
     weights : mapping of str to float
         Factor of each site, used as it is: for a mean they add up to 1. A site without one, or with 0, has no part at all.

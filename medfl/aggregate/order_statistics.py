@@ -59,7 +59,7 @@ def trimmed_mean(spool: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    spool : Spool
+    spool : DiskReplies
         The replies.
     beta : float
         Share that is cut off at either end, from 0 to below 0.5.

@@ -26,7 +26,7 @@ def geometric_median(
 
     Parameters
     ----------
-    spool : Spool
+    spool : DiskReplies
         The replies.
     weights : mapping of str to float, optional
         Weight of each site, such as ``spool.weights``; all weigh the same unless given.

@@ -43,7 +43,7 @@ def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
 
     Returns
     -------
-    list of Break
+    list of ChainBreak
         Everything that does not fit; empty when all is as it was written.
 
     Raises

@@ -43,7 +43,7 @@ class Case:
     ----------
     name, patient : str
         Pseudonyms, ``case-XXXXXXXXXX`` and ``pat-XXXXXXXXXXXXXXXX``.
-    order : str
+    split_order : str
         Hexadecimal digest that decides the split and nothing else.
     image : Source
         The image.

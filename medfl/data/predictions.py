@@ -63,7 +63,7 @@ def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Vo
         A mask of whole numbers (X, Y, Z), sampled at the nearest voxel; or probabilities (classes, X, Y, Z), interpolated
         linearly before the largest is taken, which gives smoother borders.
     prepared_affine : ndarray
-        4 x 4 affine of the prepared image, RAS mm (`medfl.data.store.prepared_data.Reference.prepared_affine`).
+        4 x 4 affine of the prepared image, RAS mm (`medfl.data.store.prepared_data.ReferenceMask.prepared_affine`).
     source : Volume
         The 3-D image as read.
 
@@ -145,7 +145,7 @@ def write_seg(
         Its files.
     classes : sequence of str
         Names of the classes; the first is the background.
-    origin : Origin
+    origin : ModelOrigin
         The model.
     path : Path
         The file; readable by the owner alone, for it names the patient.

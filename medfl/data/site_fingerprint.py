@@ -54,7 +54,7 @@ def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int],
 
     Returns
     -------
-    Taken
+    FingerprintResult
 
     Raises
     ------

@@ -24,7 +24,7 @@ class SliceGeometry:
         ImagePositionPatient in the order of the slices, (N, 3), LPS, mm.
     orientation : ndarray
         ImageOrientationPatient, (6,).
-    pixel : tuple of float
+    pixel_spacing : tuple of float
         PixelSpacing: millimetres between rows and between columns.
     shape : tuple of int
         (columns, rows, N).
@@ -49,7 +49,7 @@ class Volume:
         4 x 4 matrix from voxel indices to millimetres, RAS+ axes; the identity for a 2-D image.
     warnings : tuple of DataError
         What the reader noticed and could live with.
-    native : Native, optional
+    acquired_geometry : SliceGeometry, optional
         The slices as they were acquired, when the array is not theirs: labels were drawn on them.
     """
 

@@ -39,7 +39,7 @@ class SubmittedRun:
         What is run.
     run : Path
         The run folder; it is there once the server's process has begun.
-    flower : str
+    flower_run_id : str
         Flower's number of it, the last one where it was resumed; empty when Flower does not know it.
     earlier : int
         How often it had begun before that, by its history.
@@ -168,7 +168,7 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
     Raises
     ------
     DeployError
-        As `medfl.deploy.superlink.flwr` does.
+        As `medfl.deploy.superlink.run_flwr` does.
     """
     return run_flwr_text(folder, "log", run.flower_run_id, CONNECTION, "--show")
 

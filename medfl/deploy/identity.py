@@ -68,7 +68,7 @@ def make_identity(name: str) -> tuple[EnrolmentRequest, bytes]:
 
     Returns
     -------
-    Request
+    EnrolmentRequest
         As if the site had sent it.
     bytes
         The private key, OpenSSH format: a secret.

@@ -62,7 +62,7 @@ class Kit:
 
     Parameters
     ----------
-    label : Label
+    manifest : KitManifest
         What is written on it.
     ca, certificate : bytes
         PEM: of the authority, and of the site.
@@ -88,7 +88,7 @@ def write_kit(folder: FederationFolder, site: EnrolledSite, certificate: bytes, 
     ----------
     folder : FederationFolder
         Of the server.
-    site : Enrolled
+    site : EnrolledSite
         Whom it is for.
     certificate : bytes
         PEM, as `enrol` or `renew` returned it.

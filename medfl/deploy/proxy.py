@@ -33,9 +33,9 @@ class ProxyConfig:
         Of the server.
     ca : Path
         Who signed it, and the certificates of the sites.
-    revoked : Path, optional
+    crl : Path, optional
         List of certificates that were taken back; given, every caller must show a certificate.
-    most_megabytes : int
+    max_body_megabytes : int
         Of one request; Flower sends a model in pieces of 5 MiB, and what is no array as one. Flower reads a request before it
         asks who sends it.
     """

@@ -89,12 +89,12 @@ def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[Enrolled
     ----------
     folder : FederationFolder
         Of the server.
-    request : Request
+    request : EnrolmentRequest
         As `medfl.deploy.identity.read_request` checked it.
 
     Returns
     -------
-    Enrolled
+    EnrolledSite
         What is noted of it.
     bytes
         Its certificate, PEM.

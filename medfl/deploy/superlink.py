@@ -91,7 +91,7 @@ def run_flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
 
 
 def run_flwr_text(folder: FederationFolder, *arguments: str) -> str:
-    """Return what Flower's command ``flwr`` prints, or raise as `flwr` does."""
+    """Return what Flower's command ``flwr`` prints, or raise as `run_flwr` does."""
     done = _call_flwr(folder, arguments)
     if done.returncode:
         raise _refused(folder, arguments)

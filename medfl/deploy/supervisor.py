@@ -39,13 +39,13 @@ class Child:
         Its working folder.
     log : Path
         File that gets its output, for the owner alone.
-    delay : float
+    restart_delay : float
         Seconds before it is started again after it ended.
-    expected : tuple of int
+    expected_exit_codes : tuple of int
         Exit codes after which it is started again at once, without a word.
     is_ready : callable
         Tells whether it does its work; the next process is started when it does.
-    patience : float
+    startup_timeout : float
         Seconds to wait for that.
     """
 

@@ -35,7 +35,7 @@ class ArmComparison:
         Score of the federated model on the test patients of each hospital.
     local : mapping of str to mapping of str to float
         ``local[i][j]``: score of the model of hospital i on the test patients of hospital j.
-    local_at_home, federated_at_home : float
+    local_on_own, federated_on_own : float
         Mean over hospitals of the score on their own test patients.
     local_on_others, federated_on_others : float
         Mean over hospitals i of the patient-weighted mean score on the test patients of the other hospitals, of the model of

@@ -52,7 +52,7 @@ class RetryingGrid(GridWrapper):
 
     Attributes
     ----------
-    awaited : callable
+    on_node_lost : callable
         Is told each node that is waited for, when it is lost. Can be set later.
     """
 

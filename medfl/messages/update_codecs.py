@@ -54,7 +54,7 @@ def diff(trained: Tensors, received: Tensors) -> Tensor:
 
 
 def apply_update(sent: Tensors, parts: TensorParts, packed: Tensors) -> dict[str, Tensor]:
-    """Return the model that an update makes: the inverse of `update_of`, up to rounding to the types of the model.
+    """Return the model that an update makes: the inverse of `diff`, up to rounding to the types of the model.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def to_int8(update: Tensor, model: Tensors, seed: int) -> PackedUpdate:
     Parameters
     ----------
     update : ndarray
-        One vector, as of `update_of`.
+        One vector, as of `diff`.
     model : mapping of str to ndarray
         Of this layout.
     seed : int
@@ -154,7 +154,7 @@ def to_top_k(update: Tensor, keep: float) -> PackedUpdate:
     Parameters
     ----------
     update : ndarray
-        One vector, as of `update_of`, with what earlier rounds left over.
+        One vector, as of `diff`, with what earlier rounds left over.
     keep : float
         Share of the values, above 0; one at least is taken.
     """

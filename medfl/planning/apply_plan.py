@@ -58,7 +58,7 @@ def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
 
     Returns
     -------
-    Filling
+    StudyEdit
         Its `after` is a valid study.
 
     Raises

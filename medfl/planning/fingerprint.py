@@ -117,7 +117,7 @@ class Fingerprint:
     intensities : ndarray of int64
         (channels, 4096): histogram of the marked voxels, 1 HU a bin, in which every case weighs `bins.WHOLE`.
     means, squares : ndarray of int64
-        (channels,): sums over cases of the mean and the mean square of the marked voxels, in units of 1 / `bins.MOMENT`.
+        (channels,): sums over cases of the mean and the mean square of the marked voxels, in units of 1 / `bins.MOMENT_SCALE`.
     """
 
     scope: Scope

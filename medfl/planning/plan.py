@@ -35,7 +35,7 @@ class Plan:
         As in the study.
     intensity : str
         Normalisation as in the study; empty where the study keeps its own, which is so for X-ray and ultrasound.
-    foreground : Intensities, optional
+    foreground : IntensityStatistics, optional
         For ``intensity = "standardize"``.
     patch : tuple of int
         Voxels.

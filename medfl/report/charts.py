@@ -24,7 +24,7 @@ class Line:
         For the legend and for readers who hear the page.
     points : sequence of (float, float)
         In rising order of x.
-    look : int
+    style : int
         Which colour and dash; the line of -1 is drawn strong, in the colour of the text.
     """
 

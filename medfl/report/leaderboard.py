@@ -33,7 +33,7 @@ class LeaderboardRow:
         As the command takes it.
     settings : mapping
         Dotted keys of the study that make it.
-    runs : tuple of RunFacts
+    runs : tuple of LeaderboardRun
         One a seed, those that failed too.
     score : float
         On all test patients. Of `LOCAL`: the mean over the hospitals' models, each on the test patients of all.
@@ -104,7 +104,7 @@ class Leaderboard:
         That were asked for.
     patients : int
         Different test patients, over all seeds.
-    rows : tuple of BoardRow
+    rows : tuple of LeaderboardRow
         The best first; what has no score last.
     """
 

@@ -36,7 +36,7 @@ class LeaderboardRun:
     path : str
         Its folder, relative to that of the sweep; empty when there is none.
     score, worst, personal, shared_at_home
-        As in `BoardRow`.
+        As in `LeaderboardRow`.
     worst_site : str
         Where `worst` is.
     lacks_layers : bool

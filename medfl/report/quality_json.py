@@ -19,7 +19,7 @@ def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
     ----------
     check : Check
         What was found out.
-    shared : Shared
+    shared : Disclosure
         What would be shared.
     """
     classes = check.task.classes if check.task else ()

@@ -32,7 +32,7 @@ def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site:
         The HTML file.
     check : Check
         What was found out.
-    shared : Shared
+    shared : Disclosure
         What would be shared.
     site : Site
         For its policy.

@@ -27,7 +27,7 @@ class ModelSeries:
         Round of the best model by its score on validation patients, 0 before the first score.
     best_score : float
         That score.
-    kept : set of int
+    saved_rounds : set of int
         Rounds whose models are on the disk and still needed.
     """
 

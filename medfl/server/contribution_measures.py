@@ -36,7 +36,7 @@ class Contributions:
 
     Attributes
     ----------
-    keeping : Keeping
+    recorder : ReplyRecorder
         Has to be the last wrapper of the strategy.
 
     Raises
@@ -102,7 +102,7 @@ def alignments(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, di
 
     Parameters
     ----------
-    spool : Spool
+    spool : DiskReplies
         The replies, and the model that was sent as its reference.
     weights : mapping of str to float
         Of the replies that counted, by site.

@@ -40,7 +40,7 @@ class Federation:
         Where everything is recorded.
     sites : dict of int to str
         Name of the site behind each node that joined, by name. It grows when sites come later.
-    door : Door, optional
+    joiner : Door, optional
         Where those come in.
     """
 

@@ -36,7 +36,7 @@ def join_sites(grid: Grid, study: Study, run: Run, expected: int, layout: str) -
     run : Run
         Where everything is recorded.
     expected : int
-        Nodes to wait for, at most for the time that the study allows; see `expected_sites`.
+        Nodes to wait for, at most for the time that the study allows; see `count_expected_sites`.
     layout : str
         Hash of the layout of the model (`records.layout_hash`); a site whose network differs can not take part.
 
@@ -84,7 +84,7 @@ class SiteJoiner:
     ----------
     refused : dict of str to str
         Who could not be taken in, with the reason: names of their keys, or ``node-<k>`` where those are not known.
-    is_open : bool
+    has_started : bool
         Whether the run has begun: then one who can not be taken in is left out, and no reason to end the run.
     """
 

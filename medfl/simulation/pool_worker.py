@@ -30,7 +30,7 @@ def serve(errands: Connection, lifeline: Connection, app: str, threads: int) -> 
     Parameters
     ----------
     errands : Connection
-        Brings an `Errand`, takes back the reply and the node's state.
+        Brings an `Job`, takes back the reply and the node's state.
     lifeline : Connection
         Never carries anything; its closing tells that nobody waits for this process any more.
     app : str

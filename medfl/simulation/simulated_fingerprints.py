@@ -22,7 +22,7 @@ def collect_simulated_fingerprints(simulation: SimulatedRun, progress: Progress 
 
     Returns
     -------
-    Survey
+    CollectedFingerprints
     """
     compat.disable_telemetry()
     sites, threads = len(simulation.sites), simulation.study.training.threads

@@ -66,7 +66,7 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
 
     Returns
     -------
-    contenders : list of Contender
+    contenders : list of StrategySpec
         Those that can be read.
     problems : list of Problem
         Why others can not.

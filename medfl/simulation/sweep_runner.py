@@ -38,7 +38,7 @@ class PlannedRun:
 
     Parameters
     ----------
-    contender : Contender
+    spec : StrategySpec
         What is tried.
     seed : int
         Of the study.
@@ -85,7 +85,7 @@ class Sweep:
     Parameters
     ----------
     folder : Path
-        ``<out>/<study>/<time>-<id>``, with the leader board, and the runs under `RUNS`.
+        ``<out>/<study>/<time>-<id>``, with the leader board, and the runs under `RUNS_FOLDER`.
     study : Study
         As its file and the overrides say, before any strategy.
     runs : tuple of PlannedRun
@@ -127,7 +127,7 @@ def plan_sweep(
     out : Path
         Folder under which sweeps are made.
     strategies : sequence of str
-        As `read_contenders` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
+        As `parse_strategy_specs` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
     seeds : sequence of int
         Seeds of the study; the study's own unless given.
     overrides : mapping, optional

@@ -42,11 +42,11 @@ class Algorithm:
         The table ``strategy.options`` of a study that names it.
     sends : str
         What travels beside the model in each direction; empty: nothing.
-    half : str
+    client_module : str
         Module in `medfl.clients` with its part at the hospital; empty: plain training.
-    memory : str
+    server_memory : str
         What the server holds beyond FedAvg's one sum; empty: nothing.
-    refuses : mapping of str to str
+    incompatible : mapping of str to str
         Wrappers that can not be stacked on it, with the reason.
     steps_factor : float or callable
         Optimiser steps of all sites in a round compared with FedAvg; a callable gets the number of sites.

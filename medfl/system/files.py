@@ -63,13 +63,13 @@ def write_temporary(path: Path, content: bytes, *, private: bool = False) -> Non
 
 
 def commit(path: Path) -> None:
-    """Give a file that `write_pending` wrote its name, replacing an older one."""
+    """Give a file that `write_temporary` wrote its name, replacing an older one."""
     temporary_path(path).replace(path)
     sync_folder(path.parent)
 
 
 def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write a whole file durably: temporary name, fsync, rename; `private` is as in `write_pending`."""
+    """Write a whole file durably: temporary name, fsync, rename; `private` is as in `write_temporary`."""
     write_temporary(path, content, private=private)
     try:
         commit(path)

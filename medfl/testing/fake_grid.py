@@ -29,7 +29,7 @@ class FakeGrid(Grid):
 
     Attributes
     ----------
-    asked : list of Message
+    messages : list of Message
         All messages so far.
     """
 

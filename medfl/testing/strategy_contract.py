@@ -44,9 +44,9 @@ class StrategyContract:
     build : callable
         The class of the strategy, or whatever makes one of keyword arguments of `medfl.strategies.fedavg.FedAvg`; a function
         is wrapped in ``staticmethod``.
-    least : int
+    min_replies : int
         Replies that the rule needs; with fewer a round must fail with a QuorumError.
-    exact : bool
+    is_order_independent : bool
         Whether the order in which replies arrive may change no bit.
     metrics : mapping of str to float
         What a good reply tells beside its weight and loss.

@@ -55,7 +55,7 @@ class DiskStrategy(FedAvg):
 
         Parameters
         ----------
-        spool : Spool
+        spool : DiskReplies
             At least one reply.
         """
 

@@ -22,7 +22,7 @@ class ReplyFilter:
 
     Parameters
     ----------
-    wrappers : sequence of Wrapper
+    wrappers : sequence of ReplyTransform
         Those that judge are asked in turn, each about the replies that the ones before it left.
     sent : mapping of str to ndarray
         The model that was sent out.

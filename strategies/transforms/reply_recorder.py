@@ -20,7 +20,7 @@ class ReplyRecorder(ReplyTransform):
 
     Attributes
     ----------
-    spool : Spool or None
+    replies : DiskReplies or None
         The replies of the last round; gone when the next one begins, or with `close`.
     """
 

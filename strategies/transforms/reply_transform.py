@@ -45,7 +45,7 @@ class ReplyTransform:
         Parameters
         ----------
         norms : mapping of str to float
-            Euclidean norm of the update of each site, as `incoming` left it.
+            Euclidean norm of the update of each site, as `transform` left it.
         """
         return {}
 

@@ -113,7 +113,7 @@ def test_a_second_interruption_after_a_crash_leaves_a_whole_pair(
     def full(path: Path, content: bytes) -> None:
         if path.suffix == ".safetensors":  # they still fit, their JSON does not
             return write_temporary(path, content)
-        temporary_path(path).unlink(missing_ok=True)  # as `write_pending` does
+        temporary_path(path).unlink(missing_ok=True)  # as `write_temporary` does
         raise OSError(errno.ENOSPC, "No space left on device")
 
     commit = checkpoint_files.commit

@@ -130,7 +130,7 @@ class Federation:
 
     Parameters
     ----------
-    half : Half
+    half : ClientAlgorithm
         Client half that all sites run.
     folder : Path
         Where they remember.

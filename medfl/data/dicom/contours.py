@@ -25,7 +25,7 @@ class Contour:
 
     Parameters
     ----------
-    region : int
+    roi_number : int
         Number of the ROI.
     points : ndarray
         (n, 3), LPS mm, the first one not repeated at the end; none for a contour that encloses nothing.

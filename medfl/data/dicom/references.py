@@ -33,7 +33,7 @@ class LabelReferences:
         SOPInstanceUIDs of the images that it refers to.
     frame_of_reference : str
         FrameOfReferenceUID of what was drawn; empty when the file names none, or several.
-    frames : tuple of (str, frozenset of str)
+    images_by_frame : tuple of (str, frozenset of str)
         Each FrameOfReferenceUID that something was drawn in with the images that are referred to in it, when they are several.
     """
 
@@ -92,7 +92,7 @@ def check_references(drawn: LabelReferences, images: Set[str], frame_of_referenc
 
     Parameters
     ----------
-    drawn : Drawn
+    drawn : LabelReferences
         The label.
     images : set of str
         SOPInstanceUIDs of all images of the series.
@@ -144,7 +144,7 @@ def check_label_series(path: Path, image_source: Source, how: SiteData) -> list[
     Raises
     ------
     DataError
-        ``LBL-READ``, and those of `check_drawn`.
+        ``LBL-READ``, and those of `check_references`.
     """
     if image_source.kind != "dicom":
         what = "a label in DICOM needs the DICOM series it was drawn on."

@@ -28,7 +28,7 @@ class _ResampledGrid:
     ----------
     below : ndarray
         For each plane the slice below it, (M,).
-    share : ndarray
+    weight : ndarray
         What the slice above it counts, (M,), from 0 to 1.
     shifts : ndarray
         Where the first pixel of the slices lies on the plane, in pixels of the plane, (M, 2): columns, rows.
@@ -62,7 +62,7 @@ def resample_stack(grey: NDArray[np.float32], stack: SliceStack, fill: float) ->
     ----------
     grey : ndarray
         (slices, rows, columns), in the order of `stack`.
-    stack : Stack
+    stack : SliceStack
         Where they lie.
     fill : float
         The value where nothing was scanned.
@@ -88,7 +88,7 @@ def resample_labels(labels: NDArray[np.generic], native: SliceGeometry, image: V
     ----------
     labels : ndarray
         (X, Y, N): columns, rows and slices as acquired, in the order of `native`.
-    native : Native
+    native : SliceGeometry
         Where the slices lay.
     image : Volume
         The image as `medfl.data.dicom.series.read_series` returned it.

@@ -104,11 +104,11 @@ def match_frames(
 
     Parameters
     ----------
-    frames : sequence of Frame
+    frames : sequence of SegFrame
         All of them.
     dataset : Dataset
         The DICOM-SEG.
-    slices : Native
+    slices : SliceGeometry
         The slices of the series as they were acquired.
     headers : sequence of Header
         The files of the series.

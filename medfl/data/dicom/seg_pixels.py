@@ -29,7 +29,7 @@ def paint_frames(
         The DICOM-SEG.
     values : mapping of int to int
         Class of each segment.
-    slots : sequence of (Frame, int)
+    slots : sequence of (SegFrame, int)
         The frames, each with its slice.
     shape : tuple of int
         (columns, rows, slices).

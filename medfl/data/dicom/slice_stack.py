@@ -32,7 +32,7 @@ class SliceStack:
         ImagePositionPatient, (N, 3).
     orientations : ndarray
         ImageOrientationPatient, (N, 6).
-    pixels : ndarray
+    pixel_spacings : ndarray
         PixelSpacing (between rows, between columns), (N, 2).
     """
 
@@ -92,7 +92,7 @@ def check_stack(stack: SliceStack, min_slices: int) -> list[DataError]:
 
     Parameters
     ----------
-    stack : Stack
+    stack : SliceStack
         The slices.
     min_slices : int
         Fewer are no volume.

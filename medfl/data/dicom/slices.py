@@ -68,7 +68,7 @@ def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float
 
     Parameters
     ----------
-    slices : Native
+    slices : SliceGeometry
         The slices.
     matrix : ndarray
         Of the plane, as `plane` gives it.

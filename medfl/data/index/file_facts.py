@@ -31,7 +31,7 @@ class FileFacts:
     kind : {"dicom", "headerless", "damaged", "other", "media", "unopened"}
         As `medfl.data.dicom.headers.examine` tells it; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
     identity : tuple of str
-        The values of `medfl.data.dicom.headers.IDENTITY`; none for a file that is not DICOM.
+        The values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; none for a file that is not DICOM.
     rest : str
         JSON list with the values of `REST`.
     refers : str
@@ -50,9 +50,9 @@ class IndexedFile:
 
     Parameters
     ----------
-    place : str
+    path_text : str
         Where it is.
-    row : Row
+    facts : Row
         What is known of it.
     """
 
@@ -65,7 +65,7 @@ class IndexedFile:
         return Path(self.path_text)
 
     def text(self, keyword: str) -> str:
-        """Return a value of `medfl.data.dicom.headers.IDENTITY`, empty when it is missing."""
+        """Return a value of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`, empty when it is missing."""
         return self.facts.identity[IDENTITY_KEYWORDS.index(keyword)] if self.facts.identity else ""
 
     @property
@@ -141,7 +141,7 @@ def to_json(row: FileFacts) -> list[object]:
 
 
 def from_json(plain: Sequence[object]) -> FileFacts:
-    """Return the row that `to_plain` told."""
+    """Return the row that `to_json` told."""
     kind, identity, rest, refers = plain
     assert isinstance(identity, list)
     return FileFacts(str(kind), tuple(identity), str(rest), str(refers))

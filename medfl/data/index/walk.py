@@ -63,7 +63,7 @@ def walk_entries(folder: str | Path, passed: SkippedFolders | None = None) -> It
     ----------
     folder : str or Path
         Where to begin.
-    passed : Passed, optional
+    passed : SkippedFolders, optional
         Takes what is passed over, for the caller to tell. Without it, a folder that may not be opened is an error.
 
     Raises

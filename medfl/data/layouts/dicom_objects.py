@@ -24,20 +24,20 @@ class DicomObjects:
 
     Parameters
     ----------
-    series : dict of str to list of Item
+    series : dict of str to list of IndexedFile
         Images of the modality of a study by SeriesInstanceUID.
-    labels : list of Drawn
+    labels : list of LabelReferences
         DICOM-SEG and RTSTRUCT.
-    elsewhere : set of str
+    other_images : set of str
         SOPInstanceUIDs of the other images.
     unreadable, missing : Counter of str
         Files that can not be read, and that a DICOMDIR names but that are not there, by SeriesInstanceUID; under the empty text
         those that belong to none of the series.
     headerless, files : int
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
-    orphans, unused : int
+    orphan_labels, unused_labels : int
         Labels that refer to no image here, and that do not fit a series which another label fits.
-    candidates : dict of str to tuple of Path
+    label_candidates : dict of str to tuple of Path
         Labels that may be meant for a series that has no usable one, by SeriesInstanceUID.
     """
 
@@ -104,7 +104,7 @@ def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, how: S
 
     Parameters
     ----------
-    items : sequence of Item
+    items : sequence of IndexedFile
         As the index has them.
     modality : str, optional
         Of the study; without one all images count as its.

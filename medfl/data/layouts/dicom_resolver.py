@@ -66,9 +66,9 @@ class DicomResolver:
     ----------
     modality : str
         Of the study: what else lies in a folder is passed over if there is an image of it.
-    how : SiteData
+    site_data : SiteData
         How the site's data is read.
-    index : Index
+    index : FileIndex
         Of the site.
     """
 

@@ -108,7 +108,7 @@ def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterato
     ----------
     folder : Path
         Where to begin.
-    passed : Passed, optional
+    passed : SkippedFolders, optional
         Takes what can not be looked into.
 
     Raises

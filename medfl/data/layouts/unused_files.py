@@ -32,7 +32,7 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError
         As `medfl.data.layouts.detect.layout_of` tells it.
     site : Site
         The hospital.
-    index : Index
+    index : FileIndex
         Of its data folder.
 
     Raises
@@ -64,7 +64,7 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         Of the data folder, whose listing was read.
     site : Site
         The hospital.
-    index : Index
+    index : FileIndex
         Of its data folder.
     missing : bool
         Whether files that an index names were not found: closed folders may be why.
@@ -98,7 +98,7 @@ def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex
         What was looked for.
     listing : Listing
         What was found: nothing.
-    index : Index
+    index : FileIndex
         Of the data folder.
     """
     seen = index.tree(site.root)

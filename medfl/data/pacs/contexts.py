@@ -52,7 +52,7 @@ def storage_contexts(modality: str) -> list[PresentationContext]:
     Returns
     -------
     list of PresentationContext
-        At most `MOST`; uncompressed objects of every kind that medfl knows come first.
+        At most `MAX_CONTEXTS`; uncompressed objects of every kind that medfl knows come first.
     """
     from pynetdicom import sop_class
     from pynetdicom.presentation import build_context

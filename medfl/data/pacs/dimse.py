@@ -117,7 +117,7 @@ class Dimse:
         ------
         DataError
             As `find`, or ``PACS-INCOMPLETE``.
-        Stopped
+        PullStopped
             When the pull was told to stop.
         """
         from pynetdicom.presentation import build_context

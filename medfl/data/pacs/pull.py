@@ -57,11 +57,11 @@ class PullResult:
     ----------
     found : tuple of (str, int, int)
         What the PACS has of what is wanted: modality, series and images.
-    there : int
+    already_present : int
         Series that an earlier pull has brought.
     series, images : int
         What came now, or with a dry run would come.
-    left : int
+    not_started : int
         Series that were not begun before the allowed hours ended.
     problems : tuple of DataError
         Series that did not come.

@@ -65,10 +65,10 @@ class SeriesDownload:
 
     Parameters
     ----------
-    found : Found
+    series_info : Found
         The series.
     root, hidden : Path
-        The data folder, and the folder in it that `landing_field` gives.
+        The data folder, and the folder in it that `download_folder` gives.
     secret : bytes
         Of the site.
     stop : Event
@@ -99,7 +99,7 @@ class SeriesDownload:
         ------
         DataError
             ``DISK-FULL``, or ``PACS-WRITE``.
-        Stopped
+        PullStopped
             When the pull was told to stop.
         """
         if self.stop.is_set():

@@ -23,7 +23,7 @@ class ImagingDevice:
     ----------
     manufacturer, model : str
         Manufacturer and ManufacturerModelName.
-    field : float
+    field_strength : float
         MagneticFieldStrength, tesla; 0 when unknown.
     """
 
@@ -80,7 +80,7 @@ class CaseFacts:
         1.0 for the class of the whole image.
     device : Device
         What made the image.
-    planes : tuple of Plane
+    planes : tuple of PreviewPlane
         Pictures, where they were asked for.
     annotated : tuple of int
         Foreground classes that somebody looked for; empty when all were.

@@ -47,7 +47,7 @@ class CacheFolder:
 
     Parameters
     ----------
-    folder : Path
+    path : Path
         The folder; made with mode 0700.
     """
 

@@ -82,7 +82,7 @@ def _count_voxels(mask: Array, classes: int) -> NDArray[np.int64]:
 
 
 def _sample_positions(mask: Array, index: int, in_planes: NDArray[np.int64]) -> Array:
-    """Return at most `POSITIONS` voxel positions (n, D) of a class, the same ones every time, plane by plane."""
+    """Return at most `MAX_POSITIONS` voxel positions (n, D) of a class, the same ones every time, plane by plane."""
     count = int(in_planes.sum())
     chosen = np.arange(count)
     if count > MAX_POSITIONS:

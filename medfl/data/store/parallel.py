@@ -30,7 +30,7 @@ def iter_outcomes(
     ----------
     order : sequence of Case
         As the cohort has them, with their splits.
-    room : Room
+    room : CaseCache
         Of this process: what lies in the store already is found here.
     site : Site
         The hospital.
@@ -47,7 +47,7 @@ def iter_outcomes(
     Raises
     ------
     DataError, DiskFullError
-        As `Room.ensure` does.
+        As `CaseCache.ensure` does.
     """
     done = 0
     if workers > 1:

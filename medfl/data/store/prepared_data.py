@@ -60,7 +60,7 @@ class PreparedCase:
         Millimetres of the prepared grid; 1.0 for 2-D images.
     foreground : mapping of int to ndarray
         For each foreground class at most 10000 voxel positions (n, D); n is 0 for a class that is not there.
-    reference : Reference, optional
+    reference : ReferenceMask, optional
         The mask on the original grid, when a 3-D grid was changed.
     annotated : tuple of int
         Foreground classes that somebody looked for; empty when all were. Of others a mask says nothing: they are unknown.
@@ -85,7 +85,7 @@ class PreparedData:
     ----------
     site : str
         Name of the site.
-    cases : tuple of StoredCase
+    cases : tuple of PreparedCase
         The usable ones, in the order of the cohort.
     findings : tuple of Finding
         Why others were left out, and warnings.
@@ -123,7 +123,7 @@ class OnDiskCase(PreparedCase):
     meta : dict
         Content of its ``meta.json``.
     name, patient, split : str
-        As in `StoredCase`.
+        As in `PreparedCase`.
     """
 
     _folder: str

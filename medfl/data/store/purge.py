@@ -67,7 +67,7 @@ def find_purgeable(
 
     Returns
     -------
-    tuple of Purgeable
+    tuple of PurgeCandidate
         Largest first.
     """
     root = site_root(site)
@@ -83,7 +83,7 @@ def find_purgeable(
 
 
 def purge(items: Collection[PurgeCandidate]) -> int:
-    """Remove what `purgeable` found, and return the bytes that it took. A training that uses it stops with ``STORE-LOST``.
+    """Remove what `find_purgeable` found, and return the bytes that it took. A training that uses it stops with ``STORE-LOST``.
 
     Raises
     ------

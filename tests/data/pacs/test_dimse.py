@@ -142,7 +142,7 @@ def test_a_full_disk_ends_the_pull(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("medfl.data.pacs.series_download._write_private", full)
+    monkeypatch.setattr("medfl.data.pacs.series_download._write", full)
     site = pacs_site(**start(pacs))
     assert refused(site).code == "DISK-FULL"
     assert not list(site.root.glob("**/*.dcm"))
