@@ -126,7 +126,7 @@ def _authorize(message: Message, context: Context) -> tuple[Study, Site]:
 
 
 def _build_reply(message: Message, site: Site, content: RecordDict) -> Message:
-    """Return a reply that the policy lets out; it names what it answers, so that it can not be taken for another's."""
+    """Return a reply that the policy lets out; it names what it answers, so that it cannot be taken for another's."""
     asked = message.content.config_records.get(records.CONFIG, ConfigRecord())
     told = content.config_records[records.SITE]
     for key in (records.RUN, records.ROUND, records.EXCHANGE):

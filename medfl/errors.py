@@ -2,15 +2,15 @@
 
 MedflError                 everything that medfl raises on purpose
 ├── ConfigError            a study or a site.toml is wrong; holds every problem found, not the first one
-├── DataError              a case, or a whole data folder, can not be used
+├── DataError              a case, or a whole data folder, cannot be used
 │   └── DiskFullError      there was no room to write prepared data or a run
 ├── ExchangeError          arrays that do not fit the model of the study
 ├── TrainingError          a loss or a weight became not-a-number, or there is nothing to train on
 ├── QuorumError            too few hospitals answered for a round to count
-├── RunError               a run folder can not be written, read or found
+├── RunError               a run folder cannot be written, read or found
 ├── PolicyError            a hospital's own terms say no: to a study, to a server's wish, to what would leave
 ├── StoppedError           work was broken off, because the run was stopped or took longer than the hospital allows
-├── DeployError            a federation can not be set up, started or reached
+├── DeployError            a federation cannot be set up, started or reached
 ├── AuditError             a log of exchanges is not what was written
 └── EngineError            the simulation engine could not be started, or lost its workers
 """
@@ -91,7 +91,7 @@ class ConfigError(MedflError):
 
 
 class DataError(MedflError):
-    """A case, or a whole data folder, can not be used."""
+    """A case, or a whole data folder, cannot be used."""
 
 
 class DiskFullError(DataError):
@@ -103,7 +103,7 @@ class ExchangeError(MedflError):
 
 
 class TrainingError(MedflError):
-    """Training can not go on: not-a-number, or nothing to train on."""
+    """Training cannot go on: not-a-number, or nothing to train on."""
 
 
 class QuorumError(MedflError):
@@ -111,7 +111,7 @@ class QuorumError(MedflError):
 
 
 class RunError(MedflError):
-    """A run folder can not be written, read or found."""
+    """A run folder cannot be written, read or found."""
 
 
 class PolicyError(MedflError):
@@ -123,7 +123,7 @@ class StoppedError(MedflError):
 
 
 class DeployError(MedflError):
-    """A federation can not be set up, started or reached."""
+    """A federation cannot be set up, started or reached."""
 
 
 class AuditError(MedflError):
@@ -187,7 +187,7 @@ REFUSALS = {
     "ARM-FOREIGN": "The server asks for a kind of training that the study does not have.",
     "BUNDLE-CODE": "The bundle holds more than configuration and text.",
     "BUNDLE-COMPONENTS": "The bundle names other apps than those of medfl, or packages to install.",
-    "BUNDLE-DAMAGED": "The bundle can not be read.",
+    "BUNDLE-DAMAGED": "The bundle cannot be read.",
     "BUNDLE-SIMULATION": "The bundle says how to simulate hospitals.",
     "OVERRIDE-REFUSED": "The run changes the study that the site approved.",
     "POLICY-BYTES": "The reply is larger than the site lets out.",

@@ -25,7 +25,7 @@ class FedNova(FedAvg):
         x <- x + tau * sum of p_i (x_i - x) / a_i,    tau = sum of p_i a_i.
 
     For plain SGD a_i is the number of steps; with momentum m it is the paper's ``(steps - m (1 - m^steps) / (1 - m)) / (1 -
-    m)``, and with Nesterov's ``steps + m`` times that. An optimiser that scales its steps, as Adam, has no such number: the
+    m)``, and with Nesterov's ``steps + m`` times that. An optimizer that scales its steps, as Adam, has no such number: the
     number of steps is taken, and the proof is lost. When all sites take the same number of steps it is FedAvg.
 
     Computed as a step of ``tau * sum of p_i / a_i``, which is 1 or more, towards the mean with the weights ``p_i / a_i``.

@@ -31,7 +31,7 @@ class ApflClient(ClientAlgorithm):
     The global model w is FedAvg's, to the last bit. On the same batches a model v, which lies in the site's state and starts as
     the received one, takes steps along the gradient of the mixture: ``alpha * gradient(alpha * v + (1 - alpha) * w)``, with w
     as it is in that step. In the first step of a round, alpha goes down along ``<v - w, gradient of the mixture>``, and stays
-    within 0 and 1. The site's own model is the mixture with the received model. An optimiser that scales its steps, as Adam,
+    within 0 and 1. The site's own model is the mixture with the received model. An optimizer that scales its steps, as Adam,
     takes the factor alpha out of the steps of v again.
 
     Parameters

@@ -19,7 +19,7 @@ class FedDynClient(ClientAlgorithm):
 
     The loss gets ``-<g_k, w> + alpha / 2 * |w - w_t|^2``, and then ``g_k <- g_k - alpha * (w_k - w_t)``. What is kept is the
     drift d_k = -g_k / alpha, the sum of all changes that the site ever made in replies that counted; the two terms together
-    are, but for a constant, a spring of strength alpha to w_t - d_k. Any optimiser will do: the paper asks for the minimum,
+    are, but for a constant, a spring of strength alpha to w_t - d_k. Any optimizer will do: the paper asks for the minimum,
     not for a way to it. Layers that stay at the site train plainly.
 
     The drift goes to the site's disk under this round. The next time the site starts from the drift of the round that the

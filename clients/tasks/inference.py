@@ -75,7 +75,7 @@ def forward(net: nn.Module, images: Tensor) -> Tensor:
         if "more than 1" not in str(error):
             raise
         size = "x".join(str(n) for n in images.shape[2:])
-        what = f"at a size of {size} the deepest level of the network is a single voxel, which can not be normalised."
+        what = f"at a size of {size} the deepest level of the network is a single voxel, which cannot be normalised."
         fix = "Enlarge training.patch or preprocessing.size, take away a level, or set network.norm = 'group'."
         raise TrainingError("NET-TOO-DEEP", what, fix) from None
     return logits

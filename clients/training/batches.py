@@ -43,7 +43,7 @@ class Batch:
 
 
 def count_steps(study: Study, cases: int) -> int:
-    """Return the number of optimiser steps of a round at a site with so many training cases.
+    """Return the number of optimizer steps of a round at a site with so many training cases.
 
     Examples
     --------

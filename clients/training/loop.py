@@ -91,7 +91,7 @@ def train_steps(
 
 
 def with_steps(study: Study, steps: int) -> Study:
-    """Return a study whose rounds have so many optimiser steps; everything else stays."""
+    """Return a study whose rounds have so many optimizer steps; everything else stays."""
     return study.model_copy(update={"training": study.training.model_copy(update={"local_steps": steps})})
 
 

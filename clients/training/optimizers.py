@@ -1,4 +1,4 @@
-"""The optimisers that a study may name."""
+"""The optimizers that a study may name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 from medfl.study.sections import Optimizer
 
-_FUSED = ("cpu", "cuda")  # device types whose optimisers update all tensors in one call
+_FUSED = ("cpu", "cuda")  # device types whose optimizers update all tensors in one call
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build a fresh optimiser, with no memory of earlier rounds.
+    """Build a fresh optimizer, with no memory of earlier rounds.
 
     Parameters
     ----------

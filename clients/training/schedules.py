@@ -8,7 +8,7 @@ from medfl.study.sections import Schedule
 
 
 def study_progress(server_round: int, step: int, steps: int, rounds: int) -> float:
-    """Return how far a study is in the middle of an optimiser step, so that the schedule goes on across rounds.
+    """Return how far a study is in the middle of an optimizer step, so that the schedule goes on across rounds.
 
     Parameters
     ----------

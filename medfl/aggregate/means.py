@@ -1,6 +1,6 @@
 """Folding replies into one mean as they arrive: memory does not grow with the number of replies.
 
-`ExactMean` sums integers, so the order of arrival can not change one bit of the result. `FloatMean` sums floats: it is faster,
+`ExactMean` sums integers, so the order of arrival cannot change one bit of the result. `FloatMean` sums floats: it is faster,
 and its last bits depend on the order. Both leave their sums untouched by a reply that they refuse. Floating-point tensors are
 averaged; of integer and boolean tensors (counters such as ``num_batches_tracked``) the elementwise maximum over the replies
 is kept, which needs no order and no rounding.

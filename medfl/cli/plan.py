@@ -78,7 +78,7 @@ def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
-            raise ConfigError([Problem(file.name, "(whole file)", "this file can not be read.")]) from None
+            raise ConfigError([Problem(file.name, "(whole file)", "this file cannot be read.")]) from None
         if text in texts:  # two hospitals never tell the same, and one counted twice would weigh double
             what = f"this is the fingerprint of {texts[text]} once more."
             raise ConfigError([Problem(file.name, "(whole file)", what, "Name each hospital's file once.")])

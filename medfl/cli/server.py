@@ -40,7 +40,7 @@ def init(
 def enrol(
     request: Annotated[Path, typer.Argument(help="NAME.request.json, which the site's 'medfl site init' wrote.")],
     federation: FederationOption = Path("federation"),
-    make_key: Annotated[bool, typer.Option(help="REQUEST is the name of a site that can not make its key itself.")] = False,
+    make_key: Annotated[bool, typer.Option(help="REQUEST is the name of a site that cannot make its key itself.")] = False,
     yes: YesOption = False,
 ) -> None:
     """Take a site in, and write its startup kit."""

@@ -212,7 +212,7 @@ def leaderboard_table(board: Leaderboard) -> Table:
             (taken, format_seeds(board, row)),
         ]
         table.add_row(*("\n".join(filter(None, cell)) for cell in cells), end_section=True)
-    tied = "; = can not be told apart from the first" if any(row.tied for row in board.rows) else ""
+    tied = "; = cannot be told apart from the first" if any(row.tied for row in board.rows) else ""
     seeds = "; third line: from the lowest to the highest seed" if len(board.seeds) > 1 else ""
     table.caption = f"up and down: bytes of a round, below in all{seeds}{tied}"
     return table

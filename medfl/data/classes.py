@@ -107,7 +107,7 @@ def _refuse_ignored_voxels(counts: Mapping[int, int], said: Mapping[int, str], s
     ignored = [v for v, name in said.items() if name.strip().casefold() == IGNORE and _name_to_class(name, study, site) is None]
     if ignored:
         share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
-        what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training can not leave voxels out yet."
+        what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training cannot leave voxels out yet."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
 
 

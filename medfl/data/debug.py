@@ -1,7 +1,7 @@
 """What libraries really said, for the site's own eyes: written to one local file, and only when somebody asked for it.
 
 Errors and warnings of libraries quote paths, names and header values, so medfl replaces them by codes. Who has to find out why
-a file can not be read may ask for the originals with `debug_local`; the file is its owner's alone and never leaves.
+a file cannot be read may ask for the originals with `debug_local`; the file is its owner's alone and never leaves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def debug_local(file: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _append(file, "")
     except OSError:
-        raise DataError("DEBUG-UNWRITABLE", "the local debug file can not be written.", "Choose another place.") from None
+        raise DataError("DEBUG-UNWRITABLE", "the local debug file cannot be written.", "Choose another place.") from None
     before = os.environ.get(ENV_VARIABLE)
     os.environ[ENV_VARIABLE] = str(file.absolute())
     try:

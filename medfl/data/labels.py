@@ -97,7 +97,7 @@ def _read_mask(source: Source, image: Volume, image_source: Source, study: Study
         stored, affine = read_nifti_mask(path, form=site.data.nifti_form)
         values = resample_mask(stored, image.affine if affine is None else affine, image, resample=resample)
     else:
-        what = "a 2-D image file can not be the mask of a volume."
+        what = "a 2-D image file cannot be the mask of a volume."
         raise DataError("LBL-FORMAT", what, "Use NIfTI, DICOM-SEG or RTSTRUCT.")
     return values_to_mask(values, source, study, site), []
 

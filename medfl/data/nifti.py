@@ -122,7 +122,7 @@ def _open(path: Path) -> Any:
 
 
 def _is_truncated(path: Path) -> bool:
-    """Return whether a file is empty, or compressed and cut so early that nibabel can not tell what it is."""
+    """Return whether a file is empty, or compressed and cut so early that nibabel cannot tell what it is."""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             return not file.read(_MAGIC_BYTES)

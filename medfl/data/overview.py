@@ -52,13 +52,13 @@ class Overview:
     nifti, images, other : int
         Further files by their kind.
     headerless, unreadable : int
-        Files that look like DICOM without the 128-byte preamble, and DICOM files that can not be read.
+        Files that look like DICOM without the 128-byte preamble, and DICOM files that cannot be read.
     opened : int
         Files that had to be opened: the others have not changed since the last time.
     seconds : float
         That all took.
     remembered : bool
-        Whether the next time is fast; else the store can not be written.
+        Whether the next time is fast; else the store cannot be written.
     found : bool
         Whether the layout was found rather than set.
     warnings : tuple of str
@@ -106,7 +106,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             aside = unused_files_warning(layout, site, index)
             told = [*skipped_folder_warnings(layout, site, index, missing=True), *filter(None, [aside, refused])]
         except OSError:
-            what = f"the data folder of site {site.name} can not be read."
+            what = f"the data folder of site {site.name} cannot be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
         kinds = Counter(item.kind for item in items)
         nifti = sum(name.endswith(NIFTI_SUFFIXES) for name in names)

@@ -114,7 +114,7 @@ def write_nifti(mask: Mask, image: Volume, path: Path) -> None:
     made.set_sform(image.affine, code="scanner")
     made.set_qform(image.affine, code="scanner")
     if corner_distance(made.get_qform(), made.get_sform(), image.shape) > FORM_TOLERANCE_MM:
-        made.set_qform(None, code="unknown")  # a quaternion can not say that axes are a little oblique to each other
+        made.set_qform(None, code="unknown")  # a quaternion cannot say that axes are a little oblique to each other
     data = made.to_bytes()
     _write_private(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
 

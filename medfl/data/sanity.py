@@ -59,11 +59,11 @@ def _check_size(volume: Volume) -> None:
     low, high = SPACING_MM
     if not all(low <= size <= high for size in volume.spacing):
         sizes = " x ".join(f"{size:.3g}" for size in volume.spacing)
-        raise DataError("IMG-SPACING", f"the voxel size of {sizes} mm can not be right.", "Convert it again from the DICOM.")
+        raise DataError("IMG-SPACING", f"the voxel size of {sizes} mm cannot be right.", "Convert it again from the DICOM.")
     field = [size * count for size, count in zip(volume.spacing, volume.shape, strict=True)]
     if not FIELD_OF_VIEW_MM[0] <= max(field) <= FIELD_OF_VIEW_MM[1]:
         sizes = " x ".join(f"{side:.4g}" for side in field)
-        what = f"an image of {sizes} mm can not be right."
+        what = f"an image of {sizes} mm cannot be right."
         raise DataError("IMG-SPACING", what, "The voxel size is probably wrong; convert it again from the DICOM.")
 
 

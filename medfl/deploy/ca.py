@@ -203,7 +203,7 @@ def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        raise DeployError("CA-MISSING", "the authority's certificate can not be read.", "Put back its copy.") from None
+        raise DeployError("CA-MISSING", "the authority's certificate cannot be read.", "Put back its copy.") from None
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -211,6 +211,6 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
         private = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError):
         fix = f"Put {path.name} back for as long as you enrol, renew or revoke."
-        raise DeployError("CA-MISSING", "the authority's private key is not here, or can not be read.", fix) from None
+        raise DeployError("CA-MISSING", "the authority's private key is not here, or cannot be read.", fix) from None
     assert isinstance(private, ec.EllipticCurvePrivateKey), "made by make_authority"
     return private

@@ -107,7 +107,7 @@ def open_federation(path: Path) -> FederationFolder:
         fix = "Make one with 'medfl server init', or name its folder with '--federation'."
         raise DeployError("FEDERATION-MISSING", f"there is no {FEDERATION_FILE} in the folder {str(path)!r}.", fix) from None
     except OSError:
-        raise DeployError("FEDERATION-MISSING", f"the {FEDERATION_FILE} can not be read.", "Check its permissions.") from None
+        raise DeployError("FEDERATION-MISSING", f"the {FEDERATION_FILE} cannot be read.", "Check its permissions.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(FEDERATION_FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
     return FederationFolder(path.resolve(), read_section(FederationSettings, values, FEDERATION_FILE))

@@ -59,7 +59,7 @@ def make_key(path: Path) -> None:
 
 
 def make_identity(name: str) -> tuple[EnrolmentRequest, bytes]:
-    """Make a key for a site that can not make its own.
+    """Make a key for a site that cannot make its own.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
         private = load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
         fix = "Put back its copy, or make a new one with 'medfl site init --new-key' and send the new request."
-        raise DeployError("KEY-DAMAGED", "the private key of this site is missing or can not be read.", fix) from None
+        raise DeployError("KEY-DAMAGED", "the private key of this site is missing or cannot be read.", fix) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise DeployError("KEY-DAMAGED", "the private key of this site is of another kind.", "Make a new one with '--new-key'.")
     return private

@@ -242,6 +242,6 @@ def _set_federation_server(text: str, address: str) -> str:
         table["server"] = address
     except TOMLKitError:
         raise DeployError(
-            "SITE-TOML", "the site.toml can not be changed.", f'Add to it: [federation] server = "{address}"'
+            "SITE-TOML", "the site.toml cannot be changed.", f'Add to it: [federation] server = "{address}"'
         ) from None
     return tomlkit.dumps(document)

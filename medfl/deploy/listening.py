@@ -35,7 +35,7 @@ def require_free(address: str) -> None:
         raise DeployError("PORT-DENIED", f"this account may not listen on {address}.", fix)
     if why:
         fix = "Set 'listen' in [proxy] of federation.toml to an address of this machine, or 0.0.0.0 for all of them."
-        raise DeployError("ADDRESS-FOREIGN", f"this machine can not listen on {address}.", fix)
+        raise DeployError("ADDRESS-FOREIGN", f"this machine cannot listen on {address}.", fix)
 
 
 def is_taken(address: str) -> bool:
@@ -44,7 +44,7 @@ def is_taken(address: str) -> bool:
 
 
 def _bind_errno(address: str) -> int:
-    """Return why an address can not be listened on, 0 when it can."""
+    """Return why an address cannot be listened on, 0 when it can."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:

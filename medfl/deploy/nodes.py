@@ -125,7 +125,7 @@ def _read_nodes(folder: FederationFolder) -> Nodes:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError, OSError):
-        what = f"the list of nodes, superlink/{_FILE}, can not be read."
+        what = f"the list of nodes, superlink/{_FILE}, cannot be read."
         raise DeployError("REGISTRY-DAMAGED", what, "Put back a copy of it.") from None
 
 

@@ -96,7 +96,7 @@ class ServerMonitor:
             if site.state() in ("expiring", "expired"):
                 self._tell_once(f"{site.name} belongs until {site.expires[:10]}: medfl server renew {site.name}.")
         renew = "Make a new one, 'medfl server renew --server', and start the server again."
-        anew = "It can not be renewed: make a new federation before that day."
+        anew = "It cannot be renewed: make a new federation before that day."
         for found in (
             check_certificate(self._folder.server_certificate, "the certificate of the server", renew),
             check_certificate(self._folder.ca_certificate, "the certificate of the authority", anew),

@@ -85,10 +85,10 @@ def _site_lock(own: Path) -> Iterator[None]:
 
 
 def require_ready(site: Site) -> None:
-    """Raise DeployError ``SITE-NOT-READY`` with every reason why a site can not be started."""
+    """Raise DeployError ``SITE-NOT-READY`` with every reason why a site cannot be started."""
     wrong = [f for f in (*check_site_files(site), check_not_shadowed()) if f.level == "error"]
     if wrong:
-        raise DeployError("SITE-NOT-READY", "this site can not be started:\n" + "\n".join(f"  {f}" for f in wrong))
+        raise DeployError("SITE-NOT-READY", "this site cannot be started:\n" + "\n".join(f"  {f}" for f in wrong))
 
 
 def prepare_processes(site: Site) -> SiteProcesses:

@@ -77,7 +77,7 @@ def list_enrolled(folder: FederationFolder) -> tuple[EnrolledSite, ...]:
     Raises
     ------
     DeployError
-        ``REGISTRY-DAMAGED`` when a file can not be read: it could be one that was revoked.
+        ``REGISTRY-DAMAGED`` when a file cannot be read: it could be one that was revoked.
     """
     return tuple(_read_site(folder, path.stem) for path in sorted(folder.sites.glob("*.json")))
 
@@ -210,7 +210,7 @@ def _read_site(folder: FederationFolder, name: str) -> EnrolledSite:
         raise DeployError("SITE-UNKNOWN", f"no site {name!r} is enrolled.", "See who is: medfl server sites.") from None
     except (ValueError, TypeError, KeyError, OSError):
         fix = "Put back a copy of the folder 'sites' of the federation."
-        raise DeployError("REGISTRY-DAMAGED", f"what is noted of site {name!r} can not be read.", fix) from None
+        raise DeployError("REGISTRY-DAMAGED", f"what is noted of site {name!r} cannot be read.", fix) from None
     return site
 
 

@@ -40,7 +40,7 @@ def set_up_site(folder: Path, name: str, data: str, *, new_key: bool = False) ->
     data : str
         Folder of the images, relative to `folder`; for a site.toml that is not there yet.
     new_key : bool
-        Put the key aside and make another: one that was revoked, expired or lost can not be enrolled again.
+        Put the key aside and make another: one that was revoked, expired or lost cannot be enrolled again.
 
     Raises
     ------

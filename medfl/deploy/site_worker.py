@@ -121,7 +121,7 @@ class SiteWorker:
             well = not reply.has_error()
         except Unreachable:
             _log.warning("[NODE-GONE] The SuperNode went away or gave the message up; nothing is answered.")
-        except Exception as error:  # what Flower makes of a message that it can not put together; the next may be whole
+        except Exception as error:  # what Flower makes of a message that it cannot put together; the next may be whole
             _log.error("[SITE-ERROR] %s while a message came or its answer left; nothing is answered.", type(error).__name__)
         finally:
             task.finish(well=well)
@@ -153,7 +153,7 @@ class SiteWorker:
         Raises
         ------
         RunError
-            When the log can not be written: what can not be noted is not answered.
+            When the log cannot be written: what cannot be noted is not answered.
         """
         try:
             if kind != CLIENT_TASK:

@@ -94,7 +94,7 @@ class _RunningChild:
             except OSError as error:  # the disk is full, or the program is just being installed anew
                 self.restart_at = time.monotonic() + self.child.restart_delay
                 tell(
-                    f"{self.child.name} can not be started ({error.strerror}); tried again in {self.child.restart_delay:g} seconds."
+                    f"{self.child.name} cannot be started ({error.strerror}); tried again in {self.child.restart_delay:g} seconds."
                 )
 
     def stop(self) -> None:

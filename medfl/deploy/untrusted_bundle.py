@@ -51,7 +51,7 @@ def read_bundle(content: bytes) -> Bundle:
     Raises
     ------
     PolicyError
-        ``BUNDLE-DAMAGED`` when it can not be read, or only at a cost; ``BUNDLE-CODE`` when it holds a file that is no
+        ``BUNDLE-DAMAGED`` when it cannot be read, or only at a cost; ``BUNDLE-CODE`` when it holds a file that is no
         configuration or text; ``BUNDLE-COMPONENTS`` when it names other apps than medfl's or packages to install.
     """
     if len(content) > _MAX_BYTES:
@@ -97,7 +97,7 @@ def read_untrusted_study(config: Mapping[str, Scalar]) -> Study:
 
 
 def sanitize(text: str, most: int = _MAX_CHARACTERS) -> str:
-    """Return what a stranger wrote so that it can not pass for something else in a terminal or a log.
+    """Return what a stranger wrote so that it cannot pass for something else in a terminal or a log.
 
     Parameters
     ----------
@@ -171,4 +171,4 @@ def _iter_packages(document: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _damaged_error() -> PolicyError:
-    return PolicyError("BUNDLE-DAMAGED", "the bundle can not be read.", "Ask for it again; 'medfl study bundle' makes one.")
+    return PolicyError("BUNDLE-DAMAGED", "the bundle cannot be read.", "Ask for it again; 'medfl study bundle' makes one.")

@@ -118,14 +118,14 @@ def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
     Raises
     ------
     RunError
-        ``TEST-DAMAGED`` when a file can not be read.
+        ``TEST-DAMAGED`` when a file cannot be read.
     """
     told: dict[Patient, Any] = {}
     for file in sorted(run.glob("sites/*/test.json")):
         try:
             told |= {(file.parent.name, name): of_one for name, of_one in json.loads(file.read_bytes())["patients"].items()}
         except (OSError, ValueError, KeyError, AttributeError):
-            what = f"the test scores of {file.parent.name!r} can not be read."
+            what = f"the test scores of {file.parent.name!r} cannot be read."
             raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
     if not told:
         return None

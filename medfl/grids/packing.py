@@ -56,7 +56,7 @@ def unpack(record: ArrayRecord) -> ArrayRecord:
             raise ValueError("bytes are left over")
     except Exception:  # the bytes are a stranger's: no number too large, no depth, no name may end a run
         raise ExchangeError(
-            "ARRAYS-UNREADABLE", "a packed model can not be read.", "Both sides must run the same medfl."
+            "ARRAYS-UNREADABLE", "a packed model cannot be read.", "Both sides must run the same medfl."
         ) from None
     return ArrayRecord(tensors)
 
@@ -92,7 +92,7 @@ class PackingGrid(GridWrapper):
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come, unpacked; one that can not be stays as it is, and fits no model."""
+        """Return the replies that have come, unpacked; one that cannot be stays as it is, and fits no model."""
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
             if reply.has_content():

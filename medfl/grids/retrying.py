@@ -1,4 +1,4 @@
-"""Asking a hospital again that was lost while it worked, where a round can not do without it."""
+"""Asking a hospital again that was lost while it worked, where a round cannot do without it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RetryingGrid(GridWrapper):
     """A Grid that sends a message again when its node was lost and comes back; to be wrapped in a `StreamingGrid`.
 
     Flower tells of a node that went away with an error, and never sends it the message again. As long as the quorum can be
-    reached without the node, that error is the answer. Where it can not, the answer is awaited: from the node itself, once it
+    reached without the node, that error is the answer. Where it cannot, the answer is awaited: from the node itself, once it
     is connected again, until whoever waits gives up. Errors of other kinds count as answers that will not come; replies that
     are refused later are not known here. A site begins the round anew from what it kept of the one before, so
     nothing is changed by its being asked twice.
@@ -48,7 +48,7 @@ class RetryingGrid(GridWrapper):
     grid : Grid
         The grid that does the work.
     quorum : int
-        Answers that an exchange can not do without.
+        Answers that an exchange cannot do without.
 
     Attributes
     ----------

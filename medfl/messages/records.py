@@ -160,7 +160,7 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
     try:
         return {name: _array_view(array) for name, array in record.items()}
     except Exception:  # the bytes are a stranger's, and NumPy's reading of their header may end in any error
-        raise ExchangeError("ARRAYS-UNREADABLE", "an array can not be read.", "Both sides must run the same Flower.") from None
+        raise ExchangeError("ARRAYS-UNREADABLE", "an array cannot be read.", "Both sides must run the same Flower.") from None
 
 
 def _array_view(array: Array) -> NDArray[Any]:

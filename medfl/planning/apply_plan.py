@@ -145,6 +145,6 @@ def _set_key(table: Any, name: str, value: Scalar) -> None:
 
 
 def _unsupported_error() -> ConfigError:
-    what = "the tables of this file are written in a way that medfl can not fill in."
+    what = "the tables of this file are written in a way that medfl cannot fill in."
     fix = "Write one table for each section, or copy the keys by hand."
     return ConfigError([Problem(STUDY_FILE, "tool.flwr.app.config", what, fix)])

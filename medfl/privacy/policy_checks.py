@@ -113,7 +113,7 @@ def check_reply_size(policy: Policy, count: int) -> None:
 
 
 def check_weight(policy: Policy) -> None:
-    """Raise PolicyError ``POLICY-METRICS`` when the one number that a training reply can not do without may not leave."""
+    """Raise PolicyError ``POLICY-METRICS`` when the one number that a training reply cannot do without may not leave."""
     if not _is_allowed(policy, records.TRAIN_PATIENTS):
         what = "the number of training patients may not leave, and it is the weight of a training reply."
         raise PolicyError("POLICY-METRICS", what, f"Add {records.TRAIN_PATIENTS} to 'policy.metrics', or decline the study.")

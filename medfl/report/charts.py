@@ -64,7 +64,7 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
     y_label, x_label : str
         Names of the axes.
     top : float, optional
-        The y axis ends at this value at most, for scores that can not be higher.
+        The y axis ends at this value at most, for scores that cannot be higher.
     """
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]

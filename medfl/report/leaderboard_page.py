@@ -53,7 +53,7 @@ def write_leaderboard(board: Leaderboard) -> Path:
     Raises
     ------
     RunError
-        When the folder can not be written.
+        When the folder cannot be written.
     """
     told = board.as_json() | {"verdict": verdict_sentences(board)}
     with translate_disk_errors("the leader board", "give the command again with --resume"):
@@ -166,9 +166,9 @@ def _leader_sentences(board: Leaderboard) -> Iterator[str]:
     elif not tied and any(row.behind for row in scored):
         yield f"{first.title} leads with a {reached}, apart from every strategy that can be compared patient by patient."
     elif not tied:
-        yield f"{first.title} leads with a {reached}; the others can not be compared patient by patient."
+        yield f"{first.title} leads with a {reached}; the others cannot be compared patient by patient."
     else:
-        yield f"{_format_tied(scored, tied)} can not be told apart on these patients; {first.title} stands first with a {reached}."
+        yield f"{_format_tied(scored, tied)} cannot be told apart on these patients; {first.title} stands first with a {reached}."
 
 
 def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> str:

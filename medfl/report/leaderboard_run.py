@@ -154,7 +154,7 @@ def _own_patients_score(study: Study, each: Sequence[Metrics]) -> float:
 
 
 def _count_steps(events: Sequence[Event]) -> int:
-    """Return the optimiser steps that all hospitals told, those of answers that did not count too: they were taken."""
+    """Return the optimizer steps that all hospitals told, those of answers that did not count too: they were taken."""
     rounds = [e for e in events if e["event"] == "round"]
     told = [to_float((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
     return int(math.fsum(steps for steps in told if not math.isnan(steps)))

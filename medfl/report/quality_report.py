@@ -45,7 +45,7 @@ def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site:
     Raises
     ------
     RunError
-        When it can not be written.
+        When it cannot be written.
     """
     return write_private(path, render_quality(check, shared, site).encode())
 

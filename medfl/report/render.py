@@ -62,7 +62,7 @@ def write_report(run: Path) -> Path:
     Raises
     ------
     RunError
-        When the folder can not be read or written.
+        When the folder cannot be read or written.
     """
     page = render(read_report_data(run))
     with translate_disk_errors("the report", "write the report again with 'medfl report'"):

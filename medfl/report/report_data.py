@@ -112,7 +112,7 @@ def read_report_data(path: Path) -> ReportData:
     Raises
     ------
     RunError
-        When the folder, its study.json or its history can not be read.
+        When the folder, its study.json or its history cannot be read.
     """
     run = Run.open(path)
     events, study = run.history.read(), run.study

@@ -61,7 +61,7 @@ class Run:
         Raises
         ------
         RunError
-            ``RUN-FOLDER`` when it can not be written or is there already, ``DISK-FULL`` when there is no room.
+            ``RUN-FOLDER`` when it cannot be written or is there already, ``DISK-FULL`` when there is no room.
         """
         started = datetime.now(UTC)
         versions = software_versions()
@@ -131,7 +131,7 @@ class Run:
         Raises
         ------
         RunError
-            ``RUN-MISSING`` when this is no run folder, ``RUN-DAMAGED`` when its study.json can not be read.
+            ``RUN-MISSING`` when this is no run folder, ``RUN-DAMAGED`` when its study.json cannot be read.
         """
         about = read_metadata(path)
         try:
@@ -244,4 +244,4 @@ def _lists_to_tuples(value: Any) -> Any:
 
 
 def _damaged_error() -> RunError:
-    return RunError("RUN-DAMAGED", "the study.json of this run can not be read.", "Put back a copy, or start a new run.")
+    return RunError("RUN-DAMAGED", "the study.json of this run cannot be read.", "Put back a copy, or start a new run.")

@@ -56,13 +56,13 @@ class Federation:
             self.joiner.admit(self.sites)
 
     def record_missing(self, needed: int) -> None:
-        """Record who is waited for before a round can begin, if it can not."""
+        """Record who is waited for before a round can begin, if it cannot."""
         missing = set(self.sites) - set(self.grid.get_node_ids())
         if len(self.sites) - len(missing) < needed:
             self._record_waiting("connection", missing, self.study.strategy.wait)
 
     def record_awaited(self, node: int) -> None:
-        """Record that a site was lost while it worked, and that a round can not do without its answer."""
+        """Record that a site was lost while it worked, and that a round cannot do without its answer."""
         self._record_waiting("reply", {node}, self.study.strategy.deadline)
 
     def _record_waiting(self, during: str, nodes: set[int], seconds: float) -> None:

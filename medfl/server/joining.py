@@ -38,7 +38,7 @@ def join_sites(grid: Grid, study: Study, run: Run, expected: int, layout: str) -
     expected : int
         Nodes to wait for, at most for the time that the study allows; see `count_expected_sites`.
     layout : str
-        Hash of the layout of the model (`records.layout_hash`); a site whose network differs can not take part.
+        Hash of the layout of the model (`records.layout_hash`); a site whose network differs cannot take part.
 
     Returns
     -------
@@ -85,7 +85,7 @@ class SiteJoiner:
     refused : dict of str to str
         Who could not be taken in, with the reason: names of their keys, or ``node-<k>`` where those are not known.
     has_started : bool
-        Whether the run has begun: then one who can not be taken in is left out, and no reason to end the run.
+        Whether the run has begun: then one who cannot be taken in is left out, and no reason to end the run.
     """
 
     def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
@@ -146,7 +146,7 @@ class SiteJoiner:
         sites.update(ordered)
 
     def _is_connected(self, node: int, name: str) -> bool:
-        """Say False of a node that is gone: the site has come back as another one, with a new key. Two at once can not be."""
+        """Say False of a node that is gone: the site has come back as another one, with a new key. Two at once cannot be."""
         if node not in set(self._grid.get_node_ids()):
             return False
         if not self.has_started:
@@ -216,7 +216,7 @@ def _parse_join_reply(content: RecordDict, layout: str, study: Study) -> tuple[s
             "annotated": _annotated_classes(str(told.get(records.ANNOTATED, "")), study),
         }
     except (KeyError, ValueError):
-        raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients can not be read.") from None
+        raise ExchangeError("JOIN-UNREADABLE", "what this site tells of its patients cannot be read.") from None
 
 
 def _annotated_classes(text: str, study: Study) -> list[str]:

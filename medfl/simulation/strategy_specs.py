@@ -69,7 +69,7 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
     contenders : list of StrategySpec
         Those that can be read.
     problems : list of Problem
-        Why others can not.
+        Why others cannot.
 
     Examples
     --------

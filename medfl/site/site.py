@@ -89,7 +89,7 @@ class Site(Section):
         Raises
         ------
         DataError
-            ``SITE-SECRET`` when it is missing, too short or can not be read.
+            ``SITE-SECRET`` when it is missing, too short or cannot be read.
         """
         path = self.folder / self.secret_file
         try:
@@ -97,7 +97,7 @@ class Site(Section):
         except FileNotFoundError:
             value = b""
         except OSError:
-            what = f"the secret of site {self.name} can not be read."
+            what = f"the secret of site {self.name} cannot be read."
             raise DataError("SITE-SECRET", what, "Check its permissions: the account that runs medfl must read it.") from None
         if len(value) < SECRET_BYTES:
             raise DataError(
@@ -133,7 +133,7 @@ def read_site(path: Path) -> Site:
         ) from None
     except OSError:
         fix = "Check its permissions: the account that runs medfl must read it."
-        raise ConfigError([Problem(file.name, "(whole file)", "the file can not be read.", fix)]) from None
+        raise ConfigError([Problem(file.name, "(whole file)", "the file cannot be read.", fix)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fix = 'Write paths with "/", as root = "C:/daten".' if "\\" in text else ""
         raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.", fix)]) from None

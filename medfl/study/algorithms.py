@@ -1,4 +1,4 @@
-"""The algorithms that a study may name: their options, their papers, and what can not be stacked on them.
+"""The algorithms that a study may name: their options, their papers, and what cannot be stacked on them.
 
 What each does is in `medfl.strategies` (the server's part) and `medfl.clients` (the hospital's part). This is the one table
 that studies are checked against and that the reference in the documentation is made from.
@@ -47,11 +47,11 @@ class Algorithm:
     server_memory : str
         What the server holds beyond FedAvg's one sum; empty: nothing.
     incompatible : mapping of str to str
-        Wrappers that can not be stacked on it, with the reason.
+        Wrappers that cannot be stacked on it, with the reason.
     steps_factor : float or callable
-        Optimiser steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
+        Optimizer steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
     optimizers : tuple of str
-        Optimisers that its derivation allows; empty: all.
+        Optimizers that its derivation allows; empty: all.
     """
 
     title: str
@@ -218,7 +218,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 
 
 def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
-    """Yield why wrappers can not be stacked on an algorithm, nothing for one that an installed package brings.
+    """Yield why wrappers cannot be stacked on an algorithm, nothing for one that an installed package brings.
 
     Parameters
     ----------
@@ -230,13 +230,13 @@ def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
     known = ALGORITHMS.get(name)
     for wrapper in wrappers:
         if known and wrapper in known.incompatible:
-            yield f"{wrapper!r} can not be stacked on {name!r}: {known.incompatible[wrapper]}"
+            yield f"{wrapper!r} cannot be stacked on {name!r}: {known.incompatible[wrapper]}"
     if "clip-norm" in wrappers and "reject-factor" in wrappers:
         yield "'clip-norm' and 'reject-factor' together: norms are compared after clipping, which hides how long an update was"
 
 
 def contribution_conflicts(name: str, method: str) -> Iterator[str]:
-    """Yield why the contribution of each site can not be measured in this way with an algorithm.
+    """Yield why the contribution of each site cannot be measured in this way with an algorithm.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def contribution_conflicts(name: str, method: str) -> Iterator[str]:
         As in the table ``contribution`` of a study.
     """
     if method != "none" and name in _NO_COMMON_START:
-        yield f"the updates of {name!r} do not start from one model, so they can not be compared"
+        yield f"the updates of {name!r} do not start from one model, so they cannot be compared"
     elif method in ("leave-one-out", "shapley") and name not in MEAN_ALGORITHMS:
         yield (
             f"{method!r} makes the models of fewer sites as means of their replies, and that of {name!r} is no such mean or is "

@@ -105,7 +105,7 @@ class Loss(Section):
 
 
 class Optimizer(Section):
-    """How each site walks downhill; a fresh optimiser every round."""
+    """How each site walks downhill; a fresh optimizer every round."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
@@ -126,7 +126,7 @@ class Training(Section):
     """The work of one site in one round."""
 
     local_epochs: NotNegative = 1
-    local_steps: NotNegative = 0  # optimiser steps a round; when given, it replaces the epochs
+    local_steps: NotNegative = 0  # optimizer steps a round; when given, it replaces the epochs
     batch_size: Positive = 2
     patch: Sizes = ()  # voxels; empty: whole images
     patches_per_image: Positive = 1
@@ -205,7 +205,7 @@ class Personal(Section):
     """What stays each hospital's own."""
 
     layers: Strings = ()  # "norm", "head" or both: these layers never leave the site
-    fine_tune_steps: NotNegative = 0  # optimiser steps of each site on the final model, for its own use
+    fine_tune_steps: NotNegative = 0  # optimizer steps of each site on the final model, for its own use
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:

@@ -102,7 +102,7 @@ class Study(Section):
                 yield f"{key}: {name!r} is not for {kind}; allowed: {', '.join(allowed)}"
         if self.network.norm == "batch" and "norm" not in self.local_layers:
             yield (
-                f"network.norm: 'batch' can not be averaged over hospitals (FedAvg over BatchNorm collapses where scanners "
+                f"network.norm: 'batch' cannot be averaged over hospitals (FedAvg over BatchNorm collapses where scanners "
                 f"differ) and {self.strategy.name!r} does not keep it local; use 'instance' or 'group', or set personal.layers "
                 f"to 'norm'"
             )

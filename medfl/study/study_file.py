@@ -106,7 +106,7 @@ def read_app_document(folder: Path) -> dict[str, Any]:
         fix = "Name the folder of a study, for example sample_configs/hippocampus."
         raise ConfigError([Problem(STUDY_FILE, "(whole file)", _missing_message(folder), fix)]) from None
     except OSError as error:
-        what = f"this file can not be read: {error.strerror or type(error).__name__}."
+        what = f"this file cannot be read: {error.strerror or type(error).__name__}."
         raise ConfigError([Problem(STUDY_FILE, "(whole file)", what)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(STUDY_FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None

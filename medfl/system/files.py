@@ -36,7 +36,7 @@ def translate_disk_errors(what: str, then: str = "start the run again; what was 
             ) from None
         reason = error.strerror or type(error).__name__
         raise RunError(
-            "RUN-FOLDER", f"{what} can not be written: {reason}.", "Choose a folder that you may write to."
+            "RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to."
         ) from None
 
 
@@ -79,7 +79,7 @@ def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder; does nothing where folders can not be opened (Windows)."""
+    """Wait until the disk knows the names in a folder; does nothing where folders cannot be opened (Windows)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except (PermissionError, IsADirectoryError):

@@ -1,4 +1,4 @@
-"""Optimisers at the server: the mean of the replies is a direction, and a step is taken along it."""
+"""Optimizers at the server: the mean of the replies is a direction, and a step is taken along it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ServerOptimizer(FedAvg):
     """Base of FedAvgM, FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
     The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Of integer and
-    boolean tensors the mean's own rule is kept. Steps are taken in float32 at least. What the optimiser remembers is part of
+    boolean tensors the mean's own rule is kept. Steps are taken in float32 at least. What the optimizer remembers is part of
     `state`.
 
     Parameters

@@ -41,7 +41,7 @@ def test_23_one_patient_id_for_all(hospital: Hospital) -> None:
     (hospital.data / "index.csv").write_text("patient,label\nDOE,well\n")
     with pytest.raises(DataError) as caught:
         prepare_cases(hospital.site(layout="dicom"), CT)
-    words = ["3 studies share one PatientID", "can not be kept apart", "pseudonymous ID for each patient", "index"]
+    words = ["3 studies share one PatientID", "cannot be kept apart", "pseudonymous ID for each patient", "index"]
     check_told(caught.value, "ID-CONSTANT", words, hospital.folder)
 
 

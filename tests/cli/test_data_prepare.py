@@ -138,6 +138,6 @@ def test_purge_says_what_can_not_be_made_again(
     assert left.is_dir()
     assert "a run left here" not in told(capsys)
     assert medfl("data", "purge", hospital, "--runs", monkeypatch=monkeypatch) == 0
-    assert "can not be made again, and a run that still goes on needs it" in asked.pop()
+    assert "cannot be made again, and a run that still goes on needs it" in asked.pop()
     assert "a run left here" in told(capsys)
     assert not left.exists()

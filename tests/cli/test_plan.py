@@ -169,7 +169,7 @@ def test_a_fingerprint_is_written_into_a_new_folder_or_the_failure_is_told(
     (tmp_path / "file").write_text("")
     failed = CliRunner().invoke(app, [*words, str(tmp_path / "file" / "a.json")]).exception
     assert isinstance(failed, RunError)
-    assert "the fingerprint can not be written" in str(failed)
+    assert "the fingerprint cannot be written" in str(failed)
 
 
 def test_a_study_named_by_its_file_is_planned_where_it_lies(study: Path, files: list[str]) -> None:

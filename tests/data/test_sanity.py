@@ -66,7 +66,7 @@ def test_sizes_that_can_not_be_of_a_patient(make_study: Any, spacing: Any, count
     if fine:
         assert check_image(image, make_study()) == []
     else:
-        with pytest.raises(DataError, match=r"IMG-SPACING.*mm can not be right"):
+        with pytest.raises(DataError, match=r"IMG-SPACING.*mm cannot be right"):
             check_image(image, make_study())
 
 

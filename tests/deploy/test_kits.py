@@ -138,7 +138,7 @@ def test_a_kit_of_a_false_federation_does_not_replace_the_true_one(
     with pytest.raises(DeployError, match="OTHER-FEDERATION"):
         join_federation(kit, hospital)
     assert everything(hospital) == before
-    (hospital / "ca.crt").write_bytes(b"")  # whose it was can not be told any more
+    (hospital / "ca.crt").write_bytes(b"")  # whose it was cannot be told any more
     with pytest.raises(DeployError, match="OTHER-FEDERATION"):
         join_federation(kit, hospital)
     (hospital / "ca.crt").unlink()  # the hospital's own decision

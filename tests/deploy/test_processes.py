@@ -85,9 +85,9 @@ def test_what_can_not_be_started_again_for_the_moment_does_not_end_the_others(tm
     program.write_text('#!/bin/sh\nrm -- "$0"\n')
     program.chmod(0o755)
     vanishing = Child("vanishing", [str(program)], os.environ, tmp_path, tmp_path / "log", restart_delay=0.1)
-    end_once(lambda: any("can not be started" in line for line in told))
+    end_once(lambda: any("cannot be started" in line for line in told))
     assert supervise([vanishing], tell=told.append) == 0
-    assert "vanishing can not be started (No such file or directory); tried again in 0.1 seconds." in told
+    assert "vanishing cannot be started (No such file or directory); tried again in 0.1 seconds." in told
 
 
 def test_the_next_is_started_only_when_the_one_before_is_ready(tmp_path: Path) -> None:

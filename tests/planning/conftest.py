@@ -56,5 +56,5 @@ def study_of(scope: Scope, **tables: Any) -> Study:
 
 @pytest.fixture
 def made() -> SimpleNamespace:
-    """Return the makers above, as test modules can not import each other."""
+    """Return the makers above, as test modules cannot import each other."""
     return SimpleNamespace(CT=CT, MR=MR, abdomen=abdomen, added=added, same=same, study_of=study_of)

@@ -1,4 +1,4 @@
-"""A fingerprint survives a message and a file, and one that can not be is refused."""
+"""A fingerprint survives a message and a file, and one that cannot be is refused."""
 
 from __future__ import annotations
 

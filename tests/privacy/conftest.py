@@ -234,7 +234,7 @@ def _pictures_site(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
-    """Return four hospitals with good and broken cases, and a fifth that can not take part at all."""
+    """Return four hospitals with good and broken cases, and a fifth that cannot take part at all."""
     root = tmp_path_factory.mktemp("hospitals")
     made = Canaries(root)
     for name in ("north", "east", "south", "west", "lost"):

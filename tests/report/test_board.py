@@ -1,4 +1,4 @@
-"""The leader board: its numbers by hand, and that it says honestly what can not be told apart."""
+"""The leader board: its numbers by hand, and that it says honestly what cannot be told apart."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ def test_what_wins_on_some_patients_and_loses_on_others_can_not_be_told_apart(ma
     made.done("fedmedian", shifted(EVEN, -0.2))
     board = made.board()
     assert [(row.title, row.tied) for row in board.rows] == [("fedprox mu=0.1", False), ("fedavg", True), ("fedmedian", False)]
-    told = "The first 2 can not be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
+    told = "The first 2 cannot be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
     assert verdict_sentences(board)[0].startswith(told)
 
 
 def test_the_same_scores_are_no_victory(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", EVEN)
-    assert verdict_sentences(made.board())[0].startswith("The two can not be told apart")
+    assert verdict_sentences(made.board())[0].startswith("The two cannot be told apart")
 
 
 def test_seeds_are_averaged_their_spread_is_told_and_an_order_that_changes_is_no_order(made: Maker) -> None:

@@ -251,7 +251,7 @@ def test_who_taught_what_is_told_where_hospitals_annotate_different_structures(m
 
     def only(skill: float, patients: int, **kwargs: Any) -> Any:
         found = whole(skill, patients, **kwargs)
-        known = {4: "spleen", 3: "liver"}.get(patients)  # by its test patients, what north and south can not judge
+        known = {4: "spleen", 3: "liver"}.get(patients)  # by its test patients, what north and south cannot judge
         return found | {key: type(value)(0) for key, value in found.items() if known and key.endswith(f".{known}")}
 
     maker.metrics = only

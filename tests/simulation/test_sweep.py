@@ -88,7 +88,7 @@ def test_everything_wrong_is_told_at_once_with_the_valid_names(plan: Planner) ->
     assert "Did you mean 'int8'?" in told["fedavg+int9"]
     assert "needs a number" in told["fedavg+clip-norm"]
     assert "sgd" in told["scaffold"]
-    assert "can not be stacked" in told["krum+top-k"]
+    assert "cannot be stacked" in told["krum+top-k"]
     assert "named twice" in told["fedavg"]
 
 

@@ -93,8 +93,8 @@ def test_files_that_may_not_be_read_are_not_called_missing(tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "read_bytes", refusing)
     monkeypatch.setattr(Path, "read_text", refusing)
-    with pytest.raises(DataError, match=r"SITE-SECRET.*can not be read.*permissions"):
+    with pytest.raises(DataError, match=r"SITE-SECRET.*cannot be read.*permissions"):
         site.secret()
-    with pytest.raises(ConfigError, match=r"can not be read.*permissions") as caught:
+    with pytest.raises(ConfigError, match=r"cannot be read.*permissions") as caught:
         read_site(tmp_path)
     assert str(tmp_path) not in str(caught.value)

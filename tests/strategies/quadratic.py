@@ -135,7 +135,7 @@ class Federation:
     folder : Path
         Where they remember.
     of : Study
-        Gives optimiser and schedule.
+        Gives optimizer and schedule.
     """
 
     def __init__(self, half: ClientAlgorithm, folder: Path, of: Study) -> None:

@@ -1,4 +1,4 @@
-"""Optimisers at the server: as Flower's, over several rounds, and the same after a restart."""
+"""Optimizers at the server: as Flower's, over several rounds, and the same after a restart."""
 
 from __future__ import annotations
 

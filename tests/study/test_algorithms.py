@@ -1,4 +1,4 @@
-"""The table of algorithms holds together, and what can not be stacked is refused with the reason."""
+"""The table of algorithms holds together, and what cannot be stacked is refused with the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_stack_is_taken_or_refused_for_its_reason(name: str, wrapper: str)
     reasons = list(stack_conflicts(name, (wrapper,)))
     if (name, wrapper) in REFUSED:
         (reason,) = reasons
-        assert reason.startswith(f"{wrapper!r} can not be stacked on {name!r}: ")
+        assert reason.startswith(f"{wrapper!r} cannot be stacked on {name!r}: ")
         assert REFUSED[name, wrapper] in reason
     else:
         assert reasons == []
@@ -70,7 +70,7 @@ def test_a_study_knows_what_is_stacked_and_is_refused_with_the_reason(wrapper: s
     name = next(name for name, refused in REFUSED if refused == wrapper) if any(w == wrapper for _, w in REFUSED) else ""
     if name:
         sgd = {"optimizer": {"name": "sgd"}} if name == "scaffold" else {}
-        with pytest.raises(ConfigError, match=f"'{wrapper}' can not be stacked on '{name}'"):
+        with pytest.raises(ConfigError, match=f"'{wrapper}' cannot be stacked on '{name}'"):
             sites.make_study(strategy={"name": name}, **SET[wrapper], **sgd)
 
 

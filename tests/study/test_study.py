@@ -100,7 +100,7 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
     ("key", "value", "told"),
     [
         ("network.name", "resnet", "not for segmentation"),
-        ("network.norm", "batch", "can not be averaged over hospitals"),
+        ("network.norm", "batch", "cannot be averaged over hospitals"),
         ("training.patch", "32,32", "needs 3 or none"),
         ("augmentation.flip", "3", "axes run from 0 to 2"),
         ("loss.class-weights", "1,2,3", "needs 'balanced' or 2 positive numbers"),

@@ -81,7 +81,7 @@ def check(
         typer.Option("--debug-local", help="Write what libraries really said to a file. It may name patients; delete it."),
     ] = None,
 ) -> None:
-    """Find out which cases can be used, which can not, and why. Nothing leaves this machine.
+    """Find out which cases can be used, which cannot, and why. Nothing leaves this machine.
 
     Exit codes: 0 training would be accepted by the site's policy, 1 it would not, 2 the site.toml, the study or the command
     line is wrong.

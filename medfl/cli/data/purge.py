@@ -46,7 +46,7 @@ def purge(
 
 def _confirm_question(found: Sequence[PurgeCandidate], size: str) -> str:
     if any(item.why == "run" for item in found):
-        return f"Remove {size}? What runs left here can not be made again, and a run that still goes on needs it"
+        return f"Remove {size}? What runs left here cannot be made again, and a run that still goes on needs it"
     return f"Remove {size} of prepared data? It can be made again from the hospital's files"
 
 

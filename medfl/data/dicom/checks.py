@@ -109,7 +109,7 @@ def _check_one_series(headers: Sequence[Header]) -> None:
 def _check_one_frame_of_reference(headers: Sequence[Header]) -> None:
     frames = len({header.text("FrameOfReferenceUID") for header in headers} - {""})
     if frames > 1:
-        what = f"the images name {frames} frames of reference, so their positions can not be compared."
+        what = f"the images name {frames} frames of reference, so their positions cannot be compared."
         raise DataError("DCM-REFERENCE", what, f"{_EXPORT_AGAIN} Check its anonymisation.")
 
 

@@ -97,7 +97,7 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
         try:
             dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=force)
         except Exception:
-            raise DataError("DCM-READ", "a file of the series can not be read.", "Export the series again.") from None
+            raise DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.") from None
         shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
         frames: Sequence[Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or ()
         if len(frames) != header.frame_count:

@@ -149,7 +149,7 @@ class FileProbe:
     Parameters
     ----------
     kind : {"dicom", "headerless", "damaged", "other"}
-        A DICOM file with a header that can be read, one without the 128-byte preamble, one whose header can not be read, or no
+        A DICOM file with a header that can be read, one without the 128-byte preamble, one whose header cannot be read, or no
         DICOM file.
     values : mapping of str to str or tuple of str
         As in `Header`; of a damaged file what could be made out.
@@ -165,7 +165,7 @@ def probe_file(path: Path) -> FileProbe:
     Raises
     ------
     OSError
-        When it can not be opened or read.
+        When it cannot be opened or read.
     """
     values: dict[str, Value] = {}
     with open(path, "rb", buffering=0) as file:
@@ -186,7 +186,7 @@ def probe_file(path: Path) -> FileProbe:
 
 
 def _parse_header(path: Path) -> dict[str, Value]:
-    """Read the header with pydicom; empty when it can not."""
+    """Read the header with pydicom; empty when it cannot."""
     values: dict[str, Value] = {}
     with silence_libraries():  # the warnings of pydicom quote the value
         try:
@@ -251,4 +251,4 @@ def load_datasets(headers: Sequence[Header], *, force: bool = False) -> list[Dat
         try:
             return [pydicom.dcmread(header.path, force=force) for header in headers]
         except Exception:
-            raise DataError("DCM-READ", "a file of the series can not be read.", "Export the series again.") from None
+            raise DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.") from None

@@ -43,7 +43,7 @@ def read_dataset(path: Path, *, force: bool = False) -> Dataset:
             if not dataset.file_meta.get("TransferSyntaxUID"):
                 dataset.file_meta.TransferSyntaxUID = _guess_transfer_syntax(dataset)
         except OSError:
-            raise DataError("DCM-READ", "a file of the series can not be read.", _EXPORT_AGAIN) from None
+            raise DataError("DCM-READ", "a file of the series cannot be read.", _EXPORT_AGAIN) from None
         except Exception:
             raise truncated_error(1) from None
         check_codec(dataset)

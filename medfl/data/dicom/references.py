@@ -70,7 +70,7 @@ def read_references(path: Path, *, force: bool = False) -> LabelReferences:
     Raises
     ------
     DataError
-        ``LBL-READ`` when the file can not be read, or holds neither.
+        ``LBL-READ`` when the file cannot be read, or holds neither.
     """
     with silence_libraries():
         try:
@@ -162,8 +162,8 @@ def get_frame_of_reference(headers: Sequence[Header]) -> str:
 
 
 def unreadable_label_error() -> DataError:
-    """Return the error of a label file that can not be read."""
-    return DataError("LBL-READ", "the label can not be read (damaged or cut).", "Export it again as DICOM-SEG or RTSTRUCT.")
+    """Return the error of a label file that cannot be read."""
+    return DataError("LBL-READ", "the label cannot be read (damaged or cut).", "Export it again as DICOM-SEG or RTSTRUCT.")
 
 
 def source_images(group: Dataset) -> Iterator[str]:

@@ -181,4 +181,4 @@ def _snomed_codes(name: str) -> tuple[Any, Any]:
 
 
 def _unsuitable_series_error(why: str) -> DataError:
-    return DataError("PRED-SEG", f"the series can not carry a DICOM segmentation: {why}", "Write the prediction as NIfTI.")
+    return DataError("PRED-SEG", f"the series cannot carry a DICOM segmentation: {why}", "Write the prediction as NIfTI.")

@@ -106,7 +106,7 @@ class IndexDatabase:
         self._run_safely(lambda: self._write(statements), None)
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, none when they can not be read."""
+        """Return the rows of a query, none when they cannot be read."""
         return self._run_safely(lambda: list(self._iter_rows(query, values)), [])
 
     def _write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
@@ -124,7 +124,7 @@ class IndexDatabase:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        with contextlib.suppress(OSError):  # where it can not be written it may still be read
+        with contextlib.suppress(OSError):  # where it cannot be written it may still be read
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             os.chmod(self._file, 0o600)
         connection = sqlite3.connect(self._file, timeout=_LOCK_TIMEOUT, isolation_level=None)
@@ -173,5 +173,5 @@ class IndexDatabase:
 
 
 def _unwritable_error() -> DataError:
-    what = "the index of the file headers can not be read or written, so all headers are read at every start."
+    what = "the index of the file headers cannot be read or written, so all headers are read at every start."
     return DataError("STORE-INDEX", what, "Check room and permissions of resources.store in the site.toml.")

@@ -25,7 +25,7 @@ def read_dicomdir(path: str) -> list[tuple[str, str]]:
     Raises
     ------
     DataError
-        ``DD-READ`` when it can not be read.
+        ``DD-READ`` when it cannot be read.
     """
     with silence_libraries():
         try:
@@ -34,7 +34,7 @@ def read_dicomdir(path: str) -> list[tuple[str, str]]:
             first = int(dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity)
             return list(_iter_referenced_files(records, first, ""))
         except Exception:  # pydicom raises nearly anything on a damaged file
-            raise DataError("DD-READ", "a DICOMDIR can not be read.", "Export again.") from None
+            raise DataError("DD-READ", "a DICOMDIR cannot be read.", "Export again.") from None
 
 
 def _iter_referenced_files(records: dict[int, Any], first: int, series: str) -> Iterator[tuple[str, str]]:

@@ -119,7 +119,7 @@ def probe_facts(path: str) -> FileFacts:
         seen = probe_file(Path(path))
     except OSError:
         return FileFacts("unopened")
-    except DataError:  # a DICOMDIR that can not be read
+    except DataError:  # a DICOMDIR that cannot be read
         return FileFacts("damaged")
     if seen.kind == "other":
         return FileFacts("other")

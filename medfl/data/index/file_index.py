@@ -71,7 +71,7 @@ class FileIndex:
         Raises
         ------
         OSError
-            When a folder can not be listed.
+            When a folder cannot be listed.
         """
         return self.trees([folder])[folder]
 
@@ -81,7 +81,7 @@ class FileIndex:
         Raises
         ------
         OSError
-            When a folder can not be listed.
+            When a folder cannot be listed.
         """
         missing = [folder for folder in dict.fromkeys(folders) if folder not in self._trees]
         if not missing:
@@ -98,7 +98,7 @@ class FileIndex:
         Raises
         ------
         OSError
-            When a folder can not be listed.
+            When a folder cannot be listed.
         """
         wanted = dict.fromkeys(paths)
         self.trees([path for path in wanted if path.is_dir()])

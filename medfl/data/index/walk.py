@@ -23,7 +23,7 @@ class FileStat:
     size : int
         Bytes; -1 when nobody can tell, as of a link that leads nowhere.
     changed, touched : int
-        When the content and when the entry of the file system changed, ns; the latter can not be set by hand, so it tells a
+        When the content and when the entry of the file system changed, ns; the latter cannot be set by hand, so it tells a
         replacement that kept size and date.
     """
 
@@ -69,7 +69,7 @@ def walk_entries(folder: str | Path, passed: SkippedFolders | None = None) -> It
     Raises
     ------
     OSError
-        When a folder can not be listed: its patients would be missing without a word. A disk or network that fails is always
+        When a folder cannot be listed: its patients would be missing without a word. A disk or network that fails is always
         one, for then nobody knows how much is missing.
     """
     waiting = [os.fspath(folder)]
@@ -99,7 +99,7 @@ def walk_files(folder: str | Path, passed: SkippedFolders | None = None) -> Iter
     Raises
     ------
     OSError
-        When a folder can not be listed.
+        When a folder cannot be listed.
     """
     return (stat_file(entry) for entry in walk_entries(folder, passed))
 

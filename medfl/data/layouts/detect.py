@@ -76,7 +76,7 @@ def require_readable(site: Site) -> None:
 
 
 def _unreadable_error(site: Site) -> DataError:
-    what = f"the data folder of site {site.name} can not be read."
+    what = f"the data folder of site {site.name} cannot be read."
     return DataError("DATA-READ", what, "Check disk, network drive and permissions.")
 
 

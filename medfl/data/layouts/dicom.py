@@ -23,7 +23,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
     """List one case a series, or in a study of dimension 2 one an image. The patient is PatientID with its issuer.
 
     Series that no segmentation refers to are passed over when another series of the patient has one. In classification, the
-    columns `patient` and `label` of the site's index give the class of a PatientID. A file that can not be read, or that a
+    columns `patient` and `label` of the site's index give the class of a PatientID. A file that cannot be read, or that a
     DICOMDIR names and that is missing, makes its series unusable if it is known which one that is.
 
     Raises
@@ -67,7 +67,7 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     most = max(map(len, studies.values()), default=0)
     every = len(set[str]().union(*studies.values()))
     if (most >= _MIN_CONSTANT_STUDIES and most == every) or (most >= _MIN_SHARED_STUDIES and most > every / 2):
-        what = f"{most} studies share one PatientID, so patients can not be kept apart."
+        what = f"{most} studies share one PatientID, so patients cannot be kept apart."
         raise DataError("ID-CONSTANT", what, "Export with a pseudonymous ID for each patient, or use an index with patients.")
     doubtful = sum(len(own) > 1 and (classes or "" in own) for number, own in issuers.items() if number)
     if doubtful:

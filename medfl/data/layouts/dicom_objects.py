@@ -1,4 +1,4 @@
-"""The DICOM objects of a folder, sorted by what they are: series of images, labels, and what can not be read."""
+"""The DICOM objects of a folder, sorted by what they are: series of images, labels, and what cannot be read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DicomObjects:
     other_images : set of str
         SOPInstanceUIDs of the other images.
     unreadable, missing : Counter of str
-        Files that can not be read, and that a DICOMDIR names but that are not there, by SeriesInstanceUID; under the empty text
+        Files that cannot be read, and that a DICOMDIR names but that are not there, by SeriesInstanceUID; under the empty text
         those that belong to none of the series.
     headerless, files : int
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
@@ -55,7 +55,7 @@ class DicomObjects:
     def series_error(self, uid: str) -> DataError | None:
         """Return why a series is not whole, if it is not."""
         if self.unreadable[uid]:
-            what = f"{self.unreadable[uid]} file(s) of the series can not be read, so slices may be missing."
+            what = f"{self.unreadable[uid]} file(s) of the series cannot be read, so slices may be missing."
             return DataError("DCM-READ", what, "Export the series again.")
         if self.missing[uid]:
             what = f"{self.missing[uid]} file(s) of the series that the DICOMDIR names are missing."
@@ -63,7 +63,7 @@ class DicomObjects:
         return None
 
     def treat_images_separately(self) -> None:
-        """Take every image for whole by itself: what can not be read is missing from no other."""
+        """Take every image for whole by itself: what cannot be read is missing from no other."""
         self.unreadable = Counter({"": self.unreadable.total()})
         self.missing = Counter({"": self.missing.total()})
 
@@ -71,7 +71,7 @@ class DicomObjects:
         """Return what is to be told about the folder as a whole."""
         told = []
         if self.unreadable[""]:
-            what = f"{self.unreadable['']} DICOM file(s) can not be read and are passed over."
+            what = f"{self.unreadable['']} DICOM file(s) cannot be read and are passed over."
             told.append(DataError("DCM-READ", what, "Export them again."))
         if self.missing[""]:
             what = f"{self.missing['']} file(s) that a DICOMDIR names are missing."

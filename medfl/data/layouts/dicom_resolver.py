@@ -170,7 +170,7 @@ class DicomResolver:
             fix = "Set allow-headerless = true in the table 'data' of site.toml."
             raise DataError("DCM-NONE", f"the {what} looks like DICOM without the 128-byte header.", fix)
         if item.kind in ("damaged", "unopened"):
-            raise DataError("DCM-READ", f"the {what} can not be read.", "Export it again.")
+            raise DataError("DCM-READ", f"the {what} cannot be read.", "Export it again.")
         return item
 
 

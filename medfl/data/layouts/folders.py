@@ -74,7 +74,7 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
 
 
 def _closed_folder_error() -> DataError:
-    what = "the folder of the case can not be opened."
+    what = "the folder of the case cannot be opened."
     return DataError("IMG-READ", what, "Check its permissions: the account that runs medfl must read it.")
 
 

@@ -60,7 +60,7 @@ def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataE
 
 
 def is_unlabelled(label: Source | str | DataError) -> bool:
-    """Return whether there is no label at all, rather than one that can not be used."""
+    """Return whether there is no label at all, rather than one that cannot be used."""
     return isinstance(label, DataError) and label.code == "LBL-MISSING"
 
 

@@ -109,11 +109,11 @@ def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterato
     folder : Path
         Where to begin.
     passed : SkippedFolders, optional
-        Takes what can not be looked into.
+        Takes what cannot be looked into.
 
     Raises
     ------
     OSError
-        When a folder can not be listed: its patients would be missing without a word.
+        When a folder cannot be listed: its patients would be missing without a word.
     """
     return (Path(entry.path) for entry in walk_entries(folder, passed) if not is_dicomdir(entry.path))

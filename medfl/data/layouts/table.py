@@ -79,7 +79,7 @@ def _read_csv(path: Path) -> Table:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # what spreadsheets write in Western Europe; it can not fail
+        text = raw.decode("latin-1")  # what spreadsheets write in Western Europe; it cannot fail
     try:
         # not `splitlines`, which also breaks at characters that cells hold
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.lstrip().partition("\n")[0])))

@@ -38,7 +38,7 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError
     Raises
     ------
     OSError
-        When a folder can not be listed.
+        When a folder cannot be listed.
     """
     counts = (
         {"dicom": _count_beside_dicom, "folders": _count_beside_folders}[layout](site.root, index)
@@ -72,7 +72,7 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
     Raises
     ------
     OSError
-        When a folder can not be listed for another reason than its permissions.
+        When a folder cannot be listed for another reason than its permissions.
     """
     if layout not in _WALKED_LAYOUTS and (missing or layout != "csv"):
         for _ in walk_entries(site.root, closed := SkippedFolders()):
@@ -80,7 +80,7 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         index.skipped.closed |= closed.closed
     told = []
     if count := len(index.skipped.closed):
-        what = f"{count} folder(s) inside the data folder can not be opened; what is in them is missing."
+        what = f"{count} folder(s) inside the data folder cannot be opened; what is in them is missing."
         told.append(DataError("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them."))
     out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
     if out:

@@ -44,7 +44,7 @@ class Dimse:
     Raises
     ------
     DataError
-        ``PACS-TLS`` when the certificates can not be used.
+        ``PACS-TLS`` when the certificates cannot be used.
     """
 
     def __init__(self, pacs: Pacs, folder: Path) -> None:
@@ -80,7 +80,7 @@ class Dimse:
         Raises
         ------
         DataError
-            ``PACS-LISTEN`` when the address or port can not be had.
+            ``PACS-LISTEN`` when the address or port cannot be had.
         """
         if not self._pacs.move:
             yield
@@ -94,7 +94,7 @@ class Dimse:
         address, _, port = self._pacs.move.rpartition(":")
         secured = tls_context(self._pacs, self._folder, server=True) if self._pacs.tls else None
         try:
-            socket.create_server((address, int(port))).close()  # pynetdicom leaves its socket open when it can not bind it
+            socket.create_server((address, int(port))).close()  # pynetdicom leaves its socket open when it cannot bind it
             server = own.start_server(
                 (address, int(port)),
                 block=False,

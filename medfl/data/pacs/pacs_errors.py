@@ -17,7 +17,7 @@ _TEXTS = {
     "PACS-INCOMPLETE": ("{detail}.", "Pull again; if it stays so, let the PACS administrator look at this series."),
     "PACS-LIST": ("{detail}.", "Write one number a line, without wildcards."),
     "PACS-LISTEN": (
-        "medfl can not listen at the address and port that move names.",
+        "medfl cannot listen at the address and port that move names.",
         "Name an address of this machine and a free port.",
     ),
     "PACS-REFUSED": ("the PACS did not do what it was asked: {detail}.", "Ask the PACS administrator what it allows."),
@@ -26,7 +26,7 @@ _TEXTS = {
         "there is no connection to the PACS, or it broke off.",
         "Check the address, the network and the firewall.",
     ),
-    "PACS-WRITE": ("the images can not be written to the data folder.", "Choose a data.root that you may write to."),
+    "PACS-WRITE": ("the images cannot be written to the data folder.", "Choose a data.root that you may write to."),
 }
 TRANSIENT_CODES = ("PACS-UNREACHABLE", "PACS-REFUSED", "PACS-INCOMPLETE")  # may be gone at the next attempt
 SINGLE_SERIES_CODES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # the next series may come all the same

@@ -30,7 +30,7 @@ def download_folder(root: Path) -> Iterator[Path]:
     Raises
     ------
     DataError
-        ``PACS-BUSY`` when another pull has it, ``PACS-WRITE`` when it can not be made.
+        ``PACS-BUSY`` when another pull has it, ``PACS-WRITE`` when it cannot be made.
     """
     hidden = root / HIDDEN_FOLDER
     with _translate_write_errors():

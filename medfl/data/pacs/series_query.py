@@ -113,7 +113,7 @@ def read_query(query: PacsQuery, folder: Path) -> SeriesQuery:
     Raises
     ------
     DataError
-        ``PACS-LIST`` when a list can not be read, is empty, or has a wildcard in it, which would ask for strangers.
+        ``PACS-LIST`` when a list cannot be read, is empty, or has a wildcard in it, which would ask for strangers.
     """
     patients = _read_list(folder / query.patients, "patients") if query.patients else ()
     accessions = _read_list(folder / query.accessions, "accession numbers") if query.accessions else ()
@@ -124,7 +124,7 @@ def _read_list(path: Path, what: str) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        raise pacs_error("PACS-LIST", f"the list of {what} can not be read") from None
+        raise pacs_error("PACS-LIST", f"the list of {what} cannot be read") from None
     numbers = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not numbers:
         raise pacs_error("PACS-LIST", f"the list of {what} is empty")

@@ -91,7 +91,7 @@ def preprocess(volume: Volume, mask: Mask | None, study: Study) -> tuple[Volume,
     Raises
     ------
     DataError
-        ``IMG-BIAS`` when the bias field can not be found, ``SITE-EXTRA`` when SimpleITK is missing.
+        ``IMG-BIAS`` when the bias field cannot be found, ``SITE-EXTRA`` when SimpleITK is missing.
     """
     return normalize_and_resample(orient_and_crop(volume, mask, study), study)
 

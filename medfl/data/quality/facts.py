@@ -159,7 +159,7 @@ class SiteCheck:
 
     @property
     def left_out(self) -> tuple[CaseFacts, ...]:
-        """The cases that can not."""
+        """The cases that cannot."""
         return tuple(case for case in self.cases if not case.usable)
 
     @property

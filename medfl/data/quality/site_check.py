@@ -38,7 +38,7 @@ def check_site(
     progress: Progress | None = None,
     modality: Modality | None = None,
 ) -> tuple[SiteCheck, Study | None]:
-    """Find out which cases of a site can be used, and why others can not.
+    """Find out which cases of a site can be used, and why others cannot.
 
     Nothing stops it: what is wrong with a case, or with the data folder as a whole, is a finding.
 

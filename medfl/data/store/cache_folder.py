@@ -103,7 +103,7 @@ class CacheFolder:
         DiskFullError
             ``DISK-FULL``; nothing of the case is left.
         DataError
-            ``STORE-UNWRITABLE`` when the store can not be written for another reason.
+            ``STORE-UNWRITABLE`` when the store cannot be written for another reason.
         """
         size = sum(array.nbytes for array in arrays.values())
         temporary = self._temporary_path(name)

@@ -137,7 +137,7 @@ class CaseCache:
         Raises
         ------
         OSError
-            When a file of it can not be read.
+            When a file of it cannot be read.
         """
         label = self._source_key(case.label) if isinstance(case.label, Source) else case.label
         parts = {"plan": self._cache_key, "image": self._source_key(case.image), "label": label, "annotated": case.annotated}

@@ -41,7 +41,7 @@ class DigestCache:
         Raises
         ------
         OSError
-            When a file can not be read.
+            When a file cannot be read.
         """
         name = self._entry_key(paths)
         size, stamp, youngest = _stamp(paths)
@@ -66,7 +66,7 @@ class DigestCache:
         self._new |= fresh
 
     def save(self) -> None:
-        """Write the cache if it has changed; a store that can not be written costs time only."""
+        """Write the cache if it has changed; a store that cannot be written costs time only."""
         fresh = self.pop_new()
         if not fresh:
             return
@@ -88,7 +88,7 @@ def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:
     for path in paths:
         facts = os.stat(path)
         size += facts.st_size
-        # the inode's change time can not be set by hand: it tells a replacement that kept size and date; the inode itself
+        # the inode's change time cannot be set by hand: it tells a replacement that kept size and date; the inode itself
         # tells another file of the same grain of time, as when two folders change places
         times += [facts.st_mtime_ns, facts.st_ctime_ns]
         facts_of_all += [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]

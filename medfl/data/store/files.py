@@ -39,8 +39,8 @@ def make_private_folder(folder: Path) -> None:
 
 
 def unwritable_error(error: OSError) -> DataError:
-    """Return the error of a store that can not be written; the system's own text holds the path."""
-    what = f"the store of prepared data can not be written ({type(error).__name__})."
+    """Return the error of a store that cannot be written; the system's own text holds the path."""
+    what = f"the store of prepared data cannot be written ({type(error).__name__})."
     return DataError("STORE-UNWRITABLE", what, "Check its folder, or name another as resources.store in the site.toml.")
 
 

@@ -63,7 +63,7 @@ class Forecast:
     unknown: int
 
     def require_space(self) -> None:
-        """Refuse what can not fit.
+        """Refuse what cannot fit.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Removing what is no longer wanted: prepared data, which can be made again, and what runs left here, which can not."""
+"""Removing what is no longer wanted: prepared data, which can be made again, and what runs left here, which cannot."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def purge(items: Collection[PurgeCandidate]) -> int:
     Raises
     ------
     DataError
-        ``STORE-UNWRITABLE`` when something can not be removed.
+        ``STORE-UNWRITABLE`` when something cannot be removed.
     """
     for item in items:
         for folder in item.folders:

@@ -17,7 +17,7 @@ class CheckResult:
     code : str
         Short stable name of what was looked at, for example ``"DISK"``.
     level : {"ok", "warning", "error"}
-        "error": a study can not run, or would not be safe.
+        "error": a study cannot run, or would not be safe.
     what : str
         What was seen.
     fix : str

@@ -91,7 +91,7 @@ def _check_hidden(client: httpx.Client) -> Iterator[CheckResult]:
         )
         yield CheckResult("EXPOSED", "error", f"From here these are open: {', '.join(open_ones)}.", fix)
     else:
-        yield CheckResult("EXPOSED", "ok", "Control, Runtime and documentation can not be reached from here.")
+        yield CheckResult("EXPOSED", "ok", "Control, Runtime and documentation cannot be reached from here.")
 
 
 def _is_blocked(answer: httpx.Response) -> bool:
@@ -115,4 +115,4 @@ def _unreachable_result(address: str, error: Exception) -> CheckResult:
         fix = "Nobody listens there: is the server up, and the port right?"
     else:
         fix = "Ask the network's people to open the way out to this address and port, past any web proxy in between."
-    return CheckResult("REACH", "error", f"The server at {address} can not be reached ({type(error).__name__}).", fix)
+    return CheckResult("REACH", "error", f"The server at {address} cannot be reached ({type(error).__name__}).", fix)

@@ -101,7 +101,7 @@ def check_gpu() -> CheckResult:
         found = json.loads(done.stdout)
     except json.JSONDecodeError:
         return CheckResult(
-            "GPU", "error", "torch can not be imported.", "Install it as the README says, and look at its own message."
+            "GPU", "error", "torch cannot be imported.", "Install it as the README says, and look at its own message."
         )
     if not found:
         driver = shutil.which("nvidia-smi") is not None

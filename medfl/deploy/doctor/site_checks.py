@@ -61,7 +61,7 @@ def _check_way_to_server(site: Site, federation: SiteFederation) -> Iterator[Che
 
 
 def check_site_files(site: Site) -> Iterator[CheckResult]:
-    """Check the files that a site can not start without: secret, key and certificates."""
+    """Check the files that a site cannot start without: secret, key and certificates."""
     yield _check_secret(site)
     if site.federation is None:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
@@ -83,7 +83,7 @@ def check_data(site: Site) -> CheckResult:
         some = next(site.root.iterdir(), None)
     except OSError:
         fix = "Check 'data.root' in site.toml, and that the account that runs medfl may read it."
-        return CheckResult("DATA", "error", "The folder of the images can not be read.", fix)
+        return CheckResult("DATA", "error", "The folder of the images cannot be read.", fix)
     if some is None:
         return CheckResult(
             "DATA", "error", "The folder of the images is empty.", "Is the disk mounted? See 'data.root' in site.toml."

@@ -1,4 +1,4 @@
-"""A tree of DICOM: which label belongs to which series, and what is told about files that can not be used."""
+"""A tree of DICOM: which label belongs to which series, and what is told about files that cannot be used."""
 
 from __future__ import annotations
 

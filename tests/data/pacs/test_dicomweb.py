@@ -222,7 +222,7 @@ def test_user_and_password_come_from_the_environment(
 @pytest.mark.parametrize(
     ("text", "mode", "told"),
     [
-        (None, 0o600, "can not be read"),
+        (None, 0o600, "cannot be read"),
         ("reader\nsecret-word\n", 0o640, "0600"),
         ("reader\n", 0o600, "second"),
         ("reader\nsecret-word\n", 0o600, ""),

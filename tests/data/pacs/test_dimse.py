@@ -68,7 +68,7 @@ def test_a_list_of_numbers_is_asked_one_by_one(
     assert asked == [f"{prefix}CANARY-2"] * 2 + [f"{prefix}UNKNOWN"] * 2  # for CT, then for MR
 
 
-@pytest.mark.parametrize(("text", "told"), [("", "is empty"), ("A*\n", "hold a wildcard"), (None, "can not be read")])
+@pytest.mark.parametrize(("text", "told"), [("", "is empty"), ("A*\n", "hold a wildcard"), (None, "cannot be read")])
 def test_a_list_that_asks_for_strangers_is_refused(
     text: str | None, told: str, pacs_site: Any, tmp_path: Path, refused: Any
 ) -> None:
