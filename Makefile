@@ -6,7 +6,7 @@ PIP_OPTIONS ?= -q --disable-pip-version-check
 BIN := .venv/bin
 NOT_SLOW := -m "not slow"
 
-.PHONY: help venv check format test test-slow demo bench build clean
+.PHONY: help venv check format test test-slow demo docs bench build clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -38,6 +38,10 @@ test-slow: venv ## the end-to-end tests
 
 demo: venv ## three made hospitals, one federated model, one report
 	$(BIN)/medfl demo
+
+docs: venv ## write the pages that are made from the code
+	$(BIN)/python -m tools.rooms
+	$(BIN)/python -m tools.strategies_page > docs/strategies.md
 
 bench: venv ## ratios against a plain PyTorch loop and against numpy; fails nothing
 	$(BIN)/python -m benchmarks

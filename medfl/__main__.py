@@ -1,4 +1,4 @@
-"""`python -m medfl` is the command `medfl`."""
+"""The command `medfl`, as `python -m medfl`."""
 
 from medfl.cli import main
 

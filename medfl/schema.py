@@ -1,4 +1,4 @@
-"""What study and site files have in common: frozen sections, lists written as text, and every problem told at once."""
+"""Tables of settings: how they are read, checked and refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ServerApp of medfl: wiring only. How a study is conducted is in `medfl.server`."""
+"""The ServerApp that studies name: wiring only. How a study is conducted is in `medfl.server`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of the replies of a round.
+"""Arithmetic on the replies of a round: means, medians, robust rules.
 
 A rule that is a mean folds each reply as it arrives (`ExactMean`, `FloatMean`). A rule that needs all replies at once keeps
 them on disk (`DiskReplies`) and goes over them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either

@@ -1,1 +1,1 @@
-"""Hash-chained logs, and their verification."""
+"""Hash-chained logs of what was sent and received, and their verification."""

@@ -1,1 +1,1 @@
-"""The data room: from a hospital's own files to prepared volumes. Identity stays behind at its door."""
+"""From a hospital's own files to prepared volumes. A patient's identity never leaves this room."""

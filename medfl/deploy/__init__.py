@@ -1,1 +1,1 @@
-"""A real federation: who belongs to it, the server, the sites, and what is checked of each."""
+"""A real federation: its members, the server, the sites, and the checks of each."""

@@ -1,4 +1,4 @@
-"""What a federation was worth: pure functions over the history of a run."""
+"""Comparison of ways to train, as pure functions over the history of a run."""
 
 from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 

@@ -1,1 +1,1 @@
-"""Grids around another Grid: streaming, retrying, packing, auditing."""
+"""Flower grids around another grid: streaming, retrying, packing, auditing."""

@@ -1,1 +1,1 @@
-"""The wire: what records, models, questions and replies look like, and how they are checked."""
+"""The wire: records, models, codecs, exchanges and replies, and the checks of what arrives."""

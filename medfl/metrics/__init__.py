@@ -1,4 +1,4 @@
-"""Metrics that leave a hospital: scores folded into counts and means over patients, so that sums over sites are exact."""
+"""Scores of a site as counts and means over patients, so that sums over sites are exact."""
 
 from medfl.metrics.classification import classification_metrics
 from medfl.metrics.derived import confusion_matrix, derive, has_surface_metrics, headline, roc_curve_points

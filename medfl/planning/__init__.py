@@ -1,1 +1,1 @@
-"""From what hospitals may tell of their images to one plan of preprocessing and network for all of them."""
+"""One plan of preprocessing and network for all sites, derived from their fingerprints."""

@@ -1,4 +1,4 @@
-"""Run folders: what a reader needs to trust a run or to resume it."""
+"""Run folders: all that a reader needs to trust a run or to resume it."""
 
 from medfl.runs.history import Event, History, read_history
 from medfl.runs.run_folder import Run

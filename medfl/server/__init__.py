@@ -1,1 +1,1 @@
-"""How a study is conducted over a Grid: joining, training, checkpoints, contribution, fingerprints."""
+"""How a study is conducted over a Flower grid: joining, training, checkpoints, contribution, fingerprints."""

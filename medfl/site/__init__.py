@@ -1,4 +1,4 @@
-"""A hospital as its site.toml describes it: where the data is, what may be used, and the policy that nobody can loosen."""
+"""A hospital as its site.toml describes it: its data, its resources, and the policy that no study can loosen."""
 
 from medfl.site.policy import MIN_NONZERO_COUNT, Policy
 from medfl.site.site import (

@@ -1,4 +1,4 @@
-"""Tests that come with medfl for algorithms of others: whoever writes a strategy or a client half runs them on it with pytest.
+"""Contract tests for other people's strategies and client algorithms.
 
 They are the tests that medfl's own algorithms pass::
 
