@@ -40,7 +40,7 @@ def draw_picture(layers: Sequence[Sequence[str]]) -> str:
     """
     lines = ["```mermaid", "flowchart TD"]
     for number, layer in enumerate(layers):
-        names = "<br>".join(room.removeprefix("medfl.") for room in layer)
+        names = " · ".join(room.removeprefix("medfl.") for room in layer)
         lines.append(f'    layer{number}["{names}"]')
     lines += [f"    layer{number - 1} --> layer{number}" for number in range(1, len(layers))]
     return "\n".join([*lines, "```", ""])

@@ -18,9 +18,9 @@ from medfl.metrics import (
     empty_metrics,
     merge,
     segmentation_metrics,
-    suppress,
 )
 from medfl.metrics.curves import BINS, mirror
+from medfl.privacy.suppression import suppress
 from medfl.study import Study
 
 K = 5

@@ -26,7 +26,7 @@ def test_the_contract_knows_every_room() -> None:
 def test_a_picture_has_the_rooms_of_each_layer_and_an_arrow_down_to_the_next() -> None:
     picture = rooms.draw_picture([["medfl.cli"], ["medfl.study", "medfl.site"]])
     assert 'layer0["cli"]' in picture
-    assert 'layer1["study<br>site"]' in picture
+    assert 'layer1["study · site"]' in picture
     assert picture.count("-->") == 1
 
 
