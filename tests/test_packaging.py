@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from medfl.deploy.doctor.machine_checks import FLWR_RANGE
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DATA_ONLY = {"medfl.sample_configs"}
+NEVER_IMPORTED = {  # run-time dependencies that no line of medfl imports, and what each is for
+    "einops": "MONAI's UNETR, SwinUNETR and ViT import it when one is built",
+    "pyjpegls": "pydicom decodes JPEG-LS with it",
+    "pylibjpeg": "pydicom decodes with its plugins",
+    "pylibjpeg-openjpeg": "plugin for JPEG 2000",
+    "pylibjpeg-rle": "plugin for RLE",
+}
+COMES_WITH = {"pydantic-core": "pydantic"}  # pinned to one version by the other
+INSTALLED_BY_HAND = {"simpleitk"}  # for the bias field alone; the refusal SITE-EXTRA says how
 
 
 def packages_on_disk() -> set[str]:
@@ -31,6 +46,70 @@ def test_every_package_on_disk_is_shipped_and_no_generic_name_is() -> None:
     shipped = set(PYPROJECT["tool"]["setuptools"]["packages"])
     assert shipped - DATA_ONLY == packages_on_disk()
     assert all(name == "medfl" or name.startswith("medfl.") for name in shipped)
+
+
+def own_imports(*folders: str) -> Iterator[tuple[str, bool]]:
+    """Yield each package that is imported in some folders, and whether only inside a function."""
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node, lazy in walk_imports(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            yield from ((name.split(".")[0], lazy) for name in names)
+
+
+def walk_imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, lazy
+        elif not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from walk_imports(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def distributions(packages: Iterable[str]) -> set[str]:
+    known = importlib.metadata.packages_distributions()
+    foreign = {name for name in packages if name not in sys.stdlib_module_names | {"medfl", "tests", "benchmarks", "tools"}}
+    return {normalised(dist) for name in foreign for dist in known.get(name, [name])}
+
+
+def required(entries: Iterable[str]) -> set[str]:
+    """Return the names in a list of requirements, those of medfl's own extras among them."""
+    extras, found = PYPROJECT["project"]["optional-dependencies"], set[str]()
+    for entry in entries:
+        name = re.match(r"[A-Za-z0-9._-]+", entry)[0]
+        if name == "medfl":
+            found |= required(inner for extra in re.findall(r"[a-z-]+", entry[len(name) :]) for inner in extras[extra])
+        else:
+            found.add(normalised(name))
+    return found
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_is_required_at_run_time_is_what_is_imported() -> None:
+    project = PYPROJECT["project"]
+    run_time = required(project["dependencies"])
+    optional = required(entry for entries in project["optional-dependencies"].values() for entry in entries) - run_time
+    imported = list(own_imports("medfl", "strategies", "clients"))
+    at_once = distributions(name for name, lazy in imported if not lazy) - set(COMES_WITH)
+    ever = distributions(name for name, _ in imported) - set(COMES_WITH) - INSTALLED_BY_HAND
+    assert run_time >= set(COMES_WITH.values())
+    assert run_time - set(NEVER_IMPORTED) == ever - optional
+    assert not set(NEVER_IMPORTED) & ever
+    assert at_once & optional == {"pytest"}  # by medfl.testing, which is for tests
+
+
+def test_what_tests_and_benchmarks_import_comes_with_dev() -> None:
+    project = PYPROJECT["project"]
+    installed = required((*project["dependencies"], *project["optional-dependencies"]["dev"]))
+    imported = distributions(name for name, _ in own_imports("tests", "benchmarks", "tools"))
+    assert imported - {"nnunetv2"} <= installed  # nnU-Net made the golden plans once, by hand
+
+
+def test_the_doctor_wants_the_flower_that_is_required() -> None:
+    (flower,) = (entry for entry in PYPROJECT["project"]["dependencies"] if entry.startswith("flwr"))
+    at_least, below = (tuple(map(int, number)) for number in re.findall(r"(\d+)\.(\d+)", flower))
+    assert (at_least, below) == FLWR_RANGE
 
 
 def test_the_root_is_no_flower_app() -> None:

@@ -1,6 +1,6 @@
 """Every private or undocumented name of Flower that medfl uses. A new version of Flower is the work of this one file.
 
-Tested with flwr 1.41; ``tests/flower/test_compat.py`` fails first when a name moves.
+Tested with flwr 1.42; ``tests/flower/test_compat.py`` fails first when a name moves.
 """
 
 from __future__ import annotations

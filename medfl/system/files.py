@@ -35,9 +35,7 @@ def translate_disk_errors(what: str, then: str = "start the run again; what was 
                 "DISK-FULL", f"there is no room left on the disk to write {what}.", f"Free some room, then {then}."
             ) from None
         reason = error.strerror or type(error).__name__
-        raise RunError(
-            "RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to."
-        ) from None
+        raise RunError("RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
 
 
 def temporary_path(path: Path) -> Path:

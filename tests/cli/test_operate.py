@@ -263,7 +263,9 @@ def test_the_log_of_a_run_is_printed_as_it_is(
 ) -> None:
     medfl("run", nodule_study, "--detach")
     text = "[red]INFO[/red] " + "long " * 40
-    monkeypatch.setattr(control, "run_flwr_text", lambda folder, command, run, *_: text if (command, run) == ("log", "101") else "")
+    monkeypatch.setattr(
+        control, "run_flwr_text", lambda folder, command, run, *_: text if (command, run) == ("log", "101") else ""
+    )
     assert medfl("logs") == Done(0, text.strip(), "")
 
 

@@ -17,7 +17,7 @@ import medfl
 from medfl.deploy.doctor.check_result import CheckResult, grade
 
 _GB = 1e9
-_FLWR_RANGE = ((1, 41), (1, 43))  # from, and below; as pyproject.toml asks for
+FLWR_RANGE = ((1, 42), (1, 43))  # at least, and below; as in pyproject.toml
 _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "cryptography")
 
 
@@ -46,10 +46,9 @@ def check_versions() -> CheckResult:
     told = ", ".join(f"{name} {version}" for name, version in found.items())
     number = tuple(int(part) for part in found["flwr"].split(".")[:2]) if found["flwr"][0].isdigit() else (0, 0)
     what = f"Python {platform.python_version()}, {told}."
-    if not _FLWR_RANGE[0] <= number < _FLWR_RANGE[1]:
-        return CheckResult(
-            "VERSIONS", "error", what, "medfl needs flwr from 1.41 to below 1.43: pip install 'flwr>=1.41,<1.43'."
-        )
+    if not FLWR_RANGE[0] <= number < FLWR_RANGE[1]:
+        at_least, below = (".".join(map(str, version)) for version in FLWR_RANGE)
+        return CheckResult("VERSIONS", "error", what, f"medfl needs another Flower: pip install 'flwr>={at_least},<{below}'.")
     return CheckResult("VERSIONS", "ok", what)
 
 
