@@ -1,4 +1,4 @@
-"""The exceptions of medfl, and the one place that decides what a hospital's error may tell the server.
+"""The exceptions of medfl, the table of their codes, and what the server may read of an error at a hospital.
 
 MedflError                 everything that medfl raises on purpose
 ├── ConfigError            a study or a site.toml is wrong; holds every problem found, not the first one
@@ -13,12 +13,20 @@ MedflError                 everything that medfl raises on purpose
 ├── DeployError            a federation cannot be set up, started or reached
 ├── AuditError             a log of exchanges is not what was written
 └── EngineError            the simulation engine could not be started, or lost its workers
+
+``codes.toml``, beside this module, is the table of all codes of errors and findings. It is read when a code is first looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+_TABLE = Path(__file__).with_name("codes.toml")
+_DETAILS_STAY = "The details are in the log of the site."
 
 
 class MedflError(Exception):
@@ -134,11 +142,68 @@ class EngineError(MedflError):
     """The simulation engine could not be started, or lost its workers."""
 
 
+@dataclass(frozen=True)
+class Code:
+    """One entry of the table of codes.
+
+    Parameters
+    ----------
+    name : str
+        The code, for example ``"NII-TRUNCATED"``.
+    section : str
+        Heading under which docs/findings.md lists it.
+    meaning : str
+        What it means: one sentence for people, without any data.
+    fix : str
+        What to do about it.
+    leaves : {"code", "sentence", "nothing"}
+        What leaves a site: the code alone, or its meaning with it. ``"nothing"`` marks what is raised at the server or in a
+        command, where people read the error's own message.
+    """
+
+    name: str
+    section: str
+    meaning: str
+    fix: str
+    leaves: Literal["code", "sentence", "nothing"]
+
+
+@functools.cache
+def load_codes() -> Mapping[str, Code]:
+    """Return the table of codes by name, in the order of its sections."""
+    return {
+        name: Code(name, section["title"], meaning, fix, section["leaves"])
+        for section in _read_table()["section"]
+        for name, (meaning, fix) in section["codes"].items()
+    }
+
+
+def explain_code(code: str) -> str:
+    """Return what a code means, in one plain sentence.
+
+    Examples
+    --------
+    >>> explain_code("NII-TRUNCATED"), explain_code("NII-OF-A-LATER-VERSION")
+    ('The file ends early.', 'A problem of the NIfTI file.')
+    """
+    if entry := load_codes().get(code):
+        return entry.meaning
+    meaning: str = _read_table()["prefixes"].get(code.partition("-")[0], "See the log of the site.")
+    return meaning
+
+
+@functools.cache
+def _read_table() -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(_TABLE.read_text(encoding="utf-8"))
+
+
 def safe_reason(error: BaseException) -> str:
     """Return what the server may read about an error that happened at a hospital.
 
     Only the code of an error that medfl raised itself leaves, with a sentence that depends on the code alone. The text of an
-    exception may hold a path, a name or a value of a header, so of any other all that is told is that something failed.
+    exception may hold a path, a name or a value of a header, so any other error is reported only as having happened.
 
     Parameters
     ----------
@@ -168,7 +233,11 @@ def safe_sentence(code: str) -> str:
     >>> safe_sentence("POLICY-HOURS")
     '[POLICY-HOURS] The site does not work at this hour.'
     """
-    return f"[{code}] {REFUSALS.get(code, 'The details are in the log of the site.')}"
+    try:
+        entry = load_codes().get(code)
+    except OSError:  # no file can be opened any more, which may be the very error that is being reported
+        entry = None
+    return f"[{code}] {entry.meaning if entry and entry.leaves == 'sentence' else _DETAILS_STAY}"
 
 
 def code_in(reason: str) -> str:
@@ -180,29 +249,3 @@ def code_in(reason: str) -> str:
     'NODE-LOST'
     """
     return reason.partition("]")[0].lstrip("[")
-
-
-# What the server reads of a refusal. The same words stand in docs/findings.md.
-REFUSALS = {
-    "ARM-FOREIGN": "The server asks for a kind of training that the study does not have.",
-    "BUNDLE-CODE": "The bundle holds more than configuration and text.",
-    "BUNDLE-COMPONENTS": "The bundle names other apps than those of medfl, or packages to install.",
-    "BUNDLE-DAMAGED": "The bundle cannot be read.",
-    "BUNDLE-SIMULATION": "The bundle says how to simulate hospitals.",
-    "OVERRIDE-REFUSED": "The run changes the study that the site approved.",
-    "POLICY-BYTES": "The reply is larger than the site lets out.",
-    "POLICY-EPOCHS": "There are more local epochs than the site allows.",
-    "POLICY-EXTENSION": "The site does not run this algorithm.",
-    "POLICY-HOURS": "The site does not work at this hour.",
-    "POLICY-METRICS": "The site does not tell what a reply needs.",
-    "POLICY-MINUTES": "The work took longer than the site allows.",
-    "POLICY-MODALITY": "The site does not take part in studies of this modality.",
-    "POLICY-PATIENTS": "The site has fewer patients than it asks of itself.",
-    "POLICY-PROTECTION": "The study lacks a protection that the site asks for.",
-    "POLICY-QUORUM": "The study may go on with fewer sites than this site asks for.",
-    "POLICY-ROUNDS": "There are more rounds than the site allows.",
-    "POLICY-STEPS": "There are more local steps than the site allows.",
-    "POLICY-TASK": "The site does not take part in studies of this kind.",
-    "RUN-STOPPED": "The site broke off, as the run is over.",
-    "STUDY-NOT-APPROVED": "The site has not approved this study.",
-}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from medfl.report.codes import CODES, explain_code
+from medfl.errors import explain_code, load_codes, safe_sentence
 from medfl.study import Study
 
 NOT_AVAILABLE = "n/a"
@@ -22,17 +22,20 @@ STATUS = {
 
 
 def format_reason(reason: str) -> tuple[str, str]:
-    """Split a told reason into its code, empty if it has none, and plain words.
+    """Split a reason into its code, empty if it has none, and a plain sentence.
 
     Examples
     --------
-    >>> reason_in_words("[SITE-ERROR] The details are in the log of the site.")
+    >>> format_reason("[SITE-ERROR] The details are in the log of the site.")
     ('SITE-ERROR', 'Something failed at the site; only its own log says what.')
     """
     found = _CODE.match(reason.strip())
     if not found:
-        return "", reason or "No reason was told."
-    return found[1], CODES.get(found[1]) or reason.strip()[found.end() :].strip() or explain_code(found[1])
+        return "", reason or "No reason was given."
+    code, text = found[1], reason.strip()[found.end() :].strip()
+    entry = load_codes().get(code)
+    only_code = not text or f"[{code}] {text}" == safe_sentence(code) or (entry and entry.leaves == "code")
+    return code, explain_code(code) if only_code else text
 
 
 def score(value: float, digits: int = 3) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from medfl.errors import explain_code
 from medfl.messages.counts import format_count, format_sum, lower_bound
-from medfl.report.codes import explain_code
 from medfl.report.formatting import NOT_AVAILABLE, duration, format_reason, score, size
 from medfl.report.report_data import JoinedSite, ReportData, RoundSummary
 from medfl.report.tables import Cell, Row, Table

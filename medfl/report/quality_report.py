@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 import medfl
 from medfl.data.quality.facts import SiteCheck
+from medfl.errors import explain_code
 from medfl.messages import counts
 from medfl.report import formatting, quality_tables
-from medfl.report.codes import explain_code
 from medfl.report.disclosure import Disclosure
 from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Site

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from medfl.data.quality.facts import CaseFacts, SiteCheck
-from medfl.report.codes import explain_code
+from medfl.errors import explain_code
 from medfl.report.formatting import plural
 from medfl.report.histograms import histogram
 from medfl.report.overlays import CLASS_COLOURS

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medfl.errors import explain_code
 from medfl.report import formatting
 from medfl.report.charts import Line, line_chart, roc_chart, ticks
-from medfl.report.codes import explain_code
 from medfl.report.overlays import read_overlay
 from medfl.study import Study
 
@@ -96,7 +96,7 @@ def test_words() -> None:
     assert formatting.listing([]) == ""
     assert formatting.plural(1, "hospital") == "1 hospital"
     assert formatting.format_reason("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
-    assert formatting.format_reason("") == ("", "No reason was told.")
+    assert formatting.format_reason("") == ("", "No reason was given.")
     assert explain_code("DCM-NEW") == "A problem of the DICOM files."
 
 

@@ -157,7 +157,7 @@ def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[
 
 
 def _findings_table(found: SiteCheck) -> Table:
-    from medfl.report.codes import explain_code
+    from medfl.errors import explain_code
 
     table = Table("code", "cases", "what", "what to do", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for row in found.count_findings():

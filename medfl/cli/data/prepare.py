@@ -82,7 +82,7 @@ def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
     if as_json:
         output.print_json(json.dumps(summary))
         return
-    from medfl.report.codes import explain_code
+    from medfl.errors import explain_code
 
     table = Table("", "cases", "code", "", box=None, padding=(0, 2))
     for title, key in (("left out", "left_out_by_code"), ("warning", "warnings_by_code")):
