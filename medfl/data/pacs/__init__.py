@@ -1,1 +1,1 @@
-"""Getting a hospital's images out of its PACS, by DICOMweb or DIMSE. The list of studies is kept in memory only."""
+"""Retrieval of a hospital's images from its PACS, over DICOMweb or DIMSE. The list of studies is kept in memory only."""

@@ -1,4 +1,4 @@
-"""An association with a PACS, and why there is none."""
+"""Associations with a PACS, and the errors when none can be established."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 StoreHandler = Callable[["Event"], int]
 _REJECTED_BY_USER, _REJECTED_TRANSIENT = 1, 2  # DICOM PS3.8 table 9-21: source and result of a rejection
 _REASONS = {3: "it does not know the calling AE title", 7: "it does not know the called AE title"}
-_ALERT_SECONDS = 0.5  # TLS 1.3 servers say that a certificate is missing only after the handshake
+_ALERT_SECONDS = 0.5  # TLS 1.3 servers report a missing client certificate only after the handshake
 
 
 def make_application_entity(pacs: Pacs) -> ApplicationEntity:
-    """Return medfl as a DICOM application entity, with the time limits of the site."""
+    """Return medfl as a DICOM application entity, with the timeouts that the site sets."""
     from pynetdicom.ae import ApplicationEntity
 
     ae = ApplicationEntity(pacs.calling_ae_title)
@@ -37,18 +37,18 @@ def make_application_entity(pacs: Pacs) -> ApplicationEntity:
 def associate(
     pacs: Pacs, tls: ssl.SSLContext | None, contexts: Sequence[PresentationContext], on_store: StoreHandler | None = None
 ) -> Iterator[Association]:
-    """Give an association with the PACS; it is released at the end, or aborted when something went wrong.
+    """Open an association with the PACS; it is released at the end, or aborted after an error.
 
     Parameters
     ----------
     pacs : Pacs
         Of kind ``dimse``.
     tls : SSLContext, optional
-        Without, the connection is not secured.
+        TLS settings; without them, the connection is not encrypted.
     contexts : sequence of PresentationContext
-        The first is the service that is asked for, the others what may be received (C-GET).
+        The first is the service to use, the others what may be received (C-GET).
     on_store : callable, optional
-        What takes the images that are received.
+        Handler of the images that are received.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def associate(
 
     opened: list[socket.socket] = []
 
-    def keep(event: Event) -> None:
+    def remember(event: Event) -> None:
         transport: Any = event.assoc.dul.socket
         opened.append(transport.socket)
 
     received = dict.fromkeys(context.abstract_syntax for context in contexts[1:])
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, keep), *([(evt.EVT_C_STORE, on_store)] if on_store else [])]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, remember), *([(evt.EVT_C_STORE, on_store)] if on_store else [])]
     association = make_application_entity(pacs).associate(
         pacs.host,
         pacs.port,
@@ -86,16 +86,16 @@ def associate(
         if not association.is_released:
             association.abort()
         for connection in opened:
-            connection.close()  # pynetdicom forgets it when the other side has gone first
+            connection.close()  # pynetdicom leaves it open when the other side closes first
 
 
 def _association_error(pacs: Pacs, tls: ssl.SSLContext | None, association: Association) -> DataError:
     if association.is_rejected:
-        answer: Any = association.acceptor.primitive
-        if answer.result == _REJECTED_TRANSIENT:
-            return pacs_error("PACS-REFUSED", "it has no association free at the moment")
-        if answer.result_source == _REJECTED_BY_USER:
-            return pacs_error("PACS-AET", _REASONS.get(answer.diagnostic, "it gave no reason"))
+        response: Any = association.acceptor.primitive
+        if response.result == _REJECTED_TRANSIENT:
+            return pacs_error("PACS-REFUSED", "it accepts no further association at the moment")
+        if response.result_source == _REJECTED_BY_USER:
+            return pacs_error("PACS-AET", _REASONS.get(response.diagnostic, "it gave no reason"))
         return pacs_error("PACS-REFUSED", "it rejected the association")
     try:
         plain = socket.create_connection((pacs.host, pacs.port), pacs.timeout)
@@ -103,8 +103,8 @@ def _association_error(pacs: Pacs, tls: ssl.SSLContext | None, association: Asso
         return pacs_error("PACS-UNREACHABLE")
     with plain:
         if tls and not _accepts_tls(plain, tls, pacs.host):
-            return pacs_error("PACS-TLS", "no secure connection to the PACS came about")
-    return pacs_error("PACS-REFUSED", "it broke the association off" + ("" if tls else "; it may want tls = true"))
+            return pacs_error("PACS-TLS", "no secure connection to the PACS could be made")
+    return pacs_error("PACS-REFUSED", "it aborted the association" + ("" if tls else "; it may require tls = true"))
 
 
 def _accepts_tls(plain: socket.socket, tls: ssl.SSLContext, host: str) -> bool:
@@ -113,7 +113,7 @@ def _accepts_tls(plain: socket.socket, tls: ssl.SSLContext, host: str) -> bool:
             secured.settimeout(_ALERT_SECONDS)
             secured.recv(1)
     except TimeoutError:
-        return True  # nothing to say: it waits for the association
+        return True  # no complaint: it waits for the association
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""The presentation contexts that medfl offers a PACS: kinds of objects, and how their pixels may be compressed."""
+"""Presentation contexts that medfl offers a PACS: SOP classes and transfer syntaxes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pynetdicom.presentation import PresentationContext
 
-MAX_CONTEXTS = 127  # DICOM PS3.8 numbers contexts with the odd numbers below 256; one of the 128 is for C-GET itself
+MAX_CONTEXTS = 127  # context IDs are the odd numbers below 256 (PS3.8 9.3.2.2); one of the 128 is for C-GET itself
 _SOP_CLASSES = {
     "CR": ("ComputedRadiographyImageStorage",),
     "CT": ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage"),
@@ -28,7 +28,7 @@ _SOP_CLASSES = {
     "XA": ("XRayAngiographicImageStorage", "EnhancedXAImageStorage", "XRay3DAngiographicImageStorage"),
 }
 _UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
-_COMPRESSED = (  # one context each, most usual first: within one context the PACS could choose one that does not fit the image
+_COMPRESSED = (  # one context each, commonest first: within one context the PACS could choose one that the image is not in
     "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
@@ -41,18 +41,18 @@ _COMPRESSED = (  # one context each, most usual first: within one context the PA
 
 
 def storage_contexts(modality: str) -> list[PresentationContext]:
-    """Return what C-GET offers to receive.
+    """Return the presentation contexts with which C-GET offers to receive images.
 
     Parameters
     ----------
     modality : str
-        Of the series. It only decides what may come compressed: headers name a modality that is not that of the object
-        often enough.
+        Modality of the series. It only decides which SOP classes may come compressed: often enough, the modality in a
+        header does not fit the SOP class.
 
     Returns
     -------
     list of PresentationContext
-        At most `MAX_CONTEXTS`; uncompressed objects of every kind that medfl knows come first.
+        At most `MAX_CONTEXTS`; first come the uncompressed transfer syntaxes of every SOP class that medfl knows.
     """
     from pynetdicom import sop_class
     from pynetdicom.presentation import build_context
@@ -60,7 +60,7 @@ def storage_contexts(modality: str) -> list[PresentationContext]:
     def uids(names: Iterable[str]) -> list[str]:
         return [getattr(sop_class, name) for name in names]
 
-    every = uids(name for kinds in _SOP_CLASSES.values() for name in kinds)
-    own = uids(_SOP_CLASSES.get(modality, ())) or every
-    compressed = [build_context(uid, syntax) for syntax in _COMPRESSED for uid in own]
+    every = uids(name for names in _SOP_CLASSES.values() for name in names)
+    of_modality = uids(_SOP_CLASSES.get(modality, ())) or every
+    compressed = [build_context(uid, syntax) for syntax in _COMPRESSED for uid in of_modality]
     return [*(build_context(uid, list(_UNCOMPRESSED)) for uid in every), *compressed][:MAX_CONTEXTS]

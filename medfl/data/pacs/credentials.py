@@ -1,4 +1,4 @@
-"""User, password and certificates for a PACS: read where they are needed, kept nowhere."""
+"""User, password and certificates for a PACS, read when they are needed and stored nowhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medfl.site.pacs import Pacs
 
 
 def read_login(pacs: Pacs, folder: Path) -> tuple[str, str] | None:
-    """Return user and password, or None for a PACS that wants none.
+    """Return user and password, or None for a PACS without a login.
 
     Parameters
     ----------
     pacs : Pacs
-        Names environment variables, or a file.
+        Names the environment variables, or the file.
     folder : Path
-        What the file is relative to.
+        Folder that the file's path is relative to.
 
     Raises
     ------
@@ -42,16 +42,16 @@ def _read_credentials_file(path: Path) -> tuple[str, str]:
     except (OSError, UnicodeDecodeError):
         raise pacs_error("PACS-CREDENTIALS", "the credentials-file cannot be read") from None
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise pacs_error("PACS-CREDENTIALS", "others may read the credentials-file: give it mode 0600 (chmod 600)")
+        raise pacs_error("PACS-CREDENTIALS", "other users can read the credentials-file: give it mode 0600 (chmod 600)")
     if len(lines) < 2 or not (lines[0] and lines[1]):
         raise pacs_error(
-            "PACS-CREDENTIALS", "the credentials-file needs the user in its first line, the password in its second"
+            "PACS-CREDENTIALS", "the credentials-file needs the user on its first line and the password on its second"
         )
     return lines[0], lines[1]
 
 
 def certificates(pacs: Pacs, folder: Path) -> tuple[str, tuple[str, str] | None]:
-    """Return the files of the authority and of the own certificate and key, as absolute paths; empty and None without.
+    """Return the paths of the CA file and of medfl's own certificate and key; empty and None where the site names none.
 
     Raises
     ------
@@ -61,37 +61,37 @@ def certificates(pacs: Pacs, folder: Path) -> tuple[str, tuple[str, str] | None]
     for name in (pacs.ca_file, pacs.cert_file, pacs.key_file):
         if name and not (folder / name).is_file():
             raise pacs_error("PACS-TLS", "a file that ca-file, cert-file or key-file names does not exist")
-    own = (str(folder / pacs.cert_file), str(folder / pacs.key_file)) if pacs.cert_file else None
-    return (str(folder / pacs.ca_file) if pacs.ca_file else ""), own
+    certificate = (str(folder / pacs.cert_file), str(folder / pacs.key_file)) if pacs.cert_file else None
+    return (str(folder / pacs.ca_file) if pacs.ca_file else ""), certificate
 
 
 def tls_context(pacs: Pacs, folder: Path, *, server: bool = False) -> ssl.SSLContext:
-    """Return how to talk to the PACS over TLS; its certificate is always checked.
+    """Return the TLS settings for the PACS; its certificate is always checked.
 
     Parameters
     ----------
     pacs : Pacs
         Names the certificates.
     folder : Path
-        What their files are relative to.
+        Folder that their paths are relative to.
     server : bool
-        Whether it is the PACS that connects (C-MOVE); with a ca-file it must then show a certificate too.
+        Whether the PACS opens the connection (C-MOVE); with a ca-file it must then present a certificate too.
 
     Raises
     ------
     DataError
-        ``PACS-TLS`` when a file is missing or no certificate.
+        ``PACS-TLS`` when a file is missing or is not a certificate.
     """
-    authority, own = certificates(pacs, folder)
+    ca_file, certificate = certificates(pacs, folder)
     try:
         purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
-        context = ssl.create_default_context(purpose, cafile=authority or None)
-        if own:
-            context.load_cert_chain(*own)
+        context = ssl.create_default_context(purpose, cafile=ca_file or None)
+        if certificate:
+            context.load_cert_chain(*certificate)
     except (OSError, ssl.SSLError):
         raise pacs_error(
-            "PACS-TLS", "a certificate or key file is damaged, protected by a password, or they do not match"
+            "PACS-TLS", "a certificate or key file is damaged or protected by a password, or the two do not match"
         ) from None
-    if server and authority:
+    if server and ca_file:
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -1,4 +1,4 @@
-"""Asking a PACS over HTTP: QIDO-RS to search, WADO-RS to fetch (DICOM PS3.18), with dicomweb-client."""
+"""PACS over HTTP: QIDO-RS to search, WADO-RS to retrieve (DICOM PS3.18), with dicomweb-client."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import requests
     from dicomweb_client.web import DICOMwebClient
 
-PAGE_SIZE = 500  # series a question; a PACS may give fewer
-_AS_STORED = (("application/dicom", "*"),)  # as it lies in the PACS, compressed or not: nothing is converted on the way
+PAGE_SIZE = 500  # series per request; a PACS may return fewer
+_AS_STORED = (("application/dicom", "*"),)  # as stored in the PACS, compressed or not: nothing is transcoded on the way
 _NOT_ACCEPTABLE = 406
 _FIELD_TAGS = {
     "study": "0020000D",
@@ -45,18 +45,18 @@ class DicomWeb:
     pacs : Pacs
         Of kind ``dicomweb``.
     folder : Path
-        What its files are relative to.
+        Folder that the paths of its files are relative to.
 
     Raises
     ------
     DataError
-        ``PACS-CREDENTIALS``, or ``PACS-TLS`` when a file of certificates is missing.
+        ``PACS-CREDENTIALS``, or ``PACS-TLS`` when a certificate file is missing.
     """
 
     def __init__(self, pacs: Pacs, folder: Path) -> None:
         self._pacs = pacs
         self._login = read_login(pacs, folder)
-        self._authority, self._certificate = certificates(pacs, folder)
+        self._ca_file, self._certificate = certificates(pacs, folder)
 
     @contextmanager
     def _client(self) -> Iterator[DICOMwebClient]:
@@ -64,16 +64,16 @@ class DicomWeb:
         from dicomweb_client.web import DICOMwebClient
 
         with requests.Session() as session:
-            session.trust_env = False  # patients' images go through no proxy that some environment variable names
+            session.trust_env = False  # patients' images must not pass through a proxy named by some environment variable
             session.auth = self._login
-            session.verify = self._authority or True
+            session.verify = self._ca_file or True
             session.cert = self._certificate
             client = DICOMwebClient(self._pacs.url, session, permissive_uid=True, timeout=self._pacs.timeout)
-            client.set_http_retry_params(retry=False)  # the pull repeats, and can be stopped between two attempts
+            client.set_http_retry_params(retry=False)  # the pull retries, and can be stopped between two attempts
             with _translate_errors():
                 yield client
 
-    def find(self, wanted: SeriesQuery) -> Iterator[SeriesInfo]:
+    def find(self, query: SeriesQuery) -> Iterator[SeriesInfo]:
         """Yield the series that the PACS offers.
 
         Raises
@@ -82,54 +82,56 @@ class DicomWeb:
             ``PACS-AUTH``, ``PACS-REFUSED``, ``PACS-TLS`` or ``PACS-UNREACHABLE``.
         """
         with self._client() as client:
-            for asked in wanted.study_filters():
-                for modality in wanted.modalities:
-                    yield from _search_series(client, {**asked, "Modality": modality})
+            for study_filter in query.study_filters():
+                for modality in query.modalities:
+                    yield from _search_series(client, {**study_filter, "Modality": modality})
 
     def listen(self) -> AbstractContextManager[None]:
-        """Do nothing: over HTTP nothing comes that was not asked for."""
+        """Do nothing: over HTTP the PACS sends nothing by itself."""
         return nullcontext()
 
-    def fetch(self, landing: SeriesDownload) -> None:
-        """Bring the images of one series.
+    def fetch(self, download: SeriesDownload) -> None:
+        """Download the images of one series.
 
         Raises
         ------
         DataError
-            As `find`, or ``PACS-INCOMPLETE`` when an image was cut off.
+            As `find`, or ``PACS-INCOMPLETE`` when an image is truncated.
         """
         import requests
 
         with self._client() as client:
             try:
-                self._save_images(client, landing, _AS_STORED)
+                self._save_images(client, download, _AS_STORED)
             except requests.exceptions.HTTPError as error:
                 if _http_status(error) != _NOT_ACCEPTABLE:
                     raise
-                self._save_images(client, landing, None)  # a PACS that only sends what the standard has as default
+                self._save_images(client, download, None)  # a PACS that only sends the default of the standard
 
     @staticmethod
-    def _save_images(client: DICOMwebClient, landing: SeriesDownload, media_types: Any) -> None:
-        found = landing.series_info
-        for dataset in client.iter_series(found.study, found.series, media_types=media_types):
+    def _save_images(client: DICOMwebClient, download: SeriesDownload, media_types: Any) -> None:
+        series_info = download.series_info
+        for dataset in client.iter_series(series_info.study, series_info.series, media_types=media_types):
             if _is_truncated(dataset):
-                raise incomplete_error(landing.image_count, found.expected, "an image was cut off")
+                raise incomplete_error(download.image_count, series_info.expected, "an image was truncated")
             buffer = BytesIO()
             dataset.save_as(buffer, enforce_file_format=True)
-            landing.save(buffer.getvalue())
+            download.save(buffer.getvalue())
 
 
-def _search_series(client: DICOMwebClient, asked: dict[str, str]) -> Iterator[SeriesInfo]:
-    """Yield all pages; ends with one that brings nothing new, so that a PACS without paging is not asked for ever."""
+def _search_series(client: DICOMwebClient, filters: dict[str, str]) -> Iterator[SeriesInfo]:
+    """Yield the series of all pages; stop at a page with nothing new, since a PACS without paging repeats itself."""
     seen: set[str] = set()
     offset = 0
     while True:
-        page = client.search_for_series(search_filters=asked, fields=list(_FIELD_TAGS.values()), limit=PAGE_SIZE, offset=offset)
-        fresh = [found for found in map(_to_series_info, page) if found.series not in seen]
-        if not fresh:
+        page = client.search_for_series(
+            search_filters=filters, fields=list(_FIELD_TAGS.values()), limit=PAGE_SIZE, offset=offset
+        )
+        new = [series_info for series_info in map(_to_series_info, page) if series_info.series not in seen]
+        if not new:
             return
-        yield from fresh
-        seen |= {found.series for found in fresh}
+        yield from new
+        seen |= {series_info.series for series_info in new}
         offset += len(page)
 
 
@@ -141,7 +143,7 @@ def _to_series_info(row: dict[str, Any]) -> SeriesInfo:
 
 
 def _is_truncated(dataset: Dataset) -> bool:
-    """Return whether uncompressed pixels are fewer than the header says: a connection may end without anybody telling."""
+    """Return whether there are fewer pixels than the header says: a connection may end without an error."""
     if "PixelData" not in dataset:
         return False
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
@@ -164,11 +166,11 @@ def _translate_errors() -> Iterator[None]:
     except (DataError, PullStopped):
         raise
     except requests.exceptions.SSLError:
-        raise pacs_error("PACS-TLS", "no secure connection to the PACS came about") from None
+        raise pacs_error("PACS-TLS", "no secure connection to the PACS could be made") from None
     except requests.exceptions.HTTPError as error:
         status = _http_status(error)
         raise pacs_error("PACS-AUTH" if status in (401, 403) else "PACS-REFUSED", f"HTTP status {status}") from None
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, *broken):
         raise pacs_error("PACS-UNREACHABLE") from None
-    except Exception:  # a page of a portal instead of JSON, a part that is no DICOM: libraries raise nearly anything
-        raise pacs_error("PACS-REFUSED", "its answer is no DICOMweb") from None
+    except Exception:  # a portal's page instead of JSON, a part that is not DICOM: libraries raise nearly anything
+        raise pacs_error("PACS-REFUSED", "its response is not DICOMweb") from None

@@ -1,4 +1,4 @@
-"""Asking a PACS over DIMSE: C-FIND to search, C-GET or C-MOVE to fetch (DICOM PS3.4 annex C), with pynetdicom."""
+"""PACS over DIMSE: C-FIND to search, C-GET or C-MOVE to retrieve (DICOM PS3.4 annex C), with pynetdicom."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.events import Event
 
-    Answers = Iterator[tuple[Dataset, Dataset | None]]
+    Responses = Iterator[tuple[Dataset, Dataset | None]]
 
 SUCCESS, SOME_FAILED, UNKNOWN_DESTINATION = 0x0000, 0xB000, 0xA801
-_MESSAGE_ID = 1  # number of the one question of an association
+_MESSAGE_ID = 1  # each association carries one request
 _PENDING = (0xFF00, 0xFF01)
-_OUT_OF_RESOURCES, _CANNOT_UNDERSTAND, _NOT_AUTHORIZED = 0xA700, 0xC000, 0x0124  # what medfl answers to a C-STORE
+_OUT_OF_RESOURCES, _CANNOT_UNDERSTAND, _NOT_AUTHORIZED = 0xA700, 0xC000, 0x0124  # status of medfl's C-STORE responses
 
 
 class Dimse:
-    """A PACS that speaks DIMSE. For C-MOVE, `listening` must be entered around `fetch`.
+    """A PACS that speaks DIMSE. For C-MOVE, call `fetch` within `listen`.
 
     Parameters
     ----------
     pacs : Pacs
         Of kind ``dimse``.
     folder : Path
-        What its files are relative to.
+        Folder that the paths of its files are relative to.
 
     Raises
     ------
@@ -52,8 +52,8 @@ class Dimse:
         self._tls = tls_context(pacs, folder) if pacs.tls else None
         self._expected: dict[str, tuple[SeriesDownload, list[Exception]]] = {}  # by SeriesInstanceUID, for C-MOVE
 
-    def find(self, wanted: SeriesQuery) -> Iterator[SeriesInfo]:
-        """Yield the series that the PACS offers: first its studies are asked for, then the series of each.
+    def find(self, query: SeriesQuery) -> Iterator[SeriesInfo]:
+        """Yield the series that the PACS offers: first its studies are queried, then the series of each.
 
         Raises
         ------
@@ -65,9 +65,9 @@ class Dimse:
 
         with associate(self._pacs, self._tls, [build_context(model)]) as association:
             studies: dict[str, Dataset] = {}
-            for asked in wanted.study_filters():
-                for modality in wanted.study_modalities:
-                    for study in _send_find(association, model, _make_study_query(asked, modality)):
+            for filters in query.study_filters():
+                for modality in query.study_modalities:
+                    for study in _send_find(association, model, _make_study_query(filters, modality)):
                         studies[_text(study, "StudyInstanceUID")] = study
             for uid, study in studies.items():
                 for series in _send_find(association, model, _make_series_query(uid)):
@@ -75,30 +75,30 @@ class Dimse:
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Take in what the PACS sends for C-MOVE, at the site's own address; nothing is done for C-GET.
+        """Receive what the PACS sends for C-MOVE, at the site's own address; do nothing for C-GET.
 
         Raises
         ------
         DataError
-            ``PACS-LISTEN`` when the address or port cannot be had.
+            ``PACS-LISTEN`` when medfl cannot listen at the address and port.
         """
         if not self._pacs.move:
             yield
             return
         from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 
-        own = make_application_entity(self._pacs)
-        own.require_called_aet = True
+        application_entity = make_application_entity(self._pacs)
+        application_entity.require_called_aet = True
         for context in AllStoragePresentationContexts:
-            own.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+            application_entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         address, _, port = self._pacs.move.rpartition(":")
-        secured = tls_context(self._pacs, self._folder, server=True) if self._pacs.tls else None
+        server_tls = tls_context(self._pacs, self._folder, server=True) if self._pacs.tls else None
         try:
-            socket.create_server((address, int(port))).close()  # pynetdicom leaves its socket open when it cannot bind it
-            server = own.start_server(
+            socket.create_server((address, int(port))).close()  # pynetdicom does not close a socket that it cannot bind
+            server = application_entity.start_server(
                 (address, int(port)),
                 block=False,
-                ssl_context=secured,
+                ssl_context=server_tls,
                 evt_handlers=[(evt.EVT_C_STORE, self._handle_move_store)],
             )
         except (OSError, OverflowError):
@@ -108,17 +108,17 @@ class Dimse:
         finally:
             if server is not None:
                 server.shutdown()
-            own.shutdown()
+            application_entity.shutdown()
 
-    def fetch(self, landing: SeriesDownload) -> None:
-        """Bring the images of one series.
+    def fetch(self, download: SeriesDownload) -> None:
+        """Download the images of one series.
 
         Raises
         ------
         DataError
             As `find`, or ``PACS-INCOMPLETE``.
         PullStopped
-            When the pull was told to stop.
+            When the pull was return_keys to stop.
         """
         from pynetdicom.presentation import build_context
         from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -128,104 +128,106 @@ class Dimse:
             StudyRootQueryRetrieveInformationModelMove as move,
         )
 
-        found, troubles = landing.series_info, list[Exception]()
-        question = _make_query("SERIES", StudyInstanceUID=found.study, SeriesInstanceUID=found.series)
+        series_info, errors = download.series_info, list[Exception]()
+        identifier = _make_query("SERIES", StudyInstanceUID=series_info.study, SeriesInstanceUID=series_info.series)
         if not self._pacs.move:
-            contexts = [build_context(get), *storage_contexts(found.modality)]
+            contexts = [build_context(get), *storage_contexts(series_info.modality)]
             with associate(
-                self._pacs, self._tls, contexts, lambda event: _handle_get_store(event, landing, troubles)
+                self._pacs, self._tls, contexts, lambda event: _handle_get_store(event, download, errors)
             ) as association:
-                _wait_for_transfer(association, association.send_c_get(question, get, _MESSAGE_ID), landing, troubles)
+                _wait_for_transfer(association, association.send_c_get(identifier, get, _MESSAGE_ID), download, errors)
             return
-        self._expected[found.series] = landing, troubles
+        self._expected[series_info.series] = download, errors
         try:
             with associate(self._pacs, self._tls, [build_context(move)]) as association:
                 _wait_for_transfer(
-                    association, association.send_c_move(question, self._pacs.calling_ae_title, move), landing, troubles
+                    association, association.send_c_move(identifier, self._pacs.calling_ae_title, move), download, errors
                 )
         finally:
-            del self._expected[found.series]
+            del self._expected[series_info.series]
 
     def _handle_move_store(self, event: Event) -> int:
-        """Take an image that the PACS sends to the own address, if it was asked for."""
+        """Take an image that the PACS sends to medfl's own address, if it was requested."""
         expected = self._expected.get(_text(event.dataset, "SeriesInstanceUID"))
         return _save_image(event, *expected) if expected else _NOT_AUTHORIZED
 
 
-def _handle_get_store(event: Event, landing: SeriesDownload, troubles: list[Exception]) -> int:
-    """Take an image that comes by C-GET; after trouble let the PACS send no more of them."""
+def _handle_get_store(event: Event, download: SeriesDownload, errors: list[Exception]) -> int:
+    """Take an image that arrives by C-GET; after an error, cancel the transfer."""
     from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as get  # type: ignore[attr-defined]
 
-    first = not troubles
-    status = _save_image(event, landing, troubles)
-    if troubles and first:
+    first = not errors
+    status = _save_image(event, download, errors)
+    if errors and first:
         event.assoc.send_c_cancel(_MESSAGE_ID, query_model=get)
     return status
 
 
-def _save_image(event: Event, landing: SeriesDownload, troubles: list[Exception]) -> int:
-    if troubles:
+def _save_image(event: Event, download: SeriesDownload, errors: list[Exception]) -> int:
+    if errors:
         return _OUT_OF_RESOURCES
     try:
-        landing.save(event.encoded_dataset())
+        download.save(event.encoded_dataset())
     except (DataError, PullStopped) as error:
-        troubles.append(error)
+        errors.append(error)
         return _OUT_OF_RESOURCES
-    except Exception:  # what was sent is no DICOM object
+    except Exception:  # what was sent is not a DICOM object
         return _CANNOT_UNDERSTAND
     return SUCCESS
 
 
-def _wait_for_transfer(association: Association, answers: Answers, landing: SeriesDownload, troubles: list[Exception]) -> None:
-    """Wait for the end of a C-GET or C-MOVE, and judge it."""
+def _wait_for_transfer(
+    association: Association, responses: Responses, download: SeriesDownload, errors: list[Exception]
+) -> None:
+    """Wait for the end of a C-GET or C-MOVE, and raise an error where it failed."""
     status = -1
-    for answer, _ in answers:
-        status = int(answer.get("Status", -1))
-        if troubles:
+    for response, _ in responses:
+        status = int(response.get("Status", -1))
+        if errors:
             break
-        if landing.stop.is_set():
+        if download.stop.is_set():
             association.abort()
             raise PullStopped
-    if troubles:
-        raise troubles[0]
-    expected = landing.series_info.expected
+    if errors:
+        raise errors[0]
+    expected = download.series_info.expected
     if status == -1:
         raise pacs_error("PACS-UNREACHABLE")
     if status == UNKNOWN_DESTINATION:
         raise pacs_error("PACS-AET", "it does not know the AE title that it should send to (C-MOVE)")
-    if status != SUCCESS and not (0 < expected <= landing.image_count):
-        if status == SOME_FAILED or landing.image_count:
-            raise incomplete_error(landing.image_count, expected, f"status 0x{status:04X}")
+    if status != SUCCESS and not (0 < expected <= download.image_count):
+        if status == SOME_FAILED or download.image_count:
+            raise incomplete_error(download.image_count, expected, f"status 0x{status:04X}")
         raise pacs_error("PACS-REFUSED", f"status 0x{status:04X}")
 
 
-def _send_find(association: Association, model: str, question: Dataset) -> Iterator[Dataset]:
-    for status, answer in association.send_c_find(question, model):
+def _send_find(association: Association, model: str, identifier: Dataset) -> Iterator[Dataset]:
+    for status, response in association.send_c_find(identifier, model):
         code = int(status.get("Status", -1))
         if code == -1:
             raise pacs_error("PACS-UNREACHABLE")
-        if code in _PENDING and answer is not None:
-            yield answer
+        if code in _PENDING and response is not None:
+            yield response
         elif code != SUCCESS:
             raise pacs_error("PACS-REFUSED", f"status 0x{code:04X}")
 
 
 def _make_query(level: str, **values: str) -> Dataset:
-    question = Dataset()
-    question.QueryRetrieveLevel = level
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = level
     for keyword, value in values.items():
-        setattr(question, keyword, value)
-    return question
+        setattr(identifier, keyword, value)
+    return identifier
 
 
-def _make_study_query(asked: dict[str, str], modality: str) -> Dataset:
-    told = dict.fromkeys(("StudyInstanceUID", "StudyDate", "PatientID", "AccessionNumber"), "")
-    return _make_query("STUDY", **told | asked, ModalitiesInStudy=modality)
+def _make_study_query(filters: dict[str, str], modality: str) -> Dataset:
+    return_keys = dict.fromkeys(("StudyInstanceUID", "StudyDate", "PatientID", "AccessionNumber"), "")
+    return _make_query("STUDY", **return_keys | filters, ModalitiesInStudy=modality)
 
 
 def _make_series_query(study: str) -> Dataset:
-    told = dict.fromkeys(("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"), "")
-    return _make_query("SERIES", StudyInstanceUID=study, **told)
+    return_keys = dict.fromkeys(("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"), "")
+    return _make_query("SERIES", StudyInstanceUID=study, **return_keys)
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -1,4 +1,4 @@
-"""What can go wrong with a PACS, in words that name no host, address, UID or person."""
+"""Errors of a PACS; their texts name no host, address, UID or person."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from medfl.errors import DataError
 _TEXTS = {
     "PACS-AET": (
         "the PACS refused the association: {detail}.",
-        "Have the PACS administrator enter medfl's AE title and address, and check ae-title and calling-ae-title.",
+        "Ask the PACS administrator to register medfl's AE title and address, and check ae-title and calling-ae-title.",
     ),
-    "PACS-AUTH": ("the PACS refused the login ({detail}).", "Check user, password and what the user may see."),
+    "PACS-AUTH": ("the PACS refused the login ({detail}).", "Check user, password and the user's permissions."),
     "PACS-BUSY": ("another pull into this data folder is running.", "Wait for it, or stop it."),
     "PACS-CREDENTIALS": ("{detail}.", "See docs/pacs.md."),
     "PACS-EXTRA-MISSING": ("the libraries that talk to a PACS are not installed.", "Install medfl[pacs]."),
-    "PACS-HOURS": ("the PACS may be asked from {detail} o'clock only.", "Start again then, or change pacs.hours."),
-    "PACS-INCOMPLETE": ("{detail}.", "Pull again; if it stays so, let the PACS administrator look at this series."),
-    "PACS-LIST": ("{detail}.", "Write one number a line, without wildcards."),
+    "PACS-HOURS": ("the PACS may only be queried from {detail} o'clock.", "Start again then, or change pacs.hours."),
+    "PACS-INCOMPLETE": ("{detail}.", "Pull again; if it happens again, ask the PACS administrator to look at this series."),
+    "PACS-LIST": ("{detail}.", "Write one number per line, without wildcards."),
     "PACS-LISTEN": (
-        "medfl cannot listen at the address and port that move names.",
-        "Name an address of this machine and a free port.",
+        "medfl cannot listen at the address and port given by move.",
+        "Give an address of this machine and a free port.",
     ),
-    "PACS-REFUSED": ("the PACS did not do what it was asked: {detail}.", "Ask the PACS administrator what it allows."),
+    "PACS-REFUSED": ("the PACS refused the request: {detail}.", "Ask the PACS administrator what it allows."),
     "PACS-TLS": ("{detail}.", "Check ca-file, cert-file and key-file, and the certificate of the PACS."),
     "PACS-UNREACHABLE": (
-        "there is no connection to the PACS, or it broke off.",
+        "the PACS cannot be reached, or the connection broke.",
         "Check the address, the network and the firewall.",
     ),
-    "PACS-WRITE": ("the images cannot be written to the data folder.", "Choose a data.root that you may write to."),
+    "PACS-WRITE": ("the images cannot be written to the data folder.", "Choose a data.root that you can write to."),
 }
-TRANSIENT_CODES = ("PACS-UNREACHABLE", "PACS-REFUSED", "PACS-INCOMPLETE")  # may be gone at the next attempt
-SINGLE_SERIES_CODES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # the next series may come all the same
+TRANSIENT_CODES = ("PACS-UNREACHABLE", "PACS-REFUSED", "PACS-INCOMPLETE")  # may succeed at the next attempt
+SINGLE_SERIES_CODES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # other series may succeed all the same
 
 
 class PullStopped(Exception):
-    """The pull was told to stop. It is never seen outside of it."""
+    """Signal that the pull was stopped; it never leaves the pull."""
 
 
 def pacs_error(code: str, detail: str = "", case: str = "") -> DataError:
@@ -44,7 +44,7 @@ def pacs_error(code: str, detail: str = "", case: str = "") -> DataError:
     code : str
         One of the ``PACS-`` codes.
     detail : str
-        What the text leaves open; never anything that the PACS said itself.
+        Fills the gap in the text; never anything that the PACS itself said.
     case : str
         Pseudonym of the series concerned.
     """
@@ -53,7 +53,7 @@ def pacs_error(code: str, detail: str = "", case: str = "") -> DataError:
 
 
 def incomplete_error(arrived: int, expected: int, why: str = "") -> DataError:
-    """Return the error for a series of which not all images came.
+    """Return the error for a series of which not all images arrived.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pulling the series that a site wants from its PACS into its data folder; it can be stopped and started at any moment."""
+"""Pull of the series that a site asks for from its PACS into its data folder; it can be stopped and resumed at any time."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from medfl.site import Site
 from medfl.site.pacs import Pacs
 
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
-_POLL_SECONDS = 0.5  # between two looks at how far the series have come
+_POLL_SECONDS = 0.5  # between two updates of the progress
 T = TypeVar("T")
 
 
 class PacsClient(Protocol):
-    """A PACS, whatever it speaks."""
+    """A PACS, whatever its protocol."""
 
-    def find(self, wanted: SeriesQuery) -> Iterable[SeriesInfo]:
-        """Return the series that it offers."""
+    def find(self, query: SeriesQuery) -> Iterable[SeriesInfo]:
+        """Return the series that the PACS offers."""
 
     def listen(self) -> AbstractContextManager[None]:
-        """Be ready for what it sends on its own account."""
+        """Be ready to receive what the PACS sends over connections of its own."""
 
-    def fetch(self, landing: SeriesDownload) -> None:
-        """Bring the images of one series."""
+    def fetch(self, download: SeriesDownload) -> None:
+        """Download the images of one series."""
 
 
 @dataclass(frozen=True)
 class PullProgress:
-    """How far a pull is: series and images that are done, of how many that must come."""
+    """Progress of a pull: series and images done, and how many there are in all."""
 
     series_done: int
     series: int
@@ -51,20 +51,20 @@ class PullProgress:
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull did, or with a dry run would do.
+    """Result of a pull, or with a dry run what it would do.
 
     Parameters
     ----------
     found : tuple of (str, int, int)
-        What the PACS has of what is wanted: modality, series and images.
+        What the PACS has of what was asked for: modality, series and images.
     already_present : int
-        Series that an earlier pull has brought.
+        Series that an earlier pull fetched.
     series, images : int
-        What came now, or with a dry run would come.
+        What was fetched now, or with a dry run would be fetched.
     not_started : int
-        Series that were not begun before the allowed hours ended.
+        Series not begun before the allowed hours ended.
     problems : tuple of DataError
-        Series that did not come.
+        Errors of the series that could not be fetched.
     """
 
     found: tuple[tuple[str, int, int], ...]
@@ -78,66 +78,66 @@ class PullResult:
 def pull_series(
     site: Site, *, dry_run: bool = False, progress: Callable[[PullProgress], object] = lambda _: None
 ) -> PullResult:
-    """Bring the series that the table ``pacs`` of a site asks for into the site's data folder.
+    """Fetch the series that the table ``pacs`` of a site asks for into the site's data folder.
 
-    Only whole series get their place, ``study-XXXX/series-XXXX/img-XXXX.dcm``; the names are keyed hashes of UIDs. Those that
-    are there already are not asked for again. What identifies patients and studies is kept in memory only.
+    Only complete series are moved to their final place, ``study-XXXX/series-XXXX/img-XXXX.dcm``; the names are keyed hashes of
+    UIDs. Series already present are not fetched again. What identifies patients and studies is kept in memory only.
 
     Parameters
     ----------
     site : Site
         With a table ``pacs``.
     dry_run : bool
-        Ask the PACS what it has, and fetch nothing.
+        Only ask the PACS what it has.
     progress : callable
-        Gets a `Progress` now and then.
+        Called with a `PullProgress` now and then.
 
     Raises
     ------
     ConfigError
         When the site has no such table.
     DataError
-        ``PACS-...`` when nothing more can come, ``DISK-FULL``, ``SITE-SECRET``. What came before is kept.
+        ``PACS-...`` when nothing more can be fetched, ``DISK-FULL``, ``SITE-SECRET``. What was fetched before is kept.
     """
     if site.pacs is None:
         raise ConfigError([Problem("site.toml", "pacs", "this table is required and is missing.", "See docs/pacs.md.")])
     pacs, secret = site.pacs, site.secret()
     if not is_allowed(pacs.hours):
         raise pacs_error("PACS-HOURS", " to ".join(pacs.hours.split("-")))
-    wanted = read_query(pacs.query, site.folder)
+    query = read_query(pacs.query, site.folder)
     stop = threading.Event()
     with silence_libraries():
-        remote = _make_client(site, pacs)
-        chosen = wanted.select(_retry(lambda: list(remote.find(wanted)), pacs.retries, stop))
-        landings = [SeriesDownload(found, site.root, site.root / HIDDEN_FOLDER, secret, stop) for found in chosen]
-        todo = [landing for landing in landings if not landing.is_done()]
-        there = len(landings) - len(todo)
+        client = _make_client(site, pacs)
+        chosen = query.select(_retry(lambda: list(client.find(query)), pacs.retries, stop))
+        downloads = [SeriesDownload(series_info, site.root, site.root / HIDDEN_FOLDER, secret, stop) for series_info in chosen]
+        pending = [download for download in downloads if not download.is_done()]
+        n_present = len(downloads) - len(pending)
         if dry_run:
             return PullResult(
-                _count_by_modality(chosen), there, len(todo), sum(landing.series_info.expected for landing in todo)
+                _count_by_modality(chosen), n_present, len(pending), sum(download.series_info.expected for download in pending)
             )
-        with download_folder(site.root), remote.listen():
-            outcomes = _fetch_all(remote, pacs, todo, stop, progress)
-    came = [landing for landing, outcome in outcomes if outcome is None]
+        with download_folder(site.root), client.listen():
+            outcomes = _fetch_all(client, pacs, pending, stop, progress)
+    complete = [download for download, outcome in outcomes if outcome is None]
     return PullResult(
         found=_count_by_modality(chosen),
-        already_present=there,
-        series=len(came),
-        images=sum(landing.received for landing in came),
+        already_present=n_present,
+        series=len(complete),
+        images=sum(download.received for download in complete),
         not_started=sum(outcome is not None and outcome.code == "PACS-HOURS" for _, outcome in outcomes),
         problems=tuple(outcome for _, outcome in outcomes if outcome is not None and outcome.code != "PACS-HOURS"),
     )
 
 
 def is_allowed(hours: str, now: datetime | None = None) -> bool:
-    """Return whether the PACS may be asked now.
+    """Return whether the PACS may be queried now.
 
     Parameters
     ----------
     hours : str
-        ``"19-06"``: from 19:00 until 06:00 local time; empty: always.
+        ``"19-06"``: from 19:00 to 06:00 local time; empty: always.
     now : datetime, optional
-        Another moment than this one.
+        Time to check instead of the present.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def _make_client(site: Site, pacs: Pacs) -> PacsClient:
 
 
 def _retry(action: Callable[[], T], retries: int, stop: threading.Event) -> T:
-    """Do something that may fail for a while, and wait longer after each failure."""
+    """Retry an action that may fail for a while, and wait longer after each failure."""
     for attempt in range(retries):
         try:
             return action()
@@ -171,29 +171,29 @@ def _retry(action: Callable[[], T], retries: int, stop: threading.Event) -> T:
 
 
 def _fetch_all(
-    remote: PacsClient,
+    client: PacsClient,
     pacs: Pacs,
-    todo: Sequence[SeriesDownload],
+    pending: Sequence[SeriesDownload],
     stop: threading.Event,
     progress: Callable[[PullProgress], object],
 ) -> list[tuple[SeriesDownload, DataError | None]]:
-    """Fetch several series at once; raise the first problem that concerns all of them."""
-    expected = sum(landing.series_info.expected for landing in todo)
+    """Fetch several series at once; raise the first error that concerns all of them."""
+    expected = sum(download.series_info.expected for download in pending)
     with ThreadPoolExecutor(pacs.max_parallel, thread_name_prefix="pacs") as pool, _stop_on_error(pool, stop):
-        fetches = {pool.submit(_fetch_series, remote, pacs, landing): landing for landing in todo}
+        fetches = {pool.submit(_fetch_series, client, pacs, download): download for download in pending}
         waiting: set[Future[DataError | None]] = set(fetches)
         while waiting:
             done, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
             for future in done:
                 future.result()  # raises what ends the whole pull
-            arrived = sum(landing.received for landing in todo)
-            progress(PullProgress(len(todo) - len(waiting), len(todo), arrived, max(expected, arrived)))
-        return [(landing, future.result()) for future, landing in fetches.items()]
+            received = sum(download.received for download in pending)
+            progress(PullProgress(len(pending) - len(waiting), len(pending), received, max(expected, received)))
+        return [(download, future.result()) for future, download in fetches.items()]
 
 
 @contextmanager
 def _stop_on_error(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]:
-    """When anything goes wrong, Ctrl-C included, let no further image be written and wait until all threads know it."""
+    """After any error, Ctrl-C included, let no further image be written and wait until all threads have stopped."""
     try:
         yield
     except BaseException:
@@ -202,32 +202,32 @@ def _stop_on_error(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[
         raise
 
 
-def _fetch_series(remote: PacsClient, pacs: Pacs, landing: SeriesDownload) -> DataError | None:
-    """Fetch one series; return why it did not come, and raise what will happen to the others too."""
-    if landing.stop.is_set():
+def _fetch_series(client: PacsClient, pacs: Pacs, download: SeriesDownload) -> DataError | None:
+    """Fetch one series; return its error, or raise it if it concerns the others too."""
+    if download.stop.is_set():
         raise PullStopped
     if not is_allowed(pacs.hours):
-        return pacs_error("PACS-HOURS", case=landing.name)
+        return pacs_error("PACS-HOURS", case=download.name)
 
     def attempt() -> None:
-        remote.fetch(landing)
-        if landing.image_count < max(landing.series_info.expected, 1):
-            raise incomplete_error(landing.image_count, landing.series_info.expected)
+        client.fetch(download)
+        if download.image_count < max(download.series_info.expected, 1):
+            raise incomplete_error(download.image_count, download.series_info.expected)
 
     try:
-        _retry(attempt, pacs.retries, landing.stop)
-        landing.commit()
+        _retry(attempt, pacs.retries, download.stop)
+        download.commit()
     except DataError as error:
         if error.code not in SINGLE_SERIES_CODES:
             raise
-        return DataError(error.code, error.what, error.fix, landing.name)
+        return DataError(error.code, error.what, error.fix, download.name)
     finally:
-        landing.discard()
+        download.discard()
     return None
 
 
 def _count_by_modality(chosen: Sequence[SeriesInfo]) -> tuple[tuple[str, int, int], ...]:
-    kinds = sorted({found.modality for found in chosen})
-    return tuple(
-        (kind, sum(f.modality == kind for f in chosen), sum(f.expected for f in chosen if f.modality == kind)) for kind in kinds
-    )
+    images: dict[str, list[int]] = {}
+    for series_info in chosen:
+        images.setdefault(series_info.modality, []).append(series_info.expected)
+    return tuple((modality, len(counts), sum(counts)) for modality, counts in sorted(images.items()))

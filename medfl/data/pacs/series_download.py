@@ -1,4 +1,4 @@
-"""Where images land: a series is built up in a hidden folder and gets its place when it is whole."""
+"""Download of a series into a hidden folder, from which it is moved to its place when it is complete."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from medfl.data.pacs.series_query import SeriesInfo
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DiskFullError
 
-HIDDEN_FOLDER = ".pull"  # below the data root: layouts do not look into hidden folders, and renaming needs the same disk
+HIDDEN_FOLDER = ".pull"  # in the data root: layouts skip hidden folders, and a rename needs the same disk
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def download_folder(root: Path) -> Iterator[Path]:
-    """Give the hidden folder for as long as one pull lasts, emptied of what a killed one left; remove it afterwards.
+    """Give a pull its hidden folder, without what a killed pull left in it, and remove it afterwards.
 
     Raises
     ------
     DataError
-        ``PACS-BUSY`` when another pull has it, ``PACS-WRITE`` when it cannot be made.
+        ``PACS-BUSY`` when another pull is using it, ``PACS-WRITE`` when it cannot be created.
     """
     hidden = root / HIDDEN_FOLDER
     with _translate_write_errors():
@@ -46,13 +46,13 @@ def download_folder(root: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
     finally:
-        os.close(lock)  # the empty file stays: removing it would let two others lock two different files
+        os.close(lock)  # the empty file stays: if it were removed, two other pulls could lock two different files
 
 
 def _lock(descriptor: int) -> None:
     try:
         import fcntl
-    except ImportError:  # pragma: no cover - Windows: nobody keeps two pulls apart there
+    except ImportError:  # pragma: no cover - Windows, where nothing keeps two pulls apart
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,46 +61,46 @@ def _lock(descriptor: int) -> None:
 
 
 class SeriesDownload:
-    """One series on its way to the disk. Names are keyed hashes of UIDs; images are 0600, folders 0700.
+    """Download of one series. Names are keyed hashes of UIDs; images have mode 0600, folders 0700.
 
     Parameters
     ----------
-    series_info : Found
+    series_info : SeriesInfo
         The series.
     root, hidden : Path
         The data folder, and the folder in it that `download_folder` gives.
     secret : bytes
-        Of the site.
+        The site's secret.
     stop : Event
         Set when nothing more may be written.
     """
 
-    def __init__(self, found: SeriesInfo, root: Path, hidden: Path, secret: bytes, stop: threading.Event) -> None:
-        self.series_info, self.stop, self.received = found, stop, 0
-        self.name = pseudonym(secret, "series", found.series, n=16)
+    def __init__(self, series_info: SeriesInfo, root: Path, hidden: Path, secret: bytes, stop: threading.Event) -> None:
+        self.series_info, self.stop, self.received = series_info, stop, 0
+        self.name = pseudonym(secret, "series", series_info.series, n=16)
         self._secret = secret
-        self._final = root / pseudonym(secret, "study", found.study, n=16) / self.name
+        self._final = root / pseudonym(secret, "study", series_info.study, n=16) / self.name
         self._folder, self._old = hidden / self.name, hidden / f"{self.name}.old"
 
     @property
     def image_count(self) -> int:
-        """Images of the series that lie here; `arrived` tells about the same, and after the series has got its place too."""
+        """Number of images in the hidden folder; `received` also holds after `commit`."""
         return _count_images(self._folder)
 
     def is_done(self) -> bool:
-        """Return whether an earlier pull has brought the series, as many images as the PACS has now."""
-        there = _count_images(self._final)
-        return there > 0 and there >= self.series_info.expected
+        """Return whether an earlier pull fetched the series, with as many images as the PACS has now."""
+        n_present = _count_images(self._final)
+        return n_present > 0 and n_present >= self.series_info.expected
 
     def save(self, content: bytes) -> None:
-        """Write one DICOM file; an image of another series is passed over, one that is there already is left.
+        """Write one DICOM file; skip an image of another series, or one that is already present.
 
         Raises
         ------
         DataError
             ``DISK-FULL``, or ``PACS-WRITE``.
         PullStopped
-            When the pull was told to stop.
+            When the pull was stopped.
         """
         if self.stop.is_set():
             raise PullStopped
@@ -123,7 +123,7 @@ class SeriesDownload:
         return pseudonym(self._secret, "img", str(header.SOPInstanceUID), n=16)
 
     def commit(self) -> None:
-        """Give the whole series its place; one with fewer images that was there is replaced."""
+        """Move the complete series to its place; it replaces one with fewer images."""
         self.received = self.image_count
         with _translate_write_errors():
             self._final.parent.mkdir(mode=0o700, exist_ok=True)
@@ -133,7 +133,7 @@ class SeriesDownload:
         shutil.rmtree(self._old, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove what has arrived of a series that is not whole."""
+        """Remove the images of an incomplete series."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -162,6 +162,6 @@ def _translate_write_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL_ERRNOS:
-            what = "there is no room left on the disk for the images; series that were complete are kept."
-            raise DiskFullError("DISK-FULL", what, "Make room, then pull again.") from None
+            what = "the disk is full; complete series are kept."
+            raise DiskFullError("DISK-FULL", what, "Free some space, then pull again.") from None
         raise pacs_error("PACS-WRITE") from None

@@ -1,4 +1,4 @@
-"""What is wanted from a PACS, and which of the series that it offers are."""
+"""Query of a site to its PACS, and the choice among the series that the PACS offers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from medfl.data.pacs.pacs_errors import pacs_error
 from medfl.site.pacs import PacsQuery
 
-LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # drawn on images: they come with the studies of these
+LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # drawn on images: fetched with the studies of those images
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """A series as the PACS describes it. Local only, and nothing that identifies is in its repr.
+    """A series as the PACS describes it. It never leaves the site; its repr shows nothing that identifies.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class SeriesQuery:
-    """The query of a site, with its lists read.
+    """Query of a site, with its lists read.
 
     Parameters
     ----------
     query : PacsQuery
-        As in the site.toml.
+        As in site.toml.
     patients, accessions : tuple of str
-        The numbers of the lists, at most one of them not empty.
+        Contents of the lists; at most one of the two is not empty.
     """
 
     query: PacsQuery
@@ -57,16 +57,16 @@ class SeriesQuery:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """All modalities wanted, in upper case, each once."""
+        """Modalities asked for, in upper case, each once."""
         return tuple(dict.fromkeys(modality.upper() for modality in self.query.modalities))
 
     @property
     def study_modalities(self) -> tuple[str, ...]:
-        """The modalities that studies are looked for with: those of images, unless only labels are wanted."""
+        """Modalities by which studies are searched: those of images, unless only labels are asked for."""
         return tuple(m for m in self.modalities if m not in LABEL_MODALITIES) or self.modalities
 
     def study_filters(self) -> Iterator[dict[str, str]]:
-        """Yield what one question to the PACS after the other asks of a study, by DICOM keyword."""
+        """Yield the study-level filters of each request to the PACS, by DICOM keyword."""
         dates = {"StudyDate": self.query.study_dates} if self.query.study_dates else {}
         if not (self.patients or self.accessions):
             yield dates
@@ -76,27 +76,27 @@ class SeriesQuery:
             yield {**dates, "AccessionNumber": accession}
 
     def select(self, offered: Iterable[SeriesInfo]) -> list[SeriesInfo]:
-        """Return the series that are wanted, each once, in an order that is the same every time.
+        """Return the series asked for, each once, always in the same order.
 
-        A PACS may ignore a filter that it does not know and offer more than was asked for, so everything is checked again.
+        A PACS may ignore a filter that it does not know and return more than was asked for, so everything is checked again.
         """
-        unique = {found.series: found for found in offered if self._matches_study(found)}
-        images = [f for f in unique.values() if f.modality in self.study_modalities and self._matches_description(f)]
-        studies = {found.study for found in images}
-        labels = [f for f in unique.values() if f.modality not in self.study_modalities and f.study in studies]
-        return sorted([*images, *labels], key=lambda found: (found.study, found.series))
+        unique = {series_info.series: series_info for series_info in offered if self._matches_study(series_info)}
+        images = [s for s in unique.values() if s.modality in self.study_modalities and self._matches_description(s)]
+        studies = {series_info.study for series_info in images}
+        labels = [s for s in unique.values() if s.modality not in self.study_modalities and s.study in studies]
+        return sorted([*images, *labels], key=lambda series_info: (series_info.study, series_info.series))
 
-    def _matches_study(self, found: SeriesInfo) -> bool:
+    def _matches_study(self, series_info: SeriesInfo) -> bool:
         begin, dash, end = self.query.study_dates.partition("-")
-        after = found.date >= begin
-        before = found.date <= end if end else bool(dash) or not begin or found.date == begin
-        in_time = not found.date or (after and before)
-        patient = not self.patients or not found.patient or found.patient in self.patients
-        accession = not self.accessions or not found.accession or found.accession in self.accessions
-        return in_time and patient and accession and found.modality in self.modalities
+        date, patient, accession = series_info.date, series_info.patient, series_info.accession
+        before_end = date <= end if end else bool(dash) or not begin or date == begin
+        date_fits = not date or (date >= begin and before_end)
+        patient_fits = not self.patients or not patient or patient in self.patients
+        accession_fits = not self.accessions or not accession or accession in self.accessions
+        return date_fits and patient_fits and accession_fits and series_info.modality in self.modalities
 
-    def _matches_description(self, found: SeriesInfo) -> bool:
-        text = found.description.lower()
+    def _matches_description(self, series_info: SeriesInfo) -> bool:
+        text = series_info.description.lower()
         return not self.query.descriptions or any(fnmatch(text, pattern.lower()) for pattern in self.query.descriptions)
 
 
@@ -106,14 +106,14 @@ def read_query(query: PacsQuery, folder: Path) -> SeriesQuery:
     Parameters
     ----------
     query : PacsQuery
-        As in the site.toml.
+        As in site.toml.
     folder : Path
-        What the files are relative to.
+        Folder that the paths of the files are relative to.
 
     Raises
     ------
     DataError
-        ``PACS-LIST`` when a list cannot be read, is empty, or has a wildcard in it, which would ask for strangers.
+        ``PACS-LIST`` when a list cannot be read, is empty, or has a wildcard in it, which would match other patients.
     """
     patients = _read_list(folder / query.patients, "patients") if query.patients else ()
     accessions = _read_list(folder / query.accessions, "accession numbers") if query.accessions else ()
@@ -128,6 +128,6 @@ def _read_list(path: Path, what: str) -> tuple[str, ...]:
     numbers = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not numbers:
         raise pacs_error("PACS-LIST", f"the list of {what} is empty")
-    if wild := sum(any(sign in number for sign in "*?\\") for number in numbers):
-        raise pacs_error("PACS-LIST", f"{wild} of the {len(numbers)} {what} hold a wildcard (* or ?) or a backslash")
+    if n_wild := sum(any(sign in number for sign in "*?\\") for number in numbers):
+        raise pacs_error("PACS-LIST", f"{n_wild} of the {len(numbers)} {what} contain a wildcard (* or ?) or a backslash")
     return numbers

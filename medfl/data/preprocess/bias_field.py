@@ -1,4 +1,4 @@
-"""Evening out the slow shading that the receive coil lays over an MR image (N4, Tustison et al. 2010)."""
+"""Correction of the bias field that the receive coil adds to an MR image (N4, Tustison et al. 2010)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from medfl.errors import DataError
 
 _SHRINK_FACTOR = 4  # 2.0 s for 128^3 voxels, 15.6 s at 2, for a field that is smooth anyway
-_MIN_SHRUNK_SIDE = 16  # voxels: a shorter side is not shrunk, or the splines have nothing to hold on to
+_MIN_SHRUNK_SIDE = 16  # voxels: a shorter side is not shrunk, as too few voxels would be left for the splines
 _OTSU_BINS = 200  # of Otsu's threshold between air and tissue
 
 
 def require_bias_correction() -> None:
-    """Refuse early when the library of the bias field is not installed.
+    """Raise an error early when the library for bias field correction is not installed.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def require_bias_correction() -> None:
         ``SITE-EXTRA``.
     """
     if importlib.util.find_spec("SimpleITK") is None:
-        what = "the study wants its MR images corrected for the bias field, which needs SimpleITK, and it is not installed."
+        what = "the study corrects the bias field of MR images with SimpleITK, which is not installed."
         raise DataError("SITE-EXTRA", what, "Install it here: pip install SimpleITK.")
 
 
@@ -39,7 +39,7 @@ def correct_bias(image: torch.Tensor) -> None:
     Raises
     ------
     DataError
-        ``SITE-EXTRA`` when SimpleITK is missing, ``IMG-BIAS`` when it finds no field.
+        ``SITE-EXTRA`` when SimpleITK is missing, ``IMG-BIAS`` when it cannot estimate the field.
     """
     require_bias_correction()
     for channel in image:
@@ -58,9 +58,9 @@ def _estimate_field(values: NDArray[np.float32]) -> NDArray[np.float32]:
         small = sitk.Shrink(whole, shrink)
         tissue = sitk.And(sitk.OtsuThreshold(small, 0, 1, _OTSU_BINS), sitk.Cast(small > 0, sitk.sitkUInt8))
         corrector = sitk.N4BiasFieldCorrectionImageFilter()
-        corrector.SetNumberOfWorkUnits(1)  # its sums follow the threads
+        corrector.SetNumberOfWorkUnits(1)  # its sums depend on the number of threads
         corrector.Execute(small, tissue)
         logarithm = corrector.GetLogBiasFieldAsImage(whole)
-    except RuntimeError:  # its text names files and lines of the library
+    except RuntimeError:  # the error's text names files and lines of the library
         raise DataError("IMG-BIAS", "the bias field could not be estimated.", "Look at the image: is it an MR image?") from None
     return np.asarray(np.exp(sitk.GetArrayFromImage(logarithm)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Grey values on one scale for all hospitals. In place: MONAI's formulas, without the copies of its transforms."""
+"""Grey values on one scale for all hospitals, by MONAI's formulas but in place, without the copies of its transforms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfl.study.sections import Preprocessing
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Keep sums over an image the same to the bit, whatever the number of threads."""
+    """Run torch with one thread, so that sums over an image are the same to the bit on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -25,7 +25,7 @@ def single_threaded() -> Iterator[None]:
 
 
 def normalize(image: torch.Tensor, settings: Preprocessing) -> None:
-    """Bring grey values to the scale that a study wants.
+    """Bring grey values to the scale that a study sets.
 
     As MONAI's `ScaleIntensityRange` ("window", "percentile"), `ScaleIntensity` ("unit") and `NormalizeIntensity`
     ("zscore", "zscore-nonzero"), and as nnU-Net's ``CTNormalization`` ("standardize").
@@ -35,7 +35,7 @@ def normalize(image: torch.Tensor, settings: Preprocessing) -> None:
     image : Tensor
         (C, X, Y[, Z]), float32; changed in place.
     settings : Preprocessing
-        The table of the study.
+        Preprocessing table of the study.
     """
     for channel in image:
         match settings.intensity:
@@ -55,14 +55,14 @@ def normalize(image: torch.Tensor, settings: Preprocessing) -> None:
 def equalize(image: torch.Tensor, settings: Preprocessing) -> None:
     """Flatten the histogram of each channel between its percentiles to 0..1, with MONAI's `HistogramNormalize`.
 
-    Outside the percentiles lie burned-in marks and collimator edges, which would take the bins of the anatomy.
+    Outside the percentiles are burned-in marks and collimator edges, which would take bins away from the anatomy.
 
     Parameters
     ----------
     image : Tensor
         (C, X, Y[, Z]), float32; changed in place.
     settings : Preprocessing
-        Its percentiles are read.
+        Only its percentiles are used.
     """
     flatten = HistogramNormalize(num_bins=256, min=0, max=1)
     for channel in image:
@@ -82,7 +82,7 @@ def _scale_to_unit(channel: torch.Tensor) -> None:
 def _scale_between_percentiles(channel: torch.Tensor, settings: Preprocessing) -> None:
     low, high = _compute_percentiles(channel.numpy(), settings)
     if not high > low:
-        _scale_to_unit(channel)  # nearly or quite constant: its whole range, or zeros
+        _scale_to_unit(channel)  # (nearly) constant: its whole range, or zeros
         return
     channel.sub_(low).div_(high - low)
     if settings.clip:
@@ -93,12 +93,12 @@ def _normalize_zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
     zeros = channel == 0 if settings.intensity == "zscore-nonzero" else None
     if settings.clip:
         _clip_to_percentiles(channel, zeros, settings)
-    # numpy selects without an index of 8 bytes a voxel, torch sums without a copy
-    counted = channel if zeros is None else torch.from_numpy(channel.numpy()[~zeros.numpy()])
-    if not counted.numel():
+    # numpy selects without an index of 8 bytes per voxel, torch sums without a copy
+    selected = channel if zeros is None else torch.from_numpy(channel.numpy()[~zeros.numpy()])
+    if not selected.numel():
         return
-    mean, std = counted.mean(), counted.std(unbiased=False)
-    del counted
+    mean, std = selected.mean(), selected.std(unbiased=False)
+    del selected
     channel.sub_(mean)
     if std > 0:
         channel.div_(std)
@@ -109,12 +109,14 @@ def _normalize_zscore(channel: torch.Tensor, settings: Preprocessing) -> None:
 def _clip_to_percentiles(channel: torch.Tensor, zeros: torch.Tensor | None, settings: Preprocessing) -> None:
     values = channel.numpy() if zeros is None else channel.numpy()[~zeros.numpy()]
     if values.size:
-        channel.clamp_(*_compute_percentiles(values, settings, spare=zeros is not None))
+        channel.clamp_(*_compute_percentiles(values, settings, overwrite=zeros is not None))
         if zeros is not None:
             channel.masked_fill_(zeros, 0.0)
 
 
-def _compute_percentiles(values: NDArray[np.float32], settings: Preprocessing, *, spare: bool = False) -> tuple[float, float]:
-    """Return the percentiles; values that nobody else needs are sorted where they are, and not in a copy."""
-    low, high = np.percentile(values, settings.percentiles, overwrite_input=spare)
+def _compute_percentiles(
+    values: NDArray[np.float32], settings: Preprocessing, *, overwrite: bool = False
+) -> tuple[float, float]:
+    """Return the percentiles; `overwrite` spares a copy of values that are not used afterwards."""
+    low, high = np.percentile(values, settings.percentiles, overwrite_input=overwrite)
     return float(low), float(high)

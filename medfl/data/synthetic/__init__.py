@@ -1,1 +1,1 @@
-"""Hospitals made by calculation, for demonstrations and tests: their images belong to no patient."""
+"""Synthetic hospitals for demonstrations and tests; their images belong to no patient."""

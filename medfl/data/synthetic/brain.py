@@ -1,4 +1,4 @@
-"""Made-up patients: the MNI ICBM152 anatomy deformed at random, and seen through the scanner of one hospital."""
+"""Synthetic heads: the MNI ICBM152 anatomy, deformed at random and acquired by a hospital's scanner."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CLASSES = ("background", "grey-matter", "white-matter")
 
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 _CENTRE = np.array([0.0, -17.0, 6.0])  # of the brain, mm in MNI space
-_FIELD_OF_VIEW = np.array([164.0, 200.0, 174.0])  # field of view, mm along x,y,z: the brain and room for its deformation
-_SCALP_ROOM = 20.0  # mm more where the whole head is kept
+_FIELD_OF_VIEW = np.array([164.0, 200.0, 174.0])  # mm along x, y and z: the brain, with a margin for its deformation
+_SCALP_ROOM = 20.0  # mm more where the whole head is acquired
 _SCALP_KNOTS = (0.0, 3.0, 6.0, 8.0, 13.0, 15.0)  # mm from the brain: fluid, bone, then scalp, then air
 _T1_KNOTS = (0.0, 45.0, 100.0, 169.0, 215.0, 255.0)  # grey values of the template: air, rim, fluid, grey, white, brightest
 _AIR = 25.0  # below this grey value of the template there is no brain
@@ -43,7 +43,7 @@ _AIR = 25.0  # below this grey value of the template there is no brain
 
 @dataclass(frozen=True)
 class Template:
-    """The average brain on a grid of 2 mm.
+    """Average brain on a grid of 2 mm.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Scanner:
-    """How a hospital acquires its images.
+    """Scanner of a hospital, with its protocol.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Scanner:
 
 @dataclass(frozen=True)
 class Head:
-    """One made-up patient.
+    """Head of one synthetic patient.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def read_template() -> Template:
     Raises
     ------
     MedflError
-        ``SYNTH-NILEARN`` when nilearn or its files are not there.
+        ``SYNTH-NILEARN`` when nilearn or its files are missing.
 
     References
     ----------
@@ -136,7 +136,7 @@ def read_template() -> Template:
     if folder is None:
         raise MedflError(
             "SYNTH-NILEARN",
-            "the made-up brains are drawn from the MNI template that nilearn carries, and nilearn is not installed.",
+            "the synthetic brains come from the MNI template that nilearn carries, and nilearn is not installed.",
             'Install it with: pip install "medfl[demo]"',
         )
     images = [nibabel.load(folder / _FILE.format(kind)) for kind in ("t1", "gm", "wm")]
@@ -155,14 +155,14 @@ def _halve(volume: Array) -> Array:
 
 
 def make_head(template: Template, scanner: Scanner, seed: tuple[int, ...]) -> Head:
-    """Deform the template at random and acquire it.
+    """Deform the template at random and acquire an image of it.
 
     Parameters
     ----------
     template : Template
-        Where the anatomy comes from.
+        Source of the anatomy.
     scanner : Scanner
-        How it is seen.
+        Scanner that acquires the image.
     seed : tuple of int
         The same numbers give the same patient.
 
@@ -208,29 +208,29 @@ def parse_orientation(orientation: str) -> tuple[list[int], list[int]]:
 
     Examples
     --------
-    >>> direction_of("LIA")
+    >>> parse_orientation("LIA")
     ([0, 2, 1], [-1, -1, 1])
     """
     axes = [("RL", "AP", "SI").index(pair) for letter in orientation for pair in ("RL", "AP", "SI") if letter in pair]
     if len(orientation) != 3 or sorted(axes) != [0, 1, 2]:
-        raise DataError("SYNTH-ORIENTATION", f"{orientation!r} is no orientation.", "Use three letters, for example RAS.")
+        raise DataError("SYNTH-ORIENTATION", f"{orientation!r} is not an orientation.", "Use three letters, for example RAS.")
     return axes, [1 if letter in "RAS" else -1 for letter in orientation]
 
 
 def _deform_points(shape: tuple[int, int, int], affine: Affine, rng: np.random.Generator) -> Affine:
-    """Template millimetres that each voxel shows, shape (3, I, J, K)."""
+    """Return the point of the template, in mm, that each voxel shows, shape (3, I, J, K)."""
     index = np.indices(shape, dtype=np.float64)
     world = np.einsum("ij,j...->i...", affine[:3, :3], index) + affine[:3, 3].reshape(3, 1, 1, 1)
     centre = _CENTRE.reshape(3, 1, 1, 1)
     a, b, c = np.deg2rad(rng.uniform(-7, 7, 3))
-    turn = np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]])  # small angles: the shear that is left is anatomy, too
-    posed = np.einsum("ij,j...->i...", turn * rng.uniform(0.95, 1.07, 3), world - centre) + centre
+    rotation = np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]])  # for small angles; the remaining shear is anatomy, too
+    posed = np.einsum("ij,j...->i...", rotation * rng.uniform(0.95, 1.07, 3), world - centre) + centre
     field = np.stack([_smooth_field(shape, 7, rng) for _ in range(3)])
     return np.asarray(posed + 3.5 * field)
 
 
 def _smooth_field(shape: tuple[int, int, int], knots: int, rng: np.random.Generator) -> Affine:
-    """Random smooth field of about unit deviation with so many control points along each axis."""
+    """Return a random smooth field of about unit deviation, with `knots` control points along each axis."""
     from scipy.ndimage import zoom
 
     points = rng.normal(size=(knots, knots, knots))
@@ -248,7 +248,7 @@ def _acquire(t1: Array, outside: Array, scanner: Scanner, rng: np.random.Generat
     signal *= np.exp(scanner.bias * _smooth_field(t1.shape, 3, rng))
     real, imaginary = rng.normal(scale=scanner.noise, size=(2, *t1.shape))
     magnitude = np.hypot(signal + real, imaginary)  # Rician, as in a magnitude image
-    kept = np.maximum(magnitude * scanner.scale, 1.0)
+    stored = np.maximum(magnitude * scanner.scale, 1.0)
     if not scanner.scalp:
-        kept = np.where(t1 > _AIR, kept, 0.0)
-    return np.asarray(np.rint(kept), dtype=np.uint16)
+        stored = np.where(t1 > _AIR, stored, 0.0)
+    return np.asarray(np.rint(stored), dtype=np.uint16)

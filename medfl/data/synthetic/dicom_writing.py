@@ -1,4 +1,4 @@
-"""Writing a made-up patient as a hospital's PACS exports it: one DICOM file a slice, the labels as a DICOM-SEG."""
+"""Writer of synthetic patients as a PACS exports them: one DICOM file per slice, the labels as a DICOM SEG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfl.data.synthetic.brain import CLASSES, Head
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Made-up people: whoever shares such a name is not meant.
+# These people do not exist; anybody of the same name is not meant.
 _FAMILY_NAMES = ("Madeup", "Invented", "Fictive", "Imagined", "Notional", "Pretend", "Supposed", "Synthetic")
 _GIVEN_NAMES = ("Alma", "Bruno", "Carla", "David", "Edith", "Felix", "Greta", "Hanna", "Ivan", "Julia")
 _TISSUE = ("GrayMatter", "WhiteMatter")  # SNOMED CT, in the order of the foreground classes
@@ -31,9 +31,9 @@ def write_dicom(folder: Path, head: Head, seed: int, number: int) -> None:
     head : Head
         The patient, with array axes along columns, rows and slices.
     seed : int
-        Of all made data; with `number` it decides every UID, name and date.
+        Seed of all synthetic data; with `number` it decides every UID, name and date.
     number : int
-        Of the patient, from 1.
+        Number of the patient, from 1.
     """
     patient = folder / f"SYN{number:04d}"
     series, labels = patient / "MR", patient / "SEG"
@@ -77,12 +77,12 @@ def _make_slice(head: Head, k: int, seed: int, number: int) -> Dataset:
 def _describe_patient(dataset: Dataset, seed: int, number: int) -> None:
     rng = np.random.default_rng((seed, number))
     age = int(rng.integers(21, 85))
-    taken = date(2024, 1, 8) + timedelta(days=int(rng.integers(0, 500)))
+    study_date = date(2024, 1, 8) + timedelta(days=int(rng.integers(0, 500)))
     dataset.PatientName = f"{_FAMILY_NAMES[rng.integers(len(_FAMILY_NAMES))]}^{_GIVEN_NAMES[rng.integers(len(_GIVEN_NAMES))]}"
     dataset.PatientID = f"SYN{number:04d}"
-    dataset.PatientBirthDate = (taken - timedelta(days=int(365.25 * age) + 90)).strftime("%Y%m%d")
+    dataset.PatientBirthDate = (study_date - timedelta(days=int(365.25 * age) + 90)).strftime("%Y%m%d")
     dataset.PatientSex, dataset.PatientAge = "FM"[rng.integers(2)], f"{age:03d}Y"
-    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = taken.strftime("%Y%m%d")
+    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = study_date.strftime("%Y%m%d")
     dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = f"{rng.integers(7, 19):02d}{rng.integers(60):02d}00"
     dataset.AccessionNumber = f"SYN{seed % 1000:03d}{number:06d}"
     dataset.ReferringPhysicianName = "Nobody^Dr"
@@ -96,27 +96,27 @@ def _describe_series(dataset: Dataset, seed: int, number: int) -> None:
     dataset.Modality, dataset.BodyPartExamined, dataset.PatientPosition = "MR", "BRAIN", "HFS"
     dataset.StudyDescription, dataset.SeriesDescription = "MRI brain (made up)", "AX T1 (made up)"
     dataset.Manufacturer, dataset.ManufacturerModelName = "medfl", "synthetic"
-    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]  # no scanner has taken it
+    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]  # not acquired by a scanner
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "SE", "SK", ""
     dataset.MRAcquisitionType, dataset.MagneticFieldStrength = "2D", "1.5"
     dataset.EchoTime, dataset.RepetitionTime, dataset.EchoTrainLength = "12", "550", "1"
 
 
 def _set_position(dataset: Dataset, head: Head, k: int) -> None:
-    """Set the position of a slice; DICOM counts towards left and back, where the affine counts right and front."""
+    """Set image position and orientation (patient) of a slice; DICOM is LPS (PS3.3 C.7.6.2), the affine RAS."""
     from pydicom.valuerep import DSfloat
 
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ head.affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     cosines = lps[:3, :2] / spacing[:2]
 
-    def decimals(values: NDArray[np.float64]) -> list[DSfloat]:
+    def to_decimal_strings(values: NDArray[np.float64]) -> list[DSfloat]:
         return [DSfloat(float(value), auto_format=True) for value in values]
 
-    dataset.ImageOrientationPatient = decimals(cosines.T.ravel())
-    dataset.ImagePositionPatient = decimals((lps @ [0.0, 0.0, k, 1.0])[:3])
-    dataset.PixelSpacing = decimals(spacing[[1, 0]])  # between rows, then between columns
-    dataset.SliceThickness = dataset.SpacingBetweenSlices = decimals(spacing[2:])[0]
+    dataset.ImageOrientationPatient = to_decimal_strings(cosines.T.ravel())
+    dataset.ImagePositionPatient = to_decimal_strings((lps @ [0.0, 0.0, k, 1.0])[:3])
+    dataset.PixelSpacing = to_decimal_strings(spacing[[1, 0]])  # between rows, then between columns
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = to_decimal_strings(spacing[2:])[0]
 
 
 def _write_seg(path: Path, slices: Sequence[Dataset], label: NDArray[np.uint8], seed: int, number: int) -> None:
@@ -153,7 +153,7 @@ def _write_seg(path: Path, slices: Sequence[Dataset], label: NDArray[np.uint8], 
 
 
 def _fix_timestamps(segmentation: Dataset, source: Dataset, seed: int, number: int) -> None:
-    """Replace what highdicom takes from the clock and from chance, so that the same seed writes the same bytes."""
+    """Replace the current times and random UIDs that highdicom sets, so that the same seed writes the same bytes."""
     for key in ("InstanceCreationDate", "SeriesDate", "ContentDate"):
         if key in segmentation:
             segmentation[key].value = source.StudyDate

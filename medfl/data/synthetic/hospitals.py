@@ -1,4 +1,4 @@
-"""Made-up hospitals: a federation to try medfl on before any real data is there."""
+"""Synthetic hospitals: a federation to try medfl on before any real data are available."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from medfl.errors import MedflError
 Progress = Callable[[int, int], None]
 
 MARKER = "synthetic.json"
-_VERSION = 1  # of what is made; a folder of another version is made again
-_DATA = "data"  # the site.toml and the secret lie beside the data, not in it
+_VERSION = 1  # of the synthetic data; a folder of another version is made again
+_DATA = "data"  # site.toml and the secret are next to this folder, not in it
 
-# Each hospital has its own weighting, so grey matter lies elsewhere between fluid and white matter, and one exports whole
-# heads where the others export extracted brains. A model that has seen one hospital does not know the others.
+# Each hospital has its own weighting, so that grey matter lies elsewhere between fluid and white matter, and one exports whole
+# heads where the others export extracted brains. A model trained at one hospital fails at the others.
 _SCANNERS = {
     "hospital-a": Scanner("LPS", (2.5, 2.5, 4.0), fluid=0.1, grey=0.28, white=0.95, tilt=8.0, scale=800.0),
     "hospital-b": Scanner("RAS", (3.0, 3.0, 3.0), fluid=0.25, grey=0.6, white=0.95, scalp=0.8, scale=1000.0),
@@ -43,23 +43,23 @@ def make_brain_hospitals(
 ) -> Path:
     """Make three hospitals with brain images and masks of grey and white matter.
 
-    ``hospital-a`` keeps a DICOM series and a DICOM-SEG per patient, ``hospital-b`` a BIDS data set, ``hospital-c`` a task in
-    the manner of the Medical Segmentation Decathlon. Contrast, resolution and orientation differ. Each folder holds a
+    ``hospital-a`` has a DICOM series and a DICOM SEG per patient, ``hospital-b`` a BIDS data set, ``hospital-c`` a task in
+    the format of the Medical Segmentation Decathlon. Contrast, resolution and orientation differ. Each folder holds a
     ``site.toml``, and the licence notice of the template that the anatomy comes from.
 
     Parameters
     ----------
     out : Path
         Folder for the hospitals: new, empty, or made by this function before. A complete one made with the same values is
-        left as it is; an interrupted one, or one made with other values, is made again.
+        kept; an interrupted one, or one made with other values, is made again.
     patients : tuple of int
-        How many patients each hospital has.
+        Number of patients of each hospital.
     seed : int
         The same number gives the same files, byte for byte.
     coarser : float
         Factor on all voxel sizes; above 1 gives smaller images, for tests.
     progress : callable, optional
-        Called with the number of patients done and of all.
+        Called with the numbers of patients done and in total.
 
     Returns
     -------
@@ -69,21 +69,21 @@ def make_brain_hospitals(
     Raises
     ------
     MedflError
-        ``SYNTH-NILEARN`` without nilearn, ``SYNTH-FOLDER`` when `out` holds anything that was not made here.
+        ``SYNTH-NILEARN`` without nilearn, ``SYNTH-FOLDER`` when `out` holds files that medfl did not make.
     """
     if len(patients) != len(_SCANNERS) or min(patients) < 1:
         raise MedflError("SYNTH-PATIENTS", "there are three hospitals, and each needs at least one patient.")
-    wanted = {"kind": "brain", "version": _VERSION, "patients": list(patients), "seed": seed, "coarser": coarser}
-    if _is_complete(out, wanted):
+    made_with = {"kind": "brain", "version": _VERSION, "patients": list(patients), "seed": seed, "coarser": coarser}
+    if _is_complete(out, made_with):
         return out
     template = read_template()
-    _clear_folder(out, wanted, tuple(_SCANNERS))
+    _clear_folder(out, made_with, tuple(_SCANNERS))
     done, total = 0, sum(patients)
-    for place, (name, scanner) in enumerate(_SCANNERS.items()):
+    for index, (name, scanner) in enumerate(_SCANNERS.items()):
         data = _make_hospital_folder(out / name, seed, _LAYOUTS[name])
-        seen = _coarsen(scanner, coarser)
-        for number in range(1, patients[place] + 1):
-            head = make_head(template, seen, (seed, place, number))
+        coarse_scanner = _coarsen(scanner, coarser)
+        for number in range(1, patients[index] + 1):
+            head = make_head(template, coarse_scanner, (seed, index, number))
             if name == "hospital-a":
                 write_dicom(data, head, seed, number)
             elif name == "hospital-b":
@@ -97,7 +97,7 @@ def make_brain_hospitals(
     write_msd_metadata(out / "hospital-c" / _DATA, patients[2])
     for folder in (out, *(out / name for name in _SCANNERS)):
         (folder / "NOTICE").write_text(NOTICE, encoding="utf-8")
-    _write_marker(out, wanted, tuple(_SCANNERS), complete=True)
+    _write_marker(out, made_with, tuple(_SCANNERS), complete=True)
     return out
 
 
@@ -112,7 +112,7 @@ def make_nodule_images(
 ) -> Path:
     """Make hospitals with 2-D images of the classes ``clear`` and ``nodule``, each with a CSV index.
 
-    Nothing is needed but NumPy, SciPy and Pillow. Brightness and contrast differ between hospitals; every fourth patient
+    Only NumPy, SciPy and Pillow are needed. Brightness and contrast differ between hospitals; every fourth patient
     has two images.
 
     Parameters
@@ -120,15 +120,15 @@ def make_nodule_images(
     out : Path
         As in `make_brain_hospitals`.
     hospitals : int
-        How many; they are named ``hospital-1`` and so on.
+        Number of hospitals; they are named ``hospital-1`` and so on.
     patients : int
-        Of each hospital; half have a nodule.
+        Number of patients of each hospital; half have a nodule.
     size : int
         Pixels along each side.
     seed : int
         The same number gives the same files, byte for byte.
     progress : callable, optional
-        Called with the number of hospitals done and of all.
+        Called with the numbers of hospitals done and in total.
 
     Returns
     -------
@@ -138,20 +138,27 @@ def make_nodule_images(
     Raises
     ------
     MedflError
-        ``SYNTH-FOLDER`` when `out` holds anything that was not made here.
+        ``SYNTH-FOLDER`` when `out` holds files that medfl did not make.
     """
     if hospitals < 1 or patients < 1:
         raise MedflError("SYNTH-PATIENTS", "at least one hospital with one patient is needed.")
-    wanted = {"kind": "nodules", "version": _VERSION, "hospitals": hospitals, "patients": patients, "size": size, "seed": seed}
-    if _is_complete(out, wanted):
+    made_with = {
+        "kind": "nodules",
+        "version": _VERSION,
+        "hospitals": hospitals,
+        "patients": patients,
+        "size": size,
+        "seed": seed,
+    }
+    if _is_complete(out, made_with):
         return out
     names = tuple(f"hospital-{k + 1}" for k in range(hospitals))
-    _clear_folder(out, wanted, names)
+    _clear_folder(out, made_with, names)
     for k, name in enumerate(names):
         write_images(_make_hospital_folder(out / name, seed, "csv"), k, patients, size, seed)
         if progress:
             progress(k + 1, hospitals)
-    _write_marker(out, wanted, names, complete=True)
+    _write_marker(out, made_with, names, complete=True)
     return out
 
 
@@ -168,37 +175,37 @@ def _read_marker(out: Path) -> dict[str, Any]:
     return marker if isinstance(marker, dict) else {}
 
 
-def _is_complete(out: Path, wanted: Mapping[str, object]) -> bool:
+def _is_complete(out: Path, made_with: Mapping[str, object]) -> bool:
     marker = _read_marker(out)
-    there = all((out / name / "site.toml").is_file() for name in marker.get("hospitals", ()))
-    return marker.get("complete") is True and marker.get("made-with") == wanted and there
+    all_present = all((out / name / "site.toml").is_file() for name in marker.get("hospitals", ()))
+    return marker.get("complete") is True and marker.get("made-with") == made_with and all_present
 
 
-def _clear_folder(out: Path, wanted: Mapping[str, object], names: tuple[str, ...]) -> None:
-    """Remove an earlier make of ours, never anything else, and say that a new one has begun."""
+def _clear_folder(out: Path, made_with: Mapping[str, object], names: tuple[str, ...]) -> None:
+    """Remove hospitals that medfl made earlier, never anything else, and mark the new ones as begun."""
     old = _read_marker(out)
     if not old and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MedflError(
             "SYNTH-FOLDER",
-            "the folder for the made-up hospitals holds other files, and they are left alone.",
-            "Name a new or an empty folder.",
+            "the folder for the synthetic hospitals holds other files, which medfl does not touch.",
+            "Choose a new or an empty folder.",
         )
     out.mkdir(parents=True, exist_ok=True)
     earlier = [name for name in old.get("hospitals", ()) if name.startswith("hospital-") and Path(name).name == name]
-    _write_marker(out, wanted, tuple(sorted({*earlier, *names})), complete=False)
+    _write_marker(out, made_with, tuple(sorted({*earlier, *names})), complete=False)
     for name in earlier:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _write_marker(out: Path, wanted: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
-    fresh = out / f".{MARKER}.tmp"
-    marker = {"complete": complete, "made-with": wanted, "hospitals": list(names)}
-    fresh.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(out / MARKER)
+def _write_marker(out: Path, made_with: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
+    temporary = out / f".{MARKER}.tmp"
+    marker = {"complete": complete, "made-with": made_with, "hospitals": list(names)}
+    temporary.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(out / MARKER)
 
 
 def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
-    """Make the folder of a hospital with its terms and its secret, and return the folder for its data."""
+    """Make the folder of a hospital with its site.toml and its secret, and return the folder for its data."""
     data = folder / _DATA
     data.mkdir(parents=True)
     lines = [
@@ -216,7 +223,7 @@ def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
         "previews = true",
     ]
     (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    # Of the seed, not of chance: nobody is to be protected here, and two demos give the same pseudonyms.
+    # Derived from the seed: there is nobody to protect, and two demos give the same pseudonyms.
     secret = hashlib.sha256(f"medfl synthetic {seed} {folder.name}".encode()).digest()
     descriptor = os.open(folder / "site.secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""Writing made-up patients as NIfTI: a BIDS data set, or a task of the Medical Segmentation Decathlon (MSD)."""
+"""Writer of synthetic patients as NIfTI: a BIDS data set, or a task of the Medical Segmentation Decathlon (MSD)."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def write_bids(folder: Path, head: Head, number: int) -> None:
 
 
 def write_bids_metadata(folder: Path, count: int) -> None:
-    """Write what a BIDS data set says about itself; the patients are there already."""
+    """Write the metadata of a BIDS data set whose patients are already written."""
     names = {"Name": _TASK, "BIDSVersion": "1.9.0", "License": "See NOTICE."}
     _write_json(folder / "dataset_description.json", {**names, "DatasetType": "raw"})
-    made_by = {"DatasetType": "derivative", "GeneratedBy": [{"Name": "medfl"}]}
-    _write_json(folder / _DERIVATIVE / "dataset_description.json", {**names, **made_by})
+    derivative = {"DatasetType": "derivative", "GeneratedBy": [{"Name": "medfl"}]}
+    _write_json(folder / _DERIVATIVE / "dataset_description.json", {**names, **derivative})
     rows = [f"sub-{n:02d}\t{25 + 7 * n % 60}\t{'FM'[n % 2]}" for n in range(1, count + 1)]
     _write_lines(folder / "participants.tsv", ["participant_id\tage\tsex", *rows])
     values = [f"{value}\t{name}" for value, name in enumerate(CLASSES)]
@@ -52,7 +52,7 @@ def write_msd(folder: Path, head: Head, number: int) -> None:
 
 
 def write_msd_metadata(folder: Path, count: int) -> None:
-    """Write the ``dataset.json`` of the task; the patients are there already.
+    """Write the ``dataset.json`` of a task whose patients are already written.
 
     References
     ----------

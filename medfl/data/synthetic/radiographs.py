@@ -1,4 +1,4 @@
-"""Made-up radiographs: a chest-like texture, with or without a nodule, as PNG files with a CSV index."""
+"""Synthetic radiographs: a chest-like texture, with or without a nodule, as PNG files with a CSV index."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NODULE_CLASSES = ("clear", "nodule")
 
 @dataclass(frozen=True)
 class Detector:
-    """How a hospital's radiographs look.
+    """Detector of a hospital, which decides how its radiographs look.
 
     Parameters
     ----------
     brightness : float
         Added to grey values of 0 to 1.
     contrast : float
-        Their factor, about the middle.
+        Factor on the grey values, about the middle.
     gamma : float
         Exponent, applied first.
     noise : float
@@ -38,9 +38,9 @@ class Detector:
 
 def make_detector(hospital: int) -> Detector:
     """Return the detector of a hospital, counted from 0; neighbours differ clearly."""
-    kind = hospital % 4
+    variant = hospital % 4
     return Detector(
-        (0.0, 0.14, -0.12, 0.05)[kind], (1.0, 0.65, 0.8, 0.5)[kind], (1.0, 0.7, 1.5, 1.2)[kind], 0.02 + 0.005 * kind
+        (0.0, 0.14, -0.12, 0.05)[variant], (1.0, 0.65, 0.8, 0.5)[variant], (1.0, 0.7, 1.5, 1.2)[variant], 0.02 + 0.005 * variant
     )
 
 
@@ -50,7 +50,7 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
     Parameters
     ----------
     folder : Path
-        Where to.
+        Folder of the hospital's data.
     hospital : int
         Counted from 0; decides the detector.
     patients : int
@@ -58,7 +58,7 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
     size : int
         Pixels along each side.
     seed : int
-        Of all made data.
+        Seed of all synthetic data.
     """
     from PIL import Image
 
@@ -80,7 +80,7 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
 
 
 def _draw_chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
-    """Grey values 0 to 1: bright body, two dark lungs, ribs, vessels and, if asked, one nodule."""
+    """Return grey values of 0 to 1: bright body, two dark lungs, ribs, vessels and, if requested, one nodule."""
     y, x = np.mgrid[0:size, 0:size] / size
     picture = 0.62 + 0.05 * _blurred_noise(size, size / 6, rng)
     centres = [(0.29 + rng.uniform(-0.03, 0.03), 0.5), (0.71 + rng.uniform(-0.03, 0.03), 0.5)]
@@ -92,8 +92,8 @@ def _draw_chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
     picture += 0.04 * np.clip(ribs, 0, None) + 0.035 * _blurred_noise(size, size / 50, rng)
     if nodule:
         cx, cy = centres[rng.integers(2)]
-        far, angle = rng.uniform(0, 0.09), rng.uniform(0, 2 * np.pi)
-        distance = np.hypot(x - cx - far * np.cos(angle), y - cy - 2 * far * np.sin(angle))
+        radius_from_centre, angle = rng.uniform(0, 0.09), rng.uniform(0, 2 * np.pi)
+        distance = np.hypot(x - cx - radius_from_centre * np.cos(angle), y - cy - 2 * radius_from_centre * np.sin(angle))
         picture += rng.uniform(0.24, 0.36) / (1 + np.exp((distance - rng.uniform(0.045, 0.07)) * 120))
     return np.asarray(picture, dtype=np.float64)
 
@@ -106,6 +106,8 @@ def _blurred_noise(size: int, sigma: float, rng: np.random.Generator) -> Picture
 
 
 def _expose(picture: Picture, detector: Detector, rng: np.random.Generator) -> NDArray[np.uint8]:
-    curved = np.clip(picture, 0, 1) ** detector.gamma
-    seen = 0.5 + detector.contrast * (curved - 0.5) + detector.brightness + rng.normal(scale=detector.noise, size=picture.shape)
-    return np.rint(255 * np.clip(seen, 0, 1)).astype(np.uint8)
+    corrected = np.clip(picture, 0, 1) ** detector.gamma
+    exposed = (
+        0.5 + detector.contrast * (corrected - 0.5) + detector.brightness + rng.normal(scale=detector.noise, size=picture.shape)
+    )
+    return np.rint(255 * np.clip(exposed, 0, 1)).astype(np.uint8)

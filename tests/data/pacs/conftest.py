@@ -1,4 +1,4 @@
-"""Sites with a PACS, and a small archive that any made-up PACS can hold."""
+"""Sites with a PACS, and a small archive for the fake PACSs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from medfl.data.pacs.series_download import SeriesDownload
 from medfl.errors import DataError
 from medfl.site import Site, ensure_secret, read_site
 from medfl.system import ports
-from tests.data.pacs.madeup import MadeUpPacs, serve
+from tests.data.pacs.fake_pacs import FakePacs, serve
 
 SLICES = 9
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What a PACS holds: three series of two patients and a segmentation drawn on the first."""
+    """Contents of a PACS: three series of two patients, and a segmentation of the first series."""
 
     files: dict[str, list[Path]]
 
@@ -60,21 +60,21 @@ def archive(tmp_path: Path, write_series: Any, save_seg: Any) -> Archive:
         "old": write_series(folder / "old", _dated("20230101", "CANARY-2"), count=SLICES),
         "mr": write_series(folder / "mr", _dated("20240616", "CANARY-2", "MR"), count=SLICES),
     }
-    marked = np.zeros((7, 5, SLICES), bool)
-    marked[2:4, 1:3, 3:5] = True
-    files["seg"] = [save_seg(folder / "seg.dcm", files["new"], {"organ": marked})]
+    organ = np.zeros((7, 5, SLICES), bool)
+    organ[2:4, 1:3, 3:5] = True
+    files["seg"] = [save_seg(folder / "seg.dcm", files["new"], {"organ": organ})]
     return Archive(files)
 
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Return a finder of ports on the loopback address that nobody uses at the moment."""
+    """Return a function that finds a free port on the loopback address."""
     return ports.find_free_port
 
 
 @pytest.fixture
 def pacs_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
-    """Return a maker of sites whose table ``pacs`` is given; ``query`` is by default all CT and SEG of 2024."""
+    """Return a factory of sites with a given table ``pacs``; by default, ``query`` is all CT and SEG of 2024."""
     monkeypatch.setattr(pulling, "BACKOFF_SECONDS", 0.02)
 
     def make(query: dict[str, Any] | None = None, **pacs: Any) -> Site:
@@ -92,17 +92,17 @@ def pacs_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[PullProgress], None]]:
-    """Return a maker of a person who watches the progress and presses Ctrl-C as soon as some images have come."""
+    """Return a factory of progress callbacks that press Ctrl-C as soon as some images have arrived."""
 
     def make(after: int) -> Callable[[PullProgress], None]:
         save, reached, seen = SeriesDownload.save, threading.Event(), []
 
-        def save_or_wait(landing: SeriesDownload, content: bytes) -> None:
+        def save_or_wait(download: SeriesDownload, content: bytes) -> None:
             seen.append(1)
             if len(seen) == after:
                 reached.set()
-                assert landing.stop.wait(10), "nobody was told to stop"
-            save(landing, content)
+                assert download.stop.wait(10), "the download was not stopped"
+            save(download, content)
 
         def press(_: PullProgress) -> None:
             if reached.is_set():
@@ -118,7 +118,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[PullPr
 
 @pytest.fixture
 def refused() -> Callable[[Site], DataError]:
-    """Return what pulls, expects an error, and checks that its text names no host, UID or person."""
+    """Return a function that pulls, expects an error, and checks that its text names no host, UID or person."""
 
     def expect(site: Site) -> DataError:
         with pytest.raises(DataError) as caught:
@@ -131,19 +131,19 @@ def refused() -> Callable[[Site], DataError]:
 
 
 @pytest.fixture
-def pacs(archive: Archive, free_port: Callable[[], int]) -> MadeUpPacs:
+def pacs(archive: Archive, free_port: Callable[[], int]) -> FakePacs:
     """Return a PACS that holds the archive."""
-    return MadeUpPacs(archive.datasets, free_port())
+    return FakePacs(archive.datasets, free_port())
 
 
 @pytest.fixture
 def start(free_port: Callable[[], int]) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Return a starter of such a PACS, which gives the keys of ``pacs`` that lead to it."""
+    """Return a function that starts such a PACS and returns the keys of ``pacs`` for it."""
     running: list[AE] = []
 
-    def start(pacs: MadeUpPacs, **how: Any) -> dict[str, Any]:
+    def start(pacs: FakePacs, **options: Any) -> dict[str, Any]:
         port = free_port()
-        running.append(serve(pacs, port, **how))
+        running.append(serve(pacs, port, **options))
         return {"kind": "dimse", "host": "127.0.0.1", "port": port, "ae-title": "PACS"}
 
     yield start
@@ -153,8 +153,8 @@ def start(free_port: Callable[[], int]) -> Iterator[Callable[..., dict[str, Any]
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """Return the folder of a certificate for 127.0.0.1, its key, and one that nobody trusts."""
-    for name in ("pacs", "stranger"):
+    """Return a folder with a certificate for 127.0.0.1 and its key, and with an untrusted certificate and its key."""
+    for name in ("pacs", "untrusted"):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)

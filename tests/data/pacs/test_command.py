@@ -1,4 +1,4 @@
-"""`medfl data pull` as a person or a script meets it."""
+"""`medfl data pull`, as people and scripts use it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from medfl.data.pacs.pull import is_allowed
 from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery
 from medfl.errors import ConfigError
 from medfl.site.pacs import PacsQuery
-from tests.data.pacs.madeup import MadeUpPacs
+from tests.data.pacs.fake_pacs import FakePacs
 
 
 def run(site: Any, *options: str) -> Any:
     return CliRunner().invoke(app, ["data", "pull", str(site.folder), *options])
 
 
-def test_a_dry_run_counts_by_modality(pacs: MadeUpPacs, start: Any, pacs_site: Any) -> None:
+def test_a_dry_run_counts_by_modality(pacs: FakePacs, start: Any, pacs_site: Any) -> None:
     done = run(pacs_site(**start(pacs)), "--dry-run")
     assert done.exit_code == 0, done.output
     assert ["CT", "1", "9"] in [line.split() for line in done.output.splitlines()]
     assert "2 would come, 10 images" in done.output
 
 
-def test_scripts_get_json_and_a_code_when_a_series_did_not_come(
-    pacs: MadeUpPacs, start: Any, pacs_site: Any, archive: Any
+def test_scripts_get_json_and_an_exit_code_when_a_series_is_incomplete(
+    pacs: FakePacs, start: Any, pacs_site: Any, archive: Any
 ) -> None:
     pacs.lost[archive.datasets[0].SeriesInstanceUID] = 1
     site = pacs_site(**start(pacs), retries=0)
     done = run(site, "--json")
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert told["found"] == {"CT": {"series": 1, "images": 9}, "SEG": {"series": 1, "images": 1}}
-    assert [problem["code"] for problem in told["problems"]] == ["PACS-INCOMPLETE"]
+    assert report["found"] == {"CT": {"series": 1, "images": 9}, "SEG": {"series": 1, "images": 1}}
+    assert [problem["code"] for problem in report["problems"]] == ["PACS-INCOMPLETE"]
     done = run(site)
     assert done.exit_code == 1
     assert "8 of 9 images arrived" in done.output
@@ -75,13 +75,13 @@ def test_allowed_hours_may_go_over_midnight(hours: str, hour: int, allowed: bool
         ("20240615", "", True),  # the PACS does not say
     ],
 )
-def test_dates_are_checked_here_too(dates: str, date: str, taken: bool) -> None:
-    wanted = SeriesQuery(PacsQuery(modalities=("CT",), study_dates=dates))
-    assert bool(wanted.select([SeriesInfo("1", "2", "CT", 3, date=date)])) is taken
+def test_dates_are_checked_again_at_the_site(dates: str, date: str, taken: bool) -> None:
+    query = SeriesQuery(PacsQuery(modalities=("CT",), study_dates=dates))
+    assert bool(query.select([SeriesInfo("1", "2", "CT", 3, date=date)])) is taken
 
 
-def test_labels_come_with_the_studies_whose_images_come() -> None:
-    wanted = SeriesQuery(PacsQuery(modalities=("ct", "SEG"), study_dates="20240101", descriptions=("*thin*",)))
+def test_labels_are_selected_with_the_studies_of_selected_images() -> None:
+    query = SeriesQuery(PacsQuery(modalities=("ct", "SEG"), study_dates="20240101", descriptions=("*thin*",)))
     offered = [
         SeriesInfo("1", "1.1", "CT", 3, description="Thin axial"),
         SeriesInfo("1", "1.2", "SEG", 1, description="liver"),
@@ -90,12 +90,12 @@ def test_labels_come_with_the_studies_whose_images_come() -> None:
         SeriesInfo("1", "1.1", "CT", 3, description="Thin axial"),
         SeriesInfo("1", "1.3", "SR", 1),
     ]
-    assert [found.series for found in wanted.select(offered)] == ["1.1", "1.2"]
+    assert [series.series for series in query.select(offered)] == ["1.1", "1.2"]
     only_labels = SeriesQuery(PacsQuery(modalities=("SEG",), study_dates="20240101"))
-    assert [found.series for found in only_labels.select(offered)] == ["1.2", "2.2"]
+    assert [series.series for series in only_labels.select(offered)] == ["1.2", "2.2"]
 
 
 def test_nothing_that_identifies_is_in_a_repr() -> None:
     assert repr(SeriesInfo("1.2.3", "1.2.4", "CT", 3, patient="CANARY", accession="CANARY", date="20240101")) == (
-        "Found(modality='CT', expected=3)"
+        "SeriesInfo(modality='CT', expected=3)"
     )

@@ -1,4 +1,4 @@
-"""Pulling from a made-up PACS that speaks DICOMweb on the loopback address."""
+"""Pulls from a fake PACS that speaks DICOMweb on the loopback address."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TAGS = {
 
 
 class WebPacs(BaseHTTPRequestHandler):
-    """QIDO-RS and WADO-RS, as well or badly as the attributes of the server say."""
+    """QIDO-RS and WADO-RS, with the faults that the attributes of the server switch on."""
 
     server: Any
 
@@ -40,7 +40,7 @@ class WebPacs(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         pacs, parts = self.server, urlsplit(self.path)
-        pacs.asked.append(self.path)
+        pacs.paths.append(self.path)
         pacs.logins.append(self.headers.get("Authorization", ""))
         if pacs.status != 200:
             self._answer(pacs.status, "text/plain", b"secret-word of a proxy")
@@ -59,18 +59,18 @@ class WebPacs(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _search(self, asked: dict[str, str]) -> None:
+    def _search(self, filters: dict[str, str]) -> None:
         pacs, rows = self.server, []
         for uid in dict.fromkeys(ds.SeriesInstanceUID for ds in pacs.datasets):
-            within = [ds for ds in pacs.datasets if ds.SeriesInstanceUID == uid]
-            begin, _, end = asked.get("StudyDate", "0-9").partition("-")
-            if within[0].Modality == asked["Modality"] and begin <= within[0].StudyDate <= end:
-                row = {tag: {"vr": "UI", "Value": [str(within[0][keyword].value)]} for keyword, tag in _TAGS.items()}
-                count = {"00201209": {"vr": "IS", "Value": [len(within)]}} if pacs.counts else {}
+            instances = [ds for ds in pacs.datasets if ds.SeriesInstanceUID == uid]
+            begin, _, end = filters.get("StudyDate", "0-9").partition("-")
+            if instances[0].Modality == filters["Modality"] and begin <= instances[0].StudyDate <= end:
+                row = {tag: {"vr": "UI", "Value": [str(instances[0][keyword].value)]} for keyword, tag in _TAGS.items()}
+                count = {"00201209": {"vr": "IS", "Value": [len(instances)]}} if pacs.counts else {}
                 rows.append({**row, **count})
-        offset = int(asked["offset"]) if pacs.has_pages else 0
-        found = rows[offset:][: pacs.rows_a_page]
-        self._answer(200 if found else 204, "application/dicom+json", json.dumps(found).encode() if found else b"")
+        offset = int(filters["offset"]) if pacs.has_pages else 0
+        page = rows[offset:][: pacs.rows_per_page]
+        self._answer(200 if page else 204, "application/dicom+json", json.dumps(page).encode() if page else b"")
 
     def _retrieve(self, uid: str) -> None:
         pacs = self.server
@@ -81,10 +81,10 @@ class WebPacs(BaseHTTPRequestHandler):
         parts = [_part10(ds) for ds in series[: len(series) - pacs.lost]]
         body = b"".join(b"\r\n--edge\r\nContent-Type: application/dicom\r\n\r\n" + part for part in parts) + b"\r\n--edge--\r\n"
         kind = 'multipart/related; type="application/dicom"; boundary=edge'
-        if pacs.breaks_off:
-            pacs.breaks_off -= 1
-            within_the_pixels = body[:-50]
-            self._answer(200, kind, within_the_pixels, len(body) if pacs.tells_length else -1)
+        if pacs.truncations:
+            pacs.truncations -= 1
+            truncated = body[:-50]
+            self._answer(200, kind, truncated, len(body) if pacs.sends_length else -1)
         else:
             self._answer(200, kind, body)
 
@@ -97,12 +97,12 @@ def _part10(ds: Dataset) -> bytes:
 
 @pytest.fixture
 def web(archive: Any) -> Iterator[Any]:
-    """Give a running one that holds the archive, with `keys` of ``pacs`` that lead to it."""
+    """Yield a running server that holds the archive, with the `keys` of ``pacs`` for it."""
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), WebPacs)
-    server.datasets, server.asked, server.logins = archive.datasets, [], []
-    server.status, server.page, server.lost, server.breaks_off = 200, b"", 0, 0
-    server.counts, server.has_pages, server.rows_a_page = True, True, 100
-    server.only_default, server.tells_length = False, True
+    server.datasets, server.paths, server.logins = archive.datasets, [], []
+    server.status, server.page, server.lost, server.truncations = 200, b"", 0, 0
+    server.counts, server.has_pages, server.rows_per_page = True, True, 100
+    server.only_default, server.sends_length = False, True
     server.keys = {"kind": "dicomweb", "url": f"http://127.0.0.1:{server.server_port}/dicom-web"}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -116,7 +116,7 @@ def images_of_series(site: Site) -> list[int]:
     return sorted(len(list(folder.iterdir())) for folder in site.root.glob("study-*/series-*"))
 
 
-def test_whole_series_come_with_their_segmentation(
+def test_complete_series_are_fetched_with_their_segmentation(
     web: Any, pacs_site: Any, archive: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = pacs_site(**web.keys)
@@ -127,46 +127,46 @@ def test_whole_series_come_with_their_segmentation(
     (series,) = [folder for folder in site.root.glob("study-*/series-*") if len(list(folder.iterdir())) == 9]
     np.testing.assert_array_equal(read_series(sorted(series.iterdir())).array, read_series(archive.files["new"]).array)
     assert archive.datasets[0].SeriesInstanceUID not in caplog.text
-    before = len(web.asked)
+    before = len(web.paths)
     assert pull_series(site).already_present == 2
-    assert all(urlsplit(path).path.endswith("/series") for path in web.asked[before:])  # it only searched
+    assert all(urlsplit(path).path.endswith("/series") for path in web.paths[before:])  # it only searched
 
 
 @pytest.mark.parametrize(("has_pages", "rows"), [(True, 1), (False, 100)])
-def test_all_pages_are_read_and_a_pacs_without_pages_is_not_asked_for_ever(
+def test_all_pages_are_read_and_a_pacs_without_pages_is_not_queried_forever(
     has_pages: bool, rows: int, web: Any, pacs_site: Any
 ) -> None:
-    web.has_pages, web.rows_a_page = has_pages, rows
+    web.has_pages, web.rows_per_page = has_pages, rows
     site = pacs_site({"modalities": "CT", "study-dates": "20230101-20241231"}, **web.keys)
     assert pull_series(site, dry_run=True).found == (("CT", 2, 18),)
-    assert len(web.asked) == (3 if has_pages else 2)
+    assert len(web.paths) == (3 if has_pages else 2)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_login_is_not_tried_again(status: int, web: Any, pacs_site: Any, refused: Any) -> None:
+def test_a_refused_login_is_not_retried(status: int, web: Any, pacs_site: Any, refused: Any) -> None:
     web.status = status
     error = refused(pacs_site(**web.keys))
-    assert (error.code, str(status) in error.what, len(web.asked)) == ("PACS-AUTH", True, 1)
+    assert (error.code, str(status) in error.what, len(web.paths)) == ("PACS-AUTH", True, 1)
 
 
-def test_a_pacs_in_trouble_is_asked_again(web: Any, pacs_site: Any, refused: Any) -> None:
+def test_a_failing_pacs_is_retried(web: Any, pacs_site: Any, refused: Any) -> None:
     web.status = 503
     error = refused(pacs_site(**web.keys, retries=2))
-    assert (error.code, "503" in error.what, len(web.asked)) == ("PACS-REFUSED", True, 3)
+    assert (error.code, "503" in error.what, len(web.paths)) == ("PACS-REFUSED", True, 3)
 
 
-def test_a_portal_instead_of_a_pacs_is_told(web: Any, pacs_site: Any, refused: Any) -> None:
+def test_a_portal_instead_of_a_pacs_is_reported(web: Any, pacs_site: Any, refused: Any) -> None:
     web.page = b"<html>secret-word</html>"
     error = refused(pacs_site(**web.keys, retries=0))
-    assert (error.code, "no DICOMweb" in error.what) == ("PACS-REFUSED", True)
+    assert (error.code, "not DICOMweb" in error.what) == ("PACS-REFUSED", True)
 
 
-def test_nobody_there(pacs_site: Any, refused: Any, free_port: Callable[[], int]) -> None:
+def test_no_server_at_the_address(pacs_site: Any, refused: Any, free_port: Callable[[], int]) -> None:
     site = pacs_site(kind="dicomweb", url=f"http://127.0.0.1:{free_port()}/dicom-web")
     assert refused(site).code == "PACS-UNREACHABLE"
 
 
-def test_lost_images_are_counted_and_told(web: Any, pacs_site: Any) -> None:
+def test_missing_images_are_counted_and_reported(web: Any, pacs_site: Any) -> None:
     web.lost = 1
     site = pacs_site(**web.keys)
     pulled = pull_series(site)
@@ -176,29 +176,29 @@ def test_lost_images_are_counted_and_told(web: Any, pacs_site: Any) -> None:
     assert all(problem.case.startswith("series-") for problem in pulled.problems)
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_transfer_that_breaks_off_in_an_image_is_repeated(tells_length: bool, web: Any, pacs_site: Any) -> None:
-    web.breaks_off, web.tells_length = 1, tells_length
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_a_transfer_truncated_within_an_image_is_retried(sends_length: bool, web: Any, pacs_site: Any) -> None:
+    web.truncations, web.sends_length = 1, sends_length
     site = pacs_site({"modalities": "CT", "study-dates": "20240101-20241231"}, **web.keys)
     assert pull_series(site).problems == ()
     (folder,) = site.root.glob("study-*/series-*")
-    assert read_series(sorted(folder.iterdir())).shape == (7, 5, 9)  # no cut image among them
-    assert len([path for path in web.asked if "/series/" in path]) == 2
+    assert read_series(sorted(folder.iterdir())).shape == (7, 5, 9)  # no truncated image among them
+    assert len([path for path in web.paths if "/series/" in path]) == 2
 
 
-def test_without_counts_whatever_comes_is_whole(web: Any, pacs_site: Any) -> None:
+def test_without_counts_whatever_arrives_is_complete(web: Any, pacs_site: Any) -> None:
     web.counts = False
     site = pacs_site(**web.keys)
     assert pull_series(site).images == 10
     assert pull_series(site).already_present == 2
 
 
-def test_a_pacs_that_only_sends_the_default_is_understood(web: Any, pacs_site: Any) -> None:
+def test_a_pacs_that_only_sends_the_default_syntax_is_understood(web: Any, pacs_site: Any) -> None:
     web.only_default = True
     assert pull_series(pacs_site(**web.keys)).images == 10
 
 
-def test_ctrl_c_leaves_nothing_half(web: Any, pacs_site: Any, interrupt: Any) -> None:
+def test_ctrl_c_leaves_no_incomplete_series(web: Any, pacs_site: Any, interrupt: Any) -> None:
     site = pacs_site(**web.keys, max_parallel=2)
     with pytest.raises(KeyboardInterrupt):
         pull_series(site, progress=interrupt(after=4))
@@ -220,7 +220,7 @@ def test_user_and_password_come_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "told"),
+    ("text", "mode", "message"),
     [
         (None, 0o600, "cannot be read"),
         ("reader\nsecret-word\n", 0o640, "0600"),
@@ -229,15 +229,15 @@ def test_user_and_password_come_from_the_environment(
     ],
 )
 def test_a_file_with_the_password_must_be_private(
-    text: str | None, mode: int, told: str, web: Any, pacs_site: Any, refused: Any, tmp_path: Path
+    text: str | None, mode: int, message: str, web: Any, pacs_site: Any, refused: Any, tmp_path: Path
 ) -> None:
     if text is not None:
         (tmp_path / "login").write_text(text)
         (tmp_path / "login").chmod(mode)
     site = pacs_site(**web.keys, credentials_file="login")
-    if told:
+    if message:
         error = refused(site)
-        assert (error.code, told in error.what, web.asked) == ("PACS-CREDENTIALS", True, [])
+        assert (error.code, message in error.what, web.paths) == ("PACS-CREDENTIALS", True, [])
     else:
         assert pull_series(site, dry_run=True).series == 2
 
@@ -248,11 +248,11 @@ def test_no_proxy_of_the_environment_sees_the_images(web: Any, pacs_site: Any, m
     assert pull_series(pacs_site(**web.keys)).series == 2
 
 
-def test_a_certificate_that_nobody_signed_is_refused(web: Any, pacs_site: Any, refused: Any, certificates: Path) -> None:
+def test_an_untrusted_certificate_is_refused(web: Any, pacs_site: Any, refused: Any, certificates: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "pacs.crt", certificates / "pacs.key")
     web.socket = context.wrap_socket(web.socket, server_side=True)
     keys = web.keys | {"url": web.keys["url"].replace("http:", "https:")}
     assert refused(pacs_site(**keys)).code == "PACS-TLS"
-    assert refused(pacs_site(**keys, ca_file="stranger.crt")).code == "PACS-TLS"
+    assert refused(pacs_site(**keys, ca_file="untrusted.crt")).code == "PACS-TLS"
     assert pull_series(pacs_site(**keys, ca_file="pacs.crt")).series == 2

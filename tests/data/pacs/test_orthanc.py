@@ -1,4 +1,4 @@
-"""A real PACS: Orthanc, started here on free ports of the loopback address, filled over its own interface."""
+"""Pulls from a real PACS: Orthanc, started on free ports of the loopback address and filled over its REST interface."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture
 def orthanc(tmp_path: Path, free_port: Callable[[], int], archive: Any) -> Iterator[dict[str, int]]:
-    """Give the ports of an Orthanc that holds the archive; it answers this machine only."""
+    """Yield the ports of an Orthanc that holds the archive; it accepts connections from this machine only."""
     ports = {"http": free_port(), "dicom": free_port(), "move": free_port()}
     folder = tmp_path / "orthanc"
     folder.mkdir()
@@ -82,45 +82,45 @@ def _wait_for(process: subprocess.Popen[bytes], ports: dict[str, int], log: Path
     pytest.fail(f"Orthanc did not start:\n{log.read_text()[-2000:]}")
 
 
-def _way(name: str, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    if name == "dicomweb":
+def _pacs_keys(service: str, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    if service == "dicomweb":
         monkeypatch.setenv("PACS_USER", "medfl")
         monkeypatch.setenv("PACS_PASSWORD", "test")
         url = f"http://127.0.0.1:{ports['http']}/dicom-web"
         return {"kind": "dicomweb", "url": url, "user-env": "PACS_USER", "password-env": "PACS_PASSWORD"}
     dimse = {"kind": "dimse", "host": "127.0.0.1", "port": ports["dicom"], "ae-title": "ORTHANC"}
-    return {**dimse, "move": f"127.0.0.1:{ports['move']}"} if name == "move" else dimse
+    return {**dimse, "move": f"127.0.0.1:{ports['move']}"} if service == "move" else dimse
 
 
-def test_an_interrupted_pull_goes_on_and_brings_the_same_volumes(
+def test_an_interrupted_pull_resumes_and_gives_the_same_volumes(
     orthanc: dict[str, int], archive: Any, pacs_site: Any, monkeypatch: pytest.MonkeyPatch, interrupt: Any
 ) -> None:
     query = {"modalities": "CT,MR,SEG", "study-dates": "20230101-20241231"}
-    for way in ("dicomweb", "get", "move"):
-        site = pacs_site(query, **_way(way, orthanc, monkeypatch), **{"max-parallel": 1})
+    for service in ("dicomweb", "get", "move"):
+        site = pacs_site(query, **_pacs_keys(service, orthanc, monkeypatch), **{"max-parallel": 1})
         planned = pull_series(site, dry_run=True)
-        assert planned.found == (("CT", 2, 18), ("MR", 1, 9), ("SEG", 1, 1)), way
+        assert planned.found == (("CT", 2, 18), ("MR", 1, 9), ("SEG", 1, 1)), service
         assert not site.root.exists()
         with pytest.raises(KeyboardInterrupt):
             pull_series(site, progress=interrupt(after=14))
-        whole = list(site.root.glob("study-*/series-*"))
-        assert 1 <= len(whole) < 4, way
+        complete = list(site.root.glob("study-*/series-*"))
+        assert 1 <= len(complete) < 4, service
         assert not (site.root / ".pull").exists()
         pulled = pull_series(site)
-        assert (pulled.already_present, pulled.series, pulled.problems) == (len(whole), 4 - len(whole), ()), way
+        assert (pulled.already_present, pulled.series, pulled.problems) == (len(complete), 4 - len(complete), ()), service
         _assert_same_volumes(site.root, archive)
         assert pull_series(site).series == 0
         shutil.rmtree(site.root)
 
 
 def _assert_same_volumes(root: Path, archive: Any) -> None:
-    originals = {read_headers(paths)[0].text("SeriesInstanceUID"): paths for paths in archive.files.values()}
+    paths_by_uid = {read_headers(paths)[0].text("SeriesInstanceUID"): paths for paths in archive.files.values()}
     for series in root.glob("study-*/series-*"):
         files = sorted(series.iterdir())
         header = read_headers(files)[0]
-        paths = originals.pop(header.text("SeriesInstanceUID"))
+        paths = paths_by_uid.pop(header.text("SeriesInstanceUID"))
         if header.text("Modality") != "SEG":
-            ours, theirs = read_series(files), read_series(paths)
-            np.testing.assert_array_equal(ours.array, theirs.array)
-            np.testing.assert_allclose(ours.affine, theirs.affine)
-    assert not originals
+            pulled, original = read_series(files), read_series(paths)
+            np.testing.assert_array_equal(pulled.array, original.array)
+            np.testing.assert_allclose(pulled.affine, original.affine)
+    assert not paths_by_uid

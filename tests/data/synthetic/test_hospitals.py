@@ -1,4 +1,4 @@
-"""Made-up hospitals: the same seed gives the same files, and what is written lies where the anatomy lies."""
+"""Synthetic hospitals: the same seed gives the same files, and what is written has the geometry of the anatomy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COARSE = 2.5
 
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_brain_hospitals(tmp_path_factory.mktemp("made") / "out", patients=(1, 2, 1), seed=3, coarser=COARSE)
+    return make_brain_hospitals(tmp_path_factory.mktemp("synthetic") / "out", patients=(1, 2, 1), seed=3, coarser=COARSE)
 
 
-def truth(place: int, name: str, number: int) -> Head:
-    seen = synthetic._coarsen(synthetic._SCANNERS[name], COARSE)
-    return make_head(read_template(), seen, (3, place, number))
+def expected_head(index: int, name: str, number: int) -> Head:
+    scanner = synthetic._coarsen(synthetic._SCANNERS[name], COARSE)
+    return make_head(read_template(), scanner, (3, index, number))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -41,7 +41,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @needs_template
-def test_layouts_terms_and_notice_are_there(brains: Path) -> None:
+def test_layouts_policy_and_notice_are_written(brains: Path) -> None:
     expected = {
         "hospital-a": ["SYN0001/MR/IM0001.dcm", "SYN0001/SEG/labels.dcm"],
         "hospital-b": [
@@ -73,8 +73,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(brains: Path, 
 
 
 @needs_template
-def test_every_dicom_voxel_lies_where_the_anatomy_lies(brains: Path) -> None:
-    head = truth(0, "hospital-a", 1)
+def test_every_dicom_voxel_has_the_position_of_its_anatomy(brains: Path) -> None:
+    head = expected_head(0, "hospital-a", 1)
     inverse = np.linalg.inv(head.affine)
     files = sorted((brains / "hospital-a" / "data" / "SYN0001" / "MR").glob("*.dcm"))
     assert len(files) == head.image.shape[2]
@@ -94,8 +94,8 @@ def test_every_dicom_voxel_lies_where_the_anatomy_lies(brains: Path) -> None:
 
 
 @needs_template
-def test_segments_lie_on_the_slices_they_refer_to(brains: Path) -> None:
-    head = truth(0, "hospital-a", 1)
+def test_segments_match_the_slices_that_they_reference(brains: Path) -> None:
+    head = expected_head(0, "hospital-a", 1)
     patient = brains / "hospital-a" / "data" / "SYN0001"
     number = {d.SOPInstanceUID: d.InstanceNumber for d in map(pydicom.dcmread, (patient / "MR").glob("*.dcm"))}
     seg = pydicom.dcmread(patient / "SEG" / "labels.dcm")
@@ -110,16 +110,16 @@ def test_segments_lie_on_the_slices_they_refer_to(brains: Path) -> None:
 
 @needs_template
 @pytest.mark.parametrize(
-    ("name", "place", "image", "label", "axes"),
+    ("name", "index", "image", "label", "axes"),
     [
         ("hospital-b", 1, "sub-01/anat/sub-01_T1w.nii.gz", "derivatives/manual/sub-01/anat/sub-01_dseg.nii.gz", "RAS"),
         ("hospital-c", 2, "imagesTr/brain_001.nii.gz", "labelsTr/brain_001.nii.gz", "LIA"),
     ],
 )
 def test_nifti_files_hold_the_anatomy_and_its_geometry(
-    brains: Path, name: str, place: int, image: str, label: str, axes: str
+    brains: Path, name: str, index: int, image: str, label: str, axes: str
 ) -> None:
-    head, data = truth(place, name, 1), brains / name / "data"
+    head, data = expected_head(index, name, 1), brains / name / "data"
     written, mask = nibabel.load(data / image), nibabel.load(data / label)
     assert "".join(nibabel.aff2axcodes(written.affine)) == axes
     np.testing.assert_allclose(written.affine, head.affine, atol=1e-4)
@@ -130,9 +130,9 @@ def test_nifti_files_hold_the_anatomy_and_its_geometry(
 
 
 @needs_template
-def test_heads_of_all_hospitals_show_the_same_anatomy_in_the_world() -> None:
-    for place, name in enumerate(synthetic._SCANNERS):
-        head = truth(place, name, 1)
+def test_heads_of_all_hospitals_share_patient_coordinates() -> None:
+    for index, name in enumerate(synthetic._SCANNERS):
+        head = expected_head(index, name, 1)
         centre = head.affine @ [*np.argwhere(head.label > 0).mean(axis=0), 1.0]
         assert np.abs(centre[:3] - [0, -20, 10]).max() < 12  # mm; the centre of the template's brain
         assert set(np.unique(head.label)) == {0, 1, 2}
@@ -140,7 +140,7 @@ def test_heads_of_all_hospitals_show_the_same_anatomy_in_the_world() -> None:
 
 
 @needs_template
-def test_a_complete_folder_is_used_again_and_an_interrupted_one_made_again(brains: Path, tmp_path: Path) -> None:
+def test_a_complete_folder_is_reused_and_an_interrupted_one_made_again(brains: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(brains, out)
     calls: list[tuple[int, int]] = []
@@ -166,7 +166,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "hospital-1" / "thesis.txt").read_text() == "ten years"
 
 
-def test_without_the_template_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_template_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MedflError, match=r"pip install \"medfl\[demo\]\""):
         make_brain_hospitals(tmp_path / "out")

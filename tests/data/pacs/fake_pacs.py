@@ -1,4 +1,4 @@
-"""A PACS that speaks DIMSE, made up: it holds what a test gives it, and does rightly or wrongly what a test tells it."""
+"""Fake PACS that speaks DIMSE, with the contents and the faults that a test gives it."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ HELD = (sop_class.CTImageStorage, sop_class.SegmentationStorage)
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5"]
 
 
-class MadeUpPacs:
-    """What a PACS may do, rightly and wrongly."""
+class FakePacs:
+    """Handlers of C-FIND, C-GET and C-MOVE, with faults that a test may switch on."""
 
     def __init__(self, datasets: list[Dataset], move_port: int) -> None:
         self.datasets, self.move_port = datasets, move_port
-        self.lost: dict[str, int] = {}  # images of a series that it counts but does not send
-        self.aborts = 0  # transfers that it breaks off after three images
+        self.lost: dict[str, int] = {}  # images of a series that are counted but not sent
+        self.aborts = 0  # transfers that are aborted after three images
         self.heeds_filters = True
         self.fetches: list[str] = []
         self.finds: list[Dataset] = []
 
     def find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        asked = event.identifier
-        self.finds.append(asked)
-        key = "StudyInstanceUID" if asked.QueryRetrieveLevel == "STUDY" else "SeriesInstanceUID"
+        identifier = event.identifier
+        self.finds.append(identifier)
+        key = "StudyInstanceUID" if identifier.QueryRetrieveLevel == "STUDY" else "SeriesInstanceUID"
         for uid in dict.fromkeys(ds[key].value for ds in self.datasets):
-            within = [ds for ds in self.datasets if ds[key].value == uid]
-            if not self._fits(within, asked):
+            instances = [ds for ds in self.datasets if ds[key].value == uid]
+            if not self._fits(instances, identifier):
                 continue
-            answer = Dataset()
+            response = Dataset()
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "PatientID", "AccessionNumber", "Modality"):
-                setattr(answer, keyword, within[0].get(keyword, ""))
-            answer.SeriesDescription = within[0].get("SeriesDescription", "")
-            answer.NumberOfSeriesRelatedInstances = len(within)
-            answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
-            yield 0xFF00, answer
+                setattr(response, keyword, instances[0].get(keyword, ""))
+            response.SeriesDescription = instances[0].get("SeriesDescription", "")
+            response.NumberOfSeriesRelatedInstances = len(instances)
+            response.QueryRetrieveLevel = identifier.QueryRetrieveLevel
+            yield 0xFF00, response
 
-    def _fits(self, within: list[Dataset], asked: Dataset) -> bool:
-        if asked.QueryRetrieveLevel == "SERIES":
-            return within[0].StudyInstanceUID == asked.StudyInstanceUID
+    def _fits(self, instances: list[Dataset], identifier: Dataset) -> bool:
+        if identifier.QueryRetrieveLevel == "SERIES":
+            return instances[0].StudyInstanceUID == identifier.StudyInstanceUID
         if not self.heeds_filters:
             return True
-        begin, _, end = (asked.StudyDate or "0-9").partition("-")
+        begin, _, end = (identifier.StudyDate or "0-9").partition("-")
         return (
-            begin <= within[0].StudyDate <= end
-            and asked.PatientID in ("", within[0].PatientID)
-            and asked.AccessionNumber in ("", within[0].get("AccessionNumber", ""))
-            and asked.ModalitiesInStudy in [ds.Modality for ds in within]
+            begin <= instances[0].StudyDate <= end
+            and identifier.PatientID in ("", instances[0].PatientID)
+            and identifier.AccessionNumber in ("", instances[0].get("AccessionNumber", ""))
+            and identifier.ModalitiesInStudy in [ds.Modality for ds in instances]
         )
 
     def _send(self, event: evt.Event) -> Iterator[Any]:
@@ -76,8 +76,8 @@ class MadeUpPacs:
         yield from self._send(event)
 
 
-def serve(pacs: MadeUpPacs, port: int, models: tuple[str, ...] = ("Find", "Get", "Move"), **how: Any) -> AE:
-    """Let it listen on the loopback address, known as PACS, for MEDFL only."""
+def serve(pacs: FakePacs, port: int, models: tuple[str, ...] = ("Find", "Get", "Move"), **options: Any) -> AE:
+    """Listen on the loopback address with the AE title PACS, for the AE title MEDFL only."""
     ae = AE("PACS")
     ae.require_called_aet = True
     ae.require_calling_aet = ["MEDFL"]
@@ -87,5 +87,5 @@ def serve(pacs: MadeUpPacs, port: int, models: tuple[str, ...] = ("Find", "Get",
         ae.add_supported_context(uid, SYNTAXES, scu_role=True, scp_role=True)
         ae.add_requested_context(uid)
     handlers = [(evt.EVT_C_FIND, pacs.find), (evt.EVT_C_GET, pacs.get), (evt.EVT_C_MOVE, pacs.move)]
-    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, **how)
+    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, **options)
     return ae
