@@ -1,1 +1,1 @@
-"""What the files of a data folder are, remembered: a file that has not changed is not opened again."""
+"""Index of the files of a data folder: a file that has not changed is not opened again."""

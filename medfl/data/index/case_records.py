@@ -1,4 +1,4 @@
-"""Which files are behind a pseudonym: kept in the site's own index, for `medfl data whois` on the site's machine alone."""
+"""Records of the files behind pseudonyms, in the site's own index, for `medfl data whois` on the site's machine alone."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ USABLE = "usable"
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """What is behind the pseudonym of a case. It identifies a patient: local only.
+    """Files and patient behind the pseudonym of a case. It identifies a patient, so it never leaves the site.
 
     Parameters
     ----------
     study : str
-        Name of the study that the case was found for last.
+        Name of the study.
     case, patient : str
-        Pseudonyms; the patient's is empty when the data names none.
+        Pseudonyms; the patient's is empty when the data name no patient.
     original : str
-        Id of the patient in the data.
+        Patient id in the data.
     image : tuple of str
         Files, relative to the data folder.
     label : tuple of str
-        Files of the mask; several when it is not clear which is meant.
+        Files of the mask; several when it is unclear which one belongs to the image.
     text : str
-        The class, in classification.
+        Class of the case, in classification.
     annotated : tuple of str
-        Classes that were looked for, where the index says it.
+        Classes that were annotated, where the CSV index says so.
     split : str
-        As the index has it.
+        Split in the CSV index.
     status : str
-        ``"usable"``, or the code of why it was left out when the data folder was listed.
+        ``"usable"``, or the code of the finding for which the case was left out when the data folder was listed.
     read : str
-        The same of the last time that its pixels were read; empty when they were not.
+        The same for the last time that its pixels were read; empty when they were not.
     """
 
     study: str
@@ -57,12 +57,12 @@ class CaseRecord:
 
 
 def save_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]) -> None:
-    """Keep what a study found, in the place of what it found before; nothing is written when that is the same."""
-    told = [json.dumps(vars(record)) for record in records]
-    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    """Save the cases that a study found, instead of those that it found before; write nothing if nothing changed."""
+    texts = [json.dumps(vars(record)) for record in records]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     if database.read("SELECT digest FROM studies WHERE name = ?", (study,)) == [(digest,)]:
         return
-    rows = [(study, record.case, record.patient, text) for record, text in zip(records, told, strict=True)]
+    rows = [(study, record.case, record.patient, text) for record, text in zip(records, texts, strict=True)]
     database.write(
         [
             ("DELETE FROM cases WHERE study = ?", [(study,)]),
@@ -73,35 +73,35 @@ def save_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord
 
 
 def add_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]) -> None:
-    """Keep more cases of a study beside those that are remembered."""
+    """Save more cases of a study, in addition to those saved before."""
     rows = [(study, record.case, record.patient, json.dumps(vars(record))) for record in records]
     if rows:
-        forget = ("DELETE FROM cases WHERE study = ? AND name = ?", [(study, record.case) for record in records])
-        database.write([forget, ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)])
+        delete = ("DELETE FROM cases WHERE study = ? AND name = ?", [(study, record.case) for record in records])
+        database.write([delete, ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)])
 
 
-def save_reading_results(site: Site, study: str, found: Mapping[str, str]) -> None:
-    """Keep what reading the pixels of cases has shown; it stays until the data folder lists other cases.
+def save_reading_results(site: Site, study: str, codes: Mapping[str, str]) -> None:
+    """Save what reading the pixels of cases showed; it is kept until the data folder lists other cases.
 
     Parameters
     ----------
     site : Site
-        Whose index it is.
+        Site of the index.
     study : str
         Name of the study.
-    found : mapping of str to str
-        Code of why a case was left out, or `USABLE`, by the pseudonym of the case.
+    codes : mapping of str to str
+        Code of the finding for which a case was left out, or `USABLE`, by the pseudonym of the case.
     """
     database = IndexDatabase(site_root(site), site.root)
     try:
-        rows = database.read("SELECT name, told FROM cases WHERE study = ?", (study,))
-        told = [(name, json.loads(text)) for name, text in rows]
+        rows = database.read("SELECT name, record FROM cases WHERE study = ?", (study,))
+        saved = [(name, json.loads(text)) for name, text in rows]
         changed = [
-            (json.dumps(values | {"read": found[name]}), study, name)
-            for name, values in told
-            if name in found and values.get("read", "") != found[name]
+            (json.dumps(values | {"read": codes[name]}), study, name)
+            for name, values in saved
+            if name in codes and values.get("read", "") != codes[name]
         ]
-        database.write([("UPDATE cases SET told = ? WHERE study = ? AND name = ?", changed)] if changed else [])
+        database.write([("UPDATE cases SET record = ? WHERE study = ? AND name = ?", changed)] if changed else [])
     finally:
         database.close()
 
@@ -114,11 +114,11 @@ def reading_results(names: Iterable[str], findings: Iterable[Finding]) -> dict[s
 
 
 def find_cases(database: IndexDatabase, pseudonym: str) -> list[CaseRecord]:
-    """Return what is behind the pseudonym of a case or patient, in whatever studies it was found."""
-    query = "SELECT told FROM cases WHERE name = ?1 OR patient = ?1 ORDER BY study, name"
+    """Return the records behind the pseudonym of a case or patient, in all studies."""
+    query = "SELECT record FROM cases WHERE name = ?1 OR patient = ?1 ORDER BY study, name"
     return [_parse_record(json.loads(text)) for (text,) in database.read(query, (pseudonym,))]
 
 
 def _parse_record(values: dict[str, object]) -> CaseRecord:
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return CaseRecord(**plain)  # type: ignore[arg-type]
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return CaseRecord(**fields)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""The SQLite file of the index. It can be lost, damaged, locked or unwritable: then files are read again, and nothing else.
+"""SQLite file of the index. When it is lost, damaged, locked or unwritable, files are read again, and that is all.
 
-It holds patient ids and file names, so it is its owner's alone (mode 0600) and stays in the site's folder of the store.
+It holds patient ids and file names, so only its owner may read it (mode 0600), and it stays in the site's folder of the store.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ INDEX_FILE = "index.sqlite"
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
 
-_VERSION = 1  # raise it when a reader finds other things in the same file
-_SCHEMA_ID = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits the 32 bits, with a sign, that SQLite has for it
+_VERSION = 2  # raise it when a reader finds other things in the same file, or a table changes
+_SCHEMA_ID = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits SQLite's signed 32 bits
 _LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
 _DAMAGE_CODES = (
     sqlite3.SQLITE_CORRUPT,
@@ -34,29 +34,29 @@ _DAMAGE_CODES = (
 )
 _TABLES = f"""
 CREATE TABLE about (key TEXT PRIMARY KEY, value BLOB);
-CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, touched INTEGER, kind TEXT,
-    {", ".join(f"{keyword} TEXT" for keyword in IDENTITY_KEYWORDS)}, rest TEXT, refers TEXT) WITHOUT ROWID;
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, kind TEXT,
+    {", ".join(f"{keyword} TEXT" for keyword in IDENTITY_KEYWORDS)}, other_values TEXT, links TEXT) WITHOUT ROWID;
 CREATE TABLE studies (name TEXT PRIMARY KEY, digest TEXT);
-CREATE TABLE cases (study TEXT, name TEXT, patient TEXT, told TEXT);
+CREATE TABLE cases (study TEXT, name TEXT, patient TEXT, record TEXT);
 CREATE INDEX by_name ON cases (name);
 CREATE INDEX by_patient ON cases (patient);
 """
 
 
 class IndexDatabase:
-    """The tables of one site.
+    """Tables of one site.
 
     Parameters
     ----------
     folder : Path
         The site's folder of the store; made with mode 0700.
     root : Path
-        The data folder: what is known of the files of another one is forgotten.
+        The data folder: rows about the files of another one are deleted.
 
     Attributes
     ----------
     problem : DataError, optional
-        Why nothing can be remembered any more.
+        Why nothing can be read or saved any more.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -72,41 +72,44 @@ class IndexDatabase:
         self._run_safely(self._connect, None)
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
     def read_files(self) -> dict[bytes, tuple[Stamp, FileFacts]]:
-        """Return what is known of files, by their path relative to the data folder."""
+        """Return the known facts of files, by their path relative to the data folder."""
         return self._run_safely(lambda: dict(self._iter_files()), {})
 
     def _iter_files(self) -> Iterator[tuple[bytes, tuple[Stamp, FileFacts]]]:
-        same: dict[str, str] = {}  # a series repeats its UIDs in each of its files
-        last = 5 + len(IDENTITY_KEYWORDS)
+        interned: dict[str, str] = {}  # a series repeats its UIDs in each of its files
+        end = 5 + len(IDENTITY_KEYWORDS)
         columns = ", ".join(IDENTITY_KEYWORDS)
-        for values in self._iter_rows(f"SELECT path, size, changed, touched, kind, {columns}, rest, refers FROM files"):
-            identity = tuple(same.setdefault(text, text) for text in values[5:last]) if values[5] is not None else ()
-            row = FileFacts(same.setdefault(values[4], values[4]), identity, values[last], values[last + 1])
-            yield values[0], ((values[1], values[2], values[3]), row)
+        for values in self._iter_rows(f"SELECT path, size, mtime, ctime, kind, {columns}, other_values, links FROM files"):
+            identity = tuple(interned.setdefault(text, text) for text in values[5:end]) if values[5] is not None else ()
+            facts = FileFacts(interned.setdefault(values[4], values[4]), identity, values[end], values[end + 1])
+            yield values[0], ((values[1], values[2], values[3]), facts)
 
     def save_files(self, rows: Iterable[tuple[bytes, Stamp, FileFacts]]) -> None:
-        """Keep what was found out about files."""
-        none = (None,) * len(IDENTITY_KEYWORDS)
-        values = [(path, *stamp, row.kind, *(row.identity or none), row.rest, row.refers) for path, stamp, row in rows]
-        marks = ", ".join("?" * (7 + len(IDENTITY_KEYWORDS)))
-        self.write([(f"INSERT OR REPLACE INTO files VALUES ({marks})", values)] if values else [])
+        """Save facts of files."""
+        no_identity = (None,) * len(IDENTITY_KEYWORDS)
+        values = [
+            (path, *stamp, facts.kind, *(facts.identity or no_identity), facts.other_values, facts.links)
+            for path, stamp, facts in rows
+        ]
+        placeholders = ", ".join("?" * (7 + len(IDENTITY_KEYWORDS)))
+        self.write([(f"INSERT OR REPLACE INTO files VALUES ({placeholders})", values)] if values else [])
 
     def delete_files(self, paths: Sequence[bytes]) -> None:
-        """Forget files that have vanished."""
+        """Delete the rows of files that no longer exist."""
         self.write([("DELETE FROM files WHERE path = ?", [(path,) for path in paths])] if paths else [])
 
     def write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
-        """Run statements with their rows in one transaction: all of it is kept, or nothing."""
+        """Run statements with their rows in one transaction, all or nothing."""
         self._run_safely(lambda: self._write(statements), None)
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, none when they cannot be read."""
+        """Return the rows of a query, or none when they cannot be read."""
         return self._run_safely(lambda: list(self._iter_rows(query, values)), [])
 
     def _write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
@@ -124,7 +127,7 @@ class IndexDatabase:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        with contextlib.suppress(OSError):  # where it cannot be written it may still be read
+        with contextlib.suppress(OSError):  # even if it cannot be written, it may be readable
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             os.chmod(self._file, 0o600)
         connection = sqlite3.connect(self._file, timeout=_LOCK_TIMEOUT, isolation_level=None)
@@ -154,8 +157,8 @@ class IndexDatabase:
         connection.execute("INSERT INTO about VALUES ('root', ?)", (self._root,))
         connection.execute(f"PRAGMA user_version = {_SCHEMA_ID}")
 
-    def _run_safely(self, action: Callable[[], T], otherwise: T) -> T:
-        """Do something with the file, or go on without it when it fails; a damaged one is replaced by an empty one."""
+    def _run_safely(self, action: Callable[[], T], default: T) -> T:
+        """Run an action on the file, or continue without the file if it fails; a damaged one is replaced by an empty one."""
         try:
             return action()
         except sqlite3.Error as error:
@@ -169,9 +172,9 @@ class IndexDatabase:
                 self._connect()
             except (OSError, sqlite3.Error):
                 self.problem = _unwritable_error()
-        return otherwise
+        return default
 
 
 def _unwritable_error() -> DataError:
-    what = "the index of the file headers cannot be read or written, so all headers are read at every start."
-    return DataError("STORE-INDEX", what, "Check room and permissions of resources.store in the site.toml.")
+    what = "the index of the file headers cannot be read or written, so all headers are read at each start."
+    return DataError("STORE-INDEX", what, "Check free space and permissions of resources.store in site.toml.")

@@ -1,4 +1,4 @@
-"""DICOMDIR, the table of contents of a DICOM disc: which files should be there, and which series they belong to (PS3.3 F)."""
+"""Reader of DICOMDIR, the directory of a DICOM medium: which files it holds, and their series (PS3.3 annex F)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from medfl.errors import DataError
 def read_dicomdir(path: str) -> list[tuple[str, str]]:
     """Return the files that a DICOMDIR names.
 
-    Its records are a tree of offsets into the file; their order in the file means nothing.
+    Its directory records form a tree, linked by offsets into the file; their order in the file means nothing.
 
     Returns
     -------
     list of (str, str)
-        Path relative to the DICOMDIR, and SeriesInstanceUID, empty outside of a series.
+        Path relative to the DICOMDIR, and SeriesInstanceUID, which is empty outside a series.
 
     Raises
     ------
     DataError
-        ``DD-READ`` when it cannot be read.
+        ``DD-READ`` when the DICOMDIR cannot be read.
     """
     with silence_libraries():
         try:
@@ -39,14 +39,14 @@ def read_dicomdir(path: str) -> list[tuple[str, str]]:
 
 def _iter_referenced_files(records: dict[int, Any], first: int, series: str) -> Iterator[tuple[str, str]]:
     offset, seen = first, set()
-    while offset and offset not in seen:  # a damaged table could lead in circles
+    while offset and offset not in seen:  # damaged records could form a cycle
         seen.add(offset)
         record = records[offset]
-        own = str(record.get("SeriesInstanceUID", "")) or series
+        record_series = str(record.get("SeriesInstanceUID", "")) or series
         parts = record.get("ReferencedFileID")
         if parts:
-            yield os.path.join(*([parts] if isinstance(parts, str) else parts)), own
-        below = int(record.get("OffsetOfReferencedLowerLevelDirectoryEntity", 0) or 0)
-        if below and below not in seen:
-            yield from _iter_referenced_files(records, below, own)
+            yield os.path.join(*([parts] if isinstance(parts, str) else parts)), record_series
+        lower = int(record.get("OffsetOfReferencedLowerLevelDirectoryEntity", 0) or 0)
+        if lower and lower not in seen:
+            yield from _iter_referenced_files(records, lower, record_series)
         offset = int(record.get("OffsetOfTheNextDirectoryRecord", 0) or 0)

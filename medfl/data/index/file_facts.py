@@ -1,4 +1,4 @@
-"""What is known of one file: whether it is DICOM, who and what it shows, and which images a label was drawn on."""
+"""Facts about one file: whether it is DICOM, its patient and series, and the images that a label was drawn on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfl.data.index.walk import is_dicomdir
 from medfl.errors import DataError
 
 OTHER_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in IDENTITY_KEYWORDS)
-# ends of names of what is never DICOM: these files are not opened
+# ends of names of files that are never DICOM: these are not opened
 NON_DICOM_SUFFIXES = (
     *(".nii", ".gz", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".mat", ".mgz", ".nrrd", ".mha"),
     *(".csv", ".tsv", ".json", ".txt", ".toml", ".xml", ".html", ".pdf", ".xlsx", ".zip", ".md", ".py"),
@@ -24,36 +24,36 @@ NON_DICOM_SUFFIXES = (
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of one file. Local only.
+    """Known facts about one file. They never leave the site.
 
     Parameters
     ----------
     kind : {"dicom", "headerless", "damaged", "other", "media", "unopened"}
-        As `medfl.data.dicom.headers.examine` tells it; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
+        As in `medfl.data.dicom.headers.probe_file`; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
     identity : tuple of str
-        The values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; none for a file that is not DICOM.
-    rest : str
-        JSON list with the values of `REST`.
-    refers : str
-        JSON of what a label, or a DICOMDIR, refers to; else empty.
+        Values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; empty for a file that is not DICOM.
+    other_values : str
+        JSON list with the values of `OTHER_KEYWORDS`.
+    links : str
+        JSON of the images that a label references, or of the files that a DICOMDIR names; else empty.
     """
 
     kind: str
     identity: tuple[str, ...] = ()
-    rest: str = ""
-    refers: str = ""
+    other_values: str = ""
+    links: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """One file that is DICOM, or may be. Local only.
+    """One file that is DICOM, or may be. It never leaves the site.
 
     Parameters
     ----------
     path_text : str
-        Where it is.
-    facts : Row
-        What is known of it.
+        Absolute path of the file.
+    facts : FileFacts
+        Known facts about it.
     """
 
     path_text: str
@@ -61,7 +61,7 @@ class IndexedFile:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Absolute path of the file."""
         return Path(self.path_text)
 
     def text(self, keyword: str) -> str:
@@ -70,12 +70,12 @@ class IndexedFile:
 
     @property
     def kind(self) -> str:
-        """As `Row.kind`."""
+        """Kind of the file, as in `FileFacts`."""
         return self.facts.kind
 
     @property
     def modality(self) -> str:
-        """In upper case."""
+        """Modality, in upper case."""
         return self.text("Modality").upper()
 
     @property
@@ -86,62 +86,62 @@ class IndexedFile:
 
     @property
     def references(self) -> LabelReferences | None:
-        """What a DICOM-SEG or RTSTRUCT was drawn on."""
-        if not self.facts.refers or self.kind == "media":
+        """Images that a SEG or RTSTRUCT was drawn on; None for other files."""
+        if not self.facts.links or self.kind == "media":
             return None
-        modality, images, frame = json.loads(self.facts.refers)
-        return LabelReferences(self.path, modality, frozenset(images), frame)
+        modality, images, frame_of_reference = json.loads(self.facts.links)
+        return LabelReferences(self.path, modality, frozenset(images), frame_of_reference)
 
     @property
     def dicomdir_entries(self) -> list[tuple[str, str]]:
         """Files that a DICOMDIR names, relative to it, with their SeriesInstanceUID."""
-        return [(name, series) for name, series in json.loads(self.facts.refers)] if self.kind == "media" else []
+        return [(name, series) for name, series in json.loads(self.facts.links)] if self.kind == "media" else []
 
     @property
     def header(self) -> Header:
-        """All attributes that the index keeps."""
+        """All attributes that the index holds."""
         values: dict[str, Value] = dict(zip(IDENTITY_KEYWORDS, self.facts.identity, strict=False))
-        for keyword, value in zip(OTHER_KEYWORDS, json.loads(self.facts.rest or "[]"), strict=False):
+        for keyword, value in zip(OTHER_KEYWORDS, json.loads(self.facts.other_values or "[]"), strict=False):
             values[keyword] = tuple(value) if isinstance(value, list) else value
         return Header(self.path, {keyword: value for keyword, value in values.items() if value})
 
 
 def may_be_dicom(path: str) -> bool:
-    """Return whether a file has to be opened to know what it is."""
+    """Return whether a file has to be opened to know if it is DICOM."""
     return not path.lower().endswith(NON_DICOM_SUFFIXES)
 
 
 def probe_facts(path: str) -> FileFacts:
-    """Open a file and find out what it is. Nothing is raised: the files of a hospital may be anything."""
+    """Open a file and determine its facts. Nothing is raised: a hospital's files may be anything."""
     try:
         if is_dicomdir(path):
-            return FileFacts("media", refers=json.dumps(read_dicomdir(path)))
-        seen = probe_file(Path(path))
+            return FileFacts("media", links=json.dumps(read_dicomdir(path)))
+        probed = probe_file(Path(path))
     except OSError:
         return FileFacts("unopened")
     except DataError:  # a DICOMDIR that cannot be read
         return FileFacts("damaged")
-    if seen.kind == "other":
+    if probed.kind == "other":
         return FileFacts("other")
-    known = Header(Path(path), seen.values)
-    identity = tuple(known.text(keyword) for keyword in IDENTITY_KEYWORDS)
-    kind, refers = str(seen.kind), ""
-    if kind != "damaged" and known.text("Modality").upper() in LABEL_MODALITIES:
+    header = Header(Path(path), probed.values)
+    identity = tuple(header.text(keyword) for keyword in IDENTITY_KEYWORDS)
+    kind, links = str(probed.kind), ""
+    if kind != "damaged" and header.text("Modality").upper() in LABEL_MODALITIES:
         try:
-            drawn = read_references(Path(path), force=kind == "headerless")
-            refers = json.dumps([drawn.modality, sorted(drawn.images), drawn.frame_of_reference])
+            references = read_references(Path(path), force=kind == "headerless")
+            links = json.dumps([references.modality, sorted(references.images), references.frame_of_reference])
         except DataError:
             kind = "damaged"
-    return FileFacts(kind, identity, json.dumps([seen.values.get(keyword, "") for keyword in OTHER_KEYWORDS]), refers)
+    return FileFacts(kind, identity, json.dumps([probed.values.get(keyword, "") for keyword in OTHER_KEYWORDS]), links)
 
 
-def to_json(row: FileFacts) -> list[object]:
-    """Return a row as JSON can hold it."""
-    return [row.kind, row.identity, row.rest, row.refers]
+def to_json(facts: FileFacts) -> list[object]:
+    """Return facts as JSON can hold them."""
+    return [facts.kind, facts.identity, facts.other_values, facts.links]
 
 
-def from_json(plain: Sequence[object]) -> FileFacts:
-    """Return the row that `to_json` told."""
-    kind, identity, rest, refers = plain
+def from_json(values: Sequence[object]) -> FileFacts:
+    """Return the facts from the result of `to_json`."""
+    kind, identity, other_values, links = values
     assert isinstance(identity, list)
-    return FileFacts(str(kind), tuple(identity), str(rest), str(refers))
+    return FileFacts(str(kind), tuple(identity), str(other_values), str(links))

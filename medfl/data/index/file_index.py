@@ -1,4 +1,4 @@
-"""The index of a data folder: what each file is, read once and remembered as long as the file does not change."""
+"""Index of a data folder: what each file is, read once and saved for as long as the file does not change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from medfl.site import Site
 
 Progress = Callable[[int, int], None]  # files read, files to read
 
-_SAVE_INTERVAL = 2.0  # seconds between two writings: an interrupted run loses no more
-_SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
+_SAVE_INTERVAL = 2.0  # seconds between two saves: an interrupted run loses no more
+_SETTLED = 2_000_000_000  # ns; a younger file could change again within the resolution of its time stamps
 
 
 class FileIndex:
-    """What the files of a site's data folder are. To be used in a ``with`` statement.
+    """Index of the files of a site's data folder, for use in a ``with`` statement.
 
-    Nothing is opened before it is asked for, so that a folder without DICOM costs nothing.
+    Nothing is opened before it is needed, so that a folder without DICOM costs nothing.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class FileIndex:
         self._trees: dict[Path, list[IndexedFile]] = {}
         self._items: dict[Path, IndexedFile] = {}
         self.opened_count = 0  # files that had to be opened
-        self.skipped = SkippedFolders()  # what its walks could not look into
+        self.skipped = SkippedFolders()  # folders that its walks could not enter
 
     def __enter__(self) -> Self:
         return self
@@ -55,14 +55,14 @@ class FileIndex:
 
     @property
     def database(self) -> IndexDatabase:
-        """The file, opened on first use."""
+        """Database of the index, opened on first use."""
         if self._database is None:
             self._database = IndexDatabase(site_root(self._site), self._site.root)
         return self._database
 
     @property
     def problem(self) -> DataError | None:
-        """Why nothing can be remembered; None while all is well."""
+        """Why nothing can be saved; None while there is no problem."""
         return self._database.problem if self._database else None
 
     def tree(self, folder: Path) -> list[IndexedFile]:
@@ -76,7 +76,7 @@ class FileIndex:
         return self.trees([folder])[folder]
 
     def trees(self, folders: Sequence[Path]) -> dict[Path, list[IndexedFile]]:
-        """Return the same for several folders, whose new files are opened in one go.
+        """Return the same for several folders, and open all their new files together.
 
         Raises
         ------
@@ -86,23 +86,23 @@ class FileIndex:
         missing = [folder for folder in dict.fromkeys(folders) if folder not in self._trees]
         if not missing:
             return {folder: self._trees[folder] for folder in folders}
-        found = {folder: self._candidates(walk_files(folder, self.skipped)) for folder in missing}
-        self._read_new([file for listed in found.values() for file in listed.items()])
-        self._trees |= {folder: self._make_items(listed) for folder, listed in found.items()}
-        self._forget_missing(missing, {name for listed in found.values() for name in listed})
+        candidates = {folder: self._candidates(walk_files(folder, self.skipped)) for folder in missing}
+        self._read_new([file for files in candidates.values() for file in files.items()])
+        self._trees |= {folder: self._make_items(files) for folder, files in candidates.items()}
+        self._forget_missing(missing, {name for files in candidates.values() for name in files})
         return {folder: self._trees[folder] for folder in folders}
 
     def prefetch(self, paths: Iterable[Path]) -> None:
-        """Open what is new of these files and folders in one go, so that asking for each is quick.
+        """Open all new ones among these files and folders together, so that each later look-up is fast.
 
         Raises
         ------
         OSError
             When a folder cannot be listed.
         """
-        wanted = dict.fromkeys(paths)
-        self.trees([path for path in wanted if path.is_dir()])
-        singles = [stat_file(path) for path in wanted if path not in self._trees]
+        paths = list(dict.fromkeys(paths))
+        self.trees([path for path in paths if path.is_dir()])
+        singles = [stat_file(path) for path in paths if path not in self._trees]
         self._items |= {item.path: item for item in self.identify(singles)}
 
     def get(self, path: Path) -> IndexedFile | None:
@@ -111,52 +111,52 @@ class FileIndex:
             self.prefetch([path])
         return self._items.get(path)
 
-    def identify(self, listed: Iterable[FileStat]) -> list[IndexedFile]:
-        """Return what the files are that may be DICOM; those that are new or have changed are opened."""
-        candidates = self._candidates(listed)
+    def identify(self, files: Iterable[FileStat]) -> list[IndexedFile]:
+        """Return those files that are or may be DICOM; open the ones that are new or have changed."""
+        candidates = self._candidates(files)
         self._read_new(list(candidates.items()))
         return self._make_items(candidates)
 
-    def _candidates(self, listed: Iterable[FileStat]) -> dict[bytes, FileStat]:
-        return {self._relative(file.path): file for file in listed if may_be_dicom(file.path)}
+    def _candidates(self, files: Iterable[FileStat]) -> dict[bytes, FileStat]:
+        return {self._relative(file.path): file for file in files if may_be_dicom(file.path)}
 
     def _make_items(self, candidates: Mapping[bytes, FileStat]) -> list[IndexedFile]:
-        rows = self._rows() if candidates else {}
-        return [IndexedFile(file.path, row) for name, file in candidates.items() if (row := rows[name][1]).kind != "other"]
+        known = self._known_facts() if candidates else {}
+        return [IndexedFile(file.path, facts) for name, file in candidates.items() if (facts := known[name][1]).kind != "other"]
 
-    def _rows(self) -> dict[bytes, tuple[tuple[int, int, int], FileFacts]]:
+    def _known_facts(self) -> dict[bytes, tuple[tuple[int, int, int], FileFacts]]:
         if self._known is None:
             self._known = self.database.read_files()
         return self._known
 
     def _read_new(self, candidates: Sequence[tuple[bytes, FileStat]]) -> None:
-        """Open what is new; what is found out is written now and then, so that an interrupted run goes on where it was."""
+        """Open new files and save their facts now and then, so that an interrupted run continues where it was."""
         if not candidates:
             return
-        rows, waiting, written, done = self._rows(), [], time.monotonic(), 0
-        fresh = [(name, file) for name, file in candidates if (known := rows.get(name)) is None or known[0] != file.stamp]
+        known, unsaved, saved_at, done = self._known_facts(), [], time.monotonic(), 0
+        new = [(name, file) for name, file in candidates if (entry := known.get(name)) is None or entry[0] != file.stamp]
         try:
-            for batch in read_file_facts([file.path for _, file in fresh]):
-                for place, row in batch:
-                    name, file = fresh[place]
-                    rows[name] = file.stamp, row
-                    if _is_settled(file, row):
-                        waiting.append((name, file.stamp, row))
+            for batch in read_file_facts([file.path for _, file in new]):
+                for index, facts in batch:
+                    name, file = new[index]
+                    known[name] = file.stamp, facts
+                    if _is_settled(file, facts):
+                        unsaved.append((name, file.stamp, facts))
                 done += len(batch)
                 self.opened_count += len(batch)
                 if self._progress:
-                    self._progress(done, len(fresh))
-                if time.monotonic() - written > _SAVE_INTERVAL:
-                    self.database.save_files(waiting)
-                    waiting, written = [], time.monotonic()
+                    self._progress(done, len(new))
+                if time.monotonic() - saved_at > _SAVE_INTERVAL:
+                    self.database.save_files(unsaved)
+                    unsaved, saved_at = [], time.monotonic()
         finally:
-            self.database.save_files(waiting)
+            self.database.save_files(unsaved)
 
     def _forget_missing(self, folders: Sequence[Path], present: set[bytes]) -> None:
         walked = {b"" if folder == self._site.root else self._relative(os.fspath(folder)) for folder in folders}
-        gone = [name for name in self._rows() if name not in present and _is_below(name, walked)]
+        gone = [name for name in self._known_facts() if name not in present and _is_below(name, walked)]
         for name in gone:
-            del self._rows()[name]
+            del self._known_facts()[name]
         self.database.delete_files(gone)
 
     def _relative(self, path: str) -> bytes:
@@ -169,6 +169,6 @@ def _is_below(name: bytes, folders: set[bytes]) -> bool:
     return name in folders
 
 
-def _is_settled(file: FileStat, row: FileFacts) -> bool:
-    """Return whether what was found out may be kept: the file could be opened, and does not change just now."""
-    return row.kind != "unopened" and time.time_ns() - max(file.changed, file.touched) >= _SETTLED
+def _is_settled(file: FileStat, facts: FileFacts) -> bool:
+    """Return whether facts may be saved: the file could be opened, and has not changed in the last moments."""
+    return facts.kind != "unopened" and time.time_ns() - max(file.mtime, file.ctime) >= _SETTLED

@@ -1,7 +1,7 @@
-"""Opening many files, in several processes when it is worth it.
+"""Reading of many files' facts, in several processes where that is faster.
 
-The processes are plain programs that are told paths and answer rows: unlike `multiprocessing` they run neither the program
-that called them nor anything but this, and may be started from anywhere, also from a worker of a simulation.
+The processes are plain programs that get paths and return facts: unlike those of `multiprocessing` they do not import the
+program that started them, and may be started from anywhere, even from a worker of a simulation.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from queue import SimpleQueue
 import medfl
 from medfl.data.index.file_facts import FileFacts, from_json, probe_facts
 
-_MIN_PARALLEL_FILES = 4000  # files, below which starting processes takes longer than it saves
-_MAX_PROCESSES = 16  # processes: a disk or a network serves no more at once
-_BATCH = 250  # files that are told at a time
+_MIN_PARALLEL_FILES = 4000  # below this number of files, starting processes takes longer than it saves
+_MAX_PROCESSES = 16  # a disk or a network serves no more processes at once
+_BATCH = 250  # files that a process gets at a time
 
 Batch = list[tuple[int, FileFacts]]
 
 
 def read_file_facts(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
-    """Open files and find out what they are.
+    """Open files and yield their facts.
 
     Parameters
     ----------
     paths : sequence of str
         The files.
     workers : int
-        Processes; 1: none but this one, 0: as the number of files and the cores allow.
+        Number of processes; 1: only this one, 0: chosen by the numbers of files and cores.
 
     Yields
     ------
-    list of (int, Row)
-        Places in `paths` with what was found out, batch by batch, in any order; nothing is lost when the caller stops.
+    list of (int, FileFacts)
+        Indices into `paths` with the facts, batch by batch in any order; nothing is lost when the caller stops.
     """
     count = workers or (min(_MAX_PROCESSES, _count_cores()) if len(paths) >= _MIN_PARALLEL_FILES else 1)
     batches = (range(start, min(start + _BATCH, len(paths))) for start in range(0, len(paths), _BATCH))
     if count == 1:
-        yield from (_read_here(paths, batch) for batch in batches)
+        yield from (_read_in_this_process(paths, batch) for batch in batches)
         return
     pool: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     processes = [_start_process() for _ in range(count)]
@@ -68,8 +68,8 @@ def read_file_facts(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
             process.communicate()
 
 
-def _read_here(paths: Sequence[str], batch: Sequence[int]) -> Batch:
-    return [(place, probe_facts(paths[place])) for place in batch]
+def _read_in_this_process(paths: Sequence[str], batch: Sequence[int]) -> Batch:
+    return [(index, probe_facts(paths[index])) for index in batch]
 
 
 def _read_in_process(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence[str], batch: Sequence[int]) -> Batch:
@@ -77,27 +77,27 @@ def _read_in_process(pool: SimpleQueue[subprocess.Popen[bytes]], paths: Sequence
     try:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps([paths[place] for place in batch]).encode() + b"\n")
+        process.stdin.write(json.dumps([paths[index] for index in batch]).encode() + b"\n")
         process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        return [(place, from_json(plain)) for place, plain in zip(batch, answer, strict=True)]
-    except (OSError, ValueError):  # it was ended, or could not begin
-        return _read_here(paths, batch)
+        response = json.loads(process.stdout.readline())
+        return [(index, from_json(values)) for index, values in zip(batch, response, strict=True)]
+    except (OSError, ValueError):  # the process was killed, or could not start
+        return _read_in_this_process(paths, batch)
     finally:
         pool.put(process)
 
 
 def _start_process() -> subprocess.Popen[bytes]:
-    found = os.pathsep.join([str(Path(medfl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    python_path = os.pathsep.join([str(Path(medfl.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "medfl.data.index.reading_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"},
     )
 
 
 def _count_cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A process that opens files for another one: ``python -m medfl.data.index.reading_worker``, a list of paths a line."""
+"""Process that reads file facts for another one: ``python -m medfl.data.index.reading_worker``, one list of paths per line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medfl.data.index.file_facts import probe_facts, to_json
 
 
 def main() -> None:
-    """Answer each line with a line, until there are no more. It ends with the process that started it."""
+    """Answer each line with one line until the input ends, which it does with the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     for line in sys.stdin.buffer:
         rows = [to_json(probe_facts(path)) for path in json.loads(line)]

@@ -1,4 +1,4 @@
-"""What `medfl data whois` tells of cases that could not be used."""
+"""Output of `medfl data whois` for cases that could not be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def root(tmp_path: Path, make_site: Any) -> Path:
 
 
 def whois(root: Path, study: Any) -> list[str]:
-    """Return the lines about the one case that is left out."""
+    """Return the output lines about the one case that is left out."""
     (finding,) = [finding for finding in read_cohort(read_site(root), study).findings if finding.level == "error"]
     return CliRunner().invoke(app, ["data", "whois", finding.case, str(root)]).stdout.splitlines()
 
@@ -46,20 +46,20 @@ def test_several_labels_of_a_folder_are_listed(root: Path, save_nifti: Any, make
     ]
 
 
-def test_a_file_that_the_index_names_in_vain_is_named(root: Path, save_nifti: Any, make_study: Any) -> None:
+def test_a_missing_file_of_the_csv_index_is_named(root: Path, save_nifti: Any, make_study: Any) -> None:
     save_nifti(root / "mask.nii", MASK)
     (root / "index.csv").write_text("image,label,patient\ngone.nii,mask.nii,a\n")
     lines = whois(root, make_study())
     assert lines[2:] == [f"  image, named but missing: {root / 'gone.nii'}", f"  label: {root / 'mask.nii'}"]
 
 
-def test_labels_of_a_series_that_may_be_meant_are_listed(root: Path, write_series: Any, save_seg: Any, make_study: Any) -> None:
-    series, marked = write_series(root / "ct", count=10), np.zeros((7, 5, 8), dtype=bool)
-    marked[1:4, 1:3, 2:4] = True
+def test_several_labels_of_a_series_are_listed(root: Path, write_series: Any, save_seg: Any, make_study: Any) -> None:
+    series, organ = write_series(root / "ct", count=10), np.zeros((7, 5, 8), dtype=bool)
+    organ[1:4, 1:3, 2:4] = True
     for name in ("a", "b"):
-        save_seg(root / f"{name}.dcm", series, {"Organ": marked})
+        save_seg(root / f"{name}.dcm", series, {"Organ": organ})
     lines = whois(root, make_study(task__modality="CT"))
-    assert lines[1] == "  patient id: CANARY-MRN"  # without the bar before an issuer that there is not
+    assert lines[1] == "  patient id: CANARY-MRN"  # without the bar before an issuer, as there is none
     assert lines[-2:] == [f"  label, one of 2: {root / name}.dcm" for name in ("a", "b")]
     (root / "b.dcm").unlink()
     series[-1].unlink()

@@ -1,4 +1,4 @@
-"""The fast reader of headers must find what pydicom finds, and leave to it what is unusual."""
+"""Fast reader of headers: it finds what pydicom finds, and leaves unusual files to pydicom."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ EXAMPLES = sorted(
 def test_the_fast_reader_finds_what_pydicom_finds_in_its_own_examples() -> None:
     compared = 0
     for path in EXAMPLES:
-        seen = probe_file(path)
-        if seen.kind == "dicom":
-            assert dict(seen.values) == headers._parse_header(path), path.name
+        probed = probe_file(path)
+        if probed.kind == "dicom":
+            assert dict(probed.values) == headers._parse_header(path), path.name
             compared += 1
     assert compared > 50
 
@@ -36,13 +36,13 @@ def test_the_fast_reader_finds_what_pydicom_finds_in_its_own_examples() -> None:
 def test_the_fast_reader_finds_what_pydicom_finds_in_real_files(real_data: Path) -> None:
     paths = [path for path in (real_data / "dicom").rglob("*") if path.is_file()]
     for path in paths:
-        seen = probe_file(path)
-        assert seen.kind != "dicom" or dict(seen.values) == headers._parse_header(path)
+        probed = probe_file(path)
+        assert probed.kind != "dicom" or dict(probed.values) == headers._parse_header(path)
 
 
 @pytest.fixture
 def slice_file(tmp_path: Path, write_series: Any) -> Path:
-    """Return one slice with a sequence and a text in other letters."""
+    """Return one slice with a sequence and non-ASCII text."""
 
     def change(_: int, ds: Any) -> None:
         ds.SpecificCharacterSet, ds.PatientID, ds.EchoTime = "ISO_IR 192", "Müller-1", "4.60"
@@ -68,24 +68,24 @@ def test_every_encoding_gives_the_same_values(slice_file: Path, tmp_path: Path, 
         dataset.file_meta.TransferSyntaxUID = syntax
         if syntax == ExplicitVRBigEndian:
             dataset["PixelData"].VR = "OW"
-    other = tmp_path / "other.dcm"
-    pydicom.dcmwrite(other, dataset, enforce_file_format=True)
-    header = read_header(other)
+    reencoded = tmp_path / "reencoded.dcm"
+    pydicom.dcmwrite(reencoded, dataset, enforce_file_format=True)
+    header = read_header(reencoded)
     assert header is not None
     assert header.values == expected
 
 
 def test_plain_files_do_not_need_pydicom(tmp_path: Path, write_series: Any) -> None:
     path = write_series(tmp_path, count=1)[0]
-    found: dict[str, Any] = {}
-    assert scan_header(path.read_bytes(), headers._WANTED_TAGS, found)
-    assert found["SOPInstanceUID"] == pydicom.dcmread(path).SOPInstanceUID
+    values: dict[str, Any] = {}
+    assert scan_header(path.read_bytes(), headers._WANTED_TAGS, values)
+    assert values["SOPInstanceUID"] == pydicom.dcmread(path).SOPInstanceUID
     assert not scan_header(
         path.read_bytes()[:400], headers._WANTED_TAGS, {}
     )  # the end of the bytes is not the end of the header
 
 
-def test_a_number_that_is_none_is_told_to_whoever_needs_it(tmp_path: Path, write_series: Any) -> None:
+def test_an_invalid_number_is_an_error_for_whoever_reads_it(tmp_path: Path, write_series: Any) -> None:
     path = write_series(tmp_path, lambda k, ds: setattr(ds, "EchoTime", "1234"), count=1)[0]
     path.write_bytes(path.read_bytes().replace(b"DS\x04\x001234", b"DS\x04\x001x34"))
     header = read_header(path)
@@ -106,15 +106,15 @@ def test_files_without_preamble_are_read_only_when_forced(tmp_path: Path, write_
 @pytest.mark.parametrize(
     "content", [b"", b"DICM", b"{}" * 100, bytes(132), bytes(128) + b"DICM", b"\x08\x00\x05\x00CS\x02\x00"]
 )
-def test_other_files_are_no_dicom_even_when_forced(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_not_dicom_even_when_forced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     assert read_header(path, force=True) is None
     assert read_header(tmp_path / "gone") is None
 
 
-def test_a_damaged_header_still_tells_its_series(tmp_path: Path, write_series: Any) -> None:
+def test_a_damaged_header_still_gives_its_series(tmp_path: Path, write_series: Any) -> None:
     path = write_series(tmp_path, lambda k, ds: setattr(ds, "SOPInstanceUID", ""), count=1)[0]
     uid = pydicom.dcmread(path).SeriesInstanceUID
-    seen = probe_file(path)
-    assert (seen.kind, seen.values["SeriesInstanceUID"]) == ("damaged", uid)
+    probed = probe_file(path)
+    assert (probed.kind, probed.values["SeriesInstanceUID"]) == ("damaged", uid)
