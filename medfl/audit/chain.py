@@ -9,7 +9,6 @@ link, so both sides of an exchange note the other's last one.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 from medfl.errors import AuditError
 from medfl.runs.history import to_json_value
 from medfl.system.files import translate_disk_errors
+from medfl.system.locks import take_lock
 
 GENESIS_HASH = "0" * 64
 _TAIL_BYTES = 1 << 18  # bytes of a log that tell who is at work
@@ -109,7 +109,7 @@ class Chain:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            take_lock(descriptor, wait=True)
             yield descriptor
         finally:
             os.close(descriptor)

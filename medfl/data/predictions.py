@@ -6,9 +6,7 @@ holds, in a DICOM-SEG the patient's name and number too; the caller names them b
 
 from __future__ import annotations
 
-import errno
 import gzip
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from medfl.data.nifti import FORM_TOLERANCE_MM
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume, corner_distance
 from medfl.errors import DataError, DiskFullError
 from medfl.site import SiteData
+from medfl.system.files import is_disk_full, write_file
 
 Mask = NDArray[np.uint8]
 _SUFFIXES = (".nii", ".nii.gz")
@@ -209,16 +208,11 @@ def _check_grid(mask: NDArray[Any], image: Volume) -> None:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file that only its owner may read; a failure names neither path nor patient."""
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        fresh.replace(path)
+        write_file(path, data, private=True)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise DiskFullError(
                 "DISK-FULL", "there is no room for the prediction.", "Make room, then write it again."
             ) from None

@@ -17,8 +17,7 @@ from medfl.runs.run_folder import study_from_json
 from medfl.schema import Section
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.files import sync_folder, translate_disk_errors
-from medfl.system.private_files import write_private
+from medfl.system.files import sync_folder, translate_disk_errors, write_private
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from medfl.errors import DeployError
-from medfl.system.files import write_file
-from medfl.system.private_files import write_private
+from medfl.system.files import write_file, write_private
 
 CA_DAYS, SERVER_DAYS = 3650, 365
 _CLOCK_TOLERANCE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_statu
 from medfl.study import Study, read_study
 from medfl.study.study_file import Scalar
 from medfl.system.files import write_file
+from medfl.system.locks import locked
 
 APP_FOLDER = "app"  # in the folder of what was submitted: the study as it was given to Flower
 _SUBMITTED_FOLDER = "submitted"  # folder of the federation, with one folder for each run
@@ -194,8 +194,7 @@ def _start(folder: FederationFolder, name: str, study: Study, names: list[str], 
 @contextmanager
 def _run_lock(folder: FederationFolder, name: str) -> Iterator[None]:
     """Let one command at a time start a run."""
-    with (folder.path / _SUBMITTED_FOLDER / name / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.path / _SUBMITTED_FOLDER / name / ".lock"):
         yield
 
 

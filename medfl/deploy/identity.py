@@ -23,8 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from medfl.errors import DeployError
 from medfl.site import SITE_NAME_PATTERN
-from medfl.system.files import write_file
-from medfl.system.private_files import write_private
+from medfl.system.files import write_file, write_private
 
 _FORMAT = 1
 _MAX_BYTES = 10_000  # bytes of a request

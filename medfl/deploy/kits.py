@@ -27,8 +27,7 @@ from medfl.errors import ConfigError, DeployError
 from medfl.schema import Section, read_section
 from medfl.site import SITE_NAME_PATTERN, Site, init_site, read_site
 from medfl.site.federation_settings import SiteFederation
-from medfl.system.files import translate_disk_errors, write_file
-from medfl.system.private_files import write_private
+from medfl.system.files import translate_disk_errors, write_file, write_private
 
 _FILES = ("ca.crt", "site.crt", "federation.json", "README.txt")
 _KEY_FILE = "site.key"  # only where the server made it

@@ -16,7 +16,7 @@ from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.site_registry import EnrolledSite, list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
-from medfl.system.private_files import write_private
+from medfl.system.files import write_private
 
 _FILE = "nodes.json"
 _SERVER_UNAVAILABLE = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither

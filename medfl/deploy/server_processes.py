@@ -19,7 +19,7 @@ from medfl.deploy.server_monitor import ServerMonitor
 from medfl.deploy.superlink import superexec_process, superlink_process
 from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
-from medfl.system.locks import take
+from medfl.system.locks import take_lock
 
 _PID_FILE = "server.pid"
 _STOP_TIMEOUT = 45.0  # seconds to wait for a server that was told to end
@@ -115,7 +115,7 @@ def _nginx_process(folder: FederationFolder) -> Child:
 def _server_lock(folder: FederationFolder) -> Iterator[None]:
     """Hold the lock of a federation's server, with the number of this process in its file."""
     with _open_pid_file(folder) as file:
-        if not take(file):
+        if not take_lock(file):
             fix = "End it with 'medfl server down', or leave it running."
             raise DeployError("SERVER-BUSY", "the server of this federation is up already.", fix)
         file.truncate(0)
@@ -131,7 +131,7 @@ def _running_pid(folder: FederationFolder) -> int | None:
     with _open_pid_file(folder) as file:
         file.seek(0)
         told = file.read()
-        return int(told) if not take(file) and told.isdigit() else None
+        return int(told) if not take_lock(file) and told.isdigit() else None
 
 
 def _open_pid_file(folder: FederationFolder) -> IO[str]:

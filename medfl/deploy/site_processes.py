@@ -18,9 +18,9 @@ from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
 from medfl.flower import compat
 from medfl.site import Site, read_site
-from medfl.system.locks import take
+from medfl.system.files import write_private
+from medfl.system.locks import take_lock
 from medfl.system.ports import find_free_port
-from medfl.system.private_files import write_private
 
 _STATE_FOLDER = ".medfl"  # folder beside the site.toml for what a running site needs
 _RESTART_DELAY = (
@@ -79,7 +79,7 @@ def _site_lock(own: Path) -> Iterator[None]:
     """Hold the lock of a site that is up: a second start would give its worker another secret than its SuperNode's."""
     own.mkdir(mode=0o700, exist_ok=True)
     with (own / "up.lock").open("a") as lock:
-        if not take(lock):
+        if not take_lock(lock):
             raise DeployError("SITE-BUSY", "this site is up already.", "End that first, or leave it running.")
         yield
 

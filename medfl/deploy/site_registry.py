@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from medfl.deploy.identity import EnrolmentRequest, key_fingerprint
 from medfl.errors import DeployError
 from medfl.site import SITE_NAME_PATTERN
 from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.locks import locked
 
 SiteState = Literal["valid", "expiring", "expired", "revoked"]
 
@@ -181,8 +181,7 @@ def update_crl(folder: FederationFolder, sites: Sequence[EnrolledSite]) -> None:
 @contextmanager
 def _registry_lock(folder: FederationFolder) -> Iterator[None]:
     """Let one command after the other change who belongs."""
-    with translate_disk_errors("the list of sites", "give the same command again"), (folder.sites / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with translate_disk_errors("the list of sites", "give the same command again"), locked(folder.sites / ".lock"):
         yield
 
 

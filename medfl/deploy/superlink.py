@@ -20,7 +20,7 @@ from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.supervisor import Child
 from medfl.errors import DeployError
 from medfl.flower import compat
-from medfl.system.private_files import write_private
+from medfl.system.files import write_private
 
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
 _POLL = "0.1"  # seconds between SuperExec's looks for a task

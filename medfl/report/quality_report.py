@@ -17,7 +17,7 @@ from medfl.report import formatting, quality_tables
 from medfl.report.disclosure import Disclosure
 from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Site
-from medfl.system.private_files import write_private
+from medfl.system.files import write_private
 
 MAX_THUMBNAILS = 48  # cases with pictures in one report
 _MAX_OPEN_FINDINGS = 60  # findings, beyond which the list starts folded

@@ -21,7 +21,7 @@ from medfl.errors import RunError
 from medfl.runs.history import HISTORY_FILE, RESUME_EVENT, Event, History
 from medfl.study import Study
 from medfl.system.files import sync_folder, translate_disk_errors, write_file
-from medfl.system.locks import take
+from medfl.system.locks import take_lock
 
 STUDY_JSON = "study.json"
 _LOCK_FILE = ".lock"
@@ -117,7 +117,7 @@ class Run:
         """
         with (self.path / _LOCK_FILE).open("a") as lock:
             end = time.monotonic() + _LOCK_TIMEOUT
-            while not take(lock):
+            while not take_lock(lock):
                 if time.monotonic() >= end:
                     fix = "Wait for its end, or stop it: medfl stop."
                     raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix)
@@ -170,7 +170,7 @@ def is_locked(path: Path) -> bool:
     """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
     try:
         with (path / _LOCK_FILE).open("a") as lock:
-            return not take(lock, shared=True)
+            return not take_lock(lock, shared=True)
     except FileNotFoundError:
         return False
 

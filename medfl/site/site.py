@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import secrets
 import tomllib
@@ -18,6 +18,7 @@ from medfl.site.pacs import Pacs
 from medfl.site.policy import MIN_NONZERO_COUNT as MIN_NONZERO_COUNT
 from medfl.site.policy import Policy as Policy
 from medfl.study.sections import NotNegative, Positive
+from medfl.system.files import write_file
 
 SECRET_BYTES = 32
 CLIENT_ENTRY_POINTS = (
@@ -152,16 +153,8 @@ def ensure_secret(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES))
-    try:
-        os.link(fresh, path)  # fails when another process was first, and then its secret is the one
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
+    with contextlib.suppress(FileExistsError):  # another process was first, and its secret is the one
+        write_file(path, secrets.token_bytes(SECRET_BYTES), private=True, replace=False)
 
 
 _TEMPLATE = """\

@@ -1,14 +1,36 @@
-"""Writing a file so that after a crash it is either the old one or the new one, never half of it."""
+"""Files and folders that are complete or absent after a crash, never half written.
+
+`write_file` is the only function of medfl that writes a file under a temporary name and renames it. Two files that belong
+together are written with `write_temporary`, then `commit` for each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from medfl.errors import RunError
+from medfl.system.locks import take_lock
+
+TEMPORARY_PREFIX = ".tmp-"  # start of the names of folders that are being filled
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAME_TAKEN_ERRNOS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
+_MIN_AGE_SECONDS = 60.0  # a younger folder may not be locked yet
+_STALE_SECONDS = 86400.0  # where a file system has no locks, only the age shows that a folder was abandoned
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether a write failed because no space or no quota is left."""
+    return error.errno in _DISK_FULL_ERRNOS
 
 
 @contextmanager
@@ -20,17 +42,17 @@ def translate_disk_errors(what: str, then: str = "start the run again; what was 
     what : str
         What is being written, for the message: "the history".
     then : str
-        What to do once there is room.
+        What to do once there is space.
 
     Raises
     ------
     RunError
-        ``DISK-FULL`` when there is no room or no quota left, ``RUN-FOLDER`` for every other failure.
+        ``DISK-FULL`` when no space or no quota is left, ``RUN-FOLDER`` for every other failure.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_disk_full(error):
             raise RunError(
                 "DISK-FULL", f"there is no room left on the disk to write {what}.", f"Free some room, then {then}."
             ) from None
@@ -38,51 +60,170 @@ def translate_disk_errors(what: str, then: str = "start the run again; what was 
         raise RunError("RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
 
 
+def write_file(path: Path, content: bytes, *, private: bool = False, durable: bool = True, replace: bool = True) -> None:
+    """Write a whole file: a reader sees the old content or the new one. Several processes may write the same file at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in a folder that exists.
+    content : bytes
+        All of its content.
+    private : bool
+        Let only the owner read it, from its first moment (mode 0600).
+    durable : bool
+        Return only when the file would survive a loss of power.
+    replace : bool
+        Replace an older file. Otherwise raise FileExistsError and leave the older one.
+
+    Raises
+    ------
+    OSError
+        From the system. The older file is unchanged then, and no temporary file is left.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # not the process id, which containers can share
+    try:
+        _write_new(fresh, content, private, durable)
+        if replace:
+            fresh.replace(path)
+        else:
+            os.link(fresh, path)
+        if durable:
+            sync_folder(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
+    """Write a file that only its owner may read, and make its folder; a failure is reported for a person at the command line.
+
+    Parameters
+    ----------
+    path, content
+        As in `write_file`.
+    what : str
+        Name of the file's content, for the message.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        ``DISK-FULL`` or ``RUN-FOLDER``.
+    """
+    with translate_disk_errors(what, "give the same command again"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, content, private=True)
+    return path
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write a compact JSON file with `write_file`."""
+    write_file(path, json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+
+
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """Return the object that a JSON file holds, or None when the file is missing or damaged."""
+    try:
+        with open(path, "rb") as file:
+            values = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def temporary_path(path: Path) -> Path:
-    """Return the temporary name that a file is written to before it gets its own."""
+    """Return the temporary name that `write_temporary` uses for a file."""
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_temporary(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind.
-
-    A private file can be read by its owner alone.
-    """
+def write_temporary(path: Path, content: bytes) -> None:
+    """Write the content under the temporary name and wait until the disk has it; on failure leave nothing behind."""
     fresh = temporary_path(path)
-    fresh.unlink(missing_ok=True)  # an old one could have other rights
+    fresh.unlink(missing_ok=True)
     try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_new(fresh, content, private=False, durable=True)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
 
 
 def commit(path: Path) -> None:
-    """Give a file that `write_temporary` wrote its name, replacing an older one."""
+    """Rename a file that `write_temporary` wrote to its own name, replacing an older one."""
     temporary_path(path).replace(path)
     sync_folder(path.parent)
 
 
-def write_file(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write a whole file durably: temporary name, fsync, rename; `private` is as in `write_temporary`."""
-    write_temporary(path, content, private=private)
-    try:
-        commit(path)
-    except OSError:  # a folder of that name, say
-        temporary_path(path).unlink(missing_ok=True)
-        raise
-
-
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder; does nothing where folders cannot be opened (Windows)."""
+    """Make the names in a folder survive a loss of power."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except (PermissionError, IsADirectoryError):
+    except PermissionError:  # a folder that may be written to, but not read
         return
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[None]:
+    """Make a folder that is locked while it is filled, and remove it afterwards unless it was renamed."""
+    descriptor = -1
+    try:
+        path.mkdir(mode=0o700)
+        descriptor = os.open(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # some network drives have no locks
+            take_lock(descriptor)
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed processes left in a folder: temporary folders that nobody has locked, and old temporary files."""
+    for entry in os.listdir(folder):
+        if not (entry.startswith(TEMPORARY_PREFIX) or entry.endswith(".tmp")):
+            continue
+        path = folder / entry
+        with contextlib.suppress(OSError):
+            age = time.time() - path.stat().st_mtime
+            if path.is_dir():
+                if age > _STALE_SECONDS or (age > _MIN_AGE_SECONDS and _is_abandoned(path)):
+                    shutil.rmtree(path)
+            elif age > _STALE_SECONDS:
+                path.unlink()
+
+
+def rename_if_free(source: Path, target: str) -> bool:
+    """Rename a folder and return True, or return False when the new name is taken."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in _NAME_TAKEN_ERRNOS:
+            raise
+        return False
+    return True
+
+
+def _write_new(path: Path, content: bytes, private: bool, durable: bool) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _is_abandoned(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return take_lock(descriptor)
+    except OSError:  # a file system without locks
+        return False
     finally:
         os.close(descriptor)

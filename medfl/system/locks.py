@@ -1,25 +1,46 @@
-"""Locks on files: one process at a time; a process that dies lets go."""
+"""Locks on files: one process at a time holds one, and a process that dies releases it."""
 
 from __future__ import annotations
 
 import fcntl
-from typing import IO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 
-def take(file: IO[str], *, shared: bool = False) -> bool:
-    """Take the lock of an open file and return True, or False when another process holds it.
+def take_lock(file: IO[Any] | int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Take the lock of an open file and return True, or return False when another process holds it.
 
     It is held until the file is closed.
 
     Parameters
     ----------
-    file : file object
-        Opened for writing.
+    file : file object or int
+        An open file, or its descriptor; a folder can be locked as well.
     shared : bool
-        Together with others who take it so, as one who only looks.
+        Take it together with others who do the same, for a process that only looks.
+    wait : bool
+        Wait until the lock is free.
+
+    Raises
+    ------
+    OSError
+        When the file system has no locks.
     """
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file whose content does not matter, after waiting for it; the file is made and stays.
+
+    Removing it would let two processes lock two different files of the same name.
+    """
+    with path.open("a") as file:
+        take_lock(file, wait=True)
+        yield

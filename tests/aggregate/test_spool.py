@@ -7,7 +7,6 @@ import itertools
 import os
 import resource
 import stat
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +137,6 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="names of open files stay there")
 def test_the_file_has_no_name_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     with DiskReplies(MODEL, tmp_path) as spool:
         spool.add("a", reply_of(1), 1)

@@ -99,7 +99,7 @@ def check(
     from medfl.report.disclosure import preview_disclosure
     from medfl.report.quality_json import check_to_json as told_as_json
     from medfl.report.quality_report import MAX_THUMBNAILS, write_quality_report
-    from medfl.system.private_files import write_private
+    from medfl.system.files import write_private
 
     with debug_local(debug) if debug else nullcontext(), _progress_bar() as progress:
         task = progress.add_task("Finding the cases", total=None)

@@ -25,7 +25,7 @@ def fingerprint(
     from medfl.planning.fingerprint_serialization import to_json
     from medfl.site import read_site
     from medfl.study import read_study
-    from medfl.system.private_files import write_private
+    from medfl.system.files import write_private
 
     site, study = read_site(site_file), read_study(study_folder)
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

@@ -89,7 +89,7 @@ def _link_file(path: Path, name: Path) -> None:
     """Make a file known under a neutral name."""
     try:
         name.symlink_to(path.resolve())
-    except OSError:  # Windows lets only some users make links
+    except OSError:  # a file system without links
         shutil.copyfile(path, name)
 
 
@@ -114,10 +114,7 @@ def _run(command: list[str]) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:  # pragma: no cover - Windows
-            process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 

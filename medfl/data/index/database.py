@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS
 from medfl.data.index.file_facts import FileFacts
-from medfl.data.store.files import make_private_folder
+from medfl.data.store.private_folder import make_private_folder
 from medfl.errors import DataError
 
 INDEX_FILE = "index.sqlite"

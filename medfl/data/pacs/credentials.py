@@ -41,7 +41,7 @@ def _read_credentials_file(path: Path) -> tuple[str, str]:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError):
         raise pacs_error("PACS-CREDENTIALS", "the credentials-file cannot be read") from None
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+    if stat.S_IMODE(mode) & 0o077:
         raise pacs_error("PACS-CREDENTIALS", "other users can read the credentials-file: give it mode 0600 (chmod 600)")
     if len(lines) < 2 or not (lines[0] and lines[1]):
         raise pacs_error(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shutil
 import threading
@@ -18,9 +16,10 @@ from medfl.data.pacs.pacs_errors import PullStopped, pacs_error
 from medfl.data.pacs.series_query import SeriesInfo
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DiskFullError
+from medfl.system.files import is_disk_full, write_file
+from medfl.system.locks import take_lock
 
 HIDDEN_FOLDER = ".pull"  # in the data root: layouts skip hidden folders, and a rename needs the same disk
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -37,8 +36,9 @@ def download_folder(root: Path) -> Iterator[Path]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(root / f"{HIDDEN_FOLDER}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        _lock(lock)
         with _translate_write_errors():
+            if not take_lock(lock):
+                raise pacs_error("PACS-BUSY")
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(mode=0o700)
         try:
@@ -47,17 +47,6 @@ def download_folder(root: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
     finally:
         os.close(lock)  # the empty file stays: if it were removed, two other pulls could lock two different files
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - Windows, where nothing keeps two pulls apart
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise pacs_error("PACS-BUSY") from None
 
 
 class SeriesDownload:
@@ -111,7 +100,7 @@ class SeriesDownload:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             path = self._folder / f"{image}.dcm"
             if not path.exists():
-                _write(path, content)
+                write_file(path, content, private=True, durable=False)  # a pull that breaks off is done again
                 self.received += 1
 
     def _image_name(self, content: bytes) -> str:
@@ -144,24 +133,12 @@ def _count_images(folder: Path) -> int:
         return 0
 
 
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_suffix(".part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-
-
 @contextmanager
 def _translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL_ERRNOS:
+        if is_disk_full(error):
             what = "the disk is full; complete series are kept."
             raise DiskFullError("DISK-FULL", what, "Free some space, then pull again.") from None
         raise pacs_error("PACS-WRITE") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import secrets
@@ -16,25 +15,24 @@ from typing import Any
 import numpy as np
 
 from medfl.data.cases import Finding
-from medfl.data.store.files import (
+from medfl.data.store.prepared_data import Array, Meta, map_array
+from medfl.data.store.private_folder import make_private_folder, unwritable_error
+from medfl.errors import DiskFullError
+from medfl.system.files import (
     TEMPORARY_PREFIX,
-    make_private_folder,
+    is_disk_full,
     read_json,
     remove_stale,
     rename_if_free,
     sync_folder,
     temporary_folder,
-    unwritable_error,
     write_json,
 )
-from medfl.data.store.prepared_data import Array, Meta, map_array
-from medfl.errors import DiskFullError
 
 FORMAT_VERSION = 4  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 ABOUT_FILE = "about.json"
 _INDEX_FILE = "index.json"
 _REJECTED_SUFFIX = ".refused.json"
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MIB = 2**20
 
 
@@ -113,11 +111,10 @@ class CacheFolder:
             with temporary_folder(temporary):
                 files = {f"{stem}.npy": _write_array(temporary / f"{stem}.npy", array) for stem, array in arrays.items()}
                 meta = {**facts, "key": key, "files": files}
-                write_json(temporary / "meta.json", meta)
-                sync_folder(temporary)
+                write_json(temporary / "meta.json", meta)  # the last file: this makes all names in the folder durable
                 self._commit(temporary, name, key)
         except OSError as error:
-            if error.errno in _DISK_FULL_ERRNOS:
+            if is_disk_full(error):
                 raise self._disk_full_error(size, remaining) from None
             raise unwritable_error(error) from None
         self._register(os.path.basename(self.case_path(name, key)), meta)

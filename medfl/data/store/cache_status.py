@@ -8,10 +8,10 @@ from medfl.data.cohort import read_cohort
 from medfl.data.store.cache_folder import ABOUT_FILE
 from medfl.data.store.cache_key import compute_cache_key, site_root
 from medfl.data.store.case_cache import CaseCache
-from medfl.data.store.files import read_json
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.files import read_json
 
 _HASH_DIGITS = 6  # digits of a plan's hash
 _MINUTE = 60.0

@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from medfl.data.store.files import read_json, write_json
+from medfl.system.files import read_json, write_json
 
 _SETTLED = 2_000_000_000  # ns; a file younger than this could change again within the clock's grain
 _MAX_UNUSED_DAYS = 180  # without use, after which a digest is forgotten

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from medfl.data.store.cache_folder import ABOUT_FILE
 from medfl.data.store.cache_key import STATE_FOLDER, compute_cache_key, site_root
-from medfl.data.store.files import read_json, unwritable_error
+from medfl.data.store.private_folder import unwritable_error
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.files import read_json
 
 _DAY = 86400.0
 _CACHE_FOLDER_NAME = re.compile(r"[0-9a-f]{16}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from medfl.data.synthetic.dicom_writing import write_dicom
 from medfl.data.synthetic.nifti_writing import write_bids, write_bids_metadata, write_msd, write_msd_metadata
 from medfl.data.synthetic.radiographs import write_images
 from medfl.errors import MedflError
+from medfl.system.files import write_file
 
 Progress = Callable[[int, int], None]
 
@@ -198,10 +198,8 @@ def _clear_folder(out: Path, made_with: Mapping[str, object], names: tuple[str, 
 
 
 def _write_marker(out: Path, made_with: Mapping[str, object], names: tuple[str, ...], *, complete: bool) -> None:
-    temporary = out / f".{MARKER}.tmp"
     marker = {"complete": complete, "made-with": made_with, "hospitals": list(names)}
-    temporary.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(out / MARKER)
+    write_file(out / MARKER, f"{json.dumps(marker, indent=2)}\n".encode())
 
 
 def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
@@ -225,7 +223,5 @@ def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
     (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     # Derived from the seed: there is nobody to protect, and two demos give the same pseudonyms.
     secret = hashlib.sha256(f"medfl synthetic {seed} {folder.name}".encode()).digest()
-    descriptor = os.open(folder / "site.secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+    write_file(folder / "site.secret", secret, private=True)
     return data

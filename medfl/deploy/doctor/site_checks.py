@@ -21,7 +21,7 @@ from medfl.deploy.identity import private_key_pem
 from medfl.errors import AuditError, ConfigError, DataError, MedflError
 from medfl.site import Site, read_site
 from medfl.site.federation_settings import SiteFederation
-from medfl.system.private_files import write_private
+from medfl.system.files import write_private
 
 
 def check_site(folder: Path) -> Iterator[CheckResult]:

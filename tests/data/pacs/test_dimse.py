@@ -141,10 +141,10 @@ def test_what_a_killed_pull_left_is_removed(pacs: FakePacs, start: Any, pacs_sit
 def test_a_full_disk_ends_the_pull(
     pacs: FakePacs, start: Any, pacs_site: Any, monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, **_: bool) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("medfl.data.pacs.series_download._write", full)
+    monkeypatch.setattr("medfl.data.pacs.series_download.write_file", full)
     site = pacs_site(**start(pacs))
     assert refused(site).code == "DISK-FULL"
     assert not list(site.root.glob("**/*.dcm"))

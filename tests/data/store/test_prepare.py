@@ -457,9 +457,9 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
     mark = tmp_path / "third"
     hold = (
-        "import pathlib, time\nfrom medfl.data.store import room\nload, seen = room.load_case, []\n"
+        "import pathlib, time\nfrom medfl.data.store import case_cache as module\nload, seen = module.load_case, []\n"
         "def held(*a):\n    seen.append(1)\n    if len(seen) == 3:\n"
-        f"        pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n    return load(*a)\nroom.load_case = held"
+        f"        pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n    return load(*a)\nmodule.load_case = held"
     )
     process = run_prepare(site, "", before=hold)
     deadline = time.monotonic() + 60

@@ -17,11 +17,11 @@ import pytest
 from medfl.data.cases import Finding
 from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store import digests as digests_module
-from medfl.data.store import files as files_module
 from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.digests import DigestCache
 from medfl.data.store.prepared_data import OnDiskCase, PreparedCase, PreparedData
 from medfl.errors import DataError, DiskFullError
+from medfl.system import files as files_module
 
 KEY = "0123456789abcdef" * 4
 FACTS: dict[str, Any] = {
