@@ -12,6 +12,7 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
+from medfl.system.text import format_bytes
 
 app = typer.Typer(help="What came and what left, and whether the logs of it are what was written.", no_args_is_help=True)
 
@@ -61,6 +62,6 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
         f"{line.get('event', '')} {line.get('type', '')}".strip(),
         str(line.get("site", line.get("owner", ""))),
         str(line.get("round", "")),
-        f"{size / 1e6:.2f} MB" if size >= 1e4 else f"{size} B",
+        format_bytes(size),
         str(line.get("error", line.get("decision", ""))),
     )

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medfl.cli.console import errors, output
-from medfl.cli.live_display import LiveDisplay
 from medfl.cli.options import FederationOption, JsonOption, SetOption, parse_overrides
-from medfl.cli.run_outcome import report_run, show_live
+from medfl.cli.run_display import RunDisplay, follow_run
+from medfl.cli.run_outcome import report_run
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
     from medfl.deploy.federation_folder import FederationFolder
 
-_POLL_SECONDS = 0.5  # seconds between looks into the history
-_SERVER_TIMEOUT = 60.0  # seconds without an answer after which it is not expected any more
-_STATUS_SECONDS = 10.0  # seconds between questions to Flower, which take a second of work each
+_POLL_SECONDS = 0.5  # between two looks into the history
+_SERVER_TIMEOUT = 60.0  # seconds without an answer, after which the command gives up
+_STATUS_SECONDS = 10.0  # between two questions to Flower, each of which takes a second of work
 
 RunArgument = Annotated[str, typer.Argument(help="Name of the run, or its beginning; the newest unless given.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Only start it.")]
@@ -71,15 +71,17 @@ def status(
     if follow:
         _follow(folder, submitted, detach=False, as_json=as_json)
         return
-    told, events = control.status(folder, submitted), read_history(submitted.run)
+    flower_status, events = control.status(folder, submitted), read_history(submitted.run)
     if as_json:
         last = events[-1] if events else {}
-        output.print_json(json.dumps({"run": submitted.name, "study": submitted.study.name, "status": told, "last": last}))
+        output.print_json(
+            json.dumps({"run": submitted.name, "study": submitted.study.name, "status": flower_status, "last": last})
+        )
         return
-    board = _make_display(folder, submitted)
-    board.update(events)
-    output.print(f"Run {submitted.name}: {told}", highlight=False)
-    output.print(board)
+    display = _make_display(folder, submitted)
+    display.update(events)
+    output.print(f"Run {submitted.name}: {flower_status}", highlight=False)
+    output.print(display)
 
 
 def stop(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
@@ -112,7 +114,7 @@ def _follow(folder: FederationFolder, submitted: SubmittedRun, *, detach: bool, 
         return
     errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
     try:
-        with show_live(submitted.run, _make_display(folder, submitted), quiet=as_json):
+        with follow_run(submitted.run, _make_display(folder, submitted), quiet=as_json):
             ended = _wait_for_end(folder, submitted)
     except KeyboardInterrupt:
         errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
@@ -131,27 +133,27 @@ def _wait_for_end(folder: FederationFolder, submitted: SubmittedRun) -> str:
     from medfl.deploy import control
     from medfl.errors import DeployError
 
-    asked = time.monotonic()
+    answered = time.monotonic()
     while (ended := _read_end_status(submitted)) is None:
         if control.has_died(submitted):
             return _read_end_status(submitted) or "failed"
         time.sleep(_POLL_SECONDS)
-        if time.monotonic() - asked >= _STATUS_SECONDS:
+        if time.monotonic() - answered >= _STATUS_SECONDS:
             try:
-                told = control.status(folder, submitted)
+                flower_status = control.status(folder, submitted)
             except DeployError:  # Flower's server is started again when it ends, and its runs may outlive that
-                if time.monotonic() - asked >= _SERVER_TIMEOUT:
+                if time.monotonic() - answered >= _SERVER_TIMEOUT:
                     raise
                 continue
-            asked = time.monotonic()
-            if control.is_over(told):
-                kind = told.partition(":")[2]
+            answered = time.monotonic()
+            if control.is_over(flower_status):
+                kind = flower_status.partition(":")[2]
                 return _read_end_status(submitted) or (kind if kind != "completed" else "failed")
     return ended
 
 
 def _read_end_status(submitted: SubmittedRun) -> str | None:
-    """Return how a run ended, by what its history tells since it began the last time."""
+    """Return how a run ended, from its history since it last began."""
     ends = [event for event in submitted.events() if event["event"] == "end"]
     return str(ends[-1].get("status", "failed")) if ends else None
 
@@ -165,8 +167,8 @@ def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
     return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
 
 
-def _make_display(folder: FederationFolder, submitted: SubmittedRun) -> LiveDisplay:
+def _make_display(folder: FederationFolder, submitted: SubmittedRun) -> RunDisplay:
     from medfl.deploy.site_registry import list_enrolled
 
     names = [site.name for site in list_enrolled(folder) if site.state() in ("valid", "expiring")]
-    return LiveDisplay(submitted.study, names, waiting="waiting for the hospitals")
+    return RunDisplay(submitted.study, names, waiting="waiting for the hospitals")

@@ -1,27 +1,22 @@
-"""Running a simulation with a live display, and telling what came of it."""
+"""Outcome of a run: a simulation is run with a live display, its report is written, its headlines are printed."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import errors, output
-from medfl.cli.live_display import LiveDisplay
+from medfl.cli.console import output
+from medfl.cli.run_display import RunDisplay, follow_run
 
 if TYPE_CHECKING:
     from medfl.report.report_data import ReportData
     from medfl.report.verdict import Headline
     from medfl.simulation.simulated_run import Engine, SimulatedRun
-
-_REFRESH = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class RunOutcome:
         return {"run": str(self.run), "report": str(self.report), "headlines": numbers, "verdict": list(self.verdict)}
 
     def print(self) -> None:
-        """Tell a person."""
+        """Print the outcome for a person."""
         table = Table.grid(padding=(0, 2))
         for headline in self.headlines:
             table.add_row(Text(headline.value, style="bold"), headline.label, Text(headline.note, style="dim"))
@@ -71,7 +66,7 @@ def run_and_report(simulation: SimulatedRun, engine: Engine, workers: int = 0, *
 
     Parameters
     ----------
-    simulation : Simulation
+    simulation : SimulatedRun
         What to run.
     engine : {"embedded", "ray"}
         With which engine.
@@ -82,13 +77,13 @@ def run_and_report(simulation: SimulatedRun, engine: Engine, workers: int = 0, *
 
     Returns
     -------
-    Outcome
+    RunOutcome
     """
     from medfl.report import write_report
 
-    board = LiveDisplay(simulation.study, [site.name for site in simulation.sites])
+    display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
-        with show_live(simulation.run, board, quiet=quiet):
+        with follow_run(simulation.run, display, quiet=quiet):
             simulation.start(engine, workers)
     except BaseException:
         if simulation.run.is_dir():
@@ -109,52 +104,11 @@ def report_run(run: Path) -> RunOutcome:
 
 
 def left_out_sentence(data: ReportData) -> str:
-    """Say how many cases the hospitals left out, in a sentence; nothing for none."""
+    """Return how many cases the hospitals left out, as a sentence; empty for none."""
     from medfl.messages.counts import format_sum
 
-    told = [count for site in data.joined.values() for count in site.excluded.values()]
-    if not any(told):
+    excluded = [count for site in data.joined.values() for count in site.excluded.values()]
+    if not any(excluded):
         return ""
-    every = [*told, *(count for site in data.joined.values() for count in site.cases.values())]
-    return f"{format_sum(told)} of {format_sum(every)} cases left out; the report says why."
-
-
-@contextmanager
-def show_live(run: Path, board: LiveDisplay, *, quiet: bool = False) -> Iterator[None]:
-    """Show what a run does while the body runs, drawn from its history.
-
-    Parameters
-    ----------
-    run : Path
-        The run folder; it need not be there yet.
-    board : Board
-        What is drawn.
-    quiet : bool
-        Show nothing.
-    """
-    if quiet:
-        yield
-        return
-    done = threading.Event()
-    # refreshed by the follower alone, or rich's own thread would draw a board that is half updated
-    with Live(board, console=errors, auto_refresh=False, transient=not errors.is_terminal) as live:
-        follower = threading.Thread(target=_refresh_until_done, args=(run, board, live, done), daemon=True)
-        follower.start()
-        try:
-            yield
-        finally:
-            done.set()
-            follower.join()
-
-
-def _refresh_until_done(run: Path, board: LiveDisplay, live: Live, done: threading.Event) -> None:
-    from medfl.audit.chain import busy_sites
-    from medfl.runs.history import read_history
-
-    while True:
-        last = done.wait(_REFRESH)
-        board.update(read_history(run))
-        board.set_busy_sites({} if last else busy_sites(run / "audit.jsonl"))
-        live.refresh()
-        if last:
-            return
+    total = [*excluded, *(count for site in data.joined.values() for count in site.cases.values())]
+    return f"{format_sum(excluded)} of {format_sum(total)} cases left out; the report says why."

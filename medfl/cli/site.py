@@ -48,8 +48,9 @@ def join(
     from medfl.deploy.kits import read_kit
 
     read = read_kit(kit)
-    said = f"A place for {read.manifest.site} in {read.manifest.federation}, at {read.manifest.address}, whose authority has the key"
-    output.print(said, f"  {read.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
+    manifest = read.manifest
+    offer = f"A place for {manifest.site} in {manifest.federation}, at {manifest.address}, whose authority has the key"
+    output.print(offer, f"  {read.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
     confirm("Does the operator read the same to you by telephone?", yes=yes)
     path = take_place(read, folder)
     output.print(f"Joined until {read.manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run several strategies with equal seeds and a matched budget of local steps, and write a leader board."""
-    from medfl.cli.sweep_display import print_leaderboard, print_plan, run_and_rank
+    from medfl.cli.sweep_outcome import print_leaderboard, print_plan, run_and_rank
     from medfl.report.leaderboard_page import verdict_sentences
     from medfl.simulation.sweep_runner import plan_sweep
 

@@ -10,6 +10,7 @@ from medfl.site import Site
 from medfl.site.policy import Policy
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS, WRAPPERS
+from medfl.system.text import plural
 
 SummaryLine = tuple[str, str]  # what it is about, and what is said
 
@@ -60,16 +61,16 @@ def _format_splits(study: Study) -> str:
 
 def _describe_work(study: Study) -> Iterator[SummaryLine]:
     training, every = study.training, study.evaluation.every
-    amount = _plural(training.local_steps, "step") if training.local_steps else _plural(training.local_epochs, "epoch")
+    amount = plural(training.local_steps, "step") if training.local_steps else plural(training.local_epochs, "epoch")
     scored = "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
-    yield "work", f"{_plural(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scored}"
+    yield "work", f"{plural(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scored}"
     if study.contribution.method in ("leave-one-out", "shapley"):
         often = "each round" if study.contribution.every == 1 else f"every {study.contribution.every} rounds"
         yield "", f"{often} it scores further models, to measure what each hospital brings ({study.contribution.method})"
     if "local" in study.simulation.arms:
         yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
     if study.personal.fine_tune_steps:
-        yield "", f"at the end it trains {_plural(study.personal.fine_tune_steps, 'step')} more, for a model of your own"
+        yield "", f"at the end it trains {plural(study.personal.fine_tune_steps, 'step')} more, for a model of your own"
 
 
 def _describe_model(study: Study) -> Iterator[SummaryLine]:
@@ -131,7 +132,3 @@ def _describe_privacy(study: Study) -> Iterator[SummaryLine]:
         yield "quorum", f"a round counts even when yours is the only hospital{patients}: the new model is then yours alone"
     else:
         yield "quorum", f"a round counts with {study.min_quorum} or more hospitals{patients}"
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

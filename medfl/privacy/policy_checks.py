@@ -14,6 +14,7 @@ from medfl.privacy.suppression import suppress_all
 from medfl.site.policy import Policy
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
+from medfl.system.text import format_bytes
 
 Violation = tuple[str, str]  # code, and what is wrong
 
@@ -108,7 +109,7 @@ def check_reply_size(policy: Policy, count: int) -> None:
     """
     most = policy.max_megabytes
     if most and count > most * 1e6:
-        what = f"the reply has {count / 1e6:.1f} MB; at most {most:g} may leave in one."
+        what = f"the reply has {format_bytes(count)}; at most {format_bytes(most * 1e6)} may leave in one."
         raise PolicyError("POLICY-BYTES", what, "See 'policy.max-megabytes'.")
 
 

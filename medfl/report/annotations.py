@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from medfl.metrics.keys import class_key, class_metric_key, hidden_key
-from medfl.report.formatting import plural
 from medfl.report.report_data import ReportData
 from medfl.report.site_tests import SiteTest
 from medfl.report.tables import Cell, Row, Table
+from medfl.system.text import plural
 
 
 def annotation_table(data: ReportData) -> Table | None:

@@ -88,7 +88,8 @@ def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
     """Draw ROC curves: x is 1 - specificity, y is sensitivity."""
     frame = _Frame(420, 400, (0, 1), (0, 1))
     fifths = [0, 0.2, 0.4, 0.6, 0.8, 1]
-    chance = f'<line class="chance" x1="{frame.x_pixel(0)}" y1="{frame.y_pixel(0)}" x2="{frame.x_pixel(1)}" y2="{frame.y_pixel(1)}"/>'
+    (left, bottom), (right, top) = ((frame.x_pixel(end), frame.y_pixel(end)) for end in (0, 1))
+    chance = f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>'
     body = [_draw_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
     body += [_draw_line(frame, line, dots=False) for line in lines]
     return _svg(frame, title, body, "chart square")

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable
 
 from medfl.report.charts import Line
-from medfl.report.formatting import duration, plural, score, signed, size
+from medfl.report.formatting import format_difference, format_score
 from medfl.report.report_data import ReportData
 from medfl.report.round_contributions import RoundContribution
 from medfl.report.tables import Cell, Row, Table
 from medfl.report.verdict import score_name
+from medfl.system.text import format_bytes, format_duration, plural
 
 _JUDGES = "on the validation patients of all hospitals"
 _LIMITS = "It is about the rounds that were measured and the patients of these hospitals, and it is no price."
@@ -40,11 +41,14 @@ def meaning(data: ReportData) -> str:
 
 def cost(data: ReportData) -> str:
     """Say what the measuring took."""
-    models, seconds = sum(m.models for m in data.contributions), duration(math.fsum(m.seconds for m in data.contributions))
+    models, seconds = (
+        sum(m.models for m in data.contributions),
+        format_duration(math.fsum(m.seconds for m in data.contributions)),
+    )
     rounds = plural(len(data.contributions), "round")
     if not models:
         return f"Measured in {rounds} from the replies alone, in {seconds} at the server."
-    sent = size(math.fsum(m.bytes_down for m in data.contributions))
+    sent = format_bytes(math.fsum(m.bytes_down for m in data.contributions))
     return (
         f"Measured in {rounds}: every hospital scored {plural(models, 'further model')}, {sent} sent to them in all, {seconds}."
     )
@@ -82,13 +86,23 @@ def _alignment_row(measured: Iterable[RoundContribution], site: str) -> Row:
         _defined_values(measured, site),
         [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))],
     )
-    cells = (signed(_mean(values)), signed(min(values, default=math.nan)), score(_mean(shares), 2), str(len(values)))
+    cells = (
+        format_difference(_mean(values)),
+        format_difference(min(values, default=math.nan)),
+        format_score(_mean(shares), 2),
+        str(len(values)),
+    )
     return Row(site, tuple(Cell(text) for text in cells))
 
 
 def _value_row(name: str, values: list[float], css: str = "") -> Row:
     last = values[-1] if values else math.nan
-    cells = (signed(math.fsum(values) if values else math.nan, 3), signed(_mean(values), 3), signed(last, 3), str(len(values)))
+    cells = (
+        format_difference(math.fsum(values) if values else math.nan, 3),
+        format_difference(_mean(values), 3),
+        format_difference(last, 3),
+        str(len(values)),
+    )
     return Row(name, tuple(Cell(text) for text in cells), css=css)
 
 

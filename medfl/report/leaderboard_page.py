@@ -1,4 +1,4 @@
-"""A leader board in formatting, as tables, and as one HTML file that asks the network for nothing."""
+"""A leaderboard in words, as tables, and as one HTML file that asks the network for nothing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 import medfl
-from medfl.report import formatting
+from medfl.report.formatting import format_difference, format_score
 from medfl.report.leaderboard import Interval, Leaderboard, LeaderboardRow, score_name
 from medfl.report.tables import Cell, Row, Table
+from medfl.report.templates import render_page
 from medfl.simulation.sweep_runner import NOT_RUN
 from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.text import format_bytes, format_duration, join_words, plural
 
 LEADERBOARD_HTML, LEADERBOARD_JSON = "board.html", "board.json"
 _MATCH_TOLERANCE = 0.02  # share by which sums of steps may differ and still be told as equal
@@ -64,13 +62,7 @@ def write_leaderboard(board: Leaderboard) -> Path:
 
 def render_leaderboard(board: Leaderboard) -> str:
     """Return a leader board as HTML."""
-    files = resources.files("medfl.report")
-    style, more, template = (
-        (files / name).read_text(encoding="utf-8") for name in ("report.css", "board.css", "board.html.j2")
-    )
-    # What a strategy raised and what a user called it is text of others: everything is escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(style=Markup(style + more), **_context(board))
+    return render_page("board.html.j2", ("report.css", "board.css"), **_context(board))
 
 
 def verdict_sentences(board: Leaderboard) -> list[str]:
@@ -99,8 +91,8 @@ def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
     told = [
         f"{row.steps:,.0f}".replace(",", " "),
         f"{row.rounds:g}",
-        *map(formatting.size, sizes),
-        formatting.duration(row.seconds),
+        *map(format_bytes, sizes),
+        format_duration(row.seconds),
     ]
     return tuple(Cell(text) for text in told)
 
@@ -114,7 +106,7 @@ def format_interval(found: Interval | None, *, signed: bool = False) -> str:
     """Write an interval, a dash for none."""
     if found is None:
         return _DASH
-    low, high = (formatting.signed(value, 3) if signed else formatting.score(value) for value in found)
+    low, high = (format_difference(value, 3) if signed else format_score(value) for value in found)
     return f"{low} to {high}"
 
 
@@ -123,7 +115,7 @@ def format_personal(row: LeaderboardRow) -> str:
     if math.isnan(row.personal):
         return _DASH
     gain = row.personal - row.shared_at_home
-    return formatting.score(row.personal) + ("" if math.isnan(gain) else f" ({formatting.signed(gain, 3)})")
+    return format_score(row.personal) + ("" if math.isnan(gain) else f" ({format_difference(gain, 3)})")
 
 
 def format_worst_site(row: LeaderboardRow) -> str:
@@ -141,9 +133,9 @@ def _score_cells(board: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
     seeds, several = format_seeds(board, row), len(board.seeds) > 1
     if not row.completed_runs:
         return (*[Cell(_DASH, "num none")] * (4 + several + board.has_personal), Cell(seeds, "num warn"))
-    cells = [formatting.score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
+    cells = [format_score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
     cells += ["first" if row is board.rows[0] else format_interval(row.behind, signed=True)]
-    cells += [f"{formatting.score(row.worst)} {format_worst_site(row)}".strip()]
+    cells += [f"{format_score(row.worst)} {format_worst_site(row)}".strip()]
     if board.has_personal:
         cells.append(format_personal(row))
     return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(board.seeds) else "num warn"))
@@ -159,7 +151,7 @@ def _leader_sentences(board: Leaderboard) -> Iterator[str]:
         )
         return
     first, name = scored[0], score_name(board.study)
-    reached = f"mean {name} of {formatting.score(first.score)} on {formatting.plural(board.patients, 'test patient')}"
+    reached = f"mean {name} of {format_score(first.score)} on {plural(board.patients, 'test patient')}"
     tied = [row for row in scored if row.tied]
     if len(scored) == 1:
         yield f"{first.title} reached a {reached}; there is nothing to compare it with."
@@ -168,12 +160,13 @@ def _leader_sentences(board: Leaderboard) -> Iterator[str]:
     elif not tied:
         yield f"{first.title} leads with a {reached}; the others cannot be compared patient by patient."
     else:
-        yield f"{_format_tied(scored, tied)} cannot be told apart on these patients; {first.title} stands first with a {reached}."
+        first_of = f"{first.title} stands first with a {reached}"
+        yield f"{_format_tied(scored, tied)} cannot be told apart on these patients; {first_of}."
 
 
 def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> str:
     if scored[1 : len(tied) + 1] != tied:  # others stand between them
-        return formatting.listing([scored[0].title, *(row.title for row in tied)])
+        return join_words([scored[0].title, *(row.title for row in tied)])
     if len(tied) + 1 == len(scored):
         return "The two" if len(scored) == 2 else f"All {len(scored)}"
     return f"The first {len(tied) + 1}"
@@ -197,9 +190,9 @@ def _missing_sentences(board: Leaderboard) -> Iterator[str]:
     failed = [row.title for row in board.rows if any(run.status == "failed" for run in row.runs)]
     waiting = [row.title for row in board.rows if any(run.status == NOT_RUN for run in row.runs)]
     if failed:
-        yield f"{formatting.listing(failed)} failed; the reasons are below."
+        yield f"{join_words(failed)} failed; the reasons are below."
     if waiting:
-        yield f"{formatting.listing(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
+        yield f"{join_words(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
     if any(0 < len(row.completed_runs) < len(board.seeds) for row in board.rows):
         yield "Means over fewer seeds than the others’ stand on other patients, and are no fair comparison."
 
@@ -208,7 +201,7 @@ def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
     kept = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
     if kept:
         yield (
-            f"The shared model of {formatting.listing(kept)} lacks the layers that stay at the hospitals and is scored with "
+            f"The shared model of {join_words(kept)} lacks the layers that stay at the hospitals and is scored with "
             "untrained ones in their place; what these strategies are for is the personal models."
         )
 
@@ -225,7 +218,7 @@ def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, st
     for row in drawn:
         start, stop = row.interval or (low, low)
         places = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
-        told = f"{formatting.score(row.score)} ({format_interval(row.interval)})"
+        told = f"{format_score(row.score)} ({format_interval(row.interval)})"
         stretches.append(IntervalBar(row.title, places[0], places[1], places[2], told, row.tied))
     return stretches, (f"{low:.2f}", f"{low + span:.2f}")
 
@@ -236,7 +229,6 @@ def _context(board: Leaderboard) -> dict[str, Any]:
     return {
         "board": board,
         "study": board.study,
-        "words": formatting,
         "name": score_name(board.study),
         "verdict": verdict_sentences(board),
         "scores": score_table(board),

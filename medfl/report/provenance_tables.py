@@ -8,9 +8,10 @@ from typing import Any
 
 from medfl.errors import explain_code
 from medfl.messages.counts import format_count, format_sum, lower_bound
-from medfl.report.formatting import NOT_AVAILABLE, duration, format_reason, score, size
+from medfl.report.formatting import format_reason, format_score
 from medfl.report.report_data import JoinedSite, ReportData, RoundSummary
 from medfl.report.tables import Cell, Row, Table
+from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 
 _SPLITS = ("train", "validation", "test")
 _ARM_TITLES = {"federated": "together", "local": "alone"}
@@ -68,7 +69,12 @@ def rounds_table(data: ReportData) -> Table | None:
         return None
     rows = tuple(_round_row(r, data) for r in done)
     sums = [_sum_defined([getattr(r, name) for r in done]) for name in ("seconds", "bytes_down", "bytes_up")]
-    total = (*(Cell("") for _ in range(5)), Cell(duration(sums[0])), Cell(size(sums[1])), Cell(size(sums[2])))
+    total = (
+        *(Cell("") for _ in range(5)),
+        Cell(format_duration(sums[0])),
+        Cell(format_bytes(sums[1])),
+        Cell(format_bytes(sums[2])),
+    )
     told = ("Answered", "Training cases", "Left out", "Training loss", "Validation score", "Time")
     columns = ("Round", *told, "Sent to hospitals", "Received")
     return Table(columns, (*rows, Row("In all", total, css="total")))
@@ -119,9 +125,9 @@ def _round_row(done: RoundSummary, data: ReportData) -> Row:
     left_out = [count for told in done.excluded.values() for count in told.values()]
     used = Cell(format_sum(done.used.values()) if done.used else NOT_AVAILABLE, title=_format_by_site(done.used))
     out = Cell(format_sum(left_out), title=_format_by_site({site: told for site, told in done.excluded.items() if told}))
-    cells = (Cell(score(done.loss)), Cell(score(done.score)), Cell(duration(done.seconds)))
+    cells = (Cell(format_score(done.loss)), Cell(format_score(done.score)), Cell(format_duration(done.seconds)))
     best = done.arm == "federated" and done.number == data.best_round
-    sizes = (Cell(size(done.bytes_down)), Cell(size(done.bytes_up)))
+    sizes = (Cell(format_bytes(done.bytes_down)), Cell(format_bytes(done.bytes_up)))
     return Row(head, (answered, used, out, *cells, *sizes), mark="chosen" if best else "")
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 import medfl
 from medfl.data.quality.facts import SiteCheck
 from medfl.errors import explain_code
 from medfl.messages import counts
-from medfl.report import formatting, quality_tables
+from medfl.report import quality_tables
 from medfl.report.disclosure import Disclosure
+from medfl.report.templates import render_page
 from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Site
 from medfl.system.files import write_private
+from medfl.system.text import plural
 
 MAX_THUMBNAILS = 48  # cases with pictures in one report
 _MAX_OPEN_FINDINGS = 60  # findings, beyond which the list starts folded
@@ -52,13 +50,8 @@ def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site:
 
 def render_quality(check: SiteCheck, shared: Disclosure, site: Site) -> str:
     """Return the report of a check as HTML."""
-    files = resources.files("medfl.report")
-    names = ("report.css", "quality.css", "quality.html.j2", "quality.js")
-    style, more, template, script = ((files / name).read_text(encoding="utf-8") for name in names)
-    # Names of classes and devices are text of others: everything is escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    context = _context(check, shared, site)
-    return environment.from_string(template).render(style=Markup(style + more), script=Markup(script), **context)
+    styles, context = ("report.css", "quality.css"), _context(check, shared, site)
+    return render_page("quality.html.j2", styles, ("quality.js",), **context)
 
 
 def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]:
@@ -68,7 +61,6 @@ def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]
         "check": check,
         "shared": shared,
         "policy": site.policy,
-        "words": formatting,
         "meaning": explain_code,
         "in_words": counts.format_count,
         "version": medfl.__version__,
@@ -103,7 +95,7 @@ def _headlines(check: SiteCheck) -> list[tuple[str, str, str]]:
     total = len(check.cases)
     usable, left_out = len(check.usable), len(check.left_out)
     people = {case.patient for case in check.usable}
-    share = f"{left_out / total:.0%} of the {formatting.plural(total, 'case')} found" if left_out else "none of those found"
+    share = f"{left_out / total:.0%} of the {plural(total, 'case')} found" if left_out else "none of those found"
     splits = [sum(case.split == name for case in check.usable) for name in _SPLITS]
     dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
     known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from medfl.data.quality.facts import CaseFacts, SiteCheck
 from medfl.errors import explain_code
-from medfl.report.formatting import plural
 from medfl.report.histograms import histogram
 from medfl.report.overlays import CLASS_COLOURS
+from medfl.system.text import plural
 
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
 _MAX_CLASSES = 6  # whose volumes get a chart of their own

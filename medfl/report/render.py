@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from medfl.metrics import roc_curve_points
-from medfl.report import contribution_tables, formatting, provenance_tables, tables, verdict
+from medfl.report import contribution_tables, provenance_tables, tables, verdict
 from medfl.report.annotations import annotation_table
 from medfl.report.charts import Line, legend, line_chart, roc_chart
+from medfl.report.formatting import format_score
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.report.report_data import Curve, ReportData, read_report_data
 from medfl.report.site_tests import ALL_SITES, SiteTest
+from medfl.report.templates import render_page
 from medfl.system.files import translate_disk_errors, write_file
 
 REPORT_FILE = "report.html"
@@ -72,18 +72,13 @@ def write_report(run: Path) -> Path:
 
 def render(data: ReportData) -> str:
     """Return the report as HTML."""
-    files = resources.files("medfl.report")
-    style, template = ((files / name).read_text(encoding="utf-8") for name in ("report.css", "report.html.j2"))
-    # Names of hospitals and classes, and reasons told by nodes, are text of others: everything is escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(style=Markup(style), **_context(data))
+    return render_page("report.html.j2", ("report.css",), **_context(data))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
     return {
         "data": data,
         "study": data.study,
-        "words": formatting,
         "contribution": contribution_tables,
         "segmentation": data.study.task.kind == "segmentation",
         "score_name": verdict.score_name(data),
@@ -188,7 +183,7 @@ def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
         own = found.local.get(site, {}).get(site, math.nan)
         values = [("Together", found.federated_by_site.get(site, math.nan), "together")]
         values += [("Its own model", own, "own"), ("Others’ models", mean, "others")]
-        bars = [Bar(n, formatting.score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
+        bars = [Bar(n, format_score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
         groups.append((site, bars))
     return groups
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
-from medfl.report.formatting import NOT_AVAILABLE, length_unit, score, signed
+from medfl.report.formatting import format_difference, format_score, length_unit
 from medfl.report.report_data import ReportData
 from medfl.report.site_tests import SiteTest
 from medfl.report.verdict import score_name, test_score
+from medfl.system.text import NOT_AVAILABLE
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,8 @@ def _metric_key(metric: str, name: str) -> str:
 
 def _value_formatter(metric: str) -> Callable[[float], str]:
     if metric == "hd95":
-        return lambda value: score(value, 1)
-    return (lambda value: score(value, 0)) if metric in ("missed", "false-positive") else score
+        return lambda value: format_score(value, 1)
+    return (lambda value: format_score(value, 0)) if metric in ("missed", "false-positive") else format_score
 
 
 def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
@@ -220,7 +221,7 @@ def _personal_row(data: ReportData, shared: SiteTest, own: SiteTest, head: str) 
     column = _columns(data)[0]
     row = _test_row(data, shared, head, [column])
     gain = test_score(data, own) - test_score(data, shared)
-    return Row(head, (*row.cells, column.cell(own), _make_cell(signed(gain, 3))), row.css)
+    return Row(head, (*row.cells, column.cell(own), _make_cell(format_difference(gain, 3))), row.css)
 
 
 def _make_cell(text: str) -> Cell:
@@ -231,4 +232,4 @@ def _heat_cell(value: float, low: float, high: float, *, own: bool) -> Cell:
     if math.isnan(value):
         return Cell(NOT_AVAILABLE, "num none", title="not defined here, or withheld")
     heat = (value - low) / (high - low) if high > low else 1.0
-    return Cell(score(value, 2), "num own" if own else "num", heat, "its own patients" if own else "")
+    return Cell(format_score(value, 2), "num own" if own else "num", heat, "its own patients" if own else "")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medfl.messages.counts import lower_bound
-from medfl.report.formatting import duration, format_reason, listing, plural, score, signed
+from medfl.report.formatting import format_difference, format_reason, format_score
 from medfl.report.report_data import ReportData
 from medfl.report.site_tests import ALL_SITES, SiteTest
+from medfl.system.text import format_duration, join_words, plural
 
 CLEAR_DIFFERENCE = 0.01  # smaller differences of Dice or AUROC are told as none
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
@@ -57,12 +58,12 @@ def _score_headline(data: ReportData) -> Headline:
     if data.overall_test is not None and data.overall_test.patients:
         sites = sum(t.patients > 0 for t in data.site_tests)
         note = f"{plural(data.overall_test.patients, 'test patient')} of {plural(sites, 'hospital')}"
-        return Headline(f"{name} of the shared model", score(test_score(data, data.overall_test)), note)
+        return Headline(f"{name} of the shared model", format_score(test_score(data, data.overall_test)), note)
     arm = data.arms.get("federated")
     points = arm.scores.get(ALL_SITES, ()) if arm else ()
     if points:
         at, best = max(points, key=lambda p: p[1])
-        return Headline(f"Best {name} on validation patients", score(best), f"after round {at}; no model was tested")
+        return Headline(f"Best {name} on validation patients", format_score(best), f"after round {at}; no model was tested")
     if any(tested.is_hidden("") for tested in data.site_tests):
         return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals' policies tell")
     return Headline(f"{name} of the shared model", "none", "no model was scored")
@@ -73,18 +74,19 @@ def _worst_site_headline(data: ReportData) -> Headline:
     if worst is not None and len(data.sites) > 1:
         site, value = worst
         patients = data.comparison.patients.get(site, 0)
-        return Headline("Hospital it serves worst", score(value), f"{site}, {plural(patients, 'test patient')}")
+        return Headline("Hospital it serves worst", format_score(value), f"{site}, {plural(patients, 'test patient')}")
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)
     return Headline(
-        "Rounds done", f"{done} of {data.study.rounds}", duration(data.seconds) if not math.isnan(data.seconds) else ""
+        "Rounds done", f"{done} of {data.study.rounds}", format_duration(data.seconds) if not math.isnan(data.seconds) else ""
     )
 
 
 def _local_models_headline(data: ReportData) -> Headline:
     found = data.comparison
     if not math.isnan(found.local_on_others):
-        note = f"{score_name(data)} on other hospitals’ patients; the shared model there: {score(found.federated_on_others)}"
-        return Headline("Models trained alone", score(found.local_on_others), note)
+        shared = format_score(found.federated_on_others)
+        note = f"{score_name(data)} on other hospitals’ patients; the shared model there: {shared}"
+        return Headline("Models trained alone", format_score(found.local_on_others), note)
     taught = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
     return Headline("Patients it learnt from", f"{taught:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}")
 
@@ -110,11 +112,11 @@ def _comparison_sentences(data: ReportData) -> Iterator[str]:
     if math.isnan(gain):
         reached = test_score(data, data.overall_test)
         if data.site_tests and not math.isnan(reached):
-            yield f"The shared model reached a mean {name} of {score(reached, 2)} on patients that no training saw."
+            yield f"The shared model reached a mean {name} of {format_score(reached, 2)} on patients that no training saw."
         return
-    numbers = f"the shared model reached a mean {name} of {score(found.federated_on_others, 2)}"
+    numbers = f"the shared model reached a mean {name} of {format_score(found.federated_on_others, 2)}"
     difference = _format_difference(found.federated_on_others, found.local_on_others)
-    alone = f"the models that hospitals trained alone reached {score(found.local_on_others, 2)} ({difference})"
+    alone = f"the models that hospitals trained alone reached {format_score(found.local_on_others, 2)} ({difference})"
     if gain >= CLEAR_DIFFERENCE:
         yield f"Training together beat training alone: on other hospitals’ patients, {numbers}; {alone}."
     elif gain <= -CLEAR_DIFFERENCE:
@@ -122,13 +124,13 @@ def _comparison_sentences(data: ReportData) -> Iterator[str]:
     else:
         yield f"Training together made no clear difference: on other hospitals’ patients, {numbers}; {alone}."
     if not math.isnan(found.gain_on_own):
-        pair = f"{score(found.federated_on_own, 2)} together, {score(found.local_on_own, 2)} alone"
+        pair = f"{format_score(found.federated_on_own, 2)} together, {format_score(found.local_on_own, 2)} alone"
         yield f"On their own patients: {pair} ({_format_difference(found.federated_on_own, found.local_on_own)})."
 
 
 def _format_difference(together: float, alone: float) -> str:
     # of the numbers as they are shown, or a reader who subtracts them finds another
-    return signed(round(together, 2) - round(alone, 2))
+    return format_difference(round(together, 2) - round(alone, 2))
 
 
 def _personal_sentences(data: ReportData) -> Iterator[str]:
@@ -141,9 +143,10 @@ def _personal_sentences(data: ReportData) -> Iterator[str]:
     phrases = [f"do {what} {_format_gains(data, those)}" for what, those in (("better", better), ("worse", worse))]
     if alike := [site for site in gains if site not in better and site not in worse]:
         phrases.insert(
-            1, f"make no clear difference at {listing(alike) if len(alike) <= _MAX_NAMED_SITES else f'{len(alike)} hospitals'}"
+            1,
+            f"make no clear difference at {join_words(alike) if len(alike) <= _MAX_NAMED_SITES else f'{len(alike)} hospitals'}",
         )
-    yield f"Against the shared model, the hospitals’ personal models {listing(phrases)}."
+    yield f"Against the shared model, the hospitals’ personal models {join_words(phrases)}."
     if data.study.local_layers:
         yield (
             "The shared model lacks the layers that stay at the hospitals; it is scored with untrained ones in their place, as "
@@ -164,8 +167,8 @@ def _format_gains(data: ReportData, gains: Mapping[str, float]) -> str:
     patients = {t.site: t.patients for t in data.personal_tests if t.site in gains}
     if len(gains) > _MAX_NAMED_SITES:
         return f"at {len(gains)} hospitals ({plural(sum(patients.values()), 'test patient')})"
-    told = [f"{site} ({signed(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
-    return f"at {listing(told)}"
+    told = [f"{site} ({format_difference(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
+    return f"at {join_words(told)}"
 
 
 def _worse_off_sentences(data: ReportData) -> Iterator[str]:
@@ -178,7 +181,7 @@ def _worse_off_sentences(data: ReportData) -> Iterator[str]:
     if len(losing) == 1:
         yield f"{losing[0]} does better with its own model on its own patients."
     elif losing:
-        who = listing(losing) if len(losing) <= _MAX_NAMED_SITES else f"{len(losing)} of {len(found.local)} hospitals"
+        who = join_words(losing) if len(losing) <= _MAX_NAMED_SITES else f"{len(losing)} of {len(found.local)} hospitals"
         yield f"{who} do better with their own models on their own patients."
 
 

@@ -87,14 +87,9 @@ def test_truth_and_prediction_are_filled_where_they_are(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    assert formatting.score(math.nan) == "n/a"
-    assert formatting.signed(-0.0001) == "±0.00"
-    assert formatting.size(math.nan) == "n/a"
-    assert formatting.moment("nonsense") == "unknown"
-    assert formatting.listing(["a", "b", "c"]) == "a, b and c"
-    assert formatting.listing(["a"]) == "a"
-    assert formatting.listing([]) == ""
-    assert formatting.plural(1, "hospital") == "1 hospital"
+    assert formatting.format_score(math.nan) == "n/a"
+    assert formatting.format_difference(-0.0001) == "±0.00"
+    assert formatting.format_time("nonsense") == "unknown"
     assert formatting.format_reason("[NEW-CODE] Something else.") == ("NEW-CODE", "Something else.")
     assert formatting.format_reason("") == ("", "No reason was given.")
     assert explain_code("DCM-NEW") == "A problem of the DICOM files."

@@ -42,7 +42,7 @@ def test_shapley_values_are_summed_and_stand_beside_what_was_gained(make: Make) 
     page = write_report(run).read_text()
     assert "What each hospital brought" in page
     assert "adds to the model of a round, on the validation patients of all hospitals" in page
-    assert "Measured in 2 rounds: every hospital scored 8 further models, 2.0 MB sent to them in all, 1.0 s." in page
+    assert "Measured in 2 rounds: every hospital scored 8 further models, 2.0 MB sent to them in all, 1 s." in page
     assert "What each hospital brought in each round" in page  # the chart
 
 
@@ -53,7 +53,7 @@ def test_alignment_tells_cosines_shares_and_that_it_cost_nothing(make: Make) -> 
     assert cells(run) == {"a": ["+0.70", "+0.50", "0.60", "2"], "b": ["−0.20", "−0.20", "0.30", "1"]}
     page = write_report(run).read_text()
     assert "Neither is a measure of worth" in page
-    assert "Measured in 2 rounds from the replies alone, in 1.0 s at the server." in page
+    assert "Measured in 2 rounds from the replies alone, in 1 s at the server." in page
 
 
 @pytest.mark.parametrize("method", ["leave-one-out", "shapley", "alignment"])

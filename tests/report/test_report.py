@@ -19,7 +19,7 @@ from medfl.errors import RunError
 from medfl.metrics import as_personal, merge, personal_part
 from medfl.privacy.suppression import suppress
 from medfl.report import write_report
-from medfl.report.formatting import signed
+from medfl.report.formatting import format_difference
 from medfl.report.report_data import read_report_data
 from medfl.report.tables import personal_table
 
@@ -397,8 +397,8 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
         own.derived["dice"] - shared.derived["dice"] for own, shared in zip(data.personal_tests, data.site_tests, strict=True)
     ]
     assert "Against the shared model, the hospitals’ personal models do better at a (" in reader.text
-    assert f"{signed(gains[0])} on 12 test patients)" in reader.text
-    assert f"and do worse at b ({signed(gains[1])} on 13 test patients)." in reader.text
+    assert f"{format_difference(gains[0])} on 12 test patients)" in reader.text
+    assert f"and do worse at b ({format_difference(gains[1])} on 13 test patients)." in reader.text
     assert "The shared model lacks the layers" not in page
     table = personal_table(data)
     assert table is not None
@@ -407,7 +407,7 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
         "12",
         f"{data.site_tests[0].derived['dice']:.3f}",
         f"{data.personal_tests[0].derived['dice']:.3f}",
-        signed(gains[0], 3),
+        format_difference(gains[0], 3),
     ]
     assert data.overall_personal_test is not None
     assert data.overall_personal_test.patients == 12 + 13 + 14

@@ -65,7 +65,7 @@ def prepare(
 
 
 def _print_forecast(told: Forecast, *, quiet: bool) -> None:
-    from medfl.data.store.forecast import format_bytes
+    from medfl.system.text import format_bytes
 
     told.require_space()
     if quiet:

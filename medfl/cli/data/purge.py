@@ -25,9 +25,9 @@ def purge(
 ) -> None:
     """Remove a hospital's prepared data, all of it or what no study named with --keep uses. Its own files stay."""
     from medfl.data.store import purge as store
-    from medfl.data.store.forecast import format_bytes
     from medfl.site import read_site
     from medfl.study import read_study
+    from medfl.system.text import format_bytes
 
     site = read_site(site_file)
     found = store.find_purgeable(site, [read_study(folder) for folder in keep or ()], older_than, runs=runs)
@@ -51,7 +51,7 @@ def _confirm_question(found: Sequence[PurgeCandidate], size: str) -> str:
 
 
 def _table(found: Sequence[PurgeCandidate]) -> Table:
-    from medfl.data.store.forecast import format_bytes
+    from medfl.system.text import format_bytes
 
     table = Table("study", "what", "cases", "size", "days since use", box=None, padding=(0, 2))
     words = {"plan": "all", "superseded": "copies of files that have changed", "run": "what a run left here"}

@@ -28,6 +28,7 @@ from medfl.system.files import (
     temporary_folder,
     write_json,
 )
+from medfl.system.text import format_bytes, plural
 
 FORMAT_VERSION = 4  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 ABOUT_FILE = "about.json"
@@ -193,8 +194,8 @@ class CacheFolder:
 
     def _disk_full_error(self, size: int, remaining: int) -> DiskFullError:
         free = shutil.disk_usage(self.path).free
-        need = -(-size * remaining // _MIB)
-        what = f"the prepared data needs about {need} MB more for {remaining} case(s), {free // _MIB} MB are free in the store."
+        need, cases = format_bytes(size * remaining), plural(remaining, "case")
+        what = f"the prepared data needs about {need} more for {cases}, {format_bytes(free)} are free in the store."
         if free > size + _MIB:
             what += " The system refused it all the same, perhaps for a quota."
         return DiskFullError("DISK-FULL", what, "Make room, or name another folder as resources.store in the site.toml.")

@@ -18,21 +18,11 @@ from medfl.data.dicom.headers import read_header
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DiskFullError, MedflError
 from medfl.study import Study
+from medfl.system.text import format_bytes
 
 _VOLUME_COPIES = 4  # float32 copies of the largest image that preparing holds at a time, with some room
 _WORKER_BYTES = 700 * 2**20  # bytes of a worker before it reads anything: torch and MONAI
 _USABLE_MEMORY_SHARE = 0.9  # of the free memory may be used
-
-
-def format_bytes(size: float) -> str:
-    """Say a number of bytes.
-
-    Examples
-    --------
-    >>> amount(38_240_000_000), amount(5_600_000)
-    ('38.2 GB', '5.6 MB')
-    """
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 @dataclass(frozen=True)

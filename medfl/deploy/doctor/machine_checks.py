@@ -15,6 +15,7 @@ import psutil
 
 import medfl
 from medfl.deploy.doctor.check_result import CheckResult, grade
+from medfl.system.text import format_bytes
 
 _GB = 1e9
 FLWR_RANGE = ((1, 42), (1, 43))  # at least, and below; as in pyproject.toml
@@ -69,7 +70,7 @@ def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
 def check_disk(folder: Path) -> CheckResult:
     """Check the room on the disk of a folder."""
     free = shutil.disk_usage(folder).free / _GB
-    return grade("DISK", free, 20, 2, f"{free:.0f} GB are free on the disk.", "Free some room, or move the folder.")
+    return grade("DISK", free, 20, 2, f"{format_bytes(free * _GB)} are free on the disk.", "Free some room, or move the folder.")
 
 
 def check_memory(*, trains: bool) -> CheckResult:
@@ -77,7 +78,7 @@ def check_memory(*, trains: bool) -> CheckResult:
     free = psutil.virtual_memory().available / _GB
     warn, fail = (8, 2) if trains else (4, 1)
     return grade(
-        "MEMORY", free, warn, fail, f"{free:.0f} GB of memory are available.", "End other programs, or take a larger machine."
+        "MEMORY", free, warn, fail, f"{format_bytes(free * _GB)} of memory are available.", "End other programs, or take a larger machine."
     )
 
 
@@ -86,7 +87,7 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[CheckResult
     if folder.is_dir():
         size = shutil.disk_usage(folder).total / _GB
         fix = "Start the container with '--shm-size=8g' or '--ipc=host'."
-        yield grade("SHARED-MEMORY", size, 1, 0.2, f"{size:.1f} GB of shared memory.", fix)
+        yield grade("SHARED-MEMORY", size, 1, 0.2, f"{format_bytes(size * _GB)} of shared memory.", fix)
 
 
 def check_gpu() -> CheckResult:
@@ -109,7 +110,7 @@ def check_gpu() -> CheckResult:
             ", though there is an NVIDIA driver." if driver else "; training runs on the CPU."
         )
         return CheckResult("GPU", "warning", what, fix or "Fine for small studies; see 'resources.device' in site.toml.")
-    told = "; ".join(f"{name}, {free / _GB:.0f} GB free" for name, free in found)
+    told = "; ".join(f"{name}, {format_bytes(free)} free" for name, free in found)
     return grade("GPU", max(free for _, free in found) / _GB, 4, 1, f"GPU: {told}.", "End the programs that hold its memory.")
 
 

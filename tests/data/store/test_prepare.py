@@ -543,7 +543,7 @@ def test_what_can_not_fit_is_refused_before_anything_is_read(tmp_path: Path, mon
     with pytest.raises(DiskFullError) as caught:
         prepare_cases(site, study_of(), announce=lambda told: replace(told, free=1).require_space())
     assert caught.value.code == "DISK-FULL"
-    assert "0.0 MB are free" in caught.value.what
+    assert "1 B are free" in caught.value.what
 
 
 def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monke
     with pytest.raises(DiskFullError) as caught:
         shelf.write("case-A", KEY, {"image": np.zeros((1, 1024, 1024), np.float32)}, FACTS, remaining=3)
     assert caught.value.code == "DISK-FULL"
-    assert "about 12 MB more for 3 case(s)" in caught.value.what
+    assert "about 12.6 MB more for 3 cases" in caught.value.what
     assert str(tmp_path) not in str(caught.value)
     assert not list((tmp_path / "s").iterdir())
 

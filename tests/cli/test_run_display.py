@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from medfl.cli.live_display import LiveDisplay
+from medfl.cli.run_display import RunDisplay
 from medfl.study import read_study
 
 
@@ -25,35 +25,35 @@ def round_of(number: int, clock: str, **sites: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def board(nodule_study: Path) -> LiveDisplay:
-    return LiveDisplay(read_study(nodule_study, {"rounds": 10}), ["hospital-a", "hospital-b"])
+def display(nodule_study: Path) -> RunDisplay:
+    return RunDisplay(read_study(nodule_study, {"rounds": 10}), ["hospital-a", "hospital-b"])
 
 
-def shown(board: LiveDisplay, *events: dict[str, Any]) -> str:
-    board.update(events)
+def shown(display: RunDisplay, *events: dict[str, Any]) -> str:
+    display.update(events)
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(board)
+    console.print(display)
     return console.export_text()
 
 
-def test_a_run_that_is_over_tells_how_long_it_took(board: LiveDisplay) -> None:
-    text = shown(board, event("start"), round_of(1, "10:00:40"), event("end", "10:01:05", status="failed"))
-    assert "1:05 gone" in text
+def test_a_run_that_is_over_tells_how_long_it_took(display: RunDisplay) -> None:
+    text = shown(display, event("start"), round_of(1, "10:00:40"), event("end", "10:01:05", status="failed"))
+    assert "1 min 5 s gone" in text
     assert "failed" in text
 
 
-def test_a_resumed_run_counts_from_its_resumption(board: LiveDisplay) -> None:
+def test_a_resumed_run_counts_from_its_resumption(display: RunDisplay) -> None:
     events = [event("start"), event("end", "10:01:05", status="stopped"), event("resume", "15:00:00")]
-    assert "2:00 gone" in shown(board, *events, event("end", "15:02:00", status="completed"))
+    assert "2 min 0 s gone" in shown(display, *events, event("end", "15:02:00", status="completed"))
 
 
-def test_whoever_is_missing_is_shown_with_the_reason(board: LiveDisplay) -> None:
-    text = shown(board, event("start"), round_of(1, "10:00:40", **{"hospital-a": "ok", "hospital-b": "failed"}))
+def test_whoever_is_missing_is_shown_with_the_reason(display: RunDisplay) -> None:
+    text = shown(display, event("start"), round_of(1, "10:00:40", **{"hospital-a": "ok", "hospital-b": "failed"}))
     (line,) = [line for line in text.splitlines() if "hospital-b" in line]
     assert "NODE-LOST" in line
     assert "round 1/10" in text
 
 
-def test_who_is_waited_for_is_named(board: LiveDisplay) -> None:
+def test_who_is_waited_for_is_named(display: RunDisplay) -> None:
     waiting = event("waiting", during="join", sites=["hospital-b"], seconds=600)
-    assert "waiting for hospital-b, 10:00 at most" in shown(board, event("start"), waiting)
+    assert "waiting for hospital-b, 10 min 0 s at most" in shown(display, event("start"), waiting)

@@ -1,0 +1,155 @@
+"""Display of a run: rounds, sites, scores and the time that is left, drawn from its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medfl.cli.console import errors
+from medfl.cli.live_display import format_times, progress_head, show_live
+from medfl.study import Study
+from medfl.system.text import format_duration
+
+_ARM_TITLES = {"federated": "together", "local": "each alone"}
+
+
+class RunDisplay:
+    """What a person sees while a study runs.
+
+    Parameters
+    ----------
+    study : Study
+        What runs.
+    sites : sequence of str
+        Names of the hospitals.
+    waiting : str
+        What is shown until the first site has joined.
+    """
+
+    def __init__(self, study: Study, sites: Sequence[str], waiting: str = "preparing the images and starting workers") -> None:
+        self._study = study
+        self._started: datetime = datetime.now(UTC)
+        self._ended: datetime | None = None
+        self._phase = waiting
+        self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
+        self._done, self._total = 0, study.rounds * len(study.simulation.arms)
+        self._seconds: dict[str, list[float]] = {}
+        self._score: float | None = None
+        self._busy: dict[str, str] = {}
+
+    def update(self, events: Sequence[dict[str, Any]]) -> None:
+        """Bring the display up to date with the whole history so far."""
+        self._done, self._seconds = 0, {}
+        for event in events:
+            self._apply_event(event)
+            self._apply_time(event)
+
+    def set_busy_sites(self, since: Mapping[str, float]) -> None:
+        """Set which sites have been asked and have not answered, and for how many seconds."""
+        self._busy = {site: format_duration(round(seconds)) for site, seconds in since.items()}
+
+    def __rich__(self) -> RenderableType:
+        score = "–" if self._score is None else f"{self._score:.3f}"
+        elapsed = ((self._ended or datetime.now(UTC)) - self._started).total_seconds()
+        texts = (
+            f"round {self._done}/{self._total}",
+            f"{self._metric} {score}",
+            format_times(elapsed, self._estimate_remaining()),
+        )
+        head = progress_head(self._study.name, self._done, self._total, *texts)
+        table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
+        for name, row in self._sites.items():
+            state = f"at work for {self._busy[name]}" if name in self._busy else row.get("state", "")
+            table.add_row(name, row.get("patients", ""), state, row.get("loss", ""), row.get("score", ""))
+        return Group(head, Text(self._phase, style="dim"), table)
+
+    @property
+    def _metric(self) -> str:
+        return "Dice" if self._study.task.kind == "segmentation" else "AUROC"
+
+    def _apply_event(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "joined":
+            self._sites.setdefault(event["site"], {}).update(patients=str(event["train"]), state="joined")
+            self._phase = "waiting for the first round"
+        elif kind == "absent":
+            self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"
+        elif kind == "waiting":
+            self._phase = f"waiting for {', '.join(event['sites'])}, {format_duration(event['seconds'])} at most"
+            for site in event["sites"]:
+                self._sites.setdefault(site, {})["state"] = "waited for"
+        elif kind == "failed":
+            self._sites.setdefault(event["site"], {})["state"] = f"{event['during']}: {event['reason']}"
+        elif kind == "resume":
+            self._phase = "resumed; waiting for the hospitals"
+        elif kind == "round":
+            self._apply_round(event)
+        elif kind == "test":
+            self._phase = "testing the chosen models"
+        elif kind == "end":
+            self._phase = event["status"]
+
+    def _apply_time(self, event: dict[str, Any]) -> None:
+        if event["event"] in ("start", "resume"):
+            self._started, self._ended = datetime.fromisoformat(event["time"]), None
+        elif event["event"] == "end":
+            self._ended = datetime.fromisoformat(event["time"])
+
+    def _apply_round(self, event: dict[str, Any]) -> None:
+        arm = event["arm"]
+        self._done += 1
+        self._seconds.setdefault(arm, []).append(float(event["seconds"]))
+        self._phase = f"training {_ARM_TITLES.get(arm, arm)}"
+        if event.get("score") is not None:
+            self._score = event["score"]
+        for name, reply in event["sites"].items():
+            row = self._sites.setdefault(name, {})
+            row["state"] = reply["status"] if reply["status"] == "ok" else f"{reply['status']}: {reply['reason']}"
+            if reply["status"] == "ok":
+                loss = reply["metrics"]["train.loss"]  # null where the policy of the site withholds it
+                row["loss"] = "–" if loss is None else f"{loss:.3f}"
+                if (score := self._site_score(event, name, reply["metrics"])) is not None:
+                    row["score"] = f"{score:.3f}"
+
+    def _site_score(self, event: dict[str, Any], name: str, numbers: dict[str, Any]) -> float | None:
+        from medfl import metrics
+
+        if not numbers.get("eval.patients"):
+            return None
+        score = metrics.headline(self._study, numbers)
+        return None if score != score else score
+
+    def _estimate_remaining(self) -> float | None:
+        rounds = [s for seconds in self._seconds.values() for s in seconds[1:] or seconds]
+        return (self._total - self._done) * sum(rounds) / len(rounds) if rounds else None
+
+
+@contextmanager
+def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterator[None]:
+    """Show what a run does while the body runs.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder; it need not exist yet.
+    display : RunDisplay
+        What is drawn.
+    quiet : bool
+        Show nothing.
+    """
+    from medfl.audit.chain import busy_sites
+    from medfl.runs.history import read_history
+
+    def update(is_last: bool) -> None:
+        display.update(read_history(run))
+        display.set_busy_sites({} if is_last else busy_sites(run / "audit.jsonl"))
+
+    with show_live(display, update, keep=errors.is_terminal, quiet=quiet):
+        yield

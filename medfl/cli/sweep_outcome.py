@@ -1,0 +1,144 @@
+"""Outcome of a sweep: its runs are made with a live display, and the leaderboard is written and printed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from medfl.cli.console import errors, output
+from medfl.cli.live_display import show_live
+from medfl.cli.sweep_display import SweepDisplay
+
+if TYPE_CHECKING:
+    from medfl.report.leaderboard import Leaderboard, LeaderboardRow
+    from medfl.simulation.sweep_runner import RunResult, Sweep
+
+
+def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Leaderboard:
+    """Run a sweep with a live display, and write the leaderboard after each of its runs.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What to run.
+    workers : int
+        Hospitals that work at once; 0: as the cores allow.
+    quiet : bool
+        Show nothing while it runs.
+
+    Returns
+    -------
+    Leaderboard
+    """
+    from medfl.report import write_report
+    from medfl.report.leaderboard import build_leaderboard
+    from medfl.report.leaderboard_page import write_leaderboard
+    from medfl.report.render import REPORT_FILE
+    from medfl.simulation.sweep_runner import run_sweep
+    from medfl.simulation.worker_pool import warm_up
+
+    if any(planned.finished is None for planned in sweep.runs):
+        warm_up()
+    display = SweepDisplay(sweep)
+    results: list[RunResult] = []
+    try:
+        with show_live(display, lambda is_last: display.update(), quiet=quiet):
+            for result in run_sweep(sweep, workers):
+                results.append(result)
+                if (
+                    result.run.is_dir() and not (result.run / REPORT_FILE).is_file()
+                ):  # Ctrl-C may have come between run and report
+                    with suppress(Exception):  # a report that fails must not end the sweep
+                        write_report(result.run)
+                leaderboard = build_leaderboard(sweep, results)
+                write_leaderboard(leaderboard)
+                display.add_result(result, leaderboard)
+    except KeyboardInterrupt:
+        errors.print(
+            f"{len(results)} of {len(sweep.runs)} runs are done. The same command with --resume {sweep.folder} goes on.",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+        raise
+    return leaderboard
+
+
+def print_leaderboard(leaderboard: Leaderboard) -> None:
+    """Print a leaderboard for a person."""
+    from medfl.report.leaderboard_page import LEADERBOARD_HTML, verdict_sentences
+
+    output.print(leaderboard_table(leaderboard))
+    for sentence in verdict_sentences(leaderboard):
+        output.print(sentence, markup=False, highlight=False)
+    for row in leaderboard.rows:
+        for run in row.runs:
+            if run.reason:
+                output.print(f"{row.title}, seed {run.seed}: {run.reason}", style="red", markup=False, highlight=False)
+    output.print(f"Leaderboard: {leaderboard.folder / LEADERBOARD_HTML}", soft_wrap=True, highlight=False)
+
+
+def leaderboard_table(leaderboard: Leaderboard) -> Table:
+    """Return the leaderboard for a terminal of 80 columns; each heading names both lines of the cells below it."""
+    from medfl.report.formatting import format_score
+    from medfl.report.leaderboard import score_name
+    from medfl.report.leaderboard_page import cost_cells, format_interval, format_personal, format_seeds, format_worst_site
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table.add_column("strategy", overflow="fold", min_width=8)
+    headings = [
+        f"{score_name(leaderboard.study)}\n95 %",
+        "worst\nhospital",
+        *(["of own\nmodels"] if leaderboard.has_personal else []),
+    ]
+    for heading in (*headings, "steps\nrounds", "up\nin all", "down\nin all", "time\nseeds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in leaderboard.rows:
+        if not row.completed_runs:
+            empty = ["–"] * (len(table.columns) - 2)
+            table.add_row(row.title, *empty, format_seeds(leaderboard, row), style="dim", end_section=True)
+            continue
+        steps, rounds, up, down, all_up, all_down, taken = (cell.text for cell in cost_cells(row))
+        cells = [
+            (row.title + (" =" if row.tied else ""),),
+            (format_score(row.score), format_interval(row.interval).replace(" to ", "–"), _format_seed_spread(row)),
+            (format_score(row.worst), format_worst_site(row)),
+            *([tuple(format_personal(row).split(" "))] if leaderboard.has_personal else []),
+            (steps, rounds),
+            (up, all_up),
+            (down, all_down),
+            (taken, format_seeds(leaderboard, row)),
+        ]
+        table.add_row(*("\n".join(filter(None, cell)) for cell in cells), end_section=True)
+    tied = "; = cannot be told apart from the first" if any(row.tied for row in leaderboard.rows) else ""
+    seeds = "; third line: from the lowest to the highest seed" if len(leaderboard.seeds) > 1 else ""
+    table.caption = f"up and down: bytes of a round, below in all{seeds}{tied}"
+    return table
+
+
+def _format_seed_spread(row: LeaderboardRow) -> str:
+    from medfl.report.leaderboard_page import format_spread
+
+    return format_spread(row).replace(" to ", "…")
+
+
+def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
+    """Print what would be run."""
+    runs = [
+        {"strategy": p.spec.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
+        for p in sweep.runs
+    ]
+    if as_json:
+        output.print_json(json.dumps({"folder": str(sweep.folder), "runs": runs}))
+        return
+    table = Table("strategy", "seed", "rounds", "")
+    for planned, run in zip(sweep.runs, runs, strict=True):
+        state = "completed before" if run["finished"] else ""
+        table.add_row(planned.spec.title, str(run["seed"]), str(run["rounds"]), state)
+    output.print(table)
+    waiting = sum(not run["finished"] for run in runs)
+    output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.", highlight=False)
