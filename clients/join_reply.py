@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import DataError
 from medfl.messages import counts, records

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from medfl.errors import MedflError
+from medfl.data.findings import Finding
 
 Split = Literal["", "train", "validation", "test"]
-Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -62,38 +61,6 @@ class Case:
     label: Source | int
     split: Split = ""
     annotated: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Why a case was left out, or what to know about it.
-
-    Parameters
-    ----------
-    code : str
-        Stable name of the problem; the only part that may leave the hospital, with a count.
-    case : str
-        Pseudonym of the case, or empty when the finding is about the whole site.
-    what, fix : str
-        What is wrong and what to do about it, without a path, name, date or header value.
-    level : {"error", "warning"}
-        An error leaves the case out.
-    """
-
-    code: str
-    case: str
-    what: str
-    fix: str
-    level: Level = "error"
-
-    @classmethod
-    def from_error(cls, error: MedflError, case: str = "", level: Level = "error") -> Self:
-        """Make a finding of an error that a reader raised about a case."""
-        return cls(error.code, case or error.case, error.what, error.fix, level)
-
-    def __str__(self) -> str:
-        subject = f" {self.case}:" if self.case else ""
-        return f"[{self.code}]{subject} {self.what} {self.fix}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.findings import Finding
 from medfl.data.mask_values import format_values
 from medfl.errors import DataError
 from medfl.site import Site
@@ -136,7 +137,7 @@ def annotated_classes(annotated: Sequence[str], study: Study, site: Site) -> tup
     return () if len(seen) == len(study.task.foreground) else tuple(seen)
 
 
-def drop_unannotated(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[DataError]]:
+def drop_unannotated(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[Finding]]:
     """Take out of a mask what is said not to have been looked for, with a warning.
 
     Parameters
@@ -155,4 +156,4 @@ def drop_unannotated(mask: NDArray[np.uint8], looked: Sequence[int], study: Stud
     names = ", ".join(study.task.classes[value] for value in marked)
     what = f"the mask marks {names}, which the site says nobody looked for here; what it marks is not used."
     fix = "If they were annotated, add them to 'annotated' in the index or 'annotated-classes' in site.toml."
-    return np.where(np.isin(mask, marked), np.uint8(0), mask), [DataError("LBL-BEYOND", what, fix)]
+    return np.where(np.isin(mask, marked), np.uint8(0), mask), [Finding.warning("LBL-BEYOND", what, fix)]

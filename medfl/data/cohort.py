@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record
-from medfl.data.cases import Case, Cohort, Finding
+from medfl.data.cases import Case, Cohort
 from medfl.data.classes import names_to_classes
+from medfl.data.findings import Finding
 from medfl.data.index.case_records import save_cases
 from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.layouts.detect import list_images, require_readable
@@ -155,26 +156,28 @@ def _site_findings(
     aside = sum(SPLIT_NAMES.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
     if aside:
         what = f"{aside} image(s) are set aside as unlabelled."
-        warnings.append(DataError("LBL-UNLABELLED", what, "Nothing to do."))
+        warnings.append(Finding.warning("LBL-UNLABELLED", what, "Nothing to do."))
     unlabelled = sum(finding.code == "LBL-MISSING" for finding in findings)
     if unlabelled > 1:
         what = f"{unlabelled} of {len(cases) + len(findings)} cases have an image but no label."
         fix = f"Add the labels, or write '{UNLABELLED}' in the column 'split' of the index."
-        warnings.append(DataError("LBL-MISSING", what, fix))
+        warnings.append(Finding.warning("LBL-MISSING", what, fix))
     gone = sum(finding.code == "IMG-MISSING" for finding in findings)
     if gone > 1 and not cases and gone == len(findings):
         what = f"none of the {gone} images was found."
-        warnings.append(DataError("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."))
+        warnings.append(
+            Finding.warning("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}.")
+        )
     if study.task.kind == "segmentation" and site.data.annotated_classes:
         try:
             names_to_classes(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")
         except DataError as error:
-            warnings.append(error)
+            warnings.append(Finding.from_error(error, level="warning"))
     if study.task.kind == "classification":
         found = find_missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
     else:
         found = ()
     if len({case.patient for case in cases}) == 1:
         what = "the site has one patient, who trains: nothing is left to validate or test with."
-        warnings.append(DataError("SITE-ONE-PATIENT", what, "Add patients."))
-    return [*(Finding.from_error(warning, level="warning") for warning in warnings), *found]
+        warnings.append(Finding.warning("SITE-ONE-PATIENT", what, "Add patients."))
+    return [*warnings, *found]

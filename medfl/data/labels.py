@@ -15,6 +15,7 @@ from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.seg import read_seg, read_seg_2d
+from medfl.data.findings import Finding
 from medfl.data.image_files import read_mask_image
 from medfl.data.mask_alignment import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
 from medfl.data.mask_values import count_values, map_values
@@ -36,7 +37,7 @@ def read_mask(
 
 def read_label(
     source: Source, image: Volume, image_source: Source, study: Study, site: Site, *, annotated: Sequence[str] = ()
-) -> tuple[Mask, list[DataError]]:
+) -> tuple[Mask, list[Finding]]:
     """Read a mask on the grid of its image.
 
     Parameters
@@ -59,7 +60,7 @@ def read_label(
     -------
     mask : ndarray
         Class of each voxel, uint8, (X, Y, Z) or (X, Y).
-    warnings : list of DataError
+    warnings : list of Finding
         What the reader noticed and could live with.
 
     Raises
@@ -83,7 +84,7 @@ def read_label(
     return mask, warnings
 
 
-def _read_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[DataError]]:
+def _read_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[Finding]]:
     path, resample = _single_path(source), site.data.label_geometry == "resample"
     if source.kind == "dicom":
         if study.task.dimension == 2:

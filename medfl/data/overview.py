@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from medfl.data.dicom.references import LABEL_MODALITIES
+from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex, Progress
@@ -130,12 +131,12 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
         )
 
 
-def _try_layout(site: Site, index: FileIndex) -> tuple[str, DataError | None]:
+def _try_layout(site: Site, index: FileIndex) -> tuple[str, Finding | None]:
     """Return the layout, and what is wrong with an index if there is none because of that."""
     try:
         return detect_layout(site, index), None
     except DataError as error:
-        return "", error if error.code.startswith("INDEX-") else None
+        return "", Finding.from_error(error, level="warning") if error.code.startswith("INDEX-") else None
 
 
 def _count_modalities(items: Iterable[IndexedFile]) -> dict[str, ModalityCounts]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.findings import Finding
 from medfl.data.mask_values import iter_slices
 from medfl.data.volume import Volume
 from medfl.errors import DataError
@@ -21,7 +22,7 @@ _SUBSAMPLE_STEP = 8  # every 8th voxel along each axis shows which value is the 
 Array = NDArray[np.float32]
 
 
-def check_image(volume: Volume, study: Study) -> list[DataError]:
+def check_image(volume: Volume, study: Study) -> list[Finding]:
     """Check the values and the size of an image.
 
     Parameters
@@ -33,7 +34,7 @@ def check_image(volume: Volume, study: Study) -> list[DataError]:
 
     Returns
     -------
-    list of DataError
+    list of Finding
         Warnings: ``CT-HU``.
 
     Raises
@@ -75,13 +76,13 @@ def _most_common_share(channel: Array) -> float:
     return sum(int(np.count_nonzero(layer == common)) for layer in iter_slices(channel)) / channel.size
 
 
-def _check_hounsfield(volume: Volume, study: Study) -> list[DataError]:
+def _check_hounsfield(volume: Volume, study: Study) -> list[Finding]:
     lowest = min(float(layer.min()) for part in volume.array for layer in iter_slices(part))
     highest = max(float(layer.max()) for part in volume.array for layer in iter_slices(part))
     fix = "RescaleIntercept is missing or was applied twice; export the original."
     if lowest >= 0 and highest > _BONE_HU:
         what = f"values run from {lowest:.4g} to {highest:.4g}, but a CT in Hounsfield units reaches about -1000 in air."
-        return [DataError("CT-HU", what, fix)]
+        return [Finding.warning("CT-HU", what, fix)]
     if study.task.dimension == 3 and _shows_body(volume):
         air = sum(int(np.count_nonzero(layer <= _AIR_HU)) for layer in iter_slices(volume.array[0]))
         if air < _AIR_SHARE * volume.array[0].size:
@@ -89,7 +90,7 @@ def _check_hounsfield(volume: Volume, study: Study) -> list[DataError]:
                 f"values run from {lowest:.4g} to {highest:.4g}, and hardly any voxel is air, which is about -1000 in a CT in "
                 "Hounsfield units."
             )
-            return [DataError("CT-HU", what, f"If the image was not cut to the body: {fix}")]
+            return [Finding.warning("CT-HU", what, f"If the image was not cut to the body: {fix}")]
     return []
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.cases import Case, Finding
+from medfl.data.cases import Case
 from medfl.data.cohort import read_cohort
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.load import load_case
 from medfl.data.splits import assign_splits
@@ -102,7 +103,7 @@ def _measure_case(case: Case, scope: Scope, study: Study, site: Site) -> tuple[C
         raise DataError("CASE-UNREADABLE", what, "Check that the files are complete.", case.name) from None
     if isinstance(label, int):
         raise DataError("LBL-FORMAT", "the case has a class where the study needs a mask.", "Check the index.", case.name)
-    found = [Finding.from_error(warning, case.name, level="warning") for warning in volume.warnings]
+    found = [warning.of_case(case.name) for warning in volume.warnings]
     volume, mask = orient(volume, label, study)
     assert mask is not None
     box = find_crop_box(volume.array, volume.spacing, scope.crop)

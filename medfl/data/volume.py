@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.errors import DataError
+from medfl.data.findings import Finding
 
 Affine = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class Volume:
         Y the rows from top to bottom.
     affine : ndarray
         4 x 4 matrix from voxel indices to millimetres, RAS+ axes; the identity for a 2-D image.
-    warnings : tuple of DataError
+    warnings : tuple of Finding
         What the reader noticed and could live with.
     acquired_geometry : SliceGeometry, optional
         The slices as they were acquired, when the array is not theirs: labels were drawn on them.
@@ -55,7 +55,7 @@ class Volume:
 
     array: NDArray[np.float32]
     affine: Affine = field(default_factory=lambda: np.eye(4))
-    warnings: tuple[DataError, ...] = ()
+    warnings: tuple[Finding, ...] = ()
     acquired_geometry: SliceGeometry | None = None
 
     @property

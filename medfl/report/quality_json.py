@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import medfl
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.quality.facts import PERCENTILES, CaseFacts, SiteCheck
 from medfl.report.disclosure import Disclosure
 

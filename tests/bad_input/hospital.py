@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.store.prepare import prepare_cases
 from medfl.data.store.prepared_data import PreparedData
 from medfl.data.synthetic.brain import Head

@@ -8,7 +8,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import MedflError
 from medfl.site import Policy, Resources, Site, ensure_secret

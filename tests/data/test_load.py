@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medfl.data.cases import Case, Finding, Source
+from medfl.data.cases import Case, Source
+from medfl.data.findings import Finding
 from medfl.data.load import load_case, load_image
 from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError

@@ -191,7 +191,7 @@ def test_a_straightened_volume_goes_back_onto_its_slices(scene: Any, tmp_path: P
     s = scene(write(tmp_path / "series", stack(tilt=15.0)), gantry_tilt="resample")
     mask = marked(s.image.shape)
     s.write(mask)
-    assert s.image.native is not None
+    assert s.image.acquired_geometry is not None
     again = s.read()
     share = 2 * ((again == 1) & (mask == 1)).sum() / ((again == 1).sum() + (mask == 1).sum())
     assert share > 0.95  # two roundings to the nearest pixel

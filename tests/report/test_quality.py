@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medfl.clients import join_reply
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.quality.facts import CaseFacts, ImagingDevice, PreviewPlane, SiteCheck
 from medfl.report.disclosure import Disclosure, preview_disclosure
 from medfl.report.histograms import histogram

@@ -19,6 +19,7 @@ from medfl.data.dicom.pixels import check_bits, rescale_parameters
 from medfl.data.dicom.select import OBJECT_KEYS, SELECT_KEYS, parse_select, select_headers
 from medfl.data.dicom.slice_stack import SAME_POSITION_MM, SliceStack, check_stack
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes, check_volume_classes
+from medfl.data.findings import Finding
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -28,9 +29,7 @@ _HOUNSFIELD = {"", "HU", "US"}  # RescaleType of a CT: Hounsfield units, or unsp
 _COLOUR_SPACES = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
 
 
-def check_series(
-    headers: Sequence[Header], how: SiteData = _DEFAULTS, select: str = ""
-) -> tuple[list[Header], list[DataError]]:
+def check_series(headers: Sequence[Header], how: SiteData = _DEFAULTS, select: str = "") -> tuple[list[Header], list[Finding]]:
     """Check that the images of one series form one regular volume.
 
     Parameters
@@ -46,7 +45,7 @@ def check_series(
     -------
     headers : list of Header
         One for each slice or frame, in the order of their position along the slice normal.
-    warnings : list of DataError
+    warnings : list of Finding
         What could be put right: ``DCM-DUP-COPY``, ``DCM-LOCALIZER``; and what resampling must put right, ``DCM-RESAMPLED``
         and ``DCM-STRAIGHTENED``.
 
@@ -55,7 +54,7 @@ def check_series(
     DataError
         With the code of the first check that failed.
     """
-    warnings: list[DataError] = []
+    warnings: list[Finding] = []
     wanted = parse_select(select)
     try:
         kept = select_headers(headers, wanted, OBJECT_KEYS)
@@ -69,7 +68,7 @@ def check_series(
         raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _EXPORT_AGAIN) from None
 
 
-def _check_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[DataError]) -> list[Header]:
+def _check_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[Finding]) -> list[Header]:
     kept = select_headers(headers, wanted, [key for key in SELECT_KEYS if key not in OBJECT_KEYS])
     _check_geometry(kept)
     _check_one_frame_of_reference(kept)
@@ -80,7 +79,7 @@ def _check_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str
     return ordered
 
 
-def _resampling_warning(fault: DataError, how: SiteData) -> DataError:
+def _resampling_warning(fault: DataError, how: SiteData) -> Finding:
     """Return the warning that stands for a fault that the site lets medfl put right.
 
     Raises
@@ -89,9 +88,9 @@ def _resampling_warning(fault: DataError, how: SiteData) -> DataError:
         The fault, when the site does not.
     """
     if fault.code == "DCM-SPACING" and how.nonuniform == "resample":
-        return DataError("DCM-RESAMPLED", f"{fault.what} It was interpolated to one distance.", "Nothing to do.")
+        return Finding.warning("DCM-RESAMPLED", f"{fault.what} It was interpolated to one distance.", "Nothing to do.")
     if fault.code == "DCM-GANTRY-TILT" and how.gantry_tilt == "resample":
-        return DataError("DCM-STRAIGHTENED", f"{fault.what} It was straightened.", "Nothing to do.")
+        return Finding.warning("DCM-STRAIGHTENED", f"{fault.what} It was straightened.", "Nothing to do.")
     raise fault
 
 
@@ -113,7 +112,7 @@ def _check_one_frame_of_reference(headers: Sequence[Header]) -> None:
         raise DataError("DCM-REFERENCE", what, f"{_EXPORT_AGAIN} Check its anonymisation.")
 
 
-def _drop_copies(headers: Sequence[Header], warnings: list[DataError]) -> list[Header]:
+def _drop_copies(headers: Sequence[Header], warnings: list[Finding]) -> list[Header]:
     same: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
         same[header.text("SOPInstanceUID")].append(header)
@@ -124,16 +123,16 @@ def _drop_copies(headers: Sequence[Header], warnings: list[DataError]) -> list[H
             raise DataError("DCM-DUP-UID", "two different files carry the same SOPInstanceUID.", fix)
     if copies:
         what = f"{len(copies)} slice(s) are present twice as identical copies; one copy of each is used."
-        warnings.append(DataError("DCM-DUP-COPY", what, "Nothing to do."))
+        warnings.append(Finding.warning("DCM-DUP-COPY", what, "Nothing to do."))
     return [group[0] for group in same.values()]
 
 
-def _drop_localizers(headers: list[Header], warnings: list[DataError]) -> list[Header]:
+def _drop_localizers(headers: list[Header], warnings: list[Finding]) -> list[Header]:
     kept = [header for header in headers if "LOCALIZER" not in header.image_type]
     if not kept or len(kept) == len(headers):
         return headers
     what = f"{len(headers) - len(kept)} localizer image(s) in the series are left out."
-    warnings.append(DataError("DCM-LOCALIZER", what, "Nothing to do."))
+    warnings.append(Finding.warning("DCM-LOCALIZER", what, "Nothing to do."))
     return kept
 
 
@@ -228,7 +227,7 @@ def _read_numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArra
     return np.array(rows, dtype=np.float64)
 
 
-def _check_rescale(headers: Sequence[Header]) -> list[DataError]:
+def _check_rescale(headers: Sequence[Header]) -> list[Finding]:
     """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
     for header in headers:
         rescale_parameters(header)
@@ -244,5 +243,5 @@ def _check_rescale(headers: Sequence[Header]) -> list[DataError]:
             raise DataError("DCM-RESCALE", what, "Export the original series.")
     if lacking and headers[0].text("Modality") == "CT":
         what = "the CT has no RescaleIntercept, so its values may not be Hounsfield units."
-        return [DataError("CT-HU", what, "Export the original series.")]
+        return [Finding.warning("CT-HU", what, "Export the original series.")]
     return []

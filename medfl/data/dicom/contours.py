@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.references import unreadable_label_error
+from medfl.data.findings import Finding
 from medfl.errors import DataError
 
 _CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; the others enclose nothing
@@ -88,7 +89,7 @@ def _canonical_bytes(points: Points) -> bytes:
     return min(bytes(np.roll(way, -start, axis=0).tobytes()) for way, start in starts)
 
 
-def check_gaps(placed: Iterable[tuple[int, int]]) -> list[DataError]:
+def check_gaps(placed: Iterable[tuple[int, int]]) -> list[Finding]:
     """Check that ROIs were drawn on every slice, and not on every second or third one, to be interpolated by a viewer.
 
     Parameters
@@ -98,7 +99,7 @@ def check_gaps(placed: Iterable[tuple[int, int]]) -> list[DataError]:
 
     Returns
     -------
-    list of DataError
+    list of Finding
         A warning ``LBL-GAPS`` for ROIs that leave out a single slice: two things may lie there, or a slice was forgotten.
 
     Raises
@@ -117,5 +118,5 @@ def check_gaps(placed: Iterable[tuple[int, int]]) -> list[DataError]:
     skipping = sum(bool((step == 2).any()) for step in steps)
     if skipping:
         what = f"{skipping} ROI(s) leave out a single slice between two that they mark."
-        return [DataError("LBL-GAPS", what, "If a slice was forgotten, draw it and export the contours again.")]
+        return [Finding.warning("LBL-GAPS", what, "If a slice was forgotten, draw it and export the contours again.")]
     return []

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from medfl.data.findings import Finding
 from medfl.data.nifti import read_nifti
 from medfl.data.volume import Volume
 from medfl.errors import DataError
@@ -73,7 +74,9 @@ def read_with_dcm2niix(paths: Sequence[Path]) -> Volume:
         told = _run([program, "-f", "out", "-b", "n", "-z", "n", "-o", str(out), str(series)])
         _check_output(told, len(paths))
         volume = _read_only_volume(sorted(out.glob("*.nii")))
-    converted = DataError("DCM-CONVERTED", "the series was read by way of dcm2niix.", "Look at the images before you use them.")
+    converted = Finding.warning(
+        "DCM-CONVERTED", "the series was read by way of dcm2niix.", "Look at the images before you use them."
+    )
     return replace(volume, warnings=(*volume.warnings, converted))
 
 

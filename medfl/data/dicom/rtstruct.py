@@ -21,6 +21,7 @@ from medfl.data.dicom.references import (
     wrong_frame_error,
 )
 from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_distance, slice_matrix, slice_normal
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.volume import SliceGeometry, Volume
 from medfl.errors import DataError
@@ -37,7 +38,7 @@ _MAX_OUTSIDE_SHARE = 0.01  # share of the drawn area that may lie outside the vo
 
 def read_rtstruct(
     path: Path, image: Volume, image_source: Source, study: Study, site: Site
-) -> tuple[NDArray[np.uint8], list[DataError]]:
+) -> tuple[NDArray[np.uint8], list[Finding]]:
     """Read the contours of an RTSTRUCT as a mask on the grid of the series they were drawn on.
 
     A pixel is marked when its centre lies in a contour or on its line. Contours of one ROI on one slice are combined by
@@ -59,7 +60,7 @@ def read_rtstruct(
     -------
     mask : ndarray
         (X, Y, Z), uint8.
-    warnings : list of DataError
+    warnings : list of Finding
         ``LBL-OPEN`` for contours that enclose nothing, ``LBL-OUTSIDE`` for a little that lies outside the volume, ``LBL-GAPS``
         for a single slice that an ROI leaves out, ``LBL-FRAME`` for a made-up frame of reference.
 
@@ -91,7 +92,7 @@ def read_rtstruct(
     passed_over = sum(len(contour.points) < 3 for contour in contours)
     if passed_over:
         what = f"{passed_over} contour(s) are points or open lines, which enclose nothing; they are left out."
-        warnings.append(DataError("LBL-OPEN", what, "Close them if they were meant to be areas."))
+        warnings.append(Finding.warning("LBL-OPEN", what, "Close them if they were meant to be areas."))
     if image.acquired_geometry is None:
         return mask, warnings
     from medfl.data.dicom.resample_stack import resample_labels
@@ -99,7 +100,7 @@ def read_rtstruct(
     return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8), warnings
 
 
-def _check_frames(used: Sequence[str], named: Set[str], frame: str) -> list[DataError]:
+def _check_frames(used: Sequence[str], named: Set[str], frame: str) -> list[Finding]:
     """Refuse ROIs that were drawn in another frame of reference: an RTSTRUCT may hold those of a registered image, too.
 
     One that names a single frame throughout, and refers to the images of this series only, had it made up by its program.
@@ -110,12 +111,12 @@ def _check_frames(used: Sequence[str], named: Set[str], frame: str) -> list[Data
     if len(named) > 1:
         raise wrong_frame_error(f"{wrong} of {len(used)} ROIs were")
     what = "the label names another frame of reference than its series, but refers to all the right images."
-    return [DataError("LBL-FRAME", what, "Its program probably made it up; look at some of the cases.")]
+    return [Finding.warning("LBL-FRAME", what, "Its program probably made it up; look at some of the cases.")]
 
 
 def _draw_mask(
     contours: Sequence[Contour], classes: Mapping[int, int], slices: SliceGeometry
-) -> tuple[NDArray[np.uint8], list[DataError]]:
+) -> tuple[NDArray[np.uint8], list[Finding]]:
     mask = np.zeros(slices.shape, dtype=np.uint8)
     placed, beyond = _group_by_slice(contours, slices)
     gaps = check_gaps(placed)
@@ -136,7 +137,7 @@ def _draw_mask(
     return mask, [*gaps, *_outside_warnings(outside_area, drawn_area)]
 
 
-def _outside_warnings(outside: float, drawn: float) -> list[DataError]:
+def _outside_warnings(outside: float, drawn: float) -> list[Finding]:
     share = outside / drawn if drawn else 0.0
     if share < 1e-6:
         return []
@@ -147,7 +148,7 @@ def _outside_warnings(outside: float, drawn: float) -> list[DataError]:
     )
     if share > _MAX_OUTSIDE_SHARE:
         raise problem
-    return [problem]
+    return [Finding.from_error(problem, level="warning")]
 
 
 def _group_by_slice(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.index.database import IndexDatabase
 from medfl.data.store.cache_key import site_root
 from medfl.site import Site

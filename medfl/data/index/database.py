@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS
+from medfl.data.findings import Finding
 from medfl.data.index.file_facts import FileFacts
 from medfl.data.store.private_folder import make_private_folder
 from medfl.errors import DataError
@@ -55,19 +56,19 @@ class IndexDatabase:
 
     Attributes
     ----------
-    problem : DataError, optional
+    problem : Finding, optional
         Why nothing can be read or saved any more.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._file, self._root = folder / INDEX_FILE, os.fsencode(root)
         self._connection: sqlite3.Connection | None = None
-        self.problem: DataError | None = None
+        self.problem: Finding | None = None
         try:
             for private in (folder.parent, folder) if not os.path.exists(self._file) else ():
                 make_private_folder(private)
         except DataError:
-            self.problem = _unwritable_error()
+            self.problem = _unwritable_warning()
             return
         self._run_safely(self._connect, None)
 
@@ -171,10 +172,10 @@ class IndexDatabase:
                     file.unlink(missing_ok=True)
                 self._connect()
             except (OSError, sqlite3.Error):
-                self.problem = _unwritable_error()
+                self.problem = _unwritable_warning()
         return default
 
 
-def _unwritable_error() -> DataError:
+def _unwritable_warning() -> Finding:
     what = "the index of the file headers cannot be read or written, so all headers are read at each start."
-    return DataError("STORE-INDEX", what, "Check free space and permissions of resources.store in site.toml.")
+    return Finding.warning("STORE-INDEX", what, "Check free space and permissions of resources.store in site.toml.")

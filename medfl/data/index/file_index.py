@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medfl.data.findings import Finding
 from medfl.data.index.database import IndexDatabase
 from medfl.data.index.file_facts import FileFacts, IndexedFile, may_be_dicom
 from medfl.data.index.parallel_reading import read_file_facts
 from medfl.data.index.walk import FileStat, SkippedFolders, stat_file, walk_files
 from medfl.data.store.cache_key import site_root
-from medfl.errors import DataError
 from medfl.site import Site
 
 Progress = Callable[[int, int], None]  # files read, files to read
@@ -61,7 +61,7 @@ class FileIndex:
         return self._database
 
     @property
-    def problem(self) -> DataError | None:
+    def problem(self) -> Finding | None:
         """Why nothing can be saved; None while there is no problem."""
         return self._database.problem if self._database else None
 

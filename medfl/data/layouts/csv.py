@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_resolver import DicomResolver, get_selecting_cells, is_read_as_dicom
@@ -189,10 +190,10 @@ def _resolve_mask(root: Path, name: str, manifest: DicomResolver) -> Source | Da
         return error
 
 
-def _blank_warnings(table: Table, conditions: str) -> tuple[DataError, ...]:
+def _blank_warnings(table: Table, conditions: str) -> tuple[Finding, ...]:
     """Return a warning about rows that belong nowhere because the cell that decides it is blank."""
     count = count_blank_rows(table, conditions)
     if not count:
         return ()
     what = f"{count} row(s) of the index are blank in a column by which rows are chosen, so they are left out."
-    return (DataError("INDEX-BLANK", what, "Fill the cells, or remove the rows."),)
+    return (Finding.warning("INDEX-BLANK", what, "Fill the cells, or remove the rows."),)

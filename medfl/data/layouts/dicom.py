@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from medfl.data.cases import Source
+from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images, sort_objects
@@ -38,7 +39,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
     _check_patient_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:
         found.treat_images_separately()
-    warnings: list[DataError] = []
+    warnings: list[Finding] = []
     if study.task.kind == "segmentation":
         entries = _segmentation_entries(found, match_labels(found, site.data))
         warnings += _unused_series_warnings(len(found.series) - len(entries))
@@ -48,7 +49,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
         warnings += leading_zero_warnings(texts, {item.text("PatientID") for item in images})
     if twice := count_shared_images(images):
         what = f"{twice} image(s) lie here under two patient ids, so one person may both train and test."
-        warnings.append(DataError("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
+        warnings.append(Finding.warning("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
     return Listing(tuple(entries), patient_ids=True, warnings=(*found.warnings(), *warnings))
 
 
@@ -75,11 +76,11 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
         raise DataError("ID-ISSUER", what, "Export with one issuer throughout, or use an index with a column 'patient'.")
 
 
-def _unused_series_warnings(count: int) -> list[DataError]:
+def _unused_series_warnings(count: int) -> list[Finding]:
     if count <= 0:
         return []
     what = f"{count} series without a segmentation are passed over; their patients have another one."
-    return [DataError("DCM-UNUSED-SERIES", what, "Nothing to do.")]
+    return [Finding.warning("DCM-UNUSED-SERIES", what, "Nothing to do.")]
 
 
 def _segmentation_entries(found: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:

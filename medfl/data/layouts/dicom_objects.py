@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medfl.data.dicom.headers import NON_IMAGE_MODALITIES, PROJECTION_MODALITIES
 from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences
+from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -67,24 +68,24 @@ class DicomObjects:
         self.unreadable = Counter({"": self.unreadable.total()})
         self.missing = Counter({"": self.missing.total()})
 
-    def warnings(self) -> list[DataError]:
+    def warnings(self) -> list[Finding]:
         """Return what is to be told about the folder as a whole."""
         told = []
         if self.unreadable[""]:
             what = f"{self.unreadable['']} DICOM file(s) cannot be read and are passed over."
-            told.append(DataError("DCM-READ", what, "Export them again."))
+            told.append(Finding.warning("DCM-READ", what, "Export them again."))
         if self.missing[""]:
             what = f"{self.missing['']} file(s) that a DICOMDIR names are missing."
-            told.append(DataError("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
+            told.append(Finding.warning("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
         if self.headerless:
-            told.append(_headerless_error(self.headerless, f"{self.headerless} file(s)"))
+            told.append(Finding.from_error(_headerless_error(self.headerless, f"{self.headerless} file(s)"), level="warning"))
         if self.orphan_labels:
             what = f"{self.orphan_labels} label(s) refer to no image that lies here and are passed over."
-            told.append(DataError("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
+            told.append(Finding.warning("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
         if self.unused_labels:
             what = f"{self.unused_labels} DICOM label(s) do not fit a series as a whole, while another one does; they are passed over."
             fix = "Nothing to do if they were drawn on other images; else export all images that they refer to."
-            told.append(DataError("LBL-UNUSED", what, fix))
+            told.append(Finding.warning("LBL-UNUSED", what, fix))
         return told
 
     def require_images(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.findings import Finding
 from medfl.data.layouts.table import get_column, read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -56,13 +57,13 @@ class Listing:
         In a fixed order.
     patient_ids : bool
         Whether the layout names patients.
-    warnings : tuple of DataError
+    warnings : tuple of Finding
         About the folder as a whole.
     """
 
     entries: tuple[Entry, ...]
     patient_ids: bool
-    warnings: tuple[DataError, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 def missing_label_error() -> DataError:
@@ -107,7 +108,7 @@ def read_class_texts(site: Site, index: Path) -> dict[str, str]:
     return texts
 
 
-def leading_zero_warnings(texts: Collection[str], patients: Collection[str]) -> list[DataError]:
+def leading_zero_warnings(texts: Collection[str], patients: Collection[str]) -> list[Finding]:
     """Return a warning when ids of a table would fit those of the images if leading zeros did not count.
 
     It is a suggestion only: ``007`` and ``7`` may well be two patients.
@@ -117,4 +118,4 @@ def leading_zero_warnings(texts: Collection[str], patients: Collection[str]) -> 
     if not count:
         return []
     what = f"{count} patient(s) have no row in the table, and would have one if leading zeros of ids did not count."
-    return [DataError("ID-ZEROS", what, "A spreadsheet has probably removed the zeros: write the ids as text.")]
+    return [Finding.warning("ID-ZEROS", what, "A spreadsheet has probably removed the zeros: write the ids as text.")]

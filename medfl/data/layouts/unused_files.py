@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from medfl.data.dicom.headers import NON_IMAGE_MODALITIES
+from medfl.data.findings import Finding
 from medfl.data.index.file_facts import may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
@@ -21,7 +22,7 @@ _MAX_PICTURE_SHARE = 0.1  # pictures to a DICOM file: a PACS adds previews, whic
 _WALKED_LAYOUTS = ("dicom", "folders")  # layouts whose own listing looks into every folder
 
 
-def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError | None:
+def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding | None:
     """Return a warning about files that look like images and that a layout does not look at.
 
     An index, nnU-Net, Decathlon or BIDS say themselves what belongs to them. A few pictures beside DICOM are no matter.
@@ -52,10 +53,10 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> DataError
     what = f"layout {layout} ({found}). {which} are not part of it and were not looked at."
     other = "dicom" if counts["DICOM"] else "folders"
     fix = f"If they are your images, set layout = \"{other}\" in the table 'data' of site.toml, or write an index.csv."
-    return DataError("LAYOUT-OTHERS", what, fix)
+    return Finding.warning("LAYOUT-OTHERS", what, fix)
 
 
-def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[DataError]:
+def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[Finding]:
     """Return warnings about folders that could not be looked into.
 
     Parameters
@@ -81,11 +82,15 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
     told = []
     if count := len(index.skipped.closed):
         what = f"{count} folder(s) inside the data folder cannot be opened; what is in them is missing."
-        told.append(DataError("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them."))
+        told.append(
+            Finding.warning("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them.")
+        )
     out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
     if out:
         what = f"{out} link(s) to folders outside of the data folder were not followed."
-        told.append(DataError("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder."))
+        told.append(
+            Finding.warning("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder.")
+        )
     return told
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.cases import Finding, Level
+from medfl.data.findings import Finding, Level
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
 

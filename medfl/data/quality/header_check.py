@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from medfl.data.cases import Case, Finding, Source
+from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.dicom.checks import build_stack, check_series
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.series import CONVERTIBLE_CODES
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.nifti import read_nifti_extent
 from medfl.data.quality.facts import CaseFacts
@@ -43,7 +44,7 @@ def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
     try:
         with silence_libraries():
             (size, spacing), warnings = _read_extent(case.image, study, site)
-            findings = tuple(Finding.from_error(warning, case.name, "warning") for warning in warnings)
+            findings = tuple(warning.of_case(case.name) for warning in warnings)
             known = replace(known, annotated=annotated_classes(case.annotated, study, site), size=size, spacing=spacing)
             return replace(known, device=read_imaging_device(case.image, site), findings=findings)
     except DataError as error:
@@ -52,7 +53,7 @@ def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
         return exclude_case(known, unreadable_finding(case.name, type(error).__name__))
 
 
-def _read_extent(source: Source, study: Study, site: Site) -> tuple[Extent, list[DataError]]:
+def _read_extent(source: Source, study: Study, site: Site) -> tuple[Extent, list[Finding]]:
     flat, path = study.task.dimension == 2, source.paths[0]
     if source.kind == "image":
         with Image.open(path) as image:
@@ -67,7 +68,7 @@ def _read_extent(source: Source, study: Study, site: Site) -> tuple[Extent, list
     return _series_extent(headers, source.select[0] if source.select else "", site)
 
 
-def _series_extent(headers: Sequence[Header], select: str, site: Site) -> tuple[Extent, list[DataError]]:
+def _series_extent(headers: Sequence[Header], select: str, site: Site) -> tuple[Extent, list[Finding]]:
     try:
         ordered, warnings = check_series(headers, site.data, select)
     except DataError as error:

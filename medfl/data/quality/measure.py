@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.cases import Case, Finding
+from medfl.data.cases import Case
 from medfl.data.classes import annotated_classes
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.load import load_case
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
@@ -73,7 +74,7 @@ def _measure_volume(
     return replace(
         known,
         findings=(
-            *(Finding.from_error(warning, known.case, "warning") for warning in volume.warnings),
+            *(warning.of_case(known.case) for warning in volume.warnings),
             *_patch_warnings(known.case, volume, study),
         ),
         size=volume.shape,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from medfl.data.cases import Case, Cohort, Finding
+from medfl.data.cases import Case, Cohort
 from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.layouts.csv import as_unlabelled
 from medfl.data.quality.case_pool import map_cases

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medfl.data.case_building import build_record
-from medfl.data.cases import Case, Cohort, Finding, Source
+from medfl.data.cases import Case, Cohort, Source
+from medfl.data.findings import Finding
 from medfl.data.index.case_records import add_cases
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images

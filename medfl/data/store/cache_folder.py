@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.store.prepared_data import Array, Meta, map_array
 from medfl.data.store.private_folder import make_private_folder, unwritable_error
 from medfl.errors import DiskFullError

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 
 import medfl
-from medfl.data.cases import Case, Finding, Source
+from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.load import load_case
 from medfl.data.store.cache_folder import CacheFolder

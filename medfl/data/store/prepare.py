@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from medfl.data.cases import Case, Finding
+from medfl.data.cases import Case
 from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.splits import assign_splits
 from medfl.data.store.cache_key import store_root

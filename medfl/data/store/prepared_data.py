@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.errors import DataError
 
 Array = NDArray[Any]

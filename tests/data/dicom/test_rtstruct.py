@@ -184,8 +184,8 @@ def test_a_tilted_series_is_drawn_on_as_it_was_acquired(scene: Any) -> None:
     middle = s.centre(6)
     upright = [(ellipse([*middle[:2], s.centre(k)[2]], AXIAL, (7.0, 7.0)), s.datasets[k]) for k in range(12)]
     found, _ = s.read({"liver": upright})
-    assert s.image.native is not None
-    assert found.shape == s.image.shape != s.image.native.shape
+    assert s.image.acquired_geometry is not None
+    assert found.shape == s.image.shape != s.image.acquired_geometry.shape
     off = s.offsets()[..., :2] + s.centre(0)[:2] - middle[:2]
     radius = np.hypot(off[..., 0], off[..., 1])
     assert (found[radius < 7.0 - max(PIXEL)] == 1).all()

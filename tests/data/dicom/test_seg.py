@@ -301,10 +301,10 @@ def test_half_a_pixel_off_is_another_grid(scene: Any) -> None:
 
 def test_a_tilted_series_keeps_what_was_drawn_on_its_slices(scene: Any) -> None:
     s, (one, two) = scene(tilt=15.0, data={"gantry_tilt": "resample"}), blocks()
-    assert s.image.native is not None
+    assert s.image.acquired_geometry is not None
     found = s.read({"liver": one, "lesion": two})
     assert found.shape == s.image.shape != GRID
-    np.testing.assert_array_equal(found, resample_labels(one + 2 * two, s.image.native, s.image))
+    np.testing.assert_array_equal(found, resample_labels(one + 2 * two, s.image.acquired_geometry, s.image))
 
 
 def test_an_xray_has_a_segmentation_too(tmp_path: Path, make_study: Any, make_site: Any) -> None:

@@ -90,8 +90,8 @@ def test_what_medfl_can_not_read_goes_to_the_converter_when_the_site_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, asked = Volume(np.zeros((1, 2, 2, 2), np.float32)), []
-    fake = type(sys)("converter")
-    fake.convert = lambda paths: asked.append(sorted(paths)) or made  # type: ignore[attr-defined]
+    fake = type(sys)("dcm2niix")
+    fake.read_with_dcm2niix = lambda paths: asked.append(sorted(paths)) or made  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "medfl.data.dicom.dcm2niix", fake)
     mosaic = put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
     paths = write(tmp_path / "mosaic", stack(3), mosaic)

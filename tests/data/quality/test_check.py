@@ -13,8 +13,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from medfl.data.cases import Case, Finding
+from medfl.data.cases import Case
 from medfl.data.cohort import read_cohort
+from medfl.data.findings import Finding
 from medfl.data.quality.case_pool import map_cases
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
 from medfl.data.quality.site_check import check_site

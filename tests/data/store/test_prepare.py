@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from medfl.data.cohort import read_cohort
+from medfl.data.findings import Finding
 from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store import cache_key as plan_module
 from medfl.data.store import case_arrays as form_module
@@ -270,7 +271,7 @@ def test_what_the_reader_noticed_is_told_at_every_start(tmp_path: Path, monkeypa
 
     def noting(case: Any, study: Study, site: Site) -> Any:
         volume, label = load(case, study, site)
-        return Volume(volume.array, volume.affine, (DataError("DCM-LOCALIZER", "left out.", "Nothing to do."),)), label
+        return Volume(volume.array, volume.affine, (Finding.warning("DCM-LOCALIZER", "left out.", "Nothing to do."),)), label
 
     monkeypatch.setattr(room_module, "load_case", noting)
     for _ in range(2):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.cases import Finding
+from medfl.data.findings import Finding
 from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store import digests as digests_module
 from medfl.data.store.cache_folder import CacheFolder
