@@ -52,7 +52,7 @@ def test_csv_with_columns(csv_site: Any, make_study: Any) -> None:
         volume, mask = load_case(case, study, site)
         assert volume.shape == BOX.shape
         np.testing.assert_array_equal(mask, MASK)
-        assert "CANARY" not in case.name + case.patient + case.order
+        assert "CANARY" not in case.name + case.patient + case.split_order
     assert read_cohort(site, study) == cohort
 
 

@@ -73,7 +73,7 @@ def test_what_is_no_file_is_refused(spoil: Callable[[Path], None], tmp_path: Pat
 
 
 def test_processes_that_are_started_inside_write_there_too(tmp_path: Path) -> None:
-    code = "from medfl.data import debug; debug.note(ValueError('said by a worker'))"
+    code = "from medfl.data import debug; debug.log_error(ValueError('said by a worker'))"
     with debug_local(tmp_path / "debug.log"):
         subprocess.run([sys.executable, "-c", code], check=True)
     assert "ValueError: said by a worker" in (tmp_path / "debug.log").read_text()

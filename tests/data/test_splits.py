@@ -19,7 +19,7 @@ def cases(patients: int, images: int = 1, classes: int = 0, splits: list[str] | 
         Case(
             name=f"case-{p}-{i}",
             patient=f"pat-{p}",
-            order=split_order(3, "north", str(p)),
+            split_order=split_order(3, "north", str(p)),
             image=IMAGE,
             label=p % classes if classes else IMAGE,
             split=splits[p * images + i] if splits else "",  # type: ignore[arg-type]

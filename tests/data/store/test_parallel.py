@@ -38,7 +38,7 @@ def test_ctrl_c_waits_until_the_workers_have_started_and_they_never_hear_it() ->
 def test_what_a_killed_worker_leaves_is_made_here_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(order: Any, room: Any, *_: Any) -> Iterator[Any]:
         for case in order[:2]:
-            yield case, room.ensure(case)
+            yield case, room.get_or_prepare(case)
 
     monkeypatch.setattr(parallel, "_iter_parallel", broken)
     monkeypatch.setattr(parallel, "max_parallel_cases", lambda *_: 2)
