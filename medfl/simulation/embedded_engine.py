@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 from flwr.app import ArrayRecord, Context, RecordDict
@@ -14,6 +13,7 @@ from medfl.simulation.embedded_grid import EmbeddedGrid
 from medfl.simulation.worker_pool import WorkerPool
 from medfl.study import study_from_run_config
 from medfl.study.study_file import Scalar
+from medfl.system.pools import count_cores
 
 SERVER_APP, CLIENT_APP = "medfl.server_app", "medfl.client_app:app"
 
@@ -61,5 +61,4 @@ def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecor
 
 def default_workers(nodes: int, threads: int) -> int:
     """Return how many hospitals may work at once on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(nodes, cores // threads))
+    return max(1, min(nodes, count_cores() // threads))

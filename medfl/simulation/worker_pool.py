@@ -1,18 +1,19 @@
-"""The warm worker processes of the embedded engine: who works on what, and what happens when one dies."""
+"""Pool of the embedded engine's worker processes, in which a simulated hospital stays with the worker that holds its data.
+
+`medfl.system.pools.map_processes` cannot do this: it gives any item to any process, and loses all of them when one dies.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
-import sys
+import operator
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -20,25 +21,25 @@ from typing import ParamSpec, Self, TypeVar
 from flwr.app import Context, Error, Message
 
 from medfl.flower import compat
-from medfl.simulation.pool_worker import Job, ignore_interrupts, serve
+from medfl.simulation.pool_worker import Job, serve
+from medfl.system import pools
 
 _PRELOAD = ["medfl.clients.preload", "medfl.client_app"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_GRACE = 3.0  # seconds for a worker to leave by itself before it is killed
+_GRACE = 3.0  # seconds in which an idle worker ends by itself; then it is killed
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     jobs: Connection
-    parent_pipe: Connection
-    task: tuple[Message, Context, float] | None = None  # with the time when it was handed over
+    task: tuple[Message, Context, float] | None = None  # with the time at which it was sent
 
 
 class WorkerPool:
-    """A fixed number of processes that run a ClientApp; a node stays with the worker that holds its data if it can.
+    """Fixed number of processes that run a ClientApp; a node stays with the worker that holds its data if it can.
 
     Parameters
     ----------
@@ -54,10 +55,10 @@ class WorkerPool:
 
     def __init__(self, workers: int, app: str, threads: int = 1, *, cuda: bool = False) -> None:
         self._app, self._threads = app, threads
-        self._start_context = _multiprocessing_context(cuda)
+        self._start_context = _start_context(cuda)
         self._waiting: list[tuple[Message, Context]] = []
         self._preferred_worker: dict[int, int] = {}  # node -> index of the worker that holds its data
-        self._durations: dict[int, float] = {}  # node -> how long it took the last time
+        self._durations: dict[int, float] = {}  # node -> seconds that it took the last time
         self._workers = [self._start_worker() for _ in range(workers)]
 
     def __enter__(self) -> Self:
@@ -67,12 +68,12 @@ class WorkerPool:
         self.close()
 
     def submit(self, message: Message, context: Context) -> None:
-        """Hand in a message; the longest known work is started first."""
+        """Queue a message; the node that took longest the last time is served first."""
         self._waiting.append((message, context))
         self._waiting.sort(key=lambda job: -self._durations.get(job[1].node_id, 0.0))
 
     def collect(self, timeout: float) -> Iterator[Message]:
-        """Yield the replies that have come; wait up to `timeout` seconds for the first one."""
+        """Yield the replies that are ready; wait up to `timeout` seconds for the first one."""
         self._dispatch()
         busy = {worker.jobs: worker for worker in self._workers if worker.task}
         for ready in wait(list(busy), timeout) if busy else []:
@@ -80,32 +81,27 @@ class WorkerPool:
             self._dispatch()
 
     def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Call a function in a warm process that ends with it, and return what it returns."""
-        with ProcessPoolExecutor(1, mp_context=self._start_context, initializer=ignore_interrupts) as executor:
-            return executor.submit(function, *arguments, **options).result()
+        """Call a function in a process that ends with it, and return what it returns."""
+        calls = [partial(function, *arguments, **options)]
+        ((_, result),) = pools.map_processes(operator.call, calls, 1, self._start_context)
+        return result
 
     def close(self) -> None:
-        """End every process; none is left behind."""
+        """End every process; none is left behind, and a busy one is not waited for."""
         for worker in self._workers:
             worker.jobs.close()
-            worker.parent_pipe.close()
-        deadline = time.monotonic() + _GRACE
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
+            if worker.task:
                 worker.process.kill()
-                worker.process.join()
-            worker.process.close()
+        pools.kill_after([worker.process for worker in self._workers], _GRACE)
         self._workers.clear()
 
     def _start_worker(self) -> _Worker:
         ours, theirs = self._start_context.Pipe()
-        our_line, their_line = self._start_context.Pipe()
-        process = self._start_context.Process(target=serve, args=(theirs, their_line, self._app, self._threads), daemon=True)
-        process.start()
+        process = self._start_context.Process(target=serve, args=(theirs, self._app, self._threads), daemon=True)
+        with pools.sigint_blocked():
+            process.start()
         theirs.close()
-        their_line.close()
-        return _Worker(process, ours, our_line)
+        return _Worker(process, ours)
 
     def _dispatch(self) -> None:
         for index, worker in enumerate(self._workers):
@@ -113,15 +109,15 @@ class WorkerPool:
                 message, context = self._waiting.pop(chosen)
                 self._preferred_worker.setdefault(context.node_id, index)
                 worker.task = (message, context, time.monotonic())
-                with contextlib.suppress(OSError):  # the worker is dead, which `_take` sees
+                with contextlib.suppress(OSError):  # the worker is dead, which `_receive` notices
                     worker.jobs.send(Job(message, context))
 
     def _choose(self, index: int) -> int | None:
-        """Pick the waiting message for a worker: one whose data it holds, else any; a node does one thing at a time."""
+        """Choose a waiting message for a worker: one whose data it holds, else any; a node answers one message at a time."""
         busy = {worker.task[1].node_id for worker in self._workers if worker.task}
         free = [k for k, (_, context) in enumerate(self._waiting) if context.node_id not in busy]
-        at_home = (k for k in free if self._preferred_worker.get(self._waiting[k][1].node_id, index) == index)
-        return next(at_home, free[0] if free else None)
+        preferred = (k for k in free if self._preferred_worker.get(self._waiting[k][1].node_id, index) == index)
+        return next(preferred, free[0] if free else None)
 
     def _receive(self, worker: _Worker) -> Message:
         assert worker.task is not None
@@ -136,34 +132,29 @@ class WorkerPool:
 
     def _restart_worker(self, dead: _Worker, message: Message) -> Message:
         dead.jobs.close()
-        dead.parent_pipe.close()
-        dead.process.join(_GRACE)
+        pools.kill_after([dead.process], _GRACE)
         fresh = self._start_worker()
-        dead.process, dead.jobs, dead.parent_pipe = fresh.process, fresh.jobs, fresh.parent_pipe
+        dead.process, dead.jobs = fresh.process, fresh.jobs
         reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
         return Message(Error(compat.CLIENT_APP_CRASHED, reason), reply_to=message)
 
 
 def warm_up() -> None:
-    """Begin to import what workers need, in the background; a pool that is made later finds it done."""
-    context = _multiprocessing_context(has_cuda())
-    if isinstance(context, ForkServerContext):
+    """Begin to import what workers need, in the background, for a pool that is made later."""
+    if not has_cuda():
+        _start_context(cuda=False)
         compat.disable_telemetry()
         forkserver.ensure_running()
 
 
 def has_cuda() -> bool:
-    """Look for NVIDIA's driver; to ask torch would bring all of it into the server's process."""
+    """Return whether NVIDIA's driver is installed, without importing torch into the server's process."""
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False
     return True
 
 
-def _multiprocessing_context(cuda: bool) -> ForkServerContext | SpawnContext:
-    if cuda or "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    return context
+def _start_context(cuda: bool) -> pools.Context:
+    return pools.spawn_context() if cuda else pools.fork_context(_PRELOAD)

@@ -1,1 +1,8 @@
-"""What an operating system gives: files, locks, ports, process pools, parent processes. No word of medicine."""
+"""The operating system: files, locks, ports, process pools, parent processes. Nothing here knows of medicine."""
+
+import sys
+
+if sys.platform == "win32":
+    raise ImportError(
+        "medfl runs on Linux and macOS. On Windows, install it inside WSL: https://learn.microsoft.com/windows/wsl/install"
+    )

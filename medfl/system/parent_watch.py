@@ -1,4 +1,4 @@
-"""A process that ends when the one that started it is gone, even by SIGKILL.
+"""Watch over the parent process: a process ends when the one that started it is gone, even by SIGKILL.
 
 As a program, ``python -m medfl.system.parent_watch COMMAND...`` does that for a command that knows nothing of it.
 """
@@ -6,6 +6,7 @@ As a program, ``python -m medfl.system.parent_watch COMMAND...`` does that for a
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,21 +18,28 @@ _POLL_SECONDS = 0.5  # seconds
 
 
 def die_with_parent() -> None:
-    """End this process at once when its parent process has died; looks every half second, in the background."""
+    """End this process at once, from a thread in the background, when its parent process has died.
+
+    A process of `multiprocessing` has a pipe to the process that asked for it, which need not be its parent; every other
+    process looks twice a second whether it still has the same parent.
+    """
+    starter = multiprocessing.parent_process()
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        if starter is not None:
+            starter.join()
+        while starter is None and os.getppid() == parent:
             time.sleep(_POLL_SECONDS)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+    threading.Thread(target=watch, daemon=True, name="parent watch").start()
 
 
 def run_command(command: list[str]) -> int:
     """Run a command in the process group of this process, and kill the group when the parent dies.
 
-    Signals come to the group, so none is handed on: Flower's programs take a second one for impatience.
+    Signals reach the whole group, so none is passed on: a second one makes Flower's programs end without cleaning up.
 
     Parameters
     ----------
@@ -41,11 +49,11 @@ def run_command(command: list[str]) -> int:
     Returns
     -------
     int
-        Its exit code; 128 more than the signal that ended it, as a shell tells.
+        Its exit code; if a signal ended it, 128 more than the signal, as in a shell.
     """
     parent = os.getppid()
-    for sort in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sort, lambda *_: None)  # a handler is not inherited, as ignoring would be
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # the command does not inherit a handler, but would inherit that it is ignored
     process = subprocess.Popen(command)
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 
 import medfl
 from medfl.data.index.file_facts import FileFacts, from_json, probe_facts
+from medfl.system.pools import count_cores
 
 _MIN_PARALLEL_FILES = 4000  # below this number of files, starting processes takes longer than it saves
 _MAX_PROCESSES = 16  # a disk or a network serves no more processes at once
@@ -41,7 +42,7 @@ def read_file_facts(paths: Sequence[str], workers: int = 0) -> Iterator[Batch]:
     list of (int, FileFacts)
         Indices into `paths` with the facts, batch by batch in any order; nothing is lost when the caller stops.
     """
-    count = workers or (min(_MAX_PROCESSES, _count_cores()) if len(paths) >= _MIN_PARALLEL_FILES else 1)
+    count = workers or (min(_MAX_PROCESSES, count_cores()) if len(paths) >= _MIN_PARALLEL_FILES else 1)
     batches = (range(start, min(start + _BATCH, len(paths))) for start in range(0, len(paths), _BATCH))
     if count == 1:
         yield from (_read_in_this_process(paths, batch) for batch in batches)
@@ -96,8 +97,3 @@ def _start_process() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"},
     )
-
-
-def _count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

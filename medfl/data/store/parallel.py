@@ -1,12 +1,9 @@
-"""Several cases at a time: each is made in a worker process of its own, and they come back in order."""
+"""Preparation of several cases at a time, in worker processes, with results in the order of the cases."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from medfl.data.cases import Case
@@ -14,7 +11,7 @@ from medfl.data.store.case_cache import CaseCache, Outcome
 from medfl.data.store.forecast import max_parallel_cases
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.pools import sigint_blocked, terminating
+from medfl.system.pools import fork_context, map_processes
 
 NewDigests = dict[str, list[int | str]]
 
@@ -65,18 +62,18 @@ def iter_outcomes(
 def _iter_parallel(
     order: Sequence[Case], room: CaseCache, site: Site, study: Study, count: int
 ) -> Iterator[tuple[Case, Outcome]]:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["medfl.data.preprocess"])
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_init_worker, initargs=(site, study))
-    try:
-        with terminating(pool):  # what they were writing when that comes early is swept away at the next start
-            with sigint_blocked():  # all workers are started here
-                made = pool.map(_prepare_case, order, range(len(order), 0, -1))
-            for case, (outcome, learnt) in zip(order, made, strict=True):
-                room.digests.merge(learnt)
-                if outcome.meta is not None:
-                    room.cache_folder.register(case.name, outcome.key, outcome.meta)
-                yield case, outcome
+    items = list(zip(order, range(len(order), 0, -1), strict=True))
+    context = fork_context(["medfl.data.preprocess"])
+    try:  # what the workers were writing when it ends early is swept away at the next start
+        outcomes = map_processes(
+            _prepare_case, items, count, context, ordered=True, setup=_init_worker, setup_arguments=(site, study)
+        )
+        for index, (outcome, digests) in outcomes:
+            case = order[index]
+            room.digests.merge(digests)
+            if outcome.meta is not None:
+                room.cache_folder.register(case.name, outcome.key, outcome.meta)
+            yield case, outcome
     except BrokenProcessPool:  # most likely for want of memory; the rest is made one by one
         return
 
@@ -85,12 +82,12 @@ def _init_worker(site: Site, study: Study) -> None:
     global _cache
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server that starts workers was running before
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     _cache = CaseCache(site, study)
 
 
-def _prepare_case(case: Case, remaining: int) -> tuple[Outcome, NewDigests]:
+def _prepare_case(item: tuple[Case, int]) -> tuple[Outcome, NewDigests]:
+    case, remaining = item
     assert _cache is not None
     return _cache.get_or_prepare(case, remaining), _cache.digests.pop_new()
