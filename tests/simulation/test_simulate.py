@@ -64,7 +64,7 @@ def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path,
 
 
 def test_looking_for_a_gpu_brings_no_torch_into_the_servers_process() -> None:
-    code = "import sys; from medfl.simulation import pool, simulate; pool.has_cuda(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from medfl.simulation import simulated_run, worker_pool; worker_pool.has_cuda(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -70,7 +70,9 @@ def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
 def check_disk(folder: Path) -> CheckResult:
     """Check the room on the disk of a folder."""
     free = shutil.disk_usage(folder).free / _GB
-    return grade("DISK", free, 20, 2, f"{format_bytes(free * _GB)} are free on the disk.", "Free some room, or move the folder.")
+    return grade(
+        "DISK", free, 20, 2, f"{format_bytes(free * _GB)} are free on the disk.", "Free some room, or move the folder."
+    )
 
 
 def check_memory(*, trains: bool) -> CheckResult:
@@ -78,7 +80,12 @@ def check_memory(*, trains: bool) -> CheckResult:
     free = psutil.virtual_memory().available / _GB
     warn, fail = (8, 2) if trains else (4, 1)
     return grade(
-        "MEMORY", free, warn, fail, f"{format_bytes(free * _GB)} of memory are available.", "End other programs, or take a larger machine."
+        "MEMORY",
+        free,
+        warn,
+        fail,
+        f"{format_bytes(free * _GB)} of memory are available.",
+        "End other programs, or take a larger machine.",
     )
 
 
