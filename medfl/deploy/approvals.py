@@ -1,4 +1,4 @@
-"""Which studies a hospital has approved: one file for each in a folder of its own, which holds the study itself."""
+"""Studies that a hospital has approved: one file each, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -47,44 +47,44 @@ class Approval:
 
 
 def approve(site: Site, study: Study) -> Path:
-    """Let a study run at a site from now on; what the server alone reads of it is left out.
+    """Let a study run at a site from now on; settings that only the server reads are left out.
 
     Returns
     -------
     Path
         The file, named by the hash.
     """
-    bare = study.model_copy(update={"server": type(study.server)(), "simulation": _keep_only_arms(study)})
+    approved = study.model_copy(update={"server": type(study.server)(), "simulation": _keep_only_arms(study)})
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {
-        "hash": bare.approved_hash(),
+    record = {
+        "hash": approved.approved_hash(),
         "approved": now,
         "medfl": __version__,
-        "study": bare.model_dump(mode="json", by_alias=True),
+        "study": approved.model_dump(mode="json", by_alias=True),
     }
-    path = _approvals_folder(site) / f"{bare.approved_hash()}.json"
-    return write_private(path, json.dumps(told, indent=1).encode(), "the approval")
+    path = _approvals_folder(site) / f"{approved.approved_hash()}.json"
+    return write_private(path, json.dumps(record, indent=1).encode(), "the approval")
 
 
 def withdraw(site: Site, wanted: str) -> Approval:
-    """Take an approval back; the next message of that study is refused.
+    """Withdraw an approval; the next message of that study is refused.
 
     Parameters
     ----------
     site : Site
-        Whose.
+        That gave the approval.
     wanted : str
         Name of the study, or the beginning of its hash.
 
     Raises
     ------
     DeployError
-        ``APPROVAL-UNKNOWN`` when nothing, or more than one approval, is meant.
+        ``APPROVAL-UNKNOWN`` when no approval matches, or more than one does.
     """
     found = [a for a in list_approvals(site)[0] if wanted and (a.name == wanted or a.hash.startswith(wanted))]
     if len(found) != 1:
-        what = f"{len(found)} approvals are meant by {wanted!r}."
-        raise DeployError("APPROVAL-UNKNOWN", what, "Give the beginning of a hash: medfl site approvals.")
+        what = f"{len(found)} approvals match {wanted!r}."
+        raise DeployError("APPROVAL-UNKNOWN", what, "Give the beginning of a hash, as 'medfl site approvals' lists them.")
     with translate_disk_errors("the folder of approvals", "give the same command again"):
         (_approvals_folder(site) / f"{found[0].hash}.json").unlink()
         sync_folder(_approvals_folder(site))
@@ -92,47 +92,47 @@ def withdraw(site: Site, wanted: str) -> Approval:
 
 
 def list_approvals(site: Site) -> tuple[tuple[Approval, ...], tuple[PolicyError, ...]]:
-    """Return the approvals of a site by name and time, and what is wrong with each file that is none."""
-    good, wrong = [], []
+    """Return the approvals of a site, sorted by name and time, and the error of each file that is not a valid approval."""
+    approvals, errors = [], []
     for path in sorted(_approvals_folder(site).glob("*.json")):
         try:
-            good.append(_read_approval(path))
+            approvals.append(_read_approval(path))
         except PolicyError as error:
-            wrong.append(error)
-    return tuple(sorted(good, key=lambda a: (a.name, a.approved))), tuple(wrong)
+            errors.append(error)
+    return tuple(sorted(approvals, key=lambda a: (a.name, a.approved))), tuple(errors)
 
 
 def approved_studies(site: Site) -> tuple[Approval, ...]:
-    """Return what is approved at a site, by name and time.
+    """Return the approvals of a site, sorted by name and time.
 
     Raises
     ------
     PolicyError
-        ``APPROVAL-DAMAGED`` when a file is not what `approve` wrote, ``APPROVAL-OLD`` when another medfl wrote it, which reads
-        that study in another way.
+        ``APPROVAL-DAMAGED`` when a file is not what `approve` wrote, ``APPROVAL-OLD`` when another version of medfl wrote it
+        and reads that study differently.
     """
-    good, wrong = list_approvals(site)
-    if wrong:
-        raise wrong[0]
-    return good
+    approvals, errors = list_approvals(site)
+    if errors:
+        raise errors[0]
+    return approvals
 
 
 def require_approved(site: Site, study: Study) -> None:
-    """Check that a study is one that a site has approved, to the last value.
+    """Check that a site has approved exactly this study, to the last value.
 
     Raises
     ------
     PolicyError
-        ``STUDY-NOT-APPROVED``; it names what differs from an approved study of the same name, for the site's own log.
+        ``STUDY-NOT-APPROVED``; names the keys that differ from an approved study of the same name, for the site's own log.
     """
     path = _approvals_folder(site) / f"{study.approved_hash()}.json"
     if path.is_file() and _read_approval(path).hash == study.approved_hash():
         return
-    others = [a.study for a in list_approvals(site)[0] if a.name == study.name]
-    differs = [", ".join(sorted(_differing_keys(other, study))) for other in others]
+    namesakes = [a.study for a in list_approvals(site)[0] if a.name == study.name]
+    differences = [", ".join(sorted(_differing_keys(approved, study))) for approved in namesakes]
     what = f"the study {study.name!r} is not approved here."
-    if differs:
-        what = f"the study {study.name!r} is not the one that was approved: it differs in {' or in '.join(differs)}."
+    if differences:
+        what = f"the study {study.name!r} is not the one that was approved: it differs in {' or in '.join(differences)}."
     raise PolicyError(
         "STUDY-NOT-APPROVED", what, "Ask for its bundle, read what it will do, and approve it: medfl site approve."
     )
@@ -140,22 +140,22 @@ def require_approved(site: Site, study: Study) -> None:
 
 def _read_approval(path: Path) -> Approval:
     try:
-        told: dict[str, Any] = json.loads(path.read_bytes())
-        version, approved = str(told["medfl"]), str(told["approved"])
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        version, approved = str(record["medfl"]), str(record["approved"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise _damaged_error(path) from None
     try:
-        approval = Approval(study_from_json(told["study"]), approved)
+        approval = Approval(study_from_json(record["study"]), approved)
     except (KeyError, TypeError, AttributeError, ValidationError, RecursionError):
-        raise _unfit_error(path, version) from None
-    if not approval.hash == told.get("hash") == path.stem:
-        raise _unfit_error(path, version)
+        raise _mismatch_error(path, version) from None
+    if not approval.hash == record.get("hash") == path.stem:
+        raise _mismatch_error(path, version)
     return approval
 
 
-def _differing_keys(one: Section, other: Section, prefix: str = "") -> Iterator[str]:
-    for name in type(one).model_fields:
-        ours, theirs = getattr(one, name), getattr(other, name, None)
+def _differing_keys(approved: Section, offered: Section, prefix: str = "") -> Iterator[str]:
+    for name in type(approved).model_fields:
+        ours, theirs = getattr(approved, name), getattr(offered, name, None)
         key = prefix + name.replace("_", "-")
         if name == "server" or ours == theirs:
             continue
@@ -173,14 +173,14 @@ def _approvals_folder(site: Site) -> Path:
     return site.folder / (site.federation.approved if site.federation else "approved")
 
 
-def _unfit_error(path: Path, version: str) -> PolicyError:
+def _mismatch_error(path: Path, version: str) -> PolicyError:
     if version == __version__:
         return _damaged_error(path)
-    what = f"the approval {path.name[:20]} was given under another version of medfl, which read the study in another way."
-    return PolicyError("APPROVAL-OLD", what, f"Delete that file in {path.parent.name}/, and approve the study anew.")
+    what = f"the approval {path.name[:20]} was given under another version of medfl, which read the study differently."
+    return PolicyError("APPROVAL-OLD", what, f"Delete that file in {path.parent.name}/, and approve the study again.")
 
 
 def _damaged_error(path: Path) -> PolicyError:
-    what = f"the file {path.name[:20]} in the folder of approvals is not what was approved."
-    fix = f"Find out who could write to {path.parent.name}/, delete that file, and approve the study anew."
+    what = f"the file {path.name[:20]} in the folder of approvals was changed after the study was approved."
+    fix = f"Find out who could write to {path.parent.name}/, delete that file, and approve the study again."
     return PolicyError("APPROVAL-DAMAGED", what, fix)

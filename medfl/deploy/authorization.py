@@ -1,4 +1,4 @@
-"""The gate of a site: whether a message may be answered, decided from the bundle's bytes, before anything of it is used."""
+"""Authorization of a message at a site, decided from the bytes of its bundle before any of it is used."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _SERVER_PREFIX = "server."  # keys that a site neither reads nor approves
 
 
 def authorize(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> Study:
-    """Decide about the study that a message belongs to.
+    """Decide whether the study that a message belongs to may run here.
 
     Parameters
     ----------
     bundle : bytes
         As the server sent it.
     run_config : mapping
-        Flat configuration that the answer would be given by: the bundle's, with what the submitter of the run changed.
+        Flat configuration of the run: the bundle's, with the overrides of whoever submitted it.
     site : Site
-        On whose terms.
+        Its approvals and its policy decide.
 
     Returns
     -------
     Study
-        What may be done.
+        The study that may run.
 
     Raises
     ------
     PolicyError
-        With the first reason why not; nothing of the bundle was used then.
+        With the first reason for a refusal; nothing of the bundle was used then.
     ConfigError
-        When the configuration is no study.
+        When the configuration is not a valid study.
     """
-    own = read_bundle(bundle).config
-    changed = {key for key in own.keys() | run_config.keys() if not _has_same_value(own, run_config, key)}
-    foreign = sorted(key for key in changed if not key.startswith(_SERVER_PREFIX))
-    if foreign:
-        what = f"the run changes keys of the study that this site approved: {sanitize(', '.join(foreign))}."
+    bundled = read_bundle(bundle).config
+    changed = {key for key in bundled.keys() | run_config.keys() if not _has_same_value(bundled, run_config, key)}
+    forbidden = sorted(key for key in changed if not key.startswith(_SERVER_PREFIX))
+    if forbidden:
+        what = f"the run changes keys of the study that this site approved: {sanitize(', '.join(forbidden))}."
         raise PolicyError("OVERRIDE-REFUSED", what, "Ask for a bundle with these values in it, and approve that.")
     study = read_untrusted_study(run_config)
     require_approved(site, study)
@@ -51,6 +51,6 @@ def authorize(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> St
     return study
 
 
-def _has_same_value(own: Mapping[str, Scalar], other: Mapping[str, Scalar], key: str) -> bool:
-    """Say whether both hold a key with the same value; for Python alone, 1 and True and 1.0 are equal."""
-    return key in own and key in other and own[key] == other[key] and type(own[key]) is type(other[key])
+def _has_same_value(one: Mapping[str, Scalar], other: Mapping[str, Scalar], key: str) -> bool:
+    """Say whether both hold a key with the same value of the same type: to Python, 1, True and 1.0 are equal."""
+    return key in one and key in other and one[key] == other[key] and type(one[key]) is type(other[key])

@@ -1,4 +1,4 @@
-"""A study's bundle: an app archive of Flower's (FAB) that holds data and no code."""
+"""Bundle of a study: a Flower app archive (FAB) that holds data and no code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
 
 
 def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study:
-    """Write the Flower app of a study as a federation runs it: with the overrides, without what only a simulation reads.
+    """Write the Flower app of a study as a federation runs it: with the overrides, without the settings of the simulation.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     overrides : mapping
         Dotted keys of the study with other values.
     app : Path
-        Folder to make; the same study and overrides give the same bytes.
+        Folder to create; the same study and overrides give the same bytes.
 
     Returns
     -------
@@ -56,14 +56,14 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
 
 
 def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tuple[Path, Study]:
-    """Make the bundle of a study, to be sent to the hospitals.
+    """Build the bundle of a study, to be sent to the hospitals.
 
     Parameters
     ----------
     folder : Path
         Of the study.
     overrides : mapping
-        Dotted keys with other values; they become part of the bundle.
+        Dotted keys of the study with other values; they become part of the bundle.
     out : Path
         Folder to write ``<study>.fab`` to.
 
@@ -79,27 +79,27 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
     ConfigError
         When the study is wrong.
     DeployError
-        ``BUNDLE-FAILED`` when Flower does not make it.
+        ``BUNDLE-FAILED`` when Flower cannot build it.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        study = write_app(folder, overrides, place / "app")
-        environment = os.environ | {"FLWR_HOME": str(place / "flwr")}
+        work = Path(scratch)
+        study = write_app(folder, overrides, work / "app")
+        environment = os.environ | {"FLWR_HOME": str(work / "flwr")}
         compat.disable_telemetry(environment)
-        command = [str(Path(sys.executable).parent / "flwr"), "build", "--app", str(place / "app")]
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-        made = sorted(place.rglob("*.fab"))
-        if done.returncode or len(made) != 1:
-            raise DeployError("BUNDLE-FAILED", "Flower did not make a bundle of this study.", "See what 'flwr build' says.")
-        read_bundle(made[0].read_bytes())
+        command = [str(Path(sys.executable).parent / "flwr"), "build", "--app", str(work / "app")]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        bundles = sorted(work.rglob("*.fab"))
+        if done.returncode or len(bundles) != 1:
+            raise DeployError("BUNDLE-FAILED", "Flower could not build a bundle of this study.", "See what 'flwr build' says.")
+        read_bundle(bundles[0].read_bytes())
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{study.name}.fab"
-        shutil.copyfile(made[0], path)
+        shutil.copyfile(bundles[0], path)
     return path, study
 
 
 def read_bundle_study(path: Path) -> Study:
-    """Return the study of a bundle, or of a study's folder as `build_bundle` would put it into one.
+    """Return the study of a bundle, or of a study's folder as `build_bundle` would bundle it.
 
     Raises
     ------
@@ -115,22 +115,22 @@ def read_bundle_study(path: Path) -> Study:
         content = path.read_bytes()
     except OSError:
         raise ConfigError(
-            [Problem(path.name, "(whole file)", "there is no bundle that can be read.", "Name a .fab.")]
+            [Problem(path.name, "(whole file)", "this is not a bundle that can be read.", "Name a .fab file.")]
         ) from None
     return read_untrusted_study(read_bundle(content).config)
 
 
 def _server_defaults() -> dict[str, Scalar]:
-    found: dict[str, Any] = Server().model_dump(by_alias=True)
-    return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    defaults: dict[str, Any] = Server().model_dump(by_alias=True)
+    return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
 
 
 def _unflatten(config: Mapping[str, Scalar]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in sorted(config.items()):
         *tables, last = key.split(".")
-        here = nested
-        for table in tables:
-            here = here.setdefault(table, {})
-        here[last] = value
+        table = nested
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
     return nested

@@ -1,6 +1,6 @@
-"""The federation's own certificate authority: who the server is, who the sites are, and whose certificate was taken back.
+"""Certificate authority (CA) of a federation: it signs the certificates of the server and the sites, and revokes them.
 
-X.509 profiles follow RFC 5280; the authority signs servers and sites and no further authority.
+X.509 profiles follow RFC 5280; the CA signs servers and sites and no further CA.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from medfl.errors import DeployError
 from medfl.system.files import write_file, write_private
 
 CA_DAYS, SERVER_DAYS = 3650, 365
-_CLOCK_TOLERANCE = timedelta(hours=1)  # clocks that are a little late must not refuse a fresh certificate
-_CRL_DAYS = 3650  # the list is written anew on every change, by hand; it must not end between two changes
+_CLOCK_TOLERANCE = timedelta(hours=1)  # a machine whose clock is a little slow must not refuse a new certificate
+_CRL_DAYS = 3650  # the list is rewritten only when an operator changes something; it must not expire between two changes
 _HASH = hashes.SHA384()
 
 
 def create_ca(certificate: Path, key: Path, name: str) -> None:
-    """Make the authority of a federation: its private key, for the owner alone, and its own certificate."""
+    """Create the CA of a federation: its private key, readable by its owner alone, and its own certificate."""
     private = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority"[:64])])
     now = datetime.now(UTC)
-    built = (
+    signed = (
         _certificate_builder(subject, subject, private.public_key(), now, CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_others=True), critical=True)
@@ -45,18 +45,18 @@ def create_ca(certificate: Path, key: Path, name: str) -> None:
         .sign(private, _HASH)
     )
     write_private(key, _private_key_pem(private), "the key of the authority")
-    write_file(certificate, built.public_bytes(Encoding.PEM))
+    write_file(certificate, signed.public_bytes(Encoding.PEM))
 
 
 def issue_server_certificate(ca: Path, ca_key: Path, certificate: Path, key: Path, address: str) -> None:
-    """Make a key and a certificate for the server, valid for its published host and for loopback.
+    """Create a key and a certificate for the server, valid for its published host and for loopback.
 
     Parameters
     ----------
     ca, ca_key : Path
-        Of the authority.
+        Certificate and private key of the CA.
     certificate, key : Path
-        To write.
+        Files to write.
     address : str
         host:port under which the hospitals reach the server.
     """
@@ -64,7 +64,7 @@ def issue_server_certificate(ca: Path, ca_key: Path, certificate: Path, key: Pat
     host = address.rpartition(":")[0].strip("[]")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     names = dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))
-    built = _sign_certificate(
+    signed = _sign_certificate(
         ca,
         ca_key,
         subject,
@@ -74,22 +74,22 @@ def issue_server_certificate(ca: Path, ca_key: Path, certificate: Path, key: Pat
         x509.SubjectAlternativeName([_general_name(n) for n in names]),
     )
     write_private(key, _private_key_pem(private), "the key of the server")
-    write_file(certificate, built.public_bytes(Encoding.PEM))
+    write_file(certificate, signed.public_bytes(Encoding.PEM))
 
 
 def issue_site_certificate(ca: Path, ca_key: Path, name: str, public_key: str, days: int) -> x509.Certificate:
-    """Sign a certificate over the key of a site.
+    """Sign a certificate for the key of a site.
 
     Parameters
     ----------
     ca, ca_key : Path
-        Of the authority.
+        Certificate and private key of the CA.
     name : str
-        Of the site.
+        Name of the site.
     public_key : str
         OpenSSH format.
     days : int
-        From now.
+        Validity from now on.
     """
     public = load_ssh_public_key(public_key.encode())
     assert isinstance(public, ec.EllipticCurvePublicKey), "requests are checked before anything is signed"
@@ -98,16 +98,16 @@ def issue_site_certificate(ca: Path, ca_key: Path, name: str, public_key: str, d
 
 
 def write_crl(ca: Path, ca_key: Path, path: Path, revoked: Iterable[tuple[int, datetime]]) -> None:
-    """Write the list of certificates that were taken back.
+    """Write the list of revoked certificates (CRL).
 
     Parameters
     ----------
     ca, ca_key : Path
-        Of the authority.
+        Certificate and private key of the CA.
     path : Path
-        To write, PEM.
+        PEM file to write.
     revoked : iterable of (int, datetime)
-        Serial numbers, and when each was taken back.
+        Serial numbers, and when each was revoked.
     """
     now = datetime.now(UTC)
     issuer, private = _load_certificate(ca), _load_key(ca_key)
@@ -137,9 +137,11 @@ def _sign_certificate(
     issuer, private = _load_certificate(ca), _load_key(ca_key)
     now = datetime.now(UTC)
     if issuer.not_valid_after_utc - now < timedelta(days=1):
-        fix = "Make a new federation in another folder: 'medfl server init'; every site sends its request to it again."
-        raise DeployError("CA-ENDED", "the authority of this federation has come to its end.", fix)
-    days = min(days, (issuer.not_valid_after_utc - now).days)  # nobody believes a certificate longer than its authority
+        fix = "Make a new federation in another folder with 'medfl server init'; every site sends its request again."
+        raise DeployError(
+            "CA-ENDED", "the certificate of this federation's authority has expired, or does so within a day.", fix
+        )
+    days = min(days, (issuer.not_valid_after_utc - now).days)  # no certificate is trusted longer than its CA
     builder = (
         _certificate_builder(subject, issuer.subject, public, now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -193,7 +195,7 @@ def _private_key_pem(private: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def ca_fingerprint(certificate: bytes) -> str:
-    """Return the SHA-256 fingerprint of an authority's certificate (PEM), for two people to compare by telephone."""
+    """Return the SHA-256 fingerprint of a CA's certificate (PEM), for two people to compare by telephone."""
     digest = x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256())
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
@@ -202,7 +204,7 @@ def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        raise DeployError("CA-MISSING", "the authority's certificate cannot be read.", "Put back its copy.") from None
+        raise DeployError("CA-MISSING", "the authority's certificate cannot be read.", "Restore it from a copy.") from None
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -211,5 +213,5 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except (OSError, ValueError, TypeError):
         fix = f"Put {path.name} back for as long as you enrol, renew or revoke."
         raise DeployError("CA-MISSING", "the authority's private key is not here, or cannot be read.", fix) from None
-    assert isinstance(private, ec.EllipticCurvePrivateKey), "made by make_authority"
+    assert isinstance(private, ec.EllipticCurvePrivateKey), "made by create_ca"
     return private

@@ -1,4 +1,4 @@
-"""Runs in a federation as its operator sees them: submitted to Flower, looked at, stopped, resumed."""
+"""Runs of a federation, for its operator: submit, find, watch, stop and resume them."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from medfl.study.study_file import Scalar
 from medfl.system.files import write_file
 from medfl.system.locks import locked
 
-APP_FOLDER = "app"  # in the folder of what was submitted: the study as it was given to Flower
-_SUBMITTED_FOLDER = "submitted"  # folder of the federation, with one folder for each run
-_FLOWER_FILE = "flower.json"  # what is noted of it there; without a number while Flower was asked and has not answered
-_RELEASE_TIMEOUT = 30.0  # seconds for the process of a run that was stopped to end
+APP_FOLDER = "app"  # in the folder of a submitted run: the study as it was given to Flower
+_SUBMITTED_FOLDER = "submitted"  # in the folder of the federation, with one folder for each run
+_FLOWER_FILE = "flower.json"  # holds Flower's run id; empty as long as Flower has not answered
+_RELEASE_TIMEOUT = 30.0  # seconds that the process of a stopped run may take to end
 
 
 @dataclass(frozen=True)
 class SubmittedRun:
-    """A run that was given to Flower.
+    """A run that was submitted to Flower.
 
     Parameters
     ----------
     name : str
-        Of the run and its folder.
+        Name of the run and of its folder.
     study : Study
         What is run.
     run : Path
-        The run folder; it is there once the server's process has begun.
+        The run folder; it exists once the run's process has started on the server.
     flower_run_id : str
-        Flower's number of it, the last one where it was resumed; empty when Flower does not know it.
+        Flower's id of the run, the latest one when it was resumed; empty when Flower does not know the run.
     earlier : int
-        How often it had begun before that, by its history.
+        How many times it had started before, by its history.
     """
 
     name: str
@@ -52,23 +52,23 @@ class SubmittedRun:
     earlier: int = 0
 
     def events(self) -> list[Event]:
-        """Return its history from where it began the last time; empty as long as that beginning is not there."""
+        """Return the history since the latest start; empty until that start is recorded."""
         events = read_history(self.run)
-        begun = start_indices(events)
-        return events[begun[-1] :] if len(begun) > self.earlier else []
+        starts = start_indices(events)
+        return events[starts[-1] :] if len(starts) > self.earlier else []
 
 
 def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar]) -> SubmittedRun:
-    """Give a study to the server of a federation.
+    """Submit a study to the server of a federation.
 
     Parameters
     ----------
     folder : FederationFolder
-        Of a server that runs.
+        Of a running server.
     study : Path
         Folder of the study.
     overrides : mapping
-        Dotted keys with other values; the hospitals must have approved the study with them.
+        Dotted keys of the study with other values; the hospitals must have approved the study with them.
 
     Raises
     ------
@@ -80,18 +80,18 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     names = _active_sites(folder)
     name = new_run_name()
     app = folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER
-    read = write_app(study, overrides, app)
+    submitted = write_app(study, overrides, app)
     with _run_lock(folder, name):
-        return _start(folder, name, read, names, resume=False, earlier=0)
+        return _start(folder, name, submitted, names, resume=False, earlier=0)
 
 
 def resume(folder: FederationFolder, name: str) -> SubmittedRun:
-    """Go on with a run after its last complete round: the same study, the same folder, another number at Flower.
+    """Resume a run after its last complete round: same study, same folder, a new id at Flower.
 
     Raises
     ------
     RunError
-        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` when it is going on, ``RUN-FINISHED`` when it is completed.
+        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed.
     DeployError
         As `submit` does.
     """
@@ -102,60 +102,59 @@ def resume(folder: FederationFolder, name: str) -> SubmittedRun:
         if not is_over(status(folder, before)):
             if not has_died(before):
                 raise _busy_error(before.name)
-            run_flwr(
-                folder, "stop", before.flower_run_id, CONNECTION, "--format", "json"
-            )  # Flower itself finds out after a minute
+            # Flower itself would notice only after a minute
+            run_flwr(folder, "stop", before.flower_run_id, CONNECTION, "--format", "json")
         _wait_until_released(before)
-        there = (before.run / STUDY_JSON).is_file()
+        has_started = (before.run / STUDY_JSON).is_file()
         return _start(
             folder,
             before.name,
             before.study,
             _active_sites(folder),
-            resume=there,
+            resume=has_started,
             earlier=len(start_indices(read_history(before.run))),
         )
 
 
 def find(folder: FederationFolder, name: str) -> SubmittedRun:
-    """Return a run that was submitted, by its name or the beginning of it; the newest when none is given.
+    """Return the submitted run with this name, or whose name begins so; the newest run for an empty name.
 
     Raises
     ------
     RunError
         ``RUN-MISSING``.
     """
-    places = sorted((folder.path / _SUBMITTED_FOLDER).glob(f"{name}*/{_FLOWER_FILE}"))
-    if not places or (name and len(places) > 1):
-        what = f"{len(places)} runs are meant by {name!r}." if name else "nothing was run in this federation yet."
-        raise RunError("RUN-MISSING", what, "See the runs there are: medfl runs FEDERATION/runs.")
-    told = json.loads(places[-1].read_bytes())
-    name = places[-1].parent.name
+    matches = sorted((folder.path / _SUBMITTED_FOLDER).glob(f"{name}*/{_FLOWER_FILE}"))
+    if not matches or (name and len(matches) > 1):
+        what = f"{len(matches)} runs match {name!r}." if name else "nothing has been run in this federation yet."
+        raise RunError("RUN-MISSING", what, "List the runs: medfl runs FEDERATION/runs.")
+    record = json.loads(matches[-1].read_bytes())
+    name = matches[-1].parent.name
     study = read_study(folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER)
-    flower = str(told["run-id"]) or _find_lost_run_id(folder, study)
-    return SubmittedRun(name, study, folder.runs / study.name / name, flower, int(told.get("earlier", 0)))
+    flower_run_id = str(record["run-id"]) or _find_lost_run_id(folder, study)
+    return SubmittedRun(name, study, folder.runs / study.name / name, flower_run_id, int(record.get("earlier", 0)))
 
 
 def status(folder: FederationFolder, run: SubmittedRun) -> str:
-    """Return what Flower says of a run: "pending", "starting", "running", "finished:completed", ":failed" or ":stopped"."""
+    """Return Flower's status of a run: "pending", "starting", "running", "finished:completed", ":failed" or ":stopped"."""
     if not run.flower_run_id:
         return "finished:failed"
     runs = run_flwr(folder, "ls", CONNECTION, "--run-id", run.flower_run_id, "--format", "json")["runs"]
     return str(runs[0]["status"]) if runs else "finished:failed"
 
 
-def is_over(told: str) -> bool:
-    """Say whether a status of Flower's is one that stays."""
-    return told.startswith("finished")
+def is_over(flower_status: str) -> bool:
+    """Return whether a status of Flower's is final."""
+    return flower_status.startswith("finished")
 
 
 def has_died(run: SubmittedRun) -> bool:
-    """Say whether the server's process of a run is gone: it began, and no longer holds the run."""
+    """Return whether the run's process on the server is gone: it had started, and no longer holds the run's lock."""
     return bool(run.events()) and not is_locked(run.run)
 
 
 def stop(folder: FederationFolder, run: SubmittedRun) -> bool:
-    """Stop a run; sites notice at the next batch. False when it was over already. It can be resumed."""
+    """Stop a run, which can be resumed; sites notice at the next batch. Return False when it was over already."""
     if is_over(status(folder, run)):
         return False
     run_flwr(folder, "stop", run.flower_run_id, CONNECTION, "--format", "json")
@@ -163,7 +162,7 @@ def stop(folder: FederationFolder, run: SubmittedRun) -> bool:
 
 
 def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
-    """Return what Flower logged of a run on the server.
+    """Return Flower's log of a run on the server.
 
     Raises
     ------
@@ -174,52 +173,52 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
 
 
 def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> SubmittedRun:
-    place = folder.path / _SUBMITTED_FOLDER / name
-    noted = place / _FLOWER_FILE
-    before = noted.read_bytes() if noted.exists() else b""
-    write_file(noted, json.dumps({"run-id": "", "earlier": earlier}).encode())  # it is found again when this process dies now
-    own = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
-    words = " ".join(f"{key}={json.dumps(value)}" for key, value in own.items())
+    submitted = folder.path / _SUBMITTED_FOLDER / name
+    record = submitted / _FLOWER_FILE
+    before = record.read_bytes() if record.exists() else b""
+    write_file(record, json.dumps({"run-id": "", "earlier": earlier}).encode())  # so that it is found if this process dies now
+    server_keys = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
+    overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in server_keys.items())
     try:
-        told = run_flwr(folder, "run", str(place / APP_FOLDER), CONNECTION, "--format", "json", "-c", words)
+        answer = run_flwr(folder, "run", str(submitted / APP_FOLDER), CONNECTION, "--format", "json", "-c", overrides)
     except DeployError as error:
-        if error.code != "SERVER-SLOW":  # then it may have been taken
-            write_file(noted, before) if before else noted.unlink()
+        if error.code != "SERVER-SLOW":  # a slow server may have accepted the run
+            write_file(record, before) if before else record.unlink()
         raise
-    number = str(told["run-id"])
-    write_file(noted, json.dumps({"run-id": number, "earlier": earlier}).encode())
-    return SubmittedRun(name, study, folder.runs / study.name / name, number, earlier)
+    run_id = str(answer["run-id"])
+    write_file(record, json.dumps({"run-id": run_id, "earlier": earlier}).encode())
+    return SubmittedRun(name, study, folder.runs / study.name / name, run_id, earlier)
 
 
 @contextmanager
 def _run_lock(folder: FederationFolder, name: str) -> Iterator[None]:
-    """Let one command at a time start a run."""
+    """Let only one command at a time start a run."""
     with locked(folder.path / _SUBMITTED_FOLDER / name / ".lock"):
         yield
 
 
 def _wait_until_released(run: SubmittedRun) -> None:
-    """Wait until the process of a run that is over has written its last word."""
-    end = time.monotonic() + _RELEASE_TIMEOUT
+    """Wait until the process of a finished run has released the run folder."""
+    deadline = time.monotonic() + _RELEASE_TIMEOUT
     while is_locked(run.run):
-        if time.monotonic() >= end:
+        if time.monotonic() >= deadline:
             raise _busy_error(run.name)
         time.sleep(0.2)
 
 
 def _find_lost_run_id(folder: FederationFolder, study: Study) -> str:
-    """Return the number of a run that Flower took just before the command died: one that goes on and that nobody noted."""
-    noted = {
+    """Return the id of a run that Flower accepted just before the command died: a running one that is not on record."""
+    recorded = {
         str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED_FOLDER).glob(f"*/{_FLOWER_FILE}")
     }
     runs = run_flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
-    going_on = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and not is_over(str(run["status"]))]
-    lost = [number for number in going_on if number not in noted]
+    running = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and not is_over(str(run["status"]))]
+    lost = [run_id for run_id in running if run_id not in recorded]
     return lost[0] if len(lost) == 1 else ""
 
 
 def _busy_error(name: str) -> RunError:
-    return RunError("RUN-BUSY", f"the run {name} is going on.", f"Follow it with 'medfl status {name} --follow'.")
+    return RunError("RUN-BUSY", f"the run {name} is running.", f"Follow it with 'medfl status {name} --follow'.")
 
 
 def _active_sites(folder: FederationFolder) -> list[str]:

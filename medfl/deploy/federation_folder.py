@@ -1,4 +1,4 @@
-"""The folder of a federation's server: where everything lies, how it is made and opened."""
+"""Folder of a federation's server: its layout, how it is created and opened."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from medfl.system.ports import find_free_port
 FEDERATION_FILE = "federation.toml"
 
 _TEMPLATE = """\
-# The server of a federation; 'medfl server up' reads it at its start.
+# The server of a federation; 'medfl server up' reads this file when it starts.
 name = "{name}"
-address = "{address}"        # under which the hospitals reach the server
+address = "{address}"        # at which the hospitals reach the server
 
 [superlink]
 port = {port}                 # of Flower's own server, on loopback only: never publish it
 
 [proxy]
-listen = "{listen}"          # what is published: address and port of this machine
-client-certificates = false   # true: refuse, before anything else, who shows no certificate of this federation
-max-body-megabytes = 64       # of one request; a model comes in pieces of 5
+listen = "{listen}"          # address and port of this machine that nginx publishes
+client-certificates = false   # true: refuse every caller without a certificate of this federation, before anything else
+max-body-megabytes = 64       # largest request; a model comes in pieces of 5 MiB
 
 [identities]
-days = 365                    # a site belongs for so long without being renewed
-warn-days = 30
+days = 365                    # how long a site belongs to the federation unless it is renewed
+warn-days = 30                # days before that to begin with warnings
 """
 
 
@@ -51,12 +51,12 @@ class FederationFolder:
 
     @property
     def ca_certificate(self) -> Path:
-        """Certificate of the federation's own authority; public."""
+        """Certificate of the federation's own certificate authority; public."""
         return self.path / "ca" / "ca.crt"
 
     @property
     def ca_key(self) -> Path:
-        """Its private key; needed to enrol, renew and revoke only."""
+        """Private key of the authority; needed only to enrol, renew and revoke."""
         return self.path / "ca" / "ca.key"
 
     @property
@@ -81,7 +81,7 @@ class FederationFolder:
 
     @property
     def crl(self) -> Path:
-        """Certificates that were taken back, as nginx reads it."""
+        """List of revoked certificates, which nginx reads."""
         return self.path / "proxy" / "crl.pem"
 
     @property
@@ -114,33 +114,33 @@ def open_federation(path: Path) -> FederationFolder:
 
 
 def init_federation(path: Path, name: str, address: str, listen: str = "") -> FederationFolder:
-    """Make a federation: its ca, the server's certificate, and its settings.
+    """Create a federation: its certificate authority, the server's certificate, and its settings.
 
     Parameters
     ----------
     path : Path
-        Folder to make; it may be there, but hold no federation.
+        Folder to create; it may exist already, but must not hold a federation.
     name : str
-        Of the federation, for people.
+        Name of the federation, for people.
     address : str
-        host:port under which the hospitals will reach the server.
+        host:port at which the hospitals will reach the server.
     listen : str
-        Address and port of this machine to publish; all of its addresses, with that port, unless given.
+        Address and port of this machine to publish; by default all of its addresses, with the port of `address`.
 
     Raises
     ------
     DeployError
         ``FEDERATION-EXISTS``.
     ConfigError
-        When name or address are none.
+        When the name or the address is not valid.
     """
     if (path / FEDERATION_FILE).exists():
-        fix = "Use it, or name another folder; a second authority would leave the enrolled sites outside."
+        fix = "Use it, or name another folder; a second authority would lock the enrolled sites out."
         raise DeployError("FEDERATION-EXISTS", "there is a federation in this folder already.", fix)
     listen = listen or f"0.0.0.0:{address.rpartition(':')[2]}"
     port = find_free_port()
     values = {"name": name, "address": address, "superlink": {"port": port}, "proxy": {"listen": listen}}
-    settings = read_section(FederationSettings, values, FEDERATION_FILE)  # lets nothing through that would have to be quoted
+    settings = read_section(FederationSettings, values, FEDERATION_FILE)  # accepts nothing that would have to be quoted
     text = _TEMPLATE.format(name=name, address=address, listen=listen, port=port)
     with translate_disk_errors("the federation", "give the same command again"):
         path.mkdir(parents=True, exist_ok=True)
@@ -150,5 +150,5 @@ def init_federation(path: Path, name: str, address: str, listen: str = "") -> Fe
         ca.create_ca(folder.ca_certificate, folder.ca_key, name)
         ca.issue_server_certificate(folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key, address)
         ca.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, [])
-        write_file(path / FEDERATION_FILE, text.encode())  # last: without it nothing here counts as a federation
+        write_file(path / FEDERATION_FILE, text.encode())  # last: without this file the folder does not count as a federation
     return folder

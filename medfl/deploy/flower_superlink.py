@@ -1,4 +1,4 @@
-"""Flower's SuperLink as a process whose requests wait long enough for one another."""
+"""Flower's SuperLink as a process in which one request waits long enough for another to finish."""
 
 from __future__ import annotations
 

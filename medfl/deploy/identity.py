@@ -1,4 +1,4 @@
-"""A site's own identity: its private key, which never leaves, and the request that asks a federation to enrol it."""
+"""Identity of a site: its private key, which never leaves, and the request that asks a federation to enrol it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _SIGNATURE_CONTEXT = b"medfl enrolment request 1\n"
 
 @dataclass(frozen=True)
 class EnrolmentRequest:
-    """What a site asks with, checked: whoever made it holds the private key.
+    """A request to be enrolled, checked: whoever wrote it holds the private key.
 
     Parameters
     ----------
     name : str
-        Of the site.
+        Name of the site.
     public_key : str
         OpenSSH format, without a comment.
     """
@@ -52,23 +52,23 @@ class EnrolmentRequest:
 
 
 def make_key(path: Path) -> None:
-    """Make a site's private key unless it is there: EC P-384 in OpenSSH format, as Flower reads it, for the owner alone."""
+    """Create a site's private key unless it exists: EC P-384 in OpenSSH format, as Flower reads it, for its owner alone."""
     if not path.exists():
         write_private(path, _private_key_text(_generate_key()), "the key of the site")
 
 
 def make_identity(name: str) -> tuple[EnrolmentRequest, bytes]:
-    """Make a key for a site that cannot make its own.
+    """Create a key for a site that cannot create its own.
 
     Parameters
     ----------
     name : str
-        Of the site.
+        Name of the site.
 
     Returns
     -------
     EnrolmentRequest
-        As if the site had sent it.
+        The request that the site would have sent.
     bytes
         The private key, OpenSSH format: a secret.
 
@@ -79,28 +79,28 @@ def make_identity(name: str) -> tuple[EnrolmentRequest, bytes]:
     """
     if not re.fullmatch(SITE_NAME_PATTERN, name):
         fix = "A name has 1 to 64 letters (a to z), digits, '.', '_' or '-', and begins with a letter or digit."
-        raise DeployError("SITE-NAME", f"{name!r} is no name for a site.", fix)
+        raise DeployError("SITE-NAME", f"{name!r} is not a valid name of a site.", fix)
     private = _generate_key()
     return EnrolmentRequest(name, public_key_text(private)), _private_key_text(private)
 
 
 def write_request(key: Path, name: str, path: Path) -> EnrolmentRequest:
-    """Write the request of a site: its name, its public key, and a signature that shows that it holds the private one.
+    """Write the request of a site: its name, its public key, and a signature that proves that it holds the private one.
 
     Parameters
     ----------
     key : Path
         The private key.
     name : str
-        Of the site.
+        Name of the site.
     path : Path
-        To write; it holds nothing secret.
+        File to write; it holds nothing secret.
     """
     private = load_key(key)
     public = public_key_text(private)
     signature = base64.b64encode(private.sign(_text_to_sign(name, public), ec.ECDSA(hashes.SHA384()))).decode()
-    told = {"format": _FORMAT, "name": name, "public-key": public, "signature": signature}
-    write_file(path, json.dumps(told, indent=1).encode())
+    request = {"format": _FORMAT, "name": name, "public-key": public, "signature": signature}
+    write_file(path, json.dumps(request, indent=1).encode())
     return EnrolmentRequest(name, public)
 
 
@@ -110,24 +110,26 @@ def read_request(path: Path) -> EnrolmentRequest:
     Raises
     ------
     DeployError
-        ``REQUEST-DAMAGED`` when it is none, or its signature does not fit.
+        ``REQUEST-DAMAGED`` when it is not a request, or its signature does not match.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too long")
-        told = json.loads(path.read_bytes())
-        name, public, signature = str(told["name"]), str(told["public-key"]), base64.b64decode(told["signature"])
+        request = json.loads(path.read_bytes())
+        name, public, signature = str(request["name"]), str(request["public-key"]), base64.b64decode(request["signature"])
         key = load_ssh_public_key(public.encode())
-        if told["format"] != _FORMAT or not re.fullmatch(SITE_NAME_PATTERN, name):
+        if request["format"] != _FORMAT or not re.fullmatch(SITE_NAME_PATTERN, name):
             raise ValueError("not a request")
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise ValueError("another kind of key")
         if public != key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode():
-            raise ValueError("a key has one spelling, by which it is known again")
+            raise ValueError("not the one spelling of this key, by which it is recognised later")
         key.verify(signature, _text_to_sign(name, public), ec.ECDSA(hashes.SHA384()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm, InvalidSignature):
         fix = "Ask the site for the file that its 'medfl site init' wrote, NAME.request.json, unchanged."
-        raise DeployError("REQUEST-DAMAGED", f"{path.name} is no request of a site, or was changed on the way.", fix) from None
+        raise DeployError(
+            "REQUEST-DAMAGED", f"{path.name} is not a request of a site, or was changed on the way.", fix
+        ) from None
     return EnrolmentRequest(name, public)
 
 
@@ -142,7 +144,7 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         private = load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
-        fix = "Put back its copy, or make a new one with 'medfl site init --new-key' and send the new request."
+        fix = "Restore it from a copy, or make a new one with 'medfl site init --new-key' and send the new request."
         raise DeployError("KEY-DAMAGED", "the private key of this site is missing or cannot be read.", fix) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise DeployError("KEY-DAMAGED", "the private key of this site is of another kind.", "Make a new one with '--new-key'.")
@@ -150,12 +152,12 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def private_key_pem(key: Path) -> bytes:
-    """Return a site's private key as TLS wants it, PEM; raises as `load_key` does."""
+    """Return a site's private key as TLS needs it, PEM; raises as `load_key` does."""
     return load_key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def public_key_text(private: ec.EllipticCurvePrivateKey) -> str:
-    """Return the public key that belongs to a private one, OpenSSH format."""
+    """Return the public key of a private key, OpenSSH format."""
     return private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 

@@ -1,4 +1,4 @@
-"""Startup kits: what a hospital gets from the server's operator, and how it is unpacked there."""
+"""Startup kits: what a hospital gets from the server's operator to join, and how it is unpacked there."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from medfl.site.federation_settings import SiteFederation
 from medfl.system.files import translate_disk_errors, write_file, write_private
 
 _FILES = ("ca.crt", "site.crt", "federation.json", "README.txt")
-_KEY_FILE = "site.key"  # only where the server made it
-_MAX_BYTES = 100_000  # bytes of each file, and of the whole
+_KEY_FILE = "site.key"  # only when the server's operator made the key
+_MAX_BYTES = 100_000  # bytes, of each file and of the whole kit
 _ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the same kit has the same bytes
 
 _README = """\
 Startup kit of {site} for the federation {federation}. {secrecy}
 1. medfl site join {site}.zip --folder FOLDER      (the folder of your site.toml and site.key)
-2. medfl doctor FOLDER                             (what is wrong, and the way out)
+2. medfl doctor FOLDER                             (what is wrong, and what to do about it)
 3. medfl site approve STUDY.fab --site FOLDER      (read what a study will do; approve it or not)
 4. medfl site up FOLDER                            (or as a service: medfl site unit FOLDER)
-5. The server is {address}; your way out to it must be open. You belong until {expires}.
+5. The server is {address}; your firewall must let you connect to it. You are enrolled until {expires}.
 """
 _WITHOUT_KEY_NOTE = "It holds nothing secret."
 _WITH_KEY_NOTE = "It holds your PRIVATE KEY: delete it once you have joined."
 
 
 class KitManifest(Section):
-    """What is written on a kit: who it is for, whose it is, where the server is, and until when it is good."""
+    """Contents of ``federation.json`` in a kit: its site, its federation, the server's address, and the day it expires."""
 
     site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
     federation: FederationName
@@ -62,11 +62,11 @@ class Kit:
     Parameters
     ----------
     manifest : KitManifest
-        What is written on it.
+        Its ``federation.json``.
     ca, certificate : bytes
-        PEM: of the authority, and of the site.
+        Certificates of the authority and of the site, PEM.
     key : bytes
-        Private key of the site, where the server made it; empty where the site did.
+        Private key of the site when the server's operator made it; empty when the site made its own.
     """
 
     manifest: KitManifest
@@ -76,7 +76,7 @@ class Kit:
 
     @property
     def fingerprint(self) -> str:
-        """Of the authority: what two people compare by telephone."""
+        """Fingerprint of the authority, which two people compare by telephone."""
         return ca_fingerprint(self.ca)
 
 
@@ -88,11 +88,11 @@ def write_kit(folder: FederationFolder, site: EnrolledSite, certificate: bytes, 
     folder : FederationFolder
         Of the server.
     site : EnrolledSite
-        Whom it is for.
+        The site that it is for.
     certificate : bytes
-        PEM, as `enrol` or `renew` returned it.
+        Certificate of the site, PEM, as `enrol` or `renew` returned it.
     key : bytes
-        Private key of the site, where `make_identity` made it.
+        Private key of the site when `make_identity` made it.
 
     Returns
     -------
@@ -100,26 +100,26 @@ def write_kit(folder: FederationFolder, site: EnrolledSite, certificate: bytes, 
         ``kits/<name>.zip``; it holds nothing secret unless there is a key in it, and then only its owner may read it.
     """
     settings = folder.settings
-    words = {"site": site.name, "federation": settings.name, "address": settings.address, "expires": site.expires[:10]}
+    manifest = {"site": site.name, "federation": settings.name, "address": settings.address, "expires": site.expires[:10]}
     content = {
         "ca.crt": folder.ca_certificate.read_bytes(),
         "site.crt": certificate,
-        "federation.json": json.dumps(words, indent=1).encode(),
-        "README.txt": _README.format(**words, secrecy=_WITH_KEY_NOTE if key else _WITHOUT_KEY_NOTE).encode(),
+        "federation.json": json.dumps(manifest, indent=1).encode(),
+        "README.txt": _README.format(**manifest, secrecy=_WITH_KEY_NOTE if key else _WITHOUT_KEY_NOTE).encode(),
     } | ({_KEY_FILE: key} if key else {})
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as kit:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as kit:
         for name, data in content.items():
             entry = zipfile.ZipInfo(name, _ZIP_TIMESTAMP)
             entry.external_attr = (0o100600 if name == _KEY_FILE else 0o100644) << 16
             kit.writestr(entry, data, zipfile.ZIP_DEFLATED)
     path = folder.kits / f"{site.name}.zip"
-    write_file(path, packed.getvalue(), private=bool(key))
+    write_file(path, archive.getvalue(), private=bool(key))
     return path
 
 
 def read_kit(path: Path) -> Kit:
-    """Read a kit; nothing is unpacked, and nothing but the files of a kit is looked at.
+    """Read and check a kit in memory; files that do not belong to a kit are ignored.
 
     Raises
     ------
@@ -128,11 +128,11 @@ def read_kit(path: Path) -> Kit:
     """
     if not path.is_file():
         raise DeployError(
-            "KIT-DAMAGED", f"there is no file {str(path)!r}.", "Name the kit that the server's operator gave you."
+            "KIT-DAMAGED", f"there is no file {str(path)!r}.", "Give the path of the kit that the server's operator sent you."
         )
     try:
         content = _read_entries(path)
-        label = read_section(KitManifest, json.loads(content["federation.json"]), "federation.json")
+        manifest = read_section(KitManifest, json.loads(content["federation.json"]), "federation.json")
         ca, certificate = (x509.load_pem_x509_certificate(content[name]) for name in ("ca.crt", "site.crt"))
         certificate.verify_directly_issued_by(ca)
         key = content.get(_KEY_FILE, b"")
@@ -144,7 +144,7 @@ def read_kit(path: Path) -> Kit:
         raise _damaged_error(path) from None
     except (zipfile.BadZipFile, zlib.error, InvalidSignature, UnsupportedAlgorithm, ConfigError):
         raise _damaged_error(path) from None
-    return Kit(label, content["ca.crt"], content["site.crt"], key)
+    return Kit(manifest, content["ca.crt"], content["site.crt"], key)
 
 
 def join_federation(kit: Kit, folder: Path) -> Path:
@@ -153,37 +153,37 @@ def join_federation(kit: Kit, folder: Path) -> Path:
     Parameters
     ----------
     kit : Kit
-        As `read_kit` gave it.
+        As `read_kit` returned it.
     folder : Path
-        Of the site. Without a site.toml it gets one to edit.
+        Folder of the site. Without a site.toml it gets one to edit.
 
     Returns
     -------
     Path
-        The ``site.toml``; whatever else stands in it, comments too, is left as it is.
+        The ``site.toml``; everything else in it, comments too, is left as it is.
 
     Raises
     ------
     DeployError
-        ``KIT-FOREIGN`` when it was made for another site or another key, ``OTHER-FEDERATION`` when the site belongs to
-        another one. Nothing was changed then.
+        ``KIT-FOREIGN`` when the kit was made for another site or another key, ``OTHER-FEDERATION`` when the site belongs to
+        another federation. Nothing was changed then.
     ConfigError
         When the site.toml has problems.
     """
     path = folder / "site.toml"
     site = read_site(path) if path.exists() else None
-    place = site.federation if site and site.federation else SiteFederation(server=kit.manifest.address)
-    _require_same_site(kit, site, folder / place.key)
-    _require_same_authority(kit, folder / place.ca)
+    federation = site.federation if site and site.federation else SiteFederation(server=kit.manifest.address)
+    _require_same_site(kit, site, folder / federation.key)
+    _require_same_authority(kit, folder / federation.ca)
     if site is None:
         init_site(folder, kit.manifest.site, ".")
     with translate_disk_errors("the site's place in the federation", "give the same command again"):
-        if kit.key and not (folder / place.key).exists():
-            write_private(folder / place.key, kit.key, "the key of the site")
-        write_file(folder / place.ca, kit.ca)
-        write_file(folder / place.certificate, kit.certificate)
-        told = _set_federation_server(path.read_text(encoding="utf-8"), kit.manifest.address).encode()
-        write_file(path, told, private=not path.stat().st_mode & 0o077)
+        if kit.key and not (folder / federation.key).exists():
+            write_private(folder / federation.key, kit.key, "the key of the site")
+        write_file(folder / federation.ca, kit.ca)
+        write_file(folder / federation.certificate, kit.certificate)
+        text = _set_federation_server(path.read_text(encoding="utf-8"), kit.manifest.address)
+        write_file(path, text.encode(), private=not path.stat().st_mode & 0o077)
     return path
 
 
@@ -200,25 +200,25 @@ def _read_entries(path: Path) -> dict[str, bytes]:
 
 def _require_same_site(kit: Kit, site: Site | None, key: Path) -> None:
     if site is not None and site.name != kit.manifest.site:
-        fix = "Take the kit that was made for this one, or the folder of that site."
+        fix = "Use the kit that was made for this site, or the folder of the other one."
         raise DeployError("KIT-FOREIGN", f"the kit is for {kit.manifest.site}, and this is the folder of {site.name}.", fix)
     if kit.key and not key.exists():
         return
     signed = x509.load_pem_x509_certificate(kit.certificate).public_key()
     if _public_key_bytes(signed) != _public_key_bytes(load_key(key).public_key()):
-        fix = "Send the request that was made with this key, or put back the key that the kit was made for."
-        raise DeployError("KIT-FOREIGN", "the kit was made for another key than the one in this folder.", fix)
+        fix = "Send the request that was made with this key, or restore the key that the kit was made for."
+        raise DeployError("KIT-FOREIGN", "the kit was made for a different key than the one in this folder.", fix)
 
 
-def _require_same_authority(kit: Kit, present: Path) -> None:
+def _require_same_authority(kit: Kit, ca: Path) -> None:
     try:
-        known = x509.load_pem_x509_certificate(present.read_bytes()).public_key()
+        known = x509.load_pem_x509_certificate(ca.read_bytes()).public_key()
     except FileNotFoundError:
         return
     except (OSError, ValueError):
         known = None
     if known is None or _public_key_bytes(known) != _public_key_bytes(x509.load_pem_x509_certificate(kit.ca).public_key()):
-        fix = f"If it is to leave that one, move {present.name} away, look through 'medfl site approvals', and give this again."
+        fix = f"To leave that federation, move {ca.name} away, check 'medfl site approvals', and give this command again."
         raise DeployError("OTHER-FEDERATION", "this site belongs to a federation with another authority.", fix)
 
 
@@ -228,7 +228,7 @@ def _public_key_bytes(key: PublicKeyTypes) -> bytes:
 
 def _damaged_error(path: Path) -> DeployError:
     return DeployError(
-        "KIT-DAMAGED", f"{path.name} is no startup kit, or is damaged.", "Ask the server's operator for it again."
+        "KIT-DAMAGED", f"{path.name} is not a startup kit, or is damaged.", "Ask the server's operator for it again."
     )
 
 
@@ -241,6 +241,6 @@ def _set_federation_server(text: str, address: str) -> str:
         table["server"] = address
     except TOMLKitError:
         raise DeployError(
-            "SITE-TOML", "the site.toml cannot be changed.", f'Add to it: [federation] server = "{address}"'
+            "SITE-TOML", "the site.toml cannot be edited by medfl.", f'Add to it: [federation] server = "{address}"'
         ) from None
     return tomlkit.dumps(document)

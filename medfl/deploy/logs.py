@@ -1,4 +1,4 @@
-"""Logs of the processes that a server or a site runs: for their owner alone, and never larger than twice a limit."""
+"""Logs of the processes that a server or a site runs: readable by their owner alone, and never larger than twice a limit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MAX_LOG_BYTES = 50_000_000  # bytes
-_MAX_LINE_BYTES = 4096  # bytes that the last line may have, to be shown
+_MAX_LOG_BYTES = 50_000_000
+_MAX_LINE_BYTES = 4096  # of the last line that is shown
 
 
 @contextmanager
@@ -24,21 +24,21 @@ def open_for_append(path: Path) -> Iterator[int]:
 
 
 def rotate(path: Path) -> None:
-    """Put what a log holds aside as ``NAME.1`` once it has grown large, while its process goes on appending to it."""
+    """Move the contents of a log to ``NAME.1`` once it has grown large, while its process goes on appending to it."""
     try:
         if path.stat().st_size <= _MAX_LOG_BYTES:
             return
-        aside = path.with_name(f"{path.name}.1")
-        aside.unlink(missing_ok=True)
-        with path.open("rb") as old, open_for_append(aside) as descriptor, open(descriptor, "wb", closefd=False) as copy:
+        rotated = path.with_name(f"{path.name}.1")
+        rotated.unlink(missing_ok=True)
+        with path.open("rb") as old, open_for_append(rotated) as descriptor, open(descriptor, "wb", closefd=False) as copy:
             shutil.copyfileobj(old, copy)
         os.truncate(path, 0)
-    except OSError:  # gone, or no room for the copy: the process must go on, and the next look tries again
+    except OSError:  # gone, or no space for the copy: the process must go on, and the next call tries again
         return
 
 
 def read_last_line(path: Path) -> str:
-    """Return the last line of a log, for a person at the same machine; empty when there is none."""
+    """Return the last line of a log that is not empty, for a person at the same machine; "" when there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LINE_BYTES))

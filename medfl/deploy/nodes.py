@@ -1,7 +1,7 @@
-"""Which sites Flower's server knows as nodes, kept like the list of those who are enrolled.
+"""Nodes of Flower's server, kept in step with the list of enrolled sites.
 
-Flower tells neither the names nor the keys of its nodes, and never takes a key again that was taken out, so what was registered
-is noted in ``superlink/nodes.json``.
+Flower reports neither the names nor the keys of its nodes, and never accepts a key again that was unregistered. So
+``superlink/nodes.json`` records what was registered.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from medfl.errors import DeployError
 from medfl.system.files import write_private
 
 _FILE = "nodes.json"
-_SERVER_UNAVAILABLE = ("SERVER-DOWN", "SERVER-SLOW")  # to the next question neither
+_SERVER_UNAVAILABLE = ("SERVER-DOWN", "SERVER-SLOW")  # then the next request would fail, too
 _ACTIVE_STATES = ("valid", "expiring")
 
-Nodes = dict[str, tuple[str, str]]  # name of the site: number of its node, and its key
+Nodes = dict[str, tuple[str, str]]  # name of the site: id of its node, and its key
 
 
-def reconcile(folder: FederationFolder, tell: Callable[[str], None]) -> tuple[DeployError, ...]:
-    """Register the sites that may take part, and take those out that may not: revoked, expired, or with another key now.
+def reconcile(folder: FederationFolder, notify: Callable[[str], None]) -> tuple[DeployError, ...]:
+    """Register the sites that may take part, and unregister those that may not: revoked, expired, or with a new key.
 
     Parameters
     ----------
     folder : FederationFolder
-        Of a server that runs.
-    tell : callable
+        Of a running server.
+    notify : callable
         Gets a line for a person about each change.
 
     Returns
     -------
     tuple of DeployError
-        What could not be done; the trouble of one site does not keep the others waiting.
+        Changes that failed; a problem with one site does not hold up the others.
     """
     try:
-        wanted = {site.name: site for site in list_enrolled(folder) if site.state() in _ACTIVE_STATES}
-    except DeployError as error:  # nobody comes in while it is not known who was revoked
+        active = {site.name: site for site in list_enrolled(folder) if site.state() in _ACTIVE_STATES}
+    except DeployError as error:  # nobody is let in while it is unknown who was revoked
         return (error,)
-    known, wrong = _read_nodes(folder), list[DeployError]()
-    out = [name for name, (_, key) in known.items() if name not in wanted or _strip_comment(wanted[name].public_key) != key]
-    new = ((name, site) for name, site in wanted.items() if name not in known)  # looked at when the others are out
-    for name, site in chain(((name, None) for name in out), new):
+    known, errors = _read_nodes(folder), list[DeployError]()
+    stale = [name for name, (_, key) in known.items() if name not in active or _strip_comment(active[name].public_key) != key]
+    new = ((name, site) for name, site in active.items() if name not in known)  # evaluated once the stale ones are out
+    for name, site in chain(((name, None) for name in stale), new):
         try:
-            told = _unregister_site(folder, name, known) if site is None else _register_site(folder, site, known)
+            change = _unregister_site(folder, name, known) if site is None else _register_site(folder, site, known)
         except DeployError as error:
-            wrong.append(error)
+            errors.append(error)
             if error.code in _SERVER_UNAVAILABLE:
                 break
             continue
         _write_nodes(folder, known)
-        tell(told)
-    return tuple(wrong)
+        notify(change)
+    return tuple(errors)
 
 
 def _unregister_site(folder: FederationFolder, name: str, known: Nodes) -> str:
@@ -72,17 +72,17 @@ def _register_site(folder: FederationFolder, site: EnrolledSite, known: Nodes) -
 
 
 def forget_stale_nodes(folder: FederationFolder) -> None:
-    """Drop what was noted of nodes that Flower no longer knows: its database was removed, or put back from an older copy."""
-    there, known = set(_list_registered(folder)), _read_nodes(folder)
-    kept = {name: entry for name, entry in known.items() if entry[0] in there}
-    if kept != known:
-        _write_nodes(folder, kept)
+    """Drop the records of nodes that Flower no longer knows: its database was removed, or restored from an older copy."""
+    registered, known = set(_list_registered(folder)), _read_nodes(folder)
+    current = {name: entry for name, entry in known.items() if entry[0] in registered}
+    if current != known:
+        _write_nodes(folder, current)
 
 
 def unregister_unknown_nodes(folder: FederationFolder) -> None:
-    """Take out the nodes that belong to no site: registered just before a crash, for a site that was revoked meanwhile.
+    """Unregister the nodes that belong to no site: registered just before a crash, for a site that was revoked meanwhile.
 
-    To be called when all sites that may take part have theirs.
+    Call it when all sites that may take part have their nodes.
     """
     known = {node for node, _ in _read_nodes(folder).values()}
     for node in _list_registered(folder):
@@ -100,38 +100,40 @@ def _register_node(folder: FederationFolder, site: EnrolledSite, known: Nodes) -
         public = Path(scratch) / "node.pub"
         public.write_text(site.public_key)
         try:
-            told = run_flwr(folder, "supernode", "register", str(public), CONNECTION, "--name", site.name, "--format", "json")
+            answer = run_flwr(folder, "supernode", "register", str(public), CONNECTION, "--name", site.name, "--format", "json")
         except DeployError as error:
             if "already in use" not in error.what:
                 raise
             return _find_orphan_node(folder, site, known)
-    return str(told["node-id"])
+    return str(answer["node-id"])
 
 
 def _find_orphan_node(folder: FederationFolder, site: EnrolledSite, known: Nodes) -> str:
-    """Find the node of a key that was registered just before a crash, and never noted."""
-    numbers = {node for node, _ in known.values()}
-    unknown = [node for node in _list_registered(folder) if node not in numbers]
+    """Find the node of a key that was registered just before a crash, and never recorded."""
+    recorded = {node for node, _ in known.values()}
+    unknown = [node for node in _list_registered(folder) if node not in recorded]
     if len(unknown) != 1:
         fix = f"{site.name} needs a new key: 'medfl site init --new-key' there, and enrol the new request."
-        raise DeployError("KEY-USED", f"the key of {site.name} was taken out before, and Flower never takes one again.", fix)
+        raise DeployError(
+            "KEY-USED", f"the key of {site.name} was unregistered before, and Flower never accepts one again.", fix
+        )
     return unknown[0]
 
 
 def _read_nodes(folder: FederationFolder) -> Nodes:
     try:
-        noted = json.loads((folder.path / "superlink" / _FILE).read_bytes())
-        return {name: (str(entry["node"]), str(entry["key"])) for name, entry in noted.items()}
+        entries = json.loads((folder.path / "superlink" / _FILE).read_bytes())
+        return {name: (str(entry["node"]), str(entry["key"])) for name, entry in entries.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError, OSError):
         what = f"the list of nodes, superlink/{_FILE}, cannot be read."
-        raise DeployError("REGISTRY-DAMAGED", what, "Put back a copy of it.") from None
+        raise DeployError("REGISTRY-DAMAGED", what, "Restore it from a copy.") from None
 
 
 def _write_nodes(folder: FederationFolder, known: Nodes) -> None:
-    noted = {name: {"node": node, "key": key} for name, (node, key) in sorted(known.items())}
-    write_private(folder.path / "superlink" / _FILE, json.dumps(noted, indent=1).encode(), "the list of nodes")
+    entries = {name: {"node": node, "key": key} for name, (node, key) in sorted(known.items())}
+    write_private(folder.path / "superlink" / _FILE, json.dumps(entries, indent=1).encode(), "the list of nodes")
 
 
 def _strip_comment(public_key: str) -> str:

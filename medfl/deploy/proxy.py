@@ -1,6 +1,6 @@
-"""The only door to a federation's server: nginx, which publishes what hospitals need of Flower's Fleet API and nothing else.
+"""Reverse proxy of a federation's server: nginx publishes what hospitals need of Flower's Fleet API and nothing else.
 
-Flower serves its Fleet, Control and Runtime APIs on one port, and the Control API asks nobody who he is.
+Flower serves its Fleet, Control and Runtime APIs on one port, and its Control API does not ask callers to identify themselves.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from pathlib import Path
 from medfl.errors import DeployError
 
 _SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"))
-_MAX_CONNECTIONS = 64  # at once from one address, behind which several hospitals may be
+_MAX_CONNECTIONS = 64  # at once from one address, which several hospitals may share
 _TEMP_FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # folders that nginx wants to write to, used or not
 
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    """What nginx is told.
+    """Settings of nginx.
 
     Parameters
     ----------
     folder : Path
-        Where its configuration and its temporary files lie.
+        Folder of its configuration and its temporary files.
     listen : str
-        Address and port that are published, as ``0.0.0.0:443``.
+        Published address and port, such as ``0.0.0.0:443``.
     upstream : int
         Port of Flower's server on loopback.
     certificate, key : Path
-        Of the server.
+        Certificate and private key of the server.
     ca : Path
-        Who signed it, and the certificates of the sites.
+        Certificate of the CA that signed the certificates of the server and the sites.
     crl : Path, optional
-        List of certificates that were taken back; given, every caller must show a certificate.
+        List of revoked certificates; with it, every caller must show a certificate.
     max_body_megabytes : int
-        Of one request; Flower sends a model in pieces of 5 MiB, and what is no array as one. Flower reads a request before it
-        asks who sends it.
+        Largest request. Flower sends a model in pieces of 5 MiB, and everything that is not an array in one piece. It reads a
+        request before it checks who sent it.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class ProxyConfig:
 
 
 _TEMPLATE = """\
-# Written by medfl at every start; changes are lost.
+# Written by medfl at every start; your changes would be lost.
 daemon off;
 worker_processes auto;
 pid "{folder}/nginx.pid";
@@ -69,20 +69,20 @@ http {{
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:medfl:1m;
 {clients}
-        client_max_body_size {most}m;
+        client_max_body_size {max_body}m;
         limit_conn callers {connections};
         client_body_timeout 300s;
         keepalive_timeout 300s;
         send_timeout 300s;
 
-        # who belongs to the federation is decided on the server's own machine
+        # sites are enrolled on the server's own machine only
         location /v1/fleet/register-node {{ return 403; }}
         location /v1/fleet/unregister-node {{ return 403; }}
         location /v1/fleet/ {{
             proxy_pass https://127.0.0.1:{upstream};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
-            proxy_set_header Host localhost;  # what a caller writes there, Flower need not read
+            proxy_set_header Host localhost;  # Flower need not read what a caller writes there
             proxy_ssl_trusted_certificate {ca};
             proxy_ssl_verify on;
             proxy_ssl_name localhost;
@@ -98,33 +98,33 @@ http {{
 """
 
 
-def write_config(door: ProxyConfig) -> Path:
+def write_config(config: ProxyConfig) -> Path:
     """Write ``nginx.conf`` and the folders that nginx needs, and return the file."""
-    door.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in _TEMP_FOLDERS:
-        (door.folder / name).mkdir(exist_ok=True, mode=0o700)
-    path = door.folder / "nginx.conf"
-    path.write_text(render_config(door), encoding="utf-8")
+        (config.folder / name).mkdir(exist_ok=True, mode=0o700)
+    path = config.folder / "nginx.conf"
+    path.write_text(render_config(config), encoding="utf-8")
     return path
 
 
-def render_config(door: ProxyConfig) -> str:
+def render_config(config: ProxyConfig) -> str:
     """Return the text of ``nginx.conf``."""
     clients = ""
-    if door.crl is not None:
-        lines = ("ssl_verify_client on;", f"ssl_client_certificate {_quote(door.ca)};", f"ssl_crl {_quote(door.crl)};")
-        clients = "\n".join(f"        {line}" for line in lines)
+    if config.crl is not None:
+        directives = ("ssl_verify_client on;", f"ssl_client_certificate {_quote(config.ca)};", f"ssl_crl {_quote(config.crl)};")
+        clients = "\n".join(f"        {directive}" for directive in directives)
     return _TEMPLATE.format(
-        folder=str(door.folder.resolve()),
-        temporary="\n".join(f"    {name}_temp_path {_quote(door.folder / name)};" for name in _TEMP_FOLDERS),
-        listen=door.listen,
-        certificate=_quote(door.certificate),
-        key=_quote(door.key),
+        folder=str(config.folder.resolve()),
+        temporary="\n".join(f"    {name}_temp_path {_quote(config.folder / name)};" for name in _TEMP_FOLDERS),
+        listen=config.listen,
+        certificate=_quote(config.certificate),
+        key=_quote(config.key),
         clients=clients,
-        most=door.max_body_megabytes,
+        max_body=config.max_body_megabytes,
         connections=_MAX_CONNECTIONS,
-        upstream=door.upstream,
-        ca=_quote(door.ca),
+        upstream=config.upstream,
+        ca=_quote(config.ca),
     )
 
 
@@ -138,8 +138,8 @@ def nginx_command(path: Path) -> list[str]:
     """
     nginx = shutil.which("nginx", path=_SEARCH_PATH)
     if nginx is None:
-        fix = "Install it, on Debian or Ubuntu: apt-get install nginx-light. It need not run as a service of its own."
-        raise DeployError("NGINX-MISSING", "there is no nginx on this machine, and it is the door to the server.", fix)
+        fix = "Install it, on Debian or Ubuntu: apt-get install nginx-light. It does not have to run as a service of its own."
+        raise DeployError("NGINX-MISSING", "nginx is not installed on this machine, and the server needs it.", fix)
     return [nginx, "-c", str(path.resolve()), "-p", str(path.parent.resolve()), "-e", "stderr"]
 
 

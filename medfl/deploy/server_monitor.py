@@ -1,4 +1,4 @@
-"""What is looked after while a server runs: its door, who may take part, and what is about to end."""
+"""Monitor of a running server: its proxy, the sites that may take part, and certificates that are about to expire."""
 
 from __future__ import annotations
 
@@ -19,73 +19,74 @@ _WILDCARD_HOSTS = ("", "0.0.0.0", "[::]")
 
 
 class ServerMonitor:
-    """Looks after a server that runs.
+    """Watches over a running server.
 
     Parameters
     ----------
     folder : FederationFolder
         Of the server.
-    tell : callable
+    notify : callable
         Gets a line for a person when something is new.
     """
 
-    def __init__(self, folder: FederationFolder, tell: Callable[[str], None]) -> None:
-        self._folder, self._tell = folder, tell
-        self._crl = _crl_mtime(folder)
+    def __init__(self, folder: FederationFolder, notify: Callable[[str], None]) -> None:
+        self._folder, self._notify = folder, notify
+        self._crl_mtime = _crl_mtime(folder)
         self._warned: set[str] = set()
-        self._wrong: set[str] = set()
+        self._problems: set[str] = set()
 
     def start(self) -> None:
-        """Check the door from outside, let the sites in, and say what is up and where.
+        """Check the proxy as a caller sees it, register the sites, and report what is up and where.
 
         Raises
         ------
         DeployError
-            With what is wrong with the door, ``EXPOSED`` when more than the hospitals' part is reached through it.
+            With the problem of the proxy; ``EXPOSED`` when more than the hospitals' part can be reached through it.
         """
         self._require_proxy()
         forget_stale_nodes(self._folder)
         self.check()
-        if not self._wrong:
+        if not self._problems:
             unregister_unknown_nodes(self._folder)
         settings, folder = self._folder.settings, self._folder.path
-        asks = "; asks every caller for a certificate" if settings.proxy.client_certificates else ""
-        self._tell(f"The server of {settings.name} is up; Ctrl-C ends it.")
-        self._tell(f"  hospitals reach it at  {settings.address} (nginx, listening on {settings.proxy.listen}{asks})")
-        self._tell(f"  Flower's own server    127.0.0.1:{settings.superlink.port} (for this machine only)")
-        self._tell(f"  may take part          {self._format_active_sites()}")
-        self._tell(f"  runs and logs          {folder / 'runs'}, {folder / 'logs'}")
+        mutual_tls = "; asks every caller for a certificate" if settings.proxy.client_certificates else ""
+        self._notify(f"The server of {settings.name} is up; Ctrl-C ends it.")
+        self._notify(f"  hospitals reach it at  {settings.address} (nginx, listening on {settings.proxy.listen}{mutual_tls})")
+        self._notify(f"  Flower's own server    127.0.0.1:{settings.superlink.port} (for this machine only)")
+        self._notify(f"  may take part          {self._format_active_sites()}")
+        self._notify(f"  runs and logs          {folder / 'runs'}, {folder / 'logs'}")
 
     def check(self) -> None:
-        """Follow the list of who is enrolled, and warn of what ends soon; trouble is told once, and never raised."""
+        """Follow the list of enrolled sites, and warn of what expires soon; a problem is reported once, and never raised."""
         try:
-            wrong = {str(error) for error in reconcile(self._folder, self._tell)}
+            problems = {str(error) for error in reconcile(self._folder, self._notify)}
             self._reload_crl()
             self._warn_of_expiry()
         except (MedflError, OSError, ValueError) as error:
-            wrong = {str(error)}
-        for line in sorted(wrong - self._wrong):
-            self._tell(line)
-        self._wrong = wrong
+            problems = {str(error)}
+        for problem in sorted(problems - self._problems):
+            self._notify(problem)
+        self._problems = problems
 
     def _require_proxy(self) -> None:
         settings = self._folder.settings
         host, _, port = settings.proxy.listen.rpartition(":")
-        here = f"{'127.0.0.1' if host in _WILDCARD_HOSTS else host}:{port}"
-        for finding in check_connection(here, self._folder.ca_certificate, name="localhost"):
-            asks = finding.code == "FLEET" and settings.proxy.client_certificates  # nothing here has a certificate to show
-            if finding.level == "error" and not asks:
-                raise DeployError(finding.code, finding.what, finding.fix)
+        address = f"{'127.0.0.1' if host in _WILDCARD_HOSTS else host}:{port}"
+        for result in check_connection(address, self._folder.ca_certificate, name="localhost"):
+            # the server itself has no site's certificate to show
+            is_expected = result.code == "FLEET" and settings.proxy.client_certificates
+            if result.level == "error" and not is_expected:
+                raise DeployError(result.code, result.what, result.fix)
 
     def _format_active_sites(self) -> str:
         names = [site.name for site in list_enrolled(self._folder) if site.state() in ("valid", "expiring")]
         return ", ".join(names) or "nobody yet: medfl server enrol NAME.request.json"
 
     def _reload_crl(self) -> None:
-        """Let nginx read its list of certificates again when that has changed."""
-        if (stamp := _crl_mtime(self._folder)) == self._crl:
+        """Let nginx read the list of revoked certificates again when it has changed."""
+        if (mtime := _crl_mtime(self._folder)) == self._crl_mtime:
             return
-        self._crl = stamp
+        self._crl_mtime = mtime
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):
             process = psutil.Process(int((self._folder.path / "proxy" / "nginx.pid").read_text()))
             if process.name() == "nginx":
@@ -94,20 +95,20 @@ class ServerMonitor:
     def _warn_of_expiry(self) -> None:
         for site in list_enrolled(self._folder):
             if site.state() in ("expiring", "expired"):
-                self._tell_once(f"{site.name} belongs until {site.expires[:10]}: medfl server renew {site.name}.")
+                self._notify_once(f"{site.name} is enrolled until {site.expires[:10]}: medfl server renew {site.name}.")
         renew = "Make a new one, 'medfl server renew --server', and start the server again."
-        anew = "It cannot be renewed: make a new federation before that day."
-        for found in (
+        replace = "It cannot be renewed: make a new federation before that day."
+        for result in (
             check_certificate(self._folder.server_certificate, "the certificate of the server", renew),
-            check_certificate(self._folder.ca_certificate, "the certificate of the authority", anew),
+            check_certificate(self._folder.ca_certificate, "the certificate of the authority", replace),
         ):
-            if found.level != "ok":
-                self._tell_once(f"{found.what} {found.fix}")
+            if result.level != "ok":
+                self._notify_once(f"{result.what} {result.fix}")
 
-    def _tell_once(self, line: str) -> None:
-        if line not in self._warned:
-            self._warned.add(line)
-            self._tell(line)
+    def _notify_once(self, warning: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            self._notify(warning)
 
 
 def _crl_mtime(folder: FederationFolder) -> int:

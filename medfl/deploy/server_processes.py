@@ -1,4 +1,4 @@
-"""`medfl server up`: Flower's SuperLink on loopback, its SuperExec, and nginx as the only door to them."""
+"""Processes of `medfl server up`: Flower's SuperLink on loopback, its SuperExec, and nginx as the only way in."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from medfl.errors import DeployError
 from medfl.system.locks import take_lock
 
 _PID_FILE = "server.pid"
-_STOP_TIMEOUT = 45.0  # seconds to wait for a server that was told to end
+_STOP_TIMEOUT = 45.0  # seconds to wait for a server to end
 
 
-def server_up(path: Path, tell: Callable[[str], None]) -> int:
+def server_up(path: Path, notify: Callable[[str], None]) -> int:
     """Start the server of a federation and keep it running until Ctrl-C, SIGTERM or `server_down`.
 
     Parameters
     ----------
     path : Path
         Folder of the federation.
-    tell : callable
-        Gets a line for a person now and then.
+    notify : callable
+        Gets a line for a person when something happens.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def server_up(path: Path, tell: Callable[[str], None]) -> int:
     Raises
     ------
     DeployError
-        ``SERVER-BUSY`` when it is up already, ``CERTIFICATE`` when one is missing or expired, ``PORT-TAKEN``, ``PORT-DENIED``,
+        ``SERVER-BUSY`` when it is already up, ``CERTIFICATE`` when one is missing or expired, ``PORT-TAKEN``, ``PORT-DENIED``,
         ``ADDRESS-FOREIGN``, ``NGINX-MISSING``, ``NOT-STARTED``, ``EXPOSED``.
     """
     folder = open_federation(path)
@@ -52,20 +52,19 @@ def server_up(path: Path, tell: Callable[[str], None]) -> int:
         nginx = _nginx_process(folder)
         for address in (f"127.0.0.1:{folder.settings.superlink.port}", folder.settings.proxy.listen):
             require_free(address)
-        tell(f"Starting the server of {folder.settings.name}: Flower's SuperLink and SuperExec, then nginx.")
-        watch = ServerMonitor(folder, tell)
-        return supervise(
-            [superlink_process(folder), superexec_process(folder), nginx], tell, ready=watch.start, tick=watch.check
-        )
+        notify(f"Starting the server of {folder.settings.name}: Flower's SuperLink and SuperExec, then nginx.")
+        monitor = ServerMonitor(folder, notify)
+        children = [superlink_process(folder), superexec_process(folder), nginx]
+        return supervise(children, notify, on_ready=monitor.start, on_tick=monitor.check)
 
 
 def server_down(path: Path) -> bool:
-    """End the server of a federation; False when it was not running.
+    """End the server of a federation; return False when it was not running.
 
     Raises
     ------
     DeployError
-        ``NOT-YOURS`` when another account started it, ``NOT-ENDED`` when it goes on.
+        ``NOT-YOURS`` when another account started it, ``NOT-ENDED`` when it is still running after a while.
     """
     folder = open_federation(path)
     pid = _running_pid(folder)
@@ -75,29 +74,29 @@ def server_down(path: Path) -> bool:
         os.kill(pid, signal.SIGTERM)
     except PermissionError:
         raise _permission_error() from None
-    end = time.monotonic() + _STOP_TIMEOUT
+    deadline = time.monotonic() + _STOP_TIMEOUT
     while _running_pid(folder) is not None:
-        if time.monotonic() >= end:
-            raise DeployError("NOT-ENDED", "the server was told to end, and has not.", f"Its process is {pid}.")
+        if time.monotonic() >= deadline:
+            raise DeployError("NOT-ENDED", "the server was asked to end, and is still running.", f"Its process is {pid}.")
         time.sleep(0.2)
     return True
 
 
 def _require_certificates(folder: FederationFolder) -> None:
-    named = {
-        folder.ca_certificate: ("the certificate of the authority", "Put back a copy of the folder 'ca'."),
+    certificates = {
+        folder.ca_certificate: ("the certificate of the authority", "Restore the folder 'ca' from a copy."),
         folder.server_certificate: ("the certificate of the server", "Make a new one: medfl server renew --server."),
     }
-    for path, (name, fix) in named.items():
-        finding = check_certificate(path, name, fix)
-        if finding.level == "error":
-            raise DeployError(finding.code, finding.what, finding.fix)
+    for path, (name, fix) in certificates.items():
+        result = check_certificate(path, name, fix)
+        if result.level == "error":
+            raise DeployError(result.code, result.what, result.fix)
 
 
 def _nginx_process(folder: FederationFolder) -> Child:
-    settings, place = folder.settings, folder.path / "proxy"
-    door = ProxyConfig(
-        folder=place,
+    settings, proxy_folder = folder.settings, folder.path / "proxy"
+    config = ProxyConfig(
+        folder=proxy_folder,
         listen=settings.proxy.listen,
         upstream=settings.superlink.port,
         certificate=folder.server_certificate,
@@ -106,18 +105,23 @@ def _nginx_process(folder: FederationFolder) -> Child:
         crl=folder.crl if settings.proxy.client_certificates else None,
         max_body_megabytes=settings.proxy.max_body_megabytes,
     )
-    run = [sys.executable, "-P", "-m", "medfl.system.parent_watch", *nginx_command(write_config(door))]
-    log = folder.path / "logs" / "nginx.log"
-    return Child(name="nginx", command=run, env=os.environ, cwd=place, log=log, is_ready=lambda: is_taken(door.listen))
+    return Child(
+        name="nginx",
+        command=[sys.executable, "-P", "-m", "medfl.system.parent_watch", *nginx_command(write_config(config))],
+        env=os.environ,
+        cwd=proxy_folder,
+        log=folder.path / "logs" / "nginx.log",
+        is_ready=lambda: is_taken(config.listen),
+    )
 
 
 @contextmanager
 def _server_lock(folder: FederationFolder) -> Iterator[None]:
-    """Hold the lock of a federation's server, with the number of this process in its file."""
+    """Hold the lock of a federation's server: a file with the number of this process."""
     with _open_pid_file(folder) as file:
         if not take_lock(file):
             fix = "End it with 'medfl server down', or leave it running."
-            raise DeployError("SERVER-BUSY", "the server of this federation is up already.", fix)
+            raise DeployError("SERVER-BUSY", "the server of this federation is already up.", fix)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -125,13 +129,13 @@ def _server_lock(folder: FederationFolder) -> Iterator[None]:
 
 
 def _running_pid(folder: FederationFolder) -> int | None:
-    """Return the process of the server that runs, if one does."""
+    """Return the process id of the running server, if there is one."""
     if not (folder.path / _PID_FILE).exists():
         return None
     with _open_pid_file(folder) as file:
         file.seek(0)
-        told = file.read()
-        return int(told) if not take_lock(file) and told.isdigit() else None
+        pid = file.read()
+        return int(pid) if not take_lock(file) and pid.isdigit() else None
 
 
 def _open_pid_file(folder: FederationFolder) -> IO[str]:
@@ -142,5 +146,5 @@ def _open_pid_file(folder: FederationFolder) -> IO[str]:
 
 
 def _permission_error() -> DeployError:
-    fix = "Do it as the account that owns the folder; a server that systemd runs is ended with systemctl."
+    fix = "Use the account that owns the folder; a server that systemd runs is ended with systemctl."
     return DeployError("NOT-YOURS", "this account may not start or end the server of this federation.", fix)

@@ -1,4 +1,4 @@
-"""``federation.toml``: how the server of a federation is reached and run."""
+"""Settings of a federation's server: the tables of ``federation.toml``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _check_name(name: str) -> str:
 
 
 def _check_address(address: str) -> str:
-    """Let through what can stand in a certificate and in a configuration of nginx."""
+    """Accept only what can be written into a certificate and into the configuration of nginx."""
     host, _, port = address.rpartition(":")
     if not 1 <= int(port) <= 65535:
         raise ValueError("the port must be a number from 1 to 65535")
@@ -30,7 +30,7 @@ def _check_address(address: str) -> str:
         ipaddress.IPv6Address(host[1:-1])
     elif not re.fullmatch(_HOST, host):
         raise ValueError(
-            "the host must be an IP address, or a name of letters (a to z), digits, '-' and '.'; umlauts as xn--..."
+            "the host must be an IP address, or a name of letters (a to z), digits, '-' and '.'; other letters as xn--..."
         )
     return address
 
@@ -47,15 +47,15 @@ class SuperLinkSettings(Section):
 
 
 class ProxySettings(Section):
-    """What is published."""
+    """The proxy, which is published."""
 
     listen: Address  # address and port of this machine, "0.0.0.0:443" for all of its addresses
-    client_certificates: bool = False  # refuse, before anything else, who shows no certificate of this federation
-    max_body_megabytes: Positive = 64  # of one request; a model comes in pieces of 5
+    client_certificates: bool = False  # refuse every caller without a certificate of this federation, before anything else
+    max_body_megabytes: Positive = 64  # largest request; a model comes in pieces of 5 MiB
 
 
 class IdentitySettings(Section):
-    """How long a site belongs without being renewed."""
+    """How long a site belongs to the federation unless it is renewed."""
 
     days: Positive = 365
     warn_days: Positive = 30
@@ -71,7 +71,7 @@ class FederationSettings(Section):
     """A federation's server."""
 
     name: FederationName
-    address: Address  # under which the hospitals reach the server
+    address: Address  # at which the hospitals reach the server
     superlink: SuperLinkSettings
     proxy: ProxySettings
     identities: IdentitySettings = IdentitySettings()

@@ -1,4 +1,4 @@
-"""`medfl site up`: what a site needs is checked, then its SuperNode and its worker are started and kept running."""
+"""Processes of `medfl site up`: a SuperNode and a worker, started once the site is checked, and kept running."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from medfl.system.files import write_private
 from medfl.system.locks import take_lock
 from medfl.system.ports import find_free_port
 
-_STATE_FOLDER = ".medfl"  # folder beside the site.toml for what a running site needs
-_RESTART_DELAY = (
-    15.0  # seconds before a SuperNode is started again: the server refuses it while it counts the old one as connected
-)
+_STATE_FOLDER = ".medfl"  # folder next to the site.toml for what a running site needs
+_RESTART_DELAY = 15.0  # seconds until a SuperNode is restarted: the server refuses it while the old one counts as connected
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,22 @@ class SiteProcesses:
     supernode : Child
         Talks to the server.
     worker : Child
-        Decides about messages and answers them.
+        Authorizes messages and answers them.
     """
 
     supernode: Child
     worker: Child
 
 
-def site_up(folder: Path, tell: Callable[[str], None]) -> int:
+def site_up(folder: Path, notify: Callable[[str], None]) -> int:
     """Check a site, start it, and keep it running until Ctrl-C or SIGTERM.
 
     Parameters
     ----------
     folder : Path
-        With the ``site.toml``.
-    tell : callable
-        Gets a line for a person now and then.
+        Folder of the ``site.toml``.
+    notify : callable
+        Gets a line for a person when something happens.
 
     Returns
     -------
@@ -62,49 +60,48 @@ def site_up(folder: Path, tell: Callable[[str], None]) -> int:
     Raises
     ------
     DeployError
-        ``SITE-NOT-READY`` with everything that is wrong, ``SITE-BUSY`` when the site is up already.
+        ``SITE-NOT-READY`` with every problem, ``SITE-BUSY`` when the site is already up.
     """
     site = read_site(folder)
     require_ready(site)
     with _site_lock(site.folder / _STATE_FOLDER):
         processes = prepare_processes(site)
-        tell(
-            f"Site {site.name} connects to {require_federation(site).server}. Ctrl-C ends it. Logs: {site.folder / _STATE_FOLDER / 'logs'}"
-        )
-        return supervise([processes.supernode, processes.worker], tell=tell)
+        logs = site.folder / _STATE_FOLDER / "logs"
+        notify(f"Site {site.name} connects to {require_federation(site).server}. Ctrl-C ends it. Logs: {logs}")
+        return supervise([processes.supernode, processes.worker], notify)
 
 
 @contextmanager
-def _site_lock(own: Path) -> Iterator[None]:
-    """Hold the lock of a site that is up: a second start would give its worker another secret than its SuperNode's."""
-    own.mkdir(mode=0o700, exist_ok=True)
-    with (own / "up.lock").open("a") as lock:
+def _site_lock(state_folder: Path) -> Iterator[None]:
+    """Hold the lock of a site that is up: a second start would replace the secret that its worker and SuperNode share."""
+    state_folder.mkdir(mode=0o700, exist_ok=True)
+    with (state_folder / "up.lock").open("a") as lock:
         if not take_lock(lock):
-            raise DeployError("SITE-BUSY", "this site is up already.", "End that first, or leave it running.")
+            raise DeployError("SITE-BUSY", "this site is already up.", "End it first, or leave it running.")
         yield
 
 
 def require_ready(site: Site) -> None:
     """Raise DeployError ``SITE-NOT-READY`` with every reason why a site cannot be started."""
-    wrong = [f for f in (*check_site_files(site), check_not_shadowed()) if f.level == "error"]
-    if wrong:
-        raise DeployError("SITE-NOT-READY", "this site cannot be started:\n" + "\n".join(f"  {f}" for f in wrong))
+    problems = [result for result in (*check_site_files(site), check_not_shadowed()) if result.level == "error"]
+    if problems:
+        raise DeployError("SITE-NOT-READY", "this site cannot be started:\n" + "\n".join(f"  {p}" for p in problems))
 
 
 def prepare_processes(site: Site) -> SiteProcesses:
     """Write what the processes of a site need, and return them ready to be started."""
-    federation, own = require_federation(site), site.folder / _STATE_FOLDER
-    for part in (own, own / "empty", own / "logs", own / "flower"):
+    federation, state_folder = require_federation(site), site.folder / _STATE_FOLDER
+    for part in (state_folder, state_folder / "empty", state_folder / "logs", state_folder / "flower"):
         part.mkdir(mode=0o700, exist_ok=True)
-    secret = write_private(own / "superexec.secret", secrets.token_bytes(32), "the secret of this start")
-    address, shown = f"127.0.0.1:{federation.port or find_free_port()}", _client_certificate(site, own)
+    secret = write_private(state_folder / "superexec.secret", secrets.token_bytes(32), "the secret of this start")
+    address, certificate = f"127.0.0.1:{federation.port or find_free_port()}", _client_certificate(site, state_folder)
     return SiteProcesses(
         supernode=Child(
             name="supernode",
-            command=[*_python_command("medfl.deploy.supernode"), *shown, *_supernode_flags(site, address, secret)],
-            env=_environment(own),
-            cwd=own / "empty",
-            log=own / "logs" / "supernode.log",
+            command=[*_python_command("medfl.deploy.supernode"), *certificate, *_supernode_flags(site, address, secret)],
+            env=_environment(state_folder),
+            cwd=state_folder / "empty",
+            log=state_folder / "logs" / "supernode.log",
             restart_delay=_RESTART_DELAY,
         ),
         worker=Child(
@@ -114,11 +111,11 @@ def prepare_processes(site: Site) -> SiteProcesses:
                 str((site.folder / "site.toml").resolve()),
                 address,
                 str(secret),
-                *shown,
+                *certificate,
             ],
-            env=_environment(own),
-            cwd=own / "empty",
-            log=own / "logs" / "worker.log",
+            env=_environment(state_folder),
+            cwd=state_folder / "empty",
+            log=state_folder / "logs" / "worker.log",
             restart_delay=1.0,
             expected_exit_codes=(SITE_CHANGED,),
         ),
@@ -136,22 +133,21 @@ def _supernode_flags(site: Site, address: str, secret: Path) -> list[str]:
     ]
 
 
-def _client_certificate(site: Site, own: Path) -> tuple[str, str]:
-    """Return the certificate and key that the site shows to the server's proxy, PEM files; empty where it has none."""
+def _client_certificate(site: Site, state_folder: Path) -> tuple[str, str]:
+    """Return the PEM files of the certificate and key that the site shows to the server's proxy; empty when it has none."""
     federation = require_federation(site)
     certificate = site.folder / federation.certificate
     if not certificate.is_file():
         return "", ""
-    return str(certificate.resolve()), str(
-        write_private(own / "tls.key", private_key_pem(site.folder / federation.key), "the key")
-    )
+    key = write_private(state_folder / "tls.key", private_key_pem(site.folder / federation.key), "the key")
+    return str(certificate.resolve()), str(key)
 
 
 def _python_command(module: str) -> list[str]:
-    return [sys.executable, "-P", "-m", module]  # -P: no folder but the installation's own comes first when it imports
+    return [sys.executable, "-P", "-m", module]  # -P: imports come from the installation, never from the working folder
 
 
-def _environment(own: Path) -> dict[str, str]:
-    environment = os.environ | {"FLWR_HOME": str(own / "flower"), "PYTHONSAFEPATH": "1"}
+def _environment(state_folder: Path) -> dict[str, str]:
+    environment = os.environ | {"FLWR_HOME": str(state_folder / "flower"), "PYTHONSAFEPATH": "1"}
     compat.disable_telemetry(environment)
     return environment

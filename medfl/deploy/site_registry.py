@@ -1,4 +1,4 @@
-"""Who belongs to a federation, since when, until when: one JSON file for each site on the server's disk."""
+"""Registry of the sites of a federation: one JSON file for each on the server's disk, with its key and its dates."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class EnrolledSite:
     Parameters
     ----------
     name : str
-        Of the site.
+        Name of the site.
     public_key : str
         OpenSSH format.
     enrolled, expires : str
         ISO times, UTC.
     revoked : str
-        ISO time when it was put out, empty when it was not.
+        ISO time when it was revoked, empty when it was not.
     serials : tuple of int
         Serial numbers of all certificates that it was given for this key, the newest last.
     warn_days : int
-        Days before the end in which it counts as expiring.
+        Number of days before it expires during which it counts as expiring.
     former_keys : tuple of str
-        Keys that a site of this name had before.
+        Earlier keys of a site of this name.
     withdrawn : tuple of int
-        Serial numbers of the certificates over those.
+        Serial numbers of the certificates for those keys.
     """
 
     name: str
@@ -58,7 +58,7 @@ class EnrolledSite:
     withdrawn: tuple[int, ...] = ()
 
     def state(self, now: datetime | None = None) -> SiteState:
-        """Say whether the site may take part: "valid" and "expiring" may."""
+        """Return the state of the site; it may take part while "valid" or "expiring"."""
         now = now or datetime.now(UTC)
         if self.revoked:
             return "revoked"
@@ -67,23 +67,23 @@ class EnrolledSite:
 
     @property
     def fingerprint(self) -> str:
-        """Of its key."""
+        """Fingerprint of its key."""
         return key_fingerprint(self.public_key)
 
 
 def list_enrolled(folder: FederationFolder) -> tuple[EnrolledSite, ...]:
-    """Return every site that was ever enrolled, by name.
+    """Return every site that was ever enrolled, sorted by name.
 
     Raises
     ------
     DeployError
-        ``REGISTRY-DAMAGED`` when a file cannot be read: it could be one that was revoked.
+        ``REGISTRY-DAMAGED`` when a file cannot be read: that site could have been revoked.
     """
     return tuple(_read_site(folder, path.stem) for path in sorted(folder.sites.glob("*.json")))
 
 
 def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[EnrolledSite, bytes]:
-    """Take a site in, or give one that was revoked, expired or lost its key a new start with a new key.
+    """Enrol a site, or enrol one again with a new key that was revoked, has expired or lost its key.
 
     Parameters
     ----------
@@ -95,15 +95,15 @@ def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[Enrolled
     Returns
     -------
     EnrolledSite
-        What is noted of it.
+        Its entry in the registry.
     bytes
         Its certificate, PEM.
 
     Raises
     ------
     DeployError
-        ``SITE-ENROLLED`` when a site of that name takes part already, ``NAME-ALIKE`` when one is called the same but for
-        capital letters, ``KEY-USED`` when the key was used before.
+        ``SITE-ENROLLED`` when a site of that name already takes part, ``NAME-ALIKE`` when names differ in capital letters
+        only, ``KEY-USED`` when the key was enrolled before.
     """
     with _registry_lock(folder):
         old = _require_enrollable(folder, request)
@@ -112,51 +112,53 @@ def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[Enrolled
         if old is not None:
             former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
             site = replace(site, former_keys=former, withdrawn=withdrawn)
-        taken = _issue_certificate(folder, site)
+        enrolled = _issue_certificate(folder, site)
         update_crl(folder, list_enrolled(folder))
-    return taken
+    return enrolled
 
 
 def _require_enrollable(folder: FederationFolder, request: EnrolmentRequest) -> EnrolledSite | None:
-    """Return what the site was before, after checking that it may be enrolled now."""
-    before = {site.name: site for site in list_enrolled(folder)}
-    old = before.get(request.name)
+    """Return the earlier entry of the site, if any, after checking that it may be enrolled now."""
+    registered = {site.name: site for site in list_enrolled(folder)}
+    old = registered.get(request.name)
     if old is not None and old.state() in ("valid", "expiring"):
         fix = "Renew it with 'medfl server renew', or revoke it first; if it is another hospital, it needs another name."
-        raise DeployError("SITE-ENROLLED", f"{request.name} is enrolled already.", fix)
-    if any(request.public_key in (site.public_key, *site.former_keys) for site in before.values()):
+        raise DeployError("SITE-ENROLLED", f"{request.name} is already enrolled.", fix)
+    if any(request.public_key in (site.public_key, *site.former_keys) for site in registered.values()):
         fix = "Let the site make a new one: medfl site init --new-key."
-        raise DeployError("KEY-USED", "this key was enrolled before, and Flower never takes a key again.", fix)
-    alike = [name for name in before if name != request.name and name.lower() == request.name.lower()]
+        raise DeployError("KEY-USED", "this key was enrolled before, and Flower never accepts a key again.", fix)
+    alike = [name for name in registered if name != request.name and name.lower() == request.name.lower()]
     if alike:
-        fix = "Give one of them a name that nobody confuses with the other: a new folder with 'medfl site init'."
-        raise DeployError("NAME-ALIKE", f"{request.name} is too much like {alike[0]}, which is enrolled.", fix)
+        fix = "Give one of them another name, in a new folder made with 'medfl site init'."
+        raise DeployError(
+            "NAME-ALIKE", f"{request.name} differs only in capital letters from {alike[0]}, which is enrolled.", fix
+        )
     return old
 
 
 def renew(folder: FederationFolder, name: str) -> tuple[EnrolledSite, bytes]:
-    """Let a site belong for another while, with a new certificate over the key that it has.
+    """Extend the time that a site is enrolled, with a new certificate for the key that it has.
 
     Raises
     ------
     DeployError
-        ``SITE-UNKNOWN``, or ``SITE-ENDED`` when it was revoked or its time is over: then its key is used up.
+        ``SITE-UNKNOWN``, or ``SITE-ENDED`` when it was revoked or has expired: then its key cannot be used again.
     """
     with _registry_lock(folder):
         site = _read_site(folder, name)
         if site.state() not in ("valid", "expiring"):
             fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
-            raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never takes a key again.", fix)
+            raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never accepts a key again.", fix)
         return _issue_certificate(folder, site)
 
 
 def revoke(folder: FederationFolder, name: str) -> EnrolledSite:
-    """Put a site out; a server that runs refuses its requests within half a minute.
+    """Revoke a site; a running server refuses its requests within half a minute.
 
     Raises
     ------
     DeployError
-        ``SITE-UNKNOWN``, or ``CA-MISSING`` when nginx could not be told; the site is out nonetheless.
+        ``SITE-UNKNOWN``, or ``CA-MISSING`` when the list for nginx could not be written; the site is revoked nonetheless.
     """
     with _registry_lock(folder):
         site = _read_site(folder, name)
@@ -166,50 +168,52 @@ def revoke(folder: FederationFolder, name: str) -> EnrolledSite:
         try:
             update_crl(folder, list_enrolled(folder))
         except DeployError as error:
-            what = f"{name} is out, but its certificate could not be put onto the list that nginx reads: {error.what}"
+            what = f"{name} is revoked, but its certificate could not be added to the list that nginx reads: {error.what}"
             raise DeployError(error.code, what, f"{error.fix} Then give this command again.") from None
     return site
 
 
 def update_crl(folder: FederationFolder, sites: Sequence[EnrolledSite]) -> None:
-    """Write the list that nginx reads: certificates of sites that were revoked, and of keys that were given up."""
-    out = [(serial, datetime.fromisoformat(site.revoked)) for site in sites if site.revoked for serial in site.serials]
-    out += [(serial, datetime.fromisoformat(site.enrolled)) for site in sites for serial in site.withdrawn]
-    ca.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, out)
+    """Write the list that nginx reads: certificates of revoked sites, and those for former keys."""
+    revoked = [(serial, datetime.fromisoformat(site.revoked)) for site in sites if site.revoked for serial in site.serials]
+    revoked += [(serial, datetime.fromisoformat(site.enrolled)) for site in sites for serial in site.withdrawn]
+    ca.write_crl(folder.ca_certificate, folder.ca_key, folder.crl, revoked)
 
 
 @contextmanager
 def _registry_lock(folder: FederationFolder) -> Iterator[None]:
-    """Let one command after the other change who belongs."""
+    """Let only one command at a time change the registry."""
     with translate_disk_errors("the list of sites", "give the same command again"), locked(folder.sites / ".lock"):
         yield
 
 
 def _issue_certificate(folder: FederationFolder, site: EnrolledSite) -> tuple[EnrolledSite, bytes]:
-    terms = folder.settings.identities
-    signed = ca.issue_site_certificate(folder.ca_certificate, folder.ca_key, site.name, site.public_key, terms.days)
+    settings = folder.settings.identities
+    signed = ca.issue_site_certificate(folder.ca_certificate, folder.ca_key, site.name, site.public_key, settings.days)
     expires = signed.not_valid_after_utc.isoformat(timespec="seconds")
-    noted = replace(site, expires=expires, serials=(*site.serials, signed.serial_number), warn_days=terms.warn_days)
-    _write_site(folder, noted)
-    return noted, signed.public_bytes(Encoding.PEM)
+    renewed = replace(site, expires=expires, serials=(*site.serials, signed.serial_number), warn_days=settings.warn_days)
+    _write_site(folder, renewed)
+    return renewed, signed.public_bytes(Encoding.PEM)
 
 
 def _read_site(folder: FederationFolder, name: str) -> EnrolledSite:
     try:
         if not re.fullmatch(SITE_NAME_PATTERN, name):
             raise FileNotFoundError
-        told: dict[str, Any] = json.loads((folder.sites / f"{name}.json").read_bytes())
+        values: dict[str, Any] = json.loads((folder.sites / f"{name}.json").read_bytes())
         for key in ("serials", "former_keys", "withdrawn"):
-            told[key] = tuple(told[key])
-        site = EnrolledSite(**told)
+            values[key] = tuple(values[key])
+        site = EnrolledSite(**values)
         times = [datetime.fromisoformat(text).tzinfo for text in (site.enrolled, site.expires, site.revoked) if text]
         if site.name != name or None in times:
-            raise ValueError("not what was written for this site")
+            raise ValueError("not the entry of this site")
     except FileNotFoundError:
-        raise DeployError("SITE-UNKNOWN", f"no site {name!r} is enrolled.", "See who is: medfl server sites.") from None
+        raise DeployError(
+            "SITE-UNKNOWN", f"no site {name!r} is enrolled.", "List those that are: medfl server sites."
+        ) from None
     except (ValueError, TypeError, KeyError, OSError):
-        fix = "Put back a copy of the folder 'sites' of the federation."
-        raise DeployError("REGISTRY-DAMAGED", f"what is noted of site {name!r} cannot be read.", fix) from None
+        fix = "Restore the folder 'sites' of the federation from a copy."
+        raise DeployError("REGISTRY-DAMAGED", f"the entry of site {name!r} in the registry cannot be read.", fix) from None
     return site
 
 

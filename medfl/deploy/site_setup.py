@@ -1,4 +1,4 @@
-"""`medfl site init`: what a hospital makes before it asks to be enrolled."""
+"""Files of `medfl site init`: what a hospital creates before it asks to be enrolled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from medfl.system.files import translate_disk_errors
 
 @dataclass(frozen=True)
 class SiteFiles:
-    """What was made.
+    """Files that were created.
 
     Parameters
     ----------
     site, request : Path
         The ``site.toml``, and the request to send.
     fingerprint : str
-        Of the key, to be read to the server's operator.
+        Fingerprint of the key, to be read out to the server's operator.
     """
 
     site: Path
@@ -29,30 +29,30 @@ class SiteFiles:
 
 
 def set_up_site(folder: Path, name: str, data: str, *, new_key: bool = False) -> SiteFiles:
-    """Make a site's files, or those that are missing of them.
+    """Create a site's files, or those that are missing.
 
     Parameters
     ----------
     folder : Path
-        Where they lie.
+        Folder of the site.
     name : str
-        Of the site.
+        Name of the site.
     data : str
-        Folder of the images, relative to `folder`; for a site.toml that is not there yet.
+        Folder of the images, relative to `folder`; used when there is no site.toml yet.
     new_key : bool
-        Put the key aside and make another: one that was revoked, expired or lost cannot be enrolled again.
+        Move the key aside and create another: one that was revoked, expired or lost cannot be enrolled again.
 
     Raises
     ------
     ConfigError
-        When there is the site.toml of another site, or one with problems.
+        When the folder holds the site.toml of another site, or one with problems.
     """
     path = folder / "site.toml"
     if not path.exists():
         init_site(folder, name, data)
     site = read_site(path)
     if site.name != name:
-        fix = f"Give that name, or another folder with '--folder' for {name}."
+        fix = f"Use that name, or name another folder for {name} with '--folder'."
         raise ConfigError([Problem("site.toml", "name", f"this is the folder of the site {site.name!r}.", fix)])
     key = folder / (site.federation.key if site.federation else "site.key")
     with translate_disk_errors("the key of the site", "give the same command again"):

@@ -1,8 +1,8 @@
-"""The warm worker of a site: one process that takes each message, decides whether it may be answered, and answers.
+"""Warm worker of a site: one process that takes each message, authorizes or refuses it, and answers.
 
-It takes the place of Flower's SuperExec and of the process that Flower starts for every message, so torch, MONAI and prepared
-images stay in memory. More important, it is the only process that can take a message, and it decides before anything of a
-bundle is used: a bundle is never unpacked, never imported, never on the path of the interpreter.
+It replaces Flower's SuperExec and the process that Flower starts for every message, so torch, MONAI and prepared images stay
+in memory. More importantly, it is the only process that can take a message, and it authorizes the message before anything of
+the bundle is used: a bundle is never unpacked, imported, or put on the interpreter's path.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from medfl.system.parent_watch import die_with_parent
 
 _log = logging.getLogger("medfl.site")
 
-_IDLE_SECONDS = 0.1  # seconds between looks for a message
-_POLL_SECONDS = 5.0  # seconds between questions whether a run still goes on
-_JOIN_TIMEOUT = 1.0  # seconds for a last question to be answered
-SITE_CHANGED = 75  # exit code: the site.toml was edited, and is to be read anew by a fresh process
+_IDLE_SECONDS = 0.1  # between looks for a message
+_POLL_SECONDS = 5.0  # between queries whether a run is still going on
+_JOIN_TIMEOUT = 1.0  # seconds that the last query may take
+SITE_CHANGED = 75  # exit code: the site.toml was edited, and a new process is to read it
 
 
 def main(site_file: Path, address: str, secret_file: Path, certificate: str = "", key: str = "") -> int:
-    """Answer messages until the site.toml changes or the parent process is gone.
+    """Answer messages until the site.toml changes or the parent process ends.
 
     Parameters
     ----------
     site_file : Path
         The ``site.toml``.
     address : str
-        Of the SuperNode's own interface, on loopback.
+        host:port of the SuperNode's own interface, on loopback.
     secret_file : Path
-        What is shared with the SuperNode.
+        Secret that is shared with the SuperNode.
     certificate, key : str
-        PEM files that the site shows to the server's proxy, empty where it has none.
+        PEM files that the site shows to the server's proxy, empty when it has none.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def main(site_file: Path, address: str, secret_file: Path, certificate: str = ""
     PolicyError
         ``NO-FEDERATION``.
     DeployError
-        ``NODE-FOREIGN`` when the SuperNode is not the one that shares the secret.
+        ``NODE-FOREIGN`` when the SuperNode does not share the secret.
     """
     die_with_parent()
     if certificate:
@@ -84,23 +84,23 @@ def main(site_file: Path, address: str, secret_file: Path, certificate: str = ""
     tasks = NodeTasks(address, secret_file.read_bytes())
     _log.info("The worker of site %s is ready.", site.name)
     while _modified_at(site_file) == read_at:
-        ticket = tasks.acquire()
-        if ticket is None:
+        token = tasks.acquire()
+        if token is None:
             time.sleep(_IDLE_SECONDS)
             continue
-        worker.handle(ticket, tasks.open_task(ticket))
+        worker.handle(token, tasks.open_task(token))
     return SITE_CHANGED
 
 
 class SiteWorker:
-    """What decides and answers at a site.
+    """Authorizes and answers the messages to a site.
 
     Parameters
     ----------
     site : Site
-        With a place in a federation.
+        A site that belongs to a federation.
     site_file : Path
-        Where it was read from.
+        The file it was read from.
     """
 
     def __init__(self, site: Site, site_file: Path) -> None:
@@ -109,55 +109,57 @@ class SiteWorker:
         self._chain = Chain(site.folder / federation.audit, site.name)
         self._server = ServerLink(federation.server, site.folder / federation.ca, site.folder / federation.key)
 
-    def handle(self, ticket: TaskToken, task: NodeTask) -> None:
-        """Pull a message, answer it, and never let an error out."""
-        well = False
+    def handle(self, token: TaskToken, task: NodeTask) -> None:
+        """Pull a message and answer it; never raise."""
+        succeeded = False
         try:
             job = task.pull()
             speak_for(job.context)
             with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
-                reply = self._answer_safely(ticket.kind, job, is_lost)
+                reply = self._answer_safely(token.kind, job, is_lost)
                 task.push(reply)
-            well = not reply.has_error()
+            succeeded = not reply.has_error()
         except Unreachable:
             _log.warning("[NODE-GONE] The SuperNode went away or gave the message up; nothing is answered.")
-        except Exception as error:  # what Flower makes of a message that it cannot put together; the next may be whole
-            _log.error("[SITE-ERROR] %s while a message came or its answer left; nothing is answered.", type(error).__name__)
+        except Exception as error:  # Flower could not put the message together; the next one may be whole
+            _log.error(
+                "[SITE-ERROR] %s while a message was received or its reply sent; nothing is answered.", type(error).__name__
+            )
         finally:
-            task.finish(well=well)
+            task.finish(well=succeeded)
 
     def _answer_safely(self, kind: str, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
-        """Answer, and whatever goes wrong give the server a code: a SuperNode without any reply would wait for ever."""
+        """Answer; if anything fails, answer with a code: a SuperNode that gets no reply would wait for ever."""
         try:
             return self.answer(kind, job, is_lost)
         except Exception as error:
             return _failure_reply(job.message, error)
 
     def answer(self, kind: str, job: TaskInput, is_lost: Callable[[], bool] = lambda: False) -> Message:
-        """Decide about a message, answer it or refuse it, and note both in the site's log of exchanges.
+        """Authorize a message, answer or refuse it, and record both in the site's log of exchanges.
 
         Parameters
         ----------
         kind : str
-            Of the task.
-        job : Job
+            Kind of the task.
+        job : TaskInput
             The message and its bundle.
         is_lost : callable
-            Tells that nobody waits for the answer any more.
+            Returns whether nobody waits for the answer any more.
 
         Returns
         -------
         Message
-            The reply, an error when it was refused or failed.
+            The reply; an error when the message was refused or its handling failed.
 
         Raises
         ------
         RunError
-            When the log cannot be written: what cannot be noted is not answered.
+            When the log cannot be written: a message that cannot be recorded is not answered.
         """
         try:
             if kind != CLIENT_TASK:
-                raise PolicyError("APP-KIND", "the server sent another kind of app than a ClientApp.", "No study needs that.")
+                raise PolicyError("APP-KIND", "the server sent a task that is not for a ClientApp.", "No study needs that.")
             authorize(job.bundle, job.context.run_config, self._site)
         except MedflError as refusal:
             _log.error("%s", refusal)
@@ -166,8 +168,8 @@ class SiteWorker:
         except Exception as error:
             _log.error("[GATE-FAILED] %s while a bundle was examined", type(error).__name__)
             auditing.log_received(self._chain, job.message, "GATE-FAILED")
-            closed = PolicyError("GATE-FAILED", "the bundle could not be examined.")
-            return self._log_reply(job, _refusal_reply(job.message, closed))
+            gate_error = PolicyError("GATE-FAILED", "the bundle could not be examined.")
+            return self._log_reply(job, _refusal_reply(job.message, gate_error))
         auditing.log_received(self._chain, job.message, "accepted")
         return self._log_reply(job, self._run_client_app(job, is_lost))
 
@@ -175,16 +177,16 @@ class SiteWorker:
         from medfl.client_app import app
         from medfl.clients.training.interrupts import stop_when
 
-        def is_over_at_the_server() -> bool:
+        def is_over_on_server() -> bool:
             return self._server.is_over(job.run, job.context.node_id)
 
         try:
             with (
-                _poll_in_background(is_over_at_the_server, _POLL_SECONDS) as is_over,
+                _poll_in_background(is_over_on_server, _POLL_SECONDS) as is_over,
                 stop_when(lambda: "RUN-STOPPED" if is_lost() or is_over() else None),
             ):
                 return app(job.message, self._site_context(job))
-        except Exception as error:  # before the app guards itself: a kind of message that it does not know, say
+        except Exception as error:  # raised before the app's own handling of errors, for example for an unknown kind of message
             return _failure_reply(job.message, error)
 
     def _log_reply(self, job: TaskInput, reply: Message) -> Message:
@@ -192,32 +194,32 @@ class SiteWorker:
         return reply
 
     def _site_context(self, job: TaskInput) -> Context:
-        """Return the context with this site alone as the configuration of the node."""
-        here: UserConfig = {"site": str(self._file.resolve())}
-        return Context(job.context.run_id, job.context.node_id, here, RecordDict(), job.context.run_config)
+        """Return the context, with nothing but this site in the configuration of the node."""
+        node_config: UserConfig = {"site": str(self._file.resolve())}
+        return Context(job.context.run_id, job.context.node_id, node_config, RecordDict(), job.context.run_config)
 
 
 @contextmanager
-def _poll_in_background(question: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
-    """Ask something again and again in the background, and tell whether the answer was yes once: no work waits for it."""
-    done, said = threading.Event(), threading.Event()
+def _poll_in_background(condition: Callable[[], bool], every: float) -> Iterator[Callable[[], bool]]:
+    """Check a condition again and again in the background; yield a function that returns whether it was ever true."""
+    done, met = threading.Event(), threading.Event()
 
-    def ask() -> None:
-        while not said.is_set() and not done.wait(every):
-            if question():
-                said.set()
+    def poll() -> None:
+        while not met.is_set() and not done.wait(every):
+            if condition():
+                met.set()
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
-        yield said.is_set
+        yield met.is_set
     finally:
         done.set()
         thread.join(_JOIN_TIMEOUT)
 
 
 def require_federation(site: Site) -> SiteFederation:
-    """Return a site's place in a federation; PolicyError ``NO-FEDERATION`` when its site.toml tells none."""
+    """Return a site's table [federation]; raise PolicyError ``NO-FEDERATION`` when its site.toml has none."""
     if site.federation is None:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
         raise PolicyError("NO-FEDERATION", f"the site.toml of {site.name} names no federation.", fix)
@@ -225,7 +227,7 @@ def require_federation(site: Site) -> SiteFederation:
 
 
 def _modified_at(file: Path) -> int:
-    """Return when a file was written last; 0 when it is not there, as while an editor replaces it."""
+    """Return when a file was last written; 0 when it does not exist, as while an editor replaces it."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a study will do at a hospital, in plain words: for whoever decides whether it may run there."""
+"""Summary of what a study will do at a hospital, in plain words, for those who decide whether it may run there."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS, WRAPPERS
 from medfl.system.text import plural
 
-SummaryLine = tuple[str, str]  # what it is about, and what is said
+SummaryLine = tuple[str, str]  # subject and statement
 
 _DEFAULT_POLICY = Policy()
-_MAX_CHARACTERS = 10_000  # letters of a line: a list of classes is not to be cut
+_MAX_CHARACTERS = 10_000  # of a line: a list of classes must not be cut
 _KIND_WORDS = {"segmentation": "learns to outline", "classification": "learns to tell apart"}
 _MODALITY_WORDS = {"MR": "MR", "CT": "CT", "XR": "X-ray", "US": "ultrasound"}
 
 
 def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[SummaryLine]:
-    """Yield what a study will do, line by line, from what decides it and nothing else.
+    """Yield what a study will do, line by line, derived from the settings that decide it and nothing else.
 
     Parameters
     ----------
     study : Study
-        To be approved. What its planners wrote is made harmless to a terminal.
+        To be approved. Text that its planners wrote is made safe for a terminal.
     policy : Policy, optional
         Of the site.
     """
-    for lines in (
+    for statements in (
         _describe_task(study),
         _describe_work(study),
         _describe_model(study),
@@ -38,12 +38,12 @@ def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[Summary
         _describe_retained(study),
         _describe_privacy(study),
     ):
-        yield from ((subject, sanitize(what, _MAX_CHARACTERS)) for subject, what in lines)
+        yield from ((subject, sanitize(statement, _MAX_CHARACTERS)) for subject, statement in statements)
 
 
 def policy_conflicts(study: Study, site: Site) -> list[str]:
-    """Return what of a study the site's own policy would refuse, in plain words."""
-    return [sanitize(what) for _, what in find_violations(study, site.policy)]
+    """Return what the site's own policy would refuse of a study, in plain words."""
+    return [sanitize(violation) for _, violation in find_violations(study, site.policy)]
 
 
 def _describe_task(study: Study) -> Iterator[SummaryLine]:
@@ -62,11 +62,14 @@ def _format_splits(study: Study) -> str:
 def _describe_work(study: Study) -> Iterator[SummaryLine]:
     training, every = study.training, study.evaluation.every
     amount = plural(training.local_steps, "step") if training.local_steps else plural(training.local_epochs, "epoch")
-    scored = "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
-    yield "work", f"{plural(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scored}"
+    scores = "and scores the model on your validation patients" + (f" every {every} rounds" if every > 1 else "")
+    yield "work", f"{plural(study.rounds, 'round')}; in each, your machine trains {amount} on your training patients, {scores}"
     if study.contribution.method in ("leave-one-out", "shapley"):
-        often = "each round" if study.contribution.every == 1 else f"every {study.contribution.every} rounds"
-        yield "", f"{often} it scores further models, to measure what each hospital brings ({study.contribution.method})"
+        interval = "each round" if study.contribution.every == 1 else f"every {study.contribution.every} rounds"
+        yield (
+            "",
+            f"{interval} it scores further models, to measure what each hospital contributes ({study.contribution.method})",
+        )
     if "local" in study.simulation.arms:
         yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
     if study.personal.fine_tune_steps:
@@ -77,9 +80,9 @@ def _describe_model(study: Study) -> Iterator[SummaryLine]:
     yield "network", study.network.name
     known = ALGORITHMS.get(study.strategy.name)
     if known is None:
-        yield "algorithm", f"{study.strategy.name}, which is of another package: your site must have installed it"
+        yield "algorithm", f"{study.strategy.name}, which comes from another package: your site must have installed it"
     else:
-        yield "algorithm", f"the server makes one model of all by {known.title}: {known.idea}"
+        yield "algorithm", f"the server combines all models into one by {known.title}: {known.idea}"
 
 
 def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
@@ -87,21 +90,20 @@ def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
     yield (
         "leaves",
         "at the start: the name of your site; how many patients and images there are for training, validation and test; how "
-        "many images are left out or doubtful, and why, by code; whether patients are told apart, and which classes are marked",
+        "many images are left out or doubtful, with codes for the reasons; whether patients can be told apart, and which "
+        "classes are annotated",
     )
     if study.task.kind == "segmentation":
-        grey = ", and the grey values of what is outlined" if study.task.modality == "CT" else ""
-        yield (
-            "",
-            f"when the planners ask: size and spacing of your images, share of each class{grey}; as counts over all of them",
-        )
-    kept = f" but for its layers of kind {' and '.join(study.local_layers)}" if study.local_layers else ""
+        intensities = ", and the grey values of what is outlined" if study.task.modality == "CT" else ""
+        fingerprint = f"size and spacing of your images, share of each class{intensities}"
+        yield "", f"when the planners ask: {fingerprint}; as counts over all your images"
+    without = f" without its layers of kind {' and '.join(study.local_layers)}" if study.local_layers else ""
     codec = study.compression.codec
-    small = "" if codec == "none" else f", made smaller by {codec} ({WRAPPERS[codec]})"
-    beside = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
-    yield "", f"each round: the trained model{kept}{small}{beside}"
+    compressed = "" if codec == "none" else f", compressed by {codec} ({WRAPPERS[codec]})"
+    extras = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
+    yield "", f"each round: the trained model{without}{compressed}{extras}"
     yield "", "and with it the exact numbers of training patients, samples and steps, the loss, and the seconds it took"
-    yield "", "scores over your validation patients, at the end over your test patients, as counts and sums"
+    yield "", "scores over your validation patients, and at the end over your test patients, as counts and sums"
     yield "", _describe_min_count(policy)
 
 
@@ -112,22 +114,22 @@ def _describe_min_count(policy: Policy) -> str:
 
 
 def _describe_retained(study: Study) -> Iterator[SummaryLine]:
-    yield "stays", "images, labels, names, pseudonyms, file names, dates, all texts of headers; of an error a code alone leaves"
+    yield "stays", "images, labels, names, pseudonyms, file names, dates, all texts of headers; an error leaves as a code only"
     yield "", "prepared copies of the images, in the folder 'resources.store' of your site.toml or in your account's cache"
     if study.has_personal_models:
-        yield "", "a model of your own is kept on your disk"
+        yield "", "a model of your own is stored on your disk"
 
 
 def _describe_privacy(study: Study) -> Iterator[SummaryLine]:
     yield (
         "privacy",
-        "no secure aggregation and no differential privacy: the server sees the model that your images trained, and somebody "
-        "skilled may learn from it something about single patients",
+        "no secure aggregation and no differential privacy: the server sees the model that your images trained, and an expert "
+        "may learn something about single patients from it",
     )
-    least = study.strategy.min_patients
-    patients = f" that bring {least} or more training patients together" if least else ""
+    min_patients = study.strategy.min_patients
+    patients = f" that have {min_patients} or more training patients together" if min_patients else ""
     if not (study.strategy.quorum or study.strategy.sites):
-        yield "quorum", f"a round counts when all hospitals that it asks answer; the study does not say how many{patients}"
+        yield "quorum", f"a round counts when all hospitals that are asked answer; the study does not say how many{patients}"
     elif study.min_quorum == 1:
         yield "quorum", f"a round counts even when yours is the only hospital{patients}: the new model is then yours alone"
     else:

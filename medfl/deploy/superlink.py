@@ -1,4 +1,4 @@
-"""Flower's SuperLink of a federation: how it is started on loopback, and how it is asked."""
+"""Flower's SuperLink of a federation: its processes on loopback, and the ``flwr`` commands that are given to it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from medfl.flower import compat
 from medfl.system.files import write_private
 
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
-_POLL = "0.1"  # seconds between SuperExec's looks for a task
-_TIMEOUT = 120.0  # seconds for an answer
+_POLL_SECONDS = "0.1"  # between SuperExec's looks for a task
+_TIMEOUT = 120.0  # seconds that an answer may take
 
 
 def superlink_process(folder: FederationFolder) -> Child:
-    """Return Flower's server: on loopback, with TLS, node authentication, its database on disk."""
-    place = _superlink_folder(folder)
+    """Return the process of Flower's server: on loopback, with TLS, node authentication, and its database on disk."""
+    superlink_folder = _superlink_folder(folder)
     command = [
         *_with_parent_watch(sys.executable, "-P", "-m", "medfl.deploy.flower_superlink", "flower-superlink"),
         *("--host", "127.0.0.1", "--port", str(folder.settings.superlink.port)),
         *("--ssl-ca-certfile", str(folder.ca_certificate), "--ssl-certfile", str(folder.server_certificate)),
         *("--ssl-keyfile", str(folder.server_key), "--enable-supernode-auth"),
         *("--isolation", "process", "--superexec-auth-secret-file", str(_secret_file(folder))),
-        *("--database", str(place / "state.db"), "--disable-runtime-dependency-installation"),
+        *("--database", str(superlink_folder / "state.db"), "--disable-runtime-dependency-installation"),
     ]
     return _make_child(folder, "superlink", command, is_ready=lambda: is_superlink_up(folder))
 
 
 def superexec_process(folder: FederationFolder) -> Child:
-    """Return what starts a process for each run; only it knows the secret that tasks are given out for."""
+    """Return the process that starts one process for each run; it alone has the secret that is needed to get tasks."""
     command = [
         *_with_parent_watch(_program_path("flower-superexec")),
         *("--root-certificates", str(folder.ca_certificate)),
@@ -52,7 +52,7 @@ def superexec_process(folder: FederationFolder) -> Child:
 
 
 def is_superlink_up(folder: FederationFolder) -> bool:
-    """Tell whether Flower's server answers on loopback."""
+    """Return whether Flower's server answers on loopback."""
     context = ssl.create_default_context(cafile=folder.ca_certificate)
     try:
         with urllib.request.urlopen(f"https://{_address(folder)}/health", timeout=2, context=context) as answer:
@@ -62,73 +62,73 @@ def is_superlink_up(folder: FederationFolder) -> bool:
 
 
 def run_flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
-    """Ask Flower's server with its documented command ``flwr``.
+    """Give a command to Flower's server with its documented program ``flwr``.
 
     Parameters
     ----------
     folder : FederationFolder
         Of the server.
     *arguments : str
-        Of the command; the connection's name and ``--format json`` are among them.
+        Arguments of ``flwr``, among them the connection's name and ``--format json``.
 
     Returns
     -------
     dict
-        What it told.
+        The answer.
 
     Raises
     ------
     DeployError
-        ``SERVER-DOWN`` when the server does not run, ``SERVER-SLOW``, ``FLOWER-SAYS-NO`` when it refuses.
+        ``SERVER-DOWN`` when the server is not running, ``SERVER-SLOW``, ``FLOWER-SAYS-NO`` when it refuses.
     """
     try:
-        told = json.loads(_call_flwr(folder, arguments).stdout)
+        answer = json.loads(_call_flwr(folder, arguments).stdout)
     except json.JSONDecodeError:
-        told = {}
-    if isinstance(told, dict) and told.get("success"):
-        return told
-    raise _refused(folder, arguments, str(told.get("error-message", "")) if isinstance(told, dict) else "")
+        answer = {}
+    if isinstance(answer, dict) and answer.get("success"):
+        return answer
+    raise _refusal_error(folder, arguments, str(answer.get("error-message", "")) if isinstance(answer, dict) else "")
 
 
 def run_flwr_text(folder: FederationFolder, *arguments: str) -> str:
-    """Return what Flower's command ``flwr`` prints, or raise as `run_flwr` does."""
+    """Return what Flower's program ``flwr`` prints; raises as `run_flwr` does."""
     done = _call_flwr(folder, arguments)
     if done.returncode:
-        raise _refused(folder, arguments)
+        raise _refusal_error(folder, arguments)
     return done.stdout
 
 
 def flower_environment(folder: FederationFolder) -> dict[str, str]:
-    """Return the environment of Flower's processes: its home in the federation's folder, nothing phoned home."""
+    """Return the environment of Flower's processes: its home in the federation's folder, and no telemetry."""
     home = _superlink_folder(folder) / "flwr"
     configuration = home / "config.toml"
-    reach = {"address": _address(folder), "root-certificates": str(folder.ca_certificate)}
-    text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: reach}}).encode()
+    connection = {"address": _address(folder), "root-certificates": str(folder.ca_certificate)}
+    text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: connection}}).encode()
     if not configuration.exists() or configuration.read_bytes() != text:  # the folder was moved, or its port changed
         write_private(configuration, text, "settings")
-    found = os.environ | {
+    environment = os.environ | {
         "FLWR_HOME": str(home),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL,
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS,
         "MEDFL_RUNS": str(folder.path / "runs"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONSAFEPATH": "1",
     }
-    compat.disable_telemetry(found)
-    return found
+    compat.disable_telemetry(environment)
+    return environment
 
 
 def _call_flwr(folder: FederationFolder, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command, place = [_program_path("flwr"), *arguments], _superlink_folder(folder) / "empty"
+    command, cwd = [_program_path("flwr"), *arguments], _superlink_folder(folder) / "empty"
     try:
         return subprocess.run(
-            command, env=flower_environment(folder), cwd=place, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+            command, env=flower_environment(folder), cwd=cwd, capture_output=True, text=True, check=False, timeout=_TIMEOUT
         )
     except subprocess.TimeoutExpired:
-        fix = f"See {folder.path / 'logs' / 'superlink.log'}; a restart of the server loses nothing but the round that runs."
+        fix = f"See {folder.path / 'logs' / 'superlink.log'}; restarting the server loses nothing but the current round."
         raise DeployError("SERVER-SLOW", f"the server did not answer within {_TIMEOUT:g} seconds.", fix) from None
 
 
-def _refused(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
+def _refusal_error(folder: FederationFolder, arguments: Sequence[str], reason: str = "") -> DeployError:
     if not is_superlink_up(folder):
         return DeployError(
             "SERVER-DOWN", "the server of this federation is not running.", "Start it: medfl server up FEDERATION."
@@ -136,18 +136,18 @@ def _refused(folder: FederationFolder, arguments: Sequence[str], reason: str = "
     return DeployError("FLOWER-SAYS-NO", f"Flower refused '{' '.join(arguments[:2])}': {reason or 'it gives no reason'}.")
 
 
-def _make_child(folder: FederationFolder, name: str, command: list[str], **more: Any) -> Child:
+def _make_child(folder: FederationFolder, name: str, command: list[str], **options: Any) -> Child:
     log = folder.path / "logs" / f"{name}.log"
     return Child(
-        name=name, command=command, env=flower_environment(folder), cwd=_superlink_folder(folder) / "empty", log=log, **more
+        name=name, command=command, env=flower_environment(folder), cwd=_superlink_folder(folder) / "empty", log=log, **options
     )
 
 
 def _superlink_folder(folder: FederationFolder) -> Path:
-    place = folder.path / "superlink"
-    for part in (place, place / "empty", place / "flwr"):
+    superlink_folder = folder.path / "superlink"
+    for part in (superlink_folder, superlink_folder / "empty", superlink_folder / "flwr"):
         part.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return place
+    return superlink_folder
 
 
 def _secret_file(folder: FederationFolder) -> Path:

@@ -1,4 +1,4 @@
-"""Keeping a few processes running: started in order, started again when one ends, all ended together."""
+"""Supervisor of a few processes: started in order, restarted when one ends, all stopped together."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import psutil
 from medfl.deploy.logs import open_for_append, read_last_line, rotate
 from medfl.errors import DeployError
 
-_POLL_SECONDS = 0.2  # seconds
+_POLL_SECONDS = 0.2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 
 
 @dataclass(frozen=True)
 class Child:
-    """One process that is to run.
+    """A process to keep running.
 
     Parameters
     ----------
     name : str
-        For the person who reads what happens.
+        Name in the lines for a person.
     command : sequence of str
         Program and arguments.
     env : mapping of str to str
@@ -38,15 +38,15 @@ class Child:
     cwd : Path
         Its working folder.
     log : Path
-        File that gets its output, for the owner alone.
+        File that gets its output, readable by the owner alone.
     restart_delay : float
-        Seconds before it is started again after it ended.
+        Seconds from its end to its restart.
     expected_exit_codes : tuple of int
-        Exit codes after which it is started again at once, without a word.
+        Exit codes after which it is restarted at once, without a line.
     is_ready : callable
-        Tells whether it does its work; the next process is started when it does.
+        Returns whether it is up; only then the next process is started.
     startup_timeout : float
-        Seconds to wait for that.
+        Seconds to wait until it is up.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Child:
 
 
 class _RunningChild:
-    """A child as it runs, or waits to be started again."""
+    """A child that is running, or waiting to be restarted."""
 
     def __init__(self, child: Child) -> None:
         self.child = child
@@ -76,36 +76,36 @@ class _RunningChild:
                 start_new_session=True,
             )  # fmt: skip
 
-    def restart_if_ended(self, tell: Callable[[str], None]) -> None:
-        """Start the process again when it is time to."""
+    def restart_if_ended(self, notify: Callable[[str], None]) -> None:
+        """Restart the process if it has ended and its delay is over."""
+        child = self.child
         if self.process is not None and self.process.poll() is not None:
             code = self.process.returncode
-            _signal_group(self.process.pid, signal.SIGKILL)  # what it started must not hold its port
+            _signal_group(self.process.pid, signal.SIGKILL)  # processes that it started must not hold its port
             self.process = None
-            expected = code in self.child.expected_exit_codes
-            self.restart_at = time.monotonic() + (0.0 if expected else self.child.restart_delay)
-            if not expected:
-                said = f" Its last word: {word}" if (word := read_last_line(self.child.log)) else ""
-                again = f"it is started again in {self.child.restart_delay:g} seconds. Its log: {self.child.log}"
-                tell(f"{self.child.name} ended with code {code}; {again}{said}")
+            is_expected = code in child.expected_exit_codes
+            self.restart_at = time.monotonic() + (0.0 if is_expected else child.restart_delay)
+            if not is_expected:
+                last_line = read_last_line(child.log)
+                last_words = f" Its last line: {last_line}" if last_line else ""
+                restart = f"it is restarted in {child.restart_delay:g} seconds. Its log: {child.log}"
+                notify(f"{child.name} ended with code {code}; {restart}{last_words}")
         if self.process is None and time.monotonic() >= self.restart_at:
             try:
                 self.start()
-            except OSError as error:  # the disk is full, or the program is just being installed anew
-                self.restart_at = time.monotonic() + self.child.restart_delay
-                tell(
-                    f"{self.child.name} cannot be started ({error.strerror}); tried again in {self.child.restart_delay:g} seconds."
-                )
+            except OSError as error:  # the disk is full, or the program is just being reinstalled
+                self.restart_at = time.monotonic() + child.restart_delay
+                notify(f"{child.name} cannot be started ({error.strerror}); next attempt in {child.restart_delay:g} seconds.")
 
     def stop(self) -> None:
-        """End the process and whatever it started; each may finish what it does, for a while."""
+        """End the process and whatever it started; each gets a while to finish."""
         if self.process is None:
             return
-        group, end = self.process.pid, time.monotonic() + _GRACE
+        group, deadline = self.process.pid, time.monotonic() + _GRACE
         _signal_group(group, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE)
-        while _is_group_alive(group) and time.monotonic() < end:
+        while _is_group_alive(group) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         _signal_group(group, signal.SIGKILL)
         self.process.wait()
@@ -113,25 +113,25 @@ class _RunningChild:
 
 def supervise(
     children: Sequence[Child],
-    tell: Callable[[str], None],
-    ready: Callable[[], None] = lambda: None,
-    tick: Callable[[], None] = lambda: None,
+    notify: Callable[[str], None],
+    on_ready: Callable[[], None] = lambda: None,
+    on_tick: Callable[[], None] = lambda: None,
     every: float = 10.0,
 ) -> int:
-    """Start processes in order, keep them running until Ctrl-C, SIGTERM or SIGHUP, then end them in the opposite order.
+    """Start processes in order, keep them running until Ctrl-C, SIGTERM or SIGHUP, then stop them in reverse order.
 
     Parameters
     ----------
     children : sequence of Child
-        What is to run.
-    tell : callable
+        Processes to run.
+    notify : callable
         Gets a line for a person when something happens.
-    ready : callable
+    on_ready : callable
         Called once, when all are up.
-    tick : callable
-        Called now and then while they run, in a thread of its own, once at a time; it must not raise.
+    on_tick : callable
+        Called periodically while they run, in a thread of its own, never twice at the same time; it must not raise.
     every : float
-        Seconds between its calls.
+        Seconds between the calls of `on_tick`.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def supervise(
     Raises
     ------
     DeployError
-        ``NOT-STARTED`` when a process does not come up; those before it are ended.
+        ``NOT-STARTED`` when a process does not come up; those before it are stopped.
     """
     running = [_RunningChild(child) for child in children]
     with _catch_stop_signals() as ending:
@@ -150,8 +150,8 @@ def supervise(
                 one.start()
                 _wait_until_ready(one, ending)
             if not ending.is_set():
-                ready()
-            _keep_running(running, ending, tell, tick, every)
+                on_ready()
+            _keep_running(running, ending, notify, on_tick, every)
         finally:
             for one in reversed(running):
                 one.stop()
@@ -161,56 +161,56 @@ def supervise(
 def _keep_running(
     running: Sequence[_RunningChild],
     ending: threading.Event,
-    tell: Callable[[str], None],
-    tick: Callable[[], None],
+    notify: Callable[[str], None],
+    on_tick: Callable[[], None],
     every: float,
 ) -> None:
-    due, ticking = time.monotonic() + every, threading.Thread()
+    due, tick_thread = time.monotonic() + every, threading.Thread()
     while not ending.wait(_POLL_SECONDS):
         for one in running:
-            one.restart_if_ended(tell)
-        if time.monotonic() >= due and not ticking.is_alive():
-            ticking = threading.Thread(target=tick, daemon=True)  # it may take long, and nothing here waits for it
-            ticking.start()
+            one.restart_if_ended(notify)
+        if time.monotonic() >= due and not tick_thread.is_alive():
+            tick_thread = threading.Thread(target=on_tick, daemon=True)  # may take long, and nothing here waits for it
+            tick_thread.start()
             for one in running:
                 rotate(one.child.log)
             due = time.monotonic() + every
 
 
 def _wait_until_ready(one: _RunningChild, ending: threading.Event) -> None:
-    end = time.monotonic() + one.child.startup_timeout
+    deadline = time.monotonic() + one.child.startup_timeout
     while not ending.is_set():
-        gone = one.process is None or one.process.poll() is not None
-        if not gone and one.child.is_ready():
+        has_ended = one.process is None or one.process.poll() is not None
+        if not has_ended and one.child.is_ready():
             return
-        if gone or time.monotonic() >= end:
-            what = "ended at once" if gone else f"did not come up within {one.child.startup_timeout:g} seconds"
-            raise DeployError("NOT-STARTED", f"{one.child.name} {what}.", f"Its log tells why: {one.child.log}")
+        if has_ended or time.monotonic() >= deadline:
+            failure = "ended at once" if has_ended else f"did not come up within {one.child.startup_timeout:g} seconds"
+            raise DeployError("NOT-STARTED", f"{one.child.name} {failure}.", f"Its log says why: {one.child.log}")
         time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
 def _catch_stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C, SIGTERM and a closed terminal set, instead of what they do otherwise."""
+    """Yield an event that Ctrl-C, SIGTERM and a closed terminal set, instead of their usual effect."""
     ending = threading.Event()
-    before = {sort: signal.getsignal(sort) for sort in _STOP_SIGNALS}
-    mine = [sort for sort, handler in before.items() if handler is not signal.SIG_IGN]  # nohup ignores SIGHUP on purpose
+    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    caught = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]  # nohup ignores SIGHUP
     try:
-        for sort in mine:
-            signal.signal(sort, lambda *_: ending.set())
+        for number in caught:
+            signal.signal(number, lambda *_: ending.set())
         yield ending
     finally:
-        for sort in mine:
-            signal.signal(sort, before[sort])
+        for number in caught:
+            signal.signal(number, handlers[number])
 
 
-def _signal_group(group: int, sort: signal.Signals) -> None:
+def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, sort)
+        os.killpg(group, number)
 
 
 def _is_group_alive(group: int) -> bool:
-    """Tell whether a process of a group still runs; those that only wait for their parent's notice do not count."""
+    """Return whether a process of a group is still running; zombies do not count."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""systemd units: a server or a site that starts with its machine, and again when it fails."""
+"""systemd units: a server or a site that starts with its machine, and is restarted when it fails."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 _TEMPLATE = """\
-# Put it in /etc/systemd/system/{file}, then: systemctl daemon-reload && systemctl enable --now {file}
+# Save as /etc/systemd/system/{file}, then: systemctl daemon-reload && systemctl enable --now {file}
 [Unit]
-Description={what}
+Description={description}
 Wants=network-online.target
 After=network-online.target
 StartLimitIntervalSec=0
@@ -27,7 +27,7 @@ ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectControlGroups=yes
 RestrictSUIDSGID=yes
-{more}
+{restrictions}
 [Install]
 WantedBy=multi-user.target
 """
@@ -41,14 +41,16 @@ def server_unit(folder: Path, name: str, user: str) -> str:
     folder : Path
         Of the federation.
     name : str
-        Of the federation.
+        Name of the federation.
     user : str
-        Account to run it; it needs no rights but on the folder, and may listen on a port below 1024.
+        Account that runs it; it needs no rights except on the folder, and may listen on a port below 1024.
     """
-    more = f"ProtectSystem=strict\nReadWritePaths={_quote(folder.resolve())}\n"
-    if user != "root":  # root's nginx gives its rights up by itself, and needs them for that
-        more += "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
-    return _render_unit("medfl-server.service", f"medfl: server of the federation {name}", "server up", folder, user, more)
+    restrictions = f"ProtectSystem=strict\nReadWritePaths={_quote(folder.resolve())}\n"
+    if user != "root":  # nginx started by root gives up its rights by itself, and needs them to do so
+        restrictions += "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
+    return _render_unit(
+        "medfl-server.service", f"medfl: server of the federation {name}", "server up", folder, user, restrictions
+    )
 
 
 def site_unit(folder: Path, name: str, user: str) -> str:
@@ -57,25 +59,25 @@ def site_unit(folder: Path, name: str, user: str) -> str:
     Parameters
     ----------
     folder : Path
-        With the ``site.toml``.
+        Folder of the ``site.toml``.
     name : str
-        Of the site.
+        Name of the site.
     user : str
-        Account to run it; it must be able to read the images.
+        Account that runs it; it must be able to read the images.
     """
-    more = "ProtectSystem=full\nCapabilityBoundingSet=\n"
-    return _render_unit("medfl-site.service", f"medfl: site {name}", "site up", folder, user, more)
+    restrictions = "ProtectSystem=full\nCapabilityBoundingSet=\n"
+    return _render_unit("medfl-site.service", f"medfl: site {name}", "site up", folder, user, restrictions)
 
 
-def _render_unit(file: str, what: str, command: str, folder: Path, user: str, more: str) -> str:
+def _render_unit(file: str, description: str, command: str, folder: Path, user: str, restrictions: str) -> str:
     return _TEMPLATE.format(
         file=file,
-        what=what,
+        description=description,
         python=_quote(Path(sys.executable)),
         command=command,
         folder=_quote(folder.resolve()),
         user=user,
-        more=more,
+        restrictions=restrictions,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading a bundle that a stranger made: nothing of it is written to disk, imported, or believed."""
+"""Reader of untrusted bundles: nothing of a bundle is written to disk, imported, or taken on trust."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from medfl.study.study_file import COMPONENTS, STUDY_FILE, Scalar
 
 _MAX_BYTES, _MAX_FILES = 10 * 2**20, 200  # Flower takes no bundle above 10 MiB
 _MAX_TEXT_BYTES = 256 * 2**10  # of the pyproject.toml
-_MAX_DOTS = 200  # in a line of it: to read a key of n parts takes time and memory of n * n
-_MAX_CHARACTERS, _MAX_PROBLEMS = 300, 5  # of what a stranger wrote, in a log
+_MAX_DOTS = 200  # in one line of it: parsing a key of n parts takes time and memory of order n * n
+_MAX_CHARACTERS, _MAX_PROBLEMS = 300, 5  # of untrusted text, in a log
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, Python unpacks more than it was asked for
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # with any other, Python unpacks more than it was asked for
 _DATA_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(toml|json|jsonl|yaml|yml|md)|LICENSE(\.txt|\.md)?|NOTICE(\.txt)?")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _CONTENT_FILE = ".info/CONTENT"  # Flower's list of the files
@@ -29,7 +29,7 @@ _CONTENT_FILE = ".info/CONTENT"  # Flower's list of the files
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and holds no code.
+    """A bundle that was read, and holds no code.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Bundle:
 
 
 def read_bundle(content: bytes) -> Bundle:
-    """Read a bundle and refuse it unless it holds data alone.
+    """Read a bundle; refuse it unless it holds nothing but data.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def read_bundle(content: bytes) -> Bundle:
     Raises
     ------
     PolicyError
-        ``BUNDLE-DAMAGED`` when it cannot be read, or only at a cost; ``BUNDLE-CODE`` when it holds a file that is no
-        configuration or text; ``BUNDLE-COMPONENTS`` when it names other apps than medfl's or packages to install.
+        ``BUNDLE-DAMAGED`` when it cannot be read, or only at too high a cost; ``BUNDLE-CODE`` when it holds a file that is
+        neither configuration nor text; ``BUNDLE-COMPONENTS`` when it names apps other than medfl's, or packages to install.
     """
     if len(content) > _MAX_BYTES:
         raise _damaged_error()
@@ -67,23 +67,23 @@ def read_bundle(content: bytes) -> Bundle:
         )
     except PolicyError:
         raise
-    except Exception:  # the bytes are a stranger's: whatever their reading ends in, they are refused
+    except Exception:  # the bytes are not trusted: whatever error they cause, the bundle is refused
         raise _damaged_error() from None
     if not is_medfl:
-        what = "the bundle names other apps than medfl's own, or packages to install."
+        what = "the bundle names apps other than medfl's, or packages to install."
         raise PolicyError("BUNDLE-COMPONENTS", what, "A study holds no code; ask for a bundle that 'medfl study bundle' made.")
     return Bundle(config)
 
 
 def read_untrusted_study(config: Mapping[str, Scalar]) -> Study:
-    """Read the study of a configuration that a stranger wrote.
+    """Read a study from an untrusted configuration.
 
     Raises
     ------
     ConfigError
-        When it is none; its text is fit for a log.
+        When it is not a valid study; the error's text is safe for a log.
     PolicyError
-        ``BUNDLE-SIMULATION`` when it says more of a simulation than the arms. A hospital approves nothing else of that table.
+        ``BUNDLE-SIMULATION`` when it sets more of [simulation] than the arms: a hospital approves nothing else of that table.
     """
     try:
         study = study_from_run_config(config)
@@ -91,28 +91,28 @@ def read_untrusted_study(config: Mapping[str, Scalar]) -> Study:
         problems = error.problems[:_MAX_PROBLEMS]
         raise ConfigError([Problem(p.file, *map(sanitize, (p.key, p.what, p.fix))) for p in problems]) from None
     if study.simulation != Simulation(arms=study.simulation.arms):
-        what = "the bundle says how to simulate hospitals, which is no part of what a hospital approves."
+        what = "the bundle says how to simulate hospitals, which a hospital does not approve."
         raise PolicyError("BUNDLE-SIMULATION", what, "Ask for a bundle that 'medfl study bundle' made.")
     return study
 
 
-def sanitize(text: str, most: int = _MAX_CHARACTERS) -> str:
-    """Return what a stranger wrote so that it cannot pass for something else in a terminal or a log.
+def sanitize(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
+    """Return untrusted text in a form that cannot pass for something else in a terminal or a log.
 
     Parameters
     ----------
     text : str
-        Of a stranger.
-    most : int, optional
-        Letters to show of it.
+        Untrusted.
+    max_characters : int, optional
+        Characters to show of it.
 
     Examples
     --------
-    >>> readable("liver\\x1b[2J\\nApproved.")
+    >>> sanitize("liver\\x1b[2J\\nApproved.")
     'liver?[2J?Approved.'
     """
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text[:most])
-    return plain if len(text) <= most else f"{plain} ..."
+    plain = "".join(char if char.isprintable() else "?" for char in text[:max_characters])
+    return plain if len(text) <= max_characters else f"{plain} ..."
 
 
 def _require_only_data(entries: list[zipfile.ZipInfo]) -> None:
@@ -123,14 +123,14 @@ def _require_only_data(entries: list[zipfile.ZipInfo]) -> None:
         raise _damaged_error()
     if [name for name in names if name.casefold().split("/")[-1] == STUDY_FILE] != [STUDY_FILE]:
         raise _damaged_error()
-    wrong = [entry for entry in entries if not _is_data(entry)]
-    if wrong:
-        what = f"the bundle holds {len(wrong)} files that are neither configuration nor text."
+    others = [entry for entry in entries if not _is_data(entry)]
+    if others:
+        what = f"the bundle holds {len(others)} files that are neither configuration nor text."
         raise PolicyError("BUNDLE-CODE", what, "A study holds no code; nothing of this bundle was used.")
 
 
 def _is_data(entry: zipfile.ZipInfo) -> bool:
-    """Say whether an entry is a plain file of a harmless kind in a plain place."""
+    """Return whether an entry is a regular file of a harmless kind under a plain path."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1 or entry.filename != entry.orig_filename:
         return False
@@ -141,14 +141,14 @@ def _is_data(entry: zipfile.ZipInfo) -> bool:
 
 
 def _require_small(text: bytes) -> bytes:
-    """Refuse a text that a parser of TOML would need minutes and gigabytes for."""
+    """Refuse a text that a TOML parser would need minutes and gigabytes for."""
     if len(text) > _MAX_TEXT_BYTES or any(line.count(b".") > _MAX_DOTS for line in text.split(b"\n")):
         raise _damaged_error()
     return text
 
 
 def _flatten_scalars(config: Any) -> dict[str, Scalar]:
-    """Flatten a configuration of plain keys and values; no two of its keys may become one."""
+    """Flatten a configuration of plain keys and values; plain keys cannot collide when they are flattened."""
     flat = flatten(config)
     if not all(map(_PLAIN_KEY.fullmatch, _iter_keys(config))) or not all(isinstance(v, Scalar) for v in flat.values()):
         raise _damaged_error()
@@ -163,7 +163,7 @@ def _iter_keys(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _iter_packages(document: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield what names packages to install."""
+    """Yield the entries that name packages to install."""
     project = document["project"]
     yield from (project.get(key) for key in ("dependencies", "optional-dependencies"))
     yield "dependencies" in project.get("dynamic", ())

@@ -154,11 +154,11 @@ def test_a_server_that_is_not_up_is_said_to_be_so(
 def test_a_run_that_is_not_there_is_said_to_be_so(command: str, medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
     done = medfl(command)
     assert (done.code, done.out) == (1, "")
-    assert "[RUN-MISSING] nothing was run in this federation yet." in done.err
+    assert "[RUN-MISSING] nothing has been run in this federation yet." in done.err
     medfl("run", nodule_study, "--detach")
     done = medfl(command, "other")
     assert (done.code, done.out) == (1, "")
-    assert "[RUN-MISSING] 0 runs are meant by 'other'. See the runs there are: medfl runs" in done.err
+    assert "[RUN-MISSING] 0 runs match 'other'. List the runs: medfl runs" in done.err
     assert len(flower.asked) == 1
 
 
@@ -166,7 +166,7 @@ def test_a_run_that_is_not_there_is_said_to_be_so(command: str, medfl: Medfl, fl
     ("change", "said"),
     [
         ("rounds=0", "rounds: Input should be greater than or equal to 1"),
-        ("optimizer.name=adam", "Did you mean 'optimizer'?"),
+        ("optimiser.name=adam", "Did you mean 'optimizer'?"),
         ("rounds", "'rounds' is not of the form key=value"),
     ],
 )

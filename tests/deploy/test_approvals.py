@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medfl import __version__
-from medfl.deploy.approvals import approve, approved_studies, look_through, require_approved, withdraw
+from medfl.deploy.approvals import approve, approved_studies, list_approvals, require_approved, withdraw
 from medfl.deploy.bundle import read_bundle_study
 from medfl.errors import DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_approval_opens_nothing(content: str, site: Site, stud
     approve(site, study).write_text(content)
     with pytest.raises(PolicyError, match="APPROVAL-"):
         require_approved(site, study)
-    assert look_through(site)[0] == ()
+    assert list_approvals(site)[0] == ()
 
 
 def test_an_approval_whose_hash_is_not_that_of_its_study_opens_nothing(site: Site, study: Study, nodule_study: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_damaged_approval_of_another_study_stops_nothing(site: Site, study: St
         require_approved(site, study)
     approve(site, study)
     require_approved(site, study)
-    good, (wrong,) = look_through(site)
+    good, (wrong,) = list_approvals(site)
     assert [approval.hash for approval in good] == [study.approved_hash()]
     assert longer.approved_hash()[:20] in wrong.what
     with pytest.raises(PolicyError, match="APPROVAL-DAMAGED"):
@@ -118,4 +118,4 @@ def test_an_approval_under_the_name_of_another_is_none(site: Site, study: Study,
     path.rename(path.with_name(f"{longer.approved_hash()}.json"))
     with pytest.raises(PolicyError, match="APPROVAL-DAMAGED"):
         require_approved(site, longer)
-    assert look_through(site)[0] == ()
+    assert list_approvals(site)[0] == ()

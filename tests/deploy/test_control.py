@@ -95,14 +95,14 @@ def test_a_federation_of_nobody_runs_nothing(tmp_path: Path, nodule_study: Path,
 def test_a_run_is_found_by_the_beginning_of_its_name_and_the_newest_without_one(
     federation: FederationFolder, nodule_study: Path, flower: Flower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RunError, match="nothing was run"):
+    with pytest.raises(RunError, match="nothing has been run"):
         control.find(federation, "")
     for name in ("20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"):
         monkeypatch.setattr(control, "new_run_name", lambda name=name: name)
         control.submit(federation, nodule_study, {})
     assert control.find(federation, "").name == "20260102T000000Z-bbbbbb"
     assert control.find(federation, "20260101").name == "20260101T000000Z-aaaaaa"
-    with pytest.raises(RunError, match="2 runs are meant"):
+    with pytest.raises(RunError, match="2 runs match"):
         control.find(federation, "2026")
 
 

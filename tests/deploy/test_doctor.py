@@ -73,7 +73,7 @@ def test_every_finding_that_is_not_well_tells_a_way_out(site: Path) -> None:
 @pytest.mark.parametrize("name", ["site.key", "site.secret"])
 def test_a_secret_that_others_may_read_is_an_error(name: str, site: Path) -> None:
     (site / name).chmod(0o640)
-    assert f"Others than its owner may read {name}" in wrong(check_site_files(read_site(site)))["KEY"].what
+    assert f"Accounts other than the owner's may read {name}" in wrong(check_site_files(read_site(site)))["KEY"].what
 
 
 def test_a_certificate_of_another_key_is_found(site: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_log_that_was_changed_is_found(site: Path) -> None:
     for number in range(3):
         chain.append({"event": f"e{number}"})
     chain.path.write_text(chain.path.read_text().replace("e1", "e9"))
-    assert "not what was written" in wrong(check_site(site))["AUDIT"].what
+    assert "changed after it was written" in wrong(check_site(site))["AUDIT"].what
 
 
 def test_a_site_without_a_federation_is_told_how_to_join(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_proxy_without_a_server_behind_it_is_told_apart_from_a_wrong_address(f
 
 def test_a_server_that_can_not_be_reached_says_why(federation: FederationFolder, tmp_path: Path) -> None:
     nobody = wrong(check_connection(f"127.0.0.1:{find_free_port()}", federation.ca_certificate))["REACH"]
-    assert "Nobody listens" in nobody.fix
+    assert "Nothing listens" in nobody.fix
     other = make_federation(tmp_path / "other")
     with serving(other, FLEET) as address:
         assert "not signed by the federation's" in wrong(check_connection(address, federation.ca_certificate))["REACH"].fix

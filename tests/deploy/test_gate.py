@@ -245,10 +245,10 @@ def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Si
         ({"rounds": 7, "training.local-epochs": 3}, "7 rounds; in each, your machine trains 3 epochs"),
         ({"training.local-steps": 5}, "trains 5 steps"),
         ({"simulation.arms": "federated,local"}, "the same again alone"),
-        ({"compression.codec": "int8"}, "made smaller by int8"),
-        ({"personal.layers": "head"}, "but for its layers of kind head"),
-        ({"strategy.quorum": 3, "strategy.min-patients": 50}, "3 or more hospitals that bring 50 or more training patients"),
-        ({"strategy.name": "gentle"}, "of another package"),
+        ({"compression.codec": "int8"}, "compressed by int8"),
+        ({"personal.layers": "head"}, "without its layers of kind head"),
+        ({"strategy.quorum": 3, "strategy.min-patients": 50}, "3 or more hospitals that have 50 or more training patients"),
+        ({"strategy.name": "gentle"}, "from another package"),
     ],
 )
 def test_whoever_approves_reads_what_decides(change: dict[str, Any], said: str, nodule_study: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_kit_for_another_key_changes_nothing(federation: FederationFolder, hos
     kit = read_kit(kit_for(federation, hospital))
     set_up_site(hospital, "hospital-a", ".", new_key=True)
     before = everything(hospital)
-    with pytest.raises(DeployError, match=r"\[KIT-FOREIGN\].*another key"):
+    with pytest.raises(DeployError, match=r"\[KIT-FOREIGN\].*a different key"):
         join_federation(kit, hospital)
     assert everything(hospital) == before
 

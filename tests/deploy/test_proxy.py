@@ -176,7 +176,7 @@ def test_flower_reads_no_host_that_a_caller_made_up(host: str, stand: Stand) -> 
 
 @needs_nginx
 def test_more_than_the_operator_allows_does_not_pass(stand: Stand) -> None:
-    with nginx_of(write_config(replace(stand.door, most_megabytes=1)), stand.port):
+    with nginx_of(write_config(replace(stand.door, max_body_megabytes=1)), stand.port):
         assert stand.ask("/v1/fleet/push-object", b"\0" * 100_000)[0] == 200
         with contextlib.suppress(ConnectionError, ssl.SSLError):  # nginx hangs up while the body is still being sent
             assert stand.ask("/v1/fleet/push-object", b"\0" * (2 << 20))[0] == 413
@@ -184,7 +184,7 @@ def test_more_than_the_operator_allows_does_not_pass(stand: Stand) -> None:
 
 @needs_nginx
 def test_who_shows_no_certificate_of_the_federation_is_refused_when_it_asks(stand: Stand) -> None:
-    door = replace(stand.door, revoked=stand.folder.crl)
+    door = replace(stand.door, crl=stand.folder.crl)
     with nginx_of(write_config(door), stand.port) as nginx:
         assert stand.ask("/v1/fleet/pull-messages")[0] == 400
         assert stand.ask("/v1/fleet/pull-messages", site="hospital-1")[0] == 200

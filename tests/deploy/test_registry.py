@@ -120,7 +120,7 @@ def test_revoking_twice_keeps_the_first_time(federation: FederationFolder) -> No
 def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(federation: FederationFolder) -> None:
     site, _ = site_registry.enrol(federation, request("hospital-a"))
     elsewhere = federation.ca_key.rename(federation.path / "elsewhere.key")
-    with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is out, but .* Then give this command again"):
+    with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is revoked, but .* Then give this command again"):
         site_registry.revoke(federation, "hospital-a")
     assert site_registry.list_enrolled(federation)[0].state() == "revoked"
     elsewhere.rename(federation.ca_key)

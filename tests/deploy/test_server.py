@@ -300,5 +300,5 @@ def test_a_certificate_that_ends_soon_is_spoken_of(tmp_path: Path, monkeypatch: 
     soon = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="seconds")
     (folder.sites / "hospital-1.json").write_text(json.dumps(noted | {"expires": soon}))
     with server_of(folder) as server:
-        assert server.told(f"hospital-1 belongs until {soon[:10]}: medfl server renew hospital-1.")
+        assert server.told(f"hospital-1 is enrolled until {soon[:10]}: medfl server renew hospital-1.")
         assert server.told("medfl server renew --server")

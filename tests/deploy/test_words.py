@@ -26,7 +26,7 @@ def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None)
         ({"strategy.name": "gentle"}, "and what that algorithm adds"),
         ({"contribution.method": "leave-one-out", "contribution.every": 3}, "every 3 rounds it scores further models"),
         ({"personal.fine-tune-steps": 7}, "at the end it trains 7 steps more"),
-        ({}, "when all hospitals that it asks answer; the study does not say how many"),
+        ({}, "when all hospitals that are asked answer; the study does not say how many"),
         ({"strategy.sites": 3}, "a round counts with 3 or more hospitals"),
         ({"strategy.quorum": 1}, "even when yours is the only hospital"),
         ({"rounds": 1, "training.local-epochs": 1}, "1 round; in each, your machine trains 1 epoch on"),

@@ -1,1 +1,1 @@
-"""What can be wrong with a server, a site or a machine before a study finds out; each finding names cause and way out."""
+"""Checks of a server, a site or a machine before a study runs on it; each result names a problem and what to do."""

@@ -1,4 +1,4 @@
-"""Whether a certificate is there, and for how long it is valid."""
+"""Check of a certificate: it exists, and is valid for a while."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _WARN_BEFORE = timedelta(days=30)
 
 
 def check_certificate(path: Path, name: str, fix: str, now: datetime | None = None) -> CheckResult:
-    """Check that a certificate is there and valid for a while.
+    """Check that a certificate exists and is valid for a while.
 
     Parameters
     ----------
     path : Path
         PEM file.
     name : str
-        What it is called in the finding.
+        What the result calls it.
     fix : str
-        How a new one is got.
+        How to get a new one.
     now : datetime, optional
         The time, UTC.
     """
     now = now or datetime.now(UTC)
     try:
-        found = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        return CheckResult("CERTIFICATE", "error", f"There is no {name} that can be read.", fix)
-    end = found.not_valid_after_utc
+        return CheckResult("CERTIFICATE", "error", f"{name.capitalize()} is missing, or cannot be read.", fix)
+    end = certificate.not_valid_after_utc
     if now > end:
         return CheckResult("CERTIFICATE", "error", f"{name.capitalize()} expired on {end:%Y-%m-%d}.", fix)
-    if now < found.not_valid_before_utc:
-        what = f"{name.capitalize()} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only."
+    if now < certificate.not_valid_before_utc:
+        what = f"{name.capitalize()} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC."
         return CheckResult("CERTIFICATE", "error", what, "Is the clock of this machine right?")
     if now > end - _WARN_BEFORE:
         return CheckResult("CERTIFICATE", "warning", f"{name.capitalize()} expires on {end:%Y-%m-%d}.", fix)

@@ -1,4 +1,4 @@
-"""What a check says: one line each, with a cause and a way out where something is wrong."""
+"""Result of a check: one line, with what to do when something is wrong."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
+    """Result of one check.
 
     Parameters
     ----------
     code : str
-        Short stable name of what was looked at, for example ``"DISK"``.
+        Short stable name of what was checked, for example ``"DISK"``.
     level : {"ok", "warning", "error"}
         "error": a study cannot run, or would not be safe.
     what : str
-        What was seen.
+        What was found.
     fix : str
         What to do; empty when all is well.
     """
@@ -33,7 +33,7 @@ class CheckResult:
         return f"[{self.code}] {self.what} {self.fix}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the finding as JSON can hold it."""
+        """Return the result as a dictionary for JSON."""
         return asdict(self)
 
 
@@ -43,15 +43,15 @@ def grade(code: str, value: float, warn: float, fail: float, what: str, fix: str
     Parameters
     ----------
     code, what, fix
-        As of `Finding`.
+        As in `CheckResult`.
     value : float
-        What was seen.
+        The quantity that was found.
     warn, fail : float
-        Below which it is a warning, and an error.
+        A value below them is a warning, or an error.
 
     Examples
     --------
-    >>> graded("DISK", 3.0, 5.0, 1.0, "3 GB are free.", "Free some room.").level
+    >>> grade("DISK", 3.0, 5.0, 1.0, "3 GB are free.", "Free some space.").level
     'warning'
     """
     level: Level = "error" if value < fail else "warning" if value < warn else "ok"

@@ -1,4 +1,4 @@
-"""Which checks belong to a folder: those of a site, or those of a server."""
+"""Checks of a folder: those of a site, or those of a server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def check_folder(folder: Path) -> Iterator[CheckResult]:
     Parameters
     ----------
     folder : Path
-        With a ``site.toml`` or a ``federation.toml``, or one of these files.
+        Folder with a ``site.toml`` or a ``federation.toml``, or one of these files.
 
     Raises
     ------
     DeployError
-        ``DOCTOR-NOTHING`` when neither is there.
+        ``DOCTOR-NOTHING`` when it holds neither.
     """
     folder = folder.parent if folder.is_file() else folder
     if (folder / "federation.toml").is_file():

@@ -1,4 +1,4 @@
-"""The machine: versions, disk, memory, shared memory, GPU, and whether the medfl that runs is the one that is installed."""
+"""Checks of the machine: versions, disk, memory, shared memory, GPU, and that the running medfl is the installed one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_machine(folder: Path, *, trains: bool) -> Iterator[CheckResult]:
     Parameters
     ----------
     folder : Path
-        On the disk that will be written to.
+        A folder on the disk that will be written to.
     trains : bool
         Whether models are trained here, which takes memory and perhaps a GPU.
     """
@@ -42,20 +42,19 @@ def check_machine(folder: Path, *, trains: bool) -> Iterator[CheckResult]:
 
 
 def check_versions() -> CheckResult:
-    """Tell the versions that both sides should share, and refuse a Flower that medfl was not tested with."""
-    found = {name: _package_version(name) for name in _PACKAGES}
-    told = ", ".join(f"{name} {version}" for name, version in found.items())
-    number = tuple(int(part) for part in found["flwr"].split(".")[:2]) if found["flwr"][0].isdigit() else (0, 0)
-    what = f"Python {platform.python_version()}, {told}."
-    if not FLWR_RANGE[0] <= number < FLWR_RANGE[1]:
+    """Report the versions that both sides should share, and refuse a Flower that medfl was not tested with."""
+    versions = {name: _package_version(name) for name in _PACKAGES}
+    flower = tuple(int(part) for part in versions["flwr"].split(".")[:2]) if versions["flwr"][0].isdigit() else (0, 0)
+    what = f"Python {platform.python_version()}, {', '.join(f'{name} {version}' for name, version in versions.items())}."
+    if not FLWR_RANGE[0] <= flower < FLWR_RANGE[1]:
         at_least, below = (".".join(map(str, version)) for version in FLWR_RANGE)
         return CheckResult("VERSIONS", "error", what, f"medfl needs another Flower: pip install 'flwr>={at_least},<{below}'.")
     return CheckResult("VERSIONS", "ok", what)
 
 
 def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
-    """Check that the medfl that is imported is the one that was installed, and no folder of that name on the way."""
-    fix = "Start it from another folder, and empty PYTHONPATH."
+    """Check that the imported medfl is the installed one, and not another folder of that name."""
+    fix = "Start it from another folder, and unset PYTHONPATH."
     try:
         installed = metadata.distribution("medfl")
     except metadata.PackageNotFoundError:
@@ -63,20 +62,20 @@ def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
             "SHADOWED", "warning", "medfl runs from a folder and is not installed.", "Install it: pip install medfl."
         )
     if module.resolve() in _import_paths(installed):
-        return CheckResult("SHADOWED", "ok", "The medfl that runs is the installed one.")
-    return CheckResult("SHADOWED", "error", "The medfl that runs is not the one that is installed.", fix)
+        return CheckResult("SHADOWED", "ok", "The running medfl is the installed one.")
+    return CheckResult("SHADOWED", "error", "The running medfl is not the installed one.", fix)
 
 
 def check_disk(folder: Path) -> CheckResult:
-    """Check the room on the disk of a folder."""
+    """Check the free space on the disk of a folder."""
     free = shutil.disk_usage(folder).free / _GB
     return grade(
-        "DISK", free, 20, 2, f"{format_bytes(free * _GB)} are free on the disk.", "Free some room, or move the folder."
+        "DISK", free, 20, 2, f"{format_bytes(free * _GB)} are free on the disk.", "Free some space, or move the folder."
     )
 
 
 def check_memory(*, trains: bool) -> CheckResult:
-    """Check the memory."""
+    """Check the free memory."""
     free = psutil.virtual_memory().available / _GB
     warn, fail = (8, 2) if trains else (4, 1)
     return grade(
@@ -85,7 +84,7 @@ def check_memory(*, trains: bool) -> CheckResult:
         warn,
         fail,
         f"{format_bytes(free * _GB)} of memory are available.",
-        "End other programs, or take a larger machine.",
+        "End other programs, or use a larger machine.",
     )
 
 
@@ -98,27 +97,26 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[CheckResult
 
 
 def check_gpu() -> CheckResult:
-    """Ask torch for a GPU, in a process of its own: the import takes seconds and a broken driver may end a process."""
+    """Ask torch for GPUs, in a separate process: the import takes seconds, and a broken driver may end the process."""
     code = (
         "import json, torch; n = torch.cuda.device_count() if torch.cuda.is_available() else 0;"
         "print(json.dumps([[torch.cuda.get_device_name(k), torch.cuda.mem_get_info(k)[0]] for k in range(n)]))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     try:
-        found = json.loads(done.stdout)
+        gpus = json.loads(done.stdout)
     except json.JSONDecodeError:
         return CheckResult(
-            "GPU", "error", "torch cannot be imported.", "Install it as the README says, and look at its own message."
+            "GPU", "error", "torch cannot be imported.", "Install it as the README says, and read its own error message."
         )
-    if not found:
-        driver = shutil.which("nvidia-smi") is not None
-        fix = "This torch was built without CUDA, or does not fit the driver." if driver else ""
-        what = "No GPU that torch can use" + (
-            ", though there is an NVIDIA driver." if driver else "; training runs on the CPU."
-        )
+    if not gpus:
+        has_driver = shutil.which("nvidia-smi") is not None
+        fix = "This torch was built without CUDA, or does not match the driver." if has_driver else ""
+        consequence = ", though an NVIDIA driver is installed." if has_driver else "; training runs on the CPU."
+        what = f"No GPU that torch can use{consequence}"
         return CheckResult("GPU", "warning", what, fix or "Fine for small studies; see 'resources.device' in site.toml.")
-    told = "; ".join(f"{name}, {format_bytes(free)} free" for name, free in found)
-    return grade("GPU", max(free for _, free in found) / _GB, 4, 1, f"GPU: {told}.", "End the programs that hold its memory.")
+    what = f"GPU: {'; '.join(f'{name}, {format_bytes(free)} free' for name, free in gpus)}."
+    return grade("GPU", max(free for _, free in gpus) / _GB, 4, 1, what, "End the programs that use its memory.")
 
 
 def _package_version(package: str) -> str:
@@ -130,8 +128,8 @@ def _package_version(package: str) -> str:
 
 def _import_paths(installed: metadata.Distribution) -> set[Path]:
     """Return where the installed package may be imported from: its files, or the folder of a development install."""
-    own = {Path(str(installed.locate_file("medfl/__init__.py"))).resolve()}
+    paths = {Path(str(installed.locate_file("medfl/__init__.py"))).resolve()}
     url = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
     if url.startswith("file://"):
-        own.add((Path(url.removeprefix("file://")) / "medfl" / "__init__.py").resolve())
-    return own
+        paths.add((Path(url.removeprefix("file://")) / "medfl" / "__init__.py").resolve())
+    return paths

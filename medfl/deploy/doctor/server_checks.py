@@ -1,4 +1,4 @@
-"""What is checked of a server: certificates, who is about to leave, what is published and what must not be, the machine."""
+"""Checks of a server: certificates, keys, sites that expire soon, what is published and what must not be, the machine."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ def check_server(path: Path) -> Iterator[CheckResult]:
     Parameters
     ----------
     path : Path
-        With the ``federation.toml``.
+        Folder with the ``federation.toml``.
     """
     try:
         folder = open_federation(path)
     except MedflError as error:
-        yield CheckResult("FEDERATION", "error", f"federation.toml has problems: {error}", "Mend the lines that are named.")
+        yield CheckResult(
+            "FEDERATION", "error", f"federation.toml has problems: {error}", "Correct the entries that are named."
+        )
         return
     yield CheckResult("FEDERATION", "ok", f"The federation {folder.settings.name} can be read.")
     yield from _check_certificates(folder)
@@ -44,7 +46,7 @@ def check_server(path: Path) -> Iterator[CheckResult]:
 
 
 def _check_certificates(folder: FederationFolder) -> Iterator[CheckResult]:
-    yield check_certificate(folder.ca_certificate, "the certificate of the authority", "Put back its copy.")
+    yield check_certificate(folder.ca_certificate, "the certificate of the authority", "Restore it from a copy.")
     fix = "Make a new one: medfl server renew --server, then start the server again."
     yield check_certificate(folder.server_certificate, "the certificate of the server", fix)
 
@@ -57,13 +59,15 @@ def _check_secrets(folder: FederationFolder) -> Iterator[CheckResult]:
         if p.exists() and p.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ]
     if shared:
-        yield CheckResult("KEY", "error", f"Others than the owner may read {', '.join(shared)}.", "chmod 600 each of them.")
+        yield CheckResult(
+            "KEY", "error", f"Accounts other than the owner's may read {', '.join(shared)}.", "chmod 600 each of them."
+        )
     elif folder.ca_key.exists():
         yield CheckResult(
-            "KEY", "ok", "The keys are for their owner alone. ca/ca.key is needed to enrol, renew and revoke only."
+            "KEY", "ok", "Only their owner can read the keys. ca/ca.key is needed only to enrol, renew and revoke."
         )
     else:
-        yield CheckResult("KEY", "ok", "The keys are for their owner alone; the authority's is kept elsewhere.")
+        yield CheckResult("KEY", "ok", "Only their owner can read the keys; the authority's is stored elsewhere.")
 
 
 def _check_sites(folder: FederationFolder) -> Iterator[CheckResult]:
@@ -79,8 +83,8 @@ def _check_sites(folder: FederationFolder) -> Iterator[CheckResult]:
     else:
         yield CheckResult("SITES", "ok", f"{len(taking_part)} sites may take part: {', '.join(taking_part)}.")
     if ending:
-        fix = "medfl server renew SITE, or a new key where it is over."
-        yield CheckResult("SITES", "warning", f"About to end, or over: {', '.join(ending)}.", fix)
+        fix = "medfl server renew SITE; one that has expired needs a new key."
+        yield CheckResult("SITES", "warning", f"About to expire, or expired: {', '.join(ending)}.", fix)
 
 
 def _check_nginx(folder: FederationFolder) -> CheckResult:
@@ -96,18 +100,18 @@ def _check_running(folder: FederationFolder) -> Iterator[CheckResult]:
     if not is_superlink_up(folder):
         yield CheckResult("SERVER", "warning", "The server is not running.", "Start it: medfl server up FEDERATION")
         return
-    yield CheckResult("SERVER", "ok", "Flower's server runs.")
+    yield CheckResult("SERVER", "ok", "Flower's server is running.")
     try:
         listening = psutil.net_connections("tcp")
     except psutil.AccessDenied:
         listening = []
-    wide = {c.laddr.ip for c in listening if c.status == "LISTEN" and c.laddr and c.laddr.port == settings.superlink.port}
-    if wide - set(_LOOPBACK):
-        fix = "Anybody who reaches that port can run code at every hospital: start it with 'medfl server up' only."
+    addresses = {c.laddr.ip for c in listening if c.status == "LISTEN" and c.laddr and c.laddr.port == settings.superlink.port}
+    if addresses - set(_LOOPBACK):
+        fix = "Anybody who can reach that port can run code at every hospital: start it only with 'medfl server up'."
         yield CheckResult("EXPOSED", "error", "Flower's own server listens on more than loopback.", fix)
     if settings.proxy.client_certificates:
         yield CheckResult(
-            "FLEET", "ok", "nginx asks for a site's certificate; how it looks from outside a site's doctor tells."
+            "FLEET", "ok", "nginx asks for a site's certificate; run 'medfl doctor' at a site to check it from outside."
         )
     else:
         yield from check_connection(settings.address, folder.ca_certificate)

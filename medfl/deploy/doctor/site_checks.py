@@ -1,4 +1,4 @@
-"""What is checked of a site: files and keys, data, approved studies, the log of exchanges, the way to the server."""
+"""Checks of a site: files and keys, data, approved studies, the log of exchanges, the connection to the server."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def check_site(folder: Path) -> Iterator[CheckResult]:
     Parameters
     ----------
     folder : Path
-        With the ``site.toml``.
+        Folder with the ``site.toml``.
     """
     try:
         site = read_site(folder)
     except ConfigError as error:
-        yield CheckResult("SITE-TOML", "error", f"site.toml has problems: {error}", "Mend the lines that are named.")
+        yield CheckResult("SITE-TOML", "error", f"site.toml has problems: {error}", "Correct the entries that are named.")
         return
     yield CheckResult("SITE-TOML", "ok", f"The site.toml of {site.name} can be read.")
     yield from check_site_files(site)
@@ -44,14 +44,14 @@ def check_site(folder: Path) -> Iterator[CheckResult]:
     if site.federation is not None:
         yield check_approvals(site)
         yield check_audit_log(site, site.federation)
-        yield from _check_way_to_server(site, site.federation)
+        yield from _check_server_connection(site, site.federation)
 
 
-def _check_way_to_server(site: Site, federation: SiteFederation) -> Iterator[CheckResult]:
-    """Look at the server as the site itself does, with its certificate where it has one that can be used."""
+def _check_server_connection(site: Site, federation: SiteFederation) -> Iterator[CheckResult]:
+    """Check the server as the site reaches it, with the site's certificate when it has a usable one."""
     ca, certificate = site.folder / federation.ca, site.folder / federation.certificate
-    with tempfile.TemporaryDirectory() as place:
-        key = Path(place) / "tls.key"
+    with tempfile.TemporaryDirectory() as scratch:
+        key = Path(scratch) / "tls.key"
         with suppress(MedflError):
             write_private(key, private_key_pem(site.folder / federation.key), "the key")
         if key.exists() and certificate.is_file():
@@ -61,30 +61,29 @@ def _check_way_to_server(site: Site, federation: SiteFederation) -> Iterator[Che
 
 
 def check_site_files(site: Site) -> Iterator[CheckResult]:
-    """Check the files that a site cannot start without: secret, key and certificates."""
+    """Check the files without which a site cannot start: secret, key and certificates."""
     yield _check_secret(site)
     if site.federation is None:
         fix = "Unpack the kit that the server's operator gave you: medfl site join KIT.zip."
         yield CheckResult("FEDERATION", "error", "site.toml has no table [federation].", fix)
         return
-    federation, here = site.federation, site.folder
-    yield _check_private_file(here / federation.key)
-    name = "the authority's certificate, which tells the true server from a false one,"
-    yield check_certificate(here / federation.ca, name, "Unpack the kit again.")
-    if (here / federation.certificate).exists():
+    federation, folder = site.federation, site.folder
+    yield _check_private_file(folder / federation.key)
+    yield check_certificate(folder / federation.ca, "the certificate of the authority", "Unpack the kit again.")
+    if (folder / federation.certificate).exists():
         fix = "Ask the server's operator for a renewed kit: medfl server renew SITE."
-        yield check_certificate(here / federation.certificate, "the certificate of this site", fix)
-        yield _check_key_pair(here / federation.key, here / federation.certificate)
+        yield check_certificate(folder / federation.certificate, "the certificate of this site", fix)
+        yield _check_key_pair(folder / federation.key, folder / federation.certificate)
 
 
 def check_data(site: Site) -> CheckResult:
-    """Check that the folder of the images can be listed; whether they fit a study is told by `medfl data check`."""
+    """Check that the folder of the images can be listed; `medfl data check` says whether they fit a study."""
     try:
-        some = next(site.root.iterdir(), None)
+        entry = next(site.root.iterdir(), None)
     except OSError:
         fix = "Check 'data.root' in site.toml, and that the account that runs medfl may read it."
         return CheckResult("DATA", "error", "The folder of the images cannot be read.", fix)
-    if some is None:
+    if entry is None:
         return CheckResult(
             "DATA", "error", "The folder of the images is empty.", "Is the disk mounted? See 'data.root' in site.toml."
         )
@@ -92,7 +91,7 @@ def check_data(site: Site) -> CheckResult:
 
 
 def check_approvals(site: Site) -> CheckResult:
-    """Tell which studies are approved."""
+    """Check the approvals, and list the approved studies."""
     try:
         names = sorted(approval.name for approval in approved_studies(site))
     except MedflError as error:
@@ -103,18 +102,18 @@ def check_approvals(site: Site) -> CheckResult:
 
 
 def check_audit_log(site: Site, federation: SiteFederation) -> CheckResult:
-    """Verify the site's own log of exchanges."""
+    """Verify the hash chain of the site's log of exchanges."""
     path = site.folder / federation.audit
     if not path.exists():
         return CheckResult("AUDIT", "ok", "The log of exchanges is empty so far.")
     try:
-        broken = find_breaks([path])
+        breaks = find_breaks([path])
     except AuditError as error:
         return CheckResult("AUDIT", "error", error.what, error.fix)
-    if broken:
-        fix = "Keep the file as it is, and look for who could write to it: medfl audit verify."
-        return CheckResult("AUDIT", "error", "The log of exchanges is not what was written.", fix)
-    return CheckResult("AUDIT", "ok", "The log of exchanges is whole.")
+    if breaks:
+        fix = "Keep the file as it is, see 'medfl audit verify', and find out who could write to it."
+        return CheckResult("AUDIT", "error", "The log of exchanges was changed after it was written.", fix)
+    return CheckResult("AUDIT", "ok", "The log of exchanges is unchanged.")
 
 
 def _check_secret(site: Site) -> CheckResult:
@@ -126,29 +125,33 @@ def _check_secret(site: Site) -> CheckResult:
 
 
 def _check_private_file(path: Path) -> CheckResult:
-    """Check that a secret file is there and for its owner alone."""
+    """Check that a secret file exists, and that only its owner can read it."""
     try:
         mode = path.stat().st_mode
     except OSError:
-        fix = "Put back its copy. Without one: medfl site init, and a new request to the server's operator."
-        return CheckResult("KEY", "error", f"{path.name} is not there.", fix)
+        fix = "Restore it from a copy. Without one: medfl site init, and a new request to the server's operator."
+        return CheckResult("KEY", "error", f"{path.name} is missing.", fix)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         return CheckResult(
-            "KEY", "error", f"Others than its owner may read {path.name}.", f"chmod 600 {path.name}, or take a new one."
+            "KEY",
+            "error",
+            f"Accounts other than the owner's may read {path.name}.",
+            f"chmod 600 {path.name}, or make a new one.",
         )
-    return CheckResult("KEY", "ok", f"{path.name} is there, for its owner alone.")
+    return CheckResult("KEY", "ok", f"{path.name} exists, and only its owner can read it.")
 
 
-def _check_key_pair(key: Path, crt: Path) -> CheckResult:
-    def bits(public: object) -> bytes:
+def _check_key_pair(key: Path, certificate: Path) -> CheckResult:
+    def encoded(public: object) -> bytes:
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]
 
     try:
         private = load_ssh_private_key(key.read_bytes(), None)
-        same = bits(private.public_key()) == bits(x509.load_pem_x509_certificate(crt.read_bytes()).public_key())
+        certified = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+        is_pair = encoded(private.public_key()) == encoded(certified)
     except (OSError, ValueError):
-        same = False
-    if not same:
+        is_pair = False
+    if not is_pair:
         return CheckResult(
             "KEY", "error", "The certificate does not belong to the key.", "Unpack the kit that was made for this key."
         )
