@@ -1,4 +1,4 @@
-"""Comparison of ways to train, as pure functions over the history of a run."""
+"""Evaluation: comparison of arms and bootstrap intervals, as pure functions over what a run left."""
 
 from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 

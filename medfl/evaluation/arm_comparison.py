@@ -1,4 +1,4 @@
-"""The federated model against the models that hospitals train alone, on the test patients of every hospital."""
+"""Comparison of the federated model with the models that hospitals train alone, on the test patients of every hospital."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from medfl.study import Study
 
 SiteMetrics = dict[str, Metrics]
 
-
 _MIN_PATIENTS_FOR_AUROC = 5  # test patients
 
 
@@ -26,9 +25,9 @@ class ArmComparison:
     Parameters
     ----------
     sites : tuple of str
-        Hospitals with test patients or a model of their own, by name.
+        Names of the hospitals with test patients or a model of their own.
     patients : mapping of str to int
-        Test patients of each, 0 where none may be told.
+        Test patients of each, 0 where the policy hides their number.
     federated : float
         Score over the test patients of all hospitals together.
     federated_by_site : mapping of str to float
@@ -58,12 +57,12 @@ class ArmComparison:
 
     @property
     def gain_on_own(self) -> float:
-        """Federated less local score on the own patients of the hospitals."""
+        """Federated minus local score on the hospitals' own patients."""
         return self.federated_on_own - self.local_on_own
 
     @property
     def gain_on_others(self) -> float:
-        """Federated less local score on the patients of the other hospitals."""
+        """Federated minus local score on the patients of the other hospitals."""
         return self.federated_on_others - self.local_on_others
 
 
@@ -73,9 +72,9 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     Parameters
     ----------
     events : sequence of mapping
-        Events of ``history.jsonl``; others than ``test`` are passed over. The last word on a model counts.
+        Events of ``history.jsonl``; those other than ``test`` are ignored. The last test of a model counts.
     study : Study
-        Decides the score.
+        Whose score is compared.
 
     Returns
     -------
@@ -152,10 +151,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _worst(scores: Mapping[str, float], patients: Mapping[str, int], study: Study) -> tuple[str, float] | None:
-    """Return the lowest score; an AUROC ranks patients against each other, so a hospital with a handful of them is no worst."""
-    least = _MIN_PATIENTS_FOR_AUROC if study.task.kind == "classification" else 1
+    """Return the lowest score; an AUROC over too few patients counts only if no hospital has more."""
+    min_patients = _MIN_PATIENTS_FOR_AUROC if study.task.kind == "classification" else 1
     defined = [(score, site) for site, score in scores.items() if not math.isnan(score)]
     if not defined:
         return None
-    score, site = min([pair for pair in defined if patients.get(pair[1], 0) >= least] or defined)
+    score, site = min([pair for pair in defined if patients.get(pair[1], 0) >= min_patients] or defined)
     return site, score

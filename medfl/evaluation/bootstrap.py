@@ -1,8 +1,8 @@
-"""What scores on test patients might have been with other patients: the bootstrap (Efron and Tibshirani 1993).
+"""Bootstrap of test scores over patients: what they might have been with other patients (Efron and Tibshirani 1993).
 
-It needs the scores of single patients, which stay at the hospitals; in a simulation they lie in the folders that the simulated
-hospitals have in a run. Weights say how often each patient is drawn. The same draw is used for every model, so that the
-difference of two models is resampled on the same patients, and is told apart more sharply than their intervals would.
+It needs the scores of single patients, which stay at the hospitals; a simulation keeps them in the sites' folders of the run.
+Weights say how often each patient is drawn. All models are scored on the same draws, so that the difference of two models is
+resampled on the same patients, which separates them better than their own intervals do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TAILS = (2.5, 97.5)  # percent
 
 @dataclass(frozen=True, eq=False)
 class PatientScores(ABC):
-    """What one model made of every test patient.
+    """Results of one model on every test patient.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class SegmentedPatients(PatientScores):
     Parameters
     ----------
     dice : ndarray of float, shape (P, C)
-        Nan for a class that nobody looked for.
+        Nan for a class that nobody annotated.
     """
 
     dice: Floats
@@ -81,11 +81,11 @@ class ClassifiedPatients(PatientScores):
     Parameters
     ----------
     owner : ndarray of int, shape (U,)
-        Which patient each of U rows is of.
+        Index of the patient of each of U rows.
     truth : ndarray of int, shape (U,)
         The label.
     probabilities : ndarray of float, shape (U, C)
-        What the model said.
+        Of the model.
     """
 
     owner: NDArray[np.int64]
@@ -95,13 +95,13 @@ class ClassifiedPatients(PatientScores):
     def score(self, weights: Floats) -> Floats:
         """Return the AUROC of the second of two classes, or the mean over more than two, each against the rest."""
         classes = self.probabilities.shape[1]
-        wanted = [1] if classes == 2 else list(range(classes))
+        scored = [1] if classes == 2 else list(range(classes))
         drawn = weights[:, self.owner]
-        return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in wanted], axis=1))
+        return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in scored], axis=1))
 
 
 def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
-    """Read what the shared model of a run made of every test patient.
+    """Read the results of the shared model of a run on every test patient.
 
     Parameters
     ----------
@@ -113,23 +113,23 @@ def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
     Returns
     -------
     PatientScores or None
-        None when no hospital left anything there, as in a real federation.
+        None when the run has no such files, as in a real federation.
 
     Raises
     ------
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    told: dict[Patient, Any] = {}
+    results: dict[Patient, Any] = {}
     for file in sorted(run.glob("sites/*/test.json")):
         try:
-            told |= {(file.parent.name, name): of_one for name, of_one in json.loads(file.read_bytes())["patients"].items()}
+            results |= {(file.parent.name, name): of_one for name, of_one in json.loads(file.read_bytes())["patients"].items()}
         except (OSError, ValueError, KeyError, AttributeError):
             what = f"the test scores of {file.parent.name!r} cannot be read."
             raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
-    if not told:
+    if not results:
         return None
-    return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(told, study)
+    return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(results, study)
 
 
 def all_patients(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
@@ -138,7 +138,7 @@ def all_patients(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
 
 
 def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floats:
-    """Draw as many patients as there are, with replacement, again and again.
+    """Draw as many patients as there are, with replacement, many times.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0)
     draws : int
         How many times.
     seed : int
-        Of the draw.
+        Of the random draws.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0)
 
 
 def confidence_interval(values: Floats) -> tuple[float, float] | None:
-    """Return the middle 95 % of resampled values, None when they are not defined in nearly all draws."""
+    """Return the middle 95 % of resampled values, None unless they are defined in nearly all draws."""
     defined = values[np.isfinite(values)]
     if len(defined) < 0.95 * len(values) or not len(defined):
         return None
@@ -168,18 +168,18 @@ def confidence_interval(values: Floats) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _read_segmented(told: dict[Patient, Any], study: Study) -> SegmentedPatients:
+def _read_segmented(results: dict[Patient, Any], study: Study) -> SegmentedPatients:
     dice = [
-        [_number(of_one["classes"].get(name, {}).get("dice")) for name in study.task.foreground] for of_one in told.values()
+        [_number(of_one["classes"].get(name, {}).get("dice")) for name in study.task.foreground] for of_one in results.values()
     ]
-    return SegmentedPatients(tuple(told), np.array(dice, dtype=np.float64))
+    return SegmentedPatients(tuple(results), np.array(dice, dtype=np.float64))
 
 
-def _read_classified(told: dict[Patient, Any], study: Study) -> ClassifiedPatients:
+def _read_classified(results: dict[Patient, Any], study: Study) -> ClassifiedPatients:
     names = study.task.classes
-    units = [(k, unit) for k, of_one in enumerate(told.values()) for unit in of_one]
+    units = [(k, unit) for k, of_one in enumerate(results.values()) for unit in of_one]
     return ClassifiedPatients(
-        tuple(told),
+        tuple(results),
         np.array([k for k, _ in units], dtype=np.int64),
         np.array([names.index(unit["truth"]) for _, unit in units], dtype=np.int64),
         np.array([[unit["probabilities"][name] for name in names] for _, unit in units], dtype=np.float64),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 COLOURS = 8  # as many as the style sheet has; further lines repeat them with dashes
-_MAX_DOTS = 40  # of one line; more would only blur it
-_MANY_LINES = 7  # lines, above which single ones step back behind the strong one
+_MAX_DOTS = 40  # of one line; more would blur it
+_MANY_LINES = 7  # with more lines, single ones are drawn faint behind the strong one
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
 
 
@@ -21,7 +21,7 @@ class Line:
     Parameters
     ----------
     name : str
-        For the legend and for readers who hear the page.
+        For the legend and for screen readers.
     points : sequence of (float, float)
         In rising order of x.
     style : int
@@ -34,7 +34,7 @@ class Line:
 
     @property
     def css(self) -> str:
-        """Class names that give the line its look."""
+        """Class names of the style sheet."""
         return "strong" if self.style < 0 else f"c{self.style % COLOURS} d{self.style // COLOURS % 3}"
 
 
@@ -58,7 +58,7 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
     Parameters
     ----------
     title : str
-        What the chart shows, for readers who hear the page.
+        What the chart shows, for screen readers.
     lines : sequence of Line
         Drawn in this order; x are whole numbers.
     y_label, x_label : str
@@ -103,7 +103,7 @@ def legend(lines: Sequence[Line]) -> Markup:
     )
 
 
-def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+def ticks(low: float, high: float, target: int, *, whole: bool = False) -> list[float]:
     """Return round numbers that span a range.
 
     Examples
@@ -114,8 +114,8 @@ def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[f
     [0.0, 2.0, 4.0, 6.0, 8.0]
     """
     span = high - low or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / about))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / about * 0.999)
+    power = 10.0 ** math.floor(math.log10(span / target))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / target * 0.999)
     step = max(step, 1.0) if whole else step
     start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(k * step, 10) for k in range(start, max(stop, start + 1) + 1)]
@@ -139,15 +139,15 @@ def _draw_axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]
 
 
 def _draw_line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) -> Markup:
-    places = [(frame.x_pixel(x), frame.y_pixel(y)) for x, y in line.points]
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) if places else ""
+    pixels = [(frame.x_pixel(x), frame.y_pixel(y)) for x, y in line.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels) if pixels else ""
     drawn = Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(line.css, path, line.name)
-    if dots and len(places) <= _MAX_DOTS:
+    if dots and len(pixels) <= _MAX_DOTS:
         dot = '<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
         radius = 3.4 if line.style < 0 else 2.6
-        for (x, y), (at, value) in zip(places, line.points, strict=True):
-            told = f"{line.name}: {value:.3f} ({x_label.lower()} {at:g})"
-            drawn += Markup(dot).format(line.css, f"{x:.1f}", f"{y:.1f}", radius, told)
+        for (x, y), (at, value) in zip(pixels, line.points, strict=True):
+            tooltip = f"{line.name}: {value:.3f} ({x_label.lower()} {at:g})"
+            drawn += Markup(dot).format(line.css, f"{x:.1f}", f"{y:.1f}", radius, tooltip)
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""What each hospital brought: its value round by round and in all, what measuring it cost, and what the number means."""
+"""Contribution of each hospital: its value by round and in all, what it cost to measure, and what the number means."""
 
 from __future__ import annotations
 
@@ -13,38 +13,37 @@ from medfl.report.tables import Cell, Row, Table
 from medfl.report.verdict import score_name
 from medfl.system.text import format_bytes, format_duration, plural
 
-_JUDGES = "on the validation patients of all hospitals"
-_LIMITS = "It is about the rounds that were measured and the patients of these hospitals, and it is no price."
+_PATIENTS = "on the validation patients of all hospitals"
+_LIMITS = "It holds for the measured rounds and the patients of these hospitals, and is not a price."
 _MEANINGS = {
     "alignment": (
-        "The cosine says whether the change that a hospital made points the way of the others’ (1: the same way, 0: across it, "
-        "−1: against it); the share of movement is the length of its change times its weight, of all such lengths. Neither is "
-        "a measure of worth: a hospital with rare patients points elsewhere, and may be the one that the model needs."
+        "The cosine says whether a hospital’s update points the same way as the others’ (1: the same way, 0: at a right angle, "
+        "−1: the opposite way); the share of movement is the length of its update times its weight, as a part of all such "
+        "lengths. Neither is a measure of worth: the update of a hospital with rare patients points elsewhere, and may be "
+        "the one that the model needs."
     ),
     "leave-one-out": (
-        "A value is the {score} that the model of a round loses without the reply of a hospital, {judges}. Below zero, the "
-        "round went better without it. Of two hospitals with alike patients each seems to bring nothing, as the other stands "
-        "in. {limits}"
+        "A value is the {score} that the model of a round loses without the reply of a hospital, {patients}. Below zero, the "
+        "model is better without it. If two hospitals have similar patients, each seems to contribute nothing, as the other "
+        "makes up for it. {limits}"
     ),
     "shapley": (
-        "A value is the {score} that a hospital adds to the model of a round, {judges}, averaged over all orders in which the "
-        "hospitals could join; the values of a round add up to what it gained. Small values may be chance where few patients "
-        "judge. {limits}"
+        "A value is the {score} that a hospital adds to the model of a round, {patients}, averaged over all orders in which "
+        "the hospitals could join; the values of a round add up to its gain. Small values may be chance where the score is "
+        "over few patients. {limits}"
     ),
 }
 
 
 def meaning(data: ReportData) -> str:
-    """Say what the numbers mean and what they do not."""
-    return _MEANINGS[data.contributions[-1].method].format(score=score_name(data), judges=_JUDGES, limits=_LIMITS)
+    """Return what the numbers mean and what they do not."""
+    return _MEANINGS[data.contributions[-1].method].format(score=score_name(data), patients=_PATIENTS, limits=_LIMITS)
 
 
 def cost(data: ReportData) -> str:
-    """Say what the measuring took."""
-    models, seconds = (
-        sum(m.models for m in data.contributions),
-        format_duration(math.fsum(m.seconds for m in data.contributions)),
-    )
+    """Return what it cost to measure them."""
+    models = sum(m.models for m in data.contributions)
+    seconds = format_duration(math.fsum(m.seconds for m in data.contributions))
     rounds = plural(len(data.contributions), "round")
     if not models:
         return f"Measured in {rounds} from the replies alone, in {seconds} at the server."
@@ -55,7 +54,7 @@ def cost(data: ReportData) -> str:
 
 
 def contribution_table(data: ReportData) -> Table | None:
-    """Return one row a hospital; none when nothing was measured."""
+    """Return one row for each hospital; None when nothing was measured."""
     if not data.contributions:
         return None
     sites = sorted({site for measured in data.contributions for site in measured.values})
@@ -73,8 +72,8 @@ def contribution_table(data: ReportData) -> Table | None:
 def contribution_lines(data: ReportData) -> list[Line]:
     """Return the value of each hospital over the rounds."""
     curves = {site: [(m.round, m.values[site]) for m in data.contributions if site in m.values] for site in data.sites}
-    told = {site: [(x, y) for x, y in points if not math.isnan(y)] for site, points in curves.items()}
-    return [Line(site, told[site], k) for k, site in enumerate(data.sites) if told[site]]
+    defined = {site: [(x, y) for x, y in points if not math.isnan(y)] for site, points in curves.items()}
+    return [Line(site, defined[site], k) for k, site in enumerate(data.sites) if defined[site]]
 
 
 def _defined_values(measured: Iterable[RoundContribution], site: str) -> list[float]:
@@ -82,10 +81,8 @@ def _defined_values(measured: Iterable[RoundContribution], site: str) -> list[fl
 
 
 def _alignment_row(measured: Iterable[RoundContribution], site: str) -> Row:
-    values, shares = (
-        _defined_values(measured, site),
-        [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))],
-    )
+    values = _defined_values(measured, site)
+    shares = [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))]
     cells = (
         format_difference(_mean(values)),
         format_difference(min(values, default=math.nan)),

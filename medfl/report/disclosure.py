@@ -1,4 +1,4 @@
-"""What a server would see of a checked site, from the functions that send it."""
+"""Disclosure: what a server would see of a checked site, made by the functions that send it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Disclosure:
     Parameters
     ----------
     declined : str
-        What the server reads instead when the site declines; empty when it would join.
+        What the server reads instead if the site declines; empty if it would join.
     why : str
-        The site's own words for that, which stay.
+        The full message for that, which stays at the site.
     numbers : dict
         The counts of the answer to `records.JOIN`, as sent; those below 0 mean "more than none and fewer than k".
     excluded, warnings : dict of str to int
-        Counts by code, as `medfl.messages.counts` tells them.
+        Counts by code, as `medfl.messages.counts` has them.
     patient_ids : str
         ``"yes"`` or ``"no"``.
     metrics : tuple of str
-        Names of the numbers of each round; empty without a study, whose classes are in them.
+        Names of the metrics of each round; empty without a study, as they depend on its classes.
     annotated : tuple of str
-        Classes that were looked for here, if they are not all of the study.
+        Classes that were looked for at the site, if they are not all of the study's.
     """
 
     declined: str
@@ -56,16 +56,16 @@ class Disclosure:
 
 
 def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Disclosure:
-    """Return what the server would see of a site, were it to join now.
+    """Return what the server would see of a site that joined now.
 
     Parameters
     ----------
-    check : Check
-        What was found out.
+    check : SiteCheck
+        What was found.
     study : Study or None
-        The study of the check, or the one that a survey assumed.
+        The study of the check, or the one inferred from the data.
     site : Site
-        Its policy decides what is told.
+        Whose policy decides what is sent.
     """
     prepared = check.to_prepared()
     declined = why = ""
@@ -77,14 +77,14 @@ def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Dis
             policy_checks.check_study(study, site.policy)
     except (DataError, PolicyError) as error:
         declined, why = safe_reason(error), str(error)
-    words = join_reply.site_info(prepared, site)
+    info = join_reply.site_info(prepared, site)
     return Disclosure(
         declined=declined,
         why=why,
         numbers=policy_checks.redact(join_reply.patient_counts(prepared, site), site.policy),
-        excluded=counts.from_text(words[records.EXCLUDED]),
-        warnings=counts.from_text(words[join_reply.WARNINGS]),
-        patient_ids=words[join_reply.PATIENT_IDS],
+        excluded=counts.from_text(info[records.EXCLUDED]),
+        warnings=counts.from_text(info[join_reply.WARNINGS]),
+        patient_ids=info[join_reply.PATIENT_IDS],
         metrics=tuple(sorted({*_TRAIN_KEYS, *empty_metrics(study)})) if study and check.study else (),
         annotated=tuple(check.task.classes[value] for value in prepared.annotated) if check.task else (),
     )

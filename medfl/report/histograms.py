@@ -13,17 +13,17 @@ from medfl.report.charts import ticks
 _WIDTH, _HEIGHT = 480.0, 230.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 30.0, 12.0, 54.0
 _BINS = 24
-_LOG_AXIS_RATIO = 100.0  # largest over smallest value, from which the axis is logarithmic
+_LOG_AXIS_RATIO = 100.0  # of the largest to the smallest value; above it the axis is logarithmic
 _GAP = 1.5
 
 
 def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
-    """Draw how often values occur; over a wide range of positive values the axis is logarithmic.
+    """Draw how often each value occurs; over a wide range of positive values the axis is logarithmic.
 
     Parameters
     ----------
     title : str
-        For readers who hear the page.
+        For screen readers.
     values : sequence of float
         At least one; they may all be one value.
     x_label : str
@@ -49,10 +49,10 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
         parts.append(f'<text x="{_LEFT - 8}" y="{up(tick) + 4.5:.1f}" text-anchor="end">{tick:g}</text>')
     for count, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
-            told = f"{int(count)}: {_format_value(start, wide=wide)} to {_format_value(stop, wide=wide)}"
+            tooltip = f"{int(count)}: {_format_value(start, wide=wide)} to {_format_value(stop, wide=wide)}"
             box = f'x="{across(start) + _GAP / 2:.1f}" width="{max(1.0, across(stop) - across(start) - _GAP):.1f}"'
             tall = f'y="{up(count):.1f}" height="{_HEIGHT - _BOTTOM - up(count):.1f}"'
-            parts.append(f'<rect class="count" {box} {tall}><title>{told}</title></rect>')
+            parts.append(f'<rect class="count" {box} {tall}><title>{tooltip}</title></rect>')
     below = f'y="{_HEIGHT - _BOTTOM + 21}" text-anchor="middle"'
     parts += [f'<text x="{across(mark):.1f}" {below}>{_format_value(mark, wide=wide)}</text>' for mark in marks]
     parts.append(f'<line class="axis" x1="{_LEFT}" y1="{up(0)}" x2="{_WIDTH - _RIGHT}" y2="{up(0)}"/>')

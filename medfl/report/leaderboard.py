@@ -1,4 +1,4 @@
-"""The leader board of a sweep: what each strategy reached at the same budget, and which of them can be told apart."""
+"""Leaderboard of a sweep: what each strategy reached at the same budget, and which of them can be told apart."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _COSTS = ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One contender; means are over its seeds, nan where nothing was told.
+    """One strategy; means are over its seeds, nan where nothing is known.
 
     Parameters
     ----------
     title : str
-        As a person reads it.
+        For people.
     text : str
-        As the command takes it.
+        As `medfl sweep` takes it.
     settings : mapping
-        Dotted keys of the study that make it.
+        Dotted keys of the study that select it.
     runs : tuple of LeaderboardRun
-        One a seed, those that failed too.
+        One for each seed, including those that failed.
     score : float
         On all test patients. Of `LOCAL`: the mean over the hospitals' models, each on the test patients of all.
     spread : float
-        Highest less lowest score over seeds, nan with one.
+        Highest minus lowest score over the seeds, nan with one.
     interval : (float, float) or None
         95 % over patients.
     behind : (float, float) or None
-        The same of the difference to the first, on the same patients and seeds.
+        95 % of the difference to the first row, on the same patients and seeds.
     tied : bool
-        Not told apart from the first: `behind` holds 0, or the order changes from seed to seed.
+        Cannot be told apart from the first: `behind` includes 0, or the order changes from seed to seed.
     worst : float
         Score at the hospital that it serves worst.
     worst_sites : tuple of str
-        Which that is, of every seed.
+        That hospital, of each seed.
     personal, shared_at_home : float
         Of each hospital's own model on its own test patients, and of the shared model there.
     steps, rounds, seconds, bytes_up, bytes_down : float
@@ -76,7 +76,7 @@ class LeaderboardRow:
 
     @property
     def completed_runs(self) -> tuple[LeaderboardRun, ...]:
-        """The runs that completed."""
+        """Runs that completed."""
         return tuple(run for run in self.runs if run.status == "completed")
 
     @property
@@ -92,20 +92,20 @@ class LeaderboardRow:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """A whole leader board.
+    """Leaderboard of a sweep.
 
     Parameters
     ----------
     folder : Path
         Of the sweep.
     study : Study
-        Before any strategy.
+        Without the settings of any strategy.
     seeds : tuple of int
-        That were asked for.
+        Of the sweep.
     patients : int
-        Different test patients, over all seeds.
+        Distinct test patients, over all seeds.
     rows : tuple of LeaderboardRow
-        The best first; what has no score last.
+        The best first; those without a score last.
     """
 
     folder: Path
@@ -116,48 +116,46 @@ class Leaderboard:
 
     @property
     def has_personal(self) -> bool:
-        """Whether any strategy leaves the hospitals models of their own."""
+        """Whether any strategy gives the hospitals personal models."""
         return any(not math.isnan(row.personal) for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the board as JSON can hold it; paths are relative to the folder of the sweep."""
+        """Return the leaderboard for JSON; paths are relative to the folder of the sweep."""
         head = {"study": self.study.name, "hash": self.study.approved_hash(), "score": score_name(self.study)}
         about = {"seeds": self.seeds, "rounds": self.study.rounds, "test-patients": self.patients}
         rows = [_row_as_json(row) for row in self.rows]
-        told: dict[str, Any] = to_json_value(head | about | {"rows": rows})
-        return told
+        content: dict[str, Any] = to_json_value(head | about | {"rows": rows})
+        return content
 
 
 def score_name(study: Study) -> str:
-    """Return what the score of a study is called."""
+    """Return the name of the score of a study."""
     return "Dice" if study.task.kind == "segmentation" else "AUROC"
 
 
 def build_leaderboard(sweep: Sweep, results: Sequence[RunResult]) -> Leaderboard:
-    """Read what the runs of a sweep left, and compare it.
+    """Read the runs of a sweep, and compare them.
 
     Parameters
     ----------
     sweep : Sweep
         What was planned.
-    results : sequence of Result
-        What became of the runs so far.
+    results : sequence of RunResult
+        Of the runs that are over.
 
     Returns
     -------
-    Board
+    Leaderboard
     """
-    became = {id(result.planned): result for result in results}
-    facts: dict[str, list[LeaderboardRun]] = {}
+    by_plan = {id(result.planned): result for result in results}
+    runs: dict[str, list[LeaderboardRun]] = {}
     for planned in sweep.runs:
-        facts.setdefault(planned.spec.text, []).append(read_leaderboard_run(planned, became.get(id(planned)), sweep.folder))
-    drawn, patients = _bootstrap_scores([run for runs in facts.values() for run in runs])
-    settings = {contender.text: contender for contender in sweep.specs}
-    means = {text: _mean(run.score for run in runs) for text, runs in facts.items()}
-    order = sorted(facts, key=lambda text: (math.isnan(means[text]), -means[text]))
-    rows = [
-        _make_row(settings[text].title, text, settings[text].overrides, facts[text], facts[order[0]], drawn) for text in order
-    ]
+        runs.setdefault(planned.spec.text, []).append(read_leaderboard_run(planned, by_plan.get(id(planned)), sweep.folder))
+    drawn, patients = _bootstrap_scores([run for of_one in runs.values() for run in of_one])
+    specs = {spec.text: spec for spec in sweep.specs}
+    means = {text: _mean(run.score for run in of_one) for text, of_one in runs.items()}
+    order = sorted(runs, key=lambda text: (math.isnan(means[text]), -means[text]))
+    rows = [_make_row(specs[text].title, text, specs[text].overrides, runs[text], runs[order[0]], drawn) for text in order]
     return Leaderboard(sweep.folder, sweep.study, sweep.seeds, patients, tuple(rows))
 
 
@@ -167,8 +165,8 @@ def _bootstrap_scores(runs: Sequence[LeaderboardRun]) -> tuple[dict[str, Floats]
     everyone = all_patients(tests.values())
     if not everyone:
         return {}, 0
-    at, weights = {patient: k for k, patient in enumerate(everyone)}, draw_weights(everyone)
-    return {path: test.score(weights[:, [at[p] for p in test.patients]]) for path, test in tests.items()}, len(everyone)
+    column, weights = {patient: k for k, patient in enumerate(everyone)}, draw_weights(everyone)
+    return {path: test.score(weights[:, [column[p] for p in test.patients]]) for path, test in tests.items()}, len(everyone)
 
 
 def _make_row(
@@ -197,9 +195,7 @@ def _make_row(
         worst_sites=tuple(sorted({run.worst_site for run in done if run.worst_site})),
         personal=_mean(run.personal for run in done),
         shared_at_home=_mean(run.shared_at_home for run in done),
-        **{
-            name: _mean(getattr(run, name) for run in done) for name in ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
-        },
+        **{name: _mean(getattr(run, name) for run in done) for name in _COSTS},
     )
 
 
@@ -211,9 +207,9 @@ def _compare_with_first(
     pairs = [(run, theirs[run.seed]) for run in first if run.path in drawn and theirs[run.seed].path in drawn]
     if not pairs:
         return None, False
-    found = confidence_interval(np.mean([drawn[b.path] - drawn[a.path] for a, b in pairs], axis=0))
+    interval = confidence_interval(np.mean([drawn[b.path] - drawn[a.path] for a, b in pairs], axis=0))
     changes = any(b.score >= a.score for a, b in pairs)
-    return found, changes or (found is not None and found[0] <= 0 <= found[1])
+    return interval, changes or (interval is not None and interval[0] <= 0 <= interval[1])
 
 
 def _mean(values: Any) -> float:
@@ -222,16 +218,16 @@ def _mean(values: Any) -> float:
 
 
 def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
-    told = {key: value for key, value in asdict(row).items() if key not in ("title", "text", "runs")}
-    told |= {"bytes_up_per_round": row.bytes_up / row.rounds, "bytes_down_per_round": row.bytes_down / row.rounds}
+    content = {key: value for key, value in asdict(row).items() if key not in ("title", "text", "runs")}
+    content |= {"bytes_up_per_round": row.bytes_up / row.rounds, "bytes_down_per_round": row.bytes_down / row.rounds}
     runs = [{key: value for key, value in asdict(run).items() if key != "test"} for run in row.runs]
     return {
         "strategy": row.text,
-        **_kebab_keys(told),
+        **_kebab_keys(content),
         "seeds-done": len(row.completed_runs),
         "runs": [_kebab_keys(run) for run in runs],
     }
 
 
-def _kebab_keys(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace("_", "-"): value for key, value in told.items()}
+def _kebab_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("_", "-"): value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""A leaderboard in words, as tables, and as one HTML file that asks the network for nothing."""
+"""Leaderboard in words, as tables, and as one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from medfl.system.files import translate_disk_errors, write_file
 from medfl.system.text import format_bytes, format_duration, join_words, plural
 
 LEADERBOARD_HTML, LEADERBOARD_JSON = "board.html", "board.json"
-_MATCH_TOLERANCE = 0.02  # share by which sums of steps may differ and still be told as equal
+_MATCH_TOLERANCE = 0.02  # share by which sums of steps may differ and still count as equal
 _DASH = "–"
 
 
 @dataclass(frozen=True)
 class IntervalBar:
-    """A contender's interval as it is drawn: where it lies between the ends of the axis, in percent."""
+    """Interval of a strategy as it is drawn: its place between the ends of the axis, in percent."""
 
     title: str
     start: float
@@ -40,7 +40,7 @@ def write_leaderboard(board: Leaderboard) -> Path:
 
     Parameters
     ----------
-    board : Board
+    board : Leaderboard
         What to write.
 
     Returns
@@ -53,25 +53,25 @@ def write_leaderboard(board: Leaderboard) -> Path:
     RunError
         When the folder cannot be written.
     """
-    told = board.as_json() | {"verdict": verdict_sentences(board)}
-    with translate_disk_errors("the leader board", "give the command again with --resume"):
-        write_file(board.folder / LEADERBOARD_JSON, json.dumps(told, indent=1, ensure_ascii=False).encode())
+    content = board.as_json() | {"verdict": verdict_sentences(board)}
+    with translate_disk_errors("the leaderboard", "give the command again with --resume"):
+        write_file(board.folder / LEADERBOARD_JSON, json.dumps(content, indent=1, ensure_ascii=False).encode())
         write_file(board.folder / LEADERBOARD_HTML, render_leaderboard(board).encode())
     return board.folder / LEADERBOARD_HTML
 
 
 def render_leaderboard(board: Leaderboard) -> str:
-    """Return a leader board as HTML."""
+    """Return a leaderboard as HTML."""
     return render_page("board.html.j2", ("report.css", "board.css"), **_context(board))
 
 
 def verdict_sentences(board: Leaderboard) -> list[str]:
-    """Say what the board tells: one sentence an idea, the most important first."""
+    """Return what a leaderboard shows: one sentence for each idea, the most important first."""
     return [*_leader_sentences(board), *_budget_sentences(board), *_missing_sentences(board), *_local_layer_sentences(board)]
 
 
 def score_table(board: Leaderboard) -> Table:
-    """Return what each contender reached."""
+    """Return what each strategy reached."""
     name, several = score_name(board.study), len(board.seeds) > 1
     columns = ["Strategy", name, *(["Over seeds"] if several else []), "95 % interval", "Difference to the first"]
     columns += ["Worst hospital", *(["Personal models (gain)"] if board.has_personal else []), "Seeds"]
@@ -80,7 +80,7 @@ def score_table(board: Leaderboard) -> Table:
 
 
 def cost_table(board: Leaderboard) -> Table:
-    """Return what each contender took, of one run."""
+    """Return what one run of each strategy took."""
     columns = ("Strategy", "Local steps", "Rounds", "Up a round", "Down a round", "Up in all", "Down in all", "Time")
     return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in board.rows if row.completed_runs))
 
@@ -88,30 +88,30 @@ def cost_table(board: Leaderboard) -> Table:
 def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
     """Return the local steps, the rounds, the bytes and the time of one run, as cells."""
     sizes = (row.bytes_up / row.rounds, row.bytes_down / row.rounds, row.bytes_up, row.bytes_down) if row.rounds else ()
-    told = [
+    texts = [
         f"{row.steps:,.0f}".replace(",", " "),
         f"{row.rounds:g}",
         *map(format_bytes, sizes),
         format_duration(row.seconds),
     ]
-    return tuple(Cell(text) for text in told)
+    return tuple(Cell(text) for text in texts)
 
 
 def format_spread(row: LeaderboardRow) -> str:
-    """Return how far the seeds lie apart, empty with one."""
+    """Return the lowest and the highest score over the seeds, empty with one."""
     return "" if math.isnan(row.spread) else f"{min(_defined_scores(row)):.3f} to {max(_defined_scores(row)):.3f}"
 
 
-def format_interval(found: Interval | None, *, signed: bool = False) -> str:
-    """Write an interval, a dash for none."""
-    if found is None:
+def format_interval(interval: Interval | None, *, signed: bool = False) -> str:
+    """Return an interval, a dash for none."""
+    if interval is None:
         return _DASH
-    low, high = (format_difference(value, 3) if signed else format_score(value) for value in found)
+    low, high = (format_difference(value, 3) if signed else format_score(value) for value in interval)
     return f"{low} to {high}"
 
 
 def format_personal(row: LeaderboardRow) -> str:
-    """Return the score of the personal models, and by how much it is above that of the shared one there, if there is one."""
+    """Return the score of the personal models, with their gain over the shared model if there is one."""
     if math.isnan(row.personal):
         return _DASH
     gain = row.personal - row.shared_at_home
@@ -119,14 +119,14 @@ def format_personal(row: LeaderboardRow) -> str:
 
 
 def format_worst_site(row: LeaderboardRow) -> str:
-    """Return the hospital that a row serves worst, empty where there is none; it may not be the same with every seed."""
+    """Return the hospital that a row serves worst, empty for none; it may change from seed to seed."""
     return "varies" if len(row.worst_sites) > 1 else "".join(row.worst_sites)
 
 
 def format_seeds(board: Leaderboard, row: LeaderboardRow) -> str:
-    """Return how many seeds are behind a row, and why not all."""
-    wanted, done = len(board.seeds), len(row.completed_runs)
-    return str(done) if done == wanted else f"{done} of {wanted}"
+    """Return how many seeds a row stands for, and of how many if not all are done."""
+    planned, done = len(board.seeds), len(row.completed_runs)
+    return str(done) if done == planned else f"{done} of {planned}"
 
 
 def _score_cells(board: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
@@ -147,7 +147,7 @@ def _leader_sentences(board: Leaderboard) -> Iterator[str]:
         yield (
             "No run has reached a test yet."
             if any(r.status == NOT_RUN for row in board.rows for r in row.runs)
-            else ("No strategy reached a test.")
+            else "No strategy reached a test."
         )
         return
     first, name = scored[0], score_name(board.study)
@@ -176,14 +176,14 @@ def _budget_sentences(board: Leaderboard) -> Iterator[str]:
     steps = {row.title: row.steps for row in board.rows if row.completed_runs}
     if len(steps) < 2:
         return
-    least, most = min(steps.values()), max(steps.values())
-    told = f"{least:,.0f} to {most:,.0f}".replace(",", " ")
-    if most <= least * (1 + _MATCH_TOLERANCE):
-        same = f"{most:,.0f}".replace(",", " ") if most == least else told
+    fewest, most = min(steps.values()), max(steps.values())
+    steps_range = f"{fewest:,.0f} to {most:,.0f}".replace(",", " ")
+    if most <= fewest * (1 + _MATCH_TOLERANCE):
+        same = f"{most:,.0f}".replace(",", " ") if most == fewest else steps_range
         yield f"The budget is matched: each took {same} local steps in a run."
     else:
         low, high = min(steps, key=lambda t: steps[t]), max(steps, key=lambda t: steps[t])
-        yield f"The budget is not matched: runs took {told} local steps ({low} the fewest, {high} the most)."
+        yield f"The budget is not matched: runs took {steps_range} local steps ({low} the fewest, {high} the most)."
 
 
 def _missing_sentences(board: Leaderboard) -> Iterator[str]:
@@ -194,37 +194,37 @@ def _missing_sentences(board: Leaderboard) -> Iterator[str]:
     if waiting:
         yield f"{join_words(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
     if any(0 < len(row.completed_runs) < len(board.seeds) for row in board.rows):
-        yield "Means over fewer seeds than the others’ stand on other patients, and are no fair comparison."
+        yield "Means over fewer seeds than the others’ are about other patients: do not compare them."
 
 
 def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
-    kept = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
-    if kept:
+    titles = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
+    if titles:
         yield (
-            f"The shared model of {join_words(kept)} lacks the layers that stay at the hospitals and is scored with "
-            "untrained ones in their place; what these strategies are for is the personal models."
+            f"The shared model of {join_words(titles)} lacks the layers that stay at the hospitals and is scored with "
+            "untrained layers instead; judge these strategies by their personal models."
         )
 
 
 def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, str]]:
-    """Return the intervals as they are drawn, and the ends of the axis."""
+    """Return the intervals as bars, and the ends of the axis."""
     drawn = [row for row in board.rows if row.interval is not None]
     ends = [value for row in drawn for value in (*(row.interval or ()), row.score)]
     if not ends:
         return [], ("", "")
     low, high = math.floor(min(ends) * 50) / 50, math.ceil(max(ends) * 50) / 50
     span = max(high - low, 0.02)
-    stretches = []
+    bars = []
     for row in drawn:
         start, stop = row.interval or (low, low)
         places = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
-        told = f"{format_score(row.score)} ({format_interval(row.interval)})"
-        stretches.append(IntervalBar(row.title, places[0], places[1], places[2], told, row.tied))
-    return stretches, (f"{low:.2f}", f"{low + span:.2f}")
+        text = f"{format_score(row.score)} ({format_interval(row.interval)})"
+        bars.append(IntervalBar(row.title, places[0], places[1], places[2], text, row.tied))
+    return bars, (f"{low:.2f}", f"{low + span:.2f}")
 
 
 def _context(board: Leaderboard) -> dict[str, Any]:
-    stretches, axis = _interval_bars(board)
+    interval_bars, axis = _interval_bars(board)
     runs = [(row, run) for row in board.rows for run in row.runs]
     return {
         "board": board,
@@ -233,7 +233,7 @@ def _context(board: Leaderboard) -> dict[str, Any]:
         "verdict": verdict_sentences(board),
         "scores": score_table(board),
         "costs": cost_table(board),
-        "stretches": stretches,
+        "interval_bars": interval_bars,
         "axis": axis,
         "runs": runs,
         "waiting": any(run.status == NOT_RUN for _, run in runs),

@@ -1,4 +1,4 @@
-"""What one run brings to a leader board, read from its folder."""
+"""One run of a leaderboard, read from its folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from medfl.study import Study
 
 @dataclass(frozen=True)
 class LeaderboardRun:
-    """One run on a leader board; nan where nothing was told.
+    """One run of a leaderboard; nan where nothing is known.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ class LeaderboardRun:
     score, worst, personal, shared_at_home
         As in `LeaderboardRow`.
     worst_site : str
-        Where `worst` is.
+        The hospital with the score `worst`.
     lacks_layers : bool
         Whether layers stay at the hospitals, which the shared model lacks.
     rounds, steps : int
-        Done, of all hospitals together.
+        That were done, by all hospitals together.
     seconds, bytes_up, bytes_down : float
         Of all rounds.
     test : PatientScores or None
-        Of the shared model, where no policy hides any of it.
+        Of the shared model, unless a policy hides any of it.
     """
 
     seed: int
@@ -68,14 +68,14 @@ class LeaderboardRun:
 
 
 def read_leaderboard_run(planned: PlannedRun, result: RunResult | None, folder: Path) -> LeaderboardRun:
-    """Read what a run brings.
+    """Read one run.
 
     Parameters
     ----------
     planned : PlannedRun
-        Which.
-    result : Result or None
-        What became of it; None before its turn.
+        The run as it was planned.
+    result : RunResult or None
+        How it ended; None before its turn.
     folder : Path
         Of the sweep.
     """
@@ -129,35 +129,35 @@ def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None
 
 
 def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str, float] | None, float, float]:
-    """Return the same for hospitals that trained alone; there, the score is the mean over their models."""
+    """Return the same for hospitals that trained alone; their score is the mean over their models."""
     study = data.study
     tests = {str(e["model"]["site"]): e["sites"] for e in events if e["event"] == "test" and e["arm"] == "local"}
-    told = {owner: {site: a["metrics"] for site, a in sites.items()} for owner, sites in tests.items()}
-    scores = [headline(study, merge(study, list(answers.values()))) for answers in told.values()]
-    own = [answers[owner] for owner, answers in told.items() if owner in answers]
+    metrics = {owner: {site: a["metrics"] for site, a in sites.items()} for owner, sites in tests.items()}
+    scores = [headline(study, merge(study, list(answers.values()))) for answers in metrics.values()]
+    own = [answers[owner] for owner, answers in metrics.items() if owner in answers]
     mean = math.fsum(scores) / len(scores) if scores else math.nan
     return mean, data.comparison.local_worst, _own_patients_score(study, own), math.nan
 
 
-def _own_patients_score(study: Study, each: Sequence[Metrics]) -> float:
+def _own_patients_score(study: Study, tests: Sequence[Metrics]) -> float:
     """Return the score of models on the patients of one hospital each.
 
     Dice is a mean over patients in any case; an AUROC is taken at each hospital, and the mean is weighted by patients, as the
     answers of several models are on different scales.
     """
-    if not each or study.task.kind == "segmentation":
-        return headline(study, merge(study, each)) if each else math.nan
-    pairs = [(to_float(m[EVAL_PATIENTS]), headline(study, merge(study, [m]))) for m in each]
+    if not tests or study.task.kind == "segmentation":
+        return headline(study, merge(study, tests)) if tests else math.nan
+    pairs = [(to_float(m[EVAL_PATIENTS]), headline(study, merge(study, [m]))) for m in tests]
     defined = [(patients, score) for patients, score in pairs if not math.isnan(score)]
     total = math.fsum(patients for patients, _ in defined)
     return math.fsum(patients * score for patients, score in defined) / total if total else math.nan
 
 
 def _count_steps(events: Sequence[Event]) -> int:
-    """Return the optimizer steps that all hospitals told, those of answers that did not count too: they were taken."""
+    """Return the optimizer steps of all hospitals, also those of replies that did not count: they were taken."""
     rounds = [e for e in events if e["event"] == "round"]
-    told = [to_float((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
-    return int(math.fsum(steps for steps in told if not math.isnan(steps)))
+    steps = [to_float((a.get("metrics") or {}).get(TRAIN_STEPS)) for e in rounds for a in (e.get("sites") or {}).values()]
+    return int(math.fsum(count for count in steps if not math.isnan(count)))
 
 
 def _is_hidden(study: Study, metrics: Mapping[str, object]) -> bool:

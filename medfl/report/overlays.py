@@ -1,4 +1,4 @@
-"""Example slices as pictures: the image, what the experts drew, and what the model found."""
+"""Pictures of example slices: the image, what the experts drew, and what the model found."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 256  # pixels of the longer side
-_PALETTE_SIZE = 96  # colours of a stored picture; the eye sees no difference and the file is a third
-# Okabe and Ito (2008), told apart by colour-blind readers, all visible on grey; the first class is by far the most common.
+_PALETTE_SIZE = 96  # colours of a stored picture; no visible difference, and a third of the size
+# After Okabe and Ito (2008): distinct for colour-blind readers, all visible on grey; the first class is by far the most common.
 CLASS_COLOURS = ((255, 140, 40), (60, 180, 245), (20, 200, 150), (240, 120, 190), (245, 225, 70), (160, 130, 255))
 _TRUTH_LINE = (255, 255, 255)
 _FILL = 0.5
@@ -23,7 +24,7 @@ _FILL = 0.5
 
 @dataclass(frozen=True)
 class Overlay:
-    """One example: three PNG pictures as data addresses, and the Dice of the slice (nan if not told)."""
+    """One example: three PNG pictures as data addresses, and the Dice of the whole image (nan if not given)."""
 
     image: str
     truth: str
@@ -39,12 +40,12 @@ def read_overlay(path: Path, dimension: int) -> Overlay | None:
     path : Path
         An ``.npz`` with ``image`` (X, Y) 0..1, ``truth`` and ``prediction`` (X, Y) labels, and ``dice``.
     dimension : {2, 3}
-        Of the task. A slice of a volume lies in RAS axes and is turned as radiologists look at it; an image is kept upright.
+        Of the task. A slice of a volume has RAS axes and is turned as radiologists look at it; a 2-D image is kept upright.
 
     Returns
     -------
     Overlay or None
-        None when the file is damaged: an example is never worth the report.
+        None when the file is damaged: one example must not cost the whole report.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -60,9 +61,9 @@ def read_overlay(path: Path, dimension: int) -> Overlay | None:
     labels = sorted({int(v) for v in np.unique(truth)} | {int(v) for v in np.unique(prediction)})
     drawn, found = _enlarge_mask(truth, labels, size), _enlarge_mask(prediction, labels, size)
     return Overlay(
-        image=_data_url(picture),
-        truth=_data_url(_outline_mask(_fill_mask(picture, drawn), drawn)),
-        prediction=_data_url(_outline_mask(_fill_mask(picture, found), drawn)),
+        image=png_url(picture),
+        truth=png_url(_outline_mask(_fill_mask(picture, drawn), drawn)),
+        prediction=png_url(_outline_mask(_fill_mask(picture, found), drawn)),
         dice=dice,
     )
 
@@ -100,16 +101,22 @@ def _fill_mask(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[n
 
 
 def _outline_mask(picture: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
-    padded = np.pad(mask, 1)
-    height, width = mask.shape
-    neighbours = [padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-    edge = (mask > 0) & np.any([n != mask for n in neighbours], axis=0)
     drawn = picture.copy()
-    drawn[edge] = _TRUTH_LINE
+    drawn[mask_edge(mask)] = _TRUTH_LINE
     return drawn
 
 
-def _data_url(picture: NDArray[np.uint8]) -> str:
+def mask_edge(mask: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Return the marked pixels of a label map (X, Y) that border on another label."""
+    padded = np.pad(mask, 1)
+    height, width = mask.shape
+    neighbours = [padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
+    edge: NDArray[np.bool_] = (mask > 0) & np.any([n != mask for n in neighbours], axis=0)
+    return edge
+
+
+def png_url(picture: NDArray[np.uint8], colours: int = _PALETTE_SIZE) -> str:
+    """Return a picture (height, width, 3) as the data address of a PNG file with few colours."""
     file = io.BytesIO()
-    Image.fromarray(picture).quantize(_PALETTE_SIZE).save(file, "PNG", optimize=True)
+    Image.fromarray(picture).quantize(colours).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Tables of how a result came about: what was used and left out, the rounds, what went wrong, settings and versions."""
+"""Tables of how a result came about: cases used and left out, the rounds, rejected replies, settings and versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 
 _SPLITS = ("train", "validation", "test")
 _ARM_TITLES = {"federated": "together", "local": "alone"}
-SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy lets it tell"
+SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy discloses"
 _LOCAL_PATH_KEYS = ("data", "out", "store")  # of the table simulation: folders of the machine that ran it
 
 
@@ -30,11 +30,11 @@ def used_table(data: ReportData) -> Table | None:
 
 
 def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, int]]) -> Table | None:
-    """Return one row a code: what it means, how many cases it concerns, and where."""
+    """Return one row for each code: what it means, how many cases it concerns, and where."""
     counts = {site.name: counts_of(site) for _, site in sorted(data.joined.items())}
     by_code: dict[str, dict[str, int]] = {}
-    for site, told in counts.items():
-        for code, count in told.items():
+    for site, by_site in counts.items():
+        for code, count in by_site.items():
             by_code.setdefault(code, {})[site] = count
     rows = []
     for code, sites in sorted(by_code.items(), key=lambda item: (-lower_bound(item[1].values()), item[0])):
@@ -45,25 +45,21 @@ def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, 
 
 
 def rejected_table(data: ReportData) -> Table | None:
-    """Return every answer that did not count, in the order in which they came."""
+    """Return every reply that did not count, in the order in which they came."""
     if not data.rejected:
         return None
     rows = []
-    for trouble in data.rejected:
-        late = trouble.status == "late" and not trouble.reason
-        code, words = ("", "It came after the deadline.") if late else format_reason(trouble.reason)
-        when = (
-            f"{trouble.when} ({_ARM_TITLES.get(trouble.arm, trouble.arm)})"
-            if trouble.arm and len(data.arms) > 1
-            else trouble.when
-        )
-        cells = (Cell(trouble.site, "text"), Cell(trouble.status, "text"), Cell(words, "text"), Cell(code, "text code"))
+    for reply in data.rejected:
+        late = reply.status == "late" and not reply.reason
+        code, words = ("", "It came after the deadline.") if late else format_reason(reply.reason)
+        when = f"{reply.when} ({_ARM_TITLES.get(reply.arm, reply.arm)})" if reply.arm and len(data.arms) > 1 else reply.when
+        cells = (Cell(reply.site, "text"), Cell(reply.status, "text"), Cell(words, "text"), Cell(code, "text code"))
         rows.append(Row(when, cells))
-    return Table(("When", "Hospital", "Answer", "Reason", "Code"), tuple(rows))
+    return Table(("When", "Hospital", "Status", "Reason", "Code"), tuple(rows))
 
 
 def rounds_table(data: ReportData) -> Table | None:
-    """Return what each round of each arm took and gave."""
+    """Return the cost and the result of each round of each arm."""
     done = [r for arm in data.arms.values() for r in arm.rounds]
     if not done:
         return None
@@ -75,8 +71,8 @@ def rounds_table(data: ReportData) -> Table | None:
         Cell(format_bytes(sums[1])),
         Cell(format_bytes(sums[2])),
     )
-    told = ("Answered", "Training cases", "Left out", "Training loss", "Validation score", "Time")
-    columns = ("Round", *told, "Sent to hospitals", "Received")
+    results = ("Replied", "Training cases", "Left out", "Training loss", "Validation score", "Time")
+    columns = ("Round", *results, "Sent to hospitals", "Received")
     return Table(columns, (*rows, Row("In all", total, css="total")))
 
 
@@ -88,9 +84,9 @@ def list_settings(data: ReportData) -> list[tuple[str, str]]:
 
 
 def list_versions(data: ReportData) -> list[tuple[str, str]]:
-    """Return what software and machine the run used."""
-    told = [(str(name), str(version)) for name, version in (data.about.get("versions") or {}).items()]
-    return told + [(f"machine: {key}", str(value)) for key, value in data.machine.items()]
+    """Return the software and the machine of the run."""
+    versions = [(str(name), str(version)) for name, version in (data.about.get("versions") or {}).items()]
+    return versions + [(f"machine: {key}", str(value)) for key, value in data.machine.items()]
 
 
 def _used_row(name: str, site: JoinedSite) -> Row:
@@ -102,7 +98,7 @@ def _used_total_row(sites: list[JoinedSite]) -> Row:
 
 
 def _flow_row(name: str, sites: list[JoinedSite], css: str = "") -> Row:
-    """Return one row: from the cases found, over those left out, to the patients of each split."""
+    """Return one row: the cases found, those left out, those used, and the patients of each split."""
     used = [site.cases[split] for site in sites for split in _SPLITS]
     left_out = [count for site in sites for count in site.excluded.values()]
     flow = [format_sum(counts) for counts in (used + left_out, left_out, used)]
@@ -122,29 +118,31 @@ def _round_row(done: RoundSummary, data: ReportData) -> Row:
     several = len(data.arms) > 1
     head = f"{done.number}, {_ARM_TITLES.get(done.arm, done.arm)}" if several else str(done.number)
     answered = Cell(f"{done.answered} of {done.asked}", "num" if done.answered == done.asked else "num warn")
-    left_out = [count for told in done.excluded.values() for count in told.values()]
+    left_out = [count for counts in done.excluded.values() for count in counts.values()]
     used = Cell(format_sum(done.used.values()) if done.used else NOT_AVAILABLE, title=_format_by_site(done.used))
-    out = Cell(format_sum(left_out), title=_format_by_site({site: told for site, told in done.excluded.items() if told}))
+    out = Cell(format_sum(left_out), title=_format_by_site({site: counts for site, counts in done.excluded.items() if counts}))
     cells = (Cell(format_score(done.loss)), Cell(format_score(done.score)), Cell(format_duration(done.seconds)))
     best = done.arm == "federated" and done.number == data.best_round
     sizes = (Cell(format_bytes(done.bytes_down)), Cell(format_bytes(done.bytes_up)))
     return Row(head, (answered, used, out, *cells, *sizes), mark="chosen" if best else "")
 
 
-def _format_by_site(told: Mapping[str, int | Mapping[str, int]]) -> str:
-    """Say in one line what each site told."""
+def _format_by_site(counts: Mapping[str, int | Mapping[str, int]]) -> str:
+    """Return the count, or the counts by code, of each site in one line."""
 
-    def words(what: int | Mapping[str, int]) -> str:
+    def format_one(count: int | Mapping[str, int]) -> str:
         return (
-            format_count(what) if isinstance(what, int) else ", ".join(f"{format_count(n)} {code}" for code, n in what.items())
+            format_count(count)
+            if isinstance(count, int)
+            else ", ".join(f"{format_count(n)} {code}" for code, n in count.items())
         )
 
-    return "; ".join(f"{site}: {words(what)}" for site, what in sorted(told.items()))
+    return "; ".join(f"{site}: {format_one(count)}" for site, count in sorted(counts.items()))
 
 
 def _sum_defined(values: list[float]) -> float:
-    told = [value for value in values if not math.isnan(value)]
-    return math.fsum(told) if told else math.nan
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) if defined else math.nan
 
 
 def _flatten_values(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@
   });
   document.querySelectorAll("[data-filters]").forEach(function (bar) {
     var rows = Array.from(document.getElementById(bar.dataset.filters).tBodies[0].rows);
-    var text = bar.querySelector("input"), kind = bar.querySelector("select"), told = bar.querySelector("output");
+    var text = bar.querySelector("input"), kind = bar.querySelector("select"), output = bar.querySelector("output");
     var texts = rows.map(function (row) { return row.textContent.toLowerCase(); });
     function apply() {
       var wanted = text.value.trim().toLowerCase(), shown = 0;
@@ -28,7 +28,7 @@
         row.hidden = !fits;
         shown += fits ? 1 : 0;
       });
-      told.textContent = shown + " of " + rows.length + " shown";
+      output.textContent = shown + " of " + rows.length + " shown";
     }
     bar.hidden = false;
     text.addEventListener("input", apply);

@@ -1,4 +1,4 @@
-"""A check as JSON, for machines of the hospital. The schema is documented in ``docs/data.md``."""
+"""JSON of a data check, for machines of the hospital. The schema is documented in ``docs/data.md``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SCHEMA_VERSION = 1
 
 
 def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
-    """Return a check as JSON can hold it: pseudonyms, codes and numbers, no path, patient id, UID or date.
+    """Return a check for JSON: pseudonyms, codes and numbers, no path, patient id, UID or date.
 
     Parameters
     ----------
-    check : Check
-        What was found out.
+    check : SiteCheck
+        What was found.
     shared : Disclosure
-        What would be shared.
+        What the server would see.
     """
     classes = check.task.classes if check.task else ()
     splits = {name: [case for case in check.usable if case.split == name] for name in ("train", "validation", "test")}

@@ -1,4 +1,4 @@
-"""The report of a check: one HTML file for the site's own eyes, which asks the network for nothing."""
+"""Report of a data check: one HTML file for the site alone, which loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from medfl.system.files import write_private
 from medfl.system.text import plural
 
 MAX_THUMBNAILS = 48  # cases with pictures in one report
-_MAX_OPEN_FINDINGS = 60  # findings, beyond which the list starts folded
+_MAX_OPEN_FINDINGS = 60  # with more, the list starts folded
+_SPLITS = ("train", "validation", "test")
 
 
 def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site: Site) -> Path:
@@ -28,12 +29,12 @@ def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site:
     ----------
     path : Path
         The HTML file.
-    check : Check
-        What was found out.
+    check : SiteCheck
+        What was found.
     shared : Disclosure
-        What would be shared.
+        What the server would see.
     site : Site
-        For its policy.
+        Whose policy is shown.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]
         "shared": shared,
         "policy": site.policy,
         "meaning": explain_code,
-        "in_words": counts.format_count,
+        "format_count": counts.format_count,
         "version": medfl.__version__,
         "flow": quality_tables.case_flow(check),
         "codes": check.count_findings(),
@@ -83,9 +84,6 @@ def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]
     }
 
 
-_SPLITS = ("train", "validation", "test")
-
-
 def _format_split_count(shared: Disclosure, split: str, what: str) -> str:
     count = shared.numbers[f"join.{split}-{what}"]
     return counts.format_count(int(count)) if isinstance(count, int) else str(count)
@@ -94,13 +92,13 @@ def _format_split_count(shared: Disclosure, split: str, what: str) -> str:
 def _headlines(check: SiteCheck) -> list[tuple[str, str, str]]:
     total = len(check.cases)
     usable, left_out = len(check.usable), len(check.left_out)
-    people = {case.patient for case in check.usable}
+    patients = {case.patient for case in check.usable}
     share = f"{left_out / total:.0%} of the {plural(total, 'case')} found" if left_out else "none of those found"
     splits = [sum(case.split == name for case in check.usable) for name in _SPLITS]
-    dealt = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
-    known = "by the ids in the data" if check.patient_ids else "the data names none: one image counts as one patient"
+    split_counts = f"{splits[0]} to train, {splits[1]} to validate, {splits[2]} to test"
+    ids = "by the ids in the data" if check.patient_ids else "the data has none: one image counts as one patient"
     return [
-        ("Cases usable", str(usable), dealt if usable else check.readable_summary()),
+        ("Cases usable", str(usable), split_counts if usable else check.readable_summary()),
         ("Cases left out", str(left_out), share if total else "none was found"),
-        ("Patients with a usable case", str(len(people)), known),
+        ("Patients with a usable case", str(len(patients)), ids),
     ]

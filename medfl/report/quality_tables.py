@@ -1,4 +1,4 @@
-"""What the report of a check shows of its cases and findings: rows, bars and charts."""
+"""Rows, bars and charts of the report of a data check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_DEVICES = 12
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its name, its text, its length in percent, its look, and a word on it."""
+    """One bar: its name, its text, its length in percent, its style, and a note."""
 
     name: str
     text: str
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, or bars, or, where all values are one, that value as the note; with its heading."""
+    """A chart, or bars, or, where all values are equal, that value as the note; with its heading."""
 
     heading: str
     drawn: Markup
@@ -42,7 +42,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One case as a row of the table; numbers to sort by stand beside their text."""
+    """One case as a row of the table; `voxels`, `coarsest` and `middle` are the numbers to sort by."""
 
     facts: CaseFacts
     size: str
@@ -56,7 +56,7 @@ class CaseRow:
 
 
 def case_flow(check: SiteCheck) -> list[Bar]:
-    """Return the way from the cases found, over those left out by reason, to the splits."""
+    """Return the cases found, those left out by reason, those usable, and those of each split, as bars."""
     found = max(1, len(check.cases))
     bars = [Bar("Found", plural(len(check.cases), "case"), 100.0 if check.cases else 0.0, "found")]
     for code, count in check.count_exclusions().items():
@@ -64,13 +64,13 @@ def case_flow(check: SiteCheck) -> list[Bar]:
     bars.append(Bar("Usable", plural(len(check.usable), "case"), 100 * len(check.usable) / found, "usable"))
     for split, name in _SPLITS.items():
         cases = [case for case in check.usable if case.split == split]
-        people = plural(len({case.patient for case in cases}), "patient") if check.patient_ids else ""
-        bars.append(Bar(name, str(len(cases)), 100 * len(cases) / found, "split", people))
+        patients = plural(len({case.patient for case in cases}), "patient") if check.patient_ids else ""
+        bars.append(Bar(name, str(len(cases)), 100 * len(cases) / found, "split", patients))
     return bars
 
 
 def case_rows(check: SiteCheck) -> list[CaseRow]:
-    """Return one row a case, those left out first."""
+    """Return one row for each case, those left out first."""
     return [_case_row(case, check) for case in (*check.left_out, *check.usable)]
 
 
@@ -97,12 +97,12 @@ def class_legend(check: SiteCheck) -> list[tuple[str, str]]:
 
 
 def has_labels(check: SiteCheck) -> bool:
-    """Return whether there is a label at all, or a study that says what is to be marked."""
+    """Return whether there is any label, or a study that says what to mark."""
     return bool(check.study or check.usable) or any(case.amounts for case in check.cases)
 
 
 def format_marked_classes(case: CaseFacts, check: SiteCheck) -> str:
-    """Say which classes a case holds, and how much of each."""
+    """Return the classes of a case, and how much of each is marked."""
     task = check.task
     if task is None:
         return ""
@@ -181,5 +181,5 @@ def _devices(check: SiteCheck) -> Chart | None:
     rows = seen.most_common(_MAX_DEVICES)
     bars = [Bar(name, str(count), 100 * count / total) for name, count in rows]
     rest = total - sum(count for _, count in rows)
-    bars += [Bar("others, or not told", str(rest), 100 * rest / total)] if rest else []
+    bars += [Bar("others, or not named", str(rest), 100 * rest / total)] if rest else []
     return Chart("Devices", Markup(""), "As the DICOM headers name them.", tuple(bars))

@@ -1,4 +1,4 @@
-"""Writing the report of a run: tables, charts and pictures put into one HTML file that asks the network for nothing."""
+"""Report of a run: tables, charts and pictures in one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medfl.report.templates import render_page
 from medfl.system.files import translate_disk_errors, write_file
 
 REPORT_FILE = "report.html"
-_MAX_BARS = 8  # hospitals; beyond, the matrix tells the same in less space
+_MAX_BARS = 8  # hospitals; beyond, the matrix shows the same in less space
 _MAX_EXAMPLES = 24  # pictures in one report
 
 
@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a comparison: whose, its text, its length in percent, and its look."""
+    """One bar of a comparison: its name, its text, its length in percent, and its style."""
 
     name: str
     text: str
@@ -57,7 +57,7 @@ def write_report(run: Path) -> Path:
     Returns
     -------
     Path
-        The file: it holds its style, charts and pictures itself.
+        The file, which holds its style, charts and pictures itself.
 
     Raises
     ------
@@ -88,19 +88,19 @@ def _context(data: ReportData) -> dict[str, Any]:
         "test": tables.test_table(data),
         "classes": tables.class_table(data),
         "personal": tables.personal_table(data),
-        "brought": contribution_tables.contribution_table(data),
-        "brought_figure": _contribution_figure(data),
+        "contributions": contribution_tables.contribution_table(data),
+        "contribution_figure": _contribution_figure(data),
         "bars": _comparison_bars(data),
         "matrix": tables.matrix_table(data),
         "rocs": _roc_figures(data),
         "confusion": tables.confusion_table(data),
         "examples": _read_examples(data),
         "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
-        "taught": annotation_table(data),
+        "annotations": annotation_table(data),
         "used": provenance_tables.used_table(data),
         "excluded": provenance_tables.code_table(data, lambda site: site.excluded),
         "warnings": provenance_tables.code_table(data, lambda site: site.warnings),
-        "troubles": provenance_tables.rejected_table(data),
+        "rejected": provenance_tables.rejected_table(data),
         "rounds": provenance_tables.rounds_table(data),
         "settings": provenance_tables.list_settings(data),
         "versions": provenance_tables.list_versions(data),
@@ -108,8 +108,8 @@ def _context(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _curve_lines(data: ReportData, curves: Mapping[str, Curve], together: str) -> list[Line]:
-    lines = [Line(together, curves[ALL_SITES], -1)] if ALL_SITES in curves and len(curves) != 2 else []
+def _curve_lines(data: ReportData, curves: Mapping[str, Curve]) -> list[Line]:
+    lines = [Line("All hospitals", curves[ALL_SITES], -1)] if ALL_SITES in curves and len(curves) != 2 else []
     return lines + [Line(site, curves[site], k) for k, site in enumerate(data.sites) if site in curves]
 
 
@@ -118,10 +118,10 @@ def _score_figure(data: ReportData) -> Figure | None:
     if arm is None or not arm.scores:
         return None
     name = verdict.score_name(data)
-    lines = _curve_lines(data, arm.scores, "All hospitals")
+    lines = _curve_lines(data, arm.scores)
     alone = data.arms.get("local")
     if alone is not arm and alone is not None and ALL_SITES in alone.scores:
-        lines.append(Line("Trained alone, mean", alone.scores[ALL_SITES], 23))  # look 23: the last colour, widely dashed
+        lines.append(Line("Trained alone, mean", alone.scores[ALL_SITES], 23))  # style 23: the last colour, widely dashed
     chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
     note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
     return Figure(f"{name} on validation patients", chart, legend(lines), note)
@@ -131,9 +131,9 @@ def _loss_figure(data: ReportData) -> Figure | None:
     arm = data.arms.get("federated") or next(iter(data.arms.values()), None)
     if arm is None or not arm.losses:
         return None
-    lines = _curve_lines(data, arm.losses, "All hospitals")
+    lines = _curve_lines(data, arm.losses)
     chart = line_chart("Training loss of each round", lines, "Loss")
-    note = "What training minimises, averaged over the round. Compare each line with itself; lower is better."
+    note = "What training minimises, averaged over the round. Compare each line only with itself; lower is better."
     return Figure("Training loss", chart, legend(lines), note)
 
 
@@ -142,7 +142,7 @@ def _contribution_figure(data: ReportData) -> Figure | None:
     if not lines or len(data.contributions) < 2:
         return None
     name = "Cosine" if data.contributions[-1].method == "alignment" else verdict.score_name(data)
-    chart = line_chart("What each hospital brought in each round", lines, name)
+    chart = line_chart("What each hospital contributed in each round", lines, name)
     return Figure("Round by round", chart, legend(lines))
 
 
@@ -163,25 +163,25 @@ def _roc_figure(heading: str, lines: list[Line]) -> Figure | None:
     return Figure(heading, roc_chart(heading, lines), legend(lines)) if lines else None
 
 
-def _roc_line(tested: SiteTest, of: str, name: str, look: int) -> Line | None:
+def _roc_line(tested: SiteTest, class_name: str, name: str, style: int) -> Line | None:
     try:
-        fpr, tpr = roc_curve_points(tested.metrics, of)
+        fpr, tpr = roc_curve_points(tested.metrics, class_name)
     except (KeyError, TypeError):
         return None
-    return Line(name, list(zip(fpr, tpr, strict=True)), look) if fpr else None
+    return Line(name, list(zip(fpr, tpr, strict=True)), style) if fpr else None
 
 
 def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
-    """Return, for the patients of each hospital, the score of the shared model, of its own, and of the others' models."""
-    found = data.comparison
-    if not found.local or not 2 <= len(found.sites) <= _MAX_BARS:
+    """Return the scores on the patients of each hospital: of the shared model, of its own, and of the other hospitals'."""
+    comparison = data.comparison
+    if not comparison.local or not 2 <= len(comparison.sites) <= _MAX_BARS:
         return []
     groups = []
-    for site in found.sites:
-        others = [row[site] for owner, row in found.local.items() if owner != site and not math.isnan(row[site])]
+    for site in comparison.sites:
+        others = [row[site] for owner, row in comparison.local.items() if owner != site and not math.isnan(row[site])]
         mean = math.fsum(others) / len(others) if others else math.nan
-        own = found.local.get(site, {}).get(site, math.nan)
-        values = [("Together", found.federated_by_site.get(site, math.nan), "together")]
+        own = comparison.local.get(site, {}).get(site, math.nan)
+        values = [("Together", comparison.federated_by_site.get(site, math.nan), "together")]
         values += [("Its own model", own, "own"), ("Others’ models", mean, "others")]
         bars = [Bar(n, format_score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
         groups.append((site, bars))
@@ -191,10 +191,10 @@ def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
 def _read_examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
     if data.study.task.kind != "segmentation" or not data.previews:
         return []
-    each = max(1, _MAX_EXAMPLES // len(data.previews))
+    per_site = max(1, _MAX_EXAMPLES // len(data.previews))
     dimension = data.study.task.dimension
-    drawn = [(site, [read_overlay(path, dimension) for path in paths[:each]]) for site, paths in data.previews.items()]
-    return [(site, kept) for site, overlays in drawn if (kept := [o for o in overlays if o is not None])]
+    drawn = [(site, [read_overlay(path, dimension) for path in paths[:per_site]]) for site, paths in data.previews.items()]
+    return [(site, readable) for site, overlays in drawn if (readable := [o for o in overlays if o is not None])]
 
 
 def _class_colours(data: ReportData) -> list[str]:

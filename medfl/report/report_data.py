@@ -1,4 +1,4 @@
-"""What a report tells, read from the folder of a run into frozen objects. Nothing here draws or words anything."""
+"""Data of a report, read from the folder of a run into frozen objects. Nothing here draws or words anything."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Curve = tuple[tuple[int, float], ...]  # (round, value)
 
 @dataclass(frozen=True)
 class JoinedSite:
-    """What a site brought: patients and cases by split, and cases left out by code, as `medfl.messages.counts` tells counts.
+    """A site when it joined: patients and cases by split, cases left out by code, as `medfl.messages.counts` has them.
 
-    And the structures that somebody looked for in its images; empty where that is not told.
+    `annotated` names the structures that somebody looked for in its images; it is empty where the site does not say.
     """
 
     name: str
@@ -39,7 +39,7 @@ class JoinedSite:
 
 @dataclass(frozen=True)
 class RejectedReply:
-    """One answer that did not count: when, whose, what became of it ("refused", "failed", "late", "absent"), and the reason."""
+    """One reply that did not count: when, of which site, its status ("refused", "failed", "late", "absent"), and the reason."""
 
     arm: str
     when: str
@@ -50,7 +50,7 @@ class RejectedReply:
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """One round of one arm; nan where nothing was told. Cases used and left out are by site, of the replies that counted."""
+    """One round of one arm; nan where nothing is known. Cases used and left out are by site, of the replies that counted."""
 
     arm: str
     number: int
@@ -67,7 +67,7 @@ class RoundSummary:
 
 @dataclass(frozen=True)
 class ArmHistory:
-    """One arm: its rounds, and by site (`ALL`: together) the score of the model after each round and the training loss."""
+    """One arm: its rounds, and by site (`ALL_SITES`: together) the score after each round and the training loss."""
 
     name: str
     rounds: tuple[RoundSummary, ...]
@@ -77,7 +77,7 @@ class ArmHistory:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that a report is drawn from."""
+    """Everything that a report shows."""
 
     path: Path
     study: Study
@@ -120,8 +120,8 @@ def read_report_data(path: Path) -> ReportData:
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
     joined = {str(e["site"]): _read_joined(e) for e in events if e["event"] == "joined"}
     test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
-    own = personal_test_event(test)
-    tested, personal = read_site_tests(study, test), read_site_tests(study, own)
+    personal_test = personal_test_event(test)
+    tested, personal = read_site_tests(study, test), read_site_tests(study, personal_test)
     return ReportData(
         path=path,
         study=study,
@@ -138,7 +138,7 @@ def read_report_data(path: Path) -> ReportData:
         site_tests=tested,
         overall_test=read_overall_test(study, test, tested),
         personal_tests=personal,
-        overall_personal_test=read_overall_test(study, own, personal),
+        overall_personal_test=read_overall_test(study, personal_test, personal),
         comparison=_compare(events, study),
         contributions=read_round_contributions(events),
         rejected=tuple(_read_rejected(events)),
@@ -169,8 +169,8 @@ def _arm_names(events: Iterable[Event]) -> list[str]:
 
 
 def _read_arm(study: Study, name: str, events: Sequence[Event]) -> ArmHistory:
-    """Fold the events of one arm. The evaluation told in round r is of the model of round r - 1."""
-    # After a resume a round may be told twice: the last word counts.
+    """Fold the events of one arm. The evaluation reported in round r is of the model of round r - 1."""
+    # After a resume a round may be there twice: the last one counts.
     rounds = {int(e["round"]): e for e in events if e["event"] == "round" and e.get("arm", "federated") == name}
     closing = {int(e["round"]): e for e in events if e["event"] == "scored" and e.get("arm", "federated") == name}
     scores: dict[str, dict[int, float]] = {}
@@ -182,19 +182,19 @@ def _read_arm(study: Study, name: str, events: Sequence[Event]) -> ArmHistory:
     for r, event in sorted(rounds.items()):
         for site, loss in _site_losses(event).items():
             losses.setdefault(site, {})[r] = loss
-    done = tuple(_summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan)) for r in sorted(rounds))
-    return ArmHistory(name, done, _to_curves(scores), _to_curves(losses))
+    summaries = tuple(_summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan)) for r in sorted(rounds))
+    return ArmHistory(name, summaries, _to_curves(scores), _to_curves(losses))
 
 
 def _site_scores(study: Study, event: Event) -> dict[str, float]:
-    told = {str(site): to_float(score) for site, score in (event.get("scores") or {}).items()}
-    for site, answer in (event.get("sites") or {}).items():
-        told.setdefault(str(site), _headline_score(study, answer.get("metrics") or {}))
+    values = {str(site): to_float(score) for site, score in (event.get("scores") or {}).items()}
+    for site, reply in (event.get("sites") or {}).items():
+        values.setdefault(str(site), _headline_score(study, reply.get("metrics") or {}))
     if event.get("score") is not None:
-        told[ALL_SITES] = to_float(event["score"])
-    elif defined := [score for site, score in told.items() if not math.isnan(score) and event.get("scores")]:
-        told[ALL_SITES] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
-    return {site: score for site, score in told.items() if not math.isnan(score)}
+        values[ALL_SITES] = to_float(event["score"])
+    elif defined := [score for site, score in values.items() if not math.isnan(score) and event.get("scores")]:
+        values[ALL_SITES] = math.fsum(defined) / len(defined)  # local arm: there is no shared model, so the mean over the sites
+    return {site: score for site, score in values.items() if not math.isnan(score)}
 
 
 def _headline_score(study: Study, metrics: Metrics) -> float:
@@ -206,9 +206,9 @@ def _headline_score(study: Study, metrics: Metrics) -> float:
 
 def _site_losses(event: Event) -> dict[str, float]:
     train = event.get("train") or {}
-    told = {str(site): to_float((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
-    told[ALL_SITES] = to_float(train.get(TRAIN_LOSS, train.get("loss")))
-    return {site: loss for site, loss in told.items() if not math.isnan(loss)}
+    losses = {str(site): to_float((a.get("metrics") or {}).get(TRAIN_LOSS)) for site, a in (event.get("sites") or {}).items()}
+    losses[ALL_SITES] = to_float(train.get(TRAIN_LOSS, train.get("loss")))
+    return {site: loss for site, loss in losses.items() if not math.isnan(loss)}
 
 
 def _to_curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
@@ -216,9 +216,9 @@ def _to_curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
 
 
 def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
-    answers = {str(site): answer for site, answer in (event.get("sites") or {}).items()}
-    statuses = [str(a.get("status", "ok")) for a in answers.values()]
-    counted = {site: a for site, a in answers.items() if a.get("status", "ok") == "ok"}
+    replies = {str(site): reply for site, reply in (event.get("sites") or {}).items()}
+    statuses = [str(a.get("status", "ok")) for a in replies.values()]
+    counted = {site: a for site, a in replies.items() if a.get("status", "ok") == "ok"}
     used = {site: a.get("used", (a.get("metrics") or {}).get(TRAIN_SAMPLES)) for site, a in counted.items()}
     return RoundSummary(
         arm=arm,
@@ -238,11 +238,11 @@ def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
 def _read_rejected(events: Iterable[Event]) -> Iterable[RejectedReply]:
     for event in events:
         if event["event"] == "round":
-            for site, answer in (event.get("sites") or {}).items():
-                status = str(answer.get("status", "ok"))
+            for site, reply in (event.get("sites") or {}).items():
+                status = str(reply.get("status", "ok"))
                 if status != "ok":
                     arm, when = str(event.get("arm", "")), f"round {event['round']}"
-                    yield RejectedReply(arm, when, str(site), status, str(answer.get("reason") or ""))
+                    yield RejectedReply(arm, when, str(site), status, str(reply.get("reason") or ""))
         elif event["event"] in ("failed", "absent"):
             yield RejectedReply(
                 str(event.get("arm", "")),

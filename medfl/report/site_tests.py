@@ -1,4 +1,4 @@
-"""What a test told: numbers of a model on the patients of each site, and of all."""
+"""Results of a test: metrics of a model on the patients of each site, and of all sites."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from medfl.report.round_contributions import to_float
 from medfl.runs.history import Event
 from medfl.study import Study
 
-ALL_SITES = ""  # in place of a site's name: the patients of all sites together
+ALL_SITES = ""  # instead of the name of a site: the patients of all sites together
 
 
 @dataclass(frozen=True)
 class SiteTest:
-    """Numbers of one model on the test patients of one site, or of all (`ALL`).
+    """Metrics of one model on the test patients of one site, or of all (`ALL_SITES`).
 
-    `ReportData.personal` holds them of the model of its own that each site ended with; together, of each on its own patients.
+    `ReportData.personal_tests` holds those of each site's personal model on the patients of that site.
     """
 
     site: str
@@ -30,36 +30,36 @@ class SiteTest:
     derived: Mapping[str, float]
 
     def is_hidden(self, what: str) -> bool:
-        """Tell whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
+        """Return whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
         return bool(self.metrics.get(f"eval.{what}" if what else HIDDEN, 0))
 
 
 def read_site_tests(study: Study, event: Event) -> tuple[SiteTest, ...]:
-    """Return what the event of a test tells of each site, in the order of their names."""
+    """Return the results of a ``test`` event by site, in the order of their names."""
     answers = sorted((event.get("sites") or {}).items())
     return tuple(_make_site_test(study, str(site), a.get("metrics") or {}, a.get("derived") or {}) for site, a in answers)
 
 
 def read_overall_test(study: Study, event: Event, tested: Sequence[SiteTest]) -> SiteTest | None:
-    """Return what the event of a test tells of all patients together; None where no site was tested."""
+    """Return the results of a ``test`` event for all patients together; None where no site was tested."""
     if not tested:
         return None
     return _make_site_test(study, ALL_SITES, event.get("eval") or {}, event.get("derived") or {})
 
 
 def personal_test_event(test: Event) -> Event:
-    """Return the test of the sites' own models in the form of that of the shared one; without sites where there are none."""
+    """Return the test of the sites' personal models in the form of a ``test`` event of the shared one."""
     answers = (test.get("sites") or {}).items()
-    told = {s: {"metrics": personal_part(a.get("metrics") or {}), "derived": a.get("personal-derived")} for s, a in answers}
-    sites = {site: answer for site, answer in told.items() if answer["metrics"]}
+    personal = {s: {"metrics": personal_part(a.get("metrics") or {}), "derived": a.get("personal-derived")} for s, a in answers}
+    sites = {site: answer for site, answer in personal.items() if answer["metrics"]}
     return {"sites": sites, "eval": personal_part(test.get("personal") or {}), "derived": test.get("personal-derived")}
 
 
-def _make_site_test(study: Study, site: str, metrics: Metrics, told: Mapping[str, Any]) -> SiteTest:
+def _make_site_test(study: Study, site: str, metrics: Metrics, recorded: Mapping[str, Any]) -> SiteTest:
     patients = metrics.get(EVAL_PATIENTS) or 0
     count = patients if isinstance(patients, int) else 0
     try:
         derived = derive(study, merge(study, [metrics])) if count else {}
-    except (MedflError, KeyError, TypeError):  # told by another version: what it derived itself is still good
-        derived = {key: to_float(value) for key, value in told.items()}
+    except (MedflError, KeyError, TypeError):  # written by another version: what it derived itself is still good
+        derived = {key: to_float(value) for key, value in recorded.items()}
     return SiteTest(site, count, metrics, derived)

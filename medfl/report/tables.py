@@ -16,7 +16,7 @@ from medfl.system.text import NOT_AVAILABLE
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, how it looks ("num", "text", "none"), its heat 0..1 (below 0: none), and a word on it."""
+    """One cell: its text, its style ("num", "text", "none"), its heat 0..1 (below 0: none), and its tooltip."""
 
     text: str
     css: str = "num"
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its name, its cells, how it looks, and a mark beside its name."""
+    """One row: its name, its cells, its style, and a mark beside its name."""
 
     head: str
     cells: tuple[Cell, ...]
@@ -36,33 +36,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the names of its columns (the first is that of the rows' names)."""
+    """A table; the first of its columns holds the names of the rows."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str = ""
 
 
-_HIDDEN_NOTE = "the hospital’s policy does not let so few patients be told"
+_HIDDEN_NOTE = "the hospital’s policy does not disclose numbers about so few patients"
 _PARTIAL_NOTE = "without what some hospitals’ policies hide"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a test: its name, the derived values that it sums, and the metrics that tell whether it is hidden."""
+    """One number of a test: its name, the derived values that it sums, and the metrics that say whether it is hidden."""
 
     name: str
     keys: tuple[str, ...]
     hidden: Sequence[str]
 
     def cell(self, tested: SiteTest) -> Cell:
-        """Write the number for one hospital, or for all."""
-        told = [value for key in self.keys if not math.isnan(value := tested.derived.get(key, math.nan))]
+        """Return the number for one hospital, or for all."""
+        values = [value for key in self.keys if not math.isnan(value := tested.derived.get(key, math.nan))]
         hidden = any(tested.is_hidden(name) for name in self.hidden)
         counted = self.keys[0].split(".")[0] in ("missed", "false-positive")
-        if not told or (hidden and counted and not any(told)):
+        if not values or (hidden and counted and not any(values)):
             return Cell("hidden", "num none", title=_HIDDEN_NOTE) if hidden else _make_cell(NOT_AVAILABLE)
-        text = _value_formatter(self.keys[0].split(".")[0])(math.fsum(told))
+        text = _value_formatter(self.keys[0].split(".")[0])(math.fsum(values))
         return Cell(f"at least {text}" if counted else text, title=_PARTIAL_NOTE) if hidden else Cell(text)
 
 
@@ -79,52 +79,54 @@ def test_table(data: ReportData) -> Table | None:
 
 
 def personal_table(data: ReportData) -> Table | None:
-    """Return the test of the shared model and of each hospital's own side by side, on the patients of that hospital."""
+    """Return the test of the shared model beside that of each hospital's personal model, on its own patients."""
     if not data.personal_tests:
         return None
     shared, name = {t.site: t for t in data.site_tests}, score_name(data)
     rows = [_personal_row(data, shared[own.site], own, own.site) for own in data.personal_tests]
-    # an AUROC over the answers of several models would compare scores that are on different scales
+    # an AUROC over the outputs of several models would compare scores on different scales
     if len(rows) > 1 and data.overall_test and data.overall_personal_test and data.study.task.kind == "segmentation":
         rows.append(_personal_row(data, data.overall_test, data.overall_personal_test, "All patients"))
     return Table(("Hospital", "Test patients", f"{name}, shared model", f"{name}, personal model", "Difference"), tuple(rows))
 
 
 def class_table(data: ReportData) -> Table | None:
-    """Return the test of the shared model by class, over the patients of all hospitals; none where it would repeat."""
+    """Return the test of the shared model by class, over all hospitals; None where it would repeat the test by hospital."""
     together, classes = data.overall_test, data.study.task.foreground
     if together is None or not together.patients or len(classes) < 2:
         return None
     if data.study.task.kind == "classification" and len(classes) == 2:
-        return None  # one class mirrors the other, and the table by hospital tells it
+        return None  # one class mirrors the other, and the table by hospital shows it
     if data.study.task.kind == "segmentation":
-        named = [("Dice", "dice"), (f"HD95, {length_unit(data.study)}", "hd95"), ("Surface Dice", "surface-dice")]
-        named += [("Missed", "missed"), ("False positive", "false-positive")]
+        metrics = [("Dice", "dice"), (f"HD95, {length_unit(data.study)}", "hd95"), ("Surface Dice", "surface-dice")]
+        metrics += [("Missed", "missed"), ("False positive", "false-positive")]
     else:
-        named = [("AUROC", "auroc"), ("Average precision", "average-precision")]
-        named += [("Sensitivity", "sensitivity"), ("Specificity", "specificity")]
+        metrics = [("AUROC", "auroc"), ("Average precision", "average-precision")]
+        metrics += [("Sensitivity", "sensitivity"), ("Specificity", "specificity")]
     rows = []
     for name in classes:
-        columns = [Column(label, (_metric_key(metric, name),), [_hidden_key(metric, name)]) for label, metric in named]
+        columns = [Column(label, (_metric_key(metric, name),), [_hidden_key(metric, name)]) for label, metric in metrics]
         rows.append(Row(name, tuple(column.cell(together) for column in columns)))
-    return Table(("Class", *(label for label, _ in named)), tuple(rows))
+    return Table(("Class", *(label for label, _ in metrics)), tuple(rows))
 
 
 def matrix_table(data: ReportData) -> Table | None:
     """Return the cross-site matrix: every hospital's own model, and the shared one, on the test patients of every hospital."""
-    found = data.comparison
-    if not found.local:
+    comparison = data.comparison
+    if not comparison.local:
         return None
-    values = [v for row in (*found.local.values(), found.federated_by_site) for v in row.values() if not math.isnan(v)]
+    values = [
+        v for row in (*comparison.local.values(), comparison.federated_by_site) for v in row.values() if not math.isnan(v)
+    ]
     low, high = min(values, default=0.0), max(values, default=1.0)
 
     def cells(row: Mapping[str, float], own: str) -> tuple[Cell, ...]:
-        return tuple(_heat_cell(row.get(site, math.nan), low, high, own=site == own) for site in found.sites)
+        return tuple(_heat_cell(row.get(site, math.nan), low, high, own=site == own) for site in comparison.sites)
 
-    rows = [Row(f"{owner} alone", cells(row, owner)) for owner, row in found.local.items()]
-    if any(not math.isnan(v) for v in found.federated_by_site.values()):
-        rows.append(Row("Together", cells(found.federated_by_site, ""), css="total"))
-    return Table(("Model", *(f"{site}’s patients" for site in found.sites)), tuple(rows))
+    rows = [Row(f"{owner} alone", cells(row, owner)) for owner, row in comparison.local.items()]
+    if any(not math.isnan(v) for v in comparison.federated_by_site.values()):
+        rows.append(Row("Together", cells(comparison.federated_by_site, ""), css="total"))
+    return Table(("Model", *(f"{site}’s patients" for site in comparison.sites)), tuple(rows))
 
 
 def confusion_table(data: ReportData) -> Table | None:
@@ -141,7 +143,7 @@ def confusion_table(data: ReportData) -> Table | None:
         cells = tuple(Cell(str(n), heat=s, title=f"{s:.0%} of {name}") for n, s in zip(counts, shares, strict=True))
         rows.append(Row(name, (*cells, Cell(str(total)))))
     hiding = data.overall_test.metrics.get("eval.confusion-hidden", 0)
-    caption = f"{hiding} of the hospitals are not in it: their policies hide so few wrong answers." if hiding else ""
+    caption = f"{hiding} of the hospitals are not in it: their policies hide so few wrong predictions." if hiding else ""
     return Table(("Truth", *(f"called {name}" for name in classes), "In all"), tuple(rows), caption)
 
 
@@ -206,10 +208,12 @@ def _value_formatter(metric: str) -> Callable[[float], str]:
 def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
     css = "worst" if worst else "" if tested.site else "total"
     if not tested.patients:
-        told = (
-            Cell("hidden", "none", title=_HIDDEN_NOTE) if tested.is_hidden("") else Cell("0", "none", title="nobody was scored")
+        patients = (
+            Cell("hidden", "none", title=_HIDDEN_NOTE)
+            if tested.is_hidden("")
+            else Cell("0", "none", title="no patient was scored")
         )
-        return Row(head, (told, *(_make_cell(NOT_AVAILABLE) for _ in columns)), css)
+        return Row(head, (patients, *(_make_cell(NOT_AVAILABLE) for _ in columns)), css)
     cells = (
         Cell(str(tested.patients), title=_PARTIAL_NOTE if tested.is_hidden("") else ""),
         *(column.cell(tested) for column in columns),

@@ -1,18 +1,15 @@
-"""Pictures of checked cases: each plane with what is marked filled and outlined."""
+"""Pictures of checked cases: each plane, with the marked structures filled and outlined."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medfl.data.quality.facts import CaseFacts, PreviewPlane
-from medfl.report.overlays import CLASS_COLOURS
+from medfl.report.overlays import CLASS_COLOURS, mask_edge, png_url
 
 _PALETTE_SIZE = 64  # of a stored picture
 _FILL = 0.3
@@ -31,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """The pictures of one case, with its pseudonym and a line on it."""
+    """The pictures of one case, with its pseudonym and a line of text."""
 
     case: str
     pictures: tuple[Picture, ...]
@@ -46,13 +43,13 @@ def draw_thumbnail(case: CaseFacts, line: str) -> Thumbnail:
     case : CaseFacts
         With its planes.
     line : str
-        What to say below.
+        Text below the pictures.
     """
     return Thumbnail(case.case, tuple(_make_picture(plane) for plane in _visible_planes(case.planes)), line)
 
 
 def _visible_planes(planes: Sequence[PreviewPlane]) -> Sequence[PreviewPlane]:
-    """Leave out what is a mere line beside the others, as across a volume of few slices; one is always shown."""
+    """Leave out planes that are mere lines beside the others, as across a volume of few slices; one is always shown."""
     longest = max((max(plane.grey.shape) for plane in planes), default=0)
     return [plane for plane in planes if min(plane.grey.shape) >= _MIN_ASPECT * longest] or sorted(planes, key=_area)[-1:]
 
@@ -63,29 +60,15 @@ def _area(plane: PreviewPlane) -> int:
 
 def _make_picture(plane: PreviewPlane) -> Picture:
     height, width = plane.grey.shape
-    return Picture(plane.name, _data_url(_paint(plane)), width, height)
+    return Picture(plane.name, png_url(_paint(plane), _PALETTE_SIZE), width, height)
 
 
 def _paint(plane: PreviewPlane) -> NDArray[np.uint8]:
     painted = np.repeat(plane.grey[..., np.newaxis], 3, axis=2).astype(np.float32)
-    edge = _mask_edge(plane.mask)
+    edge = mask_edge(plane.mask)
     for label in np.unique(plane.mask[plane.mask > 0]):
         colour = np.asarray(CLASS_COLOURS[(int(label) - 1) % len(CLASS_COLOURS)], dtype=np.float32)
         inside = plane.mask == label
         painted[inside] = (1 - _FILL) * painted[inside] + _FILL * colour
         painted[inside & edge] = colour
     return painted.astype(np.uint8)
-
-
-def _mask_edge(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    padded = np.pad(mask, 1)
-    height, width = mask.shape
-    sides = [padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-    edge: NDArray[np.bool_] = (mask > 0) & np.any([side != mask for side in sides], axis=0)
-    return edge
-
-
-def _data_url(picture: NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).quantize(_PALETTE_SIZE).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

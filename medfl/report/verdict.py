@@ -1,4 +1,4 @@
-"""The first things a reader wants: three numbers, and what became of the study in plain sentences."""
+"""Verdict on a run, for the top of its report: three numbers, and the outcome in plain sentences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from medfl.report.report_data import ReportData
 from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.system.text import format_duration, join_words, plural
 
-CLEAR_DIFFERENCE = 0.01  # smaller differences of Dice or AUROC are told as none
+CLEAR_DIFFERENCE = 0.01  # smaller differences of Dice or AUROC are called no clear difference
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
-_FEW_PATIENTS = 30  # test patients below which chance gets a word
+_FEW_PATIENTS = 30  # with fewer test patients, the report warns of chance
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Headline:
 
 
 def score_name(data: ReportData) -> str:
-    """Return what the score of the study is called."""
+    """Return the name of the score of the study."""
     return "Dice" if data.study.task.kind == "segmentation" else "AUROC"
 
 
@@ -37,7 +37,7 @@ def headlines(data: ReportData) -> tuple[Headline, Headline, Headline]:
 
 
 def verdict_sentences(data: ReportData) -> list[str]:
-    """Return what became of the study: one sentence an idea, the most important first."""
+    """Return the outcome of the study: one sentence for each idea, the most important first."""
     return [
         *_ending_sentences(data),
         *_comparison_sentences(data),
@@ -48,7 +48,7 @@ def verdict_sentences(data: ReportData) -> list[str]:
 
 
 def test_score(data: ReportData, tested: SiteTest | None) -> float:
-    """Return the score of one test, nan where it is not defined or not told."""
+    """Return the score of one test, nan where it is not defined or hidden."""
     derived = tested.derived if tested else {}
     return derived.get("dice" if data.study.task.kind == "segmentation" else "auroc", math.nan)
 
@@ -62,10 +62,12 @@ def _score_headline(data: ReportData) -> Headline:
     arm = data.arms.get("federated")
     points = arm.scores.get(ALL_SITES, ()) if arm else ()
     if points:
-        at, best = max(points, key=lambda p: p[1])
-        return Headline(f"Best {name} on validation patients", format_score(best), f"after round {at}; no model was tested")
+        best_round, best = max(points, key=lambda p: p[1])
+        return Headline(
+            f"Best {name} on validation patients", format_score(best), f"after round {best_round}; no model was tested"
+        )
     if any(tested.is_hidden("") for tested in data.site_tests):
-        return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals' policies tell")
+        return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals’ policies disclose")
     return Headline(f"{name} of the shared model", "none", "no model was scored")
 
 
@@ -82,65 +84,68 @@ def _worst_site_headline(data: ReportData) -> Headline:
 
 
 def _local_models_headline(data: ReportData) -> Headline:
-    found = data.comparison
-    if not math.isnan(found.local_on_others):
-        shared = format_score(found.federated_on_others)
+    comparison = data.comparison
+    if not math.isnan(comparison.local_on_others):
+        shared = format_score(comparison.federated_on_others)
         note = f"{score_name(data)} on other hospitals’ patients; the shared model there: {shared}"
-        return Headline("Models trained alone", format_score(found.local_on_others), note)
-    taught = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
-    return Headline("Patients it learnt from", f"{taught:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}")
+        return Headline("Models trained alone", format_score(comparison.local_on_others), note)
+    patients = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
+    return Headline(
+        "Patients it was trained on", f"{patients:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}"
+    )
 
 
 def _ending_sentences(data: ReportData) -> Iterator[str]:
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)
     after = f"after {plural(done, 'round')} of {data.study.rounds}" if done else "before the first round was done"
-    tested = "" if data.site_tests else " No model was tested: there is no result to rely on."
+    untested = "" if data.site_tests else " No model was tested: there is no result to rely on."
     why = f": {format_reason(data.reason)[1].rstrip('.')}" if data.reason else ""
     if data.status == "failed":
-        yield f"This run failed {after}{why}.{tested}"
+        yield f"This run failed {after}{why}.{untested}"
     elif data.status == "stopped":
-        yield f"This run was stopped {after}{why}.{tested}"
+        yield f"This run was stopped {after}{why}.{untested}"
     elif data.status == "unfinished":
-        yield f"This run has not told an end: it is still going on, or was killed {after}.{tested}"
+        yield f"This run has no recorded end: it is still going on, or was killed {after}.{untested}"
     elif not data.site_tests:
         yield "The run completed, but no hospital could score the model on test patients."
 
 
 def _comparison_sentences(data: ReportData) -> Iterator[str]:
-    found, name = data.comparison, score_name(data)
-    gain = found.gain_on_others
+    comparison, name = data.comparison, score_name(data)
+    gain = comparison.gain_on_others
     if math.isnan(gain):
         reached = test_score(data, data.overall_test)
         if data.site_tests and not math.isnan(reached):
-            yield f"The shared model reached a mean {name} of {format_score(reached, 2)} on patients that no training saw."
+            mean = f"a mean {name} of {format_score(reached, 2)}"
+            yield f"The shared model reached {mean} on patients that were not used for training."
         return
-    numbers = f"the shared model reached a mean {name} of {format_score(found.federated_on_others, 2)}"
-    difference = _format_difference(found.federated_on_others, found.local_on_others)
-    alone = f"the models that hospitals trained alone reached {format_score(found.local_on_others, 2)} ({difference})"
+    numbers = f"the shared model reached a mean {name} of {format_score(comparison.federated_on_others, 2)}"
+    difference = _format_difference(comparison.federated_on_others, comparison.local_on_others)
+    alone = f"the models that hospitals trained alone reached {format_score(comparison.local_on_others, 2)} ({difference})"
     if gain >= CLEAR_DIFFERENCE:
         yield f"Training together beat training alone: on other hospitals’ patients, {numbers}; {alone}."
     elif gain <= -CLEAR_DIFFERENCE:
         yield f"Training together did worse than training alone: on other hospitals’ patients, {numbers}; {alone}."
     else:
         yield f"Training together made no clear difference: on other hospitals’ patients, {numbers}; {alone}."
-    if not math.isnan(found.gain_on_own):
-        pair = f"{format_score(found.federated_on_own, 2)} together, {format_score(found.local_on_own, 2)} alone"
-        yield f"On their own patients: {pair} ({_format_difference(found.federated_on_own, found.local_on_own)})."
+    if not math.isnan(comparison.gain_on_own):
+        pair = f"{format_score(comparison.federated_on_own, 2)} together, {format_score(comparison.local_on_own, 2)} alone"
+        yield f"On their own patients: {pair} ({_format_difference(comparison.federated_on_own, comparison.local_on_own)})."
 
 
 def _format_difference(together: float, alone: float) -> str:
-    # of the numbers as they are shown, or a reader who subtracts them finds another
+    # of the numbers as they are shown, so that a reader who subtracts them gets the same
     return format_difference(round(together, 2) - round(alone, 2))
 
 
 def _personal_sentences(data: ReportData) -> Iterator[str]:
-    """Say whom its personal model serves better or worse than the shared one, on its own test patients."""
+    """Say which hospitals their personal model serves better or worse than the shared one, on their own test patients."""
     gains = _personal_gains(data)
     if not gains:
         return
     better = {site: gain for site, gain in gains.items() if gain >= CLEAR_DIFFERENCE}
     worse = {site: gain for site, gain in gains.items() if gain <= -CLEAR_DIFFERENCE}
-    phrases = [f"do {what} {_format_gains(data, those)}" for what, those in (("better", better), ("worse", worse))]
+    phrases = [f"do {what} {_format_gains(data, group)}" for what, group in (("better", better), ("worse", worse))]
     if alike := [site for site in gains if site not in better and site not in worse]:
         phrases.insert(
             1,
@@ -149,13 +154,13 @@ def _personal_sentences(data: ReportData) -> Iterator[str]:
     yield f"Against the shared model, the hospitals’ personal models {join_words(phrases)}."
     if data.study.local_layers:
         yield (
-            "The shared model lacks the layers that stay at the hospitals; it is scored with untrained ones in their place, as "
-            "a hospital gets it that joins now."
+            "The shared model lacks the layers that stay at the hospitals; it is scored with untrained ones instead, "
+            "as a hospital that joins now would get it."
         )
 
 
 def _personal_gains(data: ReportData) -> dict[str, float]:
-    """Return by how much the personal model serves each hospital better than the shared one, on its own test patients."""
+    """Return the gain of each hospital's personal model over the shared one, on its own test patients."""
     shared = {t.site: test_score(data, t) for t in data.site_tests}
     gains = {t.site: test_score(data, t) - shared.get(t.site, math.nan) for t in data.personal_tests}
     return {site: gain for site, gain in gains.items() if not math.isnan(gain)}
@@ -167,21 +172,21 @@ def _format_gains(data: ReportData, gains: Mapping[str, float]) -> str:
     patients = {t.site: t.patients for t in data.personal_tests if t.site in gains}
     if len(gains) > _MAX_NAMED_SITES:
         return f"at {len(gains)} hospitals ({plural(sum(patients.values()), 'test patient')})"
-    told = [f"{site} ({format_difference(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
-    return f"at {join_words(told)}"
+    items = [f"{site} ({format_difference(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
+    return f"at {join_words(items)}"
 
 
 def _worse_off_sentences(data: ReportData) -> Iterator[str]:
-    found = data.comparison
+    comparison = data.comparison
     losing = [
         s
-        for s, row in found.local.items()
-        if row.get(s, math.nan) - found.federated_by_site.get(s, math.nan) >= CLEAR_DIFFERENCE
+        for s, row in comparison.local.items()
+        if row.get(s, math.nan) - comparison.federated_by_site.get(s, math.nan) >= CLEAR_DIFFERENCE
     ]
     if len(losing) == 1:
         yield f"{losing[0]} does better with its own model on its own patients."
     elif losing:
-        who = join_words(losing) if len(losing) <= _MAX_NAMED_SITES else f"{len(losing)} of {len(found.local)} hospitals"
+        who = join_words(losing) if len(losing) <= _MAX_NAMED_SITES else f"{len(losing)} of {len(comparison.local)} hospitals"
         yield f"{who} do better with their own models on their own patients."
 
 

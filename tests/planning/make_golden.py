@@ -82,11 +82,11 @@ def _planned(number: int, name: str, facts: dict[str, Any], place: Path) -> dict
     (ready / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     with contextlib.redirect_stdout(io.StringIO()):
         plans = ExperimentPlanner(identifier, gpu_memory_target_in_gb=facts["gpu-gb"]).plan_experiment()
-    told = {key: plans["configurations"][full] for key, full in (("2d", "2d"), ("3d", "3d_fullres"))}
+    configurations = {key: plans["configurations"][full] for key, full in (("2d", "2d"), ("3d", "3d_fullres"))}
     return {
         **facts,
         "axes": plans["transpose_forward"],
-        **{key: _numbers(plan) for key, plan in told.items()},
+        **{key: _numbers(plan) for key, plan in configurations.items()},
     }
 
 

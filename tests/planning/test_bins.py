@@ -23,9 +23,9 @@ def test_what_lies_outside_is_counted_at_the_end() -> None:
     assert (SPACING.index(0.001), SPACING.index(1000.0)) == (0, SPACING.count - 1)
 
 
-@pytest.mark.parametrize(("mm", "told"), [(1.0, 1.0), (0.8, 0.8), (1.25, 1.25), (5.0, 5.0), (0.7421875, 0.74), (2.5, 2.5)])
-def test_a_round_voxel_size_is_found_again(mm: float, told: float) -> None:
-    assert SPACING.round_value(SPACING.index(mm)) == told
+@pytest.mark.parametrize(("mm", "expected"), [(1.0, 1.0), (0.8, 0.8), (1.25, 1.25), (5.0, 5.0), (0.7421875, 0.74), (2.5, 2.5)])
+def test_a_round_voxel_size_is_found_again(mm: float, expected: float) -> None:
+    assert SPACING.round_value(SPACING.index(mm)) == expected
 
 
 def test_no_voxel_size_is_off_by_more_than_a_bin() -> None:

@@ -18,22 +18,22 @@ from medfl.planning.fingerprint_serialization import from_content, from_json, to
 
 
 @pytest.fixture
-def told(made: SimpleNamespace) -> Fingerprint:
+def fingerprint(made: SimpleNamespace) -> Fingerprint:
     found: Fingerprint = made.added(made.CT, [made.abdomen(k) for k in range(12)]).suppress(10)
     return found
 
 
-def test_message_holds_numbers_that_add_up_and_no_pickle(made: SimpleNamespace, told: Fingerprint) -> None:
-    content = to_content("hospital-a", told, {records.EXCLUDED: "NII-4D=12"})
-    assert made.same(from_content(content), told)
+def test_message_holds_numbers_that_add_up_and_no_pickle(made: SimpleNamespace, fingerprint: Fingerprint) -> None:
+    content = to_content("hospital-a", fingerprint, {records.EXCLUDED: "NII-4D=12"})
+    assert made.same(from_content(content), fingerprint)
     assert all(array.dtype == np.int64 for array in records.array_views(content.array_records[records.ARRAYS]).values())
     assert dict(content.config_records[records.SITE]) == {"name": "hospital-a", records.EXCLUDED: "NII-4D=12"}
 
 
-def test_file_holds_every_number_that_leaves(made: SimpleNamespace, told: Fingerprint) -> None:
-    text = to_json(told)
-    assert made.same(from_json(text), told)
-    assert set(json.loads(text)) >= set(told.arrays())
+def test_file_holds_every_number_that_leaves(made: SimpleNamespace, fingerprint: Fingerprint) -> None:
+    text = to_json(fingerprint)
+    assert made.same(from_json(text), fingerprint)
+    assert set(json.loads(text)) >= set(fingerprint.arrays())
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -57,8 +57,8 @@ WRONG: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_what_can_be_no_fingerprint_is_refused(told: Fingerprint, change: Change) -> None:
-    document = json.loads(to_json(told))
+def test_an_impossible_fingerprint_is_refused(fingerprint: Fingerprint, change: Change) -> None:
+    document = json.loads(to_json(fingerprint))
     change(document)
     with pytest.raises(ExchangeError, match="FINGERPRINT-UNREADABLE"):
         from_json(json.dumps(document))
@@ -70,15 +70,17 @@ def test_any_other_file_is_refused(text: str) -> None:
         from_json(text)
 
 
-def test_messages_without_one_or_with_other_arrays_are_refused(told: Fingerprint) -> None:
-    short = to_content("a", told)
-    short[records.ARRAYS] = records.to_array_record({**told.arrays(), "size": np.zeros((3, 4), np.int64)})
-    real = to_content("a", told)
-    real[records.ARRAYS] = records.to_array_record({name: array.astype(np.float64) for name, array in told.arrays().items()})
-    overflow = to_content("a", told)
+def test_messages_without_one_or_with_other_arrays_are_refused(fingerprint: Fingerprint) -> None:
+    short = to_content("a", fingerprint)
+    short[records.ARRAYS] = records.to_array_record({**fingerprint.arrays(), "size": np.zeros((3, 4), np.int64)})
+    real = to_content("a", fingerprint)
+    real[records.ARRAYS] = records.to_array_record(
+        {name: array.astype(np.float64) for name, array in fingerprint.arrays().items()}
+    )
+    overflow = to_content("a", fingerprint)
     none = {"marked": np.asarray(0), "means": np.zeros(1, np.int64), "squares": np.zeros(1, np.int64)}
-    huge = np.full_like(told.intensities, 2**52)  # 4096 of them are 0 in 64 bits
-    overflow[records.ARRAYS] = records.to_array_record({**told.arrays(), **none, "intensities": huge})
+    huge = np.full_like(fingerprint.intensities, 2**52)  # 4096 of them are 0 in 64 bits
+    overflow[records.ARRAYS] = records.to_array_record({**fingerprint.arrays(), **none, "intensities": huge})
     for content in (
         RecordDict({records.CONFIG: ConfigRecord(), records.ARRAYS: ArrayRecord()}),
         RecordDict(),

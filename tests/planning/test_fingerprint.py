@@ -52,7 +52,7 @@ def test_a_hospital_with_too_few_cases_tells_nothing(made: SimpleNamespace, case
         made.added(made.CT, [made.abdomen(n) for n in range(cases)]).suppress(k)
 
 
-def test_without_the_rule_everything_is_told(made: SimpleNamespace) -> None:
+def test_without_the_rule_everything_is_disclosed(made: SimpleNamespace) -> None:
     found = made.added(made.CT, [made.abdomen(n, tumour=n == 0) for n in range(3)])
     assert made.same(found.suppress(0), found)
 

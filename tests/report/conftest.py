@@ -105,10 +105,10 @@ class Maker:
         self.tell({"event": "scored", "arm": arm, "round": rounds, "sites": answers} | self._scored(arm, answers))
 
     def _scored(self, arm: str, answers: Mapping[str, Any]) -> dict[str, Any]:
-        told = {site: a["metrics"] for site, a in answers.items() if a["metrics"]}
+        metrics = {site: a["metrics"] for site, a in answers.items() if a["metrics"]}
         if arm == "local":
-            return {"scores": {site: headline(self.study, merge(self.study, [m])) for site, m in told.items()}}
-        merged = merge(self.study, list(told.values()))
+            return {"scores": {site: headline(self.study, merge(self.study, [m])) for site, m in metrics.items()}}
+        merged = merge(self.study, list(metrics.values()))
         return {"eval": merged, "derived": derive(self.study, merged), "score": headline(self.study, merged)}
 
     def test(self, arm: str, best: int, site: str = "", skill: float = 0.84) -> None:
@@ -154,8 +154,8 @@ class Maker:
                     dice=0.9 - 0.2 * k,
                 )
 
-    def end(self, status: str = "completed", **told: Any) -> Path:
-        self.tell({"event": "end", "status": status, "seconds": 1284.0, "reason": ""} | told)
+    def end(self, status: str = "completed", **more: Any) -> Path:
+        self.tell({"event": "end", "status": status, "seconds": 1284.0, "reason": ""} | more)
         return self.run.path
 
 

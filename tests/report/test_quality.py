@@ -101,7 +101,7 @@ def page(check: SiteCheck, shared: Disclosure, site: Site) -> str:
     return render_quality(check, shared, site)
 
 
-def test_the_page_is_well_formed_and_asks_the_network_for_nothing(page: str) -> None:
+def test_the_page_is_well_formed_and_loads_nothing_from_the_network(page: str) -> None:
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -111,7 +111,7 @@ def test_the_page_is_well_formed_and_asks_the_network_for_nothing(page: str) -> 
     assert not re.search(r"https?://|@import|url\(|<link|fetch\(|XMLHttpRequest", page)
 
 
-def test_a_quarantined_case_is_told_with_code_pseudonym_and_what_to_do(page: str) -> None:
+def test_a_quarantined_case_is_listed_with_code_pseudonym_and_what_to_do(page: str) -> None:
     row = page[page.index('<tr data-kind="error">') :]
     row = row[: row.index("</tr>")]
     for text in ("case-9999999999", "DCM-MISSING-SLICES", "2 slices are missing.", "Fetch the series again."):
@@ -128,7 +128,7 @@ def test_what_would_be_shared_is_what_joining_sends(check: SiteCheck, shared: Di
     prepared = check.to_prepared()
     assert shared.numbers == join_reply.patient_counts(prepared, site)
     assert shared.numbers["join.train-patients"] == 14
-    assert shared.numbers["join.test-patients"] == -10  # 3: told as fewer than 10
+    assert shared.numbers["join.test-patients"] == -10  # 3: sent as fewer than 10
     assert shared.excluded == {"DCM-MISSING-SLICES": -10}
     assert join_reply.site_info(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
 
@@ -144,7 +144,7 @@ def test_a_warning_of_every_case_does_not_give_a_hidden_split_away(site: Site) -
 
 
 @pytest.mark.parametrize(("terms", "code"), [({"max_rounds": 0}, ""), ({"tasks": ("classification",)}, "[POLICY-TASK]")])
-def test_what_the_policy_says_of_the_study_is_said_before_anything_is_sent(
+def test_the_policy_on_the_study_is_shown_before_anything_is_sent(
     terms: dict[str, Any], code: str, check: SiteCheck, site: Site
 ) -> None:
     policy = Policy(min_count=10, min_cases=2, max_excluded=0.5, **terms)
@@ -199,14 +199,14 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path, check: SiteCheck, shared
 
 
 def test_json_has_its_version_and_every_case(check: SiteCheck, shared: Disclosure) -> None:
-    told = json.loads(json.dumps(check_to_json(check, shared), allow_nan=False))
-    assert (told["schema"], told["version"]) == ("medfl.data-check", 1)
-    assert (told["usable"], told["left-out"], told["accepted"]) == (17, 1, True)
-    assert told["reasons"] == {"DCM-MISSING-SLICES": 1}
-    assert told["patients-by-split"] == {"train": 14, "validation": 0, "test": 3}
-    assert told["cases"][0]["classes"] == {"liver": 3.5}
-    assert told["cases"][-1]["codes"] == ["DCM-MISSING-SLICES"]
-    assert told["findings"][0] == {
+    content = json.loads(json.dumps(check_to_json(check, shared), allow_nan=False))
+    assert (content["schema"], content["version"]) == ("medfl.data-check", 1)
+    assert (content["usable"], content["left-out"], content["accepted"]) == (17, 1, True)
+    assert content["reasons"] == {"DCM-MISSING-SLICES": 1}
+    assert content["patients-by-split"] == {"train": 14, "validation": 0, "test": 3}
+    assert content["cases"][0]["classes"] == {"liver": 3.5}
+    assert content["cases"][-1]["codes"] == ["DCM-MISSING-SLICES"]
+    assert content["findings"][0] == {
         "code": "DCM-MISSING-SLICES",
         "level": "error",
         "case": "case-9999999999",
@@ -233,7 +233,7 @@ def test_planes_across_few_slices_are_left_out() -> None:
     assert [picture.name for picture in draw_thumbnail(case(1, planes=planes[1:2] * 3), "").pictures] == ["coronal"]
 
 
-def test_nothing_is_said_of_marks_where_no_label_is(site: Site) -> None:
+def test_marked_structures_are_not_mentioned_without_labels(site: Site) -> None:
     missing = Finding("LBL-MISSING", "case-1", "the image has no label.", "Add it.")
     plane = PreviewPlane("image", np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     bare = CaseFacts("case-1", findings=(missing,), kind="image", size=(8, 8), planes=(plane,))

@@ -82,7 +82,7 @@ def page_of(run: Path) -> tuple[str, Reader]:
         ("classification", "normal,pneumonia,nodule"),
     ],
 )
-def test_one_file_that_asks_the_network_for_nothing_and_names_each_hospital(
+def test_one_file_that_loads_nothing_from_the_network_and_names_each_hospital(
     make: Make, whole_run: Whole, kind: str, classes: str
 ) -> None:
     page, reader = page_of(whole_run(make(kind, classes)))
@@ -105,7 +105,7 @@ def test_the_verdict_is_that_of_the_numbers(make: Make, whole_run: Whole) -> Non
     assert "lowest Dice" in reader.text
 
 
-def test_a_shared_model_that_lost_is_told_so(make: Make) -> None:
+def test_the_verdict_says_that_the_shared_model_is_worse(make: Make) -> None:
     maker = make("segmentation", "background,tumour")
     maker.join()
     maker.test("federated", 2, skill=0.4)
@@ -140,7 +140,7 @@ def test_without_a_local_arm_there_is_no_comparison(make: Make) -> None:
     _, reader = page_of(maker.end())
     assert "Together or alone" not in reader.text
     assert "The shared model reached a mean Dice of" in reader.text
-    assert "Patients it learnt from 240" in reader.text
+    assert "Patients it was trained on 240" in reader.text
     assert "Examples" not in reader.text
 
 
@@ -170,7 +170,7 @@ def test_a_run_that_did_not_complete_says_so_and_shows_what_there_is(make: Make,
     assert "It came after the deadline." in reader.text
 
 
-def test_a_run_that_told_nothing_still_has_a_report(make: Make) -> None:
+def test_an_empty_run_still_has_a_report(make: Make) -> None:
     maker = make("classification", "normal,pneumonia")
     (maker.run.path / "history.jsonl").unlink()
     _, reader = page_of(maker.run.path)
@@ -192,16 +192,16 @@ def test_what_a_policy_hides_reads_hidden_and_what_is_not_defined_na(make: Make)
     assert "no 0 n/a" in table
     assert re.search(r"big( lowest AUROC)? 20 [01]\.\d+ [01]\.\d+ hidden hidden hidden hidden", table)  # few wrong answers
     assert "2 of the hospitals are not in it" not in table  # only `big` hides a confusion matrix that it had
-    assert "1 of the hospitals are not in it: their policies hide so few wrong answers." in table
+    assert "1 of the hospitals are not in it: their policies hide so few wrong predictions." in table
 
 
-def test_a_class_that_one_hospital_hides_is_told_of_the_others(make: Make) -> None:
+def test_a_class_that_one_hospital_hides_is_shown_for_the_others(make: Make) -> None:
     maker = make("segmentation", "background,oedema,core", sites={"a": (40, 6, 20), "b": (40, 6, 20)})
     maker.join()
     maker.test("federated", 1)
     events = [json.loads(line) for line in (maker.run.path / "history.jsonl").read_text().splitlines()]
-    told = events[-1]["sites"]["a"]["metrics"]
-    told |= {"eval.present.core": 2, "eval.missed.oedema": 3}
+    metrics = events[-1]["sites"]["a"]["metrics"]
+    metrics |= {"eval.present.core": 2, "eval.missed.oedema": 3}
     (maker.run.path / "history.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     rewrite(maker, {"a": 5})
     _, reader = page_of(maker.end())
@@ -216,13 +216,13 @@ def rewrite(maker: Any, rules: dict[str, int]) -> None:
     events = [json.loads(line) for line in file.read_text().splitlines()]
     sites = events[-1]["sites"]
     for site, k in rules.items():
-        told = suppress(sites[site]["metrics"], k)
-        sites[site] = {"metrics": told, "derived": {}}
+        metrics = suppress(sites[site]["metrics"], k)
+        sites[site] = {"metrics": metrics, "derived": {}}
     events[-1]["eval"] = merge(maker.study, [answer["metrics"] for answer in sites.values()])
     file.write_text("".join(json.dumps(e) + "\n" for e in events))
 
 
-def test_counts_below_the_policy_are_told_as_few(make: Make) -> None:
+def test_counts_below_the_policy_are_shown_as_few(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={})
     cases = {"train": 40, "validation": -10, "test": 12}
     few = {"event": "joined", "site": "a", "train": 31, "validation": -10, "test": 12, "cases": cases}
@@ -239,7 +239,7 @@ def test_counts_below_the_policy_are_told_as_few(make: Make) -> None:
     assert "NII-4D The file holds several volumes, for example time points. 11 a 11" in used
 
 
-def test_who_taught_what_is_told_where_hospitals_annotate_different_structures(make: Make, whole_run: Whole) -> None:
+def test_who_annotated_what_is_shown_where_hospitals_annotate_different_structures(make: Make, whole_run: Whole) -> None:
     maker = make("segmentation", "background,liver,spleen", sites={"north": (9, 2, 4), "south": (9, 2, 3), "west": (9, 2, 2)})
     knows = {"north": ["liver"], "south": ["spleen"], "west": ["liver", "spleen"]}
     tell = maker.tell
@@ -257,24 +257,24 @@ def test_who_taught_what_is_told_where_hospitals_annotate_different_structures(m
     maker.metrics = only
     run = whole_run(maker)
     page = (write_report(run)).read_text()
-    section = page[page.index("Who taught what") :]
+    section = page[page.index("Who annotated what") :]
     rows = re.findall(r'<tr class="\w*"><th scope="row">([\w ]+)</th>(.*?)</tr>', section)[:4]
-    told = {name: re.findall(r"<td[^>]*>([^<]*)</td>", cells) for name, cells in rows}
-    assert told == {
-        "north": ["yes; judged in 4 test patients", "no"],
-        "south": ["no", "yes; judged in 3 test patients"],
-        "west": ["yes; judged in 2 test patients", "yes; judged in 2 test patients"],
-        "In all": ["2 hospitals; judged in 6 test patients", "2 hospitals; judged in 5 test patients"],
+    cells_of = {name: re.findall(r"<td[^>]*>([^<]*)</td>", cells) for name, cells in rows}
+    assert cells_of == {
+        "north": ["yes; scored in 4 test patients", "no"],
+        "south": ["no", "yes; scored in 3 test patients"],
+        "west": ["yes; scored in 2 test patients", "yes; scored in 2 test patients"],
+        "In all": ["2 hospitals; scored in 6 test patients", "2 hospitals; scored in 5 test patients"],
     }
     matrix = page[page.index("Every model on every hospital") :]
     assert "north alone" in matrix
 
 
-def test_who_taught_what_is_not_told_where_everybody_annotates_everything(make: Make, whole_run: Whole) -> None:
-    assert "Who taught what" not in write_report(whole_run(make("segmentation", "background,liver"))).read_text()
+def test_who_annotated_what_is_not_shown_where_everybody_annotates_everything(make: Make, whole_run: Whole) -> None:
+    assert "Who annotated what" not in write_report(whole_run(make("segmentation", "background,liver"))).read_text()
 
 
-def test_every_round_tells_the_cases_used_and_left_out(make: Make) -> None:
+def test_every_round_shows_the_cases_used_and_left_out(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2), "b": (4, 1, 2)}, rounds=1, arms="federated")
     maker.join()
     ok = {"status": "ok", "reason": "", "weight": 3, "metrics": {}}
@@ -287,7 +287,7 @@ def test_every_round_tells_the_cases_used_and_left_out(make: Make) -> None:
     assert 'title="a: &lt;10 LBL-EMPTY"' in page
 
 
-def test_of_a_run_that_was_resumed_every_round_is_told_once_and_who_never_came_is_named(make: Make) -> None:
+def test_a_resumed_run_shows_every_round_once_and_names_the_site_that_never_came(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2)}, rounds=2, arms="federated")
     maker.join()
     maker.tell({"event": "waiting", "during": "join", "sites": ["b"], "seconds": 5})
@@ -320,13 +320,13 @@ def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:
     assert "Training loss" not in reader.text.split("Rounds")[0]
 
 
-def test_codes_are_explained_and_missing_patient_ids_are_owned_up(make: Make) -> None:
+def test_codes_are_explained_and_missing_patient_ids_are_mentioned(make: Make) -> None:
     maker = make("segmentation", "background,tumour")
     maker.join()
     _, reader = page_of(maker.end("failed"))
     assert "DCM-MISSING-SLICES Slices are missing, probably from an interrupted transfer." in reader.text
     assert "north-general 3, uni-hospital 5" in reader.text
-    assert "st-anna told no patient ids: there, one image counts as one patient." in reader.text
+    assert "st-anna gave no patient ids: there, one image counts as one patient." in reader.text
 
 
 def test_examples_are_drawn_and_damaged_ones_left_out(make: Make) -> None:
@@ -354,7 +354,7 @@ def test_writing_again_gives_the_same_file(make: Make, whole_run: Whole) -> None
     assert write_report(run).read_bytes() == first
 
 
-def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         write_report(tmp_path)
 
@@ -373,8 +373,8 @@ def personal_run(
     sites: dict[str, Any] = {}
     for site, (shared, own) in skills.items():
         tested = [maker.metrics(skill, maker.sites[site][2]) for skill in (shared, own)]
-        shared_told, own_told = (suppress(m, 100 if site == hidden else 0) for m in tested)
-        sites[site] = {"metrics": shared_told | as_personal(own_told)}
+        shared_metrics, own_metrics = (suppress(m, 100 if site == hidden else 0) for m in tested)
+        sites[site] = {"metrics": shared_metrics | as_personal(own_metrics)}
     merged, own = (merge(maker.study, [part(s["metrics"]) for s in sites.values()]) for part in (dict, personal_part))
     maker.tell(
         {
@@ -413,12 +413,12 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
     assert data.overall_personal_test.patients == 12 + 13 + 14
 
 
-def test_what_the_shared_model_is_where_layers_stay_is_owned_up_to(make: Make) -> None:
+def test_the_report_says_that_the_shared_model_lacks_local_layers(make: Make) -> None:
     skills = dict.fromkeys("abcde", (0.4, 0.8))
     run = personal_run(make, "segmentation", "background,tumour", skills, strategy={"name": "fedbn"})
     _, reader = page_of(run)
     assert "do better at 5 hospitals (70 test patients) and do worse nowhere." in reader.text
-    assert "it is scored with untrained ones in their place, as a hospital gets it that joins now" in reader.text
+    assert "it is scored with untrained ones instead, as a hospital that joins now would get it" in reader.text
     assert "joins the shared layers to those that stay there (norm)" in reader.text
 
 
@@ -430,6 +430,6 @@ def test_a_hospital_that_hides_its_scores_hides_them_of_both_models(make: Make) 
     assert [cell.text for cell in table.rows[1].cells] == ["hidden", "n/a", "n/a", "n/a"]
 
 
-def test_a_run_without_personal_models_says_nothing_of_them(make: Make, whole_run: Whole) -> None:
+def test_a_run_without_personal_models_does_not_mention_them(make: Make, whole_run: Whole) -> None:
     _, reader = page_of(whole_run(make("segmentation", "background,tumour")))
     assert "personal" not in reader.text.split("Every setting of the study")[0]

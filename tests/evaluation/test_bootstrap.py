@@ -84,7 +84,7 @@ def test_dice_by_patient_is_read(tmp_path: Path) -> None:
     assert test.score(np.ones((1, 2))) == pytest.approx([0.7])
 
 
-def test_a_damaged_file_is_told_by_its_hospital(nodule_study: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_by_its_hospital(nodule_study: Path, tmp_path: Path) -> None:
     _tell(tmp_path, "a", {})
     (tmp_path / "sites" / "a" / "test.json").write_text("{")
     with pytest.raises(RunError, match="TEST-DAMAGED"):

@@ -1,4 +1,4 @@
-"""The small parts of a report: axes, lines, pictures, and plain words."""
+"""The small parts of a report: axes, lines, pictures, and and formatting."""
 
 from __future__ import annotations
 

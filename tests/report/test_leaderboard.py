@@ -1,4 +1,4 @@
-"""The leader board: its numbers by hand, and that it says honestly what cannot be told apart."""
+"""The leaderboard: its numbers by hand, and that it says honestly which strategies cannot be told apart."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Maker:
         planned = self.plan(text, seed)
         study = planned.simulation.study
         run = Run.create(self.folder / "runs", study)
-        told = {site: {"status": "ok", "metrics": {"train.steps": steps, "train.loss": 0.4}} for site in dice}
+        replies = {site: {"status": "ok", "metrics": {"train.steps": steps, "train.loss": 0.4}} for site in dice}
         for number in range(1, rounds + 1):
-            event = {"event": "round", "arm": study.simulation.arms[0], "round": number, "sites": told, "seconds": 2.5}
+            event = {"event": "round", "arm": study.simulation.arms[0], "round": number, "sites": replies, "seconds": 2.5}
             run.history.append(event | {"bytes-up": 600, "bytes-down": 800})
         owners = list(dice) if text == LOCAL else [""]
         for owner in owners:
@@ -89,8 +89,8 @@ class Maker:
         run.history.append(event | {"sites": {site: {"metrics": m} for site, m in metrics.items()}})
         for site, values in dice.items() if not owner else ():
             run.site_folder(site).mkdir(parents=True)
-            told = {f"pat-{k}": {"classes": {"tumour": {"dice": v}}} for k, v in enumerate(values)}
-            (run.site_folder(site) / "test.json").write_text(json.dumps({"patients": told}))
+            patients = {f"pat-{k}": {"classes": {"tumour": {"dice": v}}} for k, v in enumerate(values)}
+            (run.site_folder(site) / "test.json").write_text(json.dumps({"patients": patients}))
 
     def failed(self, text: str, reason: str, seed: int = 1) -> None:
         self.results.append(RunResult(self.plan(text, seed), "failed", reason))
@@ -121,7 +121,7 @@ def test_the_numbers_of_a_run(made: Maker) -> None:
     assert made.board().patients == 10
 
 
-def test_what_is_better_by_the_same_on_every_patient_is_told_apart_though_the_intervals_overlap(made: Maker) -> None:
+def test_a_strategy_that_is_better_on_every_patient_leads_although_the_intervals_overlap(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", shifted(EVEN, 0.01))
     board = made.board()
@@ -135,24 +135,24 @@ def test_what_is_better_by_the_same_on_every_patient_is_told_apart_though_the_in
     assert verdict_sentences(board)[0].startswith("fedprox leads with a mean Dice of 0.816 on 10 test patients, apart from")
 
 
-def test_what_wins_on_some_patients_and_loses_on_others_can_not_be_told_apart(made: Maker) -> None:
+def test_strategies_that_win_on_some_patients_and_lose_on_others_are_level(made: Maker) -> None:
     mixed = {"a": [0.90, 0.75, 0.98, 0.82, 0.96, 0.73], "b": [0.80, 0.64, 0.88, 0.61]}
     made.done("fedavg", EVEN)
     made.done("fedprox:mu=0.1", mixed)
     made.done("fedmedian", shifted(EVEN, -0.2))
     board = made.board()
     assert [(row.title, row.tied) for row in board.rows] == [("fedprox mu=0.1", False), ("fedavg", True), ("fedmedian", False)]
-    told = "The first 2 cannot be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
-    assert verdict_sentences(board)[0].startswith(told)
+    expected = "The first 2 cannot be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
+    assert verdict_sentences(board)[0].startswith(expected)
 
 
-def test_the_same_scores_are_no_victory(made: Maker) -> None:
+def test_equal_scores_are_a_tie(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", EVEN)
     assert verdict_sentences(made.board())[0].startswith("The two cannot be told apart")
 
 
-def test_seeds_are_averaged_their_spread_is_told_and_an_order_that_changes_is_no_order(made: Maker) -> None:
+def test_seeds_are_averaged_their_spread_is_shown_and_a_changing_order_makes_a_tie(made: Maker) -> None:
     for seed, ahead in ((1, 0.03), (2, -0.01)):
         made.done("fedavg", EVEN, seed=seed)
         made.done("fedprox", shifted(EVEN, ahead), seed=seed)
@@ -166,15 +166,15 @@ def test_seeds_are_averaged_their_spread_is_told_and_an_order_that_changes_is_no
     assert board.patients == 10  # the same in both splits
 
 
-def test_a_failure_stands_in_the_board_with_its_reason(made: Maker) -> None:
+def test_a_failure_is_in_the_leaderboard_with_its_reason(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.failed("krum", "[QUORUM] <too> few.")
     made.plan("fedprox", 1)
     board = made.board()
     assert [run.status for row in board.rows for run in row.runs] == ["completed", "failed", NOT_RUN]
-    told = " ".join(verdict_sentences(board))
-    assert "krum failed" in told
-    assert "fedprox has not been run" in told
+    sentences = " ".join(verdict_sentences(board))
+    assert "krum failed" in sentences
+    assert "fedprox has not been run" in sentences
     page = render_leaderboard(board)
     assert "[QUORUM] &lt;too&gt; few." in page
     assert "Not finished" in page
@@ -190,12 +190,12 @@ def test_a_strategy_with_fewer_seeds_is_marked(made: Maker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"), [(10, "The budget is matched: each took 80 local"), (15, "is not matched: runs took 80 to 120")]
+    ("steps", "expected"), [(10, "The budget is matched: each took 80 local"), (15, "is not matched: runs took 80 to 120")]
 )
-def test_the_reader_is_told_whether_the_budget_is_matched(made: Maker, steps: int, told: str) -> None:
+def test_the_verdict_says_whether_the_budget_is_matched(made: Maker, steps: int, expected: str) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox", EVEN, steps=steps)
-    assert told in " ".join(verdict_sentences(made.board()))
+    assert expected in " ".join(verdict_sentences(made.board()))
 
 
 def test_hospitals_alone_are_scored_on_all_patients_and_at_home(made: Maker) -> None:
@@ -221,30 +221,30 @@ def test_personal_models_stand_beside_the_shared_one(made: Maker) -> None:
     assert "lacks the layers that stay at the hospitals" in " ".join(verdict_sentences(board))
 
 
-def test_what_a_policy_hides_is_not_given_away_by_an_interval(made: Maker) -> None:
+def test_no_interval_gives_away_what_a_policy_hides(made: Maker) -> None:
     made.done("fedavg", EVEN)
     run = made.results[0].run / "history.jsonl"
     run.write_text(run.read_text().replace('"eval.scores-hidden.tumour":0', '"eval.scores-hidden.tumour":1'))
     assert made.board().rows[0].interval is None
 
 
-def test_files_are_written_that_machines_and_people_can_read(made: Maker) -> None:
+def test_files_for_machines_and_for_people_are_written(made: Maker) -> None:
     made.done("fedavg", EVEN)
     made.done("fedprox:mu=0.1+int8", shifted(EVEN, 0.01))
     page = write_leaderboard(made.board())
-    told = json.loads((made.folder / "board.json").read_text())
-    first = told["rows"][0]
+    content = json.loads((made.folder / "board.json").read_text())
+    first = content["rows"][0]
     assert first["strategy"] == "fedprox:mu=0.1+int8"
     assert first["settings"] == {"strategy.name": "fedprox", "strategy.options.mu": 0.1, "compression.codec": "int8"}
     assert (first["steps"], first["bytes-up"], first["bytes-up-per-round"], first["seeds-done"]) == (80, 2400, 600, 1)
     assert first["spread"] is None
     assert [run["path"] for run in first["runs"]] == ["runs/tumour/run-1"]
-    assert len(told["verdict"]) == 2
+    assert len(content["verdict"]) == 2
     html = page.read_text()
     assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
     assert html.count('<a href="runs/tumour/') == 2
 
 
-def test_nothing_tested_is_said(made: Maker) -> None:
+def test_the_verdict_says_that_nothing_was_tested(made: Maker) -> None:
     made.failed("fedavg", "why")
     assert verdict_sentences(made.board())[0] == "No strategy reached a test."

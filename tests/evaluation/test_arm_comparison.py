@@ -75,7 +75,7 @@ def test_pairs_count_only_where_both_models_have_a_score() -> None:
     assert math.isnan(got.federated_by_site["c"])
 
 
-def test_without_a_local_arm_only_the_federated_scores_are_told() -> None:
+def test_without_a_local_arm_there_are_only_federated_scores() -> None:
     got = compare_arms(EVENTS[:2], STUDY)
     assert got.federated == pytest.approx(4.75 / 6)
     assert (got.local, got.local_worst) == ({}, None)
@@ -93,7 +93,7 @@ def test_the_last_test_of_a_model_counts() -> None:
     assert compare_arms([*EVENTS, again], STUDY).federated == 0.0
 
 
-def test_a_hospital_with_a_handful_of_patients_is_no_worst_by_auroc() -> None:
+def test_a_hospital_with_few_patients_is_not_the_worst_by_auroc() -> None:
     task = {"kind": "classification", "dimension": 2, "modality": "XR", "classes": "no,yes"}
     settings = {"name": "study", "rounds": 1, "task": task, "preprocessing": {"size": "8,8"}}
     study = Study.model_validate({**settings, "network": {"name": "cnn"}, "loss": {"name": "focal"}})
