@@ -1,9 +1,9 @@
-"""A log that can only grow: each line holds the hash of the one before, so none can be changed, removed or put in between.
+"""Append-only log in which each line holds the hash of the one before, so that no line can be changed, removed or inserted.
 
-A line is a JSON object with ``n`` (from 1), ``time`` (ISO, UTC), ``owner``, ``previous``, whatever is told, and ``hash``: the
-SHA-256, in hexadecimal, of the same object without ``hash``, written with sorted keys, no blanks, and in UTF-8. ``previous`` is
-the ``hash`` of the line before, 64 zeros in the first. That the end was cut off shows only where somebody else noted a later
-link, so both sides of an exchange note the other's last one.
+A line is a JSON object with ``n`` (from 1), ``time`` (ISO, UTC), ``owner``, ``previous``, the keys of the event, and
+``hash``: the SHA-256, in hexadecimal, of the same object without ``hash``, written with sorted keys, no blanks, and in UTF-8.
+``previous`` is the ``hash`` of the line before, 64 zeros in the first. That lines are missing at the end shows only where
+somebody else noted a later hash, so each side of an exchange notes the last one of the other.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from medfl.system.files import translate_disk_errors
 from medfl.system.locks import take_lock
 
 GENESIS_HASH = "0" * 64
-_TAIL_BYTES = 1 << 18  # bytes of a log that tell who is at work
+_TAIL_BYTES = 1 << 18  # the newest bytes of a log, in which the messages without an answer are looked for
 _RESERVED_KEYS = ("n", "time", "owner", "previous", "hash")
 
 
 @dataclass(frozen=True)
 class ChainHead:
-    """Where a chain stands.
+    """State of a chain: its last line.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ class ChainHead:
 
 
 class Chain:
-    """Appends to a chain; several processes may do so at once.
+    """Writer of a chain; several processes may append at once.
 
     Parameters
     ----------
     path : Path
-        The file; made, for the owner alone, with the first line.
+        The file; the first line makes it, with mode 0600.
     owner : str
-        Who writes it: the name of a site, or ``server``.
+        Name of the site that writes it, or ``server``.
     """
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -64,7 +64,7 @@ class Chain:
 
     @property
     def head(self) -> str:
-        """Number and hash of the last line, as it is told to the other side."""
+        """Number and hash of the last line, as they are sent to the other side."""
         if not self.path.exists():
             return str(ChainHead())
         with self.path.open("rb") as file:
@@ -76,17 +76,17 @@ class Chain:
         Parameters
         ----------
         event : mapping
-            What is told, as JSON knows it.
+            Keys and values that JSON can hold.
 
         Raises
         ------
         RunError
             ``DISK-FULL`` or ``RUN-FOLDER``.
         AuditError
-            ``AUDIT-DAMAGED`` when the last line is not one of a chain: nothing is added to a broken one.
+            ``AUDIT-DAMAGED`` when the last line was not written by a chain: nothing is added to a broken one.
         """
         if clash := [key for key in _RESERVED_KEYS if key in event]:
-            raise ValueError(f"the chain itself writes {', '.join(clash)}")
+            raise ValueError(f"an event cannot have {', '.join(clash)}: the chain writes them itself")
         with translate_disk_errors("the log of exchanges"), self._open_locked() as descriptor:
             torn = _cut_torn_line(descriptor)
             last = _read_head(descriptor)
@@ -99,7 +99,7 @@ class Chain:
         line = {"n": last.n + 1, "time": now, "owner": self.owner, "previous": last.hash, **event}
         line["hash"] = line_hash(line)
         text = _canonical_json(line) + b"\n"
-        if os.write(descriptor, text) != len(text):  # the disk has just become full: the half line is cut by the next append
+        if os.write(descriptor, text) != len(text):  # the disk is full: the next append cuts the half line off
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
         return ChainHead(last.n + 1, line["hash"])
@@ -116,27 +116,29 @@ class Chain:
 
 
 def line_hash(line: Mapping[str, Any]) -> str:
-    """Return the hash that belongs into a line."""
+    """Return the hash that a line must hold."""
     return hashlib.sha256(_canonical_json({key: value for key, value in line.items() if key != "hash"})).hexdigest()
 
 
 def read_chain(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a chain, as they stand.
+    """Return the lines of a chain, without verifying them.
 
     Raises
     ------
     AuditError
-        ``AUDIT-MISSING`` when there is no such file, ``AUDIT-DAMAGED`` when a line is no JSON object.
+        ``AUDIT-MISSING`` when there is no such file, ``AUDIT-DAMAGED`` when a line is not a JSON object.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except (OSError, IsADirectoryError):
-        raise AuditError("AUDIT-MISSING", f"there is no log {path.name} that can be read.", "Name its file.") from None
+        raise AuditError(
+            "AUDIT-MISSING", f"there is no log {path.name} that can be read.", "Give the path of its file."
+        ) from None
     return [_parse_line(line, number) for number, line in enumerate(lines[:-1], 1)]
 
 
 def busy_sites(path: Path) -> dict[str, float]:
-    """Return the sites that a server has asked and that have not answered, with the seconds since, from its newest lines."""
+    """Return the sites that have not answered the server yet, with the seconds since it asked them, from its newest lines."""
     try:
         with path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
@@ -144,28 +146,28 @@ def busy_sites(path: Path) -> dict[str, float]:
             lines = file.read().split(b"\n")[1 if start else 0 : -1]
     except OSError:
         return {}
-    asked: dict[str, float] = {}
+    waiting: dict[str, float] = {}
     now = datetime.now(UTC)
     for line in (_parse_line(line, 0) for line in lines):
         if line.get("event") == "sent":
-            asked[str(line.get("site"))] = (now - datetime.fromisoformat(line["time"])).total_seconds()
+            waiting[str(line.get("site"))] = (now - datetime.fromisoformat(line["time"])).total_seconds()
         elif line.get("event") == "received":
-            asked.pop(str(line.get("site")), None)
-    return asked
+            waiting.pop(str(line.get("site")), None)
+    return waiting
 
 
 def _parse_line(line: bytes, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise AuditError(
             "AUDIT-DAMAGED",
-            f"{f'line {number}' if number else 'the last line'} of the log of exchanges is not one that was written.",
-            "It was changed from outside; docs/audit.md tells what to do.",
+            f"{f'line {number}' if number else 'the last line'} of the log of exchanges is not what was written.",
+            "It was changed from outside; docs/audit.md says what to do.",
         )
-    return found
+    return value
 
 
 def _canonical_json(line: Mapping[str, Any]) -> bytes:
@@ -173,8 +175,8 @@ def _canonical_json(line: Mapping[str, Any]) -> bytes:
 
 
 def _read_head(descriptor: int) -> ChainHead:
-    """Return the last link; a torn last line is not looked at."""
-    text = b"".join(_read_tail(descriptor))
+    """Return the last complete line; one that a crash left incomplete is ignored."""
+    text = _read_tail(descriptor)
     whole = text[: text.rfind(b"\n") + 1].rstrip(b"\n")
     if not whole:
         return ChainHead()
@@ -186,20 +188,20 @@ def _read_head(descriptor: int) -> ChainHead:
     return ChainHead(line["n"], str(line["hash"]))
 
 
-def _read_tail(descriptor: int) -> list[bytes]:
-    """Return the end of a file, at least two lines of it where it has so many."""
-    end, block, found = os.fstat(descriptor).st_size, 1 << 14, b""
-    while end > 0 and found.count(b"\n") < 3:
+def _read_tail(descriptor: int) -> bytes:
+    """Return the end of a file, at least its last two lines if it has as many."""
+    end, block, tail = os.fstat(descriptor).st_size, 1 << 14, b""
+    while end > 0 and tail.count(b"\n") < 3:
         start = max(0, end - block)
-        found = os.pread(descriptor, end - start, start) + found
+        tail = os.pread(descriptor, end - start, start) + tail
         end = start
-    return [found]
+    return tail
 
 
 def _cut_torn_line(descriptor: int) -> int:
-    """Drop a last line that a crash left incomplete, and return how many bytes that were."""
+    """Cut off a last line that a crash left incomplete, and return the number of its bytes."""
     end = os.fstat(descriptor).st_size
-    text = b"".join(_read_tail(descriptor))
+    text = _read_tail(descriptor)
     torn = len(text) - (text.rfind(b"\n") + 1)
     if torn:
         os.ftruncate(descriptor, end - torn)

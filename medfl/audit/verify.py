@@ -1,4 +1,4 @@
-"""Whether logs of exchanges are what was written: each whole in itself, and each as the other side remembers it."""
+"""Verification of logs of exchanges: each in itself, and each against what the other side noted of it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from medfl.errors import AuditError
 
 @dataclass(frozen=True)
 class ChainBreak:
-    """Where a log is not what was written.
+    """Place in a log at which it is not what was written.
 
     Parameters
     ----------
     file : str
-        Its path, as it was given.
+        Path of the log, as it was given.
     line : int
         Number of the line, 0 for the whole file.
     what : str
-        What does not fit.
+        What does not match.
     """
 
     file: str
@@ -44,14 +44,14 @@ def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
     Returns
     -------
     list of ChainBreak
-        Everything that does not fit; empty when all is as it was written.
+        Everything that does not match; empty when all is as it was written.
 
     Raises
     ------
     AuditError
-        ``AUDIT-MISSING`` when a file is not there.
+        ``AUDIT-MISSING`` when a file does not exist.
     """
-    found: list[ChainBreak] = []
+    breaks: list[ChainBreak] = []
     chains: dict[str, tuple[Path, list[dict[str, Any]]]] = {}
     for path in paths:
         try:
@@ -59,25 +59,25 @@ def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
         except AuditError as error:
             if error.code == "AUDIT-MISSING":
                 raise
-            found.append(ChainBreak(str(path), 0, error.what))
+            breaks.append(ChainBreak(str(path), 0, error.what))
             continue
-        found += _find_own_breaks(path, lines)
+        breaks += _find_own_breaks(path, lines)
         owner = str(lines[0].get("owner")) if lines else ""
         if owner in chains:
-            found.append(ChainBreak(str(path), 0, f"it is another log of the owner of {chains[owner][0]}; give one of them."))
+            breaks.append(ChainBreak(str(path), 0, f"it is another log of the owner of {chains[owner][0]}; give one of them."))
         elif lines:
             chains[owner] = (path, lines)
     for path, lines in chains.values():
-        found += _find_cross_breaks(path, lines, chains)
-    return found
+        breaks += _find_cross_breaks(path, lines, chains)
+    return breaks
 
 
 def _find_own_breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[ChainBreak]:
-    """Say where a chain is broken in itself; after a break the next line is compared with the one that stands before it."""
+    """Yield the breaks of a chain in itself; after a break each line is compared with the line that now precedes it."""
     previous, before, owner = GENESIS_HASH, 0, lines[0].get("owner") if lines else None
     if path.read_bytes()[-1:] not in (b"", b"\n"):
         yield ChainBreak(
-            str(path), len(lines) + 1, "the last line is not complete; a crash leaves that, and the next entry cuts it off."
+            str(path), len(lines) + 1, "the last line is not complete, as after a crash; the next entry cuts it off."
         )
     for number, line in enumerate(lines, 1):
         if line.get("hash") != _line_hash_or_empty(line):
@@ -92,7 +92,7 @@ def _find_own_breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[ChainB
 def _find_cross_breaks(
     path: Path, lines: list[dict[str, Any]], chains: Mapping[str, tuple[Path, list[dict[str, Any]]]]
 ) -> Iterator[ChainBreak]:
-    """Say where another log is not what this one remembers of it."""
+    """Yield the places at which another log is not what this one noted of it."""
     latest: dict[str, int] = {}
     for line in lines:
         owner, number, digest = _parse_noted_head(line)
@@ -100,11 +100,11 @@ def _find_cross_breaks(
             continue
         other, theirs = chains[owner]
         if number > len(theirs):
-            yield ChainBreak(str(other), 0, f"its end was cut off: {path} remembers a line {number}, and it has {len(theirs)}.")
+            yield ChainBreak(str(other), 0, f"its end was cut off: {path} noted its line {number}, and it has {len(theirs)}.")
         elif theirs[number - 1].get("hash") != digest:
-            yield ChainBreak(str(other), number, f"the line is another one than {path} remembers.")
+            yield ChainBreak(str(other), number, f"the line is not the one that {path} noted.")
         elif number < latest.get(owner, 0):
-            yield ChainBreak(str(path), int(line.get("n", 0)), f"it remembers an older state of {other} than before.")
+            yield ChainBreak(str(path), int(line.get("n", 0)), f"it notes an older state of {other} than before.")
         latest[owner] = max(number, latest.get(owner, 0))
 
 

@@ -31,7 +31,6 @@ from medfl.flower.tasks import (
     TaskInput,
     TaskToken,
     Unreachable,
-    speak_for,
     use_client_certificate,
 )
 from medfl.grids import auditing
@@ -114,7 +113,7 @@ class SiteWorker:
         succeeded = False
         try:
             job = task.pull()
-            speak_for(job.context)
+            compat.identify_process(job.context.run_id, job.context.node_id)
             with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
                 reply = self._answer_safely(token.kind, job, is_lost)
                 task.push(reply)

@@ -1,1 +1,1 @@
-"""Every private or undocumented name of Flower that medfl uses: an upgrade of Flower is the work of this room."""
+"""All private or undocumented names of Flower that medfl uses: an upgrade of Flower changes only this folder."""

@@ -1,6 +1,6 @@
-"""Every private or undocumented name of Flower that medfl uses. A new version of Flower is the work of this one file.
+"""Private or undocumented names of Flower that medfl uses in every process; those of a hospital's worker are in `tasks`.
 
-Tested with flwr 1.42; ``tests/flower/test_compat.py`` fails first when a name moves.
+Tested with flwr 1.42. When a new version moves a name, ``tests/flower/test_compat.py`` fails first.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ QUIET_ENVIRONMENT = {
 
 
 def disable_telemetry(environment: MutableMapping[str, str] | None = None) -> None:
-    """Turn off Flower's telemetry, update check and installation of dependencies at run time, here and in children."""
+    """Turn off Flower's telemetry, update check and installation of dependencies at run time, here and in child processes."""
     (os.environ if environment is None else environment).update(QUIET_ENVIRONMENT)
 
 
 def is_simulation() -> bool:
-    """Tell whether this process answers for simulated hospitals: something that no server can set from outside.
+    """Return whether this process answers for simulated hospitals, which no server can make it believe from outside.
 
-    The embedded engine sets the variable in its workers; Flower's own runtime runs a ClientApp inside of Ray. A SuperNode of
-    a hospital has neither.
+    The embedded engine sets the variable in its workers, and Flower's own runtime runs a ClientApp inside Ray. Neither is the
+    case at a hospital.
     """
     return SIMULATION_VARIABLE in os.environ or "ray" in sys.modules
 
 
 def identify_process(run_id: int, node_id: int) -> None:
-    """Tell Flower which node this process speaks for; its Message refuses to be made without."""
+    """Tell Flower which run and node this process answers for, without which no Message can be made."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, node_id, 0
 
 
 def empty_run(run_id: int) -> Run:
-    """Return a Run with nothing but its number."""
+    """Return a Run that has only its number."""
     return Run.create_empty(run_id)
 
 
 def assign_message_id(message: Message) -> str:
-    """Give a message its identifier, as a SuperLink does when it takes one in."""
+    """Give a message its identifier, as a SuperLink does when it receives one."""
     message_id = str(uuid.uuid4())
     message.metadata.__dict__["_message_id"] = message_id
     return message_id
 
 
 def copy_message_id(message: Message, other: Message) -> None:
-    """Give a message the identifier of another, so that a reply to that one is taken for one to this."""
+    """Give a message the identifier of another, so that a reply to the one counts as a reply to the other."""
     message.metadata.__dict__["_message_id"] = other.metadata.message_id

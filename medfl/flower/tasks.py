@@ -1,7 +1,7 @@
-"""Flower's private names that a hospital's worker needs: taking messages from the SuperNode of its machine, and answering them.
+"""Tasks of a hospital's SuperNode: its worker takes each message and answers it, by private names of Flower.
 
-Kept apart from `medfl.flower.compat`, which everybody imports, as these imports take half a second. A new version of Flower is
-the work of the two files; ``tests/flower/test_compat.py`` fails first when a name moves.
+Kept apart from `medfl.flower.compat`, which every process imports, because these imports take half a second. When a new version
+of Flower moves a name, ``tests/flower/test_compat.py`` fails first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -42,22 +41,25 @@ from medfl.errors import DeployError
 from medfl.study.study_file import Scalar
 
 CLIENT_TASK: str = TaskType.CLIENT_APP
-HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode gives a task up after two intervals without one
+HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode abandons a task after two intervals without one
 
-_BUSY_TIMEOUT_MS = 25_000  # milliseconds; who asks gives up after 30 seconds
+_BUSY_TIMEOUT_MS = 25_000  # the client gives up after 30 seconds
 _POLL_INTERVAL = 1.0  # seconds between the SuperNode's looks for a message
 _REFUSED_STATUSES = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-_TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # whatever a SuperNode makes a task of, lest it waits for ever
+_TASK_TYPES = (
+    TaskType.CLIENT_APP,
+    TaskType.AGENT_APP,
+)  # every kind that a SuperNode queues: one that nobody takes would wait for ever
 
 
 class Unreachable(Exception):
-    """The other process does not answer, or no longer knows the task."""
+    """Error when the other process does not answer, or no longer knows the task."""
 
 
 @dataclass(frozen=True)
 class TaskToken:
-    """The right to handle one message."""
+    """Token that allows its holder to handle one message."""
 
     kind: str
     token: str
@@ -65,20 +67,20 @@ class TaskToken:
 
 @dataclass(frozen=True)
 class TaskInput:
-    """One message for this site, with what came beside it. Nothing of the bundle was unpacked.
+    """One message for this site, with what came along with it. Nothing of the bundle has been unpacked.
 
     Parameters
     ----------
     message : Message
         As the server sent it.
     context : Context
-        With the run configuration that the SuperNode made of bundle and overrides.
+        With the run configuration that the SuperNode made from bundle and overrides.
     run : int
         Flower's number of the run.
     bundle : bytes
         The study's bundle, a zip file.
     overrides : mapping
-        What whoever submitted the run changed in the bundle's configuration.
+        Changes to the bundle's configuration by the person who submitted the run.
     """
 
     message: Message
@@ -89,12 +91,12 @@ class TaskInput:
 
 
 class NodeTasks:
-    """The tasks of the SuperNode of this machine; whoever knows its secret may take them.
+    """Tasks of the SuperNode of this machine; a process that knows its secret may take them.
 
     Parameters
     ----------
     address : str
-        Of the SuperNode's own interface, on loopback.
+        Address of the SuperNode's own interface, on loopback.
     secret : bytes
         Shared with the SuperNode.
     """
@@ -105,36 +107,36 @@ class NodeTasks:
         self._client = _runtime_client(address, auth)
 
     def acquire(self) -> TaskToken | None:
-        """Take the oldest task that waits; None when none does or the SuperNode does not answer.
+        """Take the task that has waited longest; return None when none waits or the SuperNode does not answer.
 
         Raises
         ------
         DeployError
-            ``NODE-FOREIGN`` when the SuperNode does not take the secret: another one has the address.
+            ``NODE-FOREIGN`` when the SuperNode does not accept the secret: another one has the address.
         """
         try:
-            found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_TASK_TYPES))
+            response = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=_TASK_TYPES))
         except httpx.HTTPError as error:
             if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED_STATUSES:
-                what = "the SuperNode of this machine does not take the secret of this start."
+                what = "the SuperNode of this machine does not accept the secret of this start."
                 raise DeployError("NODE-FOREIGN", what, "End whatever else runs this site, and start it again.") from None
             return None
-        return TaskToken(found.task.type, found.token) if found.HasField("task") and found.token else None
+        return TaskToken(response.task.type, response.token) if response.HasField("task") and response.token else None
 
-    def open_task(self, ticket: TaskToken) -> NodeTask:
-        """Return the task of a ticket, ready to be pulled."""
-        return NodeTask(_runtime_client(self._address, RuntimeTokenHttpInterceptor(ticket.token)))
+    def open_task(self, token: TaskToken) -> NodeTask:
+        """Return the task of a token, ready to be pulled."""
+        return NodeTask(_runtime_client(self._address, RuntimeTokenHttpInterceptor(token.token)))
 
 
 class NodeTask:
-    """One task: its message in, the answer out, and a sign of life in between."""
+    """One task: its message is pulled, a heartbeat is sent while it is worked on, and the answer is pushed."""
 
     def __init__(self, client: RuntimeHttpClient) -> None:
         self._client = client
         self._context: Context | None = None
 
     def pull(self) -> TaskInput:
-        """Fetch the message and what belongs to it.
+        """Fetch the message and what came with it.
 
         Raises
         ------
@@ -149,21 +151,21 @@ class NodeTask:
         return TaskInput(message, context, run.run_id, fab.content, _override_config(run))
 
     def send_heartbeat(self) -> bool:
-        """Tell the SuperNode that the work goes on; False when it no longer knows the task."""
+        """Tell the SuperNode that the work goes on; return False when it no longer knows the task."""
         try:
             return bool(self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
         except httpx.TransportError:
-            return True  # perhaps it is busy, or restarts; the task's end will show
+            return True  # it may be busy, or restart; if the task is lost, pushing the answer fails
         except httpx.HTTPStatusError as error:
             return error.response.status_code in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
     def push(self, reply: Message) -> None:
-        """Hand over the answer; the SuperNode sends it on.
+        """Give the answer to the SuperNode, which sends it on.
 
         Raises
         ------
         Unreachable
-            When the SuperNode is gone, or has given the task up.
+            When the SuperNode is gone, or has abandoned the task.
         """
         assert self._context is not None, "a task is pulled before it is answered"
         try:
@@ -172,21 +174,21 @@ class NodeTask:
             raise Unreachable from error
 
     def finish(self, *, well: bool) -> None:
-        """Close the task; what went wrong is told nobody here, as it would reach the SuperNode's memory."""
+        """Close the task. The reason of a failure is not given: it would stay in the SuperNode's memory."""
         status = SubStatus.COMPLETED if well else SubStatus.FAILED
         push_task_output(self._client, self._context, status, "" if well else "See the log of the site.")
         self._client.close()
 
 
 class ServerLink:
-    """What a site may ask the server besides the exchanges: whether a run still goes on.
+    """Connection to the server outside the exchanges, for the question whether a run still goes on.
 
     Parameters
     ----------
     address : str
-        That the server publishes, host:port.
+        Address that the server publishes, host:port.
     ca : Path
-        Certificate of who signed the server's.
+        Certificate of the authority that signed the server's.
     key : Path
         The site's private key, OpenSSH format.
     """
@@ -194,7 +196,7 @@ class ServerLink:
     def __init__(self, address: str, ca: Path, key: Path) -> None:
         private = load_ssh_private_key(key.read_bytes(), None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise ValueError("the key of the site is no elliptic-curve key")
+            raise ValueError("the key of the site is not an elliptic-curve key")
         self._client = FleetHttpClient.from_server_address(
             address,
             False,
@@ -206,13 +208,13 @@ class ServerLink:
         )
 
     def is_over(self, run: int, node: int) -> bool:
-        """Tell whether the server says that a run is no longer running; a server that does not answer says nothing."""
+        """Return whether the server says that a run is no longer running; False when it does not answer."""
         try:
             self._client.GetRun(GetRunRequest(node=Node(node_id=node), run_id=run))
         except httpx.HTTPStatusError as error:
-            told = FlowerError.from_json(error.response.text)
-            return told is not None and told.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED
-        except (httpx.HTTPError, ValueError):  # ValueError: something else than Flower answers there
+            reason = FlowerError.from_json(error.response.text)
+            return reason is not None and reason.code == ApiErrorCode.FLEET_RUN_STATUS_NOT_ALLOWED
+        except (httpx.HTTPError, ValueError):  # ValueError: something other than Flower answers at the address
             return False
         return False
 
@@ -220,8 +222,8 @@ class ServerLink:
 def run_superlink() -> None:
     """Run Flower's SuperLink in this process, with the arguments of the command line.
 
-    A request waits longer than Flower's 5 seconds while another one writes a large model to the database: they would end a run
-    with "database is locked".
+    While one request writes a large model to the database, another one may wait longer than the 5 seconds that Flower allows,
+    after which a run would end with "database is locked".
     """
     from flwr.supercore import sql_mixin
     from flwr.supercore.constant import SQLITE_PRAGMAS
@@ -238,7 +240,7 @@ def run_supernode(certificate: Path | None, key: Path | None) -> None:
     Parameters
     ----------
     certificate, key : Path, optional
-        PEM files that the site shows to a proxy which asks for them; Flower has no setting for that.
+        PEM files that the site presents to a proxy which asks for them; Flower has no setting for that.
     """
     if certificate is not None and key is not None:
         use_client_certificate(certificate, key)
@@ -247,7 +249,7 @@ def run_supernode(certificate: Path | None, key: Path | None) -> None:
 
 
 class _Clock:
-    """The module `time` as the loop of the SuperNode sees it, which sleeps for 3 seconds between looks for a message."""
+    """Replacement of the module `time` in the SuperNode's loop, which would sleep for 3 seconds between looks for a message."""
 
     time = staticmethod(time.time)
 
@@ -257,7 +259,7 @@ class _Clock:
 
 
 def use_client_certificate(certificate: Path, key: Path) -> None:
-    """Show a certificate to every server that this process speaks to over TLS from now on; Flower has no setting for that.
+    """Present a certificate to every server that this process connects to over TLS from now on; Flower has no setting for that.
 
     Parameters
     ----------
@@ -276,11 +278,6 @@ def use_client_certificate(certificate: Path, key: Path) -> None:
         original(self, base_url, verify=verify, **rest)
 
     ProtobufClient.__init__ = with_certificate  # type: ignore[method-assign]
-
-
-def speak_for(context: Context) -> None:
-    """Tell Flower which run and node this process answers for; its Message refuses to be made without."""
-    TaskIdentity.run_id, TaskIdentity.node_id = context.run_id, context.node_id
 
 
 def _runtime_client(address: str, interceptor: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor) -> RuntimeHttpClient:

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, everything else in a JSON file beside them that also holds their hash."""
+"""Checkpoints: tensors in a safetensors file, and a JSON file with their hash and everything else."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FORMAT = 1
 
 
 class Checkpoint(NamedTuple):
-    """Named tensors in their own order, and what is told about them.
+    """Named tensors in their own order, and their metadata.
 
     Parameters
     ----------
     arrays : dict of str to ndarray
         The tensors, in the order in which they were saved.
     meta : dict
-        Whatever was saved with them, as JSON knows it.
+        JSON values that were saved with them.
     """
 
     arrays: dict[str, NDArray[np.generic]]
@@ -44,50 +44,50 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
     folder : Path
         Made when it is missing.
     name : str
-        File name without its ending. An older checkpoint of this name is replaced.
+        File name without its suffix. An older checkpoint of this name is replaced.
     arrays : mapping of str to ndarray
-        Tensors of any shape, 0-d too, of boolean, integer or float type.
+        Tensors of any shape, also 0-d, of boolean, integer or float type.
     meta : mapping
         Anything that JSON can hold; NaN becomes null.
 
     Returns
     -------
     Path
-        The file with the tensors.
+        The file of the tensors.
 
     Raises
     ------
     RunError
-        ``DISK-FULL`` or ``RUN-FOLDER``; the older checkpoint is then still whole.
+        ``DISK-FULL`` or ``RUN-FOLDER``; the older checkpoint is unchanged then.
     """
     content = safetensors.save({key: _to_storable(array) for key, array in arrays.items()})
-    about = {
+    document = {
         "format": _FORMAT,
         "sha256": hashlib.sha256(content).hexdigest(),
         "order": list(arrays),
         "meta": to_json_value(meta),
     }
-    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
+    tensors, meta_file = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
     with translate_disk_errors("a checkpoint"):
         folder.mkdir(parents=True, exist_ok=True)
         _finish_interrupted_save(folder, name)
         try:
             write_temporary(tensors, content)
-            write_temporary(told, json.dumps(about, indent=1, allow_nan=False).encode())
+            write_temporary(meta_file, json.dumps(document, indent=1, allow_nan=False).encode())
         except OSError:
             temporary_path(tensors).unlink(missing_ok=True)
             raise
         commit(tensors)
-        commit(told)
+        commit(meta_file)
     return tensors
 
 
 def _finish_interrupted_save(folder: Path, name: str) -> None:
-    """Give the JSON of an interrupted `save` its name before the next one takes its temporary name."""
-    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
-    left = _read_metadata(temporary_path(told)).get("sha256")
-    if left and tensors.exists() and left == hashlib.sha256(tensors.read_bytes()).hexdigest():
-        commit(told)
+    """Commit the JSON file of an interrupted `save` before the next one uses its temporary name."""
+    tensors, meta_file = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
+    digest = _read_metadata(temporary_path(meta_file)).get("sha256")
+    if digest and tensors.exists() and digest == hashlib.sha256(tensors.read_bytes()).hexdigest():
+        commit(meta_file)
 
 
 def load(folder: Path, name: str) -> Checkpoint:
@@ -96,9 +96,9 @@ def load(folder: Path, name: str) -> Checkpoint:
     Parameters
     ----------
     folder : Path
-        Where it was saved.
+        Folder in which it was saved.
     name : str
-        File name without its ending.
+        File name without its suffix.
 
     Returns
     -------
@@ -109,22 +109,23 @@ def load(folder: Path, name: str) -> Checkpoint:
     RunError
         ``CHECKPOINT-MISSING`` when there is none of this name, ``CHECKPOINT-DAMAGED`` when its content is not what was saved.
     """
-    tensors, told = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
+    tensors, meta_file = folder / f"{name}{TENSORS_SUFFIX}", folder / f"{name}{META_SUFFIX}"
     try:
         content = tensors.read_bytes()
     except FileNotFoundError:
         raise RunError("CHECKPOINT-MISSING", f"there is no checkpoint {name!r}.", "Choose one that exists.") from None
-    found = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     # A crash between the two renames of `save` leaves the new JSON under its temporary name.
-    about = next((a for a in (_read_metadata(told), _read_metadata(temporary_path(told))) if a.get("sha256") == found), None)
-    if about is None or about.get("format") != _FORMAT:
+    candidates = (_read_metadata(meta_file), _read_metadata(temporary_path(meta_file)))
+    document = next((candidate for candidate in candidates if candidate.get("sha256") == digest), None)
+    if document is None or document.get("format") != _FORMAT:
         raise _damaged_error(name)
     try:
         stored = safetensors.load(content)
-        arrays = {key: stored[key] for key in about["order"]}
+        arrays = {key: stored[key] for key in document["order"]}
     except (SafetensorError, KeyError):
         raise _damaged_error(name) from None
-    return Checkpoint(arrays, dict(about["meta"]))
+    return Checkpoint(arrays, dict(document["meta"]))
 
 
 def list_names(folder: Path) -> list[str]:
@@ -135,26 +136,26 @@ def list_names(folder: Path) -> list[str]:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Delete a checkpoint; it may be missing."""
+    """Delete a checkpoint, if it exists."""
     with translate_disk_errors("the list of checkpoints"):
-        # The JSON goes last: tensors without it could not be told from damaged ones.
+        # The JSON goes last: tensors without it would look damaged.
         (folder / f"{name}{TENSORS_SUFFIX}").unlink(missing_ok=True)
         (folder / f"{name}{META_SUFFIX}").unlink(missing_ok=True)
         temporary_path(folder / f"{name}{META_SUFFIX}").unlink(missing_ok=True)
 
 
 def prune(folder: Path, keep: Collection[str]) -> None:
-    """Delete every checkpoint of a folder but the named ones, and what an interrupted `save` left behind."""
+    """Delete every checkpoint of a folder except the named ones, and what an interrupted `save` left behind."""
     for name in list_names(folder):
         if name not in keep:
             remove(folder, name)
     with translate_disk_errors("the list of checkpoints"):
-        for left in folder.glob(f".*{TENSORS_SUFFIX}.tmp"):
-            left.unlink(missing_ok=True)
+        for leftover in folder.glob(f".*{TENSORS_SUFFIX}.tmp"):
+            leftover.unlink(missing_ok=True)
 
 
 def _to_storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the array C-contiguous and little-endian, of the same shape: safetensors writes raw bytes as they lie."""
+    """Return the array C-contiguous and little-endian, in the same shape: safetensors copies the bytes of the memory."""
     fixed = np.asarray(array)
     if fixed.dtype.byteorder == ">":
         fixed = fixed.astype(fixed.dtype.newbyteorder("<"))
@@ -163,10 +164,10 @@ def _to_storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return about if isinstance(about, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _damaged_error(name: str) -> RunError:

@@ -1,4 +1,4 @@
-"""The history of a run: ``history.jsonl``, one event a line, in the order in which things happened."""
+"""History of a run: ``history.jsonl``, one event a line, in the order in which things happened."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from medfl.system.files import sync_folder, translate_disk_errors
 
 Event = dict[str, Any]
 HISTORY_FILE = "history.jsonl"
-RESUME_EVENT = "resume"  # kind of the event with which a run goes on that broke off
+RESUME_EVENT = "resume"  # kind of the event with which an interrupted run goes on
 
 
 class History:
-    """Appends events to a file; each is on the disk when `append` returns.
+    """Writer of events; each is on the disk when `append` returns.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class History:
         Parameters
         ----------
         event : mapping
-            Must have "event", the kind. "time" (ISO, UTC) is added when missing. Not-a-number and infinity become null.
+            Must have "event", the kind. "time" (ISO, UTC) is added when missing. NaN and infinity become null.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class History:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-            if file.tell() == len(line):  # the first one: the disk has to know the name, too
+            if file.tell() == len(line):  # the first event: the name of the file must survive a loss of power, too
                 sync_folder(self.path.parent)
 
     def read(self) -> list[Event]:
@@ -66,18 +66,18 @@ def read_history(path: Path) -> list[Event]:
     Parameters
     ----------
     path : Path
-        The file, or the folder of the run. No file means no events.
+        The file, or the folder of the run. A missing file gives no events.
 
     Returns
     -------
     list of dict
-        One for each line. A last line that a crash left incomplete is left out, and so is a round that did not count in a run
-        that was resumed: it was done again.
+        One for each line. A last line that a crash left incomplete is left out. So is a round that an interruption left
+        incomplete in a run that was resumed: it was done again.
 
     Raises
     ------
     RunError
-        ``HISTORY-DAMAGED`` when any other line is not an event.
+        ``HISTORY-DAMAGED`` when another line is not an event.
     """
     file = path / HISTORY_FILE if path.is_dir() else path
     try:
@@ -90,17 +90,17 @@ def read_history(path: Path) -> list[Event]:
 
 
 def is_complete_round(event: Event) -> bool:
-    """Say whether the event of a round is one of a round that counted, whose model is on the disk."""
+    """Return whether a round counted: then its event tells the bytes, and its model is on the disk."""
     return "bytes-up" in event
 
 
 def start_indices(events: Sequence[Event]) -> list[int]:
-    """Return where in a history its run began: at the start, and each time that it was resumed."""
+    """Return the indices of the events with which a run started, and with which it was resumed."""
     return [k for k, event in enumerate(events) if event["event"] in ("start", RESUME_EVENT)]
 
 
 def to_json_value(value: Any) -> Any:
-    """Turn a value into what JSON knows: numpy numbers and arrays, tuples, paths as text; NaN and infinity become None."""
+    """Turn numpy numbers, arrays and tuples into what JSON can hold; NaN and infinity become None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float):
@@ -118,20 +118,20 @@ def _parse_event(line: bytes, number: int) -> Event:
     except ValueError:
         event = None
     if not isinstance(event, dict) or "event" not in event:
-        raise RunError("HISTORY-DAMAGED", f"line {number} of the history is no event.", "Put back a copy of history.jsonl.")
+        raise RunError("HISTORY-DAMAGED", f"line {number} of the history is not an event.", "Put back a copy of history.jsonl.")
     return event
 
 
 def _cut_torn_line(descriptor: int) -> None:
-    """Drop an incomplete last line, so that the next event does not grow onto it."""
+    """Cut off an incomplete last line, so that the next event does not continue it."""
     end = os.fstat(descriptor).st_size
-    kept, block = end, 1
-    while kept > 0:
-        tail = os.pread(descriptor, min(block, kept), kept - min(block, kept))
-        if (at := tail.rfind(b"\n")) >= 0:
-            kept += at + 1 - len(tail)
+    complete, block = end, 1
+    while complete > 0:
+        tail = os.pread(descriptor, min(block, complete), complete - min(block, complete))
+        if (newline := tail.rfind(b"\n")) >= 0:
+            complete += newline + 1 - len(tail)
             break
-        kept -= len(tail)
+        complete -= len(tail)
         block = 1 << 16
-    if kept != end:
-        os.ftruncate(descriptor, kept)
+    if complete != end:
+        os.ftruncate(descriptor, complete)

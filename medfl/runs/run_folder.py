@@ -25,22 +25,22 @@ from medfl.system.locks import take_lock
 
 STUDY_JSON = "study.json"
 _LOCK_FILE = ".lock"
-_LOCK_TIMEOUT = 1.0  # seconds: who only looks whether a run is held has its lock for an instant
+_LOCK_TIMEOUT = 1.0  # seconds: `is_locked` holds the lock for an instant
 _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run and the study it runs.
+    """Folder of one run, and the study that it runs.
 
     Parameters
     ----------
     path : Path
         The folder.
     study : Study
-        As resolved when the run began.
+        The study as it was when the run began, with every override.
     versions : dict of str to str
-        Of the software that the run began with.
+        Versions of the software with which the run began.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Run:
 
     @classmethod
     def create(cls, out: Path, study: Study) -> Run:
-        """Make a fresh folder for a run of a study.
+        """Make a new folder for a run of a study.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Run:
         Raises
         ------
         RunError
-            ``RUN-FOLDER`` when it cannot be written or is there already, ``DISK-FULL`` when there is no room.
+            ``RUN-FOLDER`` when it cannot be written or exists already, ``DISK-FULL`` when no space is left.
         """
         started = datetime.now(UTC)
         versions = software_versions()
@@ -73,9 +73,8 @@ class Run:
         }
         path = out / study.name / (study.server.run or new_run_name())
         with translate_disk_errors("the folder of the run"):
-            (path / "checkpoints").mkdir(
-                parents=True, exist_ok=not (path / STUDY_JSON).exists()
-            )  # a crash may have come before that
+            interrupted = not (path / STUDY_JSON).exists()  # a crash may have come before that was written
+            (path / "checkpoints").mkdir(parents=True, exist_ok=interrupted)
             for folder in (path.parent, out):
                 sync_folder(folder)
             write_file(path / STUDY_JSON, json.dumps(about, indent=1).encode())
@@ -83,32 +82,32 @@ class Run:
 
     @classmethod
     def resume(cls, out: Path, study: Study) -> Run:
-        """Open the folder of a run that broke off, to go on with it.
+        """Open the folder of an interrupted run, to go on with it.
 
         Parameters
         ----------
         out : Path
             Folder of all runs.
         study : Study
-            What is run; ``server.run`` names the run.
+            The study; ``server.run`` names the run.
 
         Raises
         ------
         RunError
-            ``RUN-MISSING`` when there is no such run, ``RUN-OTHER-STUDY`` when it is one of another study, ``RUN-FINISHED``
+            ``RUN-MISSING`` when there is no such run, ``RUN-OTHER-STUDY`` when it belongs to another study, ``RUN-FINISHED``
             when nothing is left to do.
         """
         run = cls.open(out / study.name / study.server.run)
         if run.study.approved_hash() != study.approved_hash():
             fix = "Resume it with the study that it began with, or start a new run."
-            raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} is one of another study.", fix)
+            raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} belongs to another study.", fix)
         if run_status(run.history.read()) == "completed":
             raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
         return cls(run.path, study, software_versions())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run, so that no second server writes to it; a process that dies lets it go.
+        """Lock the run, so that no second server writes to it; a process that dies releases it.
 
         Raises
         ------
@@ -119,8 +118,8 @@ class Run:
             end = time.monotonic() + _LOCK_TIMEOUT
             while not take_lock(lock):
                 if time.monotonic() >= end:
-                    fix = "Wait for its end, or stop it: medfl stop."
-                    raise RunError("RUN-BUSY", f"the run {self.path.name} is going on.", fix)
+                    fix = "Wait until it ends, or stop it: medfl stop."
+                    raise RunError("RUN-BUSY", f"the run {self.path.name} is still going on.", fix)
                 time.sleep(0.02)
             yield
 
@@ -131,7 +130,7 @@ class Run:
         Raises
         ------
         RunError
-            ``RUN-MISSING`` when this is no run folder, ``RUN-DAMAGED`` when its study.json cannot be read.
+            ``RUN-MISSING`` when this is not a run folder, ``RUN-DAMAGED`` when its study.json cannot be read.
         """
         about = read_metadata(path)
         try:
@@ -148,7 +147,7 @@ class Run:
         return {"event": "start", **about, "versions": self.versions, "machine": machine}
 
     def resume_event(self) -> dict[str, Any]:
-        """Return the event with which a run goes on: what has changed since it began may explain other bits."""
+        """Return the event with which a run goes on, with the software and machine of now: they may explain other bits."""
         return {"event": RESUME_EVENT, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
 
     @property
@@ -158,16 +157,16 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints of single rounds; ``best`` and ``final`` lie in the folder of the run itself."""
+        """Folder of the checkpoints of single rounds; ``best`` and ``final`` are in the folder of the run itself."""
         return self.path / "checkpoints"
 
     def site_folder(self, site: str) -> Path:
-        """Return where a simulated site leaves what is for its own eyes."""
+        """Return the folder in which a simulated site writes what is not meant for the server."""
         return self.path / "sites" / site
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether a process is at work on a run: it holds the lock until it ends, or dies."""
+    """Return whether a process is running a run: it holds the lock until it ends or dies."""
     try:
         with (path / _LOCK_FILE).open("a") as lock:
             return not take_lock(lock, shared=True)
@@ -176,17 +175,17 @@ def is_locked(path: Path) -> bool:
 
 
 def new_run_name() -> str:
-    """Return a fresh name for the folder of a run: the time in UTC, and six random hexadecimal digits."""
+    """Return a new name for the folder of a run: the time in UTC, and six random hexadecimal digits."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def runs_root() -> Path:
-    """Return where runs go when a study does not say: ``MEDFL_RUNS``, else a folder of the user's home."""
+    """Return the folder of runs of studies that name none: ``MEDFL_RUNS``, or else a folder in the user's home."""
     return Path(os.environ.get("MEDFL_RUNS") or Path.home() / "medfl-runs")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read study.json of a run folder as it stands.
+    """Read the study.json of a run folder, without checking its study.
 
     Raises
     ------
@@ -197,7 +196,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         about = json.loads((path / STUDY_JSON).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
-            "RUN-MISSING", f"{path.name!r} is no folder of a run.", "See the runs there are with 'medfl runs'."
+            "RUN-MISSING", f"{path.name!r} is not the folder of a run.", "List the runs with 'medfl runs'."
         ) from None
     except (OSError, ValueError):
         raise _damaged_error() from None
@@ -212,8 +211,8 @@ def software_versions() -> dict[str, str]:
 
 
 def run_status(events: list[Event]) -> str:
-    """Return how a run ended: the status of its last end, or "unfinished" when it began again or never told one."""
-    last = next((e for e in reversed(events) if e["event"] in ("start", "resume", "end")), None)
+    """Return the status with which a run ended, or "unfinished" when no end follows its last start."""
+    last = next((e for e in reversed(events) if e["event"] in ("start", RESUME_EVENT, "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
 
 
@@ -226,18 +225,18 @@ def _package_versions() -> Iterator[tuple[str, str]]:
 
 
 def study_from_json(values: Mapping[str, Any]) -> Study:
-    """Return a study that was written as JSON by pydantic, with the keys of its TOML.
+    """Read a study that pydantic wrote as JSON, with the keys of its TOML.
 
     Raises
     ------
     ValidationError
-        When it is none.
+        When the values are not a study.
     """
     return Study.model_validate(_lists_to_tuples(values))
 
 
 def _lists_to_tuples(value: Any) -> Any:
-    """Turn JSON's lists back into the tuples that a strict Study holds."""
+    """Turn JSON's lists back into tuples, which Study requires."""
     if isinstance(value, dict):
         return {key: _lists_to_tuples(item) for key, item in value.items()}
     return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value

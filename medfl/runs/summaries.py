@@ -1,4 +1,4 @@
-"""A line for each run below a folder: how it stands, and its best score."""
+"""Summaries of runs for a list: the status and the best score of each."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RunSummary:
     started : str
         ISO time, UTC.
     status : str
-        "completed", "failed", "stopped", "unfinished" (no end told: running, or killed) or "damaged".
+        "completed", "failed", "stopped", "unfinished" (running, or killed) or "damaged".
     rounds : int
-        Finished rounds of the federated arm, or of the local arm when there is no other.
+        Finished rounds of the federated arm, or of the local arm if that is the only one.
     score : float or None
         Best validation score of the federated model; None before the first.
     sites : int
@@ -42,7 +42,7 @@ class RunSummary:
     sites: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON can hold it."""
+        """Return the summary as a dictionary for JSON."""
         return {**asdict(self), "path": str(self.path)}
 
 
@@ -52,10 +52,10 @@ def list_runs(out: Path) -> list[RunSummary]:
     Parameters
     ----------
     out : Path
-        Folder that `Run.create` was given.
+        Folder of all runs, as in `Run.create`.
     """
-    found = [_summarize(file.parent) for file in out.glob(f"*/*/{STUDY_JSON}")]
-    return sorted(found, key=lambda summary: (summary.path.name, summary.study))
+    summaries = [_summarize(file.parent) for file in out.glob(f"*/*/{STUDY_JSON}")]
+    return sorted(summaries, key=lambda summary: (summary.path.name, summary.study))
 
 
 def _summarize(path: Path) -> RunSummary:

@@ -1,4 +1,4 @@
-"""The embedded engine: Flower's apps over warm worker processes, with no network, no Ray and no start-up to wait for."""
+"""Embedded engine: Flower's apps over worker processes of this machine, without network, Ray, or waiting for a start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVER_APP, CLIENT_APP = "medfl.server_app", "medfl.client_app:app"
 
 
 def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0, threads: int = 1, cuda: bool = False) -> None:
-    """Run the server's app here and the hospitals' in worker processes, until the study ends.
+    """Run the server's app in this process and the hospitals' app in worker processes, until the study ends.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
     nodes : int
         Number of simulated hospitals.
     workers : int
-        Hospitals that work at the same time; 0: as many as the machine has cores for.
+        Hospitals that train at the same time; 0: as many as the machine has cores for.
     threads : int
         Threads of each worker.
     cuda : bool
@@ -53,12 +53,12 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
 
 
 def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
-    """Build the first models in a worker: torch in this process too would cost hundreds of megabytes for this one moment."""
+    """Build the first models in a worker: importing torch into this process as well would cost hundreds of megabytes."""
     from medfl.clients.training.initial_model import build_initial_models
 
     return build_initial_models(study_from_run_config(run_config))
 
 
 def default_workers(nodes: int, threads: int) -> int:
-    """Return how many hospitals may work at once on this machine."""
+    """Return how many hospitals may train at the same time on this machine."""
     return max(1, min(nodes, count_cores() // threads))

@@ -13,11 +13,11 @@ from medfl.simulation.worker_pool import WorkerPool
 from medfl.study.study_file import Scalar
 
 _FIRST_NODE = compat.SERVER_NODE_ID + 1
-_POLL_SECONDS = 0.05  # seconds that a pull waits for something to come
+_POLL_SECONDS = 0.05  # seconds that a pull waits for the first reply
 
 
 class EmbeddedGrid(Grid):
-    """A Grid whose nodes are simulated hospitals of this machine.
+    """Grid whose nodes are simulated hospitals of this machine.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class EmbeddedGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Hand messages to the workers and return their identifiers, in the same order."""
+        """Queue messages for the workers, and return their identifiers in the same order."""
         identifiers = []
         for message in messages:
             identifiers.append(compat.assign_message_id(message))
@@ -73,17 +73,17 @@ class EmbeddedGrid(Grid):
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come for these messages, waiting a moment for the first."""
+        """Return the replies to these messages that are ready, after waiting a moment for the first."""
         wanted = set(message_ids)
         if not wanted & self._replies.keys():
-            # whoever asks for one message at a time will want those that lie here before waiting for more
+            # a caller who pulls one reply at a time will want those that are stored here before waiting for more
             for reply in self._pool.collect(0.0 if self._replies else _POLL_SECONDS):
                 compat.assign_message_id(reply)
                 self._replies[reply.metadata.reply_to_message_id] = reply
         return [self._replies.pop(identifier) for identifier in wanted & self._replies.keys()]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push messages and yield each reply as it comes, until all are there or the time is over."""
+        """Push messages and yield each reply as it arrives, until none is missing or the time is over."""
         return self._receive(set(self.push_messages(messages)), timeout)
 
     def _receive(self, open_ids: set[str], timeout: float | None) -> Iterator[Message]:

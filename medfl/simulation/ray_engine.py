@@ -1,7 +1,7 @@
-"""The same study under Flower's own simulation runtime (Ray), through a SuperLink that only this run knows.
+"""Ray engine: a study under Flower's own simulation runtime, through a SuperLink of this run alone.
 
-Why private: the SuperLink that ``flwr run`` starts by itself runs for ever, installs packages, and keeps the environment
-and the working folder of whoever was first.
+The SuperLink that ``flwr run`` starts by itself would run for ever, install packages, and keep the environment and the working
+folder of the first run that used it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers:
     folder : Path
         Folder of the study.
     run_config : dict
-        Flat run configuration that replaces the one of the folder.
+        Flat run configuration that replaces that of the folder.
     nodes : int
         Number of simulated hospitals.
     workers : int
-        Hospitals that work at the same time.
+        Hospitals that train at the same time.
     threads : int
         Threads of each hospital.
 
     Raises
     ------
     EngineError
-        ``RAY-MISSING`` without the extra, ``RAY-START`` when the SuperLink does not come up, ``RAY-FAILED`` when the run
-        ends in any other way than completed.
+        ``RAY-MISSING`` without the extra, ``RAY-START`` when the SuperLink does not start, ``RAY-FAILED`` when the run
+        does not complete.
     """
     if shutil.which("flower-superlink", path=_search_path()) is None or not _has_ray():
         raise EngineError("RAY-MISSING", "Ray is not installed.", "Run: pip install 'medfl[ray]', or use the embedded engine.")
@@ -64,8 +64,8 @@ def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers:
                 f"num-supernodes={nodes} client-resources-num-cpus={threads} client-resources-num-gpus=0.0 "
                 f"init-args-num-cpus={workers * threads}"
             )
-            told = _run_flwr(["run", str(app), "sim", "--format", "json", "--federation-config", federation], environment)
-            _wait_for_end(str(told["run-id"]), environment)
+            submitted = _run_flwr(["run", str(app), "sim", "--format", "json", "--federation-config", federation], environment)
+            _wait_for_end(str(submitted["run-id"]), environment)
 
 
 def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
@@ -82,7 +82,7 @@ def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
 @contextmanager
 def _run_superlink(home: Path) -> Iterator[dict[str, str]]:
     port = find_free_port()
-    neutral = home / "empty"  # Ray's workers put the working folder first on sys.path
+    neutral = home / "empty"  # an empty working folder, as Ray's workers put it first on sys.path
     neutral.mkdir()
     (home / "flwr").mkdir()
     config = {"superlink": {"default": "sim", "sim": {"address": f"127.0.0.1:{port}", "insecure": True}}}
@@ -113,31 +113,31 @@ def _wait_until_ready(link: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _terminate(link: subprocess.Popen[bytes]) -> None:
-    """End the SuperLink and everything below it: Ray's processes outlive those that started them."""
+    """End the SuperLink and all processes that it started: Ray's outlive those that started them."""
     try:
         family = [*psutil.Process(link.pid).children(recursive=True), psutil.Process(link.pid)]
     except psutil.NoSuchProcess:
         return
     link.terminate()
-    _, left = psutil.wait_procs(family, _GRACE)
-    for process in left:
+    _, alive = psutil.wait_procs(family, _GRACE)
+    for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, _GRACE)
+    psutil.wait_procs(alive, _GRACE)
     link.wait()
 
 
 def _run_flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[dict[str, str]]]:
     done = subprocess.run(["flwr", *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
-        told: dict[str, list[dict[str, str]]] = json.loads(done.stdout)
+        answer: dict[str, list[dict[str, str]]] = json.loads(done.stdout)
     except json.JSONDecodeError:
-        told = {}
-    if not told.get("success"):
+        answer = {}
+    if not answer.get("success"):
         raise EngineError(
-            "RAY-FAILED", f"'flwr {arguments[0]}' did not work.", "Use the embedded engine, or look at Flower's own log."
+            "RAY-FAILED", f"'flwr {arguments[0]}' failed.", "Use the embedded engine, or look at Flower's own log."
         )
-    return told
+    return answer
 
 
 def _write_app(folder: Path, run_config: dict[str, Scalar], app: Path) -> Path:

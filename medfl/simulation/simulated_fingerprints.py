@@ -1,4 +1,4 @@
-"""Asking simulated hospitals what their images are like, by the messages that real ones will get."""
+"""Fingerprints of simulated hospitals, collected by the messages that real ones would get."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from medfl.simulation.worker_pool import WorkerPool, has_cuda
 
 
 def collect_simulated_fingerprints(simulation: SimulatedRun, progress: Progress | None = None) -> CollectedFingerprints:
-    """Have every simulated hospital take its fingerprint, as many at a time as the machine has cores for.
+    """Ask every simulated hospital for its fingerprint, as many at a time as the machine has cores for.
 
     Parameters
     ----------
-    simulation : Simulation
+    simulation : SimulatedRun
         The study and its hospitals; no run folder is made.
     progress : callable, optional
         Called with (sites that answered, sites in all).

@@ -1,4 +1,4 @@
-"""Running a study on this machine: which hospitals, which engine, and where the run folder is."""
+"""Simulated run of a study on this machine: its hospitals, its engine and its run folder."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Engine = Literal["embedded", "ray"]
 
 @dataclass(frozen=True)
 class SimulatedRun:
-    """A study with its simulated hospitals, ready to run.
+    """Study with its simulated hospitals, ready to run.
 
     Parameters
     ----------
     folder : Path
         Folder of the study.
     study : Study
-        The study with every override in place.
+        The study with every override.
     run_config : dict
-        The same as Flower's flat run configuration.
+        The study as Flower's flat run configuration.
     sites : tuple of Site
         The hospitals; node k of the run is the k-th.
     run : Path
@@ -50,14 +50,14 @@ class SimulatedRun:
         Parameters
         ----------
         engine : {"embedded", "ray"}
-            Which engine; both give the same numbers.
+            Both give the same numbers.
         workers : int
-            Hospitals that work at the same time; 0: as many as the machine has cores for.
+            Hospitals that train at the same time; 0: as many as the machine has cores for.
 
         Raises
         ------
         MedflError
-            Whatever ended the study early; the run folder holds what was reached.
+            The error that ended the study early; the run folder holds what was done until then.
         """
         threads = self.study.training.threads
         workers = workers or default_workers(len(self.sites), threads)
@@ -66,7 +66,7 @@ class SimulatedRun:
         else:
             run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda())
         if not self.run.is_dir():
-            raise EngineError("RUN-MISSING", "the engine ended without a run.", "Look at the log of the engine.")
+            raise EngineError("RUN-MISSING", "the engine ended without making a run folder.", "Look at the log of the engine.")
 
 
 def plan_simulation(
@@ -87,7 +87,7 @@ def plan_simulation(
 
     Returns
     -------
-    Simulation
+    SimulatedRun
 
     Raises
     ------
@@ -97,13 +97,13 @@ def plan_simulation(
         When there is no hospital in the data.
     """
     run = new_run_name()
-    places: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
+    paths: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
     if data:
-        places["simulation.data"] = ",".join(str(path.resolve()) for path in data)
-    study = read_study(folder, {**(overrides or {}), **places})
+        paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
+    study = read_study(folder, {**(overrides or {}), **paths})
     sites = read_simulated_sites(study)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     study.contribution.check_sites(len(sites))
-    run_config = read_run_config(folder) | dict(overrides or {}) | places
+    run_config = read_run_config(folder) | dict(overrides or {}) | paths
     return SimulatedRun(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)

@@ -1,11 +1,11 @@
-"""What `medfl sweep` lets compete, written in one word: a strategy, its options, and what is stacked on it.
+"""Specifications of the strategies that `medfl sweep` compares: a strategy, its options, and what is stacked on it.
 
 ========================  ==============================================================
 ``fedprox``               the strategy with the options that the study gives it, if any
-``fedadam:tau=0.1``       with options; several follow one another: ``:beta1=0.8:tau=0.1``
-``fedavg+int8``           with a wrapper; several follow one another: ``+norm+int8``
-``fedavg+top-k=0.05``     with a value for the wrapper
-``local``                 no strategy: every hospital alone
+``fedadam:tau=0.1``       with options; several follow each other: ``:beta1=0.8:tau=0.1``
+``fedavg+int8``           with a transform; several follow each other: ``+norm+int8``
+``fedavg+top-k=0.05``     with a value for the transform
+``local``                 no strategy: every hospital trains alone
 ========================  ==============================================================
 """
 
@@ -24,7 +24,7 @@ from medfl.study.study_file import Scalar
 LOCAL = "local"
 _LOCAL_LAYERS = ("norm", "head")
 _CODECS = ("bf16", "int8", "top-k")
-_VALUE_KEYS = {  # wrappers that take a value: its key in the study
+_VALUE_KEYS = {  # transforms that take a value: its key in the study
     "top-k": "compression.keep",
     "clip-norm": "filtering.clip-norm",
     "reject-factor": "filtering.reject-factor",
@@ -34,16 +34,16 @@ _VALUE_KEYS = {  # wrappers that take a value: its key in the study
 
 @dataclass(frozen=True)
 class StrategySpec:
-    """One that competes in a sweep.
+    """Strategy that a sweep compares with others, with its settings.
 
     Parameters
     ----------
     text : str
-        As it was written.
+        The specification as it was written.
     name : str
-        Of the strategy, or `LOCAL`.
+        Name of the strategy, or `LOCAL`.
     overrides : mapping of str to scalar
-        Dotted keys of the study that make it so.
+        Dotted keys of the study, with the values that it stands for.
     """
 
     text: str
@@ -52,58 +52,60 @@ class StrategySpec:
 
     @property
     def title(self) -> str:
-        """As a person reads it: ``fedprox mu=0.1 + int8``."""
+        """The specification in a form for people: ``fedprox mu=0.1 + int8``."""
         return re.sub(r"\+(?=[a-z])", " + ", self.text.replace(":", " "))
 
 
 def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list[Problem]]:
-    """Read what is to compete. Whether strategies and options exist is for the study to say.
+    """Read the specifications of a sweep. The study checks later whether their strategies and options exist.
 
     Parameters
     ----------
     texts : sequence of str
-        One for each, see above.
+        One for each strategy, in the form shown at the top of this module.
 
     Returns
     -------
-    contenders : list of StrategySpec
+    specs : list of StrategySpec
         Those that can be read.
     problems : list of Problem
-        Why others cannot.
+        Reasons why the others cannot be read.
 
     Examples
     --------
-    >>> [contender], _ = read_contenders(["fedprox:mu=0.1+int8"])
-    >>> dict(contender.overrides)
+    >>> [spec], _ = parse_strategy_specs(["fedprox:mu=0.1+int8"])
+    >>> dict(spec.overrides)
     {'strategy.name': 'fedprox', 'strategy.options.mu': 0.1, 'compression.codec': 'int8'}
     """
-    contenders: list[StrategySpec] = []
+    specs: list[StrategySpec] = []
     problems: list[Problem] = []
     for text in dict.fromkeys(texts):
         try:
-            contenders.append(_parse_spec(text))
+            specs.append(_parse_spec(text))
         except ConfigError as error:
             problems += error.problems
     problems += [_problem(text, "it is named twice.") for text in dict.fromkeys(texts) if texts.count(text) > 1]
     if not texts:
-        problems.append(_problem("(empty)", "no strategy is named.", "Name some, as fedavg,fedprox:mu=0.1,fedavg+int8,local."))
-    return contenders, problems
+        problems.append(
+            _problem("(empty)", "no strategy is named.", "Name some, such as fedavg,fedprox:mu=0.1,fedavg+int8,local.")
+        )
+    return specs, problems
 
 
 def _parse_spec(text: str) -> StrategySpec:
-    base, *wrappers = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
+    base, *transforms = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
     name, *options = base.split(":")
     if name == LOCAL:
-        if options or wrappers:
-            raise ConfigError([_problem(text, "'local' takes neither options nor wrappers: nothing is exchanged.")])
+        if options or transforms:
+            raise ConfigError([_problem(text, "'local' takes neither options nor transforms: nothing is exchanged.")])
         return StrategySpec(text, name, {"simulation.arms": LOCAL})
     problems: list[Problem] = []
     overrides: dict[str, Scalar] = {"strategy.name": name}
-    for found in (*_parse_options(text, options), *_parse_wrappers(text, wrappers)):
-        if isinstance(found, Problem):
-            problems.append(found)
+    for parsed in (*_parse_options(text, options), *_parse_transforms(text, transforms)):
+        if isinstance(parsed, Problem):
+            problems.append(parsed)
         else:
-            overrides |= found
+            overrides |= parsed
     if problems:
         raise ConfigError(problems)
     return StrategySpec(text, name, overrides)
@@ -119,19 +121,19 @@ def _parse_options(text: str, options: Sequence[str]) -> Iterator[dict[str, Scal
             yield {f"strategy.options.{key}": value}
 
 
-def _parse_wrappers(text: str, wrappers: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
-    if layers := [wrapper for wrapper in wrappers if wrapper in _LOCAL_LAYERS]:
+def _parse_transforms(text: str, transforms: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+    if layers := [transform for transform in transforms if transform in _LOCAL_LAYERS]:
         yield {"personal.layers": ",".join(layers)}
-    if len(codecs := [w for w in wrappers if w.partition("=")[0] in _CODECS]) > 1:
-        yield _problem(text, f"an update can be made smaller in one way only, not by {' and '.join(codecs)}.")
-    for wrapper in wrappers:
-        name, _, written = wrapper.partition("=")
+    if len(codecs := [t for t in transforms if t.partition("=")[0] in _CODECS]) > 1:
+        yield _problem(text, f"an update can be compressed in one way only, not by {' and '.join(codecs)}.")
+    for transform in transforms:
+        name, _, written = transform.partition("=")
         value = _parse_scalar(written)
         if name not in WRAPPERS:
             valid = f"{did_you_mean(name, WRAPPERS)} Valid ones: {', '.join(sorted(WRAPPERS))}."
-            yield _problem(text, f"there is no wrapper {name!r}.", valid.strip())
+            yield _problem(text, f"there is no transform {name!r}.", valid.strip())
         elif written and (value is None or name not in _VALUE_KEYS):
-            yield _problem(text, f"{name!r} takes {'a number' if name in _VALUE_KEYS else 'no value'}, came {written!r}.")
+            yield _problem(text, f"{name!r} takes {'a number' if name in _VALUE_KEYS else 'no value'}, not {written!r}.")
         elif name in _VALUE_KEYS and name not in _CODECS and not written:
             yield _problem(text, f"{name!r} needs a number.", f"Write it as {name}=5.")
         else:
@@ -140,7 +142,7 @@ def _parse_wrappers(text: str, wrappers: Sequence[str]) -> Iterator[dict[str, Sc
 
 
 def _parse_scalar(text: str) -> Scalar | None:
-    """Read a number, true, false, or a bare word; none if it is none of these."""
+    """Read a number, true, false, or a bare word; return None for anything else."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

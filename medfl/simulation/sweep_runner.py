@@ -1,7 +1,7 @@
-"""A sweep: several strategies on one study, one after the other, with equal seeds and a matched budget of local steps.
+"""Sweep of several strategies over one study, one after the other, with equal seeds and a matched budget of local steps.
 
-With one seed all start from the same model, on the same split of the patients, and each hospital draws the same batches.
-Matched is what ``train.steps`` sums up to: a strategy that takes more steps in a round than FedAvg gets so many fewer rounds.
+With the same seed all start from the same model and the same split of the patients, and each hospital draws the same batches.
+The budget is the sum of ``train.steps``: a strategy that takes twice the steps of FedAvg in a round gets half the rounds.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from medfl.study import Study, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar
 
-RUNS_FOLDER = "runs"  # in the folder of a sweep; below it lie the run folders as anywhere, <study>/<run>
-NOT_RUN = "not run"  # status of a run whose turn did not come
-_IRRELEVANT_KEYS = {
+RUNS_FOLDER = "runs"  # in the folder of a sweep; it holds run folders as everywhere, <study>/<run>
+NOT_RUN = "not run"  # status of a run that was not started
+_IRRELEVANT_KEYS = {  # may differ between two runs that give the same numbers
     "simulation": {"store"},
     "server": {"out", "run", "resume", "enrolled"},
-}  # what may differ between two runs that are the same
+}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep.
+    """Run of a sweep, before it is started.
 
     Parameters
     ----------
     spec : StrategySpec
-        What is tried.
+        Strategy with its settings.
     seed : int
-        Of the study.
-    simulation : Simulation
-        Ready to run.
+        Seed of the study.
+    simulation : SimulatedRun
+        The study with this strategy and seed.
     finished : Path or None
-        The folder of an earlier run that was the same and completed.
+        Folder of an earlier run that had the same settings and completed.
     """
 
     spec: StrategySpec
@@ -56,16 +56,16 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a planned run.
+    """Result of a planned run.
 
     Parameters
     ----------
     planned : PlannedRun
-        Which.
+        The run.
     status : str
         "completed", "failed", or `NOT_RUN`.
     reason : str
-        Why it failed.
+        Message of the error with which it failed.
     """
 
     planned: PlannedRun
@@ -74,22 +74,22 @@ class RunResult:
 
     @property
     def run(self) -> Path:
-        """The run folder; it is missing when the run did not get that far."""
+        """The run folder; it does not exist if the run failed before making it."""
         return self.planned.finished or self.planned.simulation.run
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Several strategies on one study, ready to run.
+    """Several strategies for one study, ready to run.
 
     Parameters
     ----------
     folder : Path
-        ``<out>/<study>/<time>-<id>``, with the leader board, and the runs under `RUNS_FOLDER`.
+        ``<out>/<study>/<time>-<id>``, with the leaderboard, and the runs under `RUNS_FOLDER`.
     study : Study
-        As its file and the overrides say, before any strategy.
+        The study of the file and the overrides, before any strategy is set.
     runs : tuple of PlannedRun
-        In the order in which they are run: a seed with all contenders, then the next.
+        In the order in which they are run: all strategies with one seed, then with the next.
     """
 
     folder: Path
@@ -98,12 +98,12 @@ class Sweep:
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
-        """What is tried, in the order of the command."""
+        """The strategies, in the order of the command."""
         return tuple(dict.fromkeys(planned.spec for planned in self.runs))
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, each once."""
+        """The seeds, without repetitions."""
         return tuple(dict.fromkeys(planned.seed for planned in self.runs))
 
 
@@ -116,7 +116,7 @@ def plan_sweep(
     overrides: Mapping[str, Scalar] | None = None,
     resume: Path | None = None,
 ) -> Sweep:
-    """Read a study and find out every run of a sweep; nothing is started or written.
+    """Read a study and plan every run of a sweep; nothing is started or written.
 
     Parameters
     ----------
@@ -129,11 +129,11 @@ def plan_sweep(
     strategies : sequence of str
         As `parse_strategy_specs` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
     seeds : sequence of int
-        Seeds of the study; the study's own unless given.
+        Seeds of the study; empty for the study's own.
     overrides : mapping, optional
         Dotted keys of the study with other values, for every strategy.
     resume : Path, optional
-        Folder of an earlier sweep, whose completed runs are taken over where they are the same as those planned here.
+        Folder of an earlier sweep, whose completed runs are used if they have the settings of those planned here.
 
     Returns
     -------
@@ -142,43 +142,45 @@ def plan_sweep(
     Raises
     ------
     ConfigError
-        With everything that is wrong with the study, or with any of the strategies.
+        With all problems of the study and of the strategies.
     DataError
         When there is no hospital in the data.
     RunError
         ``SWEEP-MISSING`` when there is no folder to resume.
     """
     if resume is not None and not (resume / RUNS_FOLDER).is_dir():
-        raise RunError("SWEEP-MISSING", f"{resume.name!r} is no folder of a sweep.", "Leave --resume out to start a new one.")
-    contenders, problems = parse_strategy_specs(strategies)
-    # a sweep without early stopping: it would give a strategy that stalls fewer steps than the others
+        raise RunError(
+            "SWEEP-MISSING", f"{resume.name!r} is not the folder of a sweep.", "Leave --resume out to start a new one."
+        )
+    specs, problems = parse_strategy_specs(strategies)
+    # no early stopping in a sweep: it would give a strategy that stalls fewer steps than the others
     base = plan_simulation(study, data, out, {"strategy.patience": 0, **(overrides or {})})
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
-    if problems := [*problems, *_check_specs(base, contenders)]:
+    if problems := [*problems, *_check_specs(base, specs)]:
         raise ConfigError(problems)
     earlier = _completed_runs(folder / RUNS_FOLDER)
     runs = [
-        _plan_run(base, contender, seed, folder / RUNS_FOLDER, earlier)
+        _plan_run(base, spec, seed, folder / RUNS_FOLDER, earlier)
         for seed in dict.fromkeys(seeds or (base.study.seed,))
-        for contender in contenders
+        for spec in specs
     ]
     return Sweep(folder, base.study, tuple(runs))
 
 
 def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
-    """Run what is not finished yet, one run after the other, and yield what became of each.
+    """Run what is not finished yet, one run after the other, and yield the result of each.
 
     Parameters
     ----------
     sweep : Sweep
         What to run.
     workers : int
-        Hospitals that work at the same time; 0: as many as the machine has cores for.
+        Hospitals that train at the same time; 0: as many as the machine has cores for.
 
     Yields
     ------
-    Result
-        Of every run, those that were finished before too. A run that fails does not stop the others.
+    RunResult
+        Also for runs that were finished before. A run that fails does not stop the others.
     """
     (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
     for planned in sweep.runs:
@@ -186,65 +188,65 @@ def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
         yield RunResult(planned, "failed" if reason else "completed", reason)
 
 
-def matched_rounds(contender: StrategySpec, rounds: int, sites: int) -> int:
-    """Return the rounds in which a strategy takes as many steps as FedAvg in `rounds`, to the nearest whole round.
+def matched_rounds(spec: StrategySpec, rounds: int, sites: int) -> int:
+    """Return the number of rounds in which a strategy takes as many steps as FedAvg in `rounds` rounds, rounded.
 
     Examples
     --------
     Ditto trains two models:
 
-    >>> [ditto], _ = read_contenders(["ditto"])
-    >>> rounds_of(ditto, 10, sites=4)
+    >>> [ditto], _ = parse_strategy_specs(["ditto"])
+    >>> matched_rounds(ditto, 10, sites=4)
     5
     """
-    known = ALGORITHMS.get(contender.name)
-    return max(1, round(rounds / (known.factor(sites) if known else 1.0)))
+    algorithm = ALGORITHMS.get(spec.name)
+    return max(1, round(rounds / (algorithm.factor(sites) if algorithm else 1.0)))
 
 
 def _run_and_catch(simulation: SimulatedRun, workers: int) -> str:
-    """Run a simulation, and return why it failed, if it did."""
+    """Run a simulation, and return the message of its failure, or an empty string."""
     try:
         simulation.start(workers=workers)
     except MedflError as error:
         return str(error)
-    except Exception as error:  # somebody's new strategy may raise anything, and the others are to be run nevertheless
-        return f"{type(error).__name__}; 'medfl simulate' with this strategy alone shows where."
+    except Exception as error:  # a new strategy may raise anything, and the other runs must go on
+        return f"{type(error).__name__}; 'medfl simulate' with this strategy alone shows the place."
     return ""
 
 
-def _check_specs(base: SimulatedRun, contenders: Sequence[StrategySpec]) -> Iterator[Problem]:
-    """Yield everything that the study, or the table of strategies, has against a contender."""
-    for contender in contenders:
+def _check_specs(base: SimulatedRun, specs: Sequence[StrategySpec]) -> Iterator[Problem]:
+    """Yield every problem that the study or the table of strategies has with a specification."""
+    for spec in specs:
         try:
-            study = study_from_run_config(_run_config(base, contender, base.study.seed))
-            if contender.name != LOCAL:
+            study = study_from_run_config(_run_config(base, spec, base.study.seed))
+            if spec.name != LOCAL:
                 build_strategy(study)
         except ConfigError as error:
-            yield from (_as_strategy_problem(contender, problem) for problem in error.problems)
+            yield from (_as_strategy_problem(spec, problem) for problem in error.problems)
 
 
-def _as_strategy_problem(contender: StrategySpec, problem: Problem) -> Problem:
+def _as_strategy_problem(spec: StrategySpec, problem: Problem) -> Problem:
     where = "" if problem.key in ("(whole file)", "strategy.name") else f"{problem.key}: "
-    return Problem("--strategies", contender.text, where + problem.what, problem.fix)
+    return Problem("--strategies", spec.text, where + problem.what, problem.fix)
 
 
 def _plan_run(
-    base: SimulatedRun, contender: StrategySpec, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
+    base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
 ) -> PlannedRun:
-    name = f"{_slug(contender.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier try
-    config = _run_config(base, contender, seed) | {"server.out": str(runs), "server.run": name}
+    name = f"{_slug(spec.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier attempt
+    config = _run_config(base, spec, seed) | {"server.out": str(runs), "server.run": name}
     study = study_from_run_config(config)
     simulation = dataclasses.replace(base, study=study, run_config=config, run=runs / study.name / name)
     finished = next((path for path, done in earlier if done == _comparable_config(study)), None)
-    return PlannedRun(contender, seed, simulation, finished)
+    return PlannedRun(spec, seed, simulation, finished)
 
 
-def _run_config(base: SimulatedRun, contender: StrategySpec, seed: int) -> dict[str, Scalar]:
-    """Return the run configuration for a contender; options that the study gives to another strategy are left out."""
-    own = contender.name in (LOCAL, base.study.strategy.name)
-    kept = {key: v for key, v in base.run_config.items() if own or not key.startswith("strategy.options.")}
-    rounds = matched_rounds(contender, base.study.rounds, len(base.sites))
-    return kept | {"simulation.arms": "federated", **contender.overrides, "seed": seed, "rounds": rounds}
+def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, Scalar]:
+    """Return the run configuration of one run, without options that the study gives to another strategy."""
+    keep_options = spec.name in (LOCAL, base.study.strategy.name)
+    config = {key: v for key, v in base.run_config.items() if keep_options or not key.startswith("strategy.options.")}
+    rounds = matched_rounds(spec, base.study.rounds, len(base.sites))
+    return config | {"simulation.arms": "federated", **spec.overrides, "seed": seed, "rounds": rounds}
 
 
 def _slug(text: str) -> str:
@@ -252,16 +254,16 @@ def _slug(text: str) -> str:
 
 
 def _completed_runs(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the completed runs of a sweep with what they ran."""
-    found = []
+    """Return the folders of the completed runs of a sweep, each with its configuration."""
+    completed = []
     for file in sorted(runs.glob("*/*/study.json")):
-        with suppress(RunError):  # a damaged run is no completed one
+        with suppress(RunError):  # a damaged run does not count as completed
             run = Run.open(file.parent)
             if run_status(run.history.read()) == "completed":
-                found.append((run.path, _comparable_config(run.study)))
-    return found
+                completed.append((run.path, _comparable_config(run.study)))
+    return completed
 
 
 def _comparable_config(study: Study) -> dict[str, Any]:
-    """Return what decides the numbers of a run."""
+    """Return the part of a study that decides the numbers of a run."""
     return study.model_dump(mode="json", exclude=_IRRELEVANT_KEYS)

@@ -1,4 +1,4 @@
-"""Fails first when a new version of Flower moves one of its private names."""
+"""Private names of Flower: these tests fail first when a new version moves one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> 
     assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == identifier
 
 
-def test_flower_phones_nobody() -> None:
+def test_flower_sends_no_telemetry() -> None:
     environment: dict[str, str] = {}
     compat.disable_telemetry(environment)
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
@@ -27,8 +27,8 @@ def test_an_empty_run_has_its_number() -> None:
     assert compat.empty_run(5).run_id == 5
 
 
-def test_the_names_that_a_worker_and_the_servers_need_are_there() -> None:
-    """The SuperNode's loop sleeps through its module's `time`, and the database takes its settings from a constant."""
+def test_the_names_that_a_worker_and_the_servers_need_exist() -> None:
+    """The SuperNode's loop sleeps with its module's `time`, and the database reads its settings from a constant."""
     from flwr.supercore import sql_mixin
     from flwr.supernode import start_client_internal
 

@@ -1,4 +1,4 @@
-"""What checkpoints promise: the same bits in the same order, damage is noticed, and a crash leaves the old or the new one."""
+"""Checkpoints keep bits and order, damage is noticed, and a crash leaves the old or the new one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
-def test_a_missing_or_broken_description_is_noticed(tmp_path: Path, text: str | None) -> None:
+def test_missing_or_broken_metadata_is_noticed(tmp_path: Path, text: str | None) -> None:
     checkpoint_files.save(tmp_path, "best", arrays(), {})
     (tmp_path / "best.json").unlink()
     if text is not None:
@@ -126,7 +126,9 @@ def test_a_second_interruption_after_a_crash_leaves_a_whole_pair(
         if second == "full":
             patch.setattr(checkpoint_files, "write_temporary", full)
         else:
-            patch.setattr(checkpoint_files, "commit", crash_at(1 + int(second)))  # the first one settles what was left
+            patch.setattr(
+                checkpoint_files, "commit", crash_at(1 + int(second))
+            )  # the first commit finishes the interrupted save
         with pytest.raises((KeyboardInterrupt, RunError)):
             checkpoint_files.save(tmp_path, "best", arrays(3.0), {"round": 3})
     loaded = checkpoint_files.load(tmp_path, "best")
@@ -148,7 +150,7 @@ def test_a_full_disk_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.Monke
     assert not temporary_path(tmp_path / "best.safetensors").exists()
 
 
-def test_prune_keeps_only_what_is_named(tmp_path: Path) -> None:
+def test_prune_keeps_only_the_named_checkpoints(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         checkpoint_files.save(tmp_path, f"federated-round-{number:04}", arrays(), {})
     temporary_path(tmp_path / "federated-round-0004.safetensors").write_bytes(b"half")
@@ -157,7 +159,7 @@ def test_prune_keeps_only_what_is_named(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_remove_deletes_one_and_does_not_mind_a_missing_one(tmp_path: Path) -> None:
+def test_remove_deletes_one_and_ignores_a_missing_one(tmp_path: Path) -> None:
     checkpoint_files.save(tmp_path, "a", arrays(), {})
     checkpoint_files.save(tmp_path, "b", arrays(), {})
     checkpoint_files.remove(tmp_path, "a")
@@ -165,7 +167,7 @@ def test_remove_deletes_one_and_does_not_mind_a_missing_one(tmp_path: Path) -> N
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.json", "b.safetensors"]
 
 
-def test_a_checkpoint_unpacks_into_tensors_and_description(tmp_path: Path) -> None:
+def test_a_checkpoint_unpacks_into_tensors_and_metadata(tmp_path: Path) -> None:
     checkpoint_files.save(tmp_path, "a", {"w": np.ones(2)}, {"round": 4})
     tensors, meta = checkpoint_files.load(tmp_path, "a")
     assert (list(tensors), meta) == (["w"], {"round": 4})

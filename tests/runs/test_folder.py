@@ -1,4 +1,4 @@
-"""What run folders promise: a fresh one each time, the study comes back as it was, and lists survive damage."""
+"""Each run gets a new folder, its study can be read back unchanged, and a list of runs survives damage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_create_writes_everything_a_reader_needs(tmp_path: Path, study: Study) -
     assert {"medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "python", "platform"} <= set(about["versions"])
 
 
-def test_the_study_comes_back_the_same(tmp_path: Path, study: Study) -> None:
+def test_a_study_is_read_back_unchanged(tmp_path: Path, study: Study) -> None:
     run = Run.create(tmp_path, study)
     again = Run.open(run.path)
     assert again == run
@@ -50,14 +50,14 @@ def test_two_runs_never_share_a_folder(tmp_path: Path, study: Study) -> None:
     assert Run.create(tmp_path, study).path != Run.create(tmp_path, study).path
 
 
-def test_a_place_that_can_not_be_written_is_told(tmp_path: Path, study: Study) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, study: Study) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError) as caught:
         Run.create(tmp_path / "file", study)
     assert caught.value.code == "RUN-FOLDER"
 
 
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         Run.open(tmp_path / "nothing")
     assert caught.value.code == "RUN-MISSING"
@@ -67,8 +67,8 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     assert caught.value.code == "RUN-DAMAGED"
 
 
-def test_list_tells_status_rounds_score_and_sites(tmp_path: Path, study: Study) -> None:
-    done, damaged, open_ = (Run.create(tmp_path, study) for _ in range(3))
+def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, study: Study) -> None:
+    completed, damaged, unfinished = (Run.create(tmp_path, study) for _ in range(3))
     for event in (
         {"event": "start"},
         {"event": "joined", "site": "north"},
@@ -79,19 +79,15 @@ def test_list_tells_status_rounds_score_and_sites(tmp_path: Path, study: Study) 
         {"event": "round", "arm": "local", "round": 1, "score": 0.9},
         {"event": "end", "status": "completed"},
     ):
-        done.history.append(event)
+        completed.history.append(event)
     (damaged.path / "study.json").write_text("{")
-    open_.history.append({"event": "start"})
-    found = {summary.path: summary for summary in list_runs(tmp_path)}
-    assert len(found) == 3
-    assert (found[done.path].status, found[done.path].rounds, found[done.path].score, found[done.path].sites) == (
-        "completed",
-        2,
-        0.5,
-        2,
-    )
-    assert found[damaged.path].status == "damaged"
-    assert (found[open_.path].status, found[open_.path].rounds, found[open_.path].score) == ("unfinished", 0, None)
+    unfinished.history.append({"event": "start"})
+    summaries = {summary.path: summary for summary in list_runs(tmp_path)}
+    assert len(summaries) == 3
+    done, broken, running = (summaries[run.path] for run in (completed, damaged, unfinished))
+    assert (done.status, done.rounds, done.score, done.sites) == ("completed", 2, 0.5, 2)
+    assert broken.status == "damaged"
+    assert (running.status, running.rounds, running.score) == ("unfinished", 0, None)
 
 
 def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, study: Study) -> None:
@@ -105,7 +101,7 @@ def test_no_folder_means_no_runs(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "nothing") == []
 
 
-def test_a_folder_that_a_crash_left_without_its_study_is_taken(tmp_path: Path, study: Study) -> None:
+def test_a_folder_that_a_crash_left_without_its_study_is_used(tmp_path: Path, study: Study) -> None:
     study = study.model_copy(update={"server": study.server.model_copy(update={"run": "run"})})
     (tmp_path / "brain" / "run" / "checkpoints").mkdir(parents=True)
     assert Run.open(Run.create(tmp_path, study).path).study.name == "brain"
@@ -113,7 +109,7 @@ def test_a_folder_that_a_crash_left_without_its_study_is_taken(tmp_path: Path, s
         Run.create(tmp_path, study)
 
 
-def test_who_looks_whether_a_run_is_held_keeps_nobody_from_it(tmp_path: Path, study: Study) -> None:
+def test_looking_whether_a_run_is_locked_keeps_nobody_from_locking_it(tmp_path: Path, study: Study) -> None:
     run, over = Run.create(tmp_path, study), threading.Event()
 
     def look() -> None:

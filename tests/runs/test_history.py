@@ -1,4 +1,4 @@
-"""What a run's history promises: every event that was told is there, also after a crash in the middle of a line."""
+"""A history holds every event that was appended, also after a crash in the middle of a line."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def test_a_file_of_one_torn_line_starts_anew(tmp_path: Path) -> None:
     assert [e["event"] for e in history.read()] == ["start"]
 
 
-def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"event":"start"}\n{"eve\n{"event":"end"}\n')
     with pytest.raises(RunError, match="line 2") as caught:
         read_history(tmp_path)
     assert caught.value.code == "HISTORY-DAMAGED"
 
 
-def test_a_full_disk_is_told_by_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_by_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -25,7 +25,9 @@ def events_of(study: Path, data: Path, out: Path, **overrides: Any) -> tuple[Pat
     return simulation.run, kinds
 
 
-def test_small_updates_are_shortened_counted_and_weighed_up(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+def test_compressed_and_clipped_updates_are_counted_and_their_contributions_measured(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
     run, kinds = events_of(
         nodule_study,
         nodule_hospitals,
@@ -38,14 +40,14 @@ def test_small_updates_are_shortened_counted_and_weighed_up(nodule_study: Path, 
     )
     assert kinds["end"][0]["status"] == "completed"
     together, alone = ([e for e in kinds["round"] if e["arm"] == arm] for arm in ("federated", "local"))
-    assert [told["status"] for event in kinds["round"] for told in event["sites"].values()] == ["ok"] * 12
-    saved = [whole["bytes-up"] - small["bytes-up"] for small, whole in zip(together, alone, strict=True)]
-    assert all(0.6 < bytes_ / event["bytes-down"] < 0.9 for bytes_, event in zip(saved, together, strict=True))  # about 0.8
+    assert [site["status"] for event in kinds["round"] for site in event["sites"].values()] == ["ok"] * 12
+    for compressed, full in zip(together, alone, strict=True):
+        assert 0.6 < (full["bytes-up"] - compressed["bytes-up"]) / compressed["bytes-down"] < 0.9  # about 0.8
     assert [event["round"] for event in kinds["contribution"]] == [1, 2]
     for event in kinds["contribution"]:
         assert event["models"] == 8
         assert event["arm"] == "federated"
-        assert math.fsum(told["value"] for told in event["sites"].values()) == pytest.approx(event["gain"])
+        assert math.fsum(site["value"] for site in event["sites"].values()) == pytest.approx(event["gain"])
     assert "What each hospital brought" in write_report(run).read_text()
 
 
@@ -69,15 +71,17 @@ def test_small_updates_are_shortened_counted_and_weighed_up(nodule_study: Path, 
     ],
     ids=lambda composed: "+".join(str(value) for value in composed.values()),
 )
-def test_what_stacks_runs(composed: Any, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+def test_combinations_that_the_study_allows_run_to_the_end(
+    composed: Any, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
     _, kinds = events_of(nodule_study, nodule_hospitals, tmp_path / "runs", **composed)
     assert kinds["end"][0]["status"] == "completed"
     assert "failed" not in kinds
-    assert {told["status"] for event in kinds["round"] for told in event["sites"].values()} == {"ok"}
+    assert {site["status"] for event in kinds["round"] for site in event["sites"].values()} == {"ok"}
     assert bool(kinds.get("contribution")) is ("contribution__method" in composed)
 
 
-def test_shapley_values_of_many_hospitals_are_refused_before_anything_begins(nodule_study: Path, tmp_path: Path) -> None:
+def test_shapley_values_of_many_hospitals_are_refused_before_anything_starts(nodule_study: Path, tmp_path: Path) -> None:
     data = make_nodule_images(tmp_path / "hospitals", hospitals=7, patients=3)
     with pytest.raises(ConfigError, match="it is for 6 sites at most"):
         plan_simulation(nodule_study, [data], tmp_path / "runs", {"contribution.method": "shapley"})

@@ -1,4 +1,4 @@
-"""The embedded engine keeps its promises when clients fail, crash or are late."""
+"""The embedded engine when clients fail, crash or are late."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def train(message, context):
         time.sleep(order["seconds"])
     seen = context.state.setdefault("seen", ConfigRecord({"n": 0}))
     seen["n"] += 1
-    told = {"partition": context.node_config["partition-id"], "n": seen["n"], "pid": os.getpid()}
-    told["rounds"] = context.run_config["rounds"]
-    return Message(RecordDict({"told": ConfigRecord(told)}), reply_to=message)
+    echo = {"partition": context.node_config["partition-id"], "n": seen["n"], "pid": os.getpid()}
+    echo["rounds"] = context.run_config["rounds"]
+    return Message(RecordDict({"echo": ConfigRecord(echo)}), reply_to=message)
 """
 
 
@@ -45,7 +45,7 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedGr
     assert multiprocessing.active_children() == []
 
 
-def ask(grid: EmbeddedGrid, orders: dict[int, dict[str, object]], timeout: float | None = 60) -> dict[int, Message]:
+def send(grid: EmbeddedGrid, orders: dict[int, dict[str, object]], timeout: float | None = 60) -> dict[int, Message]:
     nodes = list(grid.get_node_ids())
     messages = [
         Message(RecordDict({"config": ConfigRecord(dict(order))}), dst_node_id=nodes[k], message_type="train")
@@ -57,35 +57,35 @@ def ask(grid: EmbeddedGrid, orders: dict[int, dict[str, object]], timeout: float
 
 def test_every_node_answers_for_its_partition_and_keeps_its_state(grid: EmbeddedGrid) -> None:
     for n in (1, 2):
-        replies = ask(grid, {k: {"do": "echo"} for k in range(3)})
-        told = {k: reply.content["told"] for k, reply in replies.items()}
-        assert {k: t["partition"] for k, t in told.items()} == {0: 0, 1: 1, 2: 2}
-        assert {t["n"] for t in told.values()} == {n}
-        assert {t["rounds"] for t in told.values()} == {4}
-        assert len({t["pid"] for t in told.values()}) == 2
+        replies = send(grid, {k: {"do": "echo"} for k in range(3)})
+        echoes = {k: reply.content["echo"] for k, reply in replies.items()}
+        assert {k: echo["partition"] for k, echo in echoes.items()} == {0: 0, 1: 1, 2: 2}
+        assert {echo["n"] for echo in echoes.values()} == {n}
+        assert {echo["rounds"] for echo in echoes.values()} == {4}
+        assert len({echo["pid"] for echo in echoes.values()}) == 2
 
 
 def test_an_exception_becomes_an_error_reply_without_its_text(grid: EmbeddedGrid) -> None:
-    replies = ask(grid, {0: {"do": "raise"}, 1: {"do": "echo"}})
+    replies = send(grid, {0: {"do": "raise"}, 1: {"do": "echo"}})
     assert replies[0].has_error()
     assert "DOE" not in str(replies[0].error.reason)
     assert replies[1].has_content()
 
 
 def test_a_crashed_worker_is_a_failed_reply_and_the_next_message_works(grid: EmbeddedGrid) -> None:
-    replies = ask(grid, {0: {"do": "crash"}, 1: {"do": "echo"}, 2: {"do": "echo"}})
+    replies = send(grid, {0: {"do": "crash"}, 1: {"do": "echo"}, 2: {"do": "echo"}})
     assert replies[0].error.reason.startswith("[SITE-CRASHED]")
     assert replies[1].has_content()
-    assert ask(grid, {0: {"do": "echo"}})[0].has_content()
+    assert send(grid, {0: {"do": "echo"}})[0].has_content()
 
 
 def test_a_late_reply_is_missing_and_does_not_answer_a_later_question(grid: EmbeddedGrid) -> None:
-    assert ask(grid, {0: {"do": "sleep", "seconds": 1.5}}, timeout=0.2) == {}
-    replies = ask(grid, {0: {"do": "echo"}, 1: {"do": "echo"}})
-    assert {k: reply.content["told"]["n"] for k, reply in replies.items()} == {0: 2, 1: 1}
+    assert send(grid, {0: {"do": "sleep", "seconds": 1.5}}, timeout=0.2) == {}
+    replies = send(grid, {0: {"do": "echo"}, 1: {"do": "echo"}})
+    assert {k: reply.content["echo"]["n"] for k, reply in replies.items()} == {0: 2, 1: 1}
 
 
-def test_replies_come_as_they_are_ready(grid: EmbeddedGrid) -> None:
+def test_replies_arrive_as_they_are_ready(grid: EmbeddedGrid) -> None:
     nodes = list(grid.get_node_ids())
     orders = [{"do": "sleep", "seconds": 1.0}, {"do": "echo"}]
     messages = [
@@ -101,7 +101,7 @@ def test_closing_does_not_wait_for_a_busy_worker(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     pool = WorkerPool(1, "echo_client:app")
     grid = EmbeddedGrid(pool, 1, {"rounds": 1})
-    assert ask(grid, {0: {"do": "sleep", "seconds": 300}}, timeout=0.2) == {}
+    assert send(grid, {0: {"do": "sleep", "seconds": 300}}, timeout=0.2) == {}
     started = time.monotonic()
     pool.close()
     assert time.monotonic() - started < 60

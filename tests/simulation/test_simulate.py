@@ -1,4 +1,4 @@
-"""A whole study in the embedded engine: what a run leaves, that it repeats to the bit, and that it fails honestly."""
+"""A whole study in the embedded engine: the files of a run, the same bits in each repetition, and failures."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_patients_never_cross_splits(nodule_study: Path, nodule_hospitals: Path,
 
 
 def test_looking_for_a_gpu_brings_no_torch_into_the_servers_process() -> None:
-    code = "import sys; from medfl.simulation import simulated_run, worker_pool; worker_pool.has_cuda(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from medfl.simulation import simulated_run, worker_pool; worker_pool.has_cuda()\n"
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -111,7 +112,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
         text=True,
         env=os.environ | {"MEDFL_TEST_MARK": str(tmp_path)},
         start_new_session=True,
-        preexec_fn=_hear_ctrl_c,
+        preexec_fn=_receive_ctrl_c,
     )
     try:
         deadline = time.monotonic() + 180
@@ -119,22 +120,22 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 130, told
-        assert "Traceback" not in told
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
         end = time.monotonic() + 30
         while _processes_with_environment(mark) and time.monotonic() < end:
             time.sleep(0.5)
         assert _processes_with_environment(mark) == []
     finally:
-        for left in _processes_with_environment(mark):
-            os.kill(int(left), signal.SIGKILL)
+        for pid in _processes_with_environment(mark):
+            os.kill(int(pid), signal.SIGKILL)
     if engine == "embedded":
         (run,) = (tmp_path / "runs").glob("nodule/*")
         assert read_history(run)[-1]["status"] == "stopped"
 
 
-def test_a_hospital_that_can_not_take_part_is_recorded_with_its_code(
+def test_a_hospital_that_cannot_take_part_is_recorded_with_its_code(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     sites = sorted(nodule_hospitals.glob("*/site.toml"))
@@ -149,7 +150,7 @@ def test_a_hospital_that_can_not_take_part_is_recorded_with_its_code(
     assert [e["event"] for e in events].count("joined") == 2
 
 
-def test_too_few_hospitals_end_the_run_loudly(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+def test_too_few_hospitals_end_the_run_with_an_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", strategy__quorum=4, strategy__wait=1)
     with pytest.raises(MedflError, match="TOO-FEW-SITES"):
         simulation.start(workers=2)
@@ -162,13 +163,13 @@ def test_data_without_a_hospital_is_refused_before_anything_starts(nodule_study:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_folder_that_can_not_be_made_is_a_clear_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+def test_a_run_folder_that_cannot_be_made_is_a_clear_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file stands where the folder should be")
     with pytest.raises((RunError, EngineError), match="RUN-FOLDER"):
         plan(nodule_study, nodule_hospitals, tmp_path / "runs").start(workers=1)
 
 
-def _hear_ctrl_c() -> None:
+def _receive_ctrl_c() -> None:
     """Undo what a shell does to programs that it starts in the background: they ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""A sweep: what competes, with what budget, and that failures and interruptions cost no more than their own run."""
+"""A sweep: its strategies, their budget, and that a failure or an interruption costs no more than its own run."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Planner = Callable[..., Sweep]
 def plan(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Planner:
     """Plan a sweep: ``plan("fedavg", "local", seeds=[1, 2])``."""
 
-    def made(*strategies: str, overrides: dict[str, object] | None = None, **options: object) -> Sweep:
-        every = {"rounds": 8, **(overrides or {})}
-        return plan_sweep(nodule_study, [nodule_hospitals], tmp_path / "sweeps", strategies, overrides=every, **options)  # type: ignore[arg-type]
+    def make(*strategies: str, overrides: dict[str, object] | None = None, **options: object) -> Sweep:
+        settings = {"rounds": 8, **(overrides or {})}
+        return plan_sweep(nodule_study, [nodule_hospitals], tmp_path / "sweeps", strategies, overrides=settings, **options)  # type: ignore[arg-type]
 
-    return made
+    return make
 
 
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let a simulation do no more than tell its start and its end; krum fails, moon is interrupted."""
+    """Make a simulation write only its start and its end; krum and rfa fail, moon is interrupted."""
     started: list[str] = []
 
     def start(self: SimulatedRun, engine: str = "embedded", workers: int = 0) -> None:
@@ -64,32 +64,32 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("fedavg+fine-tune=20", {"personal.fine-tune-steps": 20}),
     ],
 )
-def test_a_contender_is_keys_of_the_study(text: str, overrides: dict[str, object]) -> None:
-    (contender,), problems = parse_strategy_specs([text])
+def test_a_specification_stands_for_keys_of_the_study(text: str, overrides: dict[str, object]) -> None:
+    (spec,), problems = parse_strategy_specs([text])
     assert not problems
     name = text.partition(":")[0].partition("+")[0]
-    assert contender.overrides == {"strategy.name": name, **overrides}
+    assert spec.overrides == {"strategy.name": name, **overrides}
 
 
-def test_a_contender_is_told_as_a_person_reads_it() -> None:
-    (contender,), _ = parse_strategy_specs(["fedadam:beta1=0.8:tau=1e+3+int8"])
-    assert contender.title == "fedadam beta1=0.8 tau=1e+3 + int8"
+def test_a_specification_has_a_title_for_people() -> None:
+    (spec,), _ = parse_strategy_specs(["fedadam:beta1=0.8:tau=1e+3+int8"])
+    assert spec.title == "fedadam beta1=0.8 tau=1e+3 + int8"
 
 
-def test_everything_wrong_is_told_at_once_with_the_valid_names(plan: Planner) -> None:
-    wrong = ["fedavgg", "fedprox:mux=1", "fedprox:mu", "fedavg+int9", "fedavg+clip-norm", "fedavg+int8=3", "local+int8"]
-    wrong += ["fedavg+int8+bf16", "scaffold", "krum+top-k", "fedavg", "fedavg"]
+def test_all_problems_are_reported_at_once_with_the_valid_names(plan: Planner) -> None:
+    texts = ["fedavgg", "fedprox:mux=1", "fedprox:mu", "fedavg+int9", "fedavg+clip-norm", "fedavg+int8=3", "local+int8"]
+    texts += ["fedavg+int8+bf16", "scaffold", "krum+top-k", "fedavg", "fedavg"]
     with pytest.raises(ConfigError) as raised:
-        plan(*wrong)
-    told = {problem.key: str(problem) for problem in raised.value.problems}
-    assert set(told) == set(wrong)
-    assert "Did you mean 'fedavg'?" in told["fedavgg"]
-    assert "Valid keys here: mu" in told["fedprox:mux=1"]
-    assert "Did you mean 'int8'?" in told["fedavg+int9"]
-    assert "needs a number" in told["fedavg+clip-norm"]
-    assert "sgd" in told["scaffold"]
-    assert "cannot be stacked" in told["krum+top-k"]
-    assert "named twice" in told["fedavg"]
+        plan(*texts)
+    problems = {problem.key: str(problem) for problem in raised.value.problems}
+    assert set(problems) == set(texts)
+    assert "Did you mean 'fedavg'?" in problems["fedavgg"]
+    assert "Valid keys here: mu" in problems["fedprox:mux=1"]
+    assert "Did you mean 'int8'?" in problems["fedavg+int9"]
+    assert "needs a number" in problems["fedavg+clip-norm"]
+    assert "sgd" in problems["scaffold"]
+    assert "cannot be stacked" in problems["krum+top-k"]
+    assert "named twice" in problems["fedavg"]
 
 
 def test_no_strategy_at_all_is_an_error(plan: Planner) -> None:
@@ -97,7 +97,7 @@ def test_no_strategy_at_all_is_an_error(plan: Planner) -> None:
         plan()
 
 
-def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_board(plan: Planner) -> None:
+def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_leaderboard(plan: Planner) -> None:
     sweep = plan("fedavg", "local", seeds=[5, 6])
     assert [(p.spec.name, p.seed) for p in sweep.runs] == [("fedavg", 5), ("local", 5), ("fedavg", 6), ("local", 6)]
     assert [p.simulation.study.seed for p in sweep.runs] == [5, 5, 6, 6]
@@ -112,16 +112,16 @@ def test_nothing_but_the_strategy_and_the_rounds_differs(plan: Planner) -> None:
     assert (fedavg.rounds, ditto.rounds) == (8, 4)  # ditto takes twice the steps in a round
 
 
-def test_an_algorithm_with_a_factor_gets_so_many_fewer_rounds() -> None:
-    contenders, _ = parse_strategy_specs(["fedavg", "ditto", "apfl", "somebodys-own"])
-    assert [matched_rounds(c, 7, sites=4) for c in contenders] == [7, 4, 4, 7]
-    assert matched_rounds(contenders[1], 1, sites=4) == 1
+def test_an_algorithm_with_more_steps_in_a_round_gets_fewer_rounds() -> None:
+    specs, _ = parse_strategy_specs(["fedavg", "ditto", "apfl", "somebodys-own"])
+    assert [matched_rounds(spec, 7, sites=4) for spec in specs] == [7, 4, 4, 7]
+    assert matched_rounds(specs[1], 1, sites=4) == 1
 
 
 def test_no_strategy_stops_early_unless_that_is_asked_for(plan: Planner) -> None:
     assert plan("fedavg").runs[0].simulation.study.strategy.patience == 0
-    asked = plan("fedavg", overrides={"strategy.patience": 4})
-    assert asked.runs[0].simulation.study.strategy.patience == 4
+    sweep = plan("fedavg", overrides={"strategy.patience": 4})
+    assert sweep.runs[0].simulation.study.strategy.patience == 4
 
 
 def test_options_of_the_study_stay_with_its_own_strategy(plan: Planner) -> None:
@@ -144,7 +144,7 @@ def test_a_strategy_that_fails_does_not_stop_the_others(plan: Planner) -> None:
     assert results[2].run.is_relative_to(results[2].planned.simulation.run.parents[3])
 
 
-def test_what_completed_is_not_run_again(plan: Planner, faked: list[str]) -> None:
+def test_a_completed_run_is_not_run_again(plan: Planner, faked: list[str]) -> None:
     sweep = plan("fedavg", "krum", "moon", "fedprox")
     with pytest.raises(KeyboardInterrupt):
         list(run_sweep(sweep))
@@ -166,6 +166,6 @@ def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
     assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, overrides={"rounds": 9}).runs)
 
 
-def test_a_folder_that_is_no_sweep_can_not_be_gone_on_with(plan: Planner, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_sweep_cannot_be_resumed(plan: Planner, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="SWEEP-MISSING"):
         plan("fedavg", resume=tmp_path)

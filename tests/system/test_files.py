@@ -15,7 +15,7 @@ from medfl.system.files import write_file, write_private
 
 
 def test_the_folder_is_made_and_an_older_file_with_other_rights_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "told.json"
+    path = tmp_path / "new" / "report.json"
     path.parent.mkdir()
     path.write_text("old")
     path.chmod(0o644)

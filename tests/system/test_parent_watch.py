@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it."""
+"""Processes end with the one that started them."""
 
 from __future__ import annotations
 
