@@ -142,7 +142,7 @@ class WorkerPool:
 def warm_up() -> None:
     """Begin to import what workers need, in the background, for a pool that is made later."""
     if not has_cuda():
-        _start_context(cuda=False)
+        pools.fork_context(_PRELOAD)
         compat.disable_telemetry()
         forkserver.ensure_running()
 
@@ -156,5 +156,5 @@ def has_cuda() -> bool:
     return True
 
 
-def _start_context(cuda: bool) -> pools.Context:
+def _start_context(cuda: bool) -> pools.StartContext:
     return pools.spawn_context() if cuda else pools.fork_context(_PRELOAD)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from medfl.system.parent_watch import die_with_parent
 
-Context = ForkServerContext | SpawnContext
+StartContext = ForkServerContext | SpawnContext
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,7 +44,7 @@ def map_processes(
     function: Callable[[T], R],
     items: Sequence[T],
     processes: int,
-    context: Context,
+    context: StartContext,
     *,
     ordered: bool = False,
     setup: Callable[..., None] | None = None,
@@ -60,7 +60,7 @@ def map_processes(
         Its arguments, picklable.
     processes : int
         Number of processes.
-    context : Context
+    context : StartContext
         From `spawn_context` or `fork_context`.
     ordered : bool
         Yield results in the order of `items`, not as they become ready.
@@ -80,7 +80,7 @@ def map_processes(
         When a process died. With one process and `ordered`, the item after the last that was yielded did it.
     """
     pool = ProcessPoolExecutor(processes, context, _set_up_process, (setup, setup_arguments))
-    with terminating(pool):
+    with _terminating(pool):
         with sigint_blocked():  # all processes are started here
             futures: dict[Future[R], int] = {pool.submit(function, item): index for index, item in enumerate(items)}
         for future in list(futures) if ordered else as_completed(futures):
@@ -89,7 +89,7 @@ def map_processes(
 
 
 def map_isolated(
-    function: Callable[[T], R], items: Sequence[T], context: Context, on_death: Callable[[T], R]
+    function: Callable[[T], R], items: Sequence[T], context: StartContext, on_death: Callable[[T], R]
 ) -> Iterator[tuple[int, R]]:
     """Apply a function to one item after the other in a process that is replaced when an item kills it.
 
@@ -135,27 +135,6 @@ def ignore_interrupts() -> None:
 
 
 @contextmanager
-def terminating(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Shut a pool down at the end; when that comes early, its processes are terminated instead of waited for.
-
-    Parameters
-    ----------
-    pool : ProcessPoolExecutor
-        None of whose processes has started yet.
-    """
-    before = set(multiprocessing.active_children())
-    finished = False
-    try:
-        yield pool
-        finished = True
-    finally:
-        if not finished:  # Ctrl-C, a full disk, or a process that was killed
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
 def sigint_blocked() -> Iterator[None]:
     """Postpone Ctrl-C; processes that are started meanwhile never receive it, not even while they import."""
     resource_tracker.ensure_running()  # otherwise multiprocessing starts it later and unblocks Ctrl-C too early
@@ -173,6 +152,27 @@ def sigint_blocked() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     if received:
         signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _terminating(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Shut a pool down at the end; when that comes early, its processes are terminated instead of waited for.
+
+    Parameters
+    ----------
+    pool : ProcessPoolExecutor
+        None of whose processes has started yet.
+    """
+    before = set(multiprocessing.active_children())
+    finished = False
+    try:
+        yield pool
+        finished = True
+    finally:
+        if not finished:  # Ctrl-C, a full disk, or a process that was killed
+            for child in set(multiprocessing.active_children()) - before:
+                child.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _set_up_process(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import ssl
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from medfl.deploy.federation_folder import FederationFolder
 from medfl.errors import DeployError
 from medfl.flower.tasks import NodeTasks, ServerLink, use_client_certificate
 from medfl.site import init_site
+from medfl.system.locks import take_lock
 from tests.deploy.serving import make_federation
 
 
@@ -110,7 +110,7 @@ def test_a_site_is_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     own.mkdir()
     (own / "superexec.secret").write_bytes(b"of the first")
     with (own / "up.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert take_lock(lock)
         with pytest.raises(DeployError, match="SITE-BUSY"):
             running.site_up(file.parent, print)
     assert (own / "superexec.secret").read_bytes() == b"of the first"
