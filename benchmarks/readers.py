@@ -44,7 +44,7 @@ def by_medfl(folder: Path, difficult: Difficult) -> str:
     files = sorted(folder.iterdir())
     paths = [path for path in files if looks_like_dicom(path)] or files
     try:
-        volume = read_series(paths, difficult.how, select=difficult.select)
+        volume = read_series(paths, difficult.settings, select=difficult.select)
     except DataError as error:
         return error.code
     resampled = volume.acquired_geometry is not None
@@ -78,7 +78,7 @@ def main() -> None:
         for reader, cell in cells.items():
             kind = cell.split(" ")[0].split(",")[0]
             sums[reader][kind if kind in ("ok", "WRONG") else "refused"] += 1
-        chosen = " (options)" if difficult.select or difficult.how != DEFAULTS else ""
+        chosen = " (options)" if difficult.select or difficult.settings != DEFAULTS else ""
         print(f"| {name}{chosen} |", " | ".join(cells.values()), "|")
     totals = [" / ".join(str(count[kind]) for kind in ("ok", "WRONG", "refused")) for count in sums.values()]
     print(f"| **{len(SERIES)} series: right / wrong / refused** |", " | ".join(totals), "|")

@@ -107,7 +107,7 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
     "7 slices twice": (
         lambda h: h.series("x", places=EVEN * 2),
         "DCM-DUP-POSITION",
-        [r"10 slice position\(s\) occur more than once", "no header value tells the copies apart", "export the series again"],
+        [r"10 slice position\(s\) occur more than once", "no attribute separates the copies", "export the series again"],
     ),
     "8 an unknown compression": (
         lambda h: h.series("x", compressed),
@@ -229,7 +229,7 @@ def test_pictures_that_often_hold_names_are_left_out_unless_the_site_looked(kind
         folder = hospital.series(name, of_kind(uid, "US" if kind == "US" else "OT"), places=[0.0], listed=False)
         hospital.row(folder / "0.dcm", "well")
     findings = [finding for finding in hospital.prepared(flat).findings if finding.level == "error"]
-    check_told(findings[0], "BURNED-IN", ["1 .+ may hold burned-in names; they are left out", "burned-in", "site.toml"])
+    check_told(findings[0], "BURNED-IN", ["1 .+ may have names burned in; they are left out", "burned-in", "site.toml"])
     assert len(findings) == 2
     assert len(hospital.prepared(flat, burned_in="allow").cases) == 2
 

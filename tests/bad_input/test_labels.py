@@ -136,9 +136,9 @@ SEGMENTATIONS: dict[str, tuple[Spoil, str, list[str]]] = {
     "20 drawn on another series": (
         exported_again,
         "LBL-WRONG-SERIES",
-        [r"refers to 8 image\(s\), none of them in this series", "Choose the series it was drawn on", "label-match"],
+        [r"references 8 image\(s\), none of them in this series", "Choose the series it was drawn on", "label-match"],
     ),
-    "20 drawn on more images": (fewer, "LBL-PARTIAL-REF", ["refers to 8 images, of which the series holds 7"]),
+    "20 drawn on more images": (fewer, "LBL-PARTIAL-REF", ["references 8 images, of which the series has 7"]),
     "21 a segment of another name": (
         renamed,
         "LBL-CLASSNAME",

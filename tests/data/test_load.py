@@ -15,7 +15,7 @@ from medfl.data.load import load_case, load_image
 from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.drawing import ellipse, write_rtstruct, write_seg
-from tests.data.dicom.phantom import AXIAL, SHAPE, error_of, stack, write
+from tests.data.dicom.phantom import AXIAL, SHAPE, error_of, stack, write_slices
 
 BOX = np.arange(240, dtype=np.float32).reshape(4, 5, 12)
 
@@ -66,7 +66,7 @@ def test_channels_come_from_one_series_by_what_tells_them_apart(tmp_path: Path, 
     def echoes(k: int, ds: Any) -> None:
         ds.EchoTime, ds.RescaleIntercept = (10, "-1024") if k < 10 else (20, "-924")
 
-    paths = write(tmp_path, stack() * 2, echoes)
+    paths = write_slices(tmp_path, stack() * 2, echoes)
     study = make_study(task__channels=2, task__modality="CT")
     source = Source("dicom", tuple(paths), select=("EchoTime=20", "EchoTime=10"))
     volume = load_image(source, study, make_site(tmp_path))
@@ -77,7 +77,7 @@ def test_channels_come_from_one_series_by_what_tells_them_apart(tmp_path: Path, 
 
 
 def test_what_a_site_allows_reaches_the_readers(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> None:
-    paths = write(tmp_path, stack(count=5))
+    paths = write_slices(tmp_path, stack(count=5))
     study = make_study(task__kind="classification", task__modality="CT")
     with pytest.raises(DataError, match="DCM-FEW-SLICES"):
         load_image(Source("dicom", tuple(paths)), study, make_site(tmp_path))
@@ -97,7 +97,7 @@ def test_what_a_site_allows_reaches_the_readers(tmp_path: Path, save_nifti: Any,
 
 
 def test_warnings_about_the_label_come_with_the_volume(tmp_path: Path, make_study: Any, make_site: Any) -> None:
-    paths = write(tmp_path / "series")
+    paths = write_slices(tmp_path / "series")
     marked = np.zeros((*SHAPE[::-1], 10), dtype=np.uint8)
     marked[4:9, 4:9, 4] = 1
     label = Source("dicom", (write_seg(tmp_path / "seg.dcm", paths, {"organ": marked}),))

@@ -20,7 +20,7 @@ from medfl.data.predictions import ModelOrigin, resample_to_source, write_nifti,
 from medfl.data.preprocess import preprocess
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
-from tests.data.dicom.phantom import AXIAL, SHAPE, stack, write, write_enhanced
+from tests.data.dicom.phantom import AXIAL, SHAPE, stack, write_enhanced, write_slices
 from tests.data.dicom.writing import oblique
 
 ORIGIN = ModelOrigin("liver-net", "3.1", "ab12" * 16)
@@ -119,7 +119,7 @@ class Scene:
         self.source = Source("dicom", tuple(paths))
         self.image = read_series(paths, site.data)
 
-    def write(self, mask: NDArray[np.uint8], **options: Any) -> Any:
+    def write_slices(self, mask: NDArray[np.uint8], **options: Any) -> Any:
         write_seg(mask, self.image, self.source, CLASSES, ORIGIN, self.path, how=self.site.data, **options)
         return pydicom.dcmread(self.path)
 
@@ -151,7 +151,9 @@ def scene(tmp_path: Path, make_study: Any, make_site: Any) -> Any:
 @pytest.mark.parametrize("axes", [AXIAL, oblique()], ids=["axial", "oblique"])
 def test_a_dicom_seg_comes_back_voxel_by_voxel(scene: Any, tmp_path: Path, kind: str, axes: Any) -> None:
     s = scene(
-        write(tmp_path / "series", stack(axes=axes), lambda k, ds: setattr(ds, "InstanceNumber", (k * 3) % 10), axes=axes)
+        write_slices(
+            tmp_path / "series", stack(axes=axes), lambda k, ds: setattr(ds, "InstanceNumber", (k * 3) % 10), axes=axes
+        )
     )
     made = s.write(marked(), kind=kind)
     np.testing.assert_array_equal(s.read(), marked())
@@ -161,7 +163,7 @@ def test_a_dicom_seg_comes_back_voxel_by_voxel(scene: Any, tmp_path: Path, kind:
 
 
 def test_a_dicom_seg_says_who_made_it_of_what(scene: Any, tmp_path: Path) -> None:
-    s = scene(write(tmp_path / "series"))
+    s = scene(write_slices(tmp_path / "series"))
     made, first = s.write(marked()), pydicom.dcmread(s.paths[0])
     assert (made.StudyInstanceUID, made.PatientID) == (first.StudyInstanceUID, first.PatientID)
     assert made.SeriesInstanceUID not in (first.SeriesInstanceUID, s.write(marked()).SeriesInstanceUID)
@@ -175,7 +177,7 @@ def test_a_dicom_seg_says_who_made_it_of_what(scene: Any, tmp_path: Path) -> Non
 
 
 def test_a_prediction_without_any_finding_can_be_written(scene: Any, tmp_path: Path) -> None:
-    s = scene(write(tmp_path / "series"))
+    s = scene(write_slices(tmp_path / "series"))
     s.write(np.zeros(GRID, dtype=np.uint8))
     assert not s.read().any()
 
@@ -188,7 +190,7 @@ def test_frames_of_one_object_are_referred_to(scene: Any, tmp_path: Path) -> Non
 
 
 def test_a_straightened_volume_goes_back_onto_its_slices(scene: Any, tmp_path: Path) -> None:
-    s = scene(write(tmp_path / "series", stack(tilt=15.0)), gantry_tilt="resample")
+    s = scene(write_slices(tmp_path / "series", stack(tilt=15.0)), gantry_tilt="resample")
     mask = marked(s.image.shape)
     s.write(mask)
     assert s.image.acquired_geometry is not None
@@ -201,7 +203,7 @@ def test_what_can_not_be_written_says_so_without_a_path(scene: Any, tmp_path: Pa
     def no_frame(k: int, ds: Any) -> None:
         del ds.FrameOfReferenceUID
 
-    s = scene(write(tmp_path / "series", None, no_frame))
+    s = scene(write_slices(tmp_path / "series", None, no_frame))
     with pytest.raises(DataError, match=r"PRED-SEG.*frame of reference"):
         s.write(marked())
     with pytest.raises(DataError, match=r"PRED-SEG.*NIfTI"):

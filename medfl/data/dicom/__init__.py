@@ -1,1 +1,1 @@
-"""DICOM: headers, checks, series as volumes, and labels drawn on them."""
+"""DICOM: headers, checks, series as volumes, and the SEG and RTSTRUCT labels drawn on them."""

@@ -1,4 +1,4 @@
-"""Whether the pixels of a DICOM file can be decoded here, asked of pydicom and told in plain words."""
+"""Check that pydicom can decode the pixels of a DICOM file, with the transfer syntaxes in plain words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydicom.uid import UID, JPEGExtended12Bit
 
 from medfl.errors import DataError
 
-# PS3.6 table A-1, in the words of PS3.5 section 10
+# transfer syntaxes of PS3.6 table A-1, named as in PS3.5 section 10
 TRANSFER_SYNTAX_NAMES = {
     "1.2.840.10008.1.2.1.99": "deflated",
     "1.2.840.10008.1.2.4.50": "JPEG Baseline (8 bit)",
@@ -41,7 +41,7 @@ TRANSFER_SYNTAX_NAMES = {
     "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE Lossless",
 }
-_GPL_PLUGIN = "pylibjpeg"  # pydicom's name of the plugin that libjpeg, under GPL-3.0, gives the 12-bit decoder to
+_GPL_PLUGIN = "pylibjpeg"  # pydicom's name of the plugin whose 12-bit decoder is libjpeg, under GPL-3.0
 
 
 def check_codec(dataset: Dataset) -> None:
@@ -50,16 +50,16 @@ def check_codec(dataset: Dataset) -> None:
     Raises
     ------
     DataError
-        ``DCM-CODEC``, with the name of the compression.
+        ``DCM-CODEC``, with the name of the transfer syntax.
     """
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if syntax.is_transfer_syntax and not syntax.is_private and not syntax.is_encapsulated:
         return
     if not _is_decodable(syntax, dataset):
-        name = TRANSFER_SYNTAX_NAMES.get(syntax, "a private or unknown method")
-        what = f"the images are compressed as '{name}', which no installed decoder reads."
-        gpl = syntax == JPEGExtended12Bit
-        fix = "Install 'medfl[dicom-gpl]' (GPL-3.0) or let the PACS" if gpl else "Let the PACS"
+        name = TRANSFER_SYNTAX_NAMES.get(syntax, "a private or unknown transfer syntax")
+        what = f"the images are compressed as '{name}', which no installed decoder can read."
+        needs_gpl = syntax == JPEGExtended12Bit
+        fix = "Install 'medfl[dicom-gpl]' (GPL-3.0) or let the PACS" if needs_gpl else "Let the PACS"
         raise DataError("DCM-CODEC", what, f"{fix} send uncompressed images.")
 
 
@@ -69,18 +69,18 @@ def _is_decodable(syntax: UID, dataset: Dataset) -> bool:
     except NotImplementedError:
         return False
     if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 0) != 8:
-        return _GPL_PLUGIN in decoder.available_plugins  # the others call themselves available and decode 8 bits only
+        return _GPL_PLUGIN in decoder.available_plugins  # the others report themselves available, but decode 8 bits only
     return bool(decoder.is_available)
 
 
 def is_truncated(dataset: Dataset) -> bool:
-    """Return whether there are fewer pixels than the header says; of compressed ones, whether there are none."""
+    """Return whether there are fewer pixels than the header says, or for compressed pixels, none at all."""
     if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
         return False
     pixels = dataset.get("PixelData")
     if not pixels:
         return True
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:  # decoding will tell
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:  # decoding will show it
         return False
     expected: int = get_expected_length(dataset)
     return len(pixels) < expected

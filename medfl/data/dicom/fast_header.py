@@ -1,7 +1,7 @@
-"""Finding a few attributes in the first bytes of a DICOM file, many times faster than a whole parser.
+"""Fast reader of a few attributes in the first bytes of a DICOM file, many times faster than a full parser.
 
-What is unusual in any way (big endian, deflated, other letters than ASCII, an odd number) is left to pydicom: for such a file
-`scan` says that it is not sure. What it is sure of is what pydicom reads (PS3.5 chapter 7).
+Anything unusual (big endian, deflated, non-ASCII text, an odd number) is left to pydicom: for such a file `scan_header` returns
+False. Where it returns True, it has read what pydicom reads (PS3.5 chapter 7).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _PREAMBLE = 128
 _UNSUPPORTED_SYNTAXES = (
     DeflatedExplicitVRLittleEndian.encode(),
     ExplicitVRBigEndian.encode(),
-    b"1.2.840.113619.5.2",
-)  # GE's own
+    b"1.2.840.113619.5.2",  # private, of GE
+)
 _IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with four bytes for the length
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with a length of four bytes
 _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_MAX_DEPTH = 16  # of sequences within sequences
+_MAX_DEPTH = 16  # of nested sequences
 _ELEMENT, _IMPLICIT_ELEMENT, _LENGTH = Struct("<HH2sH").unpack_from, Struct("<HHL").unpack_from, Struct("<L").unpack_from
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*").fullmatch
 _INTEGER = re.compile(r"[+-]?\d+").fullmatch
@@ -53,35 +53,35 @@ def looks_headerless(data: bytes) -> bool:
     return vr in _SHORT_VRS or vr in _LONG_VRS or (length <= 256 and length % 2 == 0)
 
 
-def scan_header(data: bytes, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]) -> bool:
-    """Find attributes in the beginning of a file.
+def scan_header(data: bytes, wanted: Mapping[int, tuple[str, bytes]], values: dict[str, Value]) -> bool:
+    """Read attributes from the beginning of a file.
 
     Parameters
     ----------
     data : bytes
-        The first bytes of the file, or all.
+        The first bytes of the file, or the whole file.
     wanted : mapping of int to (str, bytes)
-        Keyword and value representation of what to look for, by tag (see `wanted_tags`).
-    found : dict of str to str or tuple of str
-        Takes the values by keyword, decoded to text; also what came before something unusual.
+        Keyword and value representation of the attributes to read, by tag (see `wanted_tags`).
+    values : dict of str to str or tuple of str
+        Receives the values by keyword, decoded to text, even those read before something unusual.
 
     Returns
     -------
     bool
-        Whether `found` is all there is; if not, it takes more bytes, or pydicom.
+        Whether `values` is complete; if not, it takes more bytes, or pydicom.
     """
     if data[_PREAMBLE : _PREAMBLE + 4] != MAGIC:
         return False
     try:
         position, implicit = _read_file_meta(data)
-        _walk_elements(data, position, implicit, wanted, found)
-    except (ValueError, StructError):  # something unusual, or the end of the bytes
+        _walk_elements(data, position, implicit, wanted, values)
+    except (ValueError, StructError):  # something unusual, or the end of the data
         return False
     return True
 
 
 def _read_file_meta(data: bytes) -> tuple[int, bool]:
-    """Return where the file meta information ends, and whether value representations are left out behind it."""
+    """Return where the file meta information ends, and whether the data set has implicit value representations."""
     position, syntax = _PREAMBLE + 4, b""
     while True:
         group, element, vr, length = _ELEMENT(data, position)
@@ -101,34 +101,34 @@ def _read_file_meta(data: bytes) -> tuple[int, bool]:
 
 
 def _walk_elements(
-    data: bytes, position: int, implicit: bool, wanted: Mapping[int, tuple[str, bytes]], found: dict[str, Value]
+    data: bytes, position: int, implicit: bool, wanted: Mapping[int, tuple[str, bytes]], values: dict[str, Value]
 ) -> None:
-    end, last, before = len(data), max(wanted), 0
+    end, last, previous = len(data), max(wanted), 0
     while position < end:
         tag, vr, length, position = _read_element(data, position, implicit)
-        if tag <= before:
-            raise ValueError("out of order: a repeated attribute, or not what it seems")
+        if tag <= previous:
+            raise ValueError("tags out of order: a repeated attribute, or damage")
         if tag > last:
             return
-        before = tag
+        previous = tag
         if length == _UNDEFINED_LENGTH:
             position = _skip_sequence(data, position, implicit)
             continue
         if position + length > end:
             raise ValueError
         if length and tag in wanted:
-            keyword, known = wanted[tag]
-            if vr and vr != known:
+            keyword, expected = wanted[tag]
+            if vr and vr != expected:
                 raise ValueError
-            value = _decode_value(data[position : position + length], known)
+            value = _decode_value(data[position : position + length], expected)
             if value:
-                found[keyword] = value
+                values[keyword] = value
         position += length
-    raise ValueError("nothing behind the last one: the file may have been cut")
+    raise ValueError("no element after the last one wanted: the file may be truncated")
 
 
 def _read_element(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
-    """Return tag, value representation, length and place of the value."""
+    """Return tag, value representation, length and position of the value."""
     if implicit:
         group, element, length = _IMPLICIT_ELEMENT(data, position)
         return group << 16 | element, b"", length, position + 8
@@ -143,39 +143,39 @@ def _read_element(data: bytes, position: int, implicit: bool) -> tuple[int, byte
 
 
 def _skip_sequence(data: bytes, position: int, implicit: bool, depth: int = 0) -> int:
-    """Return the place behind a sequence of undefined length."""
+    """Return the position after a sequence of undefined length."""
     if depth > _MAX_DEPTH:
         raise ValueError
-    inside = False  # of an item of undefined length
+    in_item = False  # an item of undefined length
     while True:
         tag, _, length, position = _read_element(data, position, implicit)
-        if tag == _ITEM and not inside:
-            inside = length == _UNDEFINED_LENGTH
-            position += 0 if inside else length
-        elif tag == _ITEM_END and inside:
-            inside = False
-        elif tag == _SEQUENCE_END and not inside:
+        if tag == _ITEM and not in_item:
+            in_item = length == _UNDEFINED_LENGTH
+            position += 0 if in_item else length
+        elif tag == _ITEM_END and in_item:
+            in_item = False
+        elif tag == _SEQUENCE_END and not in_item:
             return position
-        elif inside and tag not in (_ITEM, _SEQUENCE_END):
+        elif in_item and tag not in (_ITEM, _SEQUENCE_END):
             position = _skip_sequence(data, position, implicit, depth + 1) if length == _UNDEFINED_LENGTH else position + length
         else:
             raise ValueError
 
 
-def _decode_value(raw: bytes, vr: bytes) -> Value:
+def _decode_value(data: bytes, vr: bytes) -> Value:
     if vr in _BINARY_VRS:
-        letter, size = _BINARY_VRS[vr]
-        if len(raw) % size:
+        format_character, size = _BINARY_VRS[vr]
+        if len(data) % size:
             raise ValueError
-        numbers = tuple(str(number) for number in Struct(f"<{len(raw) // size}{letter}").unpack(raw))
+        numbers = tuple(str(number) for number in Struct(f"<{len(data) // size}{format_character}").unpack(data))
         return numbers if len(numbers) > 1 else numbers[0]
-    raw = raw.rstrip(b"\0 ")
-    if not _PRINTABLE(raw):
+    data = data.rstrip(b"\0 ")
+    if not _PRINTABLE(data):
         raise ValueError
-    parts = tuple(part.strip() for part in raw.decode("ascii").split("\\"))
-    if raw and vr == b"DS":
+    parts = tuple(part.strip() for part in data.decode("ascii").split("\\"))
+    if data and vr == b"DS":
         for part in parts:
-            float(part)  # what is none is for pydicom to judge
-    if raw and vr == b"IS" and not all(map(_INTEGER, parts)):
+            float(part)  # pydicom decides about anything else
+    if data and vr == b"IS" and not all(map(_INTEGER, parts)):
         raise ValueError
     return parts if len(parts) > 1 else parts[0]

@@ -1,4 +1,4 @@
-"""Enhanced multi-frame objects as what they are: many slices. Each frame gets a header like that of a single-slice file."""
+"""Headers of the frames of enhanced multi-frame objects, each like the header of a single-frame file."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ ENHANCED_SOP_CLASSES = (
     BreastTomosynthesisImageStorage,
     OphthalmicTomographyImageStorage,
 )
-FRAME_NUMBER = "ReferencedFrameNumber"  # DICOM's word for "frame n of this object", counted from 1
-# keyword of a single-slice file: where a functional group (PS3.3 section C.7.6.16) tells the same
+FRAME_NUMBER = "ReferencedFrameNumber"  # of a frame within its object, counted from 1
+# keyword of a single-frame file: sequence and keyword of the same value in a functional group (PS3.3 C.7.6.16)
 _FUNCTIONAL_GROUPS = {
     "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
     "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
@@ -57,18 +57,18 @@ _FUNCTIONAL_GROUPS = {
     "KVP": (("CTXRayDetailsSequence", "KVP"),),
     "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
-    "ImageType": tuple((f"{kind}FrameTypeSequence", "FrameType") for kind in ("MRImage", "CTImage", "PET", "XRay3D")),
+    "ImageType": tuple((f"{prefix}FrameTypeSequence", "FrameType") for prefix in ("MRImage", "CTImage", "PET", "XRay3D")),
 }
 _LEGACY_SEQUENCES = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
 
 
 def is_enhanced(header: Header) -> bool:
-    """Return whether position and scale lie in functional groups, which an object of one frame may have, too."""
+    """Return whether an object has functional groups, which even one of a single frame may have."""
     return header.frame_count > 1 or header.text("SOPClassUID") in ENHANCED_SOP_CLASSES
 
 
 def frame_number(header: Header) -> int:
-    """Return which frame of its file a header is about, from 1; 0 for a file of one slice."""
+    """Return the number of the frame that a header describes, from 1; 0 for a single-frame file."""
     return int(header.text(FRAME_NUMBER) or 0)
 
 
@@ -78,14 +78,14 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
     Parameters
     ----------
     header : Header
-        Of the object.
+        Header of the object.
     force : bool
-        Whether the file may lack its preamble.
+        Whether the file may lack the 128-byte preamble.
 
     Returns
     -------
     list of Header
-        One a frame, with the keywords of single-slice files (``EchoTime`` for EffectiveEchoTime, and so on) and the number
+        One per frame, with the keywords of single-frame files (``EchoTime`` for EffectiveEchoTime, and so on) and the number
         of the frame.
 
     Raises
@@ -101,22 +101,22 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
         shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
         frames: Sequence[Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or ()
         if len(frames) != header.frame_count:
-            what = f"the object says where {len(frames)} of its {header.frame_count} frames lie."
+            what = f"the object gives positions for {len(frames)} of its {header.frame_count} frames."
             raise DataError("DCM-NO-GEOMETRY", what, "Take the original CT or MR series.")
         return [_make_frame_header(header, frame, shared, number) for number, frame in enumerate(frames, start=1)]
 
 
 def _make_frame_header(header: Header, frame: Dataset, shared: Dataset, number: int) -> Header:
     values = dict(header.values) | {FRAME_NUMBER: str(number), "NumberOfFrames": "1"}
-    for keyword, places in _FUNCTIONAL_GROUPS.items():
-        for group, own in places:
-            found = _first_item(frame, group).get(own, _first_item(shared, group).get(own))
-            if found not in (None, ""):
-                values[keyword] = _to_text(found)
-    for legacy in (_first_item(frame, _LEGACY_SEQUENCES[0]), _first_item(shared, _LEGACY_SEQUENCES[1])):
+    for keyword, sources in _FUNCTIONAL_GROUPS.items():
+        for group, group_keyword in sources:
+            value = _first_item(frame, group).get(group_keyword, _first_item(shared, group).get(group_keyword))
+            if value not in (None, ""):
+                values[keyword] = _to_text(value)
+    for converted in (_first_item(frame, _LEGACY_SEQUENCES[0]), _first_item(shared, _LEGACY_SEQUENCES[1])):
         for keyword in VOLUME_KEYWORDS:
-            if keyword not in values and legacy.get(keyword) not in (None, ""):
-                values[keyword] = _to_text(legacy.get(keyword))
+            if keyword not in values and converted.get(keyword) not in (None, ""):
+                values[keyword] = _to_text(converted.get(keyword))
     return Header(header.path, values)
 
 

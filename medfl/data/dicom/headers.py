@@ -1,4 +1,4 @@
-"""Reading DICOM headers without pixels, and the few facts of them that medfl uses."""
+"""Reader of DICOM headers, without pixels: the few attributes that medfl uses."""
 
 from __future__ import annotations
 
@@ -60,10 +60,7 @@ PIXEL_KEYWORDS = (
     "RescaleType",
     "BurnedInAnnotation",
 )
-CONCATENATION_KEYWORDS = (
-    "ConcatenationUID",
-    "InConcatenationTotalNumber",
-)  # of a multi-frame object that was cut into several files
+CONCATENATION_KEYWORDS = ("ConcatenationUID", "InConcatenationTotalNumber")  # PS3.3 C.7.6.16.2.2.4
 DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 KEYWORDS = (
     *IDENTITY_KEYWORDS,
@@ -75,22 +72,22 @@ KEYWORDS = (
 )
 
 FileKind = Literal["dicom", "headerless", "damaged", "other"]
-_READ_SIZES = (16 * 1024, 256 * 1024)  # bytes that are read at first, and when these do not hold the whole header
+_READ_SIZES = (16 * 1024, 256 * 1024)  # bytes read at first, and again when these do not hold the whole header
 _WANTED_TAGS = wanted_tags(KEYWORDS)
 _LAST_TAG = max(_WANTED_TAGS)
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 section 6.2; `float` takes "1_0" and "nan", too
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 section 6.2; `float` also accepts "1_0" and "nan"
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What medfl looks at in the header of one DICOM file. Local only.
+    """Attributes of one DICOM file that medfl uses. They never leave the site.
 
     Parameters
     ----------
     path : Path
         The file.
     values : mapping of str to str or tuple of str
-        Attributes by keyword, those of `KEYWORDS` that the file has; decoded to text so that they can be kept in an index.
+        Those attributes of `KEYWORDS` that the file has, by keyword; decoded to text so that an index can hold them.
     """
 
     path: Path
@@ -102,27 +99,27 @@ class Header:
         return value if isinstance(value, str) else "\\".join(value)
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """Return the values of an attribute as numbers, none when it is missing.
+        """Return the values of an attribute as numbers, or none when it is missing.
 
         Raises
         ------
         ValueError
-            When one is no number.
+            When one is not a number.
         """
         value = self.values.get(keyword, ())
         parts = [part for part in ((value,) if isinstance(value, str) else value) if part]
         if not all(map(_DECIMAL.fullmatch, parts)):
-            raise ValueError("no decimal string")
+            raise ValueError("not a decimal string")
         return tuple(map(float, parts))
 
     @property
     def frame_count(self) -> int:
-        """Number of frames, 1 for a classic image."""
+        """Number of frames, 1 for a single-frame image."""
         return int(self.text("NumberOfFrames") or 1)
 
     @property
     def image_type(self) -> tuple[str, ...]:
-        """The words of ImageType in upper case."""
+        """Values of ImageType, in upper case."""
         return tuple(self.text("ImageType").upper().split("\\"))
 
     @property
@@ -133,26 +130,26 @@ class Header:
 
 
 def read_header(path: Path, *, force: bool = False) -> Header | None:
-    """Read the header of a file, or return None when it is not DICOM; `force` reads files without preamble, too."""
+    """Read the header of a file, or return None when it is not DICOM; `force` also reads files without preamble."""
     try:
-        seen = probe_file(path)
+        probe = probe_file(path)
     except OSError:
         return None
-    usable = seen.kind == "dicom" or (force and seen.kind == "headerless")
-    return Header(path, seen.values) if usable else None
+    usable = probe.kind == "dicom" or (force and probe.kind == "headerless")
+    return Header(path, probe.values) if usable else None
 
 
 @dataclass(frozen=True, eq=False)
 class FileProbe:
-    """What a look at the beginning of a file tells.
+    """Kind of a file, judged by its beginning, with its attributes.
 
     Parameters
     ----------
     kind : {"dicom", "headerless", "damaged", "other"}
-        A DICOM file with a header that can be read, one without the 128-byte preamble, one whose header cannot be read, or no
-        DICOM file.
+        A DICOM file with a readable header, one without the 128-byte preamble, one with an unreadable header, or a file that
+        is not DICOM.
     values : mapping of str to str or tuple of str
-        As in `Header`; of a damaged file what could be made out.
+        As in `Header`; for a damaged file, what could be read.
     """
 
     kind: FileKind
@@ -160,12 +157,12 @@ class FileProbe:
 
 
 def probe_file(path: Path) -> FileProbe:
-    """Look at the beginning of a file.
+    """Determine the kind of a file from its beginning, and read its attributes.
 
     Raises
     ------
     OSError
-        When it cannot be opened or read.
+        When the file cannot be opened or read.
     """
     values: dict[str, Value] = {}
     with open(path, "rb", buffering=0) as file:
@@ -186,7 +183,7 @@ def probe_file(path: Path) -> FileProbe:
 
 
 def _parse_header(path: Path) -> dict[str, Value]:
-    """Read the header with pydicom; empty when it cannot."""
+    """Read the header with pydicom; return nothing if it cannot."""
     values: dict[str, Value] = {}
     with silence_libraries():  # the warnings of pydicom quote the value
         try:
@@ -200,7 +197,7 @@ def _parse_header(path: Path) -> dict[str, Value]:
             try:
                 value = _to_text(dataset.get(keyword))
             except Exception:
-                value = "" if keyword in IDENTITY_KEYWORDS else "damaged"  # no number: whoever needs it meets the error
+                value = "" if keyword in IDENTITY_KEYWORDS else "damaged"  # not a number: an error for whoever reads it
             if value:
                 values[keyword] = value
     return values
@@ -209,7 +206,7 @@ def _parse_header(path: Path) -> dict[str, Value]:
 def _to_text(value: object) -> Value:
     if value is None:
         return ""
-    if isinstance(value, MultiValue | list):  # a list for several binary numbers
+    if isinstance(value, MultiValue | list):  # several binary numbers are a list
         return tuple(str(part).strip() for part in value)
     return str(value).strip()
 
@@ -220,18 +217,18 @@ def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     Raises
     ------
     DataError
-        ``DCM-READ`` when one of them is missing or not DICOM.
+        ``DCM-READ`` when a file is missing or not DICOM.
     """
     headers = [read_header(path, force=force) for path in paths]
-    found = [header for header in headers if header is not None]
-    if not found or len(found) < len(headers):
-        what = f"{len(headers) - len(found)} of {len(headers)} file(s) are missing or no readable DICOM."
+    readable = [header for header in headers if header is not None]
+    if not readable or len(readable) < len(headers):
+        what = f"{len(headers) - len(readable)} of {len(headers)} file(s) are missing or not readable as DICOM."
         raise DataError("DCM-READ", what, "Export the series again.")
-    return found
+    return readable
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Return whether a file has the magic word of DICOM behind its 128-byte preamble."""
+    """Return whether a file has the prefix DICM after a preamble of 128 bytes (PS3.10 section 7.1)."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == MAGIC
@@ -240,12 +237,12 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def load_datasets(headers: Sequence[Header], *, force: bool = False) -> list[Dataset]:
-    """Read the whole files, pixels included and still compressed.
+    """Read whole files, with their pixels still compressed.
 
     Raises
     ------
     DataError
-        ``DCM-READ``.
+        ``DCM-READ`` when a file cannot be read.
     """
     with silence_libraries():
         try:

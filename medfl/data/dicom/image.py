@@ -1,4 +1,4 @@
-"""Reading one DICOM file as a 2-D image: X-ray, ultrasound, photographs, single slices."""
+"""Reader of one DICOM file as a 2-D image: X-ray, ultrasound, photographs, single slices."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from medfl.site import SiteData
 _DEFAULTS = SiteData()
 
 
-def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
+def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
     """Read one DICOM file as a 2-D image.
 
-    The modality transform is applied, a window (VOI) never: it is a choice of a viewer, and differs between hospitals.
-    MONOCHROME1 is inverted for projection X-ray and for nothing else. Colours become ITU-R 601 luminance.
+    The modality LUT is applied, the VOI LUT (window) never: it is a setting for viewing, and differs between hospitals.
+    MONOCHROME1 is inverted for projection X-ray only. Colours become ITU-R 601 luminance.
 
     Parameters
     ----------
     path : Path
         The file.
-    how : SiteData
-        What the site allows: `burned_in` and `allow_headerless`.
+    settings : SiteData
+        The site's `burned_in` and `allow_headerless`.
 
     Returns
     -------
@@ -46,39 +46,39 @@ def read_dicom_image(path: Path, how: SiteData = _DEFAULTS) -> Volume:
     DataError
         ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC`` or ``DCM-TRUNCATED``.
     """
-    (header,) = read_headers([path], force=how.allow_headerless)
+    (header,) = read_headers([path], force=settings.allow_headerless)
     check_image_classes([header])
-    check_burned_in([header], how)  # before its pixels are looked at
-    dataset = read_dataset(path, force=how.allow_headerless)
-    check_burned_in([header], how, dataset)
+    check_burned_in([header], settings)  # before its pixels are read
+    dataset = read_dataset(path, force=settings.allow_headerless)
+    check_burned_in([header], settings, dataset)
     with silence_libraries():
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise DataError(
-                    "DCM-FRAMES", "the object holds several frames.", "Export the frame that is meant as one image."
+                    "DCM-FRAMES", "the object holds several frames.", "Export the intended frame as a single image."
                 )
             if is_truncated(dataset):
                 raise truncated_error(1)
             check_bits(header)
             rows_first = _to_grey(
-                dataset, _single_frame_header(header, how), invert=header.text("Modality").upper() in PROJECTION_MODALITIES
+                dataset, _single_frame_header(header, settings), invert=header.text("Modality").upper() in PROJECTION_MODALITIES
             )
         except (DataError, MemoryError):
             raise
-        except Exception:  # a decoder met bytes that are no image
+        except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
     return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
 
 
-def _single_frame_header(header: Header, how: SiteData) -> Header:
-    """Return the header of the one frame of an enhanced object, whose scale lies in functional groups."""
-    return frame_headers(header, force=how.allow_headerless)[0] if is_enhanced(header) else header
+def _single_frame_header(header: Header, settings: SiteData) -> Header:
+    """Return the header of the only frame of an enhanced object, whose rescaling is in functional groups."""
+    return frame_headers(header, force=settings.allow_headerless)[0] if is_enhanced(header) else header
 
 
 def _to_grey(dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
     stored = dataset.pixel_array
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)  # the stored values are numbers of colours
+        stored = apply_color_lut(stored, dataset)  # the stored values are indices of colours
     if stored.ndim == 3:
         return np.asarray(stored[..., :3] @ LUMINANCE_WEIGHTS, dtype=np.float32)
     grey = np.asarray(apply_rescale(stored, header, dataset, stored.shape), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Reading a 2-D mask that was saved as a picture in DICOM."""
+"""Reader of a 2-D mask that was saved as a DICOM image."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from medfl.errors import DataError
 
 
 def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
-    """Read the values of a mask as they are stored: they are numbers of classes, and no shades of grey.
+    """Read the stored values of a mask: they are class numbers, not grey values.
 
-    So nothing is inverted, rescaled or weighted by colour, as `medfl.data.dicom.image.read_dicom_image` does; and nothing is
-    asked about names in the pixels, for they would be foreign values.
+    Unlike in `medfl.data.dicom.image.read_dicom_image`, nothing is inverted, rescaled or weighted by colour, and nothing is
+    asked about names in the pixels, as those would be values of no class.
 
     Parameters
     ----------
     path : Path
         The file.
     force : bool
-        Whether it may lack the 128-byte preamble.
+        Whether the file may lack the 128-byte preamble.
 
     Returns
     -------
     ndarray
-        (X, Y), of the type that is stored.
+        (X, Y), of the stored type.
 
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask painted in
+        ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask in
         colours.
     """
     check_image_classes(read_headers([path], force=force))
@@ -49,14 +49,14 @@ def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
                 raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
             if is_truncated(dataset):
                 raise truncated_error(1)
-            # of colours "raw" would be blue and red against luminance, which differ where the colours are all grey
+            # raw YBR pixels would be luminance and chrominance, which differ even where all colours are grey
             (stored,) = iter_pixels(dataset, raw=int(dataset.SamplesPerPixel) == 1)
         except (DataError, MemoryError):
             raise
-        except Exception:  # a decoder met bytes that are no image
+        except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
     if stored.ndim == 3:
         if (stored != stored[..., :1]).any():
-            raise DataError("LBL-COLOR", "the mask is painted in colours.", "Export it with one number a class.")
+            raise DataError("LBL-COLOR", "the mask is painted in colours.", "Export it with one number per class.")
         stored = stored[..., 0]
     return np.ascontiguousarray(stored.T)

@@ -1,4 +1,4 @@
-"""What tells volumes apart that share one place: the time of an echo, a b-value, a moment."""
+"""Errors for series of several volumes, which differ in an attribute such as echo time, b-value or temporal position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medfl.data.dicom.select import format_number, format_numbers, parse_number
 from medfl.data.dicom.slice_stack import SAME_POSITION_MM
 from medfl.errors import DataError
 
-# Others may differ within a volume: the time of a trigger, and the acquisition of packages that are taken interleaved.
+# Others may differ within a volume: trigger times, and acquisition numbers of interleaved packages.
 _NUMERIC_KEYWORDS = ("EchoTime", "DiffusionBValue", "InversionTime", "FlipAngle", "KVP")
 _TEXT_KEYWORDS = ("TemporalPositionIdentifier", "ConvolutionKernel")
 _VALUE_TOLERANCE = 0.05
@@ -24,40 +24,44 @@ Groups = dict[Key, list[int]]
 
 
 def multivolume_error(headers: Sequence[Header], along: NDArray[np.float64]) -> DataError:
-    """Say why several images lie at one place.
+    """Return the error for several images at one position.
 
     Parameters
     ----------
     headers : sequence of Header
-        The images, sorted by place.
+        The images, sorted by position.
     along : ndarray
-        Their places along the slice normal, mm.
+        Their positions along the slice normal, mm.
 
     Returns
     -------
     DataError
-        ``DCM-MULTIVOLUME`` when header values tell whole volumes apart, ``DCM-DUP-POSITION`` when nothing does.
+        ``DCM-MULTIVOLUME`` when attributes separate whole volumes, ``DCM-DUP-POSITION`` when none does.
     """
-    closer = np.diff(along) < SAME_POSITION_MM
-    places = len(along) - int(closer.sum())
+    is_repeated = np.diff(along) < SAME_POSITION_MM
+    n_positions = len(along) - int(is_repeated.sum())
     for count in (1, 2):  # echo times of magnitude and phase need two
         for keywords in combinations(VOLUME_KEYWORDS, count):
             groups = _group_by_values(headers, keywords)
-            if len(groups) > 1 and all(_is_volume(along[own], places) for own in groups.values()):
+            if len(groups) > 1 and all(_is_volume(along[indices], n_positions) for indices in groups.values()):
                 return _separable_error(keywords, groups)
     for keyword in VOLUME_KEYWORDS:  # b0 once, b1000 in three directions: at least one of them is a volume
-        groups = {key: own for key, own in _group_by_values(headers, (keyword,)).items() if _is_volume(along[own], places)}
+        groups = {
+            key: indices
+            for key, indices in _group_by_values(headers, (keyword,)).items()
+            if _is_volume(along[indices], n_positions)
+        }
         if groups and all(key[0] for key in groups):
             return _partly_separable_error(keyword, groups)
-    first = float(along[int(np.argmax(closer))])
-    what = f"{int(closer.sum())} slice position(s) occur more than once (first at {first:.2f} mm)"
-    what = f"{what} and no header value tells the copies apart."
+    first = float(along[int(np.argmax(is_repeated))])
+    what = f"{int(is_repeated.sum())} slice position(s) occur more than once (first at {first:.2f} mm)"
+    what = f"{what} and no attribute separates the copies."
     fix = "Two reconstructions or a resend are mixed; export the series again from the PACS."
     return DataError("DCM-DUP-POSITION", what, fix)
 
 
 def check_one_contrast(headers: Sequence[Header]) -> None:
-    """Check that slices at different places do not alternate between contrasts, as echoes that were taken interleaved do.
+    """Check that slices at different positions do not alternate between contrasts, as interleaved echoes do.
 
     Raises
     ------
@@ -69,7 +73,9 @@ def check_one_contrast(headers: Sequence[Header]) -> None:
         if not _values_differ(keyword, texts):
             continue
         values = format_numbers(text for text in texts if text)
-        what = f"slices at different places differ in {keyword}{f' ({values})' if values else ''}, so they are no one volume."
+        what = (
+            f"slices at different positions differ in {keyword}{f' ({values})' if values else ''}, so they are not one volume."
+        )
         example = f", for example {keyword}={next(filter(None, texts))}" if values else f" by {keyword}=..."
         raise DataError("DCM-MULTIVOLUME", what, f"Choose one in {_SELECT_COLUMN}{example}.")
 
@@ -85,42 +91,42 @@ def _values_differ(keyword: str, texts: Sequence[str]) -> bool:
 
 def _group_by_values(headers: Sequence[Header], keywords: Sequence[str]) -> Groups:
     groups: Groups = {}
-    spelled: dict[float, str] = {}
-    for place, header in enumerate(headers):
-        groups.setdefault(tuple(_canonical_number(header.text(keyword), spelled) for keyword in keywords), []).append(place)
+    spellings: dict[float, str] = {}
+    for index, header in enumerate(headers):
+        groups.setdefault(tuple(_canonical_number(header.text(keyword), spellings) for keyword in keywords), []).append(index)
     return groups
 
 
-def _canonical_number(text: str, spelled: dict[float, str]) -> str:
-    """Return one spelling for all texts that mean one number: the first that came."""
+def _canonical_number(text: str, spellings: dict[float, str]) -> str:
+    """Return one spelling for all texts of the same number: the first one seen."""
     value = parse_number(text)
-    return text if value is None else spelled.setdefault(float(f"{value:.6g}"), format_number(text))
+    return text if value is None else spellings.setdefault(float(f"{value:.6g}"), format_number(text))
 
 
-def _is_volume(along: NDArray[np.float64], places: int) -> bool:
-    return len(along) == places and bool((np.diff(along) > SAME_POSITION_MM).all())
+def _is_volume(along: NDArray[np.float64], n_positions: int) -> bool:
+    return len(along) == n_positions and bool((np.diff(along) > SAME_POSITION_MM).all())
 
 
 def _separable_error(keywords: Sequence[str], groups: Groups) -> DataError:
     lists = [format_numbers(key[column] for key in groups) for column in range(len(keywords))]
-    named = " and ".join(
+    differing = " and ".join(
         f"{keyword} ({values})" if values else keyword for keyword, values in zip(keywords, lists, strict=True)
     )
-    what = f"the series holds {len(groups)} volumes that differ in {named}."
+    what = f"the series holds {len(groups)} volumes that differ in {differing}."
     fix = f"Choose one in {_SELECT_COLUMN}{_selection_example(keywords, groups, lists)}, or name several as channels."
     return DataError("DCM-MULTIVOLUME", what, fix)
 
 
 def _partly_separable_error(keyword: str, groups: Groups) -> DataError:
     values = format_numbers(key[0] for key in groups)
-    named = f"{keyword} ({values})" if values else keyword
-    what = f"the series holds several volumes, of which {len(groups)} can be told by {named} and the others by nothing."
+    differing = f"{keyword} ({values})" if values else keyword
+    what = f"the series holds several volumes, of which {len(groups)} can be selected by {differing} and the others by nothing."
     fix = f"Choose one in {_SELECT_COLUMN}{_selection_example([keyword], groups, [values])}."
     return DataError("DCM-MULTIVOLUME", what, fix)
 
 
 def _selection_example(keywords: Sequence[str], groups: Groups, lists: Sequence[str]) -> str:
-    """Return a selection that would work; words of headers are never shown."""
+    """Return a selection that would work; text from headers is never shown."""
     first = next(iter(groups))
     if all(lists):
         return ", for example " + "; ".join(f"{keyword}={value}" for keyword, value in zip(keywords, first, strict=True))

@@ -1,4 +1,4 @@
-"""Reading grey values of slices and frames, one file at a time: a volume is never in memory twice."""
+"""Reader of grey values of slices and frames, one file at a time, so that a volume is never in memory twice."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _EXPORT_AGAIN = "Export the series again."
 
 
 def read_dataset(path: Path, *, force: bool = False) -> Dataset:
-    """Read a whole file, whose header was readable before; the pixels stay compressed.
+    """Read a whole file whose header was readable before; the pixels stay compressed.
 
     Parameters
     ----------
     path : Path
         The file.
     force : bool
-        Whether it may lack the 128-byte preamble and the header that tells the transfer syntax.
+        Whether the file may lack the 128-byte preamble and the transfer syntax.
 
     Raises
     ------
     DataError
-        ``DCM-READ`` when it went away, ``DCM-TRUNCATED`` when it ends within its pixels, ``DCM-CODEC``.
+        ``DCM-READ`` when the file has vanished, ``DCM-TRUNCATED`` when it ends within its pixels, ``DCM-CODEC``.
     """
     with silence_libraries():
         try:
@@ -58,52 +58,52 @@ def _guess_transfer_syntax(dataset: Dataset) -> UID:
 
 
 def truncated_error(count: int) -> DataError:
-    """Return the error about images whose pixels are not all there."""
-    what = f"the pixel data of {count} image(s) is shorter than the header says, or damaged (cut file)."
+    """Return the error for images with missing pixels."""
+    what = f"the pixel data of {count} image(s) is shorter than the header says, or damaged (truncated file)."
     return DataError("DCM-TRUNCATED", what, _EXPORT_AGAIN)
 
 
 def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.float32]:
-    """Read the grey values of slices or frames of one size, each on the scale that its own header tells.
+    """Read the grey values of slices or frames of one size, each rescaled by its own header.
 
     Parameters
     ----------
     headers : sequence of Header
         One for each slice, as `medfl.data.dicom.checks.check_series` returns them.
     force : bool
-        Whether files may lack their preamble.
+        Whether files may lack the 128-byte preamble.
 
     Returns
     -------
     ndarray
-        (slices, rows, columns), float32: the values after the modality transform, CT in Hounsfield units. No window (VOI)
+        (slices, rows, columns), float32: the values after the modality LUT, CT in Hounsfield units. No VOI LUT (window)
         is applied and nothing is inverted.
 
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-CODEC``, or ``DCM-TRUNCATED`` with the number of images whose pixels are not all there.
+        ``DCM-READ``, ``DCM-CODEC``, or ``DCM-TRUNCATED`` with the number of images with missing pixels.
     """
     first = headers[0]
     shape = (len(headers), int(first.text("Rows")), int(first.text("Columns")))
     grey = np.empty(shape, dtype=np.float32)
-    places: dict[Path, list[int]] = {}
-    for place, header in enumerate(headers):
-        places.setdefault(header.path, []).append(place)
+    indices_by_path: dict[Path, list[int]] = {}
+    for index, header in enumerate(headers):
+        indices_by_path.setdefault(header.path, []).append(index)
     damaged = 0
-    for path, own in places.items():
+    for path, indices in indices_by_path.items():
         try:
             dataset = read_dataset(path, force=force)
             with silence_libraries():
-                for place, stored in zip(own, _decode_frames(dataset, [headers[place] for place in own]), strict=True):
-                    grey[place] = apply_rescale(stored, headers[place], dataset, shape[1:])
+                for index, stored in zip(indices, _decode_frames(dataset, [headers[index] for index in indices]), strict=True):
+                    grey[index] = apply_rescale(stored, headers[index], dataset, shape[1:])
         except DataError as error:
             if error.code != "DCM-TRUNCATED":
                 raise
             damaged += 1
         except MemoryError:
             raise
-        except Exception:  # a decoder met bytes that are no image
+        except Exception:  # a decoder failed on damaged pixels
             damaged += 1
     if damaged:
         raise truncated_error(damaged)
@@ -120,7 +120,7 @@ def _decode_frames(dataset: Dataset, headers: Sequence[Header]) -> Iterator[NDAr
 def apply_rescale(
     stored: NDArray[np.generic], header: Header, dataset: Dataset, shape: tuple[int, ...]
 ) -> NDArray[np.float64] | NDArray[np.generic]:
-    """Return stored values, of which `shape` are expected, after the modality transform that the header of the slice tells."""
+    """Return the stored values of a slice, of the given shape, after the modality LUT of its header (PS3.3 C.11.1)."""
     if stored.shape != shape:
         raise truncated_error(1)
     if dataset.get("ModalityLUTSequence"):
@@ -128,16 +128,16 @@ def apply_rescale(
     slope, intercept = rescale_parameters(header)
     if slope == 1 and intercept == 0:
         return stored
-    return np.asarray(stored.astype(np.float64) * slope + intercept)  # numpy would refuse uint16 and a negative whole number
+    return np.asarray(stored.astype(np.float64) * slope + intercept)  # numpy cannot add a negative int to uint16
 
 
 def rescale_parameters(header: Header) -> tuple[float, float]:
-    """Return slope and intercept of the grey values of a slice or frame.
+    """Return RescaleSlope and RescaleIntercept of a slice or frame.
 
     Raises
     ------
     DataError
-        ``DCM-RESCALE`` when one is no usable number.
+        ``DCM-RESCALE`` when one is not a usable number.
     """
     try:
         (slope,) = header.numbers("RescaleSlope") or (1.0,)
@@ -150,7 +150,7 @@ def rescale_parameters(header: Header) -> tuple[float, float]:
 
 
 def check_bits(header: Header) -> None:
-    """Check that stored values lie in the lowest bits: decoders ignore where else a header says they do.
+    """Check that stored values are in the lowest bits: decoders ignore a HighBit that says otherwise.
 
     Raises
     ------
@@ -159,5 +159,5 @@ def check_bits(header: Header) -> None:
     """
     stored, high = header.text("BitsStored"), header.text("HighBit")
     if stored and high and int(high) != int(stored) - 1:
-        what = "HighBit says that the grey values do not lie in the lowest bits, as they must (PS3.5 section 8.1.1)."
-        raise DataError("DCM-HEADER", what, "Have the images converted by the PACS, or leave them out.")
+        what = "HighBit says that the grey values are not in the lowest bits, where they must be (PS3.5 section 8.1.1)."
+        raise DataError("DCM-HEADER", what, "Let the PACS convert the images, or leave them out.")

@@ -1,4 +1,4 @@
-"""Reading DICOM-SEG onto the grid of the series that it was drawn on."""
+"""Reader of DICOM SEG as a mask on the grid of the series that it was drawn on."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from medfl.site import Site
 from medfl.study import Study
 
 Mask = NDArray[np.uint8]
-_ORIENTATION_TOLERANCE = 1e-2  # by which directions may differ
+_ORIENTATION_TOLERANCE = 1e-2  # by which direction cosines may differ
 
 
 def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
-    """Read a DICOM-SEG as a mask on the grid of its source series.
+    """Read a DICOM SEG as a mask on the grid of its source series.
 
     Segments are matched to classes by SegmentLabel (see `medfl.data.classes`); several of one class are joined. A FRACTIONAL
-    segment counts where it reaches half of its MaximumFractionalValue. Frames are placed by their PlanePositionSequence,
-    one by one, so that their order, gaps and number do not matter; frames without a position by the image they refer to.
+    segment counts where it reaches half of its MaximumFractionalValue. Each frame is placed by its PlanePositionSequence,
+    so that order, gaps and number of frames do not matter; a frame without a position by the image that it references.
 
     Parameters
     ----------
     path : Path
-        The DICOM-SEG.
+        The DICOM SEG.
     image : Volume
         The source series, as read.
     image_source : Source
-        Its files.
+        Files of the series.
     study, site
-        Name the classes; the site says whether a segmentation on another grid may be resampled.
+        They name the classes; the site says whether a segmentation on another grid may be resampled.
 
     Returns
     -------
@@ -59,13 +59,13 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
         ``LBL-GEOMETRY``.
     """
     headers = check_label_series(path, image_source, site.data)
-    dataset, values = _read_segments(path, study, site)
+    dataset, classes = _read_segments(path, study, site)
     slices = get_slice_geometry(image)
     with silence_libraries():
-        slots = match_frames(read_frames(dataset), dataset, slices, headers)
-        if slots is None:
-            return resample_seg(dataset, values, image, resample=site.data.label_geometry == "resample")
-        mask = paint_frames(dataset, values, slots, slices.shape)
+        placed = match_frames(read_frames(dataset), dataset, slices, headers)
+        if placed is None:
+            return resample_seg(dataset, classes, image, resample=site.data.label_geometry == "resample")
+        mask = paint_frames(dataset, classes, placed, slices.shape)
     if image.acquired_geometry is None:
         return mask
     from medfl.data.dicom.resample_stack import resample_labels
@@ -74,7 +74,7 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
 
 
 def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
-    """Read a DICOM-SEG of one 2-D image, such as an X-ray, that has no place in a patient.
+    """Read a DICOM SEG of one 2-D image, such as an X-ray, that has no position in space.
 
     Parameters and errors are those of `read_seg`.
 
@@ -84,41 +84,42 @@ def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, s
         (X, Y), uint8.
     """
     headers = check_label_series(path, image_source, site.data)
-    dataset, values = _read_segments(path, study, site)
-    own = {header.text("SOPInstanceUID") for header in headers}
+    dataset, classes = _read_segments(path, study, site)
+    images = {header.text("SOPInstanceUID") for header in headers}
     with silence_libraries():
-        frames = [frame for frame in read_frames(dataset) if not frame.sources or own & set(frame.sources)]
+        frames = [frame for frame in read_frames(dataset) if not frame.sources or images & set(frame.sources)]
         if (int(dataset.Columns), int(dataset.Rows)) != image.shape:
-            raise DataError("LBL-GEOMETRY", "image and segmentation have different sizes.", "Export them in one size.")
+            raise DataError("LBL-GEOMETRY", "image and segmentation have different sizes.", "Export them in the same size.")
         _check_position(frames, headers)
-        return paint_frames(dataset, values, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
+        return paint_frames(dataset, classes, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
 
 
 def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header]) -> None:
-    """Refuse frames that lie elsewhere than their image, or are turned against it, as far as both say where they lie."""
+    """Refuse frames with another position or orientation than their image, as far as both state them."""
     try:
-        place = [
+        geometry = [
             np.array(headers[0].numbers(keyword), dtype=np.float64)
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         ]
     except ValueError:
         return
-    position, orientation, pixel = place
-    turned = shifted = 0
+    position, orientation, pixel_spacing = geometry
+    n_rotated = n_shifted = 0
     if orientation.shape == (6,):
-        own = [frame.orientation for frame in frames if frame.orientation is not None]
-        turned = sum(not np.abs(one - orientation).max() <= _ORIENTATION_TOLERANCE for one in own)
-    if [part.size for part in place] == [3, 6, 2]:
-        here = plane_matrix(position, orientation, (float(pixel[0]), float(pixel[1])))
-        off = [np.abs(frame.matrix - here)[:, 2].max() for frame in frames if frame.matrix is not None]
-        shifted = sum(not distance <= CORNER_TOLERANCE * pixel.min() for distance in off)
-    if turned or shifted:
-        what = f"{turned or shifted} frame(s) of the segmentation are {'turned against' if turned else 'not where'} the image"
-        raise DataError("LBL-GEOMETRY", f"{what}{'.' if turned else ' lies.'}", "Export the segmentation of this image.")
+        orientations = [frame.orientation for frame in frames if frame.orientation is not None]
+        n_rotated = sum(not np.abs(other - orientation).max() <= _ORIENTATION_TOLERANCE for other in orientations)
+    if [values.size for values in geometry] == [3, 6, 2]:
+        image_matrix = plane_matrix(position, orientation, (float(pixel_spacing[0]), float(pixel_spacing[1])))
+        distances = [np.abs(frame.matrix - image_matrix)[:, 2].max() for frame in frames if frame.matrix is not None]
+        n_shifted = sum(not distance <= CORNER_TOLERANCE * pixel_spacing.min() for distance in distances)
+    if n_rotated or n_shifted:
+        fault = "rotated against the image" if n_rotated else "not at the position of the image"
+        what = f"{n_rotated or n_shifted} frame(s) of the segmentation are {fault}."
+        raise DataError("LBL-GEOMETRY", what, "Export the segmentation of this image.")
 
 
 def _read_segments(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[int, int]]:
-    """Return the object, and the class of each of its segments by number."""
+    """Return the data set, and the class of each of its segments by number."""
     with silence_libraries():
         try:
             dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
@@ -128,5 +129,5 @@ def _read_segments(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[
         except Exception:
             raise unreadable_label_error() from None
     labelmap = segmentation_type(dataset) == "LABELMAP"
-    named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # 0 is the background there
+    named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # where 0 is the background
     return dataset, dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))

@@ -1,4 +1,4 @@
-"""DICOM-SEG whose frames are not the slices of the series: other axes, a part of the image, or another resolution."""
+"""DICOM SEG on another grid than the slices of the series: other axes, a part of the image, or another resolution."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ Mask = NDArray[np.uint8]
 _GRID_TOLERANCE = 1e-2  # grids that agree within this share of a voxel need no interpolation
 
 
-def resample_seg(dataset: Dataset, values: Mapping[int, int], image: Volume, *, resample: bool) -> Mask:
-    """Return a segmentation on the grid of its image.
+def resample_seg(dataset: Dataset, classes: Mapping[int, int], image: Volume, *, resample: bool) -> Mask:
+    """Return a segmentation as a mask on the grid of its image.
 
     A grid with other axes, or of a part of the image, is matched without changing a voxel; one of another resolution is
-    brought onto the image's if the site allows it and the corners agree (see `medfl.data.mask_alignment`).
+    resampled to the image's if the site allows it and the corners agree (see `medfl.data.mask_alignment`).
 
     Parameters
     ----------
     dataset : Dataset
-        The DICOM-SEG.
-    values : mapping of int to int
+        The DICOM SEG.
+    classes : mapping of int to int
         Class of each segment.
     image : Volume
         The source series.
     resample : bool
-        Whether it may be resampled to the nearest voxel.
+        Whether the segmentation may be resampled to the nearest voxel.
 
     Raises
     ------
     DataError
         ``LBL-READ``, ``LBL-GEOMETRY`` or ``LBL-OVERLAP``.
     """
-    import highdicom  # half a second that a site without DICOM does not pay
+    import highdicom  # half a second that sites without DICOM need not spend
 
     try:
         segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-    except Exception:  # highdicom asks for more than it needs here, such as what kind of thing a segment is
+    except Exception:  # highdicom requires more than is needed here, such as the property type of a segment
         raise unreadable_label_error() from None
     mask = np.zeros(image.shape, dtype=np.uint8)
-    for number, value in values.items():
-        if value == 0:
+    for number, label in classes.items():
+        if label == 0:
             continue
-        stacked = _read_segment_volume(segmentation, number)
-        marked = _match_grid(stacked, image)
-        if marked is None:
-            marked = _resample_segment(stacked, image, resample=resample)
-        paint_mask(mask, marked * np.uint8(value))
+        volume = _read_segment_volume(segmentation, number)
+        segment = _match_grid(volume, image)
+        if segment is None:
+            segment = _resample_segment(volume, image, resample=resample)
+        paint_mask(mask, segment * np.uint8(label))
     return mask
 
 
@@ -63,40 +63,40 @@ def _read_segment_volume(segmentation: Any, number: int) -> Any:
     try:
         return segmentation.get_volume(segment_numbers=[number], combine_segments=False, dtype=np.float32, rtol=0.05)
     except Exception:
-        what = "the segmentation does not lie on the grid of its series, or a segment is damaged."
+        what = "the segmentation is not on the grid of its series, or a segment is damaged."
         raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, in the resolution of the series.") from None
 
 
-def _match_grid(stacked: Any, image: Volume) -> NDArray[np.bool_] | None:
+def _match_grid(volume: Any, image: Volume) -> NDArray[np.bool_] | None:
     import highdicom
 
     affine = (LPS_TO_RAS @ image.affine)[:, [2, 1, 0, 3]]
     grid = highdicom.VolumeGeometry(affine, image.shape[::-1], "PATIENT")
     try:
-        found = np.asarray(stacked.match_geometry(grid, tol=_GRID_TOLERANCE).array)[..., 0]
+        matched = np.asarray(volume.match_geometry(grid, tol=_GRID_TOLERANCE).array)[..., 0]
     except (ValueError, RuntimeError, IndexError, TypeError):
         return None
-    if np.count_nonzero(found >= 0.5) < np.count_nonzero(np.asarray(stacked.array) >= 0.5):
-        return None  # a part of what is marked lies outside the image
-    return np.asarray(found.transpose(2, 1, 0) >= 0.5, dtype=np.bool_)
+    if np.count_nonzero(matched >= 0.5) < np.count_nonzero(np.asarray(volume.array) >= 0.5):
+        return None  # a part of the segment is outside the image
+    return np.asarray(matched.transpose(2, 1, 0) >= 0.5, dtype=np.bool_)
 
 
-def _resample_segment(stacked: Any, image: Volume, *, resample: bool) -> NDArray[np.bool_]:
-    marked = np.asarray(stacked.array)[..., 0].transpose(2, 1, 0) >= 0.5
-    affine = LPS_TO_RAS @ np.asarray(stacked.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
-    padded, affine = _pad_empty_slices(marked, affine, image)
+def _resample_segment(volume: Any, image: Volume, *, resample: bool) -> NDArray[np.bool_]:
+    segment = np.asarray(volume.array)[..., 0].transpose(2, 1, 0) >= 0.5
+    affine = LPS_TO_RAS @ np.asarray(volume.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    padded, affine = _pad_empty_slices(segment, affine, image)
     return resample_mask(padded.astype(np.uint8), affine, image, resample=resample) > 0
 
 
-def _pad_empty_slices(marked: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:
-    """Put back the empty slices at both ends, which a segmentation may leave out, as far as the image reaches."""
-    ends = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
-    box = ends * np.array([*image.shape, 1.0])[:, np.newaxis] - np.array([0.5, 0.5, 0.5, 0.0])[:, np.newaxis]
-    reach = (np.linalg.inv(affine) @ image.affine @ box)[2]
-    before = max(0, round(-0.5 - float(reach.min())))
-    after = max(0, round(float(reach.max()) - (marked.shape[2] - 0.5)))
+def _pad_empty_slices(segment: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:
+    """Restore empty slices at both ends, which a segmentation may omit, as far as the image reaches."""
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
+    box = corners * np.array([*image.shape, 1.0])[:, np.newaxis] - np.array([0.5, 0.5, 0.5, 0.0])[:, np.newaxis]
+    extent = (np.linalg.inv(affine) @ image.affine @ box)[2]
+    before = max(0, round(-0.5 - float(extent.min())))
+    after = max(0, round(float(extent.max()) - (segment.shape[2] - 0.5)))
     if before + after > 10 * image.shape[2] + 1000:
-        before = after = 0  # nowhere near the image: for the comparison of the corners to refuse
-    moved = affine.copy()
-    moved[:3, 3] -= before * affine[:3, 2]
-    return np.pad(marked, ((0, 0), (0, 0), (before, after))), moved
+        before = after = 0  # far from the image: the comparison of the corners will refuse it
+    shifted = affine.copy()
+    shifted[:3, 3] -= before * affine[:3, 2]
+    return np.pad(segment, ((0, 0), (0, 0), (before, after))), shifted

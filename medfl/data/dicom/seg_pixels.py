@@ -1,4 +1,4 @@
-"""The pixels of a DICOM-SEG: bits, fractions or numbers of segments, drawn as classes on the slices of a series."""
+"""Pixels of a DICOM SEG: bits, fractions or segment numbers, painted as classes on the slices of a series."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from medfl.data.dicom.slices import paint_mask
 from medfl.errors import DataError
 
 Mask = NDArray[np.uint8]
-_MAX_BITS = 16  # bits of a pixel of type LABELMAP, PS3.3 C.8.20.2
+_MAX_BITS = 16  # BitsAllocated of type LABELMAP, PS3.3 C.8.20.2
 
 
 def paint_frames(
-    dataset: Dataset, values: Mapping[int, int], slots: Sequence[tuple[SegFrame, int]], shape: tuple[int, ...]
+    dataset: Dataset, classes: Mapping[int, int], placed: Sequence[tuple[SegFrame, int]], shape: tuple[int, ...]
 ) -> Mask:
-    """Return a mask with the classes of frames on their slices.
+    """Return a mask with the classes of the frames on their slices.
 
     Parameters
     ----------
     dataset : Dataset
-        The DICOM-SEG.
-    values : mapping of int to int
+        The DICOM SEG.
+    classes : mapping of int to int
         Class of each segment.
-    slots : sequence of (SegFrame, int)
-        The frames, each with its slice.
+    placed : sequence of (SegFrame, int)
+        Frames, each with its slice.
     shape : tuple of int
         (columns, rows, slices).
 
@@ -40,16 +40,16 @@ def paint_frames(
         ``LBL-READ``, ``LBL-OVERLAP`` or ``LBL-VALUES``.
     """
     labelmap = segmentation_type(dataset) == "LABELMAP"
-    wanted = [(frame, k) for frame, k in slots if labelmap or values.get(frame.segment, -1) != 0]
-    if any(not labelmap and frame.segment not in values for frame, _ in wanted):
-        raise unreadable_label_error()  # a frame of a segment that is not there
+    foreground = [(frame, k) for frame, k in placed if labelmap or classes.get(frame.segment, -1) != 0]
+    if any(not labelmap and frame.segment not in classes for frame, _ in foreground):
+        raise unreadable_label_error()  # a frame of a segment that does not exist
     mask = np.zeros(shape, dtype=np.uint8)
     try:
-        table = _build_lookup_table(dataset, values)
-        pixels = _iter_stored_frames(dataset, [frame.index for frame, _ in wanted]) if wanted else ()
-        for (frame, k), stored in zip(wanted, pixels, strict=True):
-            drawn = _apply_lookup_table(stored, table) if labelmap else (stored >= table[0]) * np.uint8(values[frame.segment])
-            paint_mask(mask[:, :, k], drawn.T)
+        table = _build_lookup_table(dataset, classes)
+        pixels = _iter_stored_frames(dataset, [frame.index for frame, _ in foreground]) if foreground else ()
+        for (frame, k), stored in zip(foreground, pixels, strict=True):
+            labels = _apply_lookup_table(stored, table) if labelmap else (stored >= table[0]) * np.uint8(classes[frame.segment])
+            paint_mask(mask[:, :, k], labels.T)
     except DataError:
         raise
     except Exception:
@@ -58,24 +58,24 @@ def paint_frames(
 
 
 def _iter_stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.integer]]:
-    """Yield frames, (rows, columns), as they are stored."""
+    """Yield the stored values of frames, (rows, columns)."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if int(dataset.BitsAllocated) > 1 or (syntax and (syntax.is_encapsulated or not syntax.is_little_endian)):
         yield from iter_pixels(dataset, raw=True, indices=indices)
         return
-    # pydicom 3.0 takes single frames of bits to begin and end with a byte, which they need not (PS3.5 section 8.1.1)
+    # pydicom 3.0 expects frames of single bits to begin and end at a byte, which they need not (PS3.5 section 8.1.1)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    size, stored = rows * columns, np.frombuffer(dataset.PixelData, dtype=np.uint8)
-    if 8 * len(stored) < size * int(dataset.get("NumberOfFrames") or 1):
+    n_pixels, stored = rows * columns, np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    if 8 * len(stored) < n_pixels * int(dataset.get("NumberOfFrames") or 1):
         raise unreadable_label_error()
     for index in indices:
-        first, skipped = divmod(index * size, 8)
-        bits = np.unpackbits(stored[first : first + (skipped + size + 7) // 8], bitorder="little")
-        yield bits[skipped : skipped + size].reshape(rows, columns)
+        first, offset = divmod(index * n_pixels, 8)
+        bits = np.unpackbits(stored[first : first + (offset + n_pixels + 7) // 8], bitorder="little")
+        yield bits[offset : offset + n_pixels].reshape(rows, columns)
 
 
-def _build_lookup_table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[np.int64]:
-    """Return the class of each stored value of a LABELMAP, -1 for none; else the stored value that counts as marked."""
+def _build_lookup_table(dataset: Dataset, classes: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the class of each stored value of a LABELMAP, -1 for none; else the lowest stored value that counts."""
     if segmentation_type(dataset) == "LABELMAP":
         if int(dataset.BitsAllocated) > _MAX_BITS:
             raise unreadable_label_error()
@@ -84,18 +84,18 @@ def _build_lookup_table(dataset: Dataset, values: Mapping[int, int]) -> NDArray[
         padding = dataset.get("PixelPaddingValue")
         if isinstance(padding, int) and 0 <= padding < len(table):
             table[padding] = 0  # where nothing was stored
-        for number, value in values.items():
-            table[number] = value
+        for number, label in classes.items():
+            table[number] = label
         return table
-    most = int(dataset.MaximumFractionalValue) if segmentation_type(dataset) == "FRACTIONAL" else 1
-    if most < 1:
-        raise unreadable_label_error()  # then no stored value is a half
-    return np.array([(most + 1) // 2])
+    max_value = int(dataset.MaximumFractionalValue) if segmentation_type(dataset) == "FRACTIONAL" else 1
+    if max_value < 1:
+        raise unreadable_label_error()  # no stored value can be a half
+    return np.array([(max_value + 1) // 2])
 
 
 def _apply_lookup_table(stored: NDArray[np.integer], table: NDArray[np.int64]) -> Mask:
-    found = table[stored]
-    if (found < 0).any():
+    labels = table[stored]
+    if (labels < 0).any():
         what = "the segmentation holds values that belong to none of its segments."
         raise DataError("LBL-VALUES", what, "Export the segmentation again.")
-    return np.asarray(found, dtype=np.uint8)
+    return np.asarray(labels, dtype=np.uint8)

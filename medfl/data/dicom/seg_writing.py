@@ -1,4 +1,4 @@
-"""Making a DICOM-SEG of a prediction: what it says of itself, of its segments, and of the images it was made from."""
+"""Writer of a prediction as a DICOM SEG, with the model, the segments and the source images."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from medfl.errors import DataError
 from medfl.site import SiteData
 
 _SERIES_NUMBER = 900
-_MAX_TEXT_LENGTH = 64  # characters that a DICOM long string holds
+_MAX_TEXT_LENGTH = 64  # characters of value representation LO, PS3.5 section 6.2
 _LESIONS = ("lesion", "tumor", "tumour", "metastasis", "nodule", "mass", "cancer")
 _ORGANS = ("Liver", "Spleen", "Kidney", "Lung", "Heart", "Brain", "Prostate", "Pancreas", "Bladder", "Hippocampus", "Aorta")
 
 
-def source_planes(source: Source, how: SiteData) -> tuple[list[Header], list[NDArray[np.float64]], tuple[int, int]]:
-    """Return the slices of a series as they were acquired.
+def source_planes(source: Source, settings: SiteData) -> tuple[list[Header], list[NDArray[np.float64]], tuple[int, int]]:
+    """Return the slices of a series as they were acquired, with their positions.
 
     Parameters
     ----------
     source : Source
-        Its files.
-    how : SiteData
-        What the site allows of a series.
+        Files of the series.
+    settings : SiteData
+        What the site allows.
 
     Returns
     -------
     headers : list of Header
-        One a slice or frame, along the slice normal.
+        One per slice or frame, along the slice normal.
     planes : list of ndarray
-        Where each lies, as `medfl.data.dicom.slices.plane` tells it.
+        Position of the pixels of each, as in `medfl.data.dicom.slices.plane_matrix`.
     shape : tuple of int
         Columns and rows.
 
@@ -54,7 +54,7 @@ def source_planes(source: Source, how: SiteData) -> tuple[list[Header], list[NDA
         ``PRED-SEG``, and the codes of `medfl.data.dicom.checks`.
     """
     headers, _ = check_series(
-        read_headers(source.paths, force=how.allow_headerless), how, source.select[0] if source.select else ""
+        read_headers(source.paths, force=settings.allow_headerless), settings, source.select[0] if source.select else ""
     )
     if len({header.path for header in headers}) > 1 and any(frame_number(header) for header in headers):
         raise _unsuitable_series_error("the series consists of several multi-frame objects.")
@@ -62,51 +62,51 @@ def source_planes(source: Source, how: SiteData) -> tuple[list[Header], list[NDA
         raise _unsuitable_series_error("the series names no frame of reference.")
     planes = []
     for header in headers:
-        position, orientation, pixel = (
+        position, orientation, pixel_spacing = (
             np.array(header.numbers(keyword), dtype=np.float64)
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
-        planes.append(plane_matrix(position, orientation, (float(pixel[0]), float(pixel[1]))))
+        planes.append(plane_matrix(position, orientation, (float(pixel_spacing[0]), float(pixel_spacing[1]))))
     return headers, planes, (int(headers[0].text("Columns")), int(headers[0].text("Rows")))
 
 
 def make_seg(
     headers: Sequence[Header],
-    drawn: Sequence[NDArray[np.uint8]],
+    labels: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
     origin: tuple[str, str, str],
     kind: str,
-    how: SiteData,
+    settings: SiteData,
 ) -> bytes:
-    """Return the bytes of a DICOM-SEG.
+    """Return the bytes of a DICOM SEG.
 
     Parameters
     ----------
     headers : sequence of Header
         The slices.
-    drawn : sequence of ndarray
-        The classes on each slice, (columns, rows), uint8.
+    labels : sequence of ndarray
+        Classes on each slice, (columns, rows), uint8.
     classes : sequence of str
-        Names; the first is the background.
+        Names of the classes; the first is the background.
     origin : tuple of str
         Name, version and SHA-256 of the model.
     kind : {"BINARY", "LABELMAP"}
         SegmentationType.
-    how : SiteData
-        `allow_headerless` counts.
+    settings : SiteData
+        The site's `allow_headerless`.
 
     Raises
     ------
     DataError
         ``PRED-SEG``.
     """
-    import highdicom  # half a second that a site without DICOM does not pay
+    import highdicom  # half a second that sites without DICOM need not spend
 
     name, version, digest = origin
     with silence_libraries():
         try:
-            sources, pixels = _sources(headers, drawn, how)
-            made = highdicom.seg.Segmentation(
+            sources, pixels = _sources(headers, labels, settings)
+            segmentation = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=pixels,
                 segmentation_type=kind,
@@ -123,30 +123,30 @@ def make_seg(
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=True,
             )
-            made.ContentQualification = "RESEARCH"
-            if kind == "LABELMAP":  # GDCM, which highdicom would let do it, ends the process at an odd number of pixels
-                made.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+            segmentation.ContentQualification = "RESEARCH"
+            if kind == "LABELMAP":  # with GDCM, which highdicom would use, the process crashes at an odd number of pixels
+                segmentation.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
             buffer = BytesIO()
-            made.save_as(buffer)
-        except Exception:  # highdicom asks for much that a header may lack, and quotes it
-            raise _unsuitable_series_error("its headers lack what a segmentation must repeat.") from None
+            segmentation.save_as(buffer)
+        except Exception:  # highdicom requires attributes that a header may lack, and quotes values
+            raise _unsuitable_series_error("its headers lack attributes that a segmentation must copy.") from None
     return buffer.getvalue()
 
 
 def _sources(
-    headers: Sequence[Header], drawn: Sequence[NDArray[np.uint8]], how: SiteData
+    headers: Sequence[Header], labels: Sequence[NDArray[np.uint8]], settings: SiteData
 ) -> tuple[list[Dataset], NDArray[np.uint8]]:
-    """Return the source images and what was drawn on each of their frames, (frames, rows, columns)."""
+    """Return the source images and the labels of each of their frames, (frames, rows, columns)."""
 
     def load(header: Header) -> Dataset:
-        return pydicom.dcmread(header.path, stop_before_pixels=True, force=how.allow_headerless)
+        return pydicom.dcmread(header.path, stop_before_pixels=True, force=settings.allow_headerless)
 
-    layers = np.stack([layer.T for layer in drawn])
+    stacked = np.stack([plane.T for plane in labels])
     if not frame_number(headers[0]):
-        return [load(header) for header in headers], layers
+        return [load(header) for header in headers], stacked
     source = load(headers[0])
-    pixels = np.zeros((int(source.NumberOfFrames), *layers.shape[1:]), dtype=np.uint8)
-    pixels[[frame_number(header) - 1 for header in headers]] = layers
+    pixels = np.zeros((int(source.NumberOfFrames), *stacked.shape[1:]), dtype=np.uint8)
+    pixels[[frame_number(header) - 1 for header in headers]] = stacked
     return [source], pixels
 
 
@@ -170,12 +170,12 @@ def _describe_segment(number: int, name: str, origin: tuple[str, str, str]) -> A
 
 
 def _snomed_codes(name: str) -> tuple[Any, Any]:
-    """Return SNOMED's category and type for a class; tissue, which is always true, for a name that says nothing."""
-    wanted = name.casefold()
-    if any(word in wanted for word in _LESIONS):
+    """Return the SNOMED CT codes of property category and type for a class; tissue, which is always right, if unknown."""
+    name_folded = name.casefold()
+    if any(word in name_folded for word in _LESIONS):
         return codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion
     for organ in _ORGANS:
-        if organ.casefold() in wanted and hasattr(codes.SCT, organ):
+        if organ.casefold() in name_folded and hasattr(codes.SCT, organ):
             return codes.SCT.AnatomicalStructure, getattr(codes.SCT, organ)
     return codes.SCT.Tissue, codes.SCT.Tissue
 

@@ -1,4 +1,4 @@
-"""The slices that labels are drawn on: where each lies in the patient, and which one a drawn plane belongs to."""
+"""Geometry of the slices that labels are drawn on, and the slice nearest to a drawn plane."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def get_slice_geometry(image: Volume) -> SliceGeometry:
     Parameters
     ----------
     image : Volume
-        A 3-D image whose last axis runs across the slices.
+        A 3-D image whose last axis is that of the slices.
     """
     if image.acquired_geometry is not None:
         return image.acquired_geometry
@@ -26,12 +26,12 @@ def get_slice_geometry(image: Volume) -> SliceGeometry:
     steps = np.linalg.norm(affine[:3, :2], axis=0)
     directions = affine[:3, :2] / steps
     positions = affine[:3, 3] + np.arange(count)[:, np.newaxis] * affine[:3, 2]
-    # DICOM tells the distance between rows first, which is the step along the second axis
+    # PixelSpacing begins with the distance between rows, which is the step along the second axis
     return SliceGeometry(positions, directions.T.ravel(), (float(steps[1]), float(steps[0])), (columns, rows, count))
 
 
-def plane_matrix(position: FloatArray, orientation: FloatArray, pixel: tuple[float, float]) -> FloatArray:
-    """Return the 3 x 3 matrix that brings (column, row, 1) of a slice to LPS millimetres.
+def plane_matrix(position: FloatArray, orientation: FloatArray, pixel_spacing: tuple[float, float]) -> FloatArray:
+    """Return the 3 x 3 matrix that maps (column, row, 1) of a slice to LPS coordinates in mm (PS3.3 C.7.6.2.1.1).
 
     Parameters
     ----------
@@ -39,54 +39,54 @@ def plane_matrix(position: FloatArray, orientation: FloatArray, pixel: tuple[flo
         ImagePositionPatient.
     orientation : ndarray
         ImageOrientationPatient.
-    pixel : tuple of float
+    pixel_spacing : tuple of float
         PixelSpacing: between rows, between columns.
     """
-    return np.stack([orientation[:3] * pixel[1], orientation[3:] * pixel[0], position], axis=1)
+    return np.stack([orientation[:3] * pixel_spacing[1], orientation[3:] * pixel_spacing[0], position], axis=1)
 
 
 def slice_matrix(slices: SliceGeometry, k: int) -> FloatArray:
-    """Return the matrix of one slice, as `plane` does."""
+    """Return the matrix of one slice, as in `plane_matrix`."""
     return plane_matrix(slices.positions[k], slices.orientation, slices.pixel_spacing)
 
 
 def slice_normal(slices: SliceGeometry) -> FloatArray:
-    """Return the unit vector across the slices."""
+    """Return the unit normal of the slices."""
     normal = np.cross(slices.orientation[:3], slices.orientation[3:])
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
 
 
 def slice_distance(slices: SliceGeometry) -> float:
-    """Return the usual distance between neighbouring slices in millimetres; of a single slice, its smaller pixel size."""
+    """Return the median slice spacing in mm, or the smaller pixel spacing of a single slice."""
     if len(slices.positions) < 2:
         return min(slices.pixel_spacing)
     return float(np.median(np.diff(np.sort(slices.positions @ slice_normal(slices)))))
 
 
 def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float]:
-    """Return which slice a drawn plane of the same number of rows and columns lies on, and how far off its corners are.
+    """Return the slice nearest to a drawn plane of the same rows and columns, and the distance of their corners.
 
     Parameters
     ----------
     slices : SliceGeometry
         The slices.
     matrix : ndarray
-        Of the plane, as `plane` gives it.
+        Matrix of the plane, as in `plane_matrix`.
 
     Returns
     -------
     tuple of int and float
-        Index of the slice, and the largest distance of a corner pixel in millimetres.
+        Index of the slice, and the largest distance of a corner pixel in mm.
     """
     columns, rows, _ = slices.shape
     corners = np.array([[i, j, 1.0] for i in (0, columns - 1) for j in (0, rows - 1)]).T
-    drawn = matrix @ corners  # (3, 4)
-    here = plane_matrix(np.zeros(3), slices.orientation, slices.pixel_spacing) @ corners
-    off = np.linalg.norm(slices.positions[:, :, np.newaxis] + here - drawn, axis=1).max(axis=1)
-    return int(off.argmin()), float(off.min())
+    drawn_corners = matrix @ corners  # (3, 4)
+    offsets = plane_matrix(np.zeros(3), slices.orientation, slices.pixel_spacing) @ corners
+    distances = np.linalg.norm(slices.positions[:, :, np.newaxis] + offsets - drawn_corners, axis=1).max(axis=1)
+    return int(distances.argmin()), float(distances.min())
 
 
-def paint_mask(mask: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> None:
+def paint_mask(mask: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """Add classes to a mask of the same shape, in place.
 
     Raises
@@ -94,7 +94,7 @@ def paint_mask(mask: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> None:
     DataError
         ``LBL-OVERLAP`` when a voxel would get a second class.
     """
-    if ((mask != drawn) & (mask != 0) & (drawn != 0)).any():
+    if ((mask != labels) & (mask != 0) & (labels != 0)).any():
         what = "labels of different classes overlap, and a voxel can have one class only."
         raise DataError("LBL-OVERLAP", what, "Export them without overlaps.")
-    np.maximum(mask, drawn, out=mask)
+    np.maximum(mask, labels, out=mask)

@@ -1,4 +1,4 @@
-"""Kinds of DICOM objects: what can be a volume, what is no image at all, and what often has names drawn into it."""
+"""SOP classes: those of volumes, those that are not images, and those with names burned into the pixels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ VOLUME_SOP_CLASSES = (
     NuclearMedicineImageStorage,
     *ENHANCED_SOP_CLASSES,
 )
-_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the SOP classes of PS3.4 table B.5-1
-# The beginnings behind the root that are no pictures of a patient, in plain words
+_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the storage SOP classes, PS3.4 table B.5-1
+# Prefixes, after the root, of SOP classes that are not images of a patient, in plain words
 _NON_IMAGE_CLASSES = {
     "66.4": "segmentation",
     "66.7": "segmentation",
@@ -33,7 +33,7 @@ _NON_IMAGE_CLASSES = {
     "88.59": "list of key objects",
     "88": "report",
     "11": "presentation state",
-    "481.1": "",  # an RT Image is a picture
+    "481.1": "",  # an RT Image is an image
     "481.2": "radiotherapy dose",
     "481": "radiotherapy object",
     "4.2": "spectroscopy",
@@ -41,33 +41,29 @@ _NON_IMAGE_CLASSES = {
     "30": "parametric map",
     "104": "document",
 }
-# What is a picture, but of no volume
+# The same for images that are not part of a volume
 _CLASSES_2D = {"7": "secondary capture", "6": "ultrasound image", "3": "ultrasound image"}
 _SECONDARY_CAPTURE = "7"
-_BURNED_IN_MODALITIES = {
-    "US": "ultrasound",
-    "IVUS": "ultrasound",
-    "ES": "endoscopy",
-}  # Modality whose devices write names into pictures
+_BURNED_IN_MODALITIES = {"US": "ultrasound", "IVUS": "ultrasound", "ES": "endoscopy"}  # devices that burn in names
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # groups of overlay planes, PS3.3 section C.9.2
 
 
 def _describe_sop_class(header: Header, table: dict[str, str]) -> str | None:
-    """Return the plain words of the longest beginning of the SOP class that the table knows."""
+    """Return the plain words for the longest prefix of the SOP class in a table."""
     parts = header.text("SOPClassUID").removeprefix(_SOP_CLASS_ROOT).split(".")
     if not header.text("SOPClassUID").startswith(_SOP_CLASS_ROOT):
         return None
-    found = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((table[beginning] for beginning in found if beginning in table), None)
+    prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((table[prefix] for prefix in prefixes if prefix in table), None)
 
 
 def is_non_image(header: Header) -> bool:
-    """Return whether an object is no picture of a patient: a report, a segmentation, a dose."""
+    """Return whether an object is not an image of a patient, but a report, a segmentation, a dose, ..."""
     return bool(_describe_sop_class(header, _NON_IMAGE_CLASSES)) or header.text("Modality").upper() in NON_IMAGE_MODALITIES
 
 
 def check_volume_classes(headers: Sequence[Header]) -> None:
-    """Check that all objects are slices or frames of a volume, as CT, MR and PET are.
+    """Check that all objects are slices or frames of a volume, such as CT, MR and PET.
 
     Raises
     ------
@@ -77,11 +73,11 @@ def check_volume_classes(headers: Sequence[Header]) -> None:
     _require_none([header for header in headers if header.text("SOPClassUID") not in ("", *VOLUME_SOP_CLASSES)], len(headers))
     if any("MOSAIC" in header.image_type for header in headers):
         fix = 'Convert the series with dcm2niix, or set converter = "dcm2niix" in site.toml.'
-        raise DataError("DCM-MOSAIC", "the images are Siemens mosaics: many slices in one picture.", fix)
+        raise DataError("DCM-MOSAIC", "the images are Siemens mosaics: many slices in one image.", fix)
 
 
 def check_image_classes(headers: Sequence[Header]) -> None:
-    """Check that all objects are pictures of a patient at all.
+    """Check that all objects are images of a patient.
 
     Raises
     ------
@@ -91,54 +87,57 @@ def check_image_classes(headers: Sequence[Header]) -> None:
     _require_none([header for header in headers if is_non_image(header)], len(headers))
 
 
-def _require_none(wrong: Sequence[Header], count: int) -> None:
-    if wrong:
-        words = sorted({_describe_sop_class(header, _NON_IMAGE_CLASSES | _CLASSES_2D) or "" for header in wrong} - {""})
-        named = f" ({', '.join(words)})" if words else ""
-        what = f"{len(wrong)} of {count} object(s) are not an image of the kind this project uses{named}."
+def _require_none(unsuitable: Sequence[Header], count: int) -> None:
+    if unsuitable:
+        words = sorted({_describe_sop_class(header, _NON_IMAGE_CLASSES | _CLASSES_2D) or "" for header in unsuitable} - {""})
+        described = f" ({', '.join(words)})" if words else ""
+        what = f"{len(unsuitable)} of {count} object(s) have a SOP class that cannot be used here{described}."
         raise DataError("DCM-SOPCLASS", what, "Use the original images.")
 
 
-def check_burned_in(headers: Sequence[Header], how: SiteData, dataset: Dataset | None = None) -> None:
-    """Check that no name is likely to be drawn into the pixels.
+def check_burned_in(headers: Sequence[Header], settings: SiteData, dataset: Dataset | None = None) -> None:
+    """Check that no name is likely to be burned into the pixels.
 
-    Refused are images that say so themselves, whatever the site allows; and unless they say ``NO`` or the site allows them,
-    the kinds where it is usual: ultrasound, endoscopy, secondary captures, angiography with overlays, digitised film.
+    Images whose BurnedInAnnotation is ``YES`` are refused, whatever the site allows. Unless it is ``NO`` or the site allows
+    them, so are those in which it is usual: ultrasound, endoscopy, secondary captures, angiography with overlays, and
+    digitised film.
 
     Parameters
     ----------
     headers : sequence of Header
         The images.
-    how : SiteData
-        Its ``burned_in``.
+    settings : SiteData
+        The site's `burned_in`.
     dataset : Dataset, optional
-        The whole file where it is one: overlays and film are told there only.
+        The whole file, if it has been read: overlays and film can only be recognised there.
 
     Raises
     ------
     DataError
         ``BURNED-IN``.
     """
-    said = [header.text("BurnedInAnnotation").upper() for header in headers]
-    stated = said.count("YES")
-    if stated:
-        what = f"{stated} image(s) state that text is drawn into the pixels."
+    annotations = [header.text("BurnedInAnnotation").upper() for header in headers]
+    n_annotated = annotations.count("YES")
+    if n_annotated:
+        what = f"{n_annotated} image(s) state that text is burned into the pixels."
         raise DataError("BURNED-IN", what, "Remove the text, and set BurnedInAnnotation to NO.")
-    if how.burned_in == "allow":
+    if settings.burned_in == "allow":
         return
-    risks = [_burned_in_risk(header, dataset) for header, word in zip(headers, said, strict=True) if word != "NO"]
+    risks = [
+        _burned_in_risk(header, dataset) for header, annotation in zip(headers, annotations, strict=True) if annotation != "NO"
+    ]
     risks = [risk for risk in risks if risk]
     if risks:
-        what = f"{len(risks)} {risks[0]} image(s) may hold burned-in names; they are left out."
-        fix = 'Export them with BurnedInAnnotation NO, or set burned-in = "allow" in site.toml once somebody has looked.'
+        what = f"{len(risks)} {risks[0]} image(s) may have names burned in; they are left out."
+        fix = 'Export them with BurnedInAnnotation NO, or set burned-in = "allow" in site.toml once somebody has checked them.'
         raise DataError("BURNED-IN", what, fix)
 
 
 def _burned_in_risk(header: Header, dataset: Dataset | None) -> str:
     modality = header.text("Modality").upper()
-    kind = _describe_sop_class(header, _CLASSES_2D)
-    if kind:
-        return kind.removesuffix(" image")
+    description = _describe_sop_class(header, _CLASSES_2D)
+    if description:
+        return description.removesuffix(" image")
     if modality in _BURNED_IN_MODALITIES:
         return _BURNED_IN_MODALITIES[modality]
     if dataset is None:

@@ -1,4 +1,4 @@
-"""Difficult DICOM series of the phantom, each with what a reader should make of it: the right volume, or a stated refusal."""
+"""Difficult DICOM series of the phantom, each with what is expected of a reader: the right volume, or a refusal by code."""
 
 from __future__ import annotations
 
@@ -13,28 +13,25 @@ from tests.data.dicom.writing import (
     CORONAL,
     SAGITTAL,
     Make,
-    a_copy,
-    a_localizer,
     both,
     colour,
-    cut_file,
-    cut_pixels,
     each,
     echo_groups,
     enhanced,
     headerless,
+    identical_copy,
     in_parts,
     jump,
     legacy_echoes,
-    litter,
     mixed_frames,
     no_codec,
     noise,
     oblique,
-    other_uid_same_place,
+    other_files,
     put,
     repeated,
     rle,
+    same_position,
     same_uid,
     secondary,
     series,
@@ -42,9 +39,12 @@ from tests.data.dicom.writing import (
     single_frames,
     slope_by_slice,
     three_planes,
+    truncated_file,
+    truncated_pixels,
     two_series,
     two_sizes,
     uneven,
+    with_localizer,
     zoomed,
 )
 
@@ -53,26 +53,26 @@ DEFAULTS = SiteData()
 
 @dataclass(frozen=True)
 class Difficult:
-    """One series.
+    """One difficult series.
 
     Parameters
     ----------
     make : callable
-        Writes it into a folder.
+        Writer of the series into a folder.
     code : str
-        Of the refusal; empty when it must be read right.
+        Code of the refusal; empty when the series must be read correctly.
     warnings : tuple of str
-        Codes of the warnings that the volume carries.
+        Codes of the volume's warnings.
     how, select
-        As `medfl.data.dicom.series.read_series` takes them.
+        Arguments of `medfl.data.dicom.series.read_series`.
     says : str
-        A part of the message.
+        Part of the message.
     """
 
     make: Make
     code: str = ""
     warnings: tuple[str, ...] = ()
-    how: SiteData = DEFAULTS
+    settings: SiteData = DEFAULTS
     select: str = ""
     says: str = ""
 
@@ -89,7 +89,7 @@ MAGNITUDE_AND_PHASE = series(
     ),
     repeated(4),
 )
-MISSING = [place for k, place in enumerate(stack()) if k not in (4, 5)]
+MISSING = [position for k, position in enumerate(stack()) if k not in (4, 5)]
 TILTED, TILT_AND_UNEVEN = stack(12, tilt=15), uneven(tilt=18.5)
 STRAIGHTEN, EVEN = SiteData(gantry_tilt="resample"), SiteData(nonuniform="resample")
 ALLOW = SiteData(burned_in="allow")
@@ -105,26 +105,28 @@ SERIES: dict[str, Difficult] = {
     "no InstanceNumber": Difficult(series(put(InstanceNumber=None))),
     "SliceLocation and SliceThickness lie": Difficult(series(both(each("SliceLocation", lambda k: -k), put(SliceThickness=1)))),
     "one slice missing": Difficult(
-        series(places=stack()[:4] + stack()[5:]), "DCM-MISSING-SLICES", says="1 between 37.50 and 42.50 mm (expected every 2.5"
+        series(positions=stack()[:4] + stack()[5:]),
+        "DCM-MISSING-SLICES",
+        says="1 between 37.50 and 42.50 mm (expected every 2.5",
     ),
-    "two slices missing": Difficult(series(places=MISSING), "DCM-MISSING-SLICES", says="8 of 10 present"),
-    "slices missing, uneven distances allowed": Difficult(series(places=MISSING), "DCM-MISSING-SLICES", how=EVEN),
-    "same file twice": Difficult(a_copy, warnings=("DCM-DUP-COPY",)),
-    "same position, other UID": Difficult(other_uid_same_place, "DCM-DUP-POSITION", says="first at 40.00 mm"),
+    "two slices missing": Difficult(series(positions=MISSING), "DCM-MISSING-SLICES", says="8 of 10 present"),
+    "slices missing, uneven distances allowed": Difficult(series(positions=MISSING), "DCM-MISSING-SLICES", settings=EVEN),
+    "same file twice": Difficult(identical_copy, warnings=("DCM-DUP-COPY",)),
+    "same position, other UID": Difficult(same_position, "DCM-DUP-POSITION", says="first at 40.00 mm"),
     "same UID, other file": Difficult(same_uid, "DCM-DUP-UID"),
-    "spacing 2.5 then 5 mm": Difficult(series(places=uneven()), "DCM-SPACING", says="2.5 to 5 mm"),
+    "spacing 2.5 then 5 mm": Difficult(series(positions=uneven()), "DCM-SPACING", says="2.5 to 5 mm"),
     "one very wide gap": Difficult(
-        series(places=[*stack(8), *stack(8, origin=(-12.0, 8.0, 91.2))]), "DCM-SPACING", how=EVEN, says="too wide"
+        series(positions=[*stack(8), *stack(8, origin=(-12.0, 8.0, 91.2))]), "DCM-SPACING", settings=EVEN, says="too wide"
     ),
     "distances drift apart": Difficult(
-        series(places=[np.array([-12.0, 8.0, 30 + 2.5 * k + 0.11 * max(k - 20, 0)]) for k in range(40)]), "DCM-SPACING"
+        series(positions=[np.array([-12.0, 8.0, 30 + 2.5 * k + 0.11 * max(k - 20, 0)]) for k in range(40)]), "DCM-SPACING"
     ),
-    "gantry tilt 15 degrees": Difficult(series(places=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
-    "gantry tilt 0.2 degrees": Difficult(series(places=LONG[0]), "DCM-GANTRY-TILT", says="by 1.0 mm"),
-    "gantry tilt 1 degree": Difficult(series(places=LONG[1]), "DCM-GANTRY-TILT", says="by 5.2 mm"),
-    "gantry tilt 2 degrees": Difficult(series(places=LONG[2]), "DCM-GANTRY-TILT", says="by 10.5 mm"),
+    "gantry tilt 15 degrees": Difficult(series(positions=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
+    "gantry tilt 0.2 degrees": Difficult(series(positions=LONG[0]), "DCM-GANTRY-TILT", says="by 1.0 mm"),
+    "gantry tilt 1 degree": Difficult(series(positions=LONG[1]), "DCM-GANTRY-TILT", says="by 5.2 mm"),
+    "gantry tilt 2 degrees": Difficult(series(positions=LONG[2]), "DCM-GANTRY-TILT", says="by 10.5 mm"),
     "two series in a folder": Difficult(two_series, "DCM-SERIES", says="2 series"),
-    "localizer inside the series": Difficult(a_localizer, warnings=("DCM-LOCALIZER",)),
+    "localizer inside the series": Difficult(with_localizer, warnings=("DCM-LOCALIZER",)),
     "three planes in one series": Difficult(three_planes, "DCM-ORIENT", says="3 different"),
     "RescaleSlope differs by slice": Difficult(series(slope_by_slice)),
     "RescaleIntercept missing in one slice": Difficult(series(put(3, RescaleIntercept=None)), "DCM-RESCALE"),
@@ -136,7 +138,9 @@ SERIES: dict[str, Difficult] = {
     ),
     "RescaleSlope missing in one slice": Difficult(series(put(3, RescaleSlope=None)), "DCM-RESCALE"),
     "echoes at alternating places": Difficult(
-        series(each("EchoTime", lambda k: 10.0 * (1 + k % 2))), "DCM-MULTIVOLUME", says="at different places differ in EchoTime"
+        series(each("EchoTime", lambda k: 10.0 * (1 + k % 2))),
+        "DCM-MULTIVOLUME",
+        says="at different positions differ in EchoTime",
     ),
     "inversion times at alternating places": Difficult(
         series(each("InversionTime", lambda k: (100.0, 900.0)[k % 2])), "DCM-MULTIVOLUME", says="InversionTime (100.0, 900.0)"
@@ -150,13 +154,13 @@ SERIES: dict[str, Difficult] = {
         series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2)), "DCM-MULTIVOLUME", says="(1, 2)"
     ),
     "moments at uneven places, which may be filled": Difficult(
-        series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2), places=uneven()), "DCM-MULTIVOLUME", how=BOTH
+        series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2), positions=uneven()), "DCM-MULTIVOLUME", settings=BOTH
     ),
     "magnitude and phase at alternating places": Difficult(
         series(each("ImageType", lambda k: ["ORIGINAL", "PRIMARY", "MP"[k % 2]])), "DCM-MULTIVOLUME"
     ),
     "packages taken interleaved": Difficult(series(each("AcquisitionNumber", lambda k: 1 + k % 2))),
-    "iodine map": Difficult(series(put(RescaleType="MGML")), "DCM-RESCALE", says="no Hounsfield units"),
+    "iodine map": Difficult(series(put(RescaleType="MGML")), "DCM-RESCALE", says="not Hounsfield units"),
     "iodine at alternating places": Difficult(series(each("RescaleType", lambda k: ("HU", "MGML")[k % 2])), "DCM-RESCALE"),
     "values in the high bits": Difficult(series(put(BitsStored=12, HighBit=15)), "DCM-HEADER"),
     "a patient id missing in one slice": Difficult(series(put(3, PatientID=None))),
@@ -185,11 +189,11 @@ SERIES: dict[str, Difficult] = {
         series(put(ImagePositionPatient=None, ImageOrientationPatient=None)), "DCM-NO-GEOMETRY", says="10 of 10 images"
     ),
     "no FrameOfReferenceUID": Difficult(series(put(FrameOfReferenceUID=None))),
-    "README.txt and Thumbs.db in the folder": Difficult(litter),
-    "pixel data of one image short": Difficult(series(cut_pixels), "DCM-TRUNCATED", says="of 1 image"),
-    "one truncated file": Difficult(cut_file, "DCM-TRUNCATED", says="of 1 image"),
+    "README.txt and Thumbs.db in the folder": Difficult(other_files),
+    "pixel data of one image short": Difficult(series(truncated_pixels), "DCM-TRUNCATED", says="of 1 image"),
+    "one truncated file": Difficult(truncated_file, "DCM-TRUNCATED", says="of 1 image"),
     "no 128-byte preamble": Difficult(headerless, "DCM-READ"),
-    "no 128-byte preamble, allowed": Difficult(headerless, how=SiteData(allow_headerless=True)),
+    "no 128-byte preamble, allowed": Difficult(headerless, settings=SiteData(allow_headerless=True)),
     "RLE compressed": Difficult(rle),
     "JPEG Extended (12 bit)": Difficult(no_codec, "DCM-CODEC", says="'JPEG Extended (12 bit)'"),
     "legacy enhanced CT": Difficult(enhanced(LegacyConvertedEnhancedCTImageStorage)),
@@ -207,10 +211,10 @@ SERIES: dict[str, Difficult] = {
     "legacy enhanced, one echo chosen": Difficult(
         enhanced(LegacyConvertedEnhancedCTImageStorage, repeated(2), legacy_echoes), select="EchoTime=10"
     ),
-    "enhanced CT, tilted": Difficult(enhanced(places=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
+    "enhanced CT, tilted": Difficult(enhanced(positions=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
     "enhanced CT in three files": Difficult(in_parts(2, 0, 1)),
     "enhanced CT in three files, one lost": Difficult(in_parts(0, 2), "DCM-MISSING-SLICES", says="3 files, of which 2"),
-    "one of three parts of an enhanced CT": Difficult(in_parts(1), "DCM-MISSING-SLICES", how=SiteData(min_slices=4)),
+    "one of three parts of an enhanced CT": Difficult(in_parts(1), "DCM-MISSING-SLICES", settings=SiteData(min_slices=4)),
     "enhanced CT among slices": Difficult(mixed_frames, "DCM-MIXED-FRAMES", says="sop_instance"),
     "Siemens mosaic": Difficult(series(put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "DCM-MOSAIC"),
     "colour": Difficult(series(colour), "DCM-COLOR"),
@@ -218,18 +222,18 @@ SERIES: dict[str, Difficult] = {
     "secondary capture": Difficult(series(secondary), "DCM-SOPCLASS", says="secondary capture"),
     "one report in the series": Difficult(series(put(4, Modality="SR")), "DCM-SOPCLASS", says="1 of 10"),
     "text drawn into one slice": Difficult(
-        series(put(4, BurnedInAnnotation="YES")), "BURNED-IN", how=SiteData(burned_in="allow")
+        series(put(4, BurnedInAnnotation="YES")), "BURNED-IN", settings=SiteData(burned_in="allow")
     ),
-    "few slices": Difficult(series(places=stack(7)), "DCM-FEW-SLICES", says="only 7 slice(s); at least 8"),
-    "gantry tilt straightened": Difficult(series(places=TILTED), warnings=("DCM-STRAIGHTENED",), how=STRAIGHTEN),
+    "few slices": Difficult(series(positions=stack(7)), "DCM-FEW-SLICES", says="only 7 slice(s); at least 8"),
+    "gantry tilt straightened": Difficult(series(positions=TILTED), warnings=("DCM-STRAIGHTENED",), settings=STRAIGHTEN),
     "backward oblique tilt straightened": Difficult(
-        series(places=stack(12, oblique(), tilt=-10), axes=oblique()), warnings=("DCM-STRAIGHTENED",), how=STRAIGHTEN
+        series(positions=stack(12, oblique(), tilt=-10), axes=oblique()), warnings=("DCM-STRAIGHTENED",), settings=STRAIGHTEN
     ),
-    "uneven distances made even": Difficult(series(places=uneven()), warnings=("DCM-RESAMPLED",), how=EVEN),
-    "tilt and uneven, only even allowed": Difficult(series(places=TILT_AND_UNEVEN), "DCM-GANTRY-TILT", how=EVEN),
-    "tilt and uneven, only straight allowed": Difficult(series(places=TILT_AND_UNEVEN), "DCM-SPACING", how=STRAIGHTEN),
+    "uneven distances made even": Difficult(series(positions=uneven()), warnings=("DCM-RESAMPLED",), settings=EVEN),
+    "tilt and uneven, only even allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-GANTRY-TILT", settings=EVEN),
+    "tilt and uneven, only straight allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-SPACING", settings=STRAIGHTEN),
     "tilt and uneven, both allowed": Difficult(
-        series(places=TILT_AND_UNEVEN), warnings=("DCM-RESAMPLED", "DCM-STRAIGHTENED"), how=BOTH
+        series(positions=TILT_AND_UNEVEN), warnings=("DCM-RESAMPLED", "DCM-STRAIGHTENED"), settings=BOTH
     ),
     "echo chosen": Difficult(ECHOES, select="EchoTime=20"),
     "b-value chosen": Difficult(B_VALUES, select=" diffusionbvalue = 1000 "),
@@ -241,7 +245,7 @@ SERIES: dict[str, Difficult] = {
     "series chosen": Difficult(two_series, select="SeriesInstanceUID=1.2.840.2"),
     "orientation chosen": Difficult(three_planes, select="orientation=coronal"),
     "matrix chosen": Difficult(two_sizes, select="rows=24; columns=20"),
-    "echo that is not there": Difficult(ECHOES, "INDEX-SELECT", select="EchoTime=15", says="There are 10.0, 20.0, 30.0"),
+    "echo that is not there": Difficult(ECHOES, "INDEX-SELECT", select="EchoTime=15", says="Available are 10.0, 20.0, 30.0"),
     "unknown key": Difficult(ECHOES, "INDEX-SELECT", select="Echo=10", says="Allowed are SeriesInstanceUID, sop_instance"),
     "unknown orientation": Difficult(three_planes, "INDEX-SELECT", select="orientation=transversal", says="axial"),
 }

@@ -1,4 +1,4 @@
-"""Labels drawn on a series by other programs: DICOM-SEG of each type, RTSTRUCT, and the NRRD files beside real ones."""
+"""Writers of labels as other programs write them, SEG of each type and RTSTRUCT, and a reader of NRRD files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.data.dicom.phantom import new_object
 Points = NDArray[np.float64]
 
 
-def in_order(series: Sequence[Path]) -> list[Dataset]:
+def sort_by_position(series: Sequence[Path]) -> list[Dataset]:
     """Return the datasets of a series along its slice normal."""
     datasets = [pydicom.dcmread(path) for path in series]
     cosines = np.array(datasets[0].ImageOrientationPatient, dtype=float)
@@ -34,24 +34,24 @@ def write_seg(
     path: Path,
     series: Sequence[Path],
     segments: Mapping[str, NDArray[Any]],
-    kind: str = "BINARY",
+    contour_type: str = "BINARY",
     change: Callable[[Dataset], object] = lambda ds: None,
     **options: Any,
 ) -> Path:
     """Write segments, each (X, Y, Z) in the order of the slices along their normal; FRACTIONAL ones from 0 to 1."""
-    datasets = in_order(series)
-    stacked = np.stack([marked.transpose(2, 1, 0) for marked in segments.values()], axis=-1)
-    if kind == "LABELMAP":
+    datasets = sort_by_position(series)
+    stacked = np.stack([segment.transpose(2, 1, 0) for segment in segments.values()], axis=-1)
+    if contour_type == "LABELMAP":
         stacked = (stacked * np.arange(1, len(segments) + 1)).max(axis=-1)
-    made = highdicom.seg.Segmentation(
+    segmentation = highdicom.seg.Segmentation(
         source_images=datasets,
-        pixel_array=stacked.astype(np.float32 if kind == "FRACTIONAL" else np.uint8),
-        segmentation_type=kind,
+        pixel_array=stacked.astype(np.float32 if contour_type == "FRACTIONAL" else np.uint8),
+        segmentation_type=contour_type,
         segment_descriptions=[description(n, name) for n, name in enumerate(segments, 1)],
         **(producer() | options),
     )
-    change(made)
-    made.save_as(path)
+    change(segmentation)
+    segmentation.save_as(path)
     return path
 
 
@@ -62,7 +62,7 @@ def description(number: int, name: str) -> Any:
 
 
 def producer() -> dict[str, Any]:
-    """Return what every SEG says of who made it."""
+    """Return the attributes of every SEG about its producer."""
     return {
         "series_instance_uid": generate_uid(),
         "series_number": 9,
@@ -78,27 +78,29 @@ def producer() -> dict[str, Any]:
 def write_rtstruct(
     path: Path,
     series: Sequence[Path],
-    regions: Mapping[str, Sequence[tuple[Points, Dataset | None]]],
+    rois: Mapping[str, Sequence[tuple[Points, Dataset | None]]],
     *,
-    kind: str = "CLOSED_PLANAR",
+    contour_type: str = "CLOSED_PLANAR",
     change: Callable[[Dataset], object] = lambda ds: None,
 ) -> Path:
-    """Write contours, each the points in LPS mm and the image that it refers to; all images of the series are listed too."""
-    datasets = in_order(series)
+    """Write contours, each with its points in LPS mm and the image that it references; all images are listed too."""
+    datasets = sort_by_position(series)
     rt = new_object(RTStructureSetStorage)
     rt.Modality, rt.StudyInstanceUID, rt.SeriesInstanceUID = "RTSTRUCT", datasets[0].StudyInstanceUID, generate_uid()
     for keyword in ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit"):
         delattr(rt, keyword)
-    inner = _item(SeriesInstanceUID=datasets[0].SeriesInstanceUID, ContourImageSequence=[_reference(ds) for ds in datasets])
+    series_item = _item(
+        SeriesInstanceUID=datasets[0].SeriesInstanceUID, ContourImageSequence=[_reference(ds) for ds in datasets]
+    )
     frame = _item(
         FrameOfReferenceUID=datasets[0].FrameOfReferenceUID,
-        RTReferencedStudySequence=[_item(RTReferencedSeriesSequence=[inner])],
+        RTReferencedStudySequence=[_item(RTReferencedSeriesSequence=[series_item])],
     )
     rt.ReferencedFrameOfReferenceSequence = [frame]
-    rt.StructureSetROISequence = [_item(ROINumber=n, ROIName=name) for n, name in enumerate(regions, 1)]
+    rt.StructureSetROISequence = [_item(ROINumber=n, ROIName=name) for n, name in enumerate(rois, 1)]
     rt.ROIContourSequence = [
-        _item(ReferencedROINumber=n, ContourSequence=[_contour(points, image, kind) for points, image in contours])
-        for n, contours in enumerate(regions.values(), 1)
+        _item(ReferencedROINumber=n, ContourSequence=[_contour(points, image, contour_type) for points, image in contours])
+        for n, contours in enumerate(rois.values(), 1)
     ]
     change(rt)
     rt.save_as(path, enforce_file_format=True)
@@ -116,9 +118,9 @@ def _reference(ds: Dataset) -> Dataset:
     return _item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID)
 
 
-def _contour(points: Points, image: Dataset | None, kind: str) -> Dataset:
+def _contour(points: Points, image: Dataset | None, contour_type: str) -> Dataset:
     texts = [f"{value:.4f}" for value in points.ravel()]
-    item = _item(ContourGeometricType=kind, NumberOfContourPoints=len(points), ContourData=texts)
+    item = _item(ContourGeometricType=contour_type, NumberOfContourPoints=len(points), ContourData=texts)
     if image is not None:
         item.ContourImageSequence = [_reference(image)]
     return item
@@ -126,9 +128,9 @@ def _contour(points: Points, image: Dataset | None, kind: str) -> Dataset:
 
 def ellipse(centre: Any, axes: tuple[Any, Any], radii: tuple[float, float], count: int = 720) -> Points:
     """Return the points of an ellipse in the plane of two unit vectors, mm."""
-    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, np.newaxis]
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, np.newaxis]
     row, column = (np.asarray(axis, dtype=float) for axis in axes)
-    return np.asarray(centre + radii[0] * np.cos(turn) * row + radii[1] * np.sin(turn) * column)
+    return np.asarray(centre + radii[0] * np.cos(angle) * row + radii[1] * np.sin(angle) * column)
 
 
 def read_nrrd(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64]]:

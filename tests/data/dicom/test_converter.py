@@ -1,4 +1,4 @@
-"""Reading by way of dcm2niix: the real one where it is installed, and a made-up one for everything that it may say."""
+"""Reading with dcm2niix: the real program where it is installed, and a fake one for everything that it may print."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medfl.errors import DataError
 real = pytest.mark.skipif(
     not (shutil.which("dcm2niix") or Path(sys.executable).with_name("dcm2niix").exists()), reason="dcm2niix is not installed"
 )
-PRETEND = """#!{python}
+FAKE_PROGRAM = """#!{python}
 import pathlib, shutil, sys, time
 arguments = sys.argv[1:]
 out, series = pathlib.Path(arguments[arguments.index("-o") + 1]), pathlib.Path(arguments[-1])
@@ -33,22 +33,22 @@ pathlib.Path({log!r}).write_text(" ".join(arguments) + " " + " ".join(sorted(p.n
 def make(name, kind="3-d"):
     shutil.copy(pathlib.Path({bin!r}, kind + ".nii"), out / name)
 print("Found", {found}, "DICOM file(s)")
-print({says!r})
+print({prints!r})
 {make}
 """
 
 
 @pytest.fixture
-def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Return a maker of a dcm2niix that says what it is told to; it writes down how it was called."""
+def fake_dcm2niix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a factory of fake dcm2niix programs that print given lines and log how they were called."""
 
-    def make(says: str = "", make: str = "make('out.nii')", found: int = 2, act: str = "") -> Path:
+    def make(prints: str = "", make: str = "make('out.nii')", found: int = 2, act: str = "") -> Path:
         folder, log = tmp_path / "bin", tmp_path / "called"
         folder.mkdir()
         for kind, shape in {"3-d": (3, 4, 5), "4-d": (3, 4, 5, 6)}.items():
             nibabel.save(nibabel.Nifti1Image(np.zeros(shape, "i2"), np.eye(4)), folder / f"{kind}.nii")
-        told = {"python": f"{sys.executable} -IS", "log": str(log), "bin": str(folder)}
-        text = PRETEND.format(**told, says=says, make=make, found=found, act=act)
+        paths = {"python": f"{sys.executable} -IS", "log": str(log), "bin": str(folder)}
+        text = FAKE_PROGRAM.format(**paths, prints=prints, make=make, found=found, act=act)
         (folder / "dcm2niix").write_text(text)
         (folder / "dcm2niix").chmod(0o700)
         monkeypatch.setenv("PATH", str(folder))
@@ -59,7 +59,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Return two files whose folder and names tell who they are of."""
+    """Return two files whose folder and names identify a patient."""
     folder = tmp_path / "CANARY^NAME"
     folder.mkdir()
     paths = [folder / f"CANARY-{k}.dcm" for k in range(2)]
@@ -76,20 +76,20 @@ def refused(files: list[Path]) -> DataError:
 
 
 @real
-def test_the_volume_is_the_one_that_the_standard_way_reads(tmp_path: Path, write_series: Any) -> None:
+def test_the_volume_is_that_of_the_usual_reader(tmp_path: Path, write_series: Any) -> None:
     paths = write_series(tmp_path / "series", count=12)
-    ours, theirs = read_series(paths), read_with_dcm2niix(paths)
-    assert [warning.code for warning in theirs.warnings] == ["DCM-CONVERTED"]
-    to_index = np.linalg.inv(theirs.affine) @ ours.affine  # dcm2niix turns rows round
-    index = np.stack([*np.meshgrid(*map(np.arange, ours.shape), indexing="ij"), np.ones(ours.shape)], axis=-1)
-    there = np.round(index @ to_index.T).astype(int)[..., :3]
-    np.testing.assert_allclose(theirs.array[0][tuple(np.moveaxis(there, -1, 0))], ours.array[0], atol=0.01)
-    back = np.round(to_index)
-    assert corner_distance(theirs.affine @ back, ours.affine, ours.shape) < 0.01
+    usual, converted = read_series(paths), read_with_dcm2niix(paths)
+    assert [warning.code for warning in converted.warnings] == ["DCM-CONVERTED"]
+    to_index = np.linalg.inv(converted.affine) @ usual.affine  # dcm2niix flips the rows
+    index = np.stack([*np.meshgrid(*map(np.arange, usual.shape), indexing="ij"), np.ones(usual.shape)], axis=-1)
+    converted_index = np.round(index @ to_index.T).astype(int)[..., :3]
+    np.testing.assert_allclose(converted.array[0][tuple(np.moveaxis(converted_index, -1, 0))], usual.array[0], atol=0.01)
+    rounded = np.round(to_index)
+    assert corner_distance(converted.affine @ rounded, usual.affine, usual.shape) < 0.01
 
 
 @real
-def test_what_dcm2niix_only_warns_about_is_refused(tmp_path: Path, write_series: Any) -> None:
+def test_series_with_warnings_of_dcm2niix_are_refused(tmp_path: Path, write_series: Any) -> None:
     gap = write_series(tmp_path / "gap", count=12)
     assert "images are missing" in refused([path for k, path in enumerate(gap) if k not in (4, 5)]).what
     tilted = write_series(tmp_path / "tilted", count=12, tilt=12.0)
@@ -104,8 +104,8 @@ def test_several_volumes_are_refused(tmp_path: Path, write_series: Any) -> None:
     assert refused(write_series(tmp_path / "series", echoes, count=12)).code == "DCM-MULTIVOLUME"
 
 
-def test_neither_arguments_nor_names_tell_who_it_is(pretend: Any, files: list[Path]) -> None:
-    log = pretend()
+def test_neither_arguments_nor_file_names_identify_the_patient(fake_dcm2niix: Any, files: list[Path]) -> None:
+    log = fake_dcm2niix()
     assert read_with_dcm2niix(files).shape == (3, 4, 5)
     called = log.read_text()
     assert "CANARY" not in called
@@ -115,7 +115,7 @@ def test_neither_arguments_nor_names_tell_who_it_is(pretend: Any, files: list[Pa
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("prints", "message"),
     [
         ("Warning: Interslice distance varies in this volume (incompatible with NIfTI format).", "is not uniform"),
         ("Warning: Missing images? Expected 10 images, but instance number (0020,0013) ranges from 1 to 12", "are missing"),
@@ -127,21 +127,23 @@ def test_neither_arguments_nor_names_tell_who_it_is(pretend: Any, files: list[Pa
         ("Warning: Check that 2D images are not mirrored.", "which side"),
     ],
 )
-def test_every_doubt_is_an_error(pretend: Any, files: list[Path], says: str, told: str) -> None:
-    pretend(says)
+def test_every_warning_about_the_volume_is_an_error(fake_dcm2niix: Any, files: list[Path], prints: str, paths: str) -> None:
+    fake_dcm2niix(prints)
     error = refused(files)
     assert error.code == "DCM-CONVERTER"
-    assert told in error.what
+    assert paths in error.what
     assert "0020" not in error.what  # the text is medfl's own
 
 
-def test_remarks_that_do_not_concern_the_volume_are_let_pass(pretend: Any, files: list[Path]) -> None:
-    pretend("Warning: Empty protocol name(s) (0018,1030)\nWarning: Patient Position (0018,5100) not specified (issue 642).")
+def test_warnings_that_do_not_concern_the_volume_are_ignored(fake_dcm2niix: Any, files: list[Path]) -> None:
+    fake_dcm2niix(
+        "Warning: Empty protocol name(s) (0018,1030)\nWarning: Patient Position (0018,5100) not specified (issue 642)."
+    )
     assert read_with_dcm2niix(files).shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize(
-    ("made", "code", "what"),
+    ("behaviour", "code", "what"),
     [
         ({"make": ""}, "DCM-CONVERTER", "could not convert"),
         ({"found": 1}, "DCM-CONVERTER", "1 of 2 images"),
@@ -149,23 +151,23 @@ def test_remarks_that_do_not_concern_the_volume_are_let_pass(pretend: Any, files
         ({"make": "make('out.nii', '4-d')"}, "DCM-MULTIVOLUME", "several volumes"),
     ],
 )
-def test_anything_but_one_whole_volume_is_refused(
-    pretend: Any, files: list[Path], made: dict[str, Any], code: str, what: str
+def test_anything_but_one_complete_volume_is_refused(
+    fake_dcm2niix: Any, files: list[Path], behaviour: dict[str, Any], code: str, what: str
 ) -> None:
-    pretend(**made)
+    fake_dcm2niix(**behaviour)
     error = refused(files)
     assert (error.code, what in error.what) == (code, True)
 
 
-def test_one_that_hangs_is_ended_with_its_children(
-    pretend: Any, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_hanging_program_is_killed_with_its_children(
+    fake_dcm2niix: Any, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = f"import subprocess\nchild = subprocess.Popen(['{shutil.which('sleep')}', '60'])\n"
-    pretend(act=f"{child}pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\ntime.sleep(60)")
+    fake_dcm2niix(act=f"{child}pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\ntime.sleep(60)")
     monkeypatch.setattr(dcm2niix, "TIMEOUT_SECONDS", 1.0)
-    began = time.monotonic()
+    start = time.monotonic()
     assert "more than 1 seconds" in refused(files).what
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - start < 10
     pid = int((tmp_path / "pid").read_text())
     for _ in range(50):
         if _has_ended(pid):
@@ -177,19 +179,21 @@ def test_one_that_hangs_is_ended_with_its_children(
 def _has_ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        return "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]  # nobody may have fetched its exit status
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]  # a zombie, whose exit status nobody has read
     except (ProcessLookupError, FileNotFoundError):
         return True
 
 
-def test_a_missing_program_says_how_to_get_it(files: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_program_is_an_error_that_says_how_to_install_it(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert "pip install dcm2niix" in refused(files).fix
 
 
-def test_the_private_folder_is_private(pretend: Any, files: list[Path], tmp_path: Path) -> None:
+def test_the_private_folder_is_private(fake_dcm2niix: Any, files: list[Path], tmp_path: Path) -> None:
     mode = tmp_path / "mode"
-    pretend(act=f"pathlib.Path({str(mode)!r}).write_text(oct(out.parent.stat().st_mode))")
+    fake_dcm2niix(act=f"pathlib.Path({str(mode)!r}).write_text(oct(out.parent.stat().st_mode))")
     read_with_dcm2niix(files)
     assert stat.S_IMODE(int(mode.read_text(), 8)) == 0o700

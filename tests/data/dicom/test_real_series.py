@@ -1,4 +1,4 @@
-"""Series of real scanners, which lie outside of the repository."""
+"""Series of real scanners, which are not in the repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medfl.site import SiteData
 
 pytestmark = pytest.mark.realdata
 ANY = SiteData(min_slices=1)
-MEND = SiteData(min_slices=1, gantry_tilt="resample", nonuniform="resample")
+RESAMPLE = SiteData(min_slices=1, gantry_tilt="resample", nonuniform="resample")
 GE = "ct-ge-gantry-tilt-variable-gap"
 TILTED = "geometry/failing/gantrytilting/001"
 
@@ -28,24 +28,26 @@ def files(real_data: Path, folder: str) -> list[Path]:
     return sorted((real_data / "dicom" / folder).glob("*.dcm"))
 
 
-def test_vendors_series_lie_where_the_reference_says(real_data: Path) -> None:
+def test_series_of_vendors_have_the_geometry_of_their_reference(real_data: Path) -> None:
     compared = 0
     for reference in sorted((real_data / "dicom" / "geometry").rglob("*_ground_truth.nii.gz")):
         folder = reference.with_name(reference.name.removesuffix("_ground_truth.nii.gz"))
         if "rgb" in reference.parts or not folder.is_dir():
             continue
         volume = read_series(sorted(folder.glob("*.dcm")), ANY)
-        truth = nibabel.load(reference)
-        turn = axes.ornt_transform(axes.io_orientation(truth.affine), axes.io_orientation(volume.affine))
-        affine = truth.affine @ axes.inv_ornt_aff(turn, truth.shape)
+        reference_image = nibabel.load(reference)
+        reorientation = axes.ornt_transform(axes.io_orientation(reference_image.affine), axes.io_orientation(volume.affine))
+        affine = reference_image.affine @ axes.inv_ornt_aff(reorientation, reference_image.shape)
         assert corner_distance(affine, volume.affine, volume.shape) < 1e-3
-        np.testing.assert_allclose(axes.apply_orientation(truth.get_fdata(), turn), volume.array[0], atol=1e-5)
+        np.testing.assert_allclose(
+            axes.apply_orientation(reference_image.get_fdata(), reorientation), volume.array[0], atol=1e-5
+        )
         compared += 1
     assert compared >= 7
 
 
 @pytest.mark.parametrize(
-    ("folder", "code", "says"),
+    ("folder", "code", "message"),
     [
         (GE, "DCM-SPACING", "1.08 to 7 mm"),
         (TILTED, "DCM-GANTRY-TILT", "14.0 degrees"),
@@ -54,47 +56,47 @@ def test_vendors_series_lie_where_the_reference_says(real_data: Path) -> None:
         ("geometry/siemens/fmri/001", "DCM-MOSAIC", "mosaics"),
     ],
 )
-def test_real_series_that_are_no_volume_are_refused(real_data: Path, folder: str, code: str, says: str) -> None:
+def test_real_series_that_are_not_volumes_are_refused(real_data: Path, folder: str, code: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_series(files(real_data, folder), ANY)
     assert caught.value.code == code
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_tilt_is_told_when_uneven_distances_are_allowed(real_data: Path) -> None:
+def test_a_tilt_is_refused_where_only_uneven_spacing_is_allowed(real_data: Path) -> None:
     with pytest.raises(DataError, match=r"DCM-GANTRY-TILT.*18\.5 degrees"):
         read_series(files(real_data, GE), SiteData(nonuniform="resample"))
 
 
 @pytest.mark.parametrize("folder", [GE, TILTED, "geometry/failing/sliceincrement/001"])
-def test_slices_that_were_mended_show_what_was_scanned_where_it_was(real_data: Path, folder: str) -> None:
-    """At the height of each acquired slice and in its own pixels, the volume must hold what the slice holds."""
-    volume = read_series(files(real_data, folder), MEND)
+def test_resampled_series_reproduce_the_acquired_slices(real_data: Path, folder: str) -> None:
+    """At the position of each acquired slice, the volume must have the values of the slice."""
+    volume = read_series(files(real_data, folder), RESAMPLE)
     assert volume.acquired_geometry is not None
     to_index = np.linalg.inv(LPS_TO_RAS @ volume.affine)
-    met = 0
+    compared = 0
     for path in files(real_data, folder):
         ds = pydicom.dcmread(path)
         stored = ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
         corner = to_index @ [*(float(v) for v in ds.ImagePositionPatient), 1]
         i, j, k = corner[:3]
         if abs(k - round(k)) > 1e-3:
-            continue  # no plane of the volume lies there
+            continue  # no plane of the volume is at that position
         plane = volume.array[0, :, :, round(k)].T
         first = int(np.ceil(j - 1e-6))
-        part = first - j
-        expected = stored[:-1] * (1 - part) + stored[1:] * part
-        found = plane[first : first + len(expected), round(i) : round(i) + stored.shape[1]]
-        np.testing.assert_allclose(found, expected, atol=0.01 * np.ptp(stored))
+        fraction = first - j
+        expected = stored[:-1] * (1 - fraction) + stored[1:] * fraction
+        values = plane[first : first + len(expected), round(i) : round(i) + stored.shape[1]]
+        np.testing.assert_allclose(values, expected, atol=0.01 * np.ptp(stored))
         assert abs(i - round(i)) < 1e-3
-        met += 1
-    assert met >= 3
+        compared += 1
+    assert compared >= 3
 
 
 def test_a_straightened_head_is_surrounded_by_air(real_data: Path) -> None:
-    volume = read_series(files(real_data, GE), MEND)
+    volume = read_series(files(real_data, GE), RESAMPLE)
     assert {warning.code for warning in volume.warnings} == {"DCM-STRAIGHTENED", "DCM-RESAMPLED"}
-    assert 0.05 < (volume.array == AIR_HU).mean() < 0.25  # the corners that no slice reached
+    assert 0.05 < (volume.array == AIR_HU).mean() < 0.25  # the corners outside all slices
     assert volume.spacing[2] == pytest.approx(4.0, abs=0.01)
 
 

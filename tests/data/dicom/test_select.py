@@ -24,7 +24,7 @@ def test_keys_are_known_by_any_case_and_by_their_names_in_enhanced_objects() -> 
 
 
 @pytest.mark.parametrize("text", ["PatientID=CANARY", "CANARY", "EchoTime=", "rows=1;rows=2", "orientation=oblique"])
-def test_what_is_no_choice_is_refused_without_quoting_it(text: str) -> None:
+def test_invalid_selections_are_refused_without_quoting_them(text: str) -> None:
     with pytest.raises(DataError, match="INDEX-SELECT") as caught:
         parse_select(text)
     assert "CANARY" not in str(caught.value)
@@ -38,7 +38,7 @@ def test_numbers_are_compared_as_numbers_and_words_as_words() -> None:
     assert not is_same_value("", "0")
 
 
-def test_a_word_of_the_image_type_is_enough() -> None:
+def test_one_value_of_image_type_is_enough() -> None:
     images = [header(ImageType=("ORIGINAL", "PRIMARY", word)) for word in ("M", "P")]
     assert select_headers(images, {"ImageType": "p"}) == images[1:]
     assert select_headers(images, {"ImageType": "ORIGINAL\\PRIMARY\\M"}) == images[:1]
@@ -52,6 +52,6 @@ def test_the_plane_is_that_of_the_nearest_axis() -> None:
     assert slice_orientation(header(ImageOrientationPatient=("1", "0", "damaged", "0", "0", "-1"))) == ""
 
 
-def test_lists_for_people_are_sorted_by_size_and_hold_no_words() -> None:
+def test_lists_of_numbers_are_sorted_and_contain_no_words() -> None:
     assert format_numbers(["100.0", "20.0", "20", "3.25"]) == "3.25, 20.0, 100.0"
     assert format_numbers(["1", "CANARY"]) == ""

@@ -1,4 +1,4 @@
-"""Ways to make a series of the phantom difficult: changes of single slices, and whole folders."""
+"""Writers of difficult series of the phantom: changes of single slices, and whole folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tests.data.dicom.phantom import AXIAL, SLOPE, Change, Vector, numbers, picture, stack, store, write, write_enhanced
+from tests.data.dicom.phantom import (
+    AXIAL,
+    SLOPE,
+    Change,
+    Vector,
+    decimals,
+    encode_pixels,
+    slice_values,
+    stack,
+    write_enhanced,
+    write_slices,
+)
 
 SAGITTAL = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
 CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
@@ -26,21 +37,21 @@ Make = Callable[[Path], object]
 
 
 def oblique() -> tuple[Vector, Vector]:
-    """Return a row and a column that are turned about two axes."""
+    """Return the directions of rows and columns, rotated about two axes."""
     a, b = np.radians(20), np.radians(-35)
     about_s = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     about_l = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    turn = about_s @ about_l
-    return turn[:, 0], turn[:, 1]
+    rotation = about_s @ about_l
+    return rotation[:, 0], rotation[:, 1]
 
 
-def series(change: Change = lambda k, ds: None, places: list[Vector] | None = None, **options: Any) -> Make:
-    """Return a maker of a series."""
-    return lambda folder: write(folder, places, change, **options)
+def series(change: Change = lambda k, ds: None, positions: list[Vector] | None = None, **options: Any) -> Make:
+    """Return a writer of a series."""
+    return lambda folder: write_slices(folder, positions, change, **options)
 
 
 def put(index: int | None = None, **values: Any) -> Change:
-    """Return a change that sets attributes of one slice, or of all; None deletes."""
+    """Return a change that sets attributes of one slice, or of all; None deletes an attribute."""
 
     def change(k: int, ds: Dataset) -> None:
         for keyword, value in values.items() if index in (None, k) else ():
@@ -61,32 +72,32 @@ def each(keyword: str, value: Callable[[int], Any]) -> Change:
 
 
 def repeated(volumes: int, count: int = 10, interleaved: bool = False) -> list[Vector]:
-    places = stack(count)
-    return [place for place in places for _ in range(volumes)] if interleaved else places * volumes
+    positions = stack(count)
+    return [position for position in positions for _ in range(volumes)] if interleaved else positions * volumes
 
 
 def uneven(tilt: float = 0.0) -> list[Vector]:
-    """Return 2.5 mm, then 5 mm between slices."""
-    every = stack(16, tilt=tilt)
-    return [*every[:6], *every[7::2]]
+    """Return the positions of slices 2.5 mm, then 5 mm apart."""
+    all_positions = stack(16, tilt=tilt)
+    return [*all_positions[:6], *all_positions[7::2]]
 
 
 # --- changes of one slice ---
 
 
-def a_copy(folder: Path) -> None:
-    paths = write(folder)
+def identical_copy(folder: Path) -> None:
+    paths = write_slices(folder)
     shutil.copy(paths[3], folder / "again.dcm")
 
 
 def slope_by_slice(k: int, ds: Dataset) -> None:
     slope = SLOPE * (1 + k % 3)
-    ds.RescaleSlope, ds.PixelData = f"{slope:.1f}", store(picture(np.array(ds.ImagePositionPatient, float)), slope)
+    ds.RescaleSlope, ds.PixelData = f"{slope:.1f}", encode_pixels(slice_values(np.array(ds.ImagePositionPatient, float)), slope)
 
 
 def signed(intercept: str | None, high_bits: bool = False) -> Change:
     def change(k: int, ds: Dataset) -> None:
-        values = np.round(picture(np.array(ds.ImagePositionPatient, float)) - float(intercept or 0)).astype("<i2")
+        values = np.round(slice_values(np.array(ds.ImagePositionPatient, float)) - float(intercept or 0)).astype("<i2")
         ds.PixelRepresentation, ds.PixelData = 1, values.tobytes()
         ds.RescaleSlope, ds.RescaleIntercept = "1", intercept
         if high_bits:
@@ -103,17 +114,17 @@ def signed(intercept: str | None, high_bits: bool = False) -> Change:
 def noise(keyword: str, size: float) -> Change:
     rng = np.random.default_rng(5)
     return lambda k, ds: setattr(
-        ds, keyword, numbers(np.array(getattr(ds, keyword), float) + size * rng.uniform(-1, 1, len(getattr(ds, keyword))))
+        ds, keyword, decimals(np.array(getattr(ds, keyword), float) + size * rng.uniform(-1, 1, len(getattr(ds, keyword))))
     )
 
 
 def jump(k: int, ds: Dataset) -> None:
     if k >= 5:
-        left, *rest = ds.ImagePositionPatient
-        ds.ImagePositionPatient = [float(left) + 8, *rest]
+        first, *rest = ds.ImagePositionPatient
+        ds.ImagePositionPatient = [float(first) + 8, *rest]
 
 
-def cut_pixels(k: int, ds: Dataset) -> None:
+def truncated_pixels(k: int, ds: Dataset) -> None:
     if k == 4:
         ds.PixelData = ds.PixelData[:100]
 
@@ -121,7 +132,7 @@ def cut_pixels(k: int, ds: Dataset) -> None:
 def zoomed(k: int, ds: Dataset) -> None:
     if k == 4:
         ds.PixelSpacing = [2.0, 1.75]
-        ds.PixelData = store(picture(np.array(ds.ImagePositionPatient, float), pixel=(2.0, 1.75)))
+        ds.PixelData = encode_pixels(slice_values(np.array(ds.ImagePositionPatient, float), pixel_spacing=(2.0, 1.75)))
 
 
 def colour(k: int, ds: Dataset) -> None:
@@ -138,62 +149,62 @@ def secondary(k: int, ds: Dataset) -> None:
 
 
 def two_series(folder: Path) -> None:
-    write(folder, series="1.2.840.1")
-    write(folder, axes=CORONAL, series="1.2.840.2")
+    write_slices(folder, series="1.2.840.1")
+    write_slices(folder, axes=CORONAL, series="1.2.840.2")
 
 
 def two_sizes(folder: Path) -> None:
-    write(folder, stack(9), series="1.2.840.1")
-    write(folder, [stack(10)[9]], shape=(12, 20), series="1.2.840.1")
+    write_slices(folder, stack(9), series="1.2.840.1")
+    write_slices(folder, [stack(10)[9]], shape=(12, 20), series="1.2.840.1")
 
 
 def three_planes(folder: Path) -> None:
     for axes in (AXIAL, SAGITTAL, CORONAL):
-        write(folder, stack(8, axes), axes=axes, series="1.2.840.1")
+        write_slices(folder, stack(8, axes), axes=axes, series="1.2.840.1")
 
 
-def a_localizer(folder: Path) -> None:
+def with_localizer(folder: Path) -> None:
     scout = put(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    write(folder, series="1.2.840.1")
-    write(folder, stack(1, CORONAL), scout, axes=CORONAL, series="1.2.840.1")
+    write_slices(folder, series="1.2.840.1")
+    write_slices(folder, stack(1, CORONAL), scout, axes=CORONAL, series="1.2.840.1")
 
 
-def litter(folder: Path) -> None:
-    write(folder)
+def other_files(folder: Path) -> None:
+    write_slices(folder)
     (folder / "README.txt").write_text("exported for the study")
     (folder / "Thumbs.db").write_bytes(bytes(600))
 
 
 def headerless(folder: Path) -> None:
-    for path in write(folder):
-        bare = pydicom.dcmread(path)
-        bare.preamble, bare.file_meta = None, pydicom.dataset.FileMetaDataset()
-        bare.save_as(path, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    for path in write_slices(folder):
+        dataset = pydicom.dcmread(path)
+        dataset.preamble, dataset.file_meta = None, pydicom.dataset.FileMetaDataset()
+        dataset.save_as(path, implicit_vr=True, little_endian=True, enforce_file_format=False)
 
 
-def other_uid_same_place(folder: Path) -> None:
-    places = stack()
-    write(folder, [*places, places[4]])
+def same_position(folder: Path) -> None:
+    positions = stack()
+    write_slices(folder, [*positions, positions[4]])
 
 
 def same_uid(folder: Path) -> None:
-    write(folder, None, lambda k, ds: setattr(ds, "SOPInstanceUID", "1.2.3") if k in (2, 3) else None)
+    write_slices(folder, None, lambda k, ds: setattr(ds, "SOPInstanceUID", "1.2.3") if k in (2, 3) else None)
 
 
-def cut_file(folder: Path) -> None:
-    path = write(folder)[4]
+def truncated_file(folder: Path) -> None:
+    path = write_slices(folder)[4]
     path.write_bytes(path.read_bytes()[:-300])
 
 
 def rle(folder: Path) -> None:
-    for path in write(folder):
+    for path in write_slices(folder):
         ds = pydicom.dcmread(path)
         ds.compress(RLELossless, generate_instance_uid=False)
         ds.save_as(path, enforce_file_format=True)
 
 
 def no_codec(folder: Path) -> None:
-    for path in write(folder):
+    for path in write_slices(folder):
         ds = pydicom.dcmread(path)
         ds.PixelData = pydicom.encaps.encapsulate([ds.PixelData])
         ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
@@ -201,21 +212,23 @@ def no_codec(folder: Path) -> None:
         ds.save_as(path, enforce_file_format=True)
 
 
-def enhanced(sop_class: Any = EnhancedCTImageStorage, places: list[Vector] | None = None, groups: Any = lambda k: {}) -> Make:
-    own = stack()[::-1] if places is None else places
-    return lambda folder: write_enhanced(folder / "frames.dcm", own, sop_class=sop_class, groups=groups)
+def enhanced(
+    sop_class: Any = EnhancedCTImageStorage, positions: list[Vector] | None = None, groups: Any = lambda k: {}
+) -> Make:
+    frame_positions = stack()[::-1] if positions is None else positions
+    return lambda folder: write_enhanced(folder / "frames.dcm", frame_positions, sop_class=sop_class, groups=groups)
 
 
 def single_frames(folder: Path) -> None:
-    for k, place in enumerate(stack()):
-        write_enhanced(folder / f"{k}.dcm", [place], sop_class=EnhancedMRImageStorage)
+    for k, position in enumerate(stack()):
+        write_enhanced(folder / f"{k}.dcm", [position], sop_class=EnhancedMRImageStorage)
 
 
-def in_parts(*there: int) -> Make:
-    """Return a writer of one object of 12 frames that was cut into three files, of which some are there."""
+def in_parts(*present: int) -> Make:
+    """Return a writer of an object of 12 frames, split into three files of which some are present."""
 
     def make(folder: Path) -> None:
-        for part in there:
+        for part in present:
             path = write_enhanced(folder / f"{part}.dcm", stack(12)[4 * part : 4 * part + 4])
             ds = pydicom.dcmread(path)
             ds.ConcatenationUID, ds.InConcatenationNumber, ds.InConcatenationTotalNumber = "1.2.7", part + 1, 3
@@ -225,7 +238,7 @@ def in_parts(*there: int) -> Make:
 
 
 def mixed_frames(folder: Path) -> None:
-    write(folder, series="1.2.3.4")
+    write_slices(folder, series="1.2.3.4")
     write_enhanced(folder / "frames.dcm", stack())
 
 

@@ -90,7 +90,7 @@ def test_an_invalid_number_is_an_error_for_whoever_reads_it(tmp_path: Path, writ
     path.write_bytes(path.read_bytes().replace(b"DS\x04\x001234", b"DS\x04\x001x34"))
     header = read_header(path)
     assert header is not None
-    with pytest.raises(ValueError, match="no decimal"):
+    with pytest.raises(ValueError, match="not a decimal"):
         header.numbers("EchoTime")
 
 

@@ -66,7 +66,7 @@ def test_a_label_of_a_part_that_is_gone_is_told_with_numbers(
     series[-1].unlink()  # the rest is a whole volume
     cohort = read()
     assert codes(cohort) == {"LBL-PARTIAL-REF": 1}
-    assert "10 images, of which the series holds 9" in told(cohort, "LBL-PARTIAL-REF")
+    assert "10 images, of which the series has 9" in told(cohort, "LBL-PARTIAL-REF")
 
 
 def test_lost_slices_are_told_rather_than_what_follows_of_them(
