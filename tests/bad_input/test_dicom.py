@@ -112,7 +112,7 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
     "8 an unknown compression": (
         lambda h: h.series("x", compressed),
         "DCM-CODEC",
-        [r"JPEG Extended", r"no installed decoder reads", r"medfl\[dicom-gpl\]", "uncompressed"],
+        [r"JPEG Extended", r"no installed decoder can read", r"medfl\[dicom-gpl\]", "uncompressed"],
     ),
     "9 cut pixel data": (
         lambda h: h.series("x", on_slice(3, short)),
@@ -163,12 +163,12 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
     "secondary captures": (
         lambda h: h.series("x", of_kind(SecondaryCaptureImageStorage, "OT")),
         "DCM-SOPCLASS",
-        ["10 of 10", "not an image of the kind", "secondary capture"],
+        ["10 of 10", "SOP class that cannot be used here", "secondary capture"],
     ),
     "ultrasound": (
         lambda h: h.series("x", of_kind(UltrasoundImageStorage, "US")),
         "DCM-SOPCLASS",
-        ["10 of 10", "not an image of the kind", "ultrasound"],
+        ["10 of 10", "SOP class that cannot be used here", "ultrasound"],
     ),
 }
 

@@ -119,7 +119,7 @@ class Scene:
         self.source = Source("dicom", tuple(paths))
         self.image = read_series(paths, site.data)
 
-    def write_slices(self, mask: NDArray[np.uint8], **options: Any) -> Any:
+    def write(self, mask: NDArray[np.uint8], **options: Any) -> Any:
         write_seg(mask, self.image, self.source, CLASSES, ORIGIN, self.path, how=self.site.data, **options)
         return pydicom.dcmread(self.path)
 

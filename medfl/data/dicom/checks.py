@@ -1,6 +1,6 @@
-"""What must be right about a DICOM series before it is read as a volume. Each check has a code, a reason and a way out.
+"""Checks of a DICOM series before it is read as a volume, each with a code, a reason and a remedy.
 
-The order of the checks matters: a later one may assume that the earlier ones passed.
+Their order matters: later checks assume that the earlier ones passed.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ from medfl.site import SiteData
 _EXPORT_AGAIN = "Export the series again from the PACS."
 _DEFAULTS = SiteData()
 _HOUNSFIELD = {"", "HU", "US"}  # RescaleType of a CT: Hounsfield units, or unspecified
-_COLOUR_SPACES = ("RGB", "PALETTE", "YBR")  # beginnings of PhotometricInterpretation
+_COLOUR_SPACES = ("RGB", "PALETTE", "YBR")  # prefixes of PhotometricInterpretation
 
 
-def check_series(headers: Sequence[Header], how: SiteData = _DEFAULTS, select: str = "") -> tuple[list[Header], list[Finding]]:
+def check_series(
+    headers: Sequence[Header], settings: SiteData = _DEFAULTS, select: str = ""
+) -> tuple[list[Header], list[Finding]]:
     """Check that the images of one series form one regular volume.
 
     Parameters
     ----------
     headers : sequence of Header
-        The images, in any order; objects of several frames count as their frames.
-    how : SiteData
-        What the site allows: `min_slices`, `gantry_tilt`, `nonuniform`, `burned_in`, `allow_headerless`.
+        The images, in any order; multi-frame objects count as their frames.
+    settings : SiteData
+        The site's `min_slices`, `gantry_tilt`, `nonuniform`, `burned_in` and `allow_headerless`.
     select : str
-        Which volume of a series that holds several (see `medfl.data.dicom.select`).
+        Which volume of a series of several (see `medfl.data.dicom.select`).
 
     Returns
     -------
     headers : list of Header
-        One for each slice or frame, in the order of their position along the slice normal.
+        One per slice or frame, in the order of their positions along the slice normal.
     warnings : list of Finding
-        What could be put right: ``DCM-DUP-COPY``, ``DCM-LOCALIZER``; and what resampling must put right, ``DCM-RESAMPLED``
-        and ``DCM-STRAIGHTENED``.
+        ``DCM-DUP-COPY`` and ``DCM-LOCALIZER`` for images that are left out, ``CT-HU`` for doubtful values, and
+        ``DCM-RESAMPLED`` and ``DCM-STRAIGHTENED`` for slices that must be resampled.
 
     Raises
     ------
@@ -55,43 +57,45 @@ def check_series(headers: Sequence[Header], how: SiteData = _DEFAULTS, select: s
         With the code of the first check that failed.
     """
     warnings: list[Finding] = []
-    wanted = parse_select(select)
+    conditions = parse_select(select)
     try:
-        kept = select_headers(headers, wanted, OBJECT_KEYS)
-        _check_one_series(kept)
-        check_image_classes(kept)
-        kept = _drop_localizers(_drop_copies(kept, warnings), warnings)
-        _check_one_kind(kept, how)
-        kept = [frame for header in kept for frame in _expand_frames(header, how)]
-        return _check_volume(kept, how, wanted, warnings), warnings
+        selected = select_headers(headers, conditions, OBJECT_KEYS)
+        _check_one_series(selected)
+        check_image_classes(selected)
+        selected = _drop_localizers(_drop_copies(selected, warnings), warnings)
+        _check_one_kind(selected, settings)
+        selected = [frame for header in selected for frame in _expand_frames(header, settings)]
+        return _check_volume(selected, settings, conditions, warnings), warnings
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError, NotImplementedError):
         raise DataError("DCM-HEADER", "an attribute that gives size or position is damaged.", _EXPORT_AGAIN) from None
 
 
-def _check_volume(headers: list[Header], how: SiteData, wanted: Mapping[str, str], warnings: list[Finding]) -> list[Header]:
-    kept = select_headers(headers, wanted, [key for key in SELECT_KEYS if key not in OBJECT_KEYS])
-    _check_geometry(kept)
-    _check_one_frame_of_reference(kept)
-    _check_same_matrix(kept)
-    ordered, stack = _sort_slices(kept)
-    warnings += [_resampling_warning(fault, how) for fault in check_stack(stack, how.min_slices)]
+def _check_volume(
+    headers: list[Header], settings: SiteData, conditions: Mapping[str, str], warnings: list[Finding]
+) -> list[Header]:
+    selected = select_headers(headers, conditions, [key for key in SELECT_KEYS if key not in OBJECT_KEYS])
+    _check_geometry(selected)
+    _check_one_frame_of_reference(selected)
+    _check_same_matrix(selected)
+    ordered, stack = _sort_slices(selected)
+    warnings += [_resampling_warning(error, settings) for error in check_stack(stack, settings.min_slices)]
     warnings += _check_rescale(ordered)
     return ordered
 
 
-def _resampling_warning(fault: DataError, how: SiteData) -> Finding:
-    """Return the warning that stands for a fault that the site lets medfl put right.
+def _resampling_warning(error: DataError, settings: SiteData) -> Finding:
+    """Return a warning instead of an error that the site lets medfl correct by resampling.
 
     Raises
     ------
     DataError
-        The fault, when the site does not.
+        The error, when the site does not.
     """
-    if fault.code == "DCM-SPACING" and how.nonuniform == "resample":
-        return Finding.warning("DCM-RESAMPLED", f"{fault.what} It was interpolated to one distance.", "Nothing to do.")
-    if fault.code == "DCM-GANTRY-TILT" and how.gantry_tilt == "resample":
-        return Finding.warning("DCM-STRAIGHTENED", f"{fault.what} It was straightened.", "Nothing to do.")
-    raise fault
+    if error.code == "DCM-SPACING" and settings.nonuniform == "resample":
+        return Finding.warning("DCM-RESAMPLED", f"{error.what} It was interpolated to a uniform spacing.", "Nothing to do.")
+    if error.code == "DCM-GANTRY-TILT" and settings.gantry_tilt == "resample":
+        return Finding.warning("DCM-STRAIGHTENED", f"{error.what} It was resampled without the tilt.", "Nothing to do.")
+    raise error
 
 
 def _check_one_series(headers: Sequence[Header]) -> None:
@@ -113,46 +117,46 @@ def _check_one_frame_of_reference(headers: Sequence[Header]) -> None:
 
 
 def _drop_copies(headers: Sequence[Header], warnings: list[Finding]) -> list[Header]:
-    same: dict[str, list[Header]] = defaultdict(list)
+    copies_by_uid: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
-        same[header.text("SOPInstanceUID")].append(header)
-    copies = [group for group in same.values() if len(group) > 1]
-    for group in copies:
+        copies_by_uid[header.text("SOPInstanceUID")].append(header)
+    duplicated = [group for group in copies_by_uid.values() if len(group) > 1]
+    for group in duplicated:
         if len({hashlib.sha256(header.path.read_bytes()).digest() for header in group}) > 1:
             fix = f"{_EXPORT_AGAIN} Do not mix anonymised and original copies in one folder."
-            raise DataError("DCM-DUP-UID", "two different files carry the same SOPInstanceUID.", fix)
-    if copies:
-        what = f"{len(copies)} slice(s) are present twice as identical copies; one copy of each is used."
+            raise DataError("DCM-DUP-UID", "two different files have the same SOPInstanceUID.", fix)
+    if duplicated:
+        what = f"{len(duplicated)} slice(s) are present in identical copies; one copy of each is used."
         warnings.append(Finding.warning("DCM-DUP-COPY", what, "Nothing to do."))
-    return [group[0] for group in same.values()]
+    return [group[0] for group in copies_by_uid.values()]
 
 
 def _drop_localizers(headers: list[Header], warnings: list[Finding]) -> list[Header]:
-    kept = [header for header in headers if "LOCALIZER" not in header.image_type]
-    if not kept or len(kept) == len(headers):
+    selected = [header for header in headers if "LOCALIZER" not in header.image_type]
+    if not selected or len(selected) == len(headers):
         return headers
-    what = f"{len(headers) - len(kept)} localizer image(s) in the series are left out."
+    what = f"{len(headers) - len(selected)} localizer image(s) in the series are left out."
     warnings.append(Finding.warning("DCM-LOCALIZER", what, "Nothing to do."))
-    return kept
+    return selected
 
 
-def _check_one_kind(headers: list[Header], how: SiteData) -> None:
+def _check_one_kind(headers: list[Header], settings: SiteData) -> None:
     if len(headers) > 1 and any(header.frame_count > 1 for header in headers) and not _is_concatenation(headers):
         what = f"the series mixes multi-frame objects with other images ({len(headers)} objects)."
         fix = "Name the object to use in column 'select' of the index, as sop_instance=..."
         raise DataError("DCM-MIXED-FRAMES", what, fix)
-    _is_concatenation(headers)  # a single one may be a part, too
+    _is_concatenation(headers)  # even a single object may be part of one
     for header in headers:
         check_bits(header)
         if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOUR_SPACES):
-            what = "colour images (screen captures or fusion images) are in the series."
+            what = "the series contains colour images (screen captures or fusion images)."
             raise DataError("DCM-COLOR", what, "Use the original greyscale series.")
     check_volume_classes(headers)
-    check_burned_in(headers, how)
+    check_burned_in(headers, settings)
 
 
 def _is_concatenation(headers: Sequence[Header]) -> bool:
-    """Return whether the objects are all the parts of one that was cut into several files (PS3.3 section C.7.6.16.2.2.4).
+    """Return whether the objects are all the parts of a concatenation (PS3.3 C.7.6.16.2.2.4).
 
     Raises
     ------
@@ -163,23 +167,23 @@ def _is_concatenation(headers: Sequence[Header]) -> bool:
     if total == 1 or len({header.text("ConcatenationUID") for header in headers}) > 1:
         return False
     if len(headers) != total:
-        what = f"the object was cut into {total} files, of which {len(headers)} are there."
+        what = f"the object is a concatenation of {total} files, of which {len(headers)} are present."
         raise DataError("DCM-MISSING-SLICES", what, "Fetch the series again from the PACS.")
     return True
 
 
-def _expand_frames(header: Header, how: SiteData) -> list[Header]:
-    return frame_headers(header, force=how.allow_headerless) if is_enhanced(header) else [header]
+def _expand_frames(header: Header, settings: SiteData) -> list[Header]:
+    return frame_headers(header, force=settings.allow_headerless) if is_enhanced(header) else [header]
 
 
 def _check_geometry(headers: Sequence[Header]) -> None:
-    needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    lacking = [[not header.text(keyword) for keyword in needed] for header in headers]
-    if any(map(any, lacking)):
-        names = ", ".join(keyword for keyword, column in zip(needed, zip(*lacking, strict=True), strict=True) if any(column))
-        count = sum(map(any, lacking))
+    required = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    missing = [[not header.text(keyword) for keyword in required] for header in headers]
+    if any(map(any, missing)):
+        names = ", ".join(keyword for keyword, column in zip(required, zip(*missing, strict=True), strict=True) if any(column))
+        count = sum(map(any, missing))
         what = f"{names} missing in {count} of {len(headers)} images, so the volume has no position in the patient."
-        fix = "This is a secondary capture or a projection image; take the original CT or MR series, or set dimension = 2."
+        fix = "This is a secondary capture or a projection image: use the original CT or MR series, or set dimension = 2."
         raise DataError("DCM-NO-GEOMETRY", what, fix)
 
 
@@ -204,14 +208,14 @@ def _sort_slices(headers: list[Header]) -> tuple[list[Header], SliceStack]:
 
 
 def build_stack(headers: Sequence[Header]) -> SliceStack:
-    """Return where slices lie.
+    """Return the positions of slices as a stack.
 
     Raises
     ------
     DataError
         ``DCM-NONFINITE``, ``DCM-IOP``, ``DCM-ORIENT`` or ``DCM-PIXELSPACING``.
     ValueError
-        When a header holds another number of values.
+        When an attribute has the wrong number of values.
     """
     return SliceStack(
         positions=_read_numbers(headers, "ImagePositionPatient", 3),
@@ -228,20 +232,18 @@ def _read_numbers(headers: Sequence[Header], keyword: str, count: int) -> NDArra
 
 
 def _check_rescale(headers: Sequence[Header]) -> list[Finding]:
-    """Refuse slices of two scales of grey values in one volume, and return a warning about a CT without a scale."""
+    """Refuse a volume whose slices are rescaled differently, and warn of a CT without RescaleIntercept."""
     for header in headers:
         rescale_parameters(header)
     if headers[0].text("Modality") == "CT" and {header.text("RescaleType").upper() for header in headers} - _HOUNSFIELD:
-        what = "RescaleType says that the values of the CT are no Hounsfield units."
-        raise DataError(
-            "DCM-RESCALE", what, "Use the original series, not one that was calculated (iodine, density, effective Z)."
-        )
+        what = "RescaleType says that the values of the CT are not Hounsfield units."
+        raise DataError("DCM-RESCALE", what, "Use the original series, not a calculated one (iodine, density, effective Z).")
     for keyword in ("RescaleSlope", "RescaleIntercept"):
-        lacking = sum(not header.text(keyword) for header in headers)
-        if 0 < lacking < len(headers):
-            what = f"{keyword} is missing in {lacking} of {len(headers)} images, so their grey values are not on one scale."
+        missing = sum(not header.text(keyword) for header in headers)
+        if 0 < missing < len(headers):
+            what = f"{keyword} is missing in {missing} of {len(headers)} images, so their grey values are not on one scale."
             raise DataError("DCM-RESCALE", what, "Export the original series.")
-    if lacking and headers[0].text("Modality") == "CT":
+    if missing and headers[0].text("Modality") == "CT":
         what = "the CT has no RescaleIntercept, so its values may not be Hounsfield units."
         return [Finding.warning("CT-HU", what, "Export the original series.")]
     return []

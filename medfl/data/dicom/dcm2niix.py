@@ -1,4 +1,4 @@
-"""Reading a series by way of dcm2niix, for research MR that the standard way refuses; whatever it doubts is an error."""
+"""Reader of a series with dcm2niix, for research MR that medfl itself refuses; warnings about the volume are errors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from medfl.data.volume import Volume
 from medfl.errors import DataError
 
 TIMEOUT_SECONDS = 600.0  # a series of thousands of slices takes one or two minutes
-_WARNING_MEANINGS = (  # words of dcm2niix's warnings, small, and what they mean for a volume; it converts all the same
-    ("interslice distance varies", "the distance between slices is not uniform"),
+_WARNING_MEANINGS = (  # words of dcm2niix's warnings, in lower case, and their meaning; it converts the series all the same
+    ("interslice distance varies", "the slice spacing is not uniform"),
     ("missing images", "images are missing"),
     ("may be missing", "images are missing"),
     ("missing dicoms", "images are missing"),
@@ -29,24 +29,24 @@ _WARNING_MEANINGS = (  # words of dcm2niix's warnings, small, and what they mean
     ("gantry tilt", "the gantry was tilted"),
     ("tilt correction", "the gantry was tilted"),
     ("not spatial", "the numbers of the slices do not follow their positions"),
-    ("non-spatial", "the images do not say where in space they lie"),
-    ("bogus spatial", "the images do not say where in space they lie"),
-    ("determine spatial orientation", "the images do not say where in space they lie"),
-    ("spatial orientation)", "the images do not say where in space they lie"),
+    ("non-spatial", "the images have no position in space"),
+    ("bogus spatial", "the images have no position in space"),
+    ("determine spatial orientation", "the images have no position in space"),
+    ("spatial orientation)", "the images have no position in space"),
     ("orientation varies", "the slices point in different directions"),
-    ("not mirrored", "a single slice does not say which side is which"),
-    ("positions repeated", "several slices lie at the same place"),
-    ("position repeat", "several slices lie at the same place"),
-    ("varies between slices", "the scale of the grey values changes between slices"),
+    ("not mirrored", "left and right of a single slice are unknown"),
+    ("positions repeated", "several slices have the same position"),
+    ("position repeat", "several slices have the same position"),
+    ("varies between slices", "the rescaling of grey values changes between slices"),
     ("dimensions or bit depth varies", "the slices differ in size"),
 )
 _EXPORT_AGAIN = "Export the original series from the PACS, or leave it out."
 
 
 def read_with_dcm2niix(paths: Sequence[Path]) -> Volume:
-    """Read the files of one series as dcm2niix understands them.
+    """Read the files of one series with dcm2niix.
 
-    dcm2niix sees neutral names only, works in a private folder that is removed at once, and what it says is not passed on.
+    dcm2niix gets neutral file names, works in a private folder that is removed afterwards, and its output is not passed on.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def read_with_dcm2niix(paths: Sequence[Path]) -> Volume:
     Raises
     ------
     DataError
-        ``DCM-CONVERTER`` when dcm2niix is missing, fails, takes too long, leaves images out or gives a warning that
+        ``DCM-CONVERTER`` when dcm2niix is missing, fails, takes too long, omits images or gives a warning that
         concerns geometry or grey values; ``DCM-MULTIVOLUME`` when the series is not one volume; ``NII-*``.
     """
     program = _find_program()
@@ -71,25 +71,25 @@ def read_with_dcm2niix(paths: Sequence[Path]) -> Volume:
         out.mkdir()
         for number, path in enumerate(paths):
             _link_file(path, series / f"{number:06d}.dcm")
-        told = _run([program, "-f", "out", "-b", "n", "-z", "n", "-o", str(out), str(series)])
-        _check_output(told, len(paths))
+        output = _run([program, "-f", "out", "-b", "n", "-z", "n", "-o", str(out), str(series)])
+        _check_output(output, len(paths))
         volume = _read_only_volume(sorted(out.glob("*.nii")))
-    converted = Finding.warning(
-        "DCM-CONVERTED", "the series was read by way of dcm2niix.", "Look at the images before you use them."
+    warning = Finding.warning(
+        "DCM-CONVERTED", "the series was converted by dcm2niix.", "Look at the images before you use them."
     )
-    return replace(volume, warnings=(*volume.warnings, converted))
+    return replace(volume, warnings=(*volume.warnings, warning))
 
 
 def _find_program() -> str:
-    beside = Path(sys.executable).with_name("dcm2niix")
-    found = shutil.which("dcm2niix") or shutil.which(str(beside))
-    if found is None:
+    installed_with_python = Path(sys.executable).with_name("dcm2niix")
+    program = shutil.which("dcm2niix") or shutil.which(str(installed_with_python))
+    if program is None:
         raise DataError("DCM-CONVERTER", "dcm2niix is not installed.", "Install it: pip install dcm2niix.")
-    return found
+    return program
 
 
 def _link_file(path: Path, name: Path) -> None:
-    """Make a file known under a neutral name."""
+    """Link a file under a neutral name."""
     try:
         name.symlink_to(path.resolve())
     except OSError:  # a file system without links
@@ -97,22 +97,22 @@ def _link_file(path: Path, name: Path) -> None:
 
 
 def _run(command: list[str]) -> str:
-    """Return what dcm2niix says, in small letters."""
+    """Return the output of dcm2niix, in lower case."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # what PyPI installs is a script that starts the program: both must end
+        start_new_session=True,  # PyPI installs a script that starts the program: both must end
     )
     try:
-        said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         raise DataError("DCM-CONVERTER", f"dcm2niix needed more than {TIMEOUT_SECONDS:.0f} seconds.", _EXPORT_AGAIN) from None
     finally:
         if process.poll() is None:
             _kill(process)
-    return said.decode(errors="replace").lower()
+    return output.decode(errors="replace").lower()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -121,28 +121,28 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _check_output(told: str, images: int) -> None:
-    doubts = dict.fromkeys(meaning for words, meaning in _WARNING_MEANINGS if words in told)
-    if doubts:
-        raise DataError("DCM-CONVERTER", f"dcm2niix warns about the series: {'; '.join(doubts)}.", _EXPORT_AGAIN)
-    found = re.search(r"found (\d+) dicom", told)
-    if not found or int(found[1]) != images:
-        seen = found[1] if found else "none"
-        raise DataError("DCM-CONVERTER", f"dcm2niix could read {seen} of {images} images.", _EXPORT_AGAIN)
+def _check_output(output: str, images: int) -> None:
+    warnings = dict.fromkeys(meaning for words, meaning in _WARNING_MEANINGS if words in output)
+    if warnings:
+        raise DataError("DCM-CONVERTER", f"dcm2niix warns about the series: {'; '.join(warnings)}.", _EXPORT_AGAIN)
+    match = re.search(r"found (\d+) dicom", output)
+    if not match or int(match[1]) != images:
+        readable = match[1] if match else "none"
+        raise DataError("DCM-CONVERTER", f"dcm2niix could read {readable} of {images} images.", _EXPORT_AGAIN)
 
 
 def _read_only_volume(files: list[Path]) -> Volume:
     if not files:
         raise DataError("DCM-CONVERTER", "dcm2niix could not convert the series.", _EXPORT_AGAIN)
     if len(files) > 1:
-        raise _multivolume_error(f"dcm2niix made {len(files)} volumes of the series.")
+        raise _multivolume_error(f"dcm2niix made {len(files)} volumes from the series.")
     try:
-        return read_nifti(files[0], form="sform")  # the sform holds the DICOM positions; the qform only comes near them
+        return read_nifti(files[0], form="sform")  # the sform has the DICOM positions, the qform only approximates them
     except DataError as error:
         if error.code == "NII-4D":
-            raise _multivolume_error("the series holds several volumes, for example time points or b-values.") from None
+            raise _multivolume_error("the series contains several volumes, for example time points or b-values.") from None
         raise
 
 
 def _multivolume_error(what: str) -> DataError:
-    return DataError("DCM-MULTIVOLUME", what, "Export the one that is meant as a series of its own.")
+    return DataError("DCM-MULTIVOLUME", what, "Export the intended volume as a series of its own.")

@@ -1,4 +1,4 @@
-"""Reading a DICOM series as a volume."""
+"""Reader of a DICOM series as a volume."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from medfl.data.volume import LPS_TO_RAS, Affine, Volume, affine_to_spacing
 from medfl.errors import DataError
 from medfl.site import SiteData
 
-CONVERTIBLE_CODES = ("DCM-MOSAIC", "DCM-MIXED-FRAMES", "DCM-RESIDUAL")  # dcm2niix knows the vendors' ways of telling these
+CONVERTIBLE_CODES = ("DCM-MOSAIC", "DCM-MIXED-FRAMES", "DCM-RESIDUAL")  # dcm2niix knows the vendors' conventions
 _RESAMPLED_CODES = ("DCM-RESAMPLED", "DCM-STRAIGHTENED")
 _DEFAULTS = SiteData()
 
 
-def read_series(paths: Sequence[Path], how: SiteData = _DEFAULTS, *, select: str = "") -> Volume:
+def read_series(paths: Sequence[Path], settings: SiteData = _DEFAULTS, *, select: str = "") -> Volume:
     """Read one series of single-frame images, or one enhanced multi-frame object, as a volume.
 
-    The headers are checked first, then each file is decoded into its place, and the positions of the slices are compared
-    with the grid that came out.
+    The headers are checked first, then each file is decoded into its part of the volume, and the positions of the slices are
+    compared with the resulting grid.
 
     Parameters
     ----------
     paths : sequence of Path
         The files of the series, in any order.
-    how : SiteData
+    settings : SiteData
         What the site allows.
     select : str
-        Which volume, when the files hold several: ``"EchoTime=10; orientation=axial"``, see `medfl.data.dicom.select`.
+        Which volume, if the files hold several: ``"EchoTime=10; orientation=axial"``, see `medfl.data.dicom.select`.
 
     Returns
     -------
     Volume
-        Array (1, X, Y, Z), float32: columns, rows, slices, a view whose memory lies slice by slice; CT in Hounsfield units.
-        RAS+ affine with perpendicular axes. `Volume.native` is set when the slices had to be resampled.
+        Array (1, X, Y, Z), float32: columns, rows, slices, a view of memory in slice order; CT in Hounsfield units.
+        RAS+ affine with perpendicular axes. `Volume.acquired_geometry` is set when the slices had to be resampled.
 
     Raises
     ------
@@ -51,27 +51,27 @@ def read_series(paths: Sequence[Path], how: SiteData = _DEFAULTS, *, select: str
         See `medfl.data.dicom.checks`, `medfl.data.dicom.slice_stack` and `medfl.data.dicom.pixels`; ``INDEX-SELECT``, and
         ``DCM-RESIDUAL`` when grid and slices disagree.
     """
-    headers = read_headers(paths, force=how.allow_headerless)
+    headers = read_headers(paths, force=settings.allow_headerless)
     try:
-        return _read_volume(headers, how, select)
+        return _read_volume(headers, settings, select)
     except DataError as error:
-        wanted = parse_select(select) if error.code in CONVERTIBLE_CODES else {}
-        if how.converter != "dcm2niix" or error.code not in CONVERTIBLE_CODES or set(wanted) - set(OBJECT_KEYS):
+        conditions = parse_select(select) if error.code in CONVERTIBLE_CODES else {}
+        if settings.converter != "dcm2niix" or error.code not in CONVERTIBLE_CODES or set(conditions) - set(OBJECT_KEYS):
             raise
-        from medfl.data.dicom.dcm2niix import read_with_dcm2niix  # seldom needed
+        from medfl.data.dicom.dcm2niix import read_with_dcm2niix  # rarely needed
 
-        chosen = select_headers(headers, wanted, OBJECT_KEYS)
-        check_burned_in(chosen, how)
-        return read_with_dcm2niix([header.path for header in chosen])
+        selected = select_headers(headers, conditions, OBJECT_KEYS)
+        check_burned_in(selected, settings)
+        return read_with_dcm2niix([header.path for header in selected])
 
 
-def _read_volume(headers: Sequence[Header], how: SiteData, select: str) -> Volume:
-    ordered, warnings = check_series(headers, how, select)
+def _read_volume(headers: Sequence[Header], settings: SiteData, select: str) -> Volume:
+    ordered, warnings = check_series(headers, settings, select)
     stack = build_stack(ordered)
-    grey = read_grey_values(ordered, force=how.allow_headerless)
+    grey = read_grey_values(ordered, force=settings.allow_headerless)
     if any(warning.code in _RESAMPLED_CODES for warning in warnings):
-        straight = resample_stack(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
-        return Volume(straight.array, straight.affine, tuple(warnings), straight.acquired_geometry)
+        resampled = resample_stack(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
+        return Volume(resampled.array, resampled.affine, tuple(warnings), resampled.acquired_geometry)
     affine = _stack_affine(stack, ordered[0])
     _check_residual(affine, stack)
     return Volume(_to_columns_first(grey), LPS_TO_RAS @ affine, tuple(warnings))
@@ -82,7 +82,7 @@ def _to_columns_first(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _stack_affine(stack: SliceStack, header: Header) -> Affine:
-    """Return the grid of even slices, LPS: from the first slice along the normal, whatever SliceThickness says."""
+    """Return the LPS affine of uniform slices, from the first one along the normal, whatever SliceThickness says."""
     count = len(stack.positions)
     if count > 1:
         along = stack.positions_along_normal()
@@ -101,5 +101,5 @@ def _check_residual(affine: Affine, stack: SliceStack) -> None:
     predicted = affine[:3, 3] + np.arange(len(stack.positions))[:, np.newaxis] * affine[:3, 2]
     residual = float(np.linalg.norm(predicted - stack.positions, axis=1).max())
     if not residual <= 0.5 * min(affine_to_spacing(affine)):
-        what = f"slice positions and volume disagree by {residual:.2f} mm. The volume is not used."
+        what = f"slice positions and volume differ by {residual:.2f} mm. The volume is not used."
         raise DataError("DCM-RESIDUAL", what, "Convert the series with dcm2niix, and report this to the makers of medfl.")

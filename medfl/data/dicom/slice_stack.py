@@ -1,4 +1,4 @@
-"""Whether slices lie in the patient as a regular stack: one orientation, one distance, no gap, no shift, no tilt."""
+"""Stack of slices, with checks for one orientation, uniform slice spacing, no gap, no shift and no tilt."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from medfl.errors import DataError
 
 FloatArray = NDArray[np.float64]
 
-SAME_POSITION_MM = 0.01  # slices closer than this along the normal lie at one place
-ORIENTATION_TOLERANCE = 1e-3  # how far an orientation may be from perpendicular unit vectors, and from that of the other slices
+SAME_POSITION_MM = 0.01  # slices closer than this along the normal have the same position
+ORIENTATION_TOLERANCE = 1e-3  # deviation of an orientation from perpendicular unit vectors, and from that of other slices
 PIXEL_SPACING_TOLERANCE = 1e-3  # relative difference of PixelSpacing within a series
-SLICE_DISTANCE_TOLERANCE = 0.05  # relative deviation of a slice distance from the median
-MAX_OFFSET_PIXELS = 0.5  # slices may be off the straight line by this many pixels
-GAP_TOLERANCE = 0.1  # how far a gap of lost slices may be from a multiple of the distance
-MAX_MISSING_SHARE = 0.3  # when more of the gaps are wider, the series was taken that way and nothing got lost
-MAX_FILLED_GAP = 3.0  # a gap of more distances than this is not filled by interpolation
+SLICE_DISTANCE_TOLERANCE = 0.05  # relative deviation of a slice spacing from the median
+MAX_OFFSET_PIXELS = 0.5  # deviation of slices from a straight line
+GAP_TOLERANCE = 0.1  # deviation of a gap of missing slices from a multiple of the slice spacing, in slice spacings
+MAX_MISSING_SHARE = 0.3  # when more of the gaps are wider, the series was acquired that way and nothing is missing
+MAX_FILLED_GAP = 3.0  # a gap of more slice spacings than this is not filled by interpolation
 _EXPORT_AGAIN = "Export the series again from the PACS."
 
 
 @dataclass(frozen=True, eq=False)
 class SliceStack:
-    """Where N slices lie, in DICOM's patient coordinates (LPS, mm).
+    """Positions of N slices, in DICOM's patient coordinates (LPS, mm; PS3.3 C.7.6.2).
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class SliceStack:
         return float(rows), float(columns)
 
     def positions_along_normal(self) -> FloatArray:
-        """Place of each slice along the normal in millimetres: the only thing that slices are ever ordered by."""
+        """Return the position of each slice along the normal in mm, the only value by which slices are ordered."""
         return np.asarray(self.positions @ self.axes[:, 2], dtype=np.float64)
 
     def reorder(self, order: NDArray[np.intp]) -> SliceStack:
@@ -88,24 +88,24 @@ def _check_orientation(stack: SliceStack) -> None:
 
 
 def check_stack(stack: SliceStack, min_slices: int) -> list[DataError]:
-    """Check slices that are sorted along their normal and all lie at different places.
+    """Check slices that are sorted along their normal and all have different positions.
 
     Parameters
     ----------
     stack : SliceStack
         The slices.
     min_slices : int
-        Fewer are no volume.
+        Fewer slices do not make a volume.
 
     Returns
     -------
     list of DataError
-        What resampling can put right, the first that was found first: ``DCM-SPACING``, ``DCM-GANTRY-TILT``.
+        Errors that resampling can correct, in this order: ``DCM-SPACING``, ``DCM-GANTRY-TILT``.
 
     Raises
     ------
     DataError
-        What nothing can put right: ``DCM-FEW-SLICES``, ``DCM-MISSING-SLICES``, ``DCM-SHIFT``.
+        Errors that nothing can correct: ``DCM-FEW-SLICES``, ``DCM-MISSING-SLICES``, ``DCM-SHIFT``.
     """
     count = len(stack.positions)
     if count < min_slices:
@@ -114,28 +114,29 @@ def check_stack(stack: SliceStack, min_slices: int) -> list[DataError]:
     if count == 1:
         return []
     along = stack.positions_along_normal()
-    uneven = None if is_uniform(along, min(stack.pixel_spacing)) else _spacing_error(along)
-    if uneven is not None and not (uneven.code == "DCM-SPACING" and _can_interpolate(along)):
-        raise uneven
-    return [fault for fault in (uneven, _alignment_error(stack)) if fault is not None]
+    spacing_error = None if is_uniform(along, min(stack.pixel_spacing)) else _spacing_error(along)
+    if spacing_error is not None and not (spacing_error.code == "DCM-SPACING" and _can_interpolate(along)):
+        raise spacing_error
+    return [error for error in (spacing_error, _alignment_error(stack)) if error is not None]
 
 
-def is_uniform(along: FloatArray, pixel: float) -> bool:
-    """Return whether slices lie at one distance, each for itself and in sum.
+def is_uniform(along: FloatArray, pixel_spacing: float) -> bool:
+    """Return whether slices are uniformly spaced, each one and in total.
 
     Parameters
     ----------
     along : ndarray
-        Their places along the normal, rising, mm.
-    pixel : float
-        Millimetres between pixels.
+        Their ascending positions along the normal, mm.
+    pixel_spacing : float
+        Pixel spacing, mm.
     """
     distances = np.diff(along)
     median = float(np.median(distances))
     grid = np.linspace(along[0], along[-1], len(along))  # many small deviations add up
-    off = float(np.abs(along - grid).max())
+    deviation = float(np.abs(along - grid).max())
     return bool(
-        np.abs(distances / median - 1).max() <= SLICE_DISTANCE_TOLERANCE and off <= MAX_OFFSET_PIXELS * min(pixel, median)
+        np.abs(distances / median - 1).max() <= SLICE_DISTANCE_TOLERANCE
+        and deviation <= MAX_OFFSET_PIXELS * min(pixel_spacing, median)
     )
 
 
@@ -148,49 +149,50 @@ def _spacing_error(along: FloatArray) -> DataError:
     distances = np.diff(along)
     median = float(np.median(distances))
     multiples = distances / median
-    whole = np.round(multiples)
-    gaps = np.flatnonzero(whole > 1)
-    regular = bool((np.abs(multiples - whole) < GAP_TOLERANCE).all() and (whole >= 1).all())
+    rounded = np.round(multiples)
+    gaps = np.flatnonzero(rounded > 1)
+    regular = bool((np.abs(multiples - rounded) < GAP_TOLERANCE).all() and (rounded >= 1).all())
     if regular and 0 < len(gaps) < MAX_MISSING_SHARE * len(distances):
-        lost = (whole[gaps] - 1).astype(int)
-        places = "; ".join(
-            f"{n} between {along[k]:.2f} and {along[k + 1]:.2f} mm" for n, k in zip(lost[:3], gaps[:3], strict=True)
+        n_lost = (rounded[gaps] - 1).astype(int)
+        gap_list = "; ".join(
+            f"{n} between {along[k]:.2f} and {along[k + 1]:.2f} mm" for n, k in zip(n_lost[:3], gaps[:3], strict=True)
         )
-        present, missing = len(along), int(lost.sum())
-        what = (
-            f"{missing} slice(s) missing: {places} (expected every {median:.3g} mm, {present} of {present + missing} present)."
-        )
+        present, missing = len(along), int(n_lost.sum())
+        what = f"{missing} slice(s) missing: {gap_list}"
+        what += f" (expected every {median:.3g} mm, {present} of {present + missing} present)."
         fix = "Fetch the series again from the PACS (an interrupted transfer is the usual cause)."
         return DataError("DCM-MISSING-SLICES", what, fix)
-    what = f"slice distance is not uniform: {distances.min():.3g} to {distances.max():.3g} mm (median {median:.3g})."
-    fix = "Use a series reconstructed with one slice distance"
+    what = f"slice spacing is not uniform: {distances.min():.3g} to {distances.max():.3g} mm (median {median:.3g})."
+    fix = "Use a series reconstructed with uniform slice spacing"
     if not _can_interpolate(along):
         return DataError("DCM-SPACING", what, f"{fix}; the widest gap is too wide to be filled.")
     return DataError("DCM-SPACING", what, f'{fix}, or set nonuniform = "resample" in site.toml.')
 
 
 def in_plane_offsets(stack: SliceStack) -> FloatArray:
-    """Return how far each slice is moved sideways against the first, (N, 2), mm along rows and columns."""
+    """Return the shift of each slice within the plane against the first, (N, 2), mm along rows and columns."""
     return np.asarray((stack.positions - stack.positions[0]) @ stack.axes[:, :2], dtype=np.float64)
 
 
 def _alignment_error(stack: SliceStack) -> DataError | None:
-    along, sideways, pixel = stack.positions_along_normal(), in_plane_offsets(stack), float(stack.pixel_spacings.min())
+    along, offsets, pixel_spacing = stack.positions_along_normal(), in_plane_offsets(stack), float(stack.pixel_spacings.min())
     height = along - along[0]
-    line = height[:, np.newaxis] / height[-1] * sideways[-1]
-    jump = float(np.linalg.norm(sideways - line, axis=1).max())
-    if jump > max(MAX_OFFSET_PIXELS * pixel, SLICE_DISTANCE_TOLERANCE * float(np.median(np.diff(along))) + 0.01):
-        what = f"slices are shifted against each other by up to {jump:.3g} mm in the image plane."
-        raise DataError("DCM-SHIFT", what, "The patient or table moved between two acquisitions; use one acquisition.")
+    straight_line = height[:, np.newaxis] / height[-1] * offsets[-1]
+    deviation = float(np.linalg.norm(offsets - straight_line, axis=1).max())
+    if deviation > max(MAX_OFFSET_PIXELS * pixel_spacing, SLICE_DISTANCE_TOLERANCE * float(np.median(np.diff(along))) + 0.01):
+        what = f"slices are shifted against each other by up to {deviation:.3g} mm in the image plane."
+        raise DataError(
+            "DCM-SHIFT", what, "The patient or table moved between two acquisitions: use the slices of one acquisition."
+        )
     if not is_tilted(stack):
         return None
-    length = float(np.linalg.norm(sideways[-1]))
+    length = float(np.linalg.norm(offsets[-1]))
     angle = float(np.degrees(np.arctan2(length, height[-1])))
     what = f"gantry tilt of {angle:.1f} degrees: the volume is sheared by {length:.1f} mm over its length."
-    fix = 'Set gantry-tilt = "resample" in site.toml to straighten it on import.'
+    fix = 'Set gantry-tilt = "resample" in site.toml to resample the volume on import.'
     return DataError("DCM-GANTRY-TILT", what, fix)
 
 
 def is_tilted(stack: SliceStack) -> bool:
-    """Return whether the last slice is moved sideways against the first by more than half a pixel."""
+    """Return whether the last slice is shifted against the first by more than half a pixel."""
     return bool(np.linalg.norm(in_plane_offsets(stack)[-1]) > MAX_OFFSET_PIXELS * stack.pixel_spacings.min())
