@@ -32,7 +32,7 @@ class Hospital:
         self.site, self.study = folder / "site.toml", study
         text = self.site.read_text()
         lines = [f"{key.replace('_', '-')} = {value!r}".replace("'", '"') for key, value in terms.items()]
-        self.site.write_text(text.replace("[policy_checks]\n", "[policy_checks]\n" + "\n".join(lines) + "\n"))
+        self.site.write_text(text.replace("[policy]\n", "[policy]\n" + "\n".join(lines) + "\n"))
 
     def ask(self, kind: str, server_round: int = 1, arm: str = "federated", **changes: Any) -> Message:
         config = read_run_config(self.study) | changes
