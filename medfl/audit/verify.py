@@ -13,7 +13,7 @@ from medfl.errors import AuditError
 
 @dataclass(frozen=True)
 class ChainBreak:
-    """Place in a log at which it is not what was written.
+    """Place at which a log differs from what was written.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _find_own_breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[ChainB
 def _find_cross_breaks(
     path: Path, lines: list[dict[str, Any]], chains: Mapping[str, tuple[Path, list[dict[str, Any]]]]
 ) -> Iterator[ChainBreak]:
-    """Yield the places at which another log is not what this one noted of it."""
+    """Yield the places at which another log differs from what this one noted of it."""
     latest: dict[str, int] = {}
     for line in lines:
         owner, number, digest = _parse_noted_head(line)

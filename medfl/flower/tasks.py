@@ -47,10 +47,7 @@ _BUSY_TIMEOUT_MS = 25_000  # the client gives up after 30 seconds
 _POLL_INTERVAL = 1.0  # seconds between the SuperNode's looks for a message
 _REFUSED_STATUSES = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-_TASK_TYPES = (
-    TaskType.CLIENT_APP,
-    TaskType.AGENT_APP,
-)  # every kind that a SuperNode queues: one that nobody takes would wait for ever
+_TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # all that a SuperNode queues: a task that nobody takes waits for ever
 
 
 class Unreachable(Exception):
@@ -119,7 +116,9 @@ class NodeTasks:
         except httpx.HTTPError as error:
             if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED_STATUSES:
                 what = "the SuperNode of this machine does not accept the secret of this start."
-                raise DeployError("NODE-FOREIGN", what, "End whatever else runs this site, and start it again.") from None
+                raise DeployError(
+                    "NODE-FOREIGN", what, "End the other process that runs this site, and start it again."
+                ) from None
             return None
         return TaskToken(response.task.type, response.token) if response.HasField("task") and response.token else None
 

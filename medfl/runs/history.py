@@ -90,7 +90,7 @@ def read_history(path: Path) -> list[Event]:
 
 
 def is_complete_round(event: Event) -> bool:
-    """Return whether a round counted: then its event tells the bytes, and its model is on the disk."""
+    """Return whether a round counted: then its event holds "bytes-up", and its model is on the disk."""
     return "bytes-up" in event
 
 

@@ -147,7 +147,7 @@ class Run:
         return {"event": "start", **about, "versions": self.versions, "machine": machine}
 
     def resume_event(self) -> dict[str, Any]:
-        """Return the event with which a run goes on, with the software and machine of now: they may explain other bits."""
+        """Return the event with which a run goes on, with the present software and machine: they may explain other bits."""
         return {"event": RESUME_EVENT, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
 
     @property

@@ -81,7 +81,7 @@ def plan_simulation(
     data : sequence of Path
         Folders with the hospitals' data.
     out : Path
-        Folder under which runs are made.
+        Parent folder of runs.
     overrides : mapping, optional
         Dotted keys of the study with other values.
 

@@ -125,7 +125,7 @@ def plan_sweep(
     data : sequence of Path
         Folders with the hospitals' data.
     out : Path
-        Folder under which sweeps are made.
+        Parent folder of sweeps.
     strategies : sequence of str
         As `parse_strategy_specs` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
     seeds : sequence of int

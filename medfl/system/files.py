@@ -34,7 +34,7 @@ def is_disk_full(error: OSError) -> bool:
 
 
 @contextmanager
-def translate_disk_errors(what: str, then: str = "start the run again; what was complete is still there") -> Iterator[None]:
+def translate_disk_errors(what: str, then: str = "start the run again; everything complete is kept") -> Iterator[None]:
     """Turn a failure of the disk into a `RunError` that says what could not be written.
 
     Parameters
@@ -54,7 +54,7 @@ def translate_disk_errors(what: str, then: str = "start the run again; what was 
     except OSError as error:
         if is_disk_full(error):
             raise RunError(
-                "DISK-FULL", f"there is no room left on the disk to write {what}.", f"Free some room, then {then}."
+                "DISK-FULL", f"the disk is full: {what} cannot be written.", f"Free some space, then {then}."
             ) from None
         reason = error.strerror or type(error).__name__
         raise RunError("RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
@@ -79,7 +79,7 @@ def write_file(path: Path, content: bytes, *, private: bool = False, durable: bo
     Raises
     ------
     OSError
-        From the system. The older file is unchanged then, and no temporary file is left.
+        When the system refuses. The older file is unchanged then, and no temporary file is left.
     """
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # not the process id, which containers can share
     try:
@@ -102,7 +102,7 @@ def write_private(path: Path, content: bytes, what: str = "the report") -> Path:
     path, content
         As in `write_file`.
     what : str
-        Name of the file's content, for the message.
+        What is being written, for the message.
 
     Returns
     -------

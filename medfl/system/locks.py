@@ -19,7 +19,7 @@ def take_lock(file: IO[Any] | int, *, shared: bool = False, wait: bool = False) 
     file : file object or int
         An open file, or its descriptor; a folder can be locked as well.
     shared : bool
-        Take it together with others who do the same, for a process that only looks.
+        Share the lock with other processes that take it so; an exclusive holder excludes them all.
     wait : bool
         Wait until the lock is free.
 
@@ -37,9 +37,9 @@ def take_lock(file: IO[Any] | int, *, shared: bool = False, wait: bool = False) 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file whose content does not matter, after waiting for it; the file is made and stays.
+    """Wait for the lock of a file without content, and hold it; the file is made if it is missing, and stays.
 
-    Removing it would let two processes lock two different files of the same name.
+    If it were removed, two processes could lock two different files of the same name.
     """
     with path.open("a") as file:
         take_lock(file, wait=True)

@@ -1,6 +1,6 @@
 """Watch over the parent process: a process ends when the one that started it is gone, even by SIGKILL.
 
-As a program, ``python -m medfl.system.parent_watch COMMAND...`` does that for a command that knows nothing of it.
+As a program, ``python -m medfl.system.parent_watch COMMAND...`` watches on behalf of a command that does not do so itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _POLL_SECONDS = 0.5  # seconds
 def die_with_parent() -> None:
     """End this process at once, from a thread in the background, when its parent process has died.
 
-    A process of `multiprocessing` has a pipe to the process that asked for it, which need not be its parent; every other
-    process looks twice a second whether it still has the same parent.
+    A process of `multiprocessing` may be the child of a server that forks processes; it has a pipe to the process that started
+    it, which is watched instead. Every other process looks twice a second whether it still has the same parent.
     """
     starter = multiprocessing.parent_process()
     parent = os.getppid()

@@ -1,4 +1,4 @@
-"""Processes that work for this one: Ctrl-C is for this one alone, and none of them outlives it."""
+"""Pools of processes that work for this one: only this one receives Ctrl-C, and none of them outlives it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spawn_context() -> SpawnContext:
 
 
 def fork_context(preload: Sequence[str]) -> ForkServerContext:
-    """Return the context of processes that are forked from a server which has imported the modules that each of them needs."""
+    """Return the context of processes that are forked from a server, which imports the modules that they need once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
