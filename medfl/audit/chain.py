@@ -21,7 +21,7 @@ from typing import Any
 
 from medfl.errors import AuditError
 from medfl.runs.history import to_json_value
-from medfl.system.files import translate_disk_errors
+from medfl.system.files import cut_torn_line, translate_disk_errors
 from medfl.system.locks import take_lock
 
 GENESIS_HASH = "0" * 64
@@ -88,7 +88,7 @@ class Chain:
         if clash := [key for key in _RESERVED_KEYS if key in event]:
             raise ValueError(f"an event cannot have {', '.join(clash)}: the chain writes them itself")
         with translate_disk_errors("the log of exchanges"), self._open_locked() as descriptor:
-            torn = _cut_torn_line(descriptor)
+            torn = cut_torn_line(descriptor)
             last = _read_head(descriptor)
             if torn:
                 last = self._append_line(descriptor, last, {"event": "torn-line-cut", "bytes": torn})
@@ -196,13 +196,3 @@ def _read_tail(descriptor: int) -> bytes:
         tail = os.pread(descriptor, end - start, start) + tail
         end = start
     return tail
-
-
-def _cut_torn_line(descriptor: int) -> int:
-    """Cut off a last line that a crash left incomplete, and return the number of its bytes."""
-    end = os.fstat(descriptor).st_size
-    text = _read_tail(descriptor)
-    torn = len(text) - (text.rfind(b"\n") + 1)
-    if torn:
-        os.ftruncate(descriptor, end - torn)
-    return torn

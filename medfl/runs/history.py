@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medfl.errors import RunError
-from medfl.system.files import sync_folder, translate_disk_errors
+from medfl.system.files import cut_torn_line, sync_folder, translate_disk_errors
 
 Event = dict[str, Any]
 HISTORY_FILE = "history.jsonl"
@@ -48,7 +48,7 @@ class History:
         stamped = {"event": event["event"], "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
         line = json.dumps(to_json_value(stamped), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with translate_disk_errors("the history"), self.path.open("ab+") as file:
-            _cut_torn_line(file.fileno())
+            cut_torn_line(file.fileno())
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -120,18 +120,3 @@ def _parse_event(line: bytes, number: int) -> Event:
     if not isinstance(event, dict) or "event" not in event:
         raise RunError("HISTORY-DAMAGED", f"line {number} of the history is not an event.", "Put back a copy of history.jsonl.")
     return event
-
-
-def _cut_torn_line(descriptor: int) -> None:
-    """Cut off an incomplete last line, so that the next event does not continue it."""
-    end = os.fstat(descriptor).st_size
-    complete, block = end, 1
-    while complete > 0:
-        tail = os.pread(descriptor, min(block, complete), complete - min(block, complete))
-        if (newline := tail.rfind(b"\n")) >= 0:
-            complete += newline + 1 - len(tail)
-            break
-        complete -= len(tail)
-        block = 1 << 16
-    if complete != end:
-        os.ftruncate(descriptor, complete)

@@ -169,6 +169,22 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def cut_torn_line(descriptor: int) -> int:
+    """Cut off an incomplete last line of an open file, which a crash left, and return the number of its bytes."""
+    size = complete = os.fstat(descriptor).st_size
+    block = 1  # a file that ends with a complete line needs no more
+    while complete > 0:
+        tail = os.pread(descriptor, min(block, complete), complete - min(block, complete))
+        if (newline := tail.rfind(b"\n")) >= 0:
+            complete += newline + 1 - len(tail)
+            break
+        complete -= len(tail)
+        block = 1 << 16
+    if complete != size:
+        os.ftruncate(descriptor, complete)
+    return size - complete
+
+
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[None]:
     """Make a folder that is locked while it is filled, and remove it afterwards unless it was renamed."""
