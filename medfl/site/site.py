@@ -136,7 +136,7 @@ def read_site(path: Path) -> Site:
         fix = "Check its permissions: the account that runs medfl must read it."
         raise ConfigError([Problem(file.name, "(whole file)", "the file cannot be read.", fix)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        fix = 'Write paths with "/", as root = "C:/daten".' if "\\" in text else ""
+        fix = 'Write paths with "/"; in WSL the folder C:\\daten is root = "/mnt/c/daten".' if "\\" in text else ""
         raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.", fix)]) from None
     foreign = [Problem(file.name, "folder", "there is no such key here.")] if values.pop("folder", None) is not None else []
     try:

@@ -73,7 +73,7 @@ def test_a_missing_secret_is_said_plainly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('name = "a"\n[data]\nroot = "C:\\daten"\n', 'root = "C:/daten"'),
+        ('name = "a"\n[data]\nroot = "C:\\daten"\n', 'root = "/mnt/c/daten"'),
         ('name = "Klinik Süd"\n', "name: must be 1 to 64 letters"),
         ('name = "a"\n[policy]\nmax-excluded = 10\n', "must be a share from 0 to 1: 0.1 = 10 % (came 10)"),
     ],
