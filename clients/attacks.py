@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
-from medfl.clients.training.loop import spawn_seed
+from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import ConfigError, Problem
@@ -52,12 +52,12 @@ def choose_attackers(simulation: Simulation, sites: Collection[str]) -> frozense
     return frozenset(asked)
 
 
-def as_attacker(half: ClientAlgorithm, simulation: Simulation, site: str, sites: Collection[str]) -> ClientAlgorithm:
+def as_attacker(algorithm: ClientAlgorithm, simulation: Simulation, site: str, sites: Collection[str]) -> ClientAlgorithm:
     """Return the half that a simulated site uses: its own, or one that attacks.
 
     Parameters
     ----------
-    half : ClientAlgorithm
+    algorithm : ClientAlgorithm
         The honest one.
     simulation : Simulation
         Says which attack, by whom, and how strong.
@@ -66,7 +66,7 @@ def as_attacker(half: ClientAlgorithm, simulation: Simulation, site: str, sites:
     sites : collection of str
         Names of all sites.
     """
-    return Attacker(half, simulation) if site in choose_attackers(simulation, sites) else half
+    return Attacker(algorithm, simulation) if site in choose_attackers(simulation, sites) else algorithm
 
 
 class Attacker(ClientAlgorithm):
@@ -76,25 +76,25 @@ class Attacker(ClientAlgorithm):
 
     Parameters
     ----------
-    half : ClientAlgorithm
+    algorithm : ClientAlgorithm
         The honest one.
     simulation : Simulation
         Its ``attack`` and ``attack_strength`` decide.
     """
 
-    def __init__(self, half: ClientAlgorithm, simulation: Simulation) -> None:
-        self._algorithm, self._attack, self._strength = half, simulation.attack, simulation.attack_strength
+    def __init__(self, algorithm: ClientAlgorithm, simulation: Simulation) -> None:
+        self._algorithm, self._attack, self._strength = algorithm, simulation.attack, simulation.attack_strength
 
-    def train(self, work: TrainTask) -> TrainResult:
+    def train(self, task: TrainTask) -> TrainResult:
         """Do the work of one training message, badly."""
         if self._attack == "label-flip":
             return self._algorithm.train(
-                dataclasses.replace(work, prepared=flip_labels(work.prepared, len(work.study.task.classes)))
+                dataclasses.replace(task, prepared=flip_labels(task.prepared, len(task.study.task.classes)))
             )
-        update = self._algorithm.train(work)
-        spoil, rng = UPDATE_ATTACKS[self._attack], np.random.default_rng(spawn_seed(work.seed, _NOISE_STREAM))
+        update = self._algorithm.train(task)
+        spoil, rng = UPDATE_ATTACKS[self._attack], np.random.default_rng(spawn_seed(task.seed, _NOISE_STREAM))
         arrays = {
-            name: _apply_attack(work.received[name], trained, lambda delta: spoil(delta, self._strength, rng))
+            name: _apply_attack(task.received[name], trained, lambda delta: spoil(delta, self._strength, rng))
             for name, trained in update.arrays.items()
         }
         return dataclasses.replace(update, arrays=arrays)

@@ -1,4 +1,4 @@
-"""The client halves of the algorithms that a study may name."""
+"""Registry of the client algorithms that a study may name."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from medfl.study.algorithms import ALGORITHMS
 
 AlgorithmFactory = Callable[[Study], ClientAlgorithm]
 
-ENTRY_POINTS = CLIENT_ENTRY_POINTS  # group in which an installed package offers a Factory of its own
+ENTRY_POINTS = CLIENT_ENTRY_POINTS  # group in which an installed package offers an AlgorithmFactory
 
-# The keyword arguments of a half are the keys of the table of options of its algorithm.
+# The keyword arguments of each class are the keys of the study's table strategy.options.
 CLIENT_ALGORITHMS: Mapping[str, Callable[..., ClientAlgorithm]] = MappingProxyType(
     {
         "qfedavg": QFedAvgClient,
@@ -43,24 +43,24 @@ CLIENT_ALGORITHMS: Mapping[str, Callable[..., ClientAlgorithm]] = MappingProxyTy
 
 
 def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
-    """Make the client half of the algorithm that a study names.
+    """Build the client algorithm that a study names.
 
     Parameters
     ----------
     study : Study
-        Its table ``strategy`` decides.
+        Its table ``strategy`` names the algorithm and its options.
     site : Site
-        Its policy says which installed packages may bring one.
+        Its policy says which other installed packages may bring one.
 
     Returns
     -------
     ClientAlgorithm
-        Plain training when the algorithm has no half of its own.
+        Plain training when the algorithm adds nothing at the client.
 
     Raises
     ------
     ConfigError
-        When an installed package brings the half and the site has not allowed it.
+        When another installed package brings it and the site has not allowed that.
     """
     name = study.strategy.name
     if name in CLIENT_ALGORITHMS:
@@ -70,11 +70,11 @@ def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
     if name in ALGORITHMS or name not in offered:
         return ClientAlgorithm()
     if name not in site.policy.extensions:
-        problem = f"the study asks for {name!r} of an installed package, which this site has not allowed."
+        problem = f"the study asks for {name!r} from another installed package, which this site has not allowed."
         raise ConfigError([Problem("site.toml", "policy.extensions", problem, f"Allow it with extensions = {name!r}.")])
-    half = offered[name].load()(study)
-    if not isinstance(half, ClientAlgorithm):
-        came = type(half).__name__
-        problem = f"the installed package that offers {name!r} made a {came}, expected a medfl.clients.algorithms.client_algorithm.Half."
+    algorithm = offered[name].load()(study)
+    if not isinstance(algorithm, ClientAlgorithm):
+        came = type(algorithm).__name__
+        problem = f"the installed package that offers {name!r} made a {came}, not a medfl ClientAlgorithm."
         raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
-    return half
+    return algorithm

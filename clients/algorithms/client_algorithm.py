@@ -1,4 +1,4 @@
-"""Plain local training: the half of every algorithm that adds nothing at the hospital, and the base of those that do."""
+"""Plain local training: the client algorithm of every strategy that adds nothing at a site, and the base of all others."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from medfl.messages.records import TRAIN_LOSS
 
 
 class ClientAlgorithm:
-    """Train the received model for a round and give it back.
+    """Local training as in FedAvg (McMahan et al. 2017, https://arxiv.org/abs/1602.05629): train the received model, return it.
 
-    Others override `terms`, for what is added to each step, or `train`, for what is done around the steps.
+    Subclasses override `step_hooks`, to add something to the loss or the gradients of each step, or `train`, to do something
+    before, after or instead of the steps. An instance serves one message and keeps nothing: what must last until the next round
+    goes to `TrainTask.state`, on the site's own disk.
     """
 
-    def train(self, work: TrainTask) -> TrainResult:
-        """Do the work of one training message.
+    def train(self, task: TrainTask) -> TrainResult:
+        """Train for one round.
 
         Parameters
         ----------
-        work : Work
-            Its network holds the received model, on the device.
+        task : TrainTask
+            Its network holds the received model, on its device.
         """
-        loss = train_steps(work, work.net, self.step_hooks(work))
-        return TrainResult(get_arrays(work.net), {TRAIN_LOSS: loss})
+        loss = train_steps(task, task.net, self.step_hooks(task))
+        return TrainResult(get_arrays(task.net), {TRAIN_LOSS: loss})
 
-    def step_hooks(self, work: TrainTask) -> StepHooks:
+    def step_hooks(self, task: TrainTask) -> StepHooks:
         """Return what is added to each step."""
         return StepHooks()
 
-    def personal_model(self, work: TrainTask) -> Tensors:
-        """Return the site's own model as it stands before the round: the whole received one, as the site completes it."""
-        return work.received
+    def personal_model(self, task: TrainTask) -> Tensors:
+        """Return the personal model before the round: the received model with the site's own layers, unless overridden."""
+        return task.received

@@ -1,4 +1,4 @@
-"""ConDistFL at the hospital: what nobody annotated there is learnt from the received model."""
+"""ConDistFL at the client: the received model teaches the structures that are not annotated at the site."""
 
 from __future__ import annotations
 
@@ -12,61 +12,66 @@ from medfl.clients.tasks.inference import forward
 from medfl.clients.training.partial_labels import group_by_classes, unannotated_classes
 from medfl.clients.training.task import StepHooks, TrainTask
 
-_FIRST_SHARE = 0.01  # share of the weight in the first round: the received model knows nothing yet
+_FIRST_SHARE = 0.01  # share of the weight in the first round, when the received model knows nothing yet
 _SMOOTH = 1e-5
 
 
 class ConDistClient(ClientAlgorithm):
-    """Conditional distillation (Wang et al. 2023, https://arxiv.org/abs/2308.04070, section 2.2).
+    """ConDistFL, conditional distillation (Wang et al. 2023, https://arxiv.org/abs/2308.04070, section 2.2).
 
-    In images in which some structures were not looked for, the loss gets ``weight`` times the soft Dice loss between the
-    received model and the one in training, both as probabilities of what is left given that a voxel is none of the annotated
-    structures. Voxels that the mask or the received model give to an annotated structure do not count. As in the authors'
-    code the weight grows linearly over the rounds from a hundredth to the whole. Each structure that was not looked for is a
-    group of its own, where the paper may put an organ and its tumour into one. The study's own loss is the marginal one
-    whatever the strategy; a site that annotates everything trains as in FedAvg, to the last bit.
+    Site k annotates the classes F_k alone; its masks do not tell the other structures from the background. With the softmax
+    outputs p of the network in training and q of the received model, both at temperature tau, the loss is
+
+        L_marginal + lambda * soft-Dice-loss(p(c | c not in F_k), q(c | c not in F_k)),    c not in F_k,
+
+    over the voxels that neither the mask nor the received model assign to a class of F_k. L_marginal is the study's loss over
+    the annotated classes (`medfl.clients.training.partial_labels.MarginalLoss`), as it is with every strategy.
+
+    What differs from the paper: each class outside F_k is a group of its own, where the paper may merge an organ and its tumour
+    into one group. As in the authors' code, lambda grows linearly over the rounds, here from a hundredth to all of it.
+    A site that annotates everything trains as in FedAvg, to the last bit.
 
     Parameters
     ----------
     weight : float
-        The paper's lambda in the last round.
+        The paper's lambda, in the last round.
     temperature : float
-        The paper's tau; below 1 it sharpens what the models say.
+        The paper's tau; below 1 it sharpens the outputs.
     """
 
     def __init__(self, weight: float = 1.0, temperature: float = 0.5) -> None:
         self._weight, self._temperature = weight, temperature
 
-    def step_hooks(self, work: TrainTask) -> StepHooks:
-        """Return the distillation, or nothing where everything was looked for."""
-        weight = self._weight * ramp_weight(work.server_round, work.study.rounds)
-        if not weight or not any(case.annotated for case in work.prepared.get_split("train")):
+    def step_hooks(self, task: TrainTask) -> StepHooks:
+        """Return the distillation term, or nothing where all classes are annotated."""
+        weight = self._weight * ramp_weight(task.server_round, task.study.rounds)
+        if not weight or not any(case.annotated for case in task.prepared.get_split("train")):
             return StepHooks()
-        return DistillationHooks(work, weight, self._temperature)
+        return DistillationHooks(task, weight, self._temperature)
 
 
 class DistillationHooks(StepHooks):
-    """The term of conditional distillation.
+    """The conditional distillation term of the loss.
 
     Parameters
     ----------
-    work : Work
+    task : TrainTask
         Its network holds the received model.
     weight, temperature : float
-        Of the term.
+        Lambda in this round, and tau.
     """
 
-    def __init__(self, work: TrainTask, weight: float, temperature: float) -> None:
-        self._received = copy.deepcopy(work.net).eval().requires_grad_(False)
-        self._device, self._weight, self._temperature = work.require_device(), weight, temperature
+    def __init__(self, task: TrainTask, weight: float, temperature: float) -> None:
+        self._received = copy.deepcopy(task.net).eval().requires_grad_(False)
+        self._device, self._weight, self._temperature = task.device, weight, temperature
 
     def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Return the loss and the term, the mean over the images of the batch."""
-        for looked, items in group_by_classes(self.annotated):
-            if looked:
+        """Return the loss plus the term, the latter as the mean over the images of the batch."""
+        for annotated, items in group_by_classes(self.annotated):
+            if annotated:
                 with torch.no_grad(), self._device.autocast():
-                    taught = forward(self._received, images[items]).float()
-                term = conditional_dice(logits[items], taught, labels[items], looked, self._temperature)
+                    teacher = forward(self._received, images[items]).float()
+                term = conditional_dice(logits[items], teacher, labels[items], annotated, self._temperature)
                 loss = loss + self._weight * len(items) / len(images) * term
         return loss
 
@@ -76,32 +81,32 @@ def ramp_weight(server_round: int, rounds: int) -> float:
 
     Examples
     --------
-    >>> grown(1, 11), grown(11, 11), round(grown(6, 11), 3)
+    >>> ramp_weight(1, 11), ramp_weight(11, 11), round(ramp_weight(6, 11), 3)
     (0.01, 1.0, 0.505)
     """
     return _FIRST_SHARE + (1 - _FIRST_SHARE) * (server_round - 1) / max(rounds - 1, 1)
 
 
-def conditional_dice(logits: Tensor, taught: Tensor, labels: Tensor, looked: tuple[int, ...], temperature: float) -> Tensor:
-    """Return the soft Dice loss of two models on what was not looked for.
+def conditional_dice(logits: Tensor, teacher: Tensor, labels: Tensor, annotated: tuple[int, ...], temperature: float) -> Tensor:
+    """Return the soft Dice loss between two models on the classes that are not annotated.
 
     Parameters
     ----------
-    logits, taught : Tensor
-        (B, classes, ...), of the model in training and of the received one.
+    logits, teacher : Tensor
+        (B, classes, ...), of the network in training and of the received model.
     labels : Tensor
         (B, ...).
-    looked : tuple of int
-        Classes that were looked for.
+    annotated : tuple of int
+        Annotated classes.
     temperature : float
         Divides the logits.
     """
-    rest = unannotated_classes(looked, logits.shape[1])
+    rest = unannotated_classes(annotated, logits.shape[1])
     # the probability of a class given that it is one of the rest is the softmax over the rest alone
-    ours, theirs = (torch.softmax(each[:, rest] / temperature, dim=1) for each in (logits, taught))
-    known = torch.tensor(looked, device=labels.device)
-    counts = ~(torch.isin(labels, known) | torch.isin(taught.argmax(1), known)).unsqueeze(1)
+    p, q = (torch.softmax(each[:, rest] / temperature, dim=1) for each in (logits, teacher))
+    known = torch.tensor(annotated, device=labels.device)
+    counts = ~(torch.isin(labels, known) | torch.isin(teacher.argmax(1), known)).unsqueeze(1)
     axes = [0, *range(2, logits.ndim)]
-    both = (ours * theirs * counts).sum(axes)
-    either = ((ours + theirs) * counts).sum(axes)
-    return 1 - ((2 * both + _SMOOTH) / (either + _SMOOTH)).mean()
+    overlap = (p * q * counts).sum(axes)
+    total = ((p + q) * counts).sum(axes)
+    return 1 - ((2 * overlap + _SMOOTH) / (total + _SMOOTH)).mean()

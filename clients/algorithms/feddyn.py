@@ -1,4 +1,4 @@
-"""FedDyn at the hospital: a spring whose anchor moves against all that the site has drifted so far."""
+"""FedDyn at the client: a dynamic regulariser, a proximal term whose anchor moves against the site's drift so far."""
 
 from __future__ import annotations
 
@@ -17,31 +17,38 @@ _STATE_NAME = "feddyn"
 class FedDynClient(ClientAlgorithm):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
-    The loss gets ``-<g_k, w> + alpha / 2 * |w - w_t|^2``, and then ``g_k <- g_k - alpha * (w_k - w_t)``. What is kept is the
-    drift d_k = -g_k / alpha, the sum of all changes that the site ever made in replies that counted; the two terms together
-    are, but for a constant, a spring of strength alpha to w_t - d_k. Any optimizer will do: the paper asks for the minimum,
-    not for a way to it. Layers that stay at the site train plainly.
+    With the received model w_t and a gradient g_k that starts at 0, site k minimises, and then updates,
 
-    The drift goes to the site's disk under this round. The next time the site starts from the drift of the round that the
-    server says it counted last: see `medfl.clients.algorithms.scaffold`, where the same holds of the control variate.
+        F_k(w) - <g_k, w> + alpha / 2 * |w - w_t|^2,        g_k <- g_k - alpha * (w_k - w_t).
+
+    The site keeps its drift d_k = -g_k / alpha, the sum of all its changes w_k - w_t in rounds that counted. Up to a constant,
+    the two terms are a proximal term to another anchor, which is how they are computed:
+
+        alpha / 2 * |w - (w_t - d_k)|^2.
+
+    What differs from the paper: the minimum is approached by the study's optimizer in the study's number of steps. The paper
+    asks for the minimum and not for a way to it, so any optimizer will do. Layers that stay at the site are trained plainly.
+
+    The drift is saved under the number of its round, and the site starts from the drift of the round that the server says it
+    counted last; `medfl.clients.algorithms.scaffold.ScaffoldClient` tells why.
 
     Parameters
     ----------
     alpha : float
-        Strength of the spring.
+        Weight of the regulariser.
     """
 
     def __init__(self, alpha: float = 0.01) -> None:
         self._alpha = alpha
 
-    def train(self, work: TrainTask) -> TrainResult:
-        """Train on the moved spring, and add this round's change to the drift."""
-        received = shared_model(work)
-        start = {name: received[name] for name in trainable(work.net) if name in received}
-        kept = state_last_counted(work, _STATE_NAME)
-        drift = {name: kept.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
-        anchor = to_parameters(work.net, {name: start[name] - drift[name] for name in start})
-        loss = train_steps(work, work.net, ProximalTerm(self._alpha, anchor))
-        arrays = get_arrays(work.net)
-        work.require_state().save(_STATE_NAME, {name: np.asarray(drift[name] + arrays[name] - start[name]) for name in start})
+    def train(self, task: TrainTask) -> TrainResult:
+        """Train with the regulariser, and add this round's change to the drift."""
+        received = shared_model(task)
+        start = {name: received[name] for name in trainable(task.net) if name in received}
+        saved = state_last_counted(task, _STATE_NAME)
+        drift = {name: saved.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
+        anchor = to_parameters(task.net, {name: start[name] - drift[name] for name in start})
+        loss = train_steps(task, task.net, ProximalTerm(self._alpha, anchor))
+        arrays = get_arrays(task.net)
+        task.state.save(_STATE_NAME, {name: np.asarray(drift[name] + arrays[name] - start[name]) for name in start})
         return TrainResult(arrays, {TRAIN_LOSS: loss})

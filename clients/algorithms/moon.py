@@ -1,4 +1,4 @@
-"""MOON at the hospital: the network shall see in an image what the received model sees, not what the last one here saw."""
+"""MOON at the client: representations are drawn to the received model's and away from the previous local model's."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.Co
 
 
 class MoonClient(ClientAlgorithm):
-    """Model-contrastive learning (Li et al. 2021, https://arxiv.org/abs/2103.16257, Algorithm 1, equations 3 and 4).
+    """MOON, model-contrastive learning (Li et al. 2021, https://arxiv.org/abs/2103.16257, Algorithm 1, equations 3 and 4).
 
-    The loss gets ``mu * -log(e^(s_glob / t) / (e^(s_glob / t) + e^(s_prev / t)))``, where s are the cosines between the
-    representation of an image by the network in training and those by the received model and by the model that this site
-    trained the last time. In the first round, and wherever there is no such model, nothing is added.
+    For the representation z of an image by the network in training, z_glob by the received model and z_prev by the model that
+    this site trained the last time, the loss of the image is
 
-    The representation is what `BottleneckHook` hears. The paper puts a projection of two layers before the last one; here the
-    network stays the study's own. The two fixed models are in evaluation mode, so that they draw no random numbers.
+        F_k + mu * -log(exp(sim(z, z_glob) / tau) / (exp(sim(z, z_glob) / tau) + exp(sim(z, z_prev) / tau))),
+
+    where sim is the cosine similarity. In a site's first round there is no z_prev, and training is FedAvg's.
+
+    What differs from the paper:
+
+    - The paper inserts a projection head of two layers before the last layer and takes its output as z. Here the network stays
+      the study's own: z is the input of its last layer or, in a segmentation network, its bottleneck (`BottleneckHook`).
+    - The two fixed models are in evaluation mode, so that they draw no random numbers.
 
     Parameters
     ----------
     mu : float
-        Weight of the term; with 0 training is FedAvg's, to the last bit.
+        Weight of the contrastive term; with 0, training is FedAvg's to the last bit.
     temperature : float
         The paper's tau.
     """
@@ -43,69 +49,69 @@ class MoonClient(ClientAlgorithm):
     def __init__(self, mu: float = 1.0, temperature: float = 0.5) -> None:
         self._mu, self._temperature = mu, temperature
 
-    def train(self, work: TrainTask) -> TrainResult:
-        """Train with the term, and keep the model for the next time, whether or not the server will count it."""
-        last = work.require_state().load(_STATE_NAME)
+    def train(self, task: TrainTask) -> TrainResult:
+        """Train with the contrastive term, and save the model for the next time, whether or not the server counts it."""
+        last = task.state.load(_STATE_NAME)
         if last is None or self._mu == 0:
-            update = super().train(work)
+            result = super().train(task)
         else:
-            received, previous = _frozen_copy(work.net), _frozen_copy(work.net)
+            received, previous = _frozen_copy(task.net), _frozen_copy(task.net)
             load_arrays(previous, last)
-            with ContrastiveHooks(work.net, received, previous, self._mu, self._temperature, work.require_device()) as terms:
-                loss = train_steps(work, work.net, terms)
-            update = TrainResult(get_arrays(work.net), {TRAIN_LOSS: loss})
-        work.require_state().save(_STATE_NAME, update.arrays)
-        return update
+            with ContrastiveHooks(task.net, received, previous, self._mu, self._temperature, task.device) as hooks:
+                loss = train_steps(task, task.net, hooks)
+            result = TrainResult(get_arrays(task.net), {TRAIN_LOSS: loss})
+        task.state.save(_STATE_NAME, result.arrays)
+        return result
 
 
 class ContrastiveHooks(StepHooks):
-    """The model-contrastive term.
+    """The model-contrastive term of MOON's loss.
 
     Parameters
     ----------
     net, received, previous : torch.nn.Module
-        Alike but for their weights; the first is trained, the others stay.
+        Networks that differ in their weights alone; the first is trained, the others are fixed.
     mu, temperature : float
-        As for `Moon`.
-    place : Device
+        As for `MoonClient`.
+    device : Device
         Precision of the fixed models.
     """
 
     def __init__(
-        self, net: nn.Module, received: nn.Module, previous: nn.Module, mu: float, temperature: float, place: Device
+        self, net: nn.Module, received: nn.Module, previous: nn.Module, mu: float, temperature: float, device: Device
     ) -> None:
-        self._mu, self._temperature, self._device = mu, temperature, place
-        self._ours, self._theirs = BottleneckHook(net), {BottleneckHook(each): each for each in (received, previous)}
+        self._mu, self._temperature, self._device = mu, temperature, device
+        self._trained, self._fixed = BottleneckHook(net), {BottleneckHook(each): each for each in (received, previous)}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ours.close()
+        self._trained.close()
 
     def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Return the loss and the term, the mean over the batch."""
+        """Return the loss plus the term, the latter as the mean over the batch."""
         with torch.no_grad(), self._device.autocast():
-            for fixed in self._theirs.values():
-                forward(fixed, images)
-        ours = self._ours.representation()
-        nearer, farther = (F.cosine_similarity(ours, listener.representation(), dim=1) for listener in self._theirs)
+            for model in self._fixed.values():
+                forward(model, images)
+        z = self._trained.representation()
+        to_received, to_previous = (F.cosine_similarity(z, hook.representation(), dim=1) for hook in self._fixed)
         # -log(e^a / (e^a + e^b)) = log(1 + e^(b - a))
-        return loss + self._mu * F.softplus((farther - nearer) / self._temperature).mean()
+        return loss + self._mu * F.softplus((to_previous - to_received) / self._temperature).mean()
 
 
 class BottleneckHook:
-    """Hear the representation of a batch while a network works: the input of the last layer at its coarsest level.
+    """Hooks that capture the representation of a batch in a forward pass: the input of the last layer at the coarsest level.
 
-    Only convolutions and linear layers are listened to. In a classifier the coarsest level is behind the pooling, and the
-    input of the last layer is what the paper takes. In a segmentation network it is the bottleneck: the input of the first
-    layer on the way up (for a MONAI UNet with what its skip connection adds), and is averaged over space. The features before
-    the last convolution would be a poor choice there: in MONAI's UNet they have as few channels as there are classes.
+    Convolutions and linear layers count as layers. In a classifier the coarsest level comes after the pooling, so this is the
+    input of the last layer, as in the paper. In a segmentation network it is the bottleneck, averaged over space: the input of
+    the first layer of the decoder (in MONAI's UNet together with what the skip connection adds). The input of the last
+    convolution would be a poor choice there: in MONAI's UNet it has only as many channels as there are classes.
 
     Parameters
     ----------
     net : torch.nn.Module
-        What to listen to, until `close`.
+        The network to hook, until `close`.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -115,21 +121,21 @@ class BottleneckHook:
         self._hooks += [layer.register_forward_pre_hook(self._capture) for layer in layers]
 
     def close(self) -> None:
-        """Leave the network as it was: it serves for other messages, too."""
+        """Remove the hooks: the network serves further messages."""
         for hook in self._hooks:
             hook.remove()
 
     def representation(self) -> Tensor:
         """Return the representation of the last batch, float32 (B, features)."""
-        heard, self._input = self._input, torch.empty(0)
-        return heard.float().flatten(2).mean(2) if heard.ndim > 2 else heard.float()
+        features, self._input = self._input.float(), torch.empty(0)
+        return features.flatten(2).mean(2) if features.ndim > 2 else features
 
     def _reset(self, net: nn.Module, inputs: Any) -> None:
         self._min_positions = math.inf
 
     def _capture(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(layer, nn.Linear) and inputs[0].ndim > 2:
-            return  # of tokens, whose axes lie in another order
+            return  # a layer over tokens, whose axes have another order
         positions = math.prod(inputs[0].shape[2:])
         if positions <= self._min_positions:
             self._min_positions, self._input = positions, inputs[0]

@@ -1,4 +1,4 @@
-"""SCAFFOLD at the hospital: each step is corrected by what the site's gradient is known to differ from the common one."""
+"""SCAFFOLD at the client: control variates correct each step for the client's drift."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _STATE_NAME = "scaffold"
 
 
 class CorrectionHooks(StepHooks):
-    """Add a correction to the gradients, and follow how far a round goes along a constant gradient of 1.
+    """Hooks that add a correction to the gradients, and measure how far a round goes along a constant gradient of 1.
 
     Parameters
     ----------
     correction : mapping of str to Tensor
-        One tensor a parameter; parameters that are not named are not corrected.
+        The paper's c - c_i, one tensor for each parameter; parameters that are not named are not corrected.
     momentum : float
-        Nesterov's, as in `medfl.clients.training.optimizers.build_optimizer`.
+        Nesterov momentum, as in `medfl.clients.training.optimizers.build_optimizer`.
 
     Attributes
     ----------
     path_length : float
-        The sum of the learning rates of all steps, and with momentum of all that each step still moves later: the paper's
-        K * eta for a plain SGD of one rate.
+        Sum of the learning rates of all steps, with momentum including what each step still moves later: the paper's K * eta
+        for plain SGD with one rate.
     """
 
     def __init__(self, correction: Mapping[str, Tensor], momentum: float) -> None:
@@ -49,7 +49,7 @@ class CorrectionHooks(StepHooks):
                 gradient.add_(correction)
 
     def after_step(self, net: nn.Module, learning_rate: float) -> None:
-        """Take the same step on one number whose gradient is 1."""
+        """Take the same step with a single number whose gradient is always 1."""
         self._velocity = self._momentum * self._velocity + 1.0
         self.path_length += learning_rate * (1.0 + self._momentum * self._velocity)
 
@@ -57,21 +57,26 @@ class CorrectionHooks(StepHooks):
 class ScaffoldClient(ClientAlgorithm):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
-    A step goes along ``gradient + c - c_i``. Afterwards the site's control variate is the mean gradient that it saw,
+    Site i keeps a control variate c_i, its estimate of its own gradient; the server keeps their mean c and sends it with the
+    model x. Starting from y_i = x, each of K steps of size eta goes along the corrected gradient; then c_i is renewed:
 
-        c_i+ = c_i - c + (x - y_i) / (K * eta),
+        y_i <- y_i - eta * (g_i(y_i) - c_i + c),        c_i+ = c_i - c + (x - y_i) / (K * eta).
 
-    where ``K * eta`` is the way that the steps really taken go along a gradient of 1: learning rates change by the schedule,
-    and momentum lengthens the way (`CorrectionHooks.reach`). It needs SGD: no such number exists for Adam, and a study that asks for
-    it is refused. Where steps are clipped to a norm, c_i is of clipped gradients; the point where nothing moves any more stays.
+    The reply holds the model and the change c_i+ - c_i. In the first round, where all control variates are 0, training is
+    FedAvg's to the last bit.
 
-    The change of c_i goes to the server, which counts it together with the model or not at all, and c_i itself to the site's
-    disk under this round. The next time the site starts from the c_i of the round that the server says it counted last. So
-    nothing is lost when a reply is: c_i of a refused round is never used, a site that was not sampled goes on from its old
-    one, and a round that the server repeats after a crash starts from what it started from the first time. A site that lost
-    the c_i which the server counts on says so, ``STATE-LOST``, and is left out, as it would shift the others.
+    What differs from the paper:
 
-    Layers that stay at the site are not in ``control`` and train plainly.
+    - ``K * eta`` is the distance that the steps really taken go along a constant gradient of 1 (`CorrectionHooks.path_length`),
+      as learning rates follow a schedule and momentum lengthens the path. For plain SGD with one rate it is the paper's number.
+      Adam has no such number, so a study that combines it with SCAFFOLD is refused.
+    - Where gradients are clipped to a norm, c_i is the mean of clipped gradients. The fixed point stays the same.
+    - Layers that stay at the site have no control variate and are trained plainly.
+
+    Replies can get lost. So c_i+ is saved under the number of its round, and the site starts from the c_i of the round that the
+    server says it counted last: that of a lost or refused reply is never used, a site that was not sampled continues from its
+    old one, and a round that is repeated after a crash gives the same bits. A site that lost the c_i on which the server counts
+    fails with ``STATE-LOST`` and is left out, since it would shift the mean of the others.
 
     Parameters
     ----------
@@ -82,28 +87,28 @@ class ScaffoldClient(ClientAlgorithm):
     def __init__(self, server_learning_rate: float = 1.0) -> None:
         pass
 
-    def train(self, work: TrainTask) -> TrainResult:
-        """Train with the correction, renew the control variate, and tell its change."""
-        received: Tensors = work.received
-        common = _check_control(server_record(work, CONTROL), received)
-        names = [name for name in trainable(work.net) if name in common]
-        kept = state_last_counted(work, _STATE_NAME)
-        own = {name: kept.get(name, np.zeros_like(common[name])) for name in names}
-        correction = to_parameters(work.net, {name: common[name] - own[name] for name in names})
-        terms = CorrectionHooks(correction, work.study.optimizer.momentum)
-        loss = train_steps(work, work.net, terms)
-        arrays = get_arrays(work.net)
+    def train(self, task: TrainTask) -> TrainResult:
+        """Train with the correction, renew the control variate, and return its change."""
+        received: Tensors = task.received
+        common = _check_control(server_record(task, CONTROL), received)
+        names = [name for name in trainable(task.net) if name in common]
+        saved = state_last_counted(task, _STATE_NAME)
+        own = {name: saved.get(name, np.zeros_like(common[name])) for name in names}
+        correction = to_parameters(task.net, {name: common[name] - own[name] for name in names})
+        hooks = CorrectionHooks(correction, task.study.optimizer.momentum)
+        loss = train_steps(task, task.net, hooks)
+        arrays = get_arrays(task.net)
         change: Arrays = {name: np.zeros_like(tensor) for name, tensor in common.items()}
         for name in names:
-            gradient = (received[name] - arrays[name]) / terms.path_length
+            gradient = (received[name] - arrays[name]) / hooks.path_length
             change[name] = np.asarray(gradient - common[name], common[name].dtype)
-        work.require_state().save(_STATE_NAME, {name: np.asarray(own[name] + change[name]) for name in names})
+        task.state.save(_STATE_NAME, {name: np.asarray(own[name] + change[name]) for name in names})
         return TrainResult(arrays, {TRAIN_LOSS: loss}, {CONTROL: change})
 
 
 def _check_control(control: Tensors, model: Tensors) -> Tensors:
     """Return the control variate if it fits the model."""
     if any(name not in model or np.shape(tensor) != np.shape(model[name]) for name, tensor in control.items()):
-        what = "the control variate that came does not fit the model."
+        what = "the received control variate does not fit the model."
         raise ExchangeError("CONTROL-MISMATCH", what, "Server and sites must run the same study and the same version of medfl.")
     return control

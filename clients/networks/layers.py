@@ -1,8 +1,8 @@
-"""The layers that stay at a hospital: which they are, and how they and the shared ones make a whole model.
+"""Local layers: those that stay at a site, and how they are put together with the shared ones.
 
 FedBN (Li et al. 2021, https://arxiv.org/abs/2102.07623) keeps the normalisation layers, FedPer (Arivazhagan et al. 2019,
-https://arxiv.org/abs/1912.00818) the head; a study may stack either on another algorithm. Training sees a whole model and
-knows nothing of it. Only shared tensors are exchanged: the others lie in the site's state and never leave.
+https://arxiv.org/abs/1912.00818) the head; a study may combine either with another algorithm. Training sees a whole
+model and knows nothing of it. Only shared tensors are exchanged: the others stay in the site's state and never leave.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.task import TrainTask
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.models import Tensors
 from medfl.study import Study
 
 _STATE_NAME = "layers"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance, of any dimension
 
-# The layers whose output is the logits. In MONAI's UNet that is the whole last block: with residual units, the logits are a
-# sum of its transposed convolution and of the convolution behind that.
+# The layers whose output is the logits. In MONAI's UNet that is the whole last block: with residual units, the logits are the
+# sum of its transposed convolution and of the convolution that follows.
 _HEADS: Mapping[str, Callable[[Any], nn.Module]] = {
     "unet": lambda net: net.model[2],
     "basic-unet": attrgetter("final_conv"),
@@ -52,7 +51,7 @@ def find_layers(study: Study, net: nn.Module, kind: str) -> list[nn.Module]:
     net : torch.nn.Module
         Built by `build_network` for this study.
     kind : {"norm", "head"}
-        Every normalisation layer, or the layers whose output is the logits.
+        All normalisation layers, or the layers whose output is the logits.
     """
     if kind == "norm":
         return [layer for layer in net.modules() if isinstance(layer, _NORMS)]
@@ -86,46 +85,46 @@ def shared_arrays(study: Study, net: nn.Module) -> Arrays:
     return {name: arrays[name] for name in shared_names(study, net)}
 
 
-def with_local_layers(work: TrainTask) -> TrainTask:
-    """Return the work with the whole model: what came, and the site's own layers, before its first round the study's."""
-    if not _has_local_layers(work):
-        return work
-    own = work.require_state().load(_STATE_NAME) or initial_local_layers(work.study)
-    return dataclasses.replace(work, received=_merge_layers(work.net, work.received, own))
+def with_local_layers(task: TrainTask) -> TrainTask:
+    """Return the task with a whole model: the received layers and the site's own, which start as the study's initial ones."""
+    if not _has_local_layers(task):
+        return task
+    own = task.state.load(_STATE_NAME) or initial_local_layers(task.study)
+    return dataclasses.replace(task, received=_merge_layers(task.net, task.received, own))
 
 
-def with_initial_layers(work: TrainTask) -> TrainTask:
-    """Return the work with the model that a hospital would get which joins now: what came, and the study's first layers."""
-    if not _has_local_layers(work):
-        return work
-    return dataclasses.replace(work, received=_merge_layers(work.net, work.received, initial_local_layers(work.study)))
+def with_initial_layers(task: TrainTask) -> TrainTask:
+    """Return the task with the model that a site gets which joins now: the received layers and the study's initial ones."""
+    if not _has_local_layers(task):
+        return task
+    return dataclasses.replace(task, received=_merge_layers(task.net, task.received, initial_local_layers(task.study)))
 
 
-def without_local_layers(work: TrainTask, outcome: TrainOutcome) -> TrainOutcome:
-    """Keep the site's own layers, and return what may leave: nothing that bears the name of one of them."""
-    if not _has_local_layers(work):
-        return outcome
-    local = local_names(work.study, work.net)
-    work.require_state().save(_STATE_NAME, {name: tensor for name, tensor in outcome.arrays.items() if name in local})
-    records = {record: _drop_layers(local, tensors) for record, tensors in outcome.records.items()}
-    return dataclasses.replace(outcome, arrays=_drop_layers(local, outcome.arrays), records=records)
+def without_local_layers(task: TrainTask, result: TrainResult) -> TrainResult:
+    """Save the site's own layers in its state, and return what may leave: no tensor under the name of a local one."""
+    if not _has_local_layers(task):
+        return result
+    local = local_names(task.study, task.net)
+    task.state.save(_STATE_NAME, {name: tensor for name, tensor in result.arrays.items() if name in local})
+    records = {record: _drop_layers(local, tensors) for record, tensors in result.records.items()}
+    return dataclasses.replace(result, arrays=_drop_layers(local, result.arrays), records=records)
 
 
 @lru_cache(maxsize=4)
 def initial_local_layers(study: Study) -> Arrays:
-    """Return the local layers that every site starts from; the study's seed decides them."""
+    """Return the local layers that every site starts from, made from the study's seed."""
     net = build_network(study)
     local = local_names(study, net)
     return {name: tensor for name, tensor in get_arrays(net).items() if name in local}
 
 
-def _has_local_layers(work: TrainTask) -> bool:
-    return bool(work.study.local_layers) and work.arm != "local"  # alone, a hospital has nobody to share with
+def _has_local_layers(task: TrainTask) -> bool:
+    return bool(task.study.local_layers) and task.arm != "local"  # a site that trains alone shares nothing
 
 
-def _merge_layers(net: nn.Module, came: Tensors, own: Tensors) -> Arrays:
-    """Put a model together in the order of its network; what does not belong to it comes last, and is refused when loaded."""
-    tensors = {**came, **own}
+def _merge_layers(net: nn.Module, shared: Tensors, local: Tensors) -> Arrays:
+    """Put a model together in the order of its network; foreign tensors come last, and loading the model refuses them."""
+    tensors = {**shared, **local}
     return {name: tensors.pop(name) for name in distinct_tensors(net) if name in tensors} | tensors
 
 

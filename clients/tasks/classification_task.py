@@ -20,7 +20,7 @@ from medfl.study import Study
 
 
 def score_cases(
-    study: Study, cases: Sequence[PreparedCase], net: nn.Module, place: Device, loss: LossFunction
+    study: Study, cases: Sequence[PreparedCase], net: nn.Module, device: Device, loss: LossFunction
 ) -> EvaluationResult:
     """Classify images and fold their probabilities into counts.
 
@@ -31,8 +31,8 @@ def score_cases(
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on the device of `place`.
-    place : Device
+        In evaluation mode, on the device of `device`.
+    device : Device
         Device and precision.
     loss : callable
         Of logits and classes.
@@ -40,7 +40,7 @@ def score_cases(
     losses: list[tuple[str, float]] = []
     found = [np.zeros((0, len(study.task.classes)))]
     for group in group_cases(study, cases):
-        logits = predict(study, net, read_images(study, group), place, overlap=0.0)
+        logits = predict(study, net, read_images(study, group), device, overlap=0.0)
         found.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
         labels = torch.tensor([_class_label(case) for case in group], device=logits.device)
         with torch.inference_mode():

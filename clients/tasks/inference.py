@@ -81,7 +81,7 @@ def forward(net: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap: float) -> Tensor:
+def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overlap: float) -> Tensor:
     """Return the logits of whole images.
 
     Parameters
@@ -89,10 +89,10 @@ def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap
     study : Study
         Images larger than its patch are seen through windows of that size, blended with Gaussian weights.
     net : torch.nn.Module
-        In evaluation mode, on the device of `place`.
+        In evaluation mode, on the device of `device`.
     images : Tensor
         As `read_images` returns them.
-    place : Device
+    device : Device
         Device and precision.
     overlap : float
         Share of a window that its neighbour sees too.
@@ -104,9 +104,9 @@ def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap
     """
     patch = study.training.patch
     windows = study.task.kind == "segmentation" and bool(patch) and tuple(images.shape[2:]) != patch
-    with torch.inference_mode(), place.autocast():
+    with torch.inference_mode(), device.autocast():
         if not windows:
-            return forward(net, images.to(place.torch_device)).float()
+            return forward(net, images.to(device.torch_device)).float()
         values = len(images) * len(study.task.classes) * math.prod(images.shape[2:])
         stitched: Tensor = sliding_window_inference(
             images,
@@ -115,8 +115,8 @@ def predict(study: Study, net: nn.Module, images: Tensor, place: Device, overlap
             lambda window: forward(net, window).float(),
             overlap=overlap,
             mode="gaussian",
-            sw_device=place.torch_device,
-            device=place.torch_device if values <= _MAX_VALUES_ON_DEVICE else torch.device("cpu"),
+            sw_device=device.torch_device,
+            device=device.torch_device if values <= _MAX_VALUES_ON_DEVICE else torch.device("cpu"),
         )
     return stitched
 

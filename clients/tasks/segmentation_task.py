@@ -27,7 +27,7 @@ def score_cases(
     study: Study,
     cases: Sequence[PreparedCase],
     net: nn.Module,
-    place: Device,
+    device: Device,
     loss: MarginalLoss,
     split: str,
     *,
@@ -45,8 +45,8 @@ def score_cases(
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on the device of `place`.
-    place : Device
+        In evaluation mode, on the device of `device`.
+    device : Device
         Device and precision.
     loss : callable
         Of logits and masks, on the prepared grid.
@@ -62,7 +62,7 @@ def score_cases(
     previews: list[Preview] = []
     for group in group_cases(study, cases):
         images = read_images(study, group)
-        for case, padded in zip(group, predict(study, net, images, place, overlap), strict=True):
+        for case, padded in zip(group, predict(study, net, images, device, overlap), strict=True):
             truth = _mask(case)
             logits = crop_padding(padded, truth.shape)
             losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))

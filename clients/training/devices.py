@@ -66,7 +66,7 @@ def choose_device(study: Study, site: Site) -> Device:
 
 
 @contextmanager
-def deterministic(study: Study, place: Device, seed: int) -> Iterator[None]:
+def deterministic(study: Study, device: Device, seed: int) -> Iterator[None]:
     """Make what happens inside depend on the seed alone, and leave no trace of it.
 
     Inside, torch uses the study's number of threads (sums depend on it), its generators start from `seed`, and cuDNN keeps
@@ -76,13 +76,13 @@ def deterministic(study: Study, place: Device, seed: int) -> Iterator[None]:
     ----------
     study : Study
         Gives ``training.threads``.
-    place : Device
+    device : Device
         Where the work happens.
     seed : int
         Of the work, not negative.
     """
     threads = torch.get_num_threads()
-    cuda = [place.torch_device] if place.torch_device.type == "cuda" else []
+    cuda = [device.torch_device] if device.torch_device.type == "cuda" else []
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with torch.random.fork_rng(devices=cuda), cudnn:
         torch.manual_seed(seed)

@@ -1,12 +1,10 @@
-"""The hospital's half of an algorithm: what it does with a model besides plain training.
-
-A half is made for one study and keeps nothing between messages: what must last goes through `Work.state` to the site's disk.
-"""
+"""Values that pass between a node, the training loop and a client algorithm: what is to be done, and what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +12,9 @@ from torch import Tensor, nn
 
 from medfl.clients.networks.arrays import Arrays
 from medfl.clients.training.client_state import ClientState
-from medfl.clients.training.devices import Device
+from medfl.clients.training.devices import Device, choose_device
 from medfl.clients.training.partial_labels import AnnotatedClasses
 from medfl.data.store.prepared_data import PreparedData
-from medfl.errors import ExchangeError
 from medfl.messages.records import Metrics
 from medfl.site import Site
 from medfl.study import Study
@@ -25,32 +22,30 @@ from medfl.study import Study
 
 @dataclass(frozen=True, eq=False)
 class TrainTask:
-    """What one training message asks of a site, with everything that is needed to do it.
+    """The work that one training message asks of a site, with everything that is needed to do it.
 
     Parameters
     ----------
     study : Study
-        Says how, and how much.
+        The study; says how to train, and for how long.
     site : Site
-        Gives the device.
-    prepared : Prepared
+        The site that trains.
+    prepared : PreparedData
         The site's cases.
     net : torch.nn.Module
-        Built by `build_network` for this study. When a half gets it, it holds `received`, on the device of `place`.
+        Built by `build_network` for this study. When a client algorithm gets the task, it holds `received`, on `device`.
     received : mapping of str to ndarray
-        The whole model to start from: what the server sent, with the site's own layers where some stay here.
+        The whole model to start from: what the server sent, completed with the site's own layers where some stay there.
     server_round : int
-        From 1; the learning rate goes on across rounds.
+        From 1; the learning rate schedule continues across rounds.
     seed : int
-        Of all that is random in this round at this site, not negative.
-    device : Device, optional
-        Device and precision; there once training begins.
+        Seed of everything random in this round at this site, not negative.
+    state : ClientState
+        What the site keeps on its own disk from round to round.
     records : mapping of str to mapping of str to ndarray
-        What the server sent beside the model, by the name of the record.
-    state : SiteState, optional
-        What the site remembers.
+        What the server sent along with the model, by the name of the record.
     arm : str
-        Arm of the comparison.
+        Arm of the comparison, "federated" or "local".
     """
 
     study: Study
@@ -60,36 +55,29 @@ class TrainTask:
     received: Mapping[str, NDArray[np.generic]]
     server_round: int
     seed: int
-    device: Device | None = None
+    state: ClientState
     records: Mapping[str, Mapping[str, NDArray[np.generic]]] = field(default_factory=dict)
-    state: ClientState | None = None
     arm: str = "federated"
 
-    def require_state(self) -> ClientState:
-        """Return the state; ``STATE-MISSING`` where nothing can be remembered."""
-        if self.state is None:
-            raise ExchangeError("STATE-MISSING", "this algorithm needs a run with a name, and the server told none.")
-        return self.state
-
-    def require_device(self) -> Device:
-        """Return the place, which is there once training begins."""
-        assert self.device is not None
-        return self.device
+    @cached_property
+    def device(self) -> Device:
+        """Device and precision, as study and site decide them; ``DEVICE-MISSING`` where the machine lacks it."""
+        return choose_device(self.study, self.site)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a half gives back.
+    """The result of training for one round.
 
     Parameters
     ----------
     arrays : dict of str to ndarray
         The trained tensors, as `get_arrays` orders them.
     metrics : dict
-        Further ``train.*`` metrics, the same keys at every site; ``train.loss`` at least. ``train.steps`` when they are
-        not those of plain training.
-    records : dict of str to dict of str to ndarray
-        What goes to the server beside the model.
+        The ``train.*`` metrics, with the same keys at every site. A client algorithm returns ``train.loss`` at least, and
+        ``train.steps`` if it takes other steps than plain training; `medfl.clients.training.session.train` adds the rest.
+    records : mapping of str to dict of str to ndarray
+        What goes to the server along with the model, by the name of the record.
     """
 
     arrays: Arrays
@@ -98,32 +86,42 @@ class TrainResult:
 
 
 class StepHooks:
-    """What an algorithm adds to the loss and the gradients of each step; this one adds nothing.
+    """Hooks into each step of the training loop: what an algorithm adds to loss and gradients. This class adds nothing.
+
+    In a step the loop calls `compute_loss`, then, after the backward pass, `adjust_gradients`, and `after_step` last.
 
     Attributes
     ----------
     annotated : sequence of tuple of int
-        Classes that were looked for in each image of the batch at hand, an empty tuple for all; told before `loss` is asked.
+        Annotated classes of each image in the current batch, an empty tuple for all classes. Set before `compute_loss`.
     """
 
     annotated: AnnotatedClasses = ()
 
     def compute_loss(self, net: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Return the loss to go down on.
+        """Return the loss to minimise in this step.
 
         Parameters
         ----------
         net : torch.nn.Module
-            As it trains.
+            The network in training.
         images, labels, logits : Tensor
-            Of the batch; logits float32.
+            Of the batch; logits are float32.
         loss : Tensor
             The study's loss, a scalar.
         """
         return loss
 
     def adjust_gradients(self, net: nn.Module) -> None:
-        """Change the gradients in place: unscaled, before they are clipped."""
+        """Change the gradients in place. They are unscaled already, and not yet clipped."""
 
     def after_step(self, net: nn.Module, learning_rate: float) -> None:
-        """Look at the network after a step of this learning rate."""
+        """Follow what the step did.
+
+        Parameters
+        ----------
+        net : torch.nn.Module
+            The network after the step.
+        learning_rate : float
+            Learning rate of the step.
+        """

@@ -15,9 +15,9 @@ from tomlkit.items import Table
 
 from medfl.errors import ConfigError, Problem
 from medfl.planning.plan import Plan
-from medfl.study import Study, flatten, read_study, study_from_run_config
+from medfl.study import Study, flatten, read_study_and_run_config, study_from_run_config
 from medfl.study.network_options import DynUNet
-from medfl.study.study_file import STUDY_FILE, Scalar, read_app_document, study_folder
+from medfl.study.study_file import STUDY_FILE, Scalar, study_folder
 
 Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None takes the key away
 
@@ -66,9 +66,8 @@ def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
     ConfigError
         When the study is not valid, or would not be with the plan.
     """
-    study = read_study(folder)
+    study, old = read_study_and_run_config(folder)
     before = (study_folder(folder) / STUDY_FILE).read_bytes().decode("utf-8")  # with its own line ends
-    old = flatten(read_app_document(folder)["tool"]["flwr"]["app"]["config"])
     wanted = _wanted_keys(plan, study, old)
     after = _edit_text(before, {key: value for key, value in wanted.items() if old.get(key) != value})
     new = flatten(tomllib.loads(after)["tool"]["flwr"]["app"]["config"])

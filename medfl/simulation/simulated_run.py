@@ -14,7 +14,7 @@ from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
 from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
-from medfl.study import Study, flatten, read_run_config, read_study, study_folder
+from medfl.study import Study, read_study_and_run_config, study_folder
 from medfl.study.study_file import Scalar
 
 Engine = Literal["embedded", "ray"]
@@ -100,10 +100,9 @@ def plan_simulation(
     paths: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
     if data:
         paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
-    study = read_study(folder, {**(overrides or {}), **paths})
+    study, run_config = read_study_and_run_config(folder, {**(overrides or {}), **paths})
     sites = read_simulated_sites(study)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     study.contribution.check_sites(len(sites))
-    run_config = read_run_config(folder) | dict(overrides or {}) | paths
-    return SimulatedRun(study_folder(folder), study, flatten(run_config), sites, out.resolve() / study.name / run)
+    return SimulatedRun(study_folder(folder), study, run_config, sites, out.resolve() / study.name / run)

@@ -1,6 +1,21 @@
 """A study: one Flower app in one pyproject.toml that holds no code, read once into frozen objects."""
 
 from medfl.study.study import Study
-from medfl.study.study_file import flatten, read_run_config, read_study, study_folder, study_from_run_config
+from medfl.study.study_file import (
+    flatten,
+    read_run_config,
+    read_study,
+    read_study_and_run_config,
+    study_folder,
+    study_from_run_config,
+)
 
-__all__ = ["Study", "flatten", "read_run_config", "read_study", "study_folder", "study_from_run_config"]
+__all__ = [
+    "Study",
+    "flatten",
+    "read_run_config",
+    "read_study",
+    "read_study_and_run_config",
+    "study_folder",
+    "study_from_run_config",
+]

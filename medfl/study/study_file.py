@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ STUDY_FILE = "pyproject.toml"
 COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_app:app"}
 
 Scalar = bool | int | float | str
+
+_MAX_STUDIES = 64  # studies that a process remembers
+_studies: dict[str, Study] = {}  # by the content of their tables
 
 
 def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> Study:
@@ -36,18 +40,23 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     ConfigError
         With every problem of the file.
     """
+    return read_study_and_run_config(folder, overrides)[0]
+
+
+def read_study_and_run_config(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> tuple[Study, dict[str, Scalar]]:
+    """Read a study as `read_study` does, and return its flat run configuration as well; the file is read once."""
     app = _read_app(folder)
-    values = app.get("config", {})
+    values = app["config"]
     for key, value in (overrides or {}).items():
         _set_nested(values, key, value)
     problems = list(_check_app(app))
     try:
-        study = read_section(Study, values, STUDY_FILE)
+        study = _validate(values, STUDY_FILE)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
         raise ConfigError(problems)
-    return study
+    return study, flatten(values)
 
 
 def study_folder(path: Path) -> Path:
@@ -63,6 +72,8 @@ def read_run_config(folder: Path) -> dict[str, Scalar]:
 def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
     """Read a study from the flat run configuration of a Flower app.
 
+    A process validates each configuration once; apps may ask for the same study with every message.
+
     Raises
     ------
     ConfigError
@@ -71,7 +82,7 @@ def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
     nested: dict[str, Any] = {}
     for key, value in run_config.items():
         _set_nested(nested, key, value)
-    return read_section(Study, nested, "run configuration")
+    return _validate(nested, "run configuration")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
@@ -113,6 +124,18 @@ def read_app_document(folder: Path) -> dict[str, Any]:
     if "config" not in document.get("tool", {}).get("flwr", {}).get("app", {}):
         raise ConfigError([Problem(STUDY_FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
     return document
+
+
+def _validate(values: Mapping[str, Any], file: str) -> Study:
+    """Return the study of nested tables: a new one, or the one that this process made of the same tables before."""
+    content = json.dumps(values, sort_keys=True, default=repr)
+    study = _studies.get(content)
+    if study is None:
+        study = read_section(Study, values, file)
+        if len(_studies) >= _MAX_STUDIES:
+            _studies.clear()
+        _studies[content] = study
+    return study
 
 
 def _missing_message(folder: Path) -> str:

@@ -14,8 +14,7 @@ from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training import session
 from medfl.clients.training.client_state import ClientState
-from medfl.clients.training.session import TrainOutcome
-from medfl.clients.training.task import TrainTask
+from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData
 from medfl.messages.records import TRAIN_LOSS, TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_SECONDS, TRAIN_STEPS
 from medfl.testing.sites import make_segmentation_site, make_site, make_study
@@ -91,9 +90,9 @@ class ClientAlgorithmContract:
 
     def _train(
         self, start: Arrays, folder: Path, server_round: int = 1, *, seed: int = 7, data: PreparedData | None = None
-    ) -> TrainOutcome:
+    ) -> TrainResult:
         study = make_study(**self.tables)
-        work = TrainTask(
+        task = TrainTask(
             study,
             make_site(),
             data or make_segmentation_site(),
@@ -104,7 +103,7 @@ class ClientAlgorithmContract:
             records=self.server_records(start, server_round),
             state=ClientState(folder / "state", server_round),
         )
-        return session.train(work, self.build())
+        return session.train(task, self.build())
 
 
 def _are_equal(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

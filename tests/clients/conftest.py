@@ -18,6 +18,8 @@ from medfl.site import Site
 from medfl.study import Study
 from medfl.testing import sites
 
+NO_STATE = ClientState(Path("there-is-no-such-folder"), 1)  # for tasks that keep nothing
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -52,12 +54,12 @@ def findings() -> PreparedData:
 
 
 @pytest.fixture
-def asked(site: Site, tmp_path: Path) -> Callable[..., TrainTask]:
-    """Return a maker of training messages to one site that remembers what it saved in earlier rounds."""
+def make_task(site: Site, tmp_path: Path) -> Callable[..., TrainTask]:
+    """Return a maker of tasks for one site, which finds again what it saved in earlier rounds."""
 
-    def make(study: Study, data: PreparedData, number: int = 1, received: Arrays | None = None, **told: Any) -> TrainTask:
+    def make(study: Study, data: PreparedData, number: int = 1, received: Arrays | None = None, **fields: Any) -> TrainTask:
         net = build_network(study)
         state = ClientState(tmp_path / "state", number)
-        return TrainTask(study, site, data, net, received or get_arrays(net), number, 40 + number, state=state, **told)
+        return TrainTask(study, site, data, net, received or get_arrays(net), number, 40 + number, state, **fields)
 
     return make

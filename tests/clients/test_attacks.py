@@ -21,6 +21,7 @@ from medfl.flower import compat
 from medfl.messages import records
 from medfl.study import read_run_config, study_from_run_config
 from medfl.study.sections import Simulation
+from tests.clients.conftest import NO_STATE
 
 SITES = ["cadiz", "aachen", "bergen"]
 
@@ -28,8 +29,8 @@ SITES = ["cadiz", "aachen", "bergen"]
 class Adds(ClientAlgorithm):
     """An honest half that adds 2 to every weight and counts a step."""
 
-    def train(self, work: TrainTask) -> TrainResult:
-        arrays = {n: (x + 2).astype(x.dtype) if x.dtype.kind == "f" else x + 1 for n, x in work.received.items()}
+    def train(self, task: TrainTask) -> TrainResult:
+        arrays = {n: (x + 2).astype(x.dtype) if x.dtype.kind == "f" else x + 1 for n, x in task.received.items()}
         return TrainResult(arrays, {records.TRAIN_LOSS: 0.5}, {"control": {"c": np.ones(1)}})
 
 
@@ -40,9 +41,9 @@ def spoilt(attack: str, strength: float = 3.0, seed: int = 1) -> TrainResult:
         "steps": np.array(7),
         "none": np.empty((0, 2), np.float32),
     }
-    work = TrainTask(None, None, None, None, received, 1, seed)  # type: ignore[arg-type]
+    task = TrainTask(None, None, None, None, received, 1, seed, NO_STATE)  # type: ignore[arg-type]
     simulation = Simulation(attack=attack, attack_strength=strength)  # type: ignore[arg-type]
-    return attacks.as_attacker(Adds(), simulation, "aachen", SITES).train(work)
+    return attacks.as_attacker(Adds(), simulation, "aachen", SITES).train(task)
 
 
 @pytest.mark.parametrize(("attack", "expected"), [("sign-flip", 10 - 3 * 2), ("scale", 10 + 3 * 2)])
@@ -83,8 +84,8 @@ def test_mirrored_labels_are_trained_on_and_nothing_else_changes(organs) -> None
 
 def test_mirrored_classes_of_images(findings) -> None:
     other = attacks.flip_labels(findings, 2)
-    assert [c.label for c in other.get_split("train")] == [1 - c.label for c in findings.split("train")]
-    assert other.get_split("test") == findings.split("test")
+    assert [c.label for c in other.get_split("train")] == [1 - c.label for c in findings.get_split("train")]
+    assert other.get_split("test") == findings.get_split("test")
 
 
 def test_an_attacker_with_mirrored_labels_learns_the_background(make_study, site, organs) -> None:
@@ -92,7 +93,7 @@ def test_an_attacker_with_mirrored_labels_learns_the_background(make_study, site
     simulation = Simulation(attack="label-flip", attackers=("hospital-a",))
     net, data = build_network(study), organs()
     attacker = attacks.as_attacker(ClientAlgorithm(), simulation, "hospital-a", ["hospital-a"])
-    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 5), attacker)
+    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 5, NO_STATE), attacker)
     assert metrics.headline(study, session.evaluate(study, site, data, net, outcome.arrays, "validation")) < 0.2
     assert outcome.metrics[records.TRAIN_PATIENTS] == 6
 

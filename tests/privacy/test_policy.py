@@ -96,9 +96,9 @@ def test_what_keeps_to_the_rule_is_answered(code: str, hospital: Callable[..., H
 
 
 def test_the_servers_word_on_who_is_enrolled_is_no_quorum(hospital: Callable[..., Hospital]) -> None:
-    answer = hospital(min_sites=3).ask(JOIN, **{"server.enrolled": "a,b,c,d"})
-    assert answer.error.reason == safe_sentence("POLICY-QUORUM")
-    assert not hospital(min_sites=3).ask(JOIN, **{"strategy.sites": 3}).has_error()
+    site = hospital(min_sites=3)
+    assert site.ask(JOIN, **{"server.enrolled": "a,b,c,d"}).error.reason == safe_sentence("POLICY-QUORUM")
+    assert not site.ask(JOIN, **{"strategy.sites": 3}).has_error()
 
 
 def test_a_round_beyond_the_ceiling_is_refused_though_the_study_keeps_to_it(hospital: Callable[..., Hospital]) -> None:

@@ -119,7 +119,7 @@ def test_the_text_of_a_foreign_exception_stays_out_of_reply_and_log(
             raise FileNotFoundError("/data/ZQXCAN/1.dcm") from cause
 
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("medfl.clients.node.prepare", fail)
+    monkeypatch.setattr("medfl.clients.node_cache.prepare", fail)
     replies = list(_replies(canaries.folder, study, tmp_path, 0))
     assert {reply.error.reason for reply in replies} == {"[SITE-ERROR] The details are in the log of the site."}
     assert "FileNotFoundError" in caplog.text

@@ -6,7 +6,6 @@ terms of an algorithm in the same order.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -155,8 +154,9 @@ class Federation:
         net = self._bowls[name]
         load_arrays(net, received)
         nobody: Any = None
-        work = TrainTask(self._study, Site(name=name), nobody, net, received, number, 0, records=tensors)
-        update = self._half.train(dataclasses.replace(work, state=ClientState(self._folder / name, number)))
+        state = ClientState(self._folder / name, number)
+        task = TrainTask(self._study, Site(name=name), nobody, net, received, number, 0, state, tensors)
+        update = self._half.train(task)
         if (name, number) in self.lost:
             return None
         metrics = {"train.patients": WEIGHTS[name], **update.metrics}

@@ -56,15 +56,18 @@ def test_its_weight_grows_over_the_rounds() -> None:
     assert ramp_weight(1, 1) == 0.01
 
 
-def test_a_site_that_annotates_everything_trains_as_in_fedavg(make_study, asked) -> None:
+def test_a_site_that_annotates_everything_trains_as_in_fedavg(make_study, make_task) -> None:
     study, data = make_study(task=TWO, strategy=STRATEGY), site_with((), ())
-    plain, distilled = session.train(asked(study, data), ClientAlgorithm()), session.train(asked(study, data), ConDistClient())
+    plain, distilled = (
+        session.train(make_task(study, data), ClientAlgorithm()),
+        session.train(make_task(study, data), ConDistClient()),
+    )
     assert all(np.array_equal(plain.arrays[name], distilled.arrays[name]) for name in plain.arrays)
 
 
-def test_the_mean_over_the_images_of_a_batch(make_study, asked) -> None:
+def test_the_mean_over_the_images_of_a_batch(make_study, make_task) -> None:
     study, data = make_study(task=TWO), site_with((1,), ())
-    work = asked(study, data, 4)
+    task = make_task(study, data, 4)
     settled = []
 
     class Watch(DistillationHooks):
@@ -78,20 +81,20 @@ def test_the_mean_over_the_images_of_a_batch(make_study, asked) -> None:
             return total
 
     class Watched(ClientAlgorithm):
-        def step_hooks(self, work):  # type: ignore[no-untyped-def]
-            return Watch(work, 2.0, 0.5)
+        def step_hooks(self, task):  # type: ignore[no-untyped-def]
+            return Watch(task, 2.0, 0.5)
 
-    session.train(work, Watched())
+    session.train(task, Watched())
     assert settled
     for total, expected in settled:
         assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_half_of_the_study_adds_the_term_where_something_is_unknown(make_study, asked, site) -> None:
+def test_the_half_of_the_study_adds_the_term_where_something_is_unknown(make_study, make_task, site) -> None:
     study = make_study(task=TWO, strategy={**STRATEGY, "options": {"weight": 3.0, "temperature": 0.7}})
-    half = build_algorithm(study, site)
-    work = asked(study, site_with((1,), (2,)))
-    plain, distilled = session.train(work, ClientAlgorithm()), session.train(work, half)
+    algorithm = build_algorithm(study, site)
+    task = make_task(study, site_with((1,), (2,)))
+    plain, distilled = session.train(task, ClientAlgorithm()), session.train(task, algorithm)
     assert any(not np.array_equal(plain.arrays[name], distilled.arrays[name]) for name in plain.arrays)
     assert all(np.isfinite(array).all() for array in distilled.arrays.values())
-    assert type(ConDistClient(weight=0.0).step_hooks(work)) is StepHooks
+    assert type(ConDistClient(weight=0.0).step_hooks(task)) is StepHooks

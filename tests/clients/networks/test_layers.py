@@ -10,7 +10,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from safetensors.numpy import load_file
 
-from medfl.clients import node
+from medfl.clients import node, node_cache
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
@@ -79,10 +79,10 @@ def test_every_normalisation_layer_is_found_with_its_running_statistics(study_of
     local = layers.local_names(study, net)
     assert local == expected & set(get_arrays(net))
     assert local
-    assert norm != "batch" or name == "vit" or any(n.endswith("running_var") for n in session)
+    assert norm != "batch" or name == "vit" or any(n.endswith("running_var") for n in local)
     shared = layers.shared_names(study, net)
-    assert sorted([*shared, *session]) == sorted(get_arrays(net))
-    assert list(shared) == [n for n in get_arrays(net) if n not in session]
+    assert sorted([*shared, *local]) == sorted(get_arrays(net))
+    assert list(shared) == [n for n in get_arrays(net) if n not in local]
 
 
 def test_without_local_layers_everything_is_shared(study_of) -> None:
@@ -93,49 +93,49 @@ def test_without_local_layers_everything_is_shared(study_of) -> None:
 class Grows(ClientAlgorithm):
     """Adds 1 to every tensor, and sends one of its own for each."""
 
-    def train(self, work):
-        grown = {name: tensor + tensor.dtype.type(1) for name, tensor in work.received.items()}
+    def train(self, task):
+        grown = {name: tensor + tensor.dtype.type(1) for name, tensor in task.received.items()}
         return TrainResult(grown, {records.TRAIN_LOSS: 1.0}, {"beside": grown})
 
 
-def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organs, asked) -> None:
+def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organs, make_task) -> None:
     study = study_of("unet", norm="batch")
     sent = layers.shared_arrays(study, build_network(study))
     first = layers.initial_local_layers(study)
     assert first
     assert not sent.keys() & first.keys()
     for number in (1, 2, 3):
-        work = layers.with_local_layers(asked(study, organs(), number, sent))
-        assert list(work.received) == list(get_arrays(work.net))
-        assert all(np.allclose(work.received[n], x + number - 1, atol=1e-6) for n, x in first.items())
-        assert all(np.array_equal(work.received[n], x) for n, x in sent.items())
-        outcome = layers.without_local_layers(work, session.train(work, Grows()))
+        task = layers.with_local_layers(make_task(study, organs(), number, sent))
+        assert list(task.received) == list(get_arrays(task.net))
+        assert all(np.allclose(task.received[n], x + number - 1, atol=1e-6) for n, x in first.items())
+        assert all(np.array_equal(task.received[n], x) for n, x in sent.items())
+        outcome = layers.without_local_layers(task, session.train(task, Grows()))
         assert list(outcome.arrays) == list(outcome.records["beside"]) == list(sent)
-    newcomer = layers.with_initial_layers(asked(study, organs(), 4, sent)).received
+    newcomer = layers.with_initial_layers(make_task(study, organs(), 4, sent)).received
     assert all(np.array_equal(newcomer[n], x) for n, x in {**first, **sent}.items())
 
 
-def test_a_hospital_that_trains_alone_sends_all(study_of, organs, asked) -> None:
+def test_a_hospital_that_trains_alone_sends_all(study_of, organs, make_task) -> None:
     study = study_of("unet")
-    work = asked(study, organs(), arm="local")
-    assert layers.with_local_layers(work) is layers.with_initial_layers(work) is work
-    outcome = session.train(work)
-    assert layers.without_local_layers(work, outcome) is outcome
+    task = make_task(study, organs(), arm="local")
+    assert layers.with_local_layers(task) is layers.with_initial_layers(task) is task
+    outcome = session.train(task)
+    assert layers.without_local_layers(task, outcome) is outcome
     alone = study.model_copy(update={"simulation": study.simulation.model_copy(update={"arms": ("federated", "local")})})
     models = build_initial_models(alone)
-    assert list(models["whole"]) == list(work.received)
-    assert list(models["initial"]) == list(layers.shared_names(study, work.net))
+    assert list(models["whole"]) == list(task.received)
+    assert list(models["initial"]) == list(layers.shared_names(study, task.net))
     assert list(build_initial_models(study)) == ["initial"]
 
 
-def test_batch_norm_learns_and_its_statistics_are_used_in_evaluation(study_of, organs, asked, site) -> None:
+def test_batch_norm_learns_and_its_statistics_are_used_in_evaluation(study_of, organs, make_task, site) -> None:
     study = study_of("unet", "norm", norm="batch")
-    work = layers.with_local_layers(asked(study, organs()))
-    trained = session.train(work).arrays
+    task = layers.with_local_layers(make_task(study, organs()))
+    trained = session.train(task).arrays
     means = [n for n in trained if n.endswith("running_mean")]
-    assert any(not np.array_equal(trained[n], work.received[n]) for n in means)
-    still = {**trained, **{n: work.received[n] for n in means}}
-    one, two = (session.evaluate(study, site, organs(), work.net, model, "validation") for model in (trained, still))
+    assert any(not np.array_equal(trained[n], task.received[n]) for n in means)
+    still = {**trained, **{n: task.received[n] for n in means}}
+    one, two = (session.evaluate(study, site, organs(), task.net, model, "validation") for model in (trained, still))
     assert one[records.EVAL_LOSS] != two[records.EVAL_LOSS]
 
 
@@ -168,16 +168,16 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node._cached_network, node._simulated_sites, node._load_cases, layers.initial_local_layers):
+    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, layers.initial_local_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)
     assert list(again) == list(start)
 
 
-def test_what_does_not_belong_to_the_network_is_refused(study_of, organs, asked) -> None:
+def test_what_does_not_belong_to_the_network_is_refused(study_of, organs, make_task) -> None:
     study = study_of("unet")
     sent = layers.shared_arrays(study, build_network(study)) | {"other": np.zeros(1, np.float32)}
-    work = layers.with_local_layers(asked(study, organs(), 1, sent))
+    task = layers.with_local_layers(make_task(study, organs(), 1, sent))
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
-        session.train(work)
+        session.train(task)

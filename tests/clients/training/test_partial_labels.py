@@ -23,6 +23,7 @@ from medfl.clients.training.partial_labels import MarginalLoss, merge_labels, me
 from medfl.clients.training.task import TrainTask
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.privacy.suppression import suppress
+from tests.clients.conftest import NO_STATE
 
 LOSSES = ["dice-ce", "dice-focal", "generalized-dice"]
 TWO = {"classes": "background,left,right"}
@@ -123,7 +124,7 @@ def trained_dice(make_study, site, *, told: bool) -> dict[str, float]:
     cases = [two_organs(k, annotated=((1,), (2,))[k % 2], told=told) for k in range(12)]
     data = PreparedData("here", (*cases, *(two_organs(k, "test") for k in range(50, 56))), (), True)
     net = build_network(study)
-    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 7))
+    outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 7, NO_STATE))
     return metrics.derive(study, session.evaluate(study, site, data, net, outcome.arrays, "test"))
 
 

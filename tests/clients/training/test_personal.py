@@ -31,17 +31,17 @@ TUNED = {"fine-tune-steps": 12}
 @pytest.fixture
 def scores(monkeypatch: pytest.MonkeyPatch):
     """Return what makes `session.evaluate` give scripted Dice scores, and counts how often it is asked."""
-    asked: list[str] = []
+    splits: list[str] = []
 
     def script(*dice):
         left = list(dice)
 
         def evaluate(study, site, prepared, net, arrays, split, folder=None):
-            asked.append(split)
+            splits.append(split)
             return told(study, left.pop(0))
 
-        monkeypatch.setattr(personal_model.local, "evaluate", evaluate)
-        return asked
+        monkeypatch.setattr(personal_model.session, "evaluate", evaluate)
+        return splits
 
     return script
 
@@ -56,89 +56,89 @@ def told(study, dice):
 class Numbered(ClientAlgorithm):
     """Has a model of its own that tells the round."""
 
-    def personal_model(self, work):
-        return {"round": np.array(float(work.server_round))}
+    def personal_model(self, task):
+        return {"round": np.array(float(task.server_round))}
 
 
-def test_the_best_so_far_by_the_own_patients_is_kept(make_study, organs, asked, scores) -> None:
+def test_the_best_so_far_by_the_own_patients_is_kept(make_study, organs, make_task, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(0.2, np.nan, 0.5, 0.4, 0.5)
     kept = []
     for number in range(2, 7):
-        personal_model.save_if_best(asked(study, organs(), number), Numbered(), {})
-        kept.append(float(personal_model.final_model(asked(study, organs(), 90), Numbered())["round"]))
+        personal_model.save_if_best(make_task(study, organs(), number), Numbered(), {})
+        kept.append(float(personal_model.final_model(make_task(study, organs(), 90), Numbered())["round"]))
     assert kept == [2, 2, 4, 4, 4]
 
 
-def test_a_repeated_round_chooses_as_the_first_time(make_study, organs, asked, scores) -> None:
+def test_a_repeated_round_chooses_as_the_first_time(make_study, organs, make_task, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(0.2, 0.5, 0.3)
     for number in (2, 3, 3):  # the second time, the score is another: that of the first time is forgotten
-        personal_model.save_if_best(asked(study, organs(), number), Numbered(), {})
-    state = asked(study, organs(), 4).remembered()
+        personal_model.save_if_best(make_task(study, organs(), number), Numbered(), {})
+    state = make_task(study, organs(), 4).state
     assert (state.load("personal"), state.load("personal-score")) == ({"round": 3.0}, {"score": 0.3})
 
 
-def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study, organs, asked, scores) -> None:
+def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study, organs, make_task, scores) -> None:
     study = make_study(personal={"layers": "norm"})
     count = scores()
-    work = asked(study, organs(), 2)
-    personal_model.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
+    task = make_task(study, organs(), 2)
+    personal_model.save_if_best(task, ClientAlgorithm(), told(study, 0.7))
     assert not count
-    best = personal_model.final_model(asked(study, organs(), 3), ClientAlgorithm())
-    assert best.keys() == work.received.keys()
+    best = personal_model.final_model(make_task(study, organs(), 3), ClientAlgorithm())
+    assert best.keys() == task.received.keys()
 
 
 @pytest.mark.parametrize(
     ("tables", "arm"), [({"strategy": DITTO}, "local"), ({"personal": TUNED}, "federated"), ({}, "federated")]
 )
-def test_where_nothing_is_its_own_nothing_is_kept(make_study, organs, asked, tables, arm) -> None:
+def test_where_nothing_is_its_own_nothing_is_kept(make_study, organs, make_task, tables, arm) -> None:
     study = make_study(**tables)
-    work = asked(study, organs(), 2, arm=arm)
-    personal_model.save_if_best(work, ClientAlgorithm(), told(study, 0.7))
-    assert not work.remembered().folder.exists()
+    task = make_task(study, organs(), 2, arm=arm)
+    personal_model.save_if_best(task, ClientAlgorithm(), told(study, 0.7))
+    assert not task.state.folder.exists()
 
 
-def test_without_validation_patients_the_model_as_it_stands_is_tested(make_study, organs, asked, scores) -> None:
+def test_without_validation_patients_the_model_as_it_stands_is_tested(make_study, organs, make_task, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(np.nan)
-    personal_model.save_if_best(asked(study, organs(), 2), Numbered(), {})
-    assert float(personal_model.final_model(asked(study, organs(), 5), Numbered())["round"]) == 5
+    personal_model.save_if_best(make_task(study, organs(), 2), Numbered(), {})
+    assert float(personal_model.final_model(make_task(study, organs(), 5), Numbered())["round"]) == 5
 
 
-def test_tuning_helps_the_own_patients_or_is_not_used(make_study, organs, asked, scores) -> None:
+def test_tuning_helps_the_own_patients_or_is_not_used(make_study, organs, make_task, scores) -> None:
     study = make_study(personal=TUNED, optimizer={"learning-rate": 0.02})
-    work = asked(study, organs(), 5)
-    before, tuned = work.received, personal_model.final_model(work, ClientAlgorithm())
+    task = make_task(study, organs(), 5)
+    before, tuned = task.received, personal_model.final_model(task, ClientAlgorithm())
     assert any(not np.array_equal(tuned[n], x) for n, x in before.items())
-    first, second = (session.evaluate(study, work.site, organs(), work.net, m, "validation") for m in (before, tuned))
+    first, second = (session.evaluate(study, task.site, organs(), task.net, m, "validation") for m in (before, tuned))
     assert metrics.headline(study, second) > metrics.headline(study, first)
     assert (
-        personal_model.final_model(asked(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()
+        personal_model.final_model(make_task(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()
     )  # the same once more
     scores(0.5, 0.6)  # tuned, untouched
-    untouched = personal_model.final_model(asked(study, organs(), 5), ClientAlgorithm())
+    untouched = personal_model.final_model(make_task(study, organs(), 5), ClientAlgorithm())
     assert all(np.array_equal(untouched[n], x) for n, x in before.items())
 
 
-def test_tuning_takes_the_steps_asked_for_at_the_full_rate(make_study, organs, asked, monkeypatch) -> None:
+def test_tuning_takes_the_steps_asked_for_at_the_full_rate(make_study, organs, make_task, monkeypatch) -> None:
     schedule = {"name": "polynomial", "power": 1, "warmup-rounds": 2}
     study = make_study(personal={"fine-tune-steps": 4}, schedule=schedule)
-    work, rates = asked(study, organs(), 4), []
+    task, rates = make_task(study, organs(), 4), []
     monkeypatch.setattr("medfl.clients.training.loop.set_factor", lambda optimizer, settings, factor: rates.append(factor))
-    personal_model.fine_tune_if_better(work, work.received)
+    personal_model.fine_tune_if_better(task, task.received)
     assert rates == pytest.approx([7 / 8, 5 / 8, 3 / 8, 1 / 8])
 
 
 @pytest.mark.parametrize("steps", [1, 5])  # the weights are no numbers any more, and then the loss is none
-def test_tuning_that_fails_leaves_the_model_as_it_was(make_study, organs, asked, steps) -> None:
+def test_tuning_that_fails_leaves_the_model_as_it_was(make_study, organs, make_task, steps) -> None:
     study = make_study(
         personal={"fine-tune-steps": steps}, optimizer={"name": "sgd", "learning-rate": 1e38, "weight-decay": 1e5}
     )
-    work = asked(study, organs(), 5)
-    own = work.received
-    assert personal_model.fine_tune_if_better(work, own) is own
-    nobody = asked(make_study(personal=TUNED), PreparedData("hospital-a", (), (), True), 5)
+    task = make_task(study, organs(), 5)
+    own = task.received
+    assert personal_model.fine_tune_if_better(task, own) is own
+    nobody = make_task(make_study(personal=TUNED), PreparedData("hospital-a", (), (), True), 5)
     assert personal_model.fine_tune_if_better(nobody, own) is own
 
 

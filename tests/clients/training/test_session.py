@@ -17,6 +17,7 @@ from medfl.data.store.prepared_data import PreparedCase, PreparedData, Reference
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
 from medfl.site import Policy
+from tests.clients.conftest import NO_STATE
 
 BUSY = {"flip": "0", "rotate": 10, "noise": 0.1, "blur": 0.5, "gamma": 0.2}
 
@@ -25,7 +26,7 @@ def run(study, site, data, *, rounds=1, seed=1, arrays=None, net=None):
     net = net or build_network(study)
     arrays = arrays or get_arrays(net)
     for k in range(1, rounds + 1):
-        outcome = session.train(TrainTask(study, site, data, net, arrays, k, seed + k))
+        outcome = session.train(TrainTask(study, site, data, net, arrays, k, seed + k, NO_STATE))
         arrays = outcome.arrays
     return outcome
 
@@ -35,11 +36,11 @@ def test_same_inputs_give_the_same_bits_with_another_training_between(make_study
     study = make_study(network=network, augmentation=BUSY, training={"patch": "8,8", "patches-per-image": 2})
     net = build_network(study)
     start = get_arrays(net)
-    one = session.train(TrainTask(study, site, organs(), net, start, 1, 5))
-    other = session.train(TrainTask(study, site, organs(3), net, one.arrays, 2, 99))
+    one = session.train(TrainTask(study, site, organs(), net, start, 1, 5, NO_STATE))
+    other = session.train(TrainTask(study, site, organs(3), net, one.arrays, 2, 99, NO_STATE))
     torch.manual_seed(1234)
     np.random.seed(1)  # noqa: NPY002
-    two = session.train(TrainTask(study, site, organs(), net, start, 1, 5))
+    two = session.train(TrainTask(study, site, organs(), net, start, 1, 5, NO_STATE))
     assert all(np.array_equal(one.arrays[k], two.arrays[k]) for k in start)
     assert one.metrics[records.TRAIN_LOSS] == two.metrics[records.TRAIN_LOSS]
     assert not all(np.array_equal(one.arrays[k], other.arrays[k]) for k in start)
@@ -86,7 +87,7 @@ def test_given_arrays_are_not_changed(make_study, site, organs) -> None:
     net = build_network(study)
     start = get_arrays(net)
     kept = {k: a.copy() for k, a in start.items()}
-    outcome = session.train(TrainTask(study, site, organs(), net, start, 1, 1))
+    outcome = session.train(TrainTask(study, site, organs(), net, start, 1, 1, NO_STATE))
     assert all(np.array_equal(start[k], kept[k]) for k in start)
     assert list(outcome.arrays) == list(start)
     assert not any(np.shares_memory(outcome.arrays[k], start[k]) for k in start)
@@ -98,7 +99,7 @@ def test_learning_rate_goes_on_across_rounds(make_study, site, organs) -> None:
     start = get_arrays(build_network(study))
     moved = []
     for server_round in (1, 4):
-        outcome = session.train(TrainTask(study, site, organs(), build_network(study), start, server_round, 3))
+        outcome = session.train(TrainTask(study, site, organs(), build_network(study), start, server_round, 3, NO_STATE))
         moved.append(np.concatenate([(outcome.arrays[k] - start[k]).ravel() for k in start]))
     # middle of the first and last of four rounds: 7/8 and 1/8 of the rate
     assert np.linalg.norm(moved[1]) / np.linalg.norm(moved[0]) == pytest.approx(1 / 7, rel=1e-3)
@@ -129,7 +130,7 @@ def test_weights_that_are_no_numbers_are_never_sent(make_study, site, organs) ->
 def test_received_model_that_does_not_fit_is_refused(make_study, site, organs) -> None:
     study = make_study()
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
-        session.train(TrainTask(study, site, organs(), build_network(study), {}, 1, 1))
+        session.train(TrainTask(study, site, organs(), build_network(study), {}, 1, 1, NO_STATE))
 
 
 def test_site_without_training_cases_is_an_error(make_study, site) -> None:

@@ -1,0 +1,94 @@
+"""What a node works with: its study, site, prepared cases and network. A process opens each once, and again when it changes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from flwr.app import Context
+from torch import nn
+
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.training import interrupts
+from medfl.data.cohort import data_stamp
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.store.prepare import prepare
+from medfl.data.store.prepared_data import PreparedData
+from medfl.errors import ConfigError, DataError, Problem
+from medfl.flower import compat
+from medfl.site import Site, read_site
+from medfl.study import Study
+
+_CACHE_SIZE = 64  # sites that one process keeps open; their images are memory-mapped, so this is cheap
+
+
+def is_simulated(context: Context) -> bool:
+    """Return whether a node is a simulated site: a real one is started with the path of its site.toml."""
+    return "site" not in context.node_config
+
+
+def find_site(study: Study, context: Context) -> Site:
+    """Return the site of a node: that of its ``site.toml``, or in a simulation the one of its partition.
+
+    Raises
+    ------
+    ConfigError
+        When the ``site.toml`` is wrong, or a node outside of a simulation has none.
+    DataError
+        ``NO-SUCH-PARTITION``.
+    """
+    if not is_simulated(context):
+        path = Path(str(context.node_config["site"]))
+        return _read_site(path, _file_stamp(path))
+    if "partition-id" not in context.node_config or not compat.is_simulation():
+        raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
+    sites = simulated_sites(study)
+    partition = int(context.node_config["partition-id"])
+    if partition >= len(sites):
+        raise DataError(
+            "NO-SUCH-PARTITION",
+            f"the data of the simulation holds {len(sites)} hospitals, and this node should be number {partition + 1}.",
+            "Start as many nodes as there are hospitals; 'medfl study check STUDY --data DATA' prints the command.",
+        )
+    return sites[partition]
+
+
+@lru_cache(maxsize=1)
+def simulated_sites(study: Study) -> tuple[Site, ...]:
+    """Return all sites of a simulation."""
+    return read_simulated_sites(study)
+
+
+def load_cases(study: Study, site: Site) -> PreparedData:
+    """Return the prepared cases of a site; they are prepared anew when images are added or taken away."""
+    return _prepare(study, site, data_stamp(site))
+
+
+@lru_cache(maxsize=1)
+def get_network(study: Study) -> nn.Module:
+    """Return the network of a study. Its weights are whatever the last message left: load a model before using it."""
+    return build_network(study)
+
+
+def case_done(done: int, total: int) -> None:
+    """Break off the preparing of cases between two of them, when there is a reason to."""
+    interrupts.check_interrupts()
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _read_site(path: Path, stamp: tuple[int, ...]) -> Site:
+    return read_site(path)
+
+
+def _file_stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a ``site.toml`` is edited or replaced."""
+    try:
+        found = (path / "site.toml" if path.is_dir() else path).stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _prepare(study: Study, site: Site, stamp: tuple[int, ...]) -> PreparedData:
+    return prepare(site, study, case_done)
