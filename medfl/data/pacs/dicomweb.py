@@ -38,7 +38,7 @@ _FIELD_TAGS = {
 
 
 class DicomWeb:
-    """A PACS that speaks DICOMweb.
+    """Client of a PACS that speaks DICOMweb.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND, _NOT_AUTHORIZED = 0xA700, 0xC000, 0x0124 
 
 
 class Dimse:
-    """A PACS that speaks DIMSE. For C-MOVE, call `fetch` within `listen`.
+    """Client of a PACS that speaks DIMSE. For C-MOVE, call `fetch` within `listen`.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class PacsClient(Protocol):
-    """A PACS, whatever its protocol."""
+    """Client of a PACS, whatever its protocol."""
 
     def find(self, query: SeriesQuery) -> Iterable[SeriesInfo]:
         """Return the series that the PACS offers."""

@@ -15,7 +15,7 @@ LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # drawn on images: fetched with the stud
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """A series as the PACS describes it. It never leaves the site; its repr shows nothing that identifies.
+    """Series as the PACS describes it. It never leaves the site; its repr shows nothing that identifies.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float64]
+GreyImage = NDArray[np.float64]
 
 NODULE_CLASSES = ("clear", "nodule")
 
@@ -69,9 +69,9 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
         for view in range(2 if patient % 4 == 3 else 1):
             rng = np.random.default_rng((seed, hospital, patient, view))
             label = NODULE_CLASSES[(patient + patient // 4) % 2]
-            picture = _expose(_draw_chest(size, label == "nodule", rng), make_detector(hospital), rng)
+            image = _expose(_draw_chest(size, label == "nodule", rng), make_detector(hospital), rng)
             name = f"{patient + 1:04d}-{view + 1}.png"
-            Image.fromarray(picture).save(images / name)
+            Image.fromarray(image).save(images / name)
             rows.append((f"P{patient + 1:04d}", f"images/{name}", label))
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -79,35 +79,35 @@ def write_images(folder: Path, hospital: int, patients: int, size: int, seed: in
         writer.writerows(rows)
 
 
-def _draw_chest(size: int, nodule: bool, rng: np.random.Generator) -> Picture:
+def _draw_chest(size: int, nodule: bool, rng: np.random.Generator) -> GreyImage:
     """Return grey values of 0 to 1: bright body, two dark lungs, ribs, vessels and, if requested, one nodule."""
     y, x = np.mgrid[0:size, 0:size] / size
-    picture = 0.62 + 0.05 * _blurred_noise(size, size / 6, rng)
+    image = 0.62 + 0.05 * _blurred_noise(size, size / 6, rng)
     centres = [(0.29 + rng.uniform(-0.03, 0.03), 0.5), (0.71 + rng.uniform(-0.03, 0.03), 0.5)]
     for cx, cy in centres:
         radius = np.hypot((x - cx) / rng.uniform(0.15, 0.18), (y - cy) / rng.uniform(0.33, 0.38))
-        picture -= 0.38 / (1 + np.exp(14 * (radius - 1)))
+        image -= 0.38 / (1 + np.exp(14 * (radius - 1)))
     phase = rng.uniform(0, 2 * np.pi)
     ribs = np.sin(2 * np.pi * 6.5 * (y + 0.5 * (x - 0.5) ** 2) + phase)
-    picture += 0.04 * np.clip(ribs, 0, None) + 0.035 * _blurred_noise(size, size / 50, rng)
+    image += 0.04 * np.clip(ribs, 0, None) + 0.035 * _blurred_noise(size, size / 50, rng)
     if nodule:
         cx, cy = centres[rng.integers(2)]
         radius_from_centre, angle = rng.uniform(0, 0.09), rng.uniform(0, 2 * np.pi)
         distance = np.hypot(x - cx - radius_from_centre * np.cos(angle), y - cy - 2 * radius_from_centre * np.sin(angle))
-        picture += rng.uniform(0.24, 0.36) / (1 + np.exp((distance - rng.uniform(0.045, 0.07)) * 120))
-    return np.asarray(picture, dtype=np.float64)
+        image += rng.uniform(0.24, 0.36) / (1 + np.exp((distance - rng.uniform(0.045, 0.07)) * 120))
+    return np.asarray(image, dtype=np.float64)
 
 
-def _blurred_noise(size: int, sigma: float, rng: np.random.Generator) -> Picture:
+def _blurred_noise(size: int, sigma: float, rng: np.random.Generator) -> GreyImage:
     from scipy.ndimage import gaussian_filter
 
     field = gaussian_filter(rng.normal(size=(size, size)), sigma)
     return np.asarray(field / field.std(), dtype=np.float64)
 
 
-def _expose(picture: Picture, detector: Detector, rng: np.random.Generator) -> NDArray[np.uint8]:
-    corrected = np.clip(picture, 0, 1) ** detector.gamma
+def _expose(image: GreyImage, detector: Detector, rng: np.random.Generator) -> NDArray[np.uint8]:
+    corrected = np.clip(image, 0, 1) ** detector.gamma
     exposed = (
-        0.5 + detector.contrast * (corrected - 0.5) + detector.brightness + rng.normal(scale=detector.noise, size=picture.shape)
+        0.5 + detector.contrast * (corrected - 0.5) + detector.brightness + rng.normal(scale=detector.noise, size=image.shape)
     )
     return np.rint(255 * np.clip(exposed, 0, 1)).astype(np.uint8)

@@ -103,14 +103,16 @@ SERIES: dict[str, Difficult] = {
     "descending InstanceNumber": Difficult(series(each("InstanceNumber", lambda k: 10 - k))),
     "InstanceNumber shuffled": Difficult(series(each("InstanceNumber", lambda k: 1 + k * 7 % 10))),
     "no InstanceNumber": Difficult(series(put(InstanceNumber=None))),
-    "SliceLocation and SliceThickness lie": Difficult(series(both(each("SliceLocation", lambda k: -k), put(SliceThickness=1)))),
+    "wrong SliceLocation and SliceThickness": Difficult(
+        series(both(each("SliceLocation", lambda k: -k), put(SliceThickness=1)))
+    ),
     "one slice missing": Difficult(
         series(positions=stack()[:4] + stack()[5:]),
         "DCM-MISSING-SLICES",
         says="1 between 37.50 and 42.50 mm (expected every 2.5",
     ),
     "two slices missing": Difficult(series(positions=MISSING), "DCM-MISSING-SLICES", says="8 of 10 present"),
-    "slices missing, uneven distances allowed": Difficult(series(positions=MISSING), "DCM-MISSING-SLICES", settings=EVEN),
+    "slices missing, uneven spacing allowed": Difficult(series(positions=MISSING), "DCM-MISSING-SLICES", settings=EVEN),
     "same file twice": Difficult(identical_copy, warnings=("DCM-DUP-COPY",)),
     "same position, other UID": Difficult(same_position, "DCM-DUP-POSITION", says="first at 40.00 mm"),
     "same UID, other file": Difficult(same_uid, "DCM-DUP-UID"),
@@ -118,7 +120,7 @@ SERIES: dict[str, Difficult] = {
     "one very wide gap": Difficult(
         series(positions=[*stack(8), *stack(8, origin=(-12.0, 8.0, 91.2))]), "DCM-SPACING", settings=EVEN, says="too wide"
     ),
-    "distances drift apart": Difficult(
+    "slice spacing increases slowly": Difficult(
         series(positions=[np.array([-12.0, 8.0, 30 + 2.5 * k + 0.11 * max(k - 20, 0)]) for k in range(40)]), "DCM-SPACING"
     ),
     "gantry tilt 15 degrees": Difficult(series(positions=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
@@ -137,31 +139,31 @@ SERIES: dict[str, Difficult] = {
         series(both(signed(None), put(Modality="CT", SOPClassUID=CTImageStorage))), warnings=("CT-HU",)
     ),
     "RescaleSlope missing in one slice": Difficult(series(put(3, RescaleSlope=None)), "DCM-RESCALE"),
-    "echoes at alternating places": Difficult(
+    "echoes at alternating positions": Difficult(
         series(each("EchoTime", lambda k: 10.0 * (1 + k % 2))),
         "DCM-MULTIVOLUME",
         says="at different positions differ in EchoTime",
     ),
-    "inversion times at alternating places": Difficult(
+    "inversion times at alternating positions": Difficult(
         series(each("InversionTime", lambda k: (100.0, 900.0)[k % 2])), "DCM-MULTIVOLUME", says="InversionTime (100.0, 900.0)"
     ),
-    "flip angles at alternating places": Difficult(series(each("FlipAngle", lambda k: (5, 30)[k % 2])), "DCM-MULTIVOLUME"),
-    "tube voltages at alternating places": Difficult(series(each("KVP", lambda k: (80, 140)[k % 2])), "DCM-MULTIVOLUME"),
-    "kernels at alternating places": Difficult(
+    "flip angles at alternating positions": Difficult(series(each("FlipAngle", lambda k: (5, 30)[k % 2])), "DCM-MULTIVOLUME"),
+    "tube voltages at alternating positions": Difficult(series(each("KVP", lambda k: (80, 140)[k % 2])), "DCM-MULTIVOLUME"),
+    "kernels at alternating positions": Difficult(
         series(each("ConvolutionKernel", lambda k: ("B30", "B70")[k % 2])), "DCM-MULTIVOLUME", says="by ConvolutionKernel=..."
     ),
-    "moments at alternating places": Difficult(
+    "temporal positions at alternating positions": Difficult(
         series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2)), "DCM-MULTIVOLUME", says="(1, 2)"
     ),
-    "moments at uneven places, which may be filled": Difficult(
+    "temporal positions at uneven positions, which may be resampled": Difficult(
         series(each("TemporalPositionIdentifier", lambda k: 1 + k % 2), positions=uneven()), "DCM-MULTIVOLUME", settings=BOTH
     ),
-    "magnitude and phase at alternating places": Difficult(
+    "magnitude and phase at alternating positions": Difficult(
         series(each("ImageType", lambda k: ["ORIGINAL", "PRIMARY", "MP"[k % 2]])), "DCM-MULTIVOLUME"
     ),
-    "packages taken interleaved": Difficult(series(each("AcquisitionNumber", lambda k: 1 + k % 2))),
+    "interleaved packages": Difficult(series(each("AcquisitionNumber", lambda k: 1 + k % 2))),
     "iodine map": Difficult(series(put(RescaleType="MGML")), "DCM-RESCALE", says="not Hounsfield units"),
-    "iodine at alternating places": Difficult(series(each("RescaleType", lambda k: ("HU", "MGML")[k % 2])), "DCM-RESCALE"),
+    "iodine at alternating positions": Difficult(series(each("RescaleType", lambda k: ("HU", "MGML")[k % 2])), "DCM-RESCALE"),
     "values in the high bits": Difficult(series(put(BitsStored=12, HighBit=15)), "DCM-HEADER"),
     "a patient id missing in one slice": Difficult(series(put(3, PatientID=None))),
     "two frames of reference": Difficult(series(put(3, FrameOfReferenceUID="1.2.6")), "DCM-REFERENCE", says="2 frames"),
@@ -182,7 +184,7 @@ SERIES: dict[str, Difficult] = {
     "PixelSpacing differs in one image": Difficult(series(zoomed), "DCM-PIXELSPACING", says="1.25 to 2 mm"),
     "IOP noise 1e-6": Difficult(series(noise("ImageOrientationPatient", 1e-6))),
     "IPP noise 1e-3 mm": Difficult(series(noise("ImagePositionPatient", 1e-3))),
-    "IOP no unit vectors": Difficult(series(put(4, ImageOrientationPatient=[1, 0, 0, 0.1, 1, 0])), "DCM-IOP"),
+    "IOP without unit vectors": Difficult(series(put(4, ImageOrientationPatient=[1, 0, 0, 0.1, 1, 0])), "DCM-IOP"),
     "IPP of two numbers": Difficult(series(put(4, ImagePositionPatient=[1.0, 2.0])), "DCM-HEADER"),
     "in-plane jump of 8 mm": Difficult(series(jump), "DCM-SHIFT", says="in the image plane"),
     "no IPP/IOP": Difficult(
@@ -190,7 +192,7 @@ SERIES: dict[str, Difficult] = {
     ),
     "no FrameOfReferenceUID": Difficult(series(put(FrameOfReferenceUID=None))),
     "README.txt and Thumbs.db in the folder": Difficult(other_files),
-    "pixel data of one image short": Difficult(series(truncated_pixels), "DCM-TRUNCATED", says="of 1 image"),
+    "pixel data of one image too short": Difficult(series(truncated_pixels), "DCM-TRUNCATED", says="of 1 image"),
     "one truncated file": Difficult(truncated_file, "DCM-TRUNCATED", says="of 1 image"),
     "no 128-byte preamble": Difficult(headerless, "DCM-READ"),
     "no 128-byte preamble, allowed": Difficult(headerless, settings=SiteData(allow_headerless=True)),
@@ -199,21 +201,21 @@ SERIES: dict[str, Difficult] = {
     "legacy enhanced CT": Difficult(enhanced(LegacyConvertedEnhancedCTImageStorage)),
     "enhanced CT": Difficult(enhanced()),
     "enhanced MR": Difficult(enhanced(EnhancedMRImageStorage)),
-    "enhanced MR, one frame an object": Difficult(single_frames),
+    "enhanced MR, one frame per object": Difficult(single_frames),
     "enhanced MR, several echoes": Difficult(
         enhanced(EnhancedMRImageStorage, repeated(2, interleaved=True), echo_groups),
         "DCM-MULTIVOLUME",
         says="EchoTime (10.0, 20.0)",
     ),
-    "enhanced MR, one echo chosen": Difficult(
+    "enhanced MR, one echo selected": Difficult(
         enhanced(EnhancedMRImageStorage, repeated(2, interleaved=True), echo_groups), select="EffectiveEchoTime=20"
     ),
-    "legacy enhanced, one echo chosen": Difficult(
+    "legacy enhanced, one echo selected": Difficult(
         enhanced(LegacyConvertedEnhancedCTImageStorage, repeated(2), legacy_echoes), select="EchoTime=10"
     ),
     "enhanced CT, tilted": Difficult(enhanced(positions=TILTED), "DCM-GANTRY-TILT", says="15.0 degrees"),
     "enhanced CT in three files": Difficult(in_parts(2, 0, 1)),
-    "enhanced CT in three files, one lost": Difficult(in_parts(0, 2), "DCM-MISSING-SLICES", says="3 files, of which 2"),
+    "enhanced CT in three files, one missing": Difficult(in_parts(0, 2), "DCM-MISSING-SLICES", says="3 files, of which 2"),
     "one of three parts of an enhanced CT": Difficult(in_parts(1), "DCM-MISSING-SLICES", settings=SiteData(min_slices=4)),
     "enhanced CT among slices": Difficult(mixed_frames, "DCM-MIXED-FRAMES", says="sop_instance"),
     "Siemens mosaic": Difficult(series(put(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])), "DCM-MOSAIC"),
@@ -221,31 +223,31 @@ SERIES: dict[str, Difficult] = {
     "palette colour": Difficult(series(put(PhotometricInterpretation="PALETTE COLOR")), "DCM-COLOR"),
     "secondary capture": Difficult(series(secondary), "DCM-SOPCLASS", says="secondary capture"),
     "one report in the series": Difficult(series(put(4, Modality="SR")), "DCM-SOPCLASS", says="1 of 10"),
-    "text drawn into one slice": Difficult(
+    "text burned into one slice": Difficult(
         series(put(4, BurnedInAnnotation="YES")), "BURNED-IN", settings=SiteData(burned_in="allow")
     ),
     "few slices": Difficult(series(positions=stack(7)), "DCM-FEW-SLICES", says="only 7 slice(s); at least 8"),
-    "gantry tilt straightened": Difficult(series(positions=TILTED), warnings=("DCM-STRAIGHTENED",), settings=STRAIGHTEN),
-    "backward oblique tilt straightened": Difficult(
+    "gantry tilt resampled": Difficult(series(positions=TILTED), warnings=("DCM-STRAIGHTENED",), settings=STRAIGHTEN),
+    "backward oblique tilt resampled": Difficult(
         series(positions=stack(12, oblique(), tilt=-10), axes=oblique()), warnings=("DCM-STRAIGHTENED",), settings=STRAIGHTEN
     ),
-    "uneven distances made even": Difficult(series(positions=uneven()), warnings=("DCM-RESAMPLED",), settings=EVEN),
-    "tilt and uneven, only even allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-GANTRY-TILT", settings=EVEN),
-    "tilt and uneven, only straight allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-SPACING", settings=STRAIGHTEN),
-    "tilt and uneven, both allowed": Difficult(
+    "uneven spacing resampled": Difficult(series(positions=uneven()), warnings=("DCM-RESAMPLED",), settings=EVEN),
+    "tilted and uneven, only uneven allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-GANTRY-TILT", settings=EVEN),
+    "tilted and uneven, only tilt allowed": Difficult(series(positions=TILT_AND_UNEVEN), "DCM-SPACING", settings=STRAIGHTEN),
+    "tilted and uneven, both allowed": Difficult(
         series(positions=TILT_AND_UNEVEN), warnings=("DCM-RESAMPLED", "DCM-STRAIGHTENED"), settings=BOTH
     ),
-    "echo chosen": Difficult(ECHOES, select="EchoTime=20"),
-    "b-value chosen": Difficult(B_VALUES, select=" diffusionbvalue = 1000 "),
-    "b0 chosen": Difficult(DIRECTIONS, select="DiffusionBValue=0"),
-    "b1000 chosen": Difficult(DIRECTIONS, "DCM-DUP-POSITION", select="DiffusionBValue=1000"),
-    "time chosen": Difficult(TIMES, select="TemporalPositionIdentifier=3"),
-    "phase of an echo chosen": Difficult(MAGNITUDE_AND_PHASE, select="EchoTime=5; ImageType=P"),
-    "echo chosen, phase not": Difficult(MAGNITUDE_AND_PHASE, "DCM-MULTIVOLUME", select="EchoTime=5", says="in ImageType."),
-    "series chosen": Difficult(two_series, select="SeriesInstanceUID=1.2.840.2"),
-    "orientation chosen": Difficult(three_planes, select="orientation=coronal"),
-    "matrix chosen": Difficult(two_sizes, select="rows=24; columns=20"),
-    "echo that is not there": Difficult(ECHOES, "INDEX-SELECT", select="EchoTime=15", says="Available are 10.0, 20.0, 30.0"),
+    "echo selected": Difficult(ECHOES, select="EchoTime=20"),
+    "b-value selected": Difficult(B_VALUES, select=" diffusionbvalue = 1000 "),
+    "b0 selected": Difficult(DIRECTIONS, select="DiffusionBValue=0"),
+    "b1000 selected": Difficult(DIRECTIONS, "DCM-DUP-POSITION", select="DiffusionBValue=1000"),
+    "temporal position selected": Difficult(TIMES, select="TemporalPositionIdentifier=3"),
+    "phase of an echo selected": Difficult(MAGNITUDE_AND_PHASE, select="EchoTime=5; ImageType=P"),
+    "echo selected, phase not": Difficult(MAGNITUDE_AND_PHASE, "DCM-MULTIVOLUME", select="EchoTime=5", says="in ImageType."),
+    "series selected": Difficult(two_series, select="SeriesInstanceUID=1.2.840.2"),
+    "orientation selected": Difficult(three_planes, select="orientation=coronal"),
+    "matrix selected": Difficult(two_sizes, select="rows=24; columns=20"),
+    "unknown echo": Difficult(ECHOES, "INDEX-SELECT", select="EchoTime=15", says="Available are 10.0, 20.0, 30.0"),
     "unknown key": Difficult(ECHOES, "INDEX-SELECT", select="Echo=10", says="Allowed are SeriesInstanceUID, sop_instance"),
     "unknown orientation": Difficult(three_planes, "INDEX-SELECT", select="orientation=transversal", says="axial"),
 }

@@ -1,4 +1,4 @@
-"""A phantom whose grey value at each position is known: 200 + 3 L + 5 P + 7 S Hounsfield units, with L, P and S in mm.
+"""Phantom whose grey value at each position is known: 200 + 3 L + 5 P + 7 S Hounsfield units, with L, P and S in mm.
 
 Every reader can be checked against these values, so that no reader is the reference. Rows and columns differ in number and in
 spacing, so that swapping them does not go unnoticed.

@@ -1,4 +1,4 @@
-"""A series of the phantom with segmentations drawn on it, and a reader of these."""
+"""Series of the phantom with segmentations drawn on it, and a reader of these."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def blocks() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return liver, lesion
 
 
-class Scene:
+class SegScene:
     """A series of the phantom, its image, and a reader of segmentations drawn on it."""
 
     def __init__(self, folder: Path, study: Any, site: Any, axes: Any = AXIAL, **options: Any) -> None:

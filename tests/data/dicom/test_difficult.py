@@ -1,3 +1,5 @@
+"""Every difficult series is read with the right values or refused with its code, whatever its geometry."""
+
 from __future__ import annotations
 
 from pathlib import Path

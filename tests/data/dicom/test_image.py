@@ -1,3 +1,5 @@
+"""Single DICOM files as 2-D images: modality LUT, inversion, colours, burned-in names, truncated pixels."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""2-D masks saved as DICOM images."""
+
 from __future__ import annotations
 
 from pathlib import Path

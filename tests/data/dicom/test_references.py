@@ -1,3 +1,5 @@
+"""References of SEG and RTSTRUCT to the images that they were drawn on."""
+
 from __future__ import annotations
 
 from copy import deepcopy

@@ -1,3 +1,5 @@
+"""RTSTRUCT contours as masks: geometry, holes, frames of reference, gaps, and damaged objects."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -5,79 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from skimage.draw import polygon
 
 from medfl.data.cases import Source
 from medfl.data.dicom.rtstruct import _fill_polygon, read_rtstruct
 from medfl.data.dicom.series import read_series
-from medfl.data.volume import LPS_TO_RAS, Volume
+from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
-from tests.data.dicom.drawing import ellipse, sort_by_position, write_rtstruct
-from tests.data.dicom.phantom import AXIAL, DISTANCE, PIXEL, SHAPE, stack, write_slices
+from tests.data.dicom.drawing import ellipse
+from tests.data.dicom.phantom import AXIAL, DISTANCE, PIXEL
+from tests.data.dicom.rtstruct_scene import CLASSES, Axes
 from tests.data.dicom.writing import CORONAL, SAGITTAL, oblique
-
-CLASSES = "background,liver,lesion"
-Axes = tuple[Any, Any]
-
-
-class Scene:
-    """A series of the phantom, its image, and a writer and reader of contours drawn on it."""
-
-    def __init__(self, folder: Path, study: Any, site: Any, axes: Axes = AXIAL, **options: Any) -> None:
-        self.folder, self.axes, self.study, self.site = folder, axes, study, site
-        self.positions = stack(axes=axes, **options)
-        self.paths = write_slices(folder / "series", self.positions, axes=axes)
-        self.datasets = sort_by_position(self.paths)
-        self.source = Source("dicom", tuple(self.paths))
-        self.image = read_series(self.paths, site.data)
-
-    def centre(self, k: int) -> NDArray[np.float64]:
-        """Return the middle of a slice."""
-        row, column = (np.asarray(axis, dtype=float) for axis in self.axes)
-        half_size = (SHAPE[1] - 1) / 2 * PIXEL[1], (SHAPE[0] - 1) / 2 * PIXEL[0]
-        return np.asarray(
-            np.array(self.datasets[k].ImagePositionPatient, dtype=float) + half_size[0] * row + half_size[1] * column
-        )
-
-    def draw_ellipse(
-        self, k: int, radii: tuple[float, float], offset: Any = (0.0, 0.0, 0.0)
-    ) -> tuple[NDArray[np.float64], Any]:
-        return ellipse(self.centre(k) + np.asarray(offset), self.axes, radii), self.datasets[k]
-
-    def read(self, rois: dict[str, Any], **options: Any) -> tuple[NDArray[np.uint8], list[DataError]]:
-        path = write_rtstruct(self.folder / "rt.dcm", self.paths, rois, **options)
-        return read_rtstruct(path, self.image, self.source, self.study, self.site)
-
-    def offsets(self, image: Volume | None = None) -> NDArray[np.float64]:
-        """Return the position of each voxel along row, column and normal, from the centre of slice 0."""
-        image = image or self.image
-        index = np.stack(np.meshgrid(*(np.arange(n) for n in image.shape), indexing="ij"), axis=-1)
-        affine = LPS_TO_RAS @ image.affine
-        offsets = index @ affine[:3, :3].T + affine[:3, 3] - self.centre(0)
-        row, column = (np.asarray(axis, dtype=float) for axis in self.axes)
-        return np.stack([offsets @ row, offsets @ column, offsets @ np.cross(row, column)], axis=-1)
-
-    def within(self, radii: tuple[float, float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return the voxels within an ellipse on any slice, and those so near its line that either result is right."""
-        offsets = self.offsets()
-        radius = np.hypot(offsets[..., 0] / radii[0], offsets[..., 1] / radii[1])
-        return radius <= 1, np.abs(radius - 1) * min(radii) < 0.01 * max(PIXEL)
-
-
-@pytest.fixture
-def make_scene(tmp_path: Path, make_study: Any, make_site: Any) -> Any:
-    def make(axes: Axes = AXIAL, data: dict[str, Any] | None = None, **options: Any) -> Scene:
-        study = make_study(task__modality="CT", task__classes=CLASSES)
-        return Scene(tmp_path, study, make_site(tmp_path, **(data or {})), axes, **options)
-
-    return make
 
 
 @pytest.mark.parametrize("axes", [AXIAL, SAGITTAL, CORONAL, oblique()], ids=["axial", "sagittal", "coronal", "oblique"])
 @pytest.mark.parametrize("radii", [(9.3, 9.3), (11.2, 5.7)], ids=["circle", "ellipse"])
-def test_a_cylinder_has_the_expected_voxels(make_scene: Any, axes: Axes, radii: tuple[float, float]) -> None:
-    scene = make_scene(axes)
+def test_a_cylinder_has_the_expected_voxels(make_rtstruct_scene: Any, axes: Axes, radii: tuple[float, float]) -> None:
+    scene = make_rtstruct_scene(axes)
     mask, warnings = scene.read({"Liver": [scene.draw_ellipse(k, radii) for k in (7, 2, 3, 4, 6, 5)]})  # unordered
     inside, either = scene.within(radii)
     inside[..., :2] = inside[..., 8:] = False
@@ -87,8 +33,8 @@ def test_a_cylinder_has_the_expected_voxels(make_scene: Any, axes: Axes, radii: 
     assert mask[..., 4].sum() * PIXEL[0] * PIXEL[1] == pytest.approx(np.pi * radii[0] * radii[1], rel=0.06)
 
 
-def test_slices_that_were_stored_descending_are_the_same(make_scene: Any, tmp_path: Path) -> None:
-    scene = make_scene(distance=-DISTANCE)
+def test_slices_that_were_stored_descending_are_the_same(make_rtstruct_scene: Any, tmp_path: Path) -> None:
+    scene = make_rtstruct_scene(distance=-DISTANCE)
     mask, _ = scene.read({"liver": [scene.draw_ellipse(2, (9.3, 9.3))]})
     inside, either = scene.within((9.3, 9.3))
     assert np.array_equal(mask[..., 2][~either[..., 2]] == 1, inside[..., 2][~either[..., 2]])
@@ -96,8 +42,8 @@ def test_slices_that_were_stored_descending_are_the_same(make_scene: Any, tmp_pa
 
 
 @pytest.mark.parametrize("axes", [AXIAL, oblique()], ids=["axial", "oblique"])
-def test_a_hole_may_be_a_contour_of_its_own_or_a_keyhole(make_scene: Any, axes: Axes) -> None:
-    scene = make_scene(axes)
+def test_a_hole_may_be_a_contour_of_its_own_or_a_keyhole(make_rtstruct_scene: Any, axes: Axes) -> None:
+    scene = make_rtstruct_scene(axes)
     outer, inner = scene.draw_ellipse(4, (10.1, 10.1)), scene.draw_ellipse(4, (5.2, 5.2))
     keyhole = np.concatenate([outer[0], outer[0][:1], inner[0][:1], inner[0][::-1]])  # out, over the bridge, round and back
     two, _ = scene.read({"liver": [outer, inner]})
@@ -109,16 +55,16 @@ def test_a_hole_may_be_a_contour_of_its_own_or_a_keyhole(make_scene: Any, axes: 
     assert 0 < ring.sum() < big[..., 4].sum()
 
 
-def test_an_island_in_a_hole_and_a_copy_of_a_contour(make_scene: Any) -> None:
-    scene = make_scene()
+def test_an_island_in_a_hole_and_a_copy_of_a_contour(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     rings = [scene.draw_ellipse(4, (radius, radius)) for radius in (10.1, 6.6, 3.2)]
     mask, _ = scene.read({"liver": [*rings, rings[0]]})
     count = [int(scene.within((r, r))[0][..., 4].sum()) for r in (10.1, 6.6, 3.2)]
     assert mask.sum() == count[0] - count[1] + count[2]
 
 
-def test_copies_of_a_contour_count_once_however_they_are_written(make_scene: Any) -> None:
-    scene = make_scene()
+def test_copies_of_a_contour_count_once_however_they_are_written(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     points, image = scene.draw_ellipse(4, (9.3, 9.3))
     once, _ = scene.read({"liver": [(points, image)]})
     closed = np.concatenate([points, points[:1]])
@@ -129,8 +75,8 @@ def test_copies_of_a_contour_count_once_however_they_are_written(make_scene: Any
     assert 0 < moved.sum() < once.sum()  # not a copy: what both enclose is a hole
 
 
-def test_rois_of_another_frame_of_reference_are_refused(make_scene: Any) -> None:
-    scene = make_scene(data={"label_names": (("MR", "background"),)})
+def test_rois_of_another_frame_of_reference_are_refused(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene(data={"label_names": (("MR", "background"),)})
     rois = {
         "liver": [scene.draw_ellipse(4, (9.3, 9.3))],
         "lesion": [scene.draw_ellipse(7, (5.0, 5.0))],
@@ -161,8 +107,8 @@ def test_rois_of_another_frame_of_reference_are_refused(make_scene: Any) -> None
     assert [warning.code for warning in warnings] == ["LBL-FRAME"]
 
 
-def test_contours_on_every_second_slice_are_refused_and_a_gap_is_a_warning(make_scene: Any) -> None:
-    scene = make_scene()
+def test_contours_on_every_second_slice_are_refused_and_a_gap_is_a_warning(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
 
     def draw_on(*slices: int) -> list[Any]:
         return [scene.draw_ellipse(k, (5.0, 5.0)) for k in slices]
@@ -176,8 +122,8 @@ def test_contours_on_every_second_slice_are_refused_and_a_gap_is_a_warning(make_
     assert scene.read({"liver": draw_on(1, 2, 6, 7)})[1] == []  # two of them
 
 
-def test_a_mask_traced_through_the_centres_of_its_pixels_is_reproduced(make_scene: Any) -> None:
-    scene = make_scene(oblique())
+def test_a_mask_traced_through_the_centres_of_its_pixels_is_reproduced(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene(oblique())
     origin, (row, column) = np.array(scene.datasets[3].ImagePositionPatient, dtype=float), map(np.asarray, oblique())
     corners = np.array([[4, 5], [9, 5], [9, 13], [4, 13]]) * [PIXEL[1], PIXEL[0]]
     points = origin + corners[:, :1] * row + corners[:, 1:] * column
@@ -187,8 +133,8 @@ def test_a_mask_traced_through_the_centres_of_its_pixels_is_reproduced(make_scen
     assert np.array_equal(mask == 1, expected)
 
 
-def test_a_tilted_series_is_drawn_on_as_it_was_acquired(make_scene: Any) -> None:
-    scene = make_scene(tilt=15.0, count=12, data={"gantry_tilt": "resample"})
+def test_a_tilted_series_is_drawn_on_as_it_was_acquired(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene(tilt=15.0, count=12, data={"gantry_tilt": "resample"})
     middle = scene.centre(6)
     upright = [(ellipse([*middle[:2], scene.centre(k)[2]], AXIAL, (7.0, 7.0)), scene.datasets[k]) for k in range(12)]
     mask, _ = scene.read({"liver": upright})
@@ -200,8 +146,8 @@ def test_a_tilted_series_is_drawn_on_as_it_was_acquired(make_scene: Any) -> None
     assert (mask[radius > 7.0 + max(PIXEL)] == 0).all()
 
 
-def test_names_are_matched_to_classes_and_rois_of_one_class_are_joined(make_scene: Any) -> None:
-    scene = make_scene(data={"label_names": (("GTV1", "Lesion"), ("GTV2", "lesion"), ("*", "background"))})
+def test_names_are_matched_to_classes_and_rois_of_one_class_are_joined(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene(data={"label_names": (("GTV1", "Lesion"), ("GTV2", "lesion"), ("*", "background"))})
     left, right = (
         scene.draw_ellipse(3, (2.6, 2.6), (-6.0, 0.0, 0.0)),
         scene.draw_ellipse(3, (2.6, 2.6), (6.0, 0.0, 0.0)),
@@ -219,21 +165,21 @@ def test_names_are_matched_to_classes_and_rois_of_one_class_are_joined(make_scen
     assert mask[10:, :, 3].any()
 
 
-def test_names_of_no_class_are_refused_without_repeating_them(make_scene: Any) -> None:
-    scene = make_scene()
+def test_names_of_no_class_are_refused_without_repeating_them(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     with pytest.raises(DataError, match=r"LBL-CLASSNAME.*1 of 2 ROIs.*liver, lesion.*label-names") as caught:
         scene.read({"liver": [scene.draw_ellipse(3, (5.0, 5.0))], "CANARY": [scene.draw_ellipse(3, (5.0, 5.0))], "EMPTY": []})
     assert "CANARY" not in str(caught.value)
 
 
-def test_rois_of_different_classes_must_not_overlap(make_scene: Any) -> None:
-    scene = make_scene()
+def test_rois_of_different_classes_must_not_overlap(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     with pytest.raises(DataError, match="LBL-OVERLAP"):
         scene.read({"liver": [scene.draw_ellipse(3, (5.0, 5.0))], "lesion": [scene.draw_ellipse(3, (3.0, 3.0))]})
 
 
-def test_contours_off_the_slices_are_refused(make_scene: Any) -> None:
-    scene = make_scene()
+def test_contours_off_the_slices_are_refused(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     points, image = scene.draw_ellipse(3, (6.0, 6.0))
     tilted = points + np.outer(points[:, 0] - points[:, 0].mean(), [0.0, 0.0, 0.1])  # rises by 1.2 mm
     with pytest.raises(DataError, match=r"LBL-PLANE.*1 of 1.*tilted"):
@@ -245,8 +191,8 @@ def test_contours_off_the_slices_are_refused(make_scene: Any) -> None:
     assert np.flatnonzero(near.any(axis=(0, 1))).tolist() == [3]
 
 
-def test_contours_outside_the_volume_are_reported(make_scene: Any) -> None:
-    scene = make_scene()
+def test_contours_outside_the_volume_are_reported(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     inside = [scene.draw_ellipse(k, (9.0, 9.0)) for k in range(10)]
     above = scene.draw_ellipse(9, (9.0, 9.0), (0.0, 0.0, DISTANCE))
     with pytest.raises(DataError, match=r"LBL-OUTSIDE.*9\.1 %"):
@@ -259,8 +205,8 @@ def test_contours_outside_the_volume_are_reported(make_scene: Any) -> None:
     assert mask.any()
 
 
-def test_points_and_open_lines_are_left_out_with_a_warning(make_scene: Any) -> None:
-    scene = make_scene()
+def test_points_and_open_lines_are_left_out_with_a_warning(make_rtstruct_scene: Any) -> None:
+    scene = make_rtstruct_scene()
     line = scene.draw_ellipse(3, (6.0, 6.0))
     mask, warnings = scene.read({"liver": [line]}, contour_type="OPEN_PLANAR")
     assert not mask.any()
@@ -271,7 +217,7 @@ def test_points_and_open_lines_are_left_out_with_a_warning(make_scene: Any) -> N
     assert [w.code for w in warnings] == ["LBL-OPEN"]
 
 
-def test_damaged_contours_are_refused(make_scene: Any) -> None:
+def test_damaged_contours_are_refused(make_rtstruct_scene: Any) -> None:
     def truncate(rt: Any) -> None:
         contour = rt.ROIContourSequence[0].ContourSequence[0]
         contour.ContourData = contour.ContourData[:-1]
@@ -279,7 +225,7 @@ def test_damaged_contours_are_refused(make_scene: Any) -> None:
     def remove_rois(rt: Any) -> None:
         rt.StructureSetROISequence = []
 
-    scene = make_scene()
+    scene = make_rtstruct_scene()
     for change in (truncate, remove_rois):
         with pytest.raises(DataError, match="LBL-READ"):
             scene.read({"liver": [scene.draw_ellipse(3, (6.0, 6.0))]}, change=change)

@@ -23,39 +23,39 @@ from tests.data.dicom.writing import oblique
 
 @pytest.mark.parametrize("segmentation_type", ["BINARY", "FRACTIONAL", "LABELMAP"])
 @pytest.mark.parametrize("axes", [AXIAL, oblique()], ids=["axial", "oblique"])
-def test_what_was_drawn_is_read_voxel_by_voxel(make_scene: Any, segmentation_type: str, axes: Any) -> None:
+def test_what_was_drawn_is_read_voxel_by_voxel(make_seg_scene: Any, segmentation_type: str, axes: Any) -> None:
     liver, lesion = blocks()
     np.testing.assert_array_equal(
-        make_scene(axes).read({"Liver": liver, "LESION": lesion}, segmentation_type), liver + 2 * lesion
+        make_seg_scene(axes).read({"Liver": liver, "LESION": lesion}, segmentation_type), liver + 2 * lesion
     )
 
 
-def test_slices_that_were_stored_descending_are_the_same(make_scene: Any) -> None:
+def test_slices_that_were_stored_descending_are_the_same(make_seg_scene: Any) -> None:
     liver, _ = blocks()
-    np.testing.assert_array_equal(make_scene(distance=-2.5).read({"liver": liver[:, :, ::-1]}), liver[:, :, ::-1])
+    np.testing.assert_array_equal(make_seg_scene(distance=-2.5).read({"liver": liver[:, :, ::-1]}), liver[:, :, ::-1])
 
 
-def test_a_fraction_counts_from_one_half_on(make_scene: Any) -> None:
+def test_a_fraction_counts_from_one_half_on(make_seg_scene: Any) -> None:
     liver, _ = blocks()
     shares = liver * np.float32(0.49)
     shares[2, 3, 1], shares[3, 3, 1] = 0.51, 1.0
-    mask = make_scene().read({"liver": shares}, "FRACTIONAL", max_fractional_value=200)
+    mask = make_seg_scene().read({"liver": shares}, "FRACTIONAL", max_fractional_value=200)
     assert np.argwhere(mask).tolist() == [[2, 3, 1], [3, 3, 1]]
     exact = np.zeros(GRID, dtype=np.float32)
     exact[5, 5, 5] = 0.5
-    assert make_scene().read({"liver": exact}, "FRACTIONAL", max_fractional_value=200).sum() == 1
+    assert make_seg_scene().read({"liver": exact}, "FRACTIONAL", max_fractional_value=200).sum() == 1
 
 
-def test_fractions_of_nothing_are_refused(make_scene: Any) -> None:
+def test_fractions_of_nothing_are_refused(make_seg_scene: Any) -> None:
     liver, _ = blocks()
     for change in (lambda ds: delattr(ds, "MaximumFractionalValue"), lambda ds: setattr(ds, "MaximumFractionalValue", 0)):
         with pytest.raises(DataError, match="LBL-READ"):
-            make_scene().read({"liver": liver * np.float32(0.1)}, "FRACTIONAL", change=change)
+            make_seg_scene().read({"liver": liver * np.float32(0.1)}, "FRACTIONAL", change=change)
 
 
-def test_segments_of_one_class_are_joined_and_those_of_others_must_not_overlap(make_scene: Any) -> None:
+def test_segments_of_one_class_are_joined_and_those_of_others_must_not_overlap(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
-    scene = make_scene(data={"label_names": (("left", "liver"), ("right", "Liver"))})
+    scene = make_seg_scene(data={"label_names": (("left", "liver"), ("right", "Liver"))})
     np.testing.assert_array_equal(scene.read({"left": liver, "right": liver | lesion}), liver | lesion)
     overlapping = liver.copy()
     overlapping[6:9] = 0
@@ -63,27 +63,27 @@ def test_segments_of_one_class_are_joined_and_those_of_others_must_not_overlap(m
         scene.read({"left": liver, "lesion": overlapping})
 
 
-def test_segments_mapped_to_the_background_are_left_out(make_scene: Any) -> None:
+def test_segments_mapped_to_the_background_are_left_out(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
-    scene = make_scene(data={"label_names": (("*", "background"),)})
+    scene = make_seg_scene(data={"label_names": (("*", "background"),)})
     np.testing.assert_array_equal(scene.read({"CANARY": liver | lesion, "liver": liver}), liver)
     np.testing.assert_array_equal(scene.read({"CANARY": lesion, "liver": liver}, "LABELMAP"), liver)
 
 
-def test_names_of_no_class_are_refused_without_repeating_them(make_scene: Any) -> None:
+def test_names_of_no_class_are_refused_without_repeating_them(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
     with pytest.raises(DataError, match=r"LBL-CLASSNAME.*1 of 2 segments.*liver, lesion") as caught:
-        make_scene().read({"liver": liver, "CANARY": lesion})
+        make_seg_scene().read({"liver": liver, "CANARY": lesion})
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_single_frame_is_enough(make_scene: Any) -> None:
+def test_a_single_frame_is_enough(make_seg_scene: Any) -> None:
     liver = np.zeros(GRID, dtype=np.uint8)
     liver[3, 4, 7] = 1
-    np.testing.assert_array_equal(make_scene().read({"liver": liver}), liver)
+    np.testing.assert_array_equal(make_seg_scene().read({"liver": liver}), liver)
 
 
-def test_frames_without_a_position_are_placed_by_the_image_they_reference(make_scene: Any) -> None:
+def test_frames_without_a_position_are_placed_by_the_image_they_reference(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
 
     def remove_positions(ds: Any) -> None:
@@ -96,7 +96,7 @@ def test_frames_without_a_position_are_placed_by_the_image_they_reference(make_s
         for frame in ds.PerFrameFunctionalGroupsSequence:
             del frame.DerivationImageSequence
 
-    scene = make_scene()
+    scene = make_seg_scene()
     np.testing.assert_array_equal(scene.read({"liver": liver, "lesion": lesion}, change=remove_positions), liver + 2 * lesion)
     with pytest.raises(DataError, match="LBL-GEOMETRY"):
         scene.read({"liver": liver}, change=remove_positions_and_references)
@@ -126,7 +126,7 @@ def test_frames_may_begin_within_a_byte(
         np.testing.assert_array_equal(read_seg(tmp_path / name, image, source, study, site), values)
 
 
-def test_damaged_objects_are_refused(make_scene: Any) -> None:
+def test_damaged_objects_are_refused(make_seg_scene: Any) -> None:
     liver, _ = blocks()
 
     def truncate(ds: Any) -> None:
@@ -145,7 +145,7 @@ def test_damaged_objects_are_refused(make_scene: Any) -> None:
 
         return change
 
-    scene = make_scene()
+    scene = make_seg_scene()
     for change in (
         truncate,
         reference_unknown_segment,
@@ -156,28 +156,28 @@ def test_damaged_objects_are_refused(make_scene: Any) -> None:
             scene.read({"liver": liver}, change=change)
 
 
-def test_segments_beyond_the_depth_of_a_labelmap_are_refused(make_scene: Any) -> None:
+def test_segments_beyond_the_depth_of_a_labelmap_are_refused(make_seg_scene: Any) -> None:
     liver, _ = blocks()
     for change in (
         lambda ds: setattr(ds.SegmentSequence[0], "SegmentNumber", 300),
         lambda ds: setattr(ds, "BitsAllocated", 32),
     ):
         with pytest.raises(DataError, match="LBL-READ"):
-            make_scene().read({"liver": liver}, "LABELMAP", change=change)
+            make_seg_scene().read({"liver": liver}, "LABELMAP", change=change)
 
 
-def test_stored_values_without_a_segment_are_refused(make_scene: Any) -> None:
+def test_stored_values_without_a_segment_are_refused(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
 
     def remove_segment(ds: Any) -> None:
         ds.SegmentSequence = [item for item in ds.SegmentSequence if item.SegmentNumber != 2]
 
     with pytest.raises(DataError, match="LBL-VALUES"):
-        make_scene().read({"liver": liver, "lesion": lesion}, "LABELMAP", change=remove_segment)
+        make_seg_scene().read({"liver": liver, "lesion": lesion}, "LABELMAP", change=remove_segment)
 
 
-def test_a_tilted_series_keeps_what_was_drawn_on_its_slices(make_scene: Any) -> None:
-    scene, (liver, lesion) = make_scene(tilt=15.0, data={"gantry_tilt": "resample"}), blocks()
+def test_a_tilted_series_keeps_what_was_drawn_on_its_slices(make_seg_scene: Any) -> None:
+    scene, (liver, lesion) = make_seg_scene(tilt=15.0, data={"gantry_tilt": "resample"}), blocks()
     assert scene.image.acquired_geometry is not None
     mask = scene.read({"liver": liver, "lesion": lesion})
     assert mask.shape == scene.image.shape != GRID

@@ -1,3 +1,5 @@
+"""Selections of one volume of a series of several."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Series as volumes: axes, memory, comparison with highdicom, dcm2niix, and damaged objects."""
+
 from __future__ import annotations
 
 import sys

@@ -189,9 +189,9 @@ def test_nodule_images_have_an_index_and_differ_between_hospitals(tmp_path: Path
         assert len(rows) == 10  # patients 4 and 8 have two images
         assert len({row["patient"] for row in rows}) == 8
         assert {row["label"] for row in rows} == {"clear", "nodule"}
-        pictures = [np.asarray(Image.open(root / row["image"])) for row in rows]
-        assert {p.shape for p in pictures} == {(64, 64)}
-        means.append(np.mean(pictures))
+        images = [np.asarray(Image.open(root / row["image"])) for row in rows]
+        assert {p.shape for p in images} == {(64, 64)}
+        means.append(np.mean(images))
     assert abs(means[0] - means[1]) > 10
     assert digests(out) == digests(make_nodule_images(tmp_path / "again", hospitals=2, patients=8, size=64))
 

@@ -1,3 +1,5 @@
+"""Resampling of tilted and unevenly spaced slices, and of the labels drawn on them."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -51,7 +53,7 @@ def test_outside_of_a_tilted_mr_is_its_lowest_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("positions", [stack(9, tilt=20), uneven(tilt=-15), uneven()], ids=["tilted", "both", "uneven"])
 def test_labels_follow_the_image(tmp_path: Path, positions: list[np.ndarray]) -> None:
-    """A label drawn where the acquired image is bright must be where the resampled image is bright."""
+    """Check that a label drawn where the acquired image is bright is where the resampled image is bright."""
     volume = read_series(write_slices(tmp_path, positions), BOTH)
     acquired = volume.acquired_geometry
     assert acquired is not None
