@@ -1,4 +1,4 @@
-"""The command line: each command is a thin call of one library function, which is imported only when it runs."""
+"""The command line: each command is a thin call of one library function, imported only when it runs."""
 
 import sys
 
