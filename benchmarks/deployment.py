@@ -21,9 +21,9 @@ import psutil
 from benchmarks.plain_flower import seconds_per_round
 from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.runs.history import read_history
+from medfl.system.ports import find_free_port
 from tests.conftest import NODULE_STUDY
-from tests.deploy.loopback import Loopback, changed, loopback
-from tests.deploy.serving import find_free_port
+from tests.deploy.loopback import Loopback, loopback, override_options
 
 _ROUNDS = 8
 _LARGE = ("rounds=2", "network.channels='1024,2560,3328'", "preprocessing.size='16,16'", "training.local-steps=1")
@@ -88,7 +88,7 @@ def _large(federation: Loopback, study: Path) -> None:
     watcher.start()
     begin = time.monotonic()
     try:
-        told = federation.medfl("run", study, "--federation", federation.folder, "--json", *changed(_LARGE))
+        told = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(_LARGE))
     finally:
         done.set()
         watcher.join()

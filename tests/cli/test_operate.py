@@ -24,7 +24,7 @@ from medfl.deploy import control, superlink
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.runs.run_folder import Run
 from medfl.study import read_study
-from tests.deploy.serving import make_federation
+from tests.deploy.local_server import make_federation
 
 COMMANDS = ("run", "resume", "status", "stop", "logs")
 

@@ -1,4 +1,4 @@
-"""A whole federation on loopback, with the commands that its people would give: a server behind nginx, and hospitals."""
+"""Whole federation on loopback, run with medfl's own commands: a server behind nginx, and hospitals."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import psutil
 
 from medfl.runs.history import Event, read_history
 from medfl.system.ports import find_free_port
-from tests.deploy.serving import wait_for
+from tests.deploy.local_server import wait_for
 
 FAULTS = Path(__file__).parent / "faults"
 
 
 class Loopback:
-    """A federation of this machine.
+    """A federation on this machine.
 
     Parameters
     ----------
     root : Path
-        Folder for the server's side; prepared data goes there, too.
+        Folder of the server; prepared data goes there, too.
     hospitals : sequence of Path
         Folders with a ``site.toml`` each.
     """
@@ -43,7 +43,7 @@ class Loopback:
         return self.folder / "runs"
 
     def medfl(self, *words: object, check: bool = True, fault: str = "") -> subprocess.CompletedProcess[str]:
-        """Give a command and wait for its end."""
+        """Run a command and wait for its end."""
         command = [sys.executable, "-m", "medfl", *map(str, words)]
         done = subprocess.run(
             command, cwd=self.root, env=self._environment(fault), capture_output=True, text=True, check=False, timeout=400
@@ -53,7 +53,7 @@ class Loopback:
         return done
 
     def provision(self) -> None:
-        """Make the federation, and enrol every hospital."""
+        """Create the federation, and enrol every hospital."""
         address = f"127.0.0.1:{find_free_port()}"
         self.medfl("server", "init", self.folder, "--name", "loopback", "--address", address, "--listen", address)
         for name, path in self.hospitals.items():
@@ -61,16 +61,16 @@ class Loopback:
             self.medfl("server", "enrol", path / f"{name}.request.json", "--federation", self.folder, "--yes")
             self.medfl("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path, "--yes")
 
-    def approve(self, study: Path, *changes: str) -> None:
-        """Have every hospital approve a study, with changed values (``rounds=2``)."""
-        self.medfl("study", "bundle", study, "--out", self.root, *changed(changes))
+    def approve(self, study: Path, *overrides: str) -> None:
+        """Let every hospital approve a study, with overrides (``rounds=2``)."""
+        self.medfl("study", "bundle", study, "--out", self.root, *override_options(overrides))
         for path in self.hospitals.values():
             self.medfl("site", "approve", self.root / f"{study.name}.fab", "--site", path, "--yes")
 
     def server_up(self, fault: str = "") -> None:
-        """Start the server, and wait until it says that it is up."""
+        """Start the server, and wait until it reports that it is up."""
         self._start("server", "server", "up", self.folder, fault=fault)
-        wait_for(lambda: "is up" in self.told("server"), 90.0)
+        wait_for(lambda: "is up" in self.output("server"), 90.0)
 
     def site_up(self, name: str, fault: str = "", seconds: float = 0.0) -> None:
         """Start a hospital, and wait until its worker is ready."""
@@ -84,23 +84,23 @@ class Loopback:
         for name in self.hospitals:
             self.site_up(name)
 
-    def told(self, name: str) -> str:
-        """Return what a server or a hospital has printed."""
+    def output(self, name: str) -> str:
+        """Return the output of a server or a hospital so far."""
         path = self.root / f"{name}.out"
         return path.read_text() if path.exists() else ""
 
     def kill(self, name: str) -> None:
-        """Kill a server or a hospital as a power cut would: every process of it, by SIGKILL."""
+        """Kill every process of a server or a hospital with SIGKILL, as a power cut would."""
         process = self._processes.pop(name)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for one in family:
+        for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGKILL)
+                member.send_signal(signal.SIGKILL)
         process.wait()
         psutil.wait_procs(family, 10)
 
     def end(self) -> None:
-        """End everything, as Ctrl-C would."""
+        """Stop everything, as Ctrl-C would."""
         for process in self._processes.values():
             process.send_signal(signal.SIGINT)
         for process in self._processes.values():
@@ -116,7 +116,7 @@ class Loopback:
         return max(path.parent.name for path in (self.folder / "submitted").glob("*/flower.json"))
 
     def status(self, run: str) -> str:
-        """Return what Flower says of a run."""
+        """Return Flower's status of a run."""
         return str(json.loads(self.medfl("status", run, "--federation", self.folder, "--json").stdout)["status"])
 
     def _start(self, name: str, *words: object, fault: str = "", seconds: float = 0.0) -> None:
@@ -126,14 +126,17 @@ class Loopback:
             self._processes[name] = subprocess.Popen(command, cwd=self.root, env=environment, stdout=out, stderr=out)
 
     def _environment(self, fault: str) -> dict[str, str]:
-        found = {key: value for key, value in os.environ.items() if key not in ("MEDFL_SIMULATION", "MEDFL_FAULT")}
-        found |= {"MEDFL_STORE": str(self.root / "store"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        return found | ({"MEDFL_FAULT": fault, "PYTHONPATH": str(FAULTS)} if fault else {})
+        environment = {key: value for key, value in os.environ.items() if key not in ("MEDFL_SIMULATION", "MEDFL_FAULT")}
+        environment |= {"MEDFL_STORE": str(self.root / "store"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        if fault:
+            paths = [str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment |= {"MEDFL_FAULT": fault, "PYTHONPATH": os.pathsep.join(paths)}
+        return environment
 
 
 @contextmanager
 def loopback(root: Path, hospitals: Sequence[Path]) -> Iterator[Loopback]:
-    """Make a federation on loopback, and leave nothing of it running."""
+    """Create a federation on loopback, and stop all its processes at the end."""
     federation = Loopback(root, hospitals)
     federation.provision()
     try:
@@ -142,6 +145,6 @@ def loopback(root: Path, hospitals: Sequence[Path]) -> Iterator[Loopback]:
         federation.end()
 
 
-def changed(changes: Sequence[str]) -> list[str]:
-    """Return words that change values of a study on the command line."""
-    return [word for change in changes for word in ("-c", change)]
+def override_options(overrides: Sequence[str]) -> list[str]:
+    """Return the options that override values of a study on the command line."""
+    return [word for override in overrides for word in ("-c", override)]

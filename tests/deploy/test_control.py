@@ -1,4 +1,4 @@
-"""Runs as the operator of a server handles them. Flower is played: what it is asked is noted, what it answers is written."""
+"""Runs of a federation for its operator, with a fake of Flower that records commands and gives prepared answers."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from medfl.deploy.site_registry import enrol
 from medfl.errors import DeployError, RunError
 from medfl.runs.run_folder import Run
 from medfl.study import read_study
-from tests.deploy.serving import make_federation
+from tests.deploy.local_server import make_federation
 
 
-class Flower:
-    """Says what it is told to say, and remembers what it was asked."""
+class FakeFlower:
+    """Gives the answers that it is set to give, and records its commands."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
+        self.commands: list[tuple[str, ...]] = []
         self.status = "running"
-        self.known: list[str] = []  # numbers of runs
-        self.breaks_off: BaseException | None = None  # after it took a run
+        self.known: list[str] = []  # ids of runs
+        self.raises: BaseException | None = None  # after it accepted a run
 
-    def __call__(self, folder: FederationFolder, *words: str) -> dict[str, Any]:
-        self.asked.append(words)
-        number = str(100 + len(self.asked))
-        if words[0] == "run":
-            self.known.append(number)
-            if self.breaks_off is not None:
-                raise self.breaks_off
+    def __call__(self, folder: FederationFolder, *arguments: str) -> dict[str, Any]:
+        self.commands.append(arguments)
+        run_id = str(100 + len(self.commands))
+        if arguments[0] == "run":
+            self.known.append(run_id)
+            if self.raises is not None:
+                raise self.raises
         runs = [{"run-id": known, "fab-name": "nodule", "status": self.status} for known in self.known]
-        return {"success": True, "run-id": number, "runs": runs}
+        return {"success": True, "run-id": run_id, "runs": runs}
 
-    def words_of(self, command: str) -> list[str]:
-        return [" ".join(words) for words in self.asked if words[0] == command]
+    def commands_of(self, command: str) -> list[str]:
+        return [" ".join(arguments) for arguments in self.commands if arguments[0] == command]
 
 
 @pytest.fixture
-def flower(monkeypatch: pytest.MonkeyPatch) -> Flower:
-    played = Flower()
-    monkeypatch.setattr(control, "run_flwr", played)
-    return played
+def flower(monkeypatch: pytest.MonkeyPatch) -> FakeFlower:
+    fake = FakeFlower()
+    monkeypatch.setattr(control, "run_flwr", fake)
+    return fake
 
 
 @pytest.fixture
@@ -60,40 +60,40 @@ def federation(tmp_path: Path) -> FederationFolder:
 
 
 @pytest.fixture
-def begun(federation: FederationFolder, nodule_study: Path, flower: Flower) -> Callable[[], control.SubmittedRun]:
-    """Return a function that submits a study and writes the first event of its run, as the server's process would."""
+def started(federation: FederationFolder, nodule_study: Path, flower: FakeFlower) -> Callable[[], control.SubmittedRun]:
+    """Return a function that submits a study and writes the first event of its run, as the run's process would."""
 
-    def begin() -> control.SubmittedRun:
+    def start() -> control.SubmittedRun:
         submitted = control.submit(federation, nodule_study, {})
         server = submitted.study.server.model_copy(update={"run": submitted.name})
         run = Run.create(federation.runs, submitted.study.model_copy(update={"server": server}))
         run.history.append(run.start_event())
         return submitted
 
-    return begin
+    return start
 
 
-def test_what_is_submitted_is_what_hospitals_approve_with_the_names_of_those_who_belong(
-    federation: FederationFolder, nodule_study: Path, flower: Flower
+def test_what_is_submitted_is_what_hospitals_approve_with_the_names_of_the_enrolled(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
 ) -> None:
     submitted = control.submit(federation, nodule_study, {"rounds": 7})
-    (words,) = flower.words_of("run")
-    assert f'server.run="{submitted.name}"' in words
-    assert 'server.enrolled="a,b"' in words
-    assert "server.resume=false" in words
+    (arguments,) = flower.commands_of("run")
+    assert f'server.run="{submitted.name}"' in arguments
+    assert 'server.enrolled="a,b"' in arguments
+    assert "server.resume=false" in arguments
     app = federation.path / "submitted" / submitted.name / "app"
     assert read_study(app).approved_hash() == read_study(nodule_study, {"rounds": 7}).approved_hash()
     assert "simulation.data" not in (app / "pyproject.toml").read_text()
 
 
-def test_a_federation_of_nobody_runs_nothing(tmp_path: Path, nodule_study: Path, flower: Flower) -> None:
+def test_a_federation_without_sites_runs_nothing(tmp_path: Path, nodule_study: Path, flower: FakeFlower) -> None:
     with pytest.raises(DeployError, match="NOBODY-ENROLLED"):
         control.submit(make_federation(tmp_path / "empty"), nodule_study, {})
-    assert flower.asked == []
+    assert flower.commands == []
 
 
-def test_a_run_is_found_by_the_beginning_of_its_name_and_the_newest_without_one(
-    federation: FederationFolder, nodule_study: Path, flower: Flower, monkeypatch: pytest.MonkeyPatch
+def test_a_run_is_found_by_the_beginning_of_its_name_and_the_newest_without_a_name(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match="nothing has been run"):
         control.find(federation, "")
@@ -106,78 +106,83 @@ def test_a_run_is_found_by_the_beginning_of_its_name_and_the_newest_without_one(
         control.find(federation, "2026")
 
 
-def test_a_run_goes_on_under_its_name_with_another_number(
-    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
+def test_a_resumed_run_has_the_same_name_and_a_new_id(
+    federation: FederationFolder, started: Callable[[], control.SubmittedRun], flower: FakeFlower
 ) -> None:
-    first = begun()
+    first = started()
     flower.status = "finished:failed"
     again = control.resume(federation, first.name)
     assert again.name == first.name
     assert again.flower_run_id != first.flower_run_id
-    assert "server.resume=true" in flower.words_of("run")[-1]
-    noted = json.loads((federation.path / "submitted" / first.name / "flower.json").read_text())
-    assert noted == {"run-id": again.flower_run_id, "earlier": 1}
+    assert "server.resume=true" in flower.commands_of("run")[-1]
+    record = json.loads((federation.path / "submitted" / first.name / "flower.json").read_text())
+    assert record == {"run-id": again.flower_run_id, "earlier": 1}
 
 
-def test_a_run_that_goes_on_is_not_started_twice(
-    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
+def test_a_running_run_is_not_started_twice(
+    federation: FederationFolder, started: Callable[[], control.SubmittedRun], flower: FakeFlower
 ) -> None:
-    first = begun()
+    first = started()
     with Run.open(first.run).lock(), pytest.raises(RunError, match="RUN-BUSY"):
         control.resume(federation, first.name)
-    assert len(flower.words_of("run")) == 1
+    assert len(flower.commands_of("run")) == 1
 
 
-def test_a_run_whose_process_died_is_stopped_at_flower_and_goes_on_at_once(
-    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
+def test_a_run_whose_process_died_is_stopped_at_flower_and_resumed_at_once(
+    federation: FederationFolder, started: Callable[[], control.SubmittedRun], flower: FakeFlower
 ) -> None:
-    first = begun()
+    first = started()
     assert control.has_died(first)
     control.resume(federation, first.name)
-    assert flower.words_of("stop") == [f"stop {first.flower_run_id} fed --format json"]
-    assert len(flower.words_of("run")) == 2
+    assert flower.commands_of("stop") == [f"stop {first.flower_run_id} fed --format json"]
+    assert len(flower.commands_of("run")) == 2
 
 
-def test_what_is_over_is_not_stopped_again(
-    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower
+def test_a_finished_run_is_not_stopped_again(
+    federation: FederationFolder, started: Callable[[], control.SubmittedRun], flower: FakeFlower
 ) -> None:
-    first = begun()
+    first = started()
     assert control.stop(federation, first) is True
     flower.status = "finished:completed"
     assert control.stop(federation, first) is False
-    assert len(flower.words_of("stop")) == 1
+    assert len(flower.commands_of("stop")) == 1
 
 
-def test_a_run_is_found_that_flower_took_just_before_the_command_died(
-    federation: FederationFolder, nodule_study: Path, flower: Flower
+def test_a_run_that_flower_accepted_just_before_the_command_died_is_found(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
 ) -> None:
     control.submit(federation, nodule_study, {})
-    flower.breaks_off = KeyboardInterrupt()
+    flower.raises = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         control.submit(federation, nodule_study, {"rounds": 7})
 
     def again(run: control.SubmittedRun) -> control.SubmittedRun:
         return control.find(federation, run.name)
 
-    found = [control.find(federation, place.name) for place in (federation.path / "submitted").iterdir()]
+    found = [control.find(federation, folder.name) for folder in (federation.path / "submitted").iterdir()]
     assert sorted(run.flower_run_id for run in found) == flower.known
     assert {run.study.rounds: run.flower_run_id for run in found}[7] == flower.known[1]
     flower.status = "finished:completed"  # then nothing is lost by not knowing it
     assert {run.study.rounds: run.flower_run_id for run in map(again, found)}[7] == ""
 
 
-def test_what_flower_refused_is_no_run(federation: FederationFolder, nodule_study: Path, flower: Flower) -> None:
+def test_a_run_that_flower_refused_leaves_no_record(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
+) -> None:
     first = control.submit(federation, nodule_study, {})
-    flower.breaks_off = DeployError("FLOWER-SAYS-NO", "Flower refused.")
+    flower.raises = DeployError("FLOWER-SAYS-NO", "Flower refused.")
     with pytest.raises(DeployError, match="FLOWER-SAYS-NO"):
         control.submit(federation, nodule_study, {"rounds": 7})
     assert control.find(federation, "").name == first.name
 
 
-def test_a_run_that_was_stopped_goes_on_when_its_process_has_written_its_last_word(
-    federation: FederationFolder, begun: Callable[[], control.SubmittedRun], flower: Flower, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_run_is_resumed_once_its_process_has_ended(
+    federation: FederationFolder,
+    started: Callable[[], control.SubmittedRun],
+    flower: FakeFlower,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, run = (submitted := begun()), Run.open(submitted.run)
+    first, run = (submitted := started()), Run.open(submitted.run)
     flower.status = "finished:stopped"
     monkeypatch.setattr(control, "_RELEASE_TIMEOUT", 0.3)
     with run.lock(), pytest.raises(RunError, match="RUN-BUSY"):
@@ -191,11 +196,11 @@ def test_a_run_that_was_stopped_goes_on_when_its_process_has_written_its_last_wo
     assert [e["event"] for e in control.find(federation, first.name).events()] == ["resume", "end"]
 
 
-def test_a_run_that_died_before_its_study_was_on_the_disk_begins_anew(
-    federation: FederationFolder, nodule_study: Path, flower: Flower
+def test_a_run_that_died_before_its_study_was_written_starts_again(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
 ) -> None:
     first = control.submit(federation, nodule_study, {})
     (first.run / "checkpoints").mkdir(parents=True)
     flower.status = "finished:failed"
     control.resume(federation, first.name)
-    assert "server.resume=false" in flower.words_of("run")[-1]
+    assert "server.resume=false" in flower.commands_of("run")[-1]

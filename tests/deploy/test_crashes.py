@@ -1,4 +1,4 @@
-"""What becomes of a run when processes are killed: it goes on to the bits that it would have reached, or says why not."""
+"""Runs whose processes are killed: they reach the same bits as without the crash, or report why not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from medfl.runs.history import Event
 from medfl.simulation.simulated_run import plan_simulation
-from tests.deploy.loopback import Loopback, changed, loopback
-from tests.deploy.serving import needs_nginx, wait_for
-from tests.deploy.test_federation import bits_of, hospitals_in
+from tests.deploy.local_server import needs_nginx, wait_for
+from tests.deploy.loopback import Loopback, loopback, override_options
+from tests.deploy.test_federation import bits_of, hospital_folders
 
 pytestmark = [pytest.mark.slow, needs_nginx]
 
-ALL = ("rounds=3", "strategy.quorum=3")
+OVERRIDES = ("rounds=3", "strategy.quorum=3")
 STAGES = ("before-send", "while-sites-train", "while-folding", "while-the-checkpoint-is-written")
 
 
@@ -26,36 +26,34 @@ def expected(study: Path, data: Path, out: Path, **changes: Any) -> dict[str, by
     return bits_of(simulation.run)
 
 
-def run_of(federation: Loopback, name: str) -> Path:
+def run_folder(federation: Loopback, name: str) -> Path:
     return federation.runs / "nodule" / name
 
 
-def rounds_in(events: list[Event]) -> list[int]:
+def completed_rounds(events: list[Event]) -> list[int]:
     return [event["round"] for event in events if event["event"] == "round"]
 
 
-def test_a_server_that_dies_anywhere_resumes_to_the_same_bits(
-    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
-        federation.approve(nodule_study, *ALL)
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *OVERRIDES)
         federation.server_up(fault=f"*:2:{tmp_path / 'stage'}")
         federation.sites_up()
         for stage in STAGES:
             (tmp_path / "stage").write_text(stage)
             done = federation.medfl(
-                "run", nodule_study, "--federation", federation.folder, "--json", *changed(ALL), check=False
+                "run", nodule_study, "--federation", federation.folder, "--json", *override_options(OVERRIDES), check=False
             )
             assert done.returncode == 1, stage
             assert "RUN-FAILED" in done.stderr
             name = federation.newest()
-            assert rounds_in(federation.events(name)) == [1], stage
+            assert completed_rounds(federation.events(name)) == [1], stage
             assert not (tmp_path / "stage").exists()
-            told = federation.medfl("resume", name, "--federation", federation.folder, "--json").stdout
-            assert bits_of(Path(json.loads(told)["run"])) == bits, stage
-            assert rounds_in(federation.events(name)) == [1, 2, 3]
-            logs = [run_of(federation, name) / "audit.jsonl", *(p / "audit.jsonl" for p in federation.hospitals.values())]
+            output = federation.medfl("resume", name, "--federation", federation.folder, "--json").stdout
+            assert bits_of(Path(json.loads(output)["run"])) == bits, stage
+            assert completed_rounds(federation.events(name)) == [1, 2, 3]
+            logs = [run_folder(federation, name) / "audit.jsonl", *(p / "audit.jsonl" for p in federation.hospitals.values())]
             federation.medfl("audit", "verify", *logs)
 
 
@@ -63,59 +61,61 @@ def test_a_machine_that_dies_while_hospitals_train_resumes_to_the_same_bits(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
-        federation.approve(nodule_study, *ALL)
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *OVERRIDES)
         federation.server_up()
         for name in federation.hospitals:
-            federation.site_up(name, fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=8.0)
-        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(ALL))
+            federation.site_up(name, fault=f"delay:2:{tmp_path / 'delayed'}", seconds=8.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
-        wait_for((tmp_path / "dawdled").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists, 90.0)
         federation.kill("server")
         federation.server_up()
         done = federation.medfl("resume", name, "--federation", federation.folder, "--json")
         assert bits_of(Path(json.loads(done.stdout)["run"])) == bits
 
 
-def test_a_hospital_that_dies_is_awaited_where_the_quorum_needs_it(
+def test_a_hospital_that_dies_is_awaited_when_the_quorum_needs_it(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
-        federation.approve(nodule_study, *ALL)
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *OVERRIDES)
         federation.server_up()
         federation.site_up("hospital-1")
         federation.site_up("hospital-2")
-        federation.site_up("hospital-3", fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=600.0)
-        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(ALL))
+        federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
-        wait_for((tmp_path / "dawdled").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists, 90.0)
         federation.kill("hospital-3")
         federation.site_up("hospital-3")
         wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
-        assert bits_of(run_of(federation, name)) == bits
+        assert bits_of(run_folder(federation, name)) == bits
 
 
-def test_a_hospital_that_dies_is_left_out_by_reason_where_the_quorum_allows_and_below_it_the_run_refuses(
+def test_a_hospital_that_dies_is_left_out_with_the_reason_and_below_the_quorum_the_run_is_refused(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    some = ("rounds=3", "strategy.quorum=2", "strategy.deadline=100", "strategy.wait=10")
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
-        federation.approve(nodule_study, *some)
+    overrides = ("rounds=3", "strategy.quorum=2", "strategy.deadline=100", "strategy.wait=10")
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
+        federation.approve(nodule_study, *overrides)
         federation.server_up()
         federation.site_up("hospital-1")
         federation.site_up("hospital-2")
-        federation.site_up("hospital-3", fault=f"dawdle:2:{tmp_path / 'dawdled'}", seconds=600.0)
-        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *changed(some))
+        federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
+        federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(overrides))
         name = federation.newest()
-        wait_for((tmp_path / "dawdled").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists, 90.0)
         federation.kill("hospital-3")
         wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
         second, third = [e["sites"]["hospital-3"] for e in federation.events(name) if e["event"] == "round"][1:]
         assert (second["status"], second["reason"][:11]) == ("failed", "[NODE-LOST]")
         assert (third["status"], third["reason"][:15]) == ("absent", "[NOT-CONNECTED]")
         federation.kill("hospital-2")
-        done = federation.medfl("run", nodule_study, "--federation", federation.folder, "--json", *changed(some), check=False)
+        done = federation.medfl(
+            "run", nodule_study, "--federation", federation.folder, "--json", *override_options(overrides), check=False
+        )
         assert done.returncode == 1
         assert "TOO-FEW-SITES" in done.stderr
         assert "hospital-2" in done.stderr

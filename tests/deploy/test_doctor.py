@@ -1,4 +1,4 @@
-"""The doctor: each thing that can be wrong is found, with its cause and a way out; what is right is not reported as wrong."""
+"""Checks of the doctor: each problem is found, with what to do; what is right is not reported as problems."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from medfl.deploy.site_setup import set_up_site
 from medfl.errors import DeployError
 from medfl.site import read_site
 from medfl.system.ports import find_free_port
-from tests.deploy.serving import make_federation
+from tests.deploy.local_server import make_federation
 
 
 @pytest.fixture
@@ -39,60 +39,60 @@ def federation(tmp_path: Path) -> FederationFolder:
 
 @pytest.fixture
 def site(tmp_path: Path, federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a site that has everything, and whose machine is good enough."""
+    """Return the folder of a complete site, on a machine that is good enough."""
     folder = tmp_path / "site"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "image.png").write_bytes(b"")
-    made = set_up_site(folder, "hospital-a", "data")
-    enrolled, signed = enrol(federation, read_request(made.request))
+    files = set_up_site(folder, "hospital-a", "data")
+    enrolled, signed = enrol(federation, read_request(files.request))
     join_federation(read_kit(write_kit(federation, enrolled, signed)), folder)
     monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_machine", lambda *_, **__: iter(()))
     monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_connection", lambda *_, **__: iter(()))
     return folder
 
 
-def wrong(findings: Iterator[CheckResult], level: str = "error") -> dict[str, CheckResult]:
-    return {finding.code: finding for finding in findings if finding.level == level}
+def problems(results: Iterator[CheckResult], level: str = "error") -> dict[str, CheckResult]:
+    return {result.code: result for result in results if result.level == level}
 
 
-def test_a_site_that_has_everything_has_nothing_wrong(site: Path) -> None:
-    findings = list(check_site(site))
-    assert [f for f in findings if f.level == "error"] == []
-    assert wrong(iter(findings), "warning").keys() == {"APPROVED"}
+def test_a_complete_site_has_no_problem(site: Path) -> None:
+    results = list(check_site(site))
+    assert [result for result in results if result.level == "error"] == []
+    assert problems(iter(results), "warning").keys() == {"APPROVED"}
 
 
-def test_every_finding_that_is_not_well_tells_a_way_out(site: Path) -> None:
+def test_every_problem_comes_with_what_to_do(site: Path) -> None:
     (site / "site.key").unlink()
     (site / "data" / "image.png").unlink()
     (site / "ca.crt").write_text("nonsense")
-    found = wrong(check_site(site))
+    found = problems(check_site(site))
     assert found.keys() >= {"KEY", "DATA", "CERTIFICATE"}
-    assert all(finding.fix for finding in found.values())
+    assert all(result.fix for result in found.values())
 
 
 @pytest.mark.parametrize("name", ["site.key", "site.secret"])
 def test_a_secret_that_others_may_read_is_an_error(name: str, site: Path) -> None:
     (site / name).chmod(0o640)
-    assert f"Accounts other than the owner's may read {name}" in wrong(check_site_files(read_site(site)))["KEY"].what
+    assert f"Accounts other than the owner's may read {name}" in problems(check_site_files(read_site(site)))["KEY"].what
 
 
 def test_a_certificate_of_another_key_is_found(site: Path) -> None:
     (site / "site.key").unlink()
     set_up_site(site, "hospital-a", "data")
-    assert "does not belong to the key" in wrong(check_site_files(read_site(site)))["KEY"].what
+    assert "does not belong to the key" in problems(check_site_files(read_site(site)))["KEY"].what
 
 
-def test_a_log_that_was_changed_is_found(site: Path) -> None:
+def test_a_changed_log_is_found(site: Path) -> None:
     chain = Chain(site / "audit.jsonl", "hospital-a")
     for number in range(3):
         chain.append({"event": f"e{number}"})
     chain.path.write_text(chain.path.read_text().replace("e1", "e9"))
-    assert "changed after it was written" in wrong(check_site(site))["AUDIT"].what
+    assert "changed after it was written" in problems(check_site(site))["AUDIT"].what
 
 
-def test_a_site_without_a_federation_is_told_how_to_join(tmp_path: Path) -> None:
+def test_a_site_without_a_federation_learns_how_to_join(tmp_path: Path) -> None:
     set_up_site(tmp_path, "hospital-a", ".")
-    assert "site join" in wrong(check_site_files(read_site(tmp_path)))["FEDERATION"].fix
+    assert "site join" in problems(check_site_files(read_site(tmp_path)))["FEDERATION"].fix
 
 
 def test_a_folder_that_is_neither_says_so(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_folder_that_is_neither_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "level"), [(0, "ok"), (300, "ok"), (340, "warning"), (366, "error"), (-1, "error")])
-def test_a_certificate_is_told_of_before_it_ends(days: int, level: str, federation: FederationFolder) -> None:
+def test_a_certificate_is_reported_before_it_expires(days: int, level: str, federation: FederationFolder) -> None:
     now = datetime.now(UTC) + timedelta(days=days)
     assert check_certificate(federation.server_certificate, "the certificate", "renew", now).level == level
 
@@ -111,25 +111,23 @@ def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
     assert machine_checks.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
 
 
-def test_too_little_of_something_is_a_warning_and_much_too_little_an_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_little_free_space_is_a_warning_and_too_little_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for free, level in ((100e9, "ok"), (10e9, "warning"), (1e9, "error")):
         monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
         assert machine_checks.check_disk(tmp_path).level == level
 
 
-class Answers(http.server.BaseHTTPRequestHandler):
-    """A server that answers each path with a status, and tells a time."""
+class FakeServer(http.server.BaseHTTPRequestHandler):
+    """A server that answers each path with a status, and sends a time."""
 
     statuses: dict[str, int]
-    late: timedelta
+    delay: timedelta
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
         status = 403 if self.path.endswith("register-node") else self.statuses.get(self.path, 404)
         self.send_response_only(status)
-        self.send_header("Date", format_datetime(datetime.now(UTC) - self.late, usegmt=True))
+        self.send_header("Date", format_datetime(datetime.now(UTC) - self.delay, usegmt=True))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -140,8 +138,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(federation: FederationFolder, statuses: dict[str, int], late: float = 0.0) -> Iterator[str]:
-    handler = type("Handler", (Answers,), {"statuses": statuses, "late": timedelta(seconds=late)})
+def serve(federation: FederationFolder, statuses: dict[str, int], delay: float = 0.0) -> Iterator[str]:
+    handler = type("Handler", (FakeServer,), {"statuses": statuses, "delay": timedelta(seconds=delay)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(federation.server_certificate, federation.server_key)
@@ -159,43 +157,43 @@ def serving(federation: FederationFolder, statuses: dict[str, int], late: float 
 FLEET = {"/v1/fleet/pull-messages": 415}
 
 
-def levels(findings: Iterator[CheckResult]) -> dict[str, str]:
-    return {finding.code: finding.level for finding in findings}
+def levels(results: Iterator[CheckResult]) -> dict[str, str]:
+    return {result.code: result.level for result in results}
 
 
-def test_a_server_that_publishes_the_fleet_api_alone_is_right(federation: FederationFolder) -> None:
-    with serving(federation, FLEET) as address:
+def test_a_server_that_publishes_nothing_but_the_fleet_api_is_right(federation: FederationFolder) -> None:
+    with serve(federation, FLEET) as address:
         assert levels(check_connection(address, federation.ca_certificate)) == {"FLEET": "ok", "CLOCK": "ok", "EXPOSED": "ok"}
 
 
 @pytest.mark.parametrize("path", ["/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs", "/health"])
 def test_anything_else_that_answers_is_an_error(path: str, federation: FederationFolder) -> None:
-    with serving(federation, FLEET | {path: 401}) as address:
+    with serve(federation, FLEET | {path: 401}) as address:
         assert levels(check_connection(address, federation.ca_certificate))["EXPOSED"] == "error"
 
 
-@pytest.mark.parametrize(("late", "level"), [(0, "ok"), (100, "warning"), (-100, "warning"), (290, "error")])
-def test_clocks_that_differ_are_found_before_flower_refuses(late: float, level: str, federation: FederationFolder) -> None:
-    with serving(federation, FLEET, late) as address:
+@pytest.mark.parametrize(("delay", "level"), [(0, "ok"), (100, "warning"), (-100, "warning"), (290, "error")])
+def test_clocks_that_differ_are_found_before_flower_refuses(delay: float, level: str, federation: FederationFolder) -> None:
+    with serve(federation, FLEET, delay) as address:
         assert levels(check_connection(address, federation.ca_certificate))["CLOCK"] == level
 
 
-def test_a_proxy_without_a_server_behind_it_is_told_apart_from_a_wrong_address(federation: FederationFolder) -> None:
-    with serving(federation, {"/v1/fleet/pull-messages": 502}) as address:
-        assert "medfl server up" in wrong(check_connection(address, federation.ca_certificate))["FLEET"].fix
-    with serving(federation, {}) as address:
-        assert "Check the address" in wrong(check_connection(address, federation.ca_certificate))["FLEET"].fix
+def test_a_proxy_without_a_server_is_distinguished_from_a_wrong_address(federation: FederationFolder) -> None:
+    with serve(federation, {"/v1/fleet/pull-messages": 502}) as address:
+        assert "medfl server up" in problems(check_connection(address, federation.ca_certificate))["FLEET"].fix
+    with serve(federation, {}) as address:
+        assert "Check the address" in problems(check_connection(address, federation.ca_certificate))["FLEET"].fix
 
 
-def test_a_server_that_can_not_be_reached_says_why(federation: FederationFolder, tmp_path: Path) -> None:
-    nobody = wrong(check_connection(f"127.0.0.1:{find_free_port()}", federation.ca_certificate))["REACH"]
-    assert "Nothing listens" in nobody.fix
+def test_the_reason_why_a_server_cannot_be_reached_is_reported(federation: FederationFolder, tmp_path: Path) -> None:
+    closed = problems(check_connection(f"127.0.0.1:{find_free_port()}", federation.ca_certificate))["REACH"]
+    assert "Nothing listens" in closed.fix
     other = make_federation(tmp_path / "other")
-    with serving(other, FLEET) as address:
-        assert "not signed by the federation's" in wrong(check_connection(address, federation.ca_certificate))["REACH"].fix
+    with serve(other, FLEET) as address:
+        assert "not signed by the federation's" in problems(check_connection(address, federation.ca_certificate))["REACH"].fix
 
 
-def test_a_finding_can_be_read_by_machines() -> None:
+def test_a_result_can_be_written_as_json() -> None:
     assert json.loads(json.dumps(CheckResult("DISK", "ok", "Much.").as_json())) == {
         "code": "DISK",
         "level": "ok",
@@ -204,21 +202,21 @@ def test_a_finding_can_be_read_by_machines() -> None:
     }
 
 
-def test_a_site_is_looked_at_with_the_certificate_that_it_shows(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = []
+def test_a_site_connects_with_its_certificate(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
 
-    def reach(address: str, ca: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[CheckResult]:
+    def check(address: str, ca: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[CheckResult]:
         if certificate is not None and key is not None:
             ssl.create_default_context(cafile=ca).load_cert_chain(certificate, key)
             assert key.stat().st_mode & 0o077 == 0
-        shown.append(key)
+        keys.append(key)
         return iter(())
 
-    monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_connection", reach)
+    monkeypatch.setattr("medfl.deploy.doctor.site_checks.check_connection", check)
     list(check_site(site))
     (site / "site.crt").unlink()
     list(check_site(site))
-    with_certificate, without = shown
+    with_certificate, without = keys
     assert with_certificate is not None
     assert not with_certificate.exists()  # nothing of the key is left
     assert without is None

@@ -1,4 +1,4 @@
-"""A real federation on loopback: what a run gives, and what becomes of those who should not be in it."""
+"""Real federation on loopback: a run gives the bits of its simulation, and logs that both sides can verify."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from medfl.runs import checkpoint_files
 from medfl.simulation.simulated_run import plan_simulation
 from medfl.site import ensure_secret
-from tests.deploy.loopback import changed, loopback
-from tests.deploy.serving import needs_nginx
+from tests.deploy.local_server import needs_nginx
+from tests.deploy.loopback import loopback, override_options
 
 pytestmark = [pytest.mark.slow, needs_nginx]
 
@@ -24,29 +24,29 @@ def bits_of(run: Path) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in checkpoint_files.load(run, "final").arrays.items()}
 
 
-def hospitals_in(folder: Path) -> list[Path]:
+def hospital_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/site.toml"))
 
 
-def simulated(study: Path, folders: list[Path], out: Path, **changes: int) -> Path:
-    simulation = plan_simulation(study, folders, out, dict(changes))
+def simulate(study: Path, data: list[Path], out: Path, **changes: int) -> Path:
+    simulation = plan_simulation(study, data, out, dict(changes))
     simulation.start(workers=1)
     return simulation.run
 
 
-def test_a_run_gives_the_bits_of_its_simulation_and_a_log_that_both_sides_can_verify(
+def test_a_run_gives_the_bits_of_its_simulation_and_logs_that_both_sides_can_verify(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    hospitals = hospitals_in(nodule_hospitals)
-    expected = bits_of(simulated(nodule_study, [nodule_hospitals], tmp_path / "simulated"))
+    hospitals = hospital_folders(nodule_hospitals)
+    expected = bits_of(simulate(nodule_study, [nodule_hospitals], tmp_path / "simulated"))
     with loopback(tmp_path, hospitals) as federation:
         federation.approve(nodule_study)
         federation.server_up()
         federation.sites_up()
-        told = json.loads(federation.medfl("run", nodule_study, "--federation", federation.folder, "--json").stdout)
-        run = Path(told["run"])
+        result = json.loads(federation.medfl("run", nodule_study, "--federation", federation.folder, "--json").stdout)
+        run = Path(result["run"])
         assert bits_of(run) == expected
-        assert Path(told["report"]).is_file()
+        assert Path(result["report"]).is_file()
         logs = [run / "audit.jsonl", *(path / "audit.jsonl" for path in hospitals)]
         assert "are what was written" in federation.medfl("audit", "verify", *logs).stdout
         _forge(logs[1])
@@ -67,14 +67,14 @@ def test_three_hospitals_segment_the_hippocampus_as_their_simulation_does(real_d
         federation.approve(study, *changes)
         federation.server_up()
         federation.sites_up()
-        done = federation.medfl("run", study, "--federation", federation.folder, "--json", *changed(changes))
+        done = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(changes))
         assert bits_of(Path(json.loads(done.stdout)["run"])) == bits_of(simulation.run)
 
 
 def _hippocampus(data: Path, out: Path) -> list[Path]:
     with (data / "index.csv").open() as index:
         groups = sorted({row["group"] for row in csv.DictReader(index)})[:3]
-    made = []
+    folders = []
     for name in groups:
         folder = out / f"hospital-{name[0].lower()}"
         folder.mkdir(parents=True)
@@ -83,8 +83,8 @@ def _hippocampus(data: Path, out: Path) -> list[Path]:
             f'label = "labels/{{id}}.nii.gz"\npatient = "id"\nwhere = "group={name}"\n[policy]\nmin-count = 0\n'
         )
         ensure_secret(folder / "site.secret")
-        made.append(folder)
-    return made
+        folders.append(folder)
+    return folders
 
 
 def _forge(log: Path) -> None:

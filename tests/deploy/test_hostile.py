@@ -1,4 +1,4 @@
-"""What a hostile server gets from a hospital: a code, and nothing of what it wanted to run has run."""
+"""Hostile server: it gets nothing but a code from a hospital, and none of its code runs there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from medfl.deploy.federation_folder import open_federation
 from medfl.deploy.superlink import run_flwr
 from medfl.errors import safe_sentence
+from tests.deploy.local_server import needs_nginx, wait_for
 from tests.deploy.loopback import Loopback, loopback
-from tests.deploy.serving import needs_nginx, wait_for
-from tests.deploy.test_federation import hospitals_in
+from tests.deploy.test_federation import hospital_folders
 
 pytestmark = [pytest.mark.slow, needs_nginx]
 
@@ -27,35 +27,35 @@ app = ServerApp()
 def main(grid, context):
     while len(list(grid.get_node_ids())) < 3:
         time.sleep(0.5)
-    told = {}
+    replies = {}
     for kind in ("train", "evaluate", "query.join"):
         content = RecordDict({"arrays": ArrayRecord([np.zeros(3)]), "config": ConfigRecord({"server-round": 1})})
         messages = [Message(content, dst_node_id=node, message_type=kind) for node in grid.get_node_ids()]
-        replies = list(grid.send_and_receive(messages, timeout=60))
-        told[kind] = [reply.error.reason if reply.has_error() else "answered" for reply in replies]
-    json.dump(told, open(OUT, "w"))
+        answers = list(grid.send_and_receive(messages, timeout=60))
+        replies[kind] = [reply.error.reason if reply.has_error() else "answered" for reply in answers]
+    json.dump(replies, open(OUT, "w"))
 """
 CANARY = "open({path!r}, 'a').write(__name__)\n"
 
 
-def submit(federation: Loopback, app: Path, words: str = "") -> str:
-    """Give Flower an app as its own command does, past everything that medfl's commands check."""
-    changes = ["-c", words] if words else []
+def submit(federation: Loopback, app: Path, override: str = "") -> str:
+    """Submit an app with Flower's own command, past everything that medfl's commands check."""
+    changes = ["-c", override] if override else []
     return str(run_flwr(open_federation(federation.folder), "run", str(app), "fed", "--format", "json", *changes)["run-id"])
 
 
-def wait_for_end(federation: Loopback, number: str) -> None:
+def wait_for_end(federation: Loopback, run_id: str) -> None:
     folder = open_federation(federation.folder)
 
     def is_over() -> bool:
-        runs = run_flwr(folder, "ls", "fed", "--run-id", number, "--format", "json")["runs"]
+        runs = run_flwr(folder, "ls", "fed", "--run-id", run_id, "--format", "json")["runs"]
         return str(runs[0]["status"]).startswith("finished")
 
     wait_for(is_over, 120.0)
 
 
 def hostile_app(folder: Path, out: Path, canary: Path) -> Path:
-    """Write a bundle with code at every place from which a careless site would run it."""
+    """Write a bundle with code in every file from which a careless site would run it."""
     app = folder / "hostile"
     (app / "medfl").mkdir(parents=True)
     (app / "pyproject.toml").write_text(
@@ -63,17 +63,17 @@ def hostile_app(folder: Path, out: Path, canary: Path) -> Path:
         '[tool.flwr.app.components]\nserverapp = "evil_server:app"\nclientapp = "evil_client:app"\n[tool.flwr.app.config]\n'
     )
     (app / "evil_server.py").write_text(SERVER.replace("OUT", repr(str(out))))
-    trap = CANARY.format(path=str(canary))
+    canary_code = CANARY.format(path=str(canary))
     client = "from flwr.clientapp import ClientApp\napp = ClientApp()\n"
     for name in ("medfl/__init__.py", "medfl/client_app.py", "evil_client.py"):
-        (app / name).write_text(trap + client)
-    (app / "sitecustomize.py").write_text(trap)
-    (app / "safetensors.py").write_text(trap)
+        (app / name).write_text(canary_code + client)
+    (app / "sitecustomize.py").write_text(canary_code)
+    (app / "safetensors.py").write_text(canary_code)
     return app
 
 
 def refusals(federation: Loopback) -> set[str]:
-    """Return why sites could not join, over all runs."""
+    """Return the reasons why sites could not join, over all runs."""
     return {
         event["reason"]
         for path in federation.runs.glob("*/*/history.jsonl")
@@ -83,14 +83,14 @@ def refusals(federation: Loopback) -> set[str]:
 
 
 def test_code_in_a_bundle_is_refused_and_never_runs(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study)
         federation.server_up()
         federation.sites_up()
-        out, canary = tmp_path / "told.json", tmp_path / "canary"
+        out, canary = tmp_path / "replies.json", tmp_path / "canary"
         wait_for_end(federation, submit(federation, hostile_app(tmp_path, out, canary)))
-        told = json.loads(out.read_text())
-        assert told == dict.fromkeys(("train", "evaluate", "query.join"), [safe_sentence("BUNDLE-CODE")] * 3)
+        replies = json.loads(out.read_text())
+        assert replies == dict.fromkeys(("train", "evaluate", "query.join"), [safe_sentence("BUNDLE-CODE")] * 3)
         assert not canary.exists()
         for change, code in (("training.batch-size=9", "OVERRIDE-REFUSED"), ("rounds=99", "OVERRIDE-REFUSED")):
             wait_for_end(federation, submit(federation, _app(federation, nodule_study), change))
@@ -112,7 +112,7 @@ def test_nothing_of_an_error_at_a_hospital_reaches_the_server(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     planted = "DOE^JANE 1961-03-04 /ward/7/1.2.840.113619.2.55"
-    with loopback(tmp_path, hospitals_in(nodule_hospitals)) as federation:
+    with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study)
         federation.server_up()
         for name in federation.hospitals:

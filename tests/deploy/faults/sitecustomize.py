@@ -1,8 +1,8 @@
-"""Faults for tests with real processes: on PYTHONPATH, it makes a process die or dawdle at one exact point, once.
+"""Faults for tests with real processes: on PYTHONPATH, this makes a process die or wait at one exact point, once.
 
-``MEDFL_FAULT`` is ``stage:round:marker``; the fault strikes the first process that gets there, which makes the marker file.
-With ``*`` as the stage the marker is there before, tells the stage, and is taken away by the fault.
-Nothing of this is known to medfl.
+``MEDFL_FAULT`` is ``stage:round:marker``; the fault hits the first process that gets there, which creates the marker file.
+With ``*`` as the stage, the marker file exists before, names the stage, and is removed by the fault.
+medfl itself knows nothing of this.
 """
 
 from __future__ import annotations
@@ -52,29 +52,29 @@ def _server() -> None:  # noqa: C901 - one fault each
         now["round"] = server_round
         return configure(self, server_round, *rest)
 
-    def here(stage: str) -> bool:
+    def is_at(stage: str) -> bool:
         wanted = Path(MARKER).read_text() if STAGE == "*" and Path(MARKER).exists() else STAGE
         return stage == wanted and now["round"] == int(ROUND)
 
-    def sending(self, messages, **how):  # type: ignore[no-untyped-def]
-        if here("before-send"):
+    def sending(self, messages, **options):  # type: ignore[no-untyped-def]
+        if is_at("before-send"):
             _die()
-        return send(self, messages, **how)
+        return send(self, messages, **options)
 
     def receiving(self, pending, end):  # type: ignore[no-untyped-def]
-        if here("while-sites-train"):
+        if is_at("while-sites-train"):
             time.sleep(1.0)
             _die()
         return receive(self, pending, end)
 
     def folding(self, reply):  # type: ignore[no-untyped-def]
         take(self, reply)
-        if here("while-folding"):
+        if is_at("while-folding"):
             _die()
 
     def committing(path):  # type: ignore[no-untyped-def]
         commit(path)
-        if here("while-the-checkpoint-is-written"):
+        if is_at("while-the-checkpoint-is-written"):
             _die()
 
     FedAvg.configure_train, FedAvg.add_reply = configured, folding
@@ -87,17 +87,17 @@ def _site() -> None:
 
     train = session.train
 
-    def training(work, *rest):  # type: ignore[no-untyped-def]
-        if STAGE.startswith("raise ") and work.server_round == int(ROUND):
+    def training(task, *rest):  # type: ignore[no-untyped-def]
+        if STAGE.startswith("raise ") and task.server_round == int(ROUND):
             raise ValueError(STAGE.removeprefix("raise "))
-        if work.server_round == int(ROUND) and _first():
+        if task.server_round == int(ROUND) and _first():
             time.sleep(float(os.environ["MEDFL_FAULT_SECONDS"]))
-        return train(work, *rest)
+        return train(task, *rest)
 
     session.train = training
 
 
-AT_A_SITE = STAGE == "dawdle" or STAGE.startswith("raise ")
+AT_A_SITE = STAGE == "delay" or STAGE.startswith("raise ")
 if STAGE and "flwr-serverapp" in _ME and not AT_A_SITE:
     _server()
 elif AT_A_SITE and "medfl.deploy.site_worker" in _ME:

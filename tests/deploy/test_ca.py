@@ -1,4 +1,4 @@
-"""Certificates that TLS itself believes where it should, and nowhere else."""
+"""Certificates of the authority: TLS accepts them where it should, and nowhere else."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def federation(tmp_path: Path) -> FederationFolder:
     return init_federation(tmp_path / "federation", "heart study", "fl.example.org:443")
 
 
-def enrol(federation: FederationFolder, place: Path, name: str) -> tuple[Path, Path]:
-    """Enrol a site, and return the files that TLS wants of it: certificate and key."""
-    make_key(place / f"{name}.key")
-    request = write_request(place / f"{name}.key", name, place / f"{name}.request.json")
+def enrol(federation: FederationFolder, folder: Path, name: str) -> tuple[Path, Path]:
+    """Enrol a site, and return its files for TLS: certificate and key."""
+    make_key(folder / f"{name}.key")
+    request = write_request(folder / f"{name}.key", name, folder / f"{name}.request.json")
     _, certificate = site_registry.enrol(federation, request)
-    pem = load_key(place / f"{name}.key").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (place / f"{name}.crt").write_bytes(certificate)
-    (place / f"{name}.pem").write_bytes(pem)
-    return place / f"{name}.crt", place / f"{name}.pem"
+    pem = load_key(folder / f"{name}.key").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{name}.crt").write_bytes(certificate)
+    (folder / f"{name}.pem").write_bytes(pem)
+    return folder / f"{name}.crt", folder / f"{name}.pem"
 
 
 def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
-    """Let both speak TLS with each other in memory, to the end of the handshake and a byte beyond."""
+    """Do a TLS handshake in memory, and send one byte."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=host),
@@ -51,10 +51,10 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> No
     assert sides[1].read(1) == b"x"
 
 
-def serving(federation: FederationFolder, *, asks: bool = False) -> ssl.SSLContext:
+def server_context(federation: FederationFolder, *, mutual: bool = False) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(federation.server_certificate, federation.server_key)
-    if asks:
+    if mutual:
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_CRL_CHECK_LEAF
         context.load_verify_locations(federation.ca_certificate)
@@ -62,7 +62,7 @@ def serving(federation: FederationFolder, *, asks: bool = False) -> ssl.SSLConte
     return context
 
 
-def calling(federation: FederationFolder, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+def client_context(federation: FederationFolder, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=federation.ca_certificate)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     if identity:
@@ -71,61 +71,59 @@ def calling(federation: FederationFolder, identity: tuple[Path, Path] | None = N
 
 
 @pytest.mark.parametrize("host", ["fl.example.org", "localhost", "127.0.0.1", "::1"])
-def test_the_server_is_believed_under_its_published_name_and_on_loopback(federation: FederationFolder, host: str) -> None:
-    shake_hands(serving(federation), calling(federation), host)
+def test_the_server_is_trusted_under_its_published_name_and_on_loopback(federation: FederationFolder, host: str) -> None:
+    shake_hands(server_context(federation), client_context(federation), host)
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3:443", "[2001:db8::5]:8443"])
-def test_a_server_may_be_published_by_a_number(tmp_path: Path, address: str) -> None:
+def test_a_server_may_be_published_by_an_ip_address(tmp_path: Path, address: str) -> None:
     federation = init_federation(tmp_path / "f", "a", address)
-    shake_hands(serving(federation), calling(federation), address.rpartition(":")[0].strip("[]"))
+    shake_hands(server_context(federation), client_context(federation), address.rpartition(":")[0].strip("[]"))
 
 
-def test_the_server_is_not_believed_under_another_name(federation: FederationFolder) -> None:
+def test_the_server_is_not_trusted_under_another_name(federation: FederationFolder) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'fl\.example\.com'"):
-        shake_hands(serving(federation), calling(federation), "fl.example.com")
+        shake_hands(server_context(federation), client_context(federation), "fl.example.com")
 
 
-def test_the_server_of_another_federation_is_not_believed(federation: FederationFolder, tmp_path: Path) -> None:
-    false = init_federation(tmp_path / "false", "heart study", "fl.example.org:443")
+def test_the_server_of_another_federation_is_not_trusted(federation: FederationFolder, tmp_path: Path) -> None:
+    other = init_federation(tmp_path / "other", "heart study", "fl.example.org:443")
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake_hands(serving(false), calling(federation), "fl.example.org")
+        shake_hands(server_context(other), client_context(federation), "fl.example.org")
 
 
-def test_a_site_is_believed_as_a_caller(federation: FederationFolder, tmp_path: Path) -> None:
+def test_a_site_is_trusted_as_a_client(federation: FederationFolder, tmp_path: Path) -> None:
     identity = enrol(federation, tmp_path, "a")
-    shake_hands(serving(federation, asks=True), calling(federation, identity), "localhost")
+    shake_hands(server_context(federation, mutual=True), client_context(federation, identity), "localhost")
 
 
-def test_a_site_that_was_put_out_is_not_believed_any_more_and_the_others_are(
-    federation: FederationFolder, tmp_path: Path
-) -> None:
+def test_a_revoked_site_is_no_longer_trusted_and_the_others_are(federation: FederationFolder, tmp_path: Path) -> None:
     out, other = enrol(federation, tmp_path, "a"), enrol(federation, tmp_path, "b")
     renewed = tmp_path / "a-renewed.crt"
     renewed.write_bytes(site_registry.renew(federation, "a")[1])
     site_registry.revoke(federation, "a")
     for certificate in (out[0], renewed):
         with pytest.raises(ssl.SSLError, match=r"certificate revoked|CERTIFICATE_VERIFY_FAILED"):
-            shake_hands(serving(federation, asks=True), calling(federation, (certificate, out[1])), "localhost")
-    shake_hands(serving(federation, asks=True), calling(federation, other), "localhost")
+            shake_hands(server_context(federation, mutual=True), client_context(federation, (certificate, out[1])), "localhost")
+    shake_hands(server_context(federation, mutual=True), client_context(federation, other), "localhost")
 
 
-def test_a_site_can_not_play_the_server(federation: FederationFolder, tmp_path: Path) -> None:
-    false = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    false.load_cert_chain(*enrol(federation, tmp_path, "localhost"))
-    client = calling(federation)
+def test_a_site_cannot_pose_as_the_server(federation: FederationFolder, tmp_path: Path) -> None:
+    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    other.load_cert_chain(*enrol(federation, tmp_path, "localhost"))
+    client = client_context(federation)
     client.check_hostname = False  # the purpose alone must be enough
     with pytest.raises(ssl.SSLCertVerificationError, match="purpose"):
-        shake_hands(false, client, "localhost")
+        shake_hands(other, client, "localhost")
 
 
-def test_the_server_can_not_play_a_site(federation: FederationFolder) -> None:
+def test_the_server_cannot_pose_as_a_site(federation: FederationFolder) -> None:
     identity = (federation.server_certificate, federation.server_key)
     with pytest.raises(ssl.SSLError, match=r"purpose|CERTIFICATE_VERIFY_FAILED"):
-        shake_hands(serving(federation, asks=True), calling(federation, identity), "localhost")
+        shake_hands(server_context(federation, mutual=True), client_context(federation, identity), "localhost")
 
 
-def test_a_site_can_not_sign_others(federation: FederationFolder, tmp_path: Path) -> None:
+def test_a_site_cannot_sign_certificates(federation: FederationFolder, tmp_path: Path) -> None:
     certificate = x509.load_pem_x509_certificate(enrol(federation, tmp_path, "a")[0].read_bytes())
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert not certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
@@ -134,13 +132,13 @@ def test_a_site_can_not_sign_others(federation: FederationFolder, tmp_path: Path
 
 
 def test_the_authority_signs_no_further_authority(federation: FederationFolder) -> None:
-    own = x509.load_pem_x509_certificate(federation.ca_certificate.read_bytes())
-    constraint = own.extensions.get_extension_for_class(x509.BasicConstraints)
+    certificate = x509.load_pem_x509_certificate(federation.ca_certificate.read_bytes())
+    constraint = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraint.critical
     assert constraint.value == x509.BasicConstraints(ca=True, path_length=0)
 
 
-def test_a_clock_that_is_some_minutes_late_refuses_nothing(federation: FederationFolder, tmp_path: Path) -> None:
+def test_a_clock_that_is_some_minutes_slow_refuses_nothing(federation: FederationFolder, tmp_path: Path) -> None:
     enrol(federation, tmp_path, "a")
     late = datetime.now(UTC) - timedelta(minutes=30)
     for path in (federation.ca_certificate, federation.server_certificate, tmp_path / "a.crt"):
@@ -149,8 +147,8 @@ def test_a_clock_that_is_some_minutes_late_refuses_nothing(federation: Federatio
 
 
 def test_no_certificate_outlives_the_authority(federation: FederationFolder, tmp_path: Path) -> None:
-    terms = federation.settings.identities.model_copy(update={"days": 5000})
-    settings = federation.settings.model_copy(update={"identities": terms})
+    identities = federation.settings.identities.model_copy(update={"days": 5000})
+    settings = federation.settings.model_copy(update={"identities": identities})
     enrol(FederationFolder(federation.path, settings), tmp_path, "a")
     end = x509.load_pem_x509_certificate(federation.ca_certificate.read_bytes()).not_valid_after_utc
     certificate = x509.load_pem_x509_certificate((tmp_path / "a.crt").read_bytes())
@@ -159,26 +157,26 @@ def test_no_certificate_outlives_the_authority(federation: FederationFolder, tmp
     assert datetime.fromisoformat(site.expires) == certificate.not_valid_after_utc
 
 
-def test_an_authority_at_its_end_signs_nothing(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_authority_signs_nothing(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ca, "CA_DAYS", 0)
     ca.create_ca(federation.ca_certificate, federation.ca_key, "old")
-    place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
+    paths = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
     before = federation.server_certificate.read_bytes()
     with pytest.raises(DeployError, match="CA-ENDED"):
-        ca.issue_server_certificate(*place, "localhost:1")
+        ca.issue_server_certificate(*paths, "localhost:1")
     assert federation.server_certificate.read_bytes() == before
 
 
-def test_a_renewed_server_has_another_key_for_its_owner_alone(federation: FederationFolder) -> None:
+def test_a_renewed_server_has_a_new_private_key(federation: FederationFolder) -> None:
     before = federation.server_key.read_bytes()
-    place = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
-    ca.issue_server_certificate(*place, federation.settings.address)
+    paths = (federation.ca_certificate, federation.ca_key, federation.server_certificate, federation.server_key)
+    ca.issue_server_certificate(*paths, federation.settings.address)
     assert federation.server_key.read_bytes() != before
     assert stat.S_IMODE(federation.server_key.stat().st_mode) == 0o600
-    shake_hands(serving(federation), calling(federation), "fl.example.org")
+    shake_hands(server_context(federation), client_context(federation), "fl.example.org")
 
 
-def test_each_list_of_the_withdrawn_is_newer_than_the_last(federation: FederationFolder, tmp_path: Path) -> None:
+def test_each_crl_has_a_higher_number_than_the_last(federation: FederationFolder, tmp_path: Path) -> None:
     def number() -> int:
         revoked = x509.load_pem_x509_crl(federation.crl.read_bytes())
         return revoked.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number

@@ -1,4 +1,4 @@
-"""What a data officer reads before a study may run: nothing that decides is left out, and nothing in it is a trick."""
+"""Summary of a study for whoever approves it: everything that decides is stated, and its text is safe to print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "statement"),
     [
         ({"splits.validation": 0.2, "splits.test": 0.2}, "60% for training, 20% for validation, 20% for the test"),
         ({"strategy.name": "scaffold", "optimizer.name": "sgd"}, "the trained model, and a control variate each way"),
@@ -32,24 +32,24 @@ def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None)
         ({"rounds": 1, "training.local-epochs": 1}, "1 round; in each, your machine trains 1 epoch on"),
     ],
 )
-def test_what_decides_is_told(change: dict[str, Any], said: str, nodule_study: Path) -> None:
-    assert said in text_of(nodule_study, change)
+def test_what_decides_is_stated(change: dict[str, Any], statement: str, nodule_study: Path) -> None:
+    assert statement in text_of(nodule_study, change)
 
 
-def test_the_rule_of_small_counts_is_told_as_the_site_has_it(nodule_study: Path) -> None:
+def test_the_site_s_own_rule_of_small_counts_is_stated(nodule_study: Path) -> None:
     assert "fewer than 25 patients do not leave" in text_of(nodule_study, {}, Policy(min_count=25))
     off = text_of(nodule_study, {}, Policy(min_count=0))
     assert "do not leave" not in off
     assert "down to one" in off
 
 
-def test_a_study_whose_images_are_never_surveyed_does_not_say_so() -> None:
+def test_the_fingerprint_is_mentioned_only_if_the_study_can_collect_it() -> None:
     studies = Path(__file__).parents[2] / "sample_configs"
     assert "when the planners ask" in text_of(studies / "hippocampus", {})
     assert "when the planners ask" not in text_of(studies / "chest-xray-view", {})
 
 
-def test_planners_can_not_write_into_the_terminal(nodule_study: Path) -> None:
+def test_planners_cannot_send_control_characters_to_the_terminal(nodule_study: Path) -> None:
     text = text_of(nodule_study, {"strategy.name": "mild\x1b[1A\x1b[2K\nprivacy: all is encrypted"})
     assert "\x1b" not in text
     assert not any(line.startswith("privacy: all") for line in text.split("\n"))

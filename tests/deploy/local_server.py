@@ -1,4 +1,4 @@
-"""A federation's server for tests: its folder, who is enrolled, and real processes on loopback."""
+"""Server of a federation for tests: its folder with enrolled sites, and real processes on loopback."""
 
 from __future__ import annotations
 
@@ -29,51 +29,51 @@ needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
 
 
 def wait_for(condition: Callable[[], bool], within: float = 40.0) -> None:
-    """Wait until something holds, and fail when it never does."""
-    end = time.monotonic() + within
+    """Wait until a condition holds; fail after a while."""
+    deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < end, "it never came to hold"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.1)
 
 
 def make_federation(folder: Path, sites: Sequence[str] = ()) -> FederationFolder:
-    """Make a federation that listens on loopback only, and enrol sites: their keys are ``folder/NAME.key``."""
+    """Create a federation that listens on loopback only, and enrol sites with the keys ``folder/NAME.key``."""
     address = f"127.0.0.1:{find_free_port()}"
-    made = init_federation(folder / "federation", "test", address, address)
+    federation = init_federation(folder / "federation", "test", address, address)
     for name in sites:
         make_key(folder / f"{name}.key")
         request = folder / f"{name}.request.json"
         write_request(folder / f"{name}.key", name, request)
-        _, certificate = site_registry.enrol(made, read_request(request))
+        _, certificate = site_registry.enrol(federation, read_request(request))
         (folder / f"{name}.crt").write_bytes(certificate)
-    return made
+    return federation
 
 
 @dataclass
 class Server:
-    """A server that runs in a process of its own.
+    """A server that is running in a process of its own.
 
     Parameters
     ----------
     process : Popen
         ``medfl server up``.
     lines : list of str
-        What it has told so far.
+        Lines that it has printed so far.
     """
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
 
-    def told(self, text: str) -> bool:
-        """Tell whether a line with this text was printed."""
+    def has_printed(self, text: str) -> bool:
+        """Return whether a line with this text was printed."""
         return any(text in line for line in self.lines)
 
     def processes(self) -> dict[str, psutil.Process]:
-        """Return the processes that do the work, by name: superlink, superexec, nginx."""
+        """Return its working processes by name: superlink, superexec, nginx."""
         found = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                line = " ".join(process.cmdline())
+                command = " ".join(process.cmdline())
             except psutil.Error:  # it has just ended
                 continue
             for name, mark in (
@@ -81,11 +81,11 @@ class Server:
                 ("superexec", "flower-superexec"),
                 ("nginx", "nginx: master"),
             ):
-                if mark in line and "medfl.system.parent_watch" not in line:
+                if mark in command and "medfl.system.parent_watch" not in command:
                     found[name] = process
         return found
 
-    def everything(self) -> list[psutil.Process]:
+    def all_processes(self) -> list[psutil.Process]:
         """Return every process that was started for it."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -97,15 +97,15 @@ def server_of(folder: FederationFolder) -> Iterator[Server]:
     process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     server = Server(process)
 
-    def listening() -> None:
+    def read_lines() -> None:
         assert process.stdout is not None
         for line in process.stdout:
             server.lines.append(line.rstrip("\n"))
 
-    reader = threading.Thread(target=listening, daemon=True)
+    reader = threading.Thread(target=read_lines, daemon=True)
     reader.start()
     try:
-        wait_for(lambda: server.told("runs and logs") or process.poll() is not None, within=90)
+        wait_for(lambda: server.has_printed("runs and logs") or process.poll() is not None, within=90)
         assert process.poll() is None, "\n".join(server.lines)
         yield server
     finally:
@@ -119,7 +119,7 @@ def server_of(folder: FederationFolder) -> Iterator[Server]:
 
 @contextmanager
 def nginx_of(configuration: Path, port: int, account: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
-    """Run nginx alone with a configuration, perhaps as another account."""
+    """Run nginx alone with a configuration, optionally as another account."""
     log = configuration.with_name("test.log")
     log.touch(mode=0o666)
     log.chmod(0o666)

@@ -1,4 +1,4 @@
-"""A site's SuperNode, and the server behind it, played for a worker: they hand messages over, and keep what they are given."""
+"""Fakes of a site's SuperNode and of the server behind it: they hand messages to a worker, and record its replies."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ from tests.conftest import NODULE_STUDY
 
 SERVER, NODE, RUN = 1, 5, 7
 PLANTED = "PATIENT_DOE"
-TICKET = TaskToken(CLIENT_TASK, "token")
+TOKEN = TaskToken(CLIENT_TASK, "token")
 
 
-class Task(NodeTask):
-    """What the SuperNode knows of one message."""
+class FakeTask(NodeTask):
+    """One message, as the SuperNode has it."""
 
-    def __init__(self, job: TaskInput, *, known: bool = True, lost: type[Exception] = Unreachable, at: str = "") -> None:
-        self.job, self.known, self.lost, self.at = job, known, lost, at
+    def __init__(
+        self, job: TaskInput, *, known: bool = True, failure: type[Exception] = Unreachable, fails_at: str = ""
+    ) -> None:
+        self.job, self.known, self.failure, self.fails_at = job, known, failure, fails_at
         self.replies: list[Message] = []
-        self.ended: list[bool] = []
+        self.results: list[bool] = []
 
     def pull(self) -> TaskInput:
-        if self.at == "pull":
-            raise self.lost(PLANTED)
+        if self.fails_at == "pull":
+            raise self.failure(PLANTED)
         return self.job
 
     def send_heartbeat(self) -> bool:
         return self.known
 
     def push(self, reply: Message) -> None:
-        if self.at == "push":
-            raise self.lost(PLANTED)
+        if self.fails_at == "push":
+            raise self.failure(PLANTED)
         self.replies.append(reply)
 
     def finish(self, *, well: bool) -> None:
-        self.ended.append(well)
+        self.results.append(well)
 
 
-class Server:
-    """What a site may ask the server beside the exchanges."""
+class FakeServer:
+    """The server, for what a site asks it besides the exchanges."""
 
     over = False
 
@@ -57,20 +59,20 @@ class Server:
         return self.over and (run, node_id) == (RUN, NODE)
 
 
-class Node(NodeTasks):
-    """The tasks of a SuperNode, one after the other; None for a look at which there is none, or it does not answer."""
+class FakeNode(NodeTasks):
+    """The tasks of a SuperNode, one after the other; None when there is no task, or it does not answer."""
 
-    def __init__(self, *turns: Callable[[], Task | None]) -> None:
-        self.turns, self.opened = list(turns), list[Task]()
+    def __init__(self, *turns: Callable[[], FakeTask | None]) -> None:
+        self.turns, self.opened = list(turns), list[FakeTask]()
 
     def acquire(self) -> TaskToken | None:
         task = self.turns.pop(0)()
         if task is None:
             return None
         self.opened.append(task)
-        return TICKET
+        return TOKEN
 
-    def open_task(self, ticket: TaskToken) -> Task:
+    def open_task(self, token: TaskToken) -> FakeTask:
         return self.opened[-1]
 
 
@@ -82,8 +84,8 @@ def job(kind: str = records.JOIN, **changes: Any) -> TaskInput:
     config = flatten(tomllib.loads(NODULE_STUDY)["tool"]["flwr"]["app"]["config"])
     config = {key: value for key, value in config.items() if key not in ("simulation.data", "simulation.store")}
     compat.identify_process(RUN, SERVER)
-    told = ConfigRecord({records.RUN: "run-1", records.ROUND: 2})
-    message = Message(RecordDict({records.CONFIG: told}), dst_node_id=NODE, message_type=kind)
+    request = ConfigRecord({records.RUN: "run-1", records.ROUND: 2})
+    message = Message(RecordDict({records.CONFIG: request}), dst_node_id=NODE, message_type=kind)
     compat.assign_message_id(message)
     foreign = RecordDict({"planted": ConfigRecord({"state": "of the SuperNode"})})
     context = Context(RUN, NODE, {"site": "/somewhere/else.toml", "partition-id": 0}, foreign, config | changes)

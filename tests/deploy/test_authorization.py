@@ -1,4 +1,4 @@
-"""The gate of a site: what is approved passes to the last value, everything else is refused before any of it is used."""
+"""Authorization at a site: exactly what is approved passes, everything else is refusal before any of it is used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def files_of(path: Path) -> Files:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def packed(files: Files, change: Callable[[zipfile.ZipInfo], None] = lambda entry: None) -> bytes:
+def pack(files: Files, change: Callable[[zipfile.ZipInfo], None] = lambda entry: None) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in files.items():
@@ -55,7 +55,7 @@ def config_of(path: Path) -> dict[str, Any]:
     return read_bundle(path.read_bytes()).config
 
 
-def refused(code: str, bundle: bytes, config: dict[str, Any], site: Site) -> str:
+def refusal(code: str, bundle: bytes, config: dict[str, Any], site: Site) -> str:
     with pytest.raises(PolicyError) as caught:
         authorize(bundle, config, site)
     assert caught.value.code == code
@@ -75,15 +75,15 @@ def test_the_same_study_gives_the_same_bytes(nodule_study: Path, tmp_path: Path)
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_what_only_a_simulation_reads_does_not_leave_the_planners(nodule_study: Path, tmp_path: Path) -> None:
+def test_settings_of_the_simulation_do_not_leave_the_planners(nodule_study: Path, tmp_path: Path) -> None:
     path, _ = build_bundle(nodule_study, {"simulation.data": "/home/somebody/secret"}, tmp_path)
     assert b"somebody" not in b"".join(files_of(path).values())
 
 
-def test_a_server_may_say_what_it_alone_reads(bundle: Path, site: Site) -> None:
+def test_a_server_may_set_the_keys_that_only_it_reads(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    own = {"server.run": "run-7", "server.resume": True, "server.enrolled": "a,b"}
-    assert authorize(bundle.read_bytes(), config_of(bundle) | own, site).server.run == "run-7"
+    server_keys = {"server.run": "run-7", "server.resume": True, "server.enrolled": "a,b"}
+    assert authorize(bundle.read_bytes(), config_of(bundle) | server_keys, site).server.run == "run-7"
 
 
 @pytest.mark.parametrize(
@@ -92,47 +92,47 @@ def test_a_server_may_say_what_it_alone_reads(bundle: Path, site: Site) -> None:
 )
 def test_a_change_of_anything_else_is_refused(change: dict[str, Any], bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    what = refused("OVERRIDE-REFUSED", bundle.read_bytes(), config_of(bundle) | change, site)
+    what = refusal("OVERRIDE-REFUSED", bundle.read_bytes(), config_of(bundle) | change, site)
     assert next(iter(change)) in what
 
 
-def test_a_key_that_is_left_out_is_a_change(bundle: Path, site: Site) -> None:
+def test_a_missing_key_is_a_change(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
     config = config_of(bundle)
     del config["seed"]
-    refused("OVERRIDE-REFUSED", bundle.read_bytes(), config, site)
+    refusal("OVERRIDE-REFUSED", bundle.read_bytes(), config, site)
 
 
 def test_a_study_that_is_not_approved_is_refused_and_the_log_names_what_differs(
     bundle: Path, nodule_study: Path, site: Site, tmp_path: Path
 ) -> None:
-    refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
+    refusal("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
     approve(site, read_bundle_study(bundle))
     larger, _ = build_bundle(nodule_study, {"rounds": 3, "training.local-epochs": 9}, tmp_path / "larger")
-    assert "training.local-epochs" in refused("STUDY-NOT-APPROVED", larger.read_bytes(), config_of(larger), site)
+    assert "training.local-epochs" in refusal("STUDY-NOT-APPROVED", larger.read_bytes(), config_of(larger), site)
 
 
-def test_an_approval_that_was_taken_back_counts_no_more(bundle: Path, site: Site) -> None:
+def test_a_withdrawn_approval_does_not_count(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
     assert withdraw(site, "nodule").study.rounds == 3
-    refused("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
+    refusal("STUDY-NOT-APPROVED", bundle.read_bytes(), config_of(bundle), site)
     with pytest.raises(DeployError, match="APPROVAL-UNKNOWN"):
         withdraw(site, "nodule")
 
 
-def test_an_approval_that_somebody_edited_opens_nothing(bundle: Path, nodule_study: Path, site: Site, tmp_path: Path) -> None:
+def test_an_edited_approval_lets_nothing_in(bundle: Path, nodule_study: Path, site: Site, tmp_path: Path) -> None:
     path = approve(site, read_bundle_study(bundle))
-    told = json.loads(path.read_text())
-    told["study"]["rounds"] = 99
-    path.write_text(json.dumps(told))
-    refused("APPROVAL-DAMAGED", bundle.read_bytes(), config_of(bundle), site)
-    more, study = build_bundle(nodule_study, {"rounds": 99}, tmp_path / "more")
+    record = json.loads(path.read_text())
+    record["study"]["rounds"] = 99
+    path.write_text(json.dumps(record))
+    refusal("APPROVAL-DAMAGED", bundle.read_bytes(), config_of(bundle), site)
+    larger, study = build_bundle(nodule_study, {"rounds": 99}, tmp_path / "larger")
     path.rename(path.with_name(f"{study.approved_hash()}.json"))
-    refused("APPROVAL-DAMAGED", more.read_bytes(), config_of(more), site)
+    refusal("APPROVAL-DAMAGED", larger.read_bytes(), config_of(larger), site)
 
 
 CODE = b"raise SystemExit('this ran')"
-PLACES = [
+CODE_FILES = [
     "medfl/__init__.py",
     "numpy.py",
     "sitecustomize.py",
@@ -151,18 +151,18 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", CODE_FILES)
 def test_a_bundle_with_code_is_refused_whatever_it_is_called(name: str, bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    refused("BUNDLE-CODE", packed(files_of(bundle) | {name: CODE}), config_of(bundle), site)
+    refusal("BUNDLE-CODE", pack(files_of(bundle) | {name: CODE}), config_of(bundle), site)
 
 
 @pytest.mark.parametrize(
     "name", ["../x.toml", "/etc/x.toml", "a/../../x.toml", "..\\x.toml", "a//x.toml", "./x.toml", "C:/x.toml"]
 )
-def test_a_file_that_would_lie_outside_is_refused(name: str, bundle: Path, site: Site) -> None:
+def test_a_file_outside_the_bundle_is_refused(name: str, bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    refused("BUNDLE-CODE", packed(files_of(bundle) | {name: b"x = 1"}), config_of(bundle), site)
+    refusal("BUNDLE-CODE", pack(files_of(bundle) | {name: b"x = 1"}), config_of(bundle), site)
 
 
 def test_a_link_is_refused(bundle: Path, site: Site) -> None:
@@ -171,32 +171,32 @@ def test_a_link_is_refused(bundle: Path, site: Site) -> None:
             entry.external_attr = 0o120777 << 16
 
     approve(site, read_bundle_study(bundle))
-    refused("BUNDLE-CODE", packed(files_of(bundle) | {"extra.toml": b"/etc/passwd"}, link), config_of(bundle), site)
+    refusal("BUNDLE-CODE", pack(files_of(bundle) | {"extra.toml": b"/etc/passwd"}, link), config_of(bundle), site)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_comes_twice_is_refused_in_other_capitals_too(bundle: Path, site: Site) -> None:
+def test_a_repeated_name_is_refused_in_other_capitals_too(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    refused("BUNDLE-DAMAGED", packed(files_of(bundle) | {"PYPROJECT.toml": b"x = 1"}), config_of(bundle), site)
+    refusal("BUNDLE-DAMAGED", pack(files_of(bundle) | {"PYPROJECT.toml": b"x = 1"}), config_of(bundle), site)
     out = io.BytesIO(bundle.read_bytes())
     with zipfile.ZipFile(out, "a") as archive:
         archive.writestr("pyproject.toml", b"x = 1")
-    refused("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
+    refusal("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
 
 
-def test_a_bundle_that_grows_without_end_is_refused_before_it_is_read(bundle: Path, site: Site) -> None:
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
     out = io.BytesIO(bundle.read_bytes())
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("large.json", b"0" * 50_000_000)
     assert len(out.getvalue()) < 100_000
-    refused("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
+    refusal("BUNDLE-DAMAGED", out.getvalue(), config_of(bundle), site)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all" * 100, b"\x00" * 11_000_000])
-def test_what_is_no_archive_is_refused(content: bytes, bundle: Path, site: Site) -> None:
+def test_bytes_that_are_not_an_archive_are_refused(content: bytes, bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
-    refused("BUNDLE-DAMAGED", content, config_of(bundle), site)
+    refusal("BUNDLE-DAMAGED", content, config_of(bundle), site)
 
 
 @pytest.mark.parametrize(
@@ -217,30 +217,30 @@ def test_other_apps_and_packages_are_refused(change: dict[str, Any], nodule_stud
         document["tool"]["flwr"]["app"]["components"] = change["components"]
     else:
         document["project"] |= change
-    content = packed(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
-    refused("BUNDLE-COMPONENTS", content, config_of(bundle), site)
+    content = pack(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
+    refusal("BUNDLE-COMPONENTS", content, config_of(bundle), site)
 
 
-def test_a_configuration_that_is_no_study_is_refused_as_such(bundle: Path, site: Site) -> None:
+def test_an_invalid_study_is_refused_as_such(bundle: Path, site: Site) -> None:
     import tomllib
 
     files = files_of(bundle)
     document = tomllib.loads(files["pyproject.toml"].decode())
     document["tool"]["flwr"]["app"]["config"]["rounds"] = -1
-    content = packed(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
+    content = pack(files | {"pyproject.toml": tomli_w.dumps(document).encode()})
     with pytest.raises(ConfigError, match="rounds"):
         authorize(content, read_bundle(content).config, site)
 
 
-def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Site) -> None:
+def test_the_policy_applies_even_if_the_study_is_approved(bundle: Path, site: Site) -> None:
     approve(site, read_bundle_study(bundle))
     strict = site.model_copy(update={"policy": site.policy.model_copy(update={"max_rounds": 2})})
-    refused("POLICY-ROUNDS", bundle.read_bytes(), config_of(bundle), strict)
+    refusal("POLICY-ROUNDS", bundle.read_bytes(), config_of(bundle), strict)
     assert policy_conflicts(read_bundle_study(bundle), strict) == ["The study has 3 rounds; at most 2 are allowed."]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "statement"),
     [
         ({"rounds": 7, "training.local-epochs": 3}, "7 rounds; in each, your machine trains 3 epochs"),
         ({"training.local-steps": 5}, "trains 5 steps"),
@@ -251,6 +251,6 @@ def test_the_policy_is_asked_though_the_study_is_approved(bundle: Path, site: Si
         ({"strategy.name": "gentle"}, "from another package"),
     ],
 )
-def test_whoever_approves_reads_what_decides(change: dict[str, Any], said: str, nodule_study: Path, tmp_path: Path) -> None:
+def test_the_summary_states_what_decides(change: dict[str, Any], statement: str, nodule_study: Path, tmp_path: Path) -> None:
     study = write_app(nodule_study, change, tmp_path / "app")
-    assert any(said in what for _, what in describe(study))
+    assert any(statement in what for _, what in describe(study))

@@ -1,4 +1,4 @@
-"""A bundle from a stranger: what reads as two things, hides something, or is made to cost much, is refused."""
+"""Untrusted bundles: what is ambiguous, hides something, or is expensive to read is refused."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def app(nodule_study: Path, tmp_path: Path) -> Document:
 @pytest.fixture
 def site(nodule_study: Path, tmp_path: Path) -> Site:
     """Return a site that has approved the study."""
-    here = read_site(init_site(tmp_path / "site", "hospital-a", "."))
-    approve(here, read_bundle_study(nodule_study))
-    return here
+    site = read_site(init_site(tmp_path / "site", "hospital-a", "."))
+    approve(site, read_bundle_study(nodule_study))
+    return site
 
 
-def packed(files: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
+def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", packing) as archive:
+    with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return out.getvalue()
 
 
-def bundle_of(app: Document, **more: bytes) -> bytes:
-    return packed({"pyproject.toml": tomli_w.dumps(app).encode(), **more})
+def bundle_of(app: Document, **files: bytes) -> bytes:
+    return pack({"pyproject.toml": tomli_w.dumps(app).encode(), **files})
 
 
 def config_in(app: Document) -> Document:
@@ -64,7 +64,7 @@ def code_of(content: bytes) -> str:
     return caught.value.code
 
 
-def test_the_bundle_that_the_other_tests_spoil_is_a_good_one(app: Document, site: Site) -> None:
+def test_the_bundle_that_the_other_tests_change_is_valid(app: Document, site: Site) -> None:
     content = bundle_of(app)
     assert authorize(content, read_bundle(content).config, site).name == "nodule"
 
@@ -74,13 +74,13 @@ def test_a_second_study_in_a_bundle_is_refused(name: str, app: Document) -> None
     assert code_of(bundle_of(app, **{name: b"rounds = 99"})) == "BUNDLE-DAMAGED"
 
 
-def test_the_study_must_have_its_own_name(app: Document) -> None:
+def test_the_study_file_must_have_its_own_name(app: Document) -> None:
     text = tomli_w.dumps(app).encode()
-    assert code_of(packed({"PYPROJECT.toml": text})) == "BUNDLE-DAMAGED"
-    assert code_of(packed({"nodule/pyproject.toml": text})) == "BUNDLE-DAMAGED"
+    assert code_of(pack({"PYPROJECT.toml": text})) == "BUNDLE-DAMAGED"
+    assert code_of(pack({"nodule/pyproject.toml": text})) == "BUNDLE-DAMAGED"
 
 
-def test_a_name_that_goes_on_behind_a_zero_is_refused(app: Document) -> None:
+def test_a_name_that_continues_after_a_null_byte_is_refused(app: Document) -> None:
     content = bundle_of(app, **{"extra.toml_.py": b"x"}).replace(b"extra.toml_.py", b"extra.toml\0.py")
     assert code_of(content) == "BUNDLE-CODE"
 
@@ -96,18 +96,18 @@ def test_a_name_that_goes_on_behind_a_zero_is_refused(app: Document) -> None:
         b"a = " + b"{a = " * 50_000,
     ],
 )
-def test_a_file_that_is_no_study_is_refused_and_never_a_crash(content: bytes) -> None:
-    assert code_of(packed({"pyproject.toml": content})) == "BUNDLE-DAMAGED"
+def test_a_file_that_is_not_a_study_is_refused_and_never_crashes(content: bytes) -> None:
+    assert code_of(pack({"pyproject.toml": content})) == "BUNDLE-DAMAGED"
 
 
 @pytest.mark.parametrize("value", [["background", "nodule"], {"2026": [1]}, [{"a": 1}]])
-def test_a_value_that_flower_has_no_kind_for_is_refused(value: object, app: Document) -> None:
+def test_a_value_of_a_type_unknown_to_flower_is_refused(value: object, app: Document) -> None:
     config_in(app)["task"]["classes"] = value
     assert code_of(bundle_of(app)) == "BUNDLE-DAMAGED"
 
 
 @pytest.mark.parametrize("key", ["training.local-epochs", "rounds\n", "", "rünge", "k" * 65])
-def test_a_key_that_could_be_read_as_another_is_refused(key: str, app: Document) -> None:
+def test_an_ambiguous_key_is_refused(key: str, app: Document) -> None:
     config_in(app)[key] = 9
     assert code_of(bundle_of(app)) == "BUNDLE-DAMAGED"
 
@@ -116,7 +116,7 @@ def _optional(app: Document) -> None:
     app["project"]["optional-dependencies"] = {"gpu": ["evil"]}
 
 
-def _later(app: Document) -> None:
+def _dynamic(app: Document) -> None:
     app["project"]["dynamic"] = ["dependencies"]
 
 
@@ -124,14 +124,14 @@ def _group(app: Document) -> None:
     app["dependency-groups"] = {"dev": ["evil"]}
 
 
-@pytest.mark.parametrize("change", [_optional, _later, _group])
-def test_packages_are_found_wherever_they_are_named(change: Callable[[Document], None], app: Document) -> None:
+@pytest.mark.parametrize("change", [_optional, _dynamic, _group])
+def test_packages_to_install_are_found_wherever_they_are_named(change: Callable[[Document], None], app: Document) -> None:
     change(app)
     assert code_of(bundle_of(app)) == "BUNDLE-COMPONENTS"
 
 
 @pytest.mark.parametrize("change", [{"data": "/home"}, {"attack": "label-flip"}, {"previews": 12}, {"store": "/tmp"}])
-def test_what_is_said_of_a_simulation_beside_the_approved_hash_is_refused(
+def test_settings_of_a_simulation_outside_the_approved_hash_are_refused(
     change: Document, app: Document, site: Site, tmp_path: Path
 ) -> None:
     config_in(app)["simulation"] |= change
@@ -144,16 +144,16 @@ def test_what_is_said_of_a_simulation_beside_the_approved_hash_is_refused(
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1"])
-def test_a_value_of_another_kind_is_a_change(value: Scalar, app: Document, site: Site) -> None:
+def test_a_value_of_another_type_is_a_change(value: Scalar, app: Document, site: Site) -> None:
     config_in(app)["seed"] = 1
     content = bundle_of(app)
     with pytest.raises(PolicyError, match="OVERRIDE-REFUSED"):
         authorize(content, read_bundle(content).config | {"seed": value}, site)
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_archive_that_lies_about_its_size_does_not_fill_the_memory(packing: int) -> None:
-    content = bytearray(packed({"pyproject.toml": b"#" * 50_000_000}, packing))
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_with_a_false_size_does_not_fill_the_memory(compression: int) -> None:
+    content = bytearray(pack({"pyproject.toml": b"#" * 50_000_000}, compression))
     entry = content.rfind(b"PK\x01\x02")
     content[entry + 24 : entry + 28] = struct.pack("<I", 1000)
     tracemalloc.start()
@@ -163,43 +163,43 @@ def test_an_archive_that_lies_about_its_size_does_not_fill_the_memory(packing: i
 
 
 @pytest.mark.parametrize("text", [b"a" + b".a" * 6000 + b" = 1", b"#" * 300_000])
-def test_a_text_that_costs_much_to_read_does_not_reach_the_parser(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_expensive_to_parse_does_not_reach_the_parser(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tomllib, "loads", lambda _: pytest.fail("it was read"))
-    assert code_of(packed({"pyproject.toml": text})) == "BUNDLE-DAMAGED"
+    assert code_of(pack({"pyproject.toml": text})) == "BUNDLE-DAMAGED"
 
 
-def test_a_server_writes_nothing_into_the_log_but_letters(app: Document, site: Site) -> None:
+def test_a_server_can_write_only_printable_characters_into_the_log(app: Document, site: Site) -> None:
     good = bundle_of(app)
     config = read_bundle(good).config
-    told = []
+    messages = []
     for change in ({ESCAPE: 1}, {f"server.{ESCAPE}": 1}, {f"server.key-{k}{ESCAPE}": 1 for k in range(500)}):
         with pytest.raises(MedflError) as caught:
             authorize(good, config | change, site)
-        told.append(str(caught.value))
+        messages.append(str(caught.value))
     config_in(app)["strategy"] = {"name": ESCAPE}
     other = bundle_of(app)
     with pytest.raises(PolicyError, match="STUDY-NOT-APPROVED") as refusal:
         authorize(other, read_bundle(other).config, site)
-    told.append(str(refusal.value))
-    for text in told:
+    messages.append(str(refusal.value))
+    for text in messages:
         assert all(line.isprintable() for line in text.split("\n"))
         assert not any(line.startswith("Approved.") for line in text.split("\n"))
         assert len(text) < 5000
 
 
-def test_a_wrong_study_is_told_with_its_keys(app: Document, site: Site) -> None:
+def test_a_wrong_study_is_reported_with_its_keys(app: Document, site: Site) -> None:
     config_in(app)["rounds"] = -1
     content = bundle_of(app)
     with pytest.raises(ConfigError, match="rounds"):
         authorize(content, read_bundle(content).config, site)
 
 
-def test_letters_that_turn_a_line_around_are_not_shown() -> None:
+def test_characters_that_reverse_a_line_are_not_shown() -> None:
     assert sanitize("liver\u202egnul\u2028") == "liver?gnul?"
     assert sanitize("Lungenödem µm 肺") == "Lungenödem µm 肺"
 
 
-def test_a_bundle_of_the_planners_passes_the_same_reading(nodule_study: Path, tmp_path: Path) -> None:
+def test_a_bundle_made_by_medfl_passes_the_same_checks(nodule_study: Path, tmp_path: Path) -> None:
     (nodule_study / "README.md").write_text("What it is for.")
     (nodule_study / "canary.py").write_text("raise SystemExit")
     (nodule_study / "medfl").mkdir()

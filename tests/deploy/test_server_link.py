@@ -1,4 +1,4 @@
-"""What a running site asks the server beside the exchanges, and that it is up only once."""
+"""Connections of a site_processes site: what it asks the server besides the exchanges; and a site is up only once."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
 from flwr.supercore.protobuf.client import ProtobufClient
 
-from medfl.deploy import site_processes as running
+from medfl.deploy import site_processes
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.errors import DeployError
 from medfl.flower.tasks import NodeTasks, ServerLink, use_client_certificate
 from medfl.site import init_site
 from medfl.system.locks import take_lock
-from tests.deploy.serving import make_federation
+from tests.deploy.local_server import make_federation
 
 
-class Door(BaseHTTPRequestHandler):
-    """Answers as it is told to, and notes who showed a certificate."""
+class FakeProxy(BaseHTTPRequestHandler):
+    """Gives a prepared answer, and records whether the caller showed a certificate."""
 
     code, body = 400, b"<html>400 No required SSL certificate was sent</html>"
-    shown: ClassVar[list[bool]] = []
+    has_certificate: ClassVar[list[bool]] = []
 
     def do_POST(self) -> None:
         """Answer."""
         peer = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
-        self.shown.append(bool(peer))
+        self.has_certificate.append(bool(peer))
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(self.code)
         self.send_header("Content-Length", str(len(self.body)))
@@ -51,9 +51,9 @@ def folder(tmp_path: Path) -> FederationFolder:
 
 
 @pytest.fixture
-def door(folder: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(Door, "shown", [])
-    server = HTTPServer(("127.0.0.1", 0), Door)
+def proxy(folder: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(FakeProxy, "has_certificate", [])
+    server = HTTPServer(("127.0.0.1", 0), FakeProxy)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder.ca_certificate)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_cert_chain(folder.server_certificate, folder.server_key)
@@ -65,35 +65,35 @@ def door(folder: FederationFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     server.server_close()
 
 
-def link(folder: FederationFolder, address: str) -> ServerLink:
+def server_link(folder: FederationFolder, address: str) -> ServerLink:
     return ServerLink(address, folder.ca_certificate, folder.path.parent / "hospital-1.key")
 
 
 @pytest.mark.parametrize(("code", "body"), [(400, b"<html>"), (200, b"\xff none"), (502, b"{}"), (403, b'{"code": "x"}')])
-def test_whatever_answers_in_place_of_flower_ends_no_run(
-    code: int, body: bytes, folder: FederationFolder, door: str, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_that_is_not_flowers_ends_no_run(
+    code: int, body: bytes, folder: FederationFolder, proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Door, "code", code)
-    monkeypatch.setattr(Door, "body", body)
-    assert link(folder, door).is_over(7, 5) is False
-    assert Door.shown
+    monkeypatch.setattr(FakeProxy, "code", code)
+    monkeypatch.setattr(FakeProxy, "body", body)
+    assert server_link(folder, proxy).is_over(7, 5) is False
+    assert FakeProxy.has_certificate
 
 
-def test_a_site_shows_its_certificate_when_it_asks(
-    folder: FederationFolder, door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_site_shows_its_certificate_to_the_server(
+    folder: FederationFolder, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ProtobufClient, "__init__", ProtobufClient.__init__)  # put back afterwards
     private = load_ssh_private_key((tmp_path / "hospital-1.key").read_bytes(), None)
     (tmp_path / "pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    link(folder, door).is_over(7, 5)
+    server_link(folder, proxy).is_over(7, 5)
     use_client_certificate(tmp_path / "hospital-1.crt", tmp_path / "pem")
-    link(folder, door).is_over(7, 5)
-    assert Door.shown == [False, True]
+    server_link(folder, proxy).is_over(7, 5)
+    assert FakeProxy.has_certificate == [False, True]
 
 
-def test_a_worker_with_the_secret_of_another_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Door, "code", 401)
-    server = HTTPServer(("127.0.0.1", 0), Door)
+def test_a_worker_with_the_secret_of_another_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeProxy, "code", 401)
+    server = HTTPServer(("127.0.0.1", 0), FakeProxy)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with pytest.raises(DeployError, match="NODE-FOREIGN"):
@@ -105,12 +105,12 @@ def test_a_worker_with_the_secret_of_another_start_says_so(monkeypatch: pytest.M
 
 def test_a_site_is_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = init_site(tmp_path / "site", "hospital-a", ".")
-    monkeypatch.setattr(running, "require_ready", lambda site: None)
-    own = file.parent / ".medfl"
-    own.mkdir()
-    (own / "superexec.secret").write_bytes(b"of the first")
-    with (own / "up.lock").open("a") as lock:
+    monkeypatch.setattr(site_processes, "require_ready", lambda site: None)
+    state_folder = file.parent / ".medfl"
+    state_folder.mkdir()
+    (state_folder / "superexec.secret").write_bytes(b"of the first")
+    with (state_folder / "up.lock").open("a") as lock:
         assert take_lock(lock)
         with pytest.raises(DeployError, match="SITE-BUSY"):
-            running.site_up(file.parent, print)
-    assert (own / "superexec.secret").read_bytes() == b"of the first"
+            site_processes.site_up(file.parent, print)
+    assert (state_folder / "superexec.secret").read_bytes() == b"of the first"

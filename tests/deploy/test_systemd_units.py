@@ -1,4 +1,4 @@
-"""systemd units."""
+"""Units for systemd: it accepts them, and they restrict what they can."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medfl.deploy.systemd_units import server_unit, site_unit
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 @pytest.mark.parametrize("make", [server_unit, site_unit])
 @pytest.mark.parametrize("user", [getpass.getuser(), "daemon"])
-def test_systemd_takes_the_unit(tmp_path: Path, make: Callable[[Path, str, str], str], user: str) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path, make: Callable[[Path, str, str], str], user: str) -> None:
     folder = tmp_path / '100% $HOME of "it"'
     folder.mkdir()
     (tmp_path / "medfl-test.service").write_text(make(folder, "heart-study", user))
@@ -33,9 +33,9 @@ def test_an_ordinary_account_may_listen_on_the_port_of_https(tmp_path: Path) -> 
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in server_unit(tmp_path, "heart-study", "medfl")
 
 
-def test_nginx_of_root_keeps_the_right_to_give_its_rights_up(tmp_path: Path) -> None:
+def test_nginx_started_by_root_may_still_drop_its_privileges(tmp_path: Path) -> None:
     assert "CapabilityBoundingSet" not in server_unit(tmp_path, "heart-study", "root")
 
 
-def test_a_server_that_was_told_to_end_stays_down(tmp_path: Path) -> None:
+def test_a_server_that_was_stopped_is_not_restarted(tmp_path: Path) -> None:
     assert "Restart=on-failure" in server_unit(tmp_path, "heart-study", "medfl")

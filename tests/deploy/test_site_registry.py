@@ -1,4 +1,4 @@
-"""Who belongs to a federation, since when and until when, and who came in with which key."""
+"""Registry of the sites of a federation: who is enrolled, until when, and with which key."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def request(name: str) -> EnrolmentRequest:
     return make_identity(name)[0]
 
 
-def withdrawn(federation: FederationFolder) -> set[int]:
+def serials_on_crl(federation: FederationFolder) -> set[int]:
     """Return the serial numbers on the list that nginx reads."""
     return {entry.serial_number for entry in x509.load_pem_x509_crl(federation.crl.read_bytes())}
 
 
-def lapse(federation: FederationFolder, name: str, after: timedelta) -> None:
-    """Let a site's time end so long from now."""
+def set_expiry(federation: FederationFolder, name: str, after: timedelta) -> None:
+    """Let a site expire so long from now."""
     path = federation.sites / f"{name}.json"
     expires = (datetime.now(UTC) + after).isoformat(timespec="seconds")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"expires": expires}))
 
 
-def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: FederationFolder) -> None:
-    asked = request("hospital-a")
-    site, certificate = site_registry.enrol(federation, asked)
+def test_a_site_is_enrolled_for_a_year_and_expiring_in_the_last_month(federation: FederationFolder) -> None:
+    request_ = request("hospital-a")
+    site, certificate = site_registry.enrol(federation, request_)
     assert site_registry.list_enrolled(federation) == (site,)
-    assert site.public_key == asked.public_key
+    assert site.public_key == request_.public_key
     signed = x509.load_pem_x509_certificate(certificate)
     assert site.serials == (signed.serial_number,)
     end = signed.not_valid_after_utc
@@ -53,7 +53,7 @@ def test_a_site_belongs_for_a_year_and_is_spoken_of_a_month_before(federation: F
     assert site.state(end) == site.state(end + day) == "expired"
 
 
-def test_a_name_is_taken_once(federation: FederationFolder) -> None:
+def test_a_name_is_enrolled_once(federation: FederationFolder) -> None:
     first, _ = site_registry.enrol(federation, request("hospital-a"))
     with pytest.raises(DeployError, match="SITE-ENROLLED"):
         site_registry.enrol(federation, request("hospital-a"))
@@ -61,7 +61,7 @@ def test_a_name_is_taken_once(federation: FederationFolder) -> None:
 
 
 @pytest.mark.parametrize("state", ["valid", "revoked"])
-def test_two_names_that_differ_in_capitals_alone_are_refused(federation: FederationFolder, state: str) -> None:
+def test_names_that_differ_only_in_capitals_are_refused(federation: FederationFolder, state: str) -> None:
     site_registry.enrol(federation, request("hospital-a"))
     if state == "revoked":
         site_registry.revoke(federation, "hospital-a")
@@ -69,16 +69,16 @@ def test_two_names_that_differ_in_capitals_alone_are_refused(federation: Federat
         site_registry.enrol(federation, request("Hospital-A"))
 
 
-def test_two_sites_never_have_one_key(federation: FederationFolder) -> None:
-    asked = request("hospital-a")
-    site_registry.enrol(federation, asked)
+def test_two_sites_never_have_the_same_key(federation: FederationFolder) -> None:
+    request_ = request("hospital-a")
+    site_registry.enrol(federation, request_)
     with pytest.raises(DeployError, match="KEY-USED"):
-        site_registry.enrol(federation, EnrolmentRequest("hospital-b", asked.public_key))
+        site_registry.enrol(federation, EnrolmentRequest("hospital-b", request_.public_key))
 
 
-def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: FederationFolder) -> None:
+def test_renewal_keeps_the_key_and_changes_certificate_and_expiry(federation: FederationFolder) -> None:
     before, _ = site_registry.enrol(federation, request("hospital-a"))
-    lapse(federation, "hospital-a", timedelta(days=3))
+    set_expiry(federation, "hospital-a", timedelta(days=3))
     after, certificate = site_registry.renew(federation, "hospital-a")
     assert after.public_key == before.public_key
     assert after.state() == "valid"
@@ -87,13 +87,13 @@ def test_renewal_keeps_the_key_and_changes_certificate_and_end(federation: Feder
 
 
 @pytest.mark.parametrize("ended", ["revoked", "expired"])
-def test_who_is_out_comes_back_with_a_new_key_only(federation: FederationFolder, ended: str) -> None:
+def test_a_site_that_is_out_returns_with_a_new_key_only(federation: FederationFolder, ended: str) -> None:
     first = request("hospital-a")
     before, _ = site_registry.enrol(federation, first)
     if ended == "revoked":
         site_registry.revoke(federation, "hospital-a")
     else:
-        lapse(federation, "hospital-a", timedelta(seconds=-1))
+        set_expiry(federation, "hospital-a", timedelta(seconds=-1))
     assert site_registry.list_enrolled(federation)[0].state() == ended
     with pytest.raises(DeployError, match="SITE-ENDED"):
         site_registry.renew(federation, "hospital-a")
@@ -101,11 +101,11 @@ def test_who_is_out_comes_back_with_a_new_key_only(federation: FederationFolder,
         site_registry.enrol(federation, first)
     after, _ = site_registry.enrol(federation, request("hospital-a"))
     assert after.state() == "valid"
-    assert withdrawn(federation) == set(before.serials)  # the old certificate is good for nothing, the new one is
+    assert serials_on_crl(federation) == set(before.serials)  # the old certificate is good for nothing, the new one is
     site_registry.revoke(federation, "hospital-a")
     with pytest.raises(DeployError, match="KEY-USED"):
         site_registry.enrol(federation, first)
-    assert withdrawn(federation) == {*before.serials, *after.serials}
+    assert serials_on_crl(federation) == {*before.serials, *after.serials}
 
 
 def test_revoking_twice_keeps_the_first_time(federation: FederationFolder) -> None:
@@ -117,7 +117,7 @@ def test_revoking_twice_keeps_the_first_time(federation: FederationFolder) -> No
     assert site_registry.revoke(federation, "hospital-a").revoked == lapsed.isoformat()
 
 
-def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(federation: FederationFolder) -> None:
+def test_without_the_authoritys_key_a_site_is_revoked_and_the_crl_follows_later(federation: FederationFolder) -> None:
     site, _ = site_registry.enrol(federation, request("hospital-a"))
     elsewhere = federation.ca_key.rename(federation.path / "elsewhere.key")
     with pytest.raises(DeployError, match=r"\[CA-MISSING\] hospital-a is revoked, but .* Then give this command again"):
@@ -125,10 +125,10 @@ def test_without_the_authoritys_key_a_site_is_put_out_and_nginx_is_told_later(fe
     assert site_registry.list_enrolled(federation)[0].state() == "revoked"
     elsewhere.rename(federation.ca_key)
     site_registry.revoke(federation, "hospital-a")
-    assert withdrawn(federation) == set(site.serials)
+    assert serials_on_crl(federation) == set(site.serials)
 
 
-def test_without_the_authoritys_key_nobody_comes_in(federation: FederationFolder) -> None:
+def test_without_the_authoritys_key_nobody_is_enrolled(federation: FederationFolder) -> None:
     federation.ca_key.unlink()
     with pytest.raises(DeployError, match="CA-MISSING"):
         site_registry.enrol(federation, request("hospital-a"))
@@ -137,7 +137,7 @@ def test_without_the_authoritys_key_nobody_comes_in(federation: FederationFolder
 
 @pytest.mark.parametrize("name", ["nobody", "../sites/hospital-a", "", "a/b"])
 @pytest.mark.parametrize("change", [site_registry.revoke, site_registry.renew])
-def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
+def test_an_unknown_site_is_neither_renewed_nor_revoked(
     federation: FederationFolder, name: str, change: Callable[[FederationFolder, str], object]
 ) -> None:
     site_registry.enrol(federation, request("hospital-a"))
@@ -158,7 +158,7 @@ def test_who_is_not_enrolled_is_neither_renewed_nor_revoked(
     ],
     ids=["half", "of another site", "no time", "time of nowhere", "another key", "another kind"],
 )
-def test_a_damaged_list_lets_nobody_pass_for_enrolled(federation: FederationFolder, change: Callable[[str], str]) -> None:
+def test_a_damaged_entry_does_not_pass_for_enrolled(federation: FederationFolder, change: Callable[[str], str]) -> None:
     site_registry.enrol(federation, request("hospital-a"))
     path = federation.sites / "hospital-a.json"
     path.write_text(change(path.read_text()))
@@ -168,24 +168,24 @@ def test_a_damaged_list_lets_nobody_pass_for_enrolled(federation: FederationFold
         site_registry.enrol(federation, request("hospital-c"))
 
 
-def test_operators_at_the_same_time_lose_nothing_of_each_other(federation: FederationFolder) -> None:
+def test_commands_at_the_same_time_do_not_lose_each_others_changes(federation: FederationFolder) -> None:
     names = [f"hospital-{number}" for number in range(6)]
     serials = {serial for name in names for serial in site_registry.enrol(federation, request(name))[0].serials}
     same = [request("one"), request("one")]
-    told: list[str] = []
+    codes: list[str] = []
 
-    def take_in(asked: EnrolmentRequest) -> None:
+    def enrol(request_: EnrolmentRequest) -> None:
         try:
-            site_registry.enrol(federation, asked)
+            site_registry.enrol(federation, request_)
         except DeployError as error:
-            told.append(error.code)
+            codes.append(error.code)
 
-    work = [threading.Thread(target=site_registry.revoke, args=(federation, name)) for name in names]
-    work += [threading.Thread(target=take_in, args=(asked,)) for asked in same]
-    for thread in work:
+    threads = [threading.Thread(target=site_registry.revoke, args=(federation, name)) for name in names]
+    threads += [threading.Thread(target=enrol, args=(request_,)) for request_ in same]
+    for thread in threads:
         thread.start()
-    for thread in work:
+    for thread in threads:
         thread.join()
-    assert withdrawn(federation) == serials
-    assert told == ["SITE-ENROLLED"]
+    assert serials_on_crl(federation) == serials
+    assert codes == ["SITE-ENROLLED"]
     assert stat.S_IMODE((federation.sites / "one.json").stat().st_mode) == 0o600

@@ -32,7 +32,7 @@ from medfl.deploy.server_processes import server_down, server_up
 from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
 from medfl.system.ports import find_free_port
-from tests.deploy.serving import Server, make_federation, needs_nginx, server_of, wait_for
+from tests.deploy.local_server import Server, make_federation, needs_nginx, server_of, wait_for
 
 pytestmark = needs_nginx
 
@@ -46,7 +46,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
             server_up(folder.path, print)
 
 
-def test_an_address_of_another_machine_is_said_to_be_one(tmp_path: Path) -> None:
+def test_an_address_of_another_machine_is_reported_as_one(tmp_path: Path) -> None:
     folder = make_federation(tmp_path)
     settings = folder.path / "federation.toml"
     settings.write_text(settings.read_text().replace(f'listen = "{folder.settings.proxy.listen}"', 'listen = "192.0.2.1:4443"'))
@@ -64,45 +64,45 @@ def test_without_a_valid_certificate_it_does_not_start(
     else:
         monkeypatch.setattr(ca, "SERVER_DAYS", days)
         monkeypatch.setattr(ca, "_CLOCK_TOLERANCE", timedelta(days=9))
-        place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        ca.issue_server_certificate(*place, folder.settings.address)
+        paths = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
+        ca.issue_server_certificate(*paths, folder.settings.address)
     with pytest.raises(DeployError, match=r"\[CERTIFICATE\].*medfl server renew --server"):
         server_up(folder.path, print)
 
 
-def test_a_server_that_is_not_running_is_not_ended(tmp_path: Path) -> None:
+def test_a_server_that_is_not_running_is_not_stopped(tmp_path: Path) -> None:
     assert not server_down(make_federation(tmp_path).path)
 
 
-# From here on with one server for all that leaves it as it was.
+# The tests from here on share one server, and leave it as it was.
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of the federation and the keys of its sites."""
+    """Return the folder of the federation and the keys of its sites."""
     return tmp_path_factory.mktemp("serving")
 
 
 @pytest.fixture(scope="module")
 def folder(home: Path) -> FederationFolder:
-    """Give a federation with two sites."""
+    """Return a federation with two sites."""
     return make_federation(home, ("hospital-1", "hospital-2"))
 
 
 @pytest.fixture(scope="module")
 def server(folder: FederationFolder) -> Iterator[Server]:
-    """Give its server, running."""
+    """Return its running server."""
     with server_of(folder) as running:
         yield running
 
 
 def node_of(folder: FederationFolder, site: str) -> int:
-    """Return Flower's number of a site that may take part."""
+    """Return Flower's node id of a site that may take part."""
     return int(json.loads((folder.path / "superlink" / "nodes.json").read_bytes())[site]["node"])
 
 
-def ask(folder: FederationFolder, node: int, key: Path | None, age: float = 0.0) -> int:
-    """Ask for the messages of a node, signed with a key so many seconds ago; return the status of the answer."""
+def request_messages(folder: FederationFolder, node: int, key: Path | None, age: float = 0.0) -> int:
+    """Request the messages of a node, signed with a key so many seconds ago; return the status of the response."""
     headers = {"content-type": "application/protobuf"}
     if key is not None:
         private = load_key(key)
@@ -120,99 +120,110 @@ def ask(folder: FederationFolder, node: int, key: Path | None, age: float = 0.0)
 
 
 @pytest.mark.slow
-def test_it_says_what_is_up_and_where(folder: FederationFolder, server: Server) -> None:
-    assert server.told(f"hospitals reach it at  {folder.settings.address} (nginx, listening on {folder.settings.proxy.listen})")
-    assert server.told(f"127.0.0.1:{folder.settings.superlink.port} (for this machine only)")
-    assert server.told("may take part          hospital-1, hospital-2")
+def test_it_reports_what_is_up_and_where(folder: FederationFolder, server: Server) -> None:
+    assert server.has_printed(
+        f"hospitals connection it at  {folder.settings.address} (nginx, listening on {folder.settings.proxy.listen})"
+    )
+    assert server.has_printed(f"127.0.0.1:{folder.settings.superlink.port} (for this machine only)")
+    assert server.has_printed("may take part          hospital-1, hospital-2")
     assert set(server.processes()) == {"superlink", "superexec", "nginx"}
 
 
 @pytest.mark.slow
-def test_flowers_server_listens_on_loopback_alone(folder: FederationFolder, server: Server) -> None:
-    wide = {
+def test_flowers_server_listens_on_loopback_only(folder: FederationFolder, server: Server) -> None:
+    addresses = {
         connection.laddr.ip
-        for process in server.everything()
+        for process in server.all_processes()
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert wide == {"127.0.0.1"}
+    assert addresses == {"127.0.0.1"}
 
 
 @pytest.mark.slow
-def test_a_request_counts_when_an_enrolled_key_has_just_signed_it(folder: FederationFolder, server: Server, home: Path) -> None:
+def test_a_request_is_accepted_only_if_an_enrolled_key_has_just_signed_it(
+    folder: FederationFolder, server: Server, home: Path
+) -> None:
     make_key(home / "stranger.key")
     answers = {
-        "its own key": ask(folder, node_of(folder, "hospital-1"), home / "hospital-1.key"),
-        "nothing but the CA": ask(folder, node_of(folder, "hospital-1"), None),
-        "a foreign key": ask(folder, node_of(folder, "hospital-1"), home / "stranger.key"),
-        "the key of another site": ask(folder, node_of(folder, "hospital-1"), home / "hospital-2.key"),
-        "a request recorded six minutes ago": ask(folder, node_of(folder, "hospital-1"), home / "hospital-1.key", age=360),
+        "its own key": request_messages(folder, node_of(folder, "hospital-1"), home / "hospital-1.key"),
+        "nothing but the CA": request_messages(folder, node_of(folder, "hospital-1"), None),
+        "a foreign key": request_messages(folder, node_of(folder, "hospital-1"), home / "stranger.key"),
+        "the key of another site": request_messages(folder, node_of(folder, "hospital-1"), home / "hospital-2.key"),
+        "a request recorded six minutes ago": request_messages(
+            folder, node_of(folder, "hospital-1"), home / "hospital-1.key", age=360
+        ),
     }
     assert answers.pop("its own key") == 200
     assert set(answers.values()) == {401}, answers
 
 
 @pytest.mark.slow
-def test_a_stranger_with_the_ca_certificate_can_submit_nothing(
+def test_an_outsider_with_the_ca_certificate_can_submit_nothing(
     folder: FederationFolder, server: Server, tmp_path: Path
 ) -> None:
-    reach = f'address = "{folder.settings.address}"\nroot-certificates = "{folder.ca_certificate}"\n'
-    (tmp_path / "config.toml").write_text(f'[superlink]\ndefault = "fed"\n[superlink.fed]\n{reach}')
+    connection = f'address = "{folder.settings.address}"\nroot-certificates = "{folder.ca_certificate}"\n'
+    (tmp_path / "config.toml").write_text(f'[superlink]\ndefault = "fed"\n[superlink.fed]\n{connection}')
     make_key(tmp_path / "key")
     public = tmp_path / "key.pub"
     public.write_bytes(load_key(tmp_path / "key").public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
     environment = os.environ | {"FLWR_HOME": str(tmp_path)}
     program = str(Path(sys.executable).parent / "flwr")
-    for words in (
+    for arguments in (
         ["ls", "fed"],
         ["supernode", "list", "fed"],
         ["supernode", "register", str(public), "fed"],
         ["stop", "1", "fed"],
     ):
         done = subprocess.run(
-            [program, *words, "--format", "json"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+            [program, *arguments, "--format", "json"],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert '"success": true' not in done.stdout, words
+        assert '"success": true' not in done.stdout, arguments
     assert len(run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]) == 2
 
 
 @pytest.mark.slow
-def test_a_second_server_is_told_that_there_is_one(folder: FederationFolder, server: Server) -> None:
+def test_a_second_server_is_refused(folder: FederationFolder, server: Server) -> None:
     with pytest.raises(DeployError, match=r"\[SERVER-BUSY\]"):
         server_up(folder.path, print)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["superlink", "superexec", "nginx"])
-def test_what_dies_is_started_again(folder: FederationFolder, server: Server, home: Path, name: str) -> None:
+def test_a_process_that_dies_is_restarted(folder: FederationFolder, server: Server, home: Path, name: str) -> None:
     before = server.processes()[name]
     before.kill()
     before.wait(10)
     wait_for(lambda: name in server.processes())
     wait_for(lambda: _answers(folder, home))
-    assert server.told(f"{name} ended with code")
+    assert server.has_printed(f"{name} ended with code")
 
 
 def _answers(folder: FederationFolder, home: Path) -> bool:
     try:
-        return ask(folder, node_of(folder, "hospital-1"), home / "hospital-1.key") == 200
+        return request_messages(folder, node_of(folder, "hospital-1"), home / "hospital-1.key") == 200
     except httpx.HTTPError:
         return False
 
 
-# Each with a server of its own.
+# The tests from here on have a server of their own.
 
 
 @contextmanager
-def supernode(folder: FederationFolder, home: Path, site: str, *, shows: bool = False) -> Iterator[None]:
-    """Run Flower's SuperNode with the key of a site, through the proxy, perhaps showing its certificate."""
+def supernode(folder: FederationFolder, home: Path, site: str, *, with_certificate: bool = False) -> Iterator[None]:
+    """Run Flower's SuperNode with the key of a site, through the proxy, optionally with its certificate."""
     (home / "node.secret").write_bytes(b"s" * 32)
     (home / "tls.key").write_bytes(
         load_key(home / f"{site}.key").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
-    shown = [str(home / f"{site}.crt"), str(home / "tls.key")] if shows else ["", ""]
+    certificate = [str(home / f"{site}.crt"), str(home / "tls.key")] if with_certificate else ["", ""]
     command = [
-        *(sys.executable, "-m", "medfl.deploy.supernode", *shown),
+        *(sys.executable, "-m", "medfl.deploy.supernode", *certificate),
         *("--superlink", folder.settings.address, "--root-certificates", str(folder.ca_certificate)),
         *("--auth-supernode-private-key", str(home / f"{site}.key")),
         *("--isolation", "process", "--superexec-auth-secret-file", str(home / "node.secret")),
@@ -228,45 +239,45 @@ def supernode(folder: FederationFolder, home: Path, site: str, *, shows: bool = 
 
 
 def online(folder: FederationFolder) -> set[int]:
-    """Return the numbers of the nodes that are connected."""
+    """Return the ids of the nodes that are connected."""
     listed = run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
     return {int(node["node-id"]) for node in listed if node["status"] == "online"}
 
 
 @pytest.mark.slow
-def test_a_supernode_connects_and_is_put_out_when_it_is_revoked(tmp_path: Path) -> None:
+def test_a_supernode_connects_and_is_refused_once_it_is_revoked(tmp_path: Path) -> None:
     folder = make_federation(tmp_path, ("hospital-1", "hospital-2"))
     with server_of(folder) as server, supernode(folder, tmp_path, "hospital-1"):
         wait_for(lambda: online(folder) == {node_of(folder, "hospital-1")})
-        assert ask(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
+        assert request_messages(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
         node = node_of(folder, "hospital-1")
         site_registry.revoke(folder, "hospital-1")
-        wait_for(lambda: ask(folder, node, tmp_path / "hospital-1.key") == 401)
-        wait_for(lambda: server.told("hospital-1 is out"))
-        assert ask(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
+        wait_for(lambda: request_messages(folder, node, tmp_path / "hospital-1.key") == 401)
+        wait_for(lambda: server.has_printed("hospital-1 is out"))
+        assert request_messages(folder, node_of(folder, "hospital-2"), tmp_path / "hospital-2.key") == 200
         assert online(folder) == set()
 
 
 @pytest.mark.slow
-def test_nothing_is_left_when_it_is_killed_and_it_starts_again(tmp_path: Path) -> None:
+def test_no_process_is_left_when_it_is_killed_and_it_starts_again(tmp_path: Path) -> None:
     folder = make_federation(tmp_path, ("hospital-1",))
     with server_of(folder) as server:
-        everything = server.everything()
+        all_processes = server.all_processes()
         server.process.kill()
-        assert psutil.wait_procs(everything, timeout=20)[1] == []
+        assert psutil.wait_procs(all_processes, timeout=20)[1] == []
     with server_of(folder) as server:
-        assert ask(folder, node_of(folder, "hospital-1"), tmp_path / "hospital-1.key") == 200
-        assert not server.told("hospital-1 may take part.")  # its node was kept
+        assert request_messages(folder, node_of(folder, "hospital-1"), tmp_path / "hospital-1.key") == 200
+        assert not server.has_printed("hospital-1 may take part.")  # its node was kept
 
 
 @pytest.mark.slow
-def test_down_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
+def test_down_stops_it_with_all_its_processes(tmp_path: Path) -> None:
     folder = make_federation(tmp_path)
     with server_of(folder) as server:
-        everything = server.everything()
+        all_processes = server.all_processes()
         assert server_down(folder.path)
         assert server.process.wait(10) == 0
-        assert psutil.wait_procs(everything, timeout=5)[1] == []
+        assert psutil.wait_procs(all_processes, timeout=5)[1] == []
     assert not server_down(folder.path)
 
 
@@ -275,17 +286,17 @@ def test_with_client_certificates_it_asks_before_anything_else(tmp_path: Path) -
     folder = make_federation(tmp_path, ("hospital-1",))
     settings = folder.path / "federation.toml"
     settings.write_text(settings.read_text().replace("client-certificates = false", "client-certificates = true"))
-    with server_of(folder) as server, supernode(folder, tmp_path, "hospital-1", shows=True):
-        assert server.told("asks every caller for a certificate")
+    with server_of(folder) as server, supernode(folder, tmp_path, "hospital-1", with_certificate=True):
+        assert server.has_printed("asks every caller for a certificate")
         wait_for(lambda: online(folder) == {node_of(folder, "hospital-1")})
-        assert ask(folder, node_of(folder, "hospital-1"), tmp_path / "hospital-1.key") == 400
+        assert request_messages(folder, node_of(folder, "hospital-1"), tmp_path / "hospital-1.key") == 400
 
 
 @pytest.mark.slow
-def test_a_door_that_publishes_more_is_shut_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_publishes_more_is_stopped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_federation(tmp_path)
-    wide = proxy._TEMPLATE.replace("location /v1/fleet/ ", "location / ").replace("location / {{ return 404; }}", "")
-    monkeypatch.setattr(proxy, "_TEMPLATE", wide)
+    addresses = proxy._TEMPLATE.replace("location /v1/fleet/ ", "location / ").replace("location / {{ return 404; }}", "")
+    monkeypatch.setattr(proxy, "_TEMPLATE", addresses)
     others = psutil.Process().children(recursive=True)
     with pytest.raises(DeployError, match=r"\[EXPOSED\].*Control API, Runtime API"):
         server_up(folder.path, print)
@@ -293,12 +304,12 @@ def test_a_door_that_publishes_more_is_shut_at_once(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_certificate_that_ends_soon_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_expires_soon_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ca, "SERVER_DAYS", 9)
     folder = make_federation(tmp_path, ("hospital-1",))
-    noted = json.loads((folder.sites / "hospital-1.json").read_bytes())
+    entry = json.loads((folder.sites / "hospital-1.json").read_bytes())
     soon = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="seconds")
-    (folder.sites / "hospital-1.json").write_text(json.dumps(noted | {"expires": soon}))
+    (folder.sites / "hospital-1.json").write_text(json.dumps(entry | {"expires": soon}))
     with server_of(folder) as server:
-        assert server.told(f"hospital-1 is enrolled until {soon[:10]}: medfl server renew hospital-1.")
-        assert server.told("medfl server renew --server")
+        assert server.has_printed(f"hospital-1 is enrolled until {soon[:10]}: medfl server renew hospital-1.")
+        assert server.has_printed("medfl server renew --server")
