@@ -18,6 +18,7 @@ from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.runs.run_folder import Run, runs_root
+from medfl.server.federation import record_waiting
 from medfl.server.joining import count_expected_sites, join_sites
 from medfl.server.run import run_study
 from medfl.study import Study, study_from_run_config
@@ -39,16 +40,15 @@ def main(grid: Grid, context: Context) -> None:
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
-        wired = _wrap_grid(grid, study, run)
-        federation = join_sites(StreamingGrid(wired), study, run, count_expected_sites(study), layout)
-        if isinstance(wired, RetryingGrid):
-            wired.on_node_lost = federation.record_awaited
+        sites: dict[int, str] = {}  # name of the site behind each node; filled as they join
+        grid = StreamingGrid(_wrap_grid(grid, study, run, sites))
+        federation = join_sites(grid, study, run, count_expected_sites(study), layout, sites)
         end["best-round"] = run_study(federation, initial, models.get(records.INITIAL_FULL), past)
 
 
 @contextmanager
 def _record_end(run: Run) -> Iterator[dict[str, object]]:
-    """Write the last event of a run, however it ends; what the body puts into the yielded dictionary is told with it."""
+    """Write the last event of a run, however it ends, with what the body has put into the yielded dictionary."""
     started = time.monotonic()
     end: dict[str, object] = {"event": "end", "status": "failed", "reason": "broken off"}
     try:
@@ -64,12 +64,17 @@ def _record_end(run: Run) -> Iterator[dict[str, object]]:
         run.history.append(end | {"seconds": time.monotonic() - started})
 
 
-def _wrap_grid(grid: Grid, study: Study, run: Run) -> Grid:
-    """Return the grid of a real federation, which notes, packs, and asks again; a simulation's stays as it is."""
+def _wrap_grid(grid: Grid, study: Study, run: Run, sites: Mapping[int, str]) -> Grid:
+    """Return the grid of a real federation, which logs, packs, and asks lost sites again; a simulation's stays as it is."""
     if not study.server.enrolled:
         return grid
+
+    def record_lost(node: int) -> None:
+        if node in sites:
+            record_waiting(run, "reply", [sites[node]], study.strategy.deadline)
+
     audited = AuditingGrid(grid, Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
-    return RetryingGrid(PackingGrid(audited), study.quorum)
+    return RetryingGrid(PackingGrid(audited), study.quorum, record_lost)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

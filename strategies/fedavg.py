@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from logging import INFO, WARNING, getLogger
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -14,16 +14,18 @@ from flwr.serverapp.strategy import Result
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.errors import ExchangeError, QuorumError
 from medfl.grids.streaming import StreamingGrid
-from medfl.messages.exchange import Exchange
+from medfl.messages.exchange import CheckedReply, Exchange
 from medfl.messages.models import Tensor, Tensors
-from medfl.messages.records import ARRAYS, CONFIG, ROUND, Metrics, RoundRecord, array_views, to_array
-from medfl.messages.replies import read_arrays
+from medfl.messages.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views, to_array
+from medfl.messages.replies import describe_refusal, read_arrays
 from medfl.strategies.reply import Reply, mean_metrics
 from medfl.strategies.site_sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_filter import ReplyFilter
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
+
+TRANSFORM_STATE = "wrapper-"  # begins the names of the transforms' state in a checkpoint; their number follows
 
 MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
 
@@ -58,7 +60,7 @@ class FedAvg(FlowerFedAvg):
     transforms : sequence of ReplyTransform
         Steps that each training reply goes through before it is counted, from the wire inwards.
     site_names : mapping of int to str, optional
-        Name of the site behind each node; nodes without one are not asked. Can be set later.
+        Name of the site behind each node; nodes without one are not asked. See also `begin_run`.
     arrayrecord_key, configrecord_key : str
         Names of the records that are sent.
     train_metrics_aggr_fn, evaluate_metrics_aggr_fn : callable, optional
@@ -94,7 +96,7 @@ class FedAvg(FlowerFedAvg):
         fraction_evaluate: float = 1.0,
         seed: int = 0,
         mean: MeanName = "exact",
-        wrappers: Sequence[ReplyTransform] = (),
+        transforms: Sequence[ReplyTransform] = (),
         site_names: Mapping[int, str] | None = None,
         arrayrecord_key: str = ARRAYS,
         configrecord_key: str = CONFIG,
@@ -103,8 +105,8 @@ class FedAvg(FlowerFedAvg):
     ) -> None:
         if quorum < 1 or mean not in MEANS:
             raise ValueError(f"quorum must be at least 1 (came {quorum}), mean one of {', '.join(MEANS)} (came {mean!r})")
-        if not self.has_common_start and any(wrapper.needs_norms for wrapper in wrappers):
-            raise ValueError(f"{type(self).__name__} takes no wrapper that compares the updates of a round")
+        if not self.has_common_start and any(transform.needs_norms for transform in transforms):
+            raise ValueError(f"{type(self).__name__} takes no transform that compares the updates of a round")
         super().__init__(
             fraction_train=fraction,
             fraction_evaluate=fraction_evaluate,
@@ -119,12 +121,31 @@ class FedAvg(FlowerFedAvg):
         )
         self.evaluate_weighted_by = weighted_by if evaluate_weighted_by is None else evaluate_weighted_by
         self.quorum, self.wait, self.seed, self.mean = quorum, wait, seed, mean
-        self.transforms = tuple(wrappers)
-        self.site_names: dict[int, str] = dict(site_names or {})
+        self.transforms = tuple(transforms)
+        self.site_names: Mapping[int, str] = dict(site_names or {})
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._evaluation: Exchange | None = None
         self._absent: list[str] = []  # sites that belong to the run and are not connected
+
+    def begin_run(self, site_names: Mapping[int, str], transforms: Sequence[ReplyTransform] = ()) -> None:
+        """Take what is known only once the sites have joined; to be called, if at all, before the first round.
+
+        Parameters
+        ----------
+        site_names : mapping of int to str
+            As for the class. It is read anew in every round, so a site that is added later takes part from then on.
+        transforms : sequence of ReplyTransform
+            Further ones; replies go through them after those of the class.
+
+        Raises
+        ------
+        QuorumError
+            When the replies of all these sites would be too few for the rule (`check_sites`).
+        """
+        self.site_names = site_names
+        self.transforms += tuple(transforms)
+        self.check_sites(len(site_names))
 
     def summary(self) -> None:
         """Log summary configuration of the strategy."""
@@ -166,14 +187,11 @@ class FedAvg(FlowerFedAvg):
             _check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
-        views = array_views(sent)
-        for wrapper in self.transforms:
-            wrapper.begin_round(server_round, views)
+        for transform in self.transforms:
+            transform.begin_round(server_round, array_views(sent))
         self.begin_round(sent)
-        with ReplyFilter(self.transforms, views) as jury:
-            read = functools.partial(self._read_reply, views)
-            record = exchange.collect(replies, self.weighted_by_key, lambda *told: jury.add(read(*told), self.add_reply))
-            self.last_round = jury.finish(record, self.add_reply)
+        self._add_replies(exchange, replies, array_views(sent))
+        self.last_round = exchange.record()
         self._check_quorum(self.last_round, "train")
         return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
@@ -198,7 +216,9 @@ class FedAvg(FlowerFedAvg):
             _check_no_replies(replies)
             return None
         exchange, self._evaluation = self._evaluation, None
-        self.last_evaluation = exchange.collect(replies, self.evaluate_weighted_by, lambda *_: None)
+        for reply in exchange.receive(replies, self.evaluate_weighted_by):
+            del reply  # its metrics are in the record
+        self.last_evaluation = exchange.record()
         self._check_quorum(self.last_evaluation, "evaluate")
         return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
 
@@ -211,13 +231,13 @@ class FedAvg(FlowerFedAvg):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
-        return {f"wrapper-{k}.{name}": x for k, w in enumerate(self.transforms) for name, x in w.state().items()}
+        return {f"{TRANSFORM_STATE}{k}.{name}": x for k, t in enumerate(self.transforms) for name, x in t.state().items()}
 
     def restore(self, state: Tensors) -> None:
         """Take back what `state` gave, and go on as if nothing had happened in between."""
-        for k, wrapper in enumerate(self.transforms):
-            start = f"wrapper-{k}."
-            wrapper.restore({name.removeprefix(start): x for name, x in state.items() if name.startswith(start)})
+        for k, transform in enumerate(self.transforms):
+            prefix = f"{TRANSFORM_STATE}{k}."
+            transform.restore({name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)})
 
     # The seams that other strategies replace: what a node is sent, and what is done with replies.
 
@@ -250,15 +270,40 @@ class FedAvg(FlowerFedAvg):
         """Return the model that a site started from; `sent` is the one that the round began with."""
         return sent
 
-    def _read_reply(self, sent: Tensors, site: str, content: RecordDict, metrics: Metrics, weight: float) -> Reply:
-        """Read a reply and hand it through the wrappers."""
-        if weight == 0:
+    def _add_replies(self, exchange: Exchange, replies: Iterable[Message], sent: Tensors) -> None:
+        """Take the replies one by one through the transforms and add each; replies that are compared wait on disk first."""
+        filters = [transform for transform in self.transforms if transform.needs_norms]
+        with ReplyFilter(filters, sent) if filters else nullcontext() as waiting:
+            add = waiting.add if waiting else self.add_reply
+            for received in exchange.receive(replies, self.weighted_by_key):
+                try:
+                    add(self._transform_reply(received, sent))
+                except ExchangeError as refusal:
+                    exchange.refuse(received.site, describe_refusal(refusal))
+                del received  # or it would stay in memory while the next one is fetched
+            if waiting:
+                self._add_accepted(exchange, waiting)
+
+    def _transform_reply(self, received: CheckedReply, sent: Tensors) -> Reply:
+        """Read a reply and return it as the last transform leaves it, or raise ExchangeError."""
+        if received.weight == 0:
             raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
-        model, further = read_arrays(content)
-        reply = Reply(site, array_views(model), weight, metrics, further, self.start_model(site, sent))
-        for wrapper in self.transforms:
-            reply = wrapper.transform(reply)
+        model, extra = read_arrays(received.content)
+        start = self.start_model(received.site, sent)
+        reply = Reply(received.site, array_views(model), received.weight, received.metrics, extra, start)
+        for transform in self.transforms:
+            reply = transform.transform(reply)
         return reply
+
+    def _add_accepted(self, exchange: Exchange, waiting: ReplyFilter) -> None:
+        """Add the replies that have waited on disk, but for those that a transform rejects."""
+        for site, reason in waiting.reject().items():
+            exchange.refuse(site, reason)
+        for reply in waiting.accepted():
+            try:
+                self.add_reply(reply)
+            except ExchangeError as refusal:
+                exchange.refuse(reply.site, describe_refusal(refusal))
 
     def _build_messages(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str

@@ -94,7 +94,7 @@ def common_options(study: Study) -> dict[str, Any]:
         "wait": chosen.wait,
         "fraction": chosen.fraction,
         "seed": study.seed,
-        "wrappers": build_transforms(study),
+        "transforms": build_transforms(study),
     }
 
 

@@ -48,7 +48,7 @@ codec = "int8"
 ```
 
 The server's part lies in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
-Flower app: `FedProx(mu=0.01, wrappers=[Int8()])`. What the server holds is told beyond FedAvg's: the model, one sum (two models
+Flower app: `FedProx(mu=0.01, transforms=[Int8()])`. What the server holds is told beyond FedAvg's: the model, one sum (two models
 of float32), and the reply at hand, however many hospitals there are.
 
 ## Algorithms

@@ -1,8 +1,8 @@
 """Arithmetic on the replies of a round: means, medians, robust rules.
 
-A rule that is a mean folds each reply as it arrives (`ExactMean`, `FloatMean`). A rule that needs all replies at once keeps
-them on disk (`DiskReplies`) and goes over them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either
-way memory does not grow with the number of replies.
+A mean adds each reply as it arrives (`ExactMean`, `FloatMean`). A rule that needs all replies at once keeps them on disk
+(`DiskReplies`) and reads them block by block (`median`, `trimmed_mean`, `geometric_median`, the distances). Either way memory
+does not grow with the number of replies.
 """
 
 from medfl.aggregate.disk_replies import DiskReplies

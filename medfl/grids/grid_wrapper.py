@@ -1,4 +1,4 @@
-"""A Grid around another one, for those who change one thing about it."""
+"""Base of Grids that wrap another one and change one thing about it, and of Grids that wait for replies by themselves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from flwr.serverapp import Grid
 from medfl.flower.compat import NodeInfo, Run
 
 
+class WaitingGrid(Grid):
+    """A Grid whose `pull_messages` waits a moment when nothing has come, so that its caller need not sleep."""
+
+
 class GridWrapper(Grid):
     """A Grid that hands everything on to another.
 
     Parameters
     ----------
     grid : Grid
-        The grid that does the work.
+        The grid that is wrapped.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -25,6 +29,11 @@ class GridWrapper(Grid):
     def set_run(self, run: Run) -> None:
         """Set the run that messages belong to."""
         self._grid.set_run(run)
+
+    @property
+    def waits_for_replies(self) -> bool:
+        """Whether the innermost grid is a `WaitingGrid`."""
+        return self._grid.waits_for_replies if isinstance(self._grid, GridWrapper) else isinstance(self._grid, WaitingGrid)
 
     @property
     def run(self) -> Run:
@@ -54,7 +63,7 @@ class GridWrapper(Grid):
         return self._grid.pull_messages(message_ids)
 
     def take_failures(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return what was held back of messages that nobody waits for any more: why no reply to them has come."""
+        """Return the errors that were held back for messages that nobody waits for any more: why no reply to them came."""
         return self._grid.take_failures(message_ids) if isinstance(self._grid, GridWrapper) else ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:

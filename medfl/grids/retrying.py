@@ -1,4 +1,4 @@
-"""Asking a hospital again that was lost while it worked, where a round cannot do without it."""
+"""Grid that asks a site again when it was lost while it worked and the round cannot do without it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from medfl.flower import compat
 from medfl.grids.grid_wrapper import GridWrapper
 
-_LOOK = 2.0  # seconds between looks whether a lost node is back
+_POLL = 2.0  # seconds between two checks whether a lost node is back
 _LOST_NODE_ERRORS = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)
 
 
@@ -21,7 +21,7 @@ class _MessageBatch:
     """Messages that were sent together."""
 
     sent: int
-    failed: int = 0  # of which an error was handed on
+    failed: int = 0  # messages whose error was handed on
 
 
 @dataclass
@@ -30,36 +30,32 @@ class _PendingMessage:
 
     message: Message
     batch: _MessageBatch
-    sent_id: str  # the identifier under which it travels, empty while its node is away
-    error: Message | None = None  # the error that told of it
+    sent_id: str  # the identifier under which it was sent last, empty while its node is away
+    error: Message | None = None  # the error that reported the lost node
 
 
 class RetryingGrid(GridWrapper):
     """A Grid that sends a message again when its node was lost and comes back; to be wrapped in a `StreamingGrid`.
 
-    Flower tells of a node that went away with an error, and never sends it the message again. As long as the quorum can be
-    reached without the node, that error is the answer. Where it cannot, the answer is awaited: from the node itself, once it
-    is connected again, until whoever waits gives up. Errors of other kinds count as answers that will not come; replies that
-    are refused later are not known here. A site begins the round anew from what it kept of the one before, so
-    nothing is changed by its being asked twice.
+    Flower reports a node that went away as an error, and never sends it the message again. As long as the quorum can be
+    reached without the node, that error is the answer. Otherwise its answer is awaited: the message is sent again once the
+    node is connected again, until the caller gives up. Errors of other kinds count as answers that will not come. Replies
+    that are refused later are not known here. A site begins the round anew from what it kept of the round before, so asking
+    it twice changes no result.
 
     Parameters
     ----------
     grid : Grid
-        The grid that does the work.
+        The grid that is wrapped.
     quorum : int
-        Answers that an exchange cannot do without.
-
-    Attributes
-    ----------
-    on_node_lost : callable
-        Is told each node that is waited for, when it is lost. Can be set later.
+        Answers that an exchange needs.
+    on_node_lost : callable, optional
+        Called with each lost node whose answer is awaited.
     """
 
-    def __init__(self, grid: Grid, quorum: int) -> None:
+    def __init__(self, grid: Grid, quorum: int, on_node_lost: Callable[[int], None] = lambda node: None) -> None:
         super().__init__(grid)
-        self._quorum = quorum
-        self.on_node_lost: Callable[[int], None] = lambda node: None
+        self._quorum, self._on_node_lost = quorum, on_node_lost
         self._pending: dict[str, _PendingMessage] = {}  # by the identifier that the caller knows
         self._last_poll = 0.0
 
@@ -72,7 +68,7 @@ class RetryingGrid(GridWrapper):
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come; that a node was lost is one only where the others are enough."""
+        """Return the replies that have come; the error of a lost node is one of them only where the others are enough."""
         found = [reply for identifier in message_ids for reply in self._pull(identifier)]
         self._resend()
         return found
@@ -86,7 +82,7 @@ class RetryingGrid(GridWrapper):
         losses = [reply for reply in replies if reply.has_error() and reply.error.code in _LOST_NODE_ERRORS]
         if losses and exchange.sent - exchange.failed <= self._quorum:
             waiting.sent_id, waiting.error = "", losses[0]
-            self.on_node_lost(waiting.message.metadata.dst_node_id)
+            self._on_node_lost(waiting.message.metadata.dst_node_id)
             return []
         if replies:
             exchange.failed += any(reply.has_error() for reply in replies)
@@ -95,22 +91,22 @@ class RetryingGrid(GridWrapper):
 
     def take_failures(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the errors of the nodes that were lost and have not come back."""
-        open_now = {identifier: self._pending[identifier] for identifier in message_ids if identifier in self._pending}
-        for identifier, waiting in open_now.items():
-            if waiting.sent_id in ("", identifier):  # one that was sent again keeps its entry: a late reply is found by it
+        unanswered = {identifier: self._pending[identifier] for identifier in message_ids if identifier in self._pending}
+        for identifier, waiting in unanswered.items():
+            if waiting.sent_id in ("", identifier):  # what was sent again stays pending, so that a late reply is matched
                 del self._pending[identifier]
-        return [waiting.error for waiting in open_now.values() if waiting.error is not None and not waiting.sent_id]
+        return [waiting.error for waiting in unanswered.values() if waiting.error is not None and not waiting.sent_id]
 
     def _resend(self) -> None:
         away = [waiting for waiting in self._pending.values() if not waiting.sent_id]
-        if not away or time.monotonic() - self._last_poll < _LOOK:
+        if not away or time.monotonic() - self._last_poll < _POLL:
             return
         self._last_poll = time.monotonic()
-        here = set(self._grid.get_node_ids())
+        connected = set(self._grid.get_node_ids())
         for waiting in away:
             old = waiting.message
             node = old.metadata.dst_node_id
-            if node in here:
+            if node in connected:
                 again = Message(old.content, dst_node_id=node, message_type=old.metadata.message_type)
                 (waiting.sent_id,) = self._grid.push_messages([again])
-                compat.copy_message_id(old, again)  # whoever reads the reply knows the old message
+                compat.copy_message_id(old, again)  # so that the reply is matched to the message the caller sent

@@ -1,4 +1,4 @@
-"""A Grid that hands over each reply as it comes, so that a server holds one at a time and not all of them."""
+"""Grid that hands over each reply as it comes, so that a server holds one at a time instead of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flwr.app import Message
 
 from medfl.grids.grid_wrapper import GridWrapper
 
-_PAUSE_SHARE, _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.01, 1.0  # wait 1% longer than one has waited, from 10 ms to 1 s between looks
+_PAUSE_SHARE, _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.01, 1.0  # between two polls: 10 ms plus 1% of the wait so far, at most 1 s
 
 
 class StreamingGrid(GridWrapper):
@@ -18,8 +18,7 @@ class StreamingGrid(GridWrapper):
     Parameters
     ----------
     grid : Grid
-        The grid that does the work. One whose attribute ``waits_for_replies`` is true waits a moment in `pull_messages`
-        when nothing is there; others are left alone between looks.
+        The grid that is wrapped. Unless it is a `WaitingGrid`, some time passes between two calls of its `pull_messages`.
 
     Examples
     --------
@@ -36,7 +35,7 @@ class StreamingGrid(GridWrapper):
         messages : iterable of Message
             What to send.
         timeout : float, optional
-            Seconds after which no more is waited for; replies that lie ready at that moment are still handed over.
+            Seconds to wait at most; replies that are there at that moment are still handed over.
 
         Yields
         ------
@@ -54,16 +53,15 @@ class StreamingGrid(GridWrapper):
         message_ids : iterable of str
             As `push_messages` returned them.
         timeout : float, optional
-            Seconds after which no more is waited for.
+            Seconds to wait at most.
         """
         end = time.monotonic() + timeout if timeout is not None else float("inf")
         return self._iter_replies([identifier for identifier in message_ids if identifier], end)
 
     def _iter_replies(self, pending: list[str], end: float) -> Iterator[Message]:
-        quiet_since = time.monotonic()
-        waits_itself = getattr(self._grid, "waits_for_replies", False)
+        idle_since = time.monotonic()
         while pending:
-            is_last_look = time.monotonic() >= end
+            is_last_poll = time.monotonic() >= end
             waiting = len(pending)
             for identifier in tuple(pending):
                 found = list(self._grid.pull_messages([identifier]))
@@ -71,12 +69,12 @@ class StreamingGrid(GridWrapper):
                     pending.remove(identifier)
                 while found:
                     yield found.pop()  # popped, so that this frame keeps no reply alive
-            if is_last_look:
+            if is_last_poll:
                 yield from self.take_failures(pending)
                 return
             if len(pending) < waiting:
-                quiet_since = time.monotonic()
+                idle_since = time.monotonic()
                 continue
             now = time.monotonic()
-            if not waits_itself:
-                time.sleep(max(0.0, min(_MIN_PAUSE + _PAUSE_SHARE * (now - quiet_since), _MAX_PAUSE, end - now)))
+            if not self.waits_for_replies:
+                time.sleep(max(0.0, min(_MIN_PAUSE + _PAUSE_SHARE * (now - idle_since), _MAX_PAUSE, end - now)))

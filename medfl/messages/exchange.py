@@ -1,9 +1,11 @@
-"""One exchange with the sites: which reply is whose, what counts, and the record of what became of everybody."""
+"""One exchange of messages with the sites: it matches replies to sites, checks them, and records what became of each site."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -12,29 +14,52 @@ from medfl.messages.records import CONFIG, EXCHANGE, ROUND, RUN, SITE, Metrics, 
 from medfl.messages.replies import describe_error, describe_refusal, read_excluded, read_metrics, read_weight
 
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
-STALE = "[REPLY-STALE] The reply is one to another question."
+STALE = "[REPLY-STALE] The reply belongs to another message."
 NOT_CONNECTED = "[NOT-CONNECTED] The site was not connected when the round began."
 
-FoldReply = Callable[[str, RecordDict, Metrics, float], None]
+
+@dataclass(frozen=True, eq=False)
+class CheckedReply:
+    """A reply whose sender, metrics and weight have been checked; its arrays have not been read yet.
+
+    Parameters
+    ----------
+    site : str
+        Name of the site that sent it.
+    content : RecordDict
+        All records of the reply.
+    metrics : dict
+        Its metrics.
+    weight : float
+        Its weight, at least 0.
+    """
+
+    site: str
+    content: RecordDict
+    metrics: Metrics
+    weight: float
 
 
 class Exchange:
-    """One exchange with the sites: who was asked, and what became of each.
+    """One exchange with the sites: the messages that were sent, and what became of each.
+
+    `receive` yields the replies that can be counted, `refuse` leaves one of them out after all, and `record` returns what
+    became of every site.
 
     Parameters
     ----------
     server_round : int
         The round, from 1.
     messages : sequence of Message
-        What was sent, one message a node.
+        What was sent, one message for each node.
     names : mapping of int to str
         Name of the site behind each node.
     earlier : sequence of Message
         Messages of earlier exchanges to other nodes, which may be answered in this one.
     silence : str
-        What is told of a site whose reply did not come.
+        Reason that is recorded for a site whose reply did not come.
     absent : iterable of str
-        Sites that belong to the run and could not be asked.
+        Sites that belong to the run and were not connected.
     """
 
     def __init__(
@@ -56,61 +81,74 @@ class Exchange:
         self._bytes_up = 0
         self._started = time.monotonic()
 
-    def collect(self, replies: Iterable[Message], key: str, fold: FoldReply) -> RoundRecord:
-        """Take all replies, one at a time.
+    def receive(self, replies: Iterable[Message], key: str) -> Iterator[CheckedReply]:
+        """Yield each reply that can be counted, and record why each of the others cannot.
 
         Parameters
         ----------
         replies : iterable of Message
-            The replies as they come.
+            The replies, taken one at a time as they arrive.
         key : str
             Metric that holds the weight of a reply, empty when all weigh the same.
-        fold : callable
-            Gets the name of the site, the content, the metrics and the weight; raises ExchangeError to have the reply left
-            out.
 
-        Returns
-        -------
-        RoundRecord
-            Every site that was asked, with what became of it.
+        Yields
+        ------
+        CheckedReply
+            Drop it before asking for the next one, or two replies are held in memory.
         """
-        for reply in replies:
-            self._handle_reply(reply, key, fold)
-            del reply  # or it would live on while the next one is fetched
+        for message in replies:
+            reply = self._check(message, key)
+            if reply is not None:
+                yield reply
+                self._record_excluded(reply)
+            del message, reply  # or they would stay in memory while the next one is fetched
+
+    def refuse(self, site: str, reason: str) -> None:
+        """Leave out the reply of a site that `receive` has yielded."""
+        self._records[site] = dataclasses.replace(self._records[site], status="refused", reason=reason, weight=0.0)
+
+    def record(self) -> RoundRecord:
+        """Return what became of every site, once all replies have been received."""
         silent = set(self._names.values()) - set(self._records)
         late = [ReplyRecord(site, "late", self._silence) for site in silent]
         absent = [ReplyRecord(site, "absent", NOT_CONNECTED) for site in self._absent]
         everyone = sorted([*self._records.values(), *late, *absent, *self._unexpected], key=lambda r: r.site)
         return RoundRecord(self._round, tuple(everyone), self._bytes_up, self._bytes_down, time.monotonic() - self._started)
 
-    def _handle_reply(self, reply: Message, key: str, fold: FoldReply) -> None:
-        node = self._find_node(reply)
+    def _check(self, message: Message, key: str) -> CheckedReply | None:
+        node = self._find_node(message)
         if node is None:
-            site = f"node-{reply.metadata.src_node_id}"
-            self._unexpected.append(ReplyRecord(site, "refused", "[SENDER-UNKNOWN] Nothing was asked of this node."))
-            return
+            sender = f"node-{message.metadata.src_node_id}"
+            self._unexpected.append(ReplyRecord(sender, "refused", "[SENDER-UNKNOWN] Nothing was asked of this node."))
+            return None
         site = self._names[node]
         if site in self._records:
             self._unexpected.append(ReplyRecord(site, "refused", "[REPLY-TWICE] A second reply came."))
-            return
-        self._records[site] = self._read_reply(site, reply, key, fold)
+            return None
+        reply, self._records[site] = self._read(site, message, key)
+        return reply
 
-    def _read_reply(self, site: str, reply: Message, key: str, fold: FoldReply) -> ReplyRecord:
-        if reply.has_error():
-            return ReplyRecord(site, "failed", describe_error(reply.error))
-        if not reply.has_content():
-            return ReplyRecord(site, "refused", "[REPLY-EMPTY] The reply has no content.")
-        self._bytes_up += count_bytes(reply.content)
+    def _read(self, site: str, message: Message, key: str) -> tuple[CheckedReply | None, ReplyRecord]:
+        if message.has_error():
+            return None, ReplyRecord(site, "failed", describe_error(message.error))
+        if not message.has_content():
+            return None, ReplyRecord(site, "refused", "[REPLY-EMPTY] The reply has no content.")
+        content = message.content
+        self._bytes_up += count_bytes(content)
         metrics: Metrics = {}
-        if any(is_stale(message.content, reply.content) for message in self._messages if self._is_reply_to(reply, message)):
-            return ReplyRecord(site, "refused", STALE)
+        if any(is_stale(sent.content, content) for sent in self._messages if self._is_reply_to(message, sent)):
+            return None, ReplyRecord(site, "refused", STALE)
         try:
-            metrics = read_metrics(reply.content)
+            metrics = read_metrics(content)
             weight = read_weight(metrics, key)
-            fold(site, reply.content, metrics, weight)
         except ExchangeError as refusal:
-            return ReplyRecord(site, "refused", describe_refusal(refusal), 0.0, metrics)
-        return ReplyRecord(site, "ok", "", weight, metrics, read_excluded(reply.content))
+            return None, ReplyRecord(site, "refused", describe_refusal(refusal), 0.0, metrics)
+        return CheckedReply(site, content, metrics, weight), ReplyRecord(site, "ok", "", weight, metrics)
+
+    def _record_excluded(self, reply: CheckedReply) -> None:
+        record = self._records[reply.site]
+        if record.status == "ok":
+            self._records[reply.site] = dataclasses.replace(record, excluded=read_excluded(reply.content))
 
     @staticmethod
     def _is_reply_to(reply: Message, message: Message) -> bool:
@@ -122,32 +160,32 @@ class Exchange:
         return node if node is not None else sender if sender in self._names else None
 
 
-def is_stale(asked: RecordDict, answer: RecordDict) -> bool:
-    """Say whether a reply names another run, round or exchange than the question, as one does that was recorded earlier.
+def is_stale(sent: RecordDict, reply: RecordDict) -> bool:
+    """Say whether a reply names another run, round or exchange than the message, as a recorded reply that is replayed does.
 
-    A question that bears the number of an exchange, as those of medfl's own rounds do, is answered with that number. Clients of
-    other packages, which name none of the three, are held to none where a question bears no such number.
+    A message that carries an exchange number, as those of medfl's own rounds do, must be answered with that number. Clients of
+    other packages name none of the three; they are accepted where the message carries no exchange number.
     """
-    question, told = asked.get(CONFIG), answer.get(SITE)
+    question, site = sent.get(CONFIG), reply.get(SITE)
     if not isinstance(question, ConfigRecord):
         return False
-    named: Mapping[str, object] = told if isinstance(told, ConfigRecord) else {}
+    named: Mapping[str, object] = site if isinstance(site, ConfigRecord) else {}
     return any(key in named and named[key] != question.get(key) for key in (RUN, ROUND)) or (
         (EXCHANGE in question or EXCHANGE in named) and named.get(EXCHANGE) != question.get(EXCHANGE)
     )
 
 
 def find_asked_node(reply: Message, messages: Iterable[Message]) -> int | None:
-    """Return the node that was sent the message which a reply is for.
+    """Return the node whose message a reply answers, None when it answers none of them.
 
-    Flower answers for a lost node with its own number as the sender, hence not simply by the sender.
+    The sender alone does not say: for a lost node Flower answers with the server's own number as the sender.
 
     Parameters
     ----------
     reply : Message
-        As it came.
+        The reply.
     messages : iterable of Message
-        What was sent; they get their identifiers on the way, so not before a reply came.
+        What was sent. They get their identifiers when they are sent, so look only once a reply is there.
     """
-    asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages if m.metadata.message_id}
-    return asked.get(reply.metadata.reply_to_message_id)
+    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in messages if m.metadata.message_id}
+    return nodes.get(reply.metadata.reply_to_message_id)

@@ -1,10 +1,9 @@
-"""The hospitals that take part in a run, and how the server asks them something."""
+"""Federation: the sites of a run, and the exchanges in which the server asks them something."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -16,14 +15,8 @@ from medfl.messages.exchange import NO_REPLY, STALE, find_asked_node, is_stale
 from medfl.messages.records import Metrics
 from medfl.messages.replies import describe_error, describe_refusal, read_metrics
 from medfl.runs.run_folder import Run
+from medfl.server.site_joiner import SiteJoiner
 from medfl.study import Study
-
-
-class SiteJoiner(Protocol):
-    """Where sites come in, see `medfl.server.joining`."""
-
-    def admit(self, sites: dict[int, str]) -> None:
-        """Add those who came since the last look."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +28,13 @@ class Federation:
     grid : Grid
         The way to the nodes.
     study : Study
-        What is learnt.
+        The study of the run.
     run : Run
-        Where everything is recorded.
+        Its history gets the events.
     sites : dict of int to str
-        Name of the site behind each node that joined, by name. It grows when sites come later.
-    joiner : Door, optional
-        Where those come in.
+        Name of the site behind each node that joined, in the order of the names. It grows when sites join later.
+    joiner : SiteJoiner, optional
+        Adds those sites; without one nobody joins later.
     """
 
     grid: Grid
@@ -51,23 +44,15 @@ class Federation:
     joiner: SiteJoiner | None = None
 
     def admit(self) -> None:
-        """Let sites in that came since the last look."""
+        """Let sites join that came since the last call."""
         if self.joiner is not None:
             self.joiner.admit(self.sites)
 
     def record_missing(self, needed: int) -> None:
-        """Record who is waited for before a round can begin, if it cannot."""
+        """Record which sites are not connected when fewer than needed are, so that a round cannot begin."""
         missing = set(self.sites) - set(self.grid.get_node_ids())
-        if len(self.sites) - len(missing) < needed:
-            self._record_waiting("connection", missing, self.study.strategy.wait)
-
-    def record_awaited(self, node: int) -> None:
-        """Record that a site was lost while it worked, and that a round cannot do without its answer."""
-        self._record_waiting("reply", {node}, self.study.strategy.deadline)
-
-    def _record_waiting(self, during: str, nodes: set[int], seconds: float) -> None:
-        if names := sorted(self.sites[node] for node in nodes if node in self.sites):
-            self.run.history.append({"event": "waiting", "during": during, "sites": names, "seconds": seconds})
+        if missing and len(self.sites) - len(missing) < needed:
+            record_waiting(self.run, "connection", (self.sites[node] for node in missing), self.study.strategy.wait)
 
     def evaluate(
         self,
@@ -90,56 +75,63 @@ class Federation:
         arm : str
             Arm of the comparison that the model belongs to.
         after : int
-            The round that was done last: what a site remembers is as that round left it.
+            The last round that is done: the sites' own state is as that round left it.
         own_folder : bool
             Let simulated sites leave example images and scores by patient in the run folder.
         trial : bool
-            Whether the model only serves to weigh contributions, so that sites remember nothing of it.
+            Whether the model only serves to measure contributions, so that sites keep nothing of it.
 
         Returns
         -------
         dict of str to dict
-            Metrics by site, in the order of the names; a site that failed, did not answer in time, or sent metrics that are
-            not what the study asks for is missing here and recorded in the history.
+            Metrics by site, in the order of the names; a site that failed, did not answer in time, or sent other metrics than
+            the study asks for is missing here and recorded in the history.
         """
-        run = self.run.path.name
-        config = ConfigRecord({records.SPLIT: split, records.ARM: arm, records.ROUND: after, records.RUN: run})
+        config = ConfigRecord({records.SPLIT: split, records.ARM: arm, records.ROUND: after, records.RUN: self.run.path.name})
         config[records.EXCHANGE] = records.new_exchange_id()
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
         if trial:
             config[records.TRIAL] = True
-        if isinstance(model, ArrayRecord):
-            contents = dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
-        else:
-            asked = {node: model[site] for node, site in self.sites.items() if site in model}
-            made = {id(a): RecordDict({records.ARRAYS: a, records.CONFIG: config}) for a in asked.values()}
-            contents = {node: made[id(a)] for node, a in asked.items()}  # one object for all that get the same model
         answers: dict[str, Metrics] = {}
-        for node, answer in self.query(MessageType.EVALUATE, contents):
+        for node, answer in self.query(MessageType.EVALUATE, self._evaluation_contents(model, config)):
+            site = self.sites[node]
             if isinstance(answer, str):
-                self.record_failure(self.sites[node], split, answer)
+                self.record_failure(site, split, answer)
                 continue
             try:
-                told = read_metrics(answer)
-                metrics.check(self.study, told)
-                if split == "test" and arm != "local" and self.study.has_personal_models:
-                    metrics.check(self.study, metrics.personal_part(told))
+                answers[site] = self._read_evaluation(answer, split, arm)
             except ExchangeError as refusal:
-                self.record_failure(self.sites[node], split, describe_refusal(refusal))
-                continue
-            answers[self.sites[node]] = told
+                self.record_failure(site, split, describe_refusal(refusal))
         return dict(sorted(answers.items()))
 
+    def _evaluation_contents(
+        self, model: ArrayRecord | Mapping[str, ArrayRecord], config: ConfigRecord
+    ) -> dict[int, RecordDict]:
+        """Return what each node is sent; one object for all that get the same model."""
+        if isinstance(model, ArrayRecord):
+            return dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
+        models = {node: model[site] for node, site in self.sites.items() if site in model}
+        contents = {id(arrays): RecordDict({records.ARRAYS: arrays, records.CONFIG: config}) for arrays in models.values()}
+        return {node: contents[id(arrays)] for node, arrays in models.items()}
+
+    def _read_evaluation(self, answer: RecordDict, split: str, arm: str) -> Metrics:
+        """Return the metrics of an answer, or raise ExchangeError when they are not what the study asks for."""
+        values = read_metrics(answer)
+        metrics.check(self.study, values)
+        if split == "test" and arm != "local" and self.study.has_personal_models:
+            metrics.check(self.study, metrics.personal_part(values))
+        return values
+
     def query(self, message_type: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict | str]]:
-        """Send messages and yield what became of each as it comes: what the node answered, or why there is no answer.
+        """Send messages, and yield each node with its answer, or with the reason why there is none.
 
         Parameters
         ----------
         message_type : str
-            Of all messages.
+            Type of all messages.
         contents : mapping of int to RecordDict
-            What each node is sent. One that has not answered by the deadline of the study comes last, with the reason.
+            What each node is sent. Nodes that have not answered by the deadline of the study come last.
         """
         return query(self.grid, message_type, contents, self.study.strategy.deadline)
 
@@ -148,17 +140,34 @@ class Federation:
         self.run.history.append({"event": "failed", "site": site, "during": during, "reason": reason})
 
 
+def record_waiting(run: Run, during: str, sites: Iterable[str], seconds: float) -> None:
+    """Record in the history of a run which sites it waits for.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    during : {"join", "connection", "reply"}
+        What is awaited of them.
+    sites : iterable of str
+        Their names.
+    seconds : float
+        How long the run waits at most.
+    """
+    run.history.append({"event": "waiting", "during": during, "sites": sorted(sites), "seconds": seconds})
+
+
 def query(
     grid: Grid, message_type: str, contents: Mapping[int, RecordDict], deadline: float
 ) -> Iterator[tuple[int, RecordDict | str]]:
-    """Send messages and yield what became of each, as `Federation.ask` does.
+    """Send messages, and yield each node with its answer, or with the reason why there is none.
 
     Parameters
     ----------
     grid : Grid
         The way to the nodes.
     message_type, contents
-        As of `Federation.ask`.
+        As in `Federation.query`.
     deadline : float
         Seconds for all answers.
     """

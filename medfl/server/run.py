@@ -1,4 +1,4 @@
-"""The rounds of a study: every arm is trained, its best model is chosen on validation patients, and tested once."""
+"""Run of a study: every arm is trained, its best model is chosen on validation patients, and tested once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from flwr.app import ArrayRecord
 
 from medfl.runs import Event
+from medfl.server.federated_training import FederatedTraining
 from medfl.server.federation import Federation
+from medfl.server.local_training import LocalTraining
 from medfl.server.training import ArmTrainer
 
 
-def run_study(
-    federation: Federation, initial: ArrayRecord, whole: ArrayRecord | None = None, past: Sequence[Event] = ()
-) -> int:
+def run_study(federation: Federation, initial: ArrayRecord, full: ArrayRecord | None = None, past: Sequence[Event] = ()) -> int:
     """Train and test every arm that the study names.
 
     Parameters
@@ -22,26 +22,29 @@ def run_study(
         The sites that joined.
     initial : ArrayRecord
         The model that every arm starts from.
-    whole : ArrayRecord, optional
-        The same with the layers that stay at the sites, if some do: a hospital that trains alone sends them, too.
-
+    full : ArrayRecord, optional
+        The same model with the layers that stay at the sites, if some do: sites that train alone exchange those too.
     past : sequence of dict
-        History of the run, when it goes on with one that broke off.
+        History of the run, when it is resumed.
 
     Returns
     -------
     int
         Round of the chosen federated model, 0 if the study has no federated arm.
     """
-    starts = {"federated": initial, "local": initial if whole is None else whole}
-    arms = [ArmTrainer(name, federation, starts[name]) for name in federation.study.simulation.arms]
-    best = 0
+    arms: list[ArmTrainer] = [
+        LocalTraining(federation, initial if full is None else full)
+        if name == LocalTraining.name
+        else FederatedTraining(federation, initial)
+        for name in federation.study.simulation.arms
+    ]
+    best_round = 0
     for arm in arms:
         arm.resume(past)
         arm.train()
-        if arm.name == "federated":
+        if isinstance(arm, FederatedTraining):
             arm.save_best()
-            best = arm.best_round
+            best_round = arm.best_round
     for arm in arms:
         arm.test()
-    return best
+    return best_round

@@ -1,15 +1,17 @@
-"""One way of training that a run compares: its rounds, its best model on validation patients, and its test.
+"""Training of one arm of a comparison: the rounds, the choice of the best model on validation patients, and the test.
 
-After every round the model, what the strategy remembers, and then the event of the round are on the disk. A round counts as
-done when its event is there; a run that broke off goes on behind the last one, from what is told of it.
+`ArmTrainer` is the loop that the arms share; `medfl.server.federated_training` and `medfl.server.local_training` say what is
+trained. After every round the models, the state of the strategy, and then the event of the round are on disk. A round is done
+when its event is there; a run that broke off goes on after the last such round, from what the history says of it.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord
 
@@ -18,47 +20,37 @@ from medfl.errors import ExchangeError, QuorumError
 from medfl.messages import records
 from medfl.messages.records import Metrics, RoundRecord
 from medfl.messages.replies import describe_refusal
-from medfl.runs import Event, checkpoint_files
+from medfl.runs import Event
 from medfl.runs.history import is_complete_round
 from medfl.server.checkpoints import SHARED, ModelSeriesStore
-from medfl.server.contribution_measures import Contributions
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.local_only import LocalOnly
-from medfl.strategies.strategy_registry import build_strategy
-from medfl.study import Study
 
 
-class ArmTrainer:
-    """One way of training that a run compares: together, or each hospital alone.
+class ArmTrainer(ABC):
+    """Rounds and test of one arm.
 
     Parameters
     ----------
-    name : {"federated", "local"}
-        Which way.
     federation : Federation
         The sites.
+    strategy : FedAvg
+        What the server does in a round; its `begin_run` is left to the subclass.
     initial : ArrayRecord
-        The model that every arm starts from.
+        The model to start from.
     """
 
-    def __init__(self, name: str, federation: Federation, initial: ArrayRecord) -> None:
-        self.name, self._federation, self._study, self._run = name, federation, federation.study, federation.run
-        self._arrays = initial
-        alone = name == "local"
-        self._strategy: FedAvg | LocalOnly = _build_local_strategy(self._study) if alone else build_strategy(self._study)
-        self._strategy.site_names = federation.sites
-        self._strategy.check_sites(len(federation.sites))
-        self._contributions: Contributions | None = None
-        if not alone and self._study.contribution.method != "none":
-            self._contributions = Contributions(federation)
-            self._strategy.transforms += (self._contributions.recorder,)
-        self._series = ModelSeriesStore(self._run, name)
-        self._last_round = 0  # round that is done
-        self._has_state = False  # whether the strategy did after it, where a run was resumed
+    name: ClassVar[str]
+    """Name of the arm in messages, checkpoints and the history."""
+
+    def __init__(self, federation: Federation, strategy: FedAvg, initial: ArrayRecord) -> None:
+        self._federation, self._study, self._run = federation, federation.study, federation.run
+        self._strategy, self._arrays = strategy, initial
+        self._series = ModelSeriesStore(self._run, self.name)
+        self._last_round = 0  # the last round that is done
         self._is_trained = False  # and the last models are scored
-        self._tested_series: set[str] = set()  # lines
-        self._trained_sites: set[str] = set()  # sites that sent a model that counted
+        self._tested_series: set[str] = set()
+        self._trained_sites: set[str] = set()  # sites with a reply that counted
 
     def resume(self, events: Sequence[Event]) -> None:
         """Go back to where a run stood when it broke off.
@@ -71,9 +63,10 @@ class ArmTrainer:
         Raises
         ------
         RunError
-            ``CHECKPOINT-MISSING`` or ``CHECKPOINT-DAMAGED`` when what the history tells is no longer there.
+            ``CHECKPOINT-MISSING`` or ``CHECKPOINT-DAMAGED`` when a checkpoint that the history speaks of cannot be read.
         """
         joined: set[str] = set()
+        last: Event = {}  # of the last round that is done
         unscored = 0  # round whose models are still to be scored in an exchange of their own
         for event in events:
             if event["event"] == "joined":
@@ -81,7 +74,8 @@ class ArmTrainer:
             elif event.get("arm") != self.name:
                 continue
             elif event["event"] == "round" and is_complete_round(event):
-                self._replay_round_event(event, joined)
+                last = event
+                self._replay_round(event, joined)
                 unscored = self._last_round if self._needs_own_evaluation(self._last_round) else 0
             elif event["event"] == "scored":
                 self._replay_scores(int(event["round"]), event)
@@ -89,17 +83,16 @@ class ArmTrainer:
             elif event["event"] == "test":
                 self._tested_series.add(str(event["model"].get("site", SHARED)))
         if self._last_round:
-            self._load_checkpoint()
+            self._restore(last)
             if unscored:
-                self._evaluate_models(unscored, set(self._federation.sites.values()) - self._strategy.busy_sites())
+                self._evaluate_idle_sites(unscored)
 
     def train(self) -> None:
         """Run the rounds that are left, score the last models, and record everything."""
-        self._add_model_series()
+        self._add_series()
         while not self._is_trained and not self._is_finished():
             self._run_round(self._last_round + 1)
-        if self.name == "local":  # the model of a site that never trained is the initial one, and no result of training
-            self._series.keep_only(self._trained_sites)
+        self._drop_untrained()
         if not self._is_trained:
             self._evaluate_models(self._last_round, self._federation.sites.values())
         self._series.select_best(self._last_round)
@@ -107,37 +100,67 @@ class ArmTrainer:
 
     def test(self) -> None:
         """Have every site score the chosen models on its test patients, once."""
-        for name, line in self._series.items():
+        for name, series in self._series.items():
             if name in self._tested_series:
                 continue
-            arrays, _ = self._series.load(name, line.best_round)
-            shared = name == SHARED
-            chosen, after = (
-                records.to_array_record(arrays),
-                self._last_round + 1,
-            )  # sites remember what the last scoring left, too
-            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=shared)
-            model = {"round": line.best_round} | ({} if shared else {"site": name})
+            is_shared = name == SHARED
+            chosen = records.to_array_record(self._series.load(name, series.best_round).arrays)
+            after = self._last_round + 1  # the sites' own state is as the last scoring left it
+            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=is_shared)
+            model = {"round": series.best_round} | ({} if is_shared else {"site": name})
             self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
 
-    @property
-    def best_round(self) -> int:
-        """Round of the chosen shared model."""
-        return self._series[SHARED].best_round
+    # What the arms do in their own way.
 
-    def save_best(self) -> None:
-        """Write the chosen shared model and the last one under their own names."""
-        line = self._series[SHARED]
-        arrays, meta = self._series.load(SHARED, line.best_round)
-        checkpoint_files.save(self._run.path, "best", arrays, meta | {"score": _finite_or_none(line.best_score)})
-        arrays, meta = self._series.load(SHARED, self._last_round)
-        checkpoint_files.save(self._run.path, "final", arrays, meta)
+    @abstractmethod
+    def _series_names(self, sites: Iterable[str]) -> Iterable[str]:
+        """Return the names of the model series, given the sites that joined."""
+
+    @abstractmethod
+    def _model_of_series(self, name: str) -> ArrayRecord:
+        """Return the last model of a series."""
+
+    @abstractmethod
+    def _models_of_sites(self, sites: Iterable[str]) -> dict[str, ArrayRecord]:
+        """Return the model that each of these sites is to score; a site that is missing is not asked."""
+
+    @abstractmethod
+    def _save_state(self, server_round: int) -> dict[str, Any]:
+        """Write the state of the strategy after a round, and return what the event of the round says of it."""
+
+    @abstractmethod
+    def _restore(self, last: Event) -> None:
+        """Load models and state after the last round that is done, whose event is given."""
+
+    @abstractmethod
+    def _add_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Add the scores of the models of a round, of which at least one has a patient, and return them for the history."""
+
+    @abstractmethod
+    def _replay_scores(self, server_round: int, event: Event) -> None:
+        """Add the scores of the models of a round that an event holds."""
+
+    @abstractmethod
+    def _measure_round(self) -> None:
+        """Measure the contributions of the sites to a round, where that is asked for."""
+
+    @abstractmethod
+    def _drop_untrained(self) -> None:
+        """Drop the series that hold no result of training, once the last round is done."""
+
+    def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Return the results of a test, by site and merged."""
+        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
+        merged = metrics.merge(self._study, list(answers.values()))
+        return {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
+
+    # The loop.
 
     def _run_round(self, server_round: int) -> None:
         started = time.monotonic()
         grid, strategy = self._federation.grid, self._strategy
         self._federation.admit()
-        self._add_model_series()
+        self._add_series()
         self._federation.record_missing(strategy.min_available_nodes)
         config = ConfigRecord({records.ARM: self.name, records.ROUND: server_round, records.RUN: self._run.path.name})
         config[records.EXCHANGE] = records.new_exchange_id()
@@ -148,114 +171,69 @@ class ArmTrainer:
             arrays, trained = strategy.aggregate_train(server_round, replies)
             _check_min_patients(strategy.last_round, self._study.strategy.min_patients)
         except QuorumError:
-            self._run.history.append(
-                event | {"sites": _site_entries(strategy.last_round), "seconds": time.monotonic() - started}
-            )
+            failed = {"sites": _site_entries(strategy.last_round), "seconds": time.monotonic() - started}
+            self._run.history.append(event | failed)
             raise
-        sites = _site_entries(strategy.last_round)
         self._arrays = arrays if arrays is not None else self._arrays
-        event |= {"sites": sites, "train": dict(trained.items()) if trained else {}}
+        event |= {"sites": _site_entries(strategy.last_round), "train": dict(trained.items()) if trained else {}}
         event |= {"bytes-up": strategy.last_round.bytes_up, "bytes-down": strategy.last_round.bytes_down}
-        self._finish_round(server_round, event, started)
+        self._complete_round(server_round, event, started)
 
-    def _finish_round(self, server_round: int, event: Event, started: float) -> None:
-        """Write what a round has made, the event of the round last: with it the round is done, and without it repeated."""
-        scored = {site: told["metrics"] for site, told in event["sites"].items() if told["status"] == "ok"}
-        self._trained_sites |= scored.keys()
+    def _complete_round(self, server_round: int, event: Event, started: float) -> None:
+        """Write what a round has made, its event last: with the event the round is done, without it the round is repeated."""
+        answers = {site: entry["metrics"] for site, entry in event["sites"].items() if entry["status"] == "ok"}
+        self._trained_sites |= answers.keys()
         if self._strategy.has_common_start:
-            event |= self._record_scores(server_round - 1, scored)
+            event |= self._record_scores(server_round - 1, answers)
         for name in self._series:
-            self._series.save(name, server_round, self._current_model(name))
-        if not isinstance(self._strategy, LocalOnly):  # its state are the models of the sites, which are kept by line
-            self._series.save_state(server_round, state := self._strategy.state())
-            event["remembers"] = bool(state)
+            self._series.save(name, server_round, self._model_of_series(name))
+        event |= self._save_state(server_round)
         event["seconds"] = time.monotonic() - started
-        if self._contributions and (told := self._contributions.measure(self._strategy.last_round, self._arrays)):
-            self._run.history.append({"arm": self.name} | told)
+        self._measure_round()
         self._run.history.append(event)
         self._last_round = server_round
         self._series.mark_complete(server_round)
-        self._series.prune()  # now that the history tells of the newer ones
+        self._series.prune()  # now that the history has the event of the newer models
         if self._needs_own_evaluation(server_round):
-            self._evaluate_models(server_round, set(self._federation.sites.values()) - self._strategy.busy_sites())
+            self._evaluate_idle_sites(server_round)
 
-    def _add_model_series(self) -> None:
-        """Begin a line for every site that joined, where each has its own."""
-        self._series.add(self._federation.sites.values() if self.name == "local" else [SHARED])
+    def _add_series(self) -> None:
+        self._series.add(self._series_names(self._federation.sites.values()))
+
+    def _evaluate_idle_sites(self, server_round: int) -> None:
+        """Have the models of a round scored by the sites that are not busy with training."""
+        self._evaluate_models(server_round, set(self._federation.sites.values()) - self._strategy.busy_sites())
 
     def _evaluate_models(self, server_round: int, sites: Iterable[str]) -> None:
         """Have the models of a round scored in an exchange of their own: the last ones, and those no training reply scores."""
-        models = {site: self._current_model(site) for site in sites if self.name != "local" or site in self._series}
-        answers = self._federation.evaluate(models, "validation", self.name, server_round)
-        scored = {site: {"metrics": told} for site, told in answers.items()}
-        event = {"event": "scored", "arm": self.name, "round": server_round, "sites": scored}
+        answers = self._federation.evaluate(self._models_of_sites(sites), "validation", self.name, server_round)
+        entries = {site: {"metrics": values} for site, values in answers.items()}
+        event = {"event": "scored", "arm": self.name, "round": server_round, "sites": entries}
         self._run.history.append(event | self._record_scores(server_round, answers))
 
     def _record_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        """Note the scores of the models of a round, and return what the history tells of them."""
-        sound = {site: m for site, m in answers.items() if self._has_valid_metrics(site, m)}
-        present = {site: m for site, m in sound.items() if m[records.EVAL_PATIENTS]}
-        if not present:
+        """Add the scores of the models of a round, and return them for the history."""
+        valid = {site: values for site, values in answers.items() if self._has_valid_metrics(site, values)}
+        if not any(values[records.EVAL_PATIENTS] for values in valid.values()):
             return {"score": None}
-        if self.name == "local":
-            scores = {site: metrics.headline(self._study, m) for site, m in present.items()}
-            for site, score in scores.items():
-                self._series.add_score(site, server_round, score)
-            return {"scores": {site: _finite_or_none(score) for site, score in scores.items()}}
-        merged = metrics.merge(self._study, list(sound.values()))
-        score = metrics.headline(self._study, merged)
-        self._series.add_score(SHARED, server_round, score)
-        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": _finite_or_none(score)}
+        return self._add_scores(server_round, valid)
 
-    def _has_valid_metrics(self, site: str, told: Metrics) -> bool:
-        """Say whether the metrics of a site are what the study asks for; if not, they are left out and that is recorded."""
+    def _has_valid_metrics(self, site: str, values: Metrics) -> bool:
+        """Say whether the metrics of a site are those that the study asks for; if not, record that they are left out."""
         try:
-            metrics.check(self._study, told)
+            metrics.check(self._study, values)
         except ExchangeError as refusal:
             self._federation.record_failure(site, "validation", describe_refusal(refusal))
             return False
         return True
 
-    def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        """Return what the history tells of a test: by site and together, of the sites' own models too where they have some."""
-        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
-        merged = metrics.merge(self._study, list(answers.values()))
-        told = {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
-        if self.name == "local" or not self._study.has_personal_models:
-            return told
-        own = {site: metrics.personal_part(m) for site, m in answers.items()}
-        for site, m in own.items():
-            sites[site]["personal-derived"] = metrics.derive(self._study, m)
-        merged = metrics.merge(self._study, list(own.values()))
-        return told | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}
-
-    def _replay_round_event(self, event: Event, joined: Iterable[str]) -> None:
-        """Note what the event of a round tells, as when it happened; `joined` are the sites that had joined by then."""
-        self._series.add(joined if self.name == "local" else [SHARED])
-        self._last_round, self._has_state = int(event["round"]), bool(event.get("remembers"))
-        self._trained_sites |= {site for site, told in event["sites"].items() if told["status"] == "ok"}
+    def _replay_round(self, event: Event, joined: Iterable[str]) -> None:
+        """Take over what the event of a round says; `joined` are the sites that had joined by then."""
+        self._series.add(self._series_names(joined))
+        self._last_round = int(event["round"])
+        self._trained_sites |= {site for site, entry in event["sites"].items() if entry["status"] == "ok"}
         self._replay_scores(self._last_round - 1, event)
         self._series.mark_complete(self._last_round)
-
-    def _replay_scores(self, server_round: int, event: Event) -> None:
-        """Note the scores that an event tells of the models of a round."""
-        if event.get("score") is not None:
-            self._series.add_score(SHARED, server_round, float(event["score"]))
-        for site, score in event.get("scores", {}).items():
-            if score is not None:
-                self._series.add_score(site, server_round, float(score))
-
-    def _load_checkpoint(self) -> None:
-        """Take back the models and what the strategy remembered after the last round that is done."""
-        if isinstance(self._strategy, LocalOnly):
-            own = {
-                name: self._series.load(name, self._last_round).arrays for name in self._series if name in self._trained_sites
-            }
-            self._strategy.restore({f"own/{site}/{name}": x for site, model in own.items() for name, x in model.items()})
-            return
-        self._arrays = records.to_array_record(self._series.load(SHARED, self._last_round).arrays)
-        if self._has_state:
-            self._strategy.restore(self._series.load_state(self._last_round))
 
     def _needs_own_evaluation(self, server_round: int) -> bool:
         """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""
@@ -266,26 +244,18 @@ class ArmTrainer:
         patience = self._study.strategy.patience
         return self._last_round >= self._study.rounds or bool(patience and self._series.has_stalled(self._last_round, patience))
 
-    def _current_model(self, line: str) -> ArrayRecord:
-        return self._strategy.site_model(line) if isinstance(self._strategy, LocalOnly) else self._arrays
 
-
-def _build_local_strategy(study: Study) -> LocalOnly:
-    """Return the strategy of hospitals alone: as many have to be there as together, but each fails by itself."""
-    return LocalOnly(wait=study.strategy.wait, min_available_nodes=study.quorum)
-
-
-def _check_min_patients(record: RoundRecord, least: int) -> None:
-    """Raise QuorumError ``TOO-FEW-PATIENTS`` when the replies that count are of fewer patients than a study asks for."""
-    told = [reply.metrics.get(records.TRAIN_PATIENTS) for reply in record.counted]
-    patients = sum(number for number in told if isinstance(number, int))
-    if patients < least:
-        what = f"round {record.round}: the replies that count are of {patients} patients, the study asks for {least}."
+def _check_min_patients(record: RoundRecord, min_patients: int) -> None:
+    """Raise QuorumError ``TOO-FEW-PATIENTS`` when the counted replies are of fewer patients than the study asks for."""
+    counts = [reply.metrics.get(records.TRAIN_PATIENTS) for reply in record.counted]
+    patients = sum(count for count in counts if isinstance(count, int))
+    if patients < min_patients:
+        what = f"round {record.round}: the counted replies are of {patients} patients, the study asks for {min_patients}."
         raise QuorumError("TOO-FEW-PATIENTS", f"{what} {record.reasons()}".strip(), "Wait for more sites, then resume the run.")
 
 
 def _site_entries(record: RoundRecord) -> dict[str, dict[str, Any]]:
-    """Return what the history tells of every site of a round: what became of its reply, cases used and cases left out."""
+    """Return for the history what became of the reply of every site, and the cases that were used and left out."""
     return {
         reply.site: {
             "status": reply.status,
@@ -299,5 +269,6 @@ def _site_entries(record: RoundRecord) -> dict[str, dict[str, Any]]:
     }
 
 
-def _finite_or_none(score: float) -> float | None:
+def finite_or_none(score: float) -> float | None:
+    """Return a score, None for one that is not finite, which JSON cannot hold."""
     return score if math.isfinite(score) else None

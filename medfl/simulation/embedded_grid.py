@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 
 from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid
 
 from medfl.flower import compat
+from medfl.grids.grid_wrapper import WaitingGrid
 from medfl.simulation.worker_pool import WorkerPool
 from medfl.study.study_file import Scalar
 
@@ -16,7 +16,7 @@ _FIRST_NODE = compat.SERVER_NODE_ID + 1
 _POLL_SECONDS = 0.05  # seconds that a pull waits for the first reply
 
 
-class EmbeddedGrid(Grid):
+class EmbeddedGrid(WaitingGrid):
     """Grid whose nodes are simulated hospitals of this machine.
 
     Parameters
@@ -30,8 +30,6 @@ class EmbeddedGrid(Grid):
     run_id : int
         Number of the run.
     """
-
-    waits_for_replies = True
 
     def __init__(self, pool: WorkerPool, nodes: int, run_config: dict[str, Scalar], run_id: int = 1) -> None:
         self._pool = pool

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import array_views
-from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.fedavg import TRANSFORM_STATE, FedAvg
 
 
 class ServerOptimizer(FedAvg):
@@ -48,7 +48,7 @@ class ServerOptimizer(FedAvg):
         self._moments = {}
         for key, tensor in state.items():
             kind, found, name = key.partition("/")
-            if found and not kind.startswith("wrapper-"):
+            if found and not kind.startswith(TRANSFORM_STATE):
                 self._moments.setdefault(kind, {})[name] = np.array(tensor)
 
     def get_moment(self, kind: str, name: str, like: Tensor) -> Tensor:

@@ -115,11 +115,11 @@ def test_one_that_is_back_but_not_done_at_the_deadline_is_late() -> None:
 
 def test_who_is_waited_for_is_told() -> None:
     nodes = Nodes(n2=["ok"], n3=["lost"], n4=["lost", "ok"])
-    grid, told = RetryingGrid(nodes, 2), list[int]()
-    grid.on_node_lost = told.append
+    lost: list[int] = []
+    grid = RetryingGrid(nodes, 2, on_node_lost=lost.append)
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
     assert len(list(StreamingGrid(grid).send_and_receive(messages, timeout=0.3))) == 3
-    assert told == [4]
+    assert lost == [4]
 
 
 def test_where_another_site_failed_by_itself_a_lost_one_is_needed() -> None:

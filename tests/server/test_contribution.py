@@ -102,7 +102,7 @@ class Stage:
         self.run = Run.create(folder, self.study)
         self.federation = Federation(grid, self.study, self.run, SITES)
         self.measured = Contributions(self.federation)
-        self.strategy = FedAvg(site_names=SITES, wrappers=(*wrappers, self.measured.recorder))
+        self.strategy = FedAvg(site_names=SITES, transforms=(*wrappers, self.measured.recorder))
         self.grid, self.sent = grid, to_array_record({"w": np.zeros(1, np.float64)})
 
     def _answer(self, site: str) -> Callable[[Message], Message | None]:
@@ -168,7 +168,7 @@ def test_only_the_rounds_asked_for_are_measured(tmp_path: Path) -> None:
 
 
 def test_a_reply_that_a_filter_left_out_has_no_part(tmp_path: Path) -> None:
-    told = Stage(tmp_path, "leave-one-out", wrappers=[NormOutlierFilter(1.5)]).round()
+    told = Stage(tmp_path, "leave-one-out", transforms=[NormOutlierFilter(1.5)]).round()
     assert Stage.values(told) == pytest.approx({"aachen": -0.05, "bergen": 0.05})
 
 

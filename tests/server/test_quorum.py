@@ -219,10 +219,12 @@ def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> No
     compat.identify_process(1, 2)
     answer = RecordDict({"metrics": MetricRecord({"train.patients": 3})})
     replies = [Message(answer, reply_to=question), Message(answer, reply_to=question)]
-    folded: list[str] = []
-    record = Exchange(1, [question], {2: "a"}).collect(replies, "train.patients", lambda site, *_: folded.append(site))
-    assert folded == ["a"]
-    assert [(r.site, r.status, r.reason[:13]) for r in record.replies] == [("a", "ok", ""), ("a", "refused", "[REPLY-TWICE]")]
+    exchange = Exchange(1, [question], {2: "a"})
+    assert [reply.site for reply in exchange.receive(replies, "train.patients")] == ["a"]
+    assert [(r.site, r.status, r.reason[:13]) for r in exchange.record().replies] == [
+        ("a", "ok", ""),
+        ("a", "refused", "[REPLY-TWICE]"),
+    ]
 
 
 def test_a_federation_without_a_quorum_of_its_own_trains_on_no_subset(config: dict[str, Any]) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid
 
 from medfl import server_app
 from medfl.client_app import app
 from medfl.errors import RunError
 from medfl.flower import compat
-from medfl.grids.grid_wrapper import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper, WaitingGrid
 from medfl.runs import checkpoint_files, history
 from medfl.runs.history import History, read_history
 from medfl.runs.run_folder import Run, run_status
@@ -39,10 +38,8 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class DirectGrid(Grid):
+class DirectGrid(WaitingGrid):
     """Simulated hospitals that answer in this process, at once."""
-
-    waits_for_replies = True
 
     def __init__(self, config: dict[str, Any], nodes: int = 3) -> None:
         self._contexts = {

@@ -59,14 +59,14 @@ STRATEGIES: dict[str, Callable[..., FedAvg]] = {
     "multikrum": MultiKrum,
     "multikrum-none-malicious": lambda **k: MultiKrum(**{"malicious": 0, **k}),
     "rfa": Rfa,
-    "fedavg+bf16": lambda **k: FedAvg(**{"wrappers": (Packing("bf16"), Bf16()), **k}),
-    "fedavg+int8": lambda **k: FedAvg(**{"wrappers": (Packing("int8"), Int8()), **k}),
-    "fedavg+top-k": lambda **k: FedAvg(**{"wrappers": (Packing("top-k", 0.5), TopK(0.5)), **k}),
-    "fedavg+clip": lambda **k: FedAvg(**{"wrappers": (ClipNorm(2.0),), **k}),
-    "fedavg+reject": lambda **k: FedAvg(**{"wrappers": (NormOutlierFilter(50.0),), **k}),
-    "feddyn+int8+clip": lambda **k: FedDyn(**{"wrappers": (Packing("int8"), Int8(), ClipNorm(2.0)), **k}),
-    "fedbuff+int8": lambda **k: FedBuff(**{"round_timeout": 0.2, "buffer": 99, "wrappers": (Packing("int8"), Int8()), **k}),
-    "rfa+bf16+reject": lambda **k: Rfa(**{"wrappers": (Packing("bf16"), Bf16(), NormOutlierFilter(50.0)), **k}),
+    "fedavg+bf16": lambda **k: FedAvg(**{"transforms": (Packing("bf16"), Bf16()), **k}),
+    "fedavg+int8": lambda **k: FedAvg(**{"transforms": (Packing("int8"), Int8()), **k}),
+    "fedavg+top-k": lambda **k: FedAvg(**{"transforms": (Packing("top-k", 0.5), TopK(0.5)), **k}),
+    "fedavg+clip": lambda **k: FedAvg(**{"transforms": (ClipNorm(2.0),), **k}),
+    "fedavg+reject": lambda **k: FedAvg(**{"transforms": (NormOutlierFilter(50.0),), **k}),
+    "feddyn+int8+clip": lambda **k: FedDyn(**{"transforms": (Packing("int8"), Int8(), ClipNorm(2.0)), **k}),
+    "fedbuff+int8": lambda **k: FedBuff(**{"round_timeout": 0.2, "buffer": 99, "transforms": (Packing("int8"), Int8()), **k}),
+    "rfa+bf16+reject": lambda **k: Rfa(**{"transforms": (Packing("bf16"), Bf16(), NormOutlierFilter(50.0)), **k}),
 }
 LEAST = {"fedtrimmedavg": 5, "krum": 5, "multikrum": 5}  # replies that a rule needs
 INEXACT = {"fedavg-float"}

@@ -95,7 +95,7 @@ def test_an_update_that_came_packed_is_one_of_the_model_before(codec: Any, fake:
         return answer
 
     wrapper = TopK(1.0) if codec is TopK else codec()
-    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1, wrappers=[wrapper])
+    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1, transforms=[wrapper])
     made = circle(strategy, fake({5: adds(1), 6: adds(2), 7: adds(4)}), arrays=to_array_record(zero))
     np.testing.assert_allclose(made["w"], 7, rtol=1e-6)
     assert made["w"].dtype == np.float32
@@ -125,4 +125,4 @@ def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", [Cyclic, FedBuff])
 def test_updates_without_a_common_start_are_not_compared(kind: Any) -> None:
     with pytest.raises(ValueError, match="takes no wrapper that compares"):
-        kind(wrappers=[NormOutlierFilter(3.0)])
+        kind(transforms=[NormOutlierFilter(3.0)])

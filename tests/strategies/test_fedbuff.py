@@ -111,7 +111,7 @@ def test_a_packed_update_that_is_late_is_one_of_the_model_it_started_from(make: 
 
         return answer
 
-    study = Study(make, buffer=2, exponent=0.0, wrappers=[Int8()])
+    study = Study(make, buffer=2, exponent=0.0, transforms=[Int8()])
     study.grid.answers = {5: packs(1), 6: packs(10), 7: packs(100)}
     assert study.go({7}) == pytest.approx(5.5, rel=1e-6)
     assert study.go({6}) == pytest.approx(5.5 + 50.5, rel=1e-6)

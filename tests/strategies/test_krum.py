@@ -21,8 +21,8 @@ Models = list[dict[str, Any]]
 
 def made_of(strategy: Any, values: Models, fake: Any, make: Any, order: Any = None) -> dict[str, np.ndarray]:
     names = {k + 2: "abcdefghij"[k] for k in range(len(values))}
-    if hasattr(strategy, "site_names"):
-        strategy.site_names = names
+    if isinstance(strategy, MultiKrum):
+        strategy.begin_run(names)
     grid = fake({k + 2: make.trained(v, k + 1) for k, v in enumerate(values)}, order)
     reference = to_array_record({name: np.zeros_like(x) for name, x in values[0].items()})
     messages = strategy.configure_train(1, reference, ConfigRecord(), grid)

@@ -27,7 +27,7 @@ def good(codec: str) -> Any:
 
 
 def one_round(codec: str, answers: dict[int, Any], fake: Any) -> tuple[FedAvg, ArrayRecord]:
-    strategy = FedAvg(wrappers=(CODECS[codec],), site_names={21: "aachen", 22: "bergen"})
+    strategy = FedAvg(transforms=(CODECS[codec],), site_names={21: "aachen", 22: "bergen"})
     messages = strategy.configure_train(1, to_array_record(SENT), ConfigRecord(), fake(answers))
     arrays, _ = strategy.aggregate_train(1, fake(answers).send_and_receive(messages))
     assert arrays is not None
@@ -49,7 +49,7 @@ def test_a_round_records_the_bytes_of_the_wire(codec: str, fake: Any, make: Any)
     sent = {"w": np.zeros(100_000, np.float32)}
     small = packed(codec, {"w": np.ones(100_000, np.float32)}, sent, keep=0.01)
     wrapper = TopK(0.01) if codec == "top-k" else CODECS[codec]
-    strategy = FedAvg(wrappers=(wrapper,))
+    strategy = FedAvg(transforms=(wrapper,))
     grid = fake({21: make.trained(small, 2)})
     messages = strategy.configure_train(1, to_array_record(sent), ConfigRecord(), grid)
     strategy.aggregate_train(1, grid.send_and_receive(messages))
@@ -103,7 +103,7 @@ def test_an_update_is_added_to_the_model_that_its_site_started_from(fake: Any, m
         return make.trained(small, 2)(message)  # type: ignore[no-any-return]
 
     grid, sent = fake(dict.fromkeys((21, 22, 23), one_more)), {"w": np.zeros(2, np.float32)}
-    strategy = Cyclic(wrappers=(Bf16(), ClipNorm(2.0)))
+    strategy = Cyclic(transforms=(Bf16(), ClipNorm(2.0)))
     messages = strategy.configure_train(1, to_array_record(sent), ConfigRecord(), grid)
     arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(messages))
     assert arrays is not None

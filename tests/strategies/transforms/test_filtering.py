@@ -69,7 +69,7 @@ def test_two_updates_are_not_judged_and_the_log_says_so(caplog: pytest.LogCaptur
 def test_a_round_goes_on_without_the_long_one(fake: Any, make: Any, initial: ArrayRecord) -> None:
     names = {21: "aachen", 22: "bergen", 23: "cadiz"}
     grid = fake({21: make.trained(make.model(1), 1), 22: make.trained(make.model(100), 1), 23: make.trained(make.model(2), 1)})
-    strategy = FedAvg(wrappers=(NormOutlierFilter(4.0),), site_names=names)
+    strategy = FedAvg(transforms=(NormOutlierFilter(4.0),), site_names=names)
     arrays, _ = strategy.aggregate_train(
         1, grid.send_and_receive(strategy.configure_train(1, initial, ConfigRecord(), grid), timeout=1)
     )
@@ -88,7 +88,7 @@ def test_clipping_works_on_what_a_strategy_gets(fake: Any, make: Any) -> None:
     grid = fake(
         {21: make.trained({"w": np.array([3, 4], np.float32)}, 1), 22: make.trained({"w": np.array([0, 1], np.float32)}, 1)}
     )
-    strategy = FedAvg(wrappers=(ClipNorm(1.0),))
+    strategy = FedAvg(transforms=(ClipNorm(1.0),))
     arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(strategy.configure_train(1, initial, ConfigRecord(), grid)))
     assert arrays is not None
     assert arrays["w"].numpy().tolist() == pytest.approx([0.3, 0.9])

@@ -1,0 +1,97 @@
+"""Federated arm: all sites train one model together, by the strategy that the study names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord
+
+from medfl import metrics
+from medfl.messages import records
+from medfl.messages.records import Metrics
+from medfl.runs import Event, checkpoint_files
+from medfl.server.checkpoints import SHARED
+from medfl.server.contribution_measures import Contributions
+from medfl.server.federation import Federation
+from medfl.server.training import ArmTrainer, finite_or_none
+from medfl.strategies.strategy_registry import build_strategy
+
+
+class FederatedTraining(ArmTrainer):
+    """Train one shared model, and measure what each site contributes to it where the study asks for that.
+
+    Parameters
+    ----------
+    federation : Federation
+        The sites.
+    initial : ArrayRecord
+        The model to start from.
+    """
+
+    name = "federated"
+
+    def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
+        super().__init__(federation, build_strategy(federation.study), initial)
+        self._contributions = Contributions(federation) if self._study.contribution.method != "none" else None
+        self._strategy.begin_run(federation.sites, [self._contributions.recorder] if self._contributions else [])
+
+    @property
+    def best_round(self) -> int:
+        """Round of the chosen model."""
+        return self._series[SHARED].best_round
+
+    def save_best(self) -> None:
+        """Write the chosen model and the last one under their own names."""
+        series = self._series[SHARED]
+        arrays, meta = self._series.load(SHARED, series.best_round)
+        checkpoint_files.save(self._run.path, "best", arrays, meta | {"score": finite_or_none(series.best_score)})
+        arrays, meta = self._series.load(SHARED, self._last_round)
+        checkpoint_files.save(self._run.path, "final", arrays, meta)
+
+    def _series_names(self, sites: Iterable[str]) -> Iterable[str]:
+        return [SHARED]
+
+    def _model_of_series(self, name: str) -> ArrayRecord:
+        return self._arrays
+
+    def _models_of_sites(self, sites: Iterable[str]) -> dict[str, ArrayRecord]:
+        return dict.fromkeys(sites, self._arrays)
+
+    def _save_state(self, server_round: int) -> dict[str, Any]:
+        state = self._strategy.state()
+        self._series.save_state(server_round, state)
+        return {"remembers": bool(state)}
+
+    def _restore(self, last: Event) -> None:
+        self._arrays = records.to_array_record(self._series.load(SHARED, self._last_round).arrays)
+        if last.get("remembers"):
+            self._strategy.restore(self._series.load_state(self._last_round))
+
+    def _measure_round(self) -> None:
+        if self._contributions and (event := self._contributions.measure(self._strategy.last_round, self._arrays)):
+            self._run.history.append({"arm": self.name} | event)
+
+    def _drop_untrained(self) -> None:
+        """Drop nothing: a round with too few replies fails, so the shared model is trained."""
+
+    def _add_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        merged = metrics.merge(self._study, list(answers.values()))
+        score = metrics.headline(self._study, merged)
+        self._series.add_score(SHARED, server_round, score)
+        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": finite_or_none(score)}
+
+    def _replay_scores(self, server_round: int, event: Event) -> None:
+        if event.get("score") is not None:
+            self._series.add_score(SHARED, server_round, float(event["score"]))
+
+    def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+        """Return the results of a test, those of the sites' personal models too where they have some."""
+        event = super()._test_event(answers)
+        if not self._study.has_personal_models:
+            return event
+        personal = {site: metrics.personal_part(values) for site, values in answers.items()}
+        for site, values in personal.items():
+            event["sites"][site]["personal-derived"] = metrics.derive(self._study, values)
+        merged = metrics.merge(self._study, list(personal.values()))
+        return event | {"personal": metrics.as_personal(merged), "personal-derived": metrics.derive(self._study, merged)}

@@ -1,0 +1,167 @@
+"""Joining of sites, at the start of a run or later: each says who it is and what it brings."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from medfl.errors import ExchangeError, QuorumError
+from medfl.grids.grid_wrapper import GridWrapper
+from medfl.messages import counts, records
+from medfl.messages.exchange import NO_REPLY
+from medfl.messages.records import MetricValue
+from medfl.messages.replies import describe_error, describe_refusal, read_metrics
+from medfl.runs.run_folder import Run
+from medfl.site import SITE_NAME_PATTERN
+from medfl.study import Study
+
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two polls for answers
+
+
+class SiteJoiner:
+    """Ask nodes who they are, and add the sites that may take part in the run.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the nodes.
+    study : Study
+        The study of the run.
+    run : Run
+        Its history gets an event for each site that joined or failed to.
+    layout : str
+        Hash of the layout of the model (`records.layout_hash`); a site whose network differs cannot take part.
+
+    Attributes
+    ----------
+    refused : dict of str to str
+        Why nodes could not join, by the name that their key was enrolled with, or ``node-<k>`` where there is none.
+    has_started : bool
+        Whether the rounds have begun: from then on a site that cannot join is left out, and does not end the run.
+    """
+
+    def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
+        self._grid, self._study, self._run, self._layout = grid, study, run, layout
+        self.refused: dict[str, str] = {}
+        self.has_started = False
+        self._waits_itself = isinstance(grid, GridWrapper) and grid.waits_for_replies
+        self._pending: dict[int, str] = {}  # identifier of the message to each node that has not answered yet
+        self._labels: dict[int, str] = {}
+        self._reasons: dict[int, str] = {}  # the last one that was recorded of each node
+
+    def query(self, nodes: Iterable[int]) -> None:
+        """Ask nodes who they are, except those whose answer is still awaited."""
+        new = [node for node in nodes if node not in self._pending]
+        question = RecordDict({records.CONFIG: ConfigRecord({records.RUN: self._run.path.name})})
+        messages = [Message(question, dst_node_id=node, message_type=records.JOIN) for node in new]
+        for node, identifier in zip(new, self._grid.push_messages(messages) if messages else (), strict=True):
+            if identifier:
+                self._pending[node] = identifier
+            self._labels.setdefault(node, f"node-{len(self._labels) + 1}")
+
+    def poll(self, sites: dict[int, str]) -> None:
+        """Add the sites that have answered by now to `sites`, the names by node."""
+        for node, identifier in list(self._pending.items()):
+            for reply in self._grid.pull_messages([identifier]):
+                del self._pending[node]
+                self._handle_reply(node, reply, sites)
+
+    def wait_for_replies(self, seconds: float, sites: dict[int, str]) -> None:
+        """Add the sites that answer within a time; one that does not is recorded, and may still join later."""
+        end, pause = time.monotonic() + seconds, _MIN_PAUSE
+        while self._pending and time.monotonic() < end:
+            self.poll(sites)
+            if self._pending and not self._waits_itself:
+                time.sleep(pause := min(1.1 * pause, _MAX_PAUSE))
+        for node in self._pending:
+            self._record_failure(node, NO_REPLY)
+
+    def admit(self, sites: dict[int, str]) -> None:
+        """Add the sites that came since the last call, without waiting; those that were refused are asked again."""
+        self.query(node for node in self._grid.get_node_ids() if node not in sites)
+        self.poll(sites)
+
+    def _handle_reply(self, node: int, reply: Message, sites: dict[int, str]) -> None:
+        if reply.has_error():
+            self._record_failure(node, describe_error(reply.error))
+            return
+        try:
+            name, event = _parse_join_reply(reply.content, self._layout, self._study)
+            self._check_name(node, name)
+            others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
+        except ExchangeError as refusal:
+            self._record_failure(node, describe_refusal(refusal))
+            return
+        self._run.history.append(event)
+        self.refused.pop(name, None)
+        ordered = sorted([*((other, sites[other]) for other in others), (node, name)], key=lambda item: item[1])
+        sites.clear()
+        sites.update(ordered)
+
+    def _is_connected(self, node: int, name: str) -> bool:
+        """Return False when a node is gone, as when its site came back with a new key; two nodes of one name are an error."""
+        if node not in set(self._grid.get_node_ids()):
+            return False
+        if not self.has_started:
+            raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
+        raise ExchangeError("SITE-TWICE", "another connected node has the same name as this one.")
+
+    def _check_name(self, node: int, name: str) -> None:
+        """Raise ``SITE-NAME-FOREIGN`` unless a site gives the name that its key was enrolled with."""
+        if self._study.server.enrolled and self._name_of_key(node) != name:
+            raise ExchangeError(
+                "SITE-NAME-FOREIGN", "this node gives another name than the one that its key was enrolled with."
+            )
+
+    def _name_of_key(self, node: int) -> str | None:
+        return next((info.name for info in self._grid.get_nodes() if info.node_id == node), None)
+
+    def _record_failure(self, node: int, reason: str) -> None:
+        name = self._name_of_key(node) if self._study.server.enrolled else None
+        self.refused[site := name or self._labels[node]] = reason
+        if self._reasons.get(node) != reason:  # or every round would record the same again
+            self._run.history.append({"event": "failed", "site": site, "during": "join", "reason": reason})
+        self._reasons[node] = reason
+
+
+def _parse_join_reply(content: RecordDict, layout: str, study: Study) -> tuple[str, dict[str, object]]:
+    """Return the name of a site and the event that records what it brings, or raise ExchangeError."""
+    site = content.get(records.SITE)
+    if not isinstance(site, ConfigRecord):
+        raise ExchangeError("JOIN-UNREADABLE", "this node does not say who it is.")
+    name = str(site.get("name", ""))
+    if not re.fullmatch(SITE_NAME_PATTERN, name):
+        raise ExchangeError("SITE-NAME", "the name that this node gives is not a valid name of a site.")
+    if site.get(records.MODEL_HASH) != layout:
+        raise ExchangeError("MODEL-MISMATCH", "The network of this site differs: another version of medfl or MONAI.")
+    numbers = read_metrics(content)
+    splits = ("train", "validation", "test")
+    try:
+        return name, {
+            "event": "joined",
+            "site": name,
+            **{split: _require_int(numbers[f"join.{split}-patients"]) for split in splits},
+            "cases": {split: _require_int(numbers[f"join.{split}-cases"]) for split in splits},
+            "excluded": counts.from_text(str(site[records.EXCLUDED])),
+            "warnings": counts.from_text(str(site["warnings"])),
+            "patient-ids": site["patient-ids"] == "yes",
+            "annotated": _annotated_classes(str(site.get(records.ANNOTATED, "")), study),
+        }
+    except (KeyError, ValueError):
+        raise ExchangeError("JOIN-UNREADABLE", "the counts that this site reports cannot be read.") from None
+
+
+def _annotated_classes(text: str, study: Study) -> list[str]:
+    """Return the names of the classes that are annotated at a site."""
+    names = dict(enumerate(study.task.foreground, start=1))
+    return [names[int(number)] for number in text.split(",") if number] or list(study.task.foreground)
+
+
+def _require_int(value: MetricValue) -> int:
+    if not isinstance(value, int):
+        raise ValueError("not a whole number")
+    return value
