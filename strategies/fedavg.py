@@ -1,4 +1,9 @@
-"""Federated averaging that folds replies as they arrive, leaves bad ones out, and tells what became of each."""
+"""Federated averaging, and the base of every other strategy.
+
+Flower's `FedAvg` collects all replies of a round before it averages them. `FedAvg` here adds each reply to the aggregate as it
+arrives, leaves bad replies out with a reason, and records what became of every site. Its subclasses replace single steps of a
+round; the class names them.
+"""
 
 from __future__ import annotations
 
@@ -31,47 +36,65 @@ MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
 
 
 class FedAvg(FlowerFedAvg):
-    """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629), in place of Flower's class of this name.
+    """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
-    Within rounding the model is Flower's. What differs: memory does not grow with the number of sites; the result does not
-    depend, to the last bit, on the order of arrival; types are kept and integer tensors are not averaged; a reply that is an
-    error, empty, not finite, of the wrong shape or late is left out with a reason, and a round below the quorum fails.
+    Within rounding the model is that of Flower's class. The differences: memory does not grow with the number of sites; not
+    one bit of the result depends on the order of arrival; tensors keep their types, and integer tensors are not averaged; a
+    reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round with fewer
+    counted replies than the quorum fails.
+
+    A subclass overrides one or several of the steps that a training round calls, in this order:
+
+    ==================  ====================================================================================================
+    step                what it does here
+    ==================  ====================================================================================================
+    `train_contents`    put the model and the configuration into the message to each site
+    `begin_round`       get ready for the replies: an empty mean
+    `start_model`       say which model a site started from: the one that was sent, for each reply
+    `add_reply`         add a reply to the mean, or refuse it with ExchangeError and change nothing
+    `finish_round`      return the new model, which is the mean
+    `new_tensor`        return one tensor of it, given the mean; called by `finish_round`
+    `state`, `restore`  what the next round needs besides the model, for a run that is resumed
+    `check_sites`       refuse at once a federation that is too small for the rule
+    ==================  ====================================================================================================
+
+    Between `start_model` and `add_reply` a reply goes through the `transforms`, in their order.
 
     Parameters
     ----------
     weighted_by : str
-        Metric of a training reply that holds its weight. Empty: all replies weigh the same.
+        Metric of a training reply that holds its weight; empty when all replies weigh the same.
     evaluate_weighted_by : str, optional
-        Metric of an evaluation reply that holds its weight; like `weighted_by` unless given.
+        Metric of an evaluation reply that holds its weight; the same as `weighted_by` unless given.
     quorum : int
-        Replies without which a round does not count.
+        Counted replies that a round needs.
     wait : float
-        Seconds to wait for enough nodes to be connected.
+        Seconds to wait until enough nodes are connected.
     min_available_nodes : int, optional
-        Nodes that are enough; like `quorum` unless given.
+        Connected nodes that a round needs to begin; the quorum unless given.
     fraction : float
-        Share of the connected sites that train in a round; 0 leaves training out.
+        Share of the connected sites that train in a round; 0 switches training off.
     fraction_evaluate : float
-        Share of the connected sites that evaluate; 0 leaves the separate evaluation out.
+        Share of the connected sites that evaluate; 0 switches the separate evaluation off.
     seed : int
         Decides which sites are chosen.
     mean : {"exact", "float"}
         `medfl.aggregate.ExactMean`, or the faster `medfl.aggregate.FloatMean` whose last bits depend on the order.
     transforms : sequence of ReplyTransform
-        Steps that each training reply goes through before it is counted, from the wire inwards.
+        Steps that each training reply goes through before it is added, from the wire inwards.
     site_names : mapping of int to str, optional
         Name of the site behind each node; nodes without one are not asked. See also `begin_run`.
     arrayrecord_key, configrecord_key : str
         Names of the records that are sent.
     train_metrics_aggr_fn, evaluate_metrics_aggr_fn : callable, optional
-        As in Flower; they get contents without arrays.
+        As in Flower, but the contents that they get hold no arrays.
 
     Attributes
     ----------
     last_round : RoundRecord
-        What became of every site in the last training exchange, also when it failed.
+        What became of every site in the last training exchange, even if the round failed.
     last_evaluation : RoundRecord
-        The same of the last evaluation exchange.
+        The same for the last evaluation exchange.
 
     Examples
     --------
@@ -81,8 +104,8 @@ class FedAvg(FlowerFedAvg):
     """
 
     has_common_start = True
-    """Whether all sites of a round start from its one model: then the scores in their replies are scores of that model, and
-    the norms of their updates can be compared."""
+    """Whether all sites of a round start from the same model. Only then are the scores in their replies scores of one model,
+    and only then can the norms of their updates be compared."""
 
     def __init__(
         self,
@@ -126,7 +149,7 @@ class FedAvg(FlowerFedAvg):
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._evaluation: Exchange | None = None
-        self._absent: list[str] = []  # sites that belong to the run and are not connected
+        self._absent: list[str] = []  # sites of the run that were not connected
 
     def begin_run(self, site_names: Mapping[int, str], transforms: Sequence[ReplyTransform] = ()) -> None:
         """Take what is known only once the sites have joined; to be called, if at all, before the first round.
@@ -162,12 +185,12 @@ class FedAvg(FlowerFedAvg):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run all rounds as Flower does, with replies folded as they come."""
+        """Run all rounds as Flower does, but add each reply as it arrives."""
         streaming = grid if isinstance(grid, StreamingGrid) else StreamingGrid(grid)
         return super().start(streaming, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of a training round and make their messages."""
+        """Choose the sites of a training round and build their messages."""
         self._training = None
         if self.fraction_train == 0.0:
             return []
@@ -176,12 +199,12 @@ class FedAvg(FlowerFedAvg):
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Fold the training replies one by one and return the mean model and the mean metrics.
+        """Add the training replies one by one, and return the new model and the mean metrics.
 
         Raises
         ------
         QuorumError
-            ``QUORUM`` when too few replies could be counted; it tells why each of the others was not.
+            ``QUORUM`` when too few replies could be counted; it says why each of the others was left out.
         """
         if self._training is None:
             _check_no_replies(replies)
@@ -196,7 +219,7 @@ class FedAvg(FlowerFedAvg):
         return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of an evaluation round and make their messages."""
+        """Choose the sites of an evaluation round and build their messages."""
         self._evaluation = None
         if self.fraction_evaluate == 0.0:
             return []
@@ -205,7 +228,7 @@ class FedAvg(FlowerFedAvg):
         return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Return the mean of the evaluation metrics; a site without cases to evaluate answers, and weighs nothing.
+        """Return the mean of the evaluation metrics; the answer of a site without cases to evaluate has no weight.
 
         Raises
         ------
@@ -223,39 +246,54 @@ class FedAvg(FlowerFedAvg):
         return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
 
     def busy_sites(self) -> frozenset[str]:
-        """Return the sites that are busy between rounds: another message to one of them would wait until it is done."""
+        """Return the sites that still train between two rounds: another message to one of them would have to wait."""
         return frozenset()
 
     def check_sites(self, sites: int) -> None:
-        """Raise QuorumError when the replies of all of so many sites would be too few for the rule, before anybody trains."""
+        """Raise QuorumError when the replies of that many sites are too few for the rule, before any site trains."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the next round needs beside the model, for a run that is resumed: a number or tensor by name."""
+        """Return what the next round needs besides the model, by name, for a run that is resumed."""
         return {f"{TRANSFORM_STATE}{k}.{name}": x for k, t in enumerate(self.transforms) for name, x in t.state().items()}
 
     def restore(self, state: Tensors) -> None:
-        """Take back what `state` gave, and go on as if nothing had happened in between."""
+        """Go on from what `state` returned, as if the run had never stopped."""
         for k, transform in enumerate(self.transforms):
             prefix = f"{TRANSFORM_STATE}{k}."
             transform.restore({name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)})
 
-    # The seams that other strategies replace: what a node is sent, and what is done with replies.
+    # The steps of a round that other strategies replace.
 
     def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
-        """Return what each node is sent; one object for all, so that a grid stores it once."""
+        """Return what each node is sent.
+
+        Parameters
+        ----------
+        nodes : mapping of int to str
+            Name of the site behind each node that takes part.
+        arrays : ArrayRecord
+            The model of the round.
+        config : ConfigRecord
+            The configuration of the round.
+
+        Returns
+        -------
+        dict of int to RecordDict
+            By node; nodes that are sent the same share one object, so that a grid stores it once.
+        """
         content = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
         return dict.fromkeys(nodes, content)
 
     def begin_round(self, sent: ArrayRecord) -> None:
-        """Make ready for the replies of a round."""
+        """Get ready for the replies of a round, given the model that was sent."""
         self._mean: Mean = MEANS[self.mean](array_views(sent))
 
     def add_reply(self, reply: Reply) -> None:
-        """Fold one reply, or raise ExchangeError and change nothing."""
+        """Add one reply to the aggregate, or raise ExchangeError and change nothing."""
         self._mean.add(reply.arrays, reply.weight)
 
     def finish_round(self) -> ArrayRecord:
-        """Return the model that the round has made."""
+        """Return the new model; called once, after all replies, and only if the quorum is reached."""
         model = ArrayRecord()
         for name, array in self._mean.results(drain=True):
             model[name] = to_array(self.new_tensor(name, array))
@@ -267,7 +305,7 @@ class FedAvg(FlowerFedAvg):
         return mean
 
     def start_model(self, site: str, sent: Tensors) -> Tensors:
-        """Return the model that a site started from; `sent` is the one that the round began with."""
+        """Return the model that a site started from, given the model that the round began with."""
         return sent
 
     def _add_replies(self, exchange: Exchange, replies: Iterable[Message], sent: Tensors) -> None:
@@ -313,9 +351,9 @@ class FedAvg(FlowerFedAvg):
         sites = wait_for_sites(grid, self.min_available_nodes, self.wait, self.site_names)
         self._absent = sorted(set(self.site_names.values()) - set(sites.values()))
         nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
-        _log.log(INFO, "%s round %d: %d of %d sites are asked", message_type, server_round, len(nodes), len(sites))
-        told = ConfigRecord({**config, ROUND: server_round})
-        contents = self.train_contents({node: sites[node] for node in nodes}, arrays, told)
+        _log.log(INFO, "%s round %d: %d of %d sites take part", message_type, server_round, len(nodes), len(sites))
+        config = ConfigRecord({**config, ROUND: server_round})
+        contents = self.train_contents({node: sites[node] for node in nodes}, arrays, config)
         return [Message(contents[node], dst_node_id=node, message_type=message_type) for node in nodes]
 
     def _check_quorum(self, record: RoundRecord, what: str) -> None:
@@ -333,4 +371,4 @@ class FedAvg(FlowerFedAvg):
 
 def _check_no_replies(replies: Iterable[Message]) -> None:
     if any(True for _ in replies):
-        raise ExchangeError("NOT-CONFIGURED", "replies came without a question.", "Call configure_* before aggregate_*.")
+        raise ExchangeError("NOT-CONFIGURED", "replies came before anything was asked.", "Call configure_* before aggregate_*.")

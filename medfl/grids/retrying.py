@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from medfl.flower import compat
 from medfl.grids.grid_wrapper import GridWrapper
 
-_POLL = 2.0  # seconds between two checks whether a lost node is back
+_POLL_INTERVAL = 2.0  # seconds between two checks whether a lost node is back
 _LOST_NODE_ERRORS = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)
 
 
@@ -99,7 +99,7 @@ class RetryingGrid(GridWrapper):
 
     def _resend(self) -> None:
         away = [waiting for waiting in self._pending.values() if not waiting.sent_id]
-        if not away or time.monotonic() - self._last_poll < _POLL:
+        if not away or time.monotonic() - self._last_poll < _POLL_INTERVAL:
             return
         self._last_poll = time.monotonic()
         connected = set(self._grid.get_node_ids())

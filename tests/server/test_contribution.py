@@ -95,14 +95,14 @@ def _process() -> None:
 class Stage:
     """A federation of three whose update is one number, and who score a model by that number."""
 
-    def __init__(self, folder: Path, method: str, every: int = 1, wrappers: Any = ()) -> None:
+    def __init__(self, folder: Path, method: str, every: int = 1, transforms: Any = ()) -> None:
         self.study = sites.make_study(contribution={"method": method, "every": every})
         self.silent: set[str] = set()  # sites that never score
         grid = FakeGrid({node: self._answer(site) for node, site in SITES.items()})
         self.run = Run.create(folder, self.study)
         self.federation = Federation(grid, self.study, self.run, SITES)
         self.measured = Contributions(self.federation)
-        self.strategy = FedAvg(site_names=SITES, transforms=(*wrappers, self.measured.recorder))
+        self.strategy = FedAvg(site_names=SITES, transforms=(*transforms, self.measured.recorder))
         self.grid, self.sent = grid, to_array_record({"w": np.zeros(1, np.float64)})
 
     def _answer(self, site: str) -> Callable[[Message], Message | None]:

@@ -27,7 +27,8 @@ import time
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
-from medfl import metrics, records
+from medfl import metrics
+from medfl.messages import records
 from medfl.study import study_from_run_config
 
 DICE = {dice}          # of the model of each round, from round 1
@@ -45,7 +46,7 @@ def scores(context, model):
     return told
 
 def answer(message, *told):
-    content, asked = records.reply_content(*told), message.content["config"]
+    content, asked = records.build_reply_content(*told), message.content["config"]
     content["site"].update({{key: asked[key] for key in (records.RUN, records.ROUND, records.EXCHANGE)}})
     return Message(content, reply_to=message)
 
@@ -60,7 +61,7 @@ def join(message, context):
         return Message(RecordDict(), reply_to=message)
     counts = {{f"join.{{s}}-{{w}}": 2 for s in ("train", "validation", "test") for w in ("patients", "cases")}}
     told = {{"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: "{layout}"}}
-    return Message(records.reply_content(name, counts, told=told), reply_to=message)
+    return Message(records.build_reply_content(name, counts, told=told), reply_to=message)
 
 @app.train()
 def train(message, context):

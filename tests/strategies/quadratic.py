@@ -1,7 +1,7 @@
-"""A federation whose every number is known: each site has a bowl, ``1/2 (w - b)' A (w - b)``, and walks down it in real steps.
+"""A federation whose every number is known: each site has a bowl, ``1/2 (w - b)' A (w - b)``, and descends it in real steps.
 
-The strategies and client halves are the real ones; only the loop `fit` is put in place by one without images, which asks the
-terms of an algorithm in the same order.
+Strategies, client algorithms and the training loop are the real ones; the network alone is made up, so that the gradient of the
+study's loss is that of the bowl.
 """
 
 from __future__ import annotations
@@ -18,34 +18,41 @@ from torch import nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.training import schedules
 from medfl.clients.training.client_state import ClientState
-from medfl.clients.training.optimizers import build_optimizer, set_factor
-from medfl.clients.training.task import StepHooks, TrainTask
+from medfl.clients.training.devices import Device
+from medfl.clients.training.task import TrainTask
 from medfl.messages import records
 from medfl.messages.records import build_reply_content, from_array_record, to_array_record
 from medfl.schema import read_section
 from medfl.site import Site
 from medfl.strategies.fedavg import FedAvg
 from medfl.study import Study
+from medfl.testing.sites import make_class_case, make_prepared
 
 Vector = NDArray[np.float64]
+_CPU = Device(torch.device("cpu"), None)
 SIZE, STEPS, RATE = 3, 5, 0.1
 NAMES = ("aachen", "bergen", "cadiz", "delft")
 WEIGHTS = dict(zip(NAMES, (10, 40, 20, 30), strict=True))  # patients
 
 
 class Bowl(nn.Module):
-    """The loss of one site as a function of its only parameter."""
+    """A classifier of images whose cross-entropy with class 0 has the gradient of a bowl, exactly.
+
+    Both logits are 0 whatever the image, so the softmax of each is 1/2, and the gradient of the cross-entropy is half that of
+    the second logit: twice the bowl's.
+    """
 
     def __init__(self, curvature: Vector, bottom: Vector) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.zeros(SIZE, dtype=torch.float64))
         self.curvature, self.bottom = torch.from_numpy(curvature), torch.from_numpy(bottom)
 
-    def forward(self) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         away = self.w - self.bottom
-        return 0.5 * away @ self.curvature @ away
+        bowl = 0.5 * away @ self.curvature @ away
+        zero = bowl - bowl.detach()
+        return torch.stack([torch.zeros_like(zero), 2.0 * zero]).expand(len(images), 2)
 
 
 def bowls() -> dict[str, Bowl]:
@@ -95,33 +102,16 @@ def study(rounds: int = 300, momentum: float = 0.0, schedule: str = "constant") 
         {
             "name": "bowl",
             "rounds": rounds,
-            "task": {"kind": "segmentation", "dimension": 2, "modality": "MR", "classes": "no,yes"},
-            "network": {"name": "unet"},
-            "loss": {"name": "dice-ce"},
+            "task": {"kind": "classification", "dimension": 2, "modality": "MR", "classes": "no,yes"},
+            "network": {"name": "cnn"},
+            "loss": {"name": "cross-entropy"},
+            "preprocessing": {"size": "16,16"},
             "optimizer": {"name": "sgd", "learning-rate": RATE, "momentum": momentum},
             "schedule": {"name": schedule},
-            "training": {"local-steps": STEPS},
+            "training": {"local-steps": STEPS, "batch-size": 1},
         },
         "pyproject.toml",
     )
-
-
-def fit(work: TrainTask, net: nn.Module, terms: StepHooks | None = None) -> float:
-    """Take the steps of a round on a bowl."""
-    terms, settings, nothing = terms or StepHooks(), work.study.optimizer, torch.zeros(1)
-    optimizer, total = build_optimizer(settings, net.parameters()), 0.0
-    for step in range(STEPS):
-        progress = schedules.study_progress(work.server_round, step, STEPS, work.study.rounds)
-        factor = schedules.lr_factor(work.study.schedule, progress, work.study.rounds)
-        set_factor(optimizer, settings, factor)
-        optimizer.zero_grad(set_to_none=True)
-        loss = net()
-        terms.compute_loss(net, nothing, nothing, nothing, loss).backward()  # type: ignore[no-untyped-call]
-        terms.adjust_gradients(net)
-        optimizer.step()
-        terms.after_step(net, settings.learning_rate * factor)
-        total += float(loss.detach())
-    return total / STEPS
 
 
 class Federation:
@@ -129,19 +119,20 @@ class Federation:
 
     Parameters
     ----------
-    half : ClientAlgorithm
-        Client half that all sites run.
+    algorithm : ClientAlgorithm
+        What all sites run.
     folder : Path
-        Where they remember.
+        Where their states are kept.
     of : Study
         Gives optimizer and schedule.
     """
 
-    def __init__(self, half: ClientAlgorithm, folder: Path, of: Study) -> None:
-        self._half, self._folder, self._study = half, folder, of
+    def __init__(self, algorithm: ClientAlgorithm, folder: Path, of: Study) -> None:
+        self._algorithm, self._folder, self._study = algorithm, folder, of
+        self._data = make_prepared(make_class_case(0, 0))
         self._bowls = bowls()
         self.nodes = dict(enumerate(NAMES, start=11))
-        self.lost: set[tuple[str, int]] = set()  # replies that the site made and the server never gets
+        self.lost: set[tuple[str, int]] = set()  # replies of sites that never reach the server
         self.received: dict[str, list[Vector]] = {name: [] for name in NAMES}
 
     def answers(self) -> dict[int, Callable[[Message], Message | None]]:
@@ -151,16 +142,16 @@ class Federation:
         tensors = {key: from_array_record(found) for key, found in message.content.array_records.items()}
         received = tensors.pop(records.ARRAYS)
         number = int(message.content.config_records[records.CONFIG][records.ROUND])
-        net = self._bowls[name]
+        net, state = self._bowls[name], ClientState(self._folder / name, number)
         load_arrays(net, received)
-        nobody: Any = None
-        state = ClientState(self._folder / name, number)
-        task = TrainTask(self._study, Site(name=name), nobody, net, received, number, 0, state, tensors)
-        update = self._half.train(task)
+        task = TrainTask(
+            self._study, Site(name=name), self._data, net, received, number, 0, _CPU, records=tensors, state=state
+        )
+        outcome = self._algorithm.train(task)
         if (name, number) in self.lost:
             return None
-        metrics = {"train.patients": WEIGHTS[name], **update.metrics}
-        content = build_reply_content(name, metrics, update.arrays, further=update.records)
+        metrics = {**outcome.metrics, "train.patients": WEIGHTS[name]}
+        content = build_reply_content(name, metrics, outcome.arrays, further=outcome.records)
         return Message(content, reply_to=message)
 
 

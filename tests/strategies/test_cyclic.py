@@ -124,5 +124,5 @@ def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", [Cyclic, FedBuff])
 def test_updates_without_a_common_start_are_not_compared(kind: Any) -> None:
-    with pytest.raises(ValueError, match="takes no wrapper that compares"):
+    with pytest.raises(ValueError, match="takes no transform that compares"):
         kind(transforms=[NormOutlierFilter(3.0)])

@@ -12,11 +12,10 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedProx as FlowerFedProx
 
-from medfl.clients.algorithms import client_algorithm, feddyn, scaffold
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
-from medfl.clients.algorithms.feddyn import FedDynClient as FedDynHalf
-from medfl.clients.algorithms.fedprox import FedProxClient as FedProxHalf
-from medfl.clients.algorithms.scaffold import ScaffoldClient as ScaffoldHalf
+from medfl.clients.algorithms.feddyn import FedDynClient
+from medfl.clients.algorithms.fedprox import FedProxClient
+from medfl.clients.algorithms.scaffold import ScaffoldClient
 from medfl.errors import QuorumError
 from medfl.runs import checkpoint_files
 from medfl.strategies.fedavg import FedAvg
@@ -45,11 +44,9 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callable[..., Stage]:
     """Return a maker of stages; all of one test share the disks of the sites."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # hundreds of rounds, and no power that may fail
-    for module in (client_algorithm, scaffold, feddyn):
-        monkeypatch.setattr(module, "train_steps", quadratic.fit)
 
-    def make(kind: type[FedAvg], half: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
-        federation = Federation(half, tmp_path, quadratic.study(**study))
+    def make(kind: type[FedAvg], algorithm: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
+        federation = Federation(algorithm, tmp_path, quadratic.study(**study))
         weights = "train.patients" if weighted else ""
         strategy = kind(weighted_by=weights, site_names=federation.nodes, **(options or {}))
         return Stage(strategy, federation, fake(federation.answers()))
@@ -71,7 +68,7 @@ def test_averaging_ends_beside_the_optimum_and_where_algebra_says(stage: Any, we
 
 @pytest.mark.parametrize("mu", [0.0, 0.5, 4.0])
 def test_a_spring_moves_the_end_to_where_algebra_says(stage: Any, mu: float) -> None:
-    reached = w(stage(FedProx, FedProxHalf(mu), options={"mu": mu}).run(1, 120))
+    reached = w(stage(FedProx, FedProxClient(mu), options={"mu": mu}).run(1, 120))
     assert reached == pytest.approx(averaging_ends(EVEN, mu), abs=1e-7)
 
 
@@ -81,37 +78,37 @@ def test_a_stiffer_spring_ends_nearer_to_the_optimum() -> None:
 
 
 EXACT = {
-    "scaffold": (Scaffold, ScaffoldHalf(), {}),
-    "feddyn": (FedDyn, FedDynHalf(1.0), {"alpha": 1.0}),
+    "scaffold": (Scaffold, ScaffoldClient(), {}),
+    "feddyn": (FedDyn, FedDynClient(1.0), {"alpha": 1.0}),
 }
-exact = pytest.mark.parametrize(("kind", "half", "options"), EXACT.values(), ids=EXACT.keys())
+exact = pytest.mark.parametrize(("kind", "algorithm", "options"), EXACT.values(), ids=EXACT.keys())
 
 
 @exact
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_the_exact_optimum_is_reached(
-    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, weighted: bool, momentum: float
+    stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any, weighted: bool, momentum: float
 ) -> None:
-    reached = w(stage(kind, half, weighted=weighted, options=options, momentum=momentum).run(1, 60))
+    reached = w(stage(kind, algorithm, weighted=weighted, options=options, momentum=momentum).run(1, 60))
     assert reached == pytest.approx(optimum(WEIGHTS if weighted else EVEN), abs=1e-5)
 
 
 @exact
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_exact_optimum_is_reached_with_half_of_the_sites_a_round(
-    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, weighted: bool
+    stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any, weighted: bool
 ) -> None:
-    reached = w(stage(kind, half, weighted=weighted, options=options | {"fraction": 0.5}).run(1, 120))
+    reached = w(stage(kind, algorithm, weighted=weighted, options=options | {"fraction": 0.5}).run(1, 120))
     assert reached == pytest.approx(optimum(WEIGHTS if weighted else EVEN), abs=1e-5)
 
 
 @exact
 def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(
-    stage: Any, kind: Any, half: ClientAlgorithm, options: Any
+    stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any
 ) -> None:
     """A site that went on from what the server does not know of would shift the end for good."""
-    staged = stage(kind, half, options=options)
+    staged = stage(kind, algorithm, options=options)
     staged.federation.lost = {(NAMES[number % 4], number) for number in range(1, 20)} | {(NAMES[0], 21), (NAMES[0], 22)}
     assert w(staged.run(1, 90)) == pytest.approx(optimum(EVEN), abs=1e-5)
 
@@ -119,21 +116,21 @@ def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(
 @exact
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_a_run_that_stopped_goes_on_with_the_same_bits(
-    stage: Any, kind: Any, half: ClientAlgorithm, options: Any, fraction: float, tmp_path: Path
+    stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any, fraction: float, tmp_path: Path
 ) -> None:
     options = options | {"fraction": fraction}
-    through = stage(kind, half, weighted=True, options=options, rounds=8).run(1, 8)
-    first = stage(kind, half, weighted=True, options=options, rounds=8)
+    through = stage(kind, algorithm, weighted=True, options=options, rounds=8).run(1, 8)
+    first = stage(kind, algorithm, weighted=True, options=options, rounds=8)
     model = first.run(1, 4)
     checkpoint_files.save(tmp_path, "kept", first.strategy.state(), {})
     first.run(5, 5, model)  # the sites have done the next round when the server falls
-    again = stage(kind, half, weighted=True, options=options, rounds=8)
+    again = stage(kind, algorithm, weighted=True, options=options, rounds=8)
     again.strategy.restore(checkpoint_files.load(tmp_path, "kept").arrays)
     assert w(again.run(5, 8, model)).tobytes() == w(through).tobytes()
 
 
 def test_the_control_variates_are_the_gradients_in_the_end(stage: Any) -> None:
-    staged = stage(Scaffold, ScaffoldHalf())
+    staged = stage(Scaffold, ScaffoldClient())
     staged.run(1, 60)
     state = staged.strategy.state()
     assert state["sum/w"] == pytest.approx(np.zeros(3), abs=1e-5)
@@ -144,13 +141,13 @@ def test_the_control_variates_are_the_gradients_in_the_end(stage: Any) -> None:
 def test_first_round_of_scaffold_by_hand(stage: Any, momentum: float, reach: float) -> None:
     """From zero the first round is FedAvg's, and c is the mean way down divided by the rates, by equation (4)."""
     averaged = w(stage(FedAvg, ClientAlgorithm(), momentum=momentum).run(1, 1))
-    staged = stage(Scaffold, ScaffoldHalf(), momentum=momentum)
+    staged = stage(Scaffold, ScaffoldClient(), momentum=momentum)
     assert w(staged.run(1, 1)).tobytes() == averaged.tobytes()
     assert staged.strategy.state()["sum/w"] / 4 == pytest.approx((1.0 - averaged) / reach, abs=1e-7)
 
 
 def test_rates_of_the_schedule_are_those_of_the_control_variate(stage: Any) -> None:
-    staged = stage(Scaffold, ScaffoldHalf(), schedule="cosine", rounds=1)
+    staged = stage(Scaffold, ScaffoldClient(), schedule="cosine", rounds=1)
     reached = w(staged.run(1, 1))
     rates = [0.1 * (1 + np.cos(np.pi * (k + 0.5) / STEPS)) / 2 for k in range(STEPS)]
     assert staged.strategy.state()["sum/w"] / 4 == pytest.approx((1.0 - reached) / sum(rates), abs=1e-7)
@@ -158,20 +155,20 @@ def test_rates_of_the_schedule_are_those_of_the_control_variate(stage: Any) -> N
 
 def test_two_rounds_of_feddyn_by_hand(stage: Any) -> None:
     """h after the first round is -alpha times the mean way, and the model goes that way twice."""
-    prox = w(stage(FedProx, FedProxHalf(0.5)).run(1, 1))
-    reached = w(stage(FedDyn, FedDynHalf(0.5)).run(1, 1))
+    prox = w(stage(FedProx, FedProxClient(0.5)).run(1, 1))
+    reached = w(stage(FedDyn, FedDynClient(0.5)).run(1, 1))
     assert reached == pytest.approx(1.0 + 2 * (prox - 1.0), abs=1e-7)
 
 
 def test_the_server_of_scaffold_steps_by_its_own_rate(stage: Any) -> None:
-    whole = w(stage(Scaffold, ScaffoldHalf()).run(1, 1))
-    half = w(stage(Scaffold, ScaffoldHalf(), options={"server_learning_rate": 0.5}).run(1, 1))
+    whole = w(stage(Scaffold, ScaffoldClient()).run(1, 1))
+    half = w(stage(Scaffold, ScaffoldClient(), options={"server_learning_rate": 0.5}).run(1, 1))
     assert half == pytest.approx((whole + 1.0) / 2, abs=1e-12)
 
 
 def test_a_site_that_joins_no_round_counts_in_the_mean(stage: Any) -> None:
     """With 1 of 4 sites in the round, c moves by a fourth of that site's change: |S| / N of Algorithm 1, line 17."""
-    staged = stage(Scaffold, ScaffoldHalf(), options={"fraction": 0.25})
+    staged = stage(Scaffold, ScaffoldClient(), options={"fraction": 0.25})
     staged.run(1, 1)
     (asked,) = staged.strategy.last_round.replies
     change = staged.strategy.state()["sum/w"]

@@ -71,7 +71,7 @@ def test_the_order_of_arrival_decides_no_tie(build: Any, fake: Any, make: Any) -
     for order in ([2, 3, 4, 5, 6], [6, 5, 4, 3, 2], [4, 6, 2, 5, 3]):
         strategy = build(malicious=1)
         made_of(strategy, line(1, 1, -1, -1, 0), fake, make, order)
-        assert strategy.chosen == ("a", "b", "c")[: strategy.keep]
+        assert strategy.selected_sites == ("a", "b", "c")[: strategy.keep]
 
 
 @pytest.mark.parametrize(("n", "f", "m"), [(5, 1, 1), (7, 2, 3), (9, 2, 7), (9, 3, 1)])

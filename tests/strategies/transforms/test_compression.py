@@ -112,7 +112,7 @@ def test_an_update_is_added_to_the_model_that_its_site_started_from(fake: Any, m
 
 def test_a_study_stacks_them_from_the_wire_inwards() -> None:
     study = sites.make_study(compression={"codec": "top-k", "keep": 0.1}, filtering={"reject-factor": 3})
-    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["TopK", "RejectFactor"]
+    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["TopK", "NormOutlierFilter"]
     study = sites.make_study(compression={"codec": "int8"}, filtering={"clip-norm": 2})
     assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["Int8", "ClipNorm"]
     assert build_transforms(sites.make_study()) == ()
