@@ -87,7 +87,7 @@ class Steps:
         for owner, name in (
             (files, "commit"),
             (checkpoint_files, "commit"),
-            (checkpoint_files, "write_pending"),
+            (checkpoint_files, "write_temporary"),
             (checkpoint_files, "remove"),
             (History, "append"),
             (GridWrapper, "push_messages"),

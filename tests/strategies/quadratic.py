@@ -144,9 +144,7 @@ class Federation:
         number = int(message.content.config_records[records.CONFIG][records.ROUND])
         net, state = self._bowls[name], ClientState(self._folder / name, number)
         load_arrays(net, received)
-        task = TrainTask(
-            self._study, Site(name=name), self._data, net, received, number, 0, _CPU, records=tensors, state=state
-        )
+        task = TrainTask(self._study, Site(name=name), self._data, net, received, number, 0, _CPU, records=tensors, state=state)
         outcome = self._algorithm.train(task)
         if (name, number) in self.lost:
             return None

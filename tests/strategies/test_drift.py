@@ -45,7 +45,9 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callabl
     """Return a maker of stages; all of one test share the disks of the sites."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # hundreds of rounds, and no power that may fail
 
-    def make(kind: type[FedAvg], algorithm: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any) -> Stage:
+    def make(
+        kind: type[FedAvg], algorithm: ClientAlgorithm, *, weighted: bool = False, options: Any = None, **study: Any
+    ) -> Stage:
         federation = Federation(algorithm, tmp_path, quadratic.study(**study))
         weights = "train.patients" if weighted else ""
         strategy = kind(weighted_by=weights, site_names=federation.nodes, **(options or {}))
