@@ -1,4 +1,4 @@
-"""Cyclic weight transfer: one model that travels from hospital to hospital."""
+"""Cyclic weight transfer: one model travels from site to site."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from medfl.strategies.reply import Reply
 
 
 class Cyclic(FedAvg):
-    """Cyclic weight transfer (Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017), or institutional incremental learning.
+    """Cyclic weight transfer (Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017), or cyclic incremental learning.
 
-    A round is one full circle: the first site trains the model that came out of the last round, the second one that of the
-    first, and so on; the model of the last site is that of the round. A site that fails is passed over, with its reason in the
-    record, and the next one gets what there was before it. Nothing is averaged, so a site weighs more the later it comes.
+    A round is one full circle: the first site trains the model of the last round, the second site the model of the first, and
+    so on; the model of the last site is that of the round. A site that fails is skipped, with the reason in the record, and the
+    next one gets the model that the failed one had got. Nothing is averaged, so a site has more influence the later it comes.
 
-    The hops are sent while replies are aggregated, one after the other, so a round lasts as long as all sites together.
+    The messages are sent one after the other while replies are aggregated, so a round lasts as long as all its sites together.
 
     Parameters
     ----------
     order : {"random", "name"}
-        Of the sites: another one every round, decided by the seed, or that of their names.
+        Order of the sites: a new random one in every round, decided by the seed, or that of their names.
     hop_timeout : float
-        Seconds that a site after the first may take.
+        Seconds that each site after the first may take.
     **options
-        As for `FedAvg`; ``mean`` is without meaning.
+        As for `FedAvg`; ``mean`` has no effect.
     """
 
     has_common_start = False
@@ -42,13 +42,13 @@ class Cyclic(FedAvg):
         self.order, self.hop_timeout = order, hop_timeout
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of the circle and make the message to the first of them."""
+        """Choose the sites of the circle and build the message to the first of them."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
         self._grid, self._hops = grid, sorted(messages, key=lambda m: self._rank(server_round, m.metadata.dst_node_id))
         return self._hops[:1]
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Send the model around and return what came back from the last site, and the mean metrics."""
+        """Send the model from site to site, and return that of the last site and the mean metrics."""
         return super().aggregate_train(server_round, self._send_around(replies) if self._training else replies)
 
     def _send_around(self, first: Iterable[Message]) -> Iterator[Message]:
@@ -56,9 +56,9 @@ class Cyclic(FedAvg):
         for message in self._hops[1:]:
             content = message.content
             message.content = RecordDict({**content, self.arrayrecord_key: self._model})
-            message.metadata.created_at = time.time()  # it lives from now on, not from the beginning of the circle
+            message.metadata.created_at = time.time()  # its time to live begins now, not with the circle
             yield from self._grid.send_and_receive([message], timeout=self.hop_timeout)
-            message.content = content  # or the models of all hops would be held until the circle is closed
+            message.content = content  # or the models of all sites would stay in memory until the end of the circle
 
     def _rank(self, server_round: int, node: int) -> tuple[bytes, str, int]:
         name = self.site_names.get(node, f"node-{node}")

@@ -1,4 +1,4 @@
-"""FedAdagrad: Adagrad at the server."""
+"""FedAdagrad: the Adagrad optimizer at the server."""
 
 from __future__ import annotations
 

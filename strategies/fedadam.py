@@ -1,4 +1,4 @@
-"""FedAdam: Adam at the server."""
+"""FedAdam: the Adam optimizer at the server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from medfl.strategies.base.server_optimizer import ServerOptimizer
 class FedAdam(ServerOptimizer):
     """Adam at the server (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
-    As Flower's class, with its correction of the learning rate for the first rounds (Kingma and Ba 2015, section 2), which the
-    paper leaves out.
+    The same as Flower's class, including its correction of the learning rate in the first rounds (Kingma and Ba 2015, section
+    2), which the paper leaves out.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class FedAdam(ServerOptimizer):
     beta1, beta2 : float
         Decay of the moments, from 0 to below 1.
     tau : float
-        Added to the root of the second moment: small is more adaptive.
+        Added to the root of the second moment; the smaller, the more adaptive.
     **options
         As for `FedAvg`.
     """
@@ -49,7 +49,7 @@ class FedAdam(ServerOptimizer):
         return np.asarray(self._learning_rate() * first / (np.sqrt(second) + self.tau))
 
     def _second_moment(self, before: Tensor, change: Tensor) -> Tensor:
-        """Return the second moment."""
+        """Return the second moment after a round, given the one before it."""
         return np.asarray(self.beta2 * before + (1.0 - self.beta2) * change**2)
 
     def _learning_rate(self) -> float:

@@ -1,4 +1,4 @@
-"""FedAvgM: the server keeps going the way it went."""
+"""FedAvgM: momentum at the server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from medfl.strategies.base.server_optimizer import ServerOptimizer
 class FedAvgM(ServerOptimizer):
     """Federated averaging with momentum at the server (Hsu et al. 2019, https://arxiv.org/abs/1909.06335, section 4.3).
 
-    As Flower's class: ``v <- momentum * v + change``, then ``x <- x + server_learning_rate * v``. Flower goes on from the model
-    that it made itself, this class from the model that it is handed.
+    The same as Flower's class: ``v <- momentum * v + change``, then ``x <- x + server_learning_rate * v``. Flower goes on from
+    the model that it made itself, this class from the model that it is given.
 
     Parameters
     ----------
     server_learning_rate : float
-        With 1, and without momentum, it is FedAvg.
+        Step along the velocity; with 1, and without momentum, it is FedAvg.
     momentum : float
-        From 0 to below 1.
+        Share of the velocity that is kept from round to round, from 0 to below 1.
     **options
         As for `FedAvg`.
     """

@@ -1,4 +1,4 @@
-"""FedBuff: the server goes on as soon as some replies are in, so that one slow hospital does not hold the others up."""
+"""FedBuff: a round ends as soon as enough replies are in, so that a slow site does not hold up the others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from medfl.messages.records import array_views
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
 
-STILL_WORKING = "[NO-REPLY] Still at work; the reply will count in a later round."
+STILL_WORKING = "[NO-REPLY] Still training; the reply will count in a later round."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Task:
-    """What a site is at work on."""
+    """A message that a site has not answered yet, and the model that it was sent."""
 
     message: Message
     model: ArrayRecord
@@ -35,20 +35,20 @@ class _Task:
 class FedBuff(FedAvg):
     """Buffered asynchronous aggregation (Nguyen et al. 2022, https://arxiv.org/abs/2106.06639, Algorithm 1).
 
-    A round ends when so many replies as fit the buffer are in, from this round or earlier ones. Sites that are done are asked
-    again with the new model, the others go on undisturbed. A reply counts by what its site changed in the model that it
-    started from, and less for every round that it is old:
+    A round ends when the buffer is full, with replies from this round or earlier ones. Sites that have replied get the new
+    model, the others go on undisturbed. A reply counts by its update, measured from the model that its site started from, and
+    the less the older it is:
 
         x <- x + server_learning_rate * sum of w_i (1 + age_i)^-exponent (x_i - start_i) / sum of w_i.
 
-    Which replies make a round depends on who is fast, so another run has other bits; given the replies of a round, their order
-    decides nothing. After a restart of the server all sites are asked anew. The models that sites still work on are in memory.
-    Between rounds those sites are left alone (`at_work`), so that the model is scored by the others.
+    Which replies make up a round depends on which sites are fast, so a second run has other bits; given the replies of a round,
+    their order changes nothing. After a restart of the server all sites are asked anew. The models that sites still train are
+    in memory. Those sites are left alone between rounds (`busy_sites`), so the others score the model.
 
     Parameters
     ----------
     buffer : int
-        Replies that make a round; 0: half of the sites of the round, rounded up. Never fewer than the quorum.
+        Replies that end a round; 0 for half of the sites of the round, rounded up. Never fewer than the quorum.
     exponent : float
         How fast old replies lose their weight.
     server_learning_rate : float
@@ -56,7 +56,7 @@ class FedBuff(FedAvg):
     round_timeout : float
         Seconds to wait for the replies of a round.
     **options
-        As for `FedAvg`; of the sites that ``fraction`` chooses, those still at work are not asked anew.
+        As for `FedAvg`; of the sites that ``fraction`` chooses, those that still train are not asked anew.
     """
 
     has_common_start = False
@@ -76,7 +76,7 @@ class FedBuff(FedAvg):
         self._tasks: dict[int, _Task] = {}  # by node
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Make the messages to the sites that are not at work."""
+        """Build the messages to the sites that are not training."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
         if not messages:
             return []
@@ -94,27 +94,27 @@ class FedBuff(FedAvg):
         Raises
         ------
         QuorumError
-            ``QUORUM`` when too few replies came before the time was over.
+            ``QUORUM`` when too few replies came in time.
         """
-        return super().aggregate_train(server_round, self._take_until_full(replies) if self._training else replies)
+        return super().aggregate_train(server_round, self._receive_until_full(replies) if self._training else replies)
 
     def busy_sites(self) -> frozenset[str]:
         """Return the sites whose replies will count in a later round."""
         return frozenset(map(self._site_name, self._tasks))
 
-    def _take_until_full(self, replies: Iterable[Message]) -> Iterator[Message]:
-        """Yield replies until the buffer is full; who answered is idle again."""
+    def _receive_until_full(self, replies: Iterable[Message]) -> Iterator[Message]:
+        """Yield replies until the buffer is full; a site that has answered is idle again."""
         grid, streams = self._grid, isinstance(self._grid, StreamingGrid)
-        if isinstance(grid, StreamingGrid):  # `replies` would wait for all sites; their messages are on the way
+        if isinstance(grid, StreamingGrid):  # `replies` would wait for all sites, whose messages have been sent already
             replies = grid.receive(_message_ids(self._tasks.values()), timeout=self.round_timeout)
-        else:  # it has waited for all of this round already
+        else:  # such a grid has waited for all replies of this round already
             earlier = [task for task in self._tasks.values() if task.server_round < self._round]
             replies = itertools.chain(replies, grid.pull_messages(_message_ids(earlier)))
         for reply in replies:
             node = find_asked_node(reply, [task.message for task in self._tasks.values()])
             node = reply.metadata.src_node_id if node is None else node
             yield reply
-            del reply  # or it would live on while the next one is fetched
+            del reply  # or it would stay in memory while the next one is fetched
             self._tasks.pop(node, None)
             if streams and self._mean.count >= self._buffer_size:
                 return
@@ -131,11 +131,11 @@ class FedBuff(FedAvg):
     def add_reply(self, reply: Reply) -> None:
         check_layout(reply.arrays, self._layout)
         task = self._find_task(reply.site)
-        age, weight, moved = self._round - task.server_round, reply.weight, dict(reply.arrays)
+        age, weight, arrays = self._round - task.server_round, reply.weight, dict(reply.arrays)
         if age:
             start = array_views(task.model)
-            moved = {name: _rebase(x, start[name], self._sent[name]) for name, x in moved.items()}
-        super().add_reply(dataclasses.replace(reply, arrays=moved, weight=weight * (1 + age) ** -self.exponent))
+            arrays = {name: _rebase(x, start[name], self._sent[name]) for name, x in arrays.items()}
+        super().add_reply(dataclasses.replace(reply, arrays=arrays, weight=weight * (1 + age) ** -self.exponent))
         self._full_weight += Fraction(weight)
 
     def _find_task(self, site: str) -> _Task:
@@ -154,12 +154,12 @@ class FedBuff(FedAvg):
         return interpolate(self._sent[name], mean, self._share)
 
 
-def _rebase(came: Tensor, start: Tensor, sent: Tensor) -> Tensor:
-    """Return what a site's change makes of the model that was sent last."""
-    if came.dtype.kind != "f":
-        return came
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is counted
-        return np.asarray(sent + (came - start), sent.dtype)
+def _rebase(trained: Tensor, start: Tensor, sent: Tensor) -> Tensor:
+    """Return a tensor of the model that was sent last, plus what a site changed in the one that it started from."""
+    if trained.dtype.kind != "f":
+        return trained
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is added
+        return np.asarray(sent + (trained - start), sent.dtype)
 
 
 def _message_ids(tasks: Iterable[_Task]) -> list[str]:

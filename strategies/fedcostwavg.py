@@ -1,4 +1,4 @@
-"""FedCostWAvg: hospitals weigh by their size and by how much their loss fell."""
+"""FedCostWAvg: a site's weight grows with its size and with the fall of its loss."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ _MAX_RATIO = 1e6
 
 
 class CostWeighted(DiskStrategy):
-    """Base of strategies whose weights depend on the losses of all sites, and of earlier rounds.
+    """Base of strategies whose weights depend on the losses of all sites, in this round and earlier ones.
 
-    Replies wait on disk until all losses are known. The losses are part of `state`.
+    Replies wait on disk until all losses are known. The losses of earlier rounds are part of `state`.
 
     Parameters
     ----------
     loss_key : str
-        Metric of a training reply that holds the cost of the site in this round.
+        Metric of a training reply that holds the cost of its site in this round.
     **options
         As for `FedAvg`.
     """
 
     history_rounds = 1
-    """Earlier rounds of which the cost is kept."""
+    """Number of earlier rounds whose costs are kept."""
 
     def __init__(self, *, loss_key: str = TRAIN_LOSS, **options: Any) -> None:
         super().__init__(**options)
         self.loss_key = loss_key
-        self._past_costs: dict[str, list[float]] = {}  # of earlier rounds, the last one last
+        self._past_costs: dict[str, list[float]] = {}  # of earlier rounds, the latest last
         self._current_costs: dict[str, float] = {}
 
     def state(self) -> dict[str, Tensor]:
-        """Return the costs of the sites in earlier rounds."""
+        """Return the costs of the sites in earlier rounds, with the state of the transforms."""
         return super().state() | {f"costs/{site}": np.array(costs) for site, costs in self._past_costs.items()}
 
     def restore(self, state: Tensors) -> None:
-        """Take back what `state` gave."""
+        """Go on from what `state` returned."""
         super().restore(state)
         self._past_costs = {
             key.removeprefix("costs/"): list(map(float, x)) for key, x in state.items() if key.startswith("costs/")
@@ -65,16 +65,16 @@ class CostWeighted(DiskStrategy):
         if isinstance(cost, int | float) and 0 <= cost < math.inf:
             self._current_costs[reply.site] = min(max(float(cost), _MIN_COST), _MAX_COST)
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         weights = (
-            spool.weights
-            if set(spool.sites) - set(self._past_costs)
-            else self.compute_weights(spool.weights, self._current_costs, self._past_costs)
+            replies.weights
+            if set(replies.sites) - set(self._past_costs)
+            else self.compute_weights(replies.weights, self._current_costs, self._past_costs)
         )
         for site, cost in self._current_costs.items():
             self._past_costs[site] = [*self._past_costs.get(site, []), cost][-self.history_rounds :]
         total = math.fsum(weights.values())
-        return combine(spool, {site: weight / total for site, weight in weights.items()})
+        return combine(replies, {site: weight / total for site, weight in weights.items()})
 
     @abstractmethod
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
@@ -83,25 +83,25 @@ class CostWeighted(DiskStrategy):
         Parameters
         ----------
         sizes : mapping of str to float
-            What the sites weigh by themselves.
+            Weight of each site in a plain mean.
         now : mapping of str to float
-            Costs of this round; a site that told none is missing.
+            Costs of this round; a site that sent none is missing.
         before : mapping of str to list of float
-            Costs of earlier rounds of every site in `sizes`, the last one last.
+            Costs of earlier rounds of every site in `sizes`, the latest last.
         """
 
 
 class FedCostWAvg(CostWeighted):
     """Cost weighted averaging (Mächler et al. 2021, https://arxiv.org/abs/2111.08649), which won FeTS 2021.
 
-    ``weight_i = alpha * n_i / sum(n) + (1 - alpha) * k_i / sum(k)``, with size n_i and ``k_i``, the cost of the last round over
-    that of this one. The cost is the training loss. In the first round, and whenever a site is there whose last cost is not
-    known, it is FedAvg. A site that tells no cost counts as unchanged.
+    ``weight_i = alpha * n_i / sum(n) + (1 - alpha) * k_i / sum(k)``, where n_i is the size of a site and k_i its cost in the
+    last round divided by its cost in this one. The cost is the training loss. In the first round, and whenever the last cost of
+    a site is not known, it is FedAvg. The cost of a site that sends none counts as unchanged.
 
     Parameters
     ----------
     alpha : float
-        Share of the size, 0 to 1.
+        Share of the size in the weight, 0 to 1.
     **options
         As for `CostWeighted`.
     """
@@ -116,13 +116,13 @@ class FedCostWAvg(CostWeighted):
 
 
 def blend_weights(sizes: Mapping[str, float], parts: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
-    """Return a mixture of weightings, each scaled to a sum of 1 over the sites, as large in sum as the sizes.
+    """Return a mixture of weightings, each first scaled to the same sum over the sites as the sizes.
 
-    A part that says nothing, because its values do not sum to more than 0, is left to the sizes.
+    A part whose values do not sum to more than 0 is replaced by the sizes.
 
     Examples
     --------
-    >>> mixed({"a": 1.0, "b": 3.0}, ((0.5, {"a": 1.0, "b": 3.0}), (0.5, {"a": 1.0, "b": 1.0})))
+    >>> blend_weights({"a": 1.0, "b": 3.0}, ((0.5, {"a": 1.0, "b": 3.0}), (0.5, {"a": 1.0, "b": 1.0})))
     {'a': 1.5, 'b': 2.5}
     """
     total = math.fsum(sizes.values())

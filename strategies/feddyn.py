@@ -1,4 +1,4 @@
-"""FedDyn: a regulariser that changes from round to round makes the sites' optima and the common one meet."""
+"""FedDyn: a regulariser that changes from round to round brings the sites' optima and the common one together."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from medfl.strategies.base.client_state_mean import ClientStateMean
 class FedDyn(ClientStateMean):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
-    Site k goes down on ``L_k(w) - <g_k, w> + alpha / 2 * |w - w_t|^2`` and then sets ``g_k <- g_k - alpha * (w_k - w_t)``
-    (the client algorithm of this name); the server keeps ``h <- h - alpha / m * (sum over the sampled sites of w_k - w_t)``
-    with m sites in the federation, and sends ``mean(w_k) - h / alpha``.
+    Site k minimises ``L_k(w) - <g_k, w> + alpha / 2 * |w - w_t|^2`` and then sets ``g_k <- g_k - alpha * (w_k - w_t)`` (the
+    client algorithm of this name). With m sites in the federation the server sets ``h <- h - alpha / m * (sum of w_k - w_t over
+    the sampled sites)``, and sends ``mean(w_k) - h / alpha``.
 
-    All that is kept is a multiple of alpha, so here the drift is kept instead: d_k = -g_k / alpha, the sum of all that site k
-    ever changed, and its mean d = -h / alpha. Then the model is ``mean(w_k) + d``, the regulariser is a spring to w_t - d_k,
-    and the server needs alpha for nothing.
+    All state is a multiple of alpha, so here the drift is kept instead: d_k = -g_k / alpha, the sum of all updates of site k,
+    and its mean d = -h / alpha. Then the model is ``mean(w_k) + d``, the regulariser is a spring to w_t - d_k, and the server
+    does not need alpha.
 
-    The paper's means are even and so are its proofs; ``weighted_by=""`` is that. With weights both means are weighted, and the
-    point where nothing moves any more is the optimum of the weighted objective; how fast it is reached is then not proven. The
-    paper solves each site's problem exactly; some steps of it have the same fixed point. All floating-point tensors are taken
-    for parameters, so running statistics (BatchNorm) should stay at the sites. The server learns the drift from the models as
-    they arrive: a lossy codec on the way leaves d a little beside the mean of the d_k.
+    The paper and its proofs use equal weights: ``weighted_by=""``. With other weights both means are weighted, and the fixed
+    point is the optimum of the weighted objective; the speed of convergence is then not proven. The paper solves each site's
+    problem exactly; a number of steps towards the solution has the same fixed point. All floating-point tensors are treated as
+    parameters, so running statistics (BatchNorm) should stay at the sites. The server computes the drift from the models that
+    arrive: with a lossy codec d differs a little from the mean of the d_k.
 
     Parameters
     ----------
     alpha : float
-        Strength of the regulariser, used by the sites alone.
+        Strength of the regulariser; only the sites use it.
     **options
         As for `FedAvg`.
     """

@@ -1,4 +1,4 @@
-"""The coordinate-wise median: up to half of the sites may send anything at all."""
+"""FedMedian: the median of every weight, which withstands anything that fewer than half of the sites send."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from medfl.strategies.base.disk_strategy import DiskStrategy
 class FedMedian(DiskStrategy):
     """Coordinate-wise median (Yin et al. 2018, Algorithm 1 option I, https://arxiv.org/abs/1803.01498).
 
-    Every weight of the model is the median of what the sites sent, for an even number of sites the mean of the middle two.
-    The sizes of the sites do not count, so none can win by claiming to be large; one or two replies give their mean, which
-    withstands nothing. The same bits as Flower's class of this name for floating-point tensors; Flower turns integer tensors
-    into floats, here they keep their type.
+    Every weight of the model is the median of what the sites sent; with an even number of sites it is the mean of the middle
+    two. The sizes of the sites do not count, so no site gains influence by claiming to be large. One or two replies give their
+    mean, which withstands nothing. Floating-point tensors have the same bits as those of Flower's class of this name; Flower
+    turns integer tensors into floats, here they keep their type.
 
     Parameters
     ----------
     **options
-        As for `FedAvg`; the weights count for the mean metrics only.
+        As for `FedAvg`; weights affect the mean metrics only.
     """
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
-        return median(spool)
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
+        return median(replies)

@@ -1,4 +1,4 @@
-"""FedNova: updates are divided by the steps behind them, so that a hospital with long rounds does not pull harder."""
+"""FedNova: every update is divided by the number of its steps, so that a site with long rounds has no more influence."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from medfl.messages.records import TRAIN_STEPS, array_views
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.reply import Reply
 
-_SCALE = 2.0**8  # of the weights, so that one patient may stand for 2**18 steps before the mean refuses so small a weight
+_SCALE = 2.0**8  # of the weights: one patient may have 2**18 steps before the mean refuses its weight as too small
 
 
 class FedNova(FedAvg):
     """Normalised averaging (Wang et al. 2020, https://arxiv.org/abs/2007.07481, equations 6 and 9).
 
-    With weights p_i and a_i, the length of the way of site i along a gradient of 1,
+    With weights p_i, and a_i the distance that site i would move along a constant gradient of 1 at a learning rate of 1,
 
         x <- x + tau * sum of p_i (x_i - x) / a_i,    tau = sum of p_i a_i.
 
     For plain SGD a_i is the number of steps; with momentum m it is the paper's ``(steps - m (1 - m^steps) / (1 - m)) / (1 -
-    m)``, and with Nesterov's ``steps + m`` times that. An optimizer that scales its steps, as Adam, has no such number: the
-    number of steps is taken, and the proof is lost. When all sites take the same number of steps it is FedAvg.
+    m)``, and with Nesterov's ``steps + m`` times that. An optimizer that scales its steps, such as Adam, has no such
+    number: the number of steps is used, and the proof does not apply. When all sites take the same number of steps it is
+    FedAvg.
 
-    Computed as a step of ``tau * sum of p_i / a_i``, which is 1 or more, towards the mean with the weights ``p_i / a_i``.
+    It is computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
 
     Parameters
     ----------
     steps_key : str
         Metric of a training reply that holds its number of steps.
     momentum : float
-        Of the sites' SGD, from 0 to below 1; 0 for plain SGD and for Adam.
+        Momentum of the sites' SGD, from 0 to below 1; 0 for plain SGD and for Adam.
     nesterov : bool
-        Whether the momentum is Nesterov's, as at medfl's sites.
+        Whether it is Nesterov momentum, as at medfl's sites.
     **options
         As for `FedAvg`.
     """
@@ -50,17 +51,17 @@ class FedNova(FedAvg):
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        self._weight = self._weighted_steps = Fraction(0)  # sums of the weights, and of weights times ways
+        self._weight = self._weighted_steps = Fraction(0)  # sums of weights, and of weights times effective steps
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
         steps = reply.metrics.get(self.steps_key)
         if not isinstance(steps, int | float) or not 1 <= steps < 2**40:
-            raise ExchangeError("STEPS-MISSING", f"the metric {self.steps_key!r} of the reply is no number of steps.")
-        way = self._effective_steps(steps)
-        super().add_reply(dataclasses.replace(reply, weight=_SCALE * reply.weight / way))
+            raise ExchangeError("STEPS-MISSING", f"the metric {self.steps_key!r} of the reply is not a number of steps.")
+        effective = self._effective_steps(steps)
+        super().add_reply(dataclasses.replace(reply, weight=_SCALE * reply.weight / effective))
         self._weight += Fraction(reply.weight)
-        self._weighted_steps += Fraction(reply.weight) * Fraction(way)
+        self._weighted_steps += Fraction(reply.weight) * Fraction(effective)
 
     def finish_round(self) -> ArrayRecord:
         tau = float(self._weighted_steps / self._weight)

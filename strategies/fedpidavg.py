@@ -1,4 +1,4 @@
-"""FedPIDAvg: hospitals weigh by their size, by how much their loss fell, and by what it summed to lately."""
+"""FedPIDAvg: a site's weight grows with its size, the fall of its loss, and the sum of its recent losses."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from medfl.strategies.fedcostwavg import Costs, CostWeighted, blend_weights
 class FedPIDAvg(CostWeighted):
     """PID weighted averaging (Mächler et al. 2022, https://arxiv.org/abs/2304.12117), which won FeTS 2022.
 
-    ``weight_i = alpha * n_i / sum(n) + beta * k_i / sum(k) + gamma * m_i / sum(m)``, with size n_i, ``k_i`` by how much the
-    cost fell since the last round, ``m_i`` the sum of the costs of this and the last rounds, and ``gamma = 1 - alpha -
-    beta``. The cost is the training loss. A cost that rose counts as one that stayed, so that no weight is negative. In the
-    first round, and whenever a site is there whose last cost is not known, it is FedAvg.
+    ``weight_i = alpha * n_i / sum(n) + beta * k_i / sum(k) + gamma * m_i / sum(m)``, where n_i is the size of a site, k_i the
+    fall of its cost since the last round, m_i the sum of its costs over the latest rounds, and ``gamma = 1 - alpha - beta``.
+    The cost is the training loss. A cost that rose counts as unchanged, so no weight is negative. In the first round, and
+    whenever the last cost of a site is not known, it is FedAvg.
 
     Parameters
     ----------
     alpha, beta : float
-        Shares of size and fall; together at most 1.
+        Shares of size and fall in the weight; together at most 1.
     window : int
-        Rounds of the sum.
+        Number of rounds in the sum, this one included.
     **options
         As for `CostWeighted`.
     """
 
     def __init__(self, *, alpha: float = 0.45, beta: float = 0.45, window: int = 5, **options: Any) -> None:
         if alpha + beta > 1:
-            raise ValueError(f"alpha and beta may be 1 together, came {alpha + beta:g}")
+            raise ValueError(f"alpha and beta must sum to at most 1, came {alpha + beta:g}")
         super().__init__(**options)
         self.alpha, self.beta, self.history_rounds = alpha, beta, window
 

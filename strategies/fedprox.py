@@ -1,4 +1,4 @@
-"""FedProx: every site is held near the model that it received by a spring."""
+"""FedProx: a proximal term, like a spring, keeps every site near the model that it received."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from medfl.strategies.fedavg import FedAvg
 class FedProx(FedAvg):
     """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2).
 
-    The server averages as `FedAvg` does; what differs happens at the sites, which add ``mu / 2 * |w - w_t|^2`` to their loss
-    (the client algorithm). As Flower's class of this name it sends mu to them, ``proximal-mu`` in the configuration, so that
-    clients written for that one serve here too. Where the paper samples sites by size and averages them evenly, all
-    sites are sampled alike and weighted by size, as in Flower: the same on average.
+    The server averages as `FedAvg` does; the difference is at the sites, which add ``mu / 2 * |w - w_t|^2`` to their loss (the
+    client algorithm). Like Flower's class of this name it sends them mu, as ``proximal-mu`` in the configuration, so clients
+    that were written for Flower's class work here too. The paper samples sites by size and averages them with equal weights;
+    here, as in Flower, all sites are sampled alike and weighted by size, which is the same on average.
 
     Parameters
     ----------
     mu : float
-        Strength of the spring; 0 is FedAvg.
+        Strength of the proximal term; 0 is FedAvg.
     **options
         As for `FedAvg`.
     """
@@ -33,5 +33,5 @@ class FedProx(FedAvg):
         self.mu = mu
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of a training round and make their messages, with mu in them."""
+        """Choose the sites of a training round and build their messages, with mu in them."""
         return super().configure_train(server_round, arrays, ConfigRecord({**config, PROXIMAL_MU: self.mu}), grid)

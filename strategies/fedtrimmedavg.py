@@ -1,4 +1,4 @@
-"""The coordinate-wise trimmed mean: the largest and the smallest values of every weight do not count."""
+"""FedTrimmedAvg: the mean of every weight without its largest and smallest values."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from medfl.strategies.base.disk_strategy import DiskStrategy
 class FedTrimmedAvg(DiskStrategy):
     """Coordinate-wise trimmed mean (Yin et al. 2018, Algorithm 1 option II, https://arxiv.org/abs/1803.01498).
 
-    Of the n values of every weight the ``int(beta * n)`` largest and smallest are left out, and the others averaged; the sizes
-    of the sites do not count. It withstands that many bad sites. Flower's class of this name quietly averages everything when
-    ``beta * n`` is below 1; here such a round is refused.
+    Of the n values of every weight the ``int(beta * n)`` largest and as many smallest are left out, and the others averaged;
+    the sizes of the sites do not count. It withstands that many bad sites. Flower's class of this name averages everything,
+    without a word, when ``beta * n`` is below 1; here such a round fails.
 
     Parameters
     ----------
     beta : float
-        Share of the replies that is cut from each end, from 0, which cuts none, to less than 0.5.
+        Share of the replies that is cut off at each end: from 0, which cuts off none, to less than 0.5.
     **options
-        As for `FedAvg`; the weights count for the mean metrics only.
+        As for `FedAvg`; weights affect the mean metrics only.
     """
 
     def __init__(self, *, beta: float = 0.2, **options: Any) -> None:
@@ -33,14 +33,14 @@ class FedTrimmedAvg(DiskStrategy):
         self.beta = beta
 
     def check_sites(self, sites: int) -> None:
-        """Raise ``TRIM-TOO-FEW`` when of so many replies none would be left out."""
+        """Raise ``TRIM-TOO-FEW`` when of that many replies none would be cut off."""
         if self.beta and int(self.beta * sites) == 0:
             raise QuorumError(
                 "TRIM-TOO-FEW",
-                f"{sites} replies are too few: a share of {self.beta:g} of them is none, so nothing is trimmed.",
+                f"{sites} replies are too few: a share of {self.beta:g} of them is less than one, so nothing is trimmed.",
                 f"Have at least {math.ceil(1 / self.beta)} sites answer, or set 'beta' higher.",
             )
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
-        self.check_sites(len(spool.sites))
-        return trimmed_mean(spool, self.beta)
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
+        self.check_sites(len(replies.sites))
+        return trimmed_mean(replies, self.beta)

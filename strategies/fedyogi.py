@@ -1,4 +1,4 @@
-"""FedYogi: Yogi at the server."""
+"""FedYogi: the Yogi optimizer at the server."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from medfl.strategies.fedadam import FedAdam
 class FedYogi(FedAdam):
     """Yogi at the server (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
-    As Adam, but the second moment moves by a fixed share of the squared change, up or down, and so forgets more slowly. As
-    Flower's class; the learning rate is not corrected for the first rounds.
+    Like Adam, but the second moment moves up or down by a fixed share of the squared change, and so forgets more slowly. The
+    same as Flower's class; the learning rate is not corrected in the first rounds.
 
     Parameters
     ----------

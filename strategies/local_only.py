@@ -1,4 +1,4 @@
-"""Every hospital alone: the baseline that says whether federating was worth it."""
+"""Local training: every site keeps its own model, the baseline that shows whether federating was worth it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from medfl.strategies.reply import Reply
 
 
 class LocalOnly(FedAvg):
-    """Send each site its own model back, round by round, and never mix them.
+    """Send each site its own model back in every round, and never mix the models.
 
-    Everything else, the rounds, the seeds, the checks of replies and the quorum, is as in `FedAvg`, so that a difference
-    between the two is the effect of federating. A site whose reply is left out goes on with the model that it had. The models
-    of all sites are kept in memory: it grows with their number.
+    Rounds, seeds, checks of replies and quorum are as in `FedAvg`, so that any difference between the two is the effect of
+    federating. A site whose reply is left out goes on with the model that it had. The models of all sites are in memory, which
+    grows with their number.
 
     Parameters
     ----------
     weighted_by : str
-        Metric that holds the weight of a site in the mean metrics of a round; empty: all weigh the same.
+        Metric that holds the weight of a site in the mean metrics of a round; empty when all weigh the same.
     **options
         As for `FedAvg`.
     """
@@ -44,16 +44,16 @@ class LocalOnly(FedAvg):
         """
         arrays = self._site_models.get(site, self._initial)
         if arrays is None:
-            raise RunError("NO-MODEL", "no model was sent yet.", "Run a round, or give the models with `restore`.")
+            raise RunError("NO-MODEL", "no model was sent yet.", "Run a round, or set the models with `restore`.")
         return arrays
 
     def state(self) -> dict[str, Tensor]:
-        """Return the models of all sites."""
+        """Return the models of all sites, with the state of the transforms."""
         own = {f"own/{site}/{name}": x for site, model in self._site_models.items() for name, x in array_views(model).items()}
         return super().state() | own
 
     def restore(self, state: Tensors) -> None:
-        """Go on from models that were kept."""
+        """Go on from what `state` returned."""
         super().restore(state)
         models: dict[str, dict[str, Tensor]] = {}
         for key, tensor in state.items():
@@ -79,6 +79,6 @@ class LocalOnly(FedAvg):
         self._site_models[reply.site] = to_array_record(validate_arrays(reply.arrays, self._layout))
 
     def finish_round(self) -> ArrayRecord:
-        """Return the model that was handed in: there is no common one."""
+        """Return the model that the round began with: there is no common one."""
         assert self._initial is not None
         return self._initial

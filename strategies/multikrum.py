@@ -1,4 +1,4 @@
-"""Multi-Krum: the mean of the replies that lie closest to their neighbours."""
+"""Multi-Krum: the mean of the replies that are closest to their neighbours."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ _log = getLogger("flwr")
 class MultiKrum(DiskStrategy):
     """Multi-Krum (Blanchard et al. 2017, section 4, https://arxiv.org/abs/1703.02757).
 
-    Each reply is scored by the sum of its squared distances to the n - f - 2 others that lie closest to it, and those with the
-    lowest scores are averaged, by weight as Flower does (``weighted_by=""``: as the paper does). Equal scores are decided by
-    the names of the sites. With f > 0 a round needs n >= 2 f + 3 replies and fails with fewer; with f = 0 nothing is promised,
-    and any number will do.
+    The score of a reply is the sum of its squared distances to the n - f - 2 replies closest to it. Those with the lowest
+    scores are averaged: by weight as in Flower, or evenly as in the paper with ``weighted_by=""``. Between equal scores the
+    names of the sites decide. With f > 0 a round needs n >= 2 f + 3 replies and fails with fewer; with f = 0 nothing is
+    guaranteed, and any number of replies will do.
 
-    Flower's class of this name differs where it is wrong: it expands the squares, so that in float32 the distances of updates
-    that are small beside the model are noise; it counts integer tensors, so that BatchNorm counters outweigh weights; it takes
-    the first of the sorted distances for that of a reply to itself; and it runs with too few replies without a word.
+    The results differ from those of Flower's class of this name, which has four faults: it expands the squares, so that in
+    float32 the distances of updates that are small compared to the model are noise; it includes integer tensors, so that
+    BatchNorm counters outweigh the weights; it takes the first of the sorted distances for that of a reply to itself; and it
+    runs with too few replies without a word.
 
     Parameters
     ----------
     malicious : int
         The paper's f: how many bad sites there may be.
     keep : int
-        The paper's m: how many replies are averaged, at most n - f. 0: n - f.
+        The paper's m: how many replies are averaged, at most n - f; 0 for n - f.
     **options
-        As for `FedAvg`. The mean metrics are those of all counted replies.
+        As for `FedAvg`. The mean metrics are over all counted replies.
 
     Attributes
     ----------
     selected_sites : tuple of str
-        Sites whose replies made the last model.
+        Sites whose replies make up the last model.
     """
 
     def __init__(self, *, malicious: int = 1, keep: int = 0, **options: Any) -> None:
@@ -51,38 +52,38 @@ class MultiKrum(DiskStrategy):
         self.selected_sites: tuple[str, ...] = ()
 
     def check_sites(self, sites: int) -> None:
-        """Raise ``KRUM-TOO-FEW`` when not even the replies of all sites are enough."""
+        """Raise ``KRUM-TOO-FEW`` when that many replies are not enough."""
         self._count_to_keep(sites)
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
-        sites, weights = spool.sites, spool.weights
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
+        sites, weights = replies.sites, replies.weights
         keep = self._count_to_keep(len(sites))
-        scores = krum_scores(squared_distances(spool), self.malicious)
+        scores = krum_scores(squared_distances(replies), self.malicious)
         self.selected_sites = tuple(sorted(sites[k] for k in np.argsort(scores, kind="stable")[:keep]))
         _log.log(INFO, "Krum keeps %d of %d replies: %s", keep, len(sites), ", ".join(self.selected_sites))
         total = sum(weights[site] for site in self.selected_sites)
-        return combine(spool, {site: weights[site] / total for site in self.selected_sites})
+        return combine(replies, {site: weights[site] / total for site in self.selected_sites})
 
     def _count_to_keep(self, n: int) -> int:
         """Return how many of n replies to keep."""
         f, keep = self.malicious, self.keep or max(1, n - self.malicious)
         if (f and n < 2 * f + 3) or keep > n - f:
-            least = max(2 * f + 3 if f else 1, self.keep + f)
+            min_replies = max(2 * f + 3 if f else 1, self.keep + f)
             raise QuorumError(
                 "KRUM-TOO-FEW",
-                f"{n} replies are too few: to keep {keep} where {f} may be bad takes {least}.",
-                f"Have at least {least} sites answer, or lower 'malicious' or 'keep'.",
+                f"{n} replies are too few: keeping {keep} where {f} may be bad takes {min_replies}.",
+                f"Have at least {min_replies} sites answer, or lower 'malicious' or 'keep'.",
             )
         return keep
 
 
 def krum_scores(squares: NDArray[np.float64], malicious: int) -> NDArray[np.float64]:
-    """Return the score of each reply: the sum of its squared distances to the n - f - 2 closest others, at least one of them.
+    """Return the score of each reply: the sum of its squared distances to the n - f - 2 closest others, or to the closest one.
 
     Parameters
     ----------
     squares : ndarray
-        (n, n) squared distances.
+        Squared distances between the replies, shape (n, n).
     malicious : int
         The paper's f.
 

@@ -1,4 +1,4 @@
-"""q-FedAvg: hospitals that the model serves badly weigh more."""
+"""q-FedAvg: sites for which the model works badly get more weight."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from medfl.messages.records import TRAIN_LOSS_BEFORE
 from medfl.strategies.base.disk_strategy import DiskStrategy
 from medfl.strategies.reply import Reply, update_norm
 
-_MIN_LOSS = 1e-10  # of a perfect site: its weight is then small, and still one
+_MIN_LOSS = 1e-10  # for a site with a loss of 0, whose weight must not be 0
 
 
 class QFedAvg(DiskStrategy):
     """q-fair federated averaging (Li et al. 2020, https://arxiv.org/abs/1905.10497, Algorithm 2), as Flower's class.
 
-    With F_k the loss of the received model on the training images of site k and ``d_k = L (x - x_k)``,
+    With F_k as the loss of the received model on the training images of site k and ``d_k = L (x - x_k)``,
 
         x <- x - (sum of F_k^q d_k) / (sum of q F_k^(q-1) |d_k|^2 + L F_k^q).
 
-    All sites count alike but for their loss; the norm is over floating-point tensors. Losses count by their ratio to the
-    largest of the round, so that no power of them is out of range; replies wait on disk until it is known.
+    Sites differ in weight by their loss alone; the norm is over floating-point tensors. Losses are divided by the largest one
+    of the round, so that no power of them is out of range; replies wait on disk until it is known.
 
     Parameters
     ----------
     q : float
-        0 is FedAvg with equal weights.
+        Strength of the preference for large losses; 0 is FedAvg with equal weights.
     lipschitz : float
-        The paper's L; 0 for its estimate, one over the learning rate of the sites.
+        The paper's L; 0 for the paper's estimate, one over the learning rate of the sites.
     learning_rate : float
-        Of the sites.
+        Learning rate of the sites.
     loss_key : str
         Metric of a training reply that holds F_k.
     **options
@@ -55,24 +55,24 @@ class QFedAvg(DiskStrategy):
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._losses: dict[str, float] = {}
-        self._update_norms: dict[str, float] = {}  # of the updates
+        self._update_norms: dict[str, float] = {}
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
         loss = reply.metrics.get(self.loss_key)
         if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
-            raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is no loss.")
-        length = update_norm(reply)
+            raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is not a loss.")
+        norm = update_norm(reply)
         super().add_reply(reply)
-        self._losses[reply.site], self._update_norms[reply.site] = max(float(loss), _MIN_LOSS), length
+        self._losses[reply.site], self._update_norms[reply.site] = max(float(loss), _MIN_LOSS), norm
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
-        worst = max(self._losses.values())
-        powers = {site: (self._losses[site] / worst) ** self.q for site in spool.sites}
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
+        largest = max(self._losses.values())
+        powers = {site: (self._losses[site] / largest) ** self.q for site in replies.sites}
         total = sum(powers.values())
-        bend = sum(
+        curvature = sum(
             self.q * powers[site] / self._losses[site] * self.lipschitz * self._update_norms[site] ** 2 for site in powers
         )
-        share = total / (total + bend)  # of the way to the mean that is weighted by F_k^q
-        mean = combine(spool, {site: power / total for site, power in powers.items()})
-        return {name: interpolate(spool.reference[name], tensor, share) for name, tensor in mean.items()}
+        share = total / (total + curvature)  # how far to go towards the mean weighted by F_k^q
+        mean = combine(replies, {site: power / total for site, power in powers.items()})
+        return {name: interpolate(replies.reference[name], tensor, share) for name, tensor in mean.items()}

@@ -1,4 +1,4 @@
-"""A training reply as strategies count it, and what is measured of it."""
+"""Training reply as a strategy sees it, the norm of its update, and the mean of the metrics of all replies."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Reply:
     Parameters
     ----------
     site : str
-        Who sent it.
+        Name of the site that sent it.
     arrays : mapping of str to ndarray
-        The model that the site made: read-only views of the message, or what a wrapper decoded.
+        The model that the site trained: read-only views of the message, or what a transform made of them.
     weight : float
-        What the site weighs, above 0.
+        Weight of the reply, above 0.
     metrics : dict
-        Its metrics.
+        Metrics of the reply.
     records : mapping of str to ArrayRecord
-        What the algorithm lets it send beside the model, by name.
+        What the algorithm sends besides the model, by the name of the record.
     start : mapping of str to ndarray
-        The model that the site started from, for those who look at what it changed. There until the wrappers are through.
+        The model that the site started from, for transforms that look at what it changed.
     """
 
     site: str
@@ -48,38 +48,38 @@ class Reply:
 def mean_metrics(
     counted: Sequence[ReplyRecord], key: str, mean: Callable[[list[RecordDict], str], MetricRecord]
 ) -> MetricRecord | None:
-    """Average the metrics that all replies have, in the order of the sites' names so that no bit depends on arrival.
+    """Average the metrics that all replies have in common, in the order of the sites' names: no bit depends on arrival.
 
     Parameters
     ----------
     counted : sequence of ReplyRecord
-        The replies; those of weight 0 have nothing to say.
+        The replies; those of weight 0 are left out.
     key : str
-        Metric that holds the weight, empty when all weigh the same.
+        Metric that holds the weight; empty when all weigh the same.
     mean : callable
-        Flower's ``aggregate_metricrecords`` or one of the same kind; it gets metrics only.
+        Flower's ``aggregate_metricrecords`` or a function of the same kind; it gets metrics only.
 
     Returns
     -------
     MetricRecord or None
         None when no reply has a weight.
     """
-    weighed = sorted((r for r in counted if r.weight > 0), key=lambda r: r.site)
-    if not weighed:
+    weighted = sorted((r for r in counted if r.weight > 0), key=lambda r: r.site)
+    if not weighted:
         return None
-    shapes = [{k: len(v) if isinstance(v, list) else -1 for k, v in r.metrics.items()} for r in weighed]
+    shapes = [{k: len(v) if isinstance(v, list) else -1 for k, v in r.metrics.items()} for r in weighted]
     common = [k for k, length in shapes[0].items() if all(other.get(k) == length for other in shapes)]
     key = key or _EQUAL_WEIGHT_KEY
-    contents = [RecordDict({"metrics": MetricRecord({**{k: r.metrics[k] for k in common}, key: r.weight})}) for r in weighed]
+    contents = [RecordDict({"metrics": MetricRecord({**{k: r.metrics[k] for k in common}, key: r.weight})}) for r in weighted]
     return mean(contents, key)
 
 
 def update_norm(reply: Reply) -> float:
-    """Return the Euclidean norm of what a sound reply changed in its start; ``UPDATE-RANGE`` when its square is no float64."""
+    """Return the Euclidean norm of the update of a reply, or raise ExchangeError when it does not fit or is out of range."""
     check_layout(reply.arrays, layout_of(reply.start))
     check_finite(reply.arrays)
     with np.errstate(over="ignore"):
         length = distance(reply.arrays, reply.start)
     if not math.isfinite(length):
-        raise ExchangeError("UPDATE-RANGE", "the update is too long to be measured.", "Training has diverged there.")
+        raise ExchangeError("UPDATE-RANGE", "the norm of the update is out of range.", "Training has diverged there.")
     return length

@@ -1,4 +1,4 @@
-"""The geometric median: the model with the smallest sum of distances to all replies."""
+"""RFA: the geometric median, the model with the smallest sum of distances to all replies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from medfl.strategies.base.disk_strategy import DiskStrategy
 class Rfa(DiskStrategy):
     """Robust federated aggregation (Pillutla, Kakade, Harchaoui 2022, Algorithm 2, https://arxiv.org/abs/1912.13445).
 
-    The smoothed Weiszfeld iterations start at the weighted mean; each weighs a reply by its weight over its distance to the
-    last iterate. What a site sends can move the model by no more than a bounded way as long as the bad ones hold less than
-    half of the weight: with ``weighted_by=""`` less than half of the sites, whatever size they claim. The paper stops after a
-    few iterations as each is an exchange with the sites; here they cost nothing, and go on until nothing moves.
+    The smoothed Weiszfeld iterations start at the weighted mean; each weighs a reply by its weight divided by its distance to
+    the last iterate. Bad sites can move the model by a bounded distance only, as long as they hold less than half of the
+    weight: with ``weighted_by=""`` as long as they are less than half of the sites, whatever size they claim. The paper stops
+    after a few iterations, as each is an exchange with the sites; here they cost nothing, and go on until the result settles.
 
     Parameters
     ----------
     iterations : int
-        At most so many.
+        Largest number of iterations.
     nu : float
-        Distance below which a reply pulls no harder.
+        Smoothing: distances below it count as this distance.
     **options
         As for `FedAvg`.
     """
@@ -33,5 +33,5 @@ class Rfa(DiskStrategy):
         super().__init__(**options)
         self.iterations, self.nu = iterations, nu
 
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
-        return geometric_median(spool, spool.weights, nu=self.nu, iterations=self.iterations)
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
+        return geometric_median(replies, replies.weights, nu=self.nu, iterations=self.iterations)

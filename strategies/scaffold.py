@@ -1,4 +1,4 @@
-"""SCAFFOLD: control variates take out the drift of every site."""
+"""SCAFFOLD: control variates remove the drift of every site."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PREFIX = f"{CONTROL}/"
 class Scaffold(ClientStateMean):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
-    Every site i keeps a control variate c_i, its guess of its own gradient, and the server their mean c. The sites step along
+    Every site i keeps a control variate c_i, an estimate of its own gradient, and the server their mean c. The sites step along
     ``gradient - c_i + c`` (`medfl.clients.algorithms.scaffold`), and the server then moves by
 
         x <- x + server_learning_rate * mean(y_i - x),    c <- c + |S| / N * mean(change of c_i).
 
-    The paper's means are even and so are its proofs; ``weighted_by=""`` is that. With weights both means are weighted, and the
-    point where nothing moves any more is the optimum of the weighted objective; how fast it is reached is then not proven. All
-    floating-point tensors are taken for parameters, so running statistics (BatchNorm) should stay at the sites. The control
-    variate travels beside the model, ``control``, in the model's types, float32 at least; what a site sends is its change. A
-    reply without it is left out.
+    The paper and its proofs use equal weights: ``weighted_by=""``. With other weights both means are weighted, and the fixed
+    point is the optimum of the weighted objective; the speed of convergence is then not proven. All floating-point tensors are
+    treated as parameters, so running statistics (BatchNorm) should stay at the sites. The control variate travels with the
+    model, as the record ``control``, in the model's types or float32 if they are narrower; a site sends its change. A reply
+    without it is left out.
 
     Parameters
     ----------
@@ -56,7 +56,9 @@ class Scaffold(ClientStateMean):
     def add_reply(self, reply: Reply) -> None:
         if CONTROL not in reply.records:
             raise ExchangeError(
-                "CONTROL-MISSING", "the reply holds no change of a control variate.", "It needs SCAFFOLD's client."
+                "CONTROL-MISSING",
+                "the reply holds no change of a control variate.",
+                "Its site must run SCAFFOLD's client algorithm.",
             )
         change = {_PREFIX + name: x for name, x in array_views(reply.records[CONTROL]).items()}
         super().add_reply(dataclasses.replace(reply, arrays={**reply.arrays, **change}))

@@ -1,4 +1,4 @@
-"""Which sites take part in a round: decided by the seed and the names of the sites, never by the order of their coming."""
+"""Choice of the sites that take part in a round, by the seed and the sites' names, never by the order in which they connect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from medfl.errors import QuorumError
 
-_MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between looks for further nodes
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two looks for further nodes
 
 
 def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str]) -> dict[int, str]:
@@ -22,11 +22,11 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
     grid : Grid
         The way to the nodes.
     needed : int
-        How many must be there.
+        Number of sites that must be connected.
     wait : float
         Seconds to wait at most.
     names : mapping of int to str
-        Name of the site behind each node; nodes without one are passed over. Empty: every node goes as ``node-<id>``.
+        Name of the site behind each node; nodes without one are ignored. If it is empty, every node is called ``node-<id>``.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
     Raises
     ------
     QuorumError
-        ``TOO-FEW-SITES`` when the time is over; it names who is missing.
+        ``TOO-FEW-SITES`` when the time is over; it names the missing sites.
     """
     begin = time.monotonic()
     while True:
@@ -51,25 +51,25 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
                 "TOO-FEW-SITES",
                 f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds."
                 f"{f' Missing: {missing}.' if missing else ''}",
-                "See that their SuperNodes run, or ask for fewer with 'quorum'.",
+                "Check that their SuperNodes run, or ask for fewer with 'quorum'.",
             )
         time.sleep(min(max(_MIN_PAUSE, waited / 20), _MAX_PAUSE, wait - waited))
 
 
-def choose_sites(sites: Mapping[int, str], fraction: float, at_least: int, seed: int, purpose: str) -> list[int]:
+def choose_sites(sites: Mapping[int, str], fraction: float, min_sites: int, seed: int, purpose: str) -> list[int]:
     """Choose a share of the sites.
 
-    Every site gets a rank from a hash of seed, purpose and its name, and those with the lowest ranks are taken. So the choice
-    is the same on every machine and in a run that was resumed.
+    Every site gets a rank from a hash of seed, purpose and its name, and the sites with the lowest ranks are chosen. So the
+    choice is the same on every machine, and in a run that was resumed.
 
     Parameters
     ----------
     sites : mapping of int to str
         Name of the site behind each node.
     fraction : float
-        Share to choose, rounded down as Flower does.
-    at_least : int
-        Never fewer than this.
+        Share to choose, rounded down as in Flower.
+    min_sites : int
+        Smallest number to choose.
     seed : int
         The seed of the study.
     purpose : str
@@ -85,7 +85,7 @@ def choose_sites(sites: Mapping[int, str], fraction: float, at_least: int, seed:
     >>> choose_sites({7: "aachen", 8: "bergen", 9: "cadiz"}, 0.7, 1, seed=0, purpose="train 1")
     [7, 9]
     """
-    count = max(math.floor(len(sites) * fraction + 1e-9), at_least)
+    count = max(math.floor(len(sites) * fraction + 1e-9), min_sites)
     if count >= len(sites):
         return list(sites)
     ranks = {node: hashlib.sha256(f"{seed}|{purpose}|{name}".encode()).digest() for node, name in sites.items()}

@@ -1,4 +1,4 @@
-"""The strategies that a study may name."""
+"""Table of the strategies that a study may name, and how one is built from a study."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from medfl.study.algorithms import ALGORITHMS
 
 StrategyFactory = Callable[[Study], FedAvg]
 
-ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a Factory of its own
+ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a StrategyFactory
 
 _WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
 
-# The server's part of each algorithm; the keyword arguments of a class are the keys of its table of options.
+# The server's part of each algorithm; the keyword arguments of a class are the keys of its table of options in a study.
 STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
     {
         "fedavg": FedAvg,
@@ -65,7 +65,7 @@ STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
         "fedbuff": FedBuff,
     }
 )
-# What a class takes from other tables of the study.
+# Keyword arguments that a class takes from other tables of the study.
 _STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
     {
         "fednova": lambda study: {"momentum": study.optimizer.momentum if study.optimizer.name == "sgd" else 0.0},
@@ -74,7 +74,7 @@ _STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyTy
         "fedbuff": lambda study: {"round_timeout": study.strategy.deadline},
     }
 )
-# Algorithms that differ from FedAvg at the hospitals alone.
+# Algorithms that differ from FedAvg only at the sites.
 CLIENT_ONLY = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
 
 
@@ -99,20 +99,20 @@ def common_options(study: Study) -> dict[str, Any]:
 
 
 def build_transforms(study: Study) -> tuple[ReplyTransform, ...]:
-    """Make the wrappers that a study stacks on its strategy, from the wire inwards: unpack, then shorten or leave out."""
+    """Build the transforms that a study asks for, from the wire inwards: unpack, then shorten or leave out."""
     codec, filtering = study.compression.codec, study.filtering
-    made: list[ReplyTransform] = []
+    transforms: list[ReplyTransform] = []
     if codec != "none":
-        made.append(TopK(study.compression.keep) if codec == "top-k" else {"bf16": Bf16, "int8": Int8}[codec]())
+        transforms.append(TopK(study.compression.keep) if codec == "top-k" else {"bf16": Bf16, "int8": Int8}[codec]())
     if filtering.clip_norm:
-        made.append(ClipNorm(filtering.clip_norm))
+        transforms.append(ClipNorm(filtering.clip_norm))
     if filtering.reject_factor:
-        made.append(NormOutlierFilter(filtering.reject_factor))
-    return tuple(made)
+        transforms.append(NormOutlierFilter(filtering.reject_factor))
+    return tuple(transforms)
 
 
 def build_strategy(study: Study) -> FedAvg:
-    """Make the strategy that a study names.
+    """Build the strategy that a study names.
 
     Parameters
     ----------
@@ -122,21 +122,21 @@ def build_strategy(study: Study) -> FedAvg:
     Returns
     -------
     FedAvg
-        Set its ``site_names`` once the sites are known.
+        To be told the sites, once they have joined, with `FedAvg.begin_run`.
 
     Raises
     ------
     ConfigError
         When the name is neither in the table nor an installed entry point of the group ``medfl.strategies``, or the entry
-        point makes something else than a `FedAvg`.
+        point builds something other than a `FedAvg`.
     """
     name = study.strategy.name
     if name in CLIENT_ONLY:
         return FedAvg(**common_options(study))
     if name in STRATEGIES:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
-        further = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
-        return STRATEGIES[name](**common_options(study), **options.model_dump(), **further)
+        extra = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
+        return STRATEGIES[name](**common_options(study), **options.model_dump(), **extra)
     return _load_installed(name, study)
 
 
@@ -148,7 +148,7 @@ def _load_installed(name: str, study: Study) -> FedAvg:
         raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, did_you_mean(name, valid))])
     strategy = offered[name].load()(study)
     if not isinstance(strategy, FedAvg):
-        made = type(strategy).__name__
-        problem = f"the installed package that offers {name!r} made a {made}, expected a medfl.strategies.fedavg.FedAvg."
+        kind = type(strategy).__name__
+        problem = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."
         raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
     return strategy

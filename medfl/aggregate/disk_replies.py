@@ -46,10 +46,10 @@ class DiskReplies:
 
     Examples
     --------
-    >>> with Spool({"w": np.zeros(2, np.float32)}) as spool:
-    ...     spool.add("north", {"w": np.array([1, 2], np.float32)}, 10)
-    ...     spool.add("east", {"w": np.array([3, 4], np.float32)}, 20)
-    ...     [(name, start, values.tolist()) for name, start, values in spool.columns()]
+    >>> with DiskReplies({"w": np.zeros(2, np.float32)}) as replies:
+    ...     replies.add("north", {"w": np.array([1, 2], np.float32)}, 10)
+    ...     replies.add("east", {"w": np.array([3, 4], np.float32)}, 20)
+    ...     [(name, start, values.tolist()) for name, start, values in replies.columns()]
     [('w', 0, [[3.0, 4.0], [1.0, 2.0]])]
     """
 

@@ -31,21 +31,21 @@ def distance(a: Tensors, b: Tensors) -> float:
     return math.sqrt(total)
 
 
-def distances(spool: DiskReplies, model: Tensors) -> dict[str, float]:
-    """Return the Euclidean distance of every reply from a model; from ``spool.reference``: the norms of the updates."""
-    other, totals = flatten(model), np.zeros(len(spool.sites))
-    for name, start, values in spool.columns():
+def distances(replies: DiskReplies, model: Tensors) -> dict[str, float]:
+    """Return the Euclidean distance of every reply from a model; from ``replies.reference``: the norms of the updates."""
+    other, totals = flatten(model), np.zeros(len(replies.sites))
+    for name, start, values in replies.columns():
         gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)
         totals += np.einsum("ij,ij->i", gaps, gaps)
-    return dict(zip(spool.sites, np.sqrt(totals).tolist(), strict=True))
+    return dict(zip(replies.sites, np.sqrt(totals).tolist(), strict=True))
 
 
-def inner_products(spool: DiskReplies, model: Tensors) -> dict[str, float]:
-    """Return the inner product of every update with that of a model, all measured from ``spool.reference``.
+def inner_products(replies: DiskReplies, model: Tensors) -> dict[str, float]:
+    """Return the inner product of every update with that of a model, all measured from ``replies.reference``.
 
     Parameters
     ----------
-    spool : DiskReplies
+    replies : DiskReplies
         The replies.
     model : mapping of str to ndarray
         A model of the same layout, such as the mean of the round.
@@ -55,26 +55,26 @@ def inner_products(spool: DiskReplies, model: Tensors) -> dict[str, float]:
     dict of str to float
         ``<reply - reference, model - reference>`` for each site.
     """
-    sent, other, totals = flatten(spool.reference), flatten(model), np.zeros(len(spool.sites))
-    for name, start, values in spool.columns():
+    sent, other, totals = flatten(replies.reference), flatten(model), np.zeros(len(replies.sites))
+    for name, start, values in replies.columns():
         part = slice(start, start + values.shape[1])
         origin = sent[name][part]
         direction = np.subtract(other[name][part], origin, dtype=np.float64)
         totals += np.einsum("ij,j->i", np.subtract(values, origin, dtype=np.float64), direction)
-    return dict(zip(spool.sites, totals.tolist(), strict=True))
+    return dict(zip(replies.sites, totals.tolist(), strict=True))
 
 
-def squared_distances(spool: DiskReplies) -> NDArray[np.float64]:
+def squared_distances(replies: DiskReplies) -> NDArray[np.float64]:
     """Return the squared distances between all replies, as sums of squared differences: exact also where two nearly agree.
 
     Returns
     -------
     ndarray of float64
-        Shape (replies, replies), symmetric, zeros in the diagonal; rows and columns in the order of ``spool.sites``.
+        Shape (replies, replies), symmetric, zeros in the diagonal; rows and columns in the order of ``replies.sites``.
     """
-    n = len(spool.sites)
+    n = len(replies.sites)
     squares = np.zeros((n, n))
-    for _, _, values in spool.columns():
+    for _, _, values in replies.columns():
         wide = values.astype(np.float64)
         buffer = np.empty_like(wide)
         for i in range(n - 1):
@@ -83,12 +83,12 @@ def squared_distances(spool: DiskReplies) -> NDArray[np.float64]:
     return squares + squares.T
 
 
-def combine(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def combine(replies: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Return the sum of replies, each times its weight, as a model.
 
     Parameters
     ----------
-    spool : DiskReplies
+    replies : DiskReplies
         The replies.
     weights : mapping of str to float
         Factor of each site, used as it is: for a mean they add up to 1. A site without one, or with 0, has no part at all.
@@ -105,18 +105,18 @@ def combine(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, Tenso
 
     Examples
     --------
-    >>> with Spool({"w": np.zeros(1)}) as spool:
-    ...     spool.add("a", {"w": np.array([1.0])}, 1)
-    ...     spool.add("b", {"w": np.array([5.0])}, 1)
-    ...     combine(spool, {"a": 0.75, "b": 0.25})["w"].tolist()
+    >>> with DiskReplies({"w": np.zeros(1)}) as replies:
+    ...     replies.add("a", {"w": np.array([1.0])}, 1)
+    ...     replies.add("b", {"w": np.array([5.0])}, 1)
+    ...     combine(replies, {"a": 0.75, "b": 0.25})["w"].tolist()
     [2.0]
     """
-    rows = {k: weights[site] for k, site in enumerate(spool.sites) if weights.get(site, 0.0) != 0.0}
-    return spool.build_model(_weighted_sums(spool, rows), [spool.sites[k] for k in rows])
+    rows = {k: weights[site] for k, site in enumerate(replies.sites) if weights.get(site, 0.0) != 0.0}
+    return replies.build_model(_weighted_sums(replies, rows), [replies.sites[k] for k in rows])
 
 
-def _weighted_sums(spool: DiskReplies, rows: Mapping[int, float]) -> Iterator[tuple[str, int, Tensor]]:
-    for name, start, values in spool.columns():
+def _weighted_sums(replies: DiskReplies, rows: Mapping[int, float]) -> Iterator[tuple[str, int, Tensor]]:
+    for name, start, values in replies.columns():
         total = np.zeros(values.shape[1])
         for k, weight in rows.items():
             total += values[k] * np.float64(weight)

@@ -26,7 +26,7 @@ class Comparator(NamedTuple):
     larger: bool
 
 
-def median(spool: DiskReplies) -> dict[str, Tensor]:
+def median(replies: DiskReplies) -> dict[str, Tensor]:
     """Return the median of every value, of an even number of replies the mean of the two in the middle.
 
     As `numpy.median`, and hence Flower's FedMedian, to the last bit; the replies' weights play no part.
@@ -43,23 +43,23 @@ def median(spool: DiskReplies) -> dict[str, Tensor]:
 
     Examples
     --------
-    >>> with Spool({"w": np.zeros(2, np.float32)}) as spool:
+    >>> with DiskReplies({"w": np.zeros(2, np.float32)}) as replies:
     ...     for site, values in {"a": [1, 9], "b": [2, 3], "c": [90, 4]}.items():
-    ...         spool.add(site, {"w": np.array(values, np.float32)}, 1)
-    ...     median(spool)["w"].tolist()
+    ...         replies.add(site, {"w": np.array(values, np.float32)}, 1)
+    ...     median(replies)["w"].tolist()
     [2.0, 4.0]
     """
-    return spool.build_model(_middle_rank_means(spool, (len(spool.sites) - 1) // 2))
+    return replies.build_model(_middle_rank_means(replies, (len(replies.sites) - 1) // 2))
 
 
-def trimmed_mean(spool: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
+def trimmed_mean(replies: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     """Return the mean of every value without its ``int(beta * replies)`` smallest and as many largest.
 
     As `scipy.stats.trim_mean` and Flower's FedTrimmedAvg within rounding (sums are float64 here); weights play no part.
 
     Parameters
     ----------
-    spool : DiskReplies
+    replies : DiskReplies
         The replies.
     beta : float
         Share that is cut off at either end, from 0 to below 0.5.
@@ -76,14 +76,14 @@ def trimmed_mean(spool: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     """
     if not 0.0 <= beta < 0.5:
         raise ValueError(f"beta must be from 0 to below 0.5 (came {beta})")
-    n = len(spool.sites)
-    return spool.build_model(_middle_rank_means(spool, min(int(beta * n), (n - 1) // 2)))
+    n = len(replies.sites)
+    return replies.build_model(_middle_rank_means(replies, min(int(beta * n), (n - 1) // 2)))
 
 
-def _middle_rank_means(spool: DiskReplies, cut: int) -> Iterator[tuple[str, int, Tensor]]:
+def _middle_rank_means(replies: DiskReplies, cut: int) -> Iterator[tuple[str, int, Tensor]]:
     """Yield the means of the ranks from `cut` to as many below the largest, block by block."""
-    n = len(spool.sites)
-    for name, start, values in spool.columns():
+    n = len(replies.sites)
+    for name, start, values in replies.columns():
         rows, spare = list(values), np.empty_like(values[0])
         for i, j, smaller, larger in sorting_network(n, cut):
             if not larger:

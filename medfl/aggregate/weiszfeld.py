@@ -16,7 +16,7 @@ _TOLERANCE = 1e-12  # a step that moves no share by more ends the iterations
 
 
 def geometric_median(
-    spool: DiskReplies, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
+    replies: DiskReplies, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
 ) -> dict[str, Tensor]:
     """Return the model whose weighted sum of distances to the replies is least: the aggregate of RFA.
 
@@ -26,10 +26,10 @@ def geometric_median(
 
     Parameters
     ----------
-    spool : DiskReplies
+    replies : DiskReplies
         The replies.
     weights : mapping of str to float, optional
-        Weight of each site, such as ``spool.weights``; all weigh the same unless given.
+        Weight of each site, such as ``replies.weights``; all weigh the same unless given.
     nu : float
         Distance below which a reply pulls no harder, so that an iterate may lie on a reply.
     iterations : int
@@ -45,12 +45,12 @@ def geometric_median(
     ExchangeError
         ``WEIGHT-ZERO`` when there is no reply, or none with a weight.
     """
-    sites = spool.sites
+    sites = replies.sites
     alpha = np.array([1.0 if weights is None else weights.get(site, 0.0) for site in sites])
     if not alpha.sum() > 0:
         raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
-    shares = weiszfeld(squared_distances(spool), alpha, nu, iterations)
-    return combine(spool, dict(zip(sites, shares.tolist(), strict=True)))
+    shares = weiszfeld(squared_distances(replies), alpha, nu, iterations)
+    return combine(replies, dict(zip(sites, shares.tolist(), strict=True)))
 
 
 def weiszfeld(

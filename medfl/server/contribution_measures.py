@@ -66,28 +66,28 @@ class Contributions:
             ``sites`` with the ``value`` of each, null where it is not defined; ``gain``, what all sites together brought; and
             the cost: ``models`` that were scored, ``bytes-down`` and ``seconds``.
         """
-        spool, started = self.recorder.replies, time.monotonic()
-        if spool is None:
+        replies, started = self.recorder.replies, time.monotonic()
+        if replies is None:
             return {}
         counted = {reply.site: reply.weight for reply in sorted(record.counted, key=lambda r: r.site)}
         try:
             if self._method == "alignment":
-                told: dict[str, Any] = {"sites": alignments(spool, counted), "models": 0, "bytes-down": 0}
+                told: dict[str, Any] = {"sites": alignments(replies, counted), "models": 0, "bytes-down": 0}
             else:
-                told = self._evaluate_coalitions(spool, counted, made, record.round)
+                told = self._evaluate_coalitions(replies, counted, made, record.round)
         finally:
             self.recorder.close()
         about = {"event": "contribution", "round": record.round, "method": self._method}
         return about | told | {"seconds": time.monotonic() - started}
 
     def _evaluate_coalitions(
-        self, spool: DiskReplies, weights: Mapping[str, float], made: ArrayRecord, server_round: int
+        self, replies: DiskReplies, weights: Mapping[str, float], made: ArrayRecord, server_round: int
     ) -> dict[str, Any]:
         sites, sent = tuple(weights), 0
         asked = all_coalitions(sites) if self._method == "shapley" else leave_one_out_coalitions(sites)
         answers: dict[Coalition, dict[str, Metrics]] = {}
         for coalition in asked:
-            model = made if len(coalition) == len(sites) else _coalition_model(spool, weights, coalition)
+            model = made if len(coalition) == len(sites) else _coalition_model(replies, weights, coalition)
             answers[coalition] = self._federation.evaluate(model, "validation", "federated", server_round, trial=True)
             sent += model.count_bytes() * len(self._federation.sites)
         utility = _utilities(self._federation.study, answers)
@@ -97,12 +97,12 @@ class Contributions:
         return {"sites": told, "gain": gain, "models": len(answers), "bytes-down": sent}
 
 
-def alignments(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def alignments(replies: DiskReplies, weights: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Compare each update with those of the others.
 
     Parameters
     ----------
-    spool : DiskReplies
+    replies : DiskReplies
         The replies, and the model that was sent as its reference.
     weights : mapping of str to float
         Of the replies that counted, by site.
@@ -113,9 +113,9 @@ def alignments(spool: DiskReplies, weights: Mapping[str, float]) -> dict[str, di
         ``value``: cosine of the angle between the site's update and the weighted mean of the others', nan where one of them
         is zero. ``norm-share``: its norm times its weight, as a share of the sum over all sites.
     """
-    rows = [spool.sites.index(site) for site in weights]
-    norms = np.array([distances(spool, spool.reference)[site] for site in weights])
-    gaps = squared_distances(spool)[np.ix_(rows, rows)]
+    rows = [replies.sites.index(site) for site in weights]
+    norms = np.array([distances(replies, replies.reference)[site] for site in weights])
+    gaps = squared_distances(replies)[np.ix_(rows, rows)]
     products = (norms[:, None] ** 2 + norms[None, :] ** 2 - gaps) / 2  # of the updates with each other
     shares = np.array(list(weights.values()))
     pulls = shares * norms
@@ -176,12 +176,12 @@ def leave_one_out_coalitions(sites: Sequence[str]) -> Iterator[Coalition]:
     return (frozenset(sites) - left_out for left_out in (frozenset(), *({site} for site in sites)))
 
 
-def _coalition_model(spool: DiskReplies, weights: Mapping[str, float], coalition: Coalition) -> ArrayRecord:
+def _coalition_model(replies: DiskReplies, weights: Mapping[str, float], coalition: Coalition) -> ArrayRecord:
     """Return the weighted mean of the replies of a coalition; without anybody the model that was sent."""
     if not coalition:
-        return to_array_record(spool.reference)
+        return to_array_record(replies.reference)
     total = math.fsum(weights[site] for site in coalition)
-    return to_array_record(combine(spool, {site: weights[site] / total for site in coalition}))
+    return to_array_record(combine(replies, {site: weights[site] / total for site in coalition}))
 
 
 def _utilities(study: Study, answers: Mapping[Coalition, Mapping[str, Metrics]]) -> dict[Coalition, float]:

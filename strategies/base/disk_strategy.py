@@ -1,9 +1,10 @@
-"""What strategies have in common that look at all replies of a round at once."""
+"""Base of strategies that need all replies of a round at once."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
@@ -15,24 +16,29 @@ from medfl.strategies.reply import Reply
 
 
 class DiskStrategy(FedAvg):
-    """Keep the replies of a round on disk until all have come, then make the model of them by a rule.
+    """Keep the replies of a round on disk until all have come, then aggregate them; a subclass says how.
 
-    The file has no name and is gone after the round, also when the round failed or was interrupted. Memory does not grow with
-    the number of sites. Integer and boolean tensors keep their type: the elementwise maximum of those that the rule uses.
+    The file has no name and is gone after the round, even if the round failed or was interrupted. Memory does not grow with
+    the number of sites. Integer and boolean tensors keep their type: they become the elementwise maximum over the replies that
+    the rule uses.
 
     Parameters
     ----------
     **options
-        As for `FedAvg`; ``mean`` is without meaning.
+        As for `FedAvg`; ``mean`` has no effect.
     """
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._replies: DiskReplies | None = None  # there during a round
+
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Take the training replies and return the model of the rule and the mean metrics.
+        """Take the training replies, and return the aggregated model and the mean metrics.
 
         Raises
         ------
         QuorumError
-            ``QUORUM`` when too few replies could be counted, or what the rule says when they are too few for it.
+            ``QUORUM`` when too few replies could be counted, or the rule's own code when they are too few for the rule.
         """
         try:
             return super().aggregate_train(server_round, replies)
@@ -40,26 +46,28 @@ class DiskStrategy(FedAvg):
             self._close()
 
     def begin_round(self, sent: ArrayRecord) -> None:
-        self._spool = DiskReplies(array_views(sent))
+        self._replies = DiskReplies(array_views(sent))
 
     def add_reply(self, reply: Reply) -> None:
-        self._spool.add(reply.site, reply.arrays, reply.weight)
+        assert self._replies is not None
+        self._replies.add(reply.site, reply.arrays, reply.weight)
 
     def finish_round(self) -> ArrayRecord:
-        model = self.aggregate(self._spool)
+        assert self._replies is not None
+        model = self.aggregate(self._replies)
         return ArrayRecord({name: to_array(model.pop(name)) for name in tuple(model)})  # popped: one model in memory, not two
 
     @abstractmethod
-    def aggregate(self, spool: DiskReplies) -> dict[str, Tensor]:
+    def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         """Return the model of a round, or raise QuorumError when the replies are too few for the rule.
 
         Parameters
         ----------
-        spool : DiskReplies
-            At least one reply.
+        replies : DiskReplies
+            The counted replies, at least one.
         """
 
     def _close(self) -> None:
-        spool: DiskReplies | None = self.__dict__.pop("_spool", None)
-        if spool is not None:
-            spool.close()
+        if self._replies is not None:
+            self._replies.close()
+        self._replies = None

@@ -1,4 +1,4 @@
-"""Optimizers at the server: the mean of the replies is a direction, and a step is taken along it."""
+"""Base of optimizers at the server, which take the mean change of the model as a gradient."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from medfl.strategies.fedavg import TRANSFORM_STATE, FedAvg
 class ServerOptimizer(FedAvg):
     """Base of FedAvgM, FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
-    The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Of integer and
-    boolean tensors the mean's own rule is kept. Steps are taken in float32 at least. What the optimizer remembers is part of
-    `state`.
+    The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Integer and boolean
+    tensors are those of the mean. Steps are computed in float32 or wider. The moments are part of `state`.
 
     Parameters
     ----------
@@ -33,26 +32,26 @@ class ServerOptimizer(FedAvg):
         self._moments: dict[str, dict[str, Tensor]] = {}  # by the name of the moment, then of the tensor
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of a training round and make their messages."""
+        """Choose the sites of a training round and build their messages."""
         self.server_round = server_round
         return super().configure_train(server_round, arrays, config, grid)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the moments."""
+        """Return the moments, with the state of the transforms."""
         moments = {f"{kind}/{name}": x for kind, tensors in self._moments.items() for name, x in tensors.items()}
         return super().state() | moments
 
     def restore(self, state: Tensors) -> None:
-        """Take back what `state` gave."""
+        """Go on from what `state` returned."""
         super().restore(state)
         self._moments = {}
         for key, tensor in state.items():
-            kind, found, name = key.partition("/")
-            if found and not kind.startswith(TRANSFORM_STATE):
+            kind, slash, name = key.partition("/")
+            if slash and not kind.startswith(TRANSFORM_STATE):
                 self._moments.setdefault(kind, {})[name] = np.array(tensor)
 
     def get_moment(self, kind: str, name: str, like: Tensor) -> Tensor:
-        """Return a moment of a tensor; zeros before the first round."""
+        """Return a moment of a tensor; zeros like a given tensor before the first round."""
         known = self._moments.get(kind, {})
         return known[name] if name in known else np.zeros_like(like)
 
@@ -78,12 +77,12 @@ class ServerOptimizer(FedAvg):
 
     @abstractmethod
     def compute_step(self, name: str, change: Tensor) -> Tensor:
-        """Return by how much a tensor is changed, and remember what the next round needs.
+        """Return what is added to a tensor of the model, and keep the moments for the next round (`set_moment`).
 
         Parameters
         ----------
         name : str
-            Of the tensor.
+            Name of the tensor.
         change : ndarray
             The paper's Delta: mean of the replies minus the model that was sent.
         """

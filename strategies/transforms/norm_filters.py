@@ -1,7 +1,7 @@
-"""Norm filters: long updates are shortened, or those left out that are much longer than the others.
+"""Norm filters: `ClipNorm` shortens long updates, `NormOutlierFilter` leaves out those that are much longer than the others.
 
-An update is what a site changed in the model, its norm the Euclidean one over all floating-point tensors together. Integer
-and boolean tensors have no part in it and stay as they came.
+An update is the model that a site returns minus the model that it started from. Its norm is the Euclidean norm over all
+floating-point tensors together; integer and boolean tensors do not count and stay as they came.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from medfl.strategies.reply import Reply, update_norm
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
-_MIN_UPDATES = 3  # of two updates nobody can tell which one is too long
+_MIN_UPDATES = 3  # with two updates there is no telling which one is too long
 
 
 class ClipNorm(ReplyTransform):
     """Shorten updates that are longer than a norm to that norm (Sun et al. 2019, https://arxiv.org/abs/1911.07963).
 
-    What one site can do to the model is bounded, whatever it sends. Half precision of the model rounds the result.
+    This bounds what one site can do to the model, whatever it sends. In a model of half precision the result is rounded.
 
     Parameters
     ----------
     norm : float
-        Above 0.
+        Norm to which longer updates are shortened, above 0.
     """
 
     def __init__(self, norm: float) -> None:
@@ -37,7 +37,7 @@ class ClipNorm(ReplyTransform):
         self.norm = norm
 
     def transform(self, reply: Reply) -> Reply:
-        """Return the reply with its update shortened, or as it is when it is short enough."""
+        """Return the reply with its update shortened, or unchanged when it is short enough."""
         length = update_norm(reply)
         if length <= self.norm:
             return reply
@@ -47,15 +47,15 @@ class ClipNorm(ReplyTransform):
 
 
 class NormOutlierFilter(ReplyTransform):
-    """Leave out updates whose norm is more than so many times the median of the norms of the round.
+    """Leave out updates whose norm is far above the median norm of the round.
 
-    It needs three replies: with fewer nothing is judged, and the log says so. It sees length alone; an update of usual length
-    in a wrong direction passes. The replies of a round wait on disk until all are there.
+    It needs three replies: with fewer nothing is left out, and the log says so. It looks at length alone; an update of usual
+    length in a wrong direction passes. The replies of a round wait on disk until all have come.
 
     Parameters
     ----------
     factor : float
-        At least 1, so that half of the replies always stay.
+        How many times the median the norm may be; at least 1, so that half of the replies always pass.
     """
 
     needs_norms = True
@@ -68,11 +68,11 @@ class NormOutlierFilter(ReplyTransform):
     def reject(self, norms: Mapping[str, float]) -> dict[str, str]:
         """Return the sites whose updates are too long, with the reason."""
         if len(norms) < _MIN_UPDATES:
-            _log.log(INFO, "Norms of %d updates are not compared: that takes %d", len(norms), _MIN_UPDATES)
+            _log.log(INFO, "The norms of %d updates are not compared: at least %d are needed", len(norms), _MIN_UPDATES)
             return {}
         middle = median(norms.values())
         return {site: self._reason(norm, middle) for site, norm in norms.items() if norm > self.factor * middle}
 
     def _reason(self, norm: float, middle: float) -> str:
         ratio = norm / middle if middle else math.inf
-        return f"[UPDATE-NORM] The update is {ratio:.1f} times as long as the median, allowed is {self.factor:g}."
+        return f"[UPDATE-NORM] The norm of the update is {ratio:.1f} times the median, allowed is {self.factor:g}."

@@ -1,4 +1,4 @@
-"""Looking on: the replies of a round are kept for whoever wants to look at them once it is over."""
+"""Recorder of the replies of a round, for what is measured once the round is over."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
 class ReplyRecorder(ReplyTransform):
-    """Keep every reply on disk as the strategy sees it: put it last among the wrappers.
+    """Keep every reply on disk as the strategy sees it, and change nothing; to be the last of the transforms.
 
-    It changes nothing. A reply that is left out later, by a filter or by the strategy, is there too.
+    Replies that are left out later, by a filter or by the strategy, are kept too.
 
     Parameters
     ----------
     every : int
-        Rounds: of others nothing is kept.
+        Only rounds whose number is a multiple of this are recorded.
 
     Attributes
     ----------
     replies : DiskReplies or None
-        The replies of the last round; gone when the next one begins, or with `close`.
+        The replies of the last round; closed when the next round begins, or by `close`.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -29,7 +29,7 @@ class ReplyRecorder(ReplyTransform):
         self.replies: DiskReplies | None = None
 
     def begin_round(self, server_round: int, sent: Tensors) -> None:
-        """Forget the earlier round."""
+        """Drop the replies of the round before."""
         self.close()
         self.replies = DiskReplies(sent) if server_round % self.every == 0 else None
 
@@ -40,7 +40,7 @@ class ReplyRecorder(ReplyTransform):
         return reply
 
     def close(self) -> None:
-        """Give the room on disk back."""
+        """Free the space on disk."""
         if self.replies is not None:
             self.replies.close()
         self.replies = None

@@ -1,4 +1,4 @@
-"""What can be put between the wire and any strategy: it changes, or refuses, each update before the strategy counts it."""
+"""Base of reply transforms: steps between the wire and any strategy, which change or refuse a reply before it is counted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from medfl.strategies.reply import Reply
 class ReplyTransform:
     """A step that every training reply goes through; this one changes nothing.
 
-    Strategies take several, ``FedAvg(wrappers=(Int8(), ClipNorm(3.0)))``, and hand each reply through them in this order: from
-    the wire inwards. A wrapper knows nothing of the strategy behind it, so it stacks on all.
+    A strategy takes several, ``FedAvg(transforms=(Int8(), ClipNorm(3.0)))``, and each reply goes through them in this order,
+    from the wire inwards. A transform knows nothing of the strategy, so it works with all of them.
     """
 
     needs_norms = False
-    """Whether `judge` wants the norms of all updates; then the replies of a round wait on disk until all are there."""
+    """Whether `reject` needs the norms of all updates; then the replies of a round wait on disk until all have come."""
 
     def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Get ready for the replies of a round.
@@ -24,34 +24,34 @@ class ReplyTransform:
         Parameters
         ----------
         server_round : int
-            From 1.
+            The round, from 1.
         sent : mapping of str to ndarray
             The model that was sent out.
         """
 
     def transform(self, reply: Reply) -> Reply:
-        """Return a reply as the next step is to see it, or raise ExchangeError to have it left out.
+        """Return the reply for the next step, or raise ExchangeError to leave it out.
 
         Parameters
         ----------
         reply : Reply
-            What the site changed is to be measured from its `start`, which may be another model than the round's.
+            Its update is measured from its `start`, which need not be the model that was sent in this round.
         """
         return reply
 
     def reject(self, norms: Mapping[str, float]) -> dict[str, str]:
-        """Return the sites whose replies are to be left out, with the reason as ``[CODE] sentence``.
+        """Return the sites whose replies are to be left out, each with the reason as ``[CODE] sentence``.
 
         Parameters
         ----------
         norms : mapping of str to float
-            Euclidean norm of the update of each site, as `transform` left it.
+            Euclidean norm of the update of each site, after all transforms.
         """
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the next round needs to know of the earlier ones, for a run that is resumed."""
+        """Return what the next round needs of the earlier ones, by name, for a run that is resumed."""
         return {}
 
     def restore(self, state: Tensors) -> None:
-        """Take back what `state` gave."""
+        """Go on from what `state` returned."""

@@ -1,7 +1,8 @@
-"""Small updates at the server: wrappers that unpack what `medfl.clients.update_compression` packed.
+"""Decoders of compressed updates: transforms that unpack what `medfl.clients.update_compression` has packed.
 
-Each is one half of a codec of `update_codecs`. They stand between the wire and all other wrappers, which see a whole model.
-What an algorithm sends beside the model (SCAFFOLD's control variate) travels as it is, and so does the model to the sites.
+Each is the server's part of a codec of `medfl.messages.update_codecs`. They come first among the transforms, so that the others
+see a whole model. What an algorithm sends besides the model (SCAFFOLD's control variate) is not compressed, nor is the model on
+its way to the sites.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
 class UpdateDecoder(ReplyTransform):
-    """Make a model of the update in each reply; a reply of another codec, or with wrong sizes or places, is left out."""
+    """Turn the packed update of each reply into a model; one of another codec, or that does not fit, is left out."""
 
     def transform(self, reply: Reply) -> Reply:
-        """Return the reply with the model that the site made."""
+        """Return the reply with the model that its site trained, up to the loss of the codec."""
         parts = self.decode_parts(reply.arrays, reply.start)
         return dataclasses.replace(reply, arrays=update_codecs.apply_update(reply.start, parts, reply.arrays))
 
@@ -29,14 +30,14 @@ class UpdateDecoder(ReplyTransform):
 
 
 class Bf16(UpdateDecoder):
-    """Half the bytes of float32: the range of float32, 8 bits of precision, rounded to nearest."""
+    """Updates in bfloat16: half the bytes of float32, with its range and 8 bits of precision, rounded to nearest."""
 
     def decode_parts(self, packed: Tensors, start: Tensors) -> update_codecs.TensorParts:
         return update_codecs.from_bf16(packed, start)
 
 
 class Int8(UpdateDecoder):
-    """A quarter of the bytes: 255 even steps for each tensor, rounded at random so that the mean over sites is unbiased.
+    """Updates in 8 bits: 255 even steps for each tensor, rounded at random so that the mean over sites is unbiased.
 
     Stochastic rounding as in QSGD (Alistarh et al. 2017, https://arxiv.org/abs/1610.02132), with even steps up to the largest
     value of each tensor.
@@ -47,15 +48,15 @@ class Int8(UpdateDecoder):
 
 
 class TopK(UpdateDecoder):
-    """The largest changes only, 8 bytes each; what is left over stays at the site and is added to its next update.
+    """The largest changes only, 8 bytes each; the rest stays at the site and is added to its next update.
 
     Sparsification with error feedback (Stich et al. 2018, https://arxiv.org/abs/1809.07599, Algorithm 1), of the update of a
-    whole round in place of a gradient. A reply that is lost takes its largest changes with it, as it does without a codec.
+    whole round instead of a gradient. If a reply is lost, its largest changes are lost with it, as without a codec.
 
     Parameters
     ----------
     keep : float
-        Share of the values that are sent; from 0.5 on nothing is saved.
+        Share of the values that are sent; with 0.5 or more nothing is saved.
     """
 
     def __init__(self, keep: float = 0.01) -> None:

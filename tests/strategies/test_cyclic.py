@@ -45,8 +45,8 @@ def test_each_site_goes_on_from_the_one_before(fake: Any, make: Any) -> None:
     made = circle(strategy, grid)
     assert made["w"][0] == 123
     assert made["n"] == 3
-    assert [m.metadata.dst_node_id for m in grid.asked] == [5, 6, 7]
-    assert all(dict(m.content["config"]) == {"lr": 0.1, "server-round": 1} for m in grid.asked)
+    assert [m.metadata.dst_node_id for m in grid.messages] == [5, 6, 7]
+    assert all(dict(m.content["config"]) == {"lr": 0.1, "server-round": 1} for m in grid.messages)
     assert [r.status for r in strategy.last_round.replies] == ["ok"] * 3
     one_way = to_array_record(ZERO).count_bytes()
     assert 3 * one_way < strategy.last_round.bytes_up
@@ -69,7 +69,7 @@ def test_the_order_is_of_seed_and_round_and_names(fake: Any, make: Any) -> None:
     def order(names: dict[int, str], seed: int, server_round: int) -> list[str]:
         grid = fake({node: times_ten_plus(1, make) for node in sorted(names)})
         circle(Cyclic(seed=seed, site_names=names, hop_timeout=0.1), grid, server_round)
-        return [names[m.metadata.dst_node_id] for m in grid.asked]
+        return [names[m.metadata.dst_node_id] for m in grid.messages]
 
     there, back = dict(zip((1, 2, 3, 4), "abcd", strict=True)), dict(zip((4, 3, 2, 1), "abcd", strict=True))
     assert order(there, 1, 1) == order(back, 1, 1)
@@ -119,7 +119,7 @@ def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.
     grid = fake({node: times_ten_plus(k, make) for k, node in enumerate(SITES, start=1)})
     monkeypatch.setattr("medfl.strategies.cyclic.time.time", lambda: 4e9)
     circle(Cyclic(order="name", site_names=SITES, hop_timeout=0.1), grid)
-    assert [m.metadata.created_at == 4e9 for m in grid.asked] == [False, True, True]
+    assert [m.metadata.created_at == 4e9 for m in grid.messages] == [False, True, True]
 
 
 @pytest.mark.parametrize("kind", [Cyclic, FedBuff])

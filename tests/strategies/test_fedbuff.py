@@ -63,7 +63,7 @@ def test_who_is_slow_counts_later_and_less(make: Any) -> None:
         ("bergen", "ok"),
         ("cadiz", "late"),
     ]
-    assert "Still at work" in study.strategy.last_round.reasons()
+    assert "Still training" in study.strategy.last_round.reasons()
     assert study.strategy.busy_sites() == {"cadiz"}
     # cadiz started from 0 a round ago: (2**-0.5 * 100 + 1) / 2 on top of 5.5
     assert study.go({6}) == pytest.approx(5.5 + (100 * 2**-0.5 + 1) / 2)
@@ -145,4 +145,4 @@ def test_the_log_does_not_call_a_site_at_work_lost(make: Any, caplog: pytest.Log
     study = Study(make, buffer=2)
     with caplog.at_level("WARNING", "flwr"):
         study.go({7})
-    assert "cadiz: late, [NO-REPLY] Still at work" in caplog.text
+    assert "cadiz: late, [NO-REPLY] Still training" in caplog.text

@@ -50,10 +50,12 @@ def test_what_is_no_model_is_not_measured(arrays: Any, code: str) -> None:
 def test_an_update_is_left_out_that_is_much_longer_than_the_median() -> None:
     reasons = NormOutlierFilter(3.0).reject({"a": 1.0, "b": 2.0, "c": 6.0, "d": 1.0, "e": 6.1})
     assert reasons == {
-        "e": "[UPDATE-NORM] The update is 3.0 times as long as the median, allowed is 3."
+        "e": "[UPDATE-NORM] The norm of the update is 3.0 times the median, allowed is 3."
     }  # 3.05, rounded to even
     assert (
-        NormOutlierFilter(3.0).reject({"a": 0.0, "b": 0.0, "c": 1.0})["c"].startswith("[UPDATE-NORM] The update is inf times")
+        NormOutlierFilter(3.0)
+        .reject({"a": 0.0, "b": 0.0, "c": 1.0})["c"]
+        .startswith("[UPDATE-NORM] The norm of the update is inf times")
     )
     assert NormOutlierFilter(1.0).reject(dict.fromkeys("abc", 0.0)) == {}
 
@@ -78,7 +80,7 @@ def test_a_round_goes_on_without_the_long_one(fake: Any, make: Any, initial: Arr
     told = {r.site: r.reason for r in strategy.last_round.replies}
     assert told == {
         "aachen": "",
-        "bergen": "[UPDATE-NORM] The update is 50.0 times as long as the median, allowed is 4.",
+        "bergen": "[UPDATE-NORM] The norm of the update is 50.0 times the median, allowed is 4.",
         "cadiz": "",
     }
 
