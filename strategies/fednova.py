@@ -29,7 +29,7 @@ class FedNova(FedAvg):
     number: the number of steps is used, and the proof does not apply. When all sites take the same number of steps it is
     FedAvg.
 
-    It is computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
+    Computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Replies of a round that wait on disk, for rules that need all of them at once."""
+"""Replies of a round on disk, for rules that need all of them at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _BLOCK_BYTES = 2**21  # of all replies together: such a block stays in the cache
 
 
 class DiskReplies:
-    """Replies in one temporary file without a name, which only this process can read and which ends with it.
+    """Replies in one temporary file without a name, which only this process can read and which vanishes with it.
 
-    What is read back does not depend on the order in which the replies came: everything goes by the names of the sites. Memory
-    holds one block of columns and the mapped pages of at most one reply, whatever the number of replies.
+    What is read back does not depend on the order of arrival: everything is in the order of the sites' names. Memory holds one
+    block of columns and the mapped pages of at most one reply, whatever the number of replies.
 
     Parameters
     ----------
     reference : mapping of str to ndarray
         The model that was sent out: it decides the names, shapes and types that a reply must have.
     folder : Path, optional
-        Folder on a disk with room for all replies; by default that of temporary files (``TMPDIR``).
+        Folder on a disk with space for all replies; that of temporary files (``TMPDIR``) unless given.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class DiskReplies:
     ExchangeError
         ``MODEL-TYPE`` for a tensor that is neither floating point (16, 32, 64 bits), integer nor boolean.
     RunError
-        ``RUN-FOLDER`` when no file can be made there.
+        ``RUN-FOLDER`` when no file can be created there.
 
     Examples
     --------
@@ -74,13 +74,13 @@ class DiskReplies:
         self.close()
 
     def close(self) -> None:
-        """Give the room on disk back; tensors of `reply` that are still held keep it until they are let go."""
+        """Free the space on disk; tensors of `reply` that are still held keep it until they are dropped."""
         self._mapped = None
         self._file.close()
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Names of the sites whose replies are there, in order of the alphabet; rows of `columns` are in this order."""
+        """Names of the sites whose replies are kept, in alphabetical order; rows of `columns` are in this order."""
         return tuple(sorted(self._weights))
 
     @property
@@ -94,7 +94,7 @@ class DiskReplies:
         Parameters
         ----------
         site : str
-            Who sent it.
+            Name of the site that sent it.
         arrays : mapping of str to ndarray
             The reply: names, shapes and types of the reference, in any order; narrower floats are kept in the model's type.
         weight : float
@@ -103,12 +103,12 @@ class DiskReplies:
         Raises
         ------
         ExchangeError
-            ``REPLY-TWICE``, ``WEIGHT-RANGE``, ``MODEL-MISMATCH`` or ``UPDATE-NONFINITE``. All is as before then.
+            ``REPLY-TWICE``, ``WEIGHT-RANGE``, ``MODEL-MISMATCH`` or ``UPDATE-NONFINITE``; nothing has changed then.
         RunError
-            ``DISK-FULL`` when there is no room for it; the earlier replies are still there.
+            ``DISK-FULL`` when there is no space for it; the earlier replies are still there.
         """
         if site in self._weights:
-            raise ExchangeError("REPLY-TWICE", "a second reply of the same site came.")
+            raise ExchangeError("REPLY-TWICE", "a second reply came from the same site.")
         check_weight(weight)
         check_layout(arrays, self._layout)
         check_finite(arrays)
@@ -130,13 +130,13 @@ class DiskReplies:
         Parameters
         ----------
         block : int, optional
-            Values of a tensor at a time; by default as many as stay in the cache.
+            Number of values of a tensor at a time; as many as stay in the cache unless given.
 
         Yields
         ------
         tuple of str, int and ndarray
-            Name of the tensor, where in the flattened tensor the block starts, and the values, of shape (replies, size) in the
-            model's type, a row for each of `sites`. They may be overwritten, and the next step does so.
+            Name of the tensor, start of the block in the flattened tensor, and the values: shape (replies, size), in the
+            model's type, one row for each of `sites`. The caller may overwrite them; the next step does so in any case.
         """
         starts = [list(self._weights).index(site) * self._stride for site in self.sites]
         for name, (shape, dtype) in self._layout.items():
@@ -153,14 +153,14 @@ class DiskReplies:
                 yield name, start, values
 
     def build_model(self, parts: Iterable[tuple[str, int, Tensor]], sites: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Put a model together: floats from their blocks, of integer and boolean tensors the elementwise maximum.
+        """Put a model together: floats from their blocks, integer and boolean tensors as the elementwise maximum of the replies.
 
         Parameters
         ----------
         parts : iterable of tuple
             Name, start and values of every block of the floating-point tensors, as `columns` gives them, of shape (size,).
         sites : iterable of str, optional
-            Those whose integer and boolean tensors count; all unless given.
+            Sites whose integer and boolean tensors count; all unless given.
 
         Returns
         -------
@@ -175,27 +175,27 @@ class DiskReplies:
         chosen = tuple(self.sites if sites is None else sites)
         if not chosen:
             raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
-        made = {name: np.empty(math.prod(shape), dtype) for name, (shape, dtype) in self._layout.items()}
+        model = {name: np.empty(math.prod(shape), dtype) for name, (shape, dtype) in self._layout.items()}
         for name, start, values in parts:
-            made[name][start : start + values.size] = values
+            model[name][start : start + values.size] = values
         for k, site in enumerate(chosen):
             for name, values in self.reply(site).items():
                 if values.dtype.kind != "f":
                     flat = values.reshape(-1)
-                    made[name][:] = np.maximum(made[name], flat) if k else flat
-        return {name: made[name].reshape(shape) for name, (shape, _) in self._layout.items()}
+                    model[name][:] = np.maximum(model[name], flat) if k else flat
+        return {name: model[name].reshape(shape) for name, (shape, _) in self._layout.items()}
 
     def _write(self, arrays: Tensors, begin: int) -> None:
         for name, (_, dtype) in self._layout.items():
             self._file.seek(begin + self._offsets[name])
             for _, _, block in iter_blocks({name: np.ascontiguousarray(arrays[name]).reshape(-1)}):
-                left = block.astype(dtype, copy=False).data.cast("B")
-                while left:  # a disk may take less than it was given
-                    left = left[self._file.write(left) :]
+                rest = block.astype(dtype, copy=False).data.cast("B")
+                while rest:  # a disk may take less than it is given
+                    rest = rest[self._file.write(rest) :]
         self._file.truncate(begin + self._stride)
 
     def _map(self) -> mmap.mmap:
-        """Map all replies; pages that were read earlier are dropped, and come back from the file when they are read again."""
+        """Map all replies; pages that were read before are dropped, and read from the file again when needed."""
         length = len(self._weights) * self._stride
         if self._mapped is None or len(self._mapped) < length:
             self._mapped = mmap.mmap(self._file.fileno(), length, access=mmap.ACCESS_READ)

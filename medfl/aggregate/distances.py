@@ -1,7 +1,7 @@
-"""Lengths, distances and combinations of whole models, block by block in float64; integer tensors have no part in them.
+"""Distances between whole models and their linear combinations, block by block in float64; integer tensors do not count.
 
-No matrix routine is called: those split their sums by the number of threads, so that last bits would depend on the machine's
-load. Sums over replies go by the names of the sites, never by arrival.
+Matrix routines are not used: they split their sums by the number of threads, so the last bits would depend on the machine's
+load. Sums over replies are in the order of the sites' names, never in that of arrival.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def distance(a: Tensors, b: Tensors) -> float:
 
 
 def distances(replies: DiskReplies, model: Tensors) -> dict[str, float]:
-    """Return the Euclidean distance of every reply from a model; from ``replies.reference``: the norms of the updates."""
+    """Return the Euclidean distance of every reply from a model; from ``replies.reference`` they are the norms of the updates."""
     other, totals = flatten(model), np.zeros(len(replies.sites))
     for name, start, values in replies.columns():
         gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)
@@ -41,7 +41,7 @@ def distances(replies: DiskReplies, model: Tensors) -> dict[str, float]:
 
 
 def inner_products(replies: DiskReplies, model: Tensors) -> dict[str, float]:
-    """Return the inner product of every update with that of a model, all measured from ``replies.reference``.
+    """Return the inner product of every update with the update that leads to a model, from ``replies.reference`` in each case.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def inner_products(replies: DiskReplies, model: Tensors) -> dict[str, float]:
 
 
 def squared_distances(replies: DiskReplies) -> NDArray[np.float64]:
-    """Return the squared distances between all replies, as sums of squared differences: exact also where two nearly agree.
+    """Return the squared distances between all replies, as sums of squared differences: exact even where two nearly agree.
 
     Returns
     -------
     ndarray of float64
-        Shape (replies, replies), symmetric, zeros in the diagonal; rows and columns in the order of ``replies.sites``.
+        Shape (replies, replies), symmetric, with zeros on the diagonal; rows and columns in the order of ``replies.sites``.
     """
     n = len(replies.sites)
     squares = np.zeros((n, n))
@@ -91,17 +91,17 @@ def combine(replies: DiskReplies, weights: Mapping[str, float]) -> dict[str, Ten
     replies : DiskReplies
         The replies.
     weights : mapping of str to float
-        Factor of each site, used as it is: for a mean they add up to 1. A site without one, or with 0, has no part at all.
+        Factor of each site, used as it is: for a mean the factors add up to 1. A site without one, or with 0, is left out.
 
     Returns
     -------
     dict of str to ndarray
-        Layout of the reference; of integer and boolean tensors the elementwise maximum over the sites that have a part.
+        Layout of the reference; integer and boolean tensors are the elementwise maximum over the sites that are not left out.
 
     Raises
     ------
     ExchangeError
-        ``WEIGHT-ZERO`` when no reply has a part.
+        ``WEIGHT-ZERO`` when every reply is left out.
 
     Examples
     --------

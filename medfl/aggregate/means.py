@@ -1,9 +1,9 @@
-"""Folding replies into one mean as they arrive: memory does not grow with the number of replies.
+"""Means of replies that are added one by one as they arrive, so that memory does not grow with their number.
 
 `ExactMean` sums integers, so the order of arrival cannot change one bit of the result. `FloatMean` sums floats: it is faster,
-and its last bits depend on the order. Both leave their sums untouched by a reply that they refuse. Floating-point tensors are
-averaged; of integer and boolean tensors (counters such as ``num_batches_tracked``) the elementwise maximum over the replies
-is kept, which needs no order and no rounding.
+and its last bits depend on the order. A reply that is refused leaves the sums unchanged. Floating-point tensors are averaged;
+integer and boolean tensors (counters such as ``num_batches_tracked``) become the elementwise maximum over the replies, which
+depends on no order and needs no rounding.
 """
 
 from __future__ import annotations
@@ -67,23 +67,23 @@ class Mean(ABC):
 
     @property
     def weight(self) -> float:
-        """Sum of the weights so far; summed as fractions, so it does not depend on their order either."""
+        """Sum of the weights so far, as fractions: it does not depend on the order either."""
         return float(self._total)
 
     def add(self, arrays: Tensors, weight: float) -> None:
-        """Fold one reply.
+        """Add one reply.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
-            The reply: names, shapes and types of the reference, in any order; floats may be narrower, and are summed as widely.
+            The reply: names, shapes and types of the reference, in any order; floats may be narrower, and are summed in the width of the model.
         weight : float
             Its weight, usually a count of patients or samples, from 2**-10 to 2**40.
 
         Raises
         ------
         ExchangeError
-            ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE`` or ``UPDATE-RANGE``. The sums are as before then.
+            ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE`` or ``UPDATE-RANGE``. The sums are unchanged then.
         """
         check_weight(weight)
         check_layout(arrays, self._layout)

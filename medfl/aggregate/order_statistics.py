@@ -1,4 +1,4 @@
-"""Median and trimmed mean of every single value over the replies, by a sorting network on blocks that stay in the cache.
+"""Median and trimmed mean of every value over the replies, by a sorting network on blocks that stay in the cache.
 
 A network compares the same pairs of rows whatever the values are, so that one comparison is `numpy.minimum` and
 `numpy.maximum` of two whole rows. Batcher's odd-even merge sort (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M)
@@ -18,7 +18,7 @@ from medfl.messages.models import Tensor
 
 
 class Comparator(NamedTuple):
-    """Put the smaller of two rows first; of the two only what is needed later is computed."""
+    """Comparison that puts the smaller of two rows first; only the one that is needed later is computed."""
 
     first: int
     second: int
@@ -27,14 +27,14 @@ class Comparator(NamedTuple):
 
 
 def median(replies: DiskReplies) -> dict[str, Tensor]:
-    """Return the median of every value, of an even number of replies the mean of the two in the middle.
+    """Return the median of every value; for an even number of replies the mean of the two in the middle.
 
-    As `numpy.median`, and hence Flower's FedMedian, to the last bit; the replies' weights play no part.
+    The same bits as `numpy.median`, and hence as Flower's FedMedian; the weights of the replies do not count.
 
     Returns
     -------
     dict of str to ndarray
-        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+        Layout of the reference; integer and boolean tensors are the elementwise maximum.
 
     Raises
     ------
@@ -55,19 +55,19 @@ def median(replies: DiskReplies) -> dict[str, Tensor]:
 def trimmed_mean(replies: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     """Return the mean of every value without its ``int(beta * replies)`` smallest and as many largest.
 
-    As `scipy.stats.trim_mean` and Flower's FedTrimmedAvg within rounding (sums are float64 here); weights play no part.
+    Within rounding the same as `scipy.stats.trim_mean` and Flower's FedTrimmedAvg (sums are float64 here); weights do not count.
 
     Parameters
     ----------
     replies : DiskReplies
         The replies.
     beta : float
-        Share that is cut off at either end, from 0 to below 0.5.
+        Share that is cut off at each end, from 0 to below 0.5.
 
     Returns
     -------
     dict of str to ndarray
-        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+        Layout of the reference; integer and boolean tensors are the elementwise maximum.
 
     Raises
     ------
@@ -109,21 +109,21 @@ def sorting_network(n: int, cut: int) -> tuple[Comparator, ...]:
     n : int
         Number of rows.
     cut : int
-        How many are cut off at either end; what is left in between comes in no particular order.
+        How many are cut off at each end; the rows in between come in no particular order.
 
     Returns
     -------
     tuple of Comparator
-        To be done in this order. A row whose value is not needed is left with whatever was in it.
+        To be done in this order. A row whose value is not needed keeps whatever was in it.
     """
-    kept: list[Comparator] = []
-    # what becomes of each row after the comparisons that were looked at so far, from the last one back
+    needed: list[Comparator] = []
+    # going back from the last comparison: what becomes of each row afterwards
     fate = ["dropped"] * cut + ["summed"] * (n - 2 * cut) + ["dropped"] * cut
     for i, j in reversed(list(_merge_exchange(n))):
-        if fate[i] != fate[j] or fate[i] == "compared":  # of two that are summed, or dropped, the order is of no matter
-            kept.append(Comparator(i, j, fate[i] != "dropped", fate[j] != "dropped"))
+        if fate[i] != fate[j] or fate[i] == "compared":  # among rows that are all summed, or all dropped, order does not matter
+            needed.append(Comparator(i, j, fate[i] != "dropped", fate[j] != "dropped"))
             fate[i] = fate[j] = "compared"
-    return tuple(reversed(kept))
+    return tuple(reversed(needed))
 
 
 def _merge_exchange(n: int) -> Iterator[tuple[int, int]]:

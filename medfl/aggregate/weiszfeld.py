@@ -1,4 +1,4 @@
-"""Geometric median of whole models by the smoothed Weiszfeld algorithm."""
+"""Geometric median of whole models, by the smoothed Weiszfeld algorithm."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from medfl.aggregate.distances import combine, squared_distances
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor
 
-_TOLERANCE = 1e-12  # a step that moves no share by more ends the iterations
+_TOLERANCE = 1e-12  # the iterations end when no share moves by more
 
 
 def geometric_median(
     replies: DiskReplies, weights: Mapping[str, float] | None = None, *, nu: float = 1e-6, iterations: int = 1000
 ) -> dict[str, Tensor]:
-    """Return the model whose weighted sum of distances to the replies is least: the aggregate of RFA.
+    """Return the model with the smallest weighted sum of distances to the replies, the aggregate of RFA.
 
     The smoothed Weiszfeld algorithm of Pillutla, Kakade, Harchaoui 2022, https://arxiv.org/abs/1912.13445. Each of its
     iterates is a convex combination of the replies, so the iterations run on the shares and the distances between replies
@@ -31,14 +31,14 @@ def geometric_median(
     weights : mapping of str to float, optional
         Weight of each site, such as ``replies.weights``; all weigh the same unless given.
     nu : float
-        Distance below which a reply pulls no harder, so that an iterate may lie on a reply.
+        Smoothing: distances below it count as this distance, so that an iterate may coincide with a reply.
     iterations : int
-        At most so many; fewer when the shares no longer move.
+        Largest number of iterations; they end earlier when the shares no longer move.
 
     Returns
     -------
     dict of str to ndarray
-        Layout of the reference; of integer and boolean tensors the elementwise maximum.
+        Layout of the reference; integer and boolean tensors are the elementwise maximum.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def weiszfeld(
     Returns
     -------
     ndarray of float64
-        Shape (n,), adding up to 1.
+        Shape (n,), with a sum of 1.
     """
     alpha = alpha / alpha.sum()
     shares = alpha

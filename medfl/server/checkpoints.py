@@ -1,4 +1,4 @@
-"""The models of an arm on the disk: one line of models that all hospitals share, or one for each, and the best of each line."""
+"""Checkpoints of an arm: its model series, one that all sites share or one for each site, and the best model of each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medfl.runs import checkpoint_files
 from medfl.runs.checkpoint_files import Checkpoint
 from medfl.runs.run_folder import Run
 
-SHARED = ""  # name of the one line that all sites share; the line of a local model has the name of its site
+SHARED = ""  # name of the series that all sites share; the series of a local model has the name of its site
 
 
 @dataclass
 class ModelSeries:
-    """One line of models.
+    """One model, round by round.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ModelSeries:
     best_score : float
         That score.
     saved_rounds : set of int
-        Rounds whose models are on the disk and still needed.
+        Rounds whose models are on disk and still needed.
     """
 
     best_round: int = 0
@@ -37,40 +37,40 @@ class ModelSeries:
 
 
 class ModelSeriesStore(dict[str, ModelSeries]):
-    """All lines of an arm by name, in the order of the names.
+    """All model series of an arm by name, in the order of the names.
 
     Parameters
     ----------
     run : Run
-        Where the models are kept.
+        The run in whose folder the models are kept.
     arm : str
-        Whose they are.
+        Name of the arm.
     """
 
     def __init__(self, run: Run, arm: str) -> None:
         super().__init__()
         self._folder, self._arm, self._study = run.checkpoints, arm, run.study.approved_hash()
-        self._state = ""  # name of the checkpoint of what the strategy remembers
+        self._state = ""  # name of the checkpoint of the strategy's state
 
     def add(self, names: Iterable[str]) -> None:
-        """Begin lines; those that are there already go on."""
+        """Begin series; existing ones go on."""
         ordered = {name: self.get(name) or ModelSeries() for name in sorted({*self, *names})}
         self.clear()
         self.update(ordered)
 
-    def keep_only(self, others_than: Collection[str]) -> None:
-        """Drop all lines but the named ones."""
-        for name in [name for name in self if name not in others_than]:
+    def keep_only(self, names: Collection[str]) -> None:
+        """Drop all series but the named ones."""
+        for name in [name for name in self if name not in names]:
             del self[name]
 
     def add_score(self, name: str, server_round: int, score: float) -> None:
-        """Note the score of a model; of one that was never kept, as the start of a site that came later, nothing is noted."""
-        line = self.get(name)
-        if line is not None and server_round in line.saved_rounds and score > line.best_score:  # nan is above nothing
-            line.best_round, line.best_score = server_round, score
+        """Add the score of a model, unless that model was never saved, like the start of a site that joined later."""
+        series = self.get(name)
+        if series is not None and server_round in series.saved_rounds and score > series.best_score:  # false for nan
+            series.best_round, series.best_score = server_round, score
 
     def has_stalled(self, server_round: int, patience: int) -> bool:
-        """Say whether no line has become better for so many rounds."""
+        """Say whether no series has become better for that many rounds."""
         return all(x.best_score > -math.inf and server_round - 1 - x.best_round >= patience for x in self.values())
 
     def save(self, name: str, server_round: int, model: ArrayRecord) -> None:
@@ -79,37 +79,37 @@ class ModelSeriesStore(dict[str, ModelSeries]):
         checkpoint_files.save(self._folder, self._checkpoint_name(name, server_round), from_array_record(model), meta)
 
     def save_state(self, server_round: int, state: Tensors) -> None:
-        """Write what the strategy remembers after a round, beside the models of that round."""
+        """Write the state of the strategy after a round, next to the models of that round."""
         self._state = self._checkpoint_name("strategy", server_round) if state else ""
         if state:
             checkpoint_files.save(self._folder, self._state, state, {"arm": self._arm, "round": server_round})
 
     def mark_complete(self, server_round: int) -> None:
-        """Count a round as done: of its models and the earlier ones only the best are still needed."""
-        for line in self.values():
-            line.saved_rounds = (line.saved_rounds | {server_round}) & {server_round, line.best_round}
+        """Mark a round as done: of the models before it only the best are still needed."""
+        for series in self.values():
+            series.saved_rounds = (series.saved_rounds | {server_round}) & {server_round, series.best_round}
 
     def select_best(self, last: int) -> None:
-        """Settle which models are the best, after the last score; a line without any takes its last one."""
-        for line in self.values():
-            if line.best_score == -math.inf:
-                line.best_round = last
-            line.saved_rounds &= {last, line.best_round}
+        """Decide which models are the best, after the last score; in a series without any score it is the last one."""
+        for series in self.values():
+            if series.best_score == -math.inf:
+                series.best_round = last
+            series.saved_rounds &= {last, series.best_round}
 
     def load(self, name: str, server_round: int) -> Checkpoint:
         """Read the model of a round, or raise RunError."""
         return checkpoint_files.load(self._folder, self._checkpoint_name(name, server_round))
 
     def load_state(self, server_round: int) -> dict[str, Tensor]:
-        """Read what the strategy remembered after a round, or raise RunError; not to be called when that was nothing."""
+        """Read the state of the strategy after a round, which must have had one, or raise RunError."""
         self._state = name = self._checkpoint_name("strategy", server_round)
         return checkpoint_files.load(self._folder, name).arrays
 
     def prune(self) -> None:
-        """Delete the models of this arm that are not needed any more."""
-        mine = {self._checkpoint_name(name, n) for name, line in self.items() for n in line.saved_rounds} | {self._state}
+        """Delete the models of this arm that are no longer needed."""
+        needed = {self._checkpoint_name(name, n) for name, series in self.items() for n in series.saved_rounds} | {self._state}
         others = {name for name in checkpoint_files.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
-        checkpoint_files.prune(self._folder, mine | others)
+        checkpoint_files.prune(self._folder, needed | others)
 
     def _checkpoint_name(self, name: str, server_round: int) -> str:
         return "-".join(filter(None, (self._arm, name, f"round-{server_round:04d}")))

@@ -1,4 +1,4 @@
-"""Before a study: the server asks every hospital what its images are like, and adds up what they tell."""
+"""Collection of fingerprints before a study: the server asks every site what its images are like, and merges the answers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Progress = Callable[[int, int], None]  # sites that answered, sites in all
 
 @dataclass(frozen=True)
 class CollectedFingerprints:
-    """What the hospitals answered.
+    """Fingerprints and refusals of the sites.
 
     Parameters
     ----------
     fingerprints : dict of str to Fingerprint
         By name of the site, in the order of the names.
     refused : dict of str to str
-        Why there is none, by node: a site that tells nothing does not tell its name either.
+        Why there is none, by node: a site that refuses does not give its name either.
     excluded : dict of str to dict
-        Cases that each site left out, by code, as `medfl.messages.counts` tells counts.
+        Cases that each site left out, by code, as counts of `medfl.messages.counts`.
     """
 
     fingerprints: dict[str, Fingerprint]
@@ -46,10 +46,10 @@ class CollectedFingerprints:
         Raises
         ------
         QuorumError
-            ``TOO-FEW-SITES`` when no site told one.
+            ``TOO-FEW-SITES`` when no site sent one.
         """
         if not self.fingerprints:
-            what = f"none of {len(self.refused)} sites told what its images are like ({'; '.join(self.refused.values())})."
+            what = f"none of {len(self.refused)} sites sent a fingerprint of its images ({'; '.join(self.refused.values())})."
             raise QuorumError("TOO-FEW-SITES", what, "The sites' own logs say why.")
         return merge(self.fingerprints.values())
 
@@ -62,7 +62,7 @@ def collect_fingerprints(grid: Grid, study: Study, expected: int, progress: Prog
     grid : Grid
         The way to the nodes.
     study : Study
-        A segmentation that is to be planned.
+        The segmentation study that is to be planned.
     expected : int
         Nodes to wait for, at most for the time that the study allows.
     progress : callable, optional
@@ -71,12 +71,12 @@ def collect_fingerprints(grid: Grid, study: Study, expected: int, progress: Prog
     Raises
     ------
     QuorumError
-        ``SITE-TWICE`` when two nodes claim one name: their cases would count twice.
+        ``SITE-TWICE`` when two nodes give one name: their cases would count twice.
     """
     nodes = wait_for_nodes(grid, expected, study.strategy.wait)
     labels = {node: f"node-{k}" for k, node in enumerate(nodes, start=1)}
     question = RecordDict({records.CONFIG: ConfigRecord({})})
-    found: dict[str, Fingerprint] = {}
+    fingerprints: dict[str, Fingerprint] = {}
     refused: dict[str, str] = {}
     excluded: dict[str, dict[str, int]] = {}
     answers = query(grid, records.FINGERPRINT, dict.fromkeys(nodes, question), study.strategy.deadline)
@@ -91,17 +91,19 @@ def collect_fingerprints(grid: Grid, study: Study, expected: int, progress: Prog
         except ExchangeError as refusal:
             refused[labels[node]] = describe_refusal(refusal)
             continue
-        if name in found:
+        if name in fingerprints:
             raise QuorumError("SITE-TWICE", f"two nodes say that they are {name!r}.", "Give every site.toml its own name.")
-        found[name], excluded[name] = fingerprint, read_excluded(answer)
-    return CollectedFingerprints(dict(sorted(found.items())), dict(sorted(refused.items())), dict(sorted(excluded.items())))
+        fingerprints[name], excluded[name] = fingerprint, read_excluded(answer)
+    return CollectedFingerprints(
+        dict(sorted(fingerprints.items())), dict(sorted(refused.items())), dict(sorted(excluded.items()))
+    )
 
 
 def _parse_fingerprint_reply(answer: RecordDict, study: Study) -> tuple[str, Fingerprint]:
-    told = answer.get(records.SITE)
-    name = str(told.get("name", "")) if isinstance(told, ConfigRecord) else ""
+    site = answer.get(records.SITE)
+    name = str(site.get("name", "")) if isinstance(site, ConfigRecord) else ""
     if not re.fullmatch(SITE_NAME_PATTERN, name):
-        raise ExchangeError("SITE-NAME", "the name of this site is none that a site may have.")
+        raise ExchangeError("SITE-NAME", "the name that this node gives is not a valid name of a site.")
     fingerprint = from_content(answer)
     check_scope(fingerprint, Scope.from_study(study))
     return name, fingerprint
