@@ -125,7 +125,7 @@ def test_a_full_disk_is_reported_and_the_earlier_replies_stay() -> None:
         replies.add("a", reply, 1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
         try:
-            with pytest.raises(RunError, match=r"\[DISK-FULL\] there is no room left on the disk .* TMPDIR"):
+            with pytest.raises(RunError, match=r"\[DISK-FULL\] the disk is full: .* TMPDIR"):
                 replies.add("b", reply, 1)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)

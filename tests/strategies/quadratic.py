@@ -19,18 +19,16 @@ from torch import nn
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.training.client_state import ClientState
-from medfl.clients.training.devices import Device
 from medfl.clients.training.task import TrainTask
 from medfl.messages import records
 from medfl.messages.records import build_reply_content, from_array_record, to_array_record
 from medfl.schema import read_section
-from medfl.site import Site
+from medfl.site import Resources, Site
 from medfl.strategies.fedavg import FedAvg
 from medfl.study import Study
 from medfl.testing.sites import make_class_case, make_prepared
 
 Vector = NDArray[np.float64]
-_CPU = Device(torch.device("cpu"), None)
 SIZE, STEPS, RATE = 3, 5, 0.1
 NAMES = ("aachen", "bergen", "cadiz", "delft")
 WEIGHTS = dict(zip(NAMES, (10, 40, 20, 30), strict=True))  # patients
@@ -144,7 +142,8 @@ class Federation:
         number = int(message.content.config_records[records.CONFIG][records.ROUND])
         net, state = self._bowls[name], ClientState(self._folder / name, number)
         load_arrays(net, received)
-        task = TrainTask(self._study, Site(name=name), self._data, net, received, number, 0, _CPU, records=tensors, state=state)
+        site = Site(name=name, resources=Resources(device="cpu"))
+        task = TrainTask(self._study, site, self._data, net, received, number, 0, state, tensors)
         outcome = self._algorithm.train(task)
         if (name, number) in self.lost:
             return None
