@@ -35,7 +35,7 @@ CLASSES = ("background", "grey-matter", "white-matter")
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 _CENTRE = np.array([0.0, -17.0, 6.0])  # of the brain, mm in MNI space
 _FIELD_OF_VIEW = np.array([164.0, 200.0, 174.0])  # mm along x, y and z: the brain, with a margin for its deformation
-_SCALP_ROOM = 20.0  # mm more where the whole head is acquired
+_SCALP_MARGIN = 20.0  # mm more where the whole head is acquired
 _SCALP_KNOTS = (0.0, 3.0, 6.0, 8.0, 13.0, 15.0)  # mm from the brain: fluid, bone, then scalp, then air
 _T1_KNOTS = (0.0, 45.0, 100.0, 169.0, 215.0, 255.0)  # grey values of the template: air, rim, fluid, grey, white, brightest
 _AIR = 25.0  # below this grey value of the template there is no brain
@@ -189,7 +189,7 @@ def _sample_grid(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple[int,
     columns[axes, range(3)] = signs
     angle = np.deg2rad(rng.uniform(-scanner.tilt, scanner.tilt))
     tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    field = _FIELD_OF_VIEW + (_SCALP_ROOM if scanner.scalp else 0.0)
+    field = _FIELD_OF_VIEW + (_SCALP_MARGIN if scanner.scalp else 0.0)
     shape = np.ceil(field[axes] / scanner.spacing).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = tilt @ columns * scanner.spacing
