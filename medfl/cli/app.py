@@ -1,4 +1,4 @@
-"""The command `medfl` and its families of commands."""
+"""Command line `medfl`: all commands, and how their errors end."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -49,13 +49,13 @@ def _options(
     context: typer.Context,
     debug_local: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Keep what libraries really said in a local file of mode 0600. It names patients."),
+        typer.Option(metavar="FILE", help="Keep what libraries report in a local file of mode 0600. It names patients."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options that stand before any command."""
+    """Take the options that come before any command."""
     if debug_local is not None:
         from medfl.data import debug
 

@@ -1,4 +1,4 @@
-"""`medfl audit`: what came and what left, and whether the logs of it are what was written."""
+"""Commands `medfl audit`: what came and what left, and whether the logs of it are unchanged."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
-from medfl.system.text import format_bytes
+from medfl.system.text import format_bytes, plural
 
-app = typer.Typer(help="What came and what left, and whether the logs of it are what was written.", no_args_is_help=True)
+app = typer.Typer(help="Show what came and what left, and check that the logs of it are unchanged.", no_args_is_help=True)
 
 
 @app.command()
 def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a site, of the server, or several.")]) -> None:
-    """Find whether anybody changed a log; with both sides' files, whether one side rewrote its past."""
+    """Check that nobody changed a log; with the files of both sides, also that no side rewrote its past."""
     from medfl.audit.chain import read_chain
-    from medfl.audit.verify import find_breaks as find_breaks
+    from medfl.audit.verify import find_breaks
 
     breaks = find_breaks(files)
-    for found in breaks:
-        errors.print(str(found), style="red", highlight=False, markup=False, soft_wrap=True)
+    for broken in breaks:
+        errors.print(str(broken), style="red", highlight=False, markup=False, soft_wrap=True)
     if breaks:
         raise typer.Exit(1)
     lines = sum(len(read_chain(path)) for path in files)
-    output.print(f"{lines} lines in {len(files)} files are what was written.")
+    output.print(f"{lines} lines in {plural(len(files), 'file')} are unchanged.")
 
 
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="audit.jsonl of a site or of a run.")],
-    run: Annotated[str, typer.Option(help="Only what belongs to this run.")] = "",
+    run: Annotated[str, typer.Option(help="Only the lines of this run.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Print what came and what left: when, how much, and what was decided."""
@@ -46,11 +46,11 @@ def show(
         output.print_json(json.dumps(lines))
         return
     table = Table("time (UTC)", "what", "site", "round", "size", "decision", box=None, padding=(0, 1))
-    before = ""
+    previous = ""
     for line in lines:
-        if (about := str(line.get("run", ""))) and about != before:
+        if (about := str(line.get("run", ""))) and about != previous:
             table.add_row(Text(about, "bold", no_wrap=True))
-            before = about
+            previous = about
         table.add_row(*_row(line))
     output.print(table)
 

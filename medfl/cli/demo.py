@@ -1,4 +1,4 @@
-"""`medfl demo`: the whole way in a few minutes, on images that belong to no patient."""
+"""Command `medfl demo`: a whole study in a few minutes, on images that belong to no patient."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STUDY = "brain-tissue"
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the made hospitals and the run.")] = Path("medfl-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the made hospitals and of the study.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the synthetic hospitals and the run.")] = Path("medfl-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic hospitals and of the study.")] = 0,
     workers: WorkersOption = 0,
 ) -> None:
-    """Make three hospitals, train together and each alone, and write the report that compares them."""
+    """Make three synthetic hospitals, train together and each alone, and write the report that compares them."""
     from medfl.data.synthetic.hospitals import make_brain_hospitals
     from medfl.simulation.simulated_run import plan_simulation
     from medfl.simulation.worker_pool import warm_up
@@ -29,7 +29,7 @@ def demo(
     warm_up()
     with errors.status("Making three hospitals from a brain template …"):
         data = make_brain_hospitals(out / "hospitals", seed=seed)
-    places: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}
+    overrides: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}
     with as_file(files("medfl") / "sample_configs" / STUDY) as folder:
-        simulation = plan_simulation(folder, [data], out / "runs", places)
+        simulation = plan_simulation(folder, [data], out / "runs", overrides)
         run_and_report(simulation, "embedded", workers).print()

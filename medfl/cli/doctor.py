@@ -1,4 +1,4 @@
-"""`medfl doctor`: what is wrong with a site or a server before a study finds out."""
+"""Command `medfl doctor`: checks of a site or a server, before a study needs them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def doctor(
     """Check a site or a server: keys, clocks, network, versions, disk, memory, data. Exit code 1 when something is wrong."""
     from medfl.deploy.doctor.folder_checks import check_folder
 
-    findings = []
-    for finding in check_folder(folder):
-        findings.append(finding)
+    results = []
+    for result in check_folder(folder):
+        results.append(result)
         if not as_json:
-            mark, style = _MARKS[finding.level]
-            output.print(Text(f"{mark} {finding.what}", style if finding.level != "ok" else ""), highlight=False)
-            if finding.fix:
-                output.print(Text(f"  {finding.fix}", "dim"), highlight=False)
+            mark, style = _MARKS[result.level]
+            output.print(Text(f"{mark} {result.what}", style if result.level != "ok" else ""), highlight=False)
+            if result.fix:
+                output.print(Text(f"  {result.fix}", "dim"), highlight=False)
     if as_json:
-        output.print_json(json.dumps([finding.as_json() for finding in findings]))
-    if any(finding.level == "error" for finding in findings):
+        output.print_json(json.dumps([result.as_json() for result in results]))
+    if any(result.level == "error" for result in results):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`medfl run`, `resume`, `status`, `stop` and `logs`: studies in a real federation."""
+"""Commands `medfl run`, `resume`, `status`, `stop` and `logs`: studies in a real federation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SERVER_TIMEOUT = 60.0  # seconds without an answer, after which the command giv
 _STATUS_SECONDS = 10.0  # between two questions to Flower, each of which takes a second of work
 
 RunArgument = Annotated[str, typer.Argument(help="Name of the run, or its beginning; the newest unless given.")]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Only start it.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")]
 
 
 def run(
@@ -47,7 +47,7 @@ def resume(
     detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run that was stopped or broke off, after its last complete round."""
+    """Go on with a run that was stopped or failed, after its last complete round."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
 
@@ -58,10 +58,10 @@ def resume(
 def status(
     name: RunArgument = "",
     federation: FederationOption = Path("federation"),
-    follow: Annotated[bool, typer.Option("--follow", help="Stay until the run ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Follow the run until it ends.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a run stands: rounds, sites, scores, time left."""
+    """Show the state of a run: rounds, sites, scores, time left."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
     from medfl.runs.history import read_history
@@ -85,7 +85,7 @@ def status(
 
 
 def stop(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
-    """Stop a run: hospitals break off at their next batch. It can be resumed."""
+    """Stop a run: hospitals stop at their next batch. It can be resumed."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
 
@@ -98,7 +98,7 @@ def stop(name: RunArgument = "", federation: FederationOption = Path("federation
 
 
 def logs(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
-    """Print what Flower logged of a run on the server."""
+    """Print Flower's log of a run on the server."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
 
@@ -162,7 +162,7 @@ def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
     from medfl.errors import RunError
 
     ends = [event for event in submitted.events() if event["event"] == "end"]
-    silent = f"the server's process of this run {'was stopped' if ended == 'stopped' else 'died'} without a word."
+    silent = f"the server's process of this run {'was stopped' if ended == 'stopped' else 'died'} without a message."
     what = str(ends[-1].get("reason", "")) if ends else silent
     return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they are read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ DataOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", help="Folder under which the run's folder is made.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-c", help="Another value for a key of the study, as rounds=5 or optimizer.name='sgd'."),
+    typer.Option("--set", "-c", help="Another value for a key of the study, such as rounds=5 or optimizer.name='sgd'."),
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Hospitals that work at once; 0: as the cores allow.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Hospitals that work at once; 0: as many as the cores allow.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def parse_overrides(changes: Sequence[str] | None) -> dict[str, Scalar]:
-    """Read `key=value` words; a value that is no TOML is taken as text.
+    """Read words of the form `key=value`; a value that is not TOML is taken as text.
 
     Examples
     --------
-    >>> overrides_of(["rounds=5", "optimizer.name=sgd"])
+    >>> parse_overrides(["rounds=5", "optimizer.name=sgd"])
     {'rounds': 5, 'optimizer.name': 'sgd'}
     """
     values: dict[str, Scalar] = {}

@@ -1,4 +1,4 @@
-"""`medfl study plan`: derive voxel size, patch, network and normalisation from the hospitals' images, and write them down."""
+"""Command `medfl study plan`: voxel size, patch, network and normalisation, derived from the hospitals' images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan(
     data: DataOption = None,
     fingerprint: Annotated[
         list[Path] | None,
-        typer.Option(help="What 'medfl data fingerprint' wrote at a hospital; may be given several times."),
+        typer.Option(help="Fingerprint that 'medfl data fingerprint' wrote at a hospital; may be given several times."),
     ] = None,
     gpu_gb: Annotated[float, typer.Option(help="Memory of the smallest GPU that takes part, GB.")] = 8.0,
     out: Annotated[Path | None, typer.Option(help="Write the planned study here and leave the study as it is.")] = None,
@@ -39,34 +39,34 @@ def plan(
     change: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Plan a segmentation study by nnU-Net's rules from what the hospitals' images are like, and fill it in.
+    """Plan a segmentation study by nnU-Net's rules from the hospitals' images, and write the plan into it.
 
-    Give either the folders of simulated hospitals, which are asked as real ones would be, or the files of real ones.
+    Give either the folders of simulated hospitals, which are asked as real ones are, or the fingerprints of real ones.
     """
     from medfl.planning.apply_plan import apply_plan
     from medfl.planning.plan import check_plannable, make_plan
     from medfl.study import read_study
 
     if bool(data) == bool(fingerprint):
-        raise ConfigError([Problem("command line", "--data, --fingerprint", "one of the two is needed, and not both.")])
+        raise ConfigError([Problem("command line", "--data, --fingerprint", "give one of the two, and not both.")])
     overrides = parse_overrides(change)
     study = read_study(folder, overrides)
     check_plannable(study)
-    found = (
+    merged = (
         _merge_fingerprint_files(fingerprint, study)
         if fingerprint
         else _collect_fingerprints(folder, data or [], overrides, quiet=as_json)
     )
-    planned = make_plan(found, study, gpu_gb)
-    filling = apply_plan(folder, planned)
+    planned = make_plan(merged, study, gpu_gb)
+    edit = apply_plan(folder, planned)
     if as_json:
-        output.print_json(json.dumps({"plan": asdict(planned), "changes": filling.changes}))
+        output.print_json(json.dumps({"plan": asdict(planned), "changes": edit.changes}))
     else:
-        _print_plan(planned, filling)
-    if not filling.changes and out is None:
-        errors.print("The study is as planned already.")
+        _print_plan(planned, edit)
+    if not edit.changes and out is None:
+        errors.print("The study already is as planned.")
     elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {STUDY_FILE}?", err=True)):
-        (out or study_folder(folder) / STUDY_FILE).write_bytes(filling.after.encode())
+        (out or study_folder(folder) / STUDY_FILE).write_bytes(edit.after.encode())
 
 
 def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
@@ -79,8 +79,8 @@ def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise ConfigError([Problem(file.name, "(whole file)", "this file cannot be read.")]) from None
-        if text in texts:  # two hospitals never tell the same, and one counted twice would weigh double
-            what = f"this is the fingerprint of {texts[text]} once more."
+        if text in texts:  # two hospitals never give the same, and one that is counted twice would weigh double
+            what = f"this is the same fingerprint as {texts[text]}."
             raise ConfigError([Problem(file.name, "(whole file)", what, "Name each hospital's file once.")])
         texts[text] = file.name
     merged = merge(map(from_json, texts))
@@ -99,22 +99,22 @@ def _collect_fingerprints(folder: Path, data: list[Path], overrides: Mapping[str
     if quiet:
         return collect_simulated_fingerprints(simulation).merge()
     with errors.status(f"asking {len(simulation.sites)} sites") as status:
-        survey = collect_simulated_fingerprints(
-            simulation, lambda done, of: status.update(f"{done} of {of} sites have answered")
+        collected = collect_simulated_fingerprints(
+            simulation, lambda done, total: status.update(f"{done} of {total} sites have replied")
         )
     table = Table("site", "cases", "left out", box=None, padding=(0, 2))
-    for site, told in survey.fingerprints.items():
-        left_out = ", ".join(f"{format_count(count)} {code}" for code, count in survey.excluded[site].items())
-        table.add_row(site, str(told.cases), left_out)
-    for node, reason in survey.refused.items():
+    for site, fingerprint in collected.fingerprints.items():
+        left_out = ", ".join(f"{format_count(count)} {code}" for code, count in collected.excluded[site].items())
+        table.add_row(site, str(fingerprint.cases), left_out)
+    for node, reason in collected.refused.items():
         table.add_row(node, "none", reason)
     output.print(table)
-    return survey.merge()
+    return collected.merge()
 
 
-def _print_plan(planned: Plan, filling: StudyEdit) -> None:
+def _print_plan(planned: Plan, edit: StudyEdit) -> None:
     shape = " x ".join(map(str, planned.shape))
     spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
-    output.print(f"{planned.cases} cases, in the middle {shape} voxels{spacing}.", highlight=False)
-    for line in filling.diff():
+    output.print(f"{planned.cases} cases; the median case has {shape} voxels{spacing}.", highlight=False)
+    for line in edit.diff():
         output.print(line, style=_COLOURS.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)

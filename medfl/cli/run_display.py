@@ -21,7 +21,7 @@ _ARM_TITLES = {"federated": "together", "local": "each alone"}
 
 
 class RunDisplay:
-    """What a person sees while a study runs.
+    """Display of a run while it goes on.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a finished run has to show.
+    """Outcome of a finished run.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class RunOutcome:
     headlines : tuple of Headline
         The report's headline numbers.
     verdict : tuple of str
-        What became of the study, in sentences.
+        The outcome of the study, in sentences.
     left_out : str
         How many cases the hospitals left out, as a sentence; empty for none.
     """
@@ -44,7 +44,7 @@ class RunOutcome:
     left_out: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome as JSON can hold it."""
+        """Return the outcome for JSON."""
         numbers = {headline.label: headline.value for headline in self.headlines}
         return {"run": str(self.run), "report": str(self.report), "headlines": numbers, "verdict": list(self.verdict)}
 
@@ -69,9 +69,9 @@ def run_and_report(simulation: SimulatedRun, engine: Engine, workers: int = 0, *
     simulation : SimulatedRun
         What to run.
     engine : {"embedded", "ray"}
-        With which engine.
+        What runs it.
     workers : int
-        Hospitals that work at once; 0: as the cores allow.
+        Hospitals that work at once; 0: as many as the cores allow.
     quiet : bool
         Show nothing while it runs.
 
@@ -94,7 +94,7 @@ def run_and_report(simulation: SimulatedRun, engine: Engine, workers: int = 0, *
 
 
 def report_run(run: Path) -> RunOutcome:
-    """Write the report of a run, and return what it has to show."""
+    """Write the report of a run, and return its outcome."""
     from medfl.report import write_report
     from medfl.report.report_data import read_report_data
     from medfl.report.verdict import headlines, verdict_sentences

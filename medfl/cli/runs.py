@@ -1,4 +1,4 @@
-"""`medfl runs` and `medfl report`: what has been run."""
+"""Commands `medfl runs` and `medfl report`: the runs in a folder, and the report of one."""
 
 from __future__ import annotations
 

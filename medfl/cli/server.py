@@ -1,4 +1,4 @@
-"""`medfl server`: the server of a federation, and who belongs to it."""
+"""Commands `medfl server`: the server of a federation, and the sites that belong to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from medfl.cli.console import output
 from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
 
-app = typer.Typer(help="The server of a federation, and who belongs to it.", no_args_is_help=True)
+app = typer.Typer(help="The server of a federation, and the sites that belong to it.", no_args_is_help=True)
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of the federation.")]
 SiteArgument = Annotated[str, typer.Argument(help="Name of the site.")]
@@ -22,18 +22,21 @@ SiteArgument = Annotated[str, typer.Argument(help="Name of the site.")]
 @app.command()
 def init(
     folder: FolderArgument,
-    name: Annotated[str, typer.Option(help="Of the federation, for people.")],
+    name: Annotated[str, typer.Option(help="Name of the federation, for people.")],
     address: Annotated[str, typer.Option(help="host:port under which the hospitals will reach the server.")],
     listen: Annotated[
         str, typer.Option(help="address:port of this machine to publish; all of its addresses unless given.")
     ] = "",
 ) -> None:
-    """Make a federation: its authority, the server's certificate, and federation.toml to edit."""
+    """Make a federation: its certificate authority, the server's certificate, and federation.toml to edit."""
     from medfl.deploy.federation_folder import init_federation
 
-    made = init_federation(folder, name, address, listen)
-    output.print(f"Made the federation {made.settings.name} in {made.path}.", highlight=False, soft_wrap=True)
-    output.print("Its authority's key, ca/ca.key, decides who belongs: keep a copy in a safe place.", highlight=False)
+    created = init_federation(folder, name, address, listen)
+    output.print(f"Made the federation {created.settings.name} in {created.path}.", highlight=False, soft_wrap=True)
+    output.print(
+        "The key of its certificate authority, ca/ca.key, decides who belongs to it: keep a copy in a safe place.",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -43,31 +46,33 @@ def enrol(
     make_key: Annotated[bool, typer.Option(help="REQUEST is the name of a site that cannot make its key itself.")] = False,
     yes: YesOption = False,
 ) -> None:
-    """Take a site in, and write its startup kit."""
+    """Enrol a site, and write its startup kit."""
     from medfl.deploy.ca import ca_fingerprint
     from medfl.deploy.federation_folder import open_federation
     from medfl.deploy.identity import make_identity, read_request
     from medfl.deploy.kits import write_kit
-    from medfl.deploy.site_registry import enrol as take_in
+    from medfl.deploy.site_registry import enrol as enrol_site
 
     folder = open_federation(federation)
-    asked, key = make_identity(str(request)) if make_key else (read_request(request), b"")
+    requested, key = make_identity(str(request)) if make_key else (read_request(request), b"")
     if make_key:
-        output.print("Who reads the kit can speak as this site: hand it over in person, then delete it here.", style="yellow")
-        confirm(f"Make a key for {asked.name}?", yes=yes)
+        output.print("Whoever has the kit can act as this site: hand it over in person, then delete it here.", style="yellow")
+        confirm(f"Make a key for {requested.name}?", yes=yes)
     else:
-        output.print(f"{asked.name} asks to be enrolled with the key {asked.fingerprint}", highlight=False, soft_wrap=True)
-        confirm("Does the site read the same to you by telephone?", yes=yes)
-    site, certificate = take_in(folder, asked)
+        output.print(
+            f"{requested.name} asks to be enrolled with the key {requested.fingerprint}", highlight=False, soft_wrap=True
+        )
+        confirm("Does the site read you the same key by telephone?", yes=yes)
+    site, certificate = enrol_site(folder, requested)
     path = write_kit(folder, site, certificate, key)
     output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
-    own = ca_fingerprint(folder.ca_certificate.read_bytes())
-    output.print(f"Read this to them by telephone, the authority's own: {own}", highlight=False, soft_wrap=True)
+    authority = ca_fingerprint(folder.ca_certificate.read_bytes())
+    output.print(f"Read them the key of the authority by telephone: {authority}", highlight=False, soft_wrap=True)
 
 
 @app.command()
 def sites(federation: FederationOption = Path("federation"), as_json: JsonOption = False) -> None:
-    """List who belongs, since when, and until when."""
+    """List the sites, since when and until when they belong to the federation."""
     from medfl.deploy.federation_folder import open_federation
     from medfl.deploy.site_registry import list_enrolled
 
@@ -88,7 +93,7 @@ def renew(
     server: Annotated[bool, typer.Option("--server", help="Renew the certificate of the server itself.")] = False,
     federation: FederationOption = Path("federation"),
 ) -> None:
-    """Let a site belong for another while, and write its new kit; or give the server a new certificate."""
+    """Renew the certificate of a site, and write its new kit; or renew that of the server."""
     from medfl.deploy import ca, kits, site_registry
     from medfl.deploy.federation_folder import open_federation
 
@@ -96,9 +101,9 @@ def renew(
         raise typer.BadParameter("give the name of a site, or --server")
     folder = open_federation(federation)
     if server:
-        place = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
-        ca.issue_server_certificate(*place, folder.settings.address)
-        output.print("The server has a new certificate; it takes it at its next start.")
+        paths = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
+        ca.issue_server_certificate(*paths, folder.settings.address)
+        output.print("The server has a new certificate, which it uses from its next start on.")
         return
     renewed, certificate = site_registry.renew(folder, site)
     path = kits.write_kit(folder, renewed, certificate)
@@ -107,18 +112,18 @@ def renew(
 
 @app.command()
 def revoke(site: SiteArgument, federation: FederationOption = Path("federation"), yes: YesOption = False) -> None:
-    """Put a site out: a running server refuses its requests within half a minute."""
+    """Exclude a site: a running server refuses its requests within half a minute."""
     from medfl.deploy.federation_folder import open_federation
-    from medfl.deploy.site_registry import revoke as put_out
+    from medfl.deploy.site_registry import revoke as revoke_site
 
-    confirm(f"Put {site} out? It can come back with a new key only.", yes=yes)
-    put_out(open_federation(federation), site)
+    confirm(f"Revoke {site}? It can come back only with a new key.", yes=yes)
+    revoke_site(open_federation(federation), site)
     output.print(f"{site} is revoked.", highlight=False)
 
 
 @app.command()
 def up(folder: FolderArgument = Path("federation")) -> None:
-    """Start the server and keep it running: Flower's SuperLink on loopback, and nginx as the only door to it."""
+    """Start the server and keep it running: Flower's SuperLink on loopback, with nginx as the only way in."""
     from medfl.deploy.server_processes import server_up
 
     raise typer.Exit(server_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
@@ -126,7 +131,7 @@ def up(folder: FolderArgument = Path("federation")) -> None:
 
 @app.command()
 def down(folder: FolderArgument = Path("federation")) -> None:
-    """End the server. A run that goes on can be resumed later."""
+    """Stop the server. A run that is still going on can be resumed later."""
     from medfl.deploy.server_processes import server_down
 
     output.print("The server is down." if server_down(folder) else "The server was not running.")

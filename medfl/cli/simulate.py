@@ -1,4 +1,4 @@
-"""`medfl simulate`: run a study on this machine."""
+"""Command `medfl simulate`: a study on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfl.cli.run_outcome import run_and_report
 
 
 class EngineName(StrEnum):
-    """The engines that can be named on the command line."""
+    """Engines that can be named on the command line."""
 
     EMBEDDED = "embedded"
     RAY = "ray"
@@ -28,7 +28,7 @@ def simulate(
     arms: Annotated[str, typer.Option(help="What to compare: federated, or federated,local.")] = "",
     engine: Annotated[EngineName, typer.Option(help="embedded, or ray for Flower's own runtime.")] = EngineName.EMBEDDED,
     workers: WorkersOption = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the study's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed to use instead of the study's.")] = None,
     change: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:

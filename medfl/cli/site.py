@@ -1,4 +1,4 @@
-"""`medfl site`: a hospital's own terms, and its place in a federation."""
+"""Commands `medfl site`: a hospital's own terms, and its membership in a federation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medfl.cli import approve
 from medfl.cli.console import output
 from medfl.cli.options import YesOption, confirm
 
-app = typer.Typer(help="A hospital's own terms, and its place in a federation.", no_args_is_help=True)
+app = typer.Typer(help="A hospital's own terms, and its membership in a federation.", no_args_is_help=True)
 
 app.command("approve")(approve.approve)
 app.command("approvals")(approve.approvals)
@@ -26,15 +26,17 @@ def init(
     name: Annotated[str, typer.Argument(help="Name of the site, as the federation will know it.")],
     folder: Annotated[Path, typer.Option(help="Where to write site.toml, the site's secret and its key.")] = Path(),
     data: Annotated[str, typer.Option(help="Folder of the images; that of the site.toml unless given.")] = "",
-    new_key: Annotated[bool, typer.Option(help="Put the old key aside and make another, with its request.")] = False,
+    new_key: Annotated[bool, typer.Option(help="Put the old key aside and make a new one, with a new request.")] = False,
 ) -> None:
-    """Write a site.toml to edit, the secret that pseudonyms are keyed with, a private key, and a request to be enrolled."""
+    """Write a site.toml to edit, the secret for pseudonyms, a private key, and a request to be enrolled."""
     from medfl.deploy.site_setup import set_up_site
 
-    made = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
-    output.print(f"The site is in {made.site}, its secret and its key beside it. They never leave this machine; keep copies.")
-    output.print(f"To join a federation, send {made.request} to its operator, and read this to them by telephone:")
-    output.print(f"  {made.fingerprint}", highlight=False, soft_wrap=True)
+    created = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
+    output.print(
+        f"The site is in {created.site}, with its secret and its key beside it. They never leave this machine; keep copies."
+    )
+    output.print(f"To join a federation, send {created.request} to its operator, and read them this key by telephone:")
+    output.print(f"  {created.fingerprint}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -43,17 +45,16 @@ def join(
     folder: Annotated[Path, typer.Option(help="Folder of the site.toml.")] = Path(),
     yes: YesOption = False,
 ) -> None:
-    """Take a place in a federation: its certificates, and the table "federation" of site.toml."""
-    from medfl.deploy.kits import join_federation as take_place
-    from medfl.deploy.kits import read_kit
+    """Join a federation: store its certificates, and write the table "federation" of site.toml."""
+    from medfl.deploy.kits import join_federation, read_kit
 
-    read = read_kit(kit)
-    manifest = read.manifest
-    offer = f"A place for {manifest.site} in {manifest.federation}, at {manifest.address}, whose authority has the key"
-    output.print(offer, f"  {read.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
-    confirm("Does the operator read the same to you by telephone?", yes=yes)
-    path = take_place(read, folder)
-    output.print(f"Joined until {read.manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
+    contents = read_kit(kit)
+    manifest = contents.manifest
+    offer = f"{manifest.site} would join {manifest.federation}, at {manifest.address}, whose authority has the key"
+    output.print(offer, f"  {contents.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
+    confirm("Does the operator read you the same key by telephone?", yes=yes)
+    path = join_federation(contents, folder)
+    output.print(f"Joined until {manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
     output.print(f"Next: medfl doctor {folder}. If the site is up, start it again.", highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`medfl study`: look at a study before it runs."""
+"""Commands `medfl study`: check, plan and bundle a study before it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medfl.cli.console import output
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.plan import plan
 
-app = typer.Typer(help="Look at a study before it runs.", no_args_is_help=True)
+app = typer.Typer(help="Check, plan and bundle a study before it runs.", no_args_is_help=True)
 app.command("plan")(plan)
 
 
@@ -44,8 +44,8 @@ def check(
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
         changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
         federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"
-        place = str(study_folder(folder))
-        command = ["flwr", "run", place, "local", "--stream", "--run-config", changes, "--federation-config", federation]
+        app_folder = str(study_folder(folder))
+        command = ["flwr", "run", app_folder, "local", "--stream", "--run-config", changes, "--federation-config", federation]
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")
@@ -57,7 +57,7 @@ def bundle(
     out: Annotated[Path, typer.Option(help="Folder to write NAME.fab to.")] = Path(),
     change: SetOption = None,
 ) -> None:
-    """Make the bundle of a study, which the hospitals read and approve; changed values become part of it."""
+    """Make the bundle of a study, which hospitals read and approve; values given with --set become part of it."""
     from medfl.deploy.bundle import build_bundle
 
     path, study = build_bundle(folder, parse_overrides(change), out)

@@ -1,4 +1,4 @@
-"""`medfl sweep`: several strategies on one study, and a leader board."""
+"""Command `medfl sweep`: several strategies on one study, and a leaderboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def sweep(
     folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     strategies: Annotated[
         str,
-        typer.Option(help="What competes, with commas between: fedavg, fedprox:mu=0.1, fedavg+int8, fedavg+norm, local."),
+        typer.Option(
+            help="Strategies to compare, with commas between: fedavg, fedprox:mu=0.1, fedavg+int8, fedavg+norm, local."
+        ),
     ],
     data: DataOption = None,
     seeds: Annotated[str, typer.Option(help="Seeds of the study with commas between; its own unless given.")] = "",
@@ -25,13 +27,13 @@ def sweep(
     change: SetOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder under which the sweep's folder is made.")] = Path("sweeps"),
     resume: Annotated[
-        Path | None, typer.Option(help="Folder of a sweep to go on with: what completed there is not run again.")
+        Path | None, typer.Option(help="Folder of a sweep to go on with: its completed runs are not repeated.")
     ] = None,
     workers: WorkersOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list the runs; start none.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run several strategies with equal seeds and a matched budget of local steps, and write a leader board."""
+    """Run several strategies with equal seeds and a matched budget of local steps, and write a leaderboard."""
     from medfl.cli.sweep_outcome import print_leaderboard, print_plan, run_and_rank
     from medfl.report.leaderboard_page import verdict_sentences
     from medfl.simulation.sweep_runner import plan_sweep
@@ -46,17 +48,19 @@ def sweep(
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
-    board = run_and_rank(plan, workers, quiet=as_json)
+    leaderboard = run_and_rank(plan, workers, quiet=as_json)
     if as_json:
-        output.print_json(json.dumps({"folder": str(board.folder), **board.as_json(), "verdict": verdict_sentences(board)}))
+        output.print_json(
+            json.dumps({"folder": str(leaderboard.folder), **leaderboard.as_json(), "verdict": verdict_sentences(leaderboard)})
+        )
     else:
-        print_leaderboard(board)
-    if not any(row.completed_runs for row in board.rows):
+        print_leaderboard(leaderboard)
+    if not any(row.completed_runs for row in leaderboard.rows):
         raise typer.Exit(1)
 
 
 def _parse_seeds(text: str) -> list[int]:
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if wrong := [word for word in words if not word.isdecimal()]:
-        raise typer.BadParameter(f"{', '.join(wrong)}: seeds are whole numbers with commas between", param_hint="--seeds")
+    if invalid := [word for word in words if not word.isdecimal()]:
+        raise typer.BadParameter(f"{', '.join(invalid)}: seeds are whole numbers with commas between", param_hint="--seeds")
     return [int(word) for word in words]

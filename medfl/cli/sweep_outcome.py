@@ -26,7 +26,7 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
     sweep : Sweep
         What to run.
     workers : int
-        Hospitals that work at once; 0: as the cores allow.
+        Hospitals that work at once; 0: as many as the cores allow.
     quiet : bool
         Show nothing while it runs.
 

@@ -1,4 +1,4 @@
-"""Writing a plan into the text of a study, as a person would: only what changes is touched, comments stay."""
+"""A plan written into the text of a study, as a person would do it: only what changes is touched, comments stay."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from medfl.study import Study, flatten, read_study_and_run_config, study_from_ru
 from medfl.study.network_options import DynUNet
 from medfl.study.study_file import STUDY_FILE, Scalar, study_folder
 
-Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None takes the key away
+Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None removes the key
 
 
 @dataclass(frozen=True)
 class StudyEdit:
-    """A study with a plan written in.
+    """A study before and after a plan was written into it.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class StudyEdit:
     changes: dict[str, tuple[Scalar | None, Scalar | None]]
 
     def diff(self) -> list[str]:
-        """Return the changed lines with those around them, as ``diff -u`` shows them."""
+        """Return the changed lines and the lines around them, as ``diff -u`` shows them."""
         lines = difflib.unified_diff(
             self.before.splitlines(), self.after.splitlines(), STUDY_FILE, f"{STUDY_FILE} as planned", lineterm=""
         )
@@ -47,7 +47,7 @@ class StudyEdit:
 
 
 def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
-    """Write a plan into the text of a study; nothing on the disk changes.
+    """Write a plan into the text of a study; no file changes.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
     Returns
     -------
     StudyEdit
-        Its `after` is a valid study.
+        `after` is a valid study.
 
     Raises
     ------
     ConfigError
-        When the study is not valid, or would not be with the plan.
+        When the study is not valid, or would not be valid with the plan.
     """
     study, old = read_study_and_run_config(folder)
     before = (study_folder(folder) / STUDY_FILE).read_bytes().decode("utf-8")  # with its own line ends
-    wanted = _wanted_keys(plan, study, old)
-    after = _edit_text(before, {key: value for key, value in wanted.items() if old.get(key) != value})
+    planned = _planned_keys(plan, study, old)
+    after = _edit_text(before, {key: value for key, value in planned.items() if old.get(key) != value})
     new = flatten(tomllib.loads(after)["tool"]["flwr"]["app"]["config"])
-    if new != {**{k: v for k, v in old.items() if k not in wanted}, **{k: v for k, v in wanted.items() if v is not None}}:
+    if new != {**{k: v for k, v in old.items() if k not in planned}, **{k: v for k, v in planned.items() if v is not None}}:
         raise _unsupported_error()
     study_from_run_config(new)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -79,7 +79,7 @@ def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
 
 
 def plan_to_keys(plan: Plan) -> Changes:
-    """Return what a plan says in the words of a study."""
+    """Return a plan as keys of a study."""
     keys: Changes = {"preprocessing.crop": plan.crop}
     if plan.spacing:
         keys |= {"preprocessing.spacing": ",".join(f"{step:g}" for step in plan.spacing), "preprocessing.size": None}
@@ -87,9 +87,9 @@ def plan_to_keys(plan: Plan) -> Changes:
         keys |= {"preprocessing.intensity": plan.intensity}
         keys |= dict.fromkeys(("preprocessing.window", "preprocessing.mean", "preprocessing.std"))
     if plan.foreground:
-        found = plan.foreground
-        keys["preprocessing.window"] = f"{found.low:.1f},{found.high:.1f}"
-        keys |= {"preprocessing.mean": round(found.mean, 2), "preprocessing.std": round(found.std, 2)}
+        foreground = plan.foreground
+        keys["preprocessing.window"] = f"{foreground.low:.1f},{foreground.high:.1f}"
+        keys |= {"preprocessing.mean": round(foreground.mean, 2), "preprocessing.std": round(foreground.std, 2)}
     return keys | {
         "network.name": "dynunet",
         "network.filters": ",".join(map(str, plan.filters)),
@@ -100,10 +100,10 @@ def plan_to_keys(plan: Plan) -> Changes:
     }
 
 
-def _wanted_keys(plan: Plan, study: Study, old: dict[str, Scalar]) -> Changes:
+def _planned_keys(plan: Plan, study: Study, old: dict[str, Scalar]) -> Changes:
     keys = plan_to_keys(plan)
     known = {name.replace("_", "-") for name in DynUNet.model_fields}
-    for key in old:  # the arguments of the network that was there before
+    for key in old:  # the options of the network that the study had before
         table, _, name = key.partition(".")
         if table == "network" and name not in known:
             keys[key] = None
@@ -134,7 +134,7 @@ def _edit_text(text: str, changes: Changes) -> str:
 
 
 def _set_key(table: Any, name: str, value: Scalar) -> None:
-    """Set a key of a table; a new one goes below the last key, above the blank lines and the comment of the next table."""
+    """Set a key of a table; a new one goes below the last key, above the blank lines and the comment before the next table."""
     after: list[Any] = []
     body = table.value.body if isinstance(table, Table) else []
     while name not in table and body and body[-1][0] is None:

@@ -1,7 +1,7 @@
-"""The bins in which hospitals count, the same everywhere, and percentiles of the counts.
+"""Bins in which all hospitals count, and percentiles of the counts.
 
-All that is counted is whole numbers, so that sums over hospitals have the same bits in any order. Parts of one (the share of a
-case's voxels in a bin, a mean) are whole numbers of a fixed fraction of one.
+All counts are integers, so that sums over hospitals have the same bits in any order. Fractions (the share of a case's voxels in
+a bin, a mean) are integers in units of a fixed small fraction.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ HU_MIN, HU_BINS = -1024, 4096  # bins of 1 HU, each about a whole number
 
 @dataclass(frozen=True)
 class LogBins:
-    """Bins whose edges grow by a constant factor; what lies outside is counted in the first or the last.
+    """Bins whose edges grow by a constant factor; values outside are counted in the first or the last bin.
 
     Parameters
     ----------
     lowest, highest : float
         Range that must be covered.
     ratio : float
-        Upper edge of a bin over its lower edge.
+        Of the upper to the lower edge of a bin.
     """
 
     lowest: float
@@ -50,17 +50,17 @@ class LogBins:
         return self.lowest * self.ratio**index, self.lowest * self.ratio ** (index + 1)
 
     def center(self, index: int) -> float:
-        """Return the geometric middle of a bin, which is off by half its width at most."""
+        """Return the geometric middle of a bin, which is at most half a bin off."""
         return math.sqrt(math.prod(self.edges(index)))
 
     def round_value(self, index: int) -> float:
-        """Return the number of a bin that has the fewest digits, of several the one nearest to its middle.
+        """Return the number in a bin with the fewest digits; of several, the one nearest to its middle.
 
-        Voxel sizes are round more often than not, and resampling 1 mm to 0.9993 mm would blur every image for nothing.
+        Most voxel sizes are round numbers, and resampling 1 mm to 0.9993 mm would blur every image for nothing.
 
         Examples
         --------
-        >>> SPACING.roundest(SPACING.index(1.0)), SPACING.roundest(SPACING.index(0.7421875))
+        >>> SPACING.round_value(SPACING.index(1.0)), SPACING.round_value(SPACING.index(0.7421875))
         (1.0, 0.74)
         """
         low, high = self.edges(index)
@@ -79,7 +79,7 @@ SIZE = LogBins(1.0, 10000.0, 1.01)  # voxels, and pixels of X-rays
 
 
 def bin_values(bins: LogBins, values: Sequence[float]) -> Counts:
-    """Count one case: (axes, bins), a 1 for the value of each axis."""
+    """Return the counts (axes, bins) of one case: a 1 in the bin of each axis."""
     counts = np.zeros((len(values), bins.count), np.int64)
     for axis, value in enumerate(values):
         counts[axis, bins.index(value)] = 1
@@ -87,7 +87,7 @@ def bin_values(bins: LogBins, values: Sequence[float]) -> Counts:
 
 
 def percentile_bins(counts: Counts, percent: float) -> tuple[int, int, float]:
-    """Find a percentile of counted values, as `numpy.percentile` defines it, between two of them.
+    """Return where a percentile of counted values lies, as `numpy.percentile` defines it: between two of them.
 
     Parameters
     ----------
@@ -110,16 +110,16 @@ def percentile_bins(counts: Counts, percent: float) -> tuple[int, int, float]:
 
 
 def intensity_histogram(values: NDArray[np.number]) -> Counts:
-    """Return the histogram of one case's foreground in HU, (4096,), of sum `WHOLE` give or take the rounding."""
-    places = np.rint(values).astype(np.int64) - HU_MIN
-    counts = np.bincount(np.clip(places, 0, HU_BINS - 1), minlength=HU_BINS)
+    """Return the histogram of one case's foreground in HU, (4096,), whose sum is `FRACTION_SCALE` up to rounding."""
+    indices = np.rint(values).astype(np.int64) - HU_MIN
+    counts = np.bincount(np.clip(indices, 0, HU_BINS - 1), minlength=HU_BINS)
     return (counts * FRACTION_SCALE + len(values) // 2) // len(values)
 
 
 def intensity_percentile(weights: Counts, percent: float) -> float:
     """Return a percentile of intensities in HU, interpolated within its bin."""
     cumulative = np.cumsum(weights)
-    wanted = percent / 100 * float(cumulative[-1])
-    index = int(np.searchsorted(cumulative, wanted))
+    target = percent / 100 * float(cumulative[-1])
+    index = int(np.searchsorted(cumulative, target))
     below = float(cumulative[index - 1]) if index else 0.0
-    return HU_MIN - 0.5 + index + (wanted - below) / max(float(weights[index]), 1.0)
+    return HU_MIN - 0.5 + index + (target - below) / max(float(weights[index]), 1.0)

@@ -1,8 +1,8 @@
-"""What a hospital may tell of its images for a plan: counts in bins and sums, which add up over hospitals.
+"""Fingerprint of a hospital's images, for a plan: counts in bins and sums, which add up over hospitals.
 
-After nnU-Net's data set fingerprint (Isensee et al. 2021), but with no entry for a single case. Everything is a whole number,
-so the merged fingerprint of several hospitals has the same bits as that of all their cases together, in any order, and every
-array can go under secure aggregation.
+After nnU-Net's data set fingerprint (Isensee et al. 2021), but with no entry for a single case. All numbers are integers, so
+the merged fingerprint of several hospitals has the same bits as that of all their cases together, in any order, and every array
+can be sent under secure aggregation.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ CROP_THRESHOLD = 0.75  # a case that keeps a smaller share of its voxels counts 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a fingerprint is about; only those of one scope can be merged.
+    """Scope of a fingerprint: what it is about. Only fingerprints of one scope can be merged.
 
     Parameters
     ----------
     dimension : int
         2 or 3.
     modality : str
-        As in the study; intensities are told of CT alone, as other images are normalised one by one.
+        As in the study; only CT has intensities, as other images are normalised one by one.
     classes : tuple of str
         Names of the study's classes.
     channels : int
         Of each image.
     crop : str
-        Crop after which shapes are told; that of the study, but volumes are cropped to what is not zero at least.
+        Crop after which shapes are measured: that of the study, but volumes are at least cropped to their non-zero voxels.
     """
 
     dimension: int
@@ -76,7 +76,7 @@ class Scope:
 
 @dataclass(frozen=True, eq=False)
 class CaseMeasurements:
-    """What counts of one case. It never leaves.
+    """Measurements of one case. They never leave the site.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ class CaseMeasurements:
     shape : tuple of int
         Voxels along each axis after the crop.
     kept : float
-        Share of the voxels that the crop leaves.
+        Share of the voxels that is left after the crop.
     fractions : tuple of float
         Share of the cropped voxels in each foreground class.
     foreground : tuple of ndarray
-        CT: the values of all marked voxels in HU, one array a channel; else empty.
+        CT: the values of all marked voxels in HU, one array for each channel; else empty.
     """
 
     spacing: tuple[float, ...]
@@ -101,7 +101,7 @@ class CaseMeasurements:
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """Counts and sums over cases. Shapes are those of `Scope.shapes`; every number is a whole one.
+    """Counts and sums over cases. Shapes are those of `Scope.shapes`; all numbers are integers.
 
     Parameters
     ----------
@@ -112,10 +112,10 @@ class Fingerprint:
     spacing, extent, size : ndarray of int64
         (axes, bins): cases by voxel size and extent in mm, and size in voxels, in the bins of `medfl.planning.bins`.
     present, fractions, hidden : ndarray of int64
-        By foreground class: cases that have it; sum of the shares of their voxels, in units of 1 / `bins.WHOLE`; hospitals that
-        tell neither, because the number of cases with it or without it is too small.
+        By foreground class: cases that have it; sum of the shares of their voxels, in units of 1 / `bins.FRACTION_SCALE`;
+        hospitals that hide both, because too few cases have it or lack it.
     intensities : ndarray of int64
-        (channels, 4096): histogram of the marked voxels, 1 HU a bin, in which every case weighs `bins.WHOLE`.
+        (channels, 4096): histogram of the marked voxels in bins of 1 HU, in which every case weighs `bins.FRACTION_SCALE`.
     means, squares : ndarray of int64
         (channels,): sums over cases of the mean and the mean square of the marked voxels, in units of 1 / `bins.MOMENT_SCALE`.
     """
@@ -140,19 +140,19 @@ class Fingerprint:
         return cls.from_arrays(scope, {name: np.zeros(shape, np.int64) for name, shape in scope.shapes.items()})
 
     @classmethod
-    def from_case(cls, scope: Scope, seen: CaseMeasurements) -> Self:
+    def from_case(cls, scope: Scope, case: CaseMeasurements) -> Self:
         """Return the fingerprint of one case."""
-        extents = [size * step for size, step in zip(seen.shape, seen.spacing, strict=True)]
-        values = [channel for channel in seen.foreground if len(channel)]
+        extents = [size * step for size, step in zip(case.shape, case.spacing, strict=True)]
+        values = [channel for channel in case.foreground if len(channel)]
         parts = {
             "cases": 1,
-            "cropped": int(seen.kept < CROP_THRESHOLD),
-            "marked": int(any(seen.fractions)),
-            "spacing": bins.bin_values(bins.SPACING, seen.spacing),
+            "cropped": int(case.kept < CROP_THRESHOLD),
+            "marked": int(any(case.fractions)),
+            "spacing": bins.bin_values(bins.SPACING, case.spacing),
             "extent": bins.bin_values(bins.EXTENT, extents),
-            "size": bins.bin_values(bins.SIZE, seen.shape),
-            "present": [int(fraction > 0) for fraction in seen.fractions],
-            "fractions": [round(fraction * bins.FRACTION_SCALE) for fraction in seen.fractions],
+            "size": bins.bin_values(bins.SIZE, case.shape),
+            "present": [int(fraction > 0) for fraction in case.fractions],
+            "fractions": [round(fraction * bins.FRACTION_SCALE) for fraction in case.fractions],
         }
         if values:
             parts["intensities"] = [bins.intensity_histogram(channel) for channel in values]
@@ -163,41 +163,41 @@ class Fingerprint:
 
     @classmethod
     def from_arrays(cls, scope: Scope, arrays: dict[str, Counts]) -> Self:
-        """Put a fingerprint together from `arrays`."""
+        """Return the fingerprint with these `arrays`."""
         return cls(scope, **{name: a if a.ndim else int(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
     def arrays(self) -> dict[str, Counts]:
-        """Return everything but the scope, by name: what can be added, in the clear or under secure aggregation."""
+        """Return everything but the scope, by name: all that is added up, in the clear or under secure aggregation."""
         return {field.name: np.asarray(getattr(self, field.name), np.int64) for field in fields(self) if field.name != "scope"}
 
     def suppress(self, k: int) -> Self:
-        """Return what a hospital may tell under a rule of small counts.
+        """Return what may leave a hospital under a rule for small counts.
 
-        A class that fewer than `k` cases have, or lack, is hidden. Where fewer than `k` cases are marked, no intensity is told;
-        where fewer than `k` are not, the intensities are scaled as if all were. Bins may hold single cases of the `k` or more.
+        A class that fewer than `k` cases have, or lack, is hidden. If fewer than `k` cases are marked, intensities are
+        left out; if fewer than `k` are not marked, they are scaled as if all were. A bin may hold a single one of the cases.
 
         Parameters
         ----------
         k : int
-            Smallest count that may be told; 0 switches the rule off.
+            Smallest count that may leave; 0 switches the rule off.
 
         Raises
         ------
         DataError
-            ``FINGERPRINT-FEW`` when there are fewer than `k` cases: a histogram of few is nearly theirs.
+            ``FINGERPRINT-FEW`` when there are fewer than `k` cases: a histogram of so few nearly shows each of them.
         """
         if self.cases < max(k, 1):
             raise too_few_error(self.cases, k)
-        told = self.arrays()
+        arrays = self.arrays()
         hide = np.array([_is_small(int(n), self.cases, k) for n in self.present], bool)
-        told |= {"present": np.where(hide, 0, self.present), "fractions": np.where(hide, 0, self.fractions)}
-        told["hidden"] = np.where(hide, 1, self.hidden)
-        told["cropped"] = np.asarray(_suppress_count(self.cropped, self.cases, k))
+        arrays |= {"present": np.where(hide, 0, self.present), "fractions": np.where(hide, 0, self.fractions)}
+        arrays["hidden"] = np.where(hide, 1, self.hidden)
+        arrays["cropped"] = np.asarray(_suppress_count(self.cropped, self.cases, k))
         marked = _suppress_count(self.marked, self.cases, k)
-        told["marked"] = np.asarray(marked)
+        arrays["marked"] = np.asarray(marked)
         for name in ("intensities", "means", "squares"):
-            told[name] = _scale_sums(told[name], marked, self.marked)
-        return self.from_arrays(self.scope, told)
+            arrays[name] = _scale_sums(arrays[name], marked, self.marked)
+        return self.from_arrays(self.scope, arrays)
 
 
 def merge(fingerprints: Iterable[Fingerprint]) -> Fingerprint:
@@ -212,8 +212,8 @@ def merge(fingerprints: Iterable[Fingerprint]) -> Fingerprint:
 
 
 def too_few_error(cases: int, k: int) -> DataError:
-    """Return the error of a hospital that has too few cases, or patients, to tell anything of them."""
-    what = f"{cases} are fewer than the {max(k, 1)} cases and patients that this site tells anything of."
+    """Return the error of a hospital that has too few cases or patients for a fingerprint."""
+    what = f"{cases} are fewer than the {max(k, 1)} cases and patients that a fingerprint of this site needs."
     return DataError("FINGERPRINT-FEW", what, "Add patients, or lower 'min-count' in the policy of the site.")
 
 
@@ -226,8 +226,8 @@ def check_scope(fingerprint: Fingerprint, scope: Scope) -> None:
 
 def _add(one: Fingerprint, other: Fingerprint) -> Fingerprint:
     check_scope(other, one.scope)
-    theirs = other.arrays()
-    return Fingerprint.from_arrays(one.scope, {name: array + theirs[name] for name, array in one.arrays().items()})
+    added = other.arrays()
+    return Fingerprint.from_arrays(one.scope, {name: array + added[name] for name, array in one.arrays().items()})
 
 
 def _moment(values: NDArray[np.number]) -> int:
@@ -239,14 +239,14 @@ def _is_small(count: int, total: int, k: int) -> bool:
 
 
 def _suppress_count(count: int, total: int, k: int) -> int:
-    """Return a count that tells nothing of a small group, neither of those counted nor of the rest."""
+    """Return a count that shows nothing about a small group, neither the counted cases nor the rest."""
     if 0 < count < k:
         return 0
     return total if 0 < total - count < k else count
 
 
-def _scale_sums(sums: Counts, told: int, true: int) -> Counts:
-    if told == true:
+def _scale_sums(sums: Counts, disclosed: int, true: int) -> Counts:
+    if disclosed == true:
         return sums
-    exact = [value * told // max(true, 1) for value in map(int, sums.ravel())]  # beyond 64 bits on the way
+    exact = [value * disclosed // max(true, 1) for value in map(int, sums.ravel())]  # the product may need more than 64 bits
     return np.array(exact, np.int64).reshape(sums.shape)

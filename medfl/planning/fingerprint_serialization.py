@@ -1,4 +1,4 @@
-"""Fingerprints on their way: as a Flower message, and as a file that a person can read before it leaves."""
+"""Serialization of fingerprints: as a Flower message, and as a file that a person can read before it leaves."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from medfl.planning import bins
 from medfl.planning.fingerprint import Fingerprint, Scope
 
 FORMAT = "medfl fingerprint 1"
-_MAX_CASES = 10**6  # keeps every sum far from the end of 64 bits
+_MAX_CASES = 10**6  # keeps every sum far below 64 bits
 _MAX_HU = 2**14  # no mean of CT values is larger
 _MAX_CHANNELS = 64
 _AXES = "xyz"
 
 
-def to_content(site: str, fingerprint: Fingerprint, told: Mapping[str, str] | None = None) -> RecordDict:
-    """Return the content of a reply: arrays that add up, what they are about, and who answers.
+def to_content(site: str, fingerprint: Fingerprint, extra: Mapping[str, str] | None = None) -> RecordDict:
+    """Return the content of a reply: the arrays, their scope, and the name of the site.
 
     Parameters
     ----------
     site : str
         Name of the site.
     fingerprint : Fingerprint
-        As it may leave (`Fingerprint.suppress`).
-    told : mapping of str to str, optional
+        What may leave, from `Fingerprint.suppress`.
+    extra : mapping of str to str, optional
         Further short strings about the site.
     """
     return RecordDict(
         {
             records.ARRAYS: records.to_array_record(fingerprint.arrays()),
             records.CONFIG: ConfigRecord({"format": FORMAT, **_scope_to_dict(fingerprint.scope)}),
-            records.SITE: ConfigRecord({"name": site, **(told or {})}),
+            records.SITE: ConfigRecord({"name": site, **(extra or {})}),
         }
     )
 
@@ -116,7 +116,7 @@ def _scope_from_dict(values: Mapping[str, Any]) -> Scope:
 
 
 def _to_sparse(row: NDArray[np.int64]) -> dict[str, int]:
-    return {str(place): int(row[place]) for place in np.flatnonzero(row)}
+    return {str(index): int(row[index]) for index in np.flatnonzero(row)}
 
 
 def _to_dense(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -126,51 +126,54 @@ def _to_dense(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
         return np.array(values, np.int64)
     rows = [values[axis] for axis in _AXES[: shape[0]]] if isinstance(values, dict) else values
     dense = np.zeros((len(rows), shape[1]), np.int64)
-    for row, found in zip(dense, rows, strict=True):
-        for place, count in found.items():
-            if type(count) is not int or not 0 <= int(place) < shape[1]:
+    for row, sparse in zip(dense, rows, strict=True):
+        for index, count in sparse.items():
+            if type(count) is not int or not 0 <= int(index) < shape[1]:
                 raise _unreadable_error()
-            row[int(place)] = count
+            row[int(index)] = count
     return dense
 
 
 def _validate(scope: Scope, arrays: Mapping[str, NDArray[Any]]) -> Fingerprint:
-    """Return a fingerprint of arrays that can be one: a wrong one would spoil the plan of everybody."""
+    """Return the fingerprint, unless its arrays are impossible: a wrong one would spoil the plan of all hospitals."""
     if set(arrays) != set(scope.shapes):
         raise _unreadable_error()
     if any(arrays[name].shape != shape or arrays[name].dtype != np.int64 for name, shape in scope.shapes.items()):
         raise _unreadable_error()
-    found = Fingerprint.from_arrays(scope, dict(arrays))
-    if not (_are_counts_valid(found) and _are_intensities_valid(found)):
+    fingerprint = Fingerprint.from_arrays(scope, dict(arrays))
+    if not (_are_counts_valid(fingerprint) and _are_intensities_valid(fingerprint)):
         raise _unreadable_error()
-    return found
+    return fingerprint
 
 
-def _are_counts_valid(found: Fingerprint) -> bool:
-    n = found.cases
-    if not (1 <= n <= _MAX_CASES and 0 <= found.cropped <= n and 0 <= found.marked <= n):
+def _are_counts_valid(fingerprint: Fingerprint) -> bool:
+    n = fingerprint.cases
+    if not (1 <= n <= _MAX_CASES and 0 <= fingerprint.cropped <= n and 0 <= fingerprint.marked <= n):
         return False
-    if any(array.min(initial=0) < 0 for name, array in found.arrays().items() if name != "means"):
+    if any(array.min(initial=0) < 0 for name, array in fingerprint.arrays().items() if name != "means"):
         return False
-    if any(array.max(initial=0) > n for array in (found.spacing, found.extent, found.size, found.present, found.hidden)):
+    if any(
+        array.max(initial=0) > n
+        for array in (fingerprint.spacing, fingerprint.extent, fingerprint.size, fingerprint.present, fingerprint.hidden)
+    ):
         return False
-    one_a_case = all((counts.sum(1) == n).all() for counts in (found.spacing, found.extent, found.size))
-    return bool(one_a_case and (found.fractions <= found.present * bins.FRACTION_SCALE).all())
+    one_per_case = all((counts.sum(1) == n).all() for counts in (fingerprint.spacing, fingerprint.extent, fingerprint.size))
+    return bool(one_per_case and (fingerprint.fractions <= fingerprint.present * bins.FRACTION_SCALE).all())
 
 
-def _are_intensities_valid(found: Fingerprint) -> bool:
-    # in numbers without end: what came may be anything
-    whole, rounding = (
-        found.marked * bins.FRACTION_SCALE,
-        found.cases * bins.HU_BINS,
-    )  # a bin of a case is off by half a unit at most
-    weights = [sum(map(int, channel)) for channel in found.intensities]
+def _are_intensities_valid(fingerprint: Fingerprint) -> bool:
+    # in Python's integers, which do not overflow: the numbers may be anything
+    whole = fingerprint.marked * bins.FRACTION_SCALE
+    rounding = fingerprint.cases * bins.HU_BINS  # a bin of a case is off by half a unit at most
+    weights = [sum(map(int, channel)) for channel in fingerprint.intensities]
     return (
         all(abs(weight - whole) <= rounding for weight in weights)
-        and all(abs(int(mean)) <= found.marked * bins.MOMENT_SCALE * _MAX_HU for mean in found.means)
-        and all(int(square) <= found.marked * bins.MOMENT_SCALE * _MAX_HU**2 for square in found.squares)
+        and all(abs(int(mean)) <= fingerprint.marked * bins.MOMENT_SCALE * _MAX_HU for mean in fingerprint.means)
+        and all(int(square) <= fingerprint.marked * bins.MOMENT_SCALE * _MAX_HU**2 for square in fingerprint.squares)
     )
 
 
 def _unreadable_error() -> ExchangeError:
-    return ExchangeError("FINGERPRINT-UNREADABLE", "this is no fingerprint, or a damaged one.", "Have the site make it anew.")
+    return ExchangeError(
+        "FINGERPRINT-UNREADABLE", "this is not a fingerprint, or a damaged one.", "Ask the site to make it again."
+    )

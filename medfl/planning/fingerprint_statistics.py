@@ -1,4 +1,4 @@
-"""What a fingerprint says in millimetres, voxels and Hounsfield units."""
+"""Statistics of a fingerprint, in millimetres, voxels and Hounsfield units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medfl.planning.fingerprint import Fingerprint
 
 @dataclass(frozen=True)
 class IntensityStatistics:
-    """The marked voxels of all cases and channels, each case with the same weight.
+    """Statistics of the marked voxels of all cases and channels, each case with the same weight.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def median_size(fingerprint: Fingerprint) -> tuple[int, ...]:
 def median_shape(fingerprint: Fingerprint, target: Sequence[float]) -> tuple[int, ...]:
     """Return the median size of the images along each axis in voxels, to 1 %, after resampling.
 
-    The size after resampling grows with the extent, so that its median is that of the extents over the target.
+    The size after resampling grows with the extent, so that its median is the median extent divided by the target.
 
     Parameters
     ----------
@@ -57,17 +57,17 @@ def median_shape(fingerprint: Fingerprint, target: Sequence[float]) -> tuple[int
 
 
 def is_mostly_cropped(fingerprint: Fingerprint) -> bool:
-    """Tell whether the median case loses more than a quarter of its voxels to the crop."""
+    """Return whether the median case loses more than a quarter of its voxels to the crop."""
     return fingerprint.cropped * 2 > fingerprint.cases
 
 
-def _median_voxels(of: LogBins, counts: Counts, step: float) -> int:
-    """Return the whole number in the bin of the median that can be halved most often.
+def _median_voxels(scale: LogBins, counts: Counts, step: float) -> int:
+    """Return the integer in the bin of the median that can be halved most often.
 
-    Most images are 256, 320 or 512 voxels wide. To take 513 for 512 would have nnU-Net's rules pad a patch to 576.
+    Most images are 256, 320 or 512 voxels wide. With 513 instead of 512, nnU-Net's rules would pad a patch to 576.
     """
     lower, upper, weight = bins.percentile_bins(counts, 50)
-    ends = zip(of.edges(lower), of.edges(upper), strict=True)
+    ends = zip(scale.edges(lower), scale.edges(upper), strict=True)
     low, high = (((1 - weight) * one + weight * other) / step for one, other in ends)
     middle = math.sqrt(low * high)
     within = range(math.ceil(low), math.ceil(high)) or [round(middle)]
@@ -75,7 +75,7 @@ def _median_voxels(of: LogBins, counts: Counts, step: float) -> int:
 
 
 def intensity_statistics(fingerprint: Fingerprint) -> IntensityStatistics | None:
-    """Return the statistics of marked voxels; nothing where none was told."""
+    """Return the statistics of marked voxels; None where no hospital gave any."""
     weight = fingerprint.marked * len(fingerprint.means) * bins.MOMENT_SCALE
     if not weight:
         return None

@@ -1,8 +1,8 @@
-"""The rules by which nnU-Net v2 derives voxel size, patch, batch and network from what the images of a data set are like.
+"""Rules of nnU-Net v2, which derive voxel size, patch, batch and network from the images of a data set.
 
 Isensee et al., Nature Methods 2021; the rules are those of nnunetv2 2.8.1 (``default_experiment_planner.py``,
-``network_topology.py``), and give the same numbers. Axes are in nnU-Net's order, the coarsest first. The cascade with a network
-of low resolution before the one of full resolution is left out.
+``network_topology.py``), and give the same numbers. Axes are in nnU-Net's order, the coarsest first. The cascade, in which
+a network of low resolution comes before one of full resolution, is left out.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-ANISOTROPY_THRESHOLD = 3.0  # voxel sizes, and numbers of voxels, that differ by more call for care
-MIN_FEATURE_MAP = 4  # voxels along an axis that is still halved: twice as many
+ANISOTROPY_THRESHOLD = 3.0  # ratio of voxel sizes, and of numbers of voxels, above which an image is anisotropic
+MIN_FEATURE_MAP = 4  # voxels that are left along an axis after it is halved
 BASE_FEATURES = 32
 MAX_FEATURES = {2: 512, 3: 320}
-CONVOLUTIONS = 2  # a stage, going down and coming up
+CONVOLUTIONS = 2  # of a stage, in the encoder and in the decoder
 MIN_BATCH = 2
 MAX_DATASET_COVERED = 0.05  # share of all voxels of the data set that a batch may hold
 REFERENCE_GB = 8.0
 REFERENCE_VALUES = {2: 85e6, 3: 560e6}  # values of all feature maps that fit into that much memory...
 REFERENCE_BATCH = {2: 12, 3: 2}  # ...with this batch
-INITIAL_PATCH_VOXELS = {2: 2048**2, 3: 256**3}  # of a patch that is too large for sure
+INITIAL_PATCH_VOXELS = {2: 2048**2, 3: 256**3}  # of a patch that is certainly too large
 
 Sizes = tuple[int, ...]
-_START = 1  # kernels of an axis much coarser than the others, until pooling has evened them out
+_START = 1  # kernel along an axis that is much coarser than the others, until pooling has evened them out
 _KERNEL = 3
 
 
 @dataclass(frozen=True)
 class Topology:
-    """How a U-Net goes down.
+    """Topology of a U-Net: the strides and kernels of its stages.
 
     Parameters
     ----------
     patch : tuple of int
         Size of the input, padded to what can be halved.
     strides, kernels : tuple of tuple of int
-        One a stage and axis; the first stage does not shrink its input.
+        For each stage and axis; the first stage does not shrink its input.
     """
 
     patch: Sizes
@@ -46,7 +46,7 @@ class Topology:
 
     @property
     def divisors(self) -> Sizes:
-        """What each side of an input must be a multiple of."""
+        """Number that each side of an input must be a multiple of."""
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
     @property
@@ -57,14 +57,14 @@ class Topology:
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """What the rules give.
+    """Result of the rules.
 
     Parameters
     ----------
     topology : Topology
         Patch and network.
     batch : int
-        Patches a step.
+        Patches in a step.
     """
 
     topology: Topology
@@ -77,7 +77,7 @@ def target_spacing(percentile: Callable[[int, float], float], sizes: Sequence[fl
     Parameters
     ----------
     percentile : callable
-        Of the voxel sizes in mm: of an axis, and of a percent.
+        Returns a percentile of the voxel sizes in mm, given an axis and a percentage.
     sizes : sequence of float
         Median number of voxels along each axis.
 
@@ -88,7 +88,7 @@ def target_spacing(percentile: Callable[[int, float], float], sizes: Sequence[fl
     """
     axes = range(len(sizes))
     target = [percentile(axis, 50) for axis in axes]
-    coarse = max(axes, key=lambda axis: target[axis])  # of equals the first, as numpy's argmax
+    coarse = max(axes, key=lambda axis: target[axis])  # the first of equals, as numpy's argmax
     finest_slices = max(target[axis] for axis in axes if axis != coarse)
     fewest_voxels = min(sizes[axis] for axis in axes if axis != coarse)
     if target[coarse] > ANISOTROPY_THRESHOLD * finest_slices and sizes[coarse] * ANISOTROPY_THRESHOLD < fewest_voxels:
@@ -105,18 +105,18 @@ def plan_topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
     spacing : sequence of float
         Voxel size in mm, or anything in proportion to it.
     patch : sequence of float
-        Wanted size of the input; it is padded.
+        Size of the input before padding.
     """
     axes = range(len(spacing))
-    left, step = list(map(float, patch)), list(map(float, spacing))
+    size, step = list(map(float, patch)), list(map(float, spacing))
     kernel = [_START] * len(step)
     strides, kernels = [(1,) * len(step)], []
-    while halved := _axes_to_pool(left, step):
+    while halved := _axes_to_pool(size, step):
         kernel = [_KERNEL if kernel[axis] == _KERNEL or step[axis] / min(step) < 2 else _START for axis in axes]
         kernels.append(tuple(kernel))
         strides.append(tuple(2 if axis in halved else 1 for axis in axes))
         for axis in halved:
-            left[axis], step[axis] = math.ceil(left[axis] / 2), 2 * step[axis]
+            size[axis], step[axis] = math.ceil(size[axis] / 2), 2 * step[axis]
     kernels.append((_KERNEL,) * len(step))
     divisors = [math.prod(axis) for axis in zip(*strides, strict=True)]
     padded = tuple(math.ceil(side / divisor) * divisor for side, divisor in zip(patch, divisors, strict=True))
@@ -124,7 +124,7 @@ def plan_topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
 
 
 def feature_map_values(network: Topology, classes: int) -> int:
-    """Return the number of values in all feature maps of a U-Net, by which nnU-Net foresees the memory that it takes.
+    """Return the number of values in all feature maps of a U-Net, from which nnU-Net estimates its memory.
 
     Parameters
     ----------
@@ -165,14 +165,14 @@ def plan_network(spacing: Sequence[float], shape: Sequence[float], classes: int,
     while (values := feature_map_values(network, classes)) / REFERENCE_BATCH[dimension] * MIN_BATCH > reference:
         network = plan_topology(spacing, _shrink_patch(network, spacing, shape))
     batch = round(reference / values * REFERENCE_BATCH[dimension])
-    most = round(voxels * MAX_DATASET_COVERED / math.prod(network.patch))
-    return NetworkPlan(network, max(min(batch, most), MIN_BATCH))
+    max_batch = round(voxels * MAX_DATASET_COVERED / math.prod(network.patch))
+    return NetworkPlan(network, max(min(batch, max_batch), MIN_BATCH))
 
 
-def _axes_to_pool(left: Sequence[float], step: Sequence[float]) -> list[int]:
-    large = [axis for axis, side in enumerate(left) if side >= 2 * MIN_FEATURE_MAP]
+def _axes_to_pool(size: Sequence[float], step: Sequence[float]) -> list[int]:
+    large = [axis for axis, side in enumerate(size) if side >= 2 * MIN_FEATURE_MAP]
     fine = [axis for axis in large if step[axis] / min(step[a] for a in large) < 2]
-    return [] if len(fine) == 1 and left[fine[0]] < 3 * MIN_FEATURE_MAP else fine
+    return [] if len(fine) == 1 and size[fine[0]] < 3 * MIN_FEATURE_MAP else fine
 
 
 def _initial_patch(spacing: Sequence[float], shape: Sequence[float]) -> list[float]:
@@ -183,10 +183,10 @@ def _initial_patch(spacing: Sequence[float], shape: Sequence[float]) -> list[flo
 
 
 def _shrink_patch(network: Topology, spacing: Sequence[float], shape: Sequence[float]) -> list[int]:
-    """Shorten the axis along which the patch sees most of the image, by no more than the network asks for."""
-    seen = [side / whole for side, whole in zip(network.patch, shape, strict=True)]
-    axis = max(range(len(seen)), key=lambda a: (seen[a], a))
+    """Shorten the axis along which the patch covers most of the image, by the least that the network allows."""
+    coverage = [side / whole for side, whole in zip(network.patch, shape, strict=True)]
+    axis = max(range(len(coverage)), key=lambda a: (coverage[a], a))
     tried, patch = list(network.patch), list(network.patch)
     tried[axis] -= network.divisors[axis]
-    patch[axis] -= plan_topology(spacing, tried).divisors[axis]  # a smaller input may be halved less often
+    patch[axis] -= plan_topology(spacing, tried).divisors[axis]  # a smaller input may be halved fewer times
     return patch

@@ -1,4 +1,4 @@
-"""From a fingerprint to a plan: how images are preprocessed, and which network and patch suits them."""
+"""Plan of a study, made from a fingerprint: how images are preprocessed, and which network and patch suit them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is decided for all hospitals. Axes are x, y(, z).
+    """Plan for all hospitals. Axes are x, y(, z).
 
     Parameters
     ----------
     cases : int
-        Cases that it rests on.
+        That it is based on.
     shape : tuple of int
         Median size of the images after resampling, voxels.
     spacing : tuple of float
@@ -34,17 +34,17 @@ class Plan:
     crop : str
         As in the study.
     intensity : str
-        Normalisation as in the study; empty where the study keeps its own, which is so for X-ray and ultrasound.
+        Normalisation as in the study; empty where the study keeps its own, as for X-ray and ultrasound.
     foreground : IntensityStatistics, optional
         For ``intensity = "standardize"``.
     patch : tuple of int
         Voxels.
     batch : int
-        Patches a step.
+        Patches in a step.
     filters : tuple of int
         Channels of each level of the network.
     strides, kernels : tuple of tuple of int
-        Of each level and axis.
+        For each level and axis.
     """
 
     cases: int
@@ -68,7 +68,7 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet_rul
     fingerprint : Fingerprint
         Of all hospitals together.
     study : Study
-        Its task, and in 2-D the size that its images are brought to.
+        Gives the task, and in 2-D the size of the images.
     gpu_gb : float
         Memory of the smallest GPU that takes part, GB.
 
@@ -79,9 +79,9 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet_rul
     Raises
     ------
     ConfigError
-        When the study is no segmentation, or the memory is too small for any network.
+        When the study is not a segmentation, or the memory is too small for any network.
     DataError
-        ``PLAN-SMALL`` when the images are too small to be halved twice, ``PLAN-INTENSITY`` when no hospital tells CT values.
+        ``PLAN-SMALL`` when the images are too small to be halved twice, ``PLAN-INTENSITY`` when no hospital gives CT values.
     """
     check_plannable(study)
     if not gpu_gb >= MIN_GPU_GB:
@@ -117,7 +117,7 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet_rul
 
 
 def check_plannable(study: Study) -> None:
-    """Raise ConfigError unless the study is one that can be planned."""
+    """Raise ConfigError unless the study can be planned."""
     if study.task.kind != "segmentation":
         what = f"came {study.task.kind!r}; a plan is made for segmentation, where patch and network follow from the images."
         raise ConfigError([Problem(STUDY_FILE, "task.kind", what, "Choose 'preprocessing.size' and the network by hand.")])
@@ -128,7 +128,7 @@ def _plan_spacing(fingerprint: Fingerprint) -> tuple[float, ...]:
         lambda axis, p: fingerprint_statistics.spacing_percentile(fingerprint, axis, p),
         fingerprint_statistics.median_size(fingerprint),
     )
-    return tuple(float(f"{step:.6g}") for step in target)  # as it will stand in the study
+    return tuple(float(f"{step:.6g}") for step in target)  # as it will be written into the study
 
 
 def _plan_shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]) -> Sizes:
@@ -138,7 +138,7 @@ def _plan_shape(fingerprint: Fingerprint, study: Study, spacing: Sequence[float]
 
 
 def _nnunet_order(spacing: Sequence[float]) -> list[int]:
-    """Return the axes as nnU-Net sees them: z, y, x, but the coarsest first. It decides between axes that are equal."""
+    """Return the axes in nnU-Net's order: z, y, x, but the coarsest first. The order decides between equal axes."""
     axes = list(range(len(spacing)))[::-1]
     coarsest = max(axes, key=lambda axis: spacing[axis])
     return [coarsest, *(axis for axis in axes if axis != coarsest)] if len(axes) == 3 else axes
@@ -151,11 +151,11 @@ def _restore_order(values: Sequence[int], order: Sequence[int]) -> Sizes:
 def _plan_normalization(fingerprint: Fingerprint, study: Study) -> tuple[str, IntensityStatistics | None]:
     modality = study.task.modality
     if modality == "CT":
-        found = fingerprint_statistics.intensity_statistics(fingerprint)
-        if found is None or found.std <= 0 or found.low >= found.high:
-            what = "no hospital told the CT values of marked voxels, or all of them are one value."
+        foreground = fingerprint_statistics.intensity_statistics(fingerprint)
+        if foreground is None or foreground.std <= 0 or foreground.low >= foreground.high:
+            what = "no hospital gave the CT values of marked voxels, or all of them are equal."
             raise DataError("PLAN-INTENSITY", what, "Choose preprocessing.intensity and a window by hand.")
-        return "standardize", found
+        return "standardize", foreground
     if modality != "MR":
         return "", None
     return "zscore-nonzero" if fingerprint_statistics.is_mostly_cropped(fingerprint) else "zscore", None

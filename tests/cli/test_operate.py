@@ -197,7 +197,7 @@ def test_a_run_that_ends_well_ends_with_0_and_what_it_has_to_show(
     [
         (("failed", "[QUORUM] one of two."), "[RUN-FAILED] [QUORUM] one of two."),
         (("stopped", "stopped by hand"), "[RUN-STOPPED] stopped by hand"),
-        ((), "[RUN-FAILED] the server's process of this run died without a word."),
+        ((), "[RUN-FAILED] the server's process of this run died without a message."),
     ],
     ids=["failed", "stopped", "killed"],
 )
@@ -222,7 +222,7 @@ def test_a_run_of_which_only_flower_knows_that_it_is_over_is_never_called_comple
     flower.plot = lambda run: setattr(flower, "status", f"finished:{status}")  # the process hangs, and holds the run
     done = medfl("run", nodule_study)
     assert (done.code, done.out) == (1, "")
-    assert f"{said} without a word." in done.err
+    assert f"{said} without a message." in done.err
 
 
 def test_a_run_may_only_be_started_and_ctrl_c_leaves_it_running(

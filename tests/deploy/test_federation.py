@@ -48,7 +48,7 @@ def test_a_run_gives_the_bits_of_its_simulation_and_logs_that_both_sides_can_ver
         assert bits_of(run) == expected
         assert Path(result["report"]).is_file()
         logs = [run / "audit.jsonl", *(path / "audit.jsonl" for path in hospitals)]
-        assert "are what was written" in federation.medfl("audit", "verify", *logs).stdout
+        assert "are unchanged" in federation.medfl("audit", "verify", *logs).stdout
         _forge(logs[1])
         done = federation.medfl("audit", "verify", *logs, check=False)
         assert done.returncode == 1
