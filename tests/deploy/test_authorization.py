@@ -1,4 +1,4 @@
-"""Authorization at a site: exactly what is approved passes, everything else is refusal before any of it is used."""
+"""Authorization at a site: exactly what is approved passes, everything else is refused before any of it is used."""
 
 from __future__ import annotations
 

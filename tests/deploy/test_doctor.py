@@ -1,4 +1,4 @@
-"""Checks of the doctor: each problem is found, with what to do; what is right is not reported as problems."""
+"""Checks of the doctor: each problem is found, with what to do; what is right is not reported as wrong."""
 
 from __future__ import annotations
 

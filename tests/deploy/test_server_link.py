@@ -1,4 +1,4 @@
-"""Connections of a site_processes site: what it asks the server besides the exchanges; and a site is up only once."""
+"""Connections of a running site: what it asks the server besides the exchanges; and a site is up only once."""
 
 from __future__ import annotations
 
