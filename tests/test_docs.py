@@ -18,11 +18,11 @@ from medfl.cli.app import app
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "sample_configs").glob("*/README.md")),
 ]
 SOURCES = [path for room in ("medfl", "strategies", "clients") for path in sorted((ROOT / room).rglob("*.py"))]
-OTHERS_OPTIONS = {"--shm-size", "--ipc"}  # of docker
+OTHERS_OPTIONS = {"--isolation"}  # of Flower
 MEDFL = typer.main.get_command(app)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
