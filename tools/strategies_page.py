@@ -1,4 +1,4 @@
-"""The page `docs/strategies.md`, made from the tables that studies are checked against.
+"""Generator of `docs/strategies.md` from the tables that studies are checked against.
 
 Write it anew with ``python -m tools.strategies_page > docs/strategies.md``.
 """
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import ALGORITHMS, MEAN_ALGORITHMS, WRAPPERS, Algorithm, contribution_conflicts
 
-_SETTINGS = {  # of a study, for each wrapper
+_SETTINGS = {  # of a study, for each addition
     "bf16": 'compression.codec = "bf16"',
     "int8": 'compression.codec = "int8"',
     "top-k": 'compression.codec = "top-k"',
@@ -36,7 +36,7 @@ _INTRODUCTION = """\
 
 <!-- Made from the code: python -m tools.strategies_page > docs/strategies.md -->
 
-A study names its algorithm, the algorithm's own options, and what is stacked on it:
+A study names its algorithm, the algorithm's own options, and what is added to it:
 
 ```toml
 [tool.flwr.app.config.strategy]
@@ -47,31 +47,33 @@ mu = 0.01
 codec = "int8"
 ```
 
-The server's part lies in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
-Flower app: `FedProx(mu=0.01, transforms=[Int8()])`. What the server holds is told beyond FedAvg's: the model, one sum (two models
-of float32), and the reply at hand, however many hospitals there are.
+The server's part is in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
+Flower app: `FedProx(mu=0.01, transforms=[Int8()])`. FedAvg holds the model, one sum (as large as two float32 models), and one
+reply at a time, however many hospitals there are; the column "the server holds" says what a strategy keeps in addition.
 
 ## Algorithms
 """
 _STACKS = """\
-## What stacks
+## What can be added
 
-Replies go through the wrappers from the wire inwards: unpacked, then shortened or left out, then counted. The model travels to
-the sites as it is, and so does what an algorithm sends beside it: SCAFFOLD with `int8` sends 62 % of its bytes, not 25 %.
+Replies go through the reply transforms from the wire inwards: they are unpacked, then shortened or left out, then counted. The
+model is not compressed on its way to the sites, nor is what an algorithm sends besides it: SCAFFOLD with `int8` sends 62 % of
+its bytes, not 25 %.
 
 """
 _MATRIX_NOTE = """\
-Yes: `+`. A number is the reason why not, below; `medfl study check` tells it too. `clip-norm` and `reject-factor` do not go
-together: norms would be compared after clipping, which hides how long an update was. Where every hospital trains alone (the arm
-`local`), neither algorithms nor wrappers have a part.
+A `+` means that the two go together; a number gives the reason why not, below, which `medfl study check` prints too.
+`clip-norm` and `reject-factor` do not go together: norms would be compared after clipping, which hides how long an update was.
+Where every hospital trains alone (the arm `local`), neither algorithms nor additions take part.
 
 """
 _CONTRIBUTION = """\
 ## Contribution
 
-`contribution.method` measures what each hospital brought, every `contribution.every` rounds. `alignment` compares the updates
-that came, at the server alone. `leave-one-out` and `shapley` make the models of fewer hospitals from the replies of the round
-and let all hospitals score them on validation patients: n + 1 models for n hospitals, and 2 to the power of n, for at most six.
+`contribution.method` measures what each hospital contributed, every `contribution.every` rounds. `alignment` compares the
+updates, at the server alone. `leave-one-out` and `shapley` build the models of fewer hospitals from the replies of the round,
+and let all hospitals score them on validation patients. For n hospitals that is n + 1 models with `leave-one-out`, and 2 to the
+power of n with `shapley`, which is for at most six hospitals.
 
 """
 
@@ -84,12 +86,12 @@ def build_page() -> str:
     ]
     parts = [
         _INTRODUCTION,
-        _table(("name", "idea", "paper", "sent beside the model", "server, hospital", "the server holds"), rows),
+        _table(("name", "idea", "paper", "sent besides the model", "server, hospital", "the server holds"), rows),
         "\n## Options\n",
         _table(("name", "options and their defaults", "optimizers", "local steps"), list(_options())),
         "",
         _STACKS.rstrip("\n") + "\n",
-        _table(("wrapper", "in the study", "what it does", "bytes of an update"), list(_wrappers())),
+        _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
         "",
         _matrix(),
         _CONTRIBUTION.rstrip("\n") + "\n",
@@ -115,10 +117,12 @@ def _files(name: str, algorithm: Algorithm) -> str:
 def _options() -> Iterator[tuple[str, ...]]:
     for name, algorithm in _documented_algorithms():
         fields = algorithm.options.model_fields.items()
-        told = ", ".join(f"`{field.alias or key} = {_literal(field.default)}`{_format_limits(field)}" for key, field in fields)
+        options = ", ".join(
+            f"`{field.alias or key} = {_literal(field.default)}`{_format_limits(field)}" for key, field in fields
+        )
         steps = "" if algorithm.steps_factor == 1.0 else f"{algorithm.factor(2):g} times"
-        if told or algorithm.optimizers or steps:
-            yield f"`{name}`", told or "–", ", ".join(algorithm.optimizers) or "all", steps or "–"
+        if options or algorithm.optimizers or steps:
+            yield f"`{name}`", options or "–", ", ".join(algorithm.optimizers) or "all", steps or "–"
 
 
 def _literal(value: object) -> str:
@@ -126,7 +130,7 @@ def _literal(value: object) -> str:
 
 
 def _format_limits(field: FieldInfo) -> str:
-    """Tell what an option may be, from the type that checks it."""
+    """Return what an option may be, from the type that checks it."""
     if get_origin(field.annotation) is Literal:
         return f" (or {', '.join(f'`{word}`' for word in get_args(field.annotation) if word != field.default)})"
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -139,7 +143,7 @@ def _format_limits(field: FieldInfo) -> str:
     return f" ({', '.join(limits)})" if limits else ""
 
 
-def _wrappers() -> Iterator[tuple[str, ...]]:
+def _additions() -> Iterator[tuple[str, ...]]:
     return (
         (f"`{key}`", f"`{_SETTINGS[key]}`", f"{what[0].upper()}{what[1:]}.", _BYTES.get(key, "all"))
         for key, what in WRAPPERS.items()
@@ -147,7 +151,7 @@ def _wrappers() -> Iterator[tuple[str, ...]]:
 
 
 def _matrix() -> str:
-    """Return what stacks on what, and the reasons by number."""
+    """Return which additions each algorithm allows, and the numbered reasons where it does not."""
     reasons = list(
         dict.fromkeys(
             algorithm.incompatible[key]
@@ -160,8 +164,8 @@ def _matrix() -> str:
         (f"`{name}`", *(str(reasons.index(a.incompatible[key]) + 1) if key in a.incompatible else "+" for key in WRAPPERS))
         for name, a in _documented_algorithms()
     ]
-    told = "\n".join(f"{k}. {reason[0].upper()}{reason[1:]}." for k, reason in enumerate(reasons, start=1))
-    return _MATRIX_NOTE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{told}\n"
+    notes = "\n".join(f"{k}. {reason[0].upper()}{reason[1:]}." for k, reason in enumerate(reasons, start=1))
+    return _MATRIX_NOTE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{notes}\n"
 
 
 def _contributions() -> Iterator[str]:

@@ -153,7 +153,7 @@ class DiskReplies:
                 yield name, start, values
 
     def build_model(self, parts: Iterable[tuple[str, int, Tensor]], sites: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Put a model together: floats from their blocks, integer and boolean tensors as the elementwise maximum of the replies.
+        """Put a model together: floats from their blocks, integer and boolean tensors as the elementwise maximum.
 
         Parameters
         ----------

@@ -32,7 +32,7 @@ def distance(a: Tensors, b: Tensors) -> float:
 
 
 def distances(replies: DiskReplies, model: Tensors) -> dict[str, float]:
-    """Return the Euclidean distance of every reply from a model; from ``replies.reference`` they are the norms of the updates."""
+    """Return the Euclidean distance of every reply from a model; from ``replies.reference`` it is the norm of the update."""
     other, totals = flatten(model), np.zeros(len(replies.sites))
     for name, start, values in replies.columns():
         gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)

@@ -33,7 +33,7 @@ from medfl.messages.models import (
 )
 
 FRACTION_BITS = 30  # a reply of weight 1 is rounded to 2**-30 of the scale of its tensor
-_REPLY_LIMIT = 2.0**60  # of one reply, in grid steps
+_REPLY_LIMIT = 2.0**60  # largest value of one reply, in grid steps
 _SUM_LIMIT = 2**63
 
 # Adding 1.5 * 2**52 to a float64 below 2**51 rounds it half to even, like rint, and leaves the integer in the low bits.
@@ -76,7 +76,7 @@ class Mean(ABC):
         Parameters
         ----------
         arrays : mapping of str to ndarray
-            The reply: names, shapes and types of the reference, in any order; floats may be narrower, and are summed in the width of the model.
+            The reply: names, shapes and types of the reference, in any order. Narrower floats are summed in the model's width.
         weight : float
             Its weight, usually a count of patients or samples, from 2**-10 to 2**40.
 
@@ -87,7 +87,7 @@ class Mean(ABC):
         """
         check_weight(weight)
         check_layout(arrays, self._layout)
-        self._fold(flatten(arrays), weight)
+        self._add(flatten(arrays), weight)
         for name, (_, dtype) in self._layout.items():
             if dtype.kind != "f":
                 known = self._maxima.get(name)
@@ -125,7 +125,7 @@ class Mean(ABC):
         return dict(self.results())
 
     @abstractmethod
-    def _fold(self, flat: dict[str, Tensor], weight: float) -> None:
+    def _add(self, flat: dict[str, Tensor], weight: float) -> None:
         """Add the flattened floating-point tensors of one reply, or raise and change nothing."""
 
     @abstractmethod
@@ -134,9 +134,9 @@ class Mean(ABC):
 
 
 class ExactMean(Mean):
-    """Weighted mean that is the same to the last bit in whatever order the replies arrive.
+    """Weighted mean that has the same bits in whatever order the replies arrive.
 
-    Every tensor has a grid that is fixed before the first reply: its step is ``2**-30`` of the power of two that holds the
+    Every tensor has a grid of values that is fixed before the first reply: its step is ``2**-30`` of the power of two that holds the
     largest value of the reference, at least 1. A reply adds ``rint(weight * x / step)`` as 64-bit integers. That number
     depends on the reply alone, and integer addition is associative and commutative, hence the result does not depend on the
     order. For weights of 1 or more the error is at most ``2**-31`` of that scale. An int64 a value: two float32 models.
@@ -159,10 +159,10 @@ class ExactMean(Mean):
         super().__init__(reference)
         self._bits = {name: FRACTION_BITS - _scale_exponent(name, reference[name]) for name in self._floats}
         self._sums = {name: np.zeros(reference[name].size, np.int64) for name in self._floats}
-        self._bounds = dict.fromkeys(self._floats, 0)  # of the absolute sums, in steps
+        self._bounds = dict.fromkeys(self._floats, 0)  # of the absolute sums, in grid steps
         self._buffer = np.empty(BLOCK, np.float64)
 
-    def _fold(self, flat: dict[str, Tensor], weight: float) -> None:
+    def _add(self, flat: dict[str, Tensor], weight: float) -> None:
         bounds = dict.fromkeys(self._floats, 0.0)
         for name, start, block in iter_blocks(flat):
             scale = math.ldexp(float(weight), self._bits[name])
@@ -209,7 +209,7 @@ class ExactMean(Mean):
 
     def _from_grid(self, sums: NDArray[np.int64], bound: int) -> NDArray[np.float64]:
         values = self._buffer[: sums.size]
-        if bound < _SHIFTER_LIMIT:  # the inverse of _steps: one shift is kept, and taken off as a float
+        if bound < _SHIFTER_LIMIT:  # the inverse of _to_grid: one shift is kept, and taken off as a float
             np.subtract(sums, _wrap_int64((self.count - 1) * _SHIFTER_BITS), out=values.view(np.int64))
             np.subtract(values, _SHIFTER, out=values)
         else:
@@ -236,7 +236,7 @@ class FloatMean(Mean):
         }
         self._buffers: dict[np.dtype[Any], Tensor] = {s.dtype: np.empty(BLOCK, s.dtype) for s in self._sums.values()}
 
-    def _fold(self, flat: dict[str, Tensor], weight: float) -> None:
+    def _add(self, flat: dict[str, Tensor], weight: float) -> None:
         for name, _, block in iter_blocks(flat):
             limit = float(np.finfo(self._sums[name].dtype).max) / 2**10
             if not max_abs_bound(block) * weight < limit and not max_abs(block) * weight < limit:

@@ -55,7 +55,8 @@ def median(replies: DiskReplies) -> dict[str, Tensor]:
 def trimmed_mean(replies: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     """Return the mean of every value without its ``int(beta * replies)`` smallest and as many largest.
 
-    Within rounding the same as `scipy.stats.trim_mean` and Flower's FedTrimmedAvg (sums are float64 here); weights do not count.
+    The same as `scipy.stats.trim_mean` and Flower's FedTrimmedAvg within rounding (sums are float64 here). Weights do not
+    count.
 
     Parameters
     ----------

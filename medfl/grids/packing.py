@@ -1,8 +1,8 @@
-"""The tensors of a model as one object on the wire.
+"""Packing of a model's tensors into one object on the wire.
 
-Flower fetches every tensor of a message in requests of its own, and each costs what a small model costs as a whole. Packed, a
+Flower fetches every tensor of a message with separate requests, and each of them costs as much as a whole small model. A packed
 model is one array of bytes: the length of a table, the table (JSON: name, dtype, shape, length of each tensor), and the tensors
-in NumPy's own format, one after the other. The bits of the tensors are not touched, and nothing is a pickle.
+in NumPy's own format, one after the other. The bits of the tensors do not change, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from flwr.clientapp.typing import ClientAppCallable
 from medfl.errors import ExchangeError
 from medfl.grids.grid_wrapper import GridWrapper
 
-PACKED = "medfl.packed"  # type of such an array, where Flower's own say "numpy.ndarray"
+PACKED = "medfl.packed"  # type of such an array, instead of Flower's "numpy.ndarray"
 _NUMPY = "numpy.ndarray"
-_HEADER_LENGTH_BYTES = 8  # bytes of the length of the table, little-endian
+_HEADER_LENGTH_BYTES = 8  # of the number that holds the length of the table, little-endian
 
 
 def pack(record: ArrayRecord) -> ArrayRecord:
@@ -31,7 +31,7 @@ def pack(record: ArrayRecord) -> ArrayRecord:
 
 
 def unpack(record: ArrayRecord) -> ArrayRecord:
-    """Return the tensors of a record that `packed` made; any other record is returned as it is.
+    """Return the tensors of a record that `pack` made; any other record is returned unchanged.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def unpack(record: ArrayRecord) -> ArrayRecord:
         for name, dtype, shape, size in table:
             if not isinstance(size, int) or size < 0 or at + size > len(data):
                 raise ValueError("a tensor reaches past the end")
-            str(name).encode()  # a name may be anything in JSON
+            str(name).encode()  # JSON allows names that cannot be encoded
             tensors[str(name)] = Array(dtype=str(dtype), shape=tuple(map(int, shape)), stype=_NUMPY, data=data[at : at + size])
             at += size
         if at != len(data):
             raise ValueError("bytes are left over")
-    except Exception:  # the bytes are a stranger's: no number too large, no depth, no name may end a run
+    except Exception:  # the bytes are untrusted: no number, nesting or name in them may end a run
         raise ExchangeError(
             "ARRAYS-UNREADABLE", "a packed model cannot be read.", "Both sides must run the same medfl."
         ) from None
@@ -62,7 +62,7 @@ def unpack(record: ArrayRecord) -> ArrayRecord:
 
 
 def is_packed(record: object) -> bool:
-    """Say whether a record is one that `packed` made."""
+    """Say whether a record is one that `pack` made."""
     return isinstance(record, ArrayRecord) and list(record) == [PACKED] and record[PACKED].stype == PACKED
 
 
@@ -72,7 +72,7 @@ def pack_content(content: RecordDict) -> RecordDict:
 
 
 def unpack_content(content: RecordDict) -> RecordDict:
-    """Return a message's content with each of its packed array records unpacked, or raise as `unpacked` does."""
+    """Return a message's content with each of its packed array records unpacked, or raise as `unpack` does."""
     return RecordDict({name: unpack(r) if isinstance(r, ArrayRecord) else r for name, r in content.items()})
 
 
@@ -80,7 +80,7 @@ class PackingGrid(GridWrapper):
     """A Grid that sends models packed, to sites whose ClientApp is medfl's; to be wrapped in a `StreamingGrid`."""
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages packed, what several nodes are sent only once, and return their identifiers."""
+        """Send messages packed, packing once what several nodes are sent, and return their identifiers."""
         sent = list(messages)
         whole = [message.content for message in sent]
         small = {id(content): pack_content(content) for content in {id(c): c for c in whole}.values()}
@@ -92,7 +92,7 @@ class PackingGrid(GridWrapper):
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come, unpacked; one that cannot be stays as it is, and fits no model."""
+        """Return the replies that have come, unpacked; one that cannot be unpacked stays as it is, and fits no model."""
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
             if reply.has_content():
@@ -102,7 +102,7 @@ class PackingGrid(GridWrapper):
 
 
 def packing_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Unpack what came packed, and pack the answer to it: a mod of a ClientApp."""
+    """Unpack a packed message, and pack the answer to it: a mod of a ClientApp."""
     if not any(is_packed(record) for record in message.content.values()):
         return call_next(message, context)
     message.content = unpack_content(message.content)

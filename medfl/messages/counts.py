@@ -1,6 +1,6 @@
-"""Counts that a site tells: exact, or only that there are some but fewer than its policy lets it tell.
+"""Counts that leave a site: exact, or only "fewer than k, but not zero" where its policy suppresses small counts.
 
-"Fewer than k, and not none" is the number -k wherever a count is kept (a metric, the history of a run), and ``<k`` in text.
+A suppressed count is the number -k wherever a count is stored (a metric, the history of a run), and ``<k`` in text.
 """
 
 from __future__ import annotations
@@ -12,51 +12,51 @@ _TEXT = re.compile(r"([A-Z][A-Z0-9-]{0,40})=(<?)([0-9]{1,9})")
 
 
 def suppress_count(count: int, k: int) -> int:
-    """Return what a site tells of a count.
+    """Return a count as it may leave a site.
 
     Parameters
     ----------
     count : int
         The exact count.
     k : int
-        Smallest count that may be told; 0 switches the rule off.
+        Smallest count that may leave as it is; 0 switches suppression off.
 
     Examples
     --------
-    >>> told(0, 10), told(3, 10), told(10, 10), told(3, 0)
+    >>> suppress_count(0, 10), suppress_count(3, 10), suppress_count(10, 10), suppress_count(3, 0)
     (0, -10, 10, 3)
     """
     return -k if 0 < count < k else count
 
 
 def format_count(count: int) -> str:
-    """Write a told count.
+    """Return a count as text.
 
     Examples
     --------
-    >>> in_words(12), in_words(-10)
+    >>> format_count(12), format_count(-10)
     ('12', '<10')
     """
     return f"<{-count}" if count < 0 else str(count)
 
 
 def lower_bound(counts: Iterable[int]) -> int:
-    """Return the smallest sum that told counts can have: of each "fewer than k, and not none", one is sure.
+    """Return the smallest sum that counts can have: a suppressed one is at least 1.
 
     Examples
     --------
-    >>> at_least([12, -10, 0])
+    >>> lower_bound([12, -10, 0])
     13
     """
     return sum(1 if count < 0 else count for count in counts)
 
 
 def format_sum(counts: Iterable[int]) -> str:
-    """Write the sum of told counts.
+    """Return the sum of counts as text.
 
     Examples
     --------
-    >>> sum_in_words([12, 3]), sum_in_words([12, -10]), sum_in_words([-10, 0])
+    >>> format_sum([12, 3]), format_sum([12, -10]), format_sum([-10, 0])
     ('15', 'at least 13', '<10')
     """
     some = [count for count in counts if count]
@@ -66,7 +66,7 @@ def format_sum(counts: Iterable[int]) -> str:
 
 
 def to_text(counts: Mapping[str, int]) -> str:
-    """Write counts by code as one string, for a ConfigRecord.
+    """Return counts by code as one string, for a ConfigRecord.
 
     Examples
     --------
@@ -82,9 +82,9 @@ def from_text(text: str) -> dict[str, int]:
     Raises
     ------
     ValueError
-        When the text is something else.
+        When the text is not in this form.
     """
     found = [_TEXT.fullmatch(pair) for pair in text.split(",") if pair]
     if not all(found):
-        raise ValueError("no counts by code")
+        raise ValueError("not counts by code")
     return {match[1]: -int(match[3]) if match[2] else int(match[3]) for match in found if match}

@@ -1,4 +1,4 @@
-"""Models that came in replies: what is checked of them, in blocks that stay in the cache, and the way from one to another."""
+"""Models in replies: checks of their layout and values, in blocks that stay in the cache, and interpolation between two."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ def layout_of(model: Tensors) -> Layout:
 
 
 def check_weight(weight: float) -> None:
-    """Raise ``WEIGHT-RANGE`` unless the weight of a reply is from 2**-10 to 2**40."""
+    """Raise ``WEIGHT-RANGE`` unless the weight of a reply is between 2**-10 and 2**40."""
     if not (_MIN_WEIGHT <= weight <= _MAX_WEIGHT):
-        raise ExchangeError("WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Weigh by a count.")
+        raise ExchangeError(
+            "WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Use a count as the weight."
+        )
 
 
 def check_layout(arrays: Tensors, layout: Layout) -> None:
-    """Check that a reply has the names, shapes and types of the model; its floats may be narrower, as a codec leaves them.
+    """Check that a reply has the names, shapes and types of the model; its floats may be narrower.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
         The reply.
     layout : mapping of str to (shape, dtype)
-        What the model has.
+        Layout of the model.
 
     Raises
     ------
@@ -51,22 +53,22 @@ def check_layout(arrays: Tensors, layout: Layout) -> None:
     """
     fix = "All sites must run the same study and the same version of medfl and MONAI."
     if set(arrays) != set(layout):
-        found = len(set(arrays) & set(layout))
-        what = f"the reply has {len(arrays)} tensors, {found} of them by name among the {len(layout)} of the model."
+        known = len(set(arrays) & set(layout))
+        what = f"the reply has {len(arrays)} tensors; {known} of their names are among the {len(layout)} of the model."
         raise ExchangeError("MODEL-MISMATCH", what, fix)
     for name, (shape, dtype) in layout.items():
-        came = arrays[name]
-        if came.shape != shape or not _is_compatible(came.dtype, dtype):
-            what = f"tensor {name!r} came as {came.shape} {came.dtype}, expected {shape} {dtype}."
+        tensor = arrays[name]
+        if tensor.shape != shape or not _is_compatible(tensor.dtype, dtype):
+            what = f"tensor {name!r} came as {tensor.shape} {tensor.dtype}, expected {shape} {dtype}."
             raise ExchangeError("MODEL-MISMATCH", what, fix)
 
 
-def _is_compatible(came: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
-    return came == dtype or (came.kind == dtype.kind == "f" and came.itemsize < dtype.itemsize)
+def _is_compatible(dtype: np.dtype[Any], expected: np.dtype[Any]) -> bool:
+    return dtype == expected or (dtype.kind == expected.kind == "f" and dtype.itemsize < expected.itemsize)
 
 
 def flatten(arrays: Tensors) -> dict[str, Tensor]:
-    """Return the floating-point tensors of a model as vectors in C order; copied only where they do not lie so already."""
+    """Return the floating-point tensors of a model as vectors in C order, copied only where necessary."""
     return {name: np.ascontiguousarray(x).reshape(-1) for name, x in arrays.items() if x.dtype.kind == "f"}
 
 
@@ -87,17 +89,17 @@ def validate_arrays(arrays: Tensors, layout: Layout) -> dict[str, Tensor]:
 def interpolate(start: Tensor, end: Tensor, share: float) -> Tensor:
     """Return ``start + share * (end - start)`` in the type of `start`, computed in float32 at least.
 
-    Integer and boolean tensors go all the way at once.
+    Integer and boolean tensors are those of `end`.
 
     Examples
     --------
-    >>> part_way(np.array([1.0, 2.0]), np.array([3.0, 2.0]), 0.25).tolist()
+    >>> interpolate(np.array([1.0, 2.0]), np.array([3.0, 2.0]), 0.25).tolist()
     [1.5, 2.0]
     """
     if end.dtype.kind != "f" or share == 1.0:
         return end
-    way = np.subtract(end, start, dtype=np.result_type(start.dtype, np.float32))
-    return np.asarray(start + way * share, start.dtype)
+    change = np.subtract(end, start, dtype=np.result_type(start.dtype, np.float32))
+    return np.asarray(start + change * share, start.dtype)
 
 
 def iter_blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
@@ -108,15 +110,15 @@ def iter_blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
 
 
 def max_abs(block: Tensor) -> float:
-    """Largest absolute value; not finite whenever a value is not."""
-    if block.dtype == np.float16:  # numpy compares these one by one; their bits without the sign are in the order of size
+    """Return the largest absolute value; not finite whenever a value is not."""
+    if block.dtype == np.float16:  # slow in numpy; without the sign the bits of float16 sort by size
         return float(np.bitwise_and(block.view(np.uint16), 0x7FFF).max().view(np.float16))
     with np.errstate(invalid="ignore"):
         return max(float(np.maximum.reduce(block)), -float(np.minimum.reduce(block)))
 
 
 def max_abs_bound(block: Tensor) -> float:
-    """Quick upper bound of the largest absolute value; not finite whenever a value is not."""
+    """Return a quick upper bound of the largest absolute value; not finite whenever a value is not."""
     if block.dtype != np.float32:
         return max_abs(block)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -126,5 +128,9 @@ def max_abs_bound(block: Tensor) -> float:
 def out_of_range_error(name: str, largest: float) -> ExchangeError:
     """Return the error for a tensor whose largest absolute value is too large, ``UPDATE-RANGE``, or is not finite."""
     if math.isfinite(largest):
-        return ExchangeError("UPDATE-RANGE", f"tensor {name!r} has a value of {largest:.3g}.", "Training has diverged there.")
-    return ExchangeError("UPDATE-NONFINITE", f"tensor {name!r} holds not-a-number or infinity.", "Training has diverged there.")
+        return ExchangeError(
+            "UPDATE-RANGE", f"tensor {name!r} has a value of {largest:.3g}.", "Training has diverged at this site."
+        )
+    return ExchangeError(
+        "UPDATE-NONFINITE", f"tensor {name!r} holds not-a-number or infinity.", "Training has diverged at this site."
+    )

@@ -1,9 +1,9 @@
-"""The message contract: what server and hospitals put into Flower messages, and under which names.
+"""Records of Flower messages: the names of everything that server and sites send each other.
 
-A message to a hospital holds one ArrayRecord ``arrays`` and one ConfigRecord ``config``. A reply holds one ArrayRecord
-``arrays`` (training only), one MetricRecord ``metrics`` whose keys are the same in every reply of an exchange, and one
-ConfigRecord ``site`` that says who answers. An algorithm may add ArrayRecords of its own, as SCAFFOLD's ``control``, each way.
-Nothing else, and never a pickle.
+A message to a site holds one ArrayRecord ``arrays`` and one ConfigRecord ``config``. A reply holds one ArrayRecord ``arrays``
+(training only), one MetricRecord ``metrics`` whose keys are the same in every reply of an exchange, and one ConfigRecord
+``site`` that says who answers. An algorithm may add ArrayRecords of its own in both directions, such as SCAFFOLD's ``control``.
+Nothing else is sent, and never a pickle.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 ARRAYS, METRICS, CONFIG, SITE = "arrays", "metrics", "config", "site"
 
 ROUND = "server-round"  # Flower's own name for it
-MODEL_HASH = "model-hash"  # of names, shapes and dtypes: both sides check it
-SPLIT = "split"  # which patients an evaluate message is about: "validation" or "test"
-RUN_FOLDER = "run-folder"  # where a simulated hospital leaves what is for its own eyes
-INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if somebody made it already
-INITIAL_FULL = "whole"  # beside it: the same with the layers that stay at the sites, for hospitals that train alone
-EXCLUDED = "excluded"  # in what a site tells of itself: cases left out by code, as `medfl.messages.counts` writes them
-ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that somebody looked for there, empty for all
-RUN = "run"  # name of the run, under which a site keeps what it must remember
-TRIAL = "trial"  # in an evaluate message: the model is one of many that are weighed up, and nothing to be kept
-EXCHANGE = "exchange"  # each way: a number that the server draws for every exchange, and that a reply to it must repeat
-AUDIT_HEAD = "audit-head"  # each way: last link of the sender's chain of exchanges, so that neither side can rewrite its past
-ARM = "arm"  # which arm of a comparison a message belongs to
-COUNTED = "counted"  # array record to a site: number of the last round in which its reply was counted, 0 for none
-CONTROL = "control"  # array record each way: SCAFFOLD's control variate, and its change
-PROXIMAL_MU = "proximal-mu"  # in the configuration: strength of FedProx's spring, under Flower's own name
+MODEL_HASH = "model-hash"  # hash of names, shapes and dtypes, which both sides check
+SPLIT = "split"  # patients that an evaluate message asks for: "validation" or "test"
+RUN_FOLDER = "run-folder"  # where a simulated hospital writes what only the hospital itself may see
+INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if there is one already
+INITIAL_FULL = "whole"  # likewise: the same model with the layers that stay at the sites, for sites that train alone
+EXCLUDED = "excluded"  # in what a site reports: cases left out, by code, as `medfl.messages.counts` writes them
+ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that are annotated there, empty for all
+RUN = "run"  # name of the run, under which a site keeps its state
+TRIAL = "trial"  # in an evaluate message: the model only serves to measure contributions, and nothing of it is kept
+EXCHANGE = "exchange"  # both ways: a random number of the exchange, which every reply must repeat
+AUDIT_HEAD = "audit-head"  # both ways: the last entry of the sender's log, so that neither side can rewrite its log
+ARM = "arm"  # arm of a comparison that a message belongs to
+COUNTED = "counted"  # array record to a site: last round in which its reply was counted, 0 for none
+CONTROL = "control"  # array record: SCAFFOLD's control variate to a site, its change back
+PROXIMAL_MU = "proximal-mu"  # in the configuration: strength of FedProx's proximal term, under Flower's name
 
-JOIN = "query.join"  # message type of the first exchange: who is there, and with what
-FINGERPRINT = "query.fingerprint"  # message type of the exchange before a study: what its images are like, in sums
+JOIN = "query.join"  # message type of the first exchange: who each site is, and what it brings
+FINGERPRINT = "query.fingerprint"  # message type of the exchange before a study: what the images are like
 
 TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS = "train.patients", "train.samples", "train.steps"
 TRAIN_LOSS, TRAIN_SECONDS = "train.loss", "train.seconds"
@@ -55,7 +55,7 @@ Metrics = dict[str, MetricValue]
 
 
 def new_exchange_id() -> str:
-    """Draw the number of an exchange."""
+    """Draw a random number for an exchange."""
     return secrets.token_hex(8)
 
 
@@ -79,7 +79,7 @@ def layout_hash(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def to_array(tensor: NDArray[Any]) -> Array:
-    """Wrap a tensor for a message: the bytes of ``Array(tensor)``, with one copy in memory where Flower makes two."""
+    """Wrap a tensor for a message: the bytes of ``Array(tensor)``, with one copy in memory instead of Flower's two."""
     tensor = np.ascontiguousarray(tensor).reshape(np.shape(tensor))
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(tensor))
@@ -93,7 +93,7 @@ def to_array_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
 
 
 def from_array_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
-    """Unwrap the arrays of a message, in their order; whether they fit a model is checked where they are used."""
+    """Unwrap the arrays of a message, in their order; they are checked against a model where they are used."""
     return {name: array.numpy() for name, array in record.items()}
 
 
@@ -101,8 +101,8 @@ def build_reply_content(
     site: str,
     metrics: Metrics,
     arrays: Mapping[str, NDArray[np.generic]] | None = None,
-    told: Mapping[str, str] | None = None,
-    further: Mapping[str, Mapping[str, NDArray[np.generic]]] | None = None,
+    site_info: Mapping[str, str] | None = None,
+    extra: Mapping[str, Mapping[str, NDArray[np.generic]]] | None = None,
 ) -> RecordDict:
     """Build the content of a reply.
 
@@ -114,15 +114,15 @@ def build_reply_content(
         Numbers that may leave; the same keys from every site.
     arrays : mapping of str to ndarray, optional
         The trained tensors.
-    told : mapping of str to str, optional
+    site_info : mapping of str to str, optional
         Further short strings about the site, for example `EXCLUDED`.
-    further : mapping of str to mapping of str to ndarray, optional
-        What an algorithm sends beside the model, by the name of the record.
+    extra : mapping of str to mapping of str to ndarray, optional
+        What an algorithm sends besides the model, by the name of the record.
     """
-    content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **(told or {})})})
+    content = RecordDict({METRICS: MetricRecord(dict(metrics)), SITE: ConfigRecord({"name": site, **(site_info or {})})})
     if arrays is not None:
         content[ARRAYS] = to_array_record(arrays)
-    for name, tensors in (further or {}).items():
+    for name, tensors in (extra or {}).items():
         content[name] = to_array_record(tensors)
     return content
 
@@ -133,7 +133,7 @@ def count_bytes(content: RecordDict) -> int:
 
 
 def _config_bytes(record: ConfigRecord) -> int:
-    """Count as Flower does, which raises on an empty text or list; a reply may hold one."""
+    """Count as Flower does, but accept empty texts and lists, on which Flower raises."""
     values = [v for value in record.values() for v in (value if isinstance(value, list) else [value])]
     lengths = [len(v) if isinstance(v, str | bytes) else 1 if isinstance(v, bool) else 8 for v in values]
     return sum(map(len, record)) + sum(lengths)
@@ -145,7 +145,7 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     record : ArrayRecord
-        The arrays as they came.
+        The arrays of the message.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def array_views(record: ArrayRecord) -> dict[str, NDArray[Any]]:
     """
     try:
         return {name: _array_view(array) for name, array in record.items()}
-    except Exception:  # the bytes are a stranger's, and NumPy's reading of their header may end in any error
+    except Exception:  # the bytes are untrusted, and NumPy may raise anything when it reads their header
         raise ExchangeError("ARRAYS-UNREADABLE", "an array cannot be read.", "Both sides must run the same Flower.") from None
 
 
@@ -177,22 +177,22 @@ def _array_view(array: Array) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class ReplyRecord:
-    """What became of one hospital in one exchange.
+    """Outcome of one exchange for one site.
 
     Parameters
     ----------
     site : str
         Name of the site, or ``node-<id>`` where no names are known.
     status : {"ok", "refused", "failed", "late", "absent"}
-        Counted; came but was left out; an error came instead; nothing came before the deadline; was not connected, nor asked.
+        The reply counted; it was left out; an error came instead; nothing came in time; the site was not connected.
     reason : str
         Why it was not counted, at most 200 characters, empty when it was.
     weight : float
         Weight of the reply, 0 when not counted.
     metrics : dict
-        Its metrics, empty when none could be read.
+        Metrics of the reply, empty when none could be read.
     excluded : dict of str to int
-        Cases that the site left out, by code, as `medfl.messages.counts` tells counts; empty where it tells of none.
+        Cases that the site left out, by code, as counts of `medfl.messages.counts`; empty where it reports none.
     """
 
     site: str
@@ -205,18 +205,18 @@ class ReplyRecord:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What became of every hospital that was asked in one exchange.
+    """Outcome of one exchange for every site.
 
     Parameters
     ----------
     round : int
         The round, from 1.
     replies : tuple of ReplyRecord
-        One a site, sorted by name.
+        One for each site, sorted by name.
     bytes_up, bytes_down : int
         Bytes of all records received from and sent to the sites.
     seconds : float
-        From the sending to the last reply folded.
+        From the sending to the last reply.
     """
 
     round: int

@@ -1,4 +1,4 @@
-"""Reading replies: what each holds and is worth, and why one is left out."""
+"""Readers of replies: their metrics, arrays and weight, and the reason when one is left out."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
 
 
 def describe_error(error: Error) -> str:
-    """Tell why an error came instead of a reply, without repeating free text: that may hold a path or a name.
+    """Return why an error came instead of a reply, without its free text, which may hold a path or a name.
 
     Parameters
     ----------
     error : Error
-        The error as it came. Of its reason only medfl's own safe sentence or the class of the exception is kept.
+        The error. Of its reason only medfl's own safe sentence or the class of the exception is used.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def describe_error(error: Error) -> str:
 
     Examples
     --------
-    >>> error_text(Error(2, "<class 'FileNotFoundError'>:<'/data/DOE_JANE/1.dcm'>"))
+    >>> describe_error(Error(2, "<class 'FileNotFoundError'>:<'/data/DOE_JANE/1.dcm'>"))
     '[CLIENT-ERROR] The client app raised an exception (FileNotFoundError).'
     """
     reason = error.reason or ""
@@ -54,13 +54,13 @@ def describe_error(error: Error) -> str:
 
 
 def describe_refusal(refusal: ExchangeError) -> str:
-    """Tell in one line of at most 200 characters why a reply was left out."""
+    """Return why a reply was left out, in one line of at most 200 characters."""
     return f"[{refusal.code}] {refusal.what}"[:_REASON_LENGTH]
 
 
 def read_metrics(content: RecordDict) -> Metrics:
     """Return the metrics of a reply; ``METRICS-MISSING`` unless there is exactly one MetricRecord."""
-    # RecordDict.metric_records and .array_records make reference cycles, which would keep the whole reply in memory
+    # not RecordDict.metric_records and .array_records: they make reference cycles that would keep the whole reply in memory
     found = [record for record in content.values() if isinstance(record, MetricRecord)]
     if len(found) != 1:
         raise ExchangeError("METRICS-MISSING", f"the reply has {len(found)} metric records, expected one.")
@@ -73,20 +73,20 @@ def read_arrays(content: RecordDict) -> tuple[ArrayRecord, dict[str, ArrayRecord
     Raises
     ------
     ExchangeError
-        ``ARRAYS-MISSING`` when no ArrayRecord is there, the model is empty, or of several none is called ``arrays``.
+        ``ARRAYS-MISSING`` when there is no ArrayRecord, the model is empty, or there are several and none is called ``arrays``.
     """
     found = {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
     model = found.pop(next(iter(found)) if len(found) == 1 else ARRAYS, None)
     if not model:
-        raise ExchangeError("ARRAYS-MISSING", f"{len(found)} array records beside the model, which is missing or empty.")
+        raise ExchangeError("ARRAYS-MISSING", f"the model is missing or empty ({len(found)} other array records).")
     return model, found
 
 
 def read_excluded(content: RecordDict) -> dict[str, int]:
-    """Return the cases that a site left out, by code; none where it tells nothing of the kind, as clients of others do."""
-    told = content.get(SITE)
+    """Return the cases that a site left out, by code; empty for clients of other packages, which do not report them."""
+    site = content.get(SITE)
     try:
-        return counts.from_text(str(told.get(EXCLUDED, ""))) if isinstance(told, ConfigRecord) else {}
+        return counts.from_text(str(site.get(EXCLUDED, ""))) if isinstance(site, ConfigRecord) else {}
     except ValueError:
         return {}
 

@@ -1,7 +1,7 @@
-"""Updates made small for the wire: what a site changed in the model, packed into a few arrays, and unpacked again.
+"""Codecs of updates: what a site changed in the model, packed into a few small arrays for the wire, and unpacked again.
 
 An update is the trained model minus the received one. Its floating-point tensors travel as one array, in the order of their
-names, so that headers cost nothing; integer and boolean tensors travel whole, under their own names. Sites encode
+names, so that headers cost nothing; integer and boolean tensors travel unchanged, under their own names. Sites encode
 (`medfl.clients.update_compression`) and the server decodes (`medfl.strategies.transforms.update_decoding`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from medfl.errors import ExchangeError
 from medfl.messages.models import BLOCK, Tensor, Tensors, check_layout, layout_of
 
-BF16, INT8, TOP_K = "codec/bf16", "codec/int8", "codec/top-k"  # names of the packed arrays; they tell the codec too
+BF16, INT8, TOP_K = "codec/bf16", "codec/int8", "codec/top-k"  # names of the packed arrays, which also name the codec
 SCALES, VALUES = "codec/scales", "codec/values"
 
 PackedUpdate = dict[str, Tensor]
@@ -35,7 +35,7 @@ def diff(trained: Tensors, received: Tensors) -> Tensor:
     Returns
     -------
     ndarray
-        float32, or float64 when a tensor of the model is.
+        float32, or float64 when a tensor of the model has that type.
 
     Raises
     ------
@@ -49,12 +49,14 @@ def diff(trained: Tensors, received: Tensors) -> Tensor:
         for name, part in _split_vector(received, update):
             np.subtract(trained[name].reshape(-1), received[name].reshape(-1), out=part, dtype=wide)
     if not np.isfinite(update).all():
-        raise ExchangeError("UPDATE-NONFINITE", "the update holds not-a-number or infinity.", "Training has diverged there.")
+        raise ExchangeError(
+            "UPDATE-NONFINITE", "the update holds not-a-number or infinity.", "Training has diverged at this site."
+        )
     return update
 
 
 def apply_update(sent: Tensors, parts: TensorParts, packed: Tensors) -> dict[str, Tensor]:
-    """Return the model that an update makes: the inverse of `diff`, up to rounding to the types of the model.
+    """Return the model plus an update: the inverse of `diff`, up to rounding to the types of the model.
 
     Parameters
     ----------
@@ -63,10 +65,10 @@ def apply_update(sent: Tensors, parts: TensorParts, packed: Tensors) -> dict[str
     parts : iterable of (str, ndarray)
         Name and update of every floating-point tensor, flattened, as `from_int8` and the others yield them.
     packed : mapping of str to ndarray
-        Holds the integer and boolean tensors, whose layout is checked where they are counted.
+        Holds the integer and boolean tensors, whose layout is checked where they are added.
     """
     model: dict[str, Tensor] = dict.fromkeys(sent, np.empty(0))  # in this order
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is counted
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is added
         for name, part in parts:
             before = sent[name]
             model[name] = np.add(before.reshape(-1), part).astype(before.dtype, copy=False).reshape(before.shape)
@@ -105,14 +107,14 @@ def to_int8(update: Tensor, model: Tensors, seed: int) -> PackedUpdate:
     """Round each tensor to 255 even steps, up or down at random so that the expected value is the exact one.
 
     The scale of a tensor is its largest absolute value over 127. Stochastic rounding as in QSGD (Alistarh et al. 2017,
-    https://arxiv.org/abs/1610.02132), with even steps and the largest value in place of the norm.
+    https://arxiv.org/abs/1610.02132), with even steps, and the largest value instead of the norm.
 
     Parameters
     ----------
     update : ndarray
         One vector, as of `diff`.
     model : mapping of str to ndarray
-        Of this layout.
+        A model of the layout of the update.
     seed : int
         Decides every rounding.
     """
@@ -120,7 +122,7 @@ def to_int8(update: Tensor, model: Tensors, seed: int) -> PackedUpdate:
     codes, scales = np.empty(update.size, np.int8), []
     for (_, part), (_, out) in zip(_split_vector(model, update), _split_vector(model, codes), strict=True):
         largest = float(np.abs(part).max(initial=0.0)) / 127
-        # rounded up: no value is above 127 steps, where it could not be rounded up any more
+        # rounded up, so that no value exceeds 127 steps and can still be rounded up
         scale = np.nextafter(np.float32(largest), np.float32(np.inf)) if largest else np.float32(0)
         scales.append(scale)
         for start in range(0, part.size, BLOCK):
@@ -149,44 +151,44 @@ def from_int8(packed: Tensors, model: Tensors) -> TensorParts:
 
 
 def to_top_k(update: Tensor, keep: float) -> PackedUpdate:
-    """Take the values that are largest in size over the whole update, and where they are.
+    """Return the values of the whole update that are largest in size, and their positions.
 
     Parameters
     ----------
     update : ndarray
-        One vector, as of `diff`, with what earlier rounds left over.
+        One vector, as of `diff`, plus what earlier rounds left over.
     keep : float
-        Share of the values, above 0; one at least is taken.
+        Share of the values, above 0; at least one is taken.
     """
     if update.size > np.iinfo(np.int32).max:
-        raise ExchangeError("CODEC-MISMATCH", f"the model has {update.size} values, too many for 'top-k'.", "Take int8.")
+        raise ExchangeError("CODEC-MISMATCH", f"the model has {update.size} values, too many for 'top-k'.", "Use int8.")
     count = _count_kept(update.size, keep)
     first = update.size - count
     largest = np.argpartition(np.abs(update), first)[first:] if count else np.empty(0)
-    places = np.sort(largest).astype(np.int32)
-    return {TOP_K: places, VALUES: update[places].astype(np.float32)}
+    positions = np.sort(largest).astype(np.int32)
+    return {TOP_K: positions, VALUES: update[positions].astype(np.float32)}
 
 
 def from_top_k(packed: Tensors, model: Tensors, keep: float) -> TensorParts:
-    """Yield the update of each tensor of a model, zero where nothing came.
+    """Yield the update of each tensor of a model, zero where no value came.
 
     Raises
     ------
     ExchangeError
-        ``CODEC-MISMATCH`` when there are more or fewer values than `keep` says, or their places do not rise or lie outside;
+        ``CODEC-MISMATCH`` when the number of values is not what `keep` says, or their positions are not rising or lie outside;
         ``UPDATE-NONFINITE`` when a value is not finite.
     """
     _check_names(packed, model, TOP_K, VALUES)
     size, start = _size(model), 0
     count = _count_kept(size, keep)
-    places, values = _read_array(packed, TOP_K, np.int32, count), _read_array(packed, VALUES, np.float32, count)
-    if count and not (places[0] >= 0 and places[-1] < size and (places[1:] > places[:-1]).all()):
-        raise ExchangeError("CODEC-MISMATCH", "the places of the largest changes lie outside the model, or one comes twice.")
+    positions, values = _read_array(packed, TOP_K, np.int32, count), _read_array(packed, VALUES, np.float32, count)
+    if count and not (positions[0] >= 0 and positions[-1] < size and (positions[1:] > positions[:-1]).all()):
+        raise ExchangeError("CODEC-MISMATCH", "the positions of the largest changes lie outside the model, or one comes twice.")
     _check_finite(values)
     for name in _float_names(model):
         part = np.zeros(model[name].size, np.float32)
-        here = slice(*np.searchsorted(places, (start, start + part.size)))
-        part[places[here] - start] = values[here]
+        inside = slice(*np.searchsorted(positions, (start, start + part.size)))
+        part[positions[inside] - start] = values[inside]
         yield name, part
         start += part.size
 
@@ -212,19 +214,19 @@ def _size(model: Tensors) -> int:
 
 
 def _check_names(packed: Tensors, model: Tensors, *names: str) -> None:
-    """Check that there is the update, as this codec packs it, the integer tensors, and nothing else."""
+    """Check that the reply holds the arrays of this codec, the integer tensors, and nothing else."""
     expected = {*names, *(name for name, tensor in model.items() if tensor.dtype.kind != "f")}
     if set(packed) != expected:
-        what = f"{len(packed)} arrays came, of which {len(expected & set(packed))} are among the {len(expected)} expected."
+        what = f"{len(packed)} arrays came; {len(expected & set(packed))} of them are among the {len(expected)} expected."
         raise ExchangeError("CODEC-MISMATCH", what, _FIX)
 
 
 def _read_array(packed: Tensors, name: str, dtype: type[np.generic], size: int) -> Tensor:
-    found = packed[name]
-    if found.shape != (size,) or found.dtype != dtype:
-        what = f"{name!r} came as {found.shape} {found.dtype}, expected ({size},) {np.dtype(dtype)}."
+    array = packed[name]
+    if array.shape != (size,) or array.dtype != dtype:
+        what = f"{name!r} came as {array.shape} {array.dtype}, expected ({size},) {np.dtype(dtype)}."
         raise ExchangeError("CODEC-MISMATCH", what, _FIX)
-    return found
+    return array
 
 
 def _check_finite(values: Tensor) -> None:

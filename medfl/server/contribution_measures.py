@@ -1,7 +1,7 @@
 """Measures of contribution: how well each site's update agrees with the others, or what the model loses without it.
 
-The replies of a round are kept on disk until it is over. The models that fewer sites would have made are weighted means of these
-replies, and all sites score each of them on their validation patients; no test patient is used.
+The replies of a round are kept on disk until it is over. The models that fewer sites would have made are weighted means of
+these replies, and all sites score each of them on their validation patients; no test patient is used.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 They are the tests that medfl's own algorithms pass::
 
-    from medfl.testing import HalfContract, StrategyContract
+    from medfl.testing import ClientAlgorithmContract, StrategyContract
 
     class TestMyStrategy(StrategyContract):
         build = MyStrategy
 
-    class TestMyHalf(HalfContract):
-        build = MyHalf
+    class TestMyClient(ClientAlgorithmContract):
+        build = MyClient
 
 `docs/extend.md` has a whole example. Needs pytest.
 """

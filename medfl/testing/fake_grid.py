@@ -1,4 +1,4 @@
-"""A federation of invented nodes: what each answers is decided by the test."""
+"""Fake grid: a federation of made-up nodes whose answers the test decides."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Model = dict[str, NDArray[Any]]
 
 
 class FakeGrid(Grid):
-    """Nodes that answer at once.
+    """A Grid whose nodes answer at once.
 
     Parameters
     ----------
     answers : mapping of int to callable
-        For each node what makes a reply of a message; a reply of None never comes.
+        For each node a function that answers a message; an answer of None never comes.
     order : iterable of int, optional
-        Nodes in the order in which their replies arrive; that of `answers` unless given.
+        Nodes in the order in which their replies arrive; the order of `answers` unless given.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class FakeGrid(Grid):
         return self._run
 
     def create_message(self, *args: object, **kwargs: object) -> Message:
-        """Flower's old way to make a message, which nothing here uses."""
+        """Flower's old way to create a message, which medfl does not use."""
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
@@ -103,7 +103,7 @@ def reply_with_content(content: RecordDict) -> Answer:
 
 
 def make_model(value: float, size: int = 3) -> Model:
-    """Make a small model: a matrix, a scalar, and a counter."""
+    """Build a small model: a matrix, a scalar, and a counter."""
     return {
         "weight": np.full((2, size), value, np.float32),
         "scale": np.array(value, np.float32),

@@ -1,4 +1,4 @@
-"""Small studies and prepared sites, made in memory."""
+"""Small studies and sites for tests, built in memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SITE = "hospital-a"
 
 
 def make_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) -> Study:
-    """Make a study of four rounds with a tiny network.
+    """Build a study of four rounds with a tiny network.
 
     Parameters
     ----------
     kind : {"segmentation", "classification"}
-        Of the task, which has two classes.
+        Kind of the task, which has two classes.
     dimension : int
         2 or 3.
     **tables
-        Tables of the study, keys spelled as in its file; one that holds a ``name`` replaces the whole table, others are merged.
+        Tables of the study, with keys as in its file; one that holds a ``name`` replaces the whole table, others are merged.
     """
     masks = kind == "segmentation"
     classes = "background,organ" if masks else "no,yes"
@@ -44,12 +44,12 @@ def make_study(kind: str = "segmentation", dimension: int = 2, **tables: Any) ->
 
 
 def make_site() -> Site:
-    """Make a hospital that trains on the CPU."""
+    """Build a site that trains on the CPU."""
     return Site(name=SITE, resources=Resources(device="cpu"))
 
 
 def make_organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> PreparedCase:
-    """Make a noisy image with a bright square organ."""
+    """Build a case: a noisy image with a bright square organ."""
     rng = np.random.default_rng(k)
     label = np.zeros(shape, np.uint8)
     corner = [int(rng.integers(1, n // 2 - 1)) for n in shape]
@@ -61,7 +61,7 @@ def make_organ_case(k: int, shape: tuple[int, ...], split: str = "train", patien
 
 
 def make_class_case(k: int, label: int, split: str = "train", patient: str = "") -> PreparedCase:
-    """Make a 16 x 16 image whose brightness spot tells its class."""
+    """Build a case: a 16 x 16 image whose bright spot shows its class."""
     rng = np.random.default_rng(100 + k)
     image = rng.standard_normal((1, 16, 16)).astype(np.float32) * 0.3
     image[0, 4:12, 4:12] += 2.0 * label
@@ -69,17 +69,17 @@ def make_class_case(k: int, label: int, split: str = "train", patient: str = "")
 
 
 def make_prepared(*cases: PreparedCase) -> PreparedData:
-    """Put cases together as one site."""
+    """Return cases as the prepared data of one site."""
     return PreparedData(SITE, tuple(sorted(cases, key=lambda c: c.name)), (), True)
 
 
 def make_segmentation_site(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> PreparedData:
-    """Make a site with segmented images: so many training cases, and two of validation and test each."""
+    """Build the data of a site with segmented images: training cases, and two each for validation and test."""
     splits = ["train"] * count + ["validation"] * 2 + ["test"] * 2
     return make_prepared(*(make_organ_case(k, shape, split) for k, split in enumerate(splits)))
 
 
 def make_classification_site() -> PreparedData:
-    """Make a site with classified images: 6 of each class to train, 4 to validate and test with."""
+    """Build the data of a site with classified images: 12 for training, and 4 each for validation and test."""
     splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
     return make_prepared(*(make_class_case(k, k % 2, split) for k, split in enumerate(splits)))

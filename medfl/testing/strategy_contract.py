@@ -1,4 +1,4 @@
-"""What every strategy must do, whatever it makes of the replies."""
+"""Contract of strategies: the tests that each must pass, whatever it makes of the replies."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ BAD_REPLIES = (
 
 
 class StrategyContract:
-    """Tests that a subclass runs on one strategy.
+    """Tests of one strategy, which a subclass names.
 
     Attributes
     ----------
     build : callable
-        The class of the strategy, or whatever makes one of keyword arguments of `medfl.strategies.fedavg.FedAvg`; a function
-        is wrapped in ``staticmethod``.
+        The class of the strategy, or a callable that builds one from the keyword arguments of
+        `medfl.strategies.fedavg.FedAvg`; wrap a function in ``staticmethod``.
     min_replies : int
         Replies that the rule needs; with fewer a round must fail with a QuorumError.
     is_order_independent : bool
-        Whether the order in which replies arrive may change no bit.
+        Whether the order of arrival must not change a single bit.
     metrics : mapping of str to float
-        What a good reply tells beside its weight and loss.
+        Metrics that a good reply needs besides its weight and loss.
     """
 
     build: Callable[..., FedAvg]
@@ -58,7 +58,7 @@ class StrategyContract:
     metrics: Mapping[str, float] = {}
 
     def extra_records(self, arrays: Model) -> dict[str, ArrayRecord]:
-        """Return what a good reply brings beside the model, for algorithms that send more.
+        """Return the records that a good reply holds besides the model, for algorithms that send more.
 
         Parameters
         ----------
@@ -69,8 +69,8 @@ class StrategyContract:
 
     def reply_with_model(self, arrays: Model, weight: float, **more: float) -> Answer:
         """Answer with a model."""
-        told = MetricRecord({"num-examples": weight, "loss": 0.5, **self.metrics, **more})
-        content = RecordDict({ARRAYS: to_array_record(arrays), METRICS: told, **self.extra_records(arrays)})
+        metrics = MetricRecord({"num-examples": weight, "loss": 0.5, **self.metrics, **more})
+        content = RecordDict({ARRAYS: to_array_record(arrays), METRICS: metrics, **self.extra_records(arrays)})
         return lambda message: Message(content, reply_to=message)
 
     @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ class StrategyContract:
 
     @pytest.fixture
     def initial(self) -> ArrayRecord:
-        """Return the model that is sent out."""
+        """Return the model that the first round begins with."""
         return to_array_record(make_model(0.0))
 
     def test_every_site_is_asked_with_the_model_and_the_round(self, initial: ArrayRecord) -> None:
@@ -127,7 +127,7 @@ class StrategyContract:
         assert "cadiz: late, [NO-REPLY]" in caught.value.what
         assert _statuses(strategy.last_round)["bergen"] == ("ok", "")
 
-    def test_as_few_replies_as_the_rule_needs_make_a_model_and_fewer_none(self, initial: ArrayRecord) -> None:
+    def test_the_fewest_replies_that_the_rule_needs_make_a_model_and_fewer_make_none(self, initial: ArrayRecord) -> None:
         made = _run_round(self.build(), FakeGrid(self._answers(self.min_replies)), initial)
         assert made is not None
         assert all(np.isfinite(array.numpy()).all() for array in made.values())
@@ -135,19 +135,19 @@ class StrategyContract:
             with pytest.raises(QuorumError):
                 _run_round(self.build(), FakeGrid(self._answers(self.min_replies - 1)), initial)
 
-    def test_too_few_sites_is_an_error_and_not_a_wait_for_ever(self, initial: ArrayRecord) -> None:
+    def test_too_few_sites_are_an_error_and_not_an_endless_wait(self, initial: ArrayRecord) -> None:
         answers = {21: self.reply_with_model(make_model(1), 2), 99: self.reply_with_model(make_model(1), 2)}
-        strategy = self.build(quorum=2, wait=0.1, site_names=_sites([21]))  # node 99 has no name, hence did not join
+        strategy = self.build(quorum=2, wait=0.1, site_names=_sites([21]))  # node 99 has no name: it did not join
         with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
             strategy.configure_train(1, initial, ConfigRecord(), FakeGrid(answers))
 
-    def test_a_stranger_and_a_second_reply_change_nothing(self, initial: ArrayRecord) -> None:
+    def test_an_unknown_sender_and_a_second_reply_change_nothing(self, initial: ArrayRecord) -> None:
         grid, strategy = FakeGrid(self._answers(self.min_replies)), self.build()
         messages = list(strategy.configure_train(1, initial, ConfigRecord(), grid))
         replies = list(grid.send_and_receive(messages))
         unasked = Message(RecordDict(), dst_node_id=77, message_type=MessageType.TRAIN)
-        stranger = self.reply_with_model(make_model(9), 5)(unasked)
-        arrays, _ = strategy.aggregate_train(1, [*replies, *replies[:1], *([stranger] if stranger else [])])
+        unknown = self.reply_with_model(make_model(9), 5)(unasked)
+        arrays, _ = strategy.aggregate_train(1, [*replies, *replies[:1], *([unknown] if unknown else [])])
         assert _bits(arrays) == _bits(_run_round(self.build(), FakeGrid(self._answers(self.min_replies)), initial))
         assert _statuses(strategy.last_round)["node-77"] == ("refused", "SENDER-UNKNOWN")
         assert [r.reason for r in strategy.last_round.replies if r.site == "node-21"] == [
@@ -157,7 +157,7 @@ class StrategyContract:
 
     def test_the_order_of_arrival_changes_no_bit(self, initial: ArrayRecord) -> None:
         if not self.is_order_independent:
-            pytest.skip("it promises less")
+            pytest.skip("this strategy does not promise it")
         rng = np.random.default_rng(0)
         nodes = [n + 1 for n in range(max(4, self.min_replies))]
         models = {n: make_model(0) | {"weight": rng.standard_normal((2, 3), np.float32)} for n in nodes}
@@ -189,14 +189,14 @@ class StrategyContract:
             (n, x.shape, x.dtype) for n, x in some(0).items()
         ]
 
-    def test_what_it_remembers_survives_a_restart(self, initial: ArrayRecord) -> None:
+    def test_its_state_survives_a_restart(self, initial: ArrayRecord) -> None:
         one, two = self._answers(), {node: self.reply_with_model(make_model(node % 5), 3) for node in self._answers()}
         whole, resumed = self.build(site_names=_sites(one)), self.build(site_names=_sites(one))
         first = _run_round(whole, FakeGrid(one), initial)
         assert first is not None
-        kept = {name: np.array(x) for name, x in whole.state().items()}
+        saved = {name: np.array(x) for name, x in whole.state().items()}
         second = _run_round(whole, FakeGrid(two), first, 2)
-        resumed.restore(kept)
+        resumed.restore(saved)
         assert _bits(_run_round(resumed, FakeGrid(two), first, 2)) == _bits(second)
 
     def test_the_choice_of_sites_depends_on_seed_round_and_names_only(self, initial: ArrayRecord) -> None:
@@ -204,28 +204,28 @@ class StrategyContract:
             names = dict(zip(nodes, "abcdefgh", strict=True))
             strategy = self.build(fraction=0.5, seed=seed, site_names=names)
             grid = FakeGrid(dict.fromkeys(sorted(nodes), lambda _: None))
-            asked = strategy.configure_train(server_round, initial, ConfigRecord(), grid)
-            return [names[m.metadata.dst_node_id] for m in asked]
+            messages = strategy.configure_train(server_round, initial, ConfigRecord(), grid)
+            return [names[m.metadata.dst_node_id] for m in messages]
 
-        there, back = range(10, 18), range(17, 9, -1)
-        assert len(chosen(there, 1, 1)) == 4
-        assert chosen(there, 1, 1) == chosen(back, 1, 1)
-        assert len({tuple(chosen(there, seed, r)) for seed in range(3) for r in range(3)}) > 5
+        forward, backward = range(10, 18), range(17, 9, -1)
+        assert len(chosen(forward, 1, 1)) == 4
+        assert chosen(forward, 1, 1) == chosen(backward, 1, 1)
+        assert len({tuple(chosen(forward, seed, r)) for seed in range(3) for r in range(3)}) > 5
 
-    def test_it_runs_whole_in_any_flower_app(self, initial: ArrayRecord) -> None:
+    def test_it_runs_in_any_flower_app(self, initial: ArrayRecord) -> None:
         grid = FakeGrid(self._answers())
         result = self.build(fraction_evaluate=0.0).start(grid, initial, num_rounds=2)
         assert result.arrays.keys() == initial.keys()
         assert result.train_metrics_clientapp[2]["loss"] == pytest.approx(0.5)
         assert len(grid.messages) == 2 * len(grid.answers)
 
-    def test_a_round_without_training_asks_nobody(self, initial: ArrayRecord) -> None:
+    def test_a_round_without_training_sends_nothing(self, initial: ArrayRecord) -> None:
         strategy = self.build(fraction=0.0)
         assert list(strategy.configure_train(1, initial, ConfigRecord(), FakeGrid({1: reply_with_error(0, "")}))) == []
         assert strategy.aggregate_train(1, []) == (None, None)
 
     def _answers(self, count: int = 0) -> dict[int, Answer]:
-        """Return good answers of as many nodes as the rule needs, three at least, or of `count`."""
+        """Return good answers of as many nodes as the rule needs, but at least three, or of `count` nodes."""
         nodes = range(FIRST_NODE, FIRST_NODE + (count or max(3, self.min_replies)))
         return {node: self.reply_with_model(make_model(node), node) for node in nodes}
 
@@ -234,7 +234,7 @@ class StrategyContract:
         cut, nan = to_array_record(make_model(1)), make_model(1)
         cut["weight"].data = cut["weight"].data[:-3]
         nan["weight"][0, 0] = np.nan
-        further = self.extra_records(make_model(1))
+        extra = self.extra_records(make_model(1))
         no_arrays = ("refused", "ARRAYS-MISSING")
         no_metrics = ("refused", "METRICS-MISSING")
         misfit = ("refused", "MODEL-MISMATCH")
@@ -249,7 +249,7 @@ class StrategyContract:
             "two metrics": (reply_with_content(RecordDict({ARRAYS: fine, "m": metrics, "n": metrics})), no_metrics),
             "empty": (reply_with_content(RecordDict()), no_metrics),
             "cut short": (
-                reply_with_content(RecordDict({ARRAYS: cut, METRICS: metrics, **further})),
+                reply_with_content(RecordDict({ARRAYS: cut, METRICS: metrics, **extra})),
                 ("refused", "ARRAYS-UNREADABLE"),
             ),
             "not finite": (self.reply_with_model(nan, 2), ("refused", "UPDATE-NONFINITE")),

@@ -38,7 +38,7 @@ class FakeJoin:
     def __call__(self, message: Message, context: Context) -> Message:
         self.contexts.append(context)
         self.action()
-        return Message(records.build_reply_content("hospital-a", {}, told={"patients": "12"}), reply_to=message)
+        return Message(records.build_reply_content("hospital-a", {}, site_info={"patients": "12"}), reply_to=message)
 
 
 @pytest.fixture(autouse=True)

@@ -116,7 +116,7 @@ class Stage:
             told = {"eval.patients": 2, "eval.patients.organ": 2, "eval.dice.organ": dice}
             exchange = str(message.content.config_records[records.CONFIG][records.EXCHANGE])
             content = records.build_reply_content(
-                site, metrics.empty_metrics(self.study) | told, told={records.EXCHANGE: exchange}
+                site, metrics.empty_metrics(self.study) | told, site_info={records.EXCHANGE: exchange}
             )
             return None if site in self.silent else Message(content, reply_to=message)
 

@@ -61,7 +61,7 @@ def join(message, context):
         return Message(RecordDict(), reply_to=message)
     counts = {{f"join.{{s}}-{{w}}": 2 for s in ("train", "validation", "test") for w in ("patients", "cases")}}
     told = {{"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: "{layout}"}}
-    return Message(records.build_reply_content(name, counts, told=told), reply_to=message)
+    return Message(records.build_reply_content(name, counts, site_info=told), reply_to=message)
 
 @app.train()
 def train(message, context):

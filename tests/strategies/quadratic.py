@@ -148,7 +148,7 @@ class Federation:
         if (name, number) in self.lost:
             return None
         metrics = {**outcome.metrics, "train.patients": WEIGHTS[name]}
-        content = build_reply_content(name, metrics, outcome.arrays, further=outcome.records)
+        content = build_reply_content(name, metrics, outcome.arrays, extra=outcome.records)
         return Message(content, reply_to=message)
 
 

@@ -65,7 +65,7 @@ def test_two_updates_are_not_judged_and_the_log_says_so(caplog: pytest.LogCaptur
         logging.getLogger("flwr").addHandler(caplog.handler)
         assert NormOutlierFilter(3.0).reject({"a": 1.0, "b": 1000.0}) == {}
         logging.getLogger("flwr").removeHandler(caplog.handler)
-    assert "Norms of 2 updates are not compared" in caplog.text
+    assert "The norms of 2 updates are not compared" in caplog.text
 
 
 def test_a_round_goes_on_without_the_long_one(fake: Any, make: Any, initial: ArrayRecord) -> None:
