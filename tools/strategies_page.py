@@ -111,7 +111,10 @@ def _paper(algorithm: Algorithm) -> str:
 
 def _files(name: str, algorithm: Algorithm) -> str:
     server = STRATEGIES[name].__module__.rpartition(".")[2] if name in STRATEGIES else "fedavg"
-    return f"`strategies/{server}.py`" + (f", `clients/{algorithm.client_module}.py`" if algorithm.client_module else "")
+    if not algorithm.client_module:
+        return f"`strategies/{server}.py`"
+    folder = "networks" if algorithm.client_module == "layers" else "algorithms"
+    return f"`strategies/{server}.py`, `clients/{folder}/{algorithm.client_module}.py`"
 
 
 def _options() -> Iterator[tuple[str, ...]]:
