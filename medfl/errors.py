@@ -1,17 +1,17 @@
 """The exceptions of medfl, the table of their codes, and what the server may read of an error at a hospital.
 
 MedflError                 everything that medfl raises on purpose
-├── ConfigError            a study or a site.toml is wrong; holds every problem found, not the first one
+├── ConfigError            a study or a site.toml is wrong; holds every problem, not only the first
 ├── DataError              a case, or a whole data folder, cannot be used
-│   └── DiskFullError      there was no room to write prepared data or a run
+│   └── DiskFullError      there was no space to write prepared data or a run
 ├── ExchangeError          arrays that do not fit the model of the study
 ├── TrainingError          a loss or a weight became not-a-number, or there is nothing to train on
 ├── QuorumError            too few hospitals answered for a round to count
 ├── RunError               a run folder cannot be written, read or found
-├── PolicyError            a hospital's own terms say no: to a study, to a server's wish, to what would leave
-├── StoppedError           work was broken off, because the run was stopped or took longer than the hospital allows
+├── PolicyError            a hospital's policy refuses a study, a request of the server, or what would leave
+├── StoppedError           work ended early, because the run was stopped or took longer than the hospital allows
 ├── DeployError            a federation cannot be set up, started or reached
-├── AuditError             a log of exchanges is not what was written
+├── AuditError             a log of exchanges was changed after it was written
 └── EngineError            the simulation engine could not be started, or lost its workers
 
 ``codes.toml``, beside this module, is the table of all codes of errors and findings. It is read when a code is first looked up.
@@ -55,7 +55,7 @@ class MedflError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a configuration file.
+    """One mistake in a configuration file.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class Problem:
     key : str
         Dotted key, spelled as in the file.
     what : str
-        What came and what is allowed.
+        The value, and what is allowed.
     fix : str
-        The way out, for example the nearest valid name.
+        What to do, for example the nearest valid name.
     """
 
     file: str
@@ -84,7 +84,7 @@ class ConfigError(MedflError):
     Parameters
     ----------
     problems : sequence of Problem
-        Everything that is wrong, in the order of the file.
+        All mistakes, in the order of the file.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -103,7 +103,7 @@ class DataError(MedflError):
 
 
 class DiskFullError(DataError):
-    """There was no room left to write."""
+    """There is no space left to write."""
 
 
 class ExchangeError(MedflError):
@@ -111,7 +111,7 @@ class ExchangeError(MedflError):
 
 
 class TrainingError(MedflError):
-    """Training cannot go on: not-a-number, or nothing to train on."""
+    """Training cannot go on: a value became not-a-number, or there is nothing to train on."""
 
 
 class QuorumError(MedflError):
@@ -123,11 +123,11 @@ class RunError(MedflError):
 
 
 class PolicyError(MedflError):
-    """A hospital's own terms say no."""
+    """A hospital's policy refuses something."""
 
 
 class StoppedError(MedflError):
-    """Work was broken off before its end."""
+    """Work was stopped before its end."""
 
 
 class DeployError(MedflError):
@@ -135,7 +135,7 @@ class DeployError(MedflError):
 
 
 class AuditError(MedflError):
-    """A log of exchanges is not what was written."""
+    """A log of exchanges was changed after it was written."""
 
 
 class EngineError(MedflError):

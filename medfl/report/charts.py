@@ -133,8 +133,11 @@ def _draw_axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]
     parts.append(f'<line class="axis" x1="{left:.1f}" y1="{bottom:.1f}" x2="{right:.1f}" y2="{bottom:.1f}"/>')
     middle = (frame.y_pixel(frame.y[0]) + frame.y_pixel(frame.y[1])) / 2
     name = '<text class="name" text-anchor="middle" {}>{}</text>'
-    places = (f'x="{(left + right) / 2:.1f}" y="{frame.height - 6:.1f}"', f'transform="translate(13 {middle:.1f}) rotate(-90)"')
-    names = [name.format(place, escape(label)) for place, label in zip(places, (x_label, y_label), strict=True)]
+    attributes = (
+        f'x="{(left + right) / 2:.1f}" y="{frame.height - 6:.1f}"',
+        f'transform="translate(13 {middle:.1f}) rotate(-90)"',
+    )
+    names = [name.format(attribute, escape(label)) for attribute, label in zip(attributes, (x_label, y_label), strict=True)]
     return Markup("".join(parts + names))
 
 

@@ -30,15 +30,15 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
         Name of the axis.
     """
     wide = min(values) > 0 and max(values) / min(values) > _LOG_AXIS_RATIO
-    places = [math.log10(value) for value in values] if wide else list(values)
-    marks = _axis_ticks(places, wide=wide)
-    low, high = min(marks[0], *places), max(marks[-1], *places)
-    counts, edges = np.histogram(places, bins=_bin_count(values), range=(low, high))
+    positions = [math.log10(value) for value in values] if wide else list(values)
+    marks = _axis_ticks(positions, wide=wide)
+    low, high = min(marks[0], *positions), max(marks[-1], *positions)
+    counts, edges = np.histogram(positions, bins=_bin_count(values), range=(low, high))
     y_ticks = ticks(0, int(counts.max()), 4, whole=True)
     top = y_ticks[-1]
 
-    def across(place: float) -> float:
-        return _LEFT + (place - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+    def across(position: float) -> float:
+        return _LEFT + (position - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     def up(count: float) -> float:
         return _HEIGHT - _BOTTOM - count / top * (_HEIGHT - _TOP - _BOTTOM)
@@ -62,18 +62,18 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
     return Markup(opened + "".join([*parts, name]) + "</svg>")
 
 
-def _axis_ticks(places: Sequence[float], *, wide: bool) -> list[float]:
+def _axis_ticks(positions: Sequence[float], *, wide: bool) -> list[float]:
     if wide:
-        return [float(power) for power in range(math.floor(min(places)), math.ceil(max(places)) + 1)]
-    return ticks(min(places), max(places), 4)
+        return [float(power) for power in range(math.floor(min(positions)), math.ceil(max(positions)) + 1)]
+    return ticks(min(positions), max(positions), 4)
 
 
 def _bin_count(values: Sequence[float]) -> int:
     return max(6, min(_BINS, 2 * math.ceil(math.sqrt(len(values)))))
 
 
-def _format_value(place: float, *, wide: bool) -> str:
-    value = 10**place if wide else place
+def _format_value(position: float, *, wide: bool) -> str:
+    value = 10**position if wide else position
     if 0 < abs(value) < 0.001 or abs(value) >= 100_000:
         return f"{value:.1e}".replace(".0e", "e").replace("e+0", "e").replace("e-0", "e-")
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

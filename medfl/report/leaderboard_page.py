@@ -217,9 +217,9 @@ def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, st
     bars = []
     for row in drawn:
         start, stop = row.interval or (low, low)
-        places = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
+        positions = [100 * (value - low) / span for value in (start, stop - start + low, row.score)]
         text = f"{format_score(row.score)} ({format_interval(row.interval)})"
-        bars.append(IntervalBar(row.title, places[0], places[1], places[2], text, row.tied))
+        bars.append(IntervalBar(row.title, positions[0], positions[1], positions[2], text, row.tied))
     return bars, (f"{low:.2f}", f"{low + span:.2f}")
 
 

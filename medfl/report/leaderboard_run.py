@@ -119,12 +119,12 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
 def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
     """Return the score on all test patients, the worst hospital, and the personal and the shared models at home."""
     study, shared = data.study, {tested.site: tested for tested in data.site_tests}
-    own = [t for t in data.personal_tests if t.site in shared and t.patients]
+    personal = [t for t in data.personal_tests if t.site in shared and t.patients]
     return (
         test_score(data, data.overall_test),
         data.comparison.federated_worst,
-        _own_patients_score(study, [t.metrics for t in own]),
-        _own_patients_score(study, [shared[t.site].metrics for t in own]),
+        _own_patients_score(study, [t.metrics for t in personal]),
+        _own_patients_score(study, [shared[t.site].metrics for t in personal]),
     )
 
 
@@ -134,9 +134,9 @@ def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tup
     tests = {str(e["model"]["site"]): e["sites"] for e in events if e["event"] == "test" and e["arm"] == "local"}
     metrics = {owner: {site: a["metrics"] for site, a in sites.items()} for owner, sites in tests.items()}
     scores = [headline(study, merge(study, list(answers.values()))) for answers in metrics.values()]
-    own = [answers[owner] for owner, answers in metrics.items() if owner in answers]
+    personal = [answers[owner] for owner, answers in metrics.items() if owner in answers]
     mean = math.fsum(scores) / len(scores) if scores else math.nan
-    return mean, data.comparison.local_worst, _own_patients_score(study, own), math.nan
+    return mean, data.comparison.local_worst, _own_patients_score(study, personal), math.nan
 
 
 def _own_patients_score(study: Study, tests: Sequence[Metrics]) -> float:

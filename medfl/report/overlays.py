@@ -59,11 +59,11 @@ def read_overlay(path: Path, dimension: int) -> Overlay | None:
     size = _fit_size(grey.shape)
     picture = _to_grey_rgb(grey, size)
     labels = sorted({int(v) for v in np.unique(truth)} | {int(v) for v in np.unique(prediction)})
-    drawn, found = _enlarge_mask(truth, labels, size), _enlarge_mask(prediction, labels, size)
+    truth_mask, predicted_mask = _enlarge_mask(truth, labels, size), _enlarge_mask(prediction, labels, size)
     return Overlay(
         image=png_url(picture),
-        truth=png_url(_outline_mask(_fill_mask(picture, drawn), drawn)),
-        prediction=png_url(_outline_mask(_fill_mask(picture, found), drawn)),
+        truth=png_url(_outline_mask(_fill_mask(picture, truth_mask), truth_mask)),
+        prediction=png_url(_outline_mask(_fill_mask(picture, predicted_mask), truth_mask)),
         dice=dice,
     )
 

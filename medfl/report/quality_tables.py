@@ -57,15 +57,15 @@ class CaseRow:
 
 def case_flow(check: SiteCheck) -> list[Bar]:
     """Return the cases found, those left out by reason, those usable, and those of each split, as bars."""
-    found = max(1, len(check.cases))
+    total = max(1, len(check.cases))
     bars = [Bar("Found", plural(len(check.cases), "case"), 100.0 if check.cases else 0.0, "found")]
     for code, count in check.count_exclusions().items():
-        bars.append(Bar(code, str(count), 100 * count / found, "out", explain_code(code)))
-    bars.append(Bar("Usable", plural(len(check.usable), "case"), 100 * len(check.usable) / found, "usable"))
+        bars.append(Bar(code, str(count), 100 * count / total, "out", explain_code(code)))
+    bars.append(Bar("Usable", plural(len(check.usable), "case"), 100 * len(check.usable) / total, "usable"))
     for split, name in _SPLITS.items():
         cases = [case for case in check.usable if case.split == split]
         patients = plural(len({case.patient for case in cases}), "patient") if check.patient_ids else ""
-        bars.append(Bar(name, str(len(cases)), 100 * len(cases) / found, "split", patients))
+        bars.append(Bar(name, str(len(cases)), 100 * len(cases) / total, "split", patients))
     return bars
 
 
@@ -77,7 +77,7 @@ def case_rows(check: SiteCheck) -> list[CaseRow]:
 def charts(check: SiteCheck) -> list[Chart]:
     """Return how the images of the usable cases differ: spacing, size, grey values, classes, devices."""
     cases = check.usable
-    found = [
+    drawn = [
         _chart("Voxel size, finest axis", [min(c.spacing) for c in cases if c.spacing], "mm"),
         _chart("Voxel size, coarsest axis", [max(c.spacing) for c in cases if c.spacing], "mm"),
         _chart("Longest side", [float(max(c.size)) for c in cases if c.size], _size_unit(check)),
@@ -85,7 +85,7 @@ def charts(check: SiteCheck) -> list[Chart]:
         _chart("Median grey value", [c.intensity[2] for c in cases if c.intensity], "grey value of the first channel"),
         _chart("Bright grey value (99th percentile)", [c.intensity[4] for c in cases if c.intensity], "grey value"),
     ]
-    return [chart for chart in [*found, _classes(check), *_volumes(check), _devices(check)] if chart]
+    return [chart for chart in [*drawn, _classes(check), *_volumes(check), _devices(check)] if chart]
 
 
 def class_legend(check: SiteCheck) -> list[tuple[str, str]]:
@@ -166,11 +166,11 @@ def _volumes(check: SiteCheck) -> list[Chart | None]:
     if task is None or task.kind != "segmentation":
         return []
     flat = task.dimension == 2
-    found = []
+    charts = []
     for index, name in list(enumerate(task.classes))[1 : _MAX_CLASSES + 1]:
         amounts = [amount * (100 if flat else 1) for case in check.usable for k, amount in case.amounts if k == index]
-        found.append(_chart(f"{'Area' if flat else 'Volume'} of {name}", amounts, "% of the image" if flat else "ml"))
-    return found
+        charts.append(_chart(f"{'Area' if flat else 'Volume'} of {name}", amounts, "% of the image" if flat else "ml"))
+    return charts
 
 
 def _devices(check: SiteCheck) -> Chart | None:

@@ -83,7 +83,7 @@ def personal_table(data: ReportData) -> Table | None:
     if not data.personal_tests:
         return None
     shared, name = {t.site: t for t in data.site_tests}, score_name(data)
-    rows = [_personal_row(data, shared[own.site], own, own.site) for own in data.personal_tests]
+    rows = [_personal_row(data, shared[personal.site], personal, personal.site) for personal in data.personal_tests]
     # an AUROC over the outputs of several models would compare scores on different scales
     if len(rows) > 1 and data.overall_test and data.overall_personal_test and data.study.task.kind == "segmentation":
         rows.append(_personal_row(data, data.overall_test, data.overall_personal_test, "All patients"))
@@ -120,8 +120,8 @@ def matrix_table(data: ReportData) -> Table | None:
     ]
     low, high = min(values, default=0.0), max(values, default=1.0)
 
-    def cells(row: Mapping[str, float], own: str) -> tuple[Cell, ...]:
-        return tuple(_heat_cell(row.get(site, math.nan), low, high, own=site == own) for site in comparison.sites)
+    def cells(row: Mapping[str, float], owner: str) -> tuple[Cell, ...]:
+        return tuple(_heat_cell(row.get(site, math.nan), low, high, is_own=site == owner) for site in comparison.sites)
 
     rows = [Row(f"{owner} alone", cells(row, owner)) for owner, row in comparison.local.items()]
     if any(not math.isnan(v) for v in comparison.federated_by_site.values()):
@@ -221,19 +221,19 @@ def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[C
     return Row(head, cells, css, f"lowest {score_name(data)}" if worst else "")
 
 
-def _personal_row(data: ReportData, shared: SiteTest, own: SiteTest, head: str) -> Row:
+def _personal_row(data: ReportData, shared: SiteTest, personal: SiteTest, head: str) -> Row:
     column = _columns(data)[0]
     row = _test_row(data, shared, head, [column])
-    gain = test_score(data, own) - test_score(data, shared)
-    return Row(head, (*row.cells, column.cell(own), _make_cell(format_difference(gain, 3))), row.css)
+    gain = test_score(data, personal) - test_score(data, shared)
+    return Row(head, (*row.cells, column.cell(personal), _make_cell(format_difference(gain, 3))), row.css)
 
 
 def _make_cell(text: str) -> Cell:
     return Cell(text, "num none", title="not defined here, or not measured") if text == NOT_AVAILABLE else Cell(text)
 
 
-def _heat_cell(value: float, low: float, high: float, *, own: bool) -> Cell:
+def _heat_cell(value: float, low: float, high: float, *, is_own: bool) -> Cell:
     if math.isnan(value):
         return Cell(NOT_AVAILABLE, "num none", title="not defined here, or withheld")
     heat = (value - low) / (high - low) if high > low else 1.0
-    return Cell(format_score(value, 2), "num own" if own else "num", heat, "its own patients" if own else "")
+    return Cell(format_score(value, 2), "num own" if is_own else "num", heat, "its own patients" if is_own else "")
