@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from medfl.data.findings import Finding
+
+if TYPE_CHECKING:
+    from medfl.data.index.file_facts import IndexedFile
 
 Split = Literal["", "train", "validation", "test"]
 
@@ -26,12 +30,21 @@ class Source:
         ``"EchoTime=10; orientation=axial"``; empty when everything is one volume (see `medfl.data.dicom.select`).
     names : tuple of (int, str)
         Masks only: what the values mean, where the data says it; empty when they are the classes of the study in order.
+    files : tuple of IndexedFile
+        DICOM only: what the index knows of the files, so that their headers need not be read again; empty when it was not
+        asked.
     """
 
     kind: Literal["nifti", "dicom", "image"]
     paths: tuple[Path, ...]
     select: tuple[str, ...] = ()
     names: tuple[tuple[int, str], ...] = ()
+    files: tuple[IndexedFile, ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def of_files(cls, files: Sequence[IndexedFile], select: tuple[str, ...] = ()) -> Self:
+        """Return the source of DICOM files that the index knows."""
+        return cls("dicom", tuple(file.path for file in files), select, files=tuple(files))
 
 
 @dataclass(frozen=True)

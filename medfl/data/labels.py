@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.classes import annotated_classes, drop_unannotated, format_classes, values_to_classes
-from medfl.data.dicom.headers import read_headers
+from medfl.data.dicom.headers import read_first_header, read_source_headers
 from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
@@ -89,7 +89,7 @@ def _read_mask(source: Source, image: Volume, image_source: Source, study: Study
     if source.kind == "dicom":
         if study.task.dimension == 2:
             return _read_dicom_2d(source, image, image_source, study, site), []
-        if read_references(path, force=site.data.allow_headerless).modality == "RTSTRUCT":
+        if _label_modality(source, site) == "RTSTRUCT":
             return read_rtstruct(path, image, image_source, study, site)
         return read_seg(path, image, image_source, study, site), []
     if study.task.dimension == 2:
@@ -187,12 +187,18 @@ def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) ->
     return box[..., 0]
 
 
+def _label_modality(source: Source, site: Site) -> str:
+    if source.files and (header := read_first_header(source, force=site.data.allow_headerless)):
+        return header.text("Modality").upper()
+    return read_references(source.paths[0], force=site.data.allow_headerless).modality
+
+
 def _read_dicom_2d(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
     path = _single_path(source)
-    header = read_headers([path], force=site.data.allow_headerless)[0]
+    (header,) = read_source_headers(source, force=site.data.allow_headerless)
     if header.text("Modality").upper() == "SEG":
         return read_seg_2d(path, image, image_source, study, site)
-    values = read_dicom_mask(path, force=site.data.allow_headerless)  # a mask that was saved as a picture
+    values = read_dicom_mask(path, force=site.data.allow_headerless, header=header)  # a mask that was saved as a picture
     resample = site.data.label_geometry == "resample"
     return values_to_mask(resample_mask_2d(values, image.shape, resample=resample), source, study, site)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
+from medfl.data.dicom.headers import read_source_headers
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
 from medfl.data.image_files import read_image
@@ -84,10 +85,12 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
         channels, form = study.task.channels if len(source.paths) == 1 else 1, site.data.nifti_form
         return [read_nifti(path, channels=channels, dimension=study.task.dimension, form=form) for path in source.paths]
     if not flat:
-        return [read_series(source.paths, site.data, select=text) for text in source.select or ("",)]
+        headers = read_source_headers(source, force=site.data.allow_headerless)
+        return [read_series(source.paths, site.data, select=text, headers=headers) for text in source.select or ("",)]
     if len(source.paths) > 1:
         raise DataError("IMG-DIMENSION", "the case is a series of images, the study needs one.", "Name one file in the index.")
-    return [read_dicom_image(source.paths[0], site.data)]
+    (header,) = read_source_headers(source, force=site.data.allow_headerless)
+    return [read_dicom_image(source.paths[0], site.data, header=header)]
 
 
 def _stack_channels(parts: list[Volume], channels: int) -> Volume:

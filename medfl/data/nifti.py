@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
+from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
 from medfl.data.library_output import silence_libraries
@@ -51,8 +57,7 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Nifti
         ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED``, ``NII-HEADER``, ``NII-NOFORM``, ``NII-FORMS``,
         ``NII-UNITS``, ``NII-SHEAR``, ``NII-4D``, ``NII-DTYPE`` or ``IMG-DIMENSION``.
     """
-    with silence_libraries():
-        image = _open(path)
+    with silence_libraries(), _open_image(path) as image:
         affine = _read_affine(image, form) if dimension == 3 else np.eye(4)
         shape = _squeeze_shape(image.shape, channels, dimension)
         array = _read_scaled(image).reshape(shape, order="F")
@@ -71,8 +76,7 @@ def read_nifti_mask(path: Path, *, dimension: int = 3, form: NiftiForm = "strict
     affine : ndarray or None
         4 x 4; None for a 2-D image without a position.
     """
-    with silence_libraries():
-        image = _open(path)
+    with silence_libraries(), _open_image(path) as image:
         affine = _read_affine(image, form) if dimension == 3 else _read_affine_2d(image, form)
         shape = _squeeze_shape(image.shape, 1, dimension)
         plain = (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0) and _check_dtype(image).kind in "iub"
@@ -88,8 +92,8 @@ def read_nifti_affine_2d(path: Path, *, form: NiftiForm = "strict") -> Affine | 
     DataError
         ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT``, ``NII-TRUNCATED`` or ``NII-HEADER``.
     """
-    with silence_libraries():
-        return _read_affine_2d(_open(path), form)
+    with silence_libraries(), _open_image(path) as image:
+        return _read_affine_2d(image, form)
 
 
 def read_nifti_extent(
@@ -99,26 +103,55 @@ def read_nifti_extent(
 
     Parameters and errors are those of `read_nifti`, but for those of the voxels.
     """
-    with silence_libraries():
-        image = _open(path)
+    with silence_libraries(), _open_image(path) as image:
         return _squeeze_shape(image.shape, channels, dimension), _read_affine(image, form) if dimension == 3 else np.eye(4)
 
 
-def _open(path: Path) -> Any:
+def read_nifti_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the shape and the voxel size in millimetres that a header states, of at most three axes and unchecked.
+
+    Raises
+    ------
+    DataError
+        ``IMG-MISSING``, ``IMG-FORMAT``, ``NII-FORMAT`` or ``NII-TRUNCATED``.
+    """
+    with silence_libraries(), _open_image(path) as image:
+        return tuple(map(int, image.header.get_data_shape()[:3])), tuple(map(float, image.header.get_zooms()[:3]))
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[Any]:
+    """Open a file once for its header and its voxels; `nibabel.load` would open it anew for each step."""
     if not path.is_file():
         raise DataError("IMG-MISSING", "the file does not exist.", "Check the index, or copy the file again.")
-    try:
-        image = nibabel.load(path)
-    except (EOFError, zlib.error):
-        raise _truncated_error() from None
-    except Exception:  # nibabel raises many kinds, and their texts hold the path
-        if _is_truncated(path):
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(ImageOpener(os.fspath(path), "rb"))
+            image = _parse_image(file.fobj, os.fspath(path))
+        except (EOFError, zlib.error):
             raise _truncated_error() from None
-        raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _CONVERT_AGAIN) from None
-    if not isinstance(image, nibabel.nifti1.Nifti1Pair):
-        fix = "Convert it to NIfTI: FreeSurfer's .mgz with 'mri_convert', other kinds with 3D Slicer."
-        raise DataError("IMG-FORMAT", "the file is an image of another kind than NIfTI.", fix)
-    return image
+        except Exception:  # nibabel raises many kinds, and their texts hold the path
+            if _is_truncated(path):
+                raise _truncated_error() from None
+            raise DataError("NII-FORMAT", "the file is not a NIfTI image, or its header is damaged.", _CONVERT_AGAIN) from None
+        if not isinstance(image, nibabel.nifti1.Nifti1Pair):
+            fix = "Convert it to NIfTI: FreeSurfer's .mgz with 'mri_convert', other kinds with 3D Slicer."
+            raise DataError("IMG-FORMAT", "the file is an image of another kind than NIfTI.", fix)
+        yield image
+
+
+def _parse_image(file: Any, path: str) -> Any:
+    """Return the image that an open file holds, of the class that `nibabel.load` would choose."""
+    try:
+        beginning = file.read(_MAGIC_BYTES), path
+    except (EOFError, OSError, zlib.error):
+        raise ImageFileError("damaged from the first bytes on") from None
+    for kind in nibabel.imageclasses.all_image_classes:
+        fits, beginning = kind.path_maybe_image(path, beginning)
+        if fits:
+            holders = {name: FileHolder(path, file) for name, _ in kind.files_types}
+            return kind.from_file_map(holders) if len(holders) == 1 else kind.from_filename(path)
+    raise ImageFileError("of no kind that nibabel knows")
 
 
 def _is_truncated(path: Path) -> bool:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
+from medfl.data.cases import Source
 from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
+
+if TYPE_CHECKING:
+    from medfl.data.index.file_facts import IndexedFile
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
 NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
@@ -164,31 +170,42 @@ def probe_file(path: Path) -> FileProbe:
     OSError
         When the file cannot be opened or read.
     """
-    values: dict[str, Value] = {}
     with open(path, "rb", buffering=0) as file:
-        data = b""
-        for size in _READ_SIZES:
-            data += file.read(size)
-            if scan_header(data, _WANTED_TAGS, values) and values.get("SOPInstanceUID"):
-                return FileProbe("dicom", values)
-            if len(data) < size or data[128:132] != MAGIC:
-                break
+        return probe_open_file(file)
+
+
+def probe_open_file(file: RawIOBase) -> FileProbe:
+    """Look at the beginning of a file that was opened without a buffer and is at its start.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    values: dict[str, Value] = {}
+    data = b""
+    for size in _READ_SIZES:
+        data += file.read(size) or b""
+        if scan_header(data, _WANTED_TAGS, values) and values.get("SOPInstanceUID"):
+            return FileProbe("dicom", values)
+        if len(data) < size or data[128:132] != MAGIC:
+            break
     kind: FileKind = "dicom" if data[128:132] == MAGIC else "headerless" if looks_headerless(data) else "other"
     if kind == "other":
         return FileProbe(kind, {})
-    parsed = _parse_header(path)
+    parsed = _parse_header(file)
     if parsed.get("SOPInstanceUID"):
         return FileProbe(kind, parsed)
     return FileProbe("damaged" if kind == "dicom" else "other", values | parsed)
 
 
-def _parse_header(path: Path) -> dict[str, Value]:
+def _parse_header(file: RawIOBase) -> dict[str, Value]:
     """Read the header with pydicom; return nothing if it cannot."""
     values: dict[str, Value] = {}
     with silence_libraries():  # the warnings of pydicom quote the value
         try:
-            with open(path, "rb") as file:
-                dataset = read_partial(file, lambda tag, *_: tag > _LAST_TAG, force=True, specific_tags=list(_WANTED_TAGS))
+            with buffered_from_start(file) as start:
+                dataset = read_partial(start, lambda tag, *_: tag > _LAST_TAG, force=True, specific_tags=list(_WANTED_TAGS))
         except OSError:
             raise
         except Exception:  # a damaged file: pydicom raises nearly anything
@@ -211,6 +228,48 @@ def _to_text(value: object) -> Value:
     return str(value).strip()
 
 
+@contextmanager
+def buffered_from_start(file: RawIOBase) -> Iterator[BinaryIO]:
+    """Lend an open file to a parser that reads it in small pieces from its start; the file stays open."""
+    file.seek(0)
+    buffered = BufferedReader(file)
+    try:
+        yield buffered
+    finally:
+        buffered.detach()
+
+
+def read_source_headers(source: Source, *, force: bool = False) -> list[Header]:
+    """Return the headers of the files of a source, from the index where a file has not changed since it was read for it.
+
+    Parameters
+    ----------
+    source : Source
+        DICOM files.
+    force : bool
+        Whether files without the 128-byte preamble count.
+
+    Raises
+    ------
+    DataError
+        ``DCM-READ`` when one of them is missing or not DICOM.
+    """
+    known = {file.path: file for file in source.files}
+    return _require_headers([_current_header(path, known.get(path), force=force) for path in source.paths])
+
+
+def read_first_header(source: Source, *, force: bool = False) -> Header | None:
+    """Return the header of the first file of a source as `read_source_headers` does, or None when it is not DICOM."""
+    known = next((file for file in source.files if file.path == source.paths[0]), None)
+    return _current_header(source.paths[0], known, force=force)
+
+
+def _current_header(path: Path, known: IndexedFile | None, *, force: bool) -> Header | None:
+    if known is None or known.has_changed():
+        return read_header(path, force=force)
+    return known.header if known.kind == "dicom" or (force and known.kind == "headerless") else None
+
+
 def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     """Read the headers of the files of one series.
 
@@ -219,7 +278,10 @@ def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     DataError
         ``DCM-READ`` when a file is missing or not DICOM.
     """
-    headers = [read_header(path, force=force) for path in paths]
+    return _require_headers([read_header(path, force=force) for path in paths])
+
+
+def _require_headers(headers: Sequence[Header | None]) -> list[Header]:
     readable = [header for header in headers if header is not None]
     if not readable or len(readable) < len(headers):
         what = f"{len(headers) - len(readable)} of {len(headers)} file(s) are missing or not readable as DICOM."

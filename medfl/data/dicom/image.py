@@ -23,7 +23,7 @@ from medfl.site import SiteData
 _DEFAULTS = SiteData()
 
 
-def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
+def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Header | None = None) -> Volume:
     """Read one DICOM file as a 2-D image.
 
     The modality LUT is applied, the VOI LUT (window) never: it is a setting for viewing, and differs between hospitals.
@@ -35,6 +35,8 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
         The file.
     settings : SiteData
         The site's `burned_in` and `allow_headerless`.
+    header : Header, optional
+        Header of the file; None: it is read.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
     DataError
         ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC`` or ``DCM-TRUNCATED``.
     """
-    (header,) = read_headers([path], force=settings.allow_headerless)
+    header = header or read_headers([path], force=settings.allow_headerless)[0]
     check_image_classes([header])
     check_burned_in([header], settings)  # before its pixels are read
     dataset = read_dataset(path, force=settings.allow_headerless)

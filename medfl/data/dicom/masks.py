@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pydicom.pixels.utils import iter_pixels
 
 from medfl.data.dicom.codecs import is_truncated
-from medfl.data.dicom.headers import read_headers
+from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.pixels import read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_image_classes
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 
-def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
+def read_dicom_mask(path: Path, *, force: bool = False, header: Header | None = None) -> NDArray[Any]:
     """Read the stored values of a mask: they are class numbers, not grey values.
 
     Unlike in `medfl.data.dicom.image.read_dicom_image`, nothing is inverted, rescaled or weighted by colour, and nothing is
@@ -29,6 +29,8 @@ def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
         The file.
     force : bool
         Whether the file may lack the 128-byte preamble.
+    header : Header, optional
+        Header of the file; None: it is read.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def read_dicom_mask(path: Path, *, force: bool = False) -> NDArray[Any]:
         ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask in
         colours.
     """
-    check_image_classes(read_headers([path], force=force))
+    check_image_classes([header] if header else read_headers([path], force=force))
     dataset = read_dataset(path, force=force)
     with silence_libraries():
         try:

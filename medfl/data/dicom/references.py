@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import Header, read_headers
+from medfl.data.dicom.headers import Header, buffered_from_start, read_source_headers
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -53,7 +55,7 @@ class LabelReferences:
         return bool(frame_of_reference) and "" not in frames and frame_of_reference not in frames
 
 
-def read_references(path: Path, *, force: bool = False) -> LabelReferences:
+def read_references(path: Path, *, force: bool = False, file: RawIOBase | None = None) -> LabelReferences:
     """Read which images a SEG or RTSTRUCT was drawn on.
 
     A SEG references them in ReferencedSeriesSequence and in the DerivationImageSequence of its frames, an RTSTRUCT in
@@ -66,6 +68,8 @@ def read_references(path: Path, *, force: bool = False) -> LabelReferences:
         The file.
     force : bool
         Whether the file may lack the 128-byte preamble.
+    file : RawIOBase, optional
+        The same file, already open; None: it is opened.
 
     Raises
     ------
@@ -74,10 +78,26 @@ def read_references(path: Path, *, force: bool = False) -> LabelReferences:
     """
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=force)
+            with nullcontext(path) if file is None else buffered_from_start(file) as start:
+                dataset = pydicom.dcmread(start, stop_before_pixels=True, force=force)
+        except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
+            raise unreadable_label_error() from None
+    return find_references(dataset, path)
+
+
+def find_references(dataset: Dataset, path: Path) -> LabelReferences:
+    """Return which images a SEG or RTSTRUCT was drawn on, as `read_references` does, from its data set.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``.
+    """
+    with silence_libraries():
+        try:
             modality = str(dataset.get("Modality", "")).upper()
             frames = _read_images_by_frame(dataset, modality)
-        except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
+        except Exception:
             raise unreadable_label_error() from None
     if modality not in LABEL_MODALITIES:
         raise DataError("LBL-READ", "the label is neither a DICOM SEG nor an RTSTRUCT.", "Export the label as one of them.")
@@ -138,8 +158,8 @@ def wrong_frame_error(subject: str) -> DataError:
     return DataError("LBL-WRONG-SERIES", what, fix)
 
 
-def check_label_series(path: Path, image_source: Source, settings: SiteData) -> list[Header]:
-    """Check that a label file belongs to the series of a case, and return the headers of the series.
+def read_label_dataset(path: Path, image_source: Source, settings: SiteData) -> tuple[Dataset, list[Header]]:
+    """Read a label file, check that it belongs to the series of a case, and return it with the headers of the series.
 
     Raises
     ------
@@ -149,12 +169,17 @@ def check_label_series(path: Path, image_source: Source, settings: SiteData) -> 
     if image_source.kind != "dicom":
         what = "a label in DICOM needs the DICOM series it was drawn on."
         raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
-    references = read_references(path, force=settings.allow_headerless)
-    headers = read_headers(image_source.paths, force=settings.allow_headerless)
+    with silence_libraries():
+        try:
+            dataset = pydicom.dcmread(path, force=settings.allow_headerless)
+        except Exception:
+            raise unreadable_label_error() from None
+    references = find_references(dataset, path)
+    headers = read_source_headers(image_source, force=settings.allow_headerless)
     check_references(
         references, {header.text("SOPInstanceUID") for header in headers}, get_frame_of_reference(headers), settings
     )
-    return headers
+    return dataset, headers
 
 
 def get_frame_of_reference(headers: Sequence[Header]) -> str:

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
 from medfl.data.dicom.contours import Contour, Points, check_gaps, read_contours
 from medfl.data.dicom.references import (
-    check_label_series,
     get_frame_of_reference,
+    read_label_dataset,
     roi_frames,
     unreadable_label_error,
     wrong_frame_error,
@@ -70,10 +69,10 @@ def read_rtstruct(
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-PLANE`` for a contour
         that is not on a slice, ``LBL-OUTSIDE``, or ``LBL-GAPS`` for an ROI on every second or third slice only.
     """
-    frame_of_reference = get_frame_of_reference(check_label_series(path, image_source, site.data))
+    dataset, headers = read_label_dataset(path, image_source, site.data)
+    frame_of_reference = get_frame_of_reference(headers)
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
             names = {int(r.ROINumber): str(r.get("ROIName", "")) for r in dataset.StructureSetROISequence}
             contours, frames = list(read_contours(dataset)), roi_frames(dataset)
             listed_frames = {str(f.FrameOfReferenceUID) for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()}

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.references import check_label_series, unreadable_label_error
+from medfl.data.dicom.references import read_label_dataset, unreadable_label_error
 from medfl.data.dicom.seg_frames import SegFrame, match_frames, read_frames, segmentation_type
 from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames
@@ -58,8 +57,8 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-VALUES`` or
         ``LBL-GEOMETRY``.
     """
-    headers = check_label_series(path, image_source, site.data)
-    dataset, classes = _read_segments(path, study, site)
+    dataset, headers = read_label_dataset(path, image_source, site.data)
+    classes = _read_segments(dataset, study, site)
     slices = get_slice_geometry(image)
     with silence_libraries():
         placed = match_frames(read_frames(dataset), dataset, slices, headers)
@@ -83,8 +82,8 @@ def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, s
     ndarray
         (X, Y), uint8.
     """
-    headers = check_label_series(path, image_source, site.data)
-    dataset, classes = _read_segments(path, study, site)
+    dataset, headers = read_label_dataset(path, image_source, site.data)
+    classes = _read_segments(dataset, study, site)
     images = {header.text("SOPInstanceUID") for header in headers}
     with silence_libraries():
         frames = [frame for frame in read_frames(dataset) if not frame.sources or images & set(frame.sources)]
@@ -118,11 +117,10 @@ def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header]) -> No
         raise DataError("LBL-GEOMETRY", what, "Export the segmentation of this image.")
 
 
-def _read_segments(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[int, int]]:
-    """Return the data set, and the class of each of its segments by number."""
+def _read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]:
+    """Return the class of each segment by its number."""
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path, force=site.data.allow_headerless)
             labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}
             if min(int(dataset[keyword].value) for keyword in ("Rows", "Columns", "BitsAllocated")) < 1:
                 raise unreadable_label_error()
@@ -130,4 +128,4 @@ def _read_segments(path: Path, study: Study, site: Site) -> tuple[Dataset, dict[
             raise unreadable_label_error() from None
     labelmap = segmentation_type(dataset) == "LABELMAP"
     named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # where 0 is the background
-    return dataset, dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))
+    return dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))

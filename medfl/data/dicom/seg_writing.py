@@ -17,7 +17,7 @@ from medfl import __version__
 from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
 from medfl.data.dicom.frames import frame_number
-from medfl.data.dicom.headers import Header, read_headers
+from medfl.data.dicom.headers import Header, read_source_headers
 from medfl.data.dicom.slices import plane_matrix
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
@@ -54,7 +54,7 @@ def source_planes(source: Source, settings: SiteData) -> tuple[list[Header], lis
         ``PRED-SEG``, and the codes of `medfl.data.dicom.checks`.
     """
     headers, _ = check_series(
-        read_headers(source.paths, force=settings.allow_headerless), settings, source.select[0] if source.select else ""
+        read_source_headers(source, force=settings.allow_headerless), settings, source.select[0] if source.select else ""
     )
     if len({header.path for header in headers}) > 1 and any(frame_number(header) for header in headers):
         raise _unsuitable_series_error("the series consists of several multi-frame objects.")

@@ -24,7 +24,9 @@ _RESAMPLED_CODES = ("DCM-RESAMPLED", "DCM-STRAIGHTENED")
 _DEFAULTS = SiteData()
 
 
-def read_series(paths: Sequence[Path], settings: SiteData = _DEFAULTS, *, select: str = "") -> Volume:
+def read_series(
+    paths: Sequence[Path], settings: SiteData = _DEFAULTS, *, select: str = "", headers: Sequence[Header] = ()
+) -> Volume:
     """Read one series of single-frame images, or one enhanced multi-frame object, as a volume.
 
     The headers are checked first, then each file is decoded into its part of the volume, and the positions of the slices are
@@ -38,6 +40,8 @@ def read_series(paths: Sequence[Path], settings: SiteData = _DEFAULTS, *, select
         What the site allows.
     select : str
         Which volume, if the files hold several: ``"EchoTime=10; orientation=axial"``, see `medfl.data.dicom.select`.
+    headers : sequence of Header
+        Headers of the files; empty: they are read.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def read_series(paths: Sequence[Path], settings: SiteData = _DEFAULTS, *, select
         See `medfl.data.dicom.checks`, `medfl.data.dicom.slice_stack` and `medfl.data.dicom.pixels`; ``INDEX-SELECT``, and
         ``DCM-RESIDUAL`` when grid and slices disagree.
     """
-    headers = read_headers(paths, force=settings.allow_headerless)
+    headers = headers or read_headers(paths, force=settings.allow_headerless)
     try:
         return _read_volume(headers, settings, select)
     except DataError as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 from medfl.data.dicom.fast_header import Value
-from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS, Header, probe_file
+from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS, Header, probe_open_file
 from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences, read_references
 from medfl.data.index.dicomdir import read_dicomdir
-from medfl.data.index.walk import is_dicomdir
+from medfl.data.index.walk import is_dicomdir, stat_file
 from medfl.errors import DataError
 
 OTHER_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in IDENTITY_KEYWORDS)
@@ -54,10 +55,14 @@ class IndexedFile:
         Absolute path of the file.
     facts : FileFacts
         Known facts about it.
+    stamp : tuple of int, optional
+        Size and times of the file when these facts were read (`medfl.data.index.walk.FileStat.stamp`); None when it was too
+        young to tell a later change by them.
     """
 
     path_text: str
     facts: FileFacts
+    stamp: tuple[int, int, int] | None = None
 
     @property
     def path(self) -> Path:
@@ -97,6 +102,10 @@ class IndexedFile:
         """Files that a DICOMDIR names, relative to it, with their SeriesInstanceUID."""
         return [(name, series) for name, series in json.loads(self.facts.links)] if self.kind == "media" else []
 
+    def has_changed(self) -> bool:
+        """Return whether the file is another one by now, as far as anybody can tell."""
+        return self.stamp is None or stat_file(self.path).stamp != self.stamp
+
     @property
     def header(self) -> Header:
         """All attributes that the index holds."""
@@ -116,11 +125,16 @@ def probe_facts(path: str) -> FileFacts:
     try:
         if is_dicomdir(path):
             return FileFacts("media", links=json.dumps(read_dicomdir(path)))
-        probed = probe_file(Path(path))
+        with open(path, "rb", buffering=0) as file:
+            return _probe_open_file(path, file)
     except OSError:
         return FileFacts("unopened")
     except DataError:  # a DICOMDIR that cannot be read
         return FileFacts("damaged")
+
+
+def _probe_open_file(path: str, file: RawIOBase) -> FileFacts:
+    probed = probe_open_file(file)
     if probed.kind == "other":
         return FileFacts("other")
     header = Header(Path(path), probed.values)
@@ -128,7 +142,7 @@ def probe_facts(path: str) -> FileFacts:
     kind, links = str(probed.kind), ""
     if kind != "damaged" and header.text("Modality").upper() in LABEL_MODALITIES:
         try:
-            references = read_references(Path(path), force=kind == "headerless")
+            references = read_references(Path(path), force=kind == "headerless", file=file)
             links = json.dumps([references.modality, sorted(references.images), references.frame_of_reference])
         except DataError:
             kind = "damaged"

@@ -41,6 +41,7 @@ class FileIndex:
         self._start = os.fspath(site.root).rstrip(os.sep) + os.sep
         self._database: IndexDatabase | None = None
         self._known: dict[bytes, tuple[tuple[int, int, int], FileFacts]] | None = None
+        self._unsettled: set[bytes] = set()  # files that may change again without a trace
         self._trees: dict[Path, list[IndexedFile]] = {}
         self._items: dict[Path, IndexedFile] = {}
         self.opened_count = 0  # files that had to be opened
@@ -122,7 +123,11 @@ class FileIndex:
 
     def _make_items(self, candidates: Mapping[bytes, FileStat]) -> list[IndexedFile]:
         known = self._known_facts() if candidates else {}
-        return [IndexedFile(file.path, facts) for name, file in candidates.items() if (facts := known[name][1]).kind != "other"]
+        return [
+            IndexedFile(file.path, facts, None if name in self._unsettled else file.stamp)
+            for name, file in candidates.items()
+            if (facts := known[name][1]).kind != "other"
+        ]
 
     def _known_facts(self) -> dict[bytes, tuple[tuple[int, int, int], FileFacts]]:
         if self._known is None:
@@ -142,6 +147,8 @@ class FileIndex:
                     known[name] = file.stamp, facts
                     if _is_settled(file, facts):
                         unsaved.append((name, file.stamp, facts))
+                    else:
+                        self._unsettled.add(name)
                 done += len(batch)
                 self.opened_count += len(batch)
                 if self._progress:

@@ -53,11 +53,6 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
     return Listing(tuple(entries), patient_ids=True, warnings=(*found.warnings(), *warnings))
 
 
-def make_series_source(items: Sequence[IndexedFile]) -> Source:
-    """Return the source of a case that is these files."""
-    return Source("dicom", tuple(item.path for item in items))
-
-
 def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     """Refuse a folder whose ids do not tell patients apart; `classes` says whether a table names classes by PatientID."""
     studies: dict[str, set[str]] = defaultdict(set)
@@ -86,7 +81,7 @@ def _unused_series_warnings(count: int) -> list[Finding]:
 def _segmentation_entries(found: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:
     by_patient: dict[str, list[Entry]] = defaultdict(list)
     for uid, items in sorted(found.series.items()):
-        image = found.series_error(uid) or make_series_source(items)
+        image = found.series_error(uid) or Source.of_files(items)
         by_patient[items[0].patient].append(
             Entry(uid, items[0].patient, image, labels[uid], label_files=found.label_candidates.get(uid, ()))
         )
@@ -102,8 +97,8 @@ def _classification_entries(found: DicomObjects, texts: Mapping[str, str], *, fl
         if flat:
             for item in items:
                 text = texts.get(item.text("PatientID"), "")
-                entries.append(Entry(item.text("SOPInstanceUID"), item.patient, make_series_source([item]), text))
+                entries.append(Entry(item.text("SOPInstanceUID"), item.patient, Source.of_files([item]), text))
         else:
             text = texts.get(items[0].text("PatientID"), "")
-            entries.append(Entry(uid, items[0].patient, found.series_error(uid) or make_series_source(items), text))
+            entries.append(Entry(uid, items[0].patient, found.series_error(uid) or Source.of_files(items), text))
     return entries

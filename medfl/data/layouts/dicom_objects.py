@@ -29,6 +29,8 @@ class DicomObjects:
         Images of the modality of a study by SeriesInstanceUID.
     labels : list of LabelReferences
         DICOM-SEG and RTSTRUCT.
+    label_files : list of IndexedFile
+        Their files, in the same order.
     other_images : set of str
         SOPInstanceUIDs of the other images.
     unreadable, missing : Counter of str
@@ -44,6 +46,7 @@ class DicomObjects:
 
     series: dict[str, list[IndexedFile]] = field(default_factory=lambda: defaultdict(list))
     labels: list[LabelReferences] = field(default_factory=list)
+    label_files: list[IndexedFile] = field(default_factory=list)
     other_images: set[str] = field(default_factory=set)
     unreadable: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
@@ -144,6 +147,7 @@ def _add_file(item: IndexedFile, modality: Modality | None, found: DicomObjects)
     drawn = item.references if item.modality in LABEL_MODALITIES else None
     if drawn:
         found.labels.append(drawn)
+        found.label_files.append(item)
     elif item.modality not in NON_IMAGE_MODALITIES and (modality is None or item.modality in _MODALITIES[modality]):
         found.series[item.text("SeriesInstanceUID")].append(item)
     else:

@@ -101,7 +101,7 @@ class DicomResolver:
         texts = channels if len(channels) > 1 else (channels or ("",)) * len(parts)
         uids = [next(iter(self._get_objects(path)[0].series)) for path in paths]
         named = tuple(f"{_SERIES_KEY}={uid}" + (f"; {text}" if text else "") for uid, text in zip(uids, texts, strict=True))
-        return Source("dicom", tuple(dict.fromkeys(path for part in parts for path in part.paths)), select=named)
+        return Source.of_files(list(dict.fromkeys(file for part in parts for file in part.files)), named)
 
     def resolve_label(self, path: Path) -> Source:
         """Return the DICOM-SEG, RTSTRUCT or picture of a mask that a cell names.
@@ -112,15 +112,15 @@ class DicomResolver:
             ``LBL-MISSING``, ``LBL-SEVERAL``, ``DCM-READ``, ``IMG-FORMAT`` or ``DCM-NONE``.
         """
         if not path.is_dir():
-            return Source("dicom", (self._get_readable(path, "label").path,))
-        drawn = sort_objects(self.index.tree(path), self.modality, self.site_data).labels
+            return Source.of_files([self._get_readable(path, "label")])
+        drawn = sort_objects(self.index.tree(path), self.modality, self.site_data).label_files
         if not drawn:
             what = "the folder of the label holds no DICOM-SEG and no RTSTRUCT."
             raise DataError("LBL-MISSING", what, "Check the index.")
         if len(drawn) > 1:
             what = f"the folder of the label holds {len(drawn)} DICOM-SEG and RTSTRUCT objects."
             raise DataError("LBL-SEVERAL", what, "Name the file that is meant in the index.")
-        return Source("dicom", (drawn[0].path,))
+        return Source.of_files(drawn)
 
     def _select_files(self, path: Path, channels: Sequence[str]) -> Source:
         """Return the files that are meant of a folder, and what is to be chosen of them later."""
@@ -139,7 +139,7 @@ class DicomResolver:
             raise DataError("DCM-SERIES", what, "Name one in the column 'series_uid', or several joined by | as channels.")
         if not single and (problem := next(filter(None, map(found.series_error, sorted(series))), None)):
             raise problem
-        return Source("dicom", tuple(item.path for item in items), select=tuple(channels))
+        return Source.of_files(items, tuple(channels))
 
     def _get_objects(self, path: Path) -> tuple[DicomObjects, dict[str, IndexedFile]]:
         if path not in self._folders:

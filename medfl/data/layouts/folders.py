@@ -11,7 +11,6 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
-from medfl.data.layouts.dicom import make_series_source
 from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
@@ -149,4 +148,4 @@ def _pick_series(found: DicomObjects, site: Site, study: Study) -> tuple[Source 
         what = f"the folder holds {len(chosen)} series."
         fix = "Keep the series that is meant, or name it in the column 'series_uid' of an index."
         return DataError("DCM-SERIES", what, fix), labels[chosen[0]]
-    return found.series_error(chosen[0]) or make_series_source(found.series[chosen[0]]), labels[chosen[0]]
+    return found.series_error(chosen[0]) or Source.of_files(found.series[chosen[0]]), labels[chosen[0]]

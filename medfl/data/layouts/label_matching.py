@@ -54,7 +54,8 @@ def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataE
             found.orphan_labels += not framed
             for uid in framed:
                 near[uid].append(drawn)
-    labels = {uid: _pick_label(fitting[uid], wrong.get(uid)) for uid in found.series}
+    files = dict(zip((drawn.path for drawn in found.labels), found.label_files, strict=True))
+    labels = {uid: _pick_label(fitting[uid], files, wrong.get(uid)) for uid in found.series}
     _record_unmatched(found, labels, fitting, near)
     return labels
 
@@ -140,12 +141,14 @@ def _frame_of_reference(items: Sequence[IndexedFile]) -> str:
     return frames.pop() if len(frames) == 1 else ""
 
 
-def _pick_label(fitting: Sequence[LabelReferences], wrong: DataError | None) -> Source | DataError:
+def _pick_label(
+    fitting: Sequence[LabelReferences], files: Mapping[Path, IndexedFile], wrong: DataError | None
+) -> Source | DataError:
     if len(fitting) > 1:
         what = f"{len(fitting)} segmentations were drawn on this series."
         return DataError("LBL-SEVERAL", what, "Keep the one that is meant in the folder, or name it in an index.")
     if fitting:
-        return Source("dicom", (fitting[0].path,))
+        return Source.of_files([files[fitting[0].path]])
     return wrong or missing_label_error()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.dicom.checks import build_stack, check_series
-from medfl.data.dicom.headers import Header, read_headers
+from medfl.data.dicom.headers import Header, read_source_headers
 from medfl.data.dicom.series import CONVERTIBLE_CODES
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
@@ -62,7 +62,7 @@ def _read_extent(source: Source, study: Study, site: Site) -> tuple[Extent, list
         channels = study.task.channels if len(source.paths) == 1 else 1
         shape, affine = read_nifti_extent(path, channels=channels, dimension=study.task.dimension, form=site.data.nifti_form)
         return (shape[: study.task.dimension], () if flat else affine_to_spacing(affine)), []
-    headers = read_headers(source.paths, force=site.data.allow_headerless)
+    headers = read_source_headers(source, force=site.data.allow_headerless)
     if flat:
         return (_matrix_size(headers[0]), ()), []
     return _series_extent(headers, source.select[0] if source.select else "", site)

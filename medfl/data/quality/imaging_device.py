@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import Header, read_header
+from medfl.data.dicom.headers import Header, read_first_header
 from medfl.data.quality.facts import ImagingDevice
 from medfl.site import Site
 
@@ -14,7 +14,7 @@ _EMPTY_TEXTS = ("", "none", "unknown", "n/a")
 
 def read_imaging_device(source: Source, site: Site) -> ImagingDevice:
     """Return what made an image, by the header of its first file; empty where that tells nothing, as NIfTI does."""
-    header = read_header(source.paths[0], force=site.data.allow_headerless) if source.kind == "dicom" else None
+    header = read_first_header(source, force=site.data.allow_headerless) if source.kind == "dicom" else None
     if header is None:
         return ImagingDevice()
     return ImagingDevice(

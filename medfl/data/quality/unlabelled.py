@@ -10,7 +10,6 @@ from medfl.data.findings import Finding
 from medfl.data.index.case_records import add_cases
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images
-from medfl.data.layouts.dicom import make_series_source
 from medfl.data.layouts.dicom_objects import sort_objects
 from medfl.data.layouts.entries import Entry, missing_label_error
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
@@ -53,7 +52,7 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
         if detect_layout(site, index) == "dicom":
             found = sort_objects(index.tree(site.root), study.task.modality, site.data)
             entries = [
-                Entry(uid, items[0].patient, make_series_source(items), _MISSING_LABEL)
+                Entry(uid, items[0].patient, Source.of_files(items), _MISSING_LABEL)
                 for uid, items in sorted(found.series.items())
             ]
         else:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import psutil
-from nibabel.filebasedimages import ImageFileError
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom.headers import read_header
+from medfl.data.dicom.headers import read_first_header
 from medfl.data.library_output import silence_libraries
+from medfl.data.nifti import read_nifti_grid
 from medfl.errors import DiskFullError, MedflError
 from medfl.study import Study
 from medfl.system.text import format_bytes
@@ -124,15 +123,14 @@ def read_grid(source: Source) -> ImageGrid | None:
     try:
         with silence_libraries():
             if source.kind == "nifti":
-                header = nibabel.load(source.paths[0]).header
-                return ImageGrid(tuple(map(int, header.get_data_shape()[:3])), tuple(map(float, header.get_zooms()[:3])))
+                return ImageGrid(*read_nifti_grid(source.paths[0]))
             return _read_dicom_grid(source) if source.kind == "dicom" else _read_image_grid(source.paths[0])
-    except (MedflError, OSError, ValueError, KeyError, EOFError, ImageFileError):
+    except (MedflError, OSError, ValueError, KeyError, EOFError):
         return None  # what is wrong with the file is for its reader to tell
 
 
 def _read_dicom_grid(source: Source) -> ImageGrid | None:
-    header = read_header(source.paths[0])
+    header = read_first_header(source)
     if header is None:
         return None
     count = max(len(source.paths) // max(1, len(source.select)), int(header.text("NumberOfFrames") or 1))
