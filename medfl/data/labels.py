@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.classes import annotated_classes, drop_unannotated, format_classes, values_to_classes
-from medfl.data.dicom.headers import read_first_header, read_source_headers
 from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.seg import read_seg, read_seg_2d
+from medfl.data.dicom.source_headers import read_first_header, read_source_headers
 from medfl.data.findings import Finding
 from medfl.data.image_files import read_mask_image
 from medfl.data.mask_alignment import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d

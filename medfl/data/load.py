@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
-from medfl.data.dicom.headers import read_source_headers
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
+from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.image_files import read_image
 from medfl.data.labels import read_label
 from medfl.data.mask_alignment import CORNER_TOLERANCE

@@ -8,20 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
-from medfl.data.cases import Source
 from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
-
-if TYPE_CHECKING:
-    from medfl.data.index.file_facts import IndexedFile
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
 NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
@@ -239,37 +235,6 @@ def buffered_from_start(file: RawIOBase) -> Iterator[BinaryIO]:
         buffered.detach()
 
 
-def read_source_headers(source: Source, *, force: bool = False) -> list[Header]:
-    """Return the headers of the files of a source, from the index where a file has not changed since it was read for it.
-
-    Parameters
-    ----------
-    source : Source
-        DICOM files.
-    force : bool
-        Whether files without the 128-byte preamble count.
-
-    Raises
-    ------
-    DataError
-        ``DCM-READ`` when one of them is missing or not DICOM.
-    """
-    known = {file.path: file for file in source.files}
-    return _require_headers([_current_header(path, known.get(path), force=force) for path in source.paths])
-
-
-def read_first_header(source: Source, *, force: bool = False) -> Header | None:
-    """Return the header of the first file of a source as `read_source_headers` does, or None when it is not DICOM."""
-    known = next((file for file in source.files if file.path == source.paths[0]), None)
-    return _current_header(source.paths[0], known, force=force)
-
-
-def _current_header(path: Path, known: IndexedFile | None, *, force: bool) -> Header | None:
-    if known is None or known.has_changed():
-        return read_header(path, force=force)
-    return known.header if known.kind == "dicom" or (force and known.kind == "headerless") else None
-
-
 def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     """Read the headers of the files of one series.
 
@@ -278,10 +243,17 @@ def read_headers(paths: Iterable[Path], *, force: bool = False) -> list[Header]:
     DataError
         ``DCM-READ`` when a file is missing or not DICOM.
     """
-    return _require_headers([read_header(path, force=force) for path in paths])
+    return require_headers([read_header(path, force=force) for path in paths])
 
 
-def _require_headers(headers: Sequence[Header | None]) -> list[Header]:
+def require_headers(headers: Sequence[Header | None]) -> list[Header]:
+    """Return the headers of the files of one series if there is one of each.
+
+    Raises
+    ------
+    DataError
+        ``DCM-READ``.
+    """
     readable = [header for header in headers if header is not None]
     if not readable or len(readable) < len(headers):
         what = f"{len(headers) - len(readable)} of {len(headers)} file(s) are missing or not readable as DICOM."

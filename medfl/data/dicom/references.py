@@ -13,7 +13,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import Header, buffered_from_start, read_source_headers
+from medfl.data.dicom.headers import Header, buffered_from_start
+from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData

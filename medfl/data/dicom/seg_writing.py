@@ -17,8 +17,9 @@ from medfl import __version__
 from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
 from medfl.data.dicom.frames import frame_number
-from medfl.data.dicom.headers import Header, read_source_headers
+from medfl.data.dicom.headers import Header
 from medfl.data.dicom.slices import plane_matrix
+from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData

@@ -11,8 +11,9 @@ from PIL import Image
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.dicom.checks import build_stack, check_series
-from medfl.data.dicom.headers import Header, read_source_headers
+from medfl.data.dicom.headers import Header
 from medfl.data.dicom.series import CONVERTIBLE_CODES
+from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.nifti import read_nifti_extent

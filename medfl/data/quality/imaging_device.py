@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import Header, read_first_header
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.source_headers import read_first_header
 from medfl.data.quality.facts import ImagingDevice
 from medfl.site import Site
 

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom.headers import read_first_header
+from medfl.data.dicom.source_headers import read_first_header
 from medfl.data.library_output import silence_libraries
 from medfl.data.nifti import read_nifti_grid
 from medfl.errors import DiskFullError, MedflError

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 
 from medfl.data.cases import Source
-from medfl.data.dicom.headers import read_first_header, read_source_headers
+from medfl.data.dicom import source_headers
+from medfl.data.dicom.headers import KEYWORDS
+from medfl.data.dicom.source_headers import read_first_header, read_source_headers
 from medfl.data.index import file_index
 from medfl.data.index.file_index import FileIndex
 from medfl.site import Site, ensure_secret
-from tests.data.dicom.drawing import in_order, write_rtstruct, write_seg
-from tests.data.dicom.phantom import SHAPE, write
+from tests.data.dicom.drawing import sort_by_position, write_rtstruct, write_seg
+from tests.data.dicom.phantom import SHAPE, write_slices
 from tests.data.dicom.writing import put
 
 # the command in a process of its own, which counts who opens what below a folder: the hash of the content, and everything else
@@ -75,11 +77,11 @@ def dicom(data: Path) -> None:
     """Write one patient whose label is a DICOM-SEG, and one whose label is an RTSTRUCT."""
     marked = np.zeros((*SHAPE[::-1], 10), dtype=np.uint8)
     marked[3:6, 3:6, 2:6] = 1
-    seg = write(data / "one", change=put(PatientID="1"))
+    seg = write_slices(data / "one", change=put(PatientID="1"))
     write_seg(data / "one" / "seg.dcm", seg, {"liver": marked})
-    drawn = write(data / "two", change=put(PatientID="2", StudyInstanceUID="1.2.4"))
+    drawn = write_slices(data / "two", change=put(PatientID="2", StudyInstanceUID="1.2.4"))
     contours = []
-    for image in in_order(drawn)[2:6]:
+    for image in sort_by_position(drawn)[2:6]:
         x, y, z = map(float, image.ImagePositionPatient)
         step_y, step_x = map(float, image.PixelSpacing)
         corners = [(x + i * step_x, y + j * step_y, z) for i, j in ((2, 2), (6, 2), (6, 6), (2, 6))]
@@ -152,7 +154,7 @@ def test_headers_of_the_index_count_until_a_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_site: Callable[..., Site]
 ) -> None:
     data = tmp_path / "data"
-    paths = write(data, change=put(PatientID="1"))
+    paths = write_slices(data, change=put(PatientID="1"))
     monkeypatch.setattr(file_index, "_SETTLED", 0)
     source = indexed(make_site(data), paths)
     read: list[Path] = []
@@ -161,16 +163,14 @@ def test_headers_of_the_index_count_until_a_file_changes(
         read.append(path)
         return original(path, **options)
 
-    from medfl.data.dicom import headers as module
-
-    original = module.read_header
-    monkeypatch.setattr(module, "read_header", reading)
+    original = source_headers.read_header
+    monkeypatch.setattr(source_headers, "read_header", reading)
     fresh = [original(path) for path in paths]
     held = read_source_headers(source)
     assert read == []
-    for keyword in module.KEYWORDS:
+    for keyword in KEYWORDS:
         assert [header.text(keyword) for header in held] == [header.text(keyword) for header in fresh if header]
-    write(tmp_path / "other", change=put(PatientID="2"))[0].replace(paths[0])
+    write_slices(tmp_path / "other", change=put(PatientID="2"))[0].replace(paths[0])
     changed = read_source_headers(source)
     assert read == [paths[0]]
     assert [header.text("PatientID") for header in changed] == ["2", *["1"] * (len(paths) - 1)]
@@ -182,5 +182,5 @@ def test_headers_of_files_that_are_too_young_to_show_a_change_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_site: Callable[..., Site]
 ) -> None:
     monkeypatch.setattr(file_index, "_SETTLED", 10**15)
-    source = indexed(make_site(tmp_path / "data"), write(tmp_path / "data"))
+    source = indexed(make_site(tmp_path / "data"), write_slices(tmp_path / "data"))
     assert all(file.stamp is None and file.has_changed() for file in source.files)
