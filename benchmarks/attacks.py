@@ -1,4 +1,4 @@
-"""The attack table: what each robust rule withstands of each attack, on the made-up brain images of `medfl data synth`.
+"""Attack table: what each robust rule withstands of each attack, on the made-up brain images of `medfl data synth`.
 
 Three made-up hospitals are cut into 4 and into 8 sites, of which 1 and 2 misbehave. Told is the Dice of the last model, not of
 the best one, over the test patients of the honest sites. ``python -m benchmarks.attacks`` prints the table as Markdown.
@@ -74,20 +74,20 @@ Changes = dict[str, Any]
 
 
 def rules(sites: int, bad: int) -> dict[str, Changes]:
-    """Return the rules, each as what it changes in the study.
+    """Return the rules, each with the keys of the study that it changes.
 
-    Krum promises nothing unless there are 2 bad + 3 sites: told of no bad one it still takes what lies nearest to its
-    neighbours, and that is what is tried there.
+    Krum guarantees nothing with fewer than 2 bad + 3 sites. There it is run with ``malicious = 0``: it still picks the reply
+    that is closest to its neighbours.
     """
-    told = bad if sites >= 2 * bad + 3 else 0
+    malicious = bad if sites >= 2 * bad + 3 else 0
     return {
         "fedavg": {},
         "fedmedian": {"strategy.name": "fedmedian"},
         "fedtrimmedavg": {"strategy.name": "fedtrimmedavg", "strategy.options.beta": bad / sites},
-        "krum": {"strategy.name": "krum", "strategy.options.malicious": told},
+        "krum": {"strategy.name": "krum", "strategy.options.malicious": malicious},
         "multikrum": {
             "strategy.name": "multikrum",
-            "strategy.options.malicious": told,
+            "strategy.options.malicious": malicious,
             "strategy.options.keep": sites - bad,
         },
         "rfa": {"strategy.name": "rfa"},
@@ -97,7 +97,7 @@ def rules(sites: int, bad: int) -> dict[str, Changes]:
 
 
 def cut(hospitals: Path, out: Path, sites: int) -> Path:
-    """Deal the patients of the hospitals out to so many sites, without copying an image."""
+    """Distribute the patients of the hospitals over a number of sites, without copying an image."""
     homes = CUTS[sites]
     for k, home in enumerate(homes):
         site = out / f"site-{k + 1}"

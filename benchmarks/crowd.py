@@ -1,4 +1,4 @@
-"""A round of invented replies for whole strategies, Flower's or medfl's, and the memory that it takes (Linux)."""
+"""A round of made-up replies for whole strategies, Flower's or medfl's, and the memory that it takes (Linux)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.deployment`: what a round costs beyond training, against Flower alone; and a large model.
+"""Cost of a round beyond training in a real federation, against Flower alone; and a run of a large model.
 
 Three hospitals on loopback, TLS, node authentication. Flower alone: its FedAvg with an exchange to train and one to evaluate,
 nothing to train. medfl: behind nginx, one exchange a round, the seconds of a round without those in which the slowest site
@@ -64,8 +64,8 @@ def _beyond_training(federation: Loopback, study: Path) -> list[float]:
     return [event["seconds"] - max(map(_worked, event["sites"].values())) for event in rounds[1:]]
 
 
-def _worked(told: dict[str, Any]) -> float:
-    return float(told["metrics"]["train.seconds"]) + float(told["metrics"].get("eval.seconds", 0.0))
+def _worked(entry: dict[str, Any]) -> float:
+    return float(entry["metrics"]["train.seconds"]) + float(entry["metrics"].get("eval.seconds", 0.0))
 
 
 def _plain(federation: Loopback) -> list[float]:
@@ -88,16 +88,16 @@ def _large(federation: Loopback, study: Path) -> None:
     watcher.start()
     begin = time.monotonic()
     try:
-        told = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(_LARGE))
+        outcome = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(_LARGE))
     finally:
         done.set()
         watcher.join()
-    run = Path(json.loads(told.stdout)["run"])
+    run = Path(json.loads(outcome.stdout)["run"])
     size = (run / "final.safetensors").stat().st_size
     seconds = time.monotonic() - begin
     print(f"a model of {size / 4e6:.0f} million parameters, 3 hospitals: {seconds:.0f} s for 2 rounds and the test")
-    told_peaks = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in sorted(peaks.items()))
-    print(f"peak memory, resident: {told_peaks}")
+    listed_peaks = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in sorted(peaks.items()))
+    print(f"peak memory, resident: {listed_peaks}")
 
 
 def _watch(peaks: dict[str, float], done: threading.Event) -> None:
@@ -105,7 +105,7 @@ def _watch(peaks: dict[str, float], done: threading.Event) -> None:
         for process in psutil.process_iter(["cmdline", "memory_info"]):
             line = " ".join(process.info["cmdline"] or ())
             for name, word in _PROCESSES.items():
-                if word in line and "lifeline" not in line and process.info["memory_info"]:
+                if word in line and "parent_watch" not in line and process.info["memory_info"]:
                     peaks[name] = max(peaks.get(name, 0.0), process.info["memory_info"].rss)
 
 

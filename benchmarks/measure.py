@@ -1,4 +1,4 @@
-"""Watching a program from outside: wall time, processor time and memory of all its processes together (Linux)."""
+"""Measurement of a program from outside: wall time, processor time and memory of all its processes together (Linux)."""
 
 from __future__ import annotations
 

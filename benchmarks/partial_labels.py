@@ -87,11 +87,11 @@ def _keep_only(value: int, source: Path, target: Path) -> None:
 
 
 def scores(trained: SimulatedRun, full: SimulatedRun) -> dict[str, float]:
-    """Return what `medfl.metrics.derive` tells of the chosen model on the full masks of all test patients."""
+    """Return the scores (`medfl.metrics.derive`) of the chosen model on the full masks of all test patients."""
     arrays, _ = checkpoint_files.load(trained.run, "best")
     net = build_network(full.study)
-    told = [session.evaluate(full.study, site, prepare(site, full.study), net, arrays, "test") for site in full.sites]
-    return metrics.derive(full.study, metrics.merge(full.study, told))
+    answers = [session.evaluate(full.study, site, prepare(site, full.study), net, arrays, "test") for site in full.sites]
+    return metrics.derive(full.study, metrics.merge(full.study, answers))
 
 
 def main() -> None:
@@ -123,9 +123,9 @@ def _trained(root: Path, name: str, seed: int, asked: argparse.Namespace) -> dic
     return scores(*plans)
 
 
-def _row(name: str, told: list[dict[str, float]]) -> str:
-    means = [statistics.mean(each[key] for each in told) for key in ("dice", *(f"dice.{s}" for s in STRUCTURES), "hd95")]
-    seeds = ", ".join(f"{each['dice']:.3f}" for each in told)
+def _row(name: str, results: list[dict[str, float]]) -> str:
+    means = [statistics.mean(each[key] for each in results) for key in ("dice", *(f"dice.{s}" for s in STRUCTURES), "hd95")]
+    seeds = ", ".join(f"{each['dice']:.3f}" for each in results)
     return f"| {NAMES[name]} | {' | '.join(f'{mean:.3f}' for mean in means)} | {seeds} |"
 
 

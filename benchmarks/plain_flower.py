@@ -1,4 +1,4 @@
-"""What a round costs in Flower alone: SuperNodes on loopback, TLS, node authentication, two exchanges."""
+"""Cost of a round in Flower alone: SuperNodes on loopback, TLS, node authentication, two exchanges."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def seconds_per_round(folder: Path, port: int, keys: list[Path], ca: Path, certi
             command = ["flower-supernode", "--superlink", address, "--root-certificates", ca]
             command += ["--auth-supernode-private-key", node, "--host", "127.0.0.1", "--port", port + 1 + k]
             stack.enter_context(_running(command, folder, environment))
-        told = _flwr(["run", str(app), "fed", "-c", f'rounds={ROUNDS} out="{out}"'], environment)
-        ask = ["ls", "fed", "--run-id", str(told["run-id"])]
+        result = _flwr(["run", str(app), "fed", "-c", f'rounds={ROUNDS} out="{out}"'], environment)
+        ask = ["ls", "fed", "--run-id", str(result["run-id"])]
         while not str(_flwr(ask, environment)["runs"][0]["status"]).startswith("finished"):
             time.sleep(1.0)
     seconds: list[float] = json.loads(out.read_text())
@@ -114,5 +114,5 @@ def _running(command: list[object], folder: Path, environment: dict[str, str]) -
 def _flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, list[dict[str, object]]]:
     command = ["flwr", *arguments, "--format", "json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    told: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
-    return told
+    result: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
+    return result

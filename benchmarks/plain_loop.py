@@ -1,4 +1,4 @@
-"""The yardstick of the simulation: federated averaging in plain PyTorch, with as many processes and no framework.
+"""Yardstick of the simulation: federated averaging in plain PyTorch, with as many processes and no framework.
 
 Reads each image once, trains every site for an epoch a round, averages by the number of patients and scores the received
 model on the validation patients every round: the same steps as the medfl study of the benchmark.

@@ -181,8 +181,8 @@ def _compare(folder: Path, image: str, unit: int, runs: int) -> None:
             if what in best and what == "resample":
                 continue  # only its memory is looked at, and that is the same every time
             command = [sys.executable, __file__, "--measure", str(folder), image, what]
-            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            best[what] = {key: min(value, best.get(what, told)[key]) for key, value in told.items()}
+            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            best[what] = {key: min(value, best.get(what, result)[key]) for key, value in result.items()}
     read, plain, moved = (best[what] for what in ("read", "prepare", "resample"))
     print(
         f"{image:10}  memory {read['peak'] / unit:.2f} reading alone, {plain['peak'] / unit:.2f} preparing (budget 3), "

@@ -1,4 +1,4 @@
-"""What medfl and MONAI's PydicomReader make of the difficult series of the tests; prints a table and asserts nothing.
+"""Comparison of medfl and MONAI's PydicomReader on the difficult series of the tests; prints a table and asserts nothing.
 
     python -m benchmarks.readers
 

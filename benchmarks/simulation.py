@@ -94,17 +94,17 @@ def _pair(root: Path, k: int, environment: dict[str, str]) -> dict[str, float]:
     ours = watch([*command, "--out", str(out), "--workers", str(PROCESSES), "--seed", str(k), "--json"], environment)
     loop = [sys.executable, "-m", "benchmarks.plain_loop", str(root / "data"), str(ROUNDS), str(PROCESSES), str(k)]
     plain = watch(loop, environment)
-    told = json.loads(plain.output)
+    baseline = json.loads(plain.output)
     (history,) = out.glob("*/*/history.jsonl")
     events = [json.loads(line) for line in history.read_text().splitlines()]
     rounds = [e for e in events if e["event"] == "round"]
     first = datetime.fromisoformat(rounds[0]["time"]).timestamp() - ours.began
     return {
         **{what: _ratio(ours, plain, what) for what in ("wall", "cpu", "pss")},
-        "a later round": statistics.mean(e["seconds"] for e in rounds[1:]) / statistics.mean(told["rounds"][1:]),
-        "start to first round's end": first / (told["started"] + told["rounds"][0] - plain.began),
+        "a later round": statistics.mean(e["seconds"] for e in rounds[1:]) / statistics.mean(baseline["rounds"][1:]),
+        "start to first round's end": first / (baseline["started"] + baseline["rounds"][0] - plain.began),
         "medfl dice": next(e["score"] for e in events if e["event"] == "scored"),
-        "plain dice": told["dice"],
+        "plain dice": baseline["dice"],
     }
 
 

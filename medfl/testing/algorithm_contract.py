@@ -1,4 +1,4 @@
-"""What the client half of every algorithm must do, whatever it does with a model."""
+"""Contract of client algorithms: the tests that each must pass, whatever it does with a model."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _COUNTS = {TRAIN_PATIENTS, TRAIN_SAMPLES, TRAIN_STEPS, TRAIN_LOSS, TRAIN_SECONDS
 
 
 class ClientAlgorithmContract:
-    """Tests that a subclass runs on one client half: rounds of training at a small site with images made up in memory.
+    """Tests of one client algorithm, which a subclass names: rounds of training at a small site with images built in memory.
 
     Attributes
     ----------
     build : callable
-        The class of the half, or whatever makes one; a function is wrapped in ``staticmethod``. A fresh one is made for every
-        message, as in a hospital.
+        The class of the algorithm, or a callable that builds one; wrap a function in ``staticmethod``. A new one is built for
+        every message, as in a hospital.
     tables : mapping of str to Any
-        Tables of the study that the half needs, ``{"optimizer": {"name": "sgd"}}``.
+        Tables of the study that the algorithm needs, ``{"optimizer": {"name": "sgd"}}``.
     """
 
     build: Callable[[], ClientAlgorithm]
     tables: Mapping[str, Any] = {}
 
     def server_records(self, model: Arrays, server_round: int) -> dict[str, Arrays]:
-        """Return what the server sends beside the model, by the name of the record."""
+        """Return what the server sends besides the model, by the name of the record."""
         return {}
 
     def test_the_model_keeps_its_layout_and_is_finite_and_trained(self, tmp_path: Path) -> None:
@@ -49,14 +49,14 @@ class ClientAlgorithmContract:
             assert all(np.isfinite(x).all() for x in tensors.values())
         assert not _are_equal(outcome.arrays, start)
 
-    def test_what_it_was_given_is_not_changed(self, tmp_path: Path) -> None:
+    def test_its_input_is_not_changed(self, tmp_path: Path) -> None:
         start = self._start()
-        kept = {name: x.copy() for name, x in start.items()}
+        copies = {name: x.copy() for name, x in start.items()}
         outcome = self._train(start, tmp_path)
-        assert _are_equal(start, kept)
+        assert _are_equal(start, copies)
         assert not any(np.shares_memory(outcome.arrays[name], start[name]) for name in start)
 
-    def test_the_seed_decides_and_no_training_before_in_the_process(self, tmp_path: Path) -> None:
+    def test_the_seed_decides_and_not_an_earlier_training_in_the_process(self, tmp_path: Path) -> None:
         start = self._start()
         one = self._train(start, tmp_path / "one")
         other = self._train(start, tmp_path / "other", seed=8, data=make_segmentation_site(3))
@@ -66,7 +66,7 @@ class ClientAlgorithmContract:
         assert one.records.keys() == again.records.keys()
         assert not _are_equal(one.arrays, other.arrays)
 
-    def test_every_site_and_round_tells_the_same_metrics(self, tmp_path: Path) -> None:
+    def test_every_site_and_round_sends_the_same_metrics(self, tmp_path: Path) -> None:
         first = self._train(self._start(), tmp_path / "one")
         small = self._train(self._start(), tmp_path / "small", data=make_segmentation_site(1))
         second = self._train(first.arrays, tmp_path / "one", 2)
