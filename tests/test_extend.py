@@ -70,4 +70,4 @@ def test_it_runs_by_name_at_sites_that_allow_it_and_at_no_others(
     simulation.start(workers=2)
     events = read_history(simulation.run)
     assert events[-1]["status"] == "completed"
-    assert {told["status"] for e in events if e["event"] == "round" for told in e["sites"].values()} == {"ok"}
+    assert {entry["status"] for e in events if e["event"] == "round" for entry in e["sites"].values()} == {"ok"}

@@ -11,19 +11,19 @@ import pytest
 
 from medfl.aggregate import DiskReplies
 
-SpoolOf = Callable[..., DiskReplies]
+StoreReplies = Callable[..., DiskReplies]
 
 
 @pytest.fixture
-def spool_of() -> Iterator[SpoolOf]:
+def store_replies() -> Iterator[StoreReplies]:
     """Return a maker of spools of one tensor ``w``: from the sites' values, in the order given, and the reference's."""
     with ExitStack() as stack:
 
         def make(replies: Mapping[str, Any], reference: Any = None, dtype: str = "float32") -> DiskReplies:
             first = np.zeros(np.shape(next(iter(replies.values())))) if reference is None else reference
-            spool = stack.enter_context(DiskReplies({"w": np.array(first, dtype)}))
+            stored = stack.enter_context(DiskReplies({"w": np.array(first, dtype)}))
             for weight, (site, values) in enumerate(replies.items(), 1):
-                spool.add(site, {"w": np.array(values, dtype)}, weight)
-            return spool
+                stored.add(site, {"w": np.array(values, dtype)}, weight)
+            return stored
 
         yield make

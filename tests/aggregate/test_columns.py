@@ -12,27 +12,27 @@ from flwr.serverapp.strategy.fedtrimmedavg import trim_mean
 from medfl.aggregate import DiskReplies, median, trimmed_mean
 from medfl.aggregate.order_statistics import sorting_network
 from medfl.errors import ExchangeError
-from tests.aggregate.conftest import SpoolOf
+from tests.aggregate.conftest import StoreReplies
 
 RNG = np.random.default_rng(0)
 
 
-def test_the_median_of_an_odd_and_an_even_number(spool_of: SpoolOf) -> None:
+def test_the_median_of_an_odd_and_an_even_number(store_replies: StoreReplies) -> None:
     replies = {"a": [1, 9, -1], "b": [2, 3, -1], "c": [90, 4, -1]}
-    assert median(spool_of(replies))["w"].tolist() == [2, 4, -1]
-    assert median(spool_of({**replies, "d": [3, -9, 5]}))["w"].tolist() == [2.5, 3.5, -1]
-    assert median(spool_of({"a": [7, 8]}))["w"].tolist() == [7, 8]
+    assert median(store_replies(replies))["w"].tolist() == [2, 4, -1]
+    assert median(store_replies({**replies, "d": [3, -9, 5]}))["w"].tolist() == [2.5, 3.5, -1]
+    assert median(store_replies({"a": [7, 8]}))["w"].tolist() == [7, 8]
 
 
-def test_the_trimmed_mean_cuts_as_many_at_either_end(spool_of: SpoolOf) -> None:
-    spool = spool_of({site: [v] for site, v in zip("abcde", (1, 2, 3, 7, 1000), strict=True)})
-    assert trimmed_mean(spool, 0.2)["w"].tolist() == [4.0]  # of 2, 3, 7
-    assert trimmed_mean(spool, 0.19)["w"].tolist() == [np.float32(202.6)]  # int(0.95) is 0: none is cut
-    assert trimmed_mean(spool, 0.4)["w"].tolist() == [3.0]
-    assert trimmed_mean(spool, np.nextafter(0.5, 0))["w"].tolist() == [3.0]
+def test_the_trimmed_mean_cuts_as_many_at_either_end(store_replies: StoreReplies) -> None:
+    stored = store_replies({site: [v] for site, v in zip("abcde", (1, 2, 3, 7, 1000), strict=True)})
+    assert trimmed_mean(stored, 0.2)["w"].tolist() == [4.0]  # of 2, 3, 7
+    assert trimmed_mean(stored, 0.19)["w"].tolist() == [np.float32(202.6)]  # int(0.95) is 0: none is cut
+    assert trimmed_mean(stored, 0.4)["w"].tolist() == [3.0]
+    assert trimmed_mean(stored, np.nextafter(0.5, 0))["w"].tolist() == [3.0]
     for beta in (-0.1, 0.5, float("nan")):
         with pytest.raises(ValueError, match="beta"):
-            trimmed_mean(spool, beta)
+            trimmed_mean(stored, beta)
 
 
 @pytest.mark.parametrize("n", range(1, 14))
@@ -52,57 +52,57 @@ def test_a_mean_without_a_cut_compares_nothing() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 17, 32])
-def test_they_are_numpys_and_flowers(n: int, dtype: str, spool_of: SpoolOf) -> None:
+def test_they_are_numpys_and_flowers(n: int, dtype: str, store_replies: StoreReplies) -> None:
     values = (RNG.standard_normal((n, 3, 500)) * 10.0 ** RNG.integers(-4, 4, (3, 500))).astype(dtype)
     values[:, 0, :9] = values[0, 0, :9]  # all alike
-    spool = spool_of({f"site{k:02}": x for k, x in enumerate(values)}, dtype=dtype)
-    found = median(spool)["w"]
+    stored = store_replies({f"site{k:02}": x for k, x in enumerate(values)}, dtype=dtype)
+    found = median(stored)["w"]
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, np.median(values, axis=0))
     for beta in (0.0, 0.1, 0.2, 0.45):
         want = trim_mean(values.astype(np.float64), beta).astype(dtype)
-        np.testing.assert_allclose(trimmed_mean(spool, beta)["w"], want, rtol=1e-13, atol=1e-12)
+        np.testing.assert_allclose(trimmed_mean(stored, beta)["w"], want, rtol=1e-13, atol=1e-12)
 
 
-def test_the_middle_of_huge_and_tiny_values_is_between_them(spool_of: SpoolOf) -> None:
+def test_the_middle_of_huge_and_tiny_values_is_between_them(store_replies: StoreReplies) -> None:
     huge, tiny = 3e38, float(np.float32(1e-45))
-    spool = spool_of({"a": [huge, tiny], "b": [huge, tiny]})
-    assert median(spool)["w"].tolist() == [float(np.float32(huge)), tiny]
+    stored = store_replies({"a": [huge, tiny], "b": [huge, tiny]})
+    assert median(stored)["w"].tolist() == [float(np.float32(huge)), tiny]
 
 
-def test_every_order_of_arrival_gives_the_same_bits(spool_of: SpoolOf) -> None:
-    replies = {site: RNG.standard_normal(40) for site in "abcd"}
+def test_every_order_of_arrival_gives_the_same_bits(store_replies: StoreReplies) -> None:
+    replies, orders = {site: RNG.standard_normal(40) for site in "abcd"}, list(itertools.permutations("abcd"))
     for rule in (median, trimmed_mean):
-        results = {rule(spool_of({s: replies[s] for s in order}))["w"].tobytes() for order in itertools.permutations("abcd")}
+        results = {rule(store_replies({s: replies[s] for s in order}))["w"].tobytes() for order in orders}
         assert len(results) == 1
 
 
 def test_layout_is_the_models_and_counters_are_not_averaged() -> None:
     model = {"n": np.array(0), "w": np.zeros((2, 1), np.float32), "scale": np.array(0.0), "none": np.zeros((0, 2))}
     for rule in (median, trimmed_mean):
-        with DiskReplies(model) as spool:
+        with DiskReplies(model) as stored:
             for k, site in enumerate(("a", "b", "c"), 1):
                 more = {"w": np.full((2, 1), k, np.float16), "scale": np.array(k / 2), "n": np.array(10 * k)}
-                spool.add(site, {**model, **more}, 1)
-            result = rule(spool)
+                stored.add(site, {**model, **more}, 1)
+            result = rule(stored)
         assert [(name, x.shape, x.dtype) for name, x in result.items()] == [(n, x.shape, x.dtype) for n, x in model.items()]
         assert [x.tolist() for x in result.values()] == [30, [[2], [2]], 1.0, []]
 
 
 def test_without_replies_there_is_no_median() -> None:
-    with DiskReplies({"w": np.zeros(2)}) as spool:
+    with DiskReplies({"w": np.zeros(2)}) as stored:
         for rule in (median, trimmed_mean):
             with pytest.raises(ExchangeError, match="WEIGHT-ZERO"):
-                rule(spool)
+                rule(stored)
 
 
 def test_memory_is_the_result_and_a_few_blocks() -> None:
     size = 2_000_000
-    with DiskReplies({"w": np.zeros(size, np.float32)}) as spool:
+    with DiskReplies({"w": np.zeros(size, np.float32)}) as stored:
         for k in range(9):
-            spool.add(f"s{k}", {"w": np.full(size, k, np.float32)}, 1)
+            stored.add(f"s{k}", {"w": np.full(size, k, np.float32)}, 1)
         tracemalloc.start()
-        result = median(spool)
+        result = median(stored)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert result["w"][[0, -1]].tolist() == [4, 4]

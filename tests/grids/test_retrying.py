@@ -21,7 +21,7 @@ class Nodes(Grid):
     """Nodes that answer each message with the next thing that is written for them."""
 
     def __init__(self, **answers: list[str]) -> None:
-        self.answers = {int(name[1:]): list(told) for name, told in answers.items()}
+        self.answers = {int(name[1:]): list(outcomes) for name, outcomes in answers.items()}
         self.connected = set(self.answers)
         self.pushed: list[int] = []
         self._replies: dict[str, Message] = {}
@@ -46,10 +46,10 @@ class Nodes(Grid):
     def _push(self, message: Message) -> str:
         identifier, node = compat.assign_message_id(message), message.metadata.dst_node_id
         self.pushed.append(node)
-        told = self.answers[node].pop(0)
-        error = {"lost": LOST, "raised": RAISED}.get(told)
+        outcome = self.answers[node].pop(0)
+        error = {"lost": LOST, "raised": RAISED}.get(outcome)
         compat.identify_process(1, node)
-        if told != "silent":
+        if outcome != "silent":
             reply = Message(error, reply_to=message) if error else Message(RecordDict(), reply_to=message)
             self._replies[identifier] = reply
         compat.identify_process(1, compat.SERVER_NODE_ID)

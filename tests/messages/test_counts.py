@@ -13,8 +13,8 @@ def test_a_count_below_k_is_told_as_few(count: int, k: int, words: str) -> None:
 
 
 def test_counts_by_code_survive_being_text() -> None:
-    told = {"LBL-EMPTY": 12, "DCM-SPACING": -10, "NII-4D": 0}
-    assert counts.from_text(counts.to_text(told)) == told
+    known = {"LBL-EMPTY": 12, "DCM-SPACING": -10, "NII-4D": 0}
+    assert counts.from_text(counts.to_text(known)) == known
     assert counts.from_text("") == {}
 
 

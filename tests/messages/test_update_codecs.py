@@ -55,8 +55,8 @@ def test_models_of_every_width_come_back_in_their_type(codec: str, dtype: type[n
 def test_bf16_rounds_as_torch_does() -> None:
     rng = np.random.default_rng(0)
     update = (rng.standard_normal(10_000) * 10.0 ** rng.integers(-30, 30, 10_000)).astype(np.float32)
-    told = values(update_codecs.from_bf16(update_codecs.to_bf16(update), {"w": update}))
-    assert told == torch.from_numpy(update).to(torch.bfloat16).float().tolist()
+    decoded = values(update_codecs.from_bf16(update_codecs.to_bf16(update), {"w": update}))
+    assert decoded == torch.from_numpy(update).to(torch.bfloat16).float().tolist()
 
 
 def test_int8_takes_one_scale_a_tensor_and_rounds_to_a_neighbour() -> None:
@@ -92,8 +92,8 @@ def test_top_k_takes_the_largest_over_the_whole_update() -> None:
     assert packed[update_codecs.TOP_K].tolist() == [1, 3, 5]
     assert packed[update_codecs.VALUES].tolist() == [-5, 4, 3]
     model = {"b": np.zeros(4, np.float32), "a": np.zeros(2, np.float32)}
-    told = {name: part.tolist() for name, part in update_codecs.from_top_k(packed, model, 0.5)}
-    assert told == {"a": [0, -5], "b": [0, 4, 0, 3]}
+    decoded = {name: part.tolist() for name, part in update_codecs.from_top_k(packed, model, 0.5)}
+    assert decoded == {"a": [0, -5], "b": [0, 4, 0, 3]}
     assert update_codecs.to_top_k(update, 1e-6)[update_codecs.TOP_K].tolist() == [1]  # one at least
 
 

@@ -59,32 +59,32 @@ def test_players_who_bring_the_same_get_the_same_and_who_brings_nothing_nothing(
     assert shapley(game, "abcd") == pytest.approx({"a": 3, "b": 3, "c": 3, "d": 0})
 
 
-def spooled(updates: Mapping[str, list[float]], start: float = 5.0) -> DiskReplies:
-    spool = DiskReplies({"w": np.full(2, start, np.float32), "steps": np.array(0)})
+def store_updates(updates: Mapping[str, list[float]], start: float = 5.0) -> DiskReplies:
+    stored = DiskReplies({"w": np.full(2, start, np.float32), "steps": np.array(0)})
     for site, update in updates.items():
-        spool.add(site, {"w": np.array(update, np.float32) + np.float32(start), "steps": np.array(1)}, 1.0)
-    return spool
+        stored.add(site, {"w": np.array(update, np.float32) + np.float32(start), "steps": np.array(1)}, 1.0)
+    return stored
 
 
 def test_alignment_is_the_cosine_with_the_mean_of_the_others() -> None:
-    with spooled({"c": [1, 1], "a": [1, 0], "b": [0, 1]}) as spool:
-        told = alignments(spool, {"a": 1.0, "b": 1.0, "c": 2.0})
+    with store_updates({"c": [1, 1], "a": [1, 0], "b": [0, 1]}) as stored:
+        result = alignments(stored, {"a": 1.0, "b": 1.0, "c": 2.0})
     # of a the others are (0, 1) and twice (1, 1): (2, 3)
-    assert told["a"]["value"] == pytest.approx(2 / math.sqrt(13))
-    assert told["b"]["value"] == pytest.approx(2 / math.sqrt(13))
-    assert told["c"]["value"] == pytest.approx(1)
-    weighed = 2 * math.sqrt(2)
-    assert [told[site]["norm-share"] for site in "abc"] == pytest.approx([x / (2 + weighed) for x in (1, 1, weighed)])
+    assert result["a"]["value"] == pytest.approx(2 / math.sqrt(13))
+    assert result["b"]["value"] == pytest.approx(2 / math.sqrt(13))
+    assert result["c"]["value"] == pytest.approx(1)
+    weighted = 2 * math.sqrt(2)
+    assert [result[site]["norm-share"] for site in "abc"] == pytest.approx([x / (2 + weighted) for x in (1, 1, weighted)])
 
 
 def test_alignment_leaves_out_who_did_not_count_and_is_not_defined_for_one_alone() -> None:
-    with spooled({"a": [1, 0], "b": [-1, 0], "c": [0, 7]}) as spool:
-        assert {site: told["value"] for site, told in alignments(spool, {"a": 1.0, "b": 1.0}).items()} == {"a": -1, "b": -1}
-        (alone,) = alignments(spool, {"a": 1.0}).values()
+    with store_updates({"a": [1, 0], "b": [-1, 0], "c": [0, 7]}) as stored:
+        assert {site: x["value"] for site, x in alignments(stored, {"a": 1.0, "b": 1.0}).items()} == {"a": -1, "b": -1}
+        (alone,) = alignments(stored, {"a": 1.0}).values()
         assert math.isnan(alone["value"])
         assert alone["norm-share"] == 1
-    with spooled({"a": [0, 0], "b": [0, 0]}) as spool:
-        assert all(math.isnan(x) for told in alignments(spool, {"a": 1.0, "b": 1.0}).values() for x in told.values())
+    with store_updates({"a": [0, 0], "b": [0, 0]}) as stored:
+        assert all(math.isnan(x) for result in alignments(stored, {"a": 1.0, "b": 1.0}).values() for x in result.values())
 
 
 @pytest.fixture(autouse=True)
@@ -113,10 +113,10 @@ class Stage:
                 return train(message)
             assert message.content["config"][records.TRIAL] is True
             dice = float(message.content["arrays"]["w"].numpy()[0])
-            told = {"eval.patients": 2, "eval.patients.organ": 2, "eval.dice.organ": dice}
+            result = {"eval.patients": 2, "eval.patients.organ": 2, "eval.dice.organ": dice}
             exchange = str(message.content.config_records[records.CONFIG][records.EXCHANGE])
             content = records.build_reply_content(
-                site, metrics.empty_metrics(self.study) | told, site_info={records.EXCHANGE: exchange}
+                site, metrics.empty_metrics(self.study) | result, site_info={records.EXCHANGE: exchange}
             )
             return None if site in self.silent else Message(content, reply_to=message)
 
@@ -129,8 +129,8 @@ class Stage:
         return self.measured.measure(self.strategy.last_round, made)
 
     @staticmethod
-    def values(told: Mapping[str, Any]) -> dict[str, float]:
-        return {site: found["value"] for site, found in told["sites"].items()}
+    def values(result: Mapping[str, Any]) -> dict[str, float]:
+        return {site: found["value"] for site, found in result["sites"].items()}
 
 
 def score(coalition: frozenset[str]) -> float:
@@ -140,36 +140,36 @@ def score(coalition: frozenset[str]) -> float:
 
 
 def test_leaving_one_out_scores_the_models_of_the_others(tmp_path: Path) -> None:
-    told = Stage(tmp_path, "leave-one-out").round()
-    assert Stage.values(told) == pytest.approx({"aachen": 0.275 - 1 / 3, "bergen": 0.275 - 0.3, "cadiz": 0.275 - 0.15})
-    assert (told["event"], told["round"], told["method"], told["models"]) == ("contribution", 1, "leave-one-out", 4)
-    assert told["bytes-down"] == 4 * 3 * to_array_record({"w": np.zeros(1)}).count_bytes()
-    assert told["seconds"] > 0
+    result = Stage(tmp_path, "leave-one-out").round()
+    assert Stage.values(result) == pytest.approx({"aachen": 0.275 - 1 / 3, "bergen": 0.275 - 0.3, "cadiz": 0.275 - 0.15})
+    assert (result["event"], result["round"], result["method"], result["models"]) == ("contribution", 1, "leave-one-out", 4)
+    assert result["bytes-down"] == 4 * 3 * to_array_record({"w": np.zeros(1)}).count_bytes()
+    assert result["seconds"] > 0
 
 
 def test_shapley_values_of_a_round_add_up_to_what_it_gained(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "shapley")
-    told = stage.round()
+    result = stage.round()
     names = sorted(UPDATES)
-    assert Stage.values(told) == pytest.approx(shapley({c: score(c) for c in all_coalitions(names)}, names))
-    assert told["gain"] == pytest.approx(0.275)
-    assert math.fsum(Stage.values(told).values()) == pytest.approx(0.275)
-    assert told["models"] == 8
+    assert Stage.values(result) == pytest.approx(shapley({c: score(c) for c in all_coalitions(names)}, names))
+    assert result["gain"] == pytest.approx(0.275)
+    assert math.fsum(Stage.values(result).values()) == pytest.approx(0.275)
+    assert result["models"] == 8
     assert stage.measured.recorder.replies is None
 
 
 def test_only_the_rounds_asked_for_are_measured(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "alignment", every=2)
     assert stage.round(1) == {}
-    told = stage.round(2)
-    assert Stage.values(told) == {"aachen": 1, "bergen": 1, "cadiz": 1}
-    assert (told["models"], told["bytes-down"]) == (0, 0)
+    result = stage.round(2)
+    assert Stage.values(result) == {"aachen": 1, "bergen": 1, "cadiz": 1}
+    assert (result["models"], result["bytes-down"]) == (0, 0)
     assert len(stage.grid.messages) == 6  # two rounds of training, and nothing else
 
 
 def test_a_reply_that_a_filter_left_out_has_no_part(tmp_path: Path) -> None:
-    told = Stage(tmp_path, "leave-one-out", transforms=[NormOutlierFilter(1.5)]).round()
-    assert Stage.values(told) == pytest.approx({"aachen": -0.05, "bergen": 0.05})
+    result = Stage(tmp_path, "leave-one-out", transforms=[NormOutlierFilter(1.5)]).round()
+    assert Stage.values(result) == pytest.approx({"aachen": -0.05, "bergen": 0.05})
 
 
 def test_every_model_is_judged_by_the_same_sites_and_without_any_there_is_no_value(tmp_path: Path) -> None:

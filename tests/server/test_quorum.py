@@ -59,7 +59,7 @@ def conduct(grid: Hospitals, config: dict[str, Any]) -> list[Event]:
 
 
 def rounds_of(events: list[Event]) -> list[dict[str, str]]:
-    return [{s: told["status"] for s, told in e["sites"].items()} for e in events if e["event"] == "round"]
+    return [{s: entry["status"] for s, entry in e["sites"].items()} for e in events if e["event"] == "round"]
 
 
 def test_a_site_that_is_away_for_a_round_is_named_with_the_reason_and_asked_again_in_the_next(config: dict[str, Any]) -> None:
@@ -114,8 +114,8 @@ def test_a_site_that_comes_back_with_a_new_key_takes_its_old_place(config: dict[
     grid.spoil = lambda question, reply: reply.content.config_records[records.SITE].update(
         {"name": NAMES[3]} if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN else {}
     )
-    told = rounds_of(conduct(grid, config))
-    assert told[0] == told[-1] == {"hospital-1": "ok", "hospital-2": "ok"}
+    statuses = rounds_of(conduct(grid, config))
+    assert statuses[0] == statuses[-1] == {"hospital-1": "ok", "hospital-2": "ok"}
 
 
 def test_a_second_node_of_one_name_is_left_out_when_the_run_has_begun(config: dict[str, Any]) -> None:
@@ -143,8 +143,8 @@ def test_a_site_that_was_refused_at_the_door_is_asked_again(config: dict[str, An
 
     grid.spoil = refuse_once
     events = conduct(grid, config)
-    assert ["hospital-3" in told for told in rounds_of(events)] == [False, True, True]
-    assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is told once
+    assert ["hospital-3" in statuses for statuses in rounds_of(events)] == [False, True, True]
+    assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is recorded once
 
 
 def test_who_is_waited_for_is_told_and_named_when_the_time_is_over(config: dict[str, Any]) -> None:
@@ -198,16 +198,16 @@ def test_a_site_takes_part_under_the_name_of_its_key_alone(config: dict[str, Any
 def test_a_reply_to_another_question_is_refused(key: str, other: str | int, config: dict[str, Any]) -> None:
     def replay(question: Message, reply: Message) -> None:
         if question.metadata.message_type == "train" and question.metadata.dst_node_id == 3 and reply.has_content():
-            told = reply.content.config_records[records.SITE]
+            site = reply.content.config_records[records.SITE]
             if other:
-                told[key] = other
+                site[key] = other
             else:
-                del told[key]
+                del site[key]
 
     grid = Hospitals(config)
     grid.spoil = replay
-    told = rounds_of(conduct(grid, config))
-    assert told == [{"hospital-1": "ok", "hospital-2": "refused", "hospital-3": "ok"}] * 2
+    statuses = rounds_of(conduct(grid, config))
+    assert statuses == [{"hospital-1": "ok", "hospital-2": "refused", "hospital-3": "ok"}] * 2
 
 
 def test_a_second_reply_to_one_question_is_dropped(config: dict[str, Any]) -> None:

@@ -38,15 +38,15 @@ app = ClientApp()
 
 def scores(context, model):
     study = study_from_run_config(context.run_config)
-    told = metrics.empty_metrics(study)
+    values = metrics.empty_metrics(study)
     if ODD.get(context.node_config["partition-id"]) == "metrics":
-        told.pop("eval.dice.liver")
+        values.pop("eval.dice.liver")
     elif model >= 1:
-        told |= {{"eval.patients": 2, "eval.patients.liver": 2, "eval.dice.liver": DICE[model - 1]}}
-    return told
+        values |= {{"eval.patients": 2, "eval.patients.liver": 2, "eval.dice.liver": DICE[model - 1]}}
+    return values
 
-def answer(message, *told):
-    content, asked = records.build_reply_content(*told), message.content["config"]
+def answer(message, *parts):
+    content, asked = records.build_reply_content(*parts), message.content["config"]
     content["site"].update({{key: asked[key] for key in (records.RUN, records.ROUND, records.EXCHANGE)}})
     return Message(content, reply_to=message)
 
@@ -60,8 +60,8 @@ def join(message, context):
     if odd == "silent":
         return Message(RecordDict(), reply_to=message)
     counts = {{f"join.{{s}}-{{w}}": 2 for s in ("train", "validation", "test") for w in ("patients", "cases")}}
-    told = {{"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: "{layout}"}}
-    return Message(records.build_reply_content(name, counts, site_info=told), reply_to=message)
+    values = {{"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: "{layout}"}}
+    return Message(records.build_reply_content(name, counts, site_info=values), reply_to=message)
 
 @app.train()
 def train(message, context):
@@ -71,9 +71,9 @@ def train(message, context):
     arrays = {{name: array + 1 + partition for name, array in arrays.items()}}
     if at in BROKEN.get(partition, ()):
         arrays = {{name: array * np.float32(np.nan) for name, array in arrays.items()}}
-    told = {{"train.patients": 2, "train.samples": 2, "train.steps": 1, "train.loss": 1.0, "train.seconds": 0.1}}
+    values = {{"train.patients": 2, "train.samples": 2, "train.steps": 1, "train.loss": 1.0, "train.seconds": 0.1}}
     left_out = {{"excluded": "LBL-EMPTY=<10,NII-4D=12"}} if partition == 0 else {{}}
-    return answer(message, "site", told | scores(context, at - 1), arrays, left_out)
+    return answer(message, "site", values | scores(context, at - 1), arrays, left_out)
 
 @app.evaluate()
 def evaluate(message, context):
@@ -161,7 +161,7 @@ def test_the_score_in_a_round_is_that_of_the_model_before(conducted: Conduct) ->
 
 def test_every_round_records_what_each_site_used_and_left_out(conducted: Conduct) -> None:
     run = conducted([0.1] * 5, broken={2: (1,)})
-    first, second = ({site: (told["used"], told["excluded"]) for site, told in e["sites"].items()} for e in rounds_of(run)[:2])
+    first, second = ({site: (x["used"], x["excluded"]) for site, x in e["sites"].items()} for e in rounds_of(run)[:2])
     assert first == {"site-a": (2, {"LBL-EMPTY": -10, "NII-4D": 12}), "site-b": (2, {}), "site-c": (None, {})}
     assert second["site-c"] == (2, {})
 

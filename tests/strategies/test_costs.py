@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medfl.aggregate import DiskReplies
 from medfl.strategies.fedcostwavg import FedCostWAvg
 from medfl.strategies.fedpidavg import FedPIDAvg
 from tests.strategies.play import Model, moved, play
@@ -73,12 +74,16 @@ def test_a_cost_that_is_none_counts_as_unchanged(cost: float, make: Any) -> None
 
 
 def test_replies_leave_the_disk_when_the_round_is_over(make: Any) -> None:
-    strategy, kept = FedCostWAvg(loss_key="cost"), []
-    rule = strategy.aggregate
-    strategy.aggregate = lambda spool: kept.append(spool) or rule(spool)  # type: ignore[method-assign, func-returns-value]
-    play(strategy, ZERO, [sites(make, 4.0, 2.0)])
-    (spool,) = kept
-    assert spool._file.closed
+    seen: list[DiskReplies] = []
+
+    class Watched(FedCostWAvg):
+        def aggregate(self, replies: DiskReplies) -> dict[str, np.ndarray]:
+            seen.append(replies)
+            return super().aggregate(replies)
+
+    play(Watched(loss_key="cost"), ZERO, [sites(make, 4.0, 2.0)])
+    with pytest.raises(ValueError, match="closed file"):
+        list(seen[0].columns())
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

@@ -94,8 +94,8 @@ def test_an_update_that_came_packed_is_one_of_the_model_before(codec: Any, fake:
 
         return answer
 
-    wrapper = TopK(1.0) if codec is TopK else codec()
-    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1, transforms=[wrapper])
+    transform = TopK(1.0) if codec is TopK else codec()
+    strategy = Cyclic(order="name", site_names=SITES, hop_timeout=0.1, transforms=[transform])
     made = circle(strategy, fake({5: adds(1), 6: adds(2), 7: adds(4)}), arrays=to_array_record(zero))
     np.testing.assert_allclose(made["w"], 7, rtol=1e-6)
     assert made["w"].dtype == np.float32

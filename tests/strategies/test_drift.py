@@ -181,9 +181,9 @@ def test_a_site_that_joins_no_round_counts_in_the_mean(stage: Any) -> None:
 
 def test_prox_tells_the_sites_as_flower_does(fake: Any, initial: ArrayRecord) -> None:
     grid, config = fake({11: None, 12: None}), ConfigRecord({"lr": 0.1})
-    told = [dict(m.content["config"]) for m in FedProx(mu=0.3).configure_train(2, initial, config, grid)]
+    sent = [dict(m.content["config"]) for m in FedProx(mu=0.3).configure_train(2, initial, config, grid)]
     theirs = FlowerFedProx(proximal_mu=0.3).configure_train(2, initial, ConfigRecord({"lr": 0.1}), grid)
-    assert told == [dict(m.content["config"]) for m in theirs]
+    assert sent == [dict(m.content["config"]) for m in theirs]
     assert "proximal-mu" not in config
 
 

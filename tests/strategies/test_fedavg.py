@@ -207,7 +207,7 @@ def test_a_streaming_grid_waits_for_what_comes_later(fake: Any, make: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("site_info", "expected"),
     [
         ({"name": "a", "excluded": "LBL-EMPTY=<10"}, {"LBL-EMPTY": -10}),
         ({"name": "a"}, {}),
@@ -217,12 +217,12 @@ def test_a_streaming_grid_waits_for_what_comes_later(fake: Any, make: Any) -> No
     ],
 )
 def test_the_record_tells_what_a_site_left_out_and_takes_clients_that_do_not(
-    told: dict[str, str] | None, expected: dict[str, int], fake: Any, make: Any
+    site_info: dict[str, str] | None, expected: dict[str, int], fake: Any, make: Any
 ) -> None:
     def answer(message: Message) -> Message:
         reply = make.trained({"a": np.ones(2, np.float32)}, 3)(message)
-        if told is not None:
-            reply.content["site"] = ConfigRecord(dict(told))
+        if site_info is not None:
+            reply.content["site"] = ConfigRecord(dict(site_info))
         return reply
 
     strategy = FedAvg()

@@ -48,8 +48,8 @@ def test_the_model_comes_back(codec: str, fake: Any, make: Any) -> None:
 def test_a_round_records_the_bytes_of_the_wire(codec: str, fake: Any, make: Any) -> None:
     sent = {"w": np.zeros(100_000, np.float32)}
     small = packed(codec, {"w": np.ones(100_000, np.float32)}, sent, keep=0.01)
-    wrapper = TopK(0.01) if codec == "top-k" else CODECS[codec]
-    strategy = FedAvg(transforms=(wrapper,))
+    transform = TopK(0.01) if codec == "top-k" else CODECS[codec]
+    strategy = FedAvg(transforms=(transform,))
     grid = fake({21: make.trained(small, 2)})
     messages = strategy.configure_train(1, to_array_record(sent), ConfigRecord(), grid)
     strategy.aggregate_train(1, grid.send_and_receive(messages))
@@ -112,7 +112,7 @@ def test_an_update_is_added_to_the_model_that_its_site_started_from(fake: Any, m
 
 def test_a_study_stacks_them_from_the_wire_inwards() -> None:
     study = sites.make_study(compression={"codec": "top-k", "keep": 0.1}, filtering={"reject-factor": 3})
-    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["TopK", "NormOutlierFilter"]
+    assert [type(transform).__name__ for transform in build_transforms(study)] == ["TopK", "NormOutlierFilter"]
     study = sites.make_study(compression={"codec": "int8"}, filtering={"clip-norm": 2})
-    assert [type(wrapper).__name__ for wrapper in build_transforms(study)] == ["Int8", "ClipNorm"]
+    assert [type(transform).__name__ for transform in build_transforms(study)] == ["Int8", "ClipNorm"]
     assert build_transforms(sites.make_study()) == ()

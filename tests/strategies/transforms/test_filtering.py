@@ -77,8 +77,8 @@ def test_a_round_goes_on_without_the_long_one(fake: Any, make: Any, initial: Arr
     )
     assert arrays is not None
     assert arrays["scale"].numpy() == 1.5
-    told = {r.site: r.reason for r in strategy.last_round.replies}
-    assert told == {
+    reasons = {r.site: r.reason for r in strategy.last_round.replies}
+    assert reasons == {
         "aachen": "",
         "bergen": "[UPDATE-NORM] The norm of the update is 50.0 times the median, allowed is 4.",
         "cadiz": "",
