@@ -35,12 +35,12 @@ class IntervalBar:
     tied: bool
 
 
-def write_leaderboard(board: Leaderboard) -> Path:
+def write_leaderboard(leaderboard: Leaderboard) -> Path:
     """Write ``board.json`` and ``board.html`` into the folder of a sweep, replacing older ones.
 
     Parameters
     ----------
-    board : Leaderboard
+    leaderboard : Leaderboard
         What to write.
 
     Returns
@@ -53,36 +53,41 @@ def write_leaderboard(board: Leaderboard) -> Path:
     RunError
         When the folder cannot be written.
     """
-    content = board.as_json() | {"verdict": verdict_sentences(board)}
+    content = leaderboard.as_json() | {"verdict": verdict_sentences(leaderboard)}
     with translate_disk_errors("the leaderboard", "give the command again with --resume"):
-        write_file(board.folder / LEADERBOARD_JSON, json.dumps(content, indent=1, ensure_ascii=False).encode())
-        write_file(board.folder / LEADERBOARD_HTML, render_leaderboard(board).encode())
-    return board.folder / LEADERBOARD_HTML
+        write_file(leaderboard.folder / LEADERBOARD_JSON, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        write_file(leaderboard.folder / LEADERBOARD_HTML, render_leaderboard(leaderboard).encode())
+    return leaderboard.folder / LEADERBOARD_HTML
 
 
-def render_leaderboard(board: Leaderboard) -> str:
+def render_leaderboard(leaderboard: Leaderboard) -> str:
     """Return a leaderboard as HTML."""
-    return render_page("board.html.j2", ("report.css", "board.css"), **_context(board))
+    return render_page("leaderboard.html.j2", ("report.css", "leaderboard.css"), **_context(leaderboard))
 
 
-def verdict_sentences(board: Leaderboard) -> list[str]:
+def verdict_sentences(leaderboard: Leaderboard) -> list[str]:
     """Return what a leaderboard shows: one sentence for each idea, the most important first."""
-    return [*_leader_sentences(board), *_budget_sentences(board), *_missing_sentences(board), *_local_layer_sentences(board)]
+    return [
+        *_leader_sentences(leaderboard),
+        *_budget_sentences(leaderboard),
+        *_missing_sentences(leaderboard),
+        *_local_layer_sentences(leaderboard),
+    ]
 
 
-def score_table(board: Leaderboard) -> Table:
+def score_table(leaderboard: Leaderboard) -> Table:
     """Return what each strategy reached."""
-    name, several = score_name(board.study), len(board.seeds) > 1
+    name, several = score_name(leaderboard.study), len(leaderboard.seeds) > 1
     columns = ["Strategy", name, *(["Over seeds"] if several else []), "95 % interval", "Difference to the first"]
-    columns += ["Worst hospital", *(["Personal models (gain)"] if board.has_personal else []), "Seeds"]
-    rows = [Row(row.title, _score_cells(board, row), mark="level" if row.tied else "") for row in board.rows]
+    columns += ["Worst hospital", *(["Personal models (gain)"] if leaderboard.has_personal else []), "Seeds"]
+    rows = [Row(row.title, _score_cells(leaderboard, row), mark="level" if row.tied else "") for row in leaderboard.rows]
     return Table(tuple(columns), tuple(rows))
 
 
-def cost_table(board: Leaderboard) -> Table:
+def cost_table(leaderboard: Leaderboard) -> Table:
     """Return what one run of each strategy took."""
     columns = ("Strategy", "Local steps", "Rounds", "Up a round", "Down a round", "Up in all", "Down in all", "Time")
-    return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in board.rows if row.completed_runs))
+    return Table(columns, tuple(Row(row.title, cost_cells(row)) for row in leaderboard.rows if row.completed_runs))
 
 
 def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
@@ -123,35 +128,35 @@ def format_worst_site(row: LeaderboardRow) -> str:
     return "varies" if len(row.worst_sites) > 1 else "".join(row.worst_sites)
 
 
-def format_seeds(board: Leaderboard, row: LeaderboardRow) -> str:
+def format_seeds(leaderboard: Leaderboard, row: LeaderboardRow) -> str:
     """Return how many seeds a row stands for, and of how many if not all are done."""
-    planned, done = len(board.seeds), len(row.completed_runs)
+    planned, done = len(leaderboard.seeds), len(row.completed_runs)
     return str(done) if done == planned else f"{done} of {planned}"
 
 
-def _score_cells(board: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
-    seeds, several = format_seeds(board, row), len(board.seeds) > 1
+def _score_cells(leaderboard: Leaderboard, row: LeaderboardRow) -> tuple[Cell, ...]:
+    seeds, several = format_seeds(leaderboard, row), len(leaderboard.seeds) > 1
     if not row.completed_runs:
-        return (*[Cell(_DASH, "num none")] * (4 + several + board.has_personal), Cell(seeds, "num warn"))
+        return (*[Cell(_DASH, "num none")] * (4 + several + leaderboard.has_personal), Cell(seeds, "num warn"))
     cells = [format_score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
-    cells += ["first" if row is board.rows[0] else format_interval(row.behind, signed=True)]
+    cells += ["first" if row is leaderboard.rows[0] else format_interval(row.behind, signed=True)]
     cells += [f"{format_score(row.worst)} {format_worst_site(row)}".strip()]
-    if board.has_personal:
+    if leaderboard.has_personal:
         cells.append(format_personal(row))
-    return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(board.seeds) else "num warn"))
+    return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(leaderboard.seeds) else "num warn"))
 
 
-def _leader_sentences(board: Leaderboard) -> Iterator[str]:
-    scored = [row for row in board.rows if not math.isnan(row.score)]
+def _leader_sentences(leaderboard: Leaderboard) -> Iterator[str]:
+    scored = [row for row in leaderboard.rows if not math.isnan(row.score)]
     if not scored:
         yield (
             "No run has reached a test yet."
-            if any(r.status == NOT_RUN for row in board.rows for r in row.runs)
+            if any(r.status == NOT_RUN for row in leaderboard.rows for r in row.runs)
             else "No strategy reached a test."
         )
         return
-    first, name = scored[0], score_name(board.study)
-    reached = f"mean {name} of {format_score(first.score)} on {plural(board.patients, 'test patient')}"
+    first, name = scored[0], score_name(leaderboard.study)
+    reached = f"mean {name} of {format_score(first.score)} on {plural(leaderboard.patients, 'test patient')}"
     tied = [row for row in scored if row.tied]
     if len(scored) == 1:
         yield f"{first.title} reached a {reached}; there is nothing to compare it with."
@@ -172,8 +177,8 @@ def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> st
     return f"The first {len(tied) + 1}"
 
 
-def _budget_sentences(board: Leaderboard) -> Iterator[str]:
-    steps = {row.title: row.steps for row in board.rows if row.completed_runs}
+def _budget_sentences(leaderboard: Leaderboard) -> Iterator[str]:
+    steps = {row.title: row.steps for row in leaderboard.rows if row.completed_runs}
     if len(steps) < 2:
         return
     fewest, most = min(steps.values()), max(steps.values())
@@ -186,19 +191,19 @@ def _budget_sentences(board: Leaderboard) -> Iterator[str]:
         yield f"The budget is not matched: runs took {steps_range} local steps ({low} the fewest, {high} the most)."
 
 
-def _missing_sentences(board: Leaderboard) -> Iterator[str]:
-    failed = [row.title for row in board.rows if any(run.status == "failed" for run in row.runs)]
-    waiting = [row.title for row in board.rows if any(run.status == NOT_RUN for run in row.runs)]
+def _missing_sentences(leaderboard: Leaderboard) -> Iterator[str]:
+    failed = [row.title for row in leaderboard.rows if any(run.status == "failed" for run in row.runs)]
+    waiting = [row.title for row in leaderboard.rows if any(run.status == NOT_RUN for run in row.runs)]
     if failed:
         yield f"{join_words(failed)} failed; the reasons are below."
     if waiting:
         yield f"{join_words(waiting)} {'has' if len(waiting) == 1 else 'have'} not been run with every seed yet."
-    if any(0 < len(row.completed_runs) < len(board.seeds) for row in board.rows):
+    if any(0 < len(row.completed_runs) < len(leaderboard.seeds) for row in leaderboard.rows):
         yield "Means over fewer seeds than the others’ are about other patients: do not compare them."
 
 
-def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
-    titles = [row.title for row in board.rows if row.completed_runs and row.lacks_layers]
+def _local_layer_sentences(leaderboard: Leaderboard) -> Iterator[str]:
+    titles = [row.title for row in leaderboard.rows if row.completed_runs and row.lacks_layers]
     if titles:
         yield (
             f"The shared model of {join_words(titles)} lacks the layers that stay at the hospitals and is scored with "
@@ -206,9 +211,9 @@ def _local_layer_sentences(board: Leaderboard) -> Iterator[str]:
         )
 
 
-def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, str]]:
+def _interval_bars(leaderboard: Leaderboard) -> tuple[list[IntervalBar], tuple[str, str]]:
     """Return the intervals as bars, and the ends of the axis."""
-    drawn = [row for row in board.rows if row.interval is not None]
+    drawn = [row for row in leaderboard.rows if row.interval is not None]
     ends = [value for row in drawn for value in (*(row.interval or ()), row.score)]
     if not ends:
         return [], ("", "")
@@ -223,23 +228,23 @@ def _interval_bars(board: Leaderboard) -> tuple[list[IntervalBar], tuple[str, st
     return bars, (f"{low:.2f}", f"{low + span:.2f}")
 
 
-def _context(board: Leaderboard) -> dict[str, Any]:
-    interval_bars, axis = _interval_bars(board)
-    runs = [(row, run) for row in board.rows for run in row.runs]
+def _context(leaderboard: Leaderboard) -> dict[str, Any]:
+    interval_bars, axis = _interval_bars(leaderboard)
+    runs = [(row, run) for row in leaderboard.rows for run in row.runs]
     return {
-        "board": board,
-        "study": board.study,
-        "name": score_name(board.study),
-        "verdict": verdict_sentences(board),
-        "scores": score_table(board),
-        "costs": cost_table(board),
+        "leaderboard": leaderboard,
+        "study": leaderboard.study,
+        "name": score_name(leaderboard.study),
+        "verdict": verdict_sentences(leaderboard),
+        "scores": score_table(leaderboard),
+        "costs": cost_table(leaderboard),
         "interval_bars": interval_bars,
         "axis": axis,
         "runs": runs,
         "waiting": any(run.status == NOT_RUN for _, run in runs),
         "failed": any(run.status == "failed" for _, run in runs),
-        "segmentation": board.study.task.kind == "segmentation",
-        "alone": any(row.is_local for row in board.rows),
+        "segmentation": leaderboard.study.task.kind == "segmentation",
+        "alone": any(row.is_local for row in leaderboard.rows),
         "version": medfl.__version__,
     }
 

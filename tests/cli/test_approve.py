@@ -43,7 +43,7 @@ def test_a_bundle_is_read_approved_listed_and_taken_back(nodule_study: Path, sit
     assert listed(site) == []
 
 
-def test_a_study_against_the_policy_is_not_approved_even_when_told_to(nodule_study: Path, site: Path) -> None:
+def test_a_study_against_the_policy_is_not_approved_even_with_yes(nodule_study: Path, site: Path) -> None:
     text = (site / "site.toml").read_text()
     (site / "site.toml").write_text(text.replace("[policy]", "[policy]\nmax-rounds = 1"))
     done = medfl("site", "approve", nodule_study, "--site", site, "--yes")

@@ -19,7 +19,7 @@ def medfl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
-def test_a_valid_study_is_told_with_its_flwr_command(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+def test_a_valid_study_is_shown_with_its_flwr_command(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     done = medfl("study", "check", nodule_study, "--data", nodule_hospitals, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "num-supernodes=3" in done.stdout
@@ -42,9 +42,9 @@ def test_the_flwr_command_has_every_change_and_survives_a_shell(
 
 
 def test_a_study_as_json_has_its_hash(nodule_study: Path, tmp_path: Path) -> None:
-    told = json.loads(medfl("study", "check", nodule_study, "--json", folder=tmp_path).stdout)
-    assert len(told["hash"]) == 64
-    assert told["study"]["name"] == "nodule"
+    content = json.loads(medfl("study", "check", nodule_study, "--json", folder=tmp_path).stdout)
+    assert len(content["hash"]) == 64
+    assert content["study"]["name"] == "nodule"
 
 
 def test_a_wrong_study_ends_with_2_and_every_problem(nodule_study: Path, tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_a_run_is_listed_and_its_report_can_be_written_again(
 ) -> None:
     done = medfl("simulate", nodule_study, "--data", nodule_hospitals, "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    report = Path(told["report"])
+    outcome = json.loads(done.stdout)
+    report = Path(outcome["report"])
     assert report.is_file()
-    assert len(told["headlines"]) == 3
+    assert len(outcome["headlines"]) == 3
     (listed,) = json.loads(medfl("runs", "--json", folder=tmp_path).stdout)
     assert listed["status"] == "completed"
     report.unlink()
-    assert medfl("report", told["run"], folder=tmp_path).returncode == 0
+    assert medfl("report", outcome["run"], folder=tmp_path).returncode == 0
     assert report.is_file()
 
 

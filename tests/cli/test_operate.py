@@ -108,8 +108,8 @@ def medfl(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch, capsys:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
-        return Done(int(ended.value.code or 0), " ".join(told.out.split()), " ".join(told.err.split()))
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), " ".join(captured.out.split()), " ".join(captured.err.split()))
 
     return command
 
@@ -141,8 +141,10 @@ def test_a_server_that_is_not_up_is_said_to_be_so(
     command: str, medfl: Medfl, flower: Flower, nodule_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert medfl("run", nodule_study, "--detach").code == 0
-    told = subprocess.CompletedProcess([], 1, stdout="Using SuperLink: fed (127.0.0.1:1)\n", stderr="Connection unavailable")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: told)
+    completed = subprocess.CompletedProcess(
+        [], 1, stdout="Using SuperLink: fed (127.0.0.1:1)\n", stderr="Connection unavailable"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: completed)
     monkeypatch.setattr(control, "run_flwr", superlink.run_flwr)
     done = medfl(*words_for(command, nodule_study))
     assert (done.code, done.out) == (1, "")
@@ -240,15 +242,15 @@ def test_a_run_may_only_be_started_and_ctrl_c_leaves_it_running(
     assert flower.count("stop") == 0
 
 
-def test_the_status_of_a_run_is_told_to_people_and_machines(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
+def test_the_status_of_a_run_is_shown_to_people_and_machines(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
     flower.plot = lambda run: run.history.append({"event": "joined", "site": "a", "train": 12})
     name = json.loads(medfl("run", nodule_study, "--detach", "--json").out)["run"]
     done = medfl("status", name[:12])
     assert done.code == 0
     assert f"Run {name}: running" in done.out
     assert "a 12 joined" in done.out
-    told = json.loads(medfl("status", "--json").out)
-    assert (told["run"], told["study"], told["status"], told["last"]["event"]) == (name, "nodule", "running", "joined")
+    shown = json.loads(medfl("status", "--json").out)
+    assert (shown["run"], shown["study"], shown["status"], shown["last"]["event"]) == (name, "nodule", "running", "joined")
 
 
 def test_a_run_is_stopped_once_and_it_is_said_how_it_goes_on(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:

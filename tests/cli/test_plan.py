@@ -126,9 +126,9 @@ def test_another_file_and_json_leave_the_study_as_it_is(study: Path, files: list
     out = tmp_path / "planned.toml"
     done = CliRunner().invoke(app, ["study", "plan", str(study), *files, "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["plan"]["patch"] == [24, 28, 10]
-    assert told["changes"]["network.name"] == ["unet", "dynunet"]
+    content = json.loads(done.stdout)
+    assert content["plan"]["patch"] == [24, 28, 10]
+    assert content["changes"]["network.name"] == ["unet", "dynunet"]
     assert (study / "pyproject.toml").read_text() == STUDY
     assert 'name = "dynunet"' in out.read_text()
 
@@ -159,7 +159,7 @@ def test_simulated_hospitals_are_asked_and_the_planned_study_trains(study: Path,
     assert done.returncode == 0, done.stderr
 
 
-def test_a_fingerprint_is_written_into_a_new_folder_or_the_failure_is_told(
+def test_a_fingerprint_is_written_into_a_new_folder_or_the_failure_is_reported(
     study: Path, hospitals: Path, tmp_path: Path
 ) -> None:
     words = ["data", "fingerprint", str(hospitals / "hospital-a" / "site.toml"), str(study / "pyproject.toml"), "--out"]

@@ -13,15 +13,15 @@ from medfl.cli.run_display import RunDisplay
 from medfl.study import read_study
 
 
-def event(kind: str, clock: str = "10:00:00", **told: Any) -> dict[str, Any]:
-    return {"event": kind, "time": f"2026-01-01T{clock}.000+00:00", **told}
+def event(kind: str, clock: str = "10:00:00", **more: Any) -> dict[str, Any]:
+    return {"event": kind, "time": f"2026-01-01T{clock}.000+00:00", **more}
 
 
 def round_of(number: int, clock: str, **sites: str) -> dict[str, Any]:
     lost = "[NODE-LOST] The node is no longer connected."
     metrics = {"train.loss": 0.5}
-    told = {n: {"status": s, "reason": "" if s == "ok" else lost, "metrics": metrics} for n, s in sites.items()}
-    return event("round", clock, arm="federated", round=number, seconds=30.0, score=None, sites=told)
+    replies = {n: {"status": s, "reason": "" if s == "ok" else lost, "metrics": metrics} for n, s in sites.items()}
+    return event("round", clock, arm="federated", round=number, seconds=30.0, score=None, sites=replies)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def shown(display: RunDisplay, *events: dict[str, Any]) -> str:
     return console.export_text()
 
 
-def test_a_run_that_is_over_tells_how_long_it_took(display: RunDisplay) -> None:
+def test_a_finished_run_shows_how_long_it_took(display: RunDisplay) -> None:
     text = shown(display, event("start"), round_of(1, "10:00:40"), event("end", "10:01:05", status="failed"))
     assert "1 min 5 s gone" in text
     assert "failed" in text
@@ -47,13 +47,13 @@ def test_a_resumed_run_counts_from_its_resumption(display: RunDisplay) -> None:
     assert "2 min 0 s gone" in shown(display, *events, event("end", "15:02:00", status="completed"))
 
 
-def test_whoever_is_missing_is_shown_with_the_reason(display: RunDisplay) -> None:
+def test_a_missing_site_is_shown_with_the_reason(display: RunDisplay) -> None:
     text = shown(display, event("start"), round_of(1, "10:00:40", **{"hospital-a": "ok", "hospital-b": "failed"}))
     (line,) = [line for line in text.splitlines() if "hospital-b" in line]
     assert "NODE-LOST" in line
     assert "round 1/10" in text
 
 
-def test_who_is_waited_for_is_named(display: RunDisplay) -> None:
+def test_the_sites_that_are_waited_for_are_named(display: RunDisplay) -> None:
     waiting = event("waiting", during="join", sites=["hospital-b"], seconds=600)
     assert "waiting for hospital-b, 10 min 0 s at most" in shown(display, event("start"), waiting)

@@ -1,4 +1,4 @@
-"""What a finished run says in the terminal."""
+"""Outcome of a finished run in the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from medfl.cli.run_outcome import left_out_sentence
 
 
 @pytest.mark.parametrize(
-    ("excluded", "told"),
+    ("excluded", "expected"),
     [
         ({}, ""),
         ({"IMG-NAN": 5, "LBL-EMPTY": 7}, "12 of 200 cases left out; the report says why."),
         ({"IMG-NAN": -10}, "<10 of at least 189 cases left out; the report says why."),
     ],
 )
-def test_it_is_said_how_many_cases_the_hospitals_left_out(excluded: Mapping[str, int], told: str) -> None:
+def test_the_outcome_says_how_many_cases_the_hospitals_left_out(excluded: Mapping[str, int], expected: str) -> None:
     site = SimpleNamespace(excluded=excluded, cases={"train": 150, "validation": 8, "test": 30})
-    assert left_out_sentence(SimpleNamespace(joined={1: site})) == told  # type: ignore[arg-type]
+    assert left_out_sentence(SimpleNamespace(joined={1: site})) == expected  # type: ignore[arg-type]

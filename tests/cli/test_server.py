@@ -72,8 +72,8 @@ def test_a_hospital_that_does_not_read_the_same_does_not_join(server: Path, hosp
 
 
 def test_a_key_that_the_server_makes_comes_with_a_warning(server: Path, tmp_path: Path) -> None:
-    told = done("server", "enrol", "hospital-b", "--make-key", "--federation", server, "--yes")
-    assert "hand it over in person" in told
+    output = done("server", "enrol", "hospital-b", "--make-key", "--federation", server, "--yes")
+    assert "hand it over in person" in output
     done("site", "join", server / "kits" / "hospital-b.zip", "--folder", tmp_path / "b", "--yes")
     assert (tmp_path / "b" / "site.key").exists()
 

@@ -60,7 +60,7 @@ def test_a_dry_run_lists_the_runs_and_starts_none(words: Sweeper, tmp_path: Path
     assert not (tmp_path / "sweeps").exists()
 
 
-def test_mistakes_are_told_before_anything_runs(words: Sweeper, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_anything_runs(words: Sweeper, tmp_path: Path) -> None:
     assert isinstance(CliRunner().invoke(app, words("fedavgg")).exception, ConfigError)
     done = CliRunner().invoke(app, words("fedavg", "--seeds", "1,two"))
     assert done.exit_code == 2
@@ -105,9 +105,9 @@ def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "--resume" in told
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "--resume" in output
     (folder,) = (tmp_path / "sweeps").glob("nodule/*")
     before = {run for run in _ended(tmp_path) if read_history(run)[-1]["status"] == "completed"}
     assert len(before) >= 1
