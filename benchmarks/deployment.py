@@ -1,8 +1,8 @@
-"""Cost of a round beyond training in a real federation, against Flower alone; and a run of a large model.
+"""Benchmark of a real federation, `python -m benchmarks.deployment`: a round's cost beyond training, against plain Flower's.
 
-Three hospitals on loopback, TLS, node authentication. Flower alone: its FedAvg with an exchange to train and one to evaluate,
-nothing to train. medfl: behind nginx, one exchange a round, the seconds of a round without those in which the slowest site
-trained and scored.
+Both have three hospitals on loopback, TLS and node authentication. Plain Flower runs its FedAvg with an exchange to train and
+one to evaluate, and has nothing to train. medfl runs behind nginx with one exchange a round; the seconds in which the slowest
+site trained and scored are subtracted. ``--large`` also measures time and memory with a large model.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PROCESSES = {
     "superlink": "flower-superlink",
     "server": "flwr-serverapp",
     "supernode": "medfl.deploy.supernode",
-    "worker": "deploy.worker",
+    "worker": "medfl.deploy.site_worker",
 }
 
 
 def main() -> None:
     """Print the ratio, and the memory of every process with the large model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true", help="the model of 100 million parameters, too")
+    parser.add_argument("--large", action="store_true", help="also run a model of 100 million parameters")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         study = root / "nodule"
@@ -55,16 +55,16 @@ def main() -> None:
             if parser.parse_args().large:
                 _large(federation, study)
         plain = statistics.median(_plain(federation))
-    print(f"seconds a round beyond training: {beyond:.2f}, Flower alone {plain:.2f}, ratio {beyond / plain:.2f} (at most 0.55)")
+    print(f"seconds a round beyond training: {beyond:.2f}, plain Flower {plain:.2f}, ratio {beyond / plain:.2f} (at most 0.55)")
 
 
 def _beyond_training(federation: Loopback, study: Path) -> list[float]:
     done = federation.medfl("run", study, "--federation", federation.folder, "--json", "-c", f"rounds={_ROUNDS}")
     rounds = [event for event in read_history(Path(json.loads(done.stdout)["run"])) if event["event"] == "round"]
-    return [event["seconds"] - max(map(_worked, event["sites"].values())) for event in rounds[1:]]
+    return [event["seconds"] - max(map(_training_seconds, event["sites"].values())) for event in rounds[1:]]
 
 
-def _worked(entry: dict[str, Any]) -> float:
+def _training_seconds(entry: dict[str, Any]) -> float:
     return float(entry["metrics"]["train.seconds"]) + float(entry["metrics"].get("eval.seconds", 0.0))
 
 
@@ -88,24 +88,23 @@ def _large(federation: Loopback, study: Path) -> None:
     watcher.start()
     begin = time.monotonic()
     try:
-        outcome = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(_LARGE))
+        run_command = federation.medfl("run", study, "--federation", federation.folder, "--json", *override_options(_LARGE))
     finally:
         done.set()
         watcher.join()
-    run = Path(json.loads(outcome.stdout)["run"])
+    run = Path(json.loads(run_command.stdout)["run"])
     size = (run / "final.safetensors").stat().st_size
     seconds = time.monotonic() - begin
     print(f"a model of {size / 4e6:.0f} million parameters, 3 hospitals: {seconds:.0f} s for 2 rounds and the test")
-    listed_peaks = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in sorted(peaks.items()))
-    print(f"peak memory, resident: {listed_peaks}")
+    print(f"peak resident memory: {', '.join(f'{name} {peak / 1e9:.2f} GB' for name, peak in sorted(peaks.items()))}")
 
 
 def _watch(peaks: dict[str, float], done: threading.Event) -> None:
     while not done.wait(0.2):
         for process in psutil.process_iter(["cmdline", "memory_info"]):
-            line = " ".join(process.info["cmdline"] or ())
+            command = " ".join(process.info["cmdline"] or ())
             for name, word in _PROCESSES.items():
-                if word in line and "parent_watch" not in line and process.info["memory_info"]:
+                if word in command and "parent_watch" not in command and process.info["memory_info"]:
                     peaks[name] = max(peaks.get(name, 0.0), process.info["memory_info"].rss)
 
 
