@@ -1,4 +1,4 @@
-"""Imports of a process that trains, made once, so that the first message finds torch and MONAI already there."""
+"""Imports of a process that trains, so that its first message finds torch and MONAI already imported."""
 
 import torch
 

@@ -20,7 +20,7 @@ app = ClientApp(mods=[packing.packing_mod])
 
 
 def _answer_safely(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
-    """Answer, or tell the server no more of an error than its code; the details stay in the site's own log."""
+    """Return the answer, or an error with its code alone; the details stay in the site's own log."""
     try:
         return answer(message, context)
     except Exception as error:
@@ -30,20 +30,20 @@ def _answer_safely(answer: Callable[[Message, Context], Message], message: Messa
 
 
 def _format_frames(error: BaseException) -> str:
-    """Tell where an error came from, but not what it says: the text of a foreign exception may hold a path or a name."""
+    """Return where an error was raised, but not its text: that of a foreign exception may hold a path or a name."""
     frames = traceback.extract_tb(error.__traceback__)
     return "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
 
 
 @app.query("join")
 def join(message: Message, context: Context) -> Message:
-    """Say who is there, and with how many usable patients."""
+    """Introduce the site, and report how many usable patients it has."""
     return _answer_safely(node.join, message, context)
 
 
 @app.query("fingerprint")
 def fingerprint(message: Message, context: Context) -> Message:
-    """Say what the images are like, in sums and counts, so that one plan suits all sites."""
+    """Describe the images in sums and counts, so that one plan suits all sites."""
     return _answer_safely(node.fingerprint, message, context)
 
 

@@ -21,7 +21,7 @@ def _kebab(name: str) -> str:
 
 
 class Section(BaseModel):
-    """One table of a TOML file: frozen, nothing unknown is let in, keys are spelled in kebab-case."""
+    """A table of a TOML file: frozen, without unknown keys, keys spelled in kebab-case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True, strict=True)
 
@@ -70,12 +70,12 @@ def _split_levels(text: object) -> object:
     try:
         return tuple(tuple(int(number) for number in part.split("x")) for part in parts)
     except ValueError:
-        raise ValueError('needs one number an axis for each level, as "1x1x1, 1x2x2, 2x2x2"') from None
+        raise ValueError('needs one number per axis for each level, as "1x1x1, 1x2x2, 2x2x2"') from None
 
 
 def _check_levels(levels: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
     if len({len(level) for level in levels}) > 1:
-        raise ValueError("every level needs as many numbers as the others, one an axis")
+        raise ValueError("every level needs the same count of numbers, one per axis")
     for level in levels:
         _check_positive(level)
     return levels
@@ -89,12 +89,12 @@ def _int_as_float(value: object) -> object:
 Strings = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Ints = Annotated[tuple[int, ...], BeforeValidator(_split_ints)]
 Sizes = Annotated[Ints, AfterValidator(_check_positive)]
-Levels = Annotated[  # of a network, one number an axis in each: "1x1x1, 1x2x2, 2x2x2"
+Levels = Annotated[  # of a network, one number per axis in each: "1x1x1, 1x2x2, 2x2x2"
     tuple[tuple[int, ...], ...], BeforeValidator(_split_levels), AfterValidator(_check_levels)
 ]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_split_floats)]
 NameMap = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_to_pairs)]  # a table of names, {theirs = "ours"}; hashable
-Options = Annotated[  # a table of plain values that another part of the program knows how to read; hashable
+Options = Annotated[  # a table of plain values, validated by another part of the program; hashable
     tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_to_pairs), PlainSerializer(dict)
 ]
 Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=False)]
@@ -103,12 +103,12 @@ S = TypeVar("S", bound=Section)
 
 
 def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
-    """Validate a table and report everything that is wrong with it at once.
+    """Validate a table, and report all of its problems at once.
 
     Parameters
     ----------
     kind : type of Section
-        What the table must be.
+        The section that the table must be.
     values : mapping
         The table as read from TOML.
     file : str
@@ -157,11 +157,11 @@ def _split_listing(listing: str) -> set[str]:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Say which of the valid names was probably meant, or nothing.
+    """Return a hint at the valid name that was probably meant, or nothing.
 
     Examples
     --------
-    >>> guess("learnrate", {"learning-rate", "name"})
+    >>> did_you_mean("learnrate", {"learning-rate", "name"})
     "Did you mean 'learning-rate'?"
     """
     close = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
@@ -169,7 +169,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def suggest_key(name: str, valid: Iterable[str]) -> str:
-    """Say which of the valid names was probably meant, and list them all."""
+    """Return a hint at the valid name that was probably meant, and a list of all."""
     names = sorted(valid)
     return f"{did_you_mean(name, names)} Valid keys here: {', '.join(names) or 'none'}.".strip()
 
@@ -179,22 +179,22 @@ def _keys_at(kind: type[Section], location: list[str]) -> set[str]:
 
 
 def _sections_at(kind: type[Section], location: list[str]) -> list[type[Section]]:
-    """Return what may stand at a location; behind the tag of a union it is the one section that the tag names."""
-    here = [kind]
+    """Return the sections that may stand at a location; after the tag of a union, the one that it names."""
+    sections = [kind]
     for part in location:
         inner = [
             s
-            for section in here
+            for section in sections
             for name, f in section.model_fields.items()
             if _kebab(name) == part
             for s in _field_sections(f)
         ]
-        here = inner or [section for section in here if _union_tag(section) == part]
-    return here
+        sections = inner or [section for section in sections if _union_tag(section) == part]
+    return sections
 
 
 def _without_tags(kind: type[Section], location: list[str]) -> list[str]:
-    """Drop the tags of unions, which pydantic puts into a location: they are no keys of the file."""
+    """Return a location without the tags of unions, which pydantic puts in though they are not keys of the file."""
     return [
         part
         for k, part in enumerate(location)

@@ -11,37 +11,31 @@ from medfl.metrics import headline
 from medfl.report import write_report
 from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import plan_simulation
+from tests.studies import study_text
 
-STUDY = """
-[project]
-name = "pair"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "medfl"
-[tool.flwr.app.components]
-serverapp = "medfl.server_app:app"
-clientapp = "medfl.client_app:app"
-[tool.flwr.app.config]
-name = "pair"
+STUDY = study_text(
+    "pair",
+    """
 rounds = 2
-[tool.flwr.app.config.task]
+[task]
 kind = "segmentation"
 dimension = 3
 modality = "MR"
 classes = "background,left,right"
-[tool.flwr.app.config.network]
+[network]
 name = "unet"
 channels = "4,8"
 residual-units = 0
-[tool.flwr.app.config.loss]
+[loss]
 name = "dice-ce"
-[tool.flwr.app.config.training]
+[training]
 local-steps = 2
-[tool.flwr.app.config.strategy]
+[strategy]
 name = "condist"
-[tool.flwr.app.config.simulation]
+[simulation]
 arms = "federated,local"
-"""
+""",
+)
 KNOWS = {"east": "left", "north": "left,right", "west": "right"}
 
 

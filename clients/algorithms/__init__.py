@@ -1,1 +1,1 @@
-"""What a site does for each algorithm besides plain training."""
+"""Client algorithms: what each algorithm adds to plain training at the client."""

@@ -1,7 +1,7 @@
 """The tensors of a network as named arrays, each tensor once, and back.
 
-A network may reach one layer by two names: MONAI's DynUNet lists 92 keys for 47 tensors. Averaging, noise and sums over sites
-are only right when each tensor counts once.
+A network may list one layer under two names: MONAI's DynUNet has 92 keys for 47 tensors. Means, noise and sums over sites are
+right only when each tensor counts once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def get_arrays(net: nn.Module) -> Arrays:
     Returns
     -------
     dict of str to ndarray
-        One C-contiguous copy a tensor, under the first of its names.
+        A C-contiguous copy of each tensor, under the first of its names.
     """
     return {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in distinct_tensors(net).items()}
 
 
 def distinct_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the distinct tensors of a network themselves, each under the first of its names in ``state_dict()``."""
+    """Return the distinct tensors of a network, not copied, each under the first of its names in ``state_dict()``."""
     seen: set[Any] = set()
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in net.state_dict(keep_vars=True).items():
@@ -50,14 +50,14 @@ def distinct_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write arrays into a network; tensors with a second name follow, as they are the same memory.
+    """Write arrays into a network; a tensor with two names is one memory and needs one array.
 
     Parameters
     ----------
     net : torch.nn.Module
         Changed in place, on its device.
     arrays : mapping of str to ndarray
-        As `get_arrays` of the same network gives them.
+        As `get_arrays` of the same network returns them.
 
     Raises
     ------
@@ -68,30 +68,30 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
     if layout_hash(arrays) != _hash_layout(tensors):
         raise ExchangeError(
             "MODEL-MISMATCH",
-            f"{len(arrays)} arrays came that do not fit the {len(tensors)} tensors of the network.",
+            f"the {len(arrays)} received arrays do not fit the {len(tensors)} tensors of the network.",
             "Both sides must run the same study and the same version of medfl and MONAI.",
         )
     check_finite(arrays)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            # a received array may be read-only, which torch does not take without a copy
+            # a received array may be read-only, and torch warns of those
             array = arrays[name]
             tensor.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
 
 
 def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Refuse arrays with a value that is not a number or infinite.
+    """Raise when an array has a value that is infinite or not a number.
 
     Raises
     ------
     ExchangeError
         ``MODEL-NONFINITE``, with the number of arrays concerned.
     """
-    wrong = [name for name, a in arrays.items() if np.issubdtype(a.dtype, np.inexact) and not np.isfinite(a).all()]
-    if wrong:
+    nonfinite = [name for name, a in arrays.items() if np.issubdtype(a.dtype, np.inexact) and not np.isfinite(a).all()]
+    if nonfinite:
         raise ExchangeError(
             "MODEL-NONFINITE",
-            f"{len(wrong)} of {len(arrays)} tensors hold values that are not numbers, the first is {wrong[0]!r}.",
+            f"{len(nonfinite)} of {len(arrays)} tensors hold values that are not finite, the first is {nonfinite[0]!r}.",
             "Lower optimizer.learning-rate or set optimizer.clip-norm.",
         )
 

@@ -1,4 +1,4 @@
-"""Building the network that a study names, with the same first weights on every machine."""
+"""Builders of the networks that a study may name, with the same initial weights on every machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from medfl.study import network_options as tables
 
 _AFFINE_NORM = ("instance", {"affine": True})
 _GROUPS = (8, 4, 2, 1)
-_Network = Any  # a torch.nn.Module, but MONAI tells no types
+_Network = Any  # a torch.nn.Module, but MONAI has no types
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def build_network(study: Study) -> nn.Module:
-    """Build the network of a study; its weights depend on ``study.seed`` alone.
+    """Build the network of a study; its initial weights depend on ``study.seed`` alone.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def build_network(study: Study) -> nn.Module:
     Raises
     ------
     ConfigError
-        When the arguments in the study do not make a network, for example a transformer without an image size.
+        When the study's arguments are not valid for the network, for example a transformer without an image size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(study.seed)
@@ -49,27 +49,27 @@ def build_network(study: Study) -> nn.Module:
 
 
 def replace_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
-    """Exchange every instance and batch normalisation of a network for one kind; layer norms stay.
+    """Replace every instance and batch normalisation of a network by one kind; layer norms stay.
 
     Parameters
     ----------
     net : torch.nn.Module
-        Changed in place. A layer that is reachable by two names stays one layer.
+        Changed in place. A layer with two names stays one layer.
     norm : {"instance", "group", "batch"}
-        Instance norm is affine. Group norm has the largest of 8, 4, 2, 1 groups that divides the channels.
+        Instance norm is affine. Group norm has the largest number of groups among 8, 4, 2, 1 that divides the channels.
 
     Returns
     -------
     torch.nn.Module
         The same network.
     """
-    made: dict[int, nn.Module] = {}  # by the layer it replaces, which `kept` keeps alive so that its id is its own
-    kept = list(net.modules())
-    for parent in kept:
+    replaced: dict[int, nn.Module] = {}  # by id of the old layer; `modules` keeps those alive, so that no id comes twice
+    modules = list(net.modules())
+    for parent in modules:
         for name, layer in list(parent.named_children()):
-            fresh = made.get(id(layer)) or _norm_layer(norm, layer)
+            fresh = replaced.get(id(layer)) or _norm_layer(norm, layer)
             if fresh is not None:
-                made[id(layer)] = fresh
+                replaced[id(layer)] = fresh
                 setattr(parent, name, fresh)
     return net
 
@@ -104,7 +104,7 @@ def _sizes(study: Study) -> dict[str, Any]:
 def _image_size(study: Study) -> tuple[int, ...]:
     size = study.training.patch or study.preprocessing.size
     if not size:
-        problem = f"{study.network.name!r} needs one size for all its inputs."
+        problem = f"{study.network.name!r} needs all its inputs in one size."
         raise ConfigError(
             [Problem("pyproject.toml", "training.patch", problem, "Give 'training.patch' or 'preprocessing.size'.")]
         )
@@ -154,22 +154,22 @@ def _densenet121(study: Study, net: tables.DenseNet121) -> _Network:
 def _resnet(study: Study, net: tables.ResNet) -> _Network:
     build = {10: nets.resnet10, 18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50}[net.depth]
     classes = len(study.task.classes)
-    made = build(
+    network = build(
         spatial_dims=study.task.dimension, n_input_channels=study.task.channels, num_classes=classes, norm=_AFFINE_NORM,
         conv1_t_stride=2, widen_factor=net.width,
     )  # fmt: skip
     if net.dropout:
-        made.fc = nn.Sequential(nn.Dropout(net.dropout), made.fc)
-    return made
+        network.fc = nn.Sequential(nn.Dropout(net.dropout), network.fc)
+    return network
 
 
 def _efficientnet(study: Study, net: tables.EfficientNet) -> _Network:
-    made = nets.EfficientNetBN(
+    network = nets.EfficientNetBN(
         f"efficientnet-{net.size}", pretrained=False, spatial_dims=study.task.dimension, in_channels=study.task.channels,
         num_classes=len(study.task.classes), norm=_AFFINE_NORM,
     )  # fmt: skip
-    made._dropout = nn.Dropout(net.dropout)  # MONAI's is fixed by the size
-    return made
+    network._dropout = nn.Dropout(net.dropout)  # MONAI's is fixed by the size
+    return network
 
 
 def _vit(study: Study, net: tables.ViT) -> _Network:

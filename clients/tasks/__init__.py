@@ -1,1 +1,1 @@
-"""What differs by task: segmentation and classification."""
+"""Scoring by task: segmentation and classification."""

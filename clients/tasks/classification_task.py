@@ -1,4 +1,4 @@
-"""The half of a client's work that is about classes of images: images to probabilities to counts."""
+"""Scoring of classified images: from images to probabilities to counts."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def score_cases(
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on the device of `device`.
+        In evaluation mode, on `device`.
     device : Device
         Device and precision.
     loss : callable
-        Of logits and classes.
+        Called with logits and classes.
     """
     losses: list[tuple[str, float]] = []
-    found = [np.zeros((0, len(study.task.classes)))]
+    chunks = [np.zeros((0, len(study.task.classes)))]
     for group in group_cases(study, cases):
         logits = predict(study, net, read_images(study, group), device, overlap=0.0)
-        found.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
+        chunks.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
         labels = torch.tensor([_class_label(case) for case in group], device=logits.device)
         with torch.inference_mode():
             losses += [(case.patient, float(loss(logits[k : k + 1], labels[k : k + 1]))) for k, case in enumerate(group)]
-    probabilities = np.concatenate(found)
+    probabilities = np.concatenate(chunks)
     patients, classes = [case.patient for case in cases], [_class_label(case) for case in cases]
-    told = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean_by_patient(losses))
-    return EvaluationResult(told, _patient_scores(study, patients, classes, probabilities))
+    scores = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean_by_patient(losses))
+    return EvaluationResult(scores, _patient_scores(study, patients, classes, probabilities))
 
 
 def _class_label(case: PreparedCase) -> int:
@@ -61,16 +61,16 @@ def _class_label(case: PreparedCase) -> int:
 def _patient_scores(
     study: Study, patients: Sequence[str], classes: Sequence[int], probabilities: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Return what was said of each patient, for the site's own eyes: one entry for each of the patient's labels."""
+    """Return the predictions for each patient, which stay at the site: one entry for each of the patient's labels."""
     names = study.task.classes
     units: dict[str, dict[int, list[int]]] = {}
     for k, (patient, label) in enumerate(zip(patients, classes, strict=True)):
         units.setdefault(patient, {}).setdefault(label, []).append(k)
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for patient, labels in sorted(units.items()):
-        told[patient] = []
+        result[patient] = []
         for label, images in sorted(labels.items()):
             mean = probabilities[images].mean(axis=0)
             scores = dict(zip(names, mean.tolist(), strict=True))
-            told[patient].append({"images": len(images), "truth": names[label], "probabilities": scores})
-    return told
+            result[patient].append({"images": len(images), "truth": names[label], "probabilities": scores})
+    return result

@@ -15,7 +15,7 @@ from medfl.system.files import write_file
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """One slice with truth and prediction; it does not say whose it is.
+    """One slice with truth and prediction, and nothing that says whose it is.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Preview:
 
 
 def best_slice(image: NDArray[np.generic], truth: NDArray[np.uint8], prediction: NDArray[np.uint8], dice: float) -> Preview:
-    """Take the axial slice with most foreground, of the truth or else of the prediction.
+    """Return the axial slice with the most foreground in the truth or, if that has none, in the prediction.
 
     Parameters
     ----------
@@ -56,15 +56,15 @@ def best_slice(image: NDArray[np.generic], truth: NDArray[np.uint8], prediction:
 
 
 def choose_previews(previews: Sequence[Preview], count: int) -> list[Preview]:
-    """Choose examples from the best to the worst at even steps; three are the best, the median and the worst."""
+    """Return examples from the best to the worst in even steps; three are the best, the median and the worst."""
     ranked = sorted(previews, key=lambda p: -p.dice)
     count = min(count, len(ranked))
-    places = np.linspace(0, len(ranked) - 1, count).round().astype(int) if count > 1 else [0] * count
-    return [ranked[int(k)] for k in places]
+    ranks = np.linspace(0, len(ranked) - 1, count).round().astype(int) if count > 1 else [0] * count
+    return [ranked[int(k)] for k in ranks]
 
 
 def write_previews(previews: Sequence[Preview], folder: Path) -> None:
-    """Write ``preview-1.npz``, ... with mode 0600, without any name of a patient or case; files of an earlier test go."""
+    """Write ``preview-1.npz``, ... with mode 0600, without a name of a patient or case; those of an earlier test go."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("preview-*.npz"):
         old.unlink()

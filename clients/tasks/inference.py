@@ -1,4 +1,4 @@
-"""Running a network over whole images: in one go, or window by window, and back onto the grid of the source."""
+"""Inference on whole images: in one pass or by sliding windows, and back onto the grid of the source."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from medfl.study import Study
 
 _MAX_VOXELS = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
 _MAX_IMAGES = 32
-_SLAB = 4_000_000  # voxels of the original grid that are resampled together
-_MAX_VALUES_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are put together in main memory
+_SLAB = 4_000_000  # voxels of the source grid that are resampled together
+_MAX_VALUES_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are assembled in main memory
 
 
 def group_cases(study: Study, cases: Sequence[PreparedCase]) -> Iterator[list[PreparedCase]]:
-    """Cut cases into runs that fit one forward pass: same padded shape, and not too many voxels."""
+    """Yield groups of consecutive cases that fit one forward pass: same padded shape, and not too many voxels."""
     group: list[PreparedCase] = []
     before: tuple[int, ...] = ()
     for case in cases:
@@ -48,7 +48,7 @@ def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
     Returns
     -------
     Tensor
-        float32 (B, C, X, Y[, Z]); smaller images lie in the middle, with zeros around them, as in training.
+        float32 (B, C, X, Y[, Z]); smaller images are centred, with zeros around them, as in training.
     """
     first = cases[0].image.shape[1:]
     images = torch.zeros((len(cases), study.task.channels, *padded_shape(study, first)))
@@ -59,7 +59,7 @@ def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
 
 
 def forward(net: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits of one batch, unless there is a reason to stop (`medfl.clients.training.interrupts`).
+    """Return the logits of one batch, after a check for a reason to stop (`medfl.clients.training.interrupts`).
 
     Raises
     ------
@@ -87,15 +87,15 @@ def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overla
     Parameters
     ----------
     study : Study
-        Images larger than its patch are seen through windows of that size, blended with Gaussian weights.
+        Images larger than its patch are covered by windows of that size, blended with Gaussian weights.
     net : torch.nn.Module
-        In evaluation mode, on the device of `device`.
+        In evaluation mode, on `device`.
     images : Tensor
         As `read_images` returns them.
     device : Device
         Device and precision.
     overlap : float
-        Share of a window that its neighbour sees too.
+        Share of a window that overlaps with its neighbour.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overla
 
 
 def crop_padding(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Cut the middle out of the last axes of a tensor: the image without its padding."""
+    """Return the middle part of the last axes of a tensor: the image without its padding."""
     inside: list[slice] = []
     for want, have in zip(shape, tensor.shape[-len(shape) :], strict=True):
         before = (have - want) // 2
@@ -132,10 +132,10 @@ def crop_padding(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def resample_to_source(logits: Tensor, reference: ReferenceMask) -> NDArray[np.uint8]:
-    """Resample class probabilities onto the grid of the source, and choose the likeliest class there.
+    """Resample class probabilities onto the grid of the source, and take the most likely class there.
 
-    Probabilities are interpolated linearly; what lies outside the prepared image (it may be cropped) is background. The
-    volume is worked through in slabs, so memory does not grow with it.
+    Probabilities are interpolated linearly; outside of the prepared image, which may be cropped, all is background. The volume
+    is processed in slabs, so memory does not grow with it.
 
     Parameters
     ----------
@@ -157,13 +157,15 @@ def resample_to_source(logits: Tensor, reference: ReferenceMask) -> NDArray[np.u
     for first in range(0, shape[0], thick):
         last = min(first + thick, shape[0])
         grid = _sampling_grid(to_prepared, (range(first, last), range(shape[1]), range(shape[2])), logits.shape[1:])
-        found = F.grid_sample(probabilities, grid.to(logits.device), mode="bilinear", padding_mode="zeros", align_corners=False)
-        out[first:last] = found[0].argmax(0).to(torch.uint8).cpu().numpy()
+        sampled = F.grid_sample(
+            probabilities, grid.to(logits.device), mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        out[first:last] = sampled[0].argmax(0).to(torch.uint8).cpu().numpy()
     return out
 
 
 def _sampling_grid(to_prepared: NDArray[np.float64], voxels: Sequence[range], shape: Sequence[int]) -> Tensor:
-    """Return where voxels of the source lie in the prepared image, as `grid_sample` counts: (1, X, Y, Z, 3), axes reversed."""
+    """Return the positions of source voxels in the prepared image for `grid_sample`: (1, X, Y, Z, 3), axes reversed."""
     axes = []
     for k in (2, 1, 0):
         steps = [

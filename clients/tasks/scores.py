@@ -20,7 +20,7 @@ class EvaluationResult:
     metrics : dict
         The ``eval.*`` metrics.
     patients : dict
-        Scores by the pseudonym of the patient, ready for JSON; they stay at the site.
+        Scores by pseudonym of the patient, fit for JSON; they stay at the site.
     previews : tuple of Preview
         Example slices, when asked for.
     """

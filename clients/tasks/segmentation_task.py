@@ -1,4 +1,4 @@
-"""The half of a client's work that is about masks: images to label maps to scores."""
+"""Scoring of segmented images: from images to label maps to scores."""
 
 from __future__ import annotations
 
@@ -33,23 +33,22 @@ def score_cases(
     *,
     keep_previews: bool = False,
 ) -> EvaluationResult:
-    """Segment images and score them by the structures that were looked for in each.
+    """Segment images and score each by its annotated structures.
 
-    Validation happens on the prepared grid. A test happens on the grid of the source, where the original mask lies, when the
-    store kept it.
+    Validation is scored on the prepared grid; a test on the grid of the original mask, if the store kept it.
 
     Parameters
     ----------
     study : Study
-        Decides overlap of windows, classes, and whether surfaces are measured.
+        Gives the overlap of windows, the classes, and whether surfaces are measured.
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on the device of `device`.
+        In evaluation mode, on `device`.
     device : Device
         Device and precision.
     loss : callable
-        Of logits and masks, on the prepared grid.
+        Called with logits, masks and annotated classes, on the prepared grid.
     split : {"validation", "test"}
         Which patients these are.
     keep_previews : bool
@@ -70,8 +69,8 @@ def score_cases(
             scores.append((case.patient, _case_scores(study, case, logits, prediction, truth, split)))
             if keep_previews:
                 previews.append(best_slice(case.image[0], truth, prediction, _mean_dice(scores[-1][1])))
-    found = metrics.segmentation_metrics(scores, study.task.foreground, mean_by_patient(losses))
-    return EvaluationResult(found, _patient_scores(scores), tuple(previews))
+    result = metrics.segmentation_metrics(scores, study.task.foreground, mean_by_patient(losses))
+    return EvaluationResult(result, _patient_scores(scores), tuple(previews))
 
 
 def _case_scores(
@@ -90,7 +89,7 @@ def _case_scores(
         study.task.foreground,
         surface=surface,
         tolerance_mm=study.evaluation.tolerance_mm,
-        looked_for=case.annotated,
+        annotated=case.annotated,
     )
 
 
@@ -111,7 +110,7 @@ def _mean_dice(scores: CaseScores) -> float:
 
 
 def _patient_scores(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
-    """Return the scores of each patient by class, for the site's own eyes; several images of a patient are averaged."""
+    """Return the scores of each patient by class, which stay at the site; several images of a patient are averaged."""
     images: dict[str, list[CaseScores]] = {}
     for patient, found in scores:
         images.setdefault(patient, []).append(found)
@@ -126,7 +125,7 @@ def _patient_scores(scores: Sequence[tuple[str, CaseScores]]) -> dict[str, Any]:
 
 
 def _annotated_names(images: Sequence[CaseScores]) -> list[str]:
-    """Return the structures that were looked for in at least one image."""
+    """Return the structures that are annotated in at least one image."""
     return list(dict.fromkeys(name for found in images for name in found))
 
 

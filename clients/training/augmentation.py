@@ -1,6 +1,6 @@
-"""Random changes of training images, made for a whole batch at once.
+"""Augmentation: random changes of training images, a whole batch at once.
 
-The same changes exist one image at a time in MONAI. Sampling a batch with one grid, without a copy for each change, keeps
+MONAI has the same changes for one image at a time. To sample a batch with one grid, without a copy for each change, keeps
 augmentation a small part of a training step on a CPU.
 """
 
@@ -21,7 +21,7 @@ _BLUR_RADII = 3.0  # standard deviations after which the Gaussian is cut
 
 
 class Augmenter:
-    """Changes batches at random; the same seed gives the same changes.
+    """Random changes of batches; the same seed gives the same changes.
 
     Flips come first, then one spatial resampling for rotation, scale and shift together (linear for images, nearest for
     masks, mirrored at the border), then blur, contrast, grey values and noise. Each change happens to each image with
@@ -56,7 +56,7 @@ class Augmenter:
         labels : Tensor
             Masks (B, X, Y[, Z]), changed in place as the images are; or classes (B,), left alone.
         spacing : ndarray
-            (B, D) in mm: a rotation keeps shapes when voxels are no cubes.
+            (B, D) in mm; with it a rotation keeps shapes where voxels are not cubes.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class Augmenter:
         return np.flatnonzero(self._rng.random(count) < self._settings.probability)
 
     def _uniform(self, low: float, high: float, like: Tensor, items: int) -> Tensor:
-        """Draw one number an item, shaped to multiply a batch."""
+        """Draw one number for each item, shaped to multiply a batch."""
         drawn = self._rng.uniform(low, high, items).astype(np.float32)
         return torch.from_numpy(drawn).to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
@@ -106,7 +106,7 @@ class Augmenter:
             masks[items] = moved[:, 0].to(masks.dtype)
 
     def _draw_matrix(self, shape: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Draw a map from places in the new image to places in the old, (D, D + 1) as `affine_grid` wants it."""
+        """Draw a map from positions in the new image to positions in the old, (D, D + 1) as `affine_grid` takes it."""
         s, axes = self._settings, len(shape)
         rotate, scale, shift = (a > 0 and self._rng.random() < s.probability for a in (s.rotate, s.scale, s.shift))
         if not (rotate or scale or shift):
@@ -117,8 +117,8 @@ class Augmenter:
         if scale:
             matrix = matrix / self._rng.uniform(1.0 - s.scale, 1.0 + s.scale)
         offset = 2.0 * self._rng.uniform(-s.shift, s.shift, axes) if shift else np.zeros(axes)
-        half = shape * spacing / 2.0  # mm; torch counts from -1 to 1, and its axes from the last to the first
-        matrix = matrix * half[None, :] / half[:, None]
+        extent = shape * spacing / 2.0  # mm; torch counts from -1 to 1, and its axes from the last to the first
+        matrix = matrix * extent[None, :] / extent[:, None]
         return np.concatenate([matrix[::-1, ::-1], offset[::-1, None]], axis=1)
 
     def _blur(self, images: Tensor) -> None:

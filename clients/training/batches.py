@@ -1,4 +1,4 @@
-"""Batches of a site's prepared cases: only what a batch needs is read from the memory-mapped files."""
+"""Batches of a site's prepared cases, read from memory-mapped files: only what a batch needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images, or patches of them, with their labels.
+    """Images, or patches of them, with their labels.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Batch:
     labels : Tensor
         Masks uint8 (B, X, Y[, Z]), or classes int64 (B,).
     spacing : ndarray
-        (B, D), size of a voxel in mm.
+        (B, D), voxel size in mm.
     annotated : tuple of tuple of int
-        Classes that were looked for in each image; an empty tuple: all.
+        Annotated classes of each image; an empty tuple: all.
     """
 
     images: Tensor
@@ -43,7 +43,7 @@ class Batch:
 
 
 def count_steps(study: Study, cases: int) -> int:
-    """Return the number of optimizer steps of a round at a site with so many training cases.
+    """Return the number of optimizer steps of a round at a site with this number of training cases.
 
     Examples
     --------
@@ -56,23 +56,23 @@ def count_steps(study: Study, cases: int) -> int:
 def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Iterator[Batch]:
     """Iterate over the batches of one round.
 
-    Cases come in random order, each once an epoch (``patches_per_image`` times with patches), or with the classes equally
-    often when the study asks for balanced sampling. With ``local-epochs`` the last batch of an epoch may be smaller; with
+    Cases come in random order, each once an epoch (with patches, ``patches_per_image`` times), or, when the study asks for
+    balanced sampling, all classes equally often. With ``local-epochs`` the last batch of an epoch may be smaller; with
     ``local-steps`` all batches are full.
 
     Parameters
     ----------
     study : Study
-        Gives batch size, patch, and the amount of work.
+        Gives batch size, patch, and epochs or steps.
     cases : sequence of PreparedCase
         The training cases.
     rng : numpy.random.Generator
-        The only source of randomness.
+        Source of all random choices.
 
     Raises
     ------
     TrainingError
-        ``TRAIN-NO-CASES``, or ``TRAIN-SHAPES`` when images of several sizes should make one batch.
+        ``TRAIN-NO-CASES``, or ``TRAIN-SHAPES`` when a batch would hold images of several sizes.
     """
     if not cases:
         raise TrainingError(
@@ -91,7 +91,7 @@ def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gen
 
 
 def padded_shape(study: Study, shape: Sequence[int]) -> Shape:
-    """Return the shape to which a whole image is padded: at least a patch, and what the network can halve."""
+    """Return the shape to which a whole image is padded: at least a patch, or else a multiple of what the network needs."""
     if study.training.patch:
         return tuple(max(n, p) for n, p in zip(shape, study.training.patch, strict=True))
     divisors = study.network.divisors(len(shape))
@@ -99,7 +99,7 @@ def padded_shape(study: Study, shape: Sequence[int]) -> Shape:
 
 
 def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -> None:
-    """Copy a window of an image; where the image is smaller than the window it lies in the middle of it.
+    """Copy a window of an image; an image smaller than the window is centred in it.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -
     out : ndarray
         (..., window), zero-filled; changed in place.
     start : sequence of int
-        First voxel of the window, one an axis; without meaning on an axis that is smaller than the window.
+        First voxel of the window, one for each axis; ignored on an axis on which the image is smaller than the window.
     """
     taken: list[slice] = []
     placed: list[slice] = []
@@ -164,27 +164,27 @@ def _common_shape(study: Study, shapes: Sequence[Shape]) -> Shape:
     if len(padded) > 1:
         raise TrainingError(
             "TRAIN-SHAPES",
-            f"{len(padded)} sizes of images came together in one batch, and a batch holds one.",
+            f"a batch would hold images of {len(padded)} sizes, and all images of a batch must have the same.",
             "Set training.patch or preprocessing.size, or training.batch-size = 1.",
         )
     return padded.pop()
 
 
 def _draw_start(study: Study, case: PreparedCase, have: Shape, want: Shape, rng: np.random.Generator) -> list[int]:
-    room = [max(h - w, 0) for h, w in zip(have, want, strict=True)]
-    if not any(room):
-        return [0] * len(room)
+    free = [max(h - w, 0) for h, w in zip(have, want, strict=True)]
+    if not any(free):
+        return [0] * len(free)
     if study.task.kind == "segmentation" and rng.random() < study.training.foreground:
         centre = _draw_foreground_voxel(case, rng)
         if centre is not None:
-            return [int(min(max(c - w // 2, 0), r)) for c, w, r in zip(centre, want, room, strict=True)]
-    return [int(rng.integers(r + 1)) for r in room]
+            return [int(min(max(c - w // 2, 0), r)) for c, w, r in zip(centre, want, free, strict=True)]
+    return [int(rng.integers(r + 1)) for r in free]
 
 
 def _draw_foreground_voxel(case: PreparedCase, rng: np.random.Generator) -> list[int] | None:
-    """Choose a class that is there, then one of its voxels; a rare class comes as often as a common one."""
-    found = [voxels for _, voxels in sorted(case.foreground.items()) if len(voxels)]
-    if not found:
+    """Draw one of the classes present, then one of its voxels; a rare class comes as often as a common one."""
+    present = [voxels for _, voxels in sorted(case.foreground.items()) if len(voxels)]
+    if not present:
         return None
-    voxels = found[int(rng.integers(len(found)))]
+    voxels = present[int(rng.integers(len(present)))]
     return [int(c) for c in voxels[int(rng.integers(len(voxels)))]]

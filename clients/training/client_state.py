@@ -1,9 +1,9 @@
-"""What a hospital must remember from round to round: control variates, personal models, what compression left over.
+"""State of a site that lasts from round to round: control variates, personal models, what compression left over.
 
-Flower starts a process for every message and forgets, so it lies on the hospital's own disk, a folder for each study and run.
-It outlives a restart. The newest state is kept and the one from which it was made, each under the round that wrote it, so that
-a round which the server has to repeat after a crash starts from what it started from the first time. It outlives the run, too,
-as a model of the site's own may lie there; `medfl data purge --runs` removes it.
+Flower may start a process for every message, so state is kept on the hospital's own disk, in a folder for each study and run,
+and survives a restart. Each is saved under the number of its round. The newest is kept and the one that it was made from, so
+that a round which the server repeats after a crash starts from the same state as before. State also outlives the run, as it may
+hold a personal model; `medfl data purge --runs` removes it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class ClientState:
     Parameters
     ----------
     folder : Path
-        Of this run; made, for the owner only, when something is saved.
+        Folder for this run; made when something is saved, accessible to its owner alone.
     server_round : int
-        The round at hand, from 1.
+        The current round, from 1.
     """
 
     def __init__(self, folder: Path, server_round: int) -> None:
@@ -47,16 +47,16 @@ class ClientState:
         name : str
             As given to `save`.
         of_round : int, optional
-            The round that saved it, which has to be there; the last before this one unless given.
+            Load what this round saved, which must exist; the last round before the current one unless given.
 
         Raises
         ------
         RunError
-            ``STATE-LOST`` when what `of_round` saved is not there, or another when a file is damaged.
+            ``STATE-LOST`` when `of_round` is given and nothing saved by it is left, or another code when a file is damaged.
         """
         earlier = [n for n in self._rounds(name) if n < self._round]
         if of_round is not None and of_round not in earlier:
-            what = f"what this site kept of round {of_round} is gone, and the server counts on it."
+            what = f"the state that this site saved in round {of_round} is gone, and the server counts on it."
             raise RunError("STATE-LOST", what, "Start a new run, or go on without this site.")
         if not earlier:
             return None
@@ -64,10 +64,10 @@ class ClientState:
         return checkpoint_files.load(self.folder, _checkpoint_name(name, self._loaded[name])).arrays
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors under a name as those of this round, whole or not at all.
+        """Save tensors under a name as those of this round, all or none.
 
-        Of the earlier ones that from which this round started stays, for the case that it is repeated; and those of rounds
-        after this one belong to a line that was given up.
+        Of earlier rounds, the one that this round loaded is kept, in case this round is repeated. Later rounds are removed:
+        they belong to a past that the server gave up.
 
         Raises
         ------
@@ -81,16 +81,16 @@ class ClientState:
         except ExchangeError as error:
             raise TrainingError("WEIGHTS-NONFINITE", error.what, error.fix) from None
         if not self.folder.is_dir():
-            with translate_disk_errors("what the site remembers"):
+            with translate_disk_errors("the state of the site"):
                 self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         checkpoint_files.save(self.folder, _checkpoint_name(name, self._round), tensors, {})
         earlier = [n for n in self._rounds(name) if n < self._round]
-        kept = {self._round, self._loaded.get(name, max(earlier, default=self._round))}
+        rounds = {self._round, self._loaded.get(name, max(earlier, default=self._round))}
         others = {f for f in checkpoint_files.list_names(self.folder) if not f.startswith(f"{name}-round-")}
-        checkpoint_files.prune(self.folder, others | {_checkpoint_name(name, n) for n in kept})
+        checkpoint_files.prune(self.folder, others | {_checkpoint_name(name, n) for n in rounds})
 
     def clear(self) -> None:
-        """Remove all of it."""
+        """Remove the state of this run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _rounds(self, name: str) -> list[int]:
@@ -99,7 +99,7 @@ class ClientState:
 
 
 def state_folder(root: Path, study_hash: str, run: str) -> Path:
-    """Return where a site keeps its state of a run.
+    """Return the folder in which a site keeps its state of a run.
 
     Parameters
     ----------
@@ -108,15 +108,15 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     study_hash : str
         `Study.approved_hash`.
     run : str
-        Name of the run, as the server tells it.
+        Name of the run, given by the server.
 
     Raises
     ------
     ExchangeError
-        ``RUN-NAME`` when that is no name but, say, a path.
+        ``RUN-NAME`` when that is not a plain name, but for example a path.
     """
     if not _RUN_NAME_PATTERN.fullmatch(run) or ".." in run:
-        raise ExchangeError("RUN-NAME", "the server's name of the run is none that a run may have.")
+        raise ExchangeError("RUN-NAME", "the name that the server gives the run is not valid.")
     return root / STATE_FOLDER / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Where and how a site computes: device, precision, threads and seeds, all put back when the work is done."""
+"""Device, precision, threads and seeds of a computation; all are restored when it is done."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Device:
     Parameters
     ----------
     torch_device : torch.device
-        Where tensors lie.
+        Device of the tensors.
     amp_dtype : torch.dtype, optional
-        The short type of mixed precision; none: float32 throughout.
+        16-bit type of mixed precision; none: float32 throughout.
     """
 
     torch_device: torch.device
@@ -34,7 +34,7 @@ class Device:
         return nullcontext() if self.amp_dtype is None else torch.autocast(self.torch_device.type, self.amp_dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Return the gradient scaler that float16 needs; with other types it does nothing."""
+        """Return a gradient scaler: float16 needs it, and with other types it does nothing."""
         return torch.amp.GradScaler(self.torch_device.type, enabled=self.amp_dtype == torch.float16)
 
 
@@ -51,35 +51,37 @@ def choose_device(study: Study, site: Site) -> Device:
     Raises
     ------
     TrainingError
-        ``DEVICE-MISSING`` when the named device is not there.
+        ``DEVICE-MISSING`` when the machine has no such device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    asked = site.resources.device
-    name = next(n for n in there if there[n]) if asked == "auto" else asked
-    if not there[name]:
-        present = ", ".join(n for n in there if there[n])
-        raise TrainingError("DEVICE-MISSING", f"there is no {name} device.", f"'resources.device' can be auto, {present} here.")
-    half = None
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = site.resources.device
+    name = next(n for n in available if available[n]) if wanted == "auto" else wanted
+    if not available[name]:
+        present = ", ".join(n for n in available if available[n])
+        raise TrainingError(
+            "DEVICE-MISSING", f"this machine has no {name} device.", f"'resources.device' can be auto, {present} here."
+        )
+    amp_dtype = None
     if name == "cuda" and study.training.amp == "auto":
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return Device(torch.device(name), half)
+        amp_dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return Device(torch.device(name), amp_dtype)
 
 
 @contextmanager
 def deterministic(study: Study, device: Device, seed: int) -> Iterator[None]:
-    """Make what happens inside depend on the seed alone, and leave no trace of it.
+    """Return a context in which results depend on the seed alone, and which leaves no trace.
 
-    Inside, torch uses the study's number of threads (sums depend on it), its generators start from `seed`, and cuDNN keeps
-    to deterministic algorithms.
+    Inside, torch uses the study's number of threads (on which sums depend), its generators start from `seed`, and cuDNN uses
+    deterministic algorithms only.
 
     Parameters
     ----------
     study : Study
         Gives ``training.threads``.
     device : Device
-        Where the work happens.
+        Device of the computation.
     seed : int
-        Of the work, not negative.
+        Not negative.
     """
     threads = torch.get_num_threads()
     cuda = [device.torch_device] if device.torch_device.type == "cuda" else []

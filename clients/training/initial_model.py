@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flwr.app import ArrayRecord
 
-# First, and though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and
-# MONAI's circular imports break when two threads enter them by different doors.
+# First, though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and MONAI's
+# circular imports break when two threads enter them at different modules.
 import medfl.clients.node  # noqa: F401
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.layers import shared_arrays
@@ -20,7 +20,7 @@ def build_initial_model(study: Study) -> ArrayRecord:
     Parameters
     ----------
     study : Study
-        Its network and seed decide every number.
+        Its network and seed determine every number.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
     Parameters
     ----------
     study : Study
-        Beside `initial_model` there is the whole one where layers stay at the sites and an arm trains each site alone.
+        Where layers stay at the sites and an arm trains each site alone, that arm's whole model is built as well.
     """
     models = {INITIAL: build_initial_model(study)}
     if study.local_layers and "local" in study.simulation.arms:

@@ -1,4 +1,4 @@
-"""Breaking work off between two batches: the run was stopped, or the hospital's own limit of time is over."""
+"""Interruption of work between two batches: the run was stopped, or the site's own time limit has passed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medfl.errors import StoppedError
 StopReason = Callable[[], str | None]
 
 _SENTENCES = {
-    "RUN-STOPPED": "the run is over at the server, so the work for it was broken off.",
+    "RUN-STOPPED": "the run has ended at the server, so work for it was broken off.",
     "POLICY-MINUTES": "the work for one message took longer than the policy of this site allows.",
 }
 _checks: ContextVar[tuple[StopReason, ...]] = ContextVar("checks", default=())
@@ -19,12 +19,12 @@ _checks: ContextVar[tuple[StopReason, ...]] = ContextVar("checks", default=())
 
 @contextmanager
 def stop_when(reason: StopReason) -> Iterator[None]:
-    """Break off what is done inside as soon as a reason is told.
+    """Break off the work inside as soon as there is a reason to.
 
     Parameters
     ----------
     reason : callable
-        Asked once a batch; returns a code, ``RUN-STOPPED`` or ``POLICY-MINUTES``, or None to go on.
+        Called once a batch; returns a code, ``RUN-STOPPED`` or ``POLICY-MINUTES``, or None to go on.
     """
     token = _checks.set((*_checks.get(), reason))
     try:
@@ -34,7 +34,7 @@ def stop_when(reason: StopReason) -> Iterator[None]:
 
 
 def check_interrupts() -> None:
-    """Raise StoppedError when somebody told a reason to stop; called once a batch."""
-    for ask in _checks.get():
-        if (code := ask()) is not None:
+    """Raise StoppedError when there is a reason to stop; called once a batch."""
+    for reason in _checks.get():
+        if (code := reason()) is not None:
             raise StoppedError(code, _SENTENCES[code])

@@ -23,26 +23,26 @@ def build_loss(study: Study, weights: Tensor | None = None) -> MarginalLoss:
     """Build the loss of a study.
 
     Dice terms leave the background out and are taken over the batch as a whole, as nnU-Net does, so that a patch without
-    foreground does no harm. Images in which not everything was looked for are judged by what was.
+    foreground does no harm. Images with partial annotations count by their annotated classes alone (`MarginalLoss`).
 
     Parameters
     ----------
     study : Study
         Names the loss.
     weights : Tensor, optional
-        One weight a class, on the device of the logits.
+        One weight for each class, on the device of the logits.
 
     Returns
     -------
     MarginalLoss
-        Of logits (B, classes, ...) float32, labels (B, ...) of any integer dtype, and the classes that were looked for in
-        each image; returns a scalar tensor.
+        Called with logits (B, classes, ...) float32, labels (B, ...) of any integer dtype, and the annotated classes of each
+        image; returns a scalar tensor.
     """
 
-    def of(classes: list[int]) -> LossFunction:
+    def build(classes: list[int]) -> LossFunction:
         return _BUILDERS[study.loss.name](study, weights[classes] if weights is not None else None)
 
-    return MarginalLoss(of, len(study.task.classes))
+    return MarginalLoss(build, len(study.task.classes))
 
 
 def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
@@ -51,20 +51,20 @@ def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
     Parameters
     ----------
     study : Study
-        ``loss.class-weights`` gives one number a class, or ``balanced``: the inverse frequency of the class among the labels
+        ``loss.class-weights`` gives one number per class, or ``balanced``: the inverse frequency of the class among the labels
         of these cases (voxels in segmentation, images in classification), scaled to a mean of 1 over the classes that occur.
-        A class that does not occur here gets weight 1.
+        A class that does not occur at the site gets weight 1.
     cases : sequence of PreparedCase
         The training cases of the site.
 
     Returns
     -------
     Tensor or None
-        float32 (classes,), or none when the study asks for no weights.
+        float32 (classes,), or None when the study asks for no weights.
     """
-    asked = study.loss.class_weights
-    if asked != ("balanced",):
-        return torch.tensor([float(w) for w in asked]) if asked else None
+    given = study.loss.class_weights
+    if given != ("balanced",):
+        return torch.tensor([float(w) for w in given]) if given else None
     counts = np.zeros(len(study.task.classes))
     for case in cases:
         label = case.label

@@ -20,7 +20,7 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
     settings : Optimizer
         The table ``optimizer`` of the study.
     parameters : iterable of Parameter
-        What it updates, on the device where training happens.
+        The parameters to update, on the device of training.
 
     Returns
     -------
@@ -38,6 +38,6 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
 
 
 def set_factor(optimizer: torch.optim.Optimizer, settings: Optimizer, factor: float) -> None:
-    """Set the learning rate to the study's times a factor."""
+    """Set the learning rate to a multiple of the study's."""
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor

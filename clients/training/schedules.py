@@ -8,7 +8,7 @@ from medfl.study.sections import Schedule
 
 
 def study_progress(server_round: int, step: int, steps: int, rounds: int) -> float:
-    """Return how far a study is in the middle of an optimizer step, so that the schedule goes on across rounds.
+    """Return the progress of a study in the middle of an optimizer step, from 0 to 1, counted across rounds.
 
     Parameters
     ----------
@@ -21,29 +21,29 @@ def study_progress(server_round: int, step: int, steps: int, rounds: int) -> flo
 
     Examples
     --------
-    >>> progress(server_round=2, step=0, steps=1, rounds=4)
+    >>> study_progress(server_round=2, step=0, steps=1, rounds=4)
     0.375
     """
     return (server_round - 1 + (step + 0.5) / steps) / rounds
 
 
 def lr_factor(schedule: Schedule, progress: float, rounds: int) -> float:
-    """Return what the learning rate is multiplied with.
+    """Return the factor on the learning rate.
 
     Parameters
     ----------
     schedule : Schedule
         The table ``schedule`` of the study. Its warm-up rises linearly from 0 to 1; then ``polynomial`` falls as
-        (1 - p) ^ power and ``cosine`` as (1 + cos(pi p)) / 2 (Loshchilov and Hutter 2017), where p is the share of the
-        rest that is done.
+        (1 - p) ^ power and ``cosine`` as (1 + cos(pi p)) / 2 (Loshchilov and Hutter 2017), where p is the progress after the
+        warm-up.
     progress : float
         0 to 1, of the whole study.
     rounds : int
-        Rounds of the study, in which the warm-up is told.
+        Rounds of the study; the warm-up is given in rounds.
 
     Examples
     --------
-    >>> factor(Schedule(name="polynomial", power=1.0), progress=0.25, rounds=4)
+    >>> lr_factor(Schedule(name="polynomial", power=1.0), progress=0.25, rounds=4)
     0.75
     """
     warm = min(schedule.warmup_rounds / rounds, 1.0)

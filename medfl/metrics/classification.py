@@ -1,7 +1,7 @@
-"""Scores of classified images, folded into counts.
+"""Metrics of classified images, as counts.
 
-The unit is what a reader judges: all images of one patient with the same label, their class probabilities averaged. Only counts
-leave: score histograms, the confusion matrix, and the calibration bins.
+The unit is all images of one patient with the same label, with their class probabilities averaged. Only counts leave:
+score histograms, the confusion matrix, and the calibration bins.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def classification_metrics(
     Returns
     -------
     dict
-        The ``eval.*`` metrics; without any image, zeros.
+        The ``eval.*`` metrics; zeros without any image.
 
     Raises
     ------
     TrainingError
         ``EVAL-NOT-FINITE`` when a probability is not a number.
     ValueError
-        When the lengths do not fit together, or a label is no class.
+        When the lengths do not fit together, or a label is not a class.
     """
     scores = np.asarray(probabilities, dtype=np.float64).reshape(-1, len(classes))
     if not len(patients) == len(labels) == len(scores):

@@ -1,7 +1,7 @@
-"""Score histograms: what a ROC curve needs, without the scores of patients.
+"""Histograms of scores, from which ROC curves are computed without the scores of patients.
 
-The inner edges of the bins are ``0.5 sinh(t)`` for equal steps of t, in units of the logit of the score: fine where an unsure
-model puts its scores, and no coarser than 5 percent of the logit where a sure model puts them. They reach from the smallest
+The inner edges of the bins are ``0.5 sinh(t)`` for equal steps of t, in units of the logit of the score: fine where an
+uncertain model has its scores, and at most 5 percent of the logit wide where a confident one has them. They reach from the smallest
 float32 above 0 to the largest float64 below 1, so saturated scores keep their order too.
 """
 
@@ -66,14 +66,14 @@ def mirror(counts: Sequence[int]) -> list[int]:
     counts : sequence of int
         As `histogram` returns.
     """
-    turned = [0] * BINS
-    for at, count in zip(_mirror_bins(), counts, strict=True):
-        turned[at] += count
-    return turned
+    mirrored = [0] * BINS
+    for position, count in zip(_mirror_bins(), counts, strict=True):
+        mirrored[position] += count
+    return mirrored
 
 
 def roc(positives: Sequence[float], negatives: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the points of the ROC curve, from (0, 0) to (1, 1), one a bin that holds a score.
+    """Return the points of the ROC curve, from (0, 0) to (1, 1), one for each bin that holds a score.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def average_precision(positives: Sequence[float], negatives: Sequence[float]) ->
     for p, n in zip(reversed(positives), reversed(negatives), strict=True):
         both = p + n
         if p:
-            place = np.arange(int(both))
-            right = found + 1 + place * ((p - 1) / max(both - 1, 1))  # expected, given that a positive is at this place
-            terms.append(p / both * float(np.sum(right / (taken + 1 + place))))
+            rank = np.arange(int(both))
+            hits = found + 1 + rank * ((p - 1) / max(both - 1, 1))  # expected, given that a positive has this rank in the bin
+            terms.append(p / both * float(np.sum(hits / (taken + 1 + rank))))
         found, taken = found + p, taken + both
     return math.fsum(terms) / n_pos

@@ -1,4 +1,4 @@
-"""Readable numbers, made of the counts and means that sites send. Not-a-number says that a number is not defined."""
+"""Readable scores, computed from the counts and means that sites send; nan where a score is not defined."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from medfl.study import Study
 
 
 def has_surface_metrics(metrics: Metrics) -> bool:
-    """Tell whether HD95 and surface Dice were measured."""
+    """Return whether HD95 and surface Dice were measured."""
     return bool(metrics.get(SURFACE_PATIENTS, 0))
 
 
 def headline(study: Study, metrics: Metrics) -> float:
-    """Return the one score that models are compared by: mean foreground Dice, or AUROC. Higher is better; nan if undefined."""
+    """Return the score by which models are compared: mean foreground Dice, or AUROC. Higher is better; nan if undefined."""
     return derive(study, metrics)["dice" if study.task.kind == "segmentation" else "auroc"]
 
 
 def derive(study: Study, metrics: Metrics) -> dict[str, float]:
-    """Compute readable numbers.
+    """Compute readable scores.
 
     Segmentation: ``dice``, ``hd95`` (mm; in 2-D pixels of the prepared image) and ``surface-dice``, each also per class
-    (``dice.liver``; the mean is over the classes that are told), and the patients in ``missed.<class>`` and
-    ``false-positive.<class>``, at the sites that tell them. Classification: ``auroc``,
+    (``dice.liver``; the mean is over the classes that are not hidden), and the patients in ``missed.<class>`` and
+    ``false-positive.<class>``, at the sites that do not hide them. Classification: ``auroc``,
     ``average-precision``, ``sensitivity`` and ``specificity`` per class (one class against the rest), ``auroc`` and
     ``average-precision`` of the task (two classes: of the second; more: the mean over the classes that have both positives and
     negatives), ``accuracy``, ``balanced-accuracy`` (mean sensitivity over the classes that occur) and ``calibration-error``
@@ -50,7 +50,7 @@ def derive(study: Study, metrics: Metrics) -> dict[str, float]:
     Parameters
     ----------
     study : Study
-        Decides the kind of task and the classes.
+        Gives the kind of task and the classes.
     metrics : dict
         Metrics of a site, or merged ones.
 
@@ -67,8 +67,8 @@ def _segmentation(study: Study, metrics: Metrics) -> dict[str, float]:
     values: dict[str, float] = {}
     for metric in MEANS:
         measured = metric not in SURFACE or has_surface_metrics(metrics)
-        told = {key: measured and bool(metrics[class_metric_key("patients", key)]) for key in keys}
-        each = {key: get_number(metrics, class_metric_key(metric, key)) if told[key] else math.nan for key in keys}
+        visible = {key: measured and bool(metrics[class_metric_key("patients", key)]) for key in keys}
+        each = {key: get_number(metrics, class_metric_key(metric, key)) if visible[key] else math.nan for key in keys}
         values[metric] = _mean_defined(each.values())
         values |= {f"{metric}.{key}": value for key, value in each.items()}
     for metric in COUNTS:
@@ -91,9 +91,9 @@ def _classification(study: Study, metrics: Metrics) -> dict[str, float]:
     matrix = confusion_matrix(metrics)
     total, hits = sum(map(sum, matrix)), sum(matrix[i][i] for i in range(len(matrix)))
     for i, key in enumerate(keys):
-        true, called = sum(matrix[i]), sum(row[i] for row in matrix)
+        true, predicted = sum(matrix[i]), sum(row[i] for row in matrix)
         values[f"sensitivity.{key}"] = _ratio(matrix[i][i], true)
-        values[f"specificity.{key}"] = _ratio(total - true - called + matrix[i][i], total - true)
+        values[f"specificity.{key}"] = _ratio(total - true - predicted + matrix[i][i], total - true)
     values["accuracy"] = _ratio(hits, total)
     values["balanced-accuracy"] = _mean_defined(values[f"sensitivity.{key}"] for key in keys)
     values["calibration-error"] = _calibration_error(metrics)

@@ -22,7 +22,7 @@ CALIBRATION_CORRECT = "eval.calibration-correct"
 MEANS = ("dice", "hd95", "surface-dice")  # segmentation, over patients
 SURFACE = ("hd95", "surface-dice")
 COUNTS = ("missed", "false-positive")
-DENOMINATORS = ("patients", "present")  # patients in whom the class was looked for, and in whom it is
+DENOMINATORS = ("patients", "present")  # patients in whom the class is annotated, and in whom it is present
 HISTOGRAMS = ("positives", "negatives")
 
 
@@ -53,7 +53,7 @@ def class_keys(classes: Sequence[str]) -> tuple[str, ...]:
                 Problem(
                     "study",
                     "task.classes",
-                    f"two classes are both spelled {twice!r} in metrics.",
+                    f"two classes are both spelt {twice!r} in metrics.",
                     "Names must differ in more than case, blanks, '_' and '.'.",
                 )
             ]
@@ -66,25 +66,25 @@ def class_metric_key(metric: str, key: str) -> str:
 
     Examples
     --------
-    >>> name_of("dice", "liver")
+    >>> class_metric_key("dice", "liver")
     'eval.dice.liver'
     """
     return f"eval.{metric}.{key}"
 
 
 def hidden_key(what: str, key: str) -> str:
-    """Return the key that tells how many sites hide something of one class.
+    """Return the key for the number of sites that hide something about one class.
 
     Examples
     --------
-    >>> hidden_name("scores", "liver")
+    >>> hidden_key("scores", "liver")
     'eval.scores-hidden.liver'
     """
     return class_metric_key(f"{what}-hidden", key)
 
 
 def as_personal(metrics: Metrics) -> Metrics:
-    """Return the evaluation of a site's own model under names that stand beside those of the shared one.
+    """Return the evaluation of a personal model under names of their own, next to those of the shared one.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def as_personal(metrics: Metrics) -> Metrics:
 
 
 def personal_part(metrics: Metrics) -> Metrics:
-    """Return what `as_personal` renamed, under the names of an evaluation; empty where nothing of the kind is told."""
+    """Return what `as_personal` renamed under its original names; empty where there is nothing of the kind."""
     return {_EVAL + key.removeprefix(_PERSONAL): value for key, value in metrics.items() if key.startswith(_PERSONAL)}
 
 

@@ -1,4 +1,4 @@
-"""The metrics of several sites made one, exactly and in any order of the sites."""
+"""Merging of the metrics of several sites, exact and independent of the order of the sites."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from medfl.study import Study
 
 
 def empty_metrics(study: Study) -> Metrics:
-    """Return the metrics of an evaluation of nobody: every key of a reply, all zero.
+    """Return the metrics of an evaluation without patients: every key of a reply, with the value zero.
 
     Parameters
     ----------
     study : Study
-        Decides the keys.
+        Determines the keys.
     """
     classes = study.task.foreground
     if study.task.kind == "segmentation":
@@ -30,7 +30,7 @@ def empty_metrics(study: Study) -> Metrics:
 
 
 def check(study: Study, metrics: Metrics) -> None:
-    """Check that metrics of a site are what the study asks for, before they are counted.
+    """Check that metrics of a site have the form that the study asks for, before they are counted.
 
     Raises
     ------
@@ -53,20 +53,20 @@ def _has_form(value: MetricValue | None, model: MetricValue) -> bool:
         return all(_has_form(v, m) for v, m in zip(value, model, strict=True))
     if isinstance(model, int):
         return isinstance(value, int) and value >= 0
-    return isinstance(value, int | float) and math.isfinite(value)  # one NaN would blank the mean of everybody
+    return isinstance(value, int | float) and math.isfinite(value)  # one NaN would make the mean of all sites NaN
 
 
 def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
-    """Fold the evaluations of several sites into the one of all their patients.
+    """Merge the evaluations of several sites into one of all their patients.
 
     Counts and histograms are summed, means are weighted by the patients behind them. What a site's policy hides does not count,
-    as if its patients were not there, and the keys that end in ``hidden`` tell how many sites hide it. Sites without patients
-    are left out, and the order of the sites does not change a bit of the result.
+    as if it had no such patients, and the keys that end in ``hidden`` count the sites that hide it. Sites without patients are left
+    out, and the order of the sites does not change a bit of the result.
 
     Parameters
     ----------
     study : Study
-        Decides the keys.
+        Determines the keys.
     parts : sequence of dict
         Metrics of the sites; keys outside the evaluation are left alone and not returned.
 

@@ -1,7 +1,7 @@
-"""Scores of one segmented image, and their means over patients.
+"""Metrics of segmented images: scores of one image, and their means over patients.
 
-The policy for empty masks is always the same, because MONAI's defaults drop or reward the failures that matter most (a missed
-lesion counts as HD95 0 mm in its aggregate):
+Empty masks are always scored as follows, because MONAI's defaults drop or reward the failures that matter most (a missed lesion
+counts as an HD95 of 0 mm in its aggregate):
 
 ==================  ====  ============  =====================
 mask                Dice  surface Dice  HD95
@@ -63,7 +63,7 @@ def segmentation_scores(
     *,
     surface: bool,
     tolerance_mm: float,
-    looked_for: Sequence[int] = (),
+    annotated: Sequence[int] = (),
 ) -> dict[str, CaseScore]:
     """Score the segmentation of one image.
 
@@ -79,13 +79,13 @@ def segmentation_scores(
         Whether to measure HD95 and surface Dice, which take most of the time.
     tolerance_mm : float
         Tolerance of the surface Dice (Nikolov et al. 2021).
-    looked_for : sequence of int
-        Labels that the truth can tell; empty: all. Where the prediction holds another one, none of these is predicted.
+    annotated : sequence of int
+        Labels that are annotated in the truth; empty: all. Another label in the prediction counts as none of these.
 
     Returns
     -------
     dict of str to CaseScore
-        By the names of the classes that were looked for.
+        By the names of the annotated classes.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def segmentation_scores(
         raise ValueError(f"prediction {prediction.shape}, truth {truth.shape} and spacing {tuple(spacing)} do not fit together")
     scores = {}
     for label, name in enumerate(classes, start=1):
-        if looked_for and label not in looked_for:
+        if annotated and label not in annotated:
             continue
         p, t = prediction == label, truth == label
         size_p, size_t = int(np.count_nonzero(p)), int(np.count_nonzero(t))
@@ -137,7 +137,7 @@ def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], classes: Sequence[str], loss: float) -> Metrics:
-    """Fold the scores of images into means over patients.
+    """Compute means over patients from the scores of images.
 
     Several images of one patient count as one: the mean over the images of the patient comes first. A patient is missed (or
     a false positive, or has the class) when at least one image is.
@@ -145,8 +145,8 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
     Parameters
     ----------
     scores : sequence of (str, mapping)
-        Pseudonym of the patient and what `segmentation_scores` returned, one an image. A class that nobody looked for in an
-        image is left out of its mapping, and does not count there.
+        Pseudonym of the patient and result of `segmentation_scores`, for each image. A class that is not annotated in an
+        image is absent from its mapping, and does not count there.
     classes : sequence of str
         Names of the foreground classes.
     loss : float
@@ -155,7 +155,7 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
     Returns
     -------
     dict
-        The ``eval.*`` metrics; without any score, zeros.
+        The ``eval.*`` metrics; zeros without any score.
     """
     patients: dict[str, list[Mapping[str, CaseScore]]] = {}
     for patient, image in scores:
@@ -168,21 +168,21 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
         HIDDEN: 0,
     }
     for name, key in zip(classes, class_keys(classes), strict=True):
-        found = [[image[name] for image in images if name in image] for images in patients.values()]
-        metrics |= _class_metrics(key, [of_patient for of_patient in found if of_patient], measured=measured)
+        by_patient = [[image[name] for image in images if name in image] for images in patients.values()]
+        metrics |= _class_metrics(key, [images for images in by_patient if images], measured=measured)
     return metrics
 
 
 def _class_metrics(key: str, patients: Sequence[Sequence[CaseScore]], *, measured: bool) -> Metrics:
-    told: Metrics = {}
+    result: Metrics = {}
     for metric in MEANS:
         over = patients if measured or metric not in SURFACE else []
-        told[class_metric_key(metric, key)] = _mean([_mean([_value(image, metric) for image in images]) for images in over])
-    told[class_metric_key("patients", key)] = len(patients)
-    told[class_metric_key("present", key)] = sum(any(image.present for image in images) for images in patients)
+        result[class_metric_key(metric, key)] = _mean([_mean([_value(image, metric) for image in images]) for images in over])
+    result[class_metric_key("patients", key)] = len(patients)
+    result[class_metric_key("present", key)] = sum(any(image.present for image in images) for images in patients)
     for metric in COUNTS:
-        told[class_metric_key(metric, key)] = sum(any(_value(image, metric) for image in images) for images in patients)
-    return told | {hidden_key(what, key): 0 for what in ("scores", *COUNTS)}
+        result[class_metric_key(metric, key)] = sum(any(_value(image, metric) for image in images) for images in patients)
+    return result | {hidden_key(what, key): 0 for what in ("scores", *COUNTS)}
 
 
 def _value(score: CaseScore, metric: str) -> float:

@@ -1,4 +1,4 @@
-"""A hospital's policy, held against what a study asks for and what a server sends. Neither can loosen it."""
+"""Checks of a site's policy against what a study asks for, what a server sends, and what would leave."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Violation = tuple[str, str]  # code, and what is wrong
 
 
 def check_study(study: Study, policy: Policy) -> None:
-    """Check what a study says before anything of it is done.
+    """Check a study before anything is done for it.
 
     Raises
     ------
     PolicyError
-        With the code of the first rule that is broken, and all of them in its text.
+        With the code of the first broken rule, and all broken rules in its text.
     """
-    broken = list(find_violations(study, policy))
-    if broken:
-        code, _ = broken[0]
+    violations = list(find_violations(study, policy))
+    if violations:
+        code, _ = violations[0]
         raise PolicyError(
-            code, " ".join(what for _, what in broken), "Talk to the planners of the study, or change the policy."
+            code, " ".join(what for _, what in violations), "Talk to the planners of the study, or change the policy."
         )
 
 
@@ -48,26 +48,26 @@ def find_violations(study: Study, policy: Policy) -> Iterator[Violation]:
     if study.min_quorum < policy.min_sites:
         yield (
             "POLICY-QUORUM",
-            f"The study promises a quorum of {study.min_quorum}; at least {policy.min_sites} is asked.",
+            f"The study promises a quorum of {study.min_quorum}; at least {policy.min_sites} is required.",
         )
     missing = [name for name in policy.require if name not in _protections(study)]
     if missing:
-        yield "POLICY-PROTECTION", f"The study has no {' and no '.join(missing)}, which this site asks for."
+        yield "POLICY-PROTECTION", f"The study has no {' and no '.join(missing)}, which this site requires."
     name = study.strategy.name
     if name not in ALGORITHMS and name not in policy.extensions:
-        yield "POLICY-EXTENSION", f"The algorithm {name!r} is of another package, and not among 'policy.extensions'."
+        yield "POLICY-EXTENSION", f"The algorithm {name!r} comes from another package, and is not in 'policy.extensions'."
 
 
 def check_round(study: Study, policy: Policy, server_round: int) -> None:
-    """Raise PolicyError ``POLICY-ROUNDS`` for a round that the study does not have, or the site does not allow."""
-    most = min(study.rounds, policy.max_rounds or study.rounds)
-    if not 1 <= server_round <= most:
-        what = f"the server asks for round {server_round}; there are {most}."
+    """Raise PolicyError ``POLICY-ROUNDS`` for a round that the study does not have or the site does not allow."""
+    rounds = min(study.rounds, policy.max_rounds or study.rounds)
+    if not 1 <= server_round <= rounds:
+        what = f"the server asks for round {server_round}, and {rounds} are allowed."
         raise PolicyError("POLICY-ROUNDS", what, "The server goes beyond the study.")
 
 
 def check_hours(policy: Policy, now: datetime) -> None:
-    """Raise PolicyError ``POLICY-HOURS`` outside of the hours in which a site works.
+    """Raise PolicyError ``POLICY-HOURS`` outside of the hours in which a site answers.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ def check_hours(policy: Policy, now: datetime) -> None:
     inside = begin <= clock < end if begin <= end else clock >= begin or clock < end
     if not inside:
         what = f"it is {clock}, and this site works from {begin} to {end}."
-        raise PolicyError("POLICY-HOURS", what, "The server may ask again then.")
+        raise PolicyError("POLICY-HOURS", what, "It answers again then.")
 
 
 def check_patients(policy: Policy, patients: int) -> None:
-    """Raise PolicyError ``POLICY-PATIENTS`` when a site has fewer training patients than it asks of itself."""
+    """Raise PolicyError ``POLICY-PATIENTS`` when a site has fewer training patients than its policy requires."""
     if patients < policy.min_patients:
         what = f"{patients} training patients are fewer than the {policy.min_patients} of 'policy.min-patients'."
         raise PolicyError("POLICY-PATIENTS", what, "Add patients, or decline the study.")
 
 
 def check_reply_size(policy: Policy, count: int) -> None:
-    """Raise PolicyError ``POLICY-BYTES`` when a reply is larger than a site lets out.
+    """Raise PolicyError ``POLICY-BYTES`` when a reply is larger than the policy allows.
 
     Parameters
     ----------
@@ -107,37 +107,39 @@ def check_reply_size(policy: Policy, count: int) -> None:
     count : int
         Bytes of all records of the reply.
     """
-    most = policy.max_megabytes
-    if most and count > most * 1e6:
-        what = f"the reply has {format_bytes(count)}; at most {format_bytes(most * 1e6)} may leave in one."
+    limit = policy.max_megabytes
+    if limit and count > limit * 1e6:
+        what = f"the reply has {format_bytes(count)}; at most {format_bytes(limit * 1e6)} may leave in one."
         raise PolicyError("POLICY-BYTES", what, "See 'policy.max-megabytes'.")
 
 
 def check_weight(policy: Policy) -> None:
-    """Raise PolicyError ``POLICY-METRICS`` when the one number that a training reply cannot do without may not leave."""
+    """Raise PolicyError ``POLICY-METRICS`` when the number of training patients, the weight of a reply, may not leave."""
     if not _is_allowed(policy, records.TRAIN_PATIENTS):
-        what = "the number of training patients may not leave, and it is the weight of a training reply."
+        what = "the number of training patients, which is the weight of a training reply, may not leave."
         raise PolicyError("POLICY-METRICS", what, f"Add {records.TRAIN_PATIENTS} to 'policy.metrics', or decline the study.")
 
 
 def redact(metrics: Metrics, policy: Policy) -> Metrics:
-    """Return metrics with those emptied that may not leave; the keys stay, as every site must send the same.
+    """Return metrics without the values that may not leave; all keys stay, as every site must send the same.
 
-    Scores leave all together or not at all, since each is made of several numbers: one that may not leave keeps the others
-    here, and they are told as hidden, just as those over too few patients.
+    Scores leave together or not at all, as each is made of several numbers: if one may not leave, all are reported as hidden,
+    just as scores over too few patients.
     """
     scores = [key for key in metrics if key.startswith("eval.")]
-    told = {
+    redacted = {
         key: value if key in scores or _is_allowed(policy, key) else _redacted_value(value) for key, value in metrics.items()
     }
     return (
-        told if all(_is_allowed(policy, key) for key in scores) else told | suppress_all({key: metrics[key] for key in scores})
+        redacted
+        if all(_is_allowed(policy, key) for key in scores)
+        else redacted | suppress_all({key: metrics[key] for key in scores})
     )
 
 
 def _workload_rules(study: Study, policy: Policy) -> Iterator[Violation]:
     algorithm = ALGORITHMS.get(study.strategy.name)
-    factor = max(1.0, algorithm.factor(1)) if algorithm else 1.0  # a model of the site's own is trained beside, say
+    factor = max(1.0, algorithm.factor(1)) if algorithm else 1.0  # above 1 where a personal model is trained as well
     epochs, steps = math.ceil(study.training.local_epochs * factor), math.ceil(study.training.local_steps * factor)
     if 0 < policy.max_local_epochs < epochs and not steps:
         yield "POLICY-EPOCHS", f"The study trains {epochs} epochs a round; at most {policy.max_local_epochs} are allowed."
@@ -147,13 +149,13 @@ def _workload_rules(study: Study, policy: Policy) -> Iterator[Violation]:
     if 0 < policy.max_local_steps < tuning:
         yield "POLICY-STEPS", f"The study fine-tunes for {tuning} steps; at most {policy.max_local_steps} are allowed."
     if policy.max_local_epochs and (steps or tuning) and not policy.max_local_steps:
-        yield "POLICY-STEPS", "The study counts in steps, for which this site has no ceiling: set 'policy.max-local-steps'."
+        yield "POLICY-STEPS", "The study counts in steps, for which this site has no limit: set 'policy.max-local-steps'."
     if policy.max_local_steps and not steps and not policy.max_local_epochs:
-        yield "POLICY-EPOCHS", "The study counts in epochs, for which this site has no ceiling: set 'policy.max-local-epochs'."
+        yield "POLICY-EPOCHS", "The study counts in epochs, for which this site has no limit: set 'policy.max-local-epochs'."
 
 
 def _protections(study: Study) -> frozenset[str]:
-    """Return the protections that a study has; there is none yet that a study could ask for."""
+    """Return the protections that a study has; so far there is none to choose."""
     return frozenset()
 
 

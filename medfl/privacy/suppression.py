@@ -1,8 +1,8 @@
-"""What a site's policy holds back of an evaluation: nothing that leaves counts more than none and fewer than k patients.
+"""Suppression of small counts in an evaluation: no number that leaves is about 1 to k - 1 patients.
 
-What a difference of told numbers would give away is held back too: the patients without a finding where they are few, the
-one class that others add up to. Numbers with decimals are rounded to three of them. Score histograms keep their sums, but
-neighbouring bins are put together until each holds k patients, in the bin where these lie on average: the AUROC of a site
+Numbers that a difference would reveal are suppressed too: the patients without a finding where they are few, or the one class
+that the others leave over. Decimals are rounded to three digits. Score histograms keep their sums, but neighbouring bins are
+merged until each holds k patients, into the bin where these lie on average: the AUROC of a site
 of 100 patients changes by about 0.01 with k = 5 and 0.03 with k = 10, of 400 patients by less than 0.005
 (`tests/privacy/test_suppression.py`). Different groupings of the same patients (histograms of several classes, calibration
 bins) are not checked against each other.
@@ -36,19 +36,19 @@ _DIGITS = 3
 
 
 def suppress(metrics: Metrics, k: int) -> Metrics:
-    """Hide what is told of a few patients, as the policy of the site asks.
+    """Suppress what is about few patients, as the policy of the site asks.
 
     Parameters
     ----------
     metrics : dict
         Metrics of one reply.
     k : int
-        Smallest number of patients that may be told; 0 switches the rule off.
+        Smallest number of patients that may leave; 0 switches the rule off.
 
     Returns
     -------
     dict
-        The same keys. What is hidden is zero, and its key that ends in ``hidden`` is 1: ``eval.hidden`` for everything,
+        The same keys. A suppressed value is zero, and its key that ends in ``hidden`` is 1: ``eval.hidden`` for everything,
         ``eval.scores-hidden.<class>`` for a class, and so on.
     """
     patients = int(get_number(metrics, EVAL_PATIENTS))
@@ -56,56 +56,56 @@ def suppress(metrics: Metrics, k: int) -> Metrics:
         return dict(metrics)
     if patients < k:
         return metrics | suppress_all({key: value for key, value in metrics.items() if key.startswith("eval.")})
-    kept = _classification(metrics, k) if CONFUSION in metrics else _segmentation(metrics, k, patients)
-    return {key: _round_value(value) if key.startswith("eval.") else value for key, value in kept.items()}
+    result = _classification(metrics, k) if CONFUSION in metrics else _segmentation(metrics, k, patients)
+    return {key: _round_value(value) if key.startswith("eval.") else value for key, value in result.items()}
 
 
 def suppress_all(scores: Metrics) -> Metrics:
-    """Return all scores of a reply as nothing that could be told."""
+    """Return the scores of a reply with every value suppressed."""
     return {key: _zero_like(value) for key, value in scores.items()} | {HIDDEN: 1}
 
 
 def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
-    kept = dict(metrics)
+    result = dict(metrics)
     for key in _classes(metrics, "patients"):
-        looked, present = _count(metrics, "patients", key), _count(metrics, "present", key)
-        missed, wrong = _count(metrics, "missed", key), _count(metrics, "false-positive", key)
+        annotated, present = _count(metrics, "patients", key), _count(metrics, "present", key)
+        missed, false_positive = _count(metrics, "missed", key), _count(metrics, "false-positive", key)
         few_missed = _has_small(k, missed, present - missed)
-        few_wrong = _has_small(k, wrong, looked - present - wrong)
-        # without any overlap the mean Dice is the share of right empty answers, and would give the false positives away
-        solved = few_wrong and missed == present
-        if solved or _has_small(k, looked, patients - looked, present, looked - present):
+        few_false = _has_small(k, false_positive, annotated - present - false_positive)
+        # without any overlap the mean Dice is the share of correct empty predictions, and would reveal the false positives
+        revealed = few_false and missed == present
+        if revealed or _has_small(k, annotated, patients - annotated, present, annotated - present):
             names = [class_metric_key(metric, key) for metric in (*MEANS, *DENOMINATORS, *COUNTS)]
-            kept |= {name: _zero_like(metrics[name]) for name in names}
-            kept |= {hidden_key(what, key): 1 for what in ("scores", *COUNTS)}
+            result |= {name: _zero_like(metrics[name]) for name in names}
+            result |= {hidden_key(what, key): 1 for what in ("scores", *COUNTS)}
             continue
-        for name, few in zip(COUNTS, (few_missed, few_wrong), strict=True):
-            kept |= {class_metric_key(name, key): 0, hidden_key(name, key): 1} if few else {}
-    return kept
+        for name, few in zip(COUNTS, (few_missed, few_false), strict=True):
+            result |= {class_metric_key(name, key): 0, hidden_key(name, key): 1} if few else {}
+    return result
 
 
 def _classification(metrics: Metrics, k: int) -> Metrics:
     keys = _classes(metrics, "positives")
     sizes = [int(sum(get_numbers(metrics, class_metric_key("positives", key)))) for key in keys]
     hidden = _hidden_classes(sizes, k)
-    kept = dict(metrics)
+    result = dict(metrics)
     for index, key in enumerate(keys):
         for side in ("positives", "negatives"):
             counts = [] if index in hidden else _group_counts(get_numbers(metrics, class_metric_key(side, key)), k)
-            kept[class_metric_key(side, key)] = counts or _zero_like(metrics[class_metric_key(side, key)])
-        kept[hidden_key("scores", key)] = int(index in hidden)
-    if len(keys) == 2:  # one class is the other read backwards; two groupings of it would tell their differences
+            result[class_metric_key(side, key)] = counts or _zero_like(metrics[class_metric_key(side, key)])
+        result[hidden_key("scores", key)] = int(index in hidden)
+    if len(keys) == 2:  # one class is the mirror image of the other; two groupings of it would reveal differences
         for side, other in (("positives", "negatives"), ("negatives", "positives")):
-            kept[class_metric_key(side, keys[0])] = mirror(
-                [int(n) for n in get_numbers(kept, class_metric_key(other, keys[1]))]
+            result[class_metric_key(side, keys[0])] = mirror(
+                [int(n) for n in get_numbers(result, class_metric_key(other, keys[1]))]
             )
     if hidden or _has_small(k, *get_numbers(metrics, CONFUSION)):
-        kept |= {CONFUSION: [0] * len(keys) ** 2, CONFUSION_HIDDEN: 1}
-    return kept | _calibration(metrics, k)
+        result |= {CONFUSION: [0] * len(keys) ** 2, CONFUSION_HIDDEN: 1}
+    return result | _calibration(metrics, k)
 
 
 def _hidden_classes(sizes: Sequence[int], k: int) -> set[int]:
-    """Return the classes that are few, or nearly all, and as many more as it takes that the others do not add up to them."""
+    """Return the classes that are few or nearly all, and further ones until the visible ones do not reveal their sizes."""
     total = sum(sizes)
     hidden = {index for index, size in enumerate(sizes) if _has_small(k, size, total - size)}
     while _has_small(k, sum(sizes[index] for index in hidden)) and len(hidden) < len(sizes):
@@ -115,7 +115,7 @@ def _hidden_classes(sizes: Sequence[int], k: int) -> set[int]:
 
 
 def _group_counts(counts: Sequence[float], k: int) -> list[int]:
-    """Put neighbouring bins together so that none holds 1 to k - 1; empty where even all together are too few."""
+    """Merge neighbouring bins so that none holds 1 to k - 1; return an empty list where even all together are too few."""
     groups = _group_bins([counts], k)
     result = [0] * len(counts)
     for start, stop in groups or []:
@@ -132,18 +132,18 @@ def _calibration(metrics: Metrics, k: int) -> Metrics:
     groups = _group_bins([count, correct, [n - right for n, right in zip(count, correct, strict=True)]], k)
     counts, sums, rights = [0] * bins, [0.0] * bins, [0] * bins
     for start, stop in groups or []:
-        at = _mean_bin(count[start:stop], start)
-        counts[at], sums[at], rights[at] = (
+        middle = _mean_bin(count[start:stop], start)
+        counts[middle], sums[middle], rights[middle] = (
             int(sum(count[start:stop])),
             sum(confidence[start:stop]),
             int(sum(correct[start:stop])),
         )
-    told: Metrics = {CALIBRATION_COUNT: counts, CALIBRATION_CONFIDENCE: sums, CALIBRATION_CORRECT: rights}
-    return told | {CALIBRATION_HIDDEN: int(groups is None)}
+    merged: Metrics = {CALIBRATION_COUNT: counts, CALIBRATION_CONFIDENCE: sums, CALIBRATION_CORRECT: rights}
+    return merged | {CALIBRATION_HIDDEN: int(groups is None)}
 
 
 def _group_bins(columns: Sequence[Sequence[float]], k: int) -> list[tuple[int, int]] | None:
-    """Return runs of bins, as short as can be, in which no column sums to 1 to k - 1; None where there is no such run."""
+    """Return runs of bins, as short as possible, in which no column sums to 1 to k - 1; None where there is no such run."""
     ends = [0]
     width = len(columns[0])
     for stop in range(1, width + 1):
@@ -156,7 +156,7 @@ def _group_bins(columns: Sequence[Sequence[float]], k: int) -> list[tuple[int, i
         elif len(ends) == 1:
             return None
         else:
-            ends.pop()  # the last run takes in what is left
+            ends.pop()  # the last run takes the rest
     return list(pairwise(ends))
 
 

@@ -1,4 +1,4 @@
-"""The table `[federation]` of a site.toml: where the server is, and where the site keeps its key, approvals and log."""
+"""The table `[federation]` of a site.toml: address of the server, and files of the site's key, approvals and log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table `[pacs]` of a site.toml: which PACS to ask, how, when, and for what."""
+"""The table `[pacs]` of a site.toml: which PACS to query, how, when, and for what."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class PacsQuery(Section):
-    """What is wanted from the PACS."""
+    """Query for the studies to fetch from the PACS."""
 
-    modalities: Strings = ()  # "CT,SEG": SEG and RTSTRUCT come with the studies whose images are wanted
+    modalities: Strings = ()  # "CT,SEG": SEG and RTSTRUCT are fetched with the studies of the images
     study_dates: Annotated[str, Field(pattern=DATES_PATTERN)] = ""  # "20240101-20241231", "20240101-", "-20241231"
     patients: str = ""  # file with one PatientID a line, relative to the site.toml
     accessions: str = ""  # file with one accession number a line
@@ -38,7 +38,7 @@ class PacsQuery(Section):
 
 
 class Pacs(Section):
-    """How a hospital's PACS is reached. No password stands here, only where it is to be found."""
+    """Connection to the hospital's PACS. It holds no password, only where to find it."""
 
     kind: Literal["dicomweb", "dimse"]
     url: str = ""  # dicomweb: "https://pacs.example/dicom-web"
@@ -62,8 +62,8 @@ class Pacs(Section):
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
-        if wrong := (_check_dicomweb if self.kind == "dicomweb" else _check_dimse)(self) or _check_common(self):
-            raise ValueError(wrong)
+        if problem := (_check_dicomweb if self.kind == "dicomweb" else _check_dimse)(self) or _check_common(self):
+            raise ValueError(problem)
         return self
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from medfl.schema import Number, Section, Strings
 from medfl.study.sections import Fraction, NotNegative, Positive
 
-MIN_NONZERO_COUNT = 5  # a rule that hides less protects nobody
+MIN_NONZERO_COUNT = 5  # hiding fewer protects nobody
 PROTECTIONS = ("secure-aggregation", "differential-privacy")
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 CLOCK_HOURS_PATTERN = rf"^({_CLOCK}-{_CLOCK})?$"
@@ -38,14 +38,13 @@ MinCount = Annotated[int, AfterValidator(_check_min_count)]
 
 
 class Policy(Section):
-    """What may leave, and what it takes to train. Neither server nor study can loosen it. A ceiling of 0 means none."""
+    """What may leave a site, and what a study must fulfil to train there. A maximum of 0 means no limit."""
 
-    min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, stay; 0: off
+    min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, do not leave; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines
     min_patients: NotNegative = 0  # training patients, below which the site declines
-    max_excluded: Annotated[Fraction, BeforeValidator(_check_fraction)] = (
-        0.1  # share of cases left out, above which the site declines
-    )
+    # share of cases left out, above which the site declines
+    max_excluded: Annotated[Fraction, BeforeValidator(_check_fraction)] = 0.1
     previews: bool = False  # example images in the site's own folder
     extensions: Strings = ()  # algorithms of other installed packages that may run here
     tasks: Strings = ()  # kinds of studies, "segmentation,classification"; empty: all
@@ -54,10 +53,9 @@ class Policy(Section):
     max_local_epochs: NotNegative = 0  # a round
     max_local_steps: NotNegative = 0  # a round, for studies that count in steps
     max_minutes: Annotated[Number, Field(ge=0)] = 0.0  # of work for one message, after which it is broken off
-    hours: Annotated[str, Field(pattern=CLOCK_HOURS_PATTERN)] = (
-        ""  # "19:00-06:30": local hours in which this site works; empty: any
-    )
+    # "19:00-06:30": local hours in which this site works; empty: any
+    hours: Annotated[str, Field(pattern=CLOCK_HOURS_PATTERN)] = ""
     metrics: Strings = ()  # names or patterns that may leave, "train.*,eval.dice*"; empty: all
     max_megabytes: Annotated[Number, Field(ge=0)] = 0.0  # of one reply
     require: Annotated[Strings, AfterValidator(_check_protections)] = ()  # protections that a study must have
-    min_sites: NotNegative = 0  # replies without which a round of the study must not count: its quorum
+    min_sites: NotNegative = 0  # lowest quorum of the study: replies that each round needs to count

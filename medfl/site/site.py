@@ -1,4 +1,4 @@
-"""Site: a hospital's own terms. Where its data is, how it is labelled, what may be used, and the policy none can loosen."""
+"""The site.toml of a hospital: where its data is, how it is labelled, what may be used, and its policy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from medfl.study.sections import NotNegative, Positive
 from medfl.system.files import write_file
 
 SECRET_BYTES = 32
-CLIENT_ENTRY_POINTS = (
-    "medfl.clients"  # group of entry points in which installed packages offer what a site may do for an algorithm
-)
+CLIENT_ENTRY_POINTS = "medfl.clients"  # group of entry points in which installed packages offer client algorithms
 SITE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # names of sites become parts of file names on the server
 
 
@@ -34,7 +32,7 @@ def _check_site_name(name: str) -> str:
 
 
 class SiteData(Section):
-    """Where the images and labels lie."""
+    """Where the images and labels are, and how to read them."""
 
     root: str = "."  # relative to the site.toml
     layout: Literal["auto", "csv", "bids", "msd", "nnunet", "folders", "dicom"] = "auto"
@@ -43,24 +41,24 @@ class SiteData(Section):
     label: str = "label"
     patient: str = "patient"  # csv column; empty: one image is one patient
     where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
-    share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, dealt by patient
+    share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, divided by patient
     shares: NotNegative = 0
     label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
     label_match: Literal["references", "frame-of-reference"] = "references"  # how a DICOM label finds its series
-    label_names: NameMap = ()  # name of a segment or ROI here = class of the study
-    annotated_classes: Strings = ()  # foreground classes that were looked for here; empty: all
+    label_names: NameMap = ()  # name of a segment or ROI at this site = class of the study
+    annotated_classes: Strings = ()  # foreground classes that are annotated at this site; empty: all
     negatives: bool = False  # whether a case without any marked voxel is a true negative
-    nifti_form: Literal["strict", "sform", "qform"] = "strict"  # which one counts where the two differ
+    nifti_form: Literal["strict", "sform", "qform"] = "strict"  # which of the two counts where they differ
     gantry_tilt: Literal["refuse", "resample"] = "refuse"  # resample: straighten tilted series on import
     nonuniform: Literal["refuse", "resample"] = "refuse"  # resample: interpolate uneven slice distances
-    min_slices: Positive = 8  # a DICOM series with fewer is no volume
+    min_slices: Positive = 8  # a DICOM series with fewer is not a volume
     allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
     burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
-    converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix: let it convert what medfl refuses, its warnings are errors
+    converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix converts what medfl refuses; its warnings are errors
 
 
 class Resources(Section):
-    """What a study may use here."""
+    """What a study may use at this site."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     store: str = ""  # folder for prepared data; empty: the user's cache
@@ -76,7 +74,7 @@ class Site(Section):
     resources: Resources = Resources()
     federation: SiteFederation | None = None  # where the server is, for a site that takes part in one
     pacs: Pacs | None = None  # where `medfl data pull` gets images from
-    classes: Strings = ()  # names of the labels at this site when they differ from the study's, in the study's order
+    classes: Strings = ()  # names of the labels at this site where they differ from the study's, in the study's order
     folder: Path = Path()  # of the site.toml; set on reading
 
     @property
@@ -104,7 +102,7 @@ class Site(Section):
             raise DataError(
                 "SITE-SECRET",
                 f"the secret of site {self.name} is missing or too short.",
-                "Put back its copy. Without one, run 'medfl site init' in an empty folder and take the secret from there; "
+                "Restore it from a copy. Without one, run 'medfl site init' in an empty folder and take the secret from there; "
                 "the pseudonyms of all patients change then.",
             )
         return value
@@ -116,7 +114,7 @@ def read_site(path: Path) -> Site:
     Parameters
     ----------
     path : Path
-        The file, or the folder it lies in.
+        The file, or its folder.
 
     Raises
     ------
@@ -149,7 +147,7 @@ def read_site(path: Path) -> Site:
 
 
 def ensure_secret(path: Path) -> None:
-    """Make a secret file of mode 0600 unless it is there; safe against a second process doing the same."""
+    """Make a secret file of mode 0600 unless it exists; safe against a second process that does the same."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +195,7 @@ def init_site(folder: Path, name: str, root: str) -> Path:
     Raises
     ------
     ConfigError
-        When the name is no name for a site, or the file is already there.
+        When the name is not valid, or the file exists already.
     """
     path = folder / "site.toml"
     if path.exists():

@@ -1,4 +1,4 @@
-"""A study: one Flower app in one pyproject.toml that holds no code, read once into frozen objects."""
+"""The study: a Flower app in one pyproject.toml without code, read into frozen objects."""
 
 from medfl.study.study import Study
 from medfl.study.study_file import (

@@ -1,7 +1,7 @@
-"""The algorithms that a study may name: their options, their papers, and what cannot be stacked on them.
+"""The algorithms that a study may name: their options, their papers, and what cannot be combined with them.
 
-What each does is in `medfl.strategies` (the server's part) and `medfl.clients` (the hospital's part). This is the one table
-that studies are checked against and that the reference in the documentation is made from.
+The algorithms themselves are in `medfl.strategies` (the server's part) and `medfl.clients.algorithms` (the client's part).
+Studies are checked against this table, and the reference in the documentation is made from it.
 """
 
 from __future__ import annotations
@@ -15,43 +15,38 @@ from medfl.study import strategy_options as table
 from medfl.study.strategy_options import NoOptions
 
 LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
-PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms that leave each hospital a model of its own
-MEAN_ALGORITHMS = (
-    "fedavg",
-    "fedprox",
-    "moon",
-    "condist",
-    *PERSONAL_ALGORITHMS,
-)  # algorithms whose model is the weighted mean of the replies
+PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms with a personal model for each site
+# algorithms whose model is the weighted mean of the replies
+MEAN_ALGORITHMS = ("fedavg", "fedprox", "moon", "condist", *PERSONAL_ALGORITHMS)
 _NO_COMMON_START = ("cyclic", "fedbuff")
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What is to be known of an algorithm.
+    """Entry of an algorithm in the table.
 
     Parameters
     ----------
     title : str
         Its name in the literature.
     idea : str
-        What it does, in one short sentence.
+        One short sentence on what it does.
     paper : str
         Authors, year and address.
     options : type of Section
         The table ``strategy.options`` of a study that names it.
     sends : str
-        What travels beside the model in each direction; empty: nothing.
+        What travels with the model; empty: nothing.
     client_module : str
-        Module in `medfl.clients` with its part at the hospital; empty: plain training.
+        Module in `medfl.clients` with the client's part; empty: plain training.
     server_memory : str
         What the server holds beyond FedAvg's one sum; empty: nothing.
     incompatible : mapping of str to str
-        Wrappers that cannot be stacked on it, with the reason.
+        Wrappers that cannot be combined with it, and why.
     steps_factor : float or callable
         Optimizer steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
     optimizers : tuple of str
-        Optimizers that its derivation allows; empty: all.
+        Optimizers for which it is derived; empty: all.
     """
 
     title: str
@@ -66,7 +61,7 @@ class Algorithm:
     optimizers: tuple[str, ...] = ()
 
     def factor(self, sites: int) -> float:
-        """Return `steps_factor` for a federation of so many sites."""
+        """Return `steps_factor` for a federation with this number of sites."""
         return self.steps_factor(sites) if callable(self.steps_factor) else self.steps_factor
 
 
@@ -102,7 +97,7 @@ _HAS_MODEL = {
     "fine-tune": "each site's own model is trained on its images already, held by the algorithm near the shared one",
 }
 _ROBUST_TOPK = {"top-k": "what a site did not send counts as unchanged, so medians are zero and distances tell who sent where"}
-_SPOOL = "all replies on disk, memory-mapped"
+_ON_DISK = "all replies on disk, memory-mapped"
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
@@ -122,8 +117,8 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             server_memory="two moments",
         ),
         "fedadagrad": Algorithm(
-            "FedAdagrad", "Adagrad at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295", table.FedAdagradOptions,
-            server_memory="one moment",
+            "FedAdagrad", "Adagrad at the server.", "Reddi et al. 2021, https://arxiv.org/abs/2003.00295",
+            table.FedAdagradOptions, server_memory="one moment",
         ),
         "fednova": Algorithm(
             "FedNova", "Updates are divided by the steps behind them, so that long rounds do not pull harder.",
@@ -131,32 +126,33 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "qfedavg": Algorithm(
             "q-FedAvg", "Hospitals with a large loss weigh more.", "Li et al. 2020, https://arxiv.org/abs/1905.10497",
-            table.QFedAvgOptions, sends="the loss before training", client_module="qfedavg", server_memory=_SPOOL,
+            table.QFedAvgOptions, sends="the loss before training", client_module="qfedavg", server_memory=_ON_DISK,
         ),
         "fedcostwavg": Algorithm(
             "FedCostWAvg", "Weights from size and fall of the loss.", "Mächler et al. 2021, https://arxiv.org/abs/2111.08649",
-            table.FedCostWAvgOptions, server_memory=_SPOOL,
+            table.FedCostWAvgOptions, server_memory=_ON_DISK,
         ),
         "fedpidavg": Algorithm(
             "FedPIDAvg", "Weights from size, fall and sum of the loss.", "Mächler et al. 2022, https://arxiv.org/abs/2304.12117",
-            table.FedPIDAvgOptions, server_memory=_SPOOL,
+            table.FedPIDAvgOptions, server_memory=_ON_DISK,
         ),
         "fedprox": Algorithm(
-            "FedProx", "A spring holds each site near the received model.", "Li et al. 2020, https://arxiv.org/abs/1812.06127",
+            "FedProx", "A proximal term keeps each site near the received model.", "Li et al. 2020, https://arxiv.org/abs/1812.06127",
             table.FedProxOptions, client_module="fedprox",
         ),
         "scaffold": Algorithm(
             "SCAFFOLD", "Control variates take out the drift of each site.",
-            "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.ScaffoldOptions, sends="a control variate each way",
-            client_module="scaffold", server_memory="the control variate and its sum", incompatible=_CONTROL, optimizers=("sgd",),
+            "Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378", table.ScaffoldOptions,
+            sends="a control variate each way", client_module="scaffold", server_memory="the control variate and its sum",
+            incompatible=_CONTROL, optimizers=("sgd",),
         ),
         "feddyn": Algorithm(
             "FedDyn", "A regulariser that changes from round to round removes the drift.",
-            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDynOptions, client_module="feddyn", server_memory="one correction",
-            incompatible=_DRIFT,
+            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDynOptions, client_module="feddyn",
+            server_memory="one correction", incompatible=_DRIFT,
         ),
         "moon": Algorithm(
-            "MOON", "Representations are pulled to the received model and away from the site's last one.",
+            "MOON", "Representations are drawn to the received model's and away from those of the site's previous model.",
             "Li et al. 2021, https://arxiv.org/abs/2103.16257", table.MoonOptions, client_module="moon",
         ),
         "fedbn": Algorithm(
@@ -169,40 +165,43 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "fedrep": Algorithm(
             "FedRep", "The head never leaves the site and is trained before the body.",
-            "Collins et al. 2021, https://arxiv.org/abs/2102.07078", table.FedRepOptions, client_module="fedrep", incompatible=_HAS_LAYERS,
+            "Collins et al. 2021, https://arxiv.org/abs/2102.07078", table.FedRepOptions, client_module="fedrep",
+            incompatible=_HAS_LAYERS,
         ),
         "ditto": Algorithm(
-            "Ditto", "Beside the global model each site trains one of its own, on a spring to the global one.",
-            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.DittoOptions, client_module="ditto", incompatible=_HAS_MODEL,
-            steps_factor=2.0,
+            "Ditto", "Besides the global model each site trains a personal one, with a proximal term to the global one.",
+            "Li et al. 2021, https://arxiv.org/abs/2012.04221", table.DittoOptions, client_module="ditto",
+            incompatible=_HAS_MODEL, steps_factor=2.0,
         ),
         "apfl": Algorithm(
             "APFL", "Each site mixes the global model with one of its own.", "Deng et al. 2020, https://arxiv.org/abs/2003.13461",
             table.ApflOptions, client_module="apfl", incompatible=_HAS_MODEL, steps_factor=2.0,
         ),
         "condist": Algorithm(
-            "ConDistFL", "What a site did not annotate is learnt from the received model.",
+            "ConDistFL", "What a site did not annotate is distilled from the received model.",
             "Wang et al. 2023, https://arxiv.org/abs/2308.04070", table.ConDistOptions, client_module="condist",
         ),
         "fedmedian": Algorithm(
             "Coordinate median", "The median of every weight.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
-            server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
+            server_memory=_ON_DISK, incompatible=_ROBUST_TOPK,
         ),
         "fedtrimmedavg": Algorithm(
             "Trimmed mean", "The mean of every weight without its extremes.", "Yin et al. 2018, https://arxiv.org/abs/1803.01498",
-            table.FedTrimmedAvgOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
+            table.FedTrimmedAvgOptions, server_memory=_ON_DISK, incompatible=_ROBUST_TOPK,
         ),
         "krum": Algorithm(
             "Krum", "The one update closest to its neighbours.", "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757",
-            table.KrumOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
+            table.KrumOptions, server_memory=_ON_DISK, incompatible=_ROBUST_TOPK,
         ),
         "multikrum": Algorithm(
             "Multi-Krum", "The mean of the updates closest to their neighbours.",
-            "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757", table.MultiKrumOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
+            "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757", table.MultiKrumOptions,
+            server_memory=_ON_DISK, incompatible=_ROBUST_TOPK,
         ),
         "rfa": Algorithm(
             "Geometric median (RFA)", "The point with the smallest sum of distances to all updates.",
-            "Pillutla et al. 2022, https://arxiv.org/abs/1912.13445", table.RfaOptions, server_memory=_SPOOL, incompatible=_ROBUST_TOPK,
+            "Pillutla et al. 2022, https://arxiv.org/abs/1912.13445", table.RfaOptions, server_memory=_ON_DISK,
+            incompatible=_ROBUST_TOPK,
         ),
         "cyclic": Algorithm(
             "Cyclic weight transfer", "The model travels from site to site; a round is one full circle.",
@@ -218,7 +217,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 
 
 def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
-    """Yield why wrappers cannot be stacked on an algorithm, nothing for one that an installed package brings.
+    """Yield why wrappers cannot be combined with an algorithm; nothing for one from another installed package.
 
     Parameters
     ----------
@@ -236,7 +235,7 @@ def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
 
 
 def contribution_conflicts(name: str, method: str) -> Iterator[str]:
-    """Yield why the contribution of each site cannot be measured in this way with an algorithm.
+    """Yield why the contributions of sites cannot be measured by this method with an algorithm.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The table of networks that a study may name, with their arguments. Building them is the work of `medfl.clients`."""
+"""The networks that a study may name, with their arguments; `medfl.clients.networks` builds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _NetworkOptions(Section):
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (1,) * axes
 
 
@@ -32,13 +32,13 @@ class UNet(_NetworkOptions):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         if len(self.channels) < 2:
-            raise ValueError("'channels' needs at least two numbers, one a level")
+            raise ValueError("'channels' needs at least two numbers, one per level")
         if self.strides and len(self.strides) != len(self.channels) - 1:
             raise ValueError("'strides' needs one number less than 'channels', or none at all")
         return self
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (math.prod(self.strides) if self.strides else 2 ** (len(self.channels) - 1),) * axes
 
 
@@ -55,7 +55,7 @@ class BasicUNet(_NetworkOptions):
         return self
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (16,) * axes
 
 
@@ -71,7 +71,7 @@ class DynUNet(_NetworkOptions):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         if len(self.filters) < 3:
-            raise ValueError("'filters' needs at least three numbers, one a level")
+            raise ValueError("'filters' needs at least three numbers, one per level")
         for name, levels in (("strides", self.strides), ("kernels", self.kernels)):
             if levels and len(levels) != len(self.filters):
                 raise ValueError(f"'{name}' needs as many levels as 'filters', or none at all")
@@ -82,7 +82,7 @@ class DynUNet(_NetworkOptions):
         return self
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         if not self.strides:
             return (2 ** (len(self.filters) - 1),) * axes
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
@@ -96,7 +96,7 @@ class SegResNet(_NetworkOptions):
     filters: Annotated[int, Field(ge=8, multiple_of=8)] = 16
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (8,) * axes
 
 
@@ -107,7 +107,7 @@ class SwinUNETR(_NetworkOptions):
     features: Annotated[int, Field(ge=12, multiple_of=12)] = 24
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (32,) * axes
 
 
@@ -120,7 +120,7 @@ class UNETR(_NetworkOptions):
     heads: Annotated[int, Field(ge=1)] = 12
 
     def divisors(self, axes: int) -> tuple[int, ...]:
-        """Return what each side of an input must be a multiple of, for images of so many axes."""
+        """Return of what number each side of an input must be a multiple, for images with this number of axes."""
         return (16,) * axes
 
 
@@ -139,7 +139,7 @@ class ResNet(_NetworkOptions):
 
 
 class EfficientNet(_NetworkOptions):
-    """`monai.networks.nets.EfficientNetBN` (Tan and Le 2019), its normalisation layers exchanged for `norm`."""
+    """`monai.networks.nets.EfficientNetBN` (Tan and Le 2019), its normalisation layers replaced by `norm`."""
 
     name: Literal["efficientnet"] = "efficientnet"
     size: Literal["b0", "b1", "b2", "b3", "b4"] = "b0"
@@ -165,7 +165,7 @@ class SmallCNN(_NetworkOptions):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         if not self.channels:
-            raise ValueError("'channels' needs at least one number, one a level")
+            raise ValueError("'channels' needs at least one number, one per level")
         return self
 
 

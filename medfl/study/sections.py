@@ -1,4 +1,4 @@
-"""The tables of a study, one class each. What a key means is told here and nowhere else."""
+"""The tables of a study, one class each. What a key means is documented here and nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstanc
 
 
 class Task(Section):
-    """What is learnt: the kind of task, and the classes in the order of their label values."""
+    """The task: its kind, and the classes in the order of their label values."""
 
     kind: Kind
     dimension: Literal[2, 3]
@@ -51,12 +51,12 @@ class Task(Section):
 
 
 class Preprocessing(Section):
-    """The deterministic part, done once and stored, in the order: crop, bias, contrast, intensity, spacing, size."""
+    """Deterministic preprocessing, done once and stored, in the order: crop, bias, contrast, intensity, spacing, size."""
 
-    spacing: Floats = ()  # mm along x,y,z in RAS; empty: as it is. 3-D only
-    size: Sizes = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: as it is
+    spacing: Floats = ()  # mm along x,y,z in RAS; empty: unchanged. 3-D only
+    size: Sizes = ()  # 2-D: pixels, the aspect is kept and the rest padded; 3-D: centre pad and crop, empty: unchanged
     crop: Literal["none", "foreground", "nonzero", "body"] = "none"  # box of the voxels above 0, not 0; CT: of the body
-    bias_correction: Literal["none", "n4"] = "none"  # n4: evens out the coil's shading, MR only; needs SimpleITK at the sites
+    bias_correction: Literal["none", "n4"] = "none"  # n4: corrects the coil's shading, MR only; needs SimpleITK at the sites
     contrast: Literal["none", "equalize"] = "none"  # equalize: flat histogram between the percentiles, X-ray only
     intensity: Literal["zscore", "zscore-nonzero", "percentile", "window", "standardize", "unit"] = "zscore"
     window: Window = ()  # "window": lower,upper become 0..1, "standardize" clips to them; or a name as "lung" (CT)
@@ -105,7 +105,7 @@ class Loss(Section):
 
 
 class Optimizer(Section):
-    """How each site walks downhill; a fresh optimizer every round."""
+    """The optimizer of each site; a new one every round."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
@@ -115,7 +115,7 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """The learning rate as a function of progress through the whole study, so that it goes on across rounds."""
+    """The learning rate as a function of progress through the whole study, across rounds."""
 
     name: Literal["constant", "polynomial", "cosine"] = "constant"
     power: Annotated[Number, Field(gt=0)] = 0.9  # polynomial
@@ -167,45 +167,45 @@ class Evaluation(Section):
 
 
 class Strategy(Section):
-    """How the server makes one model of the replies."""
+    """How the server combines the replies into one model."""
 
     name: str = "fedavg"
     weights: Literal["patients", "samples", "equal"] = "patients"
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0  # of the sites, each round
     sites: NotNegative = 0  # hospitals to wait for before the first round; 0: all that are enrolled
-    quorum: NotNegative = 0  # replies without which a round does not count; 0: see `Study.quorum`
+    quorum: NotNegative = 0  # replies that a round needs to count; 0: see `Study.quorum`
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
-    wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to come
-    min_patients: NotNegative = 0  # of the sites whose replies count, without which a round does not
-    patience: NotNegative = 0  # rounds without a better model before stopping early; 0: never
+    wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to connect
+    min_patients: NotNegative = 0  # that the counted replies of a round need together
+    patience: NotNegative = 0  # rounds without a better model after which to stop early; 0: never
     options: Options = ()  # of the algorithm, see `medfl.study.algorithms`
 
 
 class Compression(Section):
-    """How an update is made smaller on its way to the server."""
+    """Compression of updates on their way to the server."""
 
     codec: Literal["none", "bf16", "int8", "top-k"] = "none"
     keep: Annotated[Number, Field(gt=0, le=1)] = 0.01  # share of the values that "top-k" sends
 
 
 class Filtering(Section):
-    """What the server does with an update before it counts; an update is what a site changed in the model."""
+    """What the server does with an update, a site's change to the model, before it counts."""
 
-    clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # longer updates are shortened to this norm; 0: none is
-    reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: none is
+    clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # longer updates are scaled down to this norm; 0: off
+    reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: off
 
     @model_validator(mode="after")
     def _check_reject_factor(self) -> Self:
         if 0 < self.reject_factor < 1:
-            raise ValueError("'reject-factor' below 1 would leave out updates of usual length; it is 0, or 1 or more")
+            raise ValueError("'reject-factor' below 1 would leave out updates of usual length; it must be 0, or at least 1")
         return self
 
 
 class Personal(Section):
-    """What stays each hospital's own."""
+    """What is each site's own."""
 
     layers: Strings = ()  # "norm", "head" or both: these layers never leave the site
-    fine_tune_steps: NotNegative = 0  # optimizer steps of each site on the final model, for its own use
+    fine_tune_steps: NotNegative = 0  # optimizer steps of each site on the final model, for itself
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:
@@ -215,13 +215,13 @@ class Personal(Section):
 
 
 class Contribution(Section):
-    """How it is measured what each hospital brought to the model."""
+    """How the contribution of each site to the model is measured."""
 
     method: Literal["none", "alignment", "leave-one-out", "shapley"] = "none"
     every: Positive = 1  # rounds
 
     def check_sites(self, count: int) -> None:
-        """Raise ConfigError when there are more sites than Shapley values can be afforded for."""
+        """Raise ConfigError when there are too many sites for Shapley values."""
         if self.method == "shapley" and count > _MAX_SHAPLEY_SITES:
             problem = (
                 f"'shapley' scores {2**count} models a round with {count} sites; it is for {_MAX_SHAPLEY_SITES} sites at most."
@@ -231,20 +231,24 @@ class Contribution(Section):
 
 
 class Server(Section):
-    """What the server alone reads. No part of what a hospital approves, and ignored there."""
+    """Settings that the server alone reads. Hospitals ignore them, and they are not part of what a hospital approves."""
 
     out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
     run: str = ""  # name of the run's folder; empty: made of the time and a random part
-    resume: bool = False  # go on with the run of that name
-    enrolled: Strings = ()  # names of the hospitals that belong to the federation; a run says which of them are missing
+    resume: bool = False  # continue the run of that name
+    enrolled: Strings = ()  # names of the hospitals of the federation; a run reports which of them are missing
 
 
 class Simulation(Section):
-    """Where simulated hospitals lie and how they are cut from one data set; ignored in a real deployment."""
+    """The simulated hospitals, and the arms of the comparison.
+
+    A real hospital reads `arms` alone, which is part of what it approves and decides what it answers to; a bundle for a real
+    federation may hold nothing else of this table.
+    """
 
     data: Strings = ()  # absolute folders
     store: str = ""  # absolute folder for prepared data; empty: the user's cache
-    arms: Strings = ("federated",)
+    arms: Strings = ("federated",)  # in a real federation, too: "federated", "local" (each site alone), or both
     previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation
     partition: Literal["auto", "none", "column", "random"] = "auto"  # auto: folders with a site.toml, else one site
     column: str = ""  # of the CSV index, for partition = "column"
@@ -253,9 +257,9 @@ class Simulation(Section):
     image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
     label: str = "label"
     patient: str = "patient"  # column; empty: one image is one patient
-    attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # by some sites, to try robust rules
+    attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # of some sites, to try robust rules
     attackers: Sites = ("1",)  # how many sites, the first by name; or their names
-    attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; without meaning for "label-flip"
+    attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; not used by "label-flip"
 
     @model_validator(mode="after")
     def _check_partition(self) -> Self:

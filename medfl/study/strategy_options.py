@@ -1,4 +1,4 @@
-"""The table ``strategy.options`` of a study: one class for each algorithm that has options of its own."""
+"""Options of algorithms, the table ``strategy.options`` of a study: one class for each algorithm that has any."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Share = Annotated[Number, Field(ge=0, lt=1)]
 
 
 class NoOptions(Section):
-    """An algorithm without options of its own."""
+    """No options."""
 
 
 class FedAvgMOptions(Section):
-    """A server with momentum."""
+    """Momentum at the server."""
 
     server_learning_rate: PositiveNumber = 1.0
     momentum: Share = 0.9
@@ -41,20 +41,20 @@ class FedAdagradOptions(Section):
 
 
 class QFedAvgOptions(Section):
-    """Fairness between hospitals: those with a large loss weigh more."""
+    """Fairness: sites with a large loss weigh more."""
 
     q: NotNegative = 0.2  # 0: FedAvg with equal weights
     lipschitz: NotNegative = 0.0  # 0: one over the learning rate of the sites
 
 
 class FedCostWAvgOptions(Section):
-    """Weights from the size of a hospital and from how much its loss fell."""
+    """Weights from the size of a site and the fall of its loss."""
 
-    alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the size
+    alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the size in the weight
 
 
 class FedPIDAvgOptions(Section):
-    """Weights from size, fall of the loss and its recent sum; the rest to one is the last."""
+    """Weights from size, fall of the loss and recent sum of the loss; the share of the last is what is left to 1."""
 
     alpha: Annotated[Number, Field(ge=0, le=1)] = 0.45  # size
     beta: Annotated[Number, Field(ge=0, le=1)] = 0.45  # fall of the loss
@@ -63,12 +63,12 @@ class FedPIDAvgOptions(Section):
     @model_validator(mode="after")
     def _something_left(self) -> Self:
         if self.alpha + self.beta > 1:
-            raise ValueError(f"'alpha' and 'beta' may be 1 together, came {self.alpha + self.beta:g}")
+            raise ValueError(f"'alpha' and 'beta' may be at most 1 together, came {self.alpha + self.beta:g}")
         return self
 
 
 class FedProxOptions(Section):
-    """A spring to the received model."""
+    """A proximal term to the received model."""
 
     mu: NotNegative = 0.01
 
@@ -86,7 +86,7 @@ class FedDynOptions(Section):
 
 
 class MoonOptions(Section):
-    """A contrastive term between the received and the site's own last model."""
+    """A contrastive term between the received model and the site's previous one."""
 
     mu: NotNegative = 1.0
     temperature: PositiveNumber = 0.5
@@ -99,7 +99,7 @@ class FedRepOptions(Section):
 
 
 class DittoOptions(Section):
-    """A personal model on a spring to the global one."""
+    """A personal model with a proximal term to the global one."""
 
     strength: NotNegative = 0.1  # the paper's lambda
 
@@ -107,34 +107,34 @@ class DittoOptions(Section):
 class ApflOptions(Section):
     """A mixture of a global and a personal model."""
 
-    alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the personal model at the start
+    alpha: Annotated[Number, Field(ge=0, le=1)] = 0.5  # share of the local model in the mixture at the start
     adaptive: bool = True
 
 
 class ConDistOptions(Section):
-    """Distillation of what a hospital did not annotate from the received model."""
+    """Distillation from the received model of what a site did not annotate."""
 
     weight: NotNegative = 1.0
     temperature: PositiveNumber = 0.5
 
 
 class FedTrimmedAvgOptions(Section):
-    """Both tails of every coordinate are left out."""
+    """A mean of every coordinate without both tails."""
 
     beta: Annotated[Number, Field(ge=0, lt=0.5)] = 0.2  # share of the replies cut from each end
 
 
 class KrumOptions(Section):
-    """The reply that lies closest to its neighbours."""
+    """The reply closest to its neighbours."""
 
-    malicious: Annotated[int, Field(ge=0)] = 1  # how many bad sites are expected
+    malicious: Annotated[int, Field(ge=0)] = 1  # expected number of malicious sites
 
 
 class MultiKrumOptions(Section):
-    """The mean of the replies that lie closest to their neighbours."""
+    """The mean of the replies closest to their neighbours."""
 
     malicious: Annotated[int, Field(ge=0)] = 1
-    keep: Annotated[int, Field(ge=0)] = 0  # how many replies; 0: all but the malicious
+    keep: Annotated[int, Field(ge=0)] = 0  # number of replies to average; 0: all but the malicious
 
 
 class RfaOptions(Section):
@@ -147,11 +147,11 @@ class RfaOptions(Section):
 class CyclicOptions(Section):
     """The model travels from hospital to hospital."""
 
-    order: Literal["name", "random"] = "random"  # random: another order every round, by the seed
+    order: Literal["name", "random"] = "random"  # random: a new order every round, from the seed
 
 
 class FedBuffOptions(Section):
-    """The server goes on as soon as some replies are there."""
+    """Asynchronous rounds: the server continues after some of the replies."""
 
     buffer: Annotated[int, Field(ge=0)] = 0  # replies that make a round; 0: half of the sites
     exponent: NotNegative = 0.5  # a reply that is s rounds old weighs (1 + s) ** -exponent

@@ -1,4 +1,4 @@
-"""Study: what is learnt, how, and for how long. Data only, so a hospital that approves its hash knows what it approved."""
+"""The study as a whole: what is trained, how, and for how long. It is data without code, so its hash can be approved."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        wrong = list(self._consistency_problems())
-        if wrong:
-            raise ValueError("; ".join(wrong))
+        problems = self._consistency_problems()
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def _consistency_problems(self) -> list[str]:
@@ -82,13 +82,13 @@ class Study(Section):
 
     def _option_problems(self) -> Iterator[str]:
         divisors = self.network.divisors(self.task.dimension)
-        if any(side % divisor for side, divisor in zip(self.training.patch, divisors, strict=False)):  # lengths: _unfit_sizes
-            allowed = str(divisors[0]) if len(set(divisors)) == 1 else ",".join(map(str, divisors)) + ", each of its own,"
+        if any(side % divisor for side, divisor in zip(self.training.patch, divisors, strict=False)):  # lengths: _size_problems
+            allowed = str(divisors[0]) if len(set(divisors)) == 1 else ",".join(map(str, divisors)) + ", one for each axis,"
             yield f"training.patch: every number must be a multiple of {allowed} for this network"
         if self.network.name == "unetr" and not (self.training.patch or self.preprocessing.size):
             yield "training.patch: 'unetr' needs one size for all its inputs"
         if self.loss.label_smoothing and self.loss.name not in ("dice-ce", "cross-entropy"):
-            yield f"loss.label-smoothing: {self.loss.name!r} has none; allowed with dice-ce, cross-entropy"
+            yield f"loss.label-smoothing: {self.loss.name!r} does not have it; allowed with dice-ce, cross-entropy"
         if self.loss.class_weights and self.loss.name == "generalized-dice":
             yield "loss.class-weights: 'generalized-dice' weighs the classes by itself"
 
@@ -155,33 +155,33 @@ class Study(Section):
 
     @property
     def local_layers(self) -> tuple[str, ...]:
-        """Which layers stay at the sites: "norm", "head", both or none."""
+        """Kinds of layers that stay at the sites: "norm", "head", both or none."""
         return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
 
     @property
     def quorum(self) -> int:
-        """Replies without which a round does not count: as many as a round asks, unless the study says another number.
+        """Replies that a round needs to count: one of each site that it asks, unless the study gives another number.
 
-        A simulation, whose hospitals are all on one machine, takes one.
+        In a simulation, where all sites are on one machine, it is 1.
         """
         return self._quorum_for(self.strategy.sites or len(self.server.enrolled))
 
     @property
     def min_quorum(self) -> int:
-        """The least that the quorum can be, by what a hospital approves alone: the server says who is enrolled."""
+        """Lowest quorum that is possible under what a hospital approves; who is enrolled only the server says."""
         return self._quorum_for(self.strategy.sites)
 
-    def _quorum_for(self, awaited: int) -> int:
-        return self.strategy.quorum or max(1, math.floor(awaited * self.strategy.fraction + 1e-9))
+    def _quorum_for(self, expected: int) -> int:
+        return self.strategy.quorum or max(1, math.floor(expected * self.strategy.fraction + 1e-9))
 
     @property
     def has_personal_models(self) -> bool:
-        """Whether each hospital ends with a model of its own beside the shared one, and both are tested."""
+        """Whether each site ends with a personal model besides the shared one; then both are tested."""
         return bool(self.local_layers) or self.strategy.name in PERSONAL_ALGORITHMS or self.personal.fine_tune_steps > 0
 
     @property
     def wrappers(self) -> tuple[str, ...]:
-        """What is stacked on the algorithm: keys of `medfl.study.algorithms.WRAPPERS`."""
+        """What is combined with the algorithm: keys of `medfl.study.algorithms.WRAPPERS`."""
         stacked = {
             self.compression.codec: self.compression.codec != "none",
             "clip-norm": self.filtering.clip_norm > 0,
@@ -194,7 +194,8 @@ class Study(Section):
     def approved_hash(self) -> str:
         """Hash of everything that decides what happens at a hospital.
 
-        Of the table `simulation` only the arms count, and the table `server` does not: no hospital reads the rest of them.
+        Of the table `simulation` the arms alone are part of it, as they decide which layers stay at a hospital. The rest of
+        that table and the table `server` are not: no hospital reads them.
 
         Returns
         -------

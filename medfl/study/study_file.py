@@ -1,4 +1,4 @@
-"""Reading a study: from the pyproject.toml of its folder, or from the run configuration that Flower hands to an app."""
+"""Reader of studies, from the pyproject.toml of a folder or from the run configuration that Flower hands to an app."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_study_and_run_config(folder: Path, overrides: Mapping[str, Scalar] | No
 
 
 def study_folder(path: Path) -> Path:
-    """Return the folder of a study, which may be given by its pyproject.toml."""
+    """Return the folder of a study, which may be named by its pyproject.toml."""
     return path.parent if path.name == STUDY_FILE and path.is_file() else path
 
 
@@ -108,7 +108,7 @@ def read_app_document(folder: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        When the file is missing, no TOML, or no study.
+        When the file is missing, not valid TOML, or not a study.
     """
     path = study_folder(folder) / STUDY_FILE
     try:
@@ -174,10 +174,10 @@ def _check_app(app: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _set_nested(values: dict[str, Any], key: str, value: Scalar) -> None:
     *tables, last = key.split(".")
-    here = values
+    inside = values
     for table in tables:
-        inner = here.setdefault(table, {})
+        inner = inside.setdefault(table, {})
         if not isinstance(inner, dict):
             raise ConfigError([Problem(STUDY_FILE, key, f"{table!r} is not a table.", suggest_key(table, set(values)))])
-        here = inner
-    here[last] = value
+        inside = inner
+    inside[last] = value

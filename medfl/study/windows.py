@@ -1,4 +1,4 @@
-"""CT windows by name: which Hounsfield units are told apart, and what lies outside is cut."""
+"""CT windows by name: the range of Hounsfield units that is kept."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import BeforeValidator
 
 from medfl.schema import Floats
 
-# lower and upper value in HU. Lung and abdomen as segmentation papers take them; the rest is width and level of the
-# reading room, level -/+ width / 2: bone 1800/400, brain 80/40, mediastinum 350/50.
+# lower and upper value in HU. Lung and abdomen as in papers on segmentation; the others from width and level in
+# clinical use, level -/+ width / 2: bone 1800/400, brain 80/40, mediastinum 350/50.
 WINDOWS: dict[str, tuple[float, float]] = {
     "abdomen": (-160.0, 240.0),
     "bone": (-500.0, 1300.0),
@@ -28,4 +28,4 @@ def _resolve_window(value: object) -> object:
     return WINDOWS[word.casefold()]
 
 
-Window = Annotated[Floats, BeforeValidator(_resolve_window)]  # "lung", or "-1000,400"; becomes numbers on reading
+Window = Annotated[Floats, BeforeValidator(_resolve_window)]  # "lung", or "-1000,400"; read as two numbers

@@ -12,23 +12,17 @@ from medfl.data.findings import Finding
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import MedflError
 from medfl.site import Policy, Resources, Site, ensure_secret
+from tests.studies import study_text
 
-STUDY = """
-[project]
-name = "rough"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "medfl"
-[tool.flwr.app.components]
-serverapp = "medfl.server_app:app"
-clientapp = "medfl.client_app:app"
-[tool.flwr.app.config]
-name = "rough"
+STUDY = study_text(
+    "rough",
+    """
 rounds = 1
 task = {kind = "segmentation", dimension = 3, modality = "MR", classes = "background,a,b"}
 network = {name = "unet", channels = "4,8", residual-units = 0}
 loss = {name = "dice-ce"}
-"""
+""",
+)
 
 
 SHAPE = (16, 16, 8)

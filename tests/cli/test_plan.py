@@ -16,31 +16,25 @@ from medfl.cli.app import app
 from medfl.errors import ConfigError, DataError, RunError
 from medfl.planning.fingerprint_serialization import from_json
 from medfl.study import read_study
+from tests.studies import study_text
 
-STUDY = """
-[project]
-name = "organ"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "medfl"
-[tool.flwr.app.components]
-serverapp = "medfl.server_app:app"
-clientapp = "medfl.client_app:app"
-[tool.flwr.app.config]
-name = "organ"
+STUDY = study_text(
+    "organ",
+    """
 rounds = 1  # to begin with
-[tool.flwr.app.config.task]
+[task]
 kind = "segmentation"
 dimension = 3
 modality = "MR"
 classes = "background,organ"
-[tool.flwr.app.config.network]
+[network]
 name = "unet"
-[tool.flwr.app.config.loss]
+[loss]
 name = "dice-ce"
-[tool.flwr.app.config.training]
+[training]
 local-steps = 1
-"""
+""",
+)
 
 
 @pytest.fixture

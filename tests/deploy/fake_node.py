@@ -14,7 +14,7 @@ from medfl.flower import compat
 from medfl.flower.tasks import CLIENT_TASK, NodeTask, NodeTasks, TaskInput, TaskToken, Unreachable
 from medfl.messages import records
 from medfl.study import flatten
-from tests.conftest import NODULE_STUDY
+from tests.studies import NODULE_STUDY
 
 SERVER, NODE, RUN = 1, 5, 7
 PLANTED = "PATIENT_DOE"

@@ -18,7 +18,7 @@ from medfl.deploy.bundle import build_bundle, read_bundle, read_bundle_study, wr
 from medfl.deploy.study_summary import describe, policy_conflicts
 from medfl.errors import ConfigError, DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
-from tests.conftest import NODULE_STUDY
+from tests.studies import NODULE_STUDY
 
 Files = dict[str, bytes]
 

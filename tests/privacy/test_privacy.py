@@ -23,18 +23,11 @@ from medfl.flower import compat
 from medfl.messages import records
 from medfl.runs.history import read_history
 from medfl.study import read_run_config, read_study
+from tests.studies import study_text
 
-STUDY = """
-[project]
-name = "canary"
-version = "1.0.0"
-[tool.flwr.app]
-publisher = "medfl"
-[tool.flwr.app.components]
-serverapp = "medfl.server_app:app"
-clientapp = "medfl.client_app:app"
-[tool.flwr.app.config]
-name = "canary"
+STUDY = study_text(
+    "canary",
+    """
 seed = 5
 rounds = 2
 task = {kind = "segmentation", dimension = 3, modality = "MR", classes = "background,grey-matter,white-matter"}
@@ -42,7 +35,8 @@ preprocessing = {spacing = "1.5,1.5,2", size = "16,16,8"}
 splits = {validation = 0.25, test = 0.25}
 network = {name = "unet", channels = "4,8", residual-units = 0}
 loss = {name = "dice-ce"}
-"""
+""",
+)
 
 # every logger at its lowest level and every warning shown, in the engine and in its workers
 LOUD = "import logging, warnings\nlogging.basicConfig(level=1)\nwarnings.simplefilter('always')\n"

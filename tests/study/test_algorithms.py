@@ -108,5 +108,5 @@ def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(ma
 
 
 def test_shares_of_more_than_the_whole_are_refused_before_anything_runs() -> None:
-    with pytest.raises(ConfigError, match=r"strategy.options.*'alpha' and 'beta' may be 1 together, came 1.2"):
+    with pytest.raises(ConfigError, match=r"strategy.options.*'alpha' and 'beta' may be at most 1 together, came 1.2"):
         sites.make_study(strategy={"name": "fedpidavg", "options": {"alpha": 0.6, "beta": 0.6}})

@@ -136,7 +136,7 @@ def test_levels_that_make_no_network_are_refused(make_study, change: dict[str, s
 
 
 def test_patch_is_checked_axis_by_axis(make_study) -> None:
-    with pytest.raises(ConfigError, match=r"multiple of 4,4,2, each of its own"):
+    with pytest.raises(ConfigError, match=r"multiple of 4,4,2, one for each axis"):
         make_study(dimension=3, network=ANISOTROPIC, training={"patch": "16,8,5"})
 
 
