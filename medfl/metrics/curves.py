@@ -1,8 +1,8 @@
 """Histograms of scores, from which ROC curves are computed without the scores of patients.
 
 The inner edges of the bins are ``0.5 sinh(t)`` for equal steps of t, in units of the logit of the score: fine where an
-uncertain model has its scores, and at most 5 percent of the logit wide where a confident one has them. They reach from the smallest
-float32 above 0 to the largest float64 below 1, so saturated scores keep their order too.
+uncertain model has its scores, and at most 5 percent of the logit wide where a confident one has them. They reach from the
+smallest float32 above 0 to the largest float64 below 1, so saturated scores keep their order too.
 """
 
 from __future__ import annotations

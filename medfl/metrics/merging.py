@@ -60,8 +60,8 @@ def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
     """Merge the evaluations of several sites into one of all their patients.
 
     Counts and histograms are summed, means are weighted by the patients behind them. What a site's policy hides does not count,
-    as if it had no such patients, and the keys that end in ``hidden`` count the sites that hide it. Sites without patients are left
-    out, and the order of the sites does not change a bit of the result.
+    as if it had no such patients, and the keys that end in ``hidden`` count the sites that hide it. Sites without patients are
+    left out, and the order of the sites does not change a bit of the result.
 
     Parameters
     ----------

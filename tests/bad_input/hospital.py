@@ -1,4 +1,4 @@
-"""A hospital whose cases are made one by one, and what is told of each when the data is prepared."""
+"""A hospital whose cases are made one by one, and checks of what is reported when its data is prepared."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ class Hospital:
         return self.folder / "data"
 
     def place(self, name: str) -> Path:
-        """Return a folder for one patient, whose name must never be told."""
-        made = self.data / f"DOE_JANE_{name}"
-        made.mkdir(parents=True, exist_ok=True)
-        return made
+        """Return a folder for one patient, whose name must never appear in a message."""
+        folder = self.data / f"DOE_JANE_{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def row(self, image: Path, label: str | Path, patient: str = "", **more: str) -> None:
         """Write a row of the index."""
-        told = str(label.relative_to(self.data)) if isinstance(label, Path) else label
+        label_name = str(label.relative_to(self.data)) if isinstance(label, Path) else label
         name = str(image.relative_to(self.data))
-        self.rows.append({"image": name, "label": told, "patient": patient or f"DOE {len(self.rows)}"} | more)
+        self.rows.append({"image": name, "label": label_name, "patient": patient or f"DOE {len(self.rows)}"} | more)
 
     def series(
         self,
@@ -168,13 +168,13 @@ def mask_of(shape: tuple[int, ...] = SHAPE, classes: int = 2) -> np.ndarray:
     return mask
 
 
-def check_told(told: Finding | MedflError, code: str, words: Sequence[str], folder: Path | None = None) -> None:
-    """A message has its code, says what matters, what to do, and nothing of the patient."""
-    text = f"{told.what} {told.fix}"
-    assert told.code == code, text
+def check_problem(problem: Finding | MedflError, code: str, words: Sequence[str], folder: Path | None = None) -> None:
+    """Check that a message has its code, the expected words and a remedy, and nothing about the patient."""
+    text = f"{problem.what} {problem.fix}"
+    assert problem.code == code, text
     for pattern in words:
         assert re.search(pattern, text), f"{pattern!r} is not in: {text}"
-    assert told.what.endswith((".", ")."))
-    assert told.fix.endswith(".")
+    assert problem.what.endswith((".", ")."))
+    assert problem.fix.endswith(".")
     for secret in (*SECRETS, *([str(folder)] if folder else [])):
-        assert secret not in str(told), text
+        assert secret not in str(problem), text

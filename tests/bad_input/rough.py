@@ -1,4 +1,4 @@
-"""A hospital with a folder for each patient, and what a message may say."""
+"""A hospital with a folder for each patient, and checks of messages."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if ".tmp" in path.name]
 
 
-def check_words(told: Finding | MedflError, tmp_path: Path) -> None:
-    """A message is made of sentences that say what to do, and names no file."""
-    assert told.what.endswith((".", ")."))
-    assert told.fix.endswith(".")
-    assert "Nothing to do" not in told.fix
+def check_words(problem: Finding | MedflError, tmp_path: Path) -> None:
+    """Check that a message is made of sentences, says what to do, and names no file."""
+    assert problem.what.endswith((".", ")."))
+    assert problem.fix.endswith(".")
+    assert "Nothing to do" not in problem.fix
     for word in (str(tmp_path), "DOE", ".nii", "/data"):
-        assert word not in str(told)
+        assert word not in str(problem)
 
 
 def cut(path: Path) -> None:

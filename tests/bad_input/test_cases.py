@@ -1,4 +1,4 @@
-"""What is wrong with a case ends in a code and a way out, and harms no other case."""
+"""Bad cases: each ends in a code and a remedy, and harms no other case."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_bad_case_is_left_out_with_its_code_and_harms_no_other(what: str, stud
     assert bits(prepare(site_of(folder), study)) == clean
 
 
-def test_an_empty_data_folder_is_told_as_such(study: Study, tmp_path: Path) -> None:
+def test_an_empty_data_folder_is_reported(study: Study, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(site_of(fill(tmp_path / "north", 0)), study)
     assert caught.value.code == "DATA-EMPTY"
     check_words(caught.value, tmp_path)
 
 
-def test_a_data_folder_that_is_not_there_is_told_as_such(study: Study, tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_reported(study: Study, tmp_path: Path) -> None:
     folder = fill(tmp_path / "north", 0)
     site = site_of(folder)
     (folder / "data").rmdir()
@@ -86,7 +86,7 @@ def test_a_data_folder_that_is_not_there_is_told_as_such(study: Study, tmp_path:
     check_words(caught.value, tmp_path)
 
 
-def test_one_patient_trains_and_the_site_says_that_nobody_is_left_to_test_with(study: Study, tmp_path: Path) -> None:
+def test_one_patient_trains_and_the_site_reports_that_nobody_is_left_for_the_test(study: Study, tmp_path: Path) -> None:
     folder = fill(tmp_path / "north", 1)
     prepared = prepare(site_of(folder), study)
     assert [(finding.code, finding.level) for finding in prepared.findings] == [("SITE-ONE-PATIENT", "warning")]
@@ -106,7 +106,7 @@ def test_a_class_that_the_site_lacks_is_a_warning(study: Study, tmp_path: Path) 
     assert len(prepared.cases) == 4
 
 
-def test_a_missing_secret_is_told(study: Study, tmp_path: Path) -> None:
+def test_a_missing_secret_is_reported(study: Study, tmp_path: Path) -> None:
     folder = fill(tmp_path / "north", 4)
     site = site_of(folder)
     (folder / "site.secret").unlink()

@@ -1,4 +1,4 @@
-"""Bad DICOM series: each is told by its code and the words that help, and the good series beside it is used."""
+"""Bad DICOM series: each is reported with its code and a remedy, and the good series next to it is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage, ge
 
 from medfl.data.store.prepare import prepare_cases
 from medfl.errors import DataError
-from tests.bad_input.hospital import STEP, Hospital, check_told, study_of
+from tests.bad_input.hospital import STEP, Hospital, check_problem, study_of
 
 Make = Callable[[Hospital], object]
 CT = study_of("classification")
@@ -174,14 +174,14 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", ERRORS)
-def test_a_bad_series_is_left_out_with_its_code_and_what_helps(what: str, hospital: Hospital) -> None:
+def test_a_bad_series_is_left_out_with_its_code_and_a_remedy(what: str, hospital: Hospital) -> None:
     make, code, words = ERRORS[what]
     hospital.series("good")
     make(hospital)
     prepared = hospital.prepared(CT)
     errors = [finding for finding in prepared.findings if finding.level == "error"]
     assert [finding.code for finding in errors] == [code], [str(finding) for finding in errors]
-    check_told(errors[0], code, words, hospital.folder)
+    check_problem(errors[0], code, words, hospital.folder)
     assert errors[0].case.startswith("case-")
     assert len(prepared.cases) == 1
 
@@ -201,13 +201,13 @@ WARNINGS: dict[str, tuple[Make, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", WARNINGS)
-def test_what_is_odd_is_told_and_used(what: str, hospital: Hospital) -> None:
+def test_an_odd_series_is_reported_and_used(what: str, hospital: Hospital) -> None:
     make, code, words = WARNINGS[what]
     make(hospital)
     prepared = hospital.prepared(CT)
-    (told,) = [f for f in prepared.findings if f.code not in ("SITE-ONE-PATIENT", "LBL-NO-CLASS")]
-    assert told.level == "warning"
-    check_told(told, code, words, hospital.folder)
+    (finding,) = [f for f in prepared.findings if f.code not in ("SITE-ONE-PATIENT", "LBL-NO-CLASS")]
+    assert finding.level == "warning"
+    check_problem(finding, code, words, hospital.folder)
     assert len(prepared.cases) == 1
 
 
@@ -218,18 +218,18 @@ def test_11_files_without_the_preamble_are_counted(hospital: Hospital) -> None:
     with pytest.raises(DataError) as caught:
         prepare_cases(hospital.site(layout="dicom"), study_of("segmentation"))
     words = ["no DICOM series found in 20 files", "20 files look like DICOM without the 128-byte header", "allow-headerless"]
-    check_told(caught.value, "DCM-NONE", words, hospital.folder)
+    check_problem(caught.value, "DCM-NONE", words, hospital.folder)
 
 
 @pytest.mark.parametrize("kind", ["US", "SC"])
-def test_pictures_that_often_hold_names_are_left_out_unless_the_site_looked(kind: str, hospital: Hospital) -> None:
+def test_kinds_of_images_that_often_hold_names_are_left_out_unless_the_site_allows_them(kind: str, hospital: Hospital) -> None:
     uid = UltrasoundImageStorage if kind == "US" else SecondaryCaptureImageStorage
     flat = study_of("classification", "US", 2)
     for name in ("a", "b"):
         folder = hospital.series(name, of_kind(uid, "US" if kind == "US" else "OT"), places=[0.0], listed=False)
         hospital.row(folder / "0.dcm", "well")
     findings = [finding for finding in hospital.prepared(flat).findings if finding.level == "error"]
-    check_told(findings[0], "BURNED-IN", ["1 .+ may have names burned in; they are left out", "burned-in", "site.toml"])
+    check_problem(findings[0], "BURNED-IN", ["1 .+ may have names burned in; they are left out", "burned-in", "site.toml"])
     assert len(findings) == 2
     assert len(hospital.prepared(flat, burned_in="allow").cases) == 2
 
@@ -238,7 +238,7 @@ def test_two_series_in_the_folder_of_a_case(hospital: Hospital) -> None:
     hospital.series("good")
     hospital.series("x", lambda k, ds: setattr(ds, "SeriesInstanceUID", UIDS[k % 2]))
     errors = [finding for finding in hospital.prepared(CT).findings if finding.level == "error"]
-    check_told(errors[0], "DCM-SERIES", ["2 series"], hospital.folder)
+    check_problem(errors[0], "DCM-SERIES", ["2 series"], hospital.folder)
 
 
 UIDS = [generate_uid(), generate_uid()]

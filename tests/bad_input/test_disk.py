@@ -1,4 +1,4 @@
-"""A disk that fills up ends in a code and a way out, and never in something half-written."""
+"""Full disks: each ends in a code and a remedy, and leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.bad_input.rough import bits, check_words, fill, leftovers, site_of
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("files", [0, 1, 7])
-def test_a_disk_that_fills_up_stops_and_the_next_start_is_as_if_it_had_not(
+def test_after_a_full_disk_the_next_start_is_as_if_it_had_not_been_full(
     number: int, files: int, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fill(tmp_path / "north", 4)
@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_stops_and_the_next_start_is_as_if_it_had_not(
     assert bits(prepared) == clean
 
 
-def test_the_systems_own_refusal_to_write_more_is_told_as_a_full_disk(study: Study, tmp_path: Path) -> None:
+def test_an_error_of_the_system_on_writing_is_reported_as_a_full_disk(study: Study, tmp_path: Path) -> None:
     folder = fill(tmp_path / "north", 4)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
@@ -73,7 +73,7 @@ def final(run: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_on_a_full_disk_says_so_and_the_next_one_is_as_if_it_had_not_been(study_folder: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_reports_it_and_leaves_no_trace_in_the_next_one(study_folder: Path, tmp_path: Path) -> None:
     shape = (32, 32, 24)  # 96 KiB an image, more than a process may write below
     hospitals = fill(tmp_path / "hospitals" / "north", 4, shape=shape).parent
 
@@ -102,7 +102,7 @@ def test_a_run_on_a_full_disk_says_so_and_the_next_one_is_as_if_it_had_not_been(
     assert final(runs[0]) == final(runs[1])
 
 
-def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoint(
+def test_no_space_for_a_checkpoint_ends_the_run_with_a_code_and_no_partial_checkpoint(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:
@@ -122,7 +122,7 @@ def test_no_room_for_a_checkpoint_ends_the_run_with_a_code_and_no_half_checkpoin
     assert checkpoint_files.list_names(simulation.run / "checkpoints") == []
 
 
-def test_a_store_that_is_a_file_is_told(study: Study, tmp_path: Path) -> None:
+def test_a_store_that_is_a_file_is_reported(study: Study, tmp_path: Path) -> None:
     folder = fill(tmp_path / "north", 4)
     (tmp_path / "store").write_text("")
     with pytest.raises(DataError) as caught:

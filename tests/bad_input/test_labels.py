@@ -1,4 +1,4 @@
-"""Bad labels: each is told by its code and the words that help, and the good case beside it is used."""
+"""Bad labels: each is reported with its code and a remedy, and the good case next to it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from tests.bad_input.hospital import SHAPE, Hospital, check_told, image_of, mask_of, save, study_of
+from tests.bad_input.hospital import SHAPE, Hospital, check_problem, image_of, mask_of, save, study_of
 
 CT, MR = study_of("segmentation"), study_of("segmentation", "MR")
 Spoil = Callable[[Path], object]
@@ -83,7 +83,7 @@ ERRORS: dict[str, tuple[Spoil, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", ERRORS)
-def test_a_bad_mask_leaves_its_case_out_with_a_code_and_what_helps(what: str, hospital: Hospital) -> None:
+def test_a_case_with_a_bad_mask_is_left_out_with_its_code_and_a_remedy(what: str, hospital: Hospital) -> None:
     spoil, code, words = ERRORS[what]
     hospital.nifti("good", image_of(1), mask_of())
     spoil(hospital.nifti("x", image_of(2), mask_of()))
@@ -91,7 +91,7 @@ def test_a_bad_mask_leaves_its_case_out_with_a_code_and_what_helps(what: str, ho
     errors = [finding for finding in prepared.findings if finding.level == "error"]
     assert len(errors) == 1, [str(finding) for finding in errors]
     assert errors[0].code in code.split("|")
-    check_told(errors[0], errors[0].code, words, hospital.folder)
+    check_problem(errors[0], errors[0].code, words, hospital.folder)
     assert len(prepared.cases) == 1
 
 
@@ -100,9 +100,9 @@ def test_19_missing_labels_are_counted_in_one_line(hospital: Hospital) -> None:
         hospital.nifti(str(number), image_of(number), mask_of())
     (hospital.data / "DOE_JANE_0" / "label.nii.gz").unlink()
     (hospital.data / "DOE_JANE_1" / "label.nii.gz").unlink()
-    told = " ".join(str(finding) for finding in hospital.prepared(CT).findings)
-    assert "LBL-MISSING" in told
-    assert "DOE" not in told
+    text = " ".join(str(finding) for finding in hospital.prepared(CT).findings)
+    assert "LBL-MISSING" in text
+    assert "DOE" not in text
 
 
 def test_18_a_true_negative_may_be_stated(hospital: Hospital) -> None:
@@ -148,7 +148,7 @@ SEGMENTATIONS: dict[str, tuple[Spoil, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", SEGMENTATIONS)
-def test_a_bad_dicom_segmentation_leaves_its_case_out(what: str, hospital: Hospital) -> None:
+def test_a_case_with_a_bad_dicom_segmentation_is_left_out(what: str, hospital: Hospital) -> None:
     spoil, code, words = SEGMENTATIONS[what]
     names = ("background", "grey-matter", "white-matter")
     hospital.brain(1)
@@ -158,11 +158,11 @@ def test_a_bad_dicom_segmentation_leaves_its_case_out(what: str, hospital: Hospi
     )
     errors = [finding for finding in prepared.findings if finding.level == "error"]
     assert [finding.code for finding in errors] == [code], [str(finding) for finding in errors]
-    check_told(errors[0], code, words, hospital.folder)
+    check_problem(errors[0], code, words, hospital.folder)
     assert len(prepared.cases) == 1
 
 
-def test_a_float_header_with_whole_numbers_is_no_bad_label(hospital: Hospital) -> None:
+def test_a_float_mask_with_whole_numbers_is_a_good_label(hospital: Hospital) -> None:
     folder = hospital.nifti("x", image_of(2), mask_of())
     nibabel.save(nibabel.Nifti1Image(mask_of().astype(np.float64), np.eye(4)), folder / "label.nii.gz")
     assert len(hospital.prepared(CT).cases) == 1

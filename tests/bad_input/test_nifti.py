@@ -1,4 +1,4 @@
-"""Bad NIfTI files: each is told by its code and the words that help, and the good image beside it is used."""
+"""Bad NIfTI files: each is reported with its code and a remedy, and the good image next to it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.bad_input.hospital import SHAPE, Hospital, check_told, image_of, save, study_of
+from tests.bad_input.hospital import SHAPE, Hospital, check_problem, image_of, save, study_of
 
 CT = study_of("classification")
 MOVED = np.array([[1.0, 0, 0, 10], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -87,14 +87,14 @@ ERRORS: dict[str, tuple[Spoil, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", ERRORS)
-def test_a_bad_image_is_left_out_with_its_code_and_what_helps(what: str, hospital: Hospital) -> None:
+def test_a_bad_image_is_left_out_with_its_code_and_a_remedy(what: str, hospital: Hospital) -> None:
     spoil, code, words = ERRORS[what]
     hospital.nifti("good", image_of(1))
     spoil(hospital.nifti("x", image_of(2)))
     prepared = hospital.prepared(CT)
     errors = [finding for finding in prepared.findings if finding.level == "error"]
     assert [finding.code for finding in errors] == [code], [str(finding) for finding in errors]
-    check_told(errors[0], code, words, hospital.folder)
+    check_problem(errors[0], code, words, hospital.folder)
     assert len(prepared.cases) == 1
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with hospitals ends in a code and a way out in a whole run, and on the command line."""
+"""Problems of hospitals in a whole run and on the command line: each ends in a code and a remedy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) 
     assert test["eval"]["eval.patients"] == sum(event["test"] for event in joined.values())
 
 
-def test_too_few_hospitals_say_where_the_reasons_are_even_when_the_report_fails_too(
+def test_with_too_few_hospitals_the_error_says_where_the_reasons_are_even_if_the_report_fails(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Path) -> Path:
@@ -62,7 +62,7 @@ def test_too_few_hospitals_say_where_the_reasons_are_even_when_the_report_fails_
 
 
 @pytest.mark.parametrize("where", ["runs", "runs/rough"])
-def test_a_place_for_runs_that_is_a_file_is_told_on_the_command_line(
+def test_a_file_in_place_of_the_folder_of_runs_is_reported_on_the_command_line(
     where: str, study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hospitals = fill(tmp_path / "hospitals" / "north", 4).parent
@@ -83,10 +83,10 @@ def test_a_place_for_runs_that_is_a_file_is_told_on_the_command_line(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == cli.EXIT_FAILED
-    told = capsys.readouterr().err
-    assert "[RUN-FOLDER]" in told
-    assert "Choose a folder that you may write to." in " ".join(told.split())
-    assert "Traceback" not in told
+    text = capsys.readouterr().err
+    assert "[RUN-FOLDER]" in text
+    assert "Choose a folder that you may write to." in " ".join(text.split())
+    assert "Traceback" not in text
 
 
 def test_every_command_that_an_error_advises_exists() -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a whole site, its patients, splits, store and disk: each has its code and the words that help."""
+"""Problems of a whole site, its patients, splits, store and disk: each has its code and a remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from medfl.data.store.cache_status import get_cache_status
 from medfl.data.store.prepare import prepare, prepare_cases
 from medfl.errors import DataError, DiskFullError
-from tests.bad_input.hospital import Hospital, check_told, image_of, mask_of, save, study_of
+from tests.bad_input.hospital import Hospital, check_problem, image_of, mask_of, save, study_of
 
 CT, SEG = study_of("classification"), study_of("segmentation")
 
@@ -32,7 +32,7 @@ def test_22_a_patient_in_two_splits(hospital: Hospital) -> None:
     with pytest.raises(DataError) as caught:
         prepare_cases(hospital.site(), CT)
     words = [r"1 patient\(s\) are in more than one split", "One patient must be in one split", "remove the column 'split'"]
-    check_told(caught.value, "SPLIT-LEAK", words, hospital.folder)
+    check_problem(caught.value, "SPLIT-LEAK", words, hospital.folder)
 
 
 def test_23_one_patient_id_for_all(hospital: Hospital) -> None:
@@ -42,7 +42,7 @@ def test_23_one_patient_id_for_all(hospital: Hospital) -> None:
     with pytest.raises(DataError) as caught:
         prepare_cases(hospital.site(layout="dicom"), CT)
     words = ["3 studies share one PatientID", "cannot be kept apart", "pseudonymous ID for each patient", "index"]
-    check_told(caught.value, "ID-CONSTANT", words, hospital.folder)
+    check_problem(caught.value, "ID-CONSTANT", words, hospital.folder)
 
 
 def test_24_too_few_cases(hospital: Hospital) -> None:
@@ -56,7 +56,7 @@ def test_24_too_few_cases(hospital: Hospital) -> None:
         r"excluded: 1 DCM-MISSING-SLICES",
         "Training does not start; nothing was sent",
     ]
-    check_told(caught.value, "SITE-TOO-SMALL", words, hospital.folder)
+    check_problem(caught.value, "SITE-TOO-SMALL", words, hospital.folder)
 
 
 def test_24_too_many_left_out(hospital: Hospital) -> None:
@@ -64,7 +64,7 @@ def test_24_too_many_left_out(hospital: Hospital) -> None:
     next((hospital.data / "DOE_JANE_0").iterdir()).write_bytes(b"")
     with pytest.raises(DataError) as caught:
         prepare(hospital.site(policy={"max_excluded": 0.1}), CT)
-    check_told(
+    check_problem(
         caught.value, "SITE-EXCLUDED", ["1 of 3 cases", "33%", "10%", "1 NII-TRUNCATED", "nothing was sent"], hospital.folder
     )
 
@@ -77,10 +77,10 @@ def test_25_prepared_data_of_another_plan_or_of_other_files(hospital: Hospital) 
     save(next((hospital.data / "DOE_JANE_1").iterdir()), image_of(9))
     with pytest.raises(DataError) as caught:
         get_cache_status(site, CT).require_current()
-    check_told(caught.value, "STORE-STALE", [r"source files of 1 case\(s\) have changed", "Run 'medfl data prepare' again"])
+    check_problem(caught.value, "STORE-STALE", [r"source files of 1 case\(s\) have changed", "Run 'medfl data prepare' again"])
     with pytest.raises(DataError) as caught:
         get_cache_status(site, study_of("classification", **{"preprocessing.size": "9,9,9"})).require_current()
-    check_told(caught.value, "STORE-STALE", ["made with another plan", r"\([0-9a-f]{6} instead of [0-9a-f]{6}\)"])
+    check_problem(caught.value, "STORE-STALE", ["made with another plan", r"\([0-9a-f]{6} instead of [0-9a-f]{6}\)"])
 
 
 def test_25_nothing_stale_is_used(hospital: Hospital) -> None:
@@ -95,7 +95,9 @@ def test_25_nothing_stale_is_used(hospital: Hospital) -> None:
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_space_is_reported_before_anything_is_written(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(hospital, 3)
     site = hospital.site()
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 10**12, 1000))
@@ -109,17 +111,17 @@ def test_a_disk_without_room_is_told_before_anything_is_written(hospital: Hospit
     monkeypatch.setattr("os.statvfs", full)
     with pytest.raises(DiskFullError) as caught:
         prepare(site, CT)
-    check_told(caught.value, "DISK-FULL", [r"needs about \d+ [kMG]B", r"\d+ [kMG]B are free", "Make room"], hospital.folder)
+    check_problem(caught.value, "DISK-FULL", [r"needs about \d+ [kMG]B", r"\d+ [kMG]B are free", "Make room"], hospital.folder)
 
 
-def test_a_volume_smaller_than_the_patch_is_padded_and_told(hospital: Hospital) -> None:
+def test_a_volume_smaller_than_the_patch_is_padded_and_reported(hospital: Hospital) -> None:
     hospital.nifti("x", image_of(1), mask_of())
     hospital.nifti("y", image_of(2), mask_of())
     study = study_of("segmentation", **{"training.patch": "16,16,16", "preprocessing.spacing": "1,1,1"})
     for _ in range(2):  # found in the store, too
-        told = [finding for finding in hospital.prepared(study).findings if finding.code == "PATCH-TOO-BIG"]
-        assert [finding.level for finding in told] == ["warning", "warning"]
-        check_told(told[0], "PATCH-TOO-BIG", ["12x10x10", "16x16x16", "it is padded"], hospital.folder)
-    # the store is not made anew for other patches, and what fits is not told
+        findings = [finding for finding in hospital.prepared(study).findings if finding.code == "PATCH-TOO-BIG"]
+        assert [finding.level for finding in findings] == ["warning", "warning"]
+        check_problem(findings[0], "PATCH-TOO-BIG", ["12x10x10", "16x16x16", "it is padded"], hospital.folder)
+    # the store is not made anew for other patches, and images that fit are not reported
     fitting = study_of("segmentation", **{"training.patch": "8,8,8", "preprocessing.spacing": "1,1,1"})
     assert "PATCH-TOO-BIG" not in {finding.code for finding in hospital.prepared(fitting).findings}

@@ -1,4 +1,4 @@
-"""Simulated hospitals that misbehave: what each attack does to an update, and that no real hospital can be made to."""
+"""Attacks of simulated sites: what each does to an update, and that a real site never attacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SITES = ["cadiz", "aachen", "bergen"]
 
 
 class Adds(ClientAlgorithm):
-    """An honest half that adds 2 to every weight and counts a step."""
+    """An honest algorithm that adds 2 to every weight and counts a step."""
 
     def train(self, task: TrainTask) -> TrainResult:
         arrays = {n: (x + 2).astype(x.dtype) if x.dtype.kind == "f" else x + 1 for n, x in task.received.items()}

@@ -1,4 +1,4 @@
-"""What leaves a hospital in place of a model when a study asks for small updates."""
+"""Compression at the site: what leaves instead of the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TaskMaker = Callable[..., TrainTask]
 
 @pytest.fixture
 def make_task(make_study: Any, site: Any, organs: Any, tmp_path: Path) -> TaskMaker:
-    """Return a maker of work with a codec, whose state outlives it."""
+    """Return a maker of tasks with a codec, which find the state of earlier ones."""
 
     def make(codec: str, server_round: int = 1, arm: str = "federated", **options: Any) -> TrainTask:
         study: Study = make_study(compression={"codec": codec, **options})
@@ -52,7 +52,7 @@ def test_the_update_leaves_packed_and_everything_else_as_it_is(make_task: TaskMa
 
 
 @pytest.mark.parametrize(("codec", "arm"), [("none", "federated"), ("int8", "local"), ("top-k", "local")])
-def test_without_a_codec_and_alone_the_model_leaves_whole(codec: str, arm: str, make_task: TaskMaker) -> None:
+def test_without_a_codec_and_in_the_local_arm_the_model_leaves_whole(codec: str, arm: str, make_task: TaskMaker) -> None:
     outcome = trained(1, 2, 3, 4, 5)
     assert update_compression.compress(make_task(codec, arm=arm), outcome) is outcome
 
@@ -75,7 +75,7 @@ def test_rounding_depends_on_the_seed_of_the_round_alone(make_task: TaskMaker) -
     assert len({tuple(codes(k)) for k in range(1, 9)}) > 1
 
 
-def test_what_top_k_leaves_over_is_sent_later(make_task: TaskMaker) -> None:
+def test_what_top_k_leaves_out_is_sent_later(make_task: TaskMaker) -> None:
     def sent(server_round: int, *values: float) -> list[float]:
         """Return the update that reaches the server, in the order b, w."""
         small = update_compression.compress(make_task("top-k", server_round, keep=0.2), trained(*values)).arrays
@@ -88,7 +88,7 @@ def test_what_top_k_leaves_over_is_sent_later(make_task: TaskMaker) -> None:
     assert sent(3, 0.5, 0, 0, 0, 0) == [0, 2.5, 0, 0, 0]  # the server repeats a round after a crash
 
 
-def test_sent_and_left_over_add_up_to_what_was_trained(make_task: TaskMaker, tmp_path: Path) -> None:
+def test_sent_values_and_residual_add_up_to_what_was_trained(make_task: TaskMaker, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     exact, arrived = np.zeros(5), np.zeros(5)
     for server_round in range(1, 8):

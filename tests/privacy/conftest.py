@@ -1,4 +1,4 @@
-"""Hospitals whose every identifying attribute holds a canary, and a search that finds a canary wherever it got to."""
+"""Hospitals with a canary in every identifying attribute, and a search that finds canaries anywhere."""
 
 from __future__ import annotations
 
@@ -233,17 +233,17 @@ def _pictures_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     """Return four hospitals with good and broken cases, and a fifth that cannot take part at all."""
     root = tmp_path_factory.mktemp("hospitals")
-    made = Canaries(root)
+    planted = Canaries(root)
     for name in ("north", "east", "south", "west", "lost"):
         (root / name / "data").mkdir(parents=True)
         (root / name / "site.toml").write_text(f'name = "{name}"\n[data]\nroot = "data"\n{_POLICY}')
         ensure_secret(root / name / "site.secret")
-    _dicom_site(root / "north", made)
+    _dicom_site(root / "north", planted)
     for number in range(1, 5):
-        _dicom_patient(root / "east" / "data", made, number)
+        _dicom_patient(root / "east" / "data", planted, number)
     (root / "east" / "site.toml").write_text(
         (root / "east" / "site.toml").read_text().replace("[data]", '[data]\nlayout = "folders"')
     )
@@ -251,13 +251,13 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     _csv_site(root / "west")
     _pictures_site(root.parent / f"{root.name}-pictures")
     (root / "lost" / "data" / "index.csv").write_text(f"{MARK},{MARK}2\n{MARK},{MARK}\n")
-    made.add("text", MARK)
-    made.add("class", CLASS)
-    made.add("uid", _CANARY_UID)
-    made.add("date", _DATE)
-    made.add("date", f"{_DATE[:4]}-{_DATE[4:6]}-{_DATE[6:]}")
-    made.add("time", _TIME)
-    made.add("umlaut", _UMLAUT.split("^")[0])
+    planted.add("text", MARK)
+    planted.add("class", CLASS)
+    planted.add("uid", _CANARY_UID)
+    planted.add("date", _DATE)
+    planted.add("date", f"{_DATE[:4]}-{_DATE[4:6]}-{_DATE[6:]}")
+    planted.add("time", _TIME)
+    planted.add("umlaut", _UMLAUT.split("^")[0])
     for keyword, value in _NUMBERS.items():
-        made.add(keyword, value)
-    return made
+        planted.add(keyword, value)
+    return planted

@@ -1,4 +1,4 @@
-"""Nothing of a patient is in what a command says or writes, whatever is wrong with the files that it reads."""
+"""No identity of a patient is in what a command prints or writes, whatever is wrong with the files that it reads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ LOCAL = ("index.sqlite",)  # what may hold identities, for its owner alone
 
 
 @pytest.mark.parametrize("name", ["south", *(pytest.param(n, marks=pytest.mark.slow) for n in SITES)])
-def test_nothing_of_a_patient_is_in_what_a_command_says_and_writes(name: str, canaries: Any, tmp_path: Path) -> None:
+def test_no_identity_is_in_what_a_command_writes_and_prints(name: str, canaries: Any, tmp_path: Path) -> None:
     folder = canaries.folder.parent / f"{canaries.folder.name}-pictures" if name == "pictures" else canaries.folder / name
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     done = run(FLAT if name == "pictures" else STUDY, folder / "site.toml", tmp_path)
@@ -81,7 +81,7 @@ def test_nothing_of_a_patient_is_in_what_a_command_says_and_writes(name: str, ca
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # nothing is written among the images
 
 
-def test_what_libraries_really_said_is_in_the_debug_file_alone(canaries: Any, tmp_path: Path) -> None:
+def test_messages_of_libraries_are_in_the_debug_file_alone(canaries: Any, tmp_path: Path) -> None:
     file = tmp_path / "debug" / "local.log"
     line = "--debug-local {out}/../debug/local.log data prepare {site} {study}"
     done = run(STUDY, canaries.folder / "south" / "site.toml", tmp_path, (line,))

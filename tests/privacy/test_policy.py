@@ -1,4 +1,4 @@
-"""A hospital's policy: for each rule the server asks for more, through the whole ClientApp, and gets the refusal alone."""
+"""A hospital's policy: for each rule, a server that asks for too much gets a refusal and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET_WORDS = ("hospital-1", "patients are fewer", "/tmp", "this site works")
 
 
 class Hospital:
-    """One site that is asked things as a server asks them."""
+    """A site that gets messages as from a server."""
 
     def __init__(self, folder: Path, study: Path, **terms: Any) -> None:
         self.site, self.study = folder / "site.toml", study
@@ -37,11 +37,11 @@ class Hospital:
     def ask(self, kind: str, server_round: int = 1, arm: str = "federated", **changes: Any) -> Message:
         config = read_run_config(self.study) | changes
         study = study_from_run_config(config)
-        told = ConfigRecord({records.ROUND: server_round, records.RUN: "run", records.EXCHANGE: "x1", records.ARM: arm})
-        told[records.SPLIT] = "validation"
+        values = ConfigRecord({records.ROUND: server_round, records.RUN: "run", records.EXCHANGE: "x1", records.ARM: arm})
+        values[records.SPLIT] = "validation"
         model: ArrayRecord = build_initial_models(study)[records.INITIAL]
         compat.identify_process(7, SERVER)
-        message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: told}), dst_node_id=5, message_type=kind)
+        message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: values}), dst_node_id=5, message_type=kind)
         compat.assign_message_id(message)
         compat.identify_process(7, 5)
         return app(message, Context(7, 5, {"site": str(self.site)}, RecordDict(), config))
@@ -69,7 +69,7 @@ RULES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {  # terms of the
 
 
 @pytest.mark.parametrize("code", RULES)
-def test_a_server_that_asks_for_more_gets_a_code_and_nothing_else(code: str, hospital: Callable[..., Hospital]) -> None:
+def test_a_server_that_asks_for_too_much_gets_a_code_and_nothing_else(code: str, hospital: Callable[..., Hospital]) -> None:
     terms, kind, changes = RULES[code]
     reply = hospital(**terms).ask(kind, **changes)
     assert reply.has_error()
@@ -81,7 +81,7 @@ def test_a_server_that_asks_for_more_gets_a_code_and_nothing_else(code: str, hos
 @pytest.mark.parametrize(
     "code", sorted(set(RULES) - {"POLICY-PROTECTION", "POLICY-PATIENTS", "POLICY-MINUTES", "POLICY-BYTES"})
 )
-def test_what_keeps_to_the_rule_is_answered(code: str, hospital: Callable[..., Hospital]) -> None:
+def test_a_message_within_the_rules_is_answered(code: str, hospital: Callable[..., Hospital]) -> None:
     kept: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "POLICY-TASK": ({"tasks": "classification"}, {}),
         "POLICY-MODALITY": ({"modalities": "XR,MR"}, {}),
@@ -95,13 +95,13 @@ def test_what_keeps_to_the_rule_is_answered(code: str, hospital: Callable[..., H
     assert not hospital(**terms).ask(TRAIN, **changes).has_error()
 
 
-def test_the_servers_word_on_who_is_enrolled_is_no_quorum(hospital: Callable[..., Hospital]) -> None:
+def test_the_sites_that_the_server_says_are_enrolled_make_no_quorum(hospital: Callable[..., Hospital]) -> None:
     site = hospital(min_sites=3)
     assert site.ask(JOIN, **{"server.enrolled": "a,b,c,d"}).error.reason == safe_sentence("POLICY-QUORUM")
     assert not site.ask(JOIN, **{"strategy.sites": 3}).has_error()
 
 
-def test_a_round_beyond_the_ceiling_is_refused_though_the_study_keeps_to_it(hospital: Callable[..., Hospital]) -> None:
+def test_a_round_beyond_the_limit_is_refused_though_the_study_keeps_to_it(hospital: Callable[..., Hospital]) -> None:
     site = hospital(max_rounds=2)
     assert not site.ask(TRAIN, server_round=2).has_error()
     assert site.ask(TRAIN, server_round=3).error.reason == safe_sentence("POLICY-ROUNDS")
@@ -116,7 +116,7 @@ def test_a_round_that_the_study_does_not_have_is_refused_whatever_the_policy(hos
 
 
 @pytest.mark.parametrize("changes", [{"strategy.name": "fedper"}, {"strategy.name": "fedbn"}, {"personal.layers": "head"}])
-def test_layers_that_stay_can_not_be_had_by_asking_for_another_arm(
+def test_local_layers_cannot_be_had_by_asking_for_another_arm(
     changes: dict[str, Any], hospital: Callable[..., Hospital]
 ) -> None:
     site = hospital()
@@ -136,7 +136,7 @@ def test_layers_that_stay_can_not_be_had_by_asking_for_another_arm(
         ({"max_local_epochs": 3}, {"training.local-epochs": 2, "strategy.name": "apfl"}, "POLICY-EPOCHS"),
     ],
 )
-def test_no_way_to_count_work_goes_around_a_ceiling(
+def test_no_way_to_count_work_gets_around_a_limit(
     terms: dict[str, int], changes: dict[str, Any], code: str, nodule_study: Path
 ) -> None:
     config = read_run_config(nodule_study) | {"training.local-steps": 0, "training.local-epochs": 1} | changes
@@ -145,19 +145,19 @@ def test_no_way_to_count_work_goes_around_a_ceiling(
 
 @pytest.mark.parametrize("kind", [JOIN, TRAIN, EVALUATE])
 @pytest.mark.parametrize(("term", "value", "code"), [("min_patients", 1000, "PATIENTS"), ("max_minutes", 1e-9, "MINUTES")])
-def test_every_exchange_is_held_against_the_policy(
+def test_every_exchange_is_checked_against_the_policy(
     kind: str, term: str, value: float, code: str, hospital: Callable[..., Hospital]
 ) -> None:
     assert hospital(**{term: value}).ask(kind).error.reason == safe_sentence(f"POLICY-{code}")
 
 
-def test_what_a_site_tells_when_it_joins_may_be_kept_back_too(hospital: Callable[..., Hospital]) -> None:
-    told = hospital(metrics="train.*,join.train-patients").ask(JOIN).content.metric_records[records.METRICS]
-    assert told["join.train-patients"] > 0
-    assert told["join.test-patients"] == 0
+def test_counts_on_joining_may_be_withheld_too(hospital: Callable[..., Hospital]) -> None:
+    numbers = hospital(metrics="train.*,join.train-patients").ask(JOIN).content.metric_records[records.METRICS]
+    assert numbers["join.train-patients"] > 0
+    assert numbers["join.test-patients"] == 0
 
 
-def test_a_patient_that_was_taken_out_is_trained_on_no_more(hospital: Callable[..., Hospital]) -> None:
+def test_a_removed_patient_is_no_longer_trained_on(hospital: Callable[..., Hospital]) -> None:
     site = hospital()
     before = site.ask(TRAIN).content.metric_records[records.METRICS]["train.samples"]
     index = site.site.parent / "data" / "index.csv"
@@ -187,7 +187,7 @@ def test_outside_of_its_hours_a_site_does_not_answer(hospital: Callable[..., Hos
         ("", "03:00", True),
     ],
 )
-def test_hours_run_from_the_first_to_before_the_second_over_midnight_too(hours: str, clock: str, inside: bool) -> None:
+def test_hours_include_the_first_and_exclude_the_second_also_over_midnight(hours: str, clock: str, inside: bool) -> None:
     now = datetime.fromisoformat(f"2026-03-01T{clock}")
     if inside:
         policy_checks.check_hours(Policy(hours=hours), now)
@@ -196,36 +196,36 @@ def test_hours_run_from_the_first_to_before_the_second_over_midnight_too(hours: 
             policy_checks.check_hours(Policy(hours=hours), now)
 
 
-def test_scores_leave_all_together_or_not_at_all(hospital: Callable[..., Hospital]) -> None:
+def test_scores_leave_together_or_not_at_all(hospital: Callable[..., Hospital]) -> None:
     site = hospital(metrics="train.patients,train.samples,eval.patients")
     open_reply = Hospital(site.site.parent, site.study).ask(EVALUATE).content.metric_records[records.METRICS]
-    told = site.ask(EVALUATE).content.metric_records[records.METRICS]
-    assert told.keys() == open_reply.keys()
-    assert told["eval.hidden"] == 1
-    assert told["eval.patients"] == 0
-    assert not any(any(v) if isinstance(v, list) else v for key, v in told.items() if key != "eval.hidden")
+    numbers = site.ask(EVALUATE).content.metric_records[records.METRICS]
+    assert numbers.keys() == open_reply.keys()
+    assert numbers["eval.hidden"] == 1
+    assert numbers["eval.patients"] == 0
+    assert not any(any(v) if isinstance(v, list) else v for key, v in numbers.items() if key != "eval.hidden")
 
 
-def test_a_number_of_training_that_may_not_leave_is_not_told_as_a_false_one(hospital: Callable[..., Hospital]) -> None:
-    told = hospital(metrics="train.patients,train.steps").ask(TRAIN).content.metric_records[records.METRICS]
-    assert told["train.patients"] > 0
-    assert isinstance(told["train.loss"], float)
-    assert math.isnan(told["train.loss"])
+def test_a_training_number_that_may_not_leave_is_nan_and_not_a_false_one(hospital: Callable[..., Hospital]) -> None:
+    numbers = hospital(metrics="train.patients,train.steps").ask(TRAIN).content.metric_records[records.METRICS]
+    assert numbers["train.patients"] > 0
+    assert isinstance(numbers["train.loss"], float)
+    assert math.isnan(numbers["train.loss"])
 
 
 def test_work_is_broken_off_at_the_next_batch(hospital: Callable[..., Hospital]) -> None:
-    asked = []
+    calls = []
 
     def reason() -> str | None:
-        asked.append(1)
-        return "RUN-STOPPED" if len(asked) == 3 else None
+        calls.append(1)
+        return "RUN-STOPPED" if len(calls) == 3 else None
 
     with stop_when(reason):
         reply = hospital().ask(TRAIN, **{"training.local-steps": 1000})
     assert reply.error.reason == safe_sentence("RUN-STOPPED")
-    assert len(asked) == 3
+    assert len(calls) == 3
 
 
-def test_an_answer_names_the_question(hospital: Callable[..., Hospital]) -> None:
-    told = hospital().ask(TRAIN, server_round=2).content.config_records[records.SITE]
-    assert (told[records.RUN], told[records.ROUND], told[records.EXCHANGE]) == ("run", 2, "x1")
+def test_a_reply_repeats_what_it_answers(hospital: Callable[..., Hospital]) -> None:
+    info = hospital().ask(TRAIN, server_round=2).content.config_records[records.SITE]
+    assert (info[records.RUN], info[records.ROUND], info[records.EXCHANGE]) == ("run", 2, "x1")

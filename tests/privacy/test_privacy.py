@@ -1,4 +1,4 @@
-"""No patient's identity leaves the reader: canaries in every identifying attribute are searched in all that a run leaves."""
+"""No identity of a patient leaves the reader: canaries from every attribute are searched for in all that a run writes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_search_finds_what_was_planted(canaries: Any, tmp_path: Path) -> Non
     assert canaries.found_in("a ZqXcAn b".encode("utf-16-le")) == {"text"}
 
 
-def test_nothing_of_a_patient_is_in_what_a_run_leaves_and_says(canaries: Any, study: Path, tmp_path: Path) -> None:
+def test_no_identity_is_in_what_a_run_writes_and_prints(canaries: Any, study: Path, tmp_path: Path) -> None:
     (tmp_path / "loud").mkdir()
     (tmp_path / "loud" / "sitecustomize.py").write_text(LOUD)
     command = [sys.executable, "-m", "medfl", "simulate", str(study), "--data", str(canaries.folder), "--workers", "2"]
@@ -89,7 +89,7 @@ def test_nothing_of_a_patient_is_in_what_a_run_leaves_and_says(canaries: Any, st
 
 
 @pytest.mark.parametrize("partition", range(5))
-def test_nothing_of_a_patient_is_in_a_reply_or_in_the_log_of_a_site(
+def test_no_identity_is_in_a_reply_or_in_the_log_of_a_site(
     partition: int, canaries: Any, study: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -117,7 +117,7 @@ def test_the_text_of_a_foreign_exception_stays_out_of_reply_and_log(
     replies = list(_replies(canaries.folder, study, tmp_path, 0))
     assert {reply.error.reason for reply in replies} == {"[SITE-ERROR] The details are in the log of the site."}
     assert "FileNotFoundError" in caplog.text
-    assert "in fail" in caplog.text  # where it happened is told, what it said is not
+    assert "in fail" in caplog.text  # where it happened is logged, what it said is not
     assert canaries.found_in(caplog.text.encode()) == set()
 
 

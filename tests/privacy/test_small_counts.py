@@ -16,20 +16,20 @@ K = 5
 COUNTS = ("patients", "samples", "cases", "count", "correct", "confusion", "positives", "negatives", "present")
 
 
-def counts_in(told: Any, name: str = "") -> Iterator[tuple[str, int]]:
+def counts_in(content: Any, name: str = "") -> Iterator[tuple[str, int]]:
     """Yield every whole number below a part of the history, with its key."""
-    if isinstance(told, dict):
-        for key, value in told.items():
+    if isinstance(content, dict):
+        for key, value in content.items():
             yield from counts_in(value, f"{name}/{key}")
-    elif isinstance(told, list):
-        for value in told:
+    elif isinstance(content, list):
+        for value in content:
             yield from counts_in(value, name)
-    elif isinstance(told, int) and not isinstance(told, bool):
-        yield name, told
+    elif isinstance(content, int) and not isinstance(content, bool):
+        yield name, content
 
 
 @pytest.mark.parametrize("split", [0.2, 0.1])
-def test_a_run_under_a_policy_tells_no_small_count(split: float, nodule_study: Path, tmp_path: Path) -> None:
+def test_a_run_under_a_policy_reports_no_small_count(split: float, nodule_study: Path, tmp_path: Path) -> None:
     hospitals = make_nodule_images(tmp_path / "hospitals", hospitals=2, patients=40, seed=1)
     for site in sorted(hospitals.glob("*/site.toml")):
         site.write_text(site.read_text().replace("min-count = 0", f"min-count = {K}"))
@@ -41,8 +41,8 @@ def test_a_run_under_a_policy_tells_no_small_count(split: float, nodule_study: P
     assert events[-1]["status"] == "completed"
     joined = [event for event in events if event["event"] == "joined"]
     assert {code: n for event in joined for code, n in event["excluded"].items()}.popitem()[1] == -K
-    told = [event for event in events if event["event"] in ("joined", "round", "scored", "test")]
-    numbers = [(key, n) for event in told for key, n in counts_in(event) if any(word in key for word in COUNTS)]
+    shared = [event for event in events if event["event"] in ("joined", "round", "scored", "test")]
+    numbers = [(key, n) for event in shared for key, n in counts_in(event) if any(word in key for word in COUNTS)]
     assert len(numbers) > 1000
     assert {(key, n) for key, n in numbers if 0 < n < K and "hidden" not in key} == set()
     (test,) = [event for event in events if event["event"] == "test"]

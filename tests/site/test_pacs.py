@@ -35,7 +35,7 @@ def test_a_site_needs_no_pacs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ({"kind": "dicomweb"}, "needs url"),
         (WEB | {"url": "ftp://pacs.example"}, "needs url"),
@@ -55,10 +55,10 @@ def test_a_site_needs_no_pacs(tmp_path: Path) -> None:
         (WEB | {"password": "secret-word"}, "there is no such key"),
     ],
 )
-def test_what_does_not_fit_together_is_told(table: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_together_are_refused(table: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, table)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "secret-word" not in str(caught.value)
 
 
@@ -69,7 +69,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ({"study-dates": "20240101-"}, "needs modalities"),
         ({"modalities": "CT"}, "the whole PACS"),
@@ -77,7 +77,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(tmp_path: Path) -> No
         ({"modalities": "CT", "patients": "a.txt", "accessions": "b.txt"}, "not both"),
     ],
 )
-def test_a_query_must_be_bounded(query: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_a_query_must_be_bounded(query: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, WEB, query)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""A site states its own terms; its secret is made once and never shown."""
+"""Reading of site.toml; the site's secret is made once and never shown."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_every_problem_of_a_site_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('name = "a"\nfolder = "/x"\n[policy]\nmin-cout = 3\nmax-excluded = 2\n')
     with pytest.raises(ConfigError) as caught:
         read_site(tmp_path)
-    told = str(caught.value)
-    assert "folder: there is no such key" in told
-    assert "Did you mean 'min-count'?" in told
-    assert "max-excluded" in told
+    message = str(caught.value)
+    assert "folder: there is no such key" in message
+    assert "Did you mean 'min-count'?" in message
+    assert "max-excluded" in message
 
 
 @pytest.mark.parametrize("count", [-1, 1, 4])
@@ -71,18 +71,18 @@ def test_a_missing_secret_is_said_plainly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('name = "a"\n[data]\nroot = "C:\\daten"\n', 'root = "/mnt/c/daten"'),
         ('name = "Klinik Süd"\n', "name: must be 1 to 64 letters"),
         ('name = "a"\n[policy]\nmax-excluded = 10\n', "must be a share from 0 to 1: 0.1 = 10 % (came 10)"),
     ],
 )
-def test_what_is_easily_written_wrong_is_told_in_words(text: str, told: str, tmp_path: Path) -> None:
+def test_common_mistakes_are_explained(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_site(tmp_path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_files_that_may_not_be_read_are_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

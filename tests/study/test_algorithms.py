@@ -98,9 +98,9 @@ def test_the_table_speaks_of_what_there_is() -> None:
         assert "https://" in algorithm.paper, name
 
 
-@pytest.mark.parametrize("made", [*STRATEGIES.items(), *CLIENT_ALGORITHMS.items()], ids=lambda item: item[0])
-def test_options_of_a_study_are_the_keyword_arguments_of_what_is_made_of_them(made: tuple[str, Any]) -> None:
-    name, kind = made
+@pytest.mark.parametrize("built", [*STRATEGIES.items(), *CLIENT_ALGORITHMS.items()], ids=lambda item: item[0])
+def test_options_of_a_study_are_the_keyword_arguments_of_the_class(built: tuple[str, Any]) -> None:
+    name, kind = built
     wanted, taken = ALGORITHMS[name].options.model_fields, inspect.signature(kind).parameters
     own = {key: parameter for key, parameter in taken.items() if key in wanted}
     assert set(own) == set(wanted)

@@ -1,4 +1,4 @@
-"""A study is read whole, frozen, and refused with everything that is wrong with it."""
+"""Reading of studies: whole, frozen, and refused with all problems at once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_study_is_read_with_lists_written_as_text(tmp_path: Path) -> None:
     assert study.task.foreground == ("liver",)
 
 
-def test_a_study_can_not_be_changed(tmp_path: Path) -> None:
+def test_a_study_cannot_be_changed(tmp_path: Path) -> None:
     study = read_study(write(tmp_path))
     with pytest.raises(ValidationError, match="frozen"):
         study.rounds = 9  # type: ignore[misc]
@@ -72,8 +72,8 @@ def test_overrides_replace_values_of_the_file(tmp_path: Path) -> None:
     assert read_study(write(tmp_path), {"rounds": 7, "optimizer.learning-rate": 0.5}).optimizer.learning_rate == 0.5
 
 
-def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path: Path) -> None:
-    told = problems_of(
+def test_every_problem_is_reported_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+    problems = problems_of(
         write(tmp_path),
         rounds="two",
         task__modalty="MR",
@@ -82,22 +82,22 @@ def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path: Path) -> 
         network__chanels="3",
         trainning__patch="1",
     )
-    assert told["rounds"] == "Input should be a valid integer (came 'two'). "
-    assert "Did you mean 'modality'?" in told["task.modalty"]
-    assert "Did you mean 'dice-ce'?" in told["loss.name"]
-    assert "Did you mean 'channels'?" in told["network.chanels"]
-    assert "Did you mean 'training'?" in told["trainning"]
-    assert len(told) == 6
+    assert problems["rounds"] == "Input should be a valid integer (came 'two'). "
+    assert "Did you mean 'modality'?" in problems["task.modalty"]
+    assert "Did you mean 'dice-ce'?" in problems["loss.name"]
+    assert "Did you mean 'channels'?" in problems["network.chanels"]
+    assert "Did you mean 'training'?" in problems["trainning"]
+    assert len(problems) == 6
 
 
 def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
-    told = problems_of(write(tmp_path), network__name="unett")
-    assert "segresnet" in told["network.name"]
-    assert "Did you mean 'unet'?" in told["network.name"]
+    problems = problems_of(write(tmp_path), network__name="unett")
+    assert "segresnet" in problems["network.name"]
+    assert "Did you mean 'unet'?" in problems["network.name"]
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("network.name", "resnet", "not for segmentation"),
         ("network.norm", "batch", "cannot be averaged over hospitals"),
@@ -116,12 +116,12 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("network.strides", "0", "at least 1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
     folder = write(tmp_path)
     if key == "network.name":
         text = CONFIG.replace('channels = "8,16"', "")
         folder = write(tmp_path, text=text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         read_study(folder, {key: value})
 
 
@@ -190,6 +190,6 @@ def test_a_study_may_be_given_by_its_file(tmp_path: Path) -> None:
 def test_what_is_no_study_is_named(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "y.txt").write_text("")
-    told = problems_of(tmp_path / name)["(whole file)"]
-    assert what in told
-    assert str(tmp_path / name) in told
+    text = problems_of(tmp_path / name)["(whole file)"]
+    assert what in text
+    assert str(tmp_path / name) in text

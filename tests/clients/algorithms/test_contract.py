@@ -1,4 +1,4 @@
-"""The contract table: every client half times the checks that come with medfl for halves of others too."""
+"""The contract table: every client algorithm with the checks that medfl ships for others' algorithms."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def node_of(nodule_study: Path, nodule_hospitals: Path):
     run_config = read_run_config(nodule_study) | plan
 
     def answer(do, model, number, **config):
-        told = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
-        message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: told}), 2, message_type=MessageType.TRAIN)
+        values = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
+        message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: values}), 2, message_type=MessageType.TRAIN)
         return do(message, Context(1, 2, {"partition-id": 0, "num-partitions": 3}, RecordDict(), run_config)).content
 
     return answer, study_from_run_config(run_config)

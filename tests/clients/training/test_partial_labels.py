@@ -1,4 +1,4 @@
-"""Images in which only some structures were looked for: what is unknown is neither taught nor judged."""
+"""Partial annotations: structures that are not annotated are neither trained nor scored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_batch(count: int = 4, classes: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(count, classes, 6, 6), torch.randint(0, classes, (count, 6, 6), dtype=torch.uint8)
 
 
-def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *, told: bool = True) -> PreparedCase:
+def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *, declared: bool = True) -> PreparedCase:
     """Make an image with a bright square on the left and a brighter one on the right, of which a site marks some."""
     rng = np.random.default_rng(k)
     label = np.zeros((16, 16), np.uint8)
@@ -53,10 +53,10 @@ def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *,
     image = (rng.standard_normal((1, 16, 16)) * 0.2 + 1.5 * label).astype(np.float32)
     marked = np.where(np.isin(label, annotated), label, 0).astype(np.uint8) if annotated else label
     name = f"pat-{k:016d}"
-    return PreparedCase(f"case-{k}", name, split, image, marked, (1.0, 1.0), {}, annotated=annotated if told else ())
+    return PreparedCase(f"case-{k}", name, split, image, marked, (1.0, 1.0), {}, annotated=annotated if declared else ())
 
 
-def test_the_background_of_a_partly_annotated_image_is_all_that_was_not_looked_for() -> None:
+def test_the_background_of_a_partly_annotated_image_is_all_that_is_not_annotated() -> None:
     loss = MarginalLoss(entropy, 4)
     voxel, background, marked = logs(0.1, 0.2, 0.3, 0.4), torch.tensor([[0]]), torch.tensor([[2]])
     assert float(loss(voxel, background, [(2,)])) == pytest.approx(-math.log(0.7))
@@ -87,20 +87,20 @@ def test_what_was_not_looked_for_is_not_pushed_away() -> None:
 def test_any_loss_is_that_of_the_smaller_study(make_study, name: str, *, weighted: bool) -> None:
     weights = torch.tensor([1.0, 2.0, 4.0]) if weighted else None
     logits, labels = random_batch()
-    told = build_loss(make_study(task=TWO, loss={"name": name}), weights)(logits, labels, [(2,)] * 4)
+    loss_value = build_loss(make_study(task=TWO, loss={"name": name}), weights)(logits, labels, [(2,)] * 4)
     smaller = build_loss(make_study(loss={"name": name}), weights[[0, 2]] if weights is not None else None)
     background = torch.logaddexp(logits[:, 0], logits[:, 1])
     expected = smaller(torch.stack([background, logits[:, 2]], 1), (labels == 2).to(torch.uint8))
-    assert float(told) == pytest.approx(float(expected), rel=1e-6)
+    assert float(loss_value) == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_of_different_sets_is_averaged_by_images(make_study, name: str) -> None:
     loss, (logits, labels) = build_loss(make_study(task=TWO, loss={"name": name})), random_batch()
-    told = loss(logits, labels, [(1,), (), (1,), (2,)])
+    loss_value = loss(logits, labels, [(1,), (), (1,), (2,)])
     first, second = loss(logits[[0, 2]], labels[[0, 2]], [(1,)] * 2), loss(logits[[1]], labels[[1]])
     third = loss(logits[[3]], labels[[3]], [(2,)])
-    assert float(told) == pytest.approx(float(0.5 * first + 0.25 * second + 0.25 * third), rel=1e-6)
+    assert float(loss_value) == pytest.approx(float(0.5 * first + 0.25 * second + 0.25 * third), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -109,19 +109,19 @@ def test_where_everything_was_looked_for_nothing_changes_by_a_bit(make_study, na
     assert torch.equal(loss(logits, labels), loss(logits, labels, [()] * 4))
 
 
-def test_batches_tell_what_was_looked_for(make_study) -> None:
+def test_batches_hold_the_annotated_classes(make_study) -> None:
     cases = [two_organs(0), two_organs(1, annotated=(1,)), two_organs(2, annotated=(2,))]
     study = make_study(task=TWO, training={"batch-size": 2})
     found = [looked for batch in iter_batches(study, cases, np.random.default_rng(0)) for looked in batch.annotated]
     assert sorted(found) == [(), (1,), (2,)]
 
 
-def trained_dice(make_study, site, *, told: bool) -> dict[str, float]:
+def trained_dice(make_study, site, *, declared: bool) -> dict[str, float]:
     """Train on patients of whom half show the left and half the right organ, and score on masks of both."""
     study = make_study(
         task=TWO, optimizer={"learning-rate": 0.02}, training={"local-epochs": 25, "batch-size": 6}, augmentation={"flip": ""}
     )
-    cases = [two_organs(k, annotated=((1,), (2,))[k % 2], told=told) for k in range(12)]
+    cases = [two_organs(k, annotated=((1,), (2,))[k % 2], declared=declared) for k in range(12)]
     data = PreparedData("here", (*cases, *(two_organs(k, "test") for k in range(50, 56))), (), True)
     net = build_network(study)
     outcome = session.train(TrainTask(study, site, data, net, get_arrays(net), 1, 7, NO_STATE))
@@ -129,10 +129,10 @@ def trained_dice(make_study, site, *, told: bool) -> dict[str, float]:
 
 
 def test_one_model_learns_both_from_patients_that_show_one_each(make_study, site) -> None:
-    together = trained_dice(make_study, site, told=True)
+    together = trained_dice(make_study, site, declared=True)
     assert together["dice.left"] > 0.85
     assert together["dice.right"] > 0.85
-    assert trained_dice(make_study, site, told=False)["dice"] < together["dice"] - 0.1
+    assert trained_dice(make_study, site, declared=False)["dice"] < together["dice"] - 0.1
 
 
 class Constant(torch.nn.Module):
@@ -151,13 +151,15 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     cases = [two_organs(0, "test", (1,)), two_organs(1, "test", (1,)), two_organs(2, "test")]
     loss, place = build_loss(study), choose_device(study, site)
     scored = segmentation_task.score_cases(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
-    told = scored.metrics
-    assert set(told) == set(metrics.empty_metrics(study))
-    assert told["eval.patients"] == 3
-    assert told["eval.patients.left"] == 3
-    assert told["eval.patients.right"] == 1  # in the others the right one is unknown, and an answer no false positive
-    assert told["eval.false-positive.right"] == 0
-    assert told["eval.missed.left"] == 3
+    scores = scored.metrics
+    assert set(scores) == set(metrics.empty_metrics(study))
+    assert scores["eval.patients"] == 3
+    assert scores["eval.patients.left"] == 3
+    assert (
+        scores["eval.patients.right"] == 1
+    )  # in the others the right one is unknown, and a prediction is not a false positive
+    assert scores["eval.false-positive.right"] == 0
+    assert scores["eval.missed.left"] == 3
     assert set(scored.patients["pat-0000000000000000"]["classes"]) == {"left"}
     assert set(scored.patients["pat-0000000000000002"]["classes"]) == {"left", "right"}
     assert len(scored.previews) == 3
@@ -173,17 +175,17 @@ def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
         segmentation_task.score_cases(study, [case], sure, choose_device(study, site), build_loss(study), "validation").metrics[
             "eval.loss"
         ]
-        for case in (two_organs(0, annotated=(1,), told=False), two_organs(0, annotated=(1,)))
+        for case in (two_organs(0, annotated=(1,), declared=False), two_organs(0, annotated=(1,)))
     )
-    assert unknown < known - 2  # to answer what nobody looked for is no mistake
+    assert unknown < known - 2  # to predict what nobody annotated is not a mistake
 
 
 def test_several_images_of_a_patient_may_show_different_structures(make_study, site, tmp_path: Path) -> None:
     study = make_study(task=TWO)
     cases = [replace(two_organs(k, "test", (k + 1,)), patient="pat-1") for k in range(2)]
     data, net = PreparedData("here", tuple(cases), (), True), build_network(study)
-    told = session.evaluate(study, site, data, net, get_arrays(net), "test", tmp_path)
-    assert (told["eval.patients"], told["eval.patients.left"], told["eval.patients.right"]) == (1, 1, 1)
+    scores = session.evaluate(study, site, data, net, get_arrays(net), "test", tmp_path)
+    assert (scores["eval.patients"], scores["eval.patients.left"], scores["eval.patients.right"]) == (1, 1, 1)
 
 
 def test_sites_that_know_different_structures_add_up(make_study) -> None:

@@ -1,4 +1,4 @@
-"""The personal model of a site: the best by its own validation patients, tuned if asked for, tested beside the shared one."""
+"""The personal model of a site: the best by its own validation patients, fine-tuned if asked for, and tested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TUNED = {"fine-tune-steps": 12}
 
 @pytest.fixture
 def scores(monkeypatch: pytest.MonkeyPatch):
-    """Return what makes `session.evaluate` give scripted Dice scores, and counts how often it is asked."""
+    """Return a function that makes `session.evaluate` return scripted Dice scores; it returns the list of splits scored."""
     splits: list[str] = []
 
     def script(*dice):
@@ -38,7 +38,7 @@ def scores(monkeypatch: pytest.MonkeyPatch):
 
         def evaluate(study, site, prepared, net, arrays, split, folder=None):
             splits.append(split)
-            return told(study, left.pop(0))
+            return scored(study, left.pop(0))
 
         monkeypatch.setattr(personal_model.session, "evaluate", evaluate)
         return splits
@@ -46,7 +46,7 @@ def scores(monkeypatch: pytest.MonkeyPatch):
     return script
 
 
-def told(study, dice):
+def scored(study, dice):
     found = metrics.empty_metrics(study)
     if not np.isnan(dice):
         found |= {"eval.patients": 1, "eval.patients.organ": 1, "eval.dice.organ": dice}
@@ -54,13 +54,13 @@ def told(study, dice):
 
 
 class Numbered(ClientAlgorithm):
-    """Has a model of its own that tells the round."""
+    """An algorithm whose personal model holds the number of the round."""
 
     def personal_model(self, task):
         return {"round": np.array(float(task.server_round))}
 
 
-def test_the_best_so_far_by_the_own_patients_is_kept(make_study, organs, make_task, scores) -> None:
+def test_the_best_so_far_by_the_sites_patients_is_kept(make_study, organs, make_task, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(0.2, np.nan, 0.5, 0.4, 0.5)
     kept = []
@@ -83,7 +83,7 @@ def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study,
     study = make_study(personal={"layers": "norm"})
     count = scores()
     task = make_task(study, organs(), 2)
-    personal_model.save_if_best(task, ClientAlgorithm(), told(study, 0.7))
+    personal_model.save_if_best(task, ClientAlgorithm(), scored(study, 0.7))
     assert not count
     best = personal_model.final_model(make_task(study, organs(), 3), ClientAlgorithm())
     assert best.keys() == task.received.keys()
@@ -92,10 +92,10 @@ def test_the_score_of_the_whole_received_model_is_not_measured_twice(make_study,
 @pytest.mark.parametrize(
     ("tables", "arm"), [({"strategy": DITTO}, "local"), ({"personal": TUNED}, "federated"), ({}, "federated")]
 )
-def test_where_nothing_is_its_own_nothing_is_kept(make_study, organs, make_task, tables, arm) -> None:
+def test_without_a_personal_model_nothing_is_kept(make_study, organs, make_task, tables, arm) -> None:
     study = make_study(**tables)
     task = make_task(study, organs(), 2, arm=arm)
-    personal_model.save_if_best(task, ClientAlgorithm(), told(study, 0.7))
+    personal_model.save_if_best(task, ClientAlgorithm(), scored(study, 0.7))
     assert not task.state.folder.exists()
 
 
@@ -106,7 +106,7 @@ def test_without_validation_patients_the_model_as_it_stands_is_tested(make_study
     assert float(personal_model.final_model(make_task(study, organs(), 5), Numbered())["round"]) == 5
 
 
-def test_tuning_helps_the_own_patients_or_is_not_used(make_study, organs, make_task, scores) -> None:
+def test_tuning_improves_the_score_or_is_not_used(make_study, organs, make_task, scores) -> None:
     study = make_study(personal=TUNED, optimizer={"learning-rate": 0.02})
     task = make_task(study, organs(), 5)
     before, tuned = task.received, personal_model.final_model(task, ClientAlgorithm())
@@ -144,7 +144,7 @@ def test_tuning_that_fails_leaves_the_model_as_it_was(make_study, organs, make_t
 
 @pytest.fixture
 def reply_of(nodule_study: Path, nodule_hospitals: Path):
-    """Return what asks a hospital something, as the server does: a simulated one, or a real one that tells no small counts."""
+    """Return a function that sends a message to a hospital: a simulated one, or a real one that suppresses small counts."""
     strict = min(nodule_hospitals.glob("*/site.toml"))
     strict.with_name("strict.toml").write_text(strict.read_text().replace("min-count = 0", "min-count = 10"))
     compat.identify_process(1, compat.SERVER_NODE_ID)
@@ -155,8 +155,8 @@ def reply_of(nodule_study: Path, nodule_hospitals: Path):
             "simulation.arms": "federated,local",
         }
         run_config |= changes
-        told = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
-        content = RecordDict({records.ARRAYS: build_initial_model(study_from_run_config(run_config)), records.CONFIG: told})
+        values = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
+        content = RecordDict({records.ARRAYS: build_initial_model(study_from_run_config(run_config)), records.CONFIG: values})
         where = {"site": str(strict.with_name("strict.toml"))} if real else {"partition-id": 0, "num-partitions": 3}
         return do(Message(content, 2, message_type=MessageType.TRAIN), Context(1, 2, where, RecordDict(), run_config)).content
 
@@ -174,7 +174,7 @@ PERSONAL = [
 
 
 @pytest.mark.parametrize("changes", PERSONAL, ids=lambda c: ",".join(map(str, c.values())))
-def test_a_test_tells_the_same_keys_of_both_models(reply_of, changes) -> None:
+def test_a_test_reports_the_same_keys_for_both_models(reply_of, changes) -> None:
     keys = {"before": set(reply_of(node.evaluate, 3, changes, split="test")[records.METRICS])}
     for number in (1, 2):
         trained = reply_of(node.train, number, changes)
@@ -195,14 +195,12 @@ def test_a_test_tells_the_same_keys_of_both_models(reply_of, changes) -> None:
 
 
 def test_the_policy_holds_for_the_personal_model_too(reply_of) -> None:
-    told = reply_of(node.evaluate, 3, {"strategy.name": "ditto"}, real=True, split="test")[records.METRICS]
-    assert told["eval.hidden"] == told["personal.hidden"] == 1
-    assert not any(np.any(value) for key, value in told.items() if key.startswith("personal.") and key != "personal.hidden")
+    numbers = reply_of(node.evaluate, 3, {"strategy.name": "ditto"}, real=True, split="test")[records.METRICS]
+    assert numbers["eval.hidden"] == numbers["personal.hidden"] == 1
+    assert not any(np.any(value) for key, value in numbers.items() if key.startswith("personal.") and key != "personal.hidden")
 
 
-def test_a_run_tests_both_models_and_shares_no_more_than_it_says(
-    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
-) -> None:
+def test_a_run_tests_both_models_and_shares_no_local_layer(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     changes = {
         "strategy.name": "fedbn",
         "network.norm": "batch",
@@ -232,7 +230,7 @@ def test_a_run_tests_both_models_and_shares_no_more_than_it_says(
     )
 
 
-def test_of_models_that_are_only_weighed_up_nothing_is_kept(reply_of, tmp_path: Path) -> None:
+def test_nothing_is_kept_of_trial_models(reply_of, tmp_path: Path) -> None:
     def kept() -> list[str]:
         return [path.name for path in (tmp_path / "store").glob("*/state/*/*/personal*.safetensors")]
 

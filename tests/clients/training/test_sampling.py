@@ -112,13 +112,13 @@ def test_balanced_sampling_shows_a_rare_class_as_often_as_a_common_one(make_stud
 def test_only_the_window_is_read() -> None:
     class Spy:
         shape = (1, 1000, 1000)
-        asked: tuple[object, ...] = ()
+        index: tuple[object, ...] = ()
 
         def __getitem__(self, index: tuple[object, ...]) -> np.ndarray:
-            self.asked = index
+            self.index = index
             return np.ones((1, 4, 4), np.float16)
 
     spy, out = Spy(), np.zeros((1, 4, 4), np.float32)
     read_window(spy, out, [10, 20])  # type: ignore[arg-type]
-    assert spy.asked == (..., slice(10, 14), slice(20, 24))
+    assert spy.index == (..., slice(10, 14), slice(20, 24))
     assert out.sum() == 16

@@ -52,7 +52,7 @@ def test_seed_decides_the_result(make_study, site, organs) -> None:
     assert not all(np.array_equal(one.arrays[k], two.arrays[k]) for k in one.arrays)
 
 
-def test_training_learns_to_segment_and_tells_its_counts(make_study, site, organs) -> None:
+def test_training_learns_to_segment_and_reports_its_counts(make_study, site, organs) -> None:
     study = make_study(optimizer={"learning-rate": 0.02}, training={"local-epochs": 15, "batch-size": 3})
     data, net = organs(), build_network(study)
     before = session.evaluate(study, site, data, net, get_arrays(net), "validation")
@@ -114,14 +114,14 @@ def test_gradient_is_clipped_to_the_norm(make_study, site, organs) -> None:
     assert np.linalg.norm(step) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_loss_that_is_no_number_ends_the_round(make_study, site, organs) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_round(make_study, site, organs) -> None:
     data = organs()
     data.cases[0].image[0, 0, 0] = np.nan
     with pytest.raises(TrainingError, match=r"LOSS-NONFINITE"):
         run(make_study(), site, data)
 
 
-def test_weights_that_are_no_numbers_are_never_sent(make_study, site, organs) -> None:
+def test_weights_that_are_not_numbers_are_never_sent(make_study, site, organs) -> None:
     study = make_study(optimizer={"name": "sgd", "learning-rate": 1e38, "weight-decay": 1e5}, training={"local-steps": 1})
     with pytest.raises(TrainingError, match=r"WEIGHTS-NONFINITE"):
         run(study, site, organs())
@@ -164,15 +164,15 @@ def test_evaluation_is_the_same_with_and_without_windows_of_the_image_size(make_
     assert one == two
 
 
-def test_own_folder_holds_scores_by_pseudonym_and_examples_only_with_leave(make_study, site, organs, tmp_path: Path) -> None:
+def test_the_sites_folder_holds_scores_by_pseudonym_and_examples_if_allowed(make_study, site, organs, tmp_path: Path) -> None:
     study = make_study(simulation={"previews": 2})
     net = build_network(study)
     arrays = get_arrays(net)
     session.evaluate(study, site, organs(), net, arrays, "test", tmp_path / "a")
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["test.json"]
-    told = json.loads((tmp_path / "a" / "test.json").read_text())
-    assert set(told["patients"]) == {f"pat-{k:016d}" for k in (8, 9)}
-    assert set(told["patients"]["pat-0000000000000008"]["classes"]["organ"]) == {
+    details = json.loads((tmp_path / "a" / "test.json").read_text())
+    assert set(details["patients"]) == {f"pat-{k:016d}" for k in (8, 9)}
+    assert set(details["patients"]["pat-0000000000000008"]["classes"]["organ"]) == {
         "dice",
         "hd95",
         "surface-dice",
@@ -184,13 +184,13 @@ def test_own_folder_holds_scores_by_pseudonym_and_examples_only_with_leave(make_
     assert sorted(p.name for p in (tmp_path / "b" / "previews").iterdir()) == ["preview-1.npz", "preview-2.npz"]
 
 
-def test_own_folder_of_a_classification_holds_probabilities(make_study, site, findings, tmp_path: Path) -> None:
+def test_the_sites_folder_of_a_classification_holds_probabilities(make_study, site, findings, tmp_path: Path) -> None:
     study = make_study("classification")
     net = build_network(study)
     session.evaluate(study, site, findings, net, get_arrays(net), "test", tmp_path)
-    told = json.loads((tmp_path / "test.json").read_text())["patients"]["pat-0000000000000016"]
-    assert told[0]["truth"] == "no"
-    assert sum(told[0]["probabilities"].values()) == pytest.approx(1.0)
+    details = json.loads((tmp_path / "test.json").read_text())["patients"]["pat-0000000000000016"]
+    assert details[0]["truth"] == "no"
+    assert sum(details[0]["probabilities"].values()) == pytest.approx(1.0)
 
 
 def test_test_split_is_scored_on_the_grid_of_the_source(make_study, site) -> None:
