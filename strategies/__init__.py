@@ -1,1 +1,1 @@
-"""What the server does with the replies: one strategy a file, each usable in any Flower app."""
+"""Strategies: what the server does with the replies of a round. One strategy a file, each usable in any Flower app."""

@@ -1,4 +1,4 @@
-"""What both sides note of an exchange, and that neither can change it later without the other's log showing it."""
+"""Logs of an exchange on both sides: neither can be changed later without the other's log showing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models travel as one object: the bits are those of the model, and nothing that a stranger packs ends a run."""
+"""Models travel as one object: the bits are those of the model, and no packed bytes from elsewhere can end a run."""
 
 from __future__ import annotations
 

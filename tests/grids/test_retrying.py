@@ -1,4 +1,4 @@
-"""A hospital that was lost while it worked is asked again where the quorum needs it, and left out where it does not."""
+"""Lost sites: asked again where the quorum needs their answer, and left out where it does not."""
 
 from __future__ import annotations
 

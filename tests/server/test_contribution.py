@@ -1,4 +1,4 @@
-"""What each hospital brought: by hand, and on a federation whose score is the model's one weight."""
+"""Contribution of each site: by hand, and on a federation whose score is the model's one weight."""
 
 from __future__ import annotations
 

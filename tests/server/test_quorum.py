@@ -1,4 +1,4 @@
-"""Who takes part in a round: absence has a reason, latecomers come in, names are the keys', stale replies are refused."""
+"""Quorum and joining: absence has a reason, sites may join late, names are those of the keys, stale replies are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that broke off anywhere goes on to the bits that it would have reached: killed before each single write to the disk."""
+"""Resumed runs: killed before any single write to the disk, a run ends with the bits that it would have had anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a study is conducted: which model is chosen, when training stops, and what the history tells. Hospitals are scripted."""
+"""Rounds of a study: which model is chosen, when training stops, and what the history records. Hospitals are scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hospital's side of a codec in front of the server's, for tests whose replies hold whole models."""
+"""Site's side of a codec, in front of the server's, for tests whose replies hold whole models."""
 
 from __future__ import annotations
 
