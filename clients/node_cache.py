@@ -1,4 +1,4 @@
-"""What a node works with: its study, site, prepared cases and network. A process opens each once, and again when it changes."""
+"""Cache of what a node works with: site, prepared cases and network. A process opens each once, and again when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ClientApp that studies name: wiring only. What a hospital does in a round is in `medfl.clients`."""
+"""The ClientApp that studies name: wiring only; `medfl.clients.node` answers the messages."""
 
 from __future__ import annotations
 

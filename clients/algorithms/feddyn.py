@@ -30,7 +30,7 @@ class FedDynClient(ClientAlgorithm):
     asks for the minimum and not for a way to it, so any optimizer will do. Layers that stay at the site are trained plainly.
 
     The drift is saved under the number of its round, and the site starts from the drift of the round that the server says it
-    counted last; `medfl.clients.algorithms.scaffold.ScaffoldClient` tells why.
+    counted last; see `medfl.clients.algorithms.scaffold.ScaffoldClient` for the reason.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What scoring a split gives: numbers that may leave, and details that stay."""
+"""Results of scoring a split: numbers that may leave, and details that stay."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What may leave a hospital: its policy, and the suppression of small counts."""
+"""Rules on what may leave a hospital: its policy, and the suppression of small counts."""

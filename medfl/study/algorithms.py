@@ -77,7 +77,7 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
         "fine-tune": "a closing step: each site tunes the final model on its own images",
     }
 )
-_UNSEEN = "the filter sees the update alone, and the control variate beside it would pass at any length"
+_UNSEEN = "the filter sees the update alone, and the control variate that comes with it would pass at any length"
 _CONTROL = {
     "reject-factor": _UNSEEN,
     "clip-norm": _UNSEEN,
@@ -96,7 +96,9 @@ _HAS_MODEL = {
     **dict.fromkeys(("norm", "head"), "each site has a whole model of its own already"),
     "fine-tune": "each site's own model is trained on its images already, held by the algorithm near the shared one",
 }
-_ROBUST_TOPK = {"top-k": "what a site did not send counts as unchanged, so medians are zero and distances tell who sent where"}
+_ROBUST_TOPK = {
+    "top-k": "what a site did not send counts as unchanged, so medians are zero and distances depend on which values were sent"
+}
 _ON_DISK = "all replies on disk, memory-mapped"
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(

@@ -189,7 +189,7 @@ class Compression(Section):
 
 
 class Filtering(Section):
-    """What the server does with an update, a site's change to the model, before it counts."""
+    """Filtering of updates, the sites' changes to the model, at the server before they count."""
 
     clip_norm: Annotated[Number, Field(ge=0)] = 0.0  # longer updates are scaled down to this norm; 0: off
     reject_factor: Annotated[Number, Field(ge=0)] = 0.0  # updates longer than this times the median are left out; 0: off
@@ -202,7 +202,7 @@ class Filtering(Section):
 
 
 class Personal(Section):
-    """What is each site's own."""
+    """Personal models: what is each site's own."""
 
     layers: Strings = ()  # "norm", "head" or both: these layers never leave the site
     fine_tune_steps: NotNegative = 0  # optimizer steps of each site on the final model, for itself
