@@ -1,9 +1,15 @@
-"""What the readers of all layouts agree on: cases, where they come from, and why some are left out."""
+"""Case: one image with its label, from the listing of a data folder to the batches of training.
+
+Three more things stand for a case, each where this one cannot: `medfl.data.layouts.entries.Entry` before it has a pseudonym,
+`medfl.data.index.case_records.CaseRecord` for whoever asks which files a pseudonym stands for, and
+`medfl.data.quality.facts.CaseFacts` in reports, which may name no file. `medfl.data.store.prepared_data.PreparedCase` is the
+case with its prepared arrays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -46,10 +52,14 @@ class Source:
         """Return the source of DICOM files that the index knows."""
         return cls("dicom", tuple(file.path for file in files), select, files=tuple(files))
 
+    def without_headers(self) -> Self:
+        """Return the source without what the index knows of its files, once they are read: it is much for a large site."""
+        return replace(self, files=()) if self.files else self
+
 
 @dataclass(frozen=True)
 class Case:
-    """One usable image with its label.
+    """One usable image with its label. Its representation names no file.
 
     Parameters
     ----------
@@ -70,10 +80,20 @@ class Case:
     name: str
     patient: str
     split_order: str
-    image: Source
-    label: Source | int
+    image: Source = field(repr=False)
+    label: Source | int = field(repr=False)
     split: Split = ""
     annotated: tuple[str, ...] = ()
+
+    @classmethod
+    def without_files(cls, name: str, patient: str, split: Split = "") -> Self:
+        """Return a case of which only the pseudonyms matter, as in counts and in tests of what is done with arrays."""
+        return cls(name, patient, "", Source("image", ()), 0, split)
+
+    def without_headers(self) -> Self:
+        """Return the case without what the index knows of its files, once they are read."""
+        label = self.label if isinstance(self.label, int) else self.label.without_headers()
+        return replace(self, image=self.image.without_headers(), label=label)
 
 
 @dataclass(frozen=True)

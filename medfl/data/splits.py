@@ -1,4 +1,4 @@
-"""Which patients train, validate and test. A patient never crosses splits."""
+"""Splits into training, validation and test, by patient: nobody is in two of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Split
 from medfl.errors import DataError
 from medfl.study import Study
 
 
-def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, str]:
+def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
     """Assign every case of one site to a split, by patient.
 
     Patients are taken in the keyed order of their ids: first the test share, then the validation share, the rest trains. In
@@ -44,7 +44,7 @@ def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, str]:
     return {case.name: by_patient[case.patient] for case in cases}
 
 
-def _check_given_splits(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, str]:
+def _check_given_splits(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, Split]:
     if not complete:
         fix = "Fill the column 'split' in every row, or remove it to let medfl split by patient."
         raise DataError("SPLIT-MISSING", "the index names a split for some cases only.", fix)
@@ -55,17 +55,17 @@ def _check_given_splits(patients: Mapping[str, Sequence[Case]], complete: bool) 
     return {patient: theirs[0].split for patient, theirs in patients.items()}
 
 
-def _draw_splits(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, str]:
+def _draw_splits(patients: Mapping[str, Sequence[Case]], study: Study) -> dict[str, Split]:
     by_class = study.task.kind == "classification"
     strata: dict[int, list[str]] = defaultdict(list)
     for patient, theirs in patients.items():
         strata[_stratum(theirs) if by_class else 0].append(patient)
-    result: dict[str, str] = {}
+    result: dict[str, Split] = {}
     for members in strata.values():
         members.sort(key=lambda patient: (patients[patient][0].split_order, patient))
         test, validation = _split_sizes(len(members), study, every_split=by_class)
-        for place, patient in enumerate(members):
-            result[patient] = "test" if place < test else "validation" if place < test + validation else "train"
+        for rank, patient in enumerate(members):
+            result[patient] = "test" if rank < test else "validation" if rank < test + validation else "train"
     return result
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
+from medfl.data.cases import Case, Split
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.schema import read_section
 from medfl.site import Resources, Site
@@ -48,7 +51,7 @@ def make_site() -> Site:
     return Site(name=SITE, resources=Resources(device="cpu"))
 
 
-def make_organ_case(k: int, shape: tuple[int, ...], split: str = "train", patient: str = "") -> PreparedCase:
+def make_organ_case(k: int, shape: tuple[int, ...], split: Split = "train", patient: str = "") -> PreparedCase:
     """Build a case: a noisy image with a bright square organ."""
     rng = np.random.default_rng(k)
     label = np.zeros(shape, np.uint8)
@@ -56,16 +59,17 @@ def make_organ_case(k: int, shape: tuple[int, ...], split: str = "train", patien
     label[tuple(slice(c, c + n // 2) for c, n in zip(corner, shape, strict=True))] = 1
     image = (rng.standard_normal((1, *shape)) * 0.3 + 2.0 * label).astype(np.float32)
     spacing = (1.0,) * len(shape)
-    name = patient or f"pat-{k:016d}"
-    return PreparedCase(f"case-{k:010d}", name, split, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
+    case = Case.without_files(f"case-{k:010d}", patient or f"pat-{k:016d}", split)
+    return PreparedCase(case, image, label, spacing, {1: np.argwhere(label).astype(np.int16)})
 
 
-def make_class_case(k: int, label: int, split: str = "train", patient: str = "") -> PreparedCase:
+def make_class_case(k: int, label: int, split: Split = "train", patient: str = "") -> PreparedCase:
     """Build a case: a 16 x 16 image whose bright spot shows its class."""
     rng = np.random.default_rng(100 + k)
     image = rng.standard_normal((1, 16, 16)).astype(np.float32) * 0.3
     image[0, 4:12, 4:12] += 2.0 * label
-    return PreparedCase(f"case-{k:010d}", patient or f"pat-{k:016d}", split, image, label, (1.0, 1.0))
+    case = Case.without_files(f"case-{k:010d}", patient or f"pat-{k:016d}", split)
+    return PreparedCase(case, image, label, (1.0, 1.0))
 
 
 def make_prepared(*cases: PreparedCase) -> PreparedData:
@@ -75,11 +79,15 @@ def make_prepared(*cases: PreparedCase) -> PreparedData:
 
 def make_segmentation_site(count: int = 6, shape: tuple[int, ...] = (16, 16)) -> PreparedData:
     """Build the data of a site with segmented images: training cases, and two each for validation and test."""
-    splits = ["train"] * count + ["validation"] * 2 + ["test"] * 2
-    return make_prepared(*(make_organ_case(k, shape, split) for k, split in enumerate(splits)))
+    return make_prepared(*(make_organ_case(k, shape, split) for k, split in enumerate(_list_splits(count, 2, 2))))
 
 
 def make_classification_site() -> PreparedData:
     """Build the data of a site with classified images: 12 for training, and 4 each for validation and test."""
-    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
-    return make_prepared(*(make_class_case(k, k % 2, split) for k, split in enumerate(splits)))
+    return make_prepared(*(make_class_case(k, k % 2, split) for k, split in enumerate(_list_splits(12, 4, 4))))
+
+
+def _list_splits(train: int, validation: int, test: int) -> Iterator[Split]:
+    yield from repeat("train", train)
+    yield from repeat("validation", validation)
+    yield from repeat("test", test)

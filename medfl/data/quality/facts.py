@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.cases import Case, Split
 from medfl.data.findings import Finding, Level
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
@@ -88,7 +89,7 @@ class CaseFacts:
 
     case: str
     patient: str = ""
-    split: str = ""
+    split: Split = ""
     findings: tuple[Finding, ...] = ()
     kind: str = ""
     size: tuple[int, ...] = ()
@@ -206,6 +207,9 @@ class SiteCheck:
     def to_prepared(self) -> PreparedData:
         """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""
         none = np.zeros(0, dtype=np.uint8)
-        cases = tuple(PreparedCase(c.case, c.patient, c.split, none, none, (), annotated=c.annotated) for c in self.usable)
+        cases = tuple(
+            PreparedCase(Case.without_files(facts.case, facts.patient, facts.split), none, none, (), annotated=facts.annotated)
+            for facts in self.usable
+        )
         findings = (*self.findings, *(finding for case in self.cases for finding in case.findings))  # first what counts first
         return PreparedData(self.site, cases, findings, self.patient_ids)

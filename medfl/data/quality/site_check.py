@@ -80,7 +80,7 @@ def check_site(
     except DataError as error:
         whole = Finding.from_error(error)
         return SiteCheck(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
-    cases = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
+    cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
     images: list[Case] = [] if told else unlabelled_cases(site, study, cohort)
     if images:
         only = has_no_labels(cohort)

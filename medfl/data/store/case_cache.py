@@ -148,8 +148,8 @@ class CaseCache:
         """Return the case as training sees it."""
         if outcome.meta is None:
             return None
-        place = self.cache_folder.case_path(case.name, outcome.key)
-        return OnDiskCase(place, outcome.meta, case.name, case.patient, case.split)
+        folder = self.cache_folder.case_path(case.name, outcome.key)
+        return OnDiskCase(case.without_headers(), folder, outcome.meta)
 
     def autosave(self, outcome: Outcome) -> None:
         """Take note of a case that came; now and then, what makes the next start fast is written."""

@@ -83,7 +83,7 @@ def prepare_cases(
     """
     cohort = read_cohort(site, study)
     splits = assign_splits(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
-    order = [replace(case, split=splits[case.name]) for case in cohort.cases]  # type: ignore[arg-type]
+    order = [replace(case, split=splits[case.name]) for case in cohort.cases]
     room = CaseCache(site, study)
     if announce:
         announce(forecast(order, room.cache_folder.case_names(), room.cache_folder.path, study))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.cases import Case
 from medfl.data.findings import Finding
 from medfl.errors import DataError
 
@@ -41,17 +42,12 @@ class ReferenceMask:
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """One prepared case.
-
-    A case of the store opens its files anew at each access and keeps none of them open, so that any number of cases fits the
-    limit of open files; an access costs some 30 microseconds.
+    """A case with its prepared arrays.
 
     Parameters
     ----------
-    name, patient : str
-        Pseudonyms.
-    split : str
-        ``"train"``, ``"validation"`` or ``"test"``.
+    case : Case
+        The case, with its split.
     image : ndarray
         (C, X, Y[, Z]) of the study's dtype, read-only.
     label : ndarray of uint8 or int
@@ -63,18 +59,32 @@ class PreparedCase:
     reference : ReferenceMask, optional
         The mask on the original grid, when a 3-D grid was changed.
     annotated : tuple of int
-        Foreground classes that somebody looked for; empty when all were. Of others a mask says nothing: they are unknown.
+        Foreground classes of the study that somebody looked for; empty when all were. Of others a mask says nothing: they
+        are unknown.
     """
 
-    name: str
-    patient: str
-    split: str
+    case: Case
     image: Array
     label: NDArray[np.uint8] | int
     spacing: tuple[float, ...]
     foreground: Mapping[int, Array] = field(default_factory=dict)
     reference: ReferenceMask | None = None
     annotated: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Pseudonym of the case."""
+        return self.case.name
+
+    @property
+    def patient(self) -> str:
+        """Pseudonym of the patient."""
+        return self.case.patient
+
+    @property
+    def split(self) -> str:
+        """``"train"``, ``"validation"`` or ``"test"``."""
+        return self.case.split
 
 
 @dataclass(frozen=True)
@@ -114,23 +124,26 @@ class PreparedData:
 
 
 class OnDiskCase(PreparedCase):
-    """A stored case that knows where its arrays lie.
+    """A prepared case whose arrays are mapped from the store when they are used.
+
+    It opens its files anew at each access and keeps none of them open, so that any number of cases fits the limit of open
+    files; an access costs some 30 microseconds.
 
     Parameters
     ----------
+    case : Case
+        The case, with its split.
     folder : str
-        Folder of the case.
+        Folder of its arrays.
     meta : dict
         Content of its ``meta.json``.
-    name, patient, split : str
-        As in `PreparedCase`.
     """
 
     _folder: str
     _meta: Meta
 
-    def __init__(self, folder: str, meta: Meta, name: str, patient: str, split: str) -> None:
-        for key, value in (("name", name), ("patient", patient), ("split", split), ("_folder", folder), ("_meta", meta)):
+    def __init__(self, case: Case, folder: str, meta: Meta) -> None:
+        for key, value in (("case", case), ("_folder", folder), ("_meta", meta)):
             object.__setattr__(self, key, value)
 
     def __repr__(self) -> str:

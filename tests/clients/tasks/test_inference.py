@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
 from medfl.clients.training.devices import Device
+from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
 
 CPU = Device(torch.device("cpu"), None)
@@ -28,7 +29,9 @@ class Threshold(nn.Module):
 
 def case(shape: tuple[int, ...], seed: int = 0) -> PreparedCase:
     image = np.random.default_rng(seed).standard_normal((1, *shape)).astype(np.float32)
-    return PreparedCase(f"case-{seed}", f"pat-{seed}", "test", image, np.zeros(shape, np.uint8), (1.0,) * len(shape))
+    return PreparedCase(
+        Case.without_files(f"case-{seed}", f"pat-{seed}", "test"), image, np.zeros(shape, np.uint8), (1.0,) * len(shape)
+    )
 
 
 def test_images_of_one_shape_go_together_and_others_apart(make_study) -> None:

@@ -8,6 +8,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from medfl.clients.training.losses import build_loss, class_weights
+from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase
 
 SEGMENTATION = ["dice-ce", "dice-focal", "generalized-dice"]
@@ -15,7 +16,7 @@ SEGMENTATION = ["dice-ce", "dice-focal", "generalized-dice"]
 
 def mask_case(*values: int) -> PreparedCase:
     label = np.array([values], dtype=np.uint8)
-    return PreparedCase("case", "pat", "train", np.zeros((1, *label.shape), np.float32), label, (1.0, 1.0))
+    return PreparedCase(Case.without_files("case", "pat", "train"), np.zeros((1, *label.shape), np.float32), label, (1.0, 1.0))
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)

@@ -21,6 +21,7 @@ from medfl.clients.training.devices import choose_device
 from medfl.clients.training.losses import build_loss
 from medfl.clients.training.partial_labels import MarginalLoss, merge_labels, merge_logits
 from medfl.clients.training.task import TrainTask
+from medfl.data.cases import Case, Split
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.privacy.suppression import suppress
 from tests.clients.conftest import NO_STATE
@@ -43,7 +44,7 @@ def random_batch(count: int = 4, classes: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(count, classes, 6, 6), torch.randint(0, classes, (count, 6, 6), dtype=torch.uint8)
 
 
-def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *, declared: bool = True) -> PreparedCase:
+def two_organs(k: int, split: Split = "train", annotated: tuple[int, ...] = (), *, declared: bool = True) -> PreparedCase:
     """Make an image with a bright square on the left and a brighter one on the right, of which a site marks some."""
     rng = np.random.default_rng(k)
     label = np.zeros((16, 16), np.uint8)
@@ -52,8 +53,8 @@ def two_organs(k: int, split: str = "train", annotated: tuple[int, ...] = (), *,
         label[row : row + 6, column : column + 5] = value
     image = (rng.standard_normal((1, 16, 16)) * 0.2 + 1.5 * label).astype(np.float32)
     marked = np.where(np.isin(label, annotated), label, 0).astype(np.uint8) if annotated else label
-    name = f"pat-{k:016d}"
-    return PreparedCase(f"case-{k}", name, split, image, marked, (1.0, 1.0), {}, annotated=annotated if declared else ())
+    case = Case.without_files(f"case-{k}", f"pat-{k:016d}", split)
+    return PreparedCase(case, image, marked, (1.0, 1.0), {}, annotated=annotated if declared else ())
 
 
 def test_the_background_of_a_partly_annotated_image_is_all_that_is_not_annotated() -> None:
@@ -182,7 +183,7 @@ def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
 
 def test_several_images_of_a_patient_may_show_different_structures(make_study, site, tmp_path: Path) -> None:
     study = make_study(task=TWO)
-    cases = [replace(two_organs(k, "test", (k + 1,)), patient="pat-1") for k in range(2)]
+    cases = [replace(two_organs(k, "test", (k + 1,)), case=Case.without_files(f"case-{k}", "pat-1", "test")) for k in range(2)]
     data, net = PreparedData("here", tuple(cases), (), True), build_network(study)
     scores = session.evaluate(study, site, data, net, get_arrays(net), "test", tmp_path)
     assert (scores["eval.patients"], scores["eval.patients.left"], scores["eval.patients.right"]) == (1, 1, 1)

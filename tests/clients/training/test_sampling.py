@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medfl.clients.training.batches import count_steps, iter_batches, padded_shape, read_window
+from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase
 from medfl.errors import TrainingError
 
@@ -16,11 +17,15 @@ def ramp(k: int, shape: tuple[int, ...], *, organ: tuple[int, ...] = ()) -> Prep
     label = np.zeros(shape, np.uint8)
     if organ:
         label[organ] = 1
-    return PreparedCase(f"case-{k}", f"pat-{k}", "train", image, label, (1.0,) * len(shape), {1: np.argwhere(label)})
+    return PreparedCase(
+        Case.without_files(f"case-{k}", f"pat-{k}", "train"), image, label, (1.0,) * len(shape), {1: np.argwhere(label)}
+    )
 
 
 def labelled(k: int, label: int) -> PreparedCase:
-    return PreparedCase(f"case-{k}", f"pat-{k}", "train", np.full((1, 16, 16), k, np.float32), label, (1.0, 1.0))
+    return PreparedCase(
+        Case.without_files(f"case-{k}", f"pat-{k}", "train"), np.full((1, 16, 16), k, np.float32), label, (1.0, 1.0)
+    )
 
 
 def rng() -> np.random.Generator:
@@ -57,7 +62,11 @@ def test_patch_and_mask_come_from_the_same_place(make_study) -> None:
     study = make_study(dimension=3, training={"patch": "4,4,4", "patches-per-image": 5, "batch-size": 1, "foreground": 0.0})
     case = ramp(0, (8, 6, 7))
     case = PreparedCase(
-        "c", "p", "train", case.image, (case.image[0] % 2).astype(np.uint8), case.spacing, {1: np.zeros((0, 3))}
+        Case.without_files("c", "p", "train"),
+        case.image,
+        (case.image[0] % 2).astype(np.uint8),
+        case.spacing,
+        {1: np.zeros((0, 3))},
     )
     got = list(iter_batches(study, [case], rng()))
     assert len(got) == 5

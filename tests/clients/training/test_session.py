@@ -13,6 +13,7 @@ from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training import session
 from medfl.clients.training.task import TrainTask
+from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase, PreparedData, ReferenceMask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
@@ -203,8 +204,10 @@ def test_test_split_is_scored_on_the_grid_of_the_source(make_study, site) -> Non
     prepared_affine = np.diag([2.0, 2.0, 2.0, 1.0])
     prepared_affine[:3, 3] = 0.5
     reference = ReferenceMask(fine, np.eye(4), (1.0, 1.0, 1.0), prepared_affine)
-    plain = PreparedCase("case-1", "pat-1", "test", image, label, (2.0, 2.0, 2.0), {}, reference)
-    data = PreparedData("hospital-a", (plain, replace(plain, name="case-2", patient="pat-2", split="validation")), (), True)
+    plain = PreparedCase(Case.without_files("case-1", "pat-1", "test"), image, label, (2.0, 2.0, 2.0), {}, reference)
+    data = PreparedData(
+        "hospital-a", (plain, replace(plain, case=Case.without_files("case-2", "pat-2", "validation"))), (), True
+    )
     study = make_study(dimension=3)
 
     class Threshold(torch.nn.Module):

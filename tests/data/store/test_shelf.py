@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medfl.data.cases import Case
 from medfl.data.findings import Finding
 from medfl.data.store import cache_folder as shelf_module
 from medfl.data.store import digests as digests_module
@@ -48,7 +49,7 @@ def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None
     shelf = CacheFolder(tmp_path / "s")
     meta = shelf.find("case-A", KEY)
     assert meta is not None
-    case = OnDiskCase(shelf.case_path("case-A", KEY), meta, "case-A", "pat-A", "train")
+    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), shelf.case_path("case-A", KEY), meta)
     assert isinstance(case.image, np.memmap)
     assert not case.image.flags.writeable
     np.testing.assert_array_equal(case.image, arrays_of()["image"])
@@ -83,7 +84,7 @@ def test_open_files_do_not_grow_with_the_number_of_cases(tmp_path: Path) -> None
     cases = []
     for number in range(20):
         meta = shelf.write(f"case-{number}", KEY, arrays_of(), FACTS)
-        cases.append(OnDiskCase(shelf.case_path(f"case-{number}", KEY), meta, "n", "p", "train"))
+        cases.append(OnDiskCase(Case.without_files("n", "p", "train"), shelf.case_path(f"case-{number}", KEY), meta))
     before = len(os.listdir("/proc/self/fd"))
     assert sum(float(case.image.max()) for case in cases) == 30
     assert len(os.listdir("/proc/self/fd")) == before
@@ -223,7 +224,7 @@ def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
 def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) -> None:
     shelf = CacheFolder(tmp_path / "s")
     meta = shelf.write("case-A", KEY, arrays_of(), FACTS)
-    case = OnDiskCase(shelf.case_path("case-A", KEY), meta, "case-A", "pat-A", "train")
+    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), shelf.case_path("case-A", KEY), meta)
     (Path(shelf.case_path("case-A", KEY)) / "image.npy").unlink()
     with pytest.raises(DataError) as caught:
         _ = case.image
@@ -280,7 +281,7 @@ def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None
 def test_prepared_counts_patients_not_images() -> None:
     image = np.zeros((1, 2, 2))
     cases = [
-        PreparedCase(f"case-{n}", f"pat-{n // 2}", split, image, n % 2, (1.0, 1.0))
+        PreparedCase(Case.without_files(f"case-{n}", f"pat-{n // 2}", split), image, n % 2, (1.0, 1.0))
         for n, split in enumerate(["train"] * 3 + ["test"])
     ]
     prepared = PreparedData("a", tuple(cases), (), True)
