@@ -1,4 +1,4 @@
-"""The page `docs/findings.md`, made from the table of codes in `medfl/codes.toml`.
+"""The page `docs/findings.md`, made from the table of codes in `medfl/errors/codes.toml`.
 
 Write it anew with ``python -m tools.findings_page > docs/findings.md``.
 """
@@ -13,7 +13,7 @@ from medfl.errors import Code, load_codes
 _INTRODUCTION = """\
 # Findings: every code, and what to do
 
-<!-- Made from medfl/codes.toml: python -m tools.findings_page > docs/findings.md -->
+<!-- Made from medfl/errors/codes.toml: python -m tools.findings_page > docs/findings.md -->
 
 Whatever medfl refuses, leaves out or warns of has a code. At the site the message says more: counts, millimetres, and the
 pseudonym of the case; `medfl data whois PSEUDONYM` names the files behind it, on the site's machine only. Where no other rule

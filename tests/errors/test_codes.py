@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import medfl
-from medfl import errors
-from medfl.errors import DataError, explain_code, load_codes, safe_reason, safe_sentence
+from medfl.errors import DataError, codes, explain_code, load_codes, safe_reason, safe_sentence
 
 PACKAGE = Path(medfl.__file__).parent
 HYPHENATED = r"[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)+"
@@ -42,12 +41,12 @@ def codes_in_source() -> set[str]:
 def test_every_code_in_the_source_is_in_the_table_and_the_other_way_round() -> None:
     used = codes_in_source()
     assert len(used) > 150
-    assert used - set(load_codes()) == set(), "add them to medfl/codes.toml"
+    assert used - set(load_codes()) == set(), "add them to medfl/errors/codes.toml"
     assert set(load_codes()) - used == set(), "nothing raises them"
 
 
 def test_no_code_stands_in_two_sections() -> None:
-    sections = tomllib.loads((PACKAGE / "codes.toml").read_text(encoding="utf-8"))["section"]
+    sections = tomllib.loads((PACKAGE / "errors" / "codes.toml").read_text(encoding="utf-8"))["section"]
     names = [name for section in sections for name in section["codes"]]
     assert len(names) == len(set(names)) == len(load_codes())
 
@@ -74,9 +73,9 @@ def test_a_code_of_another_version_is_explained_by_its_kind() -> None:
 
 def test_an_error_is_reported_even_when_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = safe_sentence("SITE-ERROR")
-    monkeypatch.setattr(errors, "_TABLE", tmp_path / "missing.toml")
+    monkeypatch.setattr(codes, "_TABLE", tmp_path / "missing.toml")
     load_codes.cache_clear()
-    errors._read_table.cache_clear()
+    codes._read_table.cache_clear()
     try:
         assert safe_reason(OSError("too many open files")) == expected
     finally:
