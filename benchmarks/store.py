@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/store.py``. Both sides are a new process each time, with numpy and the code imported and the files in
 the page cache. The store side does all that a second start does: it reads the index of the data, checks that no source has
-changed, opens the store and cuts the batch. The plain side maps the same files, told by path and shape, and cuts the same.
+changed, opens the store and cuts the batch. The plain side maps the same files by path and shape, and cuts the same.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def build_strategy(study: Study) -> FedAvg:
     Returns
     -------
     FedAvg
-        To be told the sites, once they have joined, with `FedAvg.begin_run`.
+        Call `FedAvg.begin_run` on it once the sites have joined.
 
     Raises
     ------

@@ -77,8 +77,8 @@ def test_each_hospital_teaches_and_judges_what_it_annotated(tmp_path: Path) -> N
     assert [event["arm"] for event in tests] == ["federated", "local", "local", "local"]
     for event in tests:
         judged = {
-            site: [told["metrics"][f"eval.patients.{name}"] for name in ("left", "right")]
-            for site, told in event["sites"].items()
+            site: [entry["metrics"][f"eval.patients.{name}"] for name in ("left", "right")]
+            for site, entry in event["sites"].items()
         }
         everybody = event["sites"]["north"]["metrics"]["eval.patients"]
         assert judged == {"east": [everybody, 0], "north": [everybody] * 2, "west": [0, everybody]}

@@ -111,7 +111,8 @@ def test_a_disk_without_space_is_reported_before_anything_is_written(
     monkeypatch.setattr("os.statvfs", full)
     with pytest.raises(DiskFullError) as caught:
         prepare(site, CT)
-    check_problem(caught.value, "DISK-FULL", [r"needs about [\d.]+ [kMG]B", r"[\d.]+ [kMG]B are free", "Make room"], hospital.folder)
+    sizes = [r"needs about [\d.]+ [kMG]B", r"[\d.]+ [kMG]B are free"]
+    check_problem(caught.value, "DISK-FULL", [*sizes, "Make room"], hospital.folder)
 
 
 def test_a_volume_smaller_than_the_patch_is_padded_and_reported(hospital: Hospital) -> None:

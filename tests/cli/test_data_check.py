@@ -119,9 +119,9 @@ def test_without_a_study_it_says_what_it_assumed(check: Checker, hospital: Path)
 
 
 def test_json_alone_is_printed_and_nothing_else(check: Checker, hospital: Path, nodule_study: Path) -> None:
-    told = json.loads(check(hospital, "--json", nodule_study).stdout)
-    assert told["study"] == "nodule"
-    assert told["summary"].startswith("10 cases usable")
+    result = json.loads(check(hospital, "--json", nodule_study).stdout)
+    assert result["study"] == "nodule"
+    assert result["summary"].startswith("10 cases usable")
 
 
 def test_thumbnails_can_be_left_out(check: Checker, hospital: Path, nodule_study: Path) -> None:

@@ -34,7 +34,7 @@ def medfl(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -44,7 +44,7 @@ def test_prepare_says_what_it_takes_and_ends_with_what_is_usable(
     assert medfl("data", "prepare", hospital, nodule_study, "--check", monkeypatch=monkeypatch) == 1
     assert "STORE-STALE" in capsys.readouterr().err
     assert medfl("data", "prepare", hospital / "site.toml", nodule_study, monkeypatch=monkeypatch) == 0
-    first = told(capsys)
+    first = printed(capsys)
     assert "0 of them in the store" in first
     assert "B are free" in first
     assert "0 left out." in first
@@ -53,7 +53,7 @@ def test_prepare_says_what_it_takes_and_ends_with_what_is_usable(
     assert medfl("data", "prepare", hospital, nodule_study, "--check", "--json", monkeypatch=monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["current"] == count
     assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 0
-    assert f"{count} of them in the store" in told(capsys)
+    assert f"{count} of them in the store" in printed(capsys)
 
 
 def test_too_much_left_out_ends_with_1_and_the_reasons(
@@ -100,7 +100,7 @@ def test_ctrl_c_keeps_what_is_done(
     assert "go on" in capsys.readouterr().err
     read.append(1)  # not again
     assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 0
-    assert "2 of them in the store" in told(capsys)
+    assert "2 of them in the store" in printed(capsys)
 
 
 def test_purge_asks_first_and_keeps_what_is_named(
@@ -110,9 +110,9 @@ def test_purge_asks_first_and_keeps_what_is_named(
     arrays = len(list((tmp_path / "store").rglob("image.npy")))
     assert arrays > 0
     assert medfl("data", "purge", hospital, "--keep", nodule_study, monkeypatch=monkeypatch) == 0
-    assert "nothing to remove" in told(capsys)
+    assert "nothing to remove" in printed(capsys)
     assert medfl("data", "purge", hospital, "--dry-run", monkeypatch=monkeypatch) == 0
-    assert "nodule" in told(capsys)
+    assert "nodule" in printed(capsys)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert medfl("data", "purge", hospital, monkeypatch=monkeypatch) == 1  # nobody is there to say yes
     assert len(list((tmp_path / "store").rglob("image.npy"))) == arrays
@@ -136,8 +136,8 @@ def test_purge_says_what_can_not_be_made_again(
     assert medfl("data", "purge", hospital, monkeypatch=monkeypatch) == 0
     assert "can be made again from the hospital's files" in asked.pop()
     assert left.is_dir()
-    assert "a run left here" not in told(capsys)
+    assert "a run left here" not in printed(capsys)
     assert medfl("data", "purge", hospital, "--runs", monkeypatch=monkeypatch) == 0
     assert "cannot be made again, and a run that still goes on needs it" in asked.pop()
-    assert "a run left here" in told(capsys)
+    assert "a run left here" in printed(capsys)
     assert not left.exists()

@@ -59,35 +59,35 @@ def test_without_the_rule_everything_is_disclosed(made: SimpleNamespace) -> None
 
 @pytest.mark.parametrize("with_tumour", [1, 9, 11, 19])
 def test_a_class_that_few_cases_have_or_lack_is_hidden(made: SimpleNamespace, with_tumour: int) -> None:
-    told = made.added(made.CT, [made.abdomen(n, tumour=n < with_tumour) for n in range(20)]).suppress(10)
-    assert told.present.tolist() == [20, 0]
-    assert told.hidden.tolist() == [0, 1]
-    assert told.fractions[1] == 0
+    suppressed = made.added(made.CT, [made.abdomen(n, tumour=n < with_tumour) for n in range(20)]).suppress(10)
+    assert suppressed.present.tolist() == [20, 0]
+    assert suppressed.hidden.tolist() == [0, 1]
+    assert suppressed.fractions[1] == 0
 
 
 @pytest.mark.parametrize("with_tumour", [0, 10, 20])
 def test_a_class_that_none_all_or_many_cases_have_is_told(made: SimpleNamespace, with_tumour: int) -> None:
-    told = made.added(made.CT, [made.abdomen(n, tumour=n < with_tumour) for n in range(20)]).suppress(10)
-    assert told.present.tolist() == [20, with_tumour]
-    assert told.hidden.tolist() == [0, 0]
+    suppressed = made.added(made.CT, [made.abdomen(n, tumour=n < with_tumour) for n in range(20)]).suppress(10)
+    assert suppressed.present.tolist() == [20, with_tumour]
+    assert suppressed.hidden.tolist() == [0, 0]
 
 
 def test_intensities_of_few_marked_cases_stay(made: SimpleNamespace) -> None:
-    told = made.added(made.CT, [made.abdomen(n, marked=n < 9) for n in range(30)]).suppress(10)
-    assert told.marked == 0
-    assert told.intensities.max() == told.squares.max() == told.means.max() == 0
+    suppressed = made.added(made.CT, [made.abdomen(n, marked=n < 9) for n in range(30)]).suppress(10)
+    assert suppressed.marked == 0
+    assert suppressed.intensities.max() == suppressed.squares.max() == suppressed.means.max() == 0
 
 
 def test_few_unmarked_cases_do_not_show_in_the_weight_of_the_others(made: SimpleNamespace) -> None:
     found = made.added(made.CT, [made.abdomen(n, marked=n >= 3) for n in range(30)])
-    told = found.suppress(10)
-    assert (found.marked, told.marked) == (27, 30)
-    assert told.means[0] / 30 == pytest.approx(found.means[0] / 27)
-    assert told.squares[0] / 30 == pytest.approx(found.squares[0] / 27)
-    assert told.intensities.sum() == pytest.approx(30 * FRACTION_SCALE, rel=1e-6)
+    suppressed = found.suppress(10)
+    assert (found.marked, suppressed.marked) == (27, 30)
+    assert suppressed.means[0] / 30 == pytest.approx(found.means[0] / 27)
+    assert suppressed.squares[0] / 30 == pytest.approx(found.squares[0] / 27)
+    assert suppressed.intensities.sum() == pytest.approx(30 * FRACTION_SCALE, rel=1e-6)
 
 
-@pytest.mark.parametrize(("cropped", "told"), [(0, 0), (4, 0), (10, 10), (26, 30), (30, 30)])
-def test_the_number_of_cropped_cases_tells_of_no_small_group(made: SimpleNamespace, cropped: int, told: int) -> None:
+@pytest.mark.parametrize(("cropped", "suppressed"), [(0, 0), (4, 0), (10, 10), (26, 30), (30, 30)])
+def test_the_number_of_cropped_cases_tells_of_no_small_group(made: SimpleNamespace, cropped: int, suppressed: int) -> None:
     cases = [CaseMeasurements((1.0, 1.0, 1.0), (9, 9, 9), 0.5 if n < cropped else 1.0, (0.1,)) for n in range(30)]
-    assert made.added(made.MR, cases).suppress(10).cropped == told
+    assert made.added(made.MR, cases).suppress(10).cropped == suppressed
