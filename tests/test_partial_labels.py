@@ -84,4 +84,4 @@ def test_each_hospital_teaches_and_judges_what_it_annotated(tmp_path: Path) -> N
         assert judged == {"east": [everybody, 0], "north": [everybody] * 2, "west": [0, everybody]}
         assert headline(simulation.study, event["eval"]) >= 0
     page = write_report(simulation.run).read_text()
-    assert "Who taught what" in page
+    assert "Who annotated what" in page
