@@ -1,4 +1,4 @@
-"""From what a layout found to cases: pseudonyms for identities, and one word for each split and class."""
+"""Building of cases from what a layout lists: pseudonyms for identities, one name for each split and class."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Split = Literal["", "train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where one image or mask lies. Local only: it is never logged and never leaves.
+    """Files of one image or mask. Local only: they are never logged and never leave the site.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ class Source:
     paths : tuple of Path
         One file per channel; for DICOM the files of one series, or one DICOM-SEG or RTSTRUCT.
     select : tuple of str
-        DICOM only: what to take of the files, one text a channel, such as ``"EchoTime=10"`` or
+        DICOM only: what to select of the files, one text a channel, such as ``"EchoTime=10"`` or
         ``"EchoTime=10; orientation=axial"``; empty when everything is one volume (see `medfl.data.dicom.select`).
     names : tuple of (int, str)
-        Masks only: what the values mean, where the data says it; empty when they are the classes of the study in order.
+        Masks only: names of the values, where the data gives them; empty when they are the classes of the study in order.
     files : tuple of IndexedFile
         DICOM only: what the index knows of the files, so that their headers need not be read again; empty when it was not
         asked.
@@ -98,14 +98,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Everything that a site has for a study.
+    """All cases of a site for a study.
 
     Parameters
     ----------
     cases : tuple of Case
         The usable ones, sorted by the keyed order of their patients, then as the data folder lists them.
     findings : tuple of Finding
-        What was left out and why, sorted by code and case.
+        Reasons why cases were left out, and warnings, sorted by code and case.
     patient_ids : bool
         Whether the data names its patients; if not, one image counts as one patient.
     """

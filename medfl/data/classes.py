@@ -1,4 +1,4 @@
-"""What classes are called: at the site, in the study, and in the files that other programs wrote."""
+"""Names of classes: at the site, in the study, and in the files that other programs wrote."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def names_to_classes(names: Sequence[str], study: Study, site: Site, things: str
 
 
 def _name_to_class(name: str, study: Study, site: Site) -> int | None:
-    own = {theirs.strip().casefold(): ours for theirs, ours in site.data.label_names}
-    wanted = name.strip().casefold()
-    for text in (own.get(wanted), wanted, own.get(WILDCARD)):
+    site_names = {theirs.strip().casefold(): ours for theirs, ours in site.data.label_names}
+    key = name.strip().casefold()
+    for text in (site_names.get(key), key, site_names.get(WILDCARD)):
         for classes in (site.classes, study.task.classes):
             folded = [known.casefold() for known in classes]
             if text is not None and text.strip().casefold() in folded:
@@ -89,23 +89,25 @@ def values_to_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]
         ``LBL-CLASSNAME``; ``LBL-VALUES`` for values that mean nothing; ``LBL-UNANNOTATED`` when voxels are marked as not
         looked at (``ignore``).
     """
-    said = dict(names)
-    if not said:
+    value_names = dict(names)
+    if not value_names:
         known = {value: value for value in range(len(study.task.classes))}
     else:
-        said = {value: name for value, name in ({0: study.task.classes[0]} | said).items() if value in counts}
-        _refuse_ignored_voxels(counts, said, study, site)
-        known = dict(zip(said, names_to_classes(list(said.values()), study, site, "values"), strict=True))
-    foreign = [value for value in counts if value not in known]
-    if foreign:
-        allowed = "the data set names others" if said else f"the study declares {format_classes(study)}"
-        what = f"the label holds values {format_values(counts, foreign)}, but {allowed}."
+        value_names = {value: name for value, name in ({0: study.task.classes[0]} | value_names).items() if value in counts}
+        _refuse_ignored_voxels(counts, value_names, study, site)
+        known = dict(zip(value_names, names_to_classes(list(value_names.values()), study, site, "values"), strict=True))
+    unknown = [value for value in counts if value not in known]
+    if unknown:
+        allowed = "the data set names others" if value_names else f"the study declares {format_classes(study)}"
+        what = f"the label holds values {format_values(counts, unknown)}, but {allowed}."
         raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
     return {value: known[value] for value in counts}
 
 
-def _refuse_ignored_voxels(counts: Mapping[int, int], said: Mapping[int, str], study: Study, site: Site) -> None:
-    ignored = [v for v, name in said.items() if name.strip().casefold() == IGNORE and _name_to_class(name, study, site) is None]
+def _refuse_ignored_voxels(counts: Mapping[int, int], value_names: Mapping[int, str], study: Study, site: Site) -> None:
+    ignored = [
+        v for v, name in value_names.items() if name.strip().casefold() == IGNORE and _name_to_class(name, study, site) is None
+    ]
     if ignored:
         share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
         what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training cannot leave voxels out yet."
@@ -130,26 +132,28 @@ def annotated_classes(annotated: Sequence[str], study: Study, site: Site) -> tup
     names = annotated or site.data.annotated_classes
     if not names or study.task.kind != "segmentation":
         return ()
-    seen = sorted(set(names_to_classes(names, study, site, "annotated classes")) - {0})
-    if not seen:
+    values = sorted(set(names_to_classes(names, study, site, "annotated classes")) - {0})
+    if not values:
         what = "nobody looked for a class of the study in this case."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated.")
-    return () if len(seen) == len(study.task.foreground) else tuple(seen)
+    return () if len(values) == len(study.task.foreground) else tuple(values)
 
 
-def drop_unannotated(mask: NDArray[np.uint8], looked: Sequence[int], study: Study) -> tuple[NDArray[np.uint8], list[Finding]]:
+def drop_unannotated(
+    mask: NDArray[np.uint8], annotated: Sequence[int], study: Study
+) -> tuple[NDArray[np.uint8], list[Finding]]:
     """Take out of a mask what is said not to have been looked for, with a warning.
 
     Parameters
     ----------
     mask : ndarray of uint8
         Class of each voxel.
-    looked : sequence of int
-        As `looked_for` returns it.
+    annotated : sequence of int
+        As `annotated_classes` returns it.
     study : Study
         Names the classes.
     """
-    others = [value for value in range(1, len(study.task.classes)) if looked and value not in looked]
+    others = [value for value in range(1, len(study.task.classes)) if annotated and value not in annotated]
     marked = [value for value in others if (mask == value).any()]
     if not marked:
         return mask, []

@@ -1,4 +1,4 @@
-"""Cohort: which cases a site has for a study, which are left out, and why."""
+"""Cohort: the cases that a site has for a study, those that are left out, and why."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def data_stamp(site: Site) -> tuple[int, ...]:
     does not show.
     """
     try:
-        inside = sorted(entry.path for entry in os.scandir(str(site.root)) if entry.is_dir())
+        folders = sorted(entry.path for entry in os.scandir(str(site.root)) if entry.is_dir())
     except OSError:
         return ()
-    return tuple(_mtime_ns(path) for path in (site.root, site.root / site.data.index, *map(Path, inside)))
+    return tuple(_mtime_ns(path) for path in (site.root, site.root / site.data.index, *map(Path, folders)))
 
 
 def _mtime_ns(path: Path) -> int:
@@ -78,7 +78,7 @@ def _mtime_ns(path: Path) -> int:
         return 0
 
 
-def find_missing_classes(present: Iterable[int], study: Study, looked: Iterable[int] = ()) -> tuple[Finding, ...]:
+def find_missing_classes(present: Iterable[int], study: Study, annotated: Iterable[int] = ()) -> tuple[Finding, ...]:
     """Return a warning if the labels of a site lack foreground classes of the study entirely.
 
     Parameters
@@ -87,10 +87,10 @@ def find_missing_classes(present: Iterable[int], study: Study, looked: Iterable[
         Classes that occur at the site.
     study : Study
         Names the classes.
-    looked : iterable of int
+    annotated : iterable of int
         Those that were looked for in some case; empty: all.
     """
-    absent = (set(looked) or set(range(len(study.task.classes)))) - set(present)
+    absent = (set(annotated) or set(range(len(study.task.classes)))) - set(present)
     names = [name for value, name in enumerate(study.task.classes) if value in absent and name in study.task.foreground]
     if not names:
         return ()
@@ -108,9 +108,9 @@ def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Seq
         classes.setdefault(entry.patient or entry.key, entry.label.casefold() if isinstance(entry.label, str) else "")
     seed = str(study.seed).encode()
     keyed = {p: hmac.new(seed, f"partition\x1f{p}".encode(), hashlib.sha256).hexdigest() for p in classes}
-    dealt = sorted(classes, key=lambda patient: (classes[patient], keyed[patient]))
-    mine = set(dealt[site.data.share :: shares])
-    return [entry for entry in entries if (entry.patient or entry.key) in mine]
+    ordered = sorted(classes, key=lambda patient: (classes[patient], keyed[patient]))
+    own = set(ordered[site.data.share :: shares])
+    return [entry for entry in entries if (entry.patient or entry.key) in own]
 
 
 def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
@@ -153,18 +153,18 @@ def _site_findings(
 ) -> list[Finding]:
     """Return what is to be known about the site as a whole."""
     warnings = [*listing.warnings, *filter(None, [index.problem])]
-    aside = sum(SPLIT_NAMES.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
-    if aside:
-        what = f"{aside} image(s) are set aside as unlabelled."
+    n_unlabelled = sum(SPLIT_NAMES.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
+    if n_unlabelled:
+        what = f"{n_unlabelled} image(s) are set aside as unlabelled."
         warnings.append(Finding.warning("LBL-UNLABELLED", what, "Nothing to do."))
-    unlabelled = sum(finding.code == "LBL-MISSING" for finding in findings)
-    if unlabelled > 1:
-        what = f"{unlabelled} of {len(cases) + len(findings)} cases have an image but no label."
+    n_without_label = sum(finding.code == "LBL-MISSING" for finding in findings)
+    if n_without_label > 1:
+        what = f"{n_without_label} of {len(cases) + len(findings)} cases have an image but no label."
         fix = f"Add the labels, or write '{UNLABELLED}' in the column 'split' of the index."
         warnings.append(Finding.warning("LBL-MISSING", what, fix))
-    gone = sum(finding.code == "IMG-MISSING" for finding in findings)
-    if gone > 1 and not cases and gone == len(findings):
-        what = f"none of the {gone} images was found."
+    n_missing = sum(finding.code == "IMG-MISSING" for finding in findings)
+    if n_missing > 1 and not cases and n_missing == len(findings):
+        what = f"none of the {n_missing} images was found."
         warnings.append(
             Finding.warning("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}.")
         )
@@ -174,10 +174,10 @@ def _site_findings(
         except DataError as error:
             warnings.append(Finding.from_error(error, level="warning"))
     if study.task.kind == "classification":
-        found = find_missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
+        missing_classes = find_missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
     else:
-        found = ()
+        missing_classes = ()
     if len({case.patient for case in cases}) == 1:
         what = "the site has one patient, who trains: nothing is left to validate or test with."
         warnings.append(Finding.warning("SITE-ONE-PATIENT", what, "Add patients."))
-    return [*warnings, *found]
+    return [*warnings, *missing_classes]

@@ -1,4 +1,4 @@
-"""What libraries really said, for the site's own eyes: written to one local file, and only when somebody asked for it.
+"""Local debug file: the original words of libraries, for the site's own eyes, written only when somebody asked for it.
 
 Errors and warnings of libraries quote paths, names and header values, so medfl replaces them by codes. Who has to find out why
 a file cannot be read may ask for the originals with `debug_local`; the file is its owner's alone and never leaves.

@@ -1,4 +1,4 @@
-"""Reading PNG, JPEG and other plain image files as grey 2-D images or as 2-D masks."""
+"""Reader of PNG, JPEG and other plain image files, as grey 2-D images or as 2-D masks."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _open_image(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
     except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        what = f"the image has more than {most} million pixels, which is no X-ray, slice or photograph."
+        max_megapixels = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        what = f"the image has more than {max_megapixels} million pixels, which is no X-ray, slice or photograph."
         raise DataError("IMG-LARGE", what, "Export the region that is meant, or a lower resolution.") from None
     except Exception:
         raise _damaged_error() from None

@@ -1,4 +1,4 @@
-"""Reading masks onto the grid of their image, checking their values, and telling classes by their text."""
+"""Labels: masks on the grid of their image, with checked values, and classes named by text."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def read_label(
     Raises
     ------
     DataError
-        ``LBL-EMPTY``, ``LBL-FORMAT``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.mask_values`, `medfl.data.mask_alignment` and the
-        readers of DICOM; the codes of the other readers.
+        ``LBL-EMPTY``, ``LBL-FORMAT``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.mask_values`,
+        `medfl.data.mask_alignment` and the readers of DICOM; the codes of the other readers.
     """
     try:
         mask, warnings = _read_mask(source, image, image_source, study, site)
     except DataError as error:
         raise _as_label_error(error) from None
-    mask, beyond = drop_unannotated(mask, annotated_classes(annotated, study, site), study)
-    warnings = [*warnings, *beyond]
+    mask, unannotated = drop_unannotated(mask, annotated_classes(annotated, study, site), study)
+    warnings = [*warnings, *unannotated]
     if not (site.data.negatives or annotated or mask.any()):
         fix = (
             "Was the right file exported? If this is a true negative, name the classes that were looked for in the index "
@@ -147,21 +147,21 @@ def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
 
     Examples
     --------
-    >>> class_index("Benign", ["benign", "malignant"])
+    >>> parse_class("Benign", ["benign", "malignant"])
     0
-    >>> class_index("B", ["benign", "malignant"], ["G", "B"])
+    >>> parse_class("B", ["benign", "malignant"], ["G", "B"])
     1
-    >>> class_index("1", ["benign", "malignant"])
+    >>> parse_class("1", ["benign", "malignant"])
     1
     """
-    wanted = text.strip().casefold()
-    if not wanted:
+    key = text.strip().casefold()
+    if not key:
         raise DataError("LBL-MISSING", "the image has no label.", "Add the label, or leave the case out of the index.")
     for names in (local, classes):
         folded = [name.casefold() for name in names]
-        if wanted in folded:
-            return folded.index(wanted)
-    number = wanted.removesuffix(".0")  # a spreadsheet writes 1 as 1.0
+        if key in folded:
+            return folded.index(key)
+    number = key.removesuffix(".0")  # a spreadsheet writes 1 as 1.0
     if number.isascii() and number.isdigit() and int(number) < len(classes):
         return int(number)
     fix = f"Use one of {', '.join(local or classes)}, or set 'classes' in site.toml."
@@ -173,18 +173,18 @@ def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) ->
     if source.kind == "image":
         return read_mask_image(path)
     values, affine = read_nifti_mask(path, dimension=2, form=form)
-    place = read_nifti_affine_2d(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
-    if affine is None or place is None:
+    image_affine = read_nifti_affine_2d(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
+    if affine is None or image_affine is None:
         return values
     # both say where they lie: a mask may be stored mirrored, or belong elsewhere
-    box, affine = reorient(values[..., np.newaxis], affine, place)
-    if box.shape != (*image.shape, 1):
+    values_3d, affine = reorient(values[..., np.newaxis], affine, image_affine)
+    if values_3d.shape != (*image.shape, 1):
         return values  # its size is the problem
-    distance, allowed = corner_distance_2d(affine, place, image.shape)
+    distance, allowed = corner_distance_2d(affine, image_affine, image.shape)
     if distance > allowed:
         what = f"image and label are not on the same grid: their corners are {distance:.1f} mm apart (allowed {allowed:.2g})."
         raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another image?")
-    return box[..., 0]
+    return values_3d[..., 0]
 
 
 def _label_modality(source: Source, site: Site) -> str:

@@ -1,4 +1,4 @@
-"""Keeping libraries from printing what they read: their warnings quote headers, values and paths."""
+"""Silence for libraries: their warnings quote headers, values and paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one case: its image and its label, checked and on one grid."""
+"""Reader of a case: its image and its label, checked and on one grid."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
 
 def _stack_channels(parts: list[Volume], channels: int) -> Volume:
     first = parts[0]
-    found = sum(len(part.array) for part in parts)
-    if found != channels:
-        raise DataError("IMG-CHANNELS", f"the image has {found} channel(s), the study needs {channels}.", "Check the index.")
+    count = sum(len(part.array) for part in parts)
+    if count != channels:
+        raise DataError("IMG-CHANNELS", f"the image has {count} channel(s), the study needs {channels}.", "Check the index.")
     if len(parts) == 1:
         return first
     for part in parts[1:]:
-        near = CORNER_TOLERANCE * min(first.spacing)
-        if part.shape != first.shape or corner_distance(part.affine, first.affine, first.shape) > near:
+        tolerance = CORNER_TOLERANCE * min(first.spacing)
+        if part.shape != first.shape or corner_distance(part.affine, first.affine, first.shape) > tolerance:
             raise DataError("IMG-GRID", "the channels are not on one grid.", "Register and resample them to one grid.")
     warnings = tuple(warning for part in parts for warning in part.warnings)
     array = np.concatenate([part.array for part in parts])

@@ -50,7 +50,8 @@ def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bo
         detail = f"their corners are {distance:.1f} mm apart (allowed {allowed:.2g})"
     else:
         distance = extent_distance(affine, values.shape, image.affine, image.shape)
-        detail = f"the shapes are {_format_shape(image.shape)} and {_format_shape(values.shape)}, their corners {distance:.1f} mm apart"
+        shapes = f"{_format_shape(image.shape)} and {_format_shape(values.shape)}"
+        detail = f"the shapes are {shapes}, their corners {distance:.1f} mm apart"
     if resample and distance <= MAX_RESAMPLE_MM:
         return _resample_nearest(values, affine, image)
     fix = "Was the label drawn on another series? "

@@ -26,7 +26,7 @@ def iter_slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield array[..., k]
 
 
-def format_values(values: Collection[float], wrong: Collection[float]) -> str:
+def format_values(values: Collection[float], invalid: Collection[float]) -> str:
     """Return some of the values of a mask as text, in order: those that are wrong, and the others as far as there is room.
 
     Examples
@@ -36,7 +36,7 @@ def format_values(values: Collection[float], wrong: Collection[float]) -> str:
     >>> listed(range(9), [7, 8])
     '0, 1, 2, 7, 8 and 4 others'
     """
-    shown = [*sorted(wrong), *sorted(set(values) - set(wrong))][:_MAX_LISTED]
+    shown = [*sorted(invalid), *sorted(set(values) - set(invalid))][:_MAX_LISTED]
     more = len(values) - len(shown)
     return ", ".join(f"{value:.6g}" for value in sorted(shown)) + (f" and {more} others" if more else "")
 
@@ -78,8 +78,10 @@ def _to_integers(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
             raise DataError("LBL-VALUES", "the label holds values that are not numbers.", "Export the label again.")
         if np.abs(layer - np.round(layer)).max(initial=0) > _INTEGER_TOLERANCE:
             found = np.unique(layer)
-            wrong = found[np.abs(found - np.round(found)) > _INTEGER_TOLERANCE]
-            what = f"the label holds values {format_values(found.tolist(), wrong.tolist())}, but the study declares {meaning}."
+            invalid = found[np.abs(found - np.round(found)) > _INTEGER_TOLERANCE]
+            what = (
+                f"the label holds values {format_values(found.tolist(), invalid.tolist())}, but the study declares {meaning}."
+            )
             fix = "Values that are no whole numbers come from resampling with interpolation; export it with nearest neighbour."
             raise DataError("LBL-VALUES", what, fix)
         layer = np.round(layer)

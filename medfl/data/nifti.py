@@ -1,4 +1,4 @@
-"""Reading NIfTI files, and refusing those whose place in the patient is unknown or told in two ways."""
+"""Reader of NIfTI files; those with no position in the patient, or with two that differ, are refused."""
 
 from __future__ import annotations
 

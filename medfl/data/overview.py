@@ -1,4 +1,4 @@
-"""What lies in a data folder, in numbers: no name, path or patient id."""
+"""Overview of a data folder in numbers, without a name, path or patient id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ModalityCounts:
 
 @dataclass(frozen=True)
 class Overview:
-    """What lies in a data folder.
+    """Counts of what a data folder holds.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Overview:
         As in ``data.layout`` of the site; empty when medfl knows none that fits.
     files : int
         All that are not hidden.
-    dicom : dict of str to Kind
+    dicom : dict of str to ModalityCounts
         By Modality.
     labels : int
         DICOM-SEG and RTSTRUCT objects among them.
@@ -103,9 +103,9 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
         try:
             items = index.tree(site.root)
             names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
-            layout, refused = _try_layout(site, index)
-            aside = unused_files_warning(layout, site, index)
-            told = [*skipped_folder_warnings(layout, site, index, missing=True), *filter(None, [aside, refused])]
+            layout, index_error = _try_layout(site, index)
+            unused = unused_files_warning(layout, site, index)
+            warnings = [*skipped_folder_warnings(layout, site, index, missing=True), *filter(None, [unused, index_error])]
         except OSError:
             what = f"the data folder of site {site.name} cannot be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
@@ -127,7 +127,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             seconds=time.monotonic() - started,
             remembered=index.problem is None,
             found=site.data.layout == "auto",
-            warnings=tuple(f"{warning.what} {warning.fix}" for warning in told),
+            warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
         )
 
 

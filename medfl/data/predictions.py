@@ -53,7 +53,7 @@ class ModelOrigin:
 def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Volume) -> Mask:
     """Bring a prediction from the prepared grid onto the grid of the image it was made of.
 
-    Orientation, crop, spacing and size of the preparation are all told by the affine. What the preparation cut away becomes
+    Orientation, crop, spacing and size of the preparation are all given by the affine. What the preparation cut away becomes
     background.
 
     Parameters
@@ -127,7 +127,7 @@ def write_seg(
     path: Path,
     *,
     kind: Literal["BINARY", "LABELMAP"] = "BINARY",
-    how: SiteData = _DEFAULTS,
+    settings: SiteData = _DEFAULTS,
 ) -> None:
     """Write a mask as DICOM-SEG that refers to the images it was predicted from.
 
@@ -150,7 +150,7 @@ def write_seg(
         The file; readable by the owner alone, for it names the patient.
     kind : {"BINARY", "LABELMAP"}
         BINARY is what every PACS knows; LABELMAP (of 2024) is smaller.
-    how : SiteData
+    settings : SiteData
         How the site lets its series be read.
 
     Raises
@@ -163,10 +163,10 @@ def write_seg(
     _check_grid(mask, image)
     if source.kind != "dicom":
         raise DataError("PRED-SEG", "a DICOM segmentation needs a DICOM series to refer to.", "Write the prediction as NIfTI.")
-    headers, planes, shape = source_planes(source, how)
+    headers, planes, shape = source_planes(source, settings)
     to_mask = np.linalg.inv(LPS_TO_RAS @ image.affine)
     drawn = [_sample_slice(mask, to_mask[:3, :3] @ plane + np.outer(to_mask[:3, 3], [0, 0, 1]), shape) for plane in planes]
-    made = make_seg(headers, drawn, classes, (origin.name, origin.version, origin.digest), kind, how)
+    made = make_seg(headers, drawn, classes, (origin.name, origin.version, origin.digest), kind, settings)
     _write_private(path, made)
 
 
@@ -204,7 +204,7 @@ def _inside_mask(matrix: NDArray[np.float64], shape: tuple[int, int], box: tuple
 def _check_grid(mask: NDArray[Any], image: Volume) -> None:
     if len(image.shape) != 3 or mask.shape != image.shape:
         what = "the mask does not lie on the grid of the image."
-        raise DataError("PRED-GRID", what, "Bring it there with medfl.data.predictions.onto_source.")
+        raise DataError("PRED-GRID", what, "Bring it there with medfl.data.predictions.resample_to_source.")
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whether the values and the size of an image can be right. Everything is looked at slice by slice: volumes are large."""
+"""Sanity checks of the values and the size of an image, slice by slice: volumes are large."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def check_image(volume: Volume, study: Study) -> list[Finding]:
         ``IMG-NAN``, ``IMG-CONST`` when more than 99 % of the voxels of a channel have one value, ``IMG-SPACING``.
     """
     _check_size(volume)
-    wrong = sum(layer.size - int(np.count_nonzero(np.isfinite(layer))) for part in volume.array for layer in iter_slices(part))
-    if wrong:
-        raise DataError("IMG-NAN", f"{wrong} voxels are not numbers.", "Replace them and convert the image again.")
+    count = sum(layer.size - int(np.count_nonzero(np.isfinite(layer))) for part in volume.array for layer in iter_slices(part))
+    if count:
+        raise DataError("IMG-NAN", f"{count} voxels are not numbers.", "Replace them and convert the image again.")
     for channel in volume.array:
         share = _most_common_share(channel)
         if share > MAX_CONSTANT_SHARE:

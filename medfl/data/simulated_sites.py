@@ -38,7 +38,7 @@ def read_simulated_sites(study: Study) -> tuple[Site, ...]:
     ConfigError
         When a folder is not given, not absolute or not there, or two sites would have one name.
     DataError
-        ``INDEX-*`` when sites are to be told by a column and the index does not give it, ``SPLIT-LEAK`` when that column puts
+        ``INDEX-*`` when sites are to be read from a column and the index does not give it, ``SPLIT-LEAK`` when that column puts
         a patient into two sites: one could then train with a patient whom the other tests with.
     """
     simulation = study.simulation

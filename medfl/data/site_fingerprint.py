@@ -42,12 +42,12 @@ class FingerprintResult:
 
 
 def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int], None] | None = None) -> FingerprintResult:
-    """Read every case of a site once and add up what may be told of them. Patients of the test split are not looked at.
+    """Read every case of a site once and add up what may be shared. Patients of the test split are left out.
 
     Parameters
     ----------
     site : Site
-        The hospital; its policy decides what may be told.
+        The hospital; its policy decides what may be shared.
     study : Study
         A segmentation; its task and crop decide what is looked at, its shares who is.
     progress : callable, optional

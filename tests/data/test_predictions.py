@@ -120,7 +120,7 @@ class Scene:
         self.image = read_series(paths, site.data)
 
     def write(self, mask: NDArray[np.uint8], **options: Any) -> Any:
-        write_seg(mask, self.image, self.source, CLASSES, ORIGIN, self.path, how=self.site.data, **options)
+        write_seg(mask, self.image, self.source, CLASSES, ORIGIN, self.path, settings=self.site.data, **options)
         return pydicom.dcmread(self.path)
 
     def read(self) -> NDArray[np.uint8]:

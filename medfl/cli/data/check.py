@@ -29,7 +29,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 
 
 class ModalityName(StrEnum):
-    """The modalities that a check without a study can be told to look at."""
+    """Modalities that a check without a study can be limited to."""
 
     CT = "CT"
     MR = "MR"
@@ -91,7 +91,7 @@ def check(
     from medfl.site import read_site
     from medfl.study import read_study
 
-    here = read_site(site)
+    the_site = read_site(site)
     planned = read_study(study) if study else None
 
     from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
@@ -109,7 +109,7 @@ def check(
 
         pictures = MAX_THUMBNAILS if html and thumbnails else 0
         found, planned = check_site(
-            here,
+            the_site,
             planned,
             fast=fast,
             previews=pictures,
@@ -118,10 +118,10 @@ def check(
             progress=partial(show, "Reading the cases"),
             modality=modality.value if modality else None,
         )
-    shared = preview_disclosure(found, planned, here)
+    shared = preview_disclosure(found, planned, the_site)
     document = json.dumps(told_as_json(found, shared), indent=2)
     if html:
-        write_quality_report(html, found, shared, here)
+        write_quality_report(html, found, shared, the_site)
     if as_json == _STDOUT:
         typer.echo(document)
     else:

@@ -55,7 +55,7 @@ def prepare(
                 study,
                 lambda done, total: bar.update(task, completed=done, total=total),
                 workers=workers,
-                announce=lambda told: _print_forecast(told, quiet=as_json),
+                announce=lambda forecast: _print_forecast(forecast, quiet=as_json),
             )
     except KeyboardInterrupt:
         errors.print("What is prepared stays. Give the same command again to go on.", style="yellow")
@@ -64,17 +64,17 @@ def prepare(
     check_policy(site, prepared)
 
 
-def _print_forecast(told: Forecast, *, quiet: bool) -> None:
+def _print_forecast(forecast: Forecast, *, quiet: bool) -> None:
     from medfl.system.text import format_bytes
 
-    told.require_space()
+    forecast.require_space()
     if quiet:
         return
-    made = told.cases - told.stored
-    need = f"{'about' if told.exact else 'at most'} {format_bytes(told.size)}"
-    unknown = f", and {told.unknown} of unknown size" if told.unknown else ""
-    rest = f" The other {made} need {need}{unknown}; {format_bytes(told.free)} are free." if made else ""
-    output.print(f"{told.cases} cases, {told.stored} of them in the store.{rest}", highlight=False)
+    made = forecast.cases - forecast.stored
+    need = f"{'about' if forecast.exact else 'at most'} {format_bytes(forecast.size)}"
+    unknown = f", and {forecast.unknown} of unknown size" if forecast.unknown else ""
+    rest = f" The other {made} need {need}{unknown}; {format_bytes(forecast.free)} are free." if made else ""
+    output.print(f"{forecast.cases} cases, {forecast.stored} of them in the store.{rest}", highlight=False)
 
 
 def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:

@@ -53,8 +53,8 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
     root = site.root
-    whole = read_table(resolve_below(root, _index_name(site)))
-    table = filter_rows(whole, site.data.where)
+    full_table = read_table(resolve_below(root, _index_name(site)))
+    table = filter_rows(full_table, site.data.where)
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
     columns = zip(
         *(fill_pattern(table, part, what="image", section=section) for part in _split_names(site.data.image)), strict=True
@@ -66,14 +66,14 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
     if site.data.patient:
         patients = fill_pattern(table, site.data.patient, what="patient", section=section)
     masks = study.task.kind == "segmentation"
-    manifest = DicomResolver(study.task.modality, site.data, index)
+    resolver = DicomResolver(study.task.modality, site.data, index)
     index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
     entries = [
         Entry(
             key=key,
             patient=patient,
-            image=_resolve_image(root, names, row, manifest),
-            label=_resolve_mask(root, label, manifest) if masks else label,
+            image=_resolve_image(root, names, row, resolver),
+            label=_resolve_mask(root, label, resolver) if masks else label,
             split=row.get(SPLIT_COLUMN, ""),
             annotated=row.get(ANNOTATED_COLUMN, ""),
             image_files=tuple(root / name for name in names if name),
@@ -81,7 +81,7 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
         )
         for key, names, label, patient, row in zip(keys, images, labels, patients, table.rows, strict=True)
     ]
-    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank_warnings(whole, site.data.where))
+    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank_warnings(full_table, site.data.where))
 
 
 def as_unlabelled(site: Site) -> Site:
@@ -159,12 +159,12 @@ def _paths_to_open(root: Path, names: Iterable[str]) -> list[Path]:
     paths = []
     for name in dict.fromkeys(names):
         if name and not name.lower().endswith((*NIFTI_SUFFIXES, *IMAGE_SUFFIXES)):
-            with contextlib.suppress(DataError):  # told about its row
+            with contextlib.suppress(DataError):  # reported with its row
                 paths.append(resolve_below(root, name))
     return [path for path in paths if os.path.exists(path)]
 
 
-def _resolve_image(root: Path, names: tuple[str, ...], row: Mapping[str, str], manifest: DicomResolver) -> Source | DataError:
+def _resolve_image(root: Path, names: tuple[str, ...], row: Mapping[str, str], resolver: DicomResolver) -> Source | DataError:
     if not all(names):
         return DataError("IMG-MISSING", "the index names no image in this row.", "Fill the cell, or remove the row.")
     try:
@@ -172,12 +172,12 @@ def _resolve_image(root: Path, names: tuple[str, ...], row: Mapping[str, str], m
         if not all(map(is_read_as_dicom, paths)):
             return make_source(paths)
         require_files(paths, "IMG-MISSING")
-        return manifest.resolve_image(paths, row)
+        return resolver.resolve_image(paths, row)
     except DataError as error:
         return error
 
 
-def _resolve_mask(root: Path, name: str, manifest: DicomResolver) -> Source | DataError:
+def _resolve_mask(root: Path, name: str, resolver: DicomResolver) -> Source | DataError:
     if not name:
         return missing_label_error()
     try:
@@ -185,7 +185,7 @@ def _resolve_mask(root: Path, name: str, manifest: DicomResolver) -> Source | Da
         if not is_read_as_dicom(path):
             return make_source((path,), "LBL-MISSING")
         require_files((path,), "LBL-MISSING")
-        return manifest.resolve_label(path)
+        return resolver.resolve_label(path)
     except DataError as error:
         return error
 

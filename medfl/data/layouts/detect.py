@@ -1,4 +1,4 @@
-"""Finding out how a data folder is laid out, and listing what is in it; the first layout that fits is it."""
+"""Detection of the layout of a data folder, and the listing of its images; the first layout that fits is used."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
     Raises
     ------
     DataError
-        ``DATA-READ``, those of `layout_of`, and those of the layout.
+        ``DATA-READ``, those of `detect_layout`, and those of the layout.
     """
     try:
         layout = detect_layout(site, index)
         listing = _LISTERS[layout](site, study, index)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
-        other = unused_files_warning(layout, site, index)
-        told = [*skipped_folder_warnings(layout, site, index, missing=missing), *([other] if other else [])]
+        unused = unused_files_warning(layout, site, index)
+        warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
     except OSError:
         raise _unreadable_error(site) from None
-    return replace(listing, warnings=(*listing.warnings, *told))
+    return replace(listing, warnings=(*listing.warnings, *warnings))
 
 
 def require_readable(site: Site) -> None:
@@ -61,8 +61,8 @@ def require_readable(site: Site) -> None:
         ``DATA-ROOT`` or ``DATA-READ``.
     """
     try:
-        there = site.root.is_dir()
-        if there:
+        exists = site.root.is_dir()
+        if exists:
             with os.scandir(site.root) as listing:
                 for entry in listing:
                     entry.stat(follow_symlinks=False)  # names may be listed, and nothing else be allowed
@@ -71,7 +71,7 @@ def require_readable(site: Site) -> None:
         return
     except OSError:
         raise _unreadable_error(site) from None
-    if not there:
+    if not exists:
         raise DataError("DATA-ROOT", f"the data folder of site {site.name} does not exist.", "Set data.root in site.toml.")
 
 
@@ -96,9 +96,9 @@ def detect_layout(site: Site, index: FileIndex) -> str:
         "nnunet": lambda: is_nnunet(root),
         "msd": lambda: is_msd(root),
         "bids": lambda: is_bids(root),
-        "dicom": lambda: _holds_dicom(site, index, most=True),
+        "dicom": lambda: _holds_dicom(site, index, majority=True),
         "folders": lambda: is_folders(root),
-        "any dicom": lambda: _holds_dicom(site, index, most=False),
+        "any dicom": lambda: _holds_dicom(site, index, majority=False),
     }
     for name, fits in tests.items():
         if name == "dicom" and len(find_index_files(site)) == 1:
@@ -116,8 +116,8 @@ def detect_layout(site: Site, index: FileIndex) -> str:
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
 
 
-def _holds_dicom(site: Site, index: FileIndex, *, most: bool) -> bool:
-    """Return whether DICOM lies there: `most`, whether it is more than there is of other images.
+def _holds_dicom(site: Site, index: FileIndex, *, majority: bool) -> bool:
+    """Return whether the folder holds DICOM; with `majority`, whether it holds more of it than of other images.
 
     One stray file must not hide all of them. Files without preamble count where they are allowed, or where there is nothing
     else.
@@ -125,17 +125,17 @@ def _holds_dicom(site: Site, index: FileIndex, *, most: bool) -> bool:
     listed = list(walk_entries(site.root, SkippedFolders()))
     images = sum(is_image_file(entry.name) for entry in listed)
     candidates = [entry for entry in listed if may_be_dicom(entry.path)]
-    enough = images if most else 0
-    if len(candidates) <= enough:
+    threshold = images if majority else 0
+    if len(candidates) <= threshold:
         return False
     count = start = 0
     headerless = False
-    step = enough + 1  # files to look at together: as many as can decide it
+    step = threshold + 1  # files to look at together: as many as can decide it
     while start < len(candidates):
         items = index.identify(stat_file(entry) for entry in candidates[start : start + step])
         count += sum(item.kind in _DICOM_KINDS or (item.kind == "headerless" and site.data.allow_headerless) for item in items)
         headerless = headerless or any(item.kind == "headerless" for item in items)
-        if count > enough:
+        if count > threshold:
             return True
         start, step = start + step, step * 4
     return headerless and not images

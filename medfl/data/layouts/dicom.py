@@ -33,24 +33,24 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
         ``ID-CONSTANT`` when all studies share one PatientID, ``DCM-NONE`` when all files lack the preamble; ``INDEX-*`` in
         classification.
     """
-    found = sort_objects(index.tree(site.root), study.task.modality, site.data)
-    found.require_images()
-    images = [item for items in found.series.values() for item in items]
+    objects = sort_objects(index.tree(site.root), study.task.modality, site.data)
+    objects.require_images()
+    images = [item for items in objects.series.values() for item in items]
     _check_patient_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:
-        found.treat_images_separately()
+        objects.treat_images_separately()
     warnings: list[Finding] = []
     if study.task.kind == "segmentation":
-        entries = _segmentation_entries(found, match_labels(found, site.data))
-        warnings += _unused_series_warnings(len(found.series) - len(entries))
+        entries = _segmentation_entries(objects, match_labels(objects, site.data))
+        warnings += _unused_series_warnings(len(objects.series) - len(entries))
     else:
         texts = read_class_texts(site, site.root / site.data.index)
-        entries = _classification_entries(found, texts, flat=study.task.dimension == 2)
+        entries = _classification_entries(objects, texts, flat=study.task.dimension == 2)
         warnings += leading_zero_warnings(texts, {item.text("PatientID") for item in images})
-    if twice := count_shared_images(images):
-        what = f"{twice} image(s) lie here under two patient ids, so one person may both train and test."
+    if n_shared := count_shared_images(images):
+        what = f"{n_shared} image(s) lie here under two patient ids, so one person may both train and test."
         warnings.append(Finding.warning("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
-    return Listing(tuple(entries), patient_ids=True, warnings=(*found.warnings(), *warnings))
+    return Listing(tuple(entries), patient_ids=True, warnings=(*objects.warnings(), *warnings))
 
 
 def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
@@ -60,12 +60,12 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     for item in images:
         studies[item.patient].add(item.text("StudyInstanceUID"))
         issuers[item.text("PatientID")].add(item.text("IssuerOfPatientID"))
-    most = max(map(len, studies.values()), default=0)
-    every = len(set[str]().union(*studies.values()))
-    if (most >= _MIN_CONSTANT_STUDIES and most == every) or (most >= _MIN_SHARED_STUDIES and most > every / 2):
-        what = f"{most} studies share one PatientID, so patients cannot be kept apart."
+    largest = max(map(len, studies.values()), default=0)
+    total = len(set[str]().union(*studies.values()))
+    if (largest >= _MIN_CONSTANT_STUDIES and largest == total) or (largest >= _MIN_SHARED_STUDIES and largest > total / 2):
+        what = f"{largest} studies share one PatientID, so patients cannot be kept apart."
         raise DataError("ID-CONSTANT", what, "Export with a pseudonymous ID for each patient, or use an index with patients.")
-    doubtful = sum(len(own) > 1 and (classes or "" in own) for number, own in issuers.items() if number)
+    doubtful = sum(len(of_number) > 1 and (classes or "" in of_number) for number, of_number in issuers.items() if number)
     if doubtful:
         what = f"{doubtful} PatientID(s) come with different issuers, or with and without one: one person, or several?"
         raise DataError("ID-ISSUER", what, "Export with one issuer throughout, or use an index with a column 'patient'.")
@@ -78,27 +78,27 @@ def _unused_series_warnings(count: int) -> list[Finding]:
     return [Finding.warning("DCM-UNUSED-SERIES", what, "Nothing to do.")]
 
 
-def _segmentation_entries(found: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:
+def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:
     by_patient: dict[str, list[Entry]] = defaultdict(list)
-    for uid, items in sorted(found.series.items()):
-        image = found.series_error(uid) or Source.of_files(items)
+    for uid, items in sorted(objects.series.items()):
+        image = objects.series_error(uid) or Source.of_files(items)
         by_patient[items[0].patient].append(
-            Entry(uid, items[0].patient, image, labels[uid], label_files=found.label_candidates.get(uid, ()))
+            Entry(uid, items[0].patient, image, labels[uid], label_files=objects.label_candidates.get(uid, ()))
         )
     entries = []
-    for theirs in by_patient.values():
-        entries += [entry for entry in theirs if not is_unlabelled(entry.label)] or theirs[:1]
+    for own_entries in by_patient.values():
+        entries += [entry for entry in own_entries if not is_unlabelled(entry.label)] or own_entries[:1]
     return entries
 
 
-def _classification_entries(found: DicomObjects, texts: Mapping[str, str], *, flat: bool) -> list[Entry]:
+def _classification_entries(objects: DicomObjects, texts: Mapping[str, str], *, flat: bool) -> list[Entry]:
     entries = []
-    for uid, items in sorted(found.series.items()):
+    for uid, items in sorted(objects.series.items()):
         if flat:
             for item in items:
                 text = texts.get(item.text("PatientID"), "")
                 entries.append(Entry(item.text("SOPInstanceUID"), item.patient, Source.of_files([item]), text))
         else:
             text = texts.get(items[0].text("PatientID"), "")
-            entries.append(Entry(uid, items[0].patient, found.series_error(uid) or Source.of_files(items), text))
+            entries.append(Entry(uid, items[0].patient, objects.series_error(uid) or Source.of_files(items), text))
     return entries

@@ -72,24 +72,29 @@ class DicomObjects:
         self.missing = Counter({"": self.missing.total()})
 
     def warnings(self) -> list[Finding]:
-        """Return what is to be told about the folder as a whole."""
-        told = []
+        """Return warnings about the folder as a whole."""
+        warnings = []
         if self.unreadable[""]:
             what = f"{self.unreadable['']} DICOM file(s) cannot be read and are passed over."
-            told.append(Finding.warning("DCM-READ", what, "Export them again."))
+            warnings.append(Finding.warning("DCM-READ", what, "Export them again."))
         if self.missing[""]:
             what = f"{self.missing['']} file(s) that a DICOMDIR names are missing."
-            told.append(Finding.warning("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
+            warnings.append(Finding.warning("DD-MISSING", what, "Copy the disc again, if its images belong to the study."))
         if self.headerless:
-            told.append(Finding.from_error(_headerless_error(self.headerless, f"{self.headerless} file(s)"), level="warning"))
+            warnings.append(
+                Finding.from_error(_headerless_error(self.headerless, f"{self.headerless} file(s)"), level="warning")
+            )
         if self.orphan_labels:
             what = f"{self.orphan_labels} label(s) refer to no image that lies here and are passed over."
-            told.append(Finding.warning("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
+            warnings.append(Finding.warning("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
         if self.unused_labels:
-            what = f"{self.unused_labels} DICOM label(s) do not fit a series as a whole, while another one does; they are passed over."
+            what = (
+                f"{self.unused_labels} DICOM label(s) do not fit a series as a whole, while another one does; they are passed "
+                "over."
+            )
             fix = "Nothing to do if they were drawn on other images; else export all images that they refer to."
-            told.append(Finding.warning("LBL-UNUSED", what, fix))
-        return told
+            warnings.append(Finding.warning("LBL-UNUSED", what, fix))
+        return warnings
 
     def require_images(self) -> None:
         """Refuse a folder in which nothing but files without preamble lie.
@@ -103,7 +108,7 @@ class DicomObjects:
             raise _headerless_error(self.headerless, f"no DICOM series found in {self.files} files; {self.headerless} files")
 
 
-def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, how: SiteData) -> DicomObjects:
+def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, settings: SiteData) -> DicomObjects:
     """Sort files by what they are.
 
     Parameters
@@ -112,14 +117,14 @@ def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, how: S
         As the index has them.
     modality : str, optional
         Of the study; without one all images count as its.
-    how : SiteData
+    settings : SiteData
         Whether files without preamble count.
     """
     found = DicomObjects(files=sum(item.kind != "media" for item in items))
     for item in items:
-        if item.kind == "dicom" or (item.kind == "headerless" and how.allow_headerless):
+        if item.kind == "dicom" or (item.kind == "headerless" and settings.allow_headerless):
             _add_file(item, modality, found)
-        found.headerless += item.kind == "headerless" and not how.allow_headerless
+        found.headerless += item.kind == "headerless" and not settings.allow_headerless
     for item in items:
         if item.kind in ("damaged", "unopened"):
             uid = item.text("SeriesInstanceUID")

@@ -1,4 +1,4 @@
-"""What a row of an index says about DICOM: which series or objects of a folder are meant, and which volume of a series."""
+"""Resolver of index rows that name DICOM: the series or objects of a folder that a row means, and the volume of a series."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def is_read_as_dicom(path: Path) -> bool:
 
 def get_selecting_cells(row: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the cells of a row that choose something of DICOM, by the key they stand for."""
-    told = [(_COLUMNS.get(name.casefold(), ""), cell) for name, cell in row.items() if cell]
-    return [(key, cell) for key, cell in told if key]
+    cells = [(_COLUMNS.get(name.casefold(), ""), cell) for name, cell in row.items() if cell]
+    return [(key, cell) for key, cell in cells if key]
 
 
 def parse_selection(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,16 +125,16 @@ class DicomResolver:
     def _select_files(self, path: Path, channels: Sequence[str]) -> Source:
         """Return the files that are meant of a folder, and what is to be chosen of them later."""
         found, objects = self._get_objects(path)
-        wanted = [parse_select(text) for text in channels]
-        uids = list(dict.fromkeys(one[_SERIES_KEY] for one in wanted if _SERIES_KEY in one))
-        single = [one[_OBJECT_KEY] for one in wanted if _OBJECT_KEY in one]
+        conditions = [parse_select(text) for text in channels]
+        uids = list(dict.fromkeys(one[_SERIES_KEY] for one in conditions if _SERIES_KEY in one))
+        single = [one[_OBJECT_KEY] for one in conditions if _OBJECT_KEY in one]
         _require_present(all(uid in found.series for uid in uids), "series_uid")
         _require_present(all(uid in objects for uid in single), _OBJECT_KEY)
         items = [item for uid in uids or found.series for item in found.series[uid]]
-        if single and len(single) == len(wanted):
+        if single and len(single) == len(conditions):
             items = [objects[uid] for uid in dict.fromkeys(single)]
         series = {item.text(_SERIES_KEY) for item in items}
-        if len(series) > 1 and sum(_SERIES_KEY in one for one in wanted) < max(len(wanted), 1):
+        if len(series) > 1 and sum(_SERIES_KEY in one for one in conditions) < max(len(conditions), 1):
             what = f"the folder holds {len(series)} series."
             raise DataError("DCM-SERIES", what, "Name one in the column 'series_uid', or several joined by | as channels.")
         if not single and (problem := next(filter(None, map(found.series_error, sorted(series))), None)):

@@ -1,4 +1,4 @@
-"""What a layout finds in a data folder, before anything is read or named: the same few facts for every layout."""
+"""Entries that a layout finds in a data folder, before any image is read or given a pseudonym; the same for every layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASE_COLUMN = "case"  # column of a table with one row a case, where it names no
 
 @dataclass(frozen=True)
 class Entry:
-    """One image that a layout found. Local only.
+    """One image that a layout found, with the identity of its patient. It never leaves the site.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layout `folders`: one folder a patient, with image and mask files told by their names, or with DICOM."""
+"""Layout `folders`: one folder a patient, with image and mask files recognised by their names, or with DICOM."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     """
     masks = study.task.kind == "segmentation"
     texts = {} if masks else read_class_texts(site, site.root / site.data.index)
-    seen = {folder: list(visible_files(folder, index.skipped)) for folder in _patient_folders(site.root)}
-    files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in seen.items()}
+    files_by_folder = {folder: list(visible_files(folder, index.skipped)) for folder in _patient_folders(site.root)}
+    files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in files_by_folder.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
-    found = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
+    objects = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
     if not any(files.values()):
-        _merge_objects(found.values()).require_images()
+        _merge_objects(objects.values()).require_images()
     entries = []
     for folder, images in files.items():
         image: Source | DataError
         label: Source | DataError = missing_label_error()
-        meant: tuple[Path, ...] = ()
+        label_files: tuple[Path, ...] = ()
         if os.fspath(folder) in index.skipped.closed:
             image = _closed_folder_error()
         elif images:
             image = _find_image(folder, images, site, masks)
-            label, meant = _find_label(folder, images, site.data.label) if masks else (label, ())
+            label, label_files = _find_label(folder, images, site.data.label) if masks else (label, ())
         else:
-            image, label = _pick_series(found[folder], site, study)
-            meant = tuple(path for paths in found[folder].label_candidates.values() for path in paths)
-        told = label if masks else texts.get(folder.name, "")
-        entries.append(Entry(folder.name, folder.name, image, told, label_files=meant))
-    warnings = _merge_objects(found.values()).warnings()
+            image, label = _pick_series(objects[folder], site, study)
+            label_files = tuple(path for paths in objects[folder].label_candidates.values() for path in paths)
+        case_label = label if masks else texts.get(folder.name, "")
+        entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files))
+    warnings = _merge_objects(objects.values()).warnings()
     warnings += [] if masks else leading_zero_warnings(texts, {folder.name for folder in files})
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
 
@@ -78,7 +78,7 @@ def _closed_folder_error() -> DataError:
 
 
 def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
-    """Return what is to be told of all folders together."""
+    """Return the objects of all folders together."""
     total = DicomObjects()
     for part in parts:
         total.files += part.files
@@ -135,17 +135,17 @@ def _matches(folder: Path, path: Path, pattern: str) -> bool:
     return any(word in words for word in _DEFAULT_WORDS.get(pattern, (pattern.lower(),)))
 
 
-def _pick_series(found: DicomObjects, site: Site, study: Study) -> tuple[Source | DataError, Source | DataError]:
-    labels = match_labels(found, site.data)
-    drawn = [uid for uid in sorted(found.series) if not is_unlabelled(labels[uid])]
-    chosen = drawn or sorted(found.series)
+def _pick_series(objects: DicomObjects, site: Site, study: Study) -> tuple[Source | DataError, Source | DataError]:
+    labels = match_labels(objects, site.data)
+    labelled = [uid for uid in sorted(objects.series) if not is_unlabelled(labels[uid])]
+    chosen = labelled or sorted(objects.series)
     if not chosen:
         what = f"the folder holds no {study.task.modality} image, which the study asks for."
-        if found.other_images:
-            what = f"{what[:-1]}, but {len(found.other_images)} other DICOM files."
+        if objects.other_images:
+            what = f"{what[:-1]}, but {len(objects.other_images)} other DICOM files."
         return DataError("IMG-MISSING", what, "Add the image, or move the folder away."), missing_label_error()
     if len(chosen) > 1:
         what = f"the folder holds {len(chosen)} series."
         fix = "Keep the series that is meant, or name it in the column 'series_uid' of an index."
         return DataError("DCM-SERIES", what, fix), labels[chosen[0]]
-    return found.series_error(chosen[0]) or Source.of_files(found.series[chosen[0]]), labels[chosen[0]]
+    return objects.series_error(chosen[0]) or Source.of_files(objects.series[chosen[0]]), labels[chosen[0]]

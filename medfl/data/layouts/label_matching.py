@@ -1,4 +1,4 @@
-"""Which DICOM-SEG or RTSTRUCT was drawn on which series: told by the images it refers to, never by the order of files."""
+"""Matching of DICOM SEG and RTSTRUCT with series: by the images that they refer to, never by the order of files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medfl.errors import DataError
 from medfl.site import SiteData
 
 
-def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataError]:
+def match_labels(objects: DicomObjects, settings: SiteData) -> dict[str, Source | DataError]:
     """Match labels and series.
 
     A label belongs to the one series that holds all the images it refers to. One that refers to no image here belongs to the
@@ -24,9 +24,9 @@ def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataE
 
     Parameters
     ----------
-    found : Found
+    objects : DicomObjects
         The objects of a folder; takes how many labels belong to nothing, and which ones may be meant where none can be used.
-    how : SiteData
+    settings : SiteData
         Says how labels are matched.
 
     Returns
@@ -35,28 +35,30 @@ def match_labels(found: DicomObjects, how: SiteData) -> dict[str, Source | DataE
         The label of each series by its UID, or why it has none.
     """
     fitting: dict[str, list[LabelReferences]] = defaultdict(list)
-    wrong: dict[str, DataError] = {}
-    near: dict[str, list[LabelReferences]] = defaultdict(list)  # labels that have to do with a series
-    owners = _series_by_image(found.series)
-    for drawn in found.labels:
-        shared = Counter(uid for image in drawn.images for uid in owners.get(image, ()))
+    errors: dict[str, DataError] = {}
+    candidates: dict[str, list[LabelReferences]] = defaultdict(list)  # labels that have to do with a series
+    owners = _series_by_image(objects.series)
+    for references in objects.labels:
+        shared = Counter(uid for image in references.images for uid in owners.get(image, ()))
         for uid in shared:
-            near[uid].append(drawn)
-        whole = sorted(uid for uid, count in shared.items() if count == len(drawn.images))
+            candidates[uid].append(references)
+        whole = sorted(uid for uid, count in shared.items() if count == len(references.images))
         if len(whole) == 1:
-            fitting[whole[0]].append(drawn)
+            fitting[whole[0]].append(references)
         elif whole:
-            wrong |= {uid: _ambiguous_error(len(whole), "hold the images it refers to") for uid in whole}
+            errors |= {uid: _ambiguous_error(len(whole), "hold the images it refers to") for uid in whole}
         elif shared:
-            wrong |= {uid: problem for uid in shared if (problem := _reference_error(drawn, found.series[uid], how))}
-        elif drawn.images.isdisjoint(found.other_images):  # else it was drawn on images of another kind
-            framed = _match_by_frame(drawn, found, how, fitting, wrong)
-            found.orphan_labels += not framed
+            errors |= {
+                uid: problem for uid in shared if (problem := _reference_error(references, objects.series[uid], settings))
+            }
+        elif references.images.isdisjoint(objects.other_images):  # else it was drawn on images of another kind
+            framed = _match_by_frame(references, objects, settings, fitting, errors)
+            objects.orphan_labels += not framed
             for uid in framed:
-                near[uid].append(drawn)
-    files = dict(zip((drawn.path for drawn in found.labels), found.label_files, strict=True))
-    labels = {uid: _pick_label(fitting[uid], files, wrong.get(uid)) for uid in found.series}
-    _record_unmatched(found, labels, fitting, near)
+                candidates[uid].append(references)
+    files = dict(zip((references.path for references in objects.labels), objects.label_files, strict=True))
+    labels = {uid: _pick_label(fitting[uid], files, errors.get(uid)) for uid in objects.series}
+    _record_unmatched(objects, labels, fitting, candidates)
     return labels
 
 
@@ -66,24 +68,24 @@ def is_unlabelled(label: Source | str | DataError) -> bool:
 
 
 def _record_unmatched(
-    found: DicomObjects,
+    objects: DicomObjects,
     labels: Mapping[str, Source | DataError],
     fitting: Mapping[str, Sequence[LabelReferences]],
-    near: Mapping[str, Sequence[LabelReferences]],
+    candidates: Mapping[str, Sequence[LabelReferences]],
 ) -> None:
     """Keep which labels nobody would hear of, and which ones may be meant for a series without a usable one."""
     homes: dict[Path, set[str]] = defaultdict(set)
-    for uid, several in near.items():
-        for drawn in several:
-            homes[drawn.path].add(uid)
-    kept = {drawn.path for several in fitting.values() for drawn in several}
-    found.unused_labels = sum(
+    for uid, several in candidates.items():
+        for references in several:
+            homes[references.path].add(uid)
+    kept = {references.path for several in fitting.values() for references in several}
+    objects.unused_labels = sum(
         path not in kept and all(isinstance(labels[uid], Source) for uid in uids) for path, uids in homes.items()
     )
     for uid, label in labels.items():
         if isinstance(label, DataError):
-            chosen = fitting[uid] if label.code == "LBL-SEVERAL" else near.get(uid, ())
-            found.label_candidates[uid] = tuple(drawn.path for drawn in chosen)
+            chosen = fitting[uid] if label.code == "LBL-SEVERAL" else candidates.get(uid, ())
+            objects.label_candidates[uid] = tuple(references.path for references in chosen)
 
 
 def _series_by_image(series: Mapping[str, Sequence[IndexedFile]]) -> dict[str, set[str]]:
@@ -95,42 +97,43 @@ def _series_by_image(series: Mapping[str, Sequence[IndexedFile]]) -> dict[str, s
 
 
 def _match_by_frame(
-    drawn: LabelReferences,
-    found: DicomObjects,
-    how: SiteData,
+    references: LabelReferences,
+    objects: DicomObjects,
+    settings: SiteData,
     fitting: dict[str, list[LabelReferences]],
-    wrong: dict[str, DataError],
+    errors: dict[str, DataError],
 ) -> list[str]:
     """Place a label that refers to no image here by its frame of reference; return the series that share it."""
-    near = [
+    candidates = [
         uid
-        for uid, items in sorted(found.series.items())
-        if drawn.frame_of_reference and _frame_of_reference(items) == drawn.frame_of_reference
+        for uid, items in sorted(objects.series.items())
+        if references.frame_of_reference and _frame_of_reference(items) == references.frame_of_reference
     ]
-    if not near:
+    if not candidates:
         return []
-    if len(near) > 1:
-        wrong.setdefault(
-            near[0], _ambiguous_error(len(near), "lie in its frame of reference, and it refers to none of their images")
+    if len(candidates) > 1:
+        errors.setdefault(
+            candidates[0],
+            _ambiguous_error(len(candidates), "lie in its frame of reference, and it refers to none of their images"),
         )
-    elif problem := _reference_error(drawn, found.series[near[0]], how):
-        wrong.setdefault(near[0], problem)
+    elif problem := _reference_error(references, objects.series[candidates[0]], settings):
+        errors.setdefault(candidates[0], problem)
     else:
-        fitting[near[0]].append(drawn)
-    return near
+        fitting[candidates[0]].append(references)
+    return candidates
 
 
-def _reference_error(drawn: LabelReferences, items: Sequence[IndexedFile], how: SiteData) -> DataError | None:
+def _reference_error(references: LabelReferences, items: Sequence[IndexedFile], settings: SiteData) -> DataError | None:
     try:
-        check_references(drawn, {item.text("SOPInstanceUID") for item in items}, _frame_of_reference(items), how)
+        check_references(references, {item.text("SOPInstanceUID") for item in items}, _frame_of_reference(items), settings)
     except DataError as error:
-        return _series_error(items, how) or error  # lost slices explain why the label refers to more than there is
+        return _series_error(items, settings) or error  # lost slices explain why the label refers to more than there is
     return None
 
 
-def _series_error(items: Sequence[IndexedFile], how: SiteData) -> DataError | None:
+def _series_error(items: Sequence[IndexedFile], settings: SiteData) -> DataError | None:
     try:
-        check_series([item.header for item in items], how)
+        check_series([item.header for item in items], settings)
     except DataError as error:
         return error
     return None
@@ -142,14 +145,14 @@ def _frame_of_reference(items: Sequence[IndexedFile]) -> str:
 
 
 def _pick_label(
-    fitting: Sequence[LabelReferences], files: Mapping[Path, IndexedFile], wrong: DataError | None
+    fitting: Sequence[LabelReferences], files: Mapping[Path, IndexedFile], error: DataError | None
 ) -> Source | DataError:
     if len(fitting) > 1:
         what = f"{len(fitting)} segmentations were drawn on this series."
         return DataError("LBL-SEVERAL", what, "Keep the one that is meant in the folder, or name it in an index.")
     if fitting:
         return Source.of_files([files[fitting[0].path]])
-    return wrong or missing_label_error()
+    return error or missing_label_error()
 
 
 def _ambiguous_error(count: int, why: str) -> DataError:

@@ -33,8 +33,8 @@ def list_msd(site: Site, study: Study) -> Listing:
     require_segmentation(study)
     document = read_dataset_json(site.root)
     rows, names = document.get("training"), parse_value_names(document.get("labels"))
-    wanted = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in wanted]
+    listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in listed]
     entries = [
         Entry(
             image,

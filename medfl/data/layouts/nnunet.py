@@ -1,6 +1,6 @@
 """Layout `nnunet`: raw data of nnU-Net v2 (and v1), `imagesTr/<case>_<channel><ending>` and `labelsTr/<case><ending>`.
 
-The format is told in nnU-Net's documentation/dataset_format.md.
+The format is described in nnU-Net's documentation/dataset_format.md.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def parse_label_names(labels: Any) -> ValueNames:
         return parse_value_names(labels)
     regions = sum(isinstance(value, list) and len(value) > 1 for value in labels.values())
     if regions:
-        what = f"{regions} of the labels in {DATASET_FILE} are regions of several values, which overlap; medfl gives each voxel one class."
+        what = (
+            f"{regions} of the labels in {DATASET_FILE} are regions of several values, which overlap; medfl gives each voxel "
+            "one class."
+        )
         raise DataError("LBL-REGIONS", what, "Name each value by itself in 'labels', and export the data set again.")
     try:
         pairs = [(int(value[0] if isinstance(value, list) else value), str(name)) for name, value in labels.items()]
@@ -91,8 +94,8 @@ def _file_ending(document: dict[str, Any]) -> str:
 
 def _count_channels(document: dict[str, Any]) -> int:
     """Return the number of channels, 0 when the file does not tell."""
-    told = document.get("channel_names") or document.get("modality")
-    return len(told) if isinstance(told, dict) else 0
+    channels = document.get("channel_names") or document.get("modality")
+    return len(channels) if isinstance(channels, dict) else 0
 
 
 def _find_entries(root: Path, ending: str, channels: int, names: ValueNames) -> list[Entry]:
@@ -130,10 +133,10 @@ def _make_mask(path: Path | None, names: ValueNames) -> Source | DataError:
 
 def _make_entry(root: Path, case: str, row: Any, channels: int, names: ValueNames) -> Entry:
     """Return a case of the list that newer files may have instead of folders."""
-    told = row if isinstance(row, dict) else {}
-    images = [str(name) for name in told.get("images") or []]
+    fields = row if isinstance(row, dict) else {}
+    images = [str(name) for name in fields.get("images") or []]
     image = resolve_image(root, images)
     if channels and images and len(images) != channels:
         what = f"the case has {len(images)} channel file(s), {DATASET_FILE} names {channels}."
         image = DataError("IMG-CHANNELS", what, f"List one file for each channel in {DATASET_FILE}.")
-    return Entry(case, case, image, resolve_mask(root, str(told.get("label") or ""), names))
+    return Entry(case, case, image, resolve_mask(root, str(fields.get("label") or ""), names))

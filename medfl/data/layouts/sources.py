@@ -1,4 +1,4 @@
-"""Telling what kind of file a path is, and keeping paths below the data root."""
+"""Sources of images: the kind of a file, and paths that stay below the data root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the CSV index of a data folder, as people's spreadsheets write it, and choosing rows of it."""
+"""Tables: the CSV index of a data folder, as spreadsheets write it, and the selection of its rows."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def filter_rows(table: Table, conditions: str) -> Table:
     Examples
     --------
     >>> table = Table(("view", "mask"), ({"view": "PA", "mask": "1"}, {"view": "AP", "mask": ""}))
-    >>> len(where(table, "view=PA|AP; mask!=").rows)
+    >>> len(filter_rows(table, "view=PA|AP; mask!=").rows)
     1
     """
     rows: Sequence[Row] = table.rows
@@ -178,10 +178,10 @@ def filter_rows(table: Table, conditions: str) -> Table:
 
 def count_blank_rows(table: Table, conditions: str) -> int:
     """Return how many rows are left out only because a cell that is to have some value is empty."""
-    asked = _parse_conditions(table, conditions)
+    parsed = _parse_conditions(table, conditions)
     return sum(
-        not all((row[name] in wanted) != drop for name, wanted, drop in asked)
-        and all(((row[name] in wanted) != drop) or not (row[name] or drop) for name, wanted, drop in asked)
+        not all((row[name] in wanted) != drop for name, wanted, drop in parsed)
+        and all(((row[name] in wanted) != drop) or not (row[name] or drop) for name, wanted, drop in parsed)
         for row in table.rows
     )
 

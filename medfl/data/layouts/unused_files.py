@@ -1,4 +1,4 @@
-"""What of a data folder is no part of its layout, or could not be looked into: nothing is left aside without a word."""
+"""Unused files: what does not belong to the layout of a data folder, or could not be opened, is always reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding |
     Parameters
     ----------
     layout : str
-        As `medfl.data.layouts.detect.layout_of` tells it.
+        As `medfl.data.layouts.detect.detect_layout` returns it.
     site : Site
         The hospital.
     index : FileIndex
@@ -48,9 +48,9 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding |
     )
     if not counts.total():
         return None
-    found = "set" if site.data.layout != "auto" else "found, not set"
-    which = " and ".join(f"{count} {kind} file(s)" for kind, count in sorted(counts.items()) if count)
-    what = f"layout {layout} ({found}). {which} are not part of it and were not looked at."
+    chosen = "set" if site.data.layout != "auto" else "found, not set"
+    listing = " and ".join(f"{count} {kind} file(s)" for kind, count in sorted(counts.items()) if count)
+    what = f"layout {layout} ({chosen}). {listing} are not part of it and were not looked at."
     other = "dicom" if counts["DICOM"] else "folders"
     fix = f"If they are your images, set layout = \"{other}\" in the table 'data' of site.toml, or write an index.csv."
     return Finding.warning("LAYOUT-OTHERS", what, fix)
@@ -79,19 +79,19 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         for _ in walk_entries(site.root, closed := SkippedFolders()):
             pass
         index.skipped.closed |= closed.closed
-    told = []
+    warnings = []
     if count := len(index.skipped.closed):
         what = f"{count} folder(s) inside the data folder cannot be opened; what is in them is missing."
-        told.append(
+        warnings.append(
             Finding.warning("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them.")
         )
     out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
     if out:
         what = f"{out} link(s) to folders outside of the data folder were not followed."
-        told.append(
+        warnings.append(
             Finding.warning("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder.")
         )
-    return told
+    return warnings
 
 
 def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex) -> DataError:
@@ -106,17 +106,19 @@ def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex
     index : FileIndex
         Of the data folder.
     """
-    seen = index.tree(site.root)
-    kinds = Counter(item.modality for item in seen if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)
+    items = index.tree(site.root)
+    kinds = Counter(item.modality for item in items if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)
     plain = [(count, name) for name, count in kinds.most_common() if name.isalpha() and len(name) <= 16]
     what, fix = f"site {site.name} has no images for this study.", "Check data.layout, data.index and data.where in site.toml."
-    if plain and not sort_objects(seen, study.task.modality, site.data).series:
-        lying = ", ".join(f"{count} {name}" for count, name in plain)
-        what = f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {lying} images."
+    if plain and not sort_objects(items, study.task.modality, site.data).series:
+        listing_text = ", ".join(f"{count} {name}" for count, name in plain)
+        what = (
+            f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {listing_text} images."
+        )
         fix = "Set data.root in site.toml to the images that the study asks for, or take part in another study."
-    also = [warning for warning in listing.warnings if warning.code in ("DATA-CLOSED", "DATA-LINKS", "LAYOUT-OTHERS")]
-    what = " ".join([what, *(f"{warning.what[0].upper()}{warning.what[1:]}" for warning in also)])
-    return DataError("DATA-EMPTY", what, also[0].fix if also else fix)
+    related = [warning for warning in listing.warnings if warning.code in ("DATA-CLOSED", "DATA-LINKS", "LAYOUT-OTHERS")]
+    what = " ".join([what, *(f"{warning.what[0].upper()}{warning.what[1:]}" for warning in related)])
+    return DataError("DATA-EMPTY", what, related[0].fix if related else fix)
 
 
 def _count_beside_dicom(root: Path, index: FileIndex) -> Counter[str]:
@@ -130,10 +132,12 @@ def _count_beside_dicom(root: Path, index: FileIndex) -> Counter[str]:
 def _count_beside_folders(root: Path, index: FileIndex) -> Counter[str]:
     """Count what lies in the data folder itself, and DICOM in the folders of patients that have other images."""
     start = os.path.join(root, "")
-    below = [(entry, entry.path.removeprefix(start).split(os.sep)) for entry in walk_entries(root, SkippedFolders())]
-    own = [entry.name.lower() for entry, parts in below if len(parts) == 1]
-    used = {parts[0] for entry, parts in below if len(parts) > 1 and is_image_file(entry.name)}
-    others = [stat_file(entry) for entry, parts in below if may_be_dicom(entry.path) and (len(parts) == 1 or parts[0] in used)]
-    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in own)
+    entries = [(entry, entry.path.removeprefix(start).split(os.sep)) for entry in walk_entries(root, SkippedFolders())]
+    names = [entry.name.lower() for entry, parts in entries if len(parts) == 1]
+    used = {parts[0] for entry, parts in entries if len(parts) > 1 and is_image_file(entry.name)}
+    others = [
+        stat_file(entry) for entry, parts in entries if may_be_dicom(entry.path) and (len(parts) == 1 or parts[0] in used)
+    ]
+    volumes = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
     dicom = sum(item.kind == "dicom" for item in index.identify(others))
-    return Counter({"NIfTI": volumes, "picture": sum(map(is_image_file, own)) - volumes, "DICOM": dicom})
+    return Counter({"NIfTI": volumes, "picture": sum(map(is_image_file, names)) - volumes, "DICOM": dicom})

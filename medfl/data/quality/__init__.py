@@ -1,1 +1,1 @@
-"""What `medfl data check` finds out about a site's images: facts of each case, and what could not be used and why."""
+"""Quality of the images of a site, for `medfl data check`: facts about each case, and which cannot be used and why."""

@@ -1,4 +1,4 @@
-"""Application of a function to many cases, in several processes when it is worth it; a case that kills its process is found."""
+"""Processes that check cases, several at a time; a case that kills its process is identified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data says of itself: names of classes and channels, the modality; and the label values that occur."""
+"""Names that a data set gives itself: classes, channels and modality; and the label values that occur."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found out, as plain values without a path, patient id, UID or date: for the site's own eyes."""
+"""Results of a check, as plain values without a path, patient id, UID or date, for the site's own eyes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case
 
 @dataclass(frozen=True)
 class ImagingDevice:
-    """What made an image, as its DICOM header says; empty where it does not.
+    """Device that made an image, according to its DICOM header; empty where it does not say.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class PreviewPlane:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What was found out about one case.
+    """Facts about one case for a report. It holds no path, and exists for cases, too, that never became a `Case`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class CaseFacts:
     amounts : tuple of (int, float)
         Classes that occur, by index, and how much of each: millilitres of a volume, share of the pixels of a 2-D image, or
         1.0 for the class of the whole image.
-    device : Device
+    device : ImagingDevice
         What made the image.
     planes : tuple of PreviewPlane
         Pictures, where they were asked for.
@@ -119,7 +119,7 @@ class CodeCount:
 
 @dataclass(frozen=True)
 class SiteCheck:
-    """Everything that a check found out about a site.
+    """Result of a check of a site.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class SiteCheck:
     study : str
         Name of the study; empty for a survey.
     task : Task, optional
-        Of the study, or as assumed; none when not even that could be told.
+        Of the study, or as assumed; none when not even that could be inferred.
     assumed : tuple of str
         What a survey assumed, in sentences.
     cases : tuple of CaseFacts
@@ -195,8 +195,8 @@ class SiteCheck:
         """
         reasons = ", ".join(f"{count} {code}" for code, count in self.count_exclusions().items())
         because = f" ({reasons})" if reasons else ""
-        told = f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
-        return "; ".join(filter(None, [told, self.readable_summary()]))
+        summary = f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
+        return "; ".join(filter(None, [summary, self.readable_summary()]))
 
     def readable_summary(self) -> str:
         """Say how many images can be read, in a survey in which nothing is labelled; nothing otherwise."""

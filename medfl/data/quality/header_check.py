@@ -1,4 +1,4 @@
-"""Looking at the headers of a case only: what they tell of geometry and devices, and what is wrong by them alone."""
+"""Check of headers alone: geometry, devices, and the problems that need no pixel to be found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What made an image, as its DICOM header says."""
+"""Device that made an image, according to its DICOM header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one case and measuring it: its size, spacing, grey values and classes."""
+"""Measurement of a case: its size, spacing, grey values and classes."""
 
 from __future__ import annotations
 

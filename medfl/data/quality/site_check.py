@@ -1,4 +1,4 @@
-"""Checking a site's images, for a study or before there is any."""
+"""Check of a site's images, for a study or before there is one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_site(
         The study, or the one that a survey assumed; none when it could assume nothing.
     """
     assumed: tuple[str, ...] = ()
-    told = study.name if study else ""
+    study_name = study.name if study else ""
     try:
         if study is None:
             site = as_unlabelled(site)
@@ -79,27 +79,27 @@ def check_site(
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole = Finding.from_error(error)
-        return SiteCheck(site.name, told, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
+        return SiteCheck(site.name, study_name, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
-    images: list[Case] = [] if told else unlabelled_cases(site, study, cohort)
+    images: list[Case] = [] if study_name else unlabelled_cases(site, study, cohort)
     if images:
         only = has_no_labels(cohort)
         assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
-        cases, cohort = [*cases, *images], _without_rechecked(cohort, images, only=only)
+        cases, cohort = [*cases, *images], _without_rechecked(cohort, images, none_labelled=only)
     facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
     if not fast:
         save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
     names = {case.name for case in images}
     facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
     check = _build_check(site, study, cohort, facts, fast=fast)
-    return replace(check, study=told, assumed=assumed), study
+    return replace(check, study=study_name, assumed=assumed), study
 
 
-def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, only: bool) -> Cohort:
-    """Return a cohort without what was found of images that are checked by themselves, and told again then."""
+def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, none_labelled: bool) -> Cohort:
+    """Return a cohort without the findings about images that are checked by themselves, which finds them again."""
     names = {case.name for case in images}
-    told = "LBL-MISSING" if only else None  # `ONLY_IMAGES` says it of the site as a whole
-    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != told))
+    repeated = "LBL-MISSING" if none_labelled else None  # `ONLY_IMAGES` says it of the site as a whole
+    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != repeated))
 
 
 def _inspect_cases(

@@ -25,7 +25,7 @@ from medfl.site import Site
 from medfl.study import Study
 from medfl.study.sections import Modality
 
-_MAX_FILES = 2000  # files by which the kind of the data is told
+_MAX_FILES = 2000  # files that are looked at to infer the kind of the data
 _AIR_HU = -500.0  # Hounsfield units: values this low mean a CT
 _STUDY_MODALITIES: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION_MODALITIES, "XR")}
 _NO_STUDY = "No study was named, so the task was inferred from what lies in the data folder."

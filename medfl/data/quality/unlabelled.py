@@ -1,4 +1,4 @@
-"""Checking the images of a data folder in which nothing is labelled yet."""
+"""Check of the images that have no label."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
     missing = _names_without_label(cohort)
     if not missing:
         return []
-    wrong = {finding.case for finding in cohort.findings if finding.case and finding.case not in missing}
+    excluded = {finding.case for finding in cohort.findings if finding.case and finding.case not in missing}
     every = has_no_labels(cohort)
     secret = site.secret()
     cases, records = [], []
     with FileIndex(site) as index:
         if detect_layout(site, index) == "dicom":
-            found = sort_objects(index.tree(site.root), study.task.modality, site.data)
+            objects = sort_objects(index.tree(site.root), study.task.modality, site.data)
             entries = [
                 Entry(uid, items[0].patient, Source.of_files(items), _MISSING_LABEL)
-                for uid, items in sorted(found.series.items())
+                for uid, items in sorted(objects.series.items())
             ]
         else:
             entries = [entry for entry in list_images(site, study, index).entries if isinstance(entry.image, Source)]
@@ -62,10 +62,10 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
             assert isinstance(entry.image, Source)
             cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
             records.append(build_record(name, _MISSING_LABEL.code, entry, site, study, secret))
-        kept = [case for case in cases if case.name in missing or (every and case.name not in wrong)]
-        new = {case.name for case in kept} - missing
+        selected = [case for case in cases if case.name in missing or (every and case.name not in excluded)]
+        new = {case.name for case in selected} - missing
         add_cases(index.database, study.name, [record for record in records if record.case in new])
-    return list({case.name: case for case in kept}.values())
+    return list({case.name: case for case in selected}.values())
 
 
 def _names_without_label(cohort: Cohort) -> set[str]:

@@ -38,7 +38,7 @@ _MIB = 2**20
 
 
 class CacheFolder:
-    """The prepared cases of one site, made in one way.
+    """Folder of the prepared cases of one site, made in one way.
 
     Every case is a folder ``<name>-<key>``; its ``meta.json`` is written last, and the folder gets its name when all of it is
     on the disk. ``index.json`` repeats the content of all ``meta.json`` files, so that opening reads one file; it is a cache
@@ -60,7 +60,7 @@ class CacheFolder:
         self._changed = False
 
     def find(self, name: str, key: str) -> Meta | None:
-        """Return the meta data of a case that lies here whole, else None.
+        """Return the metadata of a case that is complete here, or None.
 
         Parameters
         ----------
@@ -69,18 +69,18 @@ class CacheFolder:
         key : str
             Hash of everything that decides what its prepared form is.
         """
-        place = self.case_path(name, key)
-        entry = os.path.basename(place)
+        folder = self.case_path(name, key)
+        entry = os.path.basename(folder)
         meta = self._index.get(entry)
         if meta is None:
-            meta = read_json(os.path.join(place, "meta.json"))
-        if meta is None or meta.get("key") != key or not _has_expected_sizes(place, meta):
+            meta = read_json(os.path.join(folder, "meta.json"))
+        if meta is None or meta.get("key") != key or not _has_expected_sizes(folder, meta):
             return None
         self._register(entry, meta)
         return meta
 
     def case_path(self, name: str, key: str) -> str:
-        """Return the folder of a case, whether it is there or not."""
+        """Return the folder of a case, whether it exists or not."""
         return os.path.join(self.path, f"{name}-{key[:16]}")
 
     def write(self, name: str, key: str, arrays: Mapping[str, Array], facts: Meta, remaining: int = 1) -> Meta:
@@ -93,7 +93,7 @@ class CacheFolder:
         arrays : mapping of str to ndarray
             By file name without its ending.
         facts : dict
-            What else the ``meta.json`` tells.
+            Further content of the ``meta.json``.
         remaining : int
             Cases still to write with this one, for the message when the disk is full.
 
@@ -126,17 +126,17 @@ class CacheFolder:
         self._register(os.path.basename(self.case_path(name, key)), meta)
 
     def case_names(self) -> set[str]:
-        """Return the pseudonyms of all cases that lie here, prepared or refused, whatever their key."""
+        """Return the pseudonyms of all cases in this folder, prepared or refused, whatever their key."""
         entries = (entry.removesuffix(_REJECTED_SUFFIX) for entry in os.listdir(self.path))
         return {entry.rpartition("-")[0] for entry in entries if "-" in entry and not entry.startswith(".")}
 
     @property
     def has_description(self) -> bool:
-        """Whether somebody told what the cases here are for."""
+        """Whether it is known what the cases here are for."""
         return os.path.exists(self.path / ABOUT_FILE)
 
     def describe(self, about: Mapping[str, object]) -> None:
-        """Tell what the cases here are for: nothing depends on it, and what is told for the first time is kept."""
+        """Add to the description of what the cases here are for: nothing depends on it, and other entries are kept."""
         before = read_json(self.path / ABOUT_FILE) or {}
         if before != {**before, **about}:
             with contextlib.suppress(OSError):
@@ -160,33 +160,33 @@ class CacheFolder:
             self._register(entry, facts)
 
     def is_intact(self, name: str, key: str) -> bool:
-        """Read a case in full and tell whether its arrays are still those that were written."""
-        place = self.case_path(name, key)
-        meta = read_json(os.path.join(place, "meta.json"))  # not the index, which may be older
-        if meta is None or meta.get("key") != key or not _has_expected_sizes(place, meta):
+        """Read a case in full and return whether its arrays are still those that were written."""
+        folder = self.case_path(name, key)
+        meta = read_json(os.path.join(folder, "meta.json"))  # not the index, which may be older
+        if meta is None or meta.get("key") != key or not _has_expected_sizes(folder, meta):
             return False
-        return all(_array_digest(place, file, meta) == facts["sha256"] for file, facts in meta["files"].items())
+        return all(_array_digest(folder, file, meta) == facts["sha256"] for file, facts in meta["files"].items())
 
     def save(self) -> None:
         """Write the index if it has changed, without what is no longer here; failing costs time only."""
         if self._changed:
             with contextlib.suppress(OSError):
-                here = set(os.listdir(self.path))
+                present = set(os.listdir(self.path))
                 entries = {**self._read_index(), **self._index}
-                write_json(self.path / _INDEX_FILE, {entry: facts for entry, facts in entries.items() if entry in here})
+                write_json(self.path / _INDEX_FILE, {entry: facts for entry, facts in entries.items() if entry in present})
             self._changed = False
 
     def _commit(self, temporary: Path, name: str, key: str) -> None:
-        place = self.case_path(name, key)
-        if not rename_if_free(temporary, place):
-            there = read_json(os.path.join(place, "meta.json"))
-            if there is not None and there.get("key") == key and _has_expected_sizes(place, there):
+        folder = self.case_path(name, key)
+        if not rename_if_free(temporary, folder):
+            there = read_json(os.path.join(folder, "meta.json"))
+            if there is not None and there.get("key") == key and _has_expected_sizes(folder, there):
                 return  # another process was first
-            aside = self._temporary_path(name)
+            damaged = self._temporary_path(name)
             with contextlib.suppress(FileNotFoundError):
-                os.rename(place, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-            rename_if_free(temporary, place)  # or a process that saw the damage, too, was faster
+                os.rename(folder, damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+            rename_if_free(temporary, folder)  # or a process that saw the damage, too, was faster
         sync_folder(self.path)
 
     def _temporary_path(self, name: str) -> Path:
@@ -211,8 +211,8 @@ class CacheFolder:
 
 def default_store_root() -> Path:
     """Return the folder of all prepared data where none is chosen: ``MEDFL_STORE``, or the user's cache."""
-    told = os.environ.get("MEDFL_STORE", "")
-    return Path(told).expanduser().absolute() if told else Path.home() / ".cache" / "medfl" / "store"
+    chosen = os.environ.get("MEDFL_STORE", "")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".cache" / "medfl" / "store"
 
 
 def _write_array(path: Path, array: Array) -> dict[str, Any]:
@@ -229,13 +229,13 @@ def _write_array(path: Path, array: Array) -> dict[str, Any]:
     return {**facts, "sha256": digest.result().hexdigest()}
 
 
-def _array_digest(place: str, file: str, meta: Meta) -> str:
-    array = map_array(place, file, meta)
+def _array_digest(folder: str, file: str, meta: Meta) -> str:
+    array = map_array(folder, file, meta)
     return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def _has_expected_sizes(place: str, meta: Meta) -> bool:
+def _has_expected_sizes(folder: str, meta: Meta) -> bool:
     try:
-        return all(os.stat(os.path.join(place, name)).st_size == facts["size"] for name, facts in meta["files"].items())
+        return all(os.stat(os.path.join(folder, name)).st_size == facts["size"] for name, facts in meta["files"].items())
     except (OSError, KeyError, TypeError, AttributeError):
         return False

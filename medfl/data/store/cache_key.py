@@ -1,4 +1,4 @@
-"""Everything but the source files that decides what a prepared case looks like."""
+"""Key of prepared data: all that decides what it looks like, apart from the source files."""
 
 from __future__ import annotations
 

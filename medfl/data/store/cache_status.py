@@ -1,4 +1,4 @@
-"""Whether the prepared data of a site is that of its files and of the study as they are now; nothing is prepared."""
+"""Status of the prepared data: whether it matches the files and the study as they are now. Nothing is prepared."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class CacheStatus:
         todo = self.changed + self.missing
         if not todo:
             return
-        told = []
+        reasons = []
         if self.other_plan:
-            told.append(f"the prepared data was made with another plan ({self.other_plan} instead of {self.plan}).")
+            reasons.append(f"the prepared data was made with another plan ({self.other_plan} instead of {self.plan}).")
         if self.changed:
-            told.append(f"The source files of {self.changed} case(s) have changed since they were prepared.")
+            reasons.append(f"The source files of {self.changed} case(s) have changed since they were prepared.")
         if self.missing and not self.other_plan:
-            told.append(f"{self.missing} case(s) are not prepared yet.")
+            reasons.append(f"{self.missing} case(s) are not prepared yet.")
         minutes = round(todo * self.seconds / _MINUTE)
         takes = f" (about {minutes} minutes for {todo} cases)" if minutes else ""
-        raise DataError("STORE-STALE", " ".join(told), f"Run 'medfl data prepare' again{takes}.")
+        raise DataError("STORE-STALE", " ".join(reasons), f"Run 'medfl data prepare' again{takes}.")
 
 
 def get_cache_status(site: Site, study: Study) -> CacheStatus:
@@ -78,27 +78,27 @@ def get_cache_status(site: Site, study: Study) -> CacheStatus:
         What the reading of the data folder as a whole raises.
     """
     cohort = read_cohort(site, study)
-    room = CaseCache(site, study)
-    names = room.cache_folder.case_names()
-    found = {case.name: room.find(case) is not None for case in cohort.cases}
+    cache = CaseCache(site, study)
+    names = cache.cache_folder.case_names()
+    found = {case.name: cache.find(case) is not None for case in cohort.cases}
     changed = sum(not current and name in names for name, current in found.items())
     current = sum(found.values())
     other, seconds = ("", 0.0) if current or changed else _find_previous(site, study)
-    own = read_json(room.cache_folder.path / ABOUT_FILE) or {}
-    room.digests.save()
+    about = read_json(cache.cache_folder.path / ABOUT_FILE) or {}
+    cache.digests.save()
     missing = len(found) - current - changed
     plan = compute_cache_key(site, study)[:_HASH_DIGITS]
-    return CacheStatus(current, changed, missing, plan, other, float(own.get("seconds", seconds)))
+    return CacheStatus(current, changed, missing, plan, other, float(about.get("seconds", seconds)))
 
 
 def _find_previous(site: Site, study: Study) -> tuple[str, float]:
     """Return the plan by which the same study was prepared last, and the seconds of a case."""
-    told = [
+    used = [
         (folder.stat().st_mtime, read_json(folder / ABOUT_FILE) or {})
         for folder in site_root(site).iterdir()
         if folder.is_dir()
     ]
-    same = [(used, about) for used, about in told if about.get("study") == study.name]
+    same = [(last_use, about) for last_use, about in used if about.get("study") == study.name]
     if not same:
         return "", 0.0
     about = max(same, key=lambda pair: pair[0])[1]

@@ -1,4 +1,4 @@
-"""What is written of one case: image, label, where the classes lie, and the mask on the grid of the source."""
+"""Arrays that are stored for a case: image, label, voxels of each class, and the mask on the original grid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_case_arrays(
     study : Study
         What is learnt and how images are preprocessed.
     annotated : sequence of int
-        Classes that were looked for in the case, empty for all: `medfl.data.classes.looked_for`.
+        Classes that were looked for in the case, empty for all: `medfl.data.classes.annotated_classes`.
 
     Raises
     ------
@@ -44,29 +44,29 @@ def build_case_arrays(
     volume, mask = orient(volume, None if isinstance(label, int) else label, study)
     one_class = label if isinstance(label, int) else None
     grid, affine, spacing = volume.shape, volume.affine, volume.spacing
-    notes = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
+    warnings = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
     mask = None if mask is None else to_contiguous(mask, np.uint8)  # it is read plane by plane, and written
-    work = orient_and_crop(volume, mask, study)
+    working = orient_and_crop(volume, mask, study)
     del volume, label
-    done, done_mask = normalize_and_resample(work, study)
-    arrays: dict[str, Array] = {"image": done.array}
+    prepared, prepared_mask = normalize_and_resample(working, study)
+    arrays: dict[str, Array] = {"image": prepared.array}
     facts: Meta = {
         "label": one_class,
-        "spacing": done.spacing,
-        "affine": done.affine.tolist(),
+        "spacing": prepared.spacing,
+        "affine": prepared.affine.tolist(),
         "foreground": [],
         "present": [],
         "reference": None,
         "annotated": list(annotated),
-        "warnings": notes,
+        "warnings": warnings,
     }
-    if mask is not None and done_mask is not None:
+    if mask is not None and prepared_mask is not None:
         classes = len(study.task.classes)
-        arrays["label"] = done_mask
-        counts = _count_voxels(done_mask, classes)
+        arrays["label"] = prepared_mask
+        counts = _count_voxels(prepared_mask, classes)
         facts["foreground"] = list(range(1, classes))
-        arrays |= {f"fg_{index}": _sample_positions(done_mask, index, counts[:, index]) for index in facts["foreground"]}
-        moved = done.shape != grid or not np.allclose(done.affine, affine, rtol=0, atol=1e-6)
+        arrays |= {f"fg_{index}": _sample_positions(prepared_mask, index, counts[:, index]) for index in facts["foreground"]}
+        moved = prepared.shape != grid or not np.allclose(prepared.affine, affine, rtol=0, atol=1e-6)
         facts["present"] = np.flatnonzero((_count_voxels(mask, classes) if moved else counts).any(0)).tolist()
         if study.task.dimension == 3 and moved:
             arrays["reference"] = mask
@@ -87,12 +87,12 @@ def _sample_positions(mask: Array, index: int, in_planes: NDArray[np.int64]) -> 
     chosen = np.arange(count)
     if count > MAX_POSITIONS:
         chosen = np.sort(np.random.default_rng(index).choice(count, MAX_POSITIONS, replace=False))
-    begins = np.concatenate([[0], np.cumsum(in_planes)])
-    found = []
-    for at in np.flatnonzero(in_planes):
-        ranks = chosen[np.searchsorted(chosen, begins[at]) : np.searchsorted(chosen, begins[at + 1])] - begins[at]
+    starts = np.concatenate([[0], np.cumsum(in_planes)])
+    positions = []
+    for plane in np.flatnonzero(in_planes):
+        ranks = chosen[np.searchsorted(chosen, starts[plane]) : np.searchsorted(chosen, starts[plane + 1])] - starts[plane]
         if len(ranks):
-            inside = np.unravel_index(np.flatnonzero(mask[at] == index)[ranks], mask.shape[1:])
-            found.append(np.stack([np.full(len(ranks), at), *inside], axis=1))
+            inside = np.unravel_index(np.flatnonzero(mask[plane] == index)[ranks], mask.shape[1:])
+            positions.append(np.stack([np.full(len(ranks), plane), *inside], axis=1))
     kind = np.int16 if max(mask.shape) <= np.iinfo(np.int16).max else np.int32
-    return np.concatenate(found).astype(kind) if found else np.zeros((0, mask.ndim), kind)
+    return np.concatenate(positions).astype(kind) if positions else np.zeros((0, mask.ndim), kind)

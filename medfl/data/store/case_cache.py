@@ -1,4 +1,4 @@
-"""Finding or making one prepared case after the other."""
+"""Cache of prepared cases: each is found or made, one after the other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SAVE_INTERVAL = 30.0  # seconds between two writings of the caches: a killed pr
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case.
+    """Result of finding or preparing a case: its arrays in the store, or why it was left out.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class CaseCache:
             require_bias_correction()  # once, and not as a reason to leave out each case
         self._site, self._study = site, study
         self._cache_key = compute_cache_key(site, study)
-        own = site_root(site)
-        for folder in (own.parent, own):
+        site_folder = site_root(site)
+        for folder in (site_folder.parent, site_folder):
             make_private_folder(folder)
-        self.cache_folder = CacheFolder(own / self._cache_key[:16])
-        self.digests = DigestCache(own / "digests.json", site.secret())
+        self.cache_folder = CacheFolder(site_folder / self._cache_key[:16])
+        self.digests = DigestCache(site_folder / "digests.json", site.secret())
         self._saved = time.monotonic()
         self._durations: list[float] = []
 
@@ -106,8 +106,8 @@ class CaseCache:
         key, started = self.case_key(case), time.monotonic()
         try:
             with silence_libraries():
-                looked = annotated_classes(case.annotated, self._study, self._site)
-                arrays, facts = build_case_arrays(lambda: load_case(case, self._study, self._site), self._study, looked)
+                annotated = annotated_classes(case.annotated, self._study, self._site)
+                arrays, facts = build_case_arrays(lambda: load_case(case, self._study, self._site), self._study, annotated)
             if self.case_key(case) != key:
                 raise RuntimeError("the source changed while it was read")
         except DataError as error:
@@ -115,7 +115,7 @@ class CaseCache:
             if not finding.code.endswith(_TRANSIENT_CODES):
                 self.cache_folder.save_rejection(case.name, key, medfl.__version__, finding)
             return Outcome(None, key, (finding,))
-        except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest
+        except Exception as error:  # an error of a library: its text may hold a path or a name, and it must not stop the rest
             return Outcome(None, key, (_unreadable_finding(case, error),))
         meta = self.cache_folder.write(case.name, key, arrays, facts, remaining)
         return Outcome(meta, key, _warnings(case, meta), time.monotonic() - started)

@@ -32,7 +32,7 @@ class DigestCache:
     def __init__(self, file: Path, secret: bytes) -> None:
         self._file, self._secret = file, secret
         self._known = _read_cache(file)
-        self._new: dict[str, list[int | str]] = {}  # learnt since the last call of `take`
+        self._new: dict[str, list[int | str]] = {}  # not yet handed out by `pop_new`
         self._today = int(time.time() // 86400)
 
     def get(self, *paths: Path) -> str:
@@ -56,12 +56,12 @@ class DigestCache:
         return str(known[2])
 
     def pop_new(self) -> dict[str, list[int | str]]:
-        """Return what was learnt since the last call, for the process that writes the cache."""
+        """Return the new digests since the last call, for the process that writes the cache."""
         fresh, self._new = self._new, {}
         return fresh
 
     def merge(self, fresh: dict[str, list[int | str]]) -> None:
-        """Take in what another process has learnt."""
+        """Take in the new digests of another process."""
         self._known |= fresh
         self._new |= fresh
 
@@ -76,8 +76,8 @@ class DigestCache:
             write_json(self._file, kept)
 
     def _entry_key(self, paths: tuple[Path, ...]) -> str:
-        told = b"\0".join(os.fsencode(os.path.abspath(path)) for path in paths)
-        return hmac.digest(self._secret, told, "sha256").hex()[:32]
+        joined = b"\0".join(os.fsencode(os.path.abspath(path)) for path in paths)
+        return hmac.digest(self._secret, joined, "sha256").hex()[:32]
 
 
 def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:

@@ -1,4 +1,4 @@
-"""What preparing will take, told from headers before anything is read: room on the disk, and memory."""
+"""Forecast of the disk space and memory that preparing takes, from headers, before any image is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medfl.errors import DiskFullError, MedflError
 from medfl.study import Study
 from medfl.system.text import format_bytes
 
-_VOLUME_COPIES = 4  # float32 copies of the largest image that preparing holds at a time, with some room
+_VOLUME_COPIES = 4  # float32 copies of the largest image that preparing holds at a time, with a reserve
 _WORKER_BYTES = 700 * 2**20  # bytes of a worker before it reads anything: torch and MONAI
 _USABLE_MEMORY_SHARE = 0.9  # of the free memory may be used
 
@@ -41,7 +41,7 @@ class Forecast:
     exact : bool
         Whether `size` is what they will take; images that are cropped to what they show can come out smaller.
     unknown : int
-        Cases whose header told no size; they are not in `size`.
+        Cases whose header gives no size; they are not in `size`.
     """
 
     cases: int
@@ -67,14 +67,14 @@ class Forecast:
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """Shape and voxel size as a header tells them.
+    """Shape and voxel size according to a header.
 
     Parameters
     ----------
     shape : tuple of int
         Voxels along each axis.
     spacing : tuple of float
-        Millimetres; empty when the header does not tell.
+        Millimetres; empty when the header does not say.
     """
 
     shape: tuple[int, ...]
@@ -87,7 +87,7 @@ class ImageGrid:
 
 
 def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study) -> Forecast:
-    """Tell what preparing will take.
+    """Return what preparing will take.
 
     Parameters
     ----------
@@ -102,10 +102,10 @@ def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study
     """
     missing = [case for case in cases if case.name not in stored]
     sizes = [_prepared_bytes(case, study) for case in missing]
-    told = [size for size in sizes if size is not None]
+    known = [size for size in sizes if size is not None]
     exact = study.preprocessing.crop == "none"
     free = shutil.disk_usage(folder).free
-    return Forecast(len(cases), len(cases) - len(missing), sum(told), free, exact, len(sizes) - len(told))
+    return Forecast(len(cases), len(cases) - len(missing), sum(known), free, exact, len(sizes) - len(known))
 
 
 def max_parallel_cases(cases: Sequence[Case], study: Study, wanted: int) -> int:
@@ -114,19 +114,19 @@ def max_parallel_cases(cases: Sequence[Case], study: Study, wanted: int) -> int:
         return 1
     grids = [grid for case in cases if (grid := read_grid(case.image)) is not None]
     largest = max((grid.voxel_count for grid in grids), default=0) * study.task.channels * np.dtype(np.float32).itemsize
-    room = _USABLE_MEMORY_SHARE * psutil.virtual_memory().available
-    return max(1, min(wanted, len(cases), int(room // (_VOLUME_COPIES * largest + _WORKER_BYTES))))
+    usable = _USABLE_MEMORY_SHARE * psutil.virtual_memory().available
+    return max(1, min(wanted, len(cases), int(usable // (_VOLUME_COPIES * largest + _WORKER_BYTES))))
 
 
 def read_grid(source: Source) -> ImageGrid | None:
-    """Return shape and voxel size of an image by its header alone, or nothing when it does not tell."""
+    """Return shape and voxel size of an image by its header alone, or nothing when it does not say."""
     try:
         with silence_libraries():
             if source.kind == "nifti":
                 return ImageGrid(*read_nifti_grid(source.paths[0]))
             return _read_dicom_grid(source) if source.kind == "dicom" else _read_image_grid(source.paths[0])
     except (MedflError, OSError, ValueError, KeyError, EOFError):
-        return None  # what is wrong with the file is for its reader to tell
+        return None  # what is wrong with the file is for its reader to say
 
 
 def _read_dicom_grid(source: Source) -> ImageGrid | None:

@@ -1,4 +1,4 @@
-"""Preparation of several cases at a time, in worker processes, with results in the order of the cases."""
+"""Preparation of several cases at a time, each in a worker process; results come back in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _cache: CaseCache | None = None  # of this worker process
 
 
 def iter_outcomes(
-    order: Sequence[Case], room: CaseCache, site: Site, study: Study, workers: int
+    order: Sequence[Case], cache: CaseCache, site: Site, study: Study, workers: int
 ) -> Iterator[tuple[Case, Outcome]]:
     """Find or make each case.
 
@@ -27,8 +27,8 @@ def iter_outcomes(
     ----------
     order : sequence of Case
         As the cohort has them, with their splits.
-    room : CaseCache
-        Of this process: what lies in the store already is found here.
+    cache : CaseCache
+        Of this process: it finds what the store holds already.
     site : Site
         The hospital.
     study : Study
@@ -44,23 +44,23 @@ def iter_outcomes(
     Raises
     ------
     DataError, DiskFullError
-        As `CaseCache.ensure` does.
+        As `CaseCache.get_or_prepare` does.
     """
     done = 0
     if workers > 1:
-        known = room.cache_folder.case_names()
+        known = cache.cache_folder.case_names()
         missing = [case for case in order if case.name not in known]
         count = max_parallel_cases(missing, study, workers)
         if count > 1:
-            for pair in _iter_parallel(order, room, site, study, count):
+            for pair in _iter_parallel(order, cache, site, study, count):
                 yield pair
                 done += 1
     for at, case in enumerate(order[done:], start=done):  # all, or what is left when a worker was killed
-        yield case, room.get_or_prepare(case, len(order) - at)
+        yield case, cache.get_or_prepare(case, len(order) - at)
 
 
 def _iter_parallel(
-    order: Sequence[Case], room: CaseCache, site: Site, study: Study, count: int
+    order: Sequence[Case], cache: CaseCache, site: Site, study: Study, count: int
 ) -> Iterator[tuple[Case, Outcome]]:
     items = list(zip(order, range(len(order), 0, -1), strict=True))
     context = fork_context(["medfl.data.preprocess"])
@@ -70,9 +70,9 @@ def _iter_parallel(
         )
         for index, (outcome, digests) in outcomes:
             case = order[index]
-            room.digests.merge(digests)
+            cache.digests.merge(digests)
             if outcome.meta is not None:
-                room.cache_folder.register(case.name, outcome.key, outcome.meta)
+                cache.cache_folder.register(case.name, outcome.key, outcome.meta)
             yield case, outcome
     except BrokenProcessPool:  # most likely for want of memory; the rest is made one by one
         return

@@ -1,4 +1,4 @@
-"""From a hospital's own files to prepared cases: what is in the store is reused, the rest is made, the bad is left out."""
+"""Preparation of a hospital's files: cases in the store are reused, others are made, bad ones are left out."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
 
     Returns
     -------
-    Prepared
-        The usable cases; their arrays are mapped when they are looked at.
+    PreparedData
+        The usable cases; their arrays are mapped when they are accessed.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
         ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL`` by the policy of the site, ``SITE-EXTRA`` when a library that
         the study needs is missing, and what the reading of the data folder as a whole raises.
     DiskFullError
-        ``DISK-FULL`` when the store has no room.
+        ``DISK-FULL`` when the store is full.
     """
     prepared = prepare_cases(site, study, progress)
     check_policy(site, prepared)
@@ -84,43 +84,43 @@ def prepare_cases(
     cohort = read_cohort(site, study)
     splits = assign_splits(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
     order = [replace(case, split=splits[case.name]) for case in cohort.cases]
-    room = CaseCache(site, study)
+    cache = CaseCache(site, study)
     if announce:
-        announce(forecast(order, room.cache_folder.case_names(), room.cache_folder.path, study))
-    cases, findings, present, looked = _collect_outcomes(order, room, site, study, progress, workers)
+        announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study))
+    cases, findings, present, annotated = _collect_outcomes(order, cache, site, study, progress, workers)
     save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
     if cases and study.task.kind == "segmentation":
-        findings += find_missing_classes(present, study, looked)
+        findings += find_missing_classes(present, study, annotated)
     return PreparedData(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
 
 
 def _collect_outcomes(
-    order: list[Case], room: CaseCache, site: Site, study: Study, progress: Progress | None, workers: int
+    order: list[Case], cache: CaseCache, site: Site, study: Study, progress: Progress | None, workers: int
 ) -> tuple[list[PreparedCase], list[Finding], set[int], set[int]]:
     cases: list[PreparedCase] = []
     findings: list[Finding] = []
     present: set[int] = set()  # label values seen in the masks
-    looked: set[int] = set()  # those that somebody looked for in a case
+    annotated: set[int] = set()  # those that somebody looked for in a case
     try:
-        for done, (case, outcome) in enumerate(iter_outcomes(order, room, site, study, workers), start=1):
-            stored = room.open_case(case, outcome)
+        for done, (case, outcome) in enumerate(iter_outcomes(order, cache, site, study, workers), start=1):
+            stored = cache.open_case(case, outcome)
             cases += [stored] if stored else []
             findings += outcome.findings
             if outcome.meta:
                 findings += patch_size_warnings(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
                 present |= set(outcome.meta["present"])
-                looked |= set(outcome.meta["annotated"] or range(len(study.task.classes)))
-            room.autosave(outcome)
+                annotated |= set(outcome.meta["annotated"] or range(len(study.task.classes)))
+            cache.autosave(outcome)
             if progress:
                 progress(done, len(order))
     finally:
-        room.save()
-    return cases, findings, present, looked
+        cache.save()
+    return cases, findings, present, annotated
 
 
 def patch_size_warnings(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
-    """Return a warning when a prepared image is smaller than the patches: told at every start, as the store does not know them.
+    """Return a warning when a prepared image is smaller than the patches; the store does not know them, so each start makes it.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def patch_size_warnings(name: str, shape: Sequence[int], study: Study) -> list[F
 
 
 def count_exclusions(prepared: PreparedData) -> dict[str, int]:
-    """Return how many cases each code left out, in the order of the codes; a case counts once, by its first error."""
+    """Return how many cases were left out for each code, in the order of the codes; a case counts once, by its first error."""
     first: dict[str, str] = {}
     for finding in prepared.findings:
         if finding.level == "error" and finding.case:
@@ -158,9 +158,9 @@ def check_policy(site: Site, prepared: PreparedData) -> None:
     DataError
         ``SITE-EMPTY``, ``SITE-EXCLUDED`` or ``SITE-TOO-SMALL``.
     """
-    found = count_exclusions(prepared)
-    excluded = sum(found.values())
-    listing = ", ".join(f"{count} {code}" for code, count in found.items())
+    exclusions = count_exclusions(prepared)
+    excluded = sum(exclusions.values())
+    listing = ", ".join(f"{count} {code}" for code, count in exclusions.items())
     because = f" (excluded: {listing})" if listing else ""
     if not prepared.cases and not excluded:
         what = f"no case was found in the data of site {prepared.site}{because}."

@@ -32,7 +32,7 @@ class PurgeCandidate:
     folders : tuple of Path
         What goes. Local only.
     study : str
-        Name of the study that used it last; empty when nobody told.
+        Name of the study that used it last; empty when it is unknown.
     why : {"plan", "superseded", "run"}
         A whole plan, or only copies of cases in a plan that stays, made before their files changed, or what the algorithm of a
         run had to remember here, the site's own model among it.
@@ -102,18 +102,18 @@ def purge(items: Collection[PurgeCandidate]) -> int:
     return sum(item.size for item in items)
 
 
-def _find_in_cache_folder(shelf: Path, wanted: bool, older_than: float) -> Iterator[PurgeCandidate]:
-    about = str((read_json(shelf / ABOUT_FILE) or {}).get("study", ""))
+def _find_in_cache_folder(cache_folder: Path, wanted: bool, older_than: float) -> Iterator[PurgeCandidate]:
+    about = str((read_json(cache_folder / ABOUT_FILE) or {}).get("study", ""))
     if wanted:
-        places = tuple(_iter_superseded(shelf))
-        if places:
-            days = min(_age_days(place) for place in places)
-            yield PurgeCandidate(places, about, "superseded", len(places), sum(map(_folder_size, places)), days)
+        entries = tuple(_iter_superseded(cache_folder))
+        if entries:
+            days = min(_age_days(entry) for entry in entries)
+            yield PurgeCandidate(entries, about, "superseded", len(entries), sum(map(_folder_size, entries)), days)
         return
-    days = _age_days(shelf)
+    days = _age_days(cache_folder)
     if days >= older_than:
-        cases = sum(entry.is_dir() and bool(_CASE_FOLDER_NAME.fullmatch(entry.name)) for entry in shelf.iterdir())
-        yield PurgeCandidate((shelf,), about, "plan", cases, _folder_size(shelf), days)
+        cases = sum(entry.is_dir() and bool(_CASE_FOLDER_NAME.fullmatch(entry.name)) for entry in cache_folder.iterdir())
+        yield PurgeCandidate((cache_folder,), about, "plan", cases, _folder_size(cache_folder), days)
 
 
 def _find_in_runs(states: Path, wanted: Collection[str], older_than: float) -> Iterator[PurgeCandidate]:
