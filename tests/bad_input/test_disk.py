@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.store import cache_folder as shelf_module
+from medfl.data.store import cache_folder as cache_folder_module
 from medfl.data.store.prepare import prepare
 from medfl.errors import DataError, DiskFullError, RunError
 from medfl.runs import checkpoint_files
@@ -32,7 +32,7 @@ def test_after_a_full_disk_the_next_start_is_as_if_it_had_not_been_full(
 ) -> None:
     folder = fill(tmp_path / "north", 4)
     clean = bits(prepare(site_of(folder, "clean"), study))
-    write, written = shelf_module._write_array, Counter[str]()
+    write, written = cache_folder_module._write_array, Counter[str]()
 
     def filling(path: Path, array: np.ndarray) -> Any:
         if written.total() >= files:
@@ -42,7 +42,7 @@ def test_after_a_full_disk_the_next_start_is_as_if_it_had_not_been_full(
         return write(path, array)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf_module, "_write_array", filling)
+        patch.setattr(cache_folder_module, "_write_array", filling)
         with pytest.raises(DiskFullError) as caught:
             prepare(site_of(folder), study)
     assert caught.value.code == "DISK-FULL"

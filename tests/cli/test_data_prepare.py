@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from medfl.cli import app as cli
-from medfl.data.store import case_cache as room_module
+from medfl.data.store import case_cache as case_cache_module
 from medfl.data.store import forecast as forecast_module
 from medfl.site import ensure_secret
 
@@ -79,7 +79,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_read(
 ) -> None:
     usage = shutil.disk_usage(hospital)
     monkeypatch.setattr(forecast_module.shutil, "disk_usage", lambda _: usage._replace(free=1))
-    monkeypatch.setattr(room_module, "load_case", None)
+    monkeypatch.setattr(case_cache_module, "load_case", None)
     assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 1
     assert "[DISK-FULL]" in capsys.readouterr().err
 
@@ -87,7 +87,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_read(
 def test_ctrl_c_keeps_what_is_done(
     hospital: Path, nodule_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load, read = room_module.load_case, []
+    load, read = case_cache_module.load_case, []
 
     def interrupted(*arguments: Any) -> Any:
         read.append(1)
@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_what_is_done(
             raise KeyboardInterrupt
         return load(*arguments)
 
-    monkeypatch.setattr(room_module, "load_case", interrupted)
+    monkeypatch.setattr(case_cache_module, "load_case", interrupted)
     assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 130
     assert "go on" in capsys.readouterr().err
     read.append(1)  # not again

@@ -134,11 +134,11 @@ def test_many_images_of_few_patients_tell_nothing_either(tmp_path: Path) -> None
 
 def test_a_rare_class_is_hidden_by_the_policy(folder: Path) -> None:
     lesions = [int(bool((nib.load(folder / f"label-{k}.nii").get_fdata() == 2).any())) for k in range(15)]
-    open_, told = (compute_fingerprint(site_at(folder, min_count=k), make_study()).fingerprint for k in (0, 12))
+    open_, suppressed = (compute_fingerprint(site_at(folder, min_count=k), make_study()).fingerprint for k in (0, 12))
     assert open_.present.tolist() == [15, sum(lesions)]
     assert 0 < sum(lesions) < 12
-    assert told.present.tolist() == [15, 0]
-    assert told.hidden.tolist() == [0, 1]
+    assert suppressed.present.tolist() == [15, 0]
+    assert suppressed.hidden.tolist() == [0, 1]
 
 
 def test_a_bad_case_is_left_out_and_counted(folder: Path) -> None:

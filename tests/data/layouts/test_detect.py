@@ -1,4 +1,4 @@
-"""Which layout a folder has, and what is told of the files that are no part of it."""
+"""Detection of layouts, and warnings about files that do not belong to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medfl.errors import DataError
 MASK = np.zeros((3, 4, 5), dtype=np.uint8)
 
 
-def told(cohort: Cohort, code: str) -> list[tuple[str, str]]:
+def findings_of(cohort: Cohort, code: str) -> list[tuple[str, str]]:
     return [(finding.level, finding.what) for finding in cohort.findings if finding.code == code]
 
 
@@ -37,7 +37,7 @@ def test_a_stray_slice_hides_no_nifti(root: Path, write_series: Any, make_site: 
     cohort = read_cohort(site, study)
     assert len(cohort.cases) == 10
     what = "layout folders (found, not set). 2 DICOM file(s) are not part of it and were not looked at."
-    assert told(cohort, "LAYOUT-OTHERS") == [("warning", what)]
+    assert findings_of(cohort, "LAYOUT-OTHERS") == [("warning", what)]
     found = make_overview(site)
     assert (found.layout, found.found) == ("folders", True)
     assert [warning.startswith(what) for warning in found.warnings] == [True]
@@ -47,19 +47,21 @@ def test_nifti_beside_much_dicom_is_told(root: Path, write_series: Any, make_sit
     write_series(root / "ct", count=21)
     cohort = read_cohort(make_site(root), make_study(task__modality="CT"))
     what = "layout dicom (found, not set). 20 NIfTI file(s) are not part of it and were not looked at."
-    assert told(cohort, "LAYOUT-OTHERS") == [("warning", what)]
+    assert findings_of(cohort, "LAYOUT-OTHERS") == [("warning", what)]
     forced = read_cohort(make_site(root, layout="folders"), make_study(task__modality="CT"))
-    assert (len(forced.cases), told(forced, "LAYOUT-OTHERS")) == (10, [])
+    assert (len(forced.cases), findings_of(forced, "LAYOUT-OTHERS")) == (10, [])
 
 
 def test_a_few_previews_beside_dicom_are_no_matter(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
     series = write_series(tmp_path / "data" / "ct", count=10)
     (tmp_path / "data" / "a.jpg").write_bytes(b"preview")
     site, study = make_site(tmp_path / "data"), make_study(task__modality="CT")
-    assert told(read_cohort(site, study), "LAYOUT-OTHERS") == []
+    assert findings_of(read_cohort(site, study), "LAYOUT-OTHERS") == []
     for path in series:
         path.with_suffix(".jpg").write_bytes(b"image")
-    assert "11 picture file(s)" in told(read_cohort(site, study), "LAYOUT-OTHERS")[0][1]  # no folders of patients: still DICOM
+    assert (
+        "11 picture file(s)" in findings_of(read_cohort(site, study), "LAYOUT-OTHERS")[0][1]
+    )  # no folders of patients: still DICOM
 
 
 def test_folders_that_may_not_be_opened_are_counted_in_every_layout(
@@ -79,7 +81,7 @@ def test_folders_that_may_not_be_opened_are_counted_in_every_layout(
     monkeypatch.setattr(os, "scandir", refusing)
     cohort = read_cohort(make_site(root), make_study())
     assert len(cohort.cases) == 2
-    assert [(level, what[:11]) for level, what in told(cohort, "DATA-CLOSED")] == [("warning", "1 folder(s)")]
+    assert [(level, what[:11]) for level, what in findings_of(cohort, "DATA-CLOSED")] == [("warning", "1 folder(s)")]
 
 
 def test_links_that_lead_out_are_told(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
@@ -88,7 +90,7 @@ def test_links_that_lead_out_are_told(tmp_path: Path, write_series: Any, make_si
     (tmp_path / "data" / "more").symlink_to(tmp_path / "archive")
     (tmp_path / "data" / "ct" / "again").symlink_to(tmp_path / "data" / "ct")  # leads nowhere else
     cohort = read_cohort(make_site(tmp_path / "data"), make_study(task__modality="CT"))
-    assert [what[:9] for _, what in told(cohort, "DATA-LINKS")] == ["1 link(s)"]
+    assert [what[:9] for _, what in findings_of(cohort, "DATA-LINKS")] == ["1 link(s)"]
 
 
 def test_a_folder_of_links_only_says_so(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
@@ -105,7 +107,7 @@ def test_images_of_another_kind_are_counted(tmp_path: Path, write_series: Any, m
     with pytest.raises(DataError, match=r"DATA-EMPTY.*asks for MR; here lie 8 CT images"):
         read_cohort(make_site(tmp_path / "data"), make_study())
     cohort = read_cohort(make_site(tmp_path / "data", layout="folders"), make_study())
-    assert "no MR image, which the study asks for, but 8 other" in told(cohort, "IMG-MISSING")[0][1]
+    assert "no MR image, which the study asks for, but 8 other" in findings_of(cohort, "IMG-MISSING")[0][1]
 
 
 def test_an_index_that_serves_for_nothing_is_not_passed_over(root: Path, make_site: Any, make_study: Any) -> None:
@@ -120,6 +122,6 @@ def test_an_index_that_serves_for_nothing_is_not_passed_over(root: Path, make_si
 
 def test_a_pattern_that_fits_nothing_is_told_once(root: Path, make_site: Any, make_study: Any) -> None:
     cohort = read_cohort(make_site(root, image="t1.nii.gz"), make_study())
-    (what,) = [what for level, what in told(cohort, "IMG-MISSING") if level == "warning"]
+    (what,) = [what for level, what in findings_of(cohort, "IMG-MISSING") if level == "warning"]
     assert what == "none of the 10 images was found."
     assert not any("index" in str(finding) for finding in cohort.findings)

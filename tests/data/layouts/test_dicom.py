@@ -1,4 +1,4 @@
-"""A tree of DICOM: which label belongs to which series, and what is told about files that cannot be used."""
+"""Trees of DICOM: labels find their series, and unusable files are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def codes(cohort: Cohort, level: str = "") -> dict[str, int]:
     return dict(Counter(finding.code for finding in cohort.findings if level in ("", finding.level)))
 
 
-def told(cohort: Cohort, code: str) -> str:
+def text_of(cohort: Cohort, code: str) -> str:
     return next(str(finding) for finding in cohort.findings if finding.code == code)
 
 
@@ -66,7 +66,7 @@ def test_a_label_of_a_part_that_is_gone_is_told_with_numbers(
     series[-1].unlink()  # the rest is a whole volume
     cohort = read()
     assert codes(cohort) == {"LBL-PARTIAL-REF": 1}
-    assert "10 images, of which the series has 9" in told(cohort, "LBL-PARTIAL-REF")
+    assert "10 images, of which the series has 9" in text_of(cohort, "LBL-PARTIAL-REF")
 
 
 def test_lost_slices_are_told_rather_than_what_follows_of_them(
@@ -96,13 +96,13 @@ def test_a_frame_of_reference_is_enough_only_where_the_site_says_so(
     renewed(series)
     cohort = read()
     assert codes(cohort) == {"LBL-WRONG-SERIES": 1}
-    assert "label-match" in told(cohort, "LBL-WRONG-SERIES")
+    assert "label-match" in text_of(cohort, "LBL-WRONG-SERIES")
     assert len(read(label_match="frame-of-reference").cases) == 1
     shutil.copytree(tmp_path / "data" / "ct", tmp_path / "data" / "again")  # a second series in the same frame
     renewed(sorted((tmp_path / "data" / "again").iterdir()), SeriesInstanceUID=generate_uid())
     refused = read(label_match="frame-of-reference")
     assert codes(refused, "error") == {"LBL-WRONG-SERIES": 1}
-    assert "2 series" in told(refused, "LBL-WRONG-SERIES")
+    assert "2 series" in text_of(refused, "LBL-WRONG-SERIES")
 
 
 def test_a_label_of_nothing_that_is_here_is_a_finding_of_the_site(
@@ -128,7 +128,7 @@ def test_labels_that_fit_a_part_of_a_series_beside_the_right_one_are_counted(
     assert len(cohort.cases) == 1
     assert cohort.cases[0].label.paths == (tmp_path / "data" / "whole.dcm",)
     assert codes(cohort, "error") == {}
-    assert "2 DICOM label(s) do not fit" in told(cohort, "LBL-UNUSED")
+    assert "2 DICOM label(s) do not fit" in text_of(cohort, "LBL-UNUSED")
 
 
 def test_a_label_of_another_kind_of_image_is_no_stray(
@@ -222,7 +222,7 @@ def test_one_image_under_two_patient_ids_is_told(tmp_path: Path, write_series: A
         ds.PatientID, ds.SeriesInstanceUID = "other", ds.StudyInstanceUID
         (tmp_path / "data" / "b").mkdir(exist_ok=True)
         ds.save_as(tmp_path / "data" / "b" / path.name)
-    assert "8 image(s)" in told(read(), "ID-TWICE")
+    assert "8 image(s)" in text_of(read(), "ID-TWICE")
 
 
 def test_lost_zeros_are_a_suggestion_and_no_match(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
@@ -232,7 +232,7 @@ def test_lost_zeros_are_a_suggestion_and_no_match(tmp_path: Path, write_series: 
     study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
     cohort = read_cohort(make_site(tmp_path / "data"), study)
     assert (len(cohort.cases), codes(cohort)["LBL-MISSING"]) == (1, 3)  # two cases, and how many in all
-    assert "2 patient(s)" in told(cohort, "ID-ZEROS")
+    assert "2 patient(s)" in text_of(cohort, "ID-ZEROS")
     (tmp_path / "data" / "index.csv").write_text("patient,label\n007,a\n008,b\nx,b\n")
     assert codes(read_cohort(make_site(tmp_path / "data"), study)) == {}
 

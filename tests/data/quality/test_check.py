@@ -129,9 +129,9 @@ def _dead(number: int) -> int:
 
 
 def test_progress_is_told_case_by_case(site: Site, make_study: StudyMaker) -> None:
-    told: list[tuple[int, int]] = []
-    check_site(site, make_study(), progress=lambda done, total: told.append((done, total)))
-    assert told == [(k, 14) for k in range(1, 15)]
+    reported: list[tuple[int, int]] = []
+    check_site(site, make_study(), progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(k, 14) for k in range(1, 15)]
 
 
 def test_a_class_that_nobody_has_is_told(site: Site, make_study: StudyMaker) -> None:
@@ -198,9 +198,9 @@ def test_an_image_smaller_than_the_patch_is_told_as_preparing_tells_it(site: Sit
         check, study = check_site(site, make_study(training__patch="8,8,8", **more))
         assert study is not None
         prepared = prepare_cases(site, study).findings
-        told = [f for f in check.all_findings if f.code == "PATCH-TOO-BIG"]
-        assert told == [] or set(told) == {f for f in prepared if f.code == "PATCH-TOO-BIG"}
-        return told
+        reported = [f for f in check.all_findings if f.code == "PATCH-TOO-BIG"]
+        assert reported == [] or set(reported) == {f for f in prepared if f.code == "PATCH-TOO-BIG"}
+        return reported
 
     assert len(padded()) == 12
     assert padded(preprocessing__spacing="1,1,1") == []  # the voxels become 18 slices: only preparing can tell

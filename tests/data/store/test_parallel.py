@@ -14,9 +14,9 @@ from tests.data.store.test_prepare import site_of, study_of
 
 
 def test_what_a_killed_worker_leaves_is_made_here_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(order: Any, room: Any, *_: Any) -> Iterator[Any]:
+    def broken(order: Any, cache: Any, *_: Any) -> Iterator[Any]:
         for case in order[:2]:
-            yield case, room.get_or_prepare(case)
+            yield case, cache.get_or_prepare(case)
 
     monkeypatch.setattr(parallel, "_iter_parallel", broken)
     monkeypatch.setattr(parallel, "max_parallel_cases", lambda *_: 2)

@@ -21,10 +21,10 @@ import pytest
 
 from medfl.data.cohort import read_cohort
 from medfl.data.findings import Finding
-from medfl.data.store import cache_folder as shelf_module
-from medfl.data.store import cache_key as plan_module
-from medfl.data.store import case_arrays as form_module
-from medfl.data.store import case_cache as room_module
+from medfl.data.store import cache_folder as cache_folder_module
+from medfl.data.store import cache_key as cache_key_module
+from medfl.data.store import case_arrays as case_arrays_module
+from medfl.data.store import case_cache as case_cache_module
 from medfl.data.store import forecast as forecast_module
 from medfl.data.store import versions
 from medfl.data.store.cache_status import get_cache_status
@@ -93,7 +93,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> None:
         raise AssertionError("a source was read")
 
-    monkeypatch.setattr(room_module, "load_case", read)
+    monkeypatch.setattr(case_cache_module, "load_case", read)
 
 
 def spoil(site: Site, number: int = 0) -> None:
@@ -200,7 +200,7 @@ def test_resampled_grid_keeps_the_original_mask_for_the_test(tmp_path: Path) -> 
 
 
 def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_module, "MAX_POSITIONS", 10)
+    monkeypatch.setattr(case_arrays_module, "MAX_POSITIONS", 10)
     for case in prepare(site_of(tmp_path / "north", 3), study_of()).cases:
         assert list(case.foreground) == [1, 2]
         assert case.foreground[1].shape == (10, 3)
@@ -212,7 +212,7 @@ def test_foreground_positions_lie_in_their_class(tmp_path: Path, monkeypatch: py
 
 def test_counting_classes_is_the_same_for_few_and_many() -> None:
     mask = np.random.default_rng(0).integers(0, 20, (3, 4, 5)).astype(np.uint8)
-    many, few = form_module._count_voxels(mask, 20), form_module._count_voxels(mask, 16)
+    many, few = case_arrays_module._count_voxels(mask, 20), case_arrays_module._count_voxels(mask, 16)
     np.testing.assert_array_equal(many[:, :16], few)
     assert int(many.sum()) == 60
     assert few[1, 3] == int((mask[1] == 3).sum())
@@ -250,7 +250,7 @@ def test_repaired_case_comes_back(tmp_path: Path) -> None:
 
 def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", max_excluded=0.2)
-    load, broken = room_module.load_case, []
+    load, broken = case_cache_module.load_case, []
 
     def sometimes(case: Any, study: Study, site: Site) -> Any:
         broken.append(case.name)
@@ -258,7 +258,7 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
             raise ValueError("/data/DOE_JANE/1.dcm")
         return load(case, study, site)
 
-    monkeypatch.setattr(room_module, "load_case", sometimes)
+    monkeypatch.setattr(case_cache_module, "load_case", sometimes)
     prepared = prepare(site, study_of())
     assert [(finding.code, finding.case) for finding in prepared.findings] == [("CASE-UNREADABLE", broken[0])]
     assert "DOE" not in str(prepared.findings)
@@ -267,13 +267,13 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
 
 def test_what_the_reader_noticed_is_told_at_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
-    load = room_module.load_case
+    load = case_cache_module.load_case
 
     def noting(case: Any, study: Study, site: Site) -> Any:
         volume, label = load(case, study, site)
         return Volume(volume.array, volume.affine, (Finding.warning("DCM-LOCALIZER", "left out.", "Nothing to do."),)), label
 
-    monkeypatch.setattr(room_module, "load_case", noting)
+    monkeypatch.setattr(case_cache_module, "load_case", noting)
     for _ in range(2):
         findings = prepare(site, study_of()).findings
         assert [(finding.code, finding.level) for finding in findings] == [("DCM-LOCALIZER", "warning")] * 4
@@ -317,13 +317,13 @@ def test_empty_site_is_refused() -> None:
 def test_full_disk_stops_and_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
     steps: list[int] = []
-    usage = shelf_module.shutil.disk_usage
+    usage = cache_folder_module.shutil.disk_usage
 
     def shrinking(folder: Path) -> Any:
         return usage(folder)._replace(free=0 if len(steps) >= 2 else 10**9)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf_module.shutil, "disk_usage", shrinking)
+        patch.setattr(cache_folder_module.shutil, "disk_usage", shrinking)
         with pytest.raises(DiskFullError):
             prepare(site, study_of(), lambda done, _: steps.append(done))
     assert steps == [1, 2]
@@ -379,23 +379,23 @@ def run_prepare(site: Site, after: str, before: str = "") -> subprocess.Popen[by
 )
 def test_another_way_of_reading_is_another_plan(key: str, value: object) -> None:
     plain, other = Site(name="a"), Site(name="a", data=SiteData(**{key: value}))
-    assert plan_module.compute_cache_key(plain, study_of()) != plan_module.compute_cache_key(other, study_of())
+    assert cache_key_module.compute_cache_key(plain, study_of()) != cache_key_module.compute_cache_key(other, study_of())
 
 
 def test_where_the_files_lie_is_no_part_of_the_plan() -> None:
     plain, moved = Site(name="a"), Site(name="a", data=SiteData(root="elsewhere", layout="csv", index="list.csv", where="x=1"))
-    assert plan_module.compute_cache_key(plain, study_of()) == plan_module.compute_cache_key(moved, study_of())
+    assert cache_key_module.compute_cache_key(plain, study_of()) == cache_key_module.compute_cache_key(moved, study_of())
 
 
 def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4, max_excluded=1.0)
     spoil(site)
     first = prepare(site, study_of())
-    reader = room_module.reader_versions
-    monkeypatch.setattr(room_module, "reader_versions", lambda kind: (*reader(kind), "nibabel of tomorrow"))
+    reader = case_cache_module.reader_versions
+    monkeypatch.setattr(case_cache_module, "reader_versions", lambda kind: (*reader(kind), "nibabel of tomorrow"))
     read: list[str] = []
-    load = room_module.load_case
-    monkeypatch.setattr(room_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
+    load = case_cache_module.load_case
+    monkeypatch.setattr(case_cache_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
     second = prepare(site, study_of())
     assert len(read) == 4
     assert second.findings == first.findings
@@ -404,25 +404,25 @@ def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", ["nifti", "dicom", "image"])
 def test_versions_are_those_that_are_installed(kind: str) -> None:
-    told = dict(
+    versions_by_name = dict(
         line.split(" ") for line in (*versions.reader_versions(kind), *versions.preprocessing_versions(bias_correction=False))
     )
-    for name, version in told.items():
+    for name, version in versions_by_name.items():
         if version != "none":
             assert importlib.metadata.version(name).startswith(version), name
-    assert "none" not in (told["monai"], told["numpy"], told["torch"])
+    assert "none" not in (versions_by_name["monai"], versions_by_name["numpy"], versions_by_name["torch"])
 
 
 def test_a_select_is_part_of_the_key(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 2)
     (case, _) = read_cohort(site, study_of()).cases
-    room = room_module.CaseCache(site, study_of())
+    cache = case_cache_module.CaseCache(site, study_of())
     changed = (
         replace(case, image=replace(case.image, select=("EchoTime=10",))),
         replace(case, annotated=("a",)),
         replace(case, label=replace(case.label, names=((1, "b"),))),
     )
-    assert len({room.case_key(case), *map(room.case_key, changed)}) == 4
+    assert len({cache.case_key(case), *map(cache.case_key, changed)}) == 4
 
 
 def test_what_was_looked_for_is_kept_with_each_case(tmp_path: Path) -> None:
@@ -450,8 +450,8 @@ def test_a_class_that_was_looked_for_and_never_found_is_told(tmp_path: Path) -> 
     for number in range(3):
         write_nifti(site.folder / f"seg{number}.nii", mask_of(number) % 2, np.diag([-1.0, 1.0, 2.0, 1.0]))
     assert [finding.code for finding in prepare(site, study_of()).findings] == ["LBL-NO-CLASS"]
-    told = site.model_copy(update={"data": SiteData(layout="csv", annotated_classes=("a",))})
-    assert prepare(told, study_of()).findings == ()
+    annotated = site.model_copy(update={"data": SiteData(layout="csv", annotated_classes=("a",))})
+    assert prepare(annotated, study_of()).findings == ()
 
 
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -469,9 +469,9 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
     process.kill()
     process.wait(10)
     read: list[str] = []
-    load = room_module.load_case
+    load = case_cache_module.load_case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
+        patch.setattr(case_cache_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
         prepared = prepare(site, study_of())
     assert len(prepared.cases) == 6
     assert len(read) == 4  # two were whole when it was killed
@@ -519,30 +519,30 @@ def test_ct_that_is_not_in_hounsfield_units_is_told(tmp_path: Path, intensity: d
 
 def test_forecast_is_what_the_store_takes(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
-    told: list[Forecast] = []
-    prepared = prepare_cases(site, study_of(dtype="float16"), announce=told.append)
-    (first,) = told
+    forecasts: list[Forecast] = []
+    prepared = prepare_cases(site, study_of(dtype="float16"), announce=forecasts.append)
+    (first,) = forecasts
     assert (first.cases, first.stored, first.unknown, first.exact) == (4, 0, 0, True)
     written = sum(np.asarray(case.image).nbytes + np.asarray(case.label).nbytes for case in prepared.cases)
     assert written == 4 * 8 * 9 * 10 * 3
     assert written == first.size
-    prepare_cases(site, study_of(dtype="float16"), announce=told.append)
-    assert (told[1].stored, told[1].size) == (4, 0)
+    prepare_cases(site, study_of(dtype="float16"), announce=forecasts.append)
+    assert (forecasts[1].stored, forecasts[1].size) == (4, 0)
 
 
 def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
-    told: list[Forecast] = []
+    forecasts: list[Forecast] = []
     site = site_of(tmp_path / "north", 1)
     for spacing in ("1,1,2", "0.5,0.5,1"):
-        prepare_cases(site, study_of(spacing=spacing), announce=told.append)
-    assert told[1].size - told[0].size >= 7 * 8 * 9 * 10 * 5  # 8 times the voxels, of float32 and uint8
+        prepare_cases(site, study_of(spacing=spacing), announce=forecasts.append)
+    assert forecasts[1].size - forecasts[0].size >= 7 * 8 * 9 * 10 * 5  # 8 times the voxels, of float32 and uint8
 
 
 def test_what_can_not_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
     forbid_reading(monkeypatch)
     with pytest.raises(DiskFullError) as caught:
-        prepare_cases(site, study_of(), announce=lambda told: replace(told, free=1).require_space())
+        prepare_cases(site, study_of(), announce=lambda forecast: replace(forecast, free=1).require_space())
     assert caught.value.code == "DISK-FULL"
     assert "1 B are free" in caught.value.what
 

@@ -31,13 +31,13 @@ def site(tmp_path: Path) -> Site:
 
 
 def fill(site: Site, study: Study, *keys: str, days: float = 0.0) -> CacheFolder:
-    shelf = CacheFolder(site_root(site) / compute_cache_key(site, study)[:16])
+    cache_folder = CacheFolder(site_root(site) / compute_cache_key(site, study)[:16])
     for age, key in enumerate(keys):
-        shelf.write("case-A", key * 64, {"image": np.zeros((1, 10, 10), np.float32)}, FACTS)
-        os.utime(shelf.case_path("case-A", key * 64), (age, age))
-    shelf.describe({"study": study.name})
-    os.utime(shelf.path, (time.time() - 86400 * days,) * 2)
-    return shelf
+        cache_folder.write("case-A", key * 64, {"image": np.zeros((1, 10, 10), np.float32)}, FACTS)
+        os.utime(cache_folder.case_path("case-A", key * 64), (age, age))
+    cache_folder.describe({"study": study.name})
+    os.utime(cache_folder.path, (time.time() - 86400 * days,) * 2)
+    return cache_folder
 
 
 def test_all_goes_unless_it_is_kept(site: Site) -> None:
@@ -61,11 +61,11 @@ def test_what_was_used_lately_stays(site: Site) -> None:
 
 
 def test_copies_of_files_that_have_changed_go_from_a_plan_that_is_kept(site: Site) -> None:
-    shelf = fill(site, study_of(), "a", "b", "c")
+    cache_folder = fill(site, study_of(), "a", "b", "c")
     (item,) = find_purgeable(site, [study_of()])
     assert (item.why, item.cases) == ("superseded", 2)
     purge([item])
-    assert [shelf.find("case-A", key * 64) is not None for key in "abc"] == [False, False, True]
+    assert [cache_folder.find("case-A", key * 64) is not None for key in "abc"] == [False, False, True]
 
 
 def test_a_site_without_prepared_data_has_nothing_to_remove(site: Site) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from medfl.data.cases import Case
 from medfl.data.findings import Finding
-from medfl.data.store import cache_folder as shelf_module
+from medfl.data.store import cache_folder as cache_folder_module
 from medfl.data.store import digests as digests_module
 from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.digests import DigestCache
@@ -46,10 +46,10 @@ def arrays_of(value: float = 1.5) -> dict[str, Any]:
 
 def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None:
     CacheFolder(tmp_path / "s").write("case-A", KEY, arrays_of(), FACTS)
-    shelf = CacheFolder(tmp_path / "s")
-    meta = shelf.find("case-A", KEY)
+    cache_folder = CacheFolder(tmp_path / "s")
+    meta = cache_folder.find("case-A", KEY)
     assert meta is not None
-    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), shelf.case_path("case-A", KEY), meta)
+    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), cache_folder.case_path("case-A", KEY), meta)
     assert isinstance(case.image, np.memmap)
     assert not case.image.flags.writeable
     np.testing.assert_array_equal(case.image, arrays_of()["image"])
@@ -62,49 +62,49 @@ def test_what_is_written_comes_back_mapped_and_read_only(tmp_path: Path) -> None
     with pytest.raises(KeyError):
         case.foreground[3]
     assert case.reference is None
-    assert shelf.is_intact("case-A", KEY)
+    assert cache_folder.is_intact("case-A", KEY)
 
 
 def test_files_are_plain_npy(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
     image = np.load(tmp_path / "s" / f"case-A-{KEY[:16]}" / "image.npy", allow_pickle=False)
     np.testing.assert_array_equal(image, arrays_of()["image"])
 
 
 def test_folders_are_for_the_owner_only(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
-    for folder in (tmp_path / "s", Path(shelf.case_path("case-A", KEY))):
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
+    for folder in (tmp_path / "s", Path(cache_folder.case_path("case-A", KEY))):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_open_files_do_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
+    cache_folder = CacheFolder(tmp_path / "s")
     cases = []
     for number in range(20):
-        meta = shelf.write(f"case-{number}", KEY, arrays_of(), FACTS)
-        cases.append(OnDiskCase(Case.without_files("n", "p", "train"), shelf.case_path(f"case-{number}", KEY), meta))
+        meta = cache_folder.write(f"case-{number}", KEY, arrays_of(), FACTS)
+        cases.append(OnDiskCase(Case.without_files("n", "p", "train"), cache_folder.case_path(f"case-{number}", KEY), meta))
     before = len(os.listdir("/proc/self/fd"))
     assert sum(float(case.image.max()) for case in cases) == 30
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_another_key_is_another_case(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
-    assert shelf.find("case-A", "f" * 64) is None
-    assert shelf.find("case-A", KEY[:16] + "f" * 48) is None
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
+    assert cache_folder.find("case-A", "f" * 64) is None
+    assert cache_folder.find("case-A", KEY[:16] + "f" * 48) is None
 
 
 @pytest.mark.parametrize("with_index", [False, True])
 @pytest.mark.parametrize("damage", ["cut", "gone", "meta"])
 def test_damaged_case_is_not_found_and_can_be_written_again(tmp_path: Path, damage: str, with_index: bool) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
     if with_index:
-        shelf.save()
-    place = Path(shelf.case_path("case-A", KEY))
+        cache_folder.save()
+    place = Path(cache_folder.case_path("case-A", KEY))
     if damage == "cut":
         os.truncate(place / "image.npy", 130)
     elif damage == "gone":
@@ -121,13 +121,13 @@ def test_damaged_case_is_not_found_and_can_be_written_again(tmp_path: Path, dama
 
 
 def test_changed_bits_are_seen_when_asked_for(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
-    file = Path(shelf.case_path("case-A", KEY)) / "image.npy"
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
+    file = Path(cache_folder.case_path("case-A", KEY)) / "image.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert not shelf.is_intact("case-A", KEY)
+    assert not cache_folder.is_intact("case-A", KEY)
 
 
 def test_the_faster_process_wins(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, mo
     slow, fast = CacheFolder(tmp_path / "s"), CacheFolder(tmp_path / "s")
     slow.write("case-A", KEY, arrays_of(), FACTS)
     os.truncate(Path(slow.case_path("case-A", KEY)) / "image.npy", 130)
-    remove, done = shelf_module.shutil.rmtree, []
+    remove, done = cache_folder_module.shutil.rmtree, []
 
     def between(folder: Any, **options: Any) -> None:
         if not done:  # the slow one has put the damaged case aside, and is not yet back with its own
@@ -150,7 +150,7 @@ def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, mo
             fast.write("case-A", KEY, arrays_of(), FACTS)
         remove(folder, **options)
 
-    monkeypatch.setattr(shelf_module.shutil, "rmtree", between)
+    monkeypatch.setattr(cache_folder_module.shutil, "rmtree", between)
     slow.write("case-A", KEY, arrays_of(), FACTS)
     assert done
     assert slow.is_intact("case-A", KEY)
@@ -158,23 +158,23 @@ def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, mo
 
 
 def test_store_that_went_away_is_told_without_its_path(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
+    cache_folder = CacheFolder(tmp_path / "s")
     (tmp_path / "s").rmdir()
     with pytest.raises(DataError, match="STORE-UNWRITABLE") as caught:
-        shelf.write("case-A", KEY, arrays_of(), FACTS)
+        cache_folder.write("case-A", KEY, arrays_of(), FACTS)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_crash_while_writing_leaves_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = CacheFolder(tmp_path / "s")
+    cache_folder = CacheFolder(tmp_path / "s")
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf_module, "write_json", crash)
+        patch.setattr(cache_folder_module, "write_json", crash)
         with pytest.raises(KeyboardInterrupt):
-            shelf.write("case-A", KEY, arrays_of(), FACTS)
+            cache_folder.write("case-A", KEY, arrays_of(), FACTS)
     assert CacheFolder(tmp_path / "s").find("case-A", KEY) is None
     assert not list((tmp_path / "s").iterdir())
 
@@ -192,14 +192,14 @@ def test_leftovers_of_a_killed_process_are_ignored_and_go_after_a_day(tmp_path: 
 
 
 def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = CacheFolder(tmp_path / "s")
+    cache_folder = CacheFolder(tmp_path / "s")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFullError) as caught:
-        shelf.write("case-A", KEY, {"image": np.zeros((1, 1024, 1024), np.float32)}, FACTS, remaining=3)
+        cache_folder.write("case-A", KEY, {"image": np.zeros((1, 1024, 1024), np.float32)}, FACTS, remaining=3)
     assert caught.value.code == "DISK-FULL"
     assert "about 12.6 MB more for 3 cases" in caught.value.what
     assert str(tmp_path) not in str(caught.value)
@@ -207,10 +207,12 @@ def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monke
 
 
 def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    monkeypatch.setattr(shelf_module.shutil, "disk_usage", lambda _: shelf_module.shutil._ntuple_diskusage(10, 10, 0))
+    cache_folder = CacheFolder(tmp_path / "s")
+    monkeypatch.setattr(
+        cache_folder_module.shutil, "disk_usage", lambda _: cache_folder_module.shutil._ntuple_diskusage(10, 10, 0)
+    )
     with pytest.raises(DiskFullError):
-        shelf.write("case-A", KEY, arrays_of(), FACTS)
+        cache_folder.write("case-A", KEY, arrays_of(), FACTS)
 
 
 def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
@@ -222,10 +224,10 @@ def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
 
 
 def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    meta = shelf.write("case-A", KEY, arrays_of(), FACTS)
-    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), shelf.case_path("case-A", KEY), meta)
-    (Path(shelf.case_path("case-A", KEY)) / "image.npy").unlink()
+    cache_folder = CacheFolder(tmp_path / "s")
+    meta = cache_folder.write("case-A", KEY, arrays_of(), FACTS)
+    case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), cache_folder.case_path("case-A", KEY), meta)
+    (Path(cache_folder.case_path("case-A", KEY)) / "image.npy").unlink()
     with pytest.raises(DataError) as caught:
         _ = case.image
     assert caught.value.code == "STORE-LOST"
@@ -235,18 +237,18 @@ def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) ->
 
 def test_refusal_is_remembered_for_this_version(tmp_path: Path) -> None:
     finding = Finding("LBL-EMPTY", "case-A", "the label has no marked voxel.", "Export it again.")
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.save_rejection("case-A", KEY, "0.1", finding)
-    for again in (shelf, CacheFolder(tmp_path / "s")):
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.save_rejection("case-A", KEY, "0.1", finding)
+    for again in (cache_folder, CacheFolder(tmp_path / "s")):
         assert again.find_rejection("case-A", KEY, "0.1") == finding
         assert again.find_rejection("case-A", KEY, "0.2") is None
         assert again.find_rejection("case-A", "f" * 64, "0.1") is None
 
 
 def test_damaged_index_costs_nothing_but_time(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
-    shelf.write("case-A", KEY, arrays_of(), FACTS)
-    shelf.save()
+    cache_folder = CacheFolder(tmp_path / "s")
+    cache_folder.write("case-A", KEY, arrays_of(), FACTS)
+    cache_folder.save()
     (tmp_path / "s" / "index.json").write_text("{")
     assert CacheFolder(tmp_path / "s").find("case-A", KEY) is not None
 
@@ -313,11 +315,11 @@ def test_old_temporary_files_are_swept(tmp_path: Path) -> None:
 
 
 def test_index_forgets_cases_that_are_gone(tmp_path: Path) -> None:
-    shelf = CacheFolder(tmp_path / "s")
+    cache_folder = CacheFolder(tmp_path / "s")
     for key in (KEY, "f" * 64):
-        shelf.write("case-A", key, arrays_of(), FACTS)
-    shelf.save()
-    shutil.rmtree(shelf.case_path("case-A", KEY))
+        cache_folder.write("case-A", key, arrays_of(), FACTS)
+    cache_folder.save()
+    shutil.rmtree(cache_folder.case_path("case-A", KEY))
     again = CacheFolder(tmp_path / "s")
     again.write("case-B", KEY, arrays_of(), FACTS)
     again.save()
