@@ -32,7 +32,7 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
     site : Site
         Says where the data is and how it is labelled.
     study : Study
-        Says what is learnt.
+        Names the task.
     progress : callable, optional
         Called with (files read, files to read) while headers are read.
 

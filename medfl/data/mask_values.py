@@ -89,7 +89,7 @@ def _to_integers(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
 
 
 def map_values(values: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Return a mask with classes in place of values.
+    """Return a mask with classes instead of values.
 
     Parameters
     ----------

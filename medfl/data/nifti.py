@@ -28,7 +28,7 @@ NiftiForm = Literal["strict", "sform", "qform"]
 FORM_TOLERANCE_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
 _MAX_SHEAR_VOXELS = 0.5  # voxels that one axis may drift along another over its whole length
 _TRUNCATION_ERRORS = (EOFError, OSError, zlib.error, ValueError)
-_MAGIC_BYTES = 1024  # bytes by which nibabel tells the kind of a file
+_MAGIC_BYTES = 1024  # bytes by which nibabel recognises the kind of a file
 _CONVERT_AGAIN = "Convert it again from the DICOM."
 
 
@@ -44,7 +44,7 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Nifti
     dimension : {2, 3}
         For 2 the file holds one image; its place in the patient does not matter then.
     form : {"strict", "sform", "qform"}
-        Which position counts where the header tells two that differ; ``"strict"`` refuses such a file.
+        Which position counts where the header states two that differ; ``"strict"`` refuses such a file.
 
     Returns
     -------

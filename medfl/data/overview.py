@@ -83,7 +83,7 @@ class Overview:
 
 
 def make_overview(site: Site, progress: Progress | None = None) -> Overview:
-    """Index the data folder of a site and count what lies there.
+    """Index the data folder of a site and count what it holds.
 
     Parameters
     ----------

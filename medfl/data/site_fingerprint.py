@@ -1,4 +1,4 @@
-"""The fingerprint of a site: what its own images add to a common plan, and no more than its policy lets it tell."""
+"""Fingerprint of a site: what its own images add to a common plan, and no more than its policy lets it share."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int],
     ConfigError
         When the study is no segmentation.
     DataError
-        ``FINGERPRINT-FEW`` when the site has fewer patients or usable cases than its policy lets it tell, and what the reading
+        ``FINGERPRINT-FEW`` when the site has fewer patients or usable cases than its policy lets it share, and what the reading
         of the data folder as a whole raises.
     """
     check_plannable(study)

@@ -147,7 +147,7 @@ def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[
             _print_line(str(finding), _STYLES[finding.level])
     if any(finding.case for finding in found.all_findings):
         hint = "" if verbose else "-v lists every finding with its pseudonym; "
-        _print_line(f"{hint}'medfl data whois case-...' tells the files behind a pseudonym, on this machine only.", "dim")
+        _print_line(f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", "dim")
     if found.fast:
         _print_line("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
     for file in files:

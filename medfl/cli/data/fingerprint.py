@@ -20,7 +20,7 @@ def fingerprint(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what this site would tell of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
+    """Write what this site would share of its images for a common plan: counts in bins and sums, no case. Nothing is sent."""
     from medfl.data.site_fingerprint import compute_fingerprint
     from medfl.planning.fingerprint_serialization import to_json
     from medfl.site import read_site

@@ -24,7 +24,7 @@ def prepare(
     site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
     study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, or its pyproject.toml.")],
     workers: Annotated[int, typer.Option(min=1, help="Cases that are made at a time, as far as the memory allows.")] = 1,
-    check: Annotated[bool, typer.Option("--check", help="Only tell whether the prepared data is current.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only report whether the prepared data is current.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prepare a hospital's images for a study. It can be stopped at any time, and goes on where it was.
@@ -92,7 +92,7 @@ def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
         output.print(table)
     output.print(f"{summary['usable']} cases usable, {summary['left_out']} left out.", highlight=False)
     if summary["left_out"]:
-        output.print("'medfl data check' tells why, case by case.")
+        output.print("'medfl data check' says why, case by case.")
 
 
 def _summarize(prepared: PreparedData) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Layout `bids`: Brain Imaging Data Structure, anatomical images with masks beside them or in its derivatives.
+"""Layout `bids`: Brain Imaging Data Structure, anatomical images, with masks in the same folder or in its derivatives.
 
 The specification is at https://bids-specification.readthedocs.io; what medfl needs of it is a handful of file names.
 """
@@ -101,7 +101,7 @@ def _find_label(files: Sequence[Path], wanted: str, root: Path) -> Source | Data
 
 
 def _read_value_names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
-    """Return what the values of a mask mean, by the table ``*_dseg.tsv`` beside it or ``dseg.tsv`` above it."""
+    """Return what the values of a mask mean, by the table ``*_dseg.tsv`` next to it or ``dseg.tsv`` above it."""
     if _suffix(mask) != "dseg":
         return ()
     above = [folder / "dseg.tsv" for folder in mask.parents if folder.is_relative_to(root)]

@@ -34,7 +34,9 @@ _ROOT_FOLDER = "."  # where the series is named, its folder need not be
 def is_csv(site: Site) -> bool:
     """Return whether the data folder has an index whose columns give the images."""
     path = site.root / site.data.index
-    return path.is_file() and _has_image_columns(path, site, damaged=True)  # a damaged one is meant to be one: reading it tells
+    return path.is_file() and _has_image_columns(
+        path, site, damaged=True
+    )  # a damaged one is meant to be one: reading it says what is wrong
 
 
 def find_index_files(site: Site) -> list[str]:
@@ -149,7 +151,7 @@ def _image_names(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, .
 
 
 def _row_key(names: tuple[str, ...], row: Mapping[str, str]) -> str:
-    """Return what tells a row apart: its files, and what it chooses of them."""
+    """Return what identifies a row: its files, and what it selects of them."""
     dicom = all(name and is_read_as_dicom(Path(name)) for name in names)
     return "\n".join((*names, *(f"{column}={cell}" for column, cell in get_selecting_cells(row) if dicom)))
 

@@ -22,7 +22,7 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_DICOM_KINDS = ("dicom", "damaged", "media")  # kinds of files that tell of DICOM
+_DICOM_KINDS = ("dicom", "damaged", "media")  # kinds of files that count as DICOM
 _LISTERS: dict[str, Callable[[Site, Study, FileIndex], Listing]] = {
     "csv": list_csv,
     "nnunet": lambda site, study, _: list_nnunet(site, study),
@@ -104,7 +104,7 @@ def detect_layout(site: Site, index: FileIndex) -> str:
         if name == "dicom" and len(find_index_files(site)) == 1:
             return "csv"
         if fits():
-            if name not in ("csv", "nnunet", "msd", "bids"):  # those tell themselves what belongs to them
+            if name not in ("csv", "nnunet", "msd", "bids"):  # those say themselves what belongs to them
                 require_usable_index(site)
             return name.removeprefix("any ")
     if (root / site.data.index).is_file():

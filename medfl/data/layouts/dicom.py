@@ -54,7 +54,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
 
 
 def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
-    """Refuse a folder whose ids do not tell patients apart; `classes` says whether a table names classes by PatientID."""
+    """Refuse a folder whose ids do not distinguish patients; `classes` says whether a table names classes by PatientID."""
     studies: dict[str, set[str]] = defaultdict(set)
     issuers: dict[str, set[str]] = defaultdict(set)
     for item in images:

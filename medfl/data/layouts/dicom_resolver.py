@@ -151,7 +151,7 @@ class DicomResolver:
     def _read_objects(self, path: Path) -> DicomObjects:
         if not path.is_dir():
             item = self._get_readable(path, "image")
-            return DicomObjects(defaultdict(list, {item.text(_SERIES_KEY): [item]}))  # its reader tells if it is no image
+            return DicomObjects(defaultdict(list, {item.text(_SERIES_KEY): [item]}))  # its reader raises if it is no image
         items = self.index.tree(path)
         found = sort_objects(items, self.modality, self.site_data)
         if not found.series:

@@ -22,7 +22,7 @@ class Entry:
     Parameters
     ----------
     key : str
-        What tells the case apart at this site.
+        Unique key of the case at this site.
     patient : str
         Original id; empty when the layout has one but this case lacks it.
     image : Source or DataError

@@ -18,7 +18,7 @@ ValueNames = tuple[tuple[int, str], ...]
 
 
 def is_msd(root: Path) -> bool:
-    """Return whether a folder has a ``dataset.json``; reading it tells what is wrong with it."""
+    """Return whether a folder has a ``dataset.json``; reading it shows what is wrong with it."""
     return (root / DATASET_FILE).is_file()
 
 

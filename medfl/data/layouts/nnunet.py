@@ -93,7 +93,7 @@ def _file_ending(document: dict[str, Any]) -> str:
 
 
 def _count_channels(document: dict[str, Any]) -> int:
-    """Return the number of channels, 0 when the file does not tell."""
+    """Return the number of channels, 0 when the file does not say."""
     channels = document.get("channel_names") or document.get("modality")
     return len(channels) if isinstance(channels, dict) else 0
 

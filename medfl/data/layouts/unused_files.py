@@ -25,7 +25,7 @@ _WALKED_LAYOUTS = ("dicom", "folders")  # layouts whose own listing looks into e
 def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding | None:
     """Return a warning about files that look like images and that a layout does not look at.
 
-    An index, nnU-Net, Decathlon or BIDS say themselves what belongs to them. A few pictures beside DICOM are no matter.
+    An index, nnU-Net, Decathlon or BIDS say themselves what belongs to them. A few pictures next to DICOM are ignored.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
 
 
 def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex) -> DataError:
-    """Return the error of a site without any image for a study, with what lies there instead, in numbers.
+    """Return the error of a site without any image for a study, with what the folder holds instead, in numbers.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def _read_dicom_label_names(masks: Sequence[Source], site: Site) -> tuple[str, .
                 data = pydicom.dcmread(source.paths[0], stop_before_pixels=True, force=site.data.allow_headerless)
             found += [str(segment.SegmentLabel) for segment in data.get("SegmentSequence") or ()]
             found += [str(roi.ROIName) for roi in data.get("StructureSetROISequence") or ()]
-        except Exception:  # reading the case tells what is wrong
+        except Exception:  # reading the case shows what is wrong
             continue
     return _unique_names(table.get(name.casefold(), _clean_name(name)) for name in found)
 
@@ -141,7 +141,7 @@ def _highest_value(masks: Sequence[Source]) -> int:
         try:
             with silence_libraries():
                 array = _read_values(source)
-        except Exception:  # reading the case tells what is wrong
+        except Exception:  # reading the case shows what is wrong
             continue
         if array.size and array.ndim >= 2 and np.isfinite(array).all() and (array == np.round(array)).all():
             highest = max(highest, int(array.max()))

@@ -29,14 +29,14 @@ Extent = tuple[tuple[int, ...], tuple[float, ...]]  # voxels along each axis, an
 
 
 def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
-    """Return what the headers of a case tell; the geometry of a DICOM series is checked as reading would check it.
+    """Return the facts in the headers of a case; the geometry of a DICOM series is checked as reading would check it.
 
     Parameters
     ----------
     case : Case
         With its split.
     study : Study
-        What is learnt.
+        Names the task.
     site : Site
         The hospital.
     """

@@ -14,7 +14,7 @@ _EMPTY_TEXTS = ("", "none", "unknown", "n/a")
 
 
 def read_imaging_device(source: Source, site: Site) -> ImagingDevice:
-    """Return what made an image, by the header of its first file; empty where that tells nothing, as NIfTI does."""
+    """Return what made an image, by the header of its first file; empty where that says nothing, as in NIfTI."""
     header = read_first_header(source, force=site.data.allow_headerless) if source.kind == "dicom" else None
     if header is None:
         return ImagingDevice()

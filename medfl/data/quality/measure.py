@@ -33,7 +33,7 @@ def measure_case(case: Case, study: Study, site: Site, *, preview: bool = False)
     case : Case
         With its split.
     study : Study
-        What is learnt.
+        Names the task.
     site : Site
         The hospital.
     preview : bool
@@ -86,7 +86,7 @@ def _measure_volume(
 
 
 def _patch_warnings(case: str, volume: Volume, study: Study) -> list[Finding]:
-    """Tell what preparing will tell of the patches, where it leaves the number of voxels as it is."""
+    """Return the warnings about patches that preparing will give, where it leaves the number of voxels unchanged."""
     steps = study.preprocessing
     if steps.spacing or steps.size or steps.crop != "none":
         return []

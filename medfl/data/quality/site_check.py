@@ -48,7 +48,7 @@ def check_site(
     site : Site
         The hospital.
     study : Study, optional
-        What is to be learnt; without one, the task is inferred from what lies there (`medfl.data.quality.study_inference`).
+        Names the task; without one, the task is inferred from the data (`medfl.data.quality.study_inference`).
     fast : bool
         Look at headers only. Damaged pixels and wrong masks are not found then.
     previews : int

@@ -1,4 +1,4 @@
-"""Inferring what could be learnt from what lies in a data folder, so that a hospital can check before any study exists."""
+"""Inference of a task from a data folder, so that a hospital can check its data before any study exists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def infer_study(
     """Assume a study that fits the data of a site.
 
     The modality is the most frequent one of the DICOM headers, or what the data says of itself; the dimension follows from the
-    kind of the files; it is segmentation where masks belong to the images and classification where an index tells classes,
+    kind of the files; it is segmentation where masks belong to the images and classification where an index names classes,
     whichever gives more usable cases.
 
     Parameters
@@ -99,7 +99,7 @@ def _count_files(site: Site) -> tuple[Counter[str], bool]:
                 modality = _STUDY_MODALITIES.get(header.text("Modality").upper()) if header else None
                 dicom.update([modality] if modality else [])
     except OSError:
-        pass  # reading the cohort tells it
+        pass  # reading the cohort reports it
     return dicom, pictures > volumes and not dicom
 
 
@@ -128,7 +128,7 @@ def _candidate_studies(site: Site, dimension: int, modality: Modality, texts: tu
 
 
 def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tuple[Study, tuple[str, ...]]:
-    """Say what the cases themselves tell: dimension, modality, channels, and the names of classes."""
+    """Return what follows from the cases themselves: dimension, modality, channels, and the names of classes."""
     task = study.task
     images = [case.image for case in cohort.cases]
     masks = [case.label for case in cohort.cases if isinstance(case.label, Source)]
@@ -168,7 +168,7 @@ def _count_nifti_axes(path: Path) -> int:
     try:
         with silence_libraries():
             shape = nibabel.load(path).header.get_data_shape()
-    except Exception:  # reading the case tells what is wrong
+    except Exception:  # reading the case shows what is wrong
         return 3
     return sum(count > 1 for count in shape[:3])
 

@@ -221,7 +221,7 @@ def _write_array(path: Path, array: Array) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as aside, open(path, "wb") as file:
         digest = aside.submit(hashlib.sha256, content)  # while it is written
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(content)  # unlike numpy's own, its error tells when the disk is full
+        file.write(content)  # unlike numpy's own, its error says when the disk is full
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()

@@ -24,7 +24,7 @@ def store_root(site: Site) -> Path:
 
 
 def site_root(site: Site) -> Path:
-    """Return the folder of one site's prepared data; its name does not tell the site's."""
+    """Return the folder of one site's prepared data; its name does not reveal the site's."""
     return store_root(site) / hash_values(site.name)[:12]
 
 

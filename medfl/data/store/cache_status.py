@@ -70,7 +70,7 @@ def get_cache_status(site: Site, study: Study) -> CacheStatus:
     site : Site
         The hospital.
     study : Study
-        What is learnt and how images are preprocessed.
+        Names the task and how images are preprocessed.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def build_case_arrays(
         Returns the volume and the mask or class. It is called here so that nobody else holds what it returns: a large
         volume is let go as soon as it is oriented and cropped.
     study : Study
-        What is learnt and how images are preprocessed.
+        Names the task and how images are preprocessed.
     annotated : sequence of int
         Classes that were looked for in the case, empty for all: `medfl.data.classes.annotated_classes`.
 

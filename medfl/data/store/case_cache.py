@@ -60,7 +60,7 @@ class CaseCache:
     site : Site
         The hospital.
     study : Study
-        What is learnt and how images are preprocessed.
+        Names the task and how images are preprocessed.
 
     Raises
     ------

@@ -88,8 +88,8 @@ def _stamp(paths: tuple[Path, ...]) -> tuple[int, str, int]:
     for path in paths:
         facts = os.stat(path)
         size += facts.st_size
-        # the inode's change time cannot be set by hand: it tells a replacement that kept size and date; the inode itself
-        # tells another file of the same grain of time, as when two folders change places
+        # the inode's change time cannot be set by hand: it reveals a replacement that kept size and date; the inode itself
+        # reveals another file with the same times, as when two folders are swapped
         times += [facts.st_mtime_ns, facts.st_ctime_ns]
         facts_of_all += [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
     return size, hashlib.sha256(repr(facts_of_all).encode()).hexdigest()[:32], max(times, default=0)

@@ -32,7 +32,7 @@ def iter_outcomes(
     site : Site
         The hospital.
     study : Study
-        What is learnt.
+        Names the task.
     workers : int
         Cases to make at a time, as far as the memory allows; one is made in this process.
 

@@ -35,7 +35,7 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
     site : Site
         The hospital.
     study : Study
-        What is learnt and how images are preprocessed.
+        Names the task and how images are preprocessed.
     progress : callable, optional
         Called with (cases done, cases in all) after each case.
 

@@ -203,7 +203,7 @@ class _Foreground(Mapping[int, Array]):
 
 
 def map_array(folder: str, name: str, meta: Meta) -> Array:
-    """Map one array of a case, read-only, by the shape that its ``meta.json`` tells.
+    """Map one array of a case, read-only, with the shape in its ``meta.json``.
 
     Parameters
     ----------
