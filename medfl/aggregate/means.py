@@ -138,7 +138,8 @@ class ExactMean(Mean):
 
     Every tensor has a grid of values that is fixed before the first reply: its step is ``2**-30`` of the power of two that
     holds the largest value of the reference, at least 1. A reply adds ``rint(weight * x / step)`` as 64-bit integers. That
-    number depends on the reply alone, and integer addition is associative and commutative, so the order does not matter. For weights of 1 or more the error is at most ``2**-31`` of that scale. An int64 a value: two float32 models.
+    number depends on the reply alone, and integer addition is associative and commutative, so the order does not matter. For
+    weights of 1 or more the error is at most ``2**-31`` of that scale. An int64 a value: two float32 models.
 
     Parameters
     ----------

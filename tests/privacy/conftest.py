@@ -233,17 +233,17 @@ def _pictures_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
+def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     """Return four hospitals with good and broken cases, and a fifth that cannot take part at all."""
     root = tmp_path_factory.mktemp("hospitals")
-    planted = Canaries(root)
+    canaries = Canaries(root)
     for name in ("north", "east", "south", "west", "lost"):
         (root / name / "data").mkdir(parents=True)
         (root / name / "site.toml").write_text(f'name = "{name}"\n[data]\nroot = "data"\n{_POLICY}')
         ensure_secret(root / name / "site.secret")
-    _dicom_site(root / "north", planted)
+    _dicom_site(root / "north", canaries)
     for number in range(1, 5):
-        _dicom_patient(root / "east" / "data", planted, number)
+        _dicom_patient(root / "east" / "data", canaries, number)
     (root / "east" / "site.toml").write_text(
         (root / "east" / "site.toml").read_text().replace("[data]", '[data]\nlayout = "folders"')
     )
@@ -251,13 +251,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     _csv_site(root / "west")
     _pictures_site(root.parent / f"{root.name}-pictures")
     (root / "lost" / "data" / "index.csv").write_text(f"{MARK},{MARK}2\n{MARK},{MARK}\n")
-    planted.add("text", MARK)
-    planted.add("class", CLASS)
-    planted.add("uid", _CANARY_UID)
-    planted.add("date", _DATE)
-    planted.add("date", f"{_DATE[:4]}-{_DATE[4:6]}-{_DATE[6:]}")
-    planted.add("time", _TIME)
-    planted.add("umlaut", _UMLAUT.split("^")[0])
+    canaries.add("text", MARK)
+    canaries.add("class", CLASS)
+    canaries.add("uid", _CANARY_UID)
+    canaries.add("date", _DATE)
+    canaries.add("date", f"{_DATE[:4]}-{_DATE[4:6]}-{_DATE[6:]}")
+    canaries.add("time", _TIME)
+    canaries.add("umlaut", _UMLAUT.split("^")[0])
     for keyword, value in _NUMBERS.items():
-        planted.add(keyword, value)
-    return planted
+        canaries.add(keyword, value)
+    return canaries

@@ -48,7 +48,7 @@ def test_compressed_and_clipped_updates_are_counted_and_their_contributions_meas
         assert event["models"] == 8
         assert event["arm"] == "federated"
         assert math.fsum(site["value"] for site in event["sites"].values()) == pytest.approx(event["gain"])
-    assert "What each hospital brought" in write_report(run).read_text()
+    assert "What each hospital contributed" in write_report(run).read_text()
 
 
 @pytest.mark.slow

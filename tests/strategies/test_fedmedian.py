@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, MessageType
 from flwr.app import Message as FlowerMessage
@@ -14,6 +15,7 @@ from flwr.serverapp.strategy import FedMedian as FlowerFedMedian
 from medfl.messages.records import to_array_record
 from medfl.strategies.base.disk_strategy import DiskStrategy
 from medfl.strategies.fedmedian import FedMedian
+from medfl.strategies.reply import Reply
 
 
 def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any, weights: Any = None) -> dict[str, np.ndarray]:
@@ -50,12 +52,12 @@ def test_the_same_bits_as_flowers(n: int, dtype: Any, fake: Any, make: Any) -> N
 
 
 def test_the_file_is_closed_when_a_round_is_interrupted(initial: ArrayRecord, fake: Any, make: Any) -> None:
-    seen: list[Any] = []
+    open_files: list[int] = []  # during each round
 
     class Watched(FedMedian):
-        def begin_round(self, sent: ArrayRecord) -> None:
-            super().begin_round(sent)
-            seen.append(self._spool)
+        def add_reply(self, reply: Reply) -> None:
+            super().add_reply(reply)
+            open_files.append(psutil.Process().num_fds())
 
     def interrupted() -> Iterator[FlowerMessage]:
         yield make.trained(make.model(1), 2)(messages[0])
@@ -65,10 +67,13 @@ def test_the_file_is_closed_when_a_round_is_interrupted(initial: ArrayRecord, fa
     grid = fake({2: make.trained(make.model(1), 2)})
     messages = list(strategy.configure_train(1, initial, ConfigRecord(), grid))
     assert messages[0].metadata.message_type == MessageType.TRAIN
+    before = psutil.Process().num_fds()
     with pytest.raises(KeyboardInterrupt):
         strategy.aggregate_train(1, interrupted())
-    assert seen[0]._file.closed
+    assert open_files == [before + 1]
+    assert psutil.Process().num_fds() == before
     again = list(strategy.configure_train(2, initial, ConfigRecord(), grid))
     arrays, _ = strategy.aggregate_train(2, grid.send_and_receive(again))
     assert arrays is not None
-    assert seen[1]._file.closed
+    assert open_files == [before + 1] * 2
+    assert psutil.Process().num_fds() == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from io import RawIOBase
@@ -12,9 +12,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from medfl.data.cases import Source
-from medfl.data.dicom.headers import Header, buffered_from_start
-from medfl.data.dicom.source_headers import read_source_headers
+from medfl.data.dicom.headers import buffered_from_start
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -157,36 +155,6 @@ def wrong_frame_error(subject: str) -> DataError:
     what = f"{subject} drawn in another frame of reference than that of the series, so its coordinates mean other positions."
     fix = "Choose the series it was drawn on. If it is this one, the program made up a frame of reference: export it again."
     return DataError("LBL-WRONG-SERIES", what, fix)
-
-
-def read_label_dataset(path: Path, image_source: Source, settings: SiteData) -> tuple[Dataset, list[Header]]:
-    """Read a label file, check that it belongs to the series of a case, and return it with the headers of the series.
-
-    Raises
-    ------
-    DataError
-        ``LBL-READ``, and those of `check_references`.
-    """
-    if image_source.kind != "dicom":
-        what = "a label in DICOM needs the DICOM series it was drawn on."
-        raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
-    with silence_libraries():
-        try:
-            dataset = pydicom.dcmread(path, force=settings.allow_headerless)
-        except Exception:
-            raise unreadable_label_error() from None
-    references = find_references(dataset, path)
-    headers = read_source_headers(image_source, force=settings.allow_headerless)
-    check_references(
-        references, {header.text("SOPInstanceUID") for header in headers}, get_frame_of_reference(headers), settings
-    )
-    return dataset, headers
-
-
-def get_frame_of_reference(headers: Sequence[Header]) -> str:
-    """Return the FrameOfReferenceUID of a series; empty when it names none, or several."""
-    frames = {header.text("FrameOfReferenceUID") for header in headers}
-    return frames.pop() if len(frames) == 1 else ""
 
 
 def unreadable_label_error() -> DataError:

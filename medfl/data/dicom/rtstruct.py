@@ -12,13 +12,8 @@ from numpy.typing import NDArray
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
 from medfl.data.dicom.contours import Contour, Points, check_gaps, read_contours
-from medfl.data.dicom.references import (
-    get_frame_of_reference,
-    read_label_dataset,
-    roi_frames,
-    unreadable_label_error,
-    wrong_frame_error,
-)
+from medfl.data.dicom.label_dataset import get_frame_of_reference, read_label_dataset
+from medfl.data.dicom.references import roi_frames, unreadable_label_error, wrong_frame_error
 from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_distance, slice_matrix, slice_normal
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.references import read_label_dataset, unreadable_label_error
+from medfl.data.dicom.label_dataset import read_label_dataset
+from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.dicom.seg_frames import SegFrame, match_frames, read_frames, segmentation_type
 from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames

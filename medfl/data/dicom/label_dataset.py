@@ -1,0 +1,47 @@
+"""Reader of a SEG or RTSTRUCT for one case: it must have been drawn on the series of that case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from medfl.data.cases import Source
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.references import check_references, find_references, unreadable_label_error
+from medfl.data.dicom.source_headers import read_source_headers
+from medfl.data.library_output import silence_libraries
+from medfl.errors import DataError
+from medfl.site import SiteData
+
+
+def read_label_dataset(path: Path, image_source: Source, settings: SiteData) -> tuple[Dataset, list[Header]]:
+    """Read a label file, check that it belongs to the series of a case, and return it with the headers of the series.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``, and those of `check_references`.
+    """
+    if image_source.kind != "dicom":
+        what = "a label in DICOM needs the DICOM series it was drawn on."
+        raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
+    with silence_libraries():
+        try:
+            dataset = pydicom.dcmread(path, force=settings.allow_headerless)
+        except Exception:
+            raise unreadable_label_error() from None
+    references = find_references(dataset, path)
+    headers = read_source_headers(image_source, force=settings.allow_headerless)
+    check_references(
+        references, {header.text("SOPInstanceUID") for header in headers}, get_frame_of_reference(headers), settings
+    )
+    return dataset, headers
+
+
+def get_frame_of_reference(headers: Sequence[Header]) -> str:
+    """Return the FrameOfReferenceUID of a series; empty when it names none, or several."""
+    frames = {header.text("FrameOfReferenceUID") for header in headers}
+    return frames.pop() if len(frames) == 1 else ""
