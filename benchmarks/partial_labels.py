@@ -24,8 +24,8 @@ import nibabel as nib
 import numpy as np
 
 from medfl import metrics
+from medfl.clients import session
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training import session
 from medfl.data.store.prepare import prepare
 from medfl.runs import checkpoint_files
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation

@@ -11,11 +11,11 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from medfl import metrics
-from medfl.clients import attacks, join_reply, node_cache, update_compression
+from medfl.clients import attacks, join_reply, node_cache, personal_model, session, update_compression
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
-from medfl.clients.training import interrupts, personal_model, session
+from medfl.clients.training import interrupts
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.seeds import derive_seed
 from medfl.clients.training.task import TrainTask

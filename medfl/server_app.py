@@ -80,8 +80,6 @@ def _wrap_grid(grid: Grid, study: Study, run: Run, sites: Mapping[int, str]) -> 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
-    from medfl.clients.training.initial_model import (
-        build_initial_models,  # brings torch and MONAI, which the server needs for nothing else
-    )
+    from medfl.clients.initial_model import build_initial_models  # brings torch and MONAI, needed here for nothing else
 
     return build_initial_models(study)

@@ -146,7 +146,7 @@ def test_wheel_and_sdist_hold_the_same_code_and_it_works(tmp_path: Path) -> None
     (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"medfl"}
-    assert {"medfl/strategies/fedavg.py", "medfl/clients/training/session.py"} <= names
+    assert {"medfl/strategies/fedavg.py", "medfl/clients/session.py"} <= names
     assert {"medfl/py.typed", "medfl/errors/codes.toml"} <= names
     assert "medfl/sample_configs/brain-tissue/pyproject.toml" in names
     with tarfile.open(sdist) as archive:

@@ -75,7 +75,7 @@ class TrainResult:
         The trained tensors, as `get_arrays` orders them.
     metrics : dict
         The ``train.*`` metrics, with the same keys at every site. A client algorithm returns ``train.loss`` at least, and
-        ``train.steps`` if it takes other steps than plain training; `medfl.clients.training.session.train` adds the rest.
+        ``train.steps`` if it takes other steps than plain training; `medfl.clients.session.train` adds the rest.
     records : mapping of str to dict of str to ndarray
         What goes to the server along with the model, by the name of the record.
     """

@@ -54,7 +54,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
 
 def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecord]:
     """Build the first models in a worker: importing torch into this process as well would cost hundreds of megabytes."""
-    from medfl.clients.training.initial_model import build_initial_models
+    from medfl.clients.initial_model import build_initial_models
 
     return build_initial_models(study_from_run_config(run_config))
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from medfl.clients import session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training import session
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData

@@ -9,12 +9,11 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import metrics
-from medfl.clients import attacks, node
+from medfl.clients import attacks, node, session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.initial_model import build_initial_model
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training import session
-from medfl.clients.training.initial_model import build_initial_model
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.errors import ConfigError
 from medfl.flower import compat

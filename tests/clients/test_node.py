@@ -13,9 +13,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import client_app, metrics
-from medfl.clients import node_cache
-from medfl.clients.training import session
-from medfl.clients.training.initial_model import build_initial_model
+from medfl.clients import node_cache, session
+from medfl.clients.initial_model import build_initial_model
 from medfl.errors import safe_sentence
 from medfl.flower import compat
 from medfl.messages import records

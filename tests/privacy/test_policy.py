@@ -12,7 +12,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl.client_app import app
-from medfl.clients.training.initial_model import build_initial_models
+from medfl.clients.initial_model import build_initial_models
 from medfl.clients.training.interrupts import stop_when
 from medfl.errors import PolicyError, safe_sentence
 from medfl.flower import compat

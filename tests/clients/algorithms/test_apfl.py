@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medfl.clients import session
 from medfl.clients.algorithms.apfl import ApflClient
-from medfl.clients.training import session
 from medfl.errors import TrainingError
 from medfl.messages import records
 

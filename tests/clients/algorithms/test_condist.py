@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from medfl.clients import session
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.condist import ConDistClient, DistillationHooks, conditional_dice, ramp_weight
-from medfl.clients.training import session
 from medfl.clients.training.task import StepHooks
 from medfl.data.store.prepared_data import PreparedData
 from tests.clients.training.test_partial_labels import TWO, two_organs

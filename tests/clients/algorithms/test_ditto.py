@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medfl.clients import session
 from medfl.clients.algorithms.ditto import DittoClient
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.training import session
 from medfl.clients.training.loop import train_steps
 from medfl.messages import records
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from medfl.clients import session
 from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS, build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.feddyn import FedDynClient
@@ -20,7 +21,6 @@ from medfl.clients.networks.layers import local_names
 from medfl.clients.networks.network_builders import build_network, network_names
 from medfl.clients.networks.tensors import ProximalTerm, trainable
 from medfl.clients.tasks.inference import forward
-from medfl.clients.training import session
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import Device
 from medfl.clients.training.task import TrainTask

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medfl.clients import session
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.fedrep import FedRepClient
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.training import session
 from medfl.clients.training.loop import train_steps, with_steps
 from medfl.messages import records
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medfl.clients import session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.qfedavg import QFedAvgClient
-from medfl.clients.training import session
 from medfl.messages.records import TRAIN_LOSS, TRAIN_LOSS_BEFORE
 
 STILL = {"name": "sgd", "learning-rate": 1e-12, "momentum": 0.0}

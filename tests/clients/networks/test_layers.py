@@ -10,13 +10,12 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from safetensors.numpy import load_file
 
-from medfl.clients import node, node_cache
+from medfl.clients import node, node_cache, session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.initial_model import build_initial_model, build_initial_models
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network, network_names
-from medfl.clients.training import session
-from medfl.clients.training.initial_model import build_initial_model, build_initial_models
 from medfl.clients.training.task import TrainResult
 from medfl.errors import ExchangeError
 from medfl.flower import compat

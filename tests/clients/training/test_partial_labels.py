@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from medfl import metrics
+from medfl.clients import session
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.tasks import segmentation_task
-from medfl.clients.training import session
 from medfl.clients.training.batches import iter_batches
 from medfl.clients.training.devices import choose_device
 from medfl.clients.training.losses import build_loss

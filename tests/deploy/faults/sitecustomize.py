@@ -83,7 +83,7 @@ def _server() -> None:  # noqa: C901 - one fault each
 
 
 def _site() -> None:
-    from medfl.clients.training import session
+    from medfl.clients import session
 
     train = session.train
 

@@ -9,13 +9,12 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import metrics
-from medfl.clients import node
+from medfl.clients import node, personal_model, session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.initial_model import build_initial_model
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training import personal_model, session
-from medfl.clients.training.initial_model import build_initial_model
 from medfl.data.store.prepared_data import PreparedData
 from medfl.flower import compat
 from medfl.messages import records

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from medfl import metrics
+from medfl.clients import session
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training import session
 from medfl.clients.training.task import TrainTask
 from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase, PreparedData, ReferenceMask

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from medfl import metrics
+from medfl.clients import session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, check_finite, get_arrays, load_arrays
-from medfl.clients.training import session
 from medfl.clients.training.devices import deterministic
 from medfl.clients.training.loop import train_steps, with_steps
 from medfl.clients.training.task import TrainTask
