@@ -15,7 +15,7 @@ from medfl.clients import attacks, join_reply, node_cache, personal_model, sessi
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
-from medfl.clients.training import interrupts
+from medfl.clients.training import interrupts, local_layers
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.seeds import derive_seed
 from medfl.clients.training.task import TrainTask
@@ -81,7 +81,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _train_reply(received: TrainTask, *, simulated: bool) -> RecordDict:
-    task = layers.with_local_layers(received)
+    task = local_layers.with_local_layers(received)
     study, site = task.study, task.site
     algorithm = ClientAlgorithm() if task.arm == "local" else build_algorithm(study, site)
     scores = metrics.empty_metrics(study)
@@ -91,15 +91,15 @@ def _train_reply(received: TrainTask, *, simulated: bool) -> RecordDict:
     if simulated and task.arm != "local":
         names = [each.name for each in node_cache.simulated_sites(study)]
         algorithm = attacks.as_attacker(algorithm, study.simulation, site.name, names)
-    result = update_compression.compress(task, layers.without_local_layers(task, session.train(task, algorithm)))
+    result = update_compression.compress(task, local_layers.without_local_layers(task, session.train(task, algorithm)))
     numbers = policy_checks.redact(result.metrics | suppress(scores, site.policy.min_count), site.policy)
     info = {records.EXCLUDED: join_reply.count_findings(task.prepared.findings, site, "error")}
     return records.build_reply_content(site.name, numbers, result.arrays, info, result.records)
 
 
 def _evaluate_metrics(received: TrainTask, split: str, folder: Path | None, *, trial: bool) -> Metrics:
-    study, site, task = received.study, received.site, layers.with_local_layers(received)
-    model = layers.with_initial_layers(received).received if split == "test" else task.received
+    study, site, task = received.study, received.site, local_layers.with_local_layers(received)
+    model = local_layers.with_initial_layers(received).received if split == "test" else task.received
     scores = session.evaluate(study, site, task.prepared, task.net, model, split, folder)
     numbers, algorithm = suppress(scores, site.policy.min_count), build_algorithm(study, site)
     if split == "validation":

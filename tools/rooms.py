@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "CONTRIBUTING.md"
 _BEGIN = "<!-- Made from the code: python -m tools.rooms -->\n"
 _END = "<!-- End of what is made -->\n"
+_HOUSE_CONTRACT = "A room imports from lower rooms only"  # the other layers contract orders the modules of one room
 _AT_THE_TOP = {"medfl.strategies": "strategies", "medfl.clients": "clients"}  # where the links inside medfl/ lead
 
 
@@ -26,7 +27,7 @@ def read_layers() -> list[list[str]]:
         Module names, such as ``medfl.study``.
     """
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    (layers,) = (contract["layers"] for contract in contracts if contract["name"] == _HOUSE_CONTRACT)
     return [[room.strip() for room in layer.replace("|", ":").split(":")] for layer in layers]
 
 

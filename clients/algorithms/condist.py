@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
-from medfl.clients.tasks.inference import forward
+from medfl.clients.training.forward import forward
 from medfl.clients.training.partial_labels import group_by_classes, unannotated_classes
 from medfl.clients.training.task import StepHooks, TrainTask
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.algorithms.proximal_term import ProximalTerm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.networks.tensors import ProximalTerm, to_parameters
+from medfl.clients.networks.tensors import to_parameters
 from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.task import TrainResult, TrainTask

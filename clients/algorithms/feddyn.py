@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.algorithms.proximal_term import ProximalTerm
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.tensors import ProximalTerm, shared_model, state_last_counted, to_parameters, trainable
+from medfl.clients.networks.tensors import to_parameters, trainable
+from medfl.clients.training.local_layers import shared_model
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.task import TrainResult, TrainTask
-from medfl.messages.records import TRAIN_LOSS
+from medfl.messages.records import COUNTED, TRAIN_LOSS
 
 _STATE_NAME = "feddyn"
 
@@ -45,7 +47,7 @@ class FedDynClient(ClientAlgorithm):
         """Train with the regulariser, and add this round's change to the drift."""
         received = shared_model(task)
         start = {name: received[name] for name in trainable(task.net) if name in received}
-        saved = state_last_counted(task, _STATE_NAME)
+        saved = task.state.load_last_counted(_STATE_NAME, task.server_record(COUNTED))
         drift = {name: saved.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
         anchor = to_parameters(task.net, {name: start[name] - drift[name] for name in start})
         loss = train_steps(task, task.net, ProximalTerm(self._alpha, anchor))

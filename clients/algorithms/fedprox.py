@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
-from medfl.clients.networks.tensors import ProximalTerm, shared_model, to_parameters
+from medfl.clients.algorithms.proximal_term import ProximalTerm
+from medfl.clients.networks.tensors import to_parameters
+from medfl.clients.training.local_layers import shared_model
 from medfl.clients.training.task import StepHooks, TrainTask
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays, load_arrays
-from medfl.clients.tasks.inference import forward
 from medfl.clients.training.devices import Device
+from medfl.clients.training.forward import forward
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
-from medfl.clients.tasks.inference import forward
 from medfl.clients.training.batches import iter_batches
+from medfl.clients.training.forward import forward
 from medfl.clients.training.losses import build_loss, class_weights
 from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask

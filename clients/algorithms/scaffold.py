@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, get_arrays
-from medfl.clients.networks.tensors import server_record, state_last_counted, to_parameters, trainable
+from medfl.clients.networks.tensors import to_parameters, trainable
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors
-from medfl.messages.records import CONTROL, TRAIN_LOSS
+from medfl.messages.records import CONTROL, COUNTED, TRAIN_LOSS
 
 _STATE_NAME = "scaffold"
 
@@ -90,9 +90,9 @@ class ScaffoldClient(ClientAlgorithm):
     def train(self, task: TrainTask) -> TrainResult:
         """Train with the correction, renew the control variate, and return its change."""
         received: Tensors = task.received
-        common = _check_control(server_record(task, CONTROL), received)
+        common = _check_control(task.server_record(CONTROL), received)
         names = [name for name in trainable(task.net) if name in common]
-        saved = state_last_counted(task, _STATE_NAME)
+        saved = task.state.load_last_counted(_STATE_NAME, task.server_record(COUNTED))
         own = {name: saved.get(name, np.zeros_like(common[name])) for name in names}
         correction = to_parameters(task.net, {name: common[name] - own[name] for name in names})
         hooks = CorrectionHooks(correction, task.study.optimizer.momentum)

@@ -1,13 +1,11 @@
-"""Local layers: those that stay at a site, and how they are put together with the shared ones.
+"""Layers of a network by what happens to them: those that stay at a site, and the shared ones, which are exchanged.
 
 FedBN (Li et al. 2021, https://arxiv.org/abs/2102.07623) keeps the normalisation layers, FedPer (Arivazhagan et al. 2019,
-https://arxiv.org/abs/1912.00818) the head; a study may combine either with another algorithm. Training sees a whole
-model and knows nothing of it. Only shared tensors are exchanged: the others stay in the site's state and never leave.
+https://arxiv.org/abs/1912.00818) the head; a study may combine either with another algorithm.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from operator import attrgetter
@@ -17,11 +15,8 @@ from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
 from medfl.clients.networks.network_builders import build_network
-from medfl.clients.training.task import TrainResult, TrainTask
-from medfl.messages.models import Tensors
 from medfl.study import Study
 
-_STATE_NAME = "layers"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance, of any dimension
 
 # The layers whose output is the logits. In MONAI's UNet that is the whole last block: with residual units, the logits are the
@@ -85,51 +80,12 @@ def shared_arrays(study: Study, net: nn.Module) -> Arrays:
     return {name: arrays[name] for name in shared_names(study, net)}
 
 
-def with_local_layers(task: TrainTask) -> TrainTask:
-    """Return the task with a whole model: the received layers and the site's own, which start as the study's initial ones."""
-    if not _has_local_layers(task):
-        return task
-    own = task.state.load(_STATE_NAME) or initial_local_layers(task.study)
-    return dataclasses.replace(task, received=_merge_layers(task.net, task.received, own))
-
-
-def with_initial_layers(task: TrainTask) -> TrainTask:
-    """Return the task with the model that a site gets which joins now: the received layers and the study's initial ones."""
-    if not _has_local_layers(task):
-        return task
-    return dataclasses.replace(task, received=_merge_layers(task.net, task.received, initial_local_layers(task.study)))
-
-
-def without_local_layers(task: TrainTask, result: TrainResult) -> TrainResult:
-    """Save the site's own layers in its state, and return what may leave: no tensor under the name of a local one."""
-    if not _has_local_layers(task):
-        return result
-    local = local_names(task.study, task.net)
-    task.state.save(_STATE_NAME, {name: tensor for name, tensor in result.arrays.items() if name in local})
-    records = {record: _drop_layers(local, tensors) for record, tensors in result.records.items()}
-    return dataclasses.replace(result, arrays=_drop_layers(local, result.arrays), records=records)
-
-
 @lru_cache(maxsize=4)
 def initial_local_layers(study: Study) -> Arrays:
     """Return the local layers that every site starts from, made from the study's seed."""
     net = build_network(study)
     local = local_names(study, net)
     return {name: tensor for name, tensor in get_arrays(net).items() if name in local}
-
-
-def _has_local_layers(task: TrainTask) -> bool:
-    return bool(task.study.local_layers) and task.arm != "local"  # a site that trains alone shares nothing
-
-
-def _merge_layers(net: nn.Module, shared: Tensors, local: Tensors) -> Arrays:
-    """Put a model together in the order of its network; foreign tensors come last, and loading the model refuses them."""
-    tensors = {**shared, **local}
-    return {name: tensors.pop(name) for name in distinct_tensors(net) if name in tensors} | tensors
-
-
-def _drop_layers(local: Collection[str], tensors: Tensors) -> Arrays:
-    return {name: tensor for name, tensor in tensors.items() if name not in local}
 
 
 def _tensors(layer: nn.Module) -> list[Any]:

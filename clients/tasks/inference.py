@@ -13,11 +13,10 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medfl.clients.training import interrupts
 from medfl.clients.training.batches import padded_shape, read_window
 from medfl.clients.training.devices import Device
+from medfl.clients.training.forward import forward
 from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
-from medfl.errors import TrainingError
 from medfl.study import Study
 
 _MAX_VOXELS = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
@@ -56,29 +55,6 @@ def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
     for k, case in enumerate(cases):
         read_window(case.image, view[k], [0] * len(first))
     return images
-
-
-def forward(net: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits of one batch, after a check for a reason to stop (`medfl.clients.training.interrupts`).
-
-    Raises
-    ------
-    StoppedError
-        ``RUN-STOPPED`` or ``POLICY-MINUTES``.
-    TrainingError
-        ``NET-TOO-DEEP`` when the images are so small that instance normalisation would see a single voxel.
-    """
-    interrupts.check_interrupts()
-    try:
-        logits: Tensor = net(images)
-    except ValueError as error:
-        if "more than 1" not in str(error):
-            raise
-        size = "x".join(str(n) for n in images.shape[2:])
-        what = f"at a size of {size} the deepest level of the network is a single voxel, which cannot be normalised."
-        fix = "Enlarge training.patch or preprocessing.size, take away a level, or set network.norm = 'group'."
-        raise TrainingError("NET-TOO-DEEP", what, fix) from None
-    return logits
 
 
 def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overlap: float) -> Tensor:

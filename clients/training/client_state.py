@@ -17,7 +17,8 @@ from pathlib import Path
 from medfl.clients.networks.arrays import check_finite
 from medfl.data.store.cache_key import STATE_FOLDER
 from medfl.errors import ExchangeError, RunError, TrainingError
-from medfl.messages.models import Tensor
+from medfl.messages.models import Tensor, Tensors
+from medfl.messages.records import ROUND
 from medfl.runs import checkpoint_files
 from medfl.system.files import translate_disk_errors
 
@@ -62,6 +63,27 @@ class ClientState:
             return None
         self._loaded[name] = earlier[-1] if of_round is None else of_round
         return checkpoint_files.load(self.folder, _checkpoint_name(name, self._loaded[name])).arrays
+
+    def load_last_counted(self, name: str, counted: Tensors) -> dict[str, Tensor]:
+        """Return what the site saved in the round whose reply the server counted last, nothing if it never counted one.
+
+        What the site saved in later rounds belongs to replies that were lost or refused: see
+        `medfl.strategies.base.client_state_mean`.
+
+        Parameters
+        ----------
+        name : str
+            As given to `save`.
+        counted : mapping of str to ndarray
+            The server's record `medfl.messages.records.COUNTED`.
+
+        Raises
+        ------
+        RunError
+            ``STATE-LOST`` when it is no longer there.
+        """
+        last = int(counted[ROUND])
+        return (self.load(name, of_round=last) or {}) if last else {}
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Save tensors under a name as those of this round, all or none.

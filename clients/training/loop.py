@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medfl.clients.tasks.inference import forward
 from medfl.clients.training import schedules
 from medfl.clients.training.augmentation import Augmenter
 from medfl.clients.training.batches import count_steps, iter_batches
 from medfl.clients.training.devices import Device
+from medfl.clients.training.forward import forward
 from medfl.clients.training.losses import build_loss, class_weights
 from medfl.clients.training.optimizers import build_optimizer, set_factor
 from medfl.clients.training.seeds import spawn_seed

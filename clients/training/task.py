@@ -15,6 +15,7 @@ from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import Device, choose_device
 from medfl.clients.training.partial_labels import AnnotatedClasses
 from medfl.data.store.prepared_data import PreparedData
+from medfl.errors import ExchangeError
 from medfl.messages.records import Metrics
 from medfl.site import Site
 from medfl.study import Study
@@ -63,6 +64,21 @@ class TrainTask:
     def device(self) -> Device:
         """Device and precision, as study and site decide them; ``DEVICE-MISSING`` where the machine lacks it."""
         return choose_device(self.study, self.site)
+
+    def server_record(self, name: str) -> Mapping[str, NDArray[np.generic]]:
+        """Return a record that the server sent along with the model.
+
+        Raises
+        ------
+        ExchangeError
+            ``RECORD-MISSING``.
+        """
+        if name not in self.records:
+            what = f"the server sent no record {name!r} with the model."
+            raise ExchangeError(
+                "RECORD-MISSING", what, "Server and sites must run the same study and the same version of medfl."
+            )
+        return self.records[name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,15 @@ from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.algorithms.feddyn import FedDynClient
 from medfl.clients.algorithms.fedprox import FedProxClient
 from medfl.clients.algorithms.moon import BottleneckHook, ContrastiveHooks, MoonClient
+from medfl.clients.algorithms.proximal_term import ProximalTerm
 from medfl.clients.algorithms.scaffold import ScaffoldClient
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.layers import local_names
 from medfl.clients.networks.network_builders import build_network, network_names
-from medfl.clients.networks.tensors import ProximalTerm, trainable
-from medfl.clients.tasks.inference import forward
+from medfl.clients.networks.tensors import trainable
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import Device
+from medfl.clients.training.forward import forward
 from medfl.clients.training.task import TrainTask
 from medfl.errors import ConfigError, ExchangeError, RunError
 from medfl.messages import records

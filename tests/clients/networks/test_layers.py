@@ -16,6 +16,7 @@ from medfl.clients.initial_model import build_initial_model, build_initial_model
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network, network_names
+from medfl.clients.training import local_layers
 from medfl.clients.training.task import TrainResult
 from medfl.errors import ExchangeError
 from medfl.flower import compat
@@ -104,22 +105,22 @@ def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organ
     assert first
     assert not sent.keys() & first.keys()
     for number in (1, 2, 3):
-        task = layers.with_local_layers(make_task(study, organs(), number, sent))
+        task = local_layers.with_local_layers(make_task(study, organs(), number, sent))
         assert list(task.received) == list(get_arrays(task.net))
         assert all(np.allclose(task.received[n], x + number - 1, atol=1e-6) for n, x in first.items())
         assert all(np.array_equal(task.received[n], x) for n, x in sent.items())
-        outcome = layers.without_local_layers(task, session.train(task, Grows()))
+        outcome = local_layers.without_local_layers(task, session.train(task, Grows()))
         assert list(outcome.arrays) == list(outcome.records["beside"]) == list(sent)
-    newcomer = layers.with_initial_layers(make_task(study, organs(), 4, sent)).received
+    newcomer = local_layers.with_initial_layers(make_task(study, organs(), 4, sent)).received
     assert all(np.array_equal(newcomer[n], x) for n, x in {**first, **sent}.items())
 
 
 def test_a_hospital_that_trains_alone_sends_all(study_of, organs, make_task) -> None:
     study = study_of("unet")
     task = make_task(study, organs(), arm="local")
-    assert layers.with_local_layers(task) is layers.with_initial_layers(task) is task
+    assert local_layers.with_local_layers(task) is local_layers.with_initial_layers(task) is task
     outcome = session.train(task)
-    assert layers.without_local_layers(task, outcome) is outcome
+    assert local_layers.without_local_layers(task, outcome) is outcome
     alone = study.model_copy(update={"simulation": study.simulation.model_copy(update={"arms": ("federated", "local")})})
     models = build_initial_models(alone)
     assert list(models["whole"]) == list(task.received)
@@ -129,7 +130,7 @@ def test_a_hospital_that_trains_alone_sends_all(study_of, organs, make_task) -> 
 
 def test_batch_norm_learns_and_its_statistics_are_used_in_evaluation(study_of, organs, make_task, site) -> None:
     study = study_of("unet", "norm", norm="batch")
-    task = layers.with_local_layers(make_task(study, organs()))
+    task = local_layers.with_local_layers(make_task(study, organs()))
     trained = session.train(task).arrays
     means = [n for n in trained if n.endswith("running_mean")]
     assert any(not np.array_equal(trained[n], task.received[n]) for n in means)
@@ -177,6 +178,6 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
 def test_what_does_not_belong_to_the_network_is_refused(study_of, organs, make_task) -> None:
     study = study_of("unet")
     sent = layers.shared_arrays(study, build_network(study)) | {"other": np.zeros(1, np.float32)}
-    task = layers.with_local_layers(make_task(study, organs(), 1, sent))
+    task = local_layers.with_local_layers(make_task(study, organs(), 1, sent))
     with pytest.raises(ExchangeError, match="MODEL-MISMATCH"):
         session.train(task)

@@ -1,0 +1,31 @@
+"""Forward pass of one batch, the same in training and in scoring."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from medfl.clients.training.interrupts import check_interrupts
+from medfl.errors import TrainingError
+
+
+def forward(net: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of one batch, after a check for a reason to stop (`medfl.clients.training.interrupts`).
+
+    Raises
+    ------
+    StoppedError
+        ``RUN-STOPPED`` or ``POLICY-MINUTES``.
+    TrainingError
+        ``NET-TOO-DEEP`` when the images are so small that instance normalisation would see a single voxel.
+    """
+    check_interrupts()
+    try:
+        logits: Tensor = net(images)
+    except ValueError as error:
+        if "more than 1" not in str(error):
+            raise
+        size = "x".join(str(n) for n in images.shape[2:])
+        what = f"at a size of {size} the deepest level of the network is a single voxel, which cannot be normalised."
+        fix = "Enlarge training.patch or preprocessing.size, take away a level, or set network.norm = 'group'."
+        raise TrainingError("NET-TOO-DEEP", what, fix) from None
+    return logits
