@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ COMPONENTS = {"serverapp": "medfl.server_app:app", "clientapp": "medfl.client_ap
 Scalar = bool | int | float | str
 
 _MAX_STUDIES = 64  # studies that a process remembers
-_studies: dict[str, Study] = {}  # by the content of their tables
+_studies: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], Study]] = {}  # with their tables, by the flat items
 
 
 def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> Study:
@@ -50,13 +49,14 @@ def read_study_and_run_config(folder: Path, overrides: Mapping[str, Scalar] | No
     for key, value in (overrides or {}).items():
         _set_nested(values, key, value)
     problems = list(_check_app(app))
+    run_config = flatten(values)
     try:
-        study = _validate(values, STUDY_FILE)
+        study = _validate(values, run_config, STUDY_FILE)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
         raise ConfigError(problems)
-    return study, flatten(values)
+    return study, run_config
 
 
 def study_folder(path: Path) -> Path:
@@ -82,11 +82,11 @@ def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
     nested: dict[str, Any] = {}
     for key, value in run_config.items():
         _set_nested(nested, key, value)
-    return _validate(nested, "run configuration")
+    return _validate(nested, run_config, "run configuration")
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Flatten nested tables to dotted keys.
+def flatten(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Flatten nested tables to dotted keys, however deeply they are nested.
 
     Examples
     --------
@@ -94,11 +94,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     {'rounds': 2, 'task.kind': 'segmentation'}
     """
     flat: dict[str, Scalar] = {}
-    for key, value in values.items():
+    stack = list(values.items())[::-1]
+    while stack:
+        key, value = stack.pop()
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+            stack += [(f"{key}.{inner}", each) for inner, each in value.items()][::-1]
         else:
-            flat[prefix + key] = value
+            flat[key] = value
     return flat
 
 
@@ -126,15 +128,19 @@ def read_app_document(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _validate(values: Mapping[str, Any], file: str) -> Study:
-    """Return the study of nested tables: a new one, or the one that this process made of the same tables before."""
-    content = json.dumps(values, sort_keys=True, default=repr)
-    study = _studies.get(content)
-    if study is None:
+def _validate(values: Mapping[str, Any], run_config: Mapping[str, Scalar], file: str) -> Study:
+    """Return the study of nested tables: a new one, or the one that this process made of the same tables before.
+
+    The tables come from a server or a user, and may be nested too deeply for anything that calls itself. So they are looked up
+    by their flat items, and compared with those of a study that was found valid.
+    """
+    content = frozenset((key, repr(value)) for key, value in run_config.items())
+    before, study = _studies.get(content, (None, None))
+    if study is None or before != values:  # tables that differ in empty tables or in quoted dots have the same flat items
         study = read_section(Study, values, file)
         if len(_studies) >= _MAX_STUDIES:
             _studies.clear()
-        _studies[content] = study
+        _studies[content] = values, study
     return study
 
 

@@ -194,6 +194,10 @@ def test_a_study_that_is_wrong_or_against_the_policy_is_refused(node: Node, kind
     node.run_config["rounds"] = 0
     assert node.reason(kind) == safe_sentence("CONFIG")
     node.run_config["rounds"] = 2
+    deep = "server." + ".".join("a" * 5000)
+    node.run_config[deep] = 1
+    assert node.reason(kind) == safe_sentence("CONFIG")
+    del node.run_config[deep]
     node.edit_site("[policy]", '[policy]\ntasks = "segmentation"')
     assert node.reason(kind) == safe_sentence("POLICY-TASK")
     assert not calls["prepare"]

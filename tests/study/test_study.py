@@ -193,3 +193,21 @@ def test_what_is_no_study_is_named(tmp_path: Path, name: str, what: str) -> None
     text = problems_of(tmp_path / name)["(whole file)"]
     assert what in text
     assert str(tmp_path / name) in text
+
+
+def test_a_key_of_thousands_of_parts_is_refused_as_any_unknown_key(tmp_path: Path) -> None:
+    folder, deep = write(tmp_path), "server." + ".".join("a" * 5000)
+    for read in (lambda: study_from_run_config(read_run_config(folder) | {deep: 1}), lambda: read_study(folder, {deep: 1})):
+        with pytest.raises(ConfigError, match=r"server\.a: there is no such key here"):
+            read()
+
+
+def test_tables_with_the_same_flat_items_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    read_study(write(tmp_path))
+    assert "strange" in problems_of(write(tmp_path, text=CONFIG + "[tool.flwr.app.config.strange]\n"))
+    assert "task.kind" in problems_of(
+        write(
+            tmp_path,
+            text=CONFIG.replace('kind = "segmentation"', "").replace("rounds = 3", 'rounds = 3\n"task.kind" = "segmentation"'),
+        )
+    )
