@@ -11,7 +11,7 @@ from tests.studies import NODULE_STUDY
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
-os.environ["MEDFL_SIMULATION"] = "1"  # tests call the halves of a client in their own process
+os.environ["MEDFL_SIMULATION"] = "1"  # tests call client algorithms in their own process
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "sample_configs").glob("*/README.md")),
 ]
-SOURCES = [path for room in ("medfl", "strategies", "clients") for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [path for folder in ("medfl", "strategies", "clients") for path in sorted((ROOT / folder).rglob("*.py"))]
 OTHERS_OPTIONS = {"--isolation", "--shm-size", "--ipc"}  # of Flower, and of docker
 MEDFL = typer.main.get_command(app)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

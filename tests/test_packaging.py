@@ -32,9 +32,9 @@ INSTALLED_BY_HAND = {"simpleitk"}  # for the bias field alone; the refusal SITE-
 
 
 def packages_on_disk() -> set[str]:
-    rooms = [("medfl", ROOT / "medfl"), ("medfl.strategies", ROOT / "strategies"), ("medfl.clients", ROOT / "clients")]
+    sources = [("medfl", ROOT / "medfl"), ("medfl.strategies", ROOT / "strategies"), ("medfl.clients", ROOT / "clients")]
     found: set[str] = set()
-    for name, folder in rooms:
+    for name, folder in sources:
         for init in folder.rglob("__init__.py"):
             parts = init.parent.relative_to(folder).parts
             if not any((folder.joinpath(*parts[: k + 1])).is_symlink() for k in range(len(parts))):

@@ -1,4 +1,4 @@
-"""Spools of small models."""
+"""Replies of small models, on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ StoreReplies = Callable[..., DiskReplies]
 
 @pytest.fixture
 def store_replies() -> Iterator[StoreReplies]:
-    """Return a maker of spools of one tensor ``w``: from the sites' values, in the order given, and the reference's."""
+    """Return a function that stores replies of one tensor ``w`` from the sites' values, in the order given."""
     with ExitStack() as stack:
 
         def make(replies: Mapping[str, Any], reference: Any = None, dtype: str = "float32") -> DiskReplies:

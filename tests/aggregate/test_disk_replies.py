@@ -85,9 +85,9 @@ def test_narrower_and_scattered_tensors_are_kept_in_the_models_type() -> None:
     scattered = np.array([[1, 2, 3], [4, 5, 6]], np.float16)
     with DiskReplies({"w": np.zeros((3, 2), np.float32)}) as replies:
         replies.add("a", {"w": scattered.T}, 1)
-        kept = replies.reply("a")["w"]
-    assert kept.dtype == np.float32
-    assert kept.tolist() == [[1, 4], [2, 5], [3, 6]]
+        stored = replies.reply("a")["w"]
+    assert stored.dtype == np.float32
+    assert stored.tolist() == [[1, 4], [2, 5], [3, 6]]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_full_disk_is_reported_and_the_earlier_replies_stay() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
         assert replies.sites == ("a",)
-        replies.add("b", reply, 1)  # once there is room
+        replies.add("b", reply, 1)  # once there is space on the disk
         for site in "ab":
             np.testing.assert_array_equal(replies.reply(site)["w"], reply["w"])
 

@@ -179,7 +179,7 @@ def test_a_sum_that_is_too_large_is_an_error_and_not_a_wrong_number() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_can_not_be_averaged_is_refused(kind: MeanName) -> None:
+def test_a_model_that_cannot_be_averaged_is_refused(kind: MeanName) -> None:
     with pytest.raises(ExchangeError, match="MODEL-TYPE"):
         MEANS[kind]({"c": np.zeros(2, np.complex64)})
     with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):

@@ -1,4 +1,4 @@
-"""`medfl data index` shows numbers only; `medfl data whois` is the one command that tells who it is."""
+"""`medfl data index` shows numbers only; `medfl data whois` is the one command that shows who a patient is."""
 
 from __future__ import annotations
 

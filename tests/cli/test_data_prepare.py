@@ -122,7 +122,7 @@ def test_purge_asks_first_and_keeps_what_is_named(
     assert list(hospital.rglob("*.png"))
 
 
-def test_purge_says_what_can_not_be_made_again(
+def test_purge_says_what_cannot_be_made_again(
     hospital: Path, nodule_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert medfl("data", "prepare", hospital, nodule_study, monkeypatch=monkeypatch) == 0

@@ -58,7 +58,7 @@ class Flower:
         self.plot(run)
 
     def end(self, status: str = "", reason: str = "") -> Callable[[Run], None]:
-        """Return a plot: the process tells how the run ended and is gone; or it is killed, which Flower does not see yet."""
+        """Return a plot: the process reports how the run ended and is gone; or it is killed, which Flower does not see yet."""
 
         def plot(run: Run) -> None:
             if status:

@@ -270,7 +270,7 @@ def test_cases_that_are_taken_away_are_missing_from_the_next_message_on(node: No
     assert calls["prepare"] == 2
 
 
-def test_studies_of_other_content_are_told_apart(node: Node) -> None:
+def test_studies_of_different_content_are_distinguished(node: Node) -> None:
     steps = []
     for value in (1, 2, 1):
         node.run_config["training.local-epochs"] = value

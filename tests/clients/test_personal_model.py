@@ -62,11 +62,11 @@ class Numbered(ClientAlgorithm):
 def test_the_best_so_far_by_the_sites_patients_is_kept(make_study, organs, make_task, scores) -> None:
     study = make_study(strategy=DITTO)
     scores(0.2, np.nan, 0.5, 0.4, 0.5)
-    kept = []
+    saved = []
     for number in range(2, 7):
         personal_model.save_if_best(make_task(study, organs(), number), Numbered(), {})
-        kept.append(float(personal_model.final_model(make_task(study, organs(), 90), Numbered())["round"]))
-    assert kept == [2, 2, 4, 4, 4]
+        saved.append(float(personal_model.final_model(make_task(study, organs(), 90), Numbered())["round"]))
+    assert saved == [2, 2, 4, 4, 4]
 
 
 def test_a_repeated_round_chooses_as_the_first_time(make_study, organs, make_task, scores) -> None:
@@ -230,12 +230,12 @@ def test_a_run_tests_both_models_and_shares_no_local_layer(nodule_study: Path, n
 
 
 def test_nothing_is_kept_of_trial_models(reply_of, tmp_path: Path) -> None:
-    def kept() -> list[str]:
+    def saved() -> list[str]:
         return [path.name for path in (tmp_path / "store").glob("*/state/*/*/personal*.safetensors")]
 
     changes = {"strategy.name": "ditto"}
     reply_of(node.train, 1, changes)
     reply_of(node.evaluate, 1, changes, split="validation", trial=True)
-    assert kept() == []
+    assert saved() == []
     reply_of(node.evaluate, 1, changes, split="validation")
-    assert len(kept()) == 2  # the model and its score
+    assert len(saved()) == 2  # the model and its score

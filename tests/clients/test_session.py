@@ -87,9 +87,9 @@ def test_given_arrays_are_not_changed(make_study, site, organs) -> None:
     study = make_study()
     net = build_network(study)
     start = get_arrays(net)
-    kept = {k: a.copy() for k, a in start.items()}
+    before = {k: a.copy() for k, a in start.items()}
     outcome = session.train(TrainTask(study, site, organs(), net, start, 1, 1, NO_STATE))
-    assert all(np.array_equal(start[k], kept[k]) for k in start)
+    assert all(np.array_equal(start[k], before[k]) for k in start)
     assert list(outcome.arrays) == list(start)
     assert not any(np.shares_memory(outcome.arrays[k], start[k]) for k in start)
 

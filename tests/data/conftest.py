@@ -1,4 +1,4 @@
-"""Small data made on the spot: studies, sites, NIfTI files and DICOM series whose grey values tell where they lie."""
+"""Small data made on the spot: studies, sites, NIfTI files and DICOM series whose grey values encode their position."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def save_nifti() -> Callable[..., Path]:
 
 
 def world_value(position: NDArray[Any]) -> NDArray[Any]:
-    """Grey value at a place in LPS millimetres: it tells where a voxel really lies."""
+    """Return the grey value of a position in LPS millimetres, from which a test knows where a voxel really is."""
     return np.asarray(200 + 3 * position[..., 0] + 5 * position[..., 1] + 7 * position[..., 2])
 
 

@@ -63,7 +63,7 @@ def test_csv_with_patterns_and_semicolons(csv_site: Any, make_study: Any) -> Non
     assert len(read_cohort(site, make_study()).cases) == 2
 
 
-def test_rows_that_can_not_be_used_are_findings(csv_site: Any, make_study: Any) -> None:
+def test_rows_that_cannot_be_used_are_findings(csv_site: Any, make_study: Any) -> None:
     rows = [
         "images/1.nii.gz,masks/1.nii.gz,a",
         "images/1.nii.gz,masks/1.nii.gz,a",  # twice
@@ -320,7 +320,7 @@ def test_images_of_one_series_keep_the_class_of_their_own_patient(
     assert (len(cases), truth) == (8, {(0, 0), (1, 1)})
 
 
-def test_a_folder_that_can_not_be_listed_is_told(
+def test_a_folder_that_cannot_be_listed_is_reported(
     csv_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     site = csv_site("image,label,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n", layout="folders")
@@ -340,7 +340,7 @@ def test_a_folder_that_can_not_be_listed_is_told(
 
 
 @pytest.mark.parametrize("trouble", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
-def test_a_data_folder_that_can_not_be_read_is_told_without_its_path(
+def test_a_data_folder_that_cannot_be_read_is_reported_without_its_path(
     csv_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: OSError
 ) -> None:
     site = csv_site("image,label,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n", layout="folders")
@@ -359,7 +359,7 @@ def test_a_data_folder_that_can_not_be_read_is_told_without_its_path(
     assert (whole.code, str(tmp_path) in str(whole)) == ("DATA-READ", False)
 
 
-def test_a_file_that_can_not_be_opened_is_told(
+def test_a_file_that_cannot_be_opened_is_reported(
     tmp_path: Path, write_series: Any, make_site: Any, make_study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "data"
@@ -398,7 +398,7 @@ def test_a_name_that_no_file_can_have_costs_its_case_only(
     assert (len(cohort.cases), codes(cohort)[code]) == (1, 1)
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are(csv_site: Any, make_study: Any, tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_those_that_exist(csv_site: Any, make_study: Any, tmp_path: Path) -> None:
     index = "image,lung_mask,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n"
     site = csv_site(index)
     with pytest.raises(DataError, match=r"The index has: image, lung_mask, patient\. Set label = \"\.\.\.\" in \[simulation\]"):

@@ -144,7 +144,7 @@ def test_a_share_of_a_millimetre_adds_up_over_a_large_image() -> None:
     assert resample_mask(values, np.diag([1.0009, 1.0, 1.0, 1.0]), image, resample=False) is not None
 
 
-def test_five_values_are_told_at_most_and_foreign_ones_first(read: Any) -> None:
+def test_at_most_five_values_are_listed_and_unexpected_ones_first(read: Any) -> None:
     values = mask()
     values[3] = np.arange(2, 32).reshape(5, 6)
     with pytest.raises(DataError, match=r"LBL-VALUES.*values 2, 3, 4, 5, 6 and 27 others, but"):
@@ -237,15 +237,15 @@ def test_a_mask_without_what_was_looked_for_is_empty(named: Any) -> None:
     assert not named(values, {}, ("liver",)).any()  # of this very case somebody says that it was looked at
 
 
-def test_a_mask_that_marks_more_than_was_looked_for_is_told(make_study: Any, make_site: Any, tmp_path: Path) -> None:
+def test_a_mask_that_marks_more_than_was_looked_for_is_reported(make_study: Any, make_site: Any, tmp_path: Path) -> None:
     study, site = make_study(task__classes="background,liver,lesion,CANARY"), make_site(tmp_path)
     mask = np.array([[0, 1], [2, 2]], dtype=np.uint8)
     assert annotated_classes(("lesion", "Liver"), study, site) == (1, 2)
     assert annotated_classes(("liver", "lesion", "canary"), study, site) == ()
     assert annotated_classes((), study, site) == ()
-    kept, (warning,) = drop_unannotated(mask, (1, 3), study)
-    assert kept.tolist() == [[0, 1], [0, 0]]
-    assert kept.dtype == np.uint8
+    annotated, (warning,) = drop_unannotated(mask, (1, 3), study)
+    assert annotated.tolist() == [[0, 1], [0, 0]]
+    assert annotated.dtype == np.uint8
     assert warning.code == "LBL-BEYOND"
     assert "marks lesion, which" in warning.what
     assert drop_unannotated(mask, (), study) == (mask, [])

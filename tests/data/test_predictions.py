@@ -127,7 +127,7 @@ class Scene:
         return read_seg(self.path, self.image, self.source, self.study, self.site)
 
 
-def test_axes_that_no_quaternion_can_tell_are_told_by_the_matrix_alone(tmp_path: Path) -> None:
+def test_axes_that_no_quaternion_describes_are_given_by_the_matrix_alone(tmp_path: Path) -> None:
     sheared = np.diag([1.0, 1.0, 2.0, 1.0])
     sheared[0, 1] = 0.015  # the nearest rotation is 0.2 mm off at a corner
     image = Volume(np.zeros((1, *GRID), dtype=np.float32), sheared)
@@ -199,7 +199,7 @@ def test_a_straightened_volume_goes_back_onto_its_slices(scene: Any, tmp_path: P
     assert share > 0.95  # two roundings to the nearest pixel
 
 
-def test_what_can_not_be_written_says_so_without_a_path(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_says_so_without_a_path(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_frame(k: int, ds: Any) -> None:
         del ds.FrameOfReferenceUID
 

@@ -61,7 +61,7 @@ def test_voxels_that_are_no_numbers_are_counted(make_study: Any) -> None:
         ((20.0, 20.0, 20.0), 126, False),  # 2520 mm
     ],
 )
-def test_sizes_that_can_not_be_of_a_patient(make_study: Any, spacing: Any, count: int, fine: bool) -> None:
+def test_sizes_that_cannot_be_of_a_patient(make_study: Any, spacing: Any, count: int, fine: bool) -> None:
     image = volume(ramp(2, 2, count), spacing)
     if fine:
         assert check_image(image, make_study()) == []

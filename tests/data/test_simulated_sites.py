@@ -89,7 +89,7 @@ def test_names_must_differ(pool: Path, study_of: Any) -> None:
         read_simulated_sites(study_of(pool, pool))
 
 
-def test_wrong_folders_and_columns_are_told(pool: Path, study_of: Any, tmp_path: Path) -> None:
+def test_wrong_folders_and_columns_are_reported(pool: Path, study_of: Any, tmp_path: Path) -> None:
     for folders in ((), (tmp_path / "gone",), (Path("relative"),)):
         with pytest.raises(ConfigError, match=r"simulation\.data"):
             read_simulated_sites(study_of(*folders))
@@ -114,12 +114,12 @@ def test_secret_and_prepared_data_lie_in_one_store(
     pool: Path, study_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MEDFL_STORE", "~/kept")
+    monkeypatch.setenv("MEDFL_STORE", "~/store")
     study = study_of(pool)
     study = study.model_copy(update={"simulation": study.simulation.model_copy(update={"store": ""})})
     (site,) = read_simulated_sites(study)
-    assert store_root(site) == tmp_path / "home" / "kept"
-    assert (tmp_path / "home" / "kept" / "secret").is_file()
+    assert store_root(site) == tmp_path / "home" / "store"
+    assert (tmp_path / "home" / "store" / "secret").is_file()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDFL_STORE", "near")
     assert store_root(site) == tmp_path / "near"  # not in the folder of the data

@@ -85,11 +85,11 @@ def test_one_case_is_measured_after_the_crop(tmp_path: Path) -> None:
     found = compute_fingerprint(site_at(tmp_path), make_study()).fingerprint
     label, image = (nib.load(tmp_path / f"{name}-4.nii").get_fdata() for name in ("label", "image"))
     box = (slice(2, 21), slice(3, 24), slice(0, 15))
-    kept = label[box].size
+    cropped = label[box].size
     assert fingerprint_statistics.median_size(found) == (19, 21, 15)
     assert [fingerprint_statistics.spacing_percentile(found, axis, 50) for axis in range(3)] == [0.8, 0.8, 2.0]
-    assert found.fractions.tolist() == [round((label == c).sum() / kept * FRACTION_SCALE) for c in (1, 2)]
-    assert found.cropped == int(kept < 0.75 * label.size)
+    assert found.fractions.tolist() == [round((label == c).sum() / cropped * FRACTION_SCALE) for c in (1, 2)]
+    assert found.cropped == int(cropped < 0.75 * label.size)
     assert found.means[0] == pytest.approx(image[label > 0].mean() * MOMENT_SCALE, abs=1)
 
 

@@ -61,7 +61,7 @@ def test_what_was_not_packed_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_what_can_not_be_read_has_one_code(what: str) -> None:
+def test_what_cannot_be_read_has_one_code(what: str) -> None:
     record = with_table(HOSTILE[what])
     if what == "length beyond the end":
         record = ArrayRecord({PACKED: Array(dtype="uint8", shape=(3,), stype=PACKED, data=b"\xff" * 3)})
@@ -76,7 +76,7 @@ def test_bytes_that_are_left_over_are_refused() -> None:
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_one_reply_that_can_not_be_read_does_not_end_a_run(what: str) -> None:
+def test_one_reply_that_cannot_be_read_does_not_end_a_run(what: str) -> None:
     class Replying(Nodes):
         def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
             for content in (with_table(HOSTILE[what]), pack(records.to_array_record(MODEL))):

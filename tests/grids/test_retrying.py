@@ -100,7 +100,7 @@ def test_of_two_lost_sites_the_one_too_many_is_asked_again() -> None:
     assert len(nodes.pushed) == 4
 
 
-def test_of_a_site_that_is_not_back_at_the_deadline_the_loss_is_told_as_the_reason() -> None:
+def test_a_site_that_is_not_back_at_the_deadline_is_reported_as_lost() -> None:
     nodes = Nodes(n2=["ok"], n3=["lost", "ok"])
     nodes.connected = {2}
     assert exchange(nodes, quorum=2, timeout=0.3) == {2: "ok", 3: "5"}
@@ -113,7 +113,7 @@ def test_one_that_is_back_but_not_done_at_the_deadline_is_late() -> None:
     assert nodes.pushed == [2, 3, 3]
 
 
-def test_who_is_waited_for_is_told() -> None:
+def test_a_wait_for_sites_is_reported() -> None:
     nodes = Nodes(n2=["ok"], n3=["lost"], n4=["lost", "ok"])
     lost: list[int] = []
     grid = RetryingGrid(nodes, 2, on_node_lost=lost.append)

@@ -1,4 +1,4 @@
-"""Counts as a site tells them: exact, or only that they are few."""
+"""Counts as a site sends them: exact, or only that they are few."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medfl.messages import counts
 
 
 @pytest.mark.parametrize(("count", "k", "words"), [(0, 10, "0"), (1, 10, "<10"), (9, 10, "<10"), (10, 10, "10"), (1, 0, "1")])
-def test_a_count_below_k_is_told_as_few(count: int, k: int, words: str) -> None:
+def test_a_count_below_k_is_reported_as_few(count: int, k: int, words: str) -> None:
     assert counts.format_count(counts.suppress_count(count, k)) == words
 
 

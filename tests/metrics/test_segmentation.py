@@ -129,7 +129,7 @@ def test_a_class_counts_in_the_patients_where_somebody_looked_for_it() -> None:
     assert (metrics["eval.present.a"], metrics["eval.dice.a"], metrics["eval.dice.b"]) == (2, pytest.approx(2 / 3), 0.5)
 
 
-def test_unmeasured_surfaces_are_told_by_a_count_of_zero() -> None:
+def test_unmeasured_surfaces_are_reported_by_a_count_of_zero() -> None:
     image = {"organ": CaseScore(0.5, math.nan, math.nan, missed=False, false_positive=False, present=True)}
     metrics = segmentation_metrics([("pat-1", image)], ["organ"], 0.0)
     assert (metrics["eval.surface-patients"], metrics["eval.hd95.organ"], metrics["eval.dice.organ"]) == (0, 0.0, 0.5)

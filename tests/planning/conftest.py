@@ -31,7 +31,7 @@ def added(scope: Scope, cases: list[CaseMeasurements]) -> Fingerprint:
 
 
 def same(one: Fingerprint, other: Fingerprint) -> bool:
-    """Tell whether two fingerprints have the same bits."""
+    """Return whether two fingerprints have the same bits."""
     mine, theirs = one.arrays(), other.arrays()
     return one.scope == other.scope and all(mine[name].tobytes() == theirs[name].tobytes() for name in mine)
 

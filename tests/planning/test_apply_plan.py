@@ -87,8 +87,8 @@ def test_everything_else_stays_as_it_was_written(tmp_path: Path, plan: Plan) -> 
     filling = apply_plan(write(tmp_path, "CT", "background,liver,tumour"), plan)
     gone = {line for line in filling.before.splitlines() if line not in filling.after.splitlines()}
     assert gone == {'name = "unet"', 'channels = "8,16"', "batch-size = 4  # fits"}
-    for kept in ("# Our study, third version.", "rounds = 7   # as agreed", "# the old one", 'norm = "group"  # small batches'):
-        assert kept in filling.after
+    for text in ("# Our study, third version.", "rounds = 7   # as agreed", "# the old one", 'norm = "group"  # small batches'):
+        assert text in filling.after
     assert f"batch-size = {plan.batch}  # fits" in filling.after
     comment, table = filling.after.splitlines()[filling.after.splitlines().index("# Ignored in a real deployment.") :][:2]
     assert (comment, table) == ("# Ignored in a real deployment.", "[tool.flwr.app.config.simulation]")

@@ -1,4 +1,4 @@
-"""Fingerprints of hospitals add up to that of all their cases, to the bit, and tell nothing of few."""
+"""Fingerprints of hospitals add up to that of all their cases, to the bit, and show nothing of few patients."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_class_that_few_cases_have_or_lack_is_hidden(made: SimpleNamespace, wi
 
 
 @pytest.mark.parametrize("with_tumour", [0, 10, 20])
-def test_a_class_that_none_all_or_many_cases_have_is_told(made: SimpleNamespace, with_tumour: int) -> None:
+def test_a_class_that_none_all_or_many_cases_have_is_not_hidden(made: SimpleNamespace, with_tumour: int) -> None:
     suppressed = made.added(made.CT, [made.abdomen(n, tumour=n < with_tumour) for n in range(20)]).suppress(10)
     assert suppressed.present.tolist() == [20, with_tumour]
     assert suppressed.hidden.tolist() == [0, 0]

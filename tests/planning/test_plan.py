@@ -58,7 +58,7 @@ def test_ct_is_normalised_by_the_foreground_of_all_hospitals(made: SimpleNamespa
     assert [plan.foreground.low, plan.foreground.high] == pytest.approx(np.percentile(pooled, [0.5, 99.5]), abs=2)
 
 
-def test_ct_without_any_intensity_can_not_be_planned(made: SimpleNamespace) -> None:
+def test_ct_without_any_intensity_cannot_be_planned(made: SimpleNamespace) -> None:
     cases = [made.abdomen(k, marked=False) for k in range(12)]
     with pytest.raises(DataError, match="PLAN-INTENSITY"):
         make_plan(made.added(made.CT, cases), made.study_of(made.CT))

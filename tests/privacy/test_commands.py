@@ -74,8 +74,8 @@ def test_no_identity_is_in_what_a_command_writes_and_prints(name: str, canaries:
     lines = [line.decode() for line in output.splitlines() if canaries.found_in(line)]
     assert [line for line in lines if not line.startswith("Classes: ")] == []
     assert canaries.found_below(tmp_path / "out") == {}
-    kept = canaries.found_below(tmp_path / "store")
-    assert [path for path in kept if Path(path).name not in LOCAL] == []
+    stored = canaries.found_below(tmp_path / "store")
+    assert [path for path in stored if Path(path).name not in LOCAL] == []
     private = [tmp_path / "store", *(path for path in (tmp_path / "store").rglob("*") if path.name in LOCAL)]
     assert [path.name for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # nothing is written among the images

@@ -82,7 +82,7 @@ def test_a_server_that_asks_for_too_much_gets_a_code_and_nothing_else(code: str,
     "code", sorted(set(RULES) - {"POLICY-PROTECTION", "POLICY-PATIENTS", "POLICY-MINUTES", "POLICY-BYTES"})
 )
 def test_a_message_within_the_rules_is_answered(code: str, hospital: Callable[..., Hospital]) -> None:
-    kept: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    cases: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "POLICY-TASK": ({"tasks": "classification"}, {}),
         "POLICY-MODALITY": ({"modalities": "XR,MR"}, {}),
         "POLICY-ROUNDS": ({"max_rounds": 5}, {"rounds": 5}),
@@ -91,7 +91,7 @@ def test_a_message_within_the_rules_is_answered(code: str, hospital: Callable[..
         "POLICY-QUORUM": ({"min_sites": 2}, {"strategy.quorum": 2}),
         "POLICY-METRICS": ({"metrics": "train.patients,eval.*"}, {}),
     }
-    terms, changes = kept[code]
+    terms, changes = cases[code]
     assert not hospital(**terms).ask(TRAIN, **changes).has_error()
 
 

@@ -43,8 +43,8 @@ class Maker:
     def __init__(self, out: Path, study: Study, sites: Mapping[str, tuple[int, int, int]], seed: int = 0) -> None:
         self.study, self.sites, self.rng = study, dict(sites), np.random.default_rng(seed)
         self.run = Run.create(out, study)
-        self.tell = self.run.history.append
-        self.tell(self.run.start_event())
+        self.append = self.run.history.append
+        self.append(self.run.start_event())
 
     def metrics(self, skill: float, patients: int, *, surface: bool = False) -> Metrics:
         names, classes = [f"p{k}" for k in range(patients)], self.study.task.foreground
@@ -75,7 +75,7 @@ class Maker:
     def join(self, **excluded: dict[str, int]) -> None:
         for k, (site, (train, validation, test)) in enumerate(self.sites.items()):
             cases = {"train": train + 3 * k, "validation": validation, "test": test}
-            self.tell(
+            self.append(
                 {"event": "joined", "site": site, "train": train, "validation": validation, "test": test, "cases": cases}
                 | {
                     "excluded": {"DCM-MISSING-SLICES": 2 + k, "LBL-EMPTY": 1} if k % 2 else {},
@@ -100,9 +100,9 @@ class Maker:
                 answers[site] = {"status": "late" if number == 3 else "failed", "reason": reason, "weight": 0, "metrics": {}}
             event = {"event": "round", "arm": arm, "round": number, "rounds": self.study.rounds, "sites": answers}
             event |= {"seconds": 41.2 + number, "bytes-up": 4 * 19_250_000, "bytes-down": 4 * 19_250_000}
-            self.tell(event | {"train": {"train.loss": 1.4 * float(np.exp(-number / 5)) + 0.12}} | self._scored(arm, answers))
+            self.append(event | {"train": {"train.loss": 1.4 * float(np.exp(-number / 5)) + 0.12}} | self._scored(arm, answers))
         answers = {s: {"metrics": self.metrics(ceiling - 0.02 * k, v)} for k, (s, (_, v, _)) in enumerate(self.sites.items())}
-        self.tell({"event": "scored", "arm": arm, "round": rounds, "sites": answers} | self._scored(arm, answers))
+        self.append({"event": "scored", "arm": arm, "round": rounds, "sites": answers} | self._scored(arm, answers))
 
     def _scored(self, arm: str, answers: Mapping[str, Any]) -> dict[str, Any]:
         metrics = {site: a["metrics"] for site, a in answers.items() if a["metrics"]}
@@ -119,7 +119,7 @@ class Maker:
             answers[name] = {"metrics": metrics, "derived": derive(self.study, metrics)}
         merged = merge(self.study, [a["metrics"] for a in answers.values()])
         model: dict[str, Any] = {"round": best} | ({"site": site} if site else {})
-        self.tell(
+        self.append(
             {
                 "event": "test",
                 "arm": arm,
@@ -155,7 +155,7 @@ class Maker:
                 )
 
     def end(self, status: str = "completed", **more: Any) -> Path:
-        self.tell({"event": "end", "status": status, "seconds": 1284.0, "reason": ""} | more)
+        self.append({"event": "end", "status": status, "seconds": 1284.0, "reason": ""} | more)
         return self.run.path
 
 
@@ -170,7 +170,7 @@ def make(tmp_path: Path) -> Callable[..., Maker]:
 
 
 def complete(maker: Maker, best: int = 11) -> Path:
-    """Tell a whole run with both arms."""
+    """Write a whole run with both arms, and return its folder."""
     maker.join()
     for arm in ("federated", "local"):
         maker.train(arm, maker.study.rounds)
@@ -184,5 +184,5 @@ def complete(maker: Maker, best: int = 11) -> Path:
 
 @pytest.fixture
 def whole_run() -> Callable[[Maker], Path]:
-    """Tell a whole run with both arms."""
+    """Return a function that writes a whole run with both arms, and returns its folder."""
     return complete

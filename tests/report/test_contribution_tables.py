@@ -20,7 +20,7 @@ def write_run(make: Make, method: str, rounds: list[dict[str, Any]], **more: Any
     maker.join()
     for number, sites in enumerate(rounds, start=1):
         about = {"event": "contribution", "arm": "federated", "round": number, "method": method, "sites": sites}
-        maker.tell(about | {"models": 0, "bytes-down": 0, "seconds": 0.5} | more)
+        maker.append(about | {"models": 0, "bytes-down": 0, "seconds": 0.5} | more)
     run: Path = maker.end()
     return run
 

@@ -53,14 +53,14 @@ class Maker:
         self.results: list[RunResult] = []
 
     def plan(self, text: str, seed: int) -> PlannedRun:
-        (contender,), _ = parse_strategy_specs([text])
+        (strategy,), _ = parse_strategy_specs([text])
         arms = (LOCAL,) if text == LOCAL else ("federated",)
         simulated = self.study.simulation.model_copy(update={"arms": arms})
         server = self.study.server.model_copy(update={"run": f"run-{len(self.planned)}"})
         layers = {"personal": self.study.personal.model_copy(update={"layers": ("norm",)})} if "+norm" in text else {}
         study = self.study.model_copy(update={"simulation": simulated, "server": server, "seed": seed, **layers})
         run = self.folder / "runs" / study.name / server.run
-        self.planned.append(PlannedRun(contender, seed, SimulatedRun(self.folder, study, {}, (), run)))
+        self.planned.append(PlannedRun(strategy, seed, SimulatedRun(self.folder, study, {}, (), run)))
         return self.planned[-1]
 
     def done(self, text: str, dice: Dice, *, seed: int = 1, rounds: int = 4, steps: int = 10, own: Dice | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The report of a check: it needs nothing else, tells what leaves as it is sent, and says nothing that names a patient."""
+"""The report of a check: one file that shows what leaves as it is sent, and names no patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader relies on: one file that needs no network, tells the truth about the run, and is safe to open."""
+"""The report of a run: one file that needs no network, agrees with the history of the run, and is safe to open."""
 
 from __future__ import annotations
 
@@ -116,15 +116,15 @@ def test_the_verdict_says_that_the_shared_model_is_worse(make: Make) -> None:
     assert "4 of 4 hospitals do better with their own models" in reader.text
 
 
-def test_names_and_reasons_of_others_can_not_become_code(make: Make) -> None:
+def test_names_and_reasons_of_others_cannot_become_code(make: Make) -> None:
     bad = '<script>alert("x")</script>'
     sites = {f"{bad}1": (4, 2, 3), "b": (4, 2, 3)}
     maker = make("segmentation", f"background,{bad}", sites=sites, rounds=1)
     maker.join()
     maker.train("federated", 1, trouble=False)
     maker.test("federated", 1)
-    maker.tell({"event": "failed", "site": f"{bad}2", "during": "join", "reason": f"{bad}3"})
-    maker.tell({"event": "joined", "site": "c", "excluded": {f"{bad}4": 1}})
+    maker.append({"event": "failed", "site": f"{bad}2", "during": "join", "reason": f"{bad}3"})
+    maker.append({"event": "joined", "site": "c", "excluded": {f"{bad}4": 1}})
     page, reader = page_of(maker.end("failed", reason=f"{bad}5"))
     assert "<script" not in page
     assert "script" not in reader.tags
@@ -226,10 +226,10 @@ def test_counts_below_the_policy_are_shown_as_few(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={})
     cases = {"train": 40, "validation": -10, "test": 12}
     few = {"event": "joined", "site": "a", "train": 31, "validation": -10, "test": 12, "cases": cases}
-    maker.tell(few | {"excluded": {"LBL-EMPTY": -10, "NII-4D": 11}})
+    maker.append(few | {"excluded": {"LBL-EMPTY": -10, "NII-4D": 11}})
     cases = {"train": 20, "validation": 4, "test": 5}
     open_site = {"event": "joined", "site": "b", "train": 20, "validation": 4, "test": 5, "cases": cases}
-    maker.tell(open_site | {"excluded": {"LBL-EMPTY": 2}})
+    maker.append(open_site | {"excluded": {"LBL-EMPTY": 2}})
     _, reader = page_of(maker.end("failed"))
     used = reader.text.split("What was used, what was left out")[1]
     assert "a at least 65 at least 12 at least 53 31 (40 images) <10 12" in used
@@ -242,12 +242,12 @@ def test_counts_below_the_policy_are_shown_as_few(make: Make) -> None:
 def test_who_annotated_what_is_shown_where_hospitals_annotate_different_structures(make: Make, whole_run: Whole) -> None:
     maker = make("segmentation", "background,liver,spleen", sites={"north": (9, 2, 4), "south": (9, 2, 3), "west": (9, 2, 2)})
     knows = {"north": ["liver"], "south": ["spleen"], "west": ["liver", "spleen"]}
-    tell = maker.tell
+    append = maker.append
 
     def joined(event: dict[str, Any]) -> None:
-        tell(event | ({"annotated": knows[event["site"]]} if event["event"] == "joined" else {}))
+        append(event | ({"annotated": knows[event["site"]]} if event["event"] == "joined" else {}))
 
-    maker.tell, whole = joined, maker.metrics
+    maker.append, whole = joined, maker.metrics
 
     def only(skill: float, patients: int, **kwargs: Any) -> Any:
         found = whole(skill, patients, **kwargs)
@@ -280,7 +280,7 @@ def test_every_round_shows_the_cases_used_and_left_out(make: Make) -> None:
     ok = {"status": "ok", "reason": "", "weight": 3, "metrics": {}}
     sites = {"a": ok | {"used": 40, "excluded": {"LBL-EMPTY": -10}}, "b": ok | {"used": 20, "excluded": {}}}
     sites["c"] = {"status": "failed", "reason": "[SITE-ERROR] x", "weight": 0, "used": None, "excluded": {}, "metrics": {}}
-    maker.tell({"event": "round", "arm": "federated", "round": 1, "sites": sites, "seconds": 3, "train": {}})
+    maker.append({"event": "round", "arm": "federated", "round": 1, "sites": sites, "seconds": 3, "train": {}})
     page, reader = page_of(maker.end("failed"))
     assert "1 2 of 3 60 <10 n/a" in reader.text
     assert 'title="a: 40; b: 20"' in page
@@ -290,17 +290,17 @@ def test_every_round_shows_the_cases_used_and_left_out(make: Make) -> None:
 def test_a_resumed_run_shows_every_round_once_and_names_the_site_that_never_came(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2)}, rounds=2, arms="federated")
     maker.join()
-    maker.tell({"event": "waiting", "during": "join", "sites": ["b"], "seconds": 5})
-    maker.tell({"event": "absent", "site": "b", "during": "join", "reason": "[NOT-CONNECTED] x"})
+    maker.append({"event": "waiting", "during": "join", "sites": ["b"], "seconds": 5})
+    maker.append({"event": "absent", "site": "b", "during": "join", "reason": "[NOT-CONNECTED] x"})
     ok = {"status": "ok", "reason": "", "weight": 3, "used": 40, "excluded": {}, "metrics": {}}
     round_1 = {"event": "round", "arm": "federated", "round": 1, "seconds": 3, "train": {}, "bytes-up": 1, "bytes-down": 1}
-    maker.tell(round_1 | {"sites": {"a": ok}})
+    maker.append(round_1 | {"sites": {"a": ok}})
     lost = ok | {"status": "failed", "reason": "[NODE-LOST] x"}
-    maker.tell({"event": "round", "arm": "federated", "round": 2, "seconds": 3, "sites": {"a": lost}})
-    maker.tell({"event": "end", "status": "failed", "reason": "[QUORUM] x", "seconds": 9})
-    maker.tell({"event": "resume", "versions": {}})
+    maker.append({"event": "round", "arm": "federated", "round": 2, "seconds": 3, "sites": {"a": lost}})
+    maker.append({"event": "end", "status": "failed", "reason": "[QUORUM] x", "seconds": 9})
+    maker.append({"event": "resume", "versions": {}})
     maker.join()
-    maker.tell(round_1 | {"round": 2, "sites": {"a": ok}})
+    maker.append(round_1 | {"round": 2, "sites": {"a": ok}})
     data = read_report_data(maker.end())
     assert [(done.number, done.answered) for done in data.arms["federated"].rounds] == [(1, 1), (2, 1)]
     assert [(t.site, t.status, t.reason) for t in data.rejected] == [("b", "absent", "[NOT-CONNECTED] x")]
@@ -311,10 +311,12 @@ def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:
     maker = make("segmentation", "background,tumour", rounds=2)
     maker.join()
     nothing = {"status": "ok", "reason": "", "weight": 3, "metrics": {"train.loss": float("nan"), "eval.patients": 0}}
-    maker.tell(
+    maker.append(
         {"event": "round", "arm": "federated", "round": 1, "sites": {"st-anna": nothing}, "score": float("nan"), "train": {}}
     )
-    maker.tell({"event": "test", "arm": "federated", "model": {"round": 1}, "sites": {}, "eval": {}, "derived": {"dice": None}})
+    maker.append(
+        {"event": "test", "arm": "federated", "model": {"round": 1}, "sites": {}, "eval": {}, "derived": {"dice": None}}
+    )
     _, reader = page_of(maker.end())
     assert "no hospital could score the model" in reader.text
     assert "Training loss" not in reader.text.split("Rounds")[0]
@@ -367,7 +369,7 @@ def test_a_report_needs_no_torch() -> None:
 def personal_run(
     make: Make, kind: str, classes: str, skills: dict[str, tuple[float, float]], hidden: str = "", **study: Any
 ) -> Path:
-    """Tell a run in which the shared and the personal model have these skills at each site."""
+    """Write a run in which the shared and the personal model have these skills at each site."""
     maker = make(kind, classes, arms="federated", sites={site: (30, 5, 12 + k) for k, site in enumerate(skills)}, **study)
     maker.join()
     sites: dict[str, Any] = {}
@@ -376,7 +378,7 @@ def personal_run(
         shared_metrics, own_metrics = (suppress(m, 100 if site == hidden else 0) for m in tested)
         sites[site] = {"metrics": shared_metrics | as_personal(own_metrics)}
     merged, own = (merge(maker.study, [part(s["metrics"]) for s in sites.values()]) for part in (dict, personal_part))
-    maker.tell(
+    maker.append(
         {
             "event": "test",
             "arm": "federated",

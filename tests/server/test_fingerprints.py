@@ -22,8 +22,8 @@ from medfl.study import Study, flatten
 Tamper = Callable[[RecordDict], object]
 
 
-class NearGrid:
-    """As much of Flower's Grid as a survey uses; nodes answer in this process, the last one first.
+class LocalGrid:
+    """As much of Flower's Grid as collecting fingerprints uses; nodes answer in this process, the last one first.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def study_of(run_config: dict[str, Any]) -> Study:
 
 
 def test_every_hospital_tells_its_fingerprint_and_what_it_left_out(run_config: dict[str, Any]) -> None:
-    grid = NearGrid(run_config, 3, {})
+    grid = LocalGrid(run_config, 3, {})
     answered: list[tuple[int, int]] = []
     found = collect_fingerprints(grid, study_of(run_config), 3, lambda done, of: answered.append((done, of)))  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-a", "hospital-b", "hospital-c"]
@@ -100,14 +100,14 @@ def test_every_hospital_tells_its_fingerprint_and_what_it_left_out(run_config: d
     assert max(grid.sizes) < 100_000
 
 
-def test_what_can_not_be_right_is_left_out_with_its_reason(run_config: dict[str, Any]) -> None:
+def test_what_cannot_be_right_is_left_out_with_its_reason(run_config: dict[str, Any]) -> None:
     def other_task(content: RecordDict) -> None:
         content.config_records[records.CONFIG]["crop"] = "body"
 
     def no_array(content: RecordDict) -> None:
         del content[records.ARRAYS]["means"]  # type: ignore[attr-defined]
 
-    grid = NearGrid(run_config, 3, {2: other_task, 4: no_array})
+    grid = LocalGrid(run_config, 3, {2: other_task, 4: no_array})
     found = collect_fingerprints(grid, study_of(run_config), 3)  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-b"]
     assert {node: reason.split("]")[0] for node, reason in found.refused.items()} == {
@@ -119,7 +119,7 @@ def test_what_can_not_be_right_is_left_out_with_its_reason(run_config: dict[str,
 def test_hospitals_with_too_few_tell_a_code_and_nothing_else(run_config: dict[str, Any], tmp_path: Path) -> None:
     for site in (tmp_path / "hospitals").glob("*/site.toml"):
         site.write_text(site.read_text().replace("min-count = 5", "min-count = 10"))
-    found = collect_fingerprints(NearGrid(run_config, 3, {}), study_of(run_config), 3)  # type: ignore[arg-type]
+    found = collect_fingerprints(LocalGrid(run_config, 3, {}), study_of(run_config), 3)  # type: ignore[arg-type]
     assert found.fingerprints == {}
     assert set(found.refused.values()) == {"[FINGERPRINT-FEW] The details are in the log of the site."}
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
@@ -131,4 +131,4 @@ def test_two_nodes_with_one_name_are_an_error(run_config: dict[str, Any]) -> Non
         content[records.SITE] = ConfigRecord({"name": "hospital-a"})
 
     with pytest.raises(QuorumError, match="SITE-TWICE"):
-        collect_fingerprints(NearGrid(run_config, 3, {4: pose}), study_of(run_config), 3)  # type: ignore[arg-type]
+        collect_fingerprints(LocalGrid(run_config, 3, {4: pose}), study_of(run_config), 3)  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ def test_a_second_node_of_one_name_is_left_out_when_the_run_has_begun(config: di
     assert refused["reason"].startswith("[SITE-TWICE]")
 
 
-def test_a_site_that_was_refused_at_the_door_is_asked_again(config: dict[str, Any]) -> None:
+def test_a_site_that_was_refused_when_joining_is_asked_again(config: dict[str, Any]) -> None:
     config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 3}
     grid = Hospitals(config)
     joins: list[int] = []
@@ -147,7 +147,7 @@ def test_a_site_that_was_refused_at_the_door_is_asked_again(config: dict[str, An
     assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is recorded once
 
 
-def test_who_is_waited_for_is_told_and_named_when_the_time_is_over(config: dict[str, Any]) -> None:
+def test_a_wait_for_sites_is_recorded_and_missing_sites_are_named_at_its_end(config: dict[str, Any]) -> None:
     config |= {"rounds": 2, "strategy.quorum": 3}
     with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites.*Missing: hospital-2\."):
         conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)

@@ -189,7 +189,7 @@ def test_a_run_can_be_killed_again_while_it_is_resumed(config_of: Callable[..., 
     assert result_of(tmp_path / "nodule" / "run") == result_of(tmp_path / "nodule" / "one")
 
 
-def test_what_can_not_be_resumed_says_so(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_resumed_is_refused(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     config = config_of("scaffold", tmp_path)
     with pytest.raises(RunError, match="RUN-MISSING"):
         conduct(config | {"server.resume": True})
@@ -219,7 +219,7 @@ def test_a_round_that_did_not_count_is_forgotten_when_it_is_done_again(tmp_path:
     assert [(e["event"], e.get("round")) for e in log.read()] == [("start", None), ("round", 1), ("resume", None), ("round", 2)]
 
 
-def test_what_a_strategy_remembered_is_missed_when_it_is_gone(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_missing_strategy_state_is_reported_on_resuming(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     with steps() as whole:
         conduct(config_of("scaffold", tmp_path, name="whole"))
     with steps(kill_before=whole.count - 6), pytest.raises(Killed):

@@ -206,7 +206,7 @@ def test_a_rule_for_more_sites_than_there_are_is_refused_before_anybody_trains(
     assert not rounds_of(Run.open(path))
 
 
-def test_a_site_whose_network_differs_can_not_take_part(conducted: Conduct) -> None:
+def test_a_site_whose_network_differs_cannot_take_part(conducted: Conduct) -> None:
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
         conducted([0.1] * 5, layout="another")
 
@@ -233,7 +233,7 @@ def test_a_hospital_that_never_trained_has_no_local_model_to_compare(conducted: 
 
 
 @pytest.mark.parametrize(("odd", "code"), [("path", "SITE-NAME"), ("nameless", "SITE-NAME"), ("silent", "JOIN-UNREADABLE")])
-def test_a_node_that_does_not_say_who_it_is_can_not_take_part(conducted: Conduct, odd: str, code: str) -> None:
+def test_a_node_that_does_not_say_who_it_is_cannot_take_part(conducted: Conduct, odd: str, code: str) -> None:
     run = conducted([0.1] * 5, odd={1: odd})
     events = run.history.read()
     assert [e["site"] for e in events if e["event"] == "joined"] == ["site-a", "site-c"]

@@ -41,7 +41,7 @@ def test_a_secret_stays_what_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
-def test_every_problem_of_a_site_is_told_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_a_site_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('name = "a"\nfolder = "/x"\n[policy]\nmin-cout = 3\nmax-excluded = 2\n')
     with pytest.raises(ConfigError) as caught:
         read_site(tmp_path)
@@ -59,7 +59,7 @@ def test_a_rule_for_counts_that_protects_nobody_is_refused(count: int, tmp_path:
 
 
 @pytest.mark.parametrize("count", [0, 5, 11])
-def test_counts_may_be_told_or_hidden_below_five_and_more(count: int, tmp_path: Path) -> None:
+def test_counts_may_be_shown_or_hidden_below_five_and_more(count: int, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(f'name = "a"\n[policy]\nmin-count = {count}\n')
     assert read_site(tmp_path).policy.min_count == count
 

@@ -120,7 +120,7 @@ class Federation:
     algorithm : ClientAlgorithm
         What all sites run.
     folder : Path
-        Where their states are kept.
+        Folder of their states.
     of : Study
         Gives optimizer and schedule.
     """

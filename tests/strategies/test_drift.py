@@ -124,10 +124,10 @@ def test_a_run_that_stopped_goes_on_with_the_same_bits(
     through = stage(kind, algorithm, weighted=True, options=options, rounds=8).run(1, 8)
     first = stage(kind, algorithm, weighted=True, options=options, rounds=8)
     model = first.run(1, 4)
-    checkpoint_files.save(tmp_path, "kept", first.strategy.state(), {})
+    checkpoint_files.save(tmp_path, "state", first.strategy.state(), {})
     first.run(5, 5, model)  # the sites have done the next round when the server falls
     again = stage(kind, algorithm, weighted=True, options=options, rounds=8)
-    again.strategy.restore(checkpoint_files.load(tmp_path, "kept").arrays)
+    again.strategy.restore(checkpoint_files.load(tmp_path, "state").arrays)
     assert w(again.run(5, 8, model)).tobytes() == w(through).tobytes()
 
 

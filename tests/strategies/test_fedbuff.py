@@ -85,7 +85,7 @@ def test_when_all_answer_in_time_it_is_fedavg_with_a_learning_rate(make: Any) ->
     assert Study(make, buffer=3, server_learning_rate=0.5).go(set()) == pytest.approx(18.5)
 
 
-def test_half_of_the_sites_make_a_round_unless_told_otherwise(make: Any) -> None:
+def test_half_of_the_sites_make_a_round_by_default(make: Any) -> None:
     study = Study(make)
     assert study.go({5}) == pytest.approx(55)
 

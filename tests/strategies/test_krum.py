@@ -53,7 +53,7 @@ def test_multi_krum_by_hand(fake: Any, make: Any) -> None:
     assert made["n"] == 2
 
 
-def test_all_but_the_malicious_are_kept_unless_told_otherwise(fake: Any, make: Any) -> None:
+def test_all_but_the_malicious_are_selected_by_default(fake: Any, make: Any) -> None:
     strategy = MultiKrum(malicious=2)
     made_of(strategy, line(0, 1, 2, 3, 4, 90, -90), fake, make)
     assert strategy.selected_sites == ("a", "b", "c", "d", "e")
@@ -85,7 +85,7 @@ def test_as_flowers_on_updates_as_large_as_the_model(n: int, f: int, m: int, fak
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=0 if m == 1 else 2e-6)
 
 
-def test_small_updates_of_a_large_model_are_told_apart_where_flowers_are_noise(fake: Any, make: Any) -> None:
+def test_small_updates_of_a_large_model_are_distinguished_where_flowers_distances_are_noise(fake: Any, make: Any) -> None:
     rng = np.random.default_rng(1)
     large = rng.standard_normal(5000).astype(np.float32) * 10
     values = [{"w": large + np.float32(0.002) * rng.standard_normal(5000).astype(np.float32)} for _ in range(4)]

@@ -66,7 +66,7 @@ def test_a_site_without_a_counted_reply_has_the_initial_model(fake: Any, make: A
     assert strategy.site_model("bergen") is initial
 
 
-def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord) -> None:
+def test_it_goes_on_from_restored_models(fake: Any, make: Any, initial: ArrayRecord) -> None:
     before, strategy = LocalOnly(site_names=SITES), LocalOnly(site_names=SITES)
     play(before, fake({5: make.failed(8, "gone"), 6: plus(7)}), initial, 3)
     strategy.restore(before.state())
@@ -74,16 +74,16 @@ def test_it_goes_on_from_kept_models(fake: Any, make: Any, initial: ArrayRecord)
     assert (value(strategy.site_model("aachen")), value(strategy.site_model("bergen"))) == (1.0, 17.0)
 
 
-def test_a_reply_in_fewer_bits_is_kept_in_those_of_the_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
-    half = {name: x.astype(np.float16) if x.dtype.kind == "f" else x for name, x in make.model(2).items()}
+def test_a_narrower_reply_is_stored_in_the_type_of_the_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
+    narrow = {name: x.astype(np.float16) if x.dtype.kind == "f" else x for name, x in make.model(2).items()}
     strategy = LocalOnly(site_names=SITES, weighted_by="num-examples")
-    play(strategy, fake({5: make.trained(half, 1), 6: make.trained(half, 1)}), initial, 1)
+    play(strategy, fake({5: make.trained(narrow, 1), 6: make.trained(narrow, 1)}), initial, 1)
     types = {name: array.dtype for name, array in strategy.site_model("aachen").items()}
     assert types == {name: array.dtype for name, array in initial.items()}
     assert value(strategy.site_model("aachen")) == 2
 
 
-def test_what_wrappers_remember_is_no_model_of_a_site() -> None:
+def test_state_of_reply_transforms_is_no_model_of_a_site() -> None:
     strategy = LocalOnly(site_names=SITES)
     strategy.restore({"wrapper-0.sum/w": np.zeros(2), "own/aachen/block/w": np.ones(2)})
     assert list(strategy.site_model("aachen")) == ["block/w"]

@@ -48,7 +48,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("name", "wrapper"), list(itertools.product(ALGORITHMS, WRAPPERS)))
-def test_every_stack_is_taken_or_refused_for_its_reason(name: str, wrapper: str) -> None:
+def test_every_stack_is_accepted_or_refused_for_its_reason(name: str, wrapper: str) -> None:
     reasons = list(stack_conflicts(name, (wrapper,)))
     if (name, wrapper) in REFUSED:
         (reason,) = reasons

@@ -157,7 +157,7 @@ def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.parent.name)
-def test_every_sample_study_is_valid_and_can_be_told_where_data_lies(path: Path) -> None:
+def test_every_sample_study_is_valid_and_takes_the_folder_of_its_data(path: Path) -> None:
     study = read_study(path.parent)
     assert study.name == path.parent.name
     assert {"simulation.data", "server.out", "simulation.arms"} <= read_run_config(path.parent).keys()

@@ -90,7 +90,7 @@ def test_the_mean_over_the_images_of_a_batch(make_study, make_task) -> None:
         assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_half_of_the_study_adds_the_term_where_something_is_unknown(make_study, make_task, site) -> None:
+def test_the_client_algorithm_adds_the_term_where_something_is_unknown(make_study, make_task, site) -> None:
     study = make_study(task=TWO, strategy={**STRATEGY, "options": {"weight": 3.0, "temperature": 0.7}})
     algorithm = build_algorithm(study, site)
     task = make_task(study, site_with((1,), (2,)))

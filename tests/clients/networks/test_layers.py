@@ -162,9 +162,9 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     )
     sent = [answer(node.train, start, 1)[records.ARRAYS]]
     sent.append(answer(node.train, sent[0], 2)[records.ARRAYS])
-    (kept,) = (tmp_path / "store").glob("*/state/*/*/layers-round-00001.safetensors")
+    (saved,) = (tmp_path / "store").glob("*/state/*/*/layers-round-00001.safetensors")
     own = {n for n in layers.local_names(study, build_network(study)) if "running" in n or n.endswith("weight")}
-    theirs = load_file(kept)
+    theirs = load_file(saved)
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())

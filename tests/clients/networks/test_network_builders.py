@@ -140,7 +140,7 @@ def test_patch_is_checked_axis_by_axis(make_study) -> None:
         make_study(dimension=3, network=ANISOTROPIC, training={"patch": "16,8,5"})
 
 
-def test_patch_that_the_network_can_not_halve_is_refused(make_study) -> None:
+def test_patch_that_the_network_cannot_halve_is_refused(make_study) -> None:
     with pytest.raises(ConfigError, match=r"multiple of 2"):
         make_study(training={"patch": "15,16"})
 

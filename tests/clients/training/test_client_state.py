@@ -85,7 +85,7 @@ def test_a_damaged_file_is_never_taken_for_what_was_saved(tmp_path: Path) -> Non
         got(tmp_path, 2)
 
 
-def test_what_is_not_finite_is_not_remembered(tmp_path: Path) -> None:
+def test_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     put(tmp_path, 1, 1.0)
     with pytest.raises(TrainingError, match="WEIGHTS-NONFINITE"):
         put(tmp_path, 2, np.nan)
@@ -101,7 +101,7 @@ def test_only_the_owner_may_look_and_forgetting_leaves_nothing(tmp_path: Path) -
     ClientState(folder, 1).clear()
 
 
-def test_a_disk_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="RUN-FOLDER"):
         put(tmp_path / "file" / "run", 1, 1.0)

@@ -43,7 +43,7 @@ def test_a_stray_slice_hides_no_nifti(root: Path, write_series: Any, make_site: 
     assert [warning.startswith(what) for warning in found.warnings] == [True]
 
 
-def test_nifti_beside_much_dicom_is_told(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+def test_nifti_next_to_much_dicom_is_reported(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
     write_series(root / "ct", count=21)
     cohort = read_cohort(make_site(root), make_study(task__modality="CT"))
     what = "layout dicom (found, not set). 20 NIfTI file(s) are not part of it and were not looked at."
@@ -84,7 +84,7 @@ def test_folders_that_may_not_be_opened_are_counted_in_every_layout(
     assert [(level, what[:11]) for level, what in findings_of(cohort, "DATA-CLOSED")] == [("warning", "1 folder(s)")]
 
 
-def test_links_that_lead_out_are_told(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+def test_links_that_lead_out_are_reported(tmp_path: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
     write_series(tmp_path / "data" / "ct")
     write_series(tmp_path / "archive")
     (tmp_path / "data" / "more").symlink_to(tmp_path / "archive")
@@ -120,7 +120,7 @@ def test_an_index_that_serves_for_nothing_is_not_passed_over(root: Path, make_si
     assert len(read_cohort(make_site(root), make_study()).cases) == 10
 
 
-def test_a_pattern_that_fits_nothing_is_told_once(root: Path, make_site: Any, make_study: Any) -> None:
+def test_a_pattern_that_matches_nothing_is_reported_once(root: Path, make_site: Any, make_study: Any) -> None:
     cohort = read_cohort(make_site(root, image="t1.nii.gz"), make_study())
     (what,) = [what for level, what in findings_of(cohort, "IMG-MISSING") if level == "warning"]
     assert what == "none of the 10 images was found."

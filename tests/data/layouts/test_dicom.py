@@ -58,7 +58,7 @@ def patient(name: str, **more: Any) -> Callable[[int, Dataset], None]:
     return change
 
 
-def test_a_label_of_a_part_that_is_gone_is_told_with_numbers(
+def test_a_label_of_a_missing_part_is_reported_with_numbers(
     tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
 ) -> None:
     series = write_series(tmp_path / "data" / "ct", count=10)
@@ -69,7 +69,7 @@ def test_a_label_of_a_part_that_is_gone_is_told_with_numbers(
     assert "10 images, of which the series has 9" in text_of(cohort, "LBL-PARTIAL-REF")
 
 
-def test_lost_slices_are_told_rather_than_what_follows_of_them(
+def test_lost_slices_are_reported_rather_than_their_consequences(
     tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
 ) -> None:
     series = write_series(tmp_path / "data" / "ct", count=10)
@@ -216,7 +216,7 @@ def test_files_without_preamble(tmp_path: Path, write_series: Any, save_seg: Any
     assert codes(read(), "warning") == {"DCM-NONE": 1}
 
 
-def test_one_image_under_two_patient_ids_is_told(tmp_path: Path, write_series: Any, read: Any) -> None:
+def test_one_image_under_two_patient_ids_is_reported(tmp_path: Path, write_series: Any, read: Any) -> None:
     for path in write_series(tmp_path / "data" / "a"):
         ds = pydicom.dcmread(path)
         ds.PatientID, ds.SeriesInstanceUID = "other", ds.StudyInstanceUID

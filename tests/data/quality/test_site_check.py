@@ -128,13 +128,13 @@ def _dead(number: int) -> int:
     return 0
 
 
-def test_progress_is_told_case_by_case(site: Site, make_study: StudyMaker) -> None:
+def test_progress_is_reported_case_by_case(site: Site, make_study: StudyMaker) -> None:
     reported: list[tuple[int, int]] = []
     check_site(site, make_study(), progress=lambda done, total: reported.append((done, total)))
     assert reported == [(k, 14) for k in range(1, 15)]
 
 
-def test_a_class_that_nobody_has_is_told(site: Site, make_study: StudyMaker) -> None:
+def test_a_class_that_nobody_has_is_reported(site: Site, make_study: StudyMaker) -> None:
     check, _ = check_site(site, make_study(task__classes="background,organ,tumour"))
     (finding,) = check.findings
     assert finding.code == "LBL-NO-CLASS"
@@ -193,7 +193,7 @@ def _deaf(_: int) -> bool:
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_an_image_smaller_than_the_patch_is_told_as_preparing_tells_it(site: Site, make_study: StudyMaker) -> None:
+def test_an_image_smaller_than_the_patch_is_reported_as_when_preparing(site: Site, make_study: StudyMaker) -> None:
     def padded(**more: str) -> list[Finding]:
         check, study = check_site(site, make_study(training__patch="8,8,8", **more))
         assert study is not None
@@ -206,7 +206,7 @@ def test_an_image_smaller_than_the_patch_is_told_as_preparing_tells_it(site: Sit
     assert padded(preprocessing__spacing="1,1,1") == []  # the voxels become 18 slices: only preparing can tell
 
 
-def test_what_a_site_annotated_is_shown_as_it_is_told(volumes: Path, make_site: SiteMaker, make_study: StudyMaker) -> None:
+def test_annotated_classes_are_shown_as_they_are_sent(volumes: Path, make_site: SiteMaker, make_study: StudyMaker) -> None:
     site, study = make_site(volumes, annotated_classes=("organ",)), make_study(task__classes="background,organ,lesion")
     for fast in (False, True):
         check, _ = check_site(site, study, fast=fast)

@@ -27,7 +27,7 @@ def test_masks_of_an_index_mean_segmentation(volumes: Path, make_site: SiteMaker
     assert "Segmentation: the labels are masks." in assumed
 
 
-def test_a_survey_checks_like_a_study(volumes: Path, make_site: SiteMaker) -> None:
+def test_a_check_without_a_study_is_like_one_with_a_study(volumes: Path, make_site: SiteMaker) -> None:
     check, _ = check_site(make_site(volumes))
     assert check.study == ""
     assert check.summary() == "12 cases usable, 3 left out (1 IMG-NAN, 1 LBL-EMPTY, 1 LBL-MISSING)"
@@ -101,7 +101,7 @@ def test_own_class_names_come_first(volumes: Path, make_site: SiteMaker) -> None
     assert study.task.classes == ("nothing", "organ")
 
 
-def test_a_folder_without_a_layout_is_told_as_ever(tmp_path: Path, make_site: SiteMaker) -> None:
+def test_a_folder_without_a_layout_is_refused_as_with_a_study(tmp_path: Path, make_site: SiteMaker) -> None:
     with pytest.raises(DataError) as caught:
         infer_study(make_site(tmp_path / "nowhere"))
     assert caught.value.code == "DATA-ROOT"

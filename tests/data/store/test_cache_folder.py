@@ -157,7 +157,7 @@ def test_two_processes_that_mend_one_damaged_case_both_get_it(tmp_path: Path, mo
     assert [p.name for p in (tmp_path / "s").iterdir()] == [f"case-A-{KEY[:16]}"]
 
 
-def test_store_that_went_away_is_told_without_its_path(tmp_path: Path) -> None:
+def test_store_that_went_away_is_reported_without_its_path(tmp_path: Path) -> None:
     cache_folder = CacheFolder(tmp_path / "s")
     (tmp_path / "s").rmdir()
     with pytest.raises(DataError, match="STORE-UNWRITABLE") as caught:
@@ -191,7 +191,7 @@ def test_leftovers_of_a_killed_process_are_ignored_and_go_after_a_day(tmp_path: 
     assert young.exists()
 
 
-def test_full_disk_is_told_with_numbers_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_with_numbers_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder = CacheFolder(tmp_path / "s")
 
     def full(*_: object) -> None:
@@ -215,7 +215,7 @@ def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.Mo
         cache_folder.write("case-A", KEY, arrays_of(), FACTS)
 
 
-def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
+def test_store_that_is_a_file_is_reported_without_its_path(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("")
     with pytest.raises(DataError) as caught:
         CacheFolder(tmp_path / "s")
@@ -223,7 +223,7 @@ def test_store_that_is_a_file_is_told_without_its_path(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) -> None:
+def test_array_that_went_away_in_use_is_reported_without_its_path(tmp_path: Path) -> None:
     cache_folder = CacheFolder(tmp_path / "s")
     meta = cache_folder.write("case-A", KEY, arrays_of(), FACTS)
     case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), cache_folder.case_path("case-A", KEY), meta)
@@ -235,7 +235,7 @@ def test_array_that_went_away_in_use_is_told_without_its_path(tmp_path: Path) ->
     assert str(tmp_path) not in str(caught.value) + repr(case)
 
 
-def test_refusal_is_remembered_for_this_version(tmp_path: Path) -> None:
+def test_refusal_is_stored_for_this_version(tmp_path: Path) -> None:
     finding = Finding("LBL-EMPTY", "case-A", "the label has no marked voxel.", "Export it again.")
     cache_folder = CacheFolder(tmp_path / "s")
     cache_folder.save_rejection("case-A", KEY, "0.1", finding)
@@ -271,7 +271,7 @@ def test_digest_is_read_once_and_follows_the_content(tmp_path: Path, monkeypatch
     assert DigestCache(cache, bytes(32)).get(source) != digest
 
 
-def test_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
+def test_digest_of_a_file_just_written_is_not_stored(tmp_path: Path) -> None:
     source, cache = tmp_path / "a", tmp_path / "digests.json"
     source.write_bytes(b"one")
     digests = DigestCache(cache, bytes(32))
@@ -352,10 +352,10 @@ def test_digests_that_nobody_asked_for_in_half_a_year_are_forgotten(tmp_path: Pa
     digests = DigestCache(file, bytes(32))
     digests.get(source)
     digests.save()
-    kept = json.loads(file.read_text())
-    assert "used" in kept
-    assert "old" not in kept
-    assert len(kept) == 2
+    stored = json.loads(file.read_text())
+    assert "used" in stored
+    assert "old" not in stored
+    assert len(stored) == 2
 
 
 def test_processes_that_save_digests_one_after_the_other_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

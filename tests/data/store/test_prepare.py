@@ -228,7 +228,7 @@ def test_classification_keeps_the_class(tmp_path: Path) -> None:
     assert not prepared.cases[0].foreground
 
 
-def test_bad_case_is_left_out_remembered_and_moves_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_case_is_left_out_and_stored_as_refused_and_moves_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", max_excluded=0.2)
     before = {case.name: case.split for case in prepare(site, study_of()).cases}
     spoil(site)
@@ -262,10 +262,10 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
     prepared = prepare(site, study_of())
     assert [(finding.code, finding.case) for finding in prepared.findings] == [("CASE-UNREADABLE", broken[0])]
     assert "DOE" not in str(prepared.findings)
-    assert len(prepare(site, study_of()).cases) == 8  # not remembered: the cause may be gone
+    assert len(prepare(site, study_of()).cases) == 8  # not stored as refused: the cause may be gone
 
 
-def test_what_the_reader_noticed_is_told_at_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_the_reader_are_reported_at_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
     load = case_cache_module.load_case
 
@@ -280,7 +280,7 @@ def test_what_the_reader_noticed_is_told_at_every_start(tmp_path: Path, monkeypa
         forbid_reading(monkeypatch)
 
 
-def test_class_that_no_mask_has_is_told(tmp_path: Path) -> None:
+def test_class_that_no_mask_has_is_reported(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
     for _ in range(2):
         findings = prepare(site, study_of({"classes": "background,a,b,c"})).findings
@@ -445,7 +445,7 @@ def test_what_was_looked_for_is_kept_with_each_case(tmp_path: Path) -> None:
     assert mixed.annotated == ()
 
 
-def test_a_class_that_was_looked_for_and_never_found_is_told(tmp_path: Path) -> None:
+def test_a_class_that_was_looked_for_and_never_found_is_reported(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 3)
     for number in range(3):
         write_nifti(site.folder / f"seg{number}.nii", mask_of(number) % 2, np.diag([-1.0, 1.0, 2.0, 1.0]))
@@ -506,7 +506,7 @@ def test_a_missing_library_stops_the_site_and_not_each_case(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("intensity", [{"intensity": "window"}, {"intensity": "standardize", "std": 10.0}])
-def test_ct_that_is_not_in_hounsfield_units_is_told(tmp_path: Path, intensity: dict[str, Any]) -> None:
+def test_ct_that_is_not_in_hounsfield_units_is_reported(tmp_path: Path, intensity: dict[str, Any]) -> None:
     site = site_of(tmp_path / "north", 3)
     raw = np.random.default_rng(0).integers(0, 4096, (8, 9, 10)).astype(np.float32)
     write_nifti(site.folder / "img1.nii", raw, np.diag([-1.0, 1.0, 2.0, 1.0]))
@@ -538,7 +538,7 @@ def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
     assert forecasts[1].size - forecasts[0].size >= 7 * 8 * 9 * 10 * 5  # 8 times the voxels, of float32 and uint8
 
 
-def test_what_can_not_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
     forbid_reading(monkeypatch)
     with pytest.raises(DiskFullError) as caught:
@@ -559,7 +559,7 @@ def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkey
     assert with_free(1e6) == 1
 
 
-def test_fresh_data_is_told_from_stale_data_without_preparing(tmp_path: Path) -> None:
+def test_fresh_and_stale_data_are_distinguished_without_preparing(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
     assert get_cache_status(site, study_of()).missing == 4
     prepare(site, study_of())

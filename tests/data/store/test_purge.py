@@ -41,12 +41,12 @@ def fill(site: Site, study: Study, *keys: str, days: float = 0.0) -> CacheFolder
 
 
 def test_all_goes_unless_it_is_kept(site: Site) -> None:
-    kept, other = fill(site, study_of(), "a"), fill(site, study_of(intensity="unit"), "a", "b")
+    ours, other = fill(site, study_of(), "a"), fill(site, study_of(intensity="unit"), "a", "b")
     (item,) = find_purgeable(site, [study_of()])
     assert (item.study, item.why, item.cases, item.folders) == ("s", "plan", 2, (other.path,))
     assert 800 < item.size < 4000
     assert purge([item]) == item.size
-    assert kept.find("case-A", "a" * 64) is not None
+    assert ours.find("case-A", "a" * 64) is not None
     assert not other.path.exists()
     assert len(find_purgeable(site)) == 1
     assert find_purgeable(site, [study_of()]) == ()
@@ -90,10 +90,14 @@ def test_what_runs_left_goes_only_when_asked_for(site: Site) -> None:
         os.utime(folder, (time.time() - 86400 * days,) * 2)
         return folder
 
-    kept, old, young = left(study_of(), "1", 40), left(study_of(intensity="unit"), "2", 40), left(study_of(clip=True), "3", 1)
+    ours, old, young = (
+        left(study_of(), "1", 40),
+        left(study_of(intensity="unit"), "2", 40),
+        left(study_of(clip=True), "3", 1),
+    )
     assert find_purgeable(site) == ()
     (item,) = find_purgeable(site, [study_of()], older_than=30, runs=True)
     assert (item.folders, item.why, item.size, round(item.days)) == ((old,), "run", 100, 40)
     assert purge([item]) == 100
-    assert (kept.is_dir(), old.is_dir(), young.is_dir()) == (True, False, True)
+    assert (ours.is_dir(), old.is_dir(), young.is_dir()) == (True, False, True)
     assert len(find_purgeable(site, runs=True)) == 2
