@@ -63,8 +63,8 @@ class RetryingGrid(GridWrapper):
         """Send the messages of an exchange and return their identifiers."""
         sent = list(messages)
         identifiers = list(self._grid.push_messages(sent))
-        exchange = _MessageBatch(len(sent))
-        self._pending |= {i: _PendingMessage(m, exchange, i) for i, m in zip(identifiers, sent, strict=True) if i}
+        batch = _MessageBatch(len(sent))
+        self._pending |= {i: _PendingMessage(m, batch, i) for i, m in zip(identifiers, sent, strict=True) if i}
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -78,14 +78,14 @@ class RetryingGrid(GridWrapper):
         if waiting is None:
             return list(self._grid.pull_messages([identifier]))
         replies = list(self._grid.pull_messages([waiting.sent_id])) if waiting.sent_id else []
-        exchange = waiting.batch
+        batch = waiting.batch
         losses = [reply for reply in replies if reply.has_error() and reply.error.code in _LOST_NODE_ERRORS]
-        if losses and exchange.sent - exchange.failed <= self._quorum:
+        if losses and batch.sent - batch.failed <= self._quorum:
             waiting.sent_id, waiting.error = "", losses[0]
             self._on_node_lost(waiting.message.metadata.dst_node_id)
             return []
         if replies:
-            exchange.failed += any(reply.has_error() for reply in replies)
+            batch.failed += any(reply.has_error() for reply in replies)
             del self._pending[identifier]
         return replies
 
