@@ -28,7 +28,7 @@ PAIRS = {"median": (FedMedian, flower.FedMedian), "trimmed mean": (FedTrimmedAvg
 
 
 class Cost(NamedTuple):
-    """What a round took: seconds by the clock and of the processor, and memory in models."""
+    """Cost of a round: wall-clock and processor seconds, and memory in models."""
 
     wall: float
     cpu: float

@@ -15,7 +15,7 @@ _EVERY = 0.05  # seconds between looks
 
 @dataclass(frozen=True)
 class Usage:
-    """What a program took.
+    """Cost of a program.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is shipped: every package on disk, no generic name, and a light import."""
+"""Packaging: every package on disk is shipped, no generic name is, and the import is light."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where commands write: results to standard output, what went wrong to standard error."""
+"""Output of commands: results to standard output, problems to standard error."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from medfl.site import Site
 
 @dataclass(frozen=True)
 class ModalityCounts:
-    """How much DICOM of one modality there is.
+    """Amount of DICOM of one modality.
 
     Parameters
     ----------

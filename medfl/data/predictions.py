@@ -33,7 +33,7 @@ _DEFAULTS = SiteData()
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """Which model made a prediction.
+    """Model that made a prediction.
 
     Parameters
     ----------

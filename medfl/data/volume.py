@@ -16,7 +16,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes (left, posterior, s
 
 @dataclass(frozen=True, eq=False)
 class SliceGeometry:
-    """Where N slices lay when they were acquired, for a volume that was resampled on import (tilt, uneven distances).
+    """Positions of N slices when they were acquired, for a volume that was resampled on import (tilt, uneven distances).
 
     Parameters
     ----------

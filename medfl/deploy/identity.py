@@ -47,7 +47,7 @@ class EnrolmentRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What two people compare by telephone."""
+        """Fingerprint of the public key, which two people compare by telephone."""
         return key_fingerprint(self.public_key)
 
 

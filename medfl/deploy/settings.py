@@ -55,7 +55,7 @@ class ProxySettings(Section):
 
 
 class IdentitySettings(Section):
-    """How long a site belongs to the federation unless it is renewed."""
+    """Time for which a site belongs to the federation unless it is renewed."""
 
     days: Positive = 365
     warn_days: Positive = 30

@@ -25,7 +25,7 @@ _TRAIN_KEYS = (
 
 @dataclass(frozen=True)
 class Disclosure:
-    """What leaves a site that joins a study.
+    """Data that leaves a site when it joins a study.
 
     Parameters
     ----------

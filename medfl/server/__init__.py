@@ -1,1 +1,1 @@
-"""How a study is conducted over a Flower grid: joining, training, checkpoints, contribution, fingerprints."""
+"""Conduct of a study over a Flower grid: joining, training, checkpoints, contribution, fingerprints."""

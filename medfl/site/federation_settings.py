@@ -12,7 +12,7 @@ ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:]+\]|[^\s:/]+):\d{1,5}$"
 
 
 class SiteFederation(Section):
-    """How a hospital takes part in a federation. Files are named relative to the site.toml."""
+    """Settings of a hospital in a federation. Files are named relative to the site.toml."""
 
     server: Annotated[str, Field(pattern=ADDRESS_PATTERN)]  # "fl.example.org:443": the address that the server publishes
     ca: str = "ca.crt"  # who signs the server's certificate

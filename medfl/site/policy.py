@@ -38,7 +38,7 @@ MinCount = Annotated[int, AfterValidator(_check_min_count)]
 
 
 class Policy(Section):
-    """What may leave a site, and what a study must fulfil to train there. A maximum of 0 means no limit."""
+    """Limits on what may leave a site, and on what a study may do there. A maximum of 0 means no limit."""
 
     min_count: MinCount = 10  # scores over fewer patients, and smaller counts of patients and cases, do not leave; 0: off
     min_cases: Positive = 2  # usable training cases, below which the site declines

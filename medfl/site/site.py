@@ -32,7 +32,7 @@ def _check_site_name(name: str) -> str:
 
 
 class SiteData(Section):
-    """Where the images and labels are, and how to read them."""
+    """Images and labels of a site: where they are, and how to read them."""
 
     root: str = "."  # relative to the site.toml
     layout: Literal["auto", "csv", "bids", "msd", "nnunet", "folders", "dicom"] = "auto"
@@ -58,7 +58,7 @@ class SiteData(Section):
 
 
 class Resources(Section):
-    """What a study may use at this site."""
+    """Resources that a study may use at this site."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     store: str = ""  # folder for prepared data; empty: the user's cache

@@ -96,7 +96,7 @@ class Splits(Section):
 
 
 class Loss(Section):
-    """What training minimises."""
+    """Loss that training minimises."""
 
     name: Literal["dice-ce", "dice-focal", "generalized-dice", "cross-entropy", "focal"]
     class_weights: Strings = ()  # "balanced", or one number a class
@@ -157,7 +157,7 @@ class Augmentation(Section):
 
 
 class Evaluation(Section):
-    """How the received model is scored."""
+    """Scoring of the received model."""
 
     every: Positive = 1  # rounds; the last model is always scored
     overlap: Annotated[Number, Field(ge=0, lt=1)] = 0.25  # sliding window, validation
@@ -167,7 +167,7 @@ class Evaluation(Section):
 
 
 class Strategy(Section):
-    """How the server combines the replies into one model."""
+    """Strategy by which the server combines the replies into one model."""
 
     name: str = "fedavg"
     weights: Literal["patients", "samples", "equal"] = "patients"
@@ -215,7 +215,7 @@ class Personal(Section):
 
 
 class Contribution(Section):
-    """How the contribution of each site to the model is measured."""
+    """Measurement of the contribution of each site to the model."""
 
     method: Literal["none", "alignment", "leave-one-out", "shapley"] = "none"
     every: Positive = 1  # rounds

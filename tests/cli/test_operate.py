@@ -74,7 +74,7 @@ class Flower:
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind, its blanks as one."""
+    """Outcome of a command: its exit code and its output, with runs of blanks as one."""
 
     code: int
     out: str

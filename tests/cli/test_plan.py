@@ -1,4 +1,4 @@
-"""From a hospital's folder to a planned study by the command line: nothing is written that nobody agreed to."""
+"""Planning by the command line, from a hospital's folder to a planned study: nothing is written that nobody agreed to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a system that medfl does not support, it says so before anything else fails."""
+"""Systems that medfl does not support: it says so before anything else fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What libraries say goes to one private file when somebody asks, and nowhere otherwise."""
+"""Output of libraries: it goes to one private file when somebody asks for it, and nowhere otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a site takes of its own images, and what its policy keeps here."""
+"""Fingerprint of a site: what it measures of its own images, and what its policy keeps at the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hospital's error may tell the server."""
+"""Errors of a hospital: what of them the server may read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From hospitals' fingerprints to the plan that nnU-Net makes of all their cases."""
+"""Plan made of hospitals' fingerprints: the one that nnU-Net makes of all their cases."""
 
 from __future__ import annotations
 

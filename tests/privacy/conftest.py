@@ -56,7 +56,7 @@ _DATE, _TIME, _UMLAUT = "19330713", "031337.421337", "Zqxümläut^Dr"
 
 @dataclass
 class Canaries:
-    """What must not be found, each under the name of where it was planted, and the folder that it was planted in."""
+    """Canaries, each with the name of the attribute that it was planted in, and the folder of the files that hold them."""
 
     folder: Path
     wanted: dict[bytes, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The small parts of a report: axes, lines, pictures, and and formatting."""
+"""Small parts of a report: axes, line charts, overlays and the formatting of numbers."""
 
 from __future__ import annotations
 

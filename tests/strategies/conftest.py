@@ -26,7 +26,7 @@ def fake() -> type[FakeGrid]:
 
 
 class Make:
-    """What tests build answers with."""
+    """Makers of replies."""
 
     trained, failed, contents, model = (
         staticmethod(reply_with_model),

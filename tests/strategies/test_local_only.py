@@ -1,4 +1,4 @@
-"""Every hospital alone: each gets its own model back, and no other."""
+"""Local training: each hospital gets its own model back, and no other."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from medfl.cli.console import output
 
 
 class Kind(StrEnum):
-    """What can be made."""
+    """Kinds of data that can be made."""
 
     BRAIN = "brain"
     NODULE = "nodule"

@@ -19,7 +19,7 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True)
 class CacheStatus:
-    """How the prepared data stands to the files and the study.
+    """State of the prepared data compared with the files and the study.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _USABLE_MEMORY_SHARE = 0.9  # of the free memory may be used
 
 @dataclass(frozen=True)
 class Forecast:
-    """What preparing a site will take.
+    """Space that preparing a site will take.
 
     Parameters
     ----------

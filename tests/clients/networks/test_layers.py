@@ -1,4 +1,4 @@
-"""Which layers stay at a site for every network, and that they do stay."""
+"""Layers that stay at a site: the right ones for every network, and none of them leaves."""
 
 from __future__ import annotations
 

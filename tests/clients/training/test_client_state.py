@@ -1,4 +1,4 @@
-"""What a site remembers: under which round, for how long, and for whose eyes."""
+"""State of a client: saved under its round, removed when it is no longer needed, and readable by its owner alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every difficult series is read with the right values or refused with its code, whatever its geometry."""
+"""Difficult series: each is read with the right values or refused with its code, whatever its geometry."""
 
 from __future__ import annotations
 
