@@ -36,7 +36,7 @@ test: venv ## the fast tests
 test-slow: venv ## the end-to-end tests
 	$(BIN)/python -m pytest -m slow
 
-demo: venv ## three made hospitals, one federated model, one report
+demo: venv ## three synthetic hospitals, one federated model, one report
 	$(BIN)/medfl demo
 
 docs: venv ## write the pages that are made from the code

@@ -1,7 +1,8 @@
-"""Attack table: what each robust rule withstands of each attack, on the made-up brain images of `medfl data synth`.
+"""Attack table: what each robust rule withstands of each attack, on the synthetic brain images of `medfl data synth`.
 
-Three made-up hospitals are cut into 4 and into 8 sites, of which 1 and 2 misbehave. Told is the Dice of the last model, not of
-the best one, over the test patients of the honest sites. ``python -m benchmarks.attacks`` prints the table as Markdown.
+Three synthetic hospitals are cut into 4 and into 8 sites, of which 1 and 2 misbehave. The table gives the Dice of the last
+model, not of the best one, over the test patients of the honest sites. ``python -m benchmarks.attacks`` prints the table as
+Markdown.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def simulated_sites(study: Study) -> tuple[Site, ...]:
 
 
 def load_cases(study: Study, site: Site) -> PreparedData:
-    """Return the prepared cases of a site; they are prepared anew when images are added or taken away."""
+    """Return the prepared cases of a site; they are prepared again when images are added or removed."""
     return _prepare(study, site, data_stamp(site))
 
 

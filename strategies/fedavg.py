@@ -43,12 +43,12 @@ class FedAvg(FlowerFedAvg):
     reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round with fewer
     counted replies than the quorum fails.
 
-    A subclass overrides one or several of the steps that a training round calls, in this order:
+    A subclass overrides one or several of the steps of a round, which are called in this order:
 
     ==================  ====================================================================================================
     step                what it does here
     ==================  ====================================================================================================
-    `train_contents`    put the model and the configuration into the message to each site
+    `message_contents`  put the model and the configuration into the message to each site, for training and for evaluation
     `begin_round`       get ready for the replies: an empty mean
     `start_model`       say which model a site started from: the one that was sent, for each reply
     `add_reply`         add a reply to the mean, or refuse it with ExchangeError and change nothing
@@ -264,7 +264,7 @@ class FedAvg(FlowerFedAvg):
 
     # The steps of a round that other strategies replace.
 
-    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+    def message_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         """Return what each node is sent.
 
         Parameters
@@ -353,7 +353,7 @@ class FedAvg(FlowerFedAvg):
         nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
         _log.log(INFO, "%s round %d: %d of %d sites take part", message_type, server_round, len(nodes), len(sites))
         config = ConfigRecord({**config, ROUND: server_round})
-        contents = self.train_contents({node: sites[node] for node in nodes}, arrays, config)
+        contents = self.message_contents({node: sites[node] for node in nodes}, arrays, config)
         return [Message(contents[node], dst_node_id=node, message_type=message_type) for node in nodes]
 
     def _check_quorum(self, record: RoundRecord, what: str) -> None:

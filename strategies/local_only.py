@@ -62,7 +62,7 @@ class LocalOnly(FedAvg):
                 models.setdefault(site, {})[name] = tensor
         self._site_models = {site: to_array_record(model) for site, model in models.items()}
 
-    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+    def message_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         return {
             node: RecordDict({self.arrayrecord_key: self._site_models.get(site, arrays), self.configrecord_key: config})
             for node, site in nodes.items()

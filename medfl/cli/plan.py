@@ -115,6 +115,8 @@ def _collect_fingerprints(folder: Path, data: list[Path], overrides: Mapping[str
 def _print_plan(planned: Plan, edit: StudyEdit) -> None:
     shape = " x ".join(map(str, planned.shape))
     spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
-    output.print(f"{planned.cases} cases; the median case has {shape} voxels{spacing}.", highlight=False)
+    output.print(
+        f"{planned.cases} cases; the median size along each axis is {shape} voxels{spacing}.", highlight=False, soft_wrap=True
+    )
     for line in edit.diff():
         output.print(line, style=_COLOURS.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)

@@ -60,14 +60,16 @@ def enrol(
         confirm(f"Make a key for {requested.name}?", yes=yes)
     else:
         output.print(
-            f"{requested.name} asks to be enrolled with the key {requested.fingerprint}", highlight=False, soft_wrap=True
+            f"{requested.name} asks to be enrolled with the key of fingerprint {requested.fingerprint}",
+            highlight=False,
+            soft_wrap=True,
         )
-        confirm("Does the site read you the same key by telephone?", yes=yes)
+        confirm("Does the site read you the same fingerprint by telephone?", yes=yes)
     site, certificate = enrol_site(folder, requested)
     path = write_kit(folder, site, certificate, key)
     output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
     authority = ca_fingerprint(folder.ca_certificate.read_bytes())
-    output.print(f"Read them the key of the authority by telephone: {authority}", highlight=False, soft_wrap=True)
+    output.print(f"Read them the fingerprint of the authority by telephone: {authority}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -112,7 +114,7 @@ def renew(
 
 @app.command()
 def revoke(site: SiteArgument, federation: FederationOption = Path("federation"), yes: YesOption = False) -> None:
-    """Exclude a site: a running server refuses its requests within half a minute."""
+    """Revoke a site: a running server refuses its requests within half a minute."""
     from medfl.deploy.federation_folder import open_federation
     from medfl.deploy.site_registry import revoke as revoke_site
 

@@ -35,7 +35,7 @@ def init(
     output.print(
         f"The site is in {created.site}, with its secret and its key beside it. They never leave this machine; keep copies."
     )
-    output.print(f"To join a federation, send {created.request} to its operator, and read them this key by telephone:")
+    output.print(f"To join a federation, send {created.request} to its operator, and read them this fingerprint by telephone:")
     output.print(f"  {created.fingerprint}", highlight=False, soft_wrap=True)
 
 
@@ -50,9 +50,9 @@ def join(
 
     contents = read_kit(kit)
     manifest = contents.manifest
-    offer = f"{manifest.site} would join {manifest.federation}, at {manifest.address}, whose authority has the key"
+    offer = f"{manifest.site} would join {manifest.federation}, at {manifest.address}, whose authority has the fingerprint"
     output.print(offer, f"  {contents.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
-    confirm("Does the operator read you the same key by telephone?", yes=yes)
+    confirm("Does the operator read you the same fingerprint by telephone?", yes=yes)
     path = join_federation(contents, folder)
     output.print(f"Joined until {manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
     output.print(f"Next: medfl doctor {folder}. If the site is up, start it again.", highlight=False, soft_wrap=True)

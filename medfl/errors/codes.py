@@ -63,7 +63,9 @@ def explain_code(code: str) -> str:
     """
     if entry := load_codes().get(code):
         return entry.meaning
-    meaning: str = _read_table()["prefixes"].get(code.partition("-")[0], "See the log of the site.")
+    table = _read_table()
+    prefix = code.partition("-")[0]
+    meaning: str = table["retired"].get(code) or table["prefixes"].get(prefix, "See the log of the site.")
     return meaning
 
 

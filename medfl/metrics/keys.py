@@ -53,7 +53,7 @@ def class_keys(classes: Sequence[str]) -> tuple[str, ...]:
                 Problem(
                     "study",
                     "task.classes",
-                    f"two classes are both spelt {twice!r} in metrics.",
+                    f"two classes are both spelled {twice!r} in metrics.",
                     "Names must differ in more than case, blanks, '_' and '.'.",
                 )
             ]

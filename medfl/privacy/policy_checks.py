@@ -87,7 +87,7 @@ def check_hours(policy: Policy, now: datetime) -> None:
     inside = begin <= clock < end if begin <= end else clock >= begin or clock < end
     if not inside:
         what = f"it is {clock}, and this site works from {begin} to {end}."
-        raise PolicyError("POLICY-HOURS", what, "It answers again then.")
+        raise PolicyError("POLICY-HOURS", what, "The site answers again in those hours.")
 
 
 def check_patients(policy: Policy, patients: int) -> None:

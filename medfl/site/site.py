@@ -162,7 +162,7 @@ secret-file = "site.secret"
 
 [data]
 root = "{root}"       # folder of the images, relative to this file
-layout = "auto"       # auto, csv, bids, msd, folders or dicom
+layout = "auto"       # auto, csv, bids, msd, nnunet, folders or dicom
 
 [policy]
 min-count = 10        # what counts fewer patients stays here; at least 5, or 0 to switch the rule off

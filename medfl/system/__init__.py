@@ -1,4 +1,4 @@
-"""The operating system: files, locks, ports, process pools, parent processes. Nothing here knows of medicine."""
+"""The operating system, and text for people: files, locks, ports, process pools, parent processes, sizes and durations."""
 
 import sys
 

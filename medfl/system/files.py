@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ TEMPORARY_PREFIX = ".tmp-"  # start of the names of folders that are being fille
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME_TAKEN_ERRNOS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
 _MIN_AGE_SECONDS = 60.0  # a younger folder may not be locked yet
+_ABANDONED_SECONDS = 3600.0  # no write of a file takes as long
 _STALE_SECONDS = 86400.0  # where a file system has no locks, only the age shows that a folder was abandoned
 
 
@@ -81,6 +83,8 @@ def write_file(path: Path, content: bytes, *, private: bool = False, durable: bo
     OSError
         When the system refuses. The older file is unchanged then, and no temporary file is left.
     """
+    if private:
+        _remove_abandoned(path)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # not the process id, which containers can share
     try:
         _write_new(fresh, content, private, durable)
@@ -225,6 +229,14 @@ def rename_if_free(source: Path, target: str) -> bool:
             raise
         return False
     return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of a file: old temporary files of its name."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink()
 
 
 def _write_new(path: Path, content: bytes, private: bool, durable: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from medfl.system.parent_watch import die_with_parent
 
+_QUEUED_PER_PROCESS = 2  # items in work or waiting for each process: results do not pile up behind a slow consumer
 StartContext = ForkServerContext | SpawnContext
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,12 +82,18 @@ def map_processes(
         When a process died. With one process and `ordered`, the item after the last that was yielded did it.
     """
     pool = ProcessPoolExecutor(processes, context, _set_up_process, (setup, setup_arguments))
+    limit = processes * _QUEUED_PER_PROCESS
     with _terminating(pool):
-        with sigint_blocked():  # all processes are started here
-            futures: dict[Future[R], int] = {pool.submit(function, item): index for index, item in enumerate(items)}
-        for future in list(futures) if ordered else as_completed(futures):
+        waiting = iter(enumerate(items))
+        running: dict[Future[R], int] = {}  # in the order of the items
+        while True:
+            with sigint_blocked():  # every process is started here
+                running |= {pool.submit(function, x): index for index, x in islice(waiting, limit - len(running))}
+            if not running:
+                return
+            future = next(iter(running)) if ordered else next(as_completed(running))
             result = future.result()
-            yield futures.pop(future), result
+            yield running.pop(future), result
 
 
 def map_isolated(

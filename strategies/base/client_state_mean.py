@@ -79,9 +79,9 @@ class ClientStateMean(FedAvg):
         self._weights = {site: float(weight) for site, weight in parts["weight"].items()}
         self._last_counted = {site: int(number) for site, number in parts["counted"].items()}
 
-    def train_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
+    def message_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         if not self._is_training:
-            return super().train_contents(nodes, arrays, config)
+            return super().message_contents(nodes, arrays, config)
         extra = self.extra_records(arrays)
         contents: dict[int, RecordDict] = {}  # by the last counted round: one object for all sites that are sent the same
         for last in {self._last_counted.get(site, 0) for site in nodes.values()}:

@@ -94,7 +94,7 @@ def test_a_hospital_with_too_few_patients_writes_no_file(study: Path, hospitals:
 def test_files_of_hospitals_are_merged_shown_and_written(study: Path, files: list[str]) -> None:
     done = CliRunner().invoke(app, ["study", "plan", str(study), *files, "--yes"])
     assert done.exit_code == 0, done.output
-    assert "12 cases; the median case has 24 x 28 x 10 voxels at 1 x 1 x 3 mm." in done.output
+    assert "12 cases; the median size along each axis is 24 x 28 x 10 voxels at 1 x 1 x 3 mm." in done.output
     assert '+strides = "1x1x1, 2x2x1, 2x2x2"' in done.output
     planned = read_study(study)
     assert planned.network.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 2))

@@ -61,9 +61,16 @@ def test_the_server_reads_a_code_and_at_most_its_meaning() -> None:
 
 def test_every_code_is_explained() -> None:
     for name, code in load_codes().items():
-        assert explain_code(name) == code.meaning != "", name
-        assert code.fix, name
+        assert explain_code(name) == code.meaning, name
+        assert code.meaning.endswith("."), name
+        assert code.meaning[0].isupper() or code.meaning.startswith("dcm2niix"), name
+        assert code.fix.strip().endswith((".", "`")), name
         assert code.leaves in ("code", "sentence", "nothing"), name
+
+
+def test_a_code_that_only_old_runs_hold_is_still_explained() -> None:
+    assert explain_code("STATE-MISSING") == "The algorithm needs a run with a name, and the server named none."
+    assert "STATE-MISSING" not in load_codes()
 
 
 def test_a_code_of_another_version_is_explained_by_its_kind() -> None:

@@ -17,11 +17,10 @@ from medfl.client_app import app
 from medfl.errors import RunError
 from medfl.flower import compat
 from medfl.grids.grid_wrapper import GridWrapper, WaitingGrid
-from medfl.runs import checkpoint_files, history
+from medfl.runs import checkpoint_files, history, run_folder
 from medfl.runs.history import History, read_history
 from medfl.runs.run_folder import Run, run_status
 from medfl.study import read_run_config
-from medfl.system import files
 
 KINDS: dict[str, dict[str, Any]] = {
     "fedavg": {"simulation.arms": "federated,local", "strategy.patience": 2, "rounds": 4},
@@ -85,7 +84,7 @@ class Steps:
         self.done: list[str] = []
         self._kill_before = kill_before
         for owner, name in (
-            (files, "commit"),
+            (run_folder, "write_file"),
             (checkpoint_files, "commit"),
             (checkpoint_files, "write_temporary"),
             (checkpoint_files, "remove"),

@@ -87,3 +87,14 @@ def test_a_file_written_by_several_at_once_is_always_one_of_theirs(tmp_path: Pat
         writer.join()
     assert path.read_bytes() in contents
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_killed_writes_left_of_a_private_file_is_removed_by_the_next(tmp_path: Path) -> None:
+    old, young = tmp_path / ".site.key.0a1b2c3d.tmp", tmp_path / ".site.key.4e5f6a7b.tmp"
+    other = tmp_path / ".site.key.bak.4e5f6a7b.tmp"
+    for file in (old, young, other):
+        file.write_bytes(b"part of a key")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))  # of another file
+    write_file(tmp_path / "site.key", b"key", private=True)
+    assert sorted(tmp_path.iterdir()) == sorted([young, other, tmp_path / "site.key"])

@@ -71,6 +71,14 @@ def test_no_process_is_left_when_the_caller_stops_early() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_no_more_items_are_worked_on_than_the_caller_soon_takes(tmp_path: Path) -> None:
+    results = map_processes(Path.touch, [tmp_path / str(number) for number in range(20)], 1, spawn_context())
+    next(results)
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 3
+    assert len(list(results)) == 19
+
+
 def test_processes_ignore_ctrl_c() -> None:
     assert list(map_processes(_hears_interrupts, [0], 1, spawn_context())) == [(0, False)]
 
