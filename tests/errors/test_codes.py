@@ -63,7 +63,7 @@ def test_every_code_is_explained() -> None:
     for name, code in load_codes().items():
         assert explain_code(name) == code.meaning, name
         assert code.meaning.endswith("."), name
-        assert code.meaning[0].isupper() or code.meaning.startswith("dcm2niix"), name
+        assert code.meaning[0].isupper() or code.meaning.startswith(("dcm2niix", "nginx")), name
         assert code.fix.strip().endswith((".", "`")), name
         assert code.leaves in ("code", "sentence", "nothing"), name
 
