@@ -86,15 +86,15 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     patients = {site: max((_count_patients(t, site) for t in (federated, *local.values())), default=0) for site in sites}
     by_site = {site: _score(study, federated, site) for site in sites}
     matrix = {owner: {site: _score(study, local[owner], site) for site in sites} for owner in sorted(local)}
-    at_home, on_others = _own_pairs(matrix, by_site), _other_pairs(matrix, by_site, patients)
+    on_own, on_others = _own_pairs(matrix, by_site), _other_pairs(matrix, by_site, patients)
     return ArmComparison(
         sites=sites,
         patients=patients,
         federated=headline(study, merge(study, list(federated.values()))),
         federated_by_site=by_site,
         local=matrix,
-        local_on_own=_mean([alone for alone, _ in at_home]),
-        federated_on_own=_mean([together for _, together in at_home]),
+        local_on_own=_mean([alone for alone, _ in on_own]),
+        federated_on_own=_mean([together for _, together in on_own]),
         local_on_others=_mean([alone for alone, _ in on_others]),
         federated_on_others=_mean([together for _, together in on_others]),
         federated_worst=_worst(by_site, patients, study),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class LeaderboardRow:
         Score at the hospital that it serves worst.
     worst_sites : tuple of str
         That hospital, of each seed.
-    personal, shared_at_home : float
+    personal, shared_on_own : float
         Of each hospital's own model on its own test patients, and of the shared model there.
     steps, rounds, seconds, bytes_up, bytes_down : float
         Of one run: local steps of all hospitals, and what was exchanged.
@@ -67,7 +67,7 @@ class LeaderboardRow:
     worst: float
     worst_sites: tuple[str, ...]
     personal: float
-    shared_at_home: float
+    shared_on_own: float
     steps: float
     rounds: float
     seconds: float
@@ -194,7 +194,7 @@ def _make_row(
         worst=_mean(run.worst for run in done),
         worst_sites=tuple(sorted({run.worst_site for run in done if run.worst_site})),
         personal=_mean(run.personal for run in done),
-        shared_at_home=_mean(run.shared_at_home for run in done),
+        shared_on_own=_mean(run.shared_on_own for run in done),
         **{name: _mean(getattr(run, name) for run in done) for name in _COSTS},
     )
 
@@ -218,16 +218,45 @@ def _mean(values: Any) -> float:
 
 
 def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
-    content = {key: value for key, value in asdict(row).items() if key not in ("title", "text", "runs")}
-    content |= {"bytes_up_per_round": row.bytes_up / row.rounds, "bytes_down_per_round": row.bytes_down / row.rounds}
-    runs = [{key: value for key, value in asdict(run).items() if key != "test"} for run in row.runs]
     return {
         "strategy": row.text,
-        **_kebab_keys(content),
+        "settings": dict(row.settings),
+        "score": row.score,
+        "spread": row.spread,
+        "interval": row.interval,
+        "behind": row.behind,
+        "tied": row.tied,
+        "worst": row.worst,
+        "worst-sites": row.worst_sites,
+        "personal": row.personal,
+        "shared-at-home": row.shared_on_own,
+        "steps": row.steps,
+        "rounds": row.rounds,
+        "seconds": row.seconds,
+        "bytes-up": row.bytes_up,
+        "bytes-down": row.bytes_down,
+        "bytes-up-per-round": row.bytes_up / row.rounds,
+        "bytes-down-per-round": row.bytes_down / row.rounds,
         "seeds-done": len(row.completed_runs),
-        "runs": [_kebab_keys(run) for run in runs],
+        "runs": [_run_as_json(run) for run in row.runs],
     }
 
 
-def _kebab_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace("_", "-"): value for key, value in values.items()}
+def _run_as_json(run: LeaderboardRun) -> dict[str, Any]:
+    return {
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "path": run.path,
+        "score": run.score,
+        "worst": run.worst,
+        "worst-site": run.worst_site,
+        "personal": run.personal,
+        "shared-at-home": run.shared_on_own,
+        "lacks-layers": run.lacks_layers,
+        "rounds": run.rounds,
+        "steps": run.steps,
+        "seconds": run.seconds,
+        "bytes-up": run.bytes_up,
+        "bytes-down": run.bytes_down,
+    }

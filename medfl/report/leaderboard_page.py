@@ -119,7 +119,7 @@ def format_personal(row: LeaderboardRow) -> str:
     """Return the score of the personal models, with their gain over the shared model if there is one."""
     if math.isnan(row.personal):
         return _DASH
-    gain = row.personal - row.shared_at_home
+    gain = row.personal - row.shared_on_own
     return format_score(row.personal) + ("" if math.isnan(gain) else f" ({format_difference(gain, 3)})")
 
 

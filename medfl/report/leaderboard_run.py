@@ -35,7 +35,7 @@ class LeaderboardRun:
         Why it failed.
     path : str
         Its folder, relative to that of the sweep; empty when there is none.
-    score, worst, personal, shared_at_home
+    score, worst, personal, shared_on_own
         As in `LeaderboardRow`.
     worst_site : str
         The hospital with the score `worst`.
@@ -57,7 +57,7 @@ class LeaderboardRun:
     worst: float = math.nan
     worst_site: str = ""
     personal: float = math.nan
-    shared_at_home: float = math.nan
+    shared_on_own: float = math.nan
     lacks_layers: bool = False
     rounds: int = 0
     steps: int = 0
@@ -117,7 +117,11 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
 
 
 def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
-    """Return the score on all test patients, the worst hospital, and the personal and the shared models at home."""
+    """Return the scores of a run with a shared model.
+
+    They are its score on all test patients, the hospital that it serves worst with the score there, and the scores of the
+    personal models and of the shared one on the own patients of the hospitals that have a personal model.
+    """
     study, shared = data.study, {tested.site: tested for tested in data.site_tests}
     personal = [t for t in data.personal_tests if t.site in shared and t.patients]
     return (

@@ -44,6 +44,13 @@ def metrics_of(values: Sequence[float]) -> Metrics:
     return segmentation_metrics(scores, ("tumour",), 0.5)
 
 
+RUN_KEYS = "seed status reason path score worst worst-site personal shared-at-home lacks-layers rounds steps seconds bytes-up bytes-down"
+ROW_KEYS = (
+    "strategy settings score spread interval behind tied worst worst-sites personal shared-at-home steps rounds seconds bytes-up "
+    "bytes-down bytes-up-per-round bytes-down-per-round seeds-done runs"
+)
+
+
 class Maker:
     """Makes a sweep, run by run, with the Dice of every test patient given."""
 
@@ -216,7 +223,7 @@ def test_personal_models_stand_beside_the_shared_one(made: Maker) -> None:
     made.done("fedavg+norm", EVEN, own=shifted(EVEN, 0.05))
     board = made.board()
     row = row_of(board, "fedavg + norm")
-    assert row.personal - row.shared_at_home == pytest.approx(0.05)
+    assert row.personal - row.shared_on_own == pytest.approx(0.05)
     assert "+0.050" in render_leaderboard(board)
     assert "lacks the layers that stay at the hospitals" in " ".join(verdict_sentences(board))
 
@@ -239,6 +246,7 @@ def test_files_for_machines_and_for_people_are_written(made: Maker) -> None:
     assert (first["steps"], first["bytes-up"], first["bytes-up-per-round"], first["seeds-done"]) == (80, 2400, 600, 1)
     assert first["spread"] is None
     assert [run["path"] for run in first["runs"]] == ["runs/tumour/run-1"]
+    assert (" ".join(first), " ".join(first["runs"][0])) == (ROW_KEYS, RUN_KEYS)
     assert len(content["verdict"]) == 2
     html = page.read_text()
     assert not re.search(r'(?:src|href)="(?:https?:)?//', html)

@@ -97,7 +97,7 @@ def check(
     from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
     from medfl.data.quality.site_check import check_site
     from medfl.report.disclosure import preview_disclosure
-    from medfl.report.quality_json import check_to_json as told_as_json
+    from medfl.report.quality_json import check_to_json
     from medfl.report.quality_report import MAX_THUMBNAILS, write_quality_report
     from medfl.system.files import write_private
 
@@ -119,7 +119,7 @@ def check(
             modality=modality.value if modality else None,
         )
     shared = preview_disclosure(found, planned, the_site)
-    document = json.dumps(told_as_json(found, shared), indent=2)
+    document = json.dumps(check_to_json(found, shared), indent=2)
     if html:
         write_quality_report(html, found, shared, the_site)
     if as_json == _STDOUT:
