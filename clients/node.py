@@ -11,7 +11,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from medfl import metrics
-from medfl.clients import attacks, join_reply, node_cache, personal_model, session, update_compression
+from medfl.clients import attacks, joining, node_cache, personal_model, session, update_compression
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
@@ -38,8 +38,8 @@ def join(message: Message, context: Context) -> Message:
     with _time_limit(site):
         prepared = _load_training_cases(study, site)
         layout = records.layout_hash(layers.shared_arrays(study, node_cache.get_network(study)))
-        info = join_reply.site_info(prepared, site) | {records.MODEL_HASH: layout}
-        numbers = policy_checks.redact(join_reply.patient_counts(prepared, site), site.policy)
+        info = joining.site_info(prepared, site) | {records.MODEL_HASH: layout}
+        numbers = policy_checks.redact(joining.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, None, info))
 
 
@@ -48,7 +48,7 @@ def fingerprint(message: Message, context: Context) -> Message:
     study, site = _authorize(context)
     with _time_limit(site):
         result = compute_fingerprint(site, study, node_cache.case_done)
-        info = {records.EXCLUDED: join_reply.count_findings(result.findings, site, "error")}
+        info = {records.EXCLUDED: joining.count_findings(result.findings, site, "error")}
         return _build_reply(message, site, fingerprint_serialization.to_content(site.name, result.fingerprint, info))
 
 
@@ -93,7 +93,7 @@ def _train_reply(received: TrainTask, *, simulated: bool) -> RecordDict:
         algorithm = attacks.as_attacker(algorithm, study.simulation, site.name, names)
     result = update_compression.compress(task, local_layers.without_local_layers(task, session.train(task, algorithm)))
     numbers = policy_checks.redact(result.metrics | suppress(scores, site.policy.min_count), site.policy)
-    info = {records.EXCLUDED: join_reply.count_findings(task.prepared.findings, site, "error")}
+    info = {records.EXCLUDED: joining.count_findings(task.prepared.findings, site, "error")}
     return records.build_reply_content(site.name, numbers, result.arrays, info, result.records)
 
 
@@ -176,7 +176,7 @@ def _load_cases(study: Study, site: Site) -> PreparedData:
 def _load_training_cases(study: Study, site: Site) -> PreparedData:
     """Return the cases of a site whose number of training patients, the weight of its replies, may leave."""
     prepared = node_cache.load_cases(study, site)
-    join_reply.check_min_patients(prepared, site)
+    joining.check_min_patients(prepared, site)
     return prepared
 
 

@@ -12,8 +12,8 @@ from flwr.serverapp import Grid
 
 from medfl.messages.models import Tensors, layout_of, validate_arrays
 from medfl.messages.records import array_views, to_array_record
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 
 class Cyclic(FedAvg):

@@ -23,8 +23,8 @@ from medfl.messages.exchange import CheckedReply, Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views, to_array
 from medfl.messages.replies import describe_refusal, read_arrays
-from medfl.strategies.reply import Reply, mean_metrics
-from medfl.strategies.site_sampling import choose_sites, wait_for_sites
+from medfl.strategies.base.reply import Reply, mean_metrics
+from medfl.strategies.base.site_sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_filter import ReplyFilter
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 

@@ -17,8 +17,8 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange, find_asked_node
 from medfl.messages.models import Tensor, Tensors, check_layout, interpolate, layout_of
 from medfl.messages.records import array_views
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 STILL_WORKING = "[NO-REPLY] Still training; the reply will count in a later round."
 

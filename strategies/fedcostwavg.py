@@ -14,7 +14,7 @@ from medfl.aggregate import DiskReplies, combine
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import TRAIN_LOSS
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 
 Costs = Mapping[str, float]  # by site
 

@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, interpolate
 from medfl.messages.records import TRAIN_STEPS, array_views
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 _SCALE = 2.0**8  # of the weights: one patient may have 2**18 steps before the mean refuses its weight as too small
 

@@ -10,8 +10,8 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from medfl.errors import RunError
 from medfl.messages.models import Tensor, Tensors, layout_of, validate_arrays
 from medfl.messages.records import array_views, to_array_record
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 
 class LocalOnly(FedAvg):

@@ -12,7 +12,7 @@ from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, interpolate
 from medfl.messages.records import TRAIN_LOSS_BEFORE
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.reply import Reply, update_norm
+from medfl.strategies.base.reply import Reply, update_norm
 
 _MIN_LOSS = 1e-10  # for a site with a loss of 0, whose weight must not be 0
 

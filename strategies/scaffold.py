@@ -12,7 +12,7 @@ from medfl.errors import ExchangeError
 from medfl.messages.models import interpolate
 from medfl.messages.records import CONTROL, array_views, to_array, to_array_record
 from medfl.strategies.base.client_state_mean import ClientStateMean, sum_dtype
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 
 _PREFIX = f"{CONTROL}/"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medfl.clients import join_reply
+from medfl.clients import joining
 from medfl.data.quality.facts import SiteCheck
 from medfl.errors import DataError, PolicyError, safe_reason
 from medfl.messages import counts, records
@@ -72,19 +72,19 @@ def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Dis
     try:
         if check.refusal:
             raise DataError(check.refusal.code, check.refusal.what, check.refusal.fix)
-        join_reply.check_min_patients(prepared, site)
+        joining.check_min_patients(prepared, site)
         if study and check.study:
             policy_checks.check_study(study, site.policy)
     except (DataError, PolicyError) as error:
         declined, why = safe_reason(error), str(error)
-    info = join_reply.site_info(prepared, site)
+    info = joining.site_info(prepared, site)
     return Disclosure(
         declined=declined,
         why=why,
-        numbers=policy_checks.redact(join_reply.patient_counts(prepared, site), site.policy),
+        numbers=policy_checks.redact(joining.patient_counts(prepared, site), site.policy),
         excluded=counts.from_text(info[records.EXCLUDED]),
-        warnings=counts.from_text(info[join_reply.WARNINGS]),
-        patient_ids=info[join_reply.PATIENT_IDS],
+        warnings=counts.from_text(info[joining.WARNINGS]),
+        patient_ids=info[joining.PATIENT_IDS],
         metrics=tuple(sorted({*_TRAIN_KEYS, *empty_metrics(study)})) if study and check.study else (),
         annotated=tuple(check.task.classes[value] for value in prepared.annotated) if check.task else (),
     )

@@ -11,8 +11,8 @@ from flwr.serverapp import Grid
 
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import COUNTED, ROUND, to_array_record
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 
 class ClientStateMean(FedAvg):

@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensor
 from medfl.messages.records import array_views, to_array
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 
 
 class DiskStrategy(FedAvg):

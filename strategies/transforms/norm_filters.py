@@ -13,7 +13,7 @@ from logging import INFO, getLogger
 from statistics import median
 
 from medfl.messages.models import interpolate
-from medfl.strategies.reply import Reply, update_norm
+from medfl.strategies.base.reply import Reply, update_norm
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")

@@ -8,7 +8,7 @@ from typing import Self
 
 from medfl.aggregate import DiskReplies, distance
 from medfl.messages.models import Tensors
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 

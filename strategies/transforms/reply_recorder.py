@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensors
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 

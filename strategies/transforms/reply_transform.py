@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medfl.messages.models import Tensor, Tensors
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 
 
 class ReplyTransform:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 
 from medfl.messages import update_codecs
 from medfl.messages.models import Tensors
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 

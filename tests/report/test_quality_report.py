@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.clients import join_reply
+from medfl.clients import joining
 from medfl.data.findings import Finding
 from medfl.data.quality.facts import CaseFacts, ImagingDevice, PreviewPlane, SiteCheck
 from medfl.report.disclosure import Disclosure, preview_disclosure
@@ -126,11 +126,11 @@ def test_headlines_count(page: str) -> None:
 
 def test_what_would_be_shared_is_what_joining_sends(check: SiteCheck, shared: Disclosure, site: Site) -> None:
     prepared = check.to_prepared()
-    assert shared.numbers == join_reply.patient_counts(prepared, site)
+    assert shared.numbers == joining.patient_counts(prepared, site)
     assert shared.numbers["join.train-patients"] == 14
     assert shared.numbers["join.test-patients"] == -10  # 3: sent as fewer than 10
     assert shared.excluded == {"DCM-MISSING-SLICES": -10}
-    assert join_reply.site_info(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
+    assert joining.site_info(prepared, site)["excluded"] == "DCM-MISSING-SLICES=<10"
 
 
 def test_a_warning_of_every_case_does_not_give_a_hidden_split_away(site: Site) -> None:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from medfl.messages import update_codecs
 from medfl.messages.models import Tensors
-from medfl.strategies.reply import Reply
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 

@@ -16,8 +16,8 @@ from medfl.errors import ExchangeError, QuorumError
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import to_array_record
 from medfl.messages.replies import describe_error
+from medfl.strategies.base.site_sampling import choose_sites
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.site_sampling import choose_sites
 
 
 def run(strategy: FedAvg, grid: Any, arrays: ArrayRecord) -> tuple[ArrayRecord, MetricRecord]:

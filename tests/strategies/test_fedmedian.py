@@ -14,8 +14,8 @@ from flwr.serverapp.strategy import FedMedian as FlowerFedMedian
 
 from medfl.messages.records import to_array_record
 from medfl.strategies.base.disk_strategy import DiskStrategy
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedmedian import FedMedian
-from medfl.strategies.reply import Reply
 
 
 def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any, weights: Any = None) -> dict[str, np.ndarray]:

@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord, ConfigRecord
 
 from medfl.errors import ConfigError, ExchangeError
 from medfl.messages.records import to_array_record
+from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
-from medfl.strategies.reply import Reply
 from medfl.strategies.transforms.norm_filters import ClipNorm, NormOutlierFilter
 from medfl.testing import sites
 
