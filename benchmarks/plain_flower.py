@@ -63,13 +63,13 @@ def seconds_per_round(folder: Path, port: int, keys: list[Path], ca: Path, certi
     Parameters
     ----------
     folder : Path
-        To work in.
+        Folder to work in.
     port : int
         A free one for the SuperLink; the next ones are for the SuperNodes.
     keys : list of Path
         Private keys of the nodes, OpenSSH format, each with its public one beside it as ``<name>.pub``.
     ca, certificate, key : Path
-        Of the server, for 127.0.0.1.
+        Files of the server, for 127.0.0.1.
     """
     address, app, out = f"127.0.0.1:{port}", folder / "plain", folder / "plain.json"
     app.mkdir(parents=True)

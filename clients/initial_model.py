@@ -25,7 +25,7 @@ def build_initial_model(study: Study) -> ArrayRecord:
     Returns
     -------
     ArrayRecord
-        As `medfl.clients.networks.arrays.get_arrays` orders them, without the layers that stay at the sites.
+        Arrays in the order of `medfl.clients.networks.arrays.get_arrays`, without the layers that stay at the sites.
     """
     return to_array_record(shared_arrays(study, build_network(study)))
 

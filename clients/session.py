@@ -44,7 +44,7 @@ def train(task: TrainTask, algorithm: ClientAlgorithm | None = None) -> TrainRes
     Returns
     -------
     TrainResult
-        With all ``train.*`` metrics.
+        Result with all ``train.*`` metrics.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def evaluate(
     arrays : mapping of str to ndarray
         The model.
     split : {"validation", "test"}
-        Which patients.
+        Split whose patients are scored.
     folder : Path, optional
         The site's own folder, for ``test.json``, with the scores of each patient by pseudonym, and, where the policy of the
         site allows them, ``previews/preview-1.npz``, ... from the best to the worst image.

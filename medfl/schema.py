@@ -122,7 +122,7 @@ def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
     Raises
     ------
     ConfigError
-        With one problem for each wrong key, type, range or combination.
+        If the table is invalid, with one problem for each wrong key, type, range or combination.
     """
     try:
         return kind.model_validate(dict(values))

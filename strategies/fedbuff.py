@@ -50,7 +50,7 @@ class FedBuff(FedAvg):
     buffer : int
         Replies that end a round; 0 for half of the sites of the round, rounded up. Never fewer than the quorum.
     exponent : float
-        How fast old replies lose their weight.
+        Rate at which old replies lose their weight.
     server_learning_rate : float
         The paper's global learning rate.
     round_timeout : float

@@ -37,7 +37,7 @@ def draw_picture(layers: Sequence[Sequence[str]]) -> str:
     Parameters
     ----------
     layers : sequence of sequence of str
-        As `read_layers` returns them.
+        Layers as `read_layers` returns them.
     """
     lines = ["```mermaid", "flowchart TD"]
     for number, layer in enumerate(layers):

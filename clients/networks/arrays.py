@@ -26,7 +26,7 @@ def get_arrays(net: nn.Module) -> Arrays:
     Parameters
     ----------
     net : torch.nn.Module
-        On any device.
+        Network, on any device.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
     net : torch.nn.Module
         Changed in place, on its device.
     arrays : mapping of str to ndarray
-        As `get_arrays` of the same network returns them.
+        Arrays in the order in which `get_arrays` of the same network returns them.
 
     Raises
     ------

@@ -31,7 +31,7 @@ def score_cases(
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on `device`.
+        Network in evaluation mode, on `device`.
     device : Device
         Device and precision.
     loss : callable

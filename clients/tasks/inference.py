@@ -65,9 +65,9 @@ def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overla
     study : Study
         Images larger than its patch are covered by windows of that size, blended with Gaussian weights.
     net : torch.nn.Module
-        In evaluation mode, on `device`.
+        Network in evaluation mode, on `device`.
     images : Tensor
-        As `read_images` returns them.
+        Images as `read_images` returns them.
     device : Device
         Device and precision.
     overlap : float

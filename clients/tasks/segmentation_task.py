@@ -44,13 +44,13 @@ def score_cases(
     cases : sequence of PreparedCase
         The cases of the split.
     net : torch.nn.Module
-        In evaluation mode, on `device`.
+        Network in evaluation mode, on `device`.
     device : Device
         Device and precision.
     loss : callable
         Called with logits, masks and annotated classes, on the prepared grid.
     split : {"validation", "test"}
-        Which patients these are.
+        Split of the patients.
     keep_previews : bool
         Whether to keep an example slice of every case.
     """

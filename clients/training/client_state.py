@@ -46,7 +46,7 @@ class ClientState:
         Parameters
         ----------
         name : str
-            As given to `save`.
+            Name that was given to `save`.
         of_round : int, optional
             Load what this round saved, which must exist; the last round before the current one unless given.
 
@@ -73,7 +73,7 @@ class ClientState:
         Parameters
         ----------
         name : str
-            As given to `save`.
+            Name that was given to `save`.
         counted : mapping of str to ndarray
             The server's record `medfl.messages.records.COUNTED`.
 

@@ -13,7 +13,7 @@ def study_progress(server_round: int, step: int, steps: int, rounds: int) -> flo
     Parameters
     ----------
     server_round : int
-        From 1.
+        Number of the round, from 1.
     step, steps : int
         Step of this round, from 0, and their number.
     rounds : int

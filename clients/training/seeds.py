@@ -19,7 +19,7 @@ def derive_seed(study_seed: int, site: str, server_round: int) -> int:
     site : str
         Name of the site.
     server_round : int
-        From 1.
+        Number of the round, from 1.
 
     Examples
     --------

@@ -38,7 +38,7 @@ class TrainTask:
     received : mapping of str to ndarray
         The whole model to start from: what the server sent, completed with the site's own layers where some stay there.
     server_round : int
-        From 1; the learning rate schedule continues across rounds.
+        Number of the round, from 1; the learning rate schedule continues across rounds.
     seed : int
         Seed of everything random in this round at this site, not negative.
     state : ClientState
@@ -122,7 +122,7 @@ class StepHooks:
         net : torch.nn.Module
             The network in training.
         images, labels, logits : Tensor
-            Of the batch; logits are float32.
+            Tensors of the batch; logits are float32.
         loss : Tensor
             The study's loss, a scalar.
         """

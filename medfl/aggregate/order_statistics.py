@@ -110,12 +110,12 @@ def sorting_network(n: int, cut: int) -> tuple[Comparator, ...]:
     n : int
         Number of rows.
     cut : int
-        How many are cut off at each end; the rows in between come in no particular order.
+        Number of rows that are cut off at each end; the rows in between come in no particular order.
 
     Returns
     -------
     tuple of Comparator
-        To be done in this order. A row whose value is not needed keeps whatever was in it.
+        Comparisons in the order in which they must be done. A row whose value is not needed keeps whatever was in it.
     """
     needed: list[Comparator] = []
     # going back from the last comparison: what becomes of each row afterwards

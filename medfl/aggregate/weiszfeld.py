@@ -65,7 +65,7 @@ def weiszfeld(
     alpha : ndarray of float64
         Weight of each point, shape (n,).
     nu, iterations : float, int
-        As in `geometric_median`.
+        Smoothing, and largest number of iterations, as in `geometric_median`.
 
     Returns
     -------

@@ -34,7 +34,7 @@ class RunOutcome:
     verdict : tuple of str
         The outcome of the study, in sentences.
     left_out : str
-        How many cases the hospitals left out, as a sentence; empty for none.
+        Sentence about the cases that the hospitals left out; empty for none.
     """
 
     run: Path

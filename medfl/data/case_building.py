@@ -35,7 +35,7 @@ def build_case(name: str, group: Sequence[Entry], site: Site, study: Study, secr
     site, study : Site, Study
         Name the classes.
     secret : bytes
-        Of the site.
+        Secret of the site.
     splits_given : bool
         Whether the index names splits, so that every case needs one.
 

@@ -149,7 +149,7 @@ def drop_unannotated(
     mask : ndarray of uint8
         Class of each voxel.
     annotated : sequence of int
-        As `annotated_classes` returns it.
+        Annotated classes, as `annotated_classes` returns them.
     study : Study
         Names the classes.
     """

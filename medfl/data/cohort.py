@@ -88,7 +88,7 @@ def find_missing_classes(present: Iterable[int], study: Study, annotated: Iterab
     study : Study
         Names the classes.
     annotated : iterable of int
-        Those that were looked for in some case; empty: all.
+        Classes that were looked for in some case; empty: all.
     """
     absent = (set(annotated) or set(range(len(study.task.classes)))) - set(present)
     names = [name for value, name in enumerate(study.task.classes) if value in absent and name in study.task.foreground]

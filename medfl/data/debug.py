@@ -26,7 +26,7 @@ def debug_local(file: Path) -> Iterator[None]:
     Parameters
     ----------
     file : Path
-        Of mode 0600, made with its folder if need be. It holds identities of patients: delete it when done.
+        File to write, of mode 0600, made with its folder if need be. It holds identities of patients: delete it when done.
 
     Raises
     ------

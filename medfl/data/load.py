@@ -29,7 +29,7 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     Parameters
     ----------
     case : Case
-        Where both lie.
+        Case to read, with its image and label.
     study : Study
         Says what kind of image is needed, and names the classes.
     site : Site
@@ -38,14 +38,14 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     Returns
     -------
     volume : Volume
-        As stored, not yet resampled or normalised; with the warnings about image and label.
+        Volume as stored, not yet resampled or normalised; with the warnings about image and label.
     label : ndarray of uint8 or int
         The mask on the grid of the image, or the index of the class.
 
     Raises
     ------
     DataError
-        With the pseudonym of the case. ``LBL-UNANNOTATED`` when no class of the study was looked for.
+        If the case cannot be read; it bears the pseudonym. ``LBL-UNANNOTATED`` when no class of the study was looked for.
     """
     try:
         if not isinstance(case.label, int):

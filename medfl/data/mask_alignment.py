@@ -30,7 +30,7 @@ def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bo
     values : ndarray
         Mask, (X, Y, Z).
     affine : ndarray
-        Of the mask.
+        Affine of the mask.
     image : Volume
         The 3-D image.
     resample : bool

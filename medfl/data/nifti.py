@@ -42,9 +42,9 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, form: Nifti
     channels : int
         A 4-D file is read as channels when its fourth axis has this length, and is refused otherwise.
     dimension : {2, 3}
-        For 2 the file holds one image; its place in the patient does not matter then.
+        Dimension of the image. For 2 the file holds one image; its place in the patient does not matter then.
     form : {"strict", "sform", "qform"}
-        Which position counts where the header states two that differ; ``"strict"`` refuses such a file.
+        Position that counts where the header states two that differ; ``"strict"`` refuses such a file.
 
     Returns
     -------

@@ -27,7 +27,7 @@ class ModalityCounts:
     Parameters
     ----------
     files, series, studies, patients : int
-        Distinct ones; a patient without an id is not counted.
+        Numbers of distinct ones; a patient without an id is not counted.
     """
 
     files: int
@@ -43,11 +43,11 @@ class Overview:
     Parameters
     ----------
     layout : str
-        As in ``data.layout`` of the site; empty when medfl knows none that fits.
+        Layout as in ``data.layout`` of the site; empty when medfl knows none that fits.
     files : int
         All that are not hidden.
     dicom : dict of str to ModalityCounts
-        By Modality.
+        Counts by value of Modality.
     labels : int
         DICOM-SEG and RTSTRUCT objects among them.
     nifti, images, other : int
@@ -57,7 +57,7 @@ class Overview:
     opened : int
         Files that had to be opened: the others have not changed since the last time.
     seconds : float
-        That all took.
+        Time that the whole overview took.
     remembered : bool
         Whether the next time is fast; else the store cannot be written.
     found : bool

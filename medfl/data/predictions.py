@@ -151,7 +151,7 @@ def write_seg(
     kind : {"BINARY", "LABELMAP"}
         BINARY is what every PACS knows; LABELMAP (of 2024) is smaller.
     settings : SiteData
-        How the site lets its series be read.
+        Settings by which the site's series are read.
 
     Raises
     ------

@@ -72,7 +72,7 @@ def withdraw(site: Site, wanted: str) -> Approval:
     Parameters
     ----------
     site : Site
-        That gave the approval.
+        Site that gave the approval.
     wanted : str
         Name of the study, or the beginning of its hash.
 

@@ -21,7 +21,7 @@ def authorize(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> St
     Parameters
     ----------
     bundle : bytes
-        As the server sent it.
+        Bundle as the server sent it.
     run_config : mapping
         Flat configuration of the run: the bundle's, with the overrides of whoever submitted it.
     site : Site
@@ -35,7 +35,7 @@ def authorize(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> St
     Raises
     ------
     PolicyError
-        With the first reason for a refusal; nothing of the bundle was used then.
+        If the bundle is refused, with the first reason; nothing of the bundle was used then.
     ConfigError
         When the configuration is not a valid study.
     """

@@ -30,7 +30,7 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     Parameters
     ----------
     folder : Path
-        Of the study.
+        Folder of the study.
     overrides : mapping
         Dotted keys of the study with other values.
     app : Path
@@ -61,7 +61,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
     Parameters
     ----------
     folder : Path
-        Of the study.
+        Folder of the study.
     overrides : mapping
         Dotted keys of the study with other values; they become part of the bundle.
     out : Path
@@ -104,7 +104,7 @@ def read_bundle_study(path: Path) -> Study:
     Raises
     ------
     PolicyError
-        As `read_bundle` does.
+        For the same reasons as in `read_bundle`.
     ConfigError
         When the study is wrong, or there is no such file.
     """

@@ -42,7 +42,7 @@ class SubmittedRun:
     flower_run_id : str
         Flower's id of the run, the latest one when it was resumed; empty when Flower does not know the run.
     earlier : int
-        How many times it had started before, by its history.
+        Number of times that it had started before, by its history.
     """
 
     name: str
@@ -64,7 +64,7 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     Parameters
     ----------
     folder : FederationFolder
-        Of a running server.
+        Folder of a running server.
     study : Path
         Folder of the study.
     overrides : mapping
@@ -93,7 +93,7 @@ def resume(folder: FederationFolder, name: str) -> SubmittedRun:
     RunError
         ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed.
     DeployError
-        As `submit` does.
+        For the same reasons as in `submit`.
     """
     with _run_lock(folder, find(folder, name).name):
         before = find(folder, name)
@@ -167,7 +167,7 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
     Raises
     ------
     DeployError
-        As `medfl.deploy.superlink.run_flwr` does.
+        For the same reasons as in `medfl.deploy.superlink.run_flwr`.
     """
     return run_flwr_text(folder, "log", run.flower_run_id, CONNECTION, "--show")
 

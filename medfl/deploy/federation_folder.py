@@ -98,7 +98,7 @@ def open_federation(path: Path) -> FederationFolder:
     DeployError
         ``FEDERATION-MISSING`` when there is none.
     ConfigError
-        With everything that is wrong in ``federation.toml``.
+        If the settings are invalid, with everything that is wrong in ``federation.toml``.
     """
     file = path / FEDERATION_FILE
     try:

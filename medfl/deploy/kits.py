@@ -86,7 +86,7 @@ def write_kit(folder: FederationFolder, site: EnrolledSite, certificate: bytes, 
     Parameters
     ----------
     folder : FederationFolder
-        Of the server.
+        Folder of the server.
     site : EnrolledSite
         The site that it is for.
     certificate : bytes
@@ -153,7 +153,7 @@ def join_federation(kit: Kit, folder: Path) -> Path:
     Parameters
     ----------
     kit : Kit
-        As `read_kit` returned it.
+        Kit as `read_kit` returned it.
     folder : Path
         Folder of the site. Without a site.toml it gets one to edit.
 

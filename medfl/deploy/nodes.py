@@ -31,7 +31,7 @@ def reconcile(folder: FederationFolder, notify: Callable[[str], None]) -> tuple[
     Parameters
     ----------
     folder : FederationFolder
-        Of a running server.
+        Folder of a running server.
     notify : callable
         Gets a line for a person about each change.
 

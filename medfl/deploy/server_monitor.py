@@ -24,7 +24,7 @@ class ServerMonitor:
     Parameters
     ----------
     folder : FederationFolder
-        Of the server.
+        Folder of the server.
     notify : callable
         Gets a line for a person when something is new.
     """
@@ -41,7 +41,7 @@ class ServerMonitor:
         Raises
         ------
         DeployError
-            With the problem of the proxy; ``EXPOSED`` when more than the hospitals' part can be reached through it.
+            If the proxy has a problem; ``EXPOSED`` when more than the hospitals' part can be reached through it.
         """
         self._require_proxy()
         forget_stale_nodes(self._folder)

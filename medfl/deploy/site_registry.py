@@ -88,9 +88,9 @@ def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[Enrolled
     Parameters
     ----------
     folder : FederationFolder
-        Of the server.
+        Folder of the server.
     request : EnrolmentRequest
-        As `medfl.deploy.identity.read_request` checked it.
+        Request as `medfl.deploy.identity.read_request` checked it.
 
     Returns
     -------

@@ -26,9 +26,9 @@ def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[Summary
     Parameters
     ----------
     study : Study
-        To be approved. Text that its planners wrote is made safe for a terminal.
+        Study to be approved. Text that its planners wrote is made safe for a terminal.
     policy : Policy, optional
-        Of the site.
+        Policy of the site.
     """
     for statements in (
         _describe_task(study),

@@ -67,7 +67,7 @@ def run_flwr(folder: FederationFolder, *arguments: str) -> dict[str, Any]:
     Parameters
     ----------
     folder : FederationFolder
-        Of the server.
+        Folder of the server.
     *arguments : str
         Arguments of ``flwr``, among them the connection's name and ``--format json``.
 

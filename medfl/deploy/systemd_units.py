@@ -39,7 +39,7 @@ def server_unit(folder: Path, name: str, user: str) -> str:
     Parameters
     ----------
     folder : Path
-        Of the federation.
+        Folder of the federation.
     name : str
         Name of the federation.
     user : str

@@ -74,12 +74,12 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     events : sequence of mapping
         Events of ``history.jsonl``; those other than ``test`` are ignored. The last test of a model counts.
     study : Study
-        Whose score is compared.
+        Study whose score is compared.
 
     Returns
     -------
     ArmComparison
-        With nan and empty mappings for an arm that was not tested.
+        Comparison with nan and empty mappings for an arm that was not tested.
     """
     federated, local = _read_tests(events)
     sites = tuple(sorted({*federated, *local, *(name for tested in local.values() for name in tested)}))

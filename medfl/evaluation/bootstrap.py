@@ -47,7 +47,7 @@ class PatientScores(ABC):
         Parameters
         ----------
         weights : ndarray of float, shape (B, P)
-            How often each patient is in each draw.
+            Number of times that each patient is in each draw.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class ClassifiedPatients(PatientScores):
     truth : ndarray of int, shape (U,)
         The label.
     probabilities : ndarray of float, shape (U, C)
-        Of the model.
+        Probabilities that the model gives.
     """
 
     owner: NDArray[np.int64]
@@ -143,16 +143,16 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0)
     Parameters
     ----------
     patients : sequence of (str, str)
-        Of all hospitals.
+        Patients of all hospitals.
     draws : int
-        How many times.
+        Number of draws.
     seed : int
-        Of the random draws.
+        Seed of the random draws.
 
     Returns
     -------
     ndarray of float, shape (draws, len(patients))
-        How often each patient is in each draw.
+        Number of times that each patient is in each draw.
     """
     count = len(patients)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)

@@ -69,9 +69,9 @@ class TaskInput:
     Parameters
     ----------
     message : Message
-        As the server sent it.
+        Message as the server sent it.
     context : Context
-        With the run configuration that the SuperNode made from bundle and overrides.
+        Context with the run configuration that the SuperNode made from bundle and overrides.
     run : int
         Flower's number of the run.
     bundle : bytes

@@ -51,7 +51,7 @@ class StreamingGrid(GridWrapper):
         Parameters
         ----------
         message_ids : iterable of str
-            As `push_messages` returned them.
+            Identifiers as `push_messages` returned them.
         timeout : float, optional
             Seconds to wait at most.
         """

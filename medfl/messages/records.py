@@ -216,7 +216,7 @@ class RoundRecord:
     bytes_up, bytes_down : int
         Bytes of all records received from and sent to the sites.
     seconds : float
-        From the sending to the last reply.
+        Time from the sending to the last reply.
     """
 
     round: int

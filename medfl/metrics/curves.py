@@ -64,7 +64,7 @@ def mirror(counts: Sequence[int]) -> list[int]:
     Parameters
     ----------
     counts : sequence of int
-        As `histogram` returns.
+        Counts as `histogram` returns them.
     """
     mirrored = [0] * BINS
     for position, count in zip(_mirror_bins(), counts, strict=True):

@@ -85,7 +85,7 @@ def segmentation_scores(
     Returns
     -------
     dict of str to CaseScore
-        By the names of the annotated classes.
+        Scores by the names of the annotated classes.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class LogBins:
     lowest, highest : float
         Range that must be covered.
     ratio : float
-        Of the upper to the lower edge of a bin.
+        Ratio of the upper to the lower edge of a bin.
     """
 
     lowest: float
@@ -94,14 +94,14 @@ def percentile_bins(counts: Counts, percent: float) -> tuple[int, int, float]:
     counts : ndarray of int64
         (bins,), with at least one value.
     percent : float
-        From 0 to 100.
+        Percentile, from 0 to 100.
 
     Returns
     -------
     lower, upper : int
         Bins of the two values that it lies between.
     weight : float
-        How far it is from the lower to the upper one, 0 to 1.
+        Fraction of the way from the lower to the upper one, 0 to 1.
     """
     cumulative = np.cumsum(counts)
     rank = percent / 100 * (int(cumulative[-1]) - 1)

@@ -32,11 +32,11 @@ class Scope:
     dimension : int
         2 or 3.
     modality : str
-        As in the study; only CT has intensities, as other images are normalised one by one.
+        Modality as in the study; only CT has intensities, as other images are normalised one by one.
     classes : tuple of str
         Names of the study's classes.
     channels : int
-        Of each image.
+        Number of channels of each image.
     crop : str
         Crop after which shapes are measured: that of the study, but volumes are at least cropped to their non-zero voxels.
     """
@@ -112,8 +112,8 @@ class Fingerprint:
     spacing, extent, size : ndarray of int64
         (axes, bins): cases by voxel size and extent in mm, and size in voxels, in the bins of `medfl.planning.bins`.
     present, fractions, hidden : ndarray of int64
-        By foreground class: cases that have it; sum of the shares of their voxels, in units of 1 / `bins.FRACTION_SCALE`;
-        hospitals that hide both, because too few cases have it or lack it.
+        Values by foreground class: cases that have it; sum of the shares of their voxels, in units of
+        1 / `bins.FRACTION_SCALE`; hospitals that hide both, because too few cases have it or lack it.
     intensities : ndarray of int64
         (channels, 4096): histogram of the marked voxels in bins of 1 HU, in which every case weighs `bins.FRACTION_SCALE`.
     means, squares : ndarray of int64

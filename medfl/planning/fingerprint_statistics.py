@@ -49,7 +49,7 @@ def median_shape(fingerprint: Fingerprint, target: Sequence[float]) -> tuple[int
     Parameters
     ----------
     fingerprint : Fingerprint
-        Of volumes.
+        Fingerprint of volumes.
     target : sequence of float
         Voxel size that they are resampled to, mm.
     """

@@ -37,7 +37,7 @@ class Topology:
     patch : tuple of int
         Size of the input, padded to what can be halved.
     strides, kernels : tuple of tuple of int
-        For each stage and axis; the first stage does not shrink its input.
+        Strides and kernel sizes for each stage and axis; the first stage does not shrink its input.
     """
 
     patch: Sizes
@@ -155,7 +155,7 @@ def plan_network(spacing: Sequence[float], shape: Sequence[float], classes: int,
     classes : int
         Classes of the task, with the background.
     voxels : float
-        Of the whole data set after resampling.
+        Voxels of the whole data set after resampling.
     gpu_gb : float
         Memory of the smallest GPU that takes part, GB.
     """

@@ -26,17 +26,17 @@ class Plan:
     Parameters
     ----------
     cases : int
-        That it is based on.
+        Number of cases that the plan is based on.
     shape : tuple of int
         Median size of the images after resampling, voxels.
     spacing : tuple of float
         Voxel size that all volumes are resampled to, mm; empty in 2-D.
     crop : str
-        As in the study.
+        Crop as in the study.
     intensity : str
         Normalisation as in the study; empty where the study keeps its own, as for X-ray and ultrasound.
     foreground : IntensityStatistics, optional
-        For ``intensity = "standardize"``.
+        Statistics for ``intensity = "standardize"``.
     patch : tuple of int
         Voxels.
     batch : int
@@ -44,7 +44,7 @@ class Plan:
     filters : tuple of int
         Channels of each level of the network.
     strides, kernels : tuple of tuple of int
-        For each level and axis.
+        Strides and kernel sizes for each level and axis.
     """
 
     cases: int
@@ -66,7 +66,7 @@ def make_plan(fingerprint: Fingerprint, study: Study, gpu_gb: float = nnunet_rul
     Parameters
     ----------
     fingerprint : Fingerprint
-        Of all hospitals together.
+        Fingerprint of all hospitals together.
     study : Study
         Gives the task, and in 2-D the size of the images.
     gpu_gb : float

@@ -25,7 +25,7 @@ def check_study(study: Study, policy: Policy) -> None:
     Raises
     ------
     PolicyError
-        With the code of the first broken rule, and all broken rules in its text.
+        If a rule is broken, with the code of the first such rule, and all of them in its text.
     """
     violations = list(find_violations(study, policy))
     if violations:
@@ -72,7 +72,7 @@ def check_hours(policy: Policy, now: datetime) -> None:
     Parameters
     ----------
     policy : Policy
-        Of the site.
+        Policy of the site.
     now : datetime
         Local time.
 
@@ -103,7 +103,7 @@ def check_reply_size(policy: Policy, count: int) -> None:
     Parameters
     ----------
     policy : Policy
-        Of the site.
+        Policy of the site.
     count : int
         Bytes of all records of the reply.
     """

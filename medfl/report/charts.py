@@ -21,11 +21,11 @@ class Line:
     Parameters
     ----------
     name : str
-        For the legend and for screen readers.
+        Name for the legend and for screen readers.
     points : sequence of (float, float)
-        In rising order of x.
+        Points in rising order of x.
     style : int
-        Which colour and dash; the line of -1 is drawn strong, in the colour of the text.
+        Number of the colour and dash; the line of -1 is drawn strong, in the colour of the text.
     """
 
     name: str

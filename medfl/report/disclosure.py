@@ -65,7 +65,7 @@ def preview_disclosure(check: SiteCheck, study: Study | None, site: Site) -> Dis
     study : Study or None
         The study of the check, or the one inferred from the data.
     site : Site
-        Whose policy decides what is sent.
+        Site whose policy decides what is sent.
     """
     prepared = check.to_prepared()
     declined = why = ""

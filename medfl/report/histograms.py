@@ -23,9 +23,9 @@ def histogram(title: str, values: Sequence[float], x_label: str) -> Markup:
     Parameters
     ----------
     title : str
-        For screen readers.
+        Title for screen readers.
     values : sequence of float
-        At least one; they may all be one value.
+        At least one value; they may all be equal.
     x_label : str
         Name of the axis.
     """

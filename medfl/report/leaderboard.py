@@ -28,31 +28,31 @@ class LeaderboardRow:
     Parameters
     ----------
     title : str
-        For people.
+        Name for people.
     text : str
-        As `medfl sweep` takes it.
+        Specification as `medfl sweep` takes it.
     settings : mapping
         Dotted keys of the study that select it.
     runs : tuple of LeaderboardRun
         One for each seed, including those that failed.
     score : float
-        On all test patients. Of `LOCAL`: the mean over the hospitals' models, each on the test patients of all.
+        Score on all test patients; for `LOCAL`, the mean over the hospitals' models, each on the test patients of all.
     spread : float
         Highest minus lowest score over the seeds, nan with one.
     interval : (float, float) or None
-        95 % over patients.
+        95 % confidence interval of the score, over patients.
     behind : (float, float) or None
-        95 % of the difference to the first row, on the same patients and seeds.
+        95 % confidence interval of the difference to the first row, on the same patients and seeds.
     tied : bool
         Cannot be told apart from the first: `behind` includes 0, or the order changes from seed to seed.
     worst : float
         Score at the hospital that it serves worst.
     worst_sites : tuple of str
-        That hospital, of each seed.
+        Hospitals that it serves worst, of all seeds.
     personal, shared_on_own : float
-        Of each hospital's own model on its own test patients, and of the shared model there.
+        Score of the hospitals' personal models, each on its hospital's own test patients, and of the shared model on the same.
     steps, rounds, seconds, bytes_up, bytes_down : float
-        Of one run: local steps of all hospitals, and what was exchanged.
+        Cost of one run: local steps of all hospitals, rounds, time of the rounds, and bytes that were exchanged.
     """
 
     title: str
@@ -97,11 +97,11 @@ class Leaderboard:
     Parameters
     ----------
     folder : Path
-        Of the sweep.
+        Folder of the sweep.
     study : Study
         Without the settings of any strategy.
     seeds : tuple of int
-        Of the sweep.
+        Seeds of the sweep.
     patients : int
         Distinct test patients, over all seeds.
     rows : tuple of LeaderboardRow
@@ -141,7 +141,7 @@ def build_leaderboard(sweep: Sweep, results: Sequence[RunResult]) -> Leaderboard
     sweep : Sweep
         What was planned.
     results : sequence of RunResult
-        Of the runs that are over.
+        Results of the runs that are over.
 
     Returns
     -------

@@ -28,25 +28,25 @@ class LeaderboardRun:
     Parameters
     ----------
     seed : int
-        Of the study.
+        Seed of the study.
     status : str
         "completed", "failed", or "not run".
     reason : str
-        Why it failed.
+        Reason of a failure.
     path : str
         Its folder, relative to that of the sweep; empty when there is none.
     score, worst, personal, shared_on_own
-        As in `LeaderboardRow`.
+        Scores as in `LeaderboardRow`.
     worst_site : str
         The hospital with the score `worst`.
     lacks_layers : bool
         Whether layers stay at the hospitals, which the shared model lacks.
     rounds, steps : int
-        That were done, by all hospitals together.
+        Rounds that were done, and local steps of all hospitals together.
     seconds, bytes_up, bytes_down : float
-        Of all rounds.
+        Time and bytes of all rounds.
     test : PatientScores or None
-        Of the shared model, unless a policy hides any of it.
+        Test scores of the shared model by patient; None if a policy hides any of them.
     """
 
     seed: int
@@ -75,9 +75,9 @@ def read_leaderboard_run(planned: PlannedRun, result: RunResult | None, folder: 
     planned : PlannedRun
         The run as it was planned.
     result : RunResult or None
-        How it ended; None before its turn.
+        Result of the run; None before its turn.
     folder : Path
-        Of the sweep.
+        Folder of the sweep.
     """
     if result is None:
         return LeaderboardRun(planned.seed, NOT_RUN)

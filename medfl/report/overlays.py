@@ -40,7 +40,8 @@ def read_overlay(path: Path, dimension: int) -> Overlay | None:
     path : Path
         An ``.npz`` with ``image`` (X, Y) 0..1, ``truth`` and ``prediction`` (X, Y) labels, and ``dice``.
     dimension : {2, 3}
-        Of the task. A slice of a volume has RAS axes and is turned as radiologists look at it; a 2-D image is kept upright.
+        Dimension of the task. A slice of a volume has RAS axes and is turned as radiologists look at it; a 2-D image stays
+        upright.
 
     Returns
     -------

@@ -34,7 +34,7 @@ def write_quality_report(path: Path, check: SiteCheck, shared: Disclosure, site:
     shared : Disclosure
         What the server would see.
     site : Site
-        Whose policy is shown.
+        Site whose policy is shown.
 
     Returns
     -------

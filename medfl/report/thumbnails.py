@@ -41,7 +41,7 @@ def draw_thumbnail(case: CaseFacts, line: str) -> Thumbnail:
     Parameters
     ----------
     case : CaseFacts
-        With its planes.
+        Facts of the case, with its planes.
     line : str
         Text below the pictures.
     """

@@ -26,7 +26,7 @@ class ModelSeries:
     best_round : int
         Round of the best model by its score on validation patients, 0 before the first score.
     best_score : float
-        That score.
+        Score of the best model so far.
     saved_rounds : set of int
         Rounds whose models are on disk and still needed.
     """

@@ -37,7 +37,7 @@ class Contributions:
     Attributes
     ----------
     recorder : ReplyRecorder
-        To be the last transform of the strategy.
+        Recorder, to be the last transform of the strategy.
 
     Raises
     ------

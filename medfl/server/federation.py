@@ -71,7 +71,7 @@ class Federation:
         model : ArrayRecord, or mapping of str to ArrayRecord
             The model, or one for each site by its name; a site without one is not asked.
         split : {"validation", "test"}
-            Which patients.
+            Split whose patients are scored.
         arm : str
             Arm of the comparison that the model belongs to.
         after : int
@@ -152,7 +152,7 @@ def record_waiting(run: Run, during: str, sites: Iterable[str], seconds: float) 
     sites : iterable of str
         Their names.
     seconds : float
-        How long the run waits at most.
+        Seconds that the run waits at most.
     """
     run.history.append({"event": "waiting", "during": during, "sites": sorted(sites), "seconds": seconds})
 
@@ -167,7 +167,7 @@ def query(
     grid : Grid
         The way to the nodes.
     message_type, contents
-        As in `Federation.query`.
+        Type and contents of the messages, as in `Federation.query`.
     deadline : float
         Seconds for all answers.
     """

@@ -29,7 +29,7 @@ class CollectedFingerprints:
     Parameters
     ----------
     fingerprints : dict of str to Fingerprint
-        By name of the site, in the order of the names.
+        Fingerprints by name of the site, in the order of the names.
     refused : dict of str to str
         Why there is none, by node: a site that refuses does not give its name either.
     excluded : dict of str to dict

@@ -67,7 +67,7 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
     Returns
     -------
     specs : list of StrategySpec
-        Those that can be read.
+        Specifications that can be read.
     problems : list of Problem
         Reasons why the others cannot be read.
 

@@ -89,7 +89,7 @@ class Sweep:
     study : Study
         The study of the file and the overrides, before any strategy is set.
     runs : tuple of PlannedRun
-        In the order in which they are run: all strategies with one seed, then with the next.
+        Runs in the order in which they are run: all strategies with one seed, then with the next.
     """
 
     folder: Path
@@ -127,7 +127,7 @@ def plan_sweep(
     out : Path
         Parent folder of sweeps.
     strategies : sequence of str
-        As `parse_strategy_specs` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
+        Specifications as `parse_strategy_specs` takes them: ``"fedprox:mu=0.1"``, ``"fedavg+int8"``, ``"local"``.
     seeds : sequence of int
         Seeds of the study; empty for the study's own.
     overrides : mapping, optional
@@ -142,7 +142,7 @@ def plan_sweep(
     Raises
     ------
     ConfigError
-        With all problems of the study and of the strategies.
+        If the sweep is invalid, with all problems of the study and of the strategies.
     DataError
         When there is no hospital in the data.
     RunError

@@ -119,7 +119,7 @@ def read_site(path: Path) -> Site:
     Raises
     ------
     ConfigError
-        With every problem of the file.
+        If the file is invalid, with all its problems.
     """
     file = path / "site.toml" if path.is_dir() else path
     text = ""

@@ -37,7 +37,7 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     Raises
     ------
     ConfigError
-        With every problem of the file.
+        If the file is invalid, with all its problems.
     """
     return read_study_and_run_config(folder, overrides)[0]
 
@@ -77,7 +77,7 @@ def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
     Raises
     ------
     ConfigError
-        With every problem.
+        If the study is invalid, with all its problems.
     """
     nested: dict[str, Any] = {}
     for key, value in run_config.items():

@@ -23,7 +23,7 @@ class FakeGrid(Grid):
     Parameters
     ----------
     answers : mapping of int to callable
-        For each node a function that answers a message; an answer of None never comes.
+        Function for each node that answers a message; an answer of None never comes.
     order : iterable of int, optional
         Nodes in the order in which their replies arrive; the order of `answers` unless given.
 

@@ -55,7 +55,7 @@ class NormOutlierFilter(ReplyTransform):
     Parameters
     ----------
     factor : float
-        How many times the median the norm may be; at least 1, so that half of the replies always pass.
+        Largest norm, as a multiple of the median; at least 1, so that half of the replies always pass.
     """
 
     needs_norms = True

@@ -44,10 +44,13 @@ def metrics_of(values: Sequence[float]) -> Metrics:
     return segmentation_metrics(scores, ("tumour",), 0.5)
 
 
-RUN_KEYS = "seed status reason path score worst worst-site personal shared-at-home lacks-layers rounds steps seconds bytes-up bytes-down"
+RUN_KEYS = (
+    "seed status reason path score worst worst-site personal shared-at-home lacks-layers rounds steps seconds "
+    "bytes-up bytes-down"
+)
 ROW_KEYS = (
-    "strategy settings score spread interval behind tied worst worst-sites personal shared-at-home steps rounds seconds bytes-up "
-    "bytes-down bytes-up-per-round bytes-down-per-round seeds-done runs"
+    "strategy settings score spread interval behind tied worst worst-sites personal shared-at-home steps rounds seconds "
+    "bytes-up bytes-down bytes-up-per-round bytes-down-per-round seeds-done runs"
 )
 
 

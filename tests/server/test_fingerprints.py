@@ -28,7 +28,7 @@ class LocalGrid:
     Parameters
     ----------
     run_config : dict
-        Of the study.
+        Run configuration of the study.
     nodes : int
         Simulated hospitals.
     tamper : dict of int to callable

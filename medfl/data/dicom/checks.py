@@ -41,7 +41,7 @@ def check_series(
     settings : SiteData
         The site's `min_slices`, `gantry_tilt`, `nonuniform`, `burned_in` and `allow_headerless`.
     select : str
-        Which volume of a series of several (see `medfl.data.dicom.select`).
+        Volume to read, of a series of several (see `medfl.data.dicom.select`).
 
     Returns
     -------
@@ -54,7 +54,7 @@ def check_series(
     Raises
     ------
     DataError
-        With the code of the first check that failed.
+        If a check fails, with the code of the first that does.
     """
     warnings: list[Finding] = []
     conditions = parse_select(select)

@@ -89,7 +89,7 @@ class Header:
     path : Path
         The file.
     values : mapping of str to str or tuple of str
-        Those attributes of `KEYWORDS` that the file has, by keyword; decoded to text so that an index can hold them.
+        Attributes of `KEYWORDS` that the file has, by keyword; decoded to text so that an index can hold them.
     """
 
     path: Path
@@ -151,7 +151,7 @@ class FileProbe:
         A DICOM file with a readable header, one without the 128-byte preamble, one with an unreadable header, or a file that
         is not DICOM.
     values : mapping of str to str or tuple of str
-        As in `Header`; for a damaged file, what could be read.
+        Values as in `Header`; for a damaged file, those that could be read.
     """
 
     kind: FileKind

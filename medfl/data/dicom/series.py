@@ -39,7 +39,7 @@ def read_series(
     settings : SiteData
         What the site allows.
     select : str
-        Which volume, if the files hold several: ``"EchoTime=10; orientation=axial"``, see `medfl.data.dicom.select`.
+        Volume to read, if the files hold several: ``"EchoTime=10; orientation=axial"``, see `medfl.data.dicom.select`.
     headers : sequence of Header
         Headers of the files; empty: they are read.
 

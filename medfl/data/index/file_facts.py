@@ -30,7 +30,7 @@ class FileFacts:
     Parameters
     ----------
     kind : {"dicom", "headerless", "damaged", "other", "media", "unopened"}
-        As in `medfl.data.dicom.headers.probe_file`; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
+        Kind as in `medfl.data.dicom.headers.probe_file`; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
     identity : tuple of str
         Values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; empty for a file that is not DICOM.
     other_values : str

@@ -37,7 +37,7 @@ def list_bids(site: Site, study: Study) -> Listing:
     Raises
     ------
     DataError
-        From reading ``participants.tsv``.
+        If ``participants.tsv`` cannot be read.
     """
     root = site.root
     images, masks = _files_by_session(root), _files_by_session(root, "derivatives/*/", masks=True)

@@ -114,9 +114,9 @@ def sort_objects(items: Sequence[IndexedFile], modality: Modality | None, settin
     Parameters
     ----------
     items : sequence of IndexedFile
-        As the index has them.
+        Files of the index.
     modality : str, optional
-        Of the study; without one all images count as its.
+        Modality of the study; without one, images of every modality are used.
     settings : SiteData
         Whether files without preamble count.
     """

@@ -65,11 +65,11 @@ class DicomResolver:
     Parameters
     ----------
     modality : str
-        Of the study: what else lies in a folder is passed over if there is an image of it.
+        Modality of the study: what else lies in a folder is passed over if there is an image of it.
     site_data : SiteData
-        How the site's data is read.
+        Settings by which the site's data is read.
     index : FileIndex
-        Of the site.
+        Index of the site.
     """
 
     modality: Modality

@@ -30,7 +30,7 @@ class Entry:
     label : Source, str or DataError
         The mask, the text of the class, or why there is none.
     split : str
-        As the index has it.
+        Split that the index gives.
     annotated : str
         Foreground classes that were looked for, with commas between them, as the index has it; empty: as the site says.
     image_files, label_files : tuple of Path
@@ -54,7 +54,7 @@ class Listing:
     Parameters
     ----------
     entries : tuple of Entry
-        In a fixed order.
+        Entries in a fixed order.
     patient_ids : bool
         Whether the layout names patients.
     warnings : tuple of Finding

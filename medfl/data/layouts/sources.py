@@ -107,7 +107,7 @@ def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterato
     Parameters
     ----------
     folder : Path
-        Where to begin.
+        Folder to begin with.
     passed : SkippedFolders, optional
         Takes what cannot be looked into.
 

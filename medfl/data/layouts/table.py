@@ -127,7 +127,7 @@ def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data"
     what : str
         The key that names it, for the message.
     section : str
-        Where that key is written, for the message: ``data`` of the site, or ``simulation`` of a study.
+        Table that the key is written in, for the message: ``data`` of the site, or ``simulation`` of a study.
 
     Raises
     ------

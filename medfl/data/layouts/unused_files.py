@@ -30,11 +30,11 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding |
     Parameters
     ----------
     layout : str
-        As `medfl.data.layouts.detect.detect_layout` returns it.
+        Layout, as `medfl.data.layouts.detect.detect_layout` returns it.
     site : Site
         The hospital.
     index : FileIndex
-        Of its data folder.
+        Index of its data folder.
 
     Raises
     ------
@@ -62,11 +62,11 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
     Parameters
     ----------
     layout : str
-        Of the data folder, whose listing was read.
+        Layout of the data folder, whose listing was read.
     site : Site
         The hospital.
     index : FileIndex
-        Of its data folder.
+        Index of its data folder.
     missing : bool
         Whether files that an index names were not found: closed folders may be why.
 
@@ -104,7 +104,7 @@ def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex
     listing : Listing
         What was found: nothing.
     index : FileIndex
-        Of the data folder.
+        Index of the data folder.
     """
     items = index.tree(site.root)
     kinds = Counter(item.modality for item in items if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)

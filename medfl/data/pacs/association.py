@@ -42,7 +42,7 @@ def associate(
     Parameters
     ----------
     pacs : Pacs
-        Of kind ``dimse``.
+        PACS of kind ``dimse``.
     tls : SSLContext, optional
         TLS settings; without them, the connection is not encrypted.
     contexts : sequence of PresentationContext

@@ -52,7 +52,7 @@ def storage_contexts(modality: str) -> list[PresentationContext]:
     Returns
     -------
     list of PresentationContext
-        At most `MAX_CONTEXTS`; first come the uncompressed transfer syntaxes of every SOP class that medfl knows.
+        At most `MAX_CONTEXTS` contexts; first come the uncompressed transfer syntaxes of every SOP class that medfl knows.
     """
     from pynetdicom import sop_class
     from pynetdicom.presentation import build_context

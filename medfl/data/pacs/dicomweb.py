@@ -43,7 +43,7 @@ class DicomWeb:
     Parameters
     ----------
     pacs : Pacs
-        Of kind ``dicomweb``.
+        PACS of kind ``dicomweb``.
     folder : Path
         Folder that the paths of its files are relative to.
 
@@ -96,7 +96,7 @@ class DicomWeb:
         Raises
         ------
         DataError
-            As `find`, or ``PACS-INCOMPLETE`` when an image is truncated.
+            For the same reasons as in `find`, or ``PACS-INCOMPLETE`` when an image is truncated.
         """
         import requests
 

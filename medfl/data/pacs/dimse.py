@@ -37,7 +37,7 @@ class Dimse:
     Parameters
     ----------
     pacs : Pacs
-        Of kind ``dimse``.
+        PACS of kind ``dimse``.
     folder : Path
         Folder that the paths of its files are relative to.
 
@@ -116,7 +116,7 @@ class Dimse:
         Raises
         ------
         DataError
-            As `find`, or ``PACS-INCOMPLETE``.
+            For the same reasons as in `find`, or ``PACS-INCOMPLETE``.
         PullStopped
             When the pull was return_keys to stop.
         """

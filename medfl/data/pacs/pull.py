@@ -86,7 +86,7 @@ def pull_series(
     Parameters
     ----------
     site : Site
-        With a table ``pacs``.
+        Site with a table ``pacs``.
     dry_run : bool
         Only ask the PACS what it has.
     progress : callable

@@ -46,7 +46,7 @@ class SeriesQuery:
     Parameters
     ----------
     query : PacsQuery
-        As in site.toml.
+        Query as in site.toml.
     patients, accessions : tuple of str
         Contents of the lists; at most one of the two is not empty.
     """
@@ -106,7 +106,7 @@ def read_query(query: PacsQuery, folder: Path) -> SeriesQuery:
     Parameters
     ----------
     query : PacsQuery
-        As in site.toml.
+        Query as in site.toml.
     folder : Path
         Folder that the paths of the files are relative to.
 

@@ -126,11 +126,11 @@ class SiteCheck:
     site : str
         Name of the site.
     study : str
-        Name of the study; empty for a survey.
+        Name of the study; empty for a check without a study.
     task : Task, optional
-        Of the study, or as assumed; none when not even that could be inferred.
+        Task of the study, or the one that was assumed; None when not even that could be inferred.
     assumed : tuple of str
-        What a survey assumed, in sentences.
+        What a check without a study assumed, in sentences.
     cases : tuple of CaseFacts
         The usable ones in the order of the cohort, then those left out.
     findings : tuple of Finding
@@ -199,7 +199,7 @@ class SiteCheck:
         return "; ".join(filter(None, [summary, self.readable_summary()]))
 
     def readable_summary(self) -> str:
-        """Say how many images can be read, in a survey in which nothing is labelled; nothing otherwise."""
+        """Return how many images can be read, in a check without a study where nothing is labelled; nothing otherwise."""
         errors = [{f.code for f in case.findings if f.level == "error"} for case in self.cases if case.size]
         count = 0 if self.study or self.usable else sum(codes == {"LBL-MISSING"} for codes in errors)
         return f"{count} {'image' if count == 1 else 'images'} can be read" if count else ""

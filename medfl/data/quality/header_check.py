@@ -34,7 +34,7 @@ def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
     Parameters
     ----------
     case : Case
-        With its split.
+        Case with its split.
     study : Study
         Names the task.
     site : Site

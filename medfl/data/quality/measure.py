@@ -31,7 +31,7 @@ def measure_case(case: Case, study: Study, site: Site, *, preview: bool = False)
     Parameters
     ----------
     case : Case
-        With its split.
+        Case with its split.
     study : Study
         Names the task.
     site : Site

@@ -29,11 +29,11 @@ def render_planes(volume: Volume, mask: NDArray[np.uint8] | None, modality: str)
     Parameters
     ----------
     volume : Volume
-        As read.
+        Volume as it was read.
     mask : ndarray of uint8 or None
         Classes on its grid; none for the class of a whole image.
     modality : str
-        Of the task; a CT is shown in a window for soft tissue.
+        Modality of the task; a CT is shown in a window for soft tissue.
     """
     grey = volume.array[0]
     window = _SOFT_TISSUE_WINDOW if modality == "CT" else tuple(np.percentile(subsample(grey), _WINDOW_PERCENTILES))

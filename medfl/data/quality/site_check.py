@@ -60,14 +60,14 @@ def check_site(
     progress : callable, optional
         Called with (cases done, cases in all).
     modality : str, optional
-        Whose images a survey looks at; those of the most frequent one by default.
+        Modality of the images that a check without a study looks at; the most frequent one by default.
 
     Returns
     -------
     Check
         What was found out.
     Study or None
-        The study, or the one that a survey assumed; none when it could assume nothing.
+        The study, or the one that was assumed; None when none could be.
     """
     assumed: tuple[str, ...] = ()
     study_name = study.name if study else ""

@@ -47,19 +47,19 @@ def infer_study(
     indexing : callable, optional
         Called with (files read, files to read) while headers are read.
     modality : str, optional
-        To look at, whatever is most frequent.
+        Modality to look at, whatever is most frequent.
 
     Returns
     -------
     study : Study
-        With a task that fits, and everything else as it is by default.
+        Study with a task that fits, and defaults for everything else.
     assumed : tuple of str
         What was assumed and why, in sentences.
 
     Raises
     ------
     DataError
-        Of `medfl.data.cohort.read_cohort`, when no assumption leads to a case.
+        The error of `medfl.data.cohort.read_cohort`, when no assumption leads to a case.
     """
     require_readable(site)
     dicom, flat = _count_files(site)

@@ -37,9 +37,9 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
     site : Site
         The hospital.
     study : Study
-        As a survey assumed it.
+        Study that was assumed for the check.
     cohort : Cohort
-        As it was read.
+        Cohort as it was read.
     """
     missing = _names_without_label(cohort)
     if not missing:

@@ -91,7 +91,7 @@ class CacheFolder:
         name, key : str
             As in `find`.
         arrays : mapping of str to ndarray
-            By file name without its ending.
+            Arrays by file name without its ending.
         facts : dict
             Further content of the ``meta.json``.
         remaining : int

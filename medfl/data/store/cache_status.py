@@ -29,7 +29,7 @@ class CacheStatus:
     plan, other_plan : str
         First digits of the hash of the plan, and of the plan by which the study was prepared before; empty when it was not.
     seconds : float
-        That one case takes; 0 when none was prepared yet.
+        Time that one case takes; 0 when none was prepared yet.
     """
 
     current: int

@@ -35,7 +35,7 @@ def build_case_arrays(
     Raises
     ------
     DataError
-        As `read` and `medfl.data.preprocess.preprocess` raise it.
+        If `read` or `medfl.data.preprocess.preprocess` raises it.
     """
     # here, because it imports MONAI: seconds that a second start must not pay
     from medfl.data.preprocess import normalize_and_resample, orient, orient_and_crop, to_contiguous

@@ -39,11 +39,11 @@ class Outcome:
     meta : dict, optional
         Content of the ``meta.json`` of the prepared case; None when it was left out.
     key : str
-        Of the case in the store; empty when its files could not be read.
+        Key of the case in the store; empty when its files could not be read.
     findings : tuple of Finding
         The reason, or warnings.
     seconds : float
-        That making it took; 0 when it was found.
+        Time that making it took; 0 when it was found.
     """
 
     meta: Meta | None
@@ -89,7 +89,7 @@ class CaseCache:
         Parameters
         ----------
         case : Case
-            As the cohort has it.
+            Case of the cohort.
         remaining : int
             Cases still to come with this one, for the message when the disk is full.
 

@@ -33,7 +33,7 @@ class Forecast:
     cases : int
         Cases of the site.
     stored : int
-        Those of them that lie in the store in some form; they are looked at again, and seldom made again.
+        Number of them that lie in the store in some form; they are looked at again, and seldom made again.
     size : int
         Bytes that the others will take, at most.
     free : int
@@ -92,7 +92,7 @@ def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study
     Parameters
     ----------
     cases : sequence of Case
-        Those of the cohort.
+        Cases of the cohort.
     stored : set of str
         Names of the cases that lie in the store.
     folder : Path

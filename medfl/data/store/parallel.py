@@ -26,9 +26,9 @@ def iter_outcomes(
     Parameters
     ----------
     order : sequence of Case
-        As the cohort has them, with their splits.
+        Cases of the cohort, with their splits.
     cache : CaseCache
-        Of this process: it finds what the store holds already.
+        Cache of this process: it finds what the store holds already.
     site : Site
         The hospital.
     study : Study
@@ -39,12 +39,12 @@ def iter_outcomes(
     Yields
     ------
     tuple of Case and Outcome
-        In the order given.
+        Cases and outcomes in the order given.
 
     Raises
     ------
     DataError, DiskFullError
-        As `CaseCache.get_or_prepare` does.
+        If `CaseCache.get_or_prepare` raises it.
     """
     done = 0
     if workers > 1:

@@ -79,7 +79,7 @@ def prepare_cases(
     Raises
     ------
     DataError
-        As `prepare` does, without those of the policy.
+        For the same reasons as in `prepare`, except those of the policy.
     """
     cohort = read_cohort(site, study)
     splits = assign_splits(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
@@ -127,7 +127,7 @@ def patch_size_warnings(name: str, shape: Sequence[int], study: Study) -> list[F
     name : str
         Pseudonym of the case.
     shape : sequence of int
-        Of the prepared image.
+        Shape of the prepared image.
     study : Study
         Names the patch.
     """

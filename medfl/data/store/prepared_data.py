@@ -55,7 +55,7 @@ class PreparedCase:
     spacing : tuple of float
         Millimetres of the prepared grid; 1.0 for 2-D images.
     foreground : mapping of int to ndarray
-        For each foreground class at most 10000 voxel positions (n, D); n is 0 for a class that is not there.
+        At most 10000 voxel positions (n, D) for each foreground class; n is 0 for a class that is not there.
     reference : ReferenceMask, optional
         The mask on the original grid, when a 3-D grid was changed.
     annotated : tuple of int

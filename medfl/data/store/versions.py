@@ -35,7 +35,7 @@ def reader_versions(kind: str) -> tuple[str, ...]:
     Parameters
     ----------
     kind : {"nifti", "dicom", "image"}
-        As in `medfl.data.cases.Source`.
+        Kind of file, as in `medfl.data.cases.Source`.
     """
     return _versions(_READERS[kind])
 

@@ -118,7 +118,7 @@ def make_nodule_images(
     Parameters
     ----------
     out : Path
-        As in `make_brain_hospitals`.
+        Folder to make, as in `make_brain_hospitals`.
     hospitals : int
         Number of hospitals; they are named ``hospital-1`` and so on.
     patients : int

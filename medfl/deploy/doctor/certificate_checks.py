@@ -22,7 +22,7 @@ def check_certificate(path: Path, name: str, fix: str, now: datetime | None = No
     name : str
         What the result calls it.
     fix : str
-        How to get a new one.
+        Instructions for getting a new one.
     now : datetime, optional
         The time, UTC.
     """

@@ -43,7 +43,7 @@ def grade(code: str, value: float, warn: float, fail: float, what: str, fix: str
     Parameters
     ----------
     code, what, fix
-        As in `CheckResult`.
+        Code, problem and remedy, as in `CheckResult`.
     value : float
         The quantity that was found.
     warn, fail : float
