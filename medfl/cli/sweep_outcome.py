@@ -49,9 +49,8 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
         with show_live(display, lambda is_last: display.update(), quiet=quiet):
             for result in run_sweep(sweep, workers):
                 results.append(result)
-                if (
-                    result.run.is_dir() and not (result.run / REPORT_FILE).is_file()
-                ):  # Ctrl-C may have come between run and report
+                # Ctrl-C may have come between run and report
+                if result.run.is_dir() and not (result.run / REPORT_FILE).is_file():
                     with suppress(Exception):  # a report that fails must not end the sweep
                         write_report(result.run)
                 leaderboard = build_leaderboard(sweep, results)

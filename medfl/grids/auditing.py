@@ -98,9 +98,8 @@ class AuditingGrid(GridWrapper):
     def __init__(self, grid: Grid, chain: Chain) -> None:
         super().__init__(grid)
         self._chain = chain
-        self._pending: dict[
-            str, dict[str, Any]
-        ] = {}  # what is logged of each message that is not answered yet, by its identifier
+        # what is logged of each message that is not answered yet, by its identifier
+        self._pending: dict[str, dict[str, Any]] = {}
         self._known: dict[int, str] = {}  # names of the nodes
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:

@@ -112,9 +112,8 @@ def test_tuning_improves_the_score_or_is_not_used(make_study, organs, make_task,
     assert any(not np.array_equal(tuned[n], x) for n, x in before.items())
     first, second = (session.evaluate(study, task.site, organs(), task.net, m, "validation") for m in (before, tuned))
     assert metrics.headline(study, second) > metrics.headline(study, first)
-    assert (
-        personal_model.final_model(make_task(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()
-    )  # the same once more
+    # the same once more
+    assert personal_model.final_model(make_task(study, organs(), 5), ClientAlgorithm()).keys() == before.keys()
     scores(0.5, 0.6)  # tuned, untouched
     untouched = personal_model.final_model(make_task(study, organs(), 5), ClientAlgorithm())
     assert all(np.array_equal(untouched[n], x) for n, x in before.items())

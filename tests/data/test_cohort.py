@@ -195,9 +195,8 @@ def test_dicom_tree_keeps_patients_apart_by_their_id(
 ) -> None:
     root = tmp_path / "data"
     for n in range(3):
-        write_series(
-            root / str(n), lambda k, ds, n=n: setattr(ds, "PatientID", f"CANARY{n // 2}")
-        )  # the first two: one patient
+        # the first two: one patient
+        write_series(root / str(n), lambda k, ds, n=n: setattr(ds, "PatientID", f"CANARY{n // 2}"))
     write_series(root / "mr", lambda k, ds: setattr(ds, "Modality", "MR"))
     (root / "README.txt").write_text("not an image")
     (root / "index.csv").write_text("patient,label\nCANARY0,a\nCANARY1,b\n")

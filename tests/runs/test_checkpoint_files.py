@@ -126,9 +126,8 @@ def test_a_second_interruption_after_a_crash_leaves_a_whole_pair(
         if second == "full":
             patch.setattr(checkpoint_files, "write_temporary", full)
         else:
-            patch.setattr(
-                checkpoint_files, "commit", crash_at(1 + int(second))
-            )  # the first commit finishes the interrupted save
+            # the first commit finishes the interrupted save
+            patch.setattr(checkpoint_files, "commit", crash_at(1 + int(second)))
         with pytest.raises((KeyboardInterrupt, RunError)):
             checkpoint_files.save(tmp_path, "best", arrays(3.0), {"round": 3})
     loaded = checkpoint_files.load(tmp_path, "best")

@@ -156,9 +156,8 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, list) else value
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # what a killed process held is closed by its end
+# what a killed process held is closed by its end
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [k if k == "scaffold" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
 def test_a_run_that_was_killed_goes_on_to_the_same_end(
     kind: str, config_of: Callable[..., dict[str, Any]], tmp_path: Path

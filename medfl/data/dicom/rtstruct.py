@@ -198,9 +198,8 @@ def _fill_polygon(corners: Points, shape: tuple[int, int]) -> NDArray[np.uint8]:
     from skimage.draw import polygon  # a second that sites without RTSTRUCT need not spend
 
     slice_mask = np.zeros(shape, dtype=np.uint8)
-    if (
-        len(corners) > _MAX_POLYGON_SIZE and np.ptp(corners[:, 1]) > _MAX_POLYGON_SIZE
-    ):  # scikit-image tests every pixel against every corner
+    # scikit-image tests every pixel against every corner
+    if len(corners) > _MAX_POLYGON_SIZE and np.ptp(corners[:, 1]) > _MAX_POLYGON_SIZE:
         cut = np.floor(np.median(corners[:, 1])) + 0.5  # between two rows, so that no centre is on the cut
         parts = [_clip_at_row(corners, cut, upper) for upper in (False, True)]
         if max(map(len, parts)) < len(corners):

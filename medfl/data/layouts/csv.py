@@ -34,9 +34,8 @@ _ROOT_FOLDER = "."  # where the series is named, its folder need not be
 def is_csv(site: Site) -> bool:
     """Return whether the data folder has an index whose columns give the images."""
     path = site.root / site.data.index
-    return path.is_file() and _has_image_columns(
-        path, site, damaged=True
-    )  # a damaged one is meant to be one: reading it says what is wrong
+    # a damaged one is meant to be one: reading it says what is wrong
+    return path.is_file() and _has_image_columns(path, site, damaged=True)
 
 
 def find_index_files(site: Site) -> list[str]:

@@ -22,11 +22,8 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_TRANSIENT_CODES = (
-    "-CODEC",
-    "-READ",
-    "-EXTRA",
-)  # ends of codes of refusals that may pass: a library is installed, a disk comes back
+# ends of codes of refusals that may pass: a library is installed, a disk comes back
+_TRANSIENT_CODES = ("-CODEC", "-READ", "-EXTRA")
 _SAVE_INTERVAL = 30.0  # seconds between two writings of the caches: a killed process loses no more
 
 

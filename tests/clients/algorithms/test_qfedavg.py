@@ -16,9 +16,8 @@ STILL = {"name": "sgd", "learning-rate": 1e-12, "momentum": 0.0}
 def test_the_loss_is_that_of_the_received_model(make_study, organs, make_task) -> None:
     study = make_study(optimizer=STILL, training={"batch-size": 2, "local-epochs": 1})
     numbers = session.train(make_task(study, organs()), QFedAvgClient()).metrics
-    assert numbers[TRAIN_LOSS_BEFORE] == pytest.approx(
-        numbers[TRAIN_LOSS], rel=0.05
-    )  # other batches, and a model that stood still
+    # other batches, and a model that stood still
+    assert numbers[TRAIN_LOSS_BEFORE] == pytest.approx(numbers[TRAIN_LOSS], rel=0.05)
 
 
 def test_a_better_model_has_a_smaller_loss(make_study, organs, make_task) -> None:

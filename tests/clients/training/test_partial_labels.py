@@ -156,9 +156,8 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     assert set(scores) == set(metrics.empty_metrics(study))
     assert scores["eval.patients"] == 3
     assert scores["eval.patients.left"] == 3
-    assert (
-        scores["eval.patients.right"] == 1
-    )  # in the others the right one is unknown, and a prediction is not a false positive
+    # in the others the right one is unknown, and a prediction is not a false positive
+    assert scores["eval.patients.right"] == 1
     assert scores["eval.false-positive.right"] == 0
     assert scores["eval.missed.left"] == 3
     assert set(scored.patients["pat-0000000000000000"]["classes"]) == {"left"}

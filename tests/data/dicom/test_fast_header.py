@@ -85,9 +85,8 @@ def test_plain_files_do_not_need_pydicom(tmp_path: Path, write_series: Any) -> N
     values: dict[str, Any] = {}
     assert scan_header(path.read_bytes(), headers._WANTED_TAGS, values)
     assert values["SOPInstanceUID"] == pydicom.dcmread(path).SOPInstanceUID
-    assert not scan_header(
-        path.read_bytes()[:400], headers._WANTED_TAGS, {}
-    )  # the end of the bytes is not the end of the header
+    # the end of the bytes is not the end of the header
+    assert not scan_header(path.read_bytes()[:400], headers._WANTED_TAGS, {})
 
 
 def test_an_invalid_number_is_an_error_for_whoever_reads_it(tmp_path: Path, write_series: Any) -> None:

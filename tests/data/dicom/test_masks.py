@@ -42,9 +42,8 @@ def test_a_dicom_mask_is_read_as_stored(read_mask_of: Any) -> None:
     expected = stored.T
     np.testing.assert_array_equal(read_mask_of(stored, PhotometricInterpretation="MONOCHROME1"), expected)  # not inverted
     np.testing.assert_array_equal(read_mask_of(stored, RescaleSlope="2", RescaleIntercept="-1"), expected)
-    np.testing.assert_array_equal(
-        read_mask_of(255 * stored, SecondaryCaptureImageStorage), expected
-    )  # nor checked for burned-in names
+    # nor checked for burned-in names
+    np.testing.assert_array_equal(read_mask_of(255 * stored, SecondaryCaptureImageStorage), expected)
     grey = np.repeat(stored[..., np.newaxis], 3, axis=2)
     colours: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
     np.testing.assert_array_equal(read_mask_of(grey, **colours), expected)

@@ -20,9 +20,8 @@ BOTH = SiteData(gantry_tilt="resample", nonuniform="resample")
 
 
 def test_the_grid_of_a_tilted_stack_contains_all_slices(tmp_path: Path) -> None:
-    volume = read_series(
-        write_slices(tmp_path, stack(9, tilt=45)), BOTH
-    )  # each slice 2.5 mm further down the columns of 1.5 mm
+    # each slice 2.5 mm further down the columns of 1.5 mm
+    volume = read_series(write_slices(tmp_path, stack(9, tilt=45)), BOTH)
     assert volume.shape == (20, 24 + 14, 9)  # 8 x 2.5 / 1.5 = 13.3 rows more
     np.testing.assert_allclose(volume.spacing, (1.25, 1.5, 2.5))
     assert (volume.array[0, :, :24, 0] != AIR_HU).all()  # the first slice is at the corner of the grid

@@ -33,13 +33,8 @@ def test_a_segmentation_of_every_second_slice_is_another_grid(make_seg_scene: An
     for step in (5.0, None):
         with pytest.raises(DataError, match="LBL-GEOMETRY"):
             scene.read({"liver": every_second}, change=set_spacing(step))
-    for values, step in (
-        (every_second, 2.5),
-        (two_slices, 2.5),
-        (two_slices, None),
-        (liver, None),
-        (liver, 9.0),
-    ):  # 9: the gap of a scanner
+    # 9: the gap of a scanner
+    for values, step in ((every_second, 2.5), (two_slices, 2.5), (two_slices, None), (liver, None), (liver, 9.0)):
         np.testing.assert_array_equal(scene.read({"liver": values}, change=set_spacing(step)), values)
 
 

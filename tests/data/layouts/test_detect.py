@@ -59,9 +59,8 @@ def test_a_few_previews_beside_dicom_are_no_matter(tmp_path: Path, write_series:
     assert findings_of(read_cohort(site, study), "LAYOUT-OTHERS") == []
     for path in series:
         path.with_suffix(".jpg").write_bytes(b"image")
-    assert (
-        "11 picture file(s)" in findings_of(read_cohort(site, study), "LAYOUT-OTHERS")[0][1]
-    )  # no folders of patients: still DICOM
+    # no folders of patients: still DICOM
+    assert "11 picture file(s)" in findings_of(read_cohort(site, study), "LAYOUT-OTHERS")[0][1]
 
 
 def test_folders_that_may_not_be_opened_are_counted_in_every_layout(

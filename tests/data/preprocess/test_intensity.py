@@ -82,6 +82,5 @@ def test_equalizing_makes_every_grey_value_as_frequent_and_keeps_their_order() -
     assert (result.min(), result.max()) == (0, 1)
     plain = preprocess(Volume(values), None, study_of_modality("XR", 2, intensity="unit"))[0].array.ravel()
     assert np.median(plain) < 0.06  # most of the image is dark
-    np.testing.assert_allclose(
-        np.quantile(result, [0.5, 0.75, 1]), [0.41, 0.71, 1], atol=0.02
-    )  # ranks, up to the width of a bin
+    # ranks, up to the width of a bin
+    np.testing.assert_allclose(np.quantile(result, [0.5, 0.75, 1]), [0.41, 0.71, 1], atol=0.02)

@@ -49,9 +49,8 @@ def test_what_is_no_model_is_not_measured(arrays: Any, code: str) -> None:
 
 def test_an_update_is_left_out_that_is_much_longer_than_the_median() -> None:
     reasons = NormOutlierFilter(3.0).reject({"a": 1.0, "b": 2.0, "c": 6.0, "d": 1.0, "e": 6.1})
-    assert reasons == {
-        "e": "[UPDATE-NORM] The norm of the update is 3.0 times the median, allowed is 3."
-    }  # 3.05, rounded to even
+    # 3.05, rounded to even
+    assert reasons == {"e": "[UPDATE-NORM] The norm of the update is 3.0 times the median, allowed is 3."}
     assert (
         NormOutlierFilter(3.0)
         .reject({"a": 0.0, "b": 0.0, "c": 1.0})["c"]
