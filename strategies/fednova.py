@@ -24,10 +24,13 @@ class FedNova(FedAvg):
 
         x <- x + tau * sum of p_i (x_i - x) / a_i,    tau = sum of p_i a_i.
 
-    For plain SGD a_i is the number of steps; with momentum m it is the paper's ``(steps - m (1 - m^steps) / (1 - m)) / (1 -
-    m)``, and with Nesterov's ``steps + m`` times that. An optimizer that scales its steps, such as Adam, has no such
-    number: the number of steps is used, and the proof does not apply. When all sites take the same number of steps it is
-    FedAvg.
+    For plain SGD a_i is the number of steps. With momentum m it is the paper's
+
+        a_i = (steps - m (1 - m^steps) / (1 - m)) / (1 - m),
+
+    and with Nesterov momentum it is ``steps + m a_i``, with that a_i. An optimizer that scales its steps, such as Adam, has no
+    such number: the number of steps is used, and the proof does not apply. When all sites take the same number of steps, the
+    result is that of FedAvg.
 
     Computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
 
