@@ -11,6 +11,7 @@ import uuid
 from collections.abc import MutableMapping
 
 from flwr.app import Message
+from flwr.clientapp.typing import ClientAppCallable as ClientAppCallable
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.proto.node_pb2 import NodeInfo as NodeInfo
 from flwr.supercore.run import Run as Run

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
-from flwr.clientapp.typing import ClientAppCallable
 
 from medfl.errors import ExchangeError
+from medfl.flower.compat import ClientAppCallable
 from medfl.grids.grid_wrapper import GridWrapper
 
 PACKED = "medfl.packed"  # type of such an array, instead of Flower's "numpy.ndarray"
