@@ -9,6 +9,7 @@ from flwr.app import Context
 from torch import nn
 
 from medfl.clients.networks.network_builders import build_network
+from medfl.clients.site_cache import read_current_site
 from medfl.clients.training import interrupts
 from medfl.data.cohort import data_stamp
 from medfl.data.simulated_sites import read_simulated_sites
@@ -16,7 +17,7 @@ from medfl.data.store.prepare import prepare
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.flower import compat
-from medfl.site import Site, read_site
+from medfl.site import Site
 from medfl.study import Study
 
 _CACHE_SIZE = 64  # sites that one process keeps open; their images are memory-mapped, so this is cheap
@@ -38,8 +39,7 @@ def find_site(study: Study, context: Context) -> Site:
         ``NO-SUCH-PARTITION``.
     """
     if not is_simulated(context):
-        path = Path(str(context.node_config["site"]))
-        return _read_site(path, _file_stamp(path))
+        return read_current_site(Path(str(context.node_config["site"])))
     if "partition-id" not in context.node_config or not compat.is_simulation():
         raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
     sites = simulated_sites(study)
@@ -73,20 +73,6 @@ def get_network(study: Study) -> nn.Module:
 def case_done(done: int, total: int) -> None:
     """Break off the preparing of cases between two of them, when there is a reason to."""
     interrupts.check_interrupts()
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
-def _read_site(path: Path, stamp: tuple[int, ...]) -> Site:
-    return read_site(path)
-
-
-def _file_stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes when a ``site.toml`` is edited or replaced."""
-    try:
-        found = (path / "site.toml" if path.is_dir() else path).stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @lru_cache(maxsize=_CACHE_SIZE)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +38,21 @@ def nodule_hospitals(tmp_path: Path) -> Path:
     from medfl.data.synthetic.hospitals import make_nodule_images
 
     return make_nodule_images(tmp_path / "hospitals", hospitals=3, patients=12, seed=1)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count how often each text of a study is parsed."""
+    counted: Counter[str] = Counter()
+    parse = tomllib.loads
+
+    def counting_parse(text: str, **options: Any) -> dict[str, Any]:
+        if "tool.flwr.app" in text:
+            counted[text] += 1
+        return parse(text, **options)
+
+    monkeypatch.setattr(tomllib, "loads", counting_parse)
+    return counted
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from rich.table import Table
 from medfl.cli.console import errors, output
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.errors import ConfigError, Problem
-from medfl.study.study_file import STUDY_FILE, Scalar, study_folder
+from medfl.study.study_file import STUDY_FILE, Scalar
 
 if TYPE_CHECKING:
     from medfl.planning.apply_plan import StudyEdit
     from medfl.planning.fingerprint import Fingerprint
     from medfl.planning.plan import Plan
     from medfl.study import Study
+    from medfl.study.study_file import StudyFile
 
 _COLOURS = {"+": "green", "-": "red", "@": "dim"}
 
@@ -45,20 +46,21 @@ def plan(
     """
     from medfl.planning.apply_plan import apply_plan
     from medfl.planning.plan import check_plannable, make_plan
-    from medfl.study import read_study
+    from medfl.study import read_study, read_study_file
 
     if bool(data) == bool(fingerprint):
         raise ConfigError([Problem("command line", "--data, --fingerprint", "give one of the two, and not both.")])
     overrides = parse_overrides(change)
-    study = read_study(folder, overrides)
+    study_file = read_study_file(folder)
+    study = read_study(study_file, overrides)
     check_plannable(study)
     merged = (
         _merge_fingerprint_files(fingerprint, study)
         if fingerprint
-        else _collect_fingerprints(folder, data or [], overrides, quiet=as_json)
+        else _collect_fingerprints(study_file, data or [], overrides, quiet=as_json)
     )
     planned = make_plan(merged, study, gpu_gb)
-    edit = apply_plan(folder, planned)
+    edit = apply_plan(study_file, planned)
     if as_json:
         output.print_json(json.dumps({"plan": asdict(planned), "changes": edit.changes}))
     else:
@@ -66,7 +68,7 @@ def plan(
     if not edit.changes and out is None:
         errors.print("The study already is as planned.")
     elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {STUDY_FILE}?", err=True)):
-        (out or study_folder(folder) / STUDY_FILE).write_bytes(edit.after.encode())
+        (out or study_file.folder / STUDY_FILE).write_bytes(edit.after.encode())
 
 
 def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
@@ -88,14 +90,16 @@ def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:
     return merged
 
 
-def _collect_fingerprints(folder: Path, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool) -> Fingerprint:
+def _collect_fingerprints(
+    study_file: StudyFile, data: list[Path], overrides: Mapping[str, Scalar], *, quiet: bool
+) -> Fingerprint:
     from medfl.messages.counts import format_count
     from medfl.simulation.simulated_fingerprints import collect_simulated_fingerprints
     from medfl.simulation.simulated_run import plan_simulation
     from medfl.simulation.worker_pool import warm_up
 
     warm_up()
-    simulation = plan_simulation(folder, data, Path("runs"), overrides)
+    simulation = plan_simulation(study_file, data, Path("runs"), overrides)
     if quiet:
         return collect_simulated_fingerprints(simulation).merge()
     with errors.status(f"asking {len(simulation.sites)} sites") as status:

@@ -17,9 +17,9 @@ from medfl.deploy.untrusted_bundle import read_bundle as read_bundle
 from medfl.deploy.untrusted_bundle import read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
-from medfl.study import Study, flatten, read_study, study_folder
+from medfl.study import Study, flatten, read_study, read_study_file
 from medfl.study.sections import Server
-from medfl.study.study_file import STUDY_FILE, Scalar, read_app_document
+from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 
 _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
 
@@ -41,18 +41,19 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     Study
         What hospitals will be asked to approve.
     """
-    document = read_app_document(folder)
-    config = flatten(document["tool"]["flwr"]["app"]["config"]) | dict(overrides)
+    study_file = read_study_file(folder)
+    config = flatten(study_file.app["config"]) | dict(overrides)
     arms = config.get("simulation.arms", "federated")
     config = {key: value for key, value in config.items() if not key.startswith(("simulation.", "server."))}
     config |= {"simulation.arms": arms, **{f"server.{key}": value for key, value in _server_defaults().items()}}
-    document["tool"]["flwr"]["app"]["config"] = _unflatten(config)
+    document = study_file.document_with(_unflatten(config))
+    text = tomli_w.dumps(document)
     app.mkdir(parents=True)
-    (app / STUDY_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
+    (app / STUDY_FILE).write_text(text, encoding="utf-8")
     for name in _COPIED_FILES:
-        if (study_folder(folder) / name).is_file():
-            shutil.copyfile(study_folder(folder) / name, app / name)
-    return read_study(app)
+        if (study_file.folder / name).is_file():
+            shutil.copyfile(study_file.folder / name, app / name)
+    return read_study(StudyFile(app, text, document))
 
 
 def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tuple[Path, Study]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from medfl.audit.chain import Chain
+from medfl.clients.site_cache import read_current_site
 from medfl.deploy.authorization import authorize
 from medfl.errors import MedflError, PolicyError, safe_reason
 from medfl.flower import compat
@@ -34,7 +35,7 @@ from medfl.flower.tasks import (
     use_client_certificate,
 )
 from medfl.grids import auditing
-from medfl.site import Site, read_site
+from medfl.site import Site
 from medfl.site.federation_settings import SiteFederation
 from medfl.system.parent_watch import die_with_parent
 
@@ -76,7 +77,7 @@ def main(site_file: Path, address: str, secret_file: Path, certificate: str = ""
     if certificate:
         use_client_certificate(Path(certificate), Path(key))
     read_at = _modified_at(site_file)
-    site = read_site(site_file)
+    site = read_current_site(site_file)
     worker = SiteWorker(site, site_file)
     import medfl.clients.preload  # noqa: F401 - torch and MONAI, before the first message comes
 

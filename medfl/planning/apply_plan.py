@@ -15,9 +15,9 @@ from tomlkit.items import Table
 
 from medfl.errors import ConfigError, Problem
 from medfl.planning.plan import Plan
-from medfl.study import Study, flatten, read_study_and_run_config, study_from_run_config
+from medfl.study import Study, flatten, read_study_and_run_config, read_study_file, study_from_run_config
 from medfl.study.network_options import DynUNet
-from medfl.study.study_file import STUDY_FILE, Scalar, study_folder
+from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 
 Changes = dict[str, Scalar | None]  # dotted key -> its value in the study; None removes the key
 
@@ -46,13 +46,13 @@ class StudyEdit:
         return list(lines)
 
 
-def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
+def apply_plan(source: Path | StudyFile, plan: Plan) -> StudyEdit:
     """Write a plan into the text of a study; no file changes.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the study.
+    source : Path or StudyFile
+        Folder of the study, or what was read of it.
     plan : Plan
         What to write.
 
@@ -66,8 +66,9 @@ def apply_plan(folder: Path, plan: Plan) -> StudyEdit:
     ConfigError
         When the study is not valid, or would not be valid with the plan.
     """
-    study, old = read_study_and_run_config(folder)
-    before = (study_folder(folder) / STUDY_FILE).read_bytes().decode("utf-8")  # with its own line ends
+    study_file = source if isinstance(source, StudyFile) else read_study_file(source)
+    study, old = read_study_and_run_config(study_file)
+    before = study_file.text
     planned = _planned_keys(plan, study, old)
     after = _edit_text(before, {key: value for key, value in planned.items() if old.get(key) != value})
     new = flatten(tomllib.loads(after)["tool"]["flwr"]["app"]["config"])

@@ -26,21 +26,21 @@ import tomli_w
 
 from medfl.errors import EngineError
 from medfl.flower import compat
-from medfl.study.study_file import Scalar, read_app_document
+from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 from medfl.system.ports import find_free_port
 
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
 
-def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers: int, threads: int) -> None:
+def run_ray(study_file: StudyFile, run_config: dict[str, Scalar], nodes: int, *, workers: int, threads: int) -> None:
     """Run a study under Ray and wait for its end.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the study.
+    study_file : StudyFile
+        Of the study.
     run_config : dict
-        Flat run configuration that replaces that of the folder.
+        Flat run configuration that replaces that of the file.
     nodes : int
         Number of simulated hospitals.
     workers : int
@@ -58,7 +58,7 @@ def run_ray(folder: Path, run_config: dict[str, Scalar], nodes: int, *, workers:
         raise EngineError("RAY-MISSING", "Ray is not installed.", "Run: pip install 'medfl[ray]', or use the embedded engine.")
     with tempfile.TemporaryDirectory(prefix="medfl-ray-") as scratch:
         home = Path(scratch)
-        app = _write_app(folder, run_config, home / "app")
+        app = _write_app(study_file, run_config, home / "app")
         with _run_superlink(home) as environment:
             federation = (
                 f"num-supernodes={nodes} client-resources-num-cpus={threads} client-resources-num-gpus=0.0 "
@@ -140,11 +140,9 @@ def _run_flwr(arguments: list[str], environment: dict[str, str]) -> dict[str, li
     return answer
 
 
-def _write_app(folder: Path, run_config: dict[str, Scalar], app: Path) -> Path:
-    document = read_app_document(folder)
-    document["tool"]["flwr"]["app"]["config"] = dict(run_config)
+def _write_app(study_file: StudyFile, run_config: dict[str, Scalar], app: Path) -> Path:
     app.mkdir()
-    (app / "pyproject.toml").write_text(tomli_w.dumps(document))
+    (app / STUDY_FILE).write_text(tomli_w.dumps(study_file.document_with(run_config)))
     return app
 
 

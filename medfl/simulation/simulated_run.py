@@ -14,8 +14,8 @@ from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
 from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
-from medfl.study import Study, read_study_and_run_config, study_folder
-from medfl.study.study_file import Scalar
+from medfl.study import Study, read_study_and_run_config, read_study_file
+from medfl.study.study_file import Scalar, StudyFile
 
 Engine = Literal["embedded", "ray"]
 
@@ -26,8 +26,8 @@ class SimulatedRun:
 
     Parameters
     ----------
-    folder : Path
-        Folder of the study.
+    study_file : StudyFile
+        The file of the study.
     study : Study
         The study with every override.
     run_config : dict
@@ -38,7 +38,7 @@ class SimulatedRun:
         The run folder that will be made.
     """
 
-    folder: Path
+    study_file: StudyFile
     study: Study
     run_config: dict[str, Scalar]
     sites: tuple[Site, ...]
@@ -62,7 +62,7 @@ class SimulatedRun:
         threads = self.study.training.threads
         workers = workers or default_workers(len(self.sites), threads)
         if engine == "ray":
-            run_ray(self.folder, self.run_config, len(self.sites), workers=workers, threads=threads)
+            run_ray(self.study_file, self.run_config, len(self.sites), workers=workers, threads=threads)
         else:
             run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda())
         if not self.run.is_dir():
@@ -70,14 +70,14 @@ class SimulatedRun:
 
 
 def plan_simulation(
-    folder: Path, data: Sequence[Path], out: Path, overrides: Mapping[str, Scalar] | None = None
+    source: Path | StudyFile, data: Sequence[Path], out: Path, overrides: Mapping[str, Scalar] | None = None
 ) -> SimulatedRun:
     """Read a study, find its simulated hospitals and choose the run folder; nothing is started or written.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the study.
+    source : Path or StudyFile
+        Folder of the study, or what was read of it.
     data : sequence of Path
         Folders with the hospitals' data.
     out : Path
@@ -100,9 +100,10 @@ def plan_simulation(
     paths: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
     if data:
         paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
-    study, run_config = read_study_and_run_config(folder, {**(overrides or {}), **paths})
+    study_file = source if isinstance(source, StudyFile) else read_study_file(source)
+    study, run_config = read_study_and_run_config(study_file, {**(overrides or {}), **paths})
     sites = read_simulated_sites(study)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     study.contribution.check_sites(len(sites))
-    return SimulatedRun(study_folder(folder), study, run_config, sites, out.resolve() / study.name / run)
+    return SimulatedRun(study_file, study, run_config, sites, out.resolve() / study.name / run)

@@ -6,6 +6,7 @@ from medfl.study.study_file import (
     read_run_config,
     read_study,
     read_study_and_run_config,
+    read_study_file,
     study_folder,
     study_from_run_config,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "read_run_config",
     "read_study",
     "read_study_and_run_config",
+    "read_study_file",
     "study_folder",
     "study_from_run_config",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,43 @@ _MAX_STUDIES = 64  # studies that a process remembers
 _studies: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], Study]] = {}  # with their tables, by the flat items
 
 
-def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> Study:
-    """Read and validate the study in a folder.
+@dataclass(frozen=True, eq=False)
+class StudyFile:
+    """The pyproject.toml of a study, read once: whatever needs its text, its tables or its study gets them from here.
 
     Parameters
     ----------
     folder : Path
-        Folder with a ``pyproject.toml`` that is a Flower app, or that file.
+        Folder of the study.
+    text : str
+        The text, with its own line ends.
+    document : mapping
+        All tables, among them ``tool.flwr.app.config``.
+    """
+
+    folder: Path
+    text: str
+    document: Mapping[str, Any]
+
+    @property
+    def app(self) -> Mapping[str, Any]:
+        """The table of the Flower app."""
+        app: Mapping[str, Any] = self.document["tool"]["flwr"]["app"]
+        return app
+
+    def document_with(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all tables, with another configuration of the app."""
+        tool, flwr = self.document["tool"], self.document["tool"]["flwr"]
+        return {**self.document, "tool": {**tool, "flwr": {**flwr, "app": {**self.app, "config": dict(config)}}}}
+
+
+def read_study(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> Study:
+    """Read and validate the study in a folder.
+
+    Parameters
+    ----------
+    source : Path or StudyFile
+        Folder with a ``pyproject.toml`` that is a Flower app, or that file, or what was read of it.
     overrides : mapping, optional
         Dotted keys that replace values of the file, as ``flwr run --run-config`` does.
 
@@ -39,16 +70,18 @@ def read_study(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> S
     ConfigError
         If the file is invalid, with all its problems.
     """
-    return read_study_and_run_config(folder, overrides)[0]
+    return read_study_and_run_config(source, overrides)[0]
 
 
-def read_study_and_run_config(folder: Path, overrides: Mapping[str, Scalar] | None = None) -> tuple[Study, dict[str, Scalar]]:
-    """Read a study as `read_study` does, and return its flat run configuration as well; the file is read once."""
-    app = _read_app(folder)
-    values = app["config"]
+def read_study_and_run_config(
+    source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None
+) -> tuple[Study, dict[str, Scalar]]:
+    """Read a study as `read_study` does, and return its flat run configuration as well."""
+    file = source if isinstance(source, StudyFile) else read_study_file(source)
+    values = dict(file.app["config"])
     for key, value in (overrides or {}).items():
-        _set_nested(values, key, value)
-    problems = list(_check_app(app))
+        _override(values, key, value)
+    problems = list(_check_app(file.app, values, file.document.get("project", {})))
     run_config = flatten(values)
     try:
         study = _validate(values, run_config, STUDY_FILE)
@@ -66,7 +99,7 @@ def study_folder(path: Path) -> Path:
 
 def read_run_config(folder: Path) -> dict[str, Scalar]:
     """Return the flat run configuration of a study folder, as Flower hands it to an app (``a.b.c`` keys)."""
-    return flatten(_read_app(folder).get("config", {}))
+    return flatten(read_study_file(folder).app["config"])
 
 
 def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
@@ -104,8 +137,8 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Scalar]:
     return flat
 
 
-def read_app_document(folder: Path) -> dict[str, Any]:
-    """Return the whole pyproject.toml of a study folder, which has a ``tool.flwr.app.config`` table.
+def read_study_file(folder: Path) -> StudyFile:
+    """Read the pyproject.toml of a study, which has a ``tool.flwr.app.config`` table; the study is not validated yet.
 
     Raises
     ------
@@ -114,7 +147,8 @@ def read_app_document(folder: Path) -> dict[str, Any]:
     """
     path = study_folder(folder) / STUDY_FILE
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8")
+        document = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         fix = "Name the folder of a study, for example sample_configs/hippocampus."
         raise ConfigError([Problem(STUDY_FILE, "(whole file)", _missing_message(folder), fix)]) from None
@@ -125,7 +159,7 @@ def read_app_document(folder: Path) -> dict[str, Any]:
         raise ConfigError([Problem(STUDY_FILE, "(whole file)", f"this is not valid TOML: {error}.")]) from None
     if "config" not in document.get("tool", {}).get("flwr", {}).get("app", {}):
         raise ConfigError([Problem(STUDY_FILE, "tool.flwr.app.config", "this table is missing, so the file is not a study.")])
-    return document
+    return StudyFile(path.parent, text, document)
 
 
 def _validate(values: Mapping[str, Any], run_config: Mapping[str, Scalar], file: str) -> Study:
@@ -152,21 +186,15 @@ def _missing_message(folder: Path) -> str:
     )
 
 
-def _read_app(folder: Path) -> dict[str, Any]:
-    document = read_app_document(folder)
-    app = document["tool"]["flwr"]["app"]
-    return {**app, "project": document.get("project", {})}
-
-
-def _check_app(app: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_app(app: Mapping[str, Any], config: Mapping[str, Any], project: Mapping[str, Any]) -> Iterator[Problem]:
     components = app.get("components", {})
-    name, project = app["config"].get("name"), app["project"].get("name", "")
-    if app["project"].get("dependencies"):
+    name, project_name = config.get("name"), project.get("name", "")
+    if project.get("dependencies"):
         yield Problem(
             STUDY_FILE, "project.dependencies", "a study names no packages: Flower would fetch them.", "Leave the key out."
         )
-    if name is not None and name != project:
-        yield Problem(STUDY_FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project!r}.")
+    if name is not None and name != project_name:
+        yield Problem(STUDY_FILE, "tool.flwr.app.config.name", f"came {name!r}, must be the project's name {project_name!r}.")
     yield from (
         Problem(
             STUDY_FILE,
@@ -176,6 +204,16 @@ def _check_app(app: Mapping[str, Any]) -> Iterator[Problem]:
         for key, value in COMPONENTS.items()
         if components.get(key) != value
     )
+
+
+def _override(values: dict[str, Any], key: str, value: Scalar) -> None:
+    """Set a dotted key; the tables inside `values` stay as they are, and copies of them take their places."""
+    inside = values
+    for table in key.split(".")[:-1]:
+        if not isinstance(inside.get(table), dict):
+            break
+        inside[table] = inside = dict(inside[table])
+    _set_nested(values, key, value)
 
 
 def _set_nested(values: dict[str, Any], key: str, value: Scalar) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -136,6 +137,14 @@ def test_a_hospital_named_twice_does_not_count_twice(study: Path, files: list[st
     done = CliRunner().invoke(app, ["study", "plan", str(study), *files, *files[:2], "--dry-run"])
     assert isinstance(done.exception, ConfigError)
     assert "the same fingerprint as" in str(done.exception)
+
+
+def test_planning_from_simulated_hospitals_parses_each_text_of_the_study_once(
+    study: Path, hospitals: Path, parsed: Counter[str]
+) -> None:
+    done = CliRunner().invoke(app, ["study", "plan", str(study), "--data", str(hospitals), "--yes"])
+    assert done.exit_code == 0, done.output
+    assert parsed == {STUDY: 1, (study / "pyproject.toml").read_text(): 1}  # before and after
 
 
 @pytest.mark.slow

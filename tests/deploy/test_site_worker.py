@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType
 
-from medfl.clients import node
+from medfl.clients import node, node_cache
 from medfl.clients.training import interrupts
 from medfl.deploy import site_worker
 from medfl.deploy.approvals import approve
@@ -25,6 +26,7 @@ from medfl.flower.tasks import TaskToken, Unreachable
 from medfl.grids import auditing, packing
 from medfl.messages import records
 from medfl.site import Site, init_site, read_site
+from medfl.study import read_study
 from tests.deploy.fake_node import PLANTED, TOKEN, FakeNode, FakeServer, FakeTask, job
 
 
@@ -257,6 +259,18 @@ def test_the_worker_waits_answers_and_ends_for_a_new_process_when_the_site_was_e
     tasks = FakeNode(lambda: None, lambda: first, lambda: pytest.fail("asked for more on the old terms"))
     assert run_worker(approved, tasks, monkeypatch) == site_worker.SITE_CHANGED == 75
     assert first.results == [True]
+
+
+def test_the_worker_and_the_node_in_it_read_the_site_file_once(
+    approved: Site, joined: FakeJoin, nodule_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, parse, study = [], tomllib.loads, read_study(nodule_study)
+    monkeypatch.setattr(tomllib, "loads", lambda text: (parsed.append("[federation]" in text), parse(text))[1])
+    found: list[Site] = []
+    joined.action = lambda: (found.append(node_cache.find_site(study, joined.contexts[-1])), edit(approved))
+    assert run_worker(approved, FakeNode(lambda: None, lambda: FakeTask(job())), monkeypatch) == site_worker.SITE_CHANGED
+    assert [site.name for site in found] == [approved.name]
+    assert parsed.count(True) == 1
 
 
 def test_a_site_whose_file_is_being_replaced_is_read_again(approved: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import LOCAL, parse_strategy_specs
 from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult, Sweep
 from medfl.study import Study
+from medfl.study.study_file import StudyFile
 
 Dice = Mapping[str, Sequence[float]]  # of the patients of each hospital
 EVEN = {"a": [0.80, 0.84, 0.88, 0.92, 0.86, 0.82], "b": [0.70, 0.74, 0.78, 0.72]}
@@ -70,7 +71,7 @@ class Maker:
         layers = {"personal": self.study.personal.model_copy(update={"layers": ("norm",)})} if "+norm" in text else {}
         study = self.study.model_copy(update={"simulation": simulated, "server": server, "seed": seed, **layers})
         run = self.folder / "runs" / study.name / server.run
-        self.planned.append(PlannedRun(strategy, seed, SimulatedRun(self.folder, study, {}, (), run)))
+        self.planned.append(PlannedRun(strategy, seed, SimulatedRun(StudyFile(self.folder, "", {}), study, {}, (), run)))
         return self.planned[-1]
 
     def done(self, text: str, dice: Dice, *, seed: int = 1, rounds: int = 4, steps: int = 10, own: Dice | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A process reads the file of a study once, and validates it once, on its way from the command line to the server's app."""
+"""A process parses the file of a study once, whatever the command, and validates the same study once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from medfl.cli.app import app
 from medfl.simulation.simulated_run import plan_simulation
 from medfl.study import Study, read_run_config, read_study, study_from_run_config
 
@@ -39,6 +41,26 @@ def test_a_simulation_reads_its_study_once(
     simulation.start(workers=1)  # the hospitals work in processes of their own, the server in this one
     assert simulation.run.is_dir()
     assert read == {"toml": 1, "study": 1}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study", "check", "STUDY"],
+        ["study", "check", "STUDY", "--data", "DATA", "--set", "rounds=1"],
+        ["study", "bundle", "STUDY", "--out", "OUT"],
+        ["simulate", "STUDY", "--data", "DATA", "--out", "OUT", "--set", "rounds=1", "--workers", "1"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_parses_each_text_of_a_study_once(
+    words: list[str], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path, parsed: Counter[str]
+) -> None:
+    paths = {"STUDY": str(nodule_study), "DATA": str(nodule_hospitals), "OUT": str(tmp_path / "out")}
+    done = CliRunner().invoke(app, [paths.get(word, word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert parsed[(nodule_study / "pyproject.toml").read_text()] == 1
+    assert set(parsed.values()) == {1}  # a bundle is read back, which is another text
 
 
 def test_the_same_configuration_is_the_same_study(nodule_study: Path, read: Counter[str]) -> None:
