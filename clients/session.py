@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import check_finite, load_arrays
 from medfl.clients.tasks import classification_task, example_slices, segmentation_task
 from medfl.clients.tasks.scores import EvaluationResult
 from medfl.clients.training.batches import count_steps
-from medfl.clients.training.devices import Device, choose_device, deterministic
-from medfl.clients.training.losses import build_loss, class_weights
+from medfl.clients.training.devices import choose_device, deterministic
+from medfl.clients.training.losses import build_evaluation_loss
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ExchangeError, TrainingError
@@ -108,9 +108,7 @@ def evaluate(
         net.to(device.torch_device)
         load_arrays(net, arrays)
         net.eval()
-        # no balanced weights: they differ from site to site, and losses of sites are to be compared
-        weights = None if study.loss.class_weights == ("balanced",) else class_weights(study, ())
-        loss = build_loss(study, _to_device(device, weights))
+        loss = build_evaluation_loss(study, device.torch_device)
         if study.task.kind == "segmentation":
             keep = folder is not None and site.policy.previews and study.simulation.previews > 0
             scored = segmentation_task.score_cases(study, cases, net, device, loss, split, keep_previews=keep)
@@ -119,10 +117,6 @@ def evaluate(
     if folder is not None:
         _write_details(scored, study, split, folder)
     return scored.metrics
-
-
-def _to_device(device: Device, weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.to(device.torch_device)
 
 
 def _write_details(scored: EvaluationResult, study: Study, split: str, folder: Path) -> None:

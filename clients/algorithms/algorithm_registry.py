@@ -22,9 +22,7 @@ from medfl.site import CLIENT_ENTRY_POINTS, Site
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 
-AlgorithmFactory = Callable[[Study], ClientAlgorithm]
-
-ENTRY_POINTS = CLIENT_ENTRY_POINTS  # group in which an installed package offers an AlgorithmFactory
+AlgorithmFactory = Callable[[Study], ClientAlgorithm]  # what an installed package offers under CLIENT_ENTRY_POINTS
 
 # The keyword arguments of each class are the keys of the study's table strategy.options.
 CLIENT_ALGORITHMS: Mapping[str, Callable[..., ClientAlgorithm]] = MappingProxyType(
@@ -66,7 +64,7 @@ def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
     if name in CLIENT_ALGORITHMS:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
         return CLIENT_ALGORITHMS[name](**options.model_dump())
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    offered = {point.name: point for point in entry_points(group=CLIENT_ENTRY_POINTS)}
     if name in ALGORITHMS or name not in offered:
         return ClientAlgorithm()
     if name not in site.policy.extensions:

@@ -15,7 +15,7 @@ from medfl.clients.networks.arrays import Arrays, get_arrays
 from medfl.clients.networks.tensors import to_parameters, trainable
 from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps
-from medfl.clients.training.losses import build_loss, class_weights
+from medfl.clients.training.losses import build_training_loss
 from medfl.clients.training.optimizers import build_optimizer
 from medfl.clients.training.task import StepHooks, TrainResult, TrainTask
 from medfl.messages.models import Tensors
@@ -101,8 +101,7 @@ class MixtureHooks(StepHooks):
 
     def __init__(self, task: TrainTask, local: Mapping[str, Tensor], alpha: float, *, adaptive: bool) -> None:
         study, self._device = task.study, task.device
-        weights = class_weights(study, task.prepared.get_split("train"))
-        self._loss_of = build_loss(study, None if weights is None else weights.to(self._device.torch_device))
+        self._loss_of = build_training_loss(study, task.prepared.get_split("train"), self._device.torch_device)
         self.local = {name: nn.Parameter(tensor) for name, tensor in local.items()}
         self.alpha, self._updates_alpha, self._alpha_gradient = alpha, adaptive, 0.0
         self._clip_norm = study.optimizer.clip_norm

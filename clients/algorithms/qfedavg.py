@@ -10,7 +10,7 @@ import torch
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.training.batches import iter_batches
 from medfl.clients.training.forward import forward
-from medfl.clients.training.losses import build_loss, class_weights
+from medfl.clients.training.losses import build_training_loss
 from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.records import TRAIN_LOSS_BEFORE
@@ -45,8 +45,7 @@ class QFedAvgClient(ClientAlgorithm):
 
 def _initial_loss(task: TrainTask) -> float:
     study, net, device, cases = task.study, task.net, task.device, task.prepared.get_split("train")
-    weights = class_weights(study, cases)
-    loss_of = build_loss(study, None if weights is None else weights.to(device.torch_device))
+    loss_of = build_training_loss(study, cases, device.torch_device)
     net.eval()
     losses = []
     with torch.inference_mode(), device.autocast():

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from medfl.clients.training import schedules
 from medfl.clients.training.augmentation import Augmenter
 from medfl.clients.training.batches import count_steps, iter_batches
-from medfl.clients.training.devices import Device
 from medfl.clients.training.forward import forward
-from medfl.clients.training.losses import build_loss, class_weights
+from medfl.clients.training.losses import build_training_loss
 from medfl.clients.training.optimizers import build_optimizer, set_factor
 from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import StepHooks, TrainTask
@@ -60,7 +59,7 @@ def train_steps(
     cases, seed = task.prepared.get_split("train"), task.seed if not phase else spawn_seed(task.seed, 100 + phase)
     tuned = list(net.parameters() if parameters is None else parameters)
     net.train()
-    loss_of = build_loss(study, _to_device(device, class_weights(study, cases)))
+    loss_of = build_training_loss(study, cases, device.torch_device)
     optimizer, scaler = build_optimizer(study.optimizer, tuned), device.scaler()
     augment = Augmenter(study.augmentation, spawn_seed(seed, _AUGMENTATION_STREAM))
     steps = count_steps(study, len(cases))
@@ -100,7 +99,3 @@ def _check_loss(total: Tensor) -> None:
     if not math.isfinite(float(total)):
         fix = "Lower optimizer.learning-rate or set optimizer.clip-norm."
         raise TrainingError("LOSS-NONFINITE", "the training loss became not-a-number.", fix)
-
-
-def _to_device(device: Device, weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.to(device.torch_device)

@@ -45,6 +45,20 @@ def build_loss(study: Study, weights: Tensor | None = None) -> MarginalLoss:
     return MarginalLoss(build, len(study.task.classes))
 
 
+def build_training_loss(study: Study, cases: Sequence[PreparedCase], device: torch.device) -> MarginalLoss:
+    """Build the loss of a study with the class weights of a site's training cases, for logits on a device."""
+    return build_loss(study, _to_device(class_weights(study, cases), device))
+
+
+def build_evaluation_loss(study: Study, device: torch.device) -> MarginalLoss:
+    """Build the loss with which models are scored, for logits on a device.
+
+    It has no balanced weights: they differ from site to site, and losses of sites are to be compared.
+    """
+    weights = None if study.loss.class_weights == ("balanced",) else class_weights(study, ())
+    return build_loss(study, _to_device(weights, device))
+
+
 def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
     """Return the class weights that a study asks for at a site.
 
@@ -75,6 +89,10 @@ def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
     weights[present] = 1.0 / counts[present]
     weights[present] /= weights[present].mean()
     return torch.tensor(weights, dtype=torch.float32)
+
+
+def _to_device(weights: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if weights is None else weights.to(device)
 
 
 def _dice_ce(study: Study, weights: Tensor | None) -> LossFunction:

@@ -13,8 +13,7 @@ from typing import Any
 
 import tomli_w
 
-from medfl.deploy.untrusted_bundle import read_bundle as read_bundle
-from medfl.deploy.untrusted_bundle import read_untrusted_study
+from medfl.deploy.untrusted_bundle import read_bundle, read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
 from medfl.study import Study, flatten, read_study, read_study_file

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from medfl.deploy.untrusted_bundle import sanitize
 from medfl.privacy.policy_checks import find_violations
-from medfl.site import Site
-from medfl.site.policy import Policy
+from medfl.site import Policy, Site
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS, WRAPPERS
 from medfl.system.text import plural

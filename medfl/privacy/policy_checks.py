@@ -11,7 +11,7 @@ from medfl.errors import PolicyError
 from medfl.messages import records
 from medfl.messages.records import Metrics, MetricValue
 from medfl.privacy.suppression import suppress_all
-from medfl.site.policy import Policy
+from medfl.site import Policy
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 from medfl.system.text import format_bytes

@@ -13,10 +13,9 @@ from pydantic import AfterValidator
 
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.schema import NameMap, Section, Strings, read_section
-from medfl.site.federation_settings import SiteFederation as SiteFederation
+from medfl.site.federation_settings import SiteFederation
 from medfl.site.pacs import Pacs
-from medfl.site.policy import MIN_NONZERO_COUNT as MIN_NONZERO_COUNT
-from medfl.site.policy import Policy as Policy
+from medfl.site.policy import Policy
 from medfl.study.sections import NotNegative, Positive
 from medfl.system.files import write_file
 

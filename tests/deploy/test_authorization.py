@@ -14,8 +14,9 @@ import tomli_w
 
 from medfl.deploy.approvals import approve, approved_studies, withdraw
 from medfl.deploy.authorization import authorize
-from medfl.deploy.bundle import build_bundle, read_bundle, read_bundle_study, write_app
+from medfl.deploy.bundle import build_bundle, read_bundle_study, write_app
 from medfl.deploy.study_summary import describe, policy_conflicts
+from medfl.deploy.untrusted_bundle import read_bundle
 from medfl.errors import ConfigError, DeployError, PolicyError
 from medfl.site import Site, init_site, read_site
 from tests.studies import NODULE_STUDY

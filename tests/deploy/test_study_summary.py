@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medfl.deploy.study_summary import describe
-from medfl.site.policy import Policy
+from medfl.site import Policy
 from medfl.study import read_study
 
 

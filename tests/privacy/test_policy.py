@@ -18,7 +18,7 @@ from medfl.errors import PolicyError, safe_sentence
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.privacy import policy_checks
-from medfl.site.policy import Policy
+from medfl.site import Policy
 from medfl.study import read_run_config, study_from_run_config
 
 SERVER = 1
