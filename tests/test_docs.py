@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import re
 import shlex
@@ -14,6 +15,8 @@ import pytest
 import typer
 
 from medfl.cli.app import app
+from medfl.clients.training.task import TrainTask
+from medfl.study.sections import Task
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -121,6 +124,14 @@ def test_modules_and_files_that_a_page_names_are_there(page: Path) -> None:
             if not (ROOT / path.rstrip(".")).exists():
                 missing.add(path)
     assert not missing
+
+
+@every_page
+def test_what_a_page_says_that_a_task_has_is_there(page: Path) -> None:
+    """Either the object that a client algorithm gets, or the table of a study."""
+    known = {field.name for field in dataclasses.fields(TrainTask)} | set(dir(TrainTask))
+    known |= {str(field.alias) for field in Task.model_fields.values()}
+    assert {name for code in code_in(page) for name in re.findall(r"(?<![\w.])task\.([\w-]+)", code)} <= known
 
 
 def names_something(name: str) -> bool:
