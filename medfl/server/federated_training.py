@@ -72,9 +72,6 @@ class FederatedTraining(ArmTrainer):
         if self._contributions and (event := self._contributions.measure(self._strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | event)
 
-    def _drop_untrained(self) -> None:
-        """Drop nothing: a round with too few replies fails, so the shared model is trained."""
-
     def _add_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         merged = metrics.merge(self._study, list(answers.values()))
         score = metrics.headline(self._study, merged)

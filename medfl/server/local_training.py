@@ -52,9 +52,6 @@ class LocalTraining(ArmTrainer):
         models = {site: self._series.load(site, self._last_round).arrays for site in trained}
         self._local.restore({f"own/{site}/{name}": x for site, model in models.items() for name, x in model.items()})
 
-    def _measure_round(self) -> None:
-        """Measure nothing: nobody contributes to the model of another site."""
-
     def _drop_untrained(self) -> None:
         """Drop the series of sites of which no reply counted: their model is still the initial one."""
         self._series.keep_only(self._trained_sites)

@@ -140,13 +140,11 @@ class ArmTrainer(ABC):
     def _replay_scores(self, server_round: int, event: Event) -> None:
         """Add the scores of the models of a round that an event holds."""
 
-    @abstractmethod
-    def _measure_round(self) -> None:
-        """Measure the contributions of the sites to a round, where that is asked for."""
+    def _measure_round(self) -> None:  # noqa: B027
+        """Measure the contributions of the sites to a round: of none, unless an arm says otherwise."""
 
-    @abstractmethod
-    def _drop_untrained(self) -> None:
-        """Drop the series that hold no result of training, once the last round is done."""
+    def _drop_untrained(self) -> None:  # noqa: B027
+        """Drop the series that hold no result of training, once the last round is done: none, unless an arm says otherwise."""
 
     def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Return the results of a test, by site and merged."""
