@@ -12,7 +12,7 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
-from medfl.study.algorithms import ALGORITHMS, MEAN_ALGORITHMS, WRAPPERS, Algorithm, contribution_conflicts
+from medfl.study.algorithms import ADDITIONS, ALGORITHMS, MEAN_ALGORITHMS, Algorithm, contribution_conflicts
 
 _SETTINGS = {  # of a study, for each addition
     "bf16": 'compression.codec = "bf16"',
@@ -149,7 +149,7 @@ def _format_limits(field: FieldInfo) -> str:
 def _additions() -> Iterator[tuple[str, ...]]:
     return (
         (f"`{key}`", f"`{_SETTINGS[key]}`", f"{what[0].upper()}{what[1:]}.", _BYTES.get(key, "all"))
-        for key, what in WRAPPERS.items()
+        for key, what in ADDITIONS.items()
     )
 
 
@@ -159,16 +159,16 @@ def _matrix() -> str:
         dict.fromkeys(
             algorithm.incompatible[key]
             for _, algorithm in _documented_algorithms()
-            for key in WRAPPERS
+            for key in ADDITIONS
             if key in algorithm.incompatible
         )
     )
     rows = [
-        (f"`{name}`", *(str(reasons.index(a.incompatible[key]) + 1) if key in a.incompatible else "+" for key in WRAPPERS))
+        (f"`{name}`", *(str(reasons.index(a.incompatible[key]) + 1) if key in a.incompatible else "+" for key in ADDITIONS))
         for name, a in _documented_algorithms()
     ]
     notes = "\n".join(f"{k}. {reason[0].upper()}{reason[1:]}." for k, reason in enumerate(reasons, start=1))
-    return _MATRIX_NOTE + _table(("", *(f"`{key}`" for key in WRAPPERS)), rows) + f"\n\n{notes}\n"
+    return _MATRIX_NOTE + _table(("", *(f"`{key}`" for key in ADDITIONS)), rows) + f"\n\n{notes}\n"
 
 
 def _contributions() -> Iterator[str]:

@@ -8,7 +8,7 @@ from medfl.deploy.untrusted_bundle import sanitize
 from medfl.privacy.policy_checks import find_violations
 from medfl.site import Policy, Site
 from medfl.study import Study
-from medfl.study.algorithms import ALGORITHMS, WRAPPERS
+from medfl.study.algorithms import ADDITIONS, ALGORITHMS
 from medfl.system.text import plural
 
 SummaryLine = tuple[str, str]  # subject and statement
@@ -98,7 +98,7 @@ def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
         yield "", f"when the planners ask: {fingerprint}; as counts over all your images"
     without = f" without its layers of kind {' and '.join(study.local_layers)}" if study.local_layers else ""
     codec = study.compression.codec
-    compressed = "" if codec == "none" else f", compressed by {codec} ({WRAPPERS[codec]})"
+    compressed = "" if codec == "none" else f", compressed by {codec} ({ADDITIONS[codec]})"
     extras = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
     yield "", f"each round: the trained model{without}{compressed}{extras}"
     yield "", "and with it the exact numbers of training patients, samples and steps, the loss, and the seconds it took"

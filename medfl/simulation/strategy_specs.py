@@ -1,10 +1,10 @@
-"""Specifications of the strategies that `medfl sweep` compares: a strategy, its options, and what is stacked on it.
+"""Specifications of the strategies that `medfl sweep` compares: a strategy, its options, and its additions.
 
 ========================  ==============================================================
 ``fedprox``               the strategy with the options that the study gives it, if any
 ``fedadam:tau=0.1``       with options; several follow each other: ``:beta1=0.8:tau=0.1``
-``fedavg+int8``           with a transform; several follow each other: ``+norm+int8``
-``fedavg+top-k=0.05``     with a value for the transform
+``fedavg+int8``           with an addition; several follow each other: ``+norm+int8``
+``fedavg+top-k=0.05``     with a value for the addition
 ``local``                 no strategy: every hospital trains alone
 ========================  ==============================================================
 """
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import did_you_mean
-from medfl.study.algorithms import WRAPPERS
+from medfl.study.algorithms import ADDITIONS
 from medfl.study.study_file import Scalar
 
 LOCAL = "local"
 _LOCAL_LAYERS = ("norm", "head")
 _CODECS = ("bf16", "int8", "top-k")
-_VALUE_KEYS = {  # transforms that take a value: its key in the study
+_VALUE_KEYS = {  # additions that take a value: its key in the study
     "top-k": "compression.keep",
     "clip-norm": "filtering.clip-norm",
     "reject-factor": "filtering.reject-factor",
@@ -93,15 +93,15 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
 
 
 def _parse_spec(text: str) -> StrategySpec:
-    base, *transforms = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
+    base, *additions = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
     name, *options = base.split(":")
     if name == LOCAL:
-        if options or transforms:
-            raise ConfigError([_problem(text, "'local' takes neither options nor transforms: nothing is exchanged.")])
+        if options or additions:
+            raise ConfigError([_problem(text, "'local' takes neither options nor additions: nothing is exchanged.")])
         return StrategySpec(text, name, {"simulation.arms": LOCAL})
     problems: list[Problem] = []
     overrides: dict[str, Scalar] = {"strategy.name": name}
-    for parsed in (*_parse_options(text, options), *_parse_transforms(text, transforms)):
+    for parsed in (*_parse_options(text, options), *_parse_additions(text, additions)):
         if isinstance(parsed, Problem):
             problems.append(parsed)
         else:
@@ -121,17 +121,17 @@ def _parse_options(text: str, options: Sequence[str]) -> Iterator[dict[str, Scal
             yield {f"strategy.options.{key}": value}
 
 
-def _parse_transforms(text: str, transforms: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
-    if layers := [transform for transform in transforms if transform in _LOCAL_LAYERS]:
+def _parse_additions(text: str, additions: Sequence[str]) -> Iterator[dict[str, Scalar] | Problem]:
+    if layers := [addition for addition in additions if addition in _LOCAL_LAYERS]:
         yield {"personal.layers": ",".join(layers)}
-    if len(codecs := [t for t in transforms if t.partition("=")[0] in _CODECS]) > 1:
+    if len(codecs := [each for each in additions if each.partition("=")[0] in _CODECS]) > 1:
         yield _problem(text, f"an update can be compressed in one way only, not by {' and '.join(codecs)}.")
-    for transform in transforms:
-        name, _, written = transform.partition("=")
+    for addition in additions:
+        name, _, written = addition.partition("=")
         value = _parse_scalar(written)
-        if name not in WRAPPERS:
-            valid = f"{did_you_mean(name, WRAPPERS)} Valid ones: {', '.join(sorted(WRAPPERS))}."
-            yield _problem(text, f"there is no transform {name!r}.", valid.strip())
+        if name not in ADDITIONS:
+            valid = f"{did_you_mean(name, ADDITIONS)} Valid ones: {', '.join(sorted(ADDITIONS))}."
+            yield _problem(text, f"there is no addition {name!r}.", valid.strip())
         elif written and (value is None or name not in _VALUE_KEYS):
             yield _problem(text, f"{name!r} takes {'a number' if name in _VALUE_KEYS else 'no value'}, not {written!r}.")
         elif name in _VALUE_KEYS and name not in _CODECS and not written:

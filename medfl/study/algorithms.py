@@ -42,7 +42,7 @@ class Algorithm:
     server_memory : str
         What the server holds beyond FedAvg's one sum; empty: nothing.
     incompatible : mapping of str to str
-        Wrappers that cannot be combined with it, and why.
+        Additions that cannot be combined with it, and why.
     steps_factor : float or callable
         Optimizer steps of all sites in a round compared with FedAvg; a callable gets the number of sites.
     optimizers : tuple of str
@@ -65,7 +65,8 @@ class Algorithm:
         return self.steps_factor(sites) if callable(self.steps_factor) else self.steps_factor
 
 
-WRAPPERS: Mapping[str, str] = MappingProxyType(
+# what a study may combine with an algorithm
+ADDITIONS: Mapping[str, str] = MappingProxyType(
     {
         "bf16": "updates of 16 bits",
         "int8": "updates of 8 bits, stochastically rounded",
@@ -218,21 +219,21 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 )  # fmt: skip
 
 
-def stack_conflicts(name: str, wrappers: tuple[str, ...]) -> Iterator[str]:
-    """Yield why wrappers cannot be combined with an algorithm; nothing for one from another installed package.
+def addition_conflicts(name: str, additions: tuple[str, ...]) -> Iterator[str]:
+    """Yield why additions cannot be combined with an algorithm; nothing for one from another installed package.
 
     Parameters
     ----------
     name : str
         Of the algorithm.
-    wrappers : tuple of str
-        Keys of `WRAPPERS`.
+    additions : tuple of str
+        Keys of `ADDITIONS`.
     """
     known = ALGORITHMS.get(name)
-    for wrapper in wrappers:
-        if known and wrapper in known.incompatible:
-            yield f"{wrapper!r} cannot be stacked on {name!r}: {known.incompatible[wrapper]}"
-    if "clip-norm" in wrappers and "reject-factor" in wrappers:
+    for addition in additions:
+        if known and addition in known.incompatible:
+            yield f"{addition!r} cannot be combined with {name!r}: {known.incompatible[addition]}"
+    if "clip-norm" in additions and "reject-factor" in additions:
         yield "'clip-norm' and 'reject-factor' together: norms are compared after clipping, which hides how long an update was"
 
 

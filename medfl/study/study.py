@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from medfl.errors import ConfigError
 from medfl.schema import Section, read_section
 from medfl.study import network_options
-from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, contribution_conflicts, stack_conflicts
+from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, addition_conflicts, contribution_conflicts
 from medfl.study.sections import (
     LOSSES_BY_KIND,
     Augmentation,
@@ -123,7 +123,7 @@ class Study(Section):
                     f"optimizer.name: the update of {self.strategy.name!r} is derived for {allowed}, and means nothing with "
                     f"{self.optimizer.name!r}"
                 )
-        yield from (f"strategy: {reason}" for reason in stack_conflicts(self.strategy.name, self.wrappers))
+        yield from (f"strategy: {reason}" for reason in addition_conflicts(self.strategy.name, self.additions))
         reasons = contribution_conflicts(self.strategy.name, self.contribution.method)
         yield from (f"contribution.method: {reason}" for reason in reasons)
 
@@ -180,16 +180,16 @@ class Study(Section):
         return bool(self.local_layers) or self.strategy.name in PERSONAL_ALGORITHMS or self.personal.fine_tune_steps > 0
 
     @property
-    def wrappers(self) -> tuple[str, ...]:
-        """What is combined with the algorithm: keys of `medfl.study.algorithms.WRAPPERS`."""
-        stacked = {
+    def additions(self) -> tuple[str, ...]:
+        """What is combined with the algorithm: keys of `medfl.study.algorithms.ADDITIONS`."""
+        chosen = {
             self.compression.codec: self.compression.codec != "none",
             "clip-norm": self.filtering.clip_norm > 0,
             "reject-factor": self.filtering.reject_factor > 0,
             **dict.fromkeys(self.personal.layers, True),
             "fine-tune": self.personal.fine_tune_steps > 0,
         }
-        return tuple(name for name, is_on in stacked.items() if is_on)
+        return tuple(name for name, is_on in chosen.items() if is_on)
 
     def approved_hash(self) -> str:
         """Hash of everything that decides what happens at a hospital.

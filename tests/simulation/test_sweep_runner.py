@@ -88,7 +88,7 @@ def test_all_problems_are_reported_at_once_with_the_valid_names(plan: Planner) -
     assert "Did you mean 'int8'?" in problems["fedavg+int9"]
     assert "needs a number" in problems["fedavg+clip-norm"]
     assert "sgd" in problems["scaffold"]
-    assert "cannot be stacked" in problems["krum+top-k"]
+    assert "cannot be combined with" in problems["krum+top-k"]
     assert "named twice" in problems["fedavg"]
 
 

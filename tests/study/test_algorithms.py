@@ -1,4 +1,4 @@
-"""The table of algorithms holds together, and what cannot be stacked is refused with the reason."""
+"""The table of algorithms holds together, and what cannot be combined is refused with the reason."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS
 from medfl.errors import ConfigError
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import (
+    ADDITIONS,
     ALGORITHMS,
     MEAN_ALGORITHMS,
     PERSONAL_ALGORITHMS,
-    WRAPPERS,
+    addition_conflicts,
     contribution_conflicts,
-    stack_conflicts,
 )
 from medfl.testing import sites
 
@@ -30,7 +30,7 @@ SET: dict[str, dict[str, Any]] = {
     "head": {"personal": {"layers": "head"}},
     "fine-tune": {"personal": {"fine-tune-steps": 5}},
 }
-# What must not be stacked, and a word of the reason.
+# What must not be combined, and a word of the reason.
 REFUSED = {
     ("scaffold", "top-k"): "travels whole",
     ("scaffold", "clip-norm"): "pass at any length",
@@ -47,31 +47,31 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("name", "wrapper"), list(itertools.product(ALGORITHMS, WRAPPERS)))
-def test_every_stack_is_accepted_or_refused_for_its_reason(name: str, wrapper: str) -> None:
-    reasons = list(stack_conflicts(name, (wrapper,)))
-    if (name, wrapper) in REFUSED:
+@pytest.mark.parametrize(("name", "addition"), list(itertools.product(ALGORITHMS, ADDITIONS)))
+def test_every_combination_is_accepted_or_refused_for_its_reason(name: str, addition: str) -> None:
+    reasons = list(addition_conflicts(name, (addition,)))
+    if (name, addition) in REFUSED:
         (reason,) = reasons
-        assert reason.startswith(f"{wrapper!r} cannot be stacked on {name!r}: ")
-        assert REFUSED[name, wrapper] in reason
+        assert reason.startswith(f"{addition!r} cannot be combined with {name!r}: ")
+        assert REFUSED[name, addition] in reason
     else:
         assert reasons == []
 
 
 def test_two_filters_are_one_too_many() -> None:
-    (reason,) = stack_conflicts("fedavg", ("int8", *FILTERS))
+    (reason,) = addition_conflicts("fedavg", ("int8", *FILTERS))
     assert "compared after clipping" in reason
-    assert list(stack_conflicts("somebody-elses", ("top-k", "norm"))) == []
+    assert list(addition_conflicts("somebody-elses", ("top-k", "norm"))) == []
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_a_study_knows_what_is_stacked_and_is_refused_with_the_reason(wrapper: str) -> None:
-    assert sites.make_study(**SET[wrapper]).wrappers == (wrapper,)
-    name = next(name for name, refused in REFUSED if refused == wrapper) if any(w == wrapper for _, w in REFUSED) else ""
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_a_study_knows_its_additions_and_is_refused_with_the_reason(addition: str) -> None:
+    assert sites.make_study(**SET[addition]).additions == (addition,)
+    name = next(name for name, refused in REFUSED if refused == addition) if any(w == addition for _, w in REFUSED) else ""
     if name:
         sgd = {"optimizer": {"name": "sgd"}} if name == "scaffold" else {}
-        with pytest.raises(ConfigError, match=f"'{wrapper}' cannot be stacked on '{name}'"):
-            sites.make_study(strategy={"name": name}, **SET[wrapper], **sgd)
+        with pytest.raises(ConfigError, match=f"'{addition}' cannot be combined with '{name}'"):
+            sites.make_study(strategy={"name": name}, **SET[addition], **sgd)
 
 
 def test_mean_models_can_be_rebuilt_for_fewer_sites_and_others_not() -> None:
@@ -93,7 +93,7 @@ def test_the_table_speaks_of_what_there_is() -> None:
     assert set(CLIENT_ALGORITHMS) <= set(ALGORITHMS)
     assert set(PERSONAL_ALGORITHMS) <= set(ALGORITHMS)
     for name, algorithm in ALGORITHMS.items():
-        assert set(algorithm.incompatible) <= set(WRAPPERS), name
+        assert set(algorithm.incompatible) <= set(ADDITIONS), name
         assert algorithm.idea.endswith("."), name
         assert "https://" in algorithm.paper, name
 

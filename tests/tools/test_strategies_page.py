@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
-from medfl.study.algorithms import ALGORITHMS, WRAPPERS
+from medfl.study.algorithms import ADDITIONS, ALGORITHMS
 from tools import strategies_page
 
 ROOT = Path(strategies_page.__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ def test_every_algorithm_option_addition_and_reason_is_listed() -> None:
         assert all(f"`{field.alias or key} = " in page for key, field in ALGORITHMS[name].options.model_fields.items()), name
         for reason in ALGORITHMS[name].incompatible.values():
             assert f". {reason[0].upper()}{reason[1:]}.\n" in page
-    assert all(f"\n| `{addition}` |" in page for addition in WRAPPERS)
+    assert all(f"\n| `{addition}` |" in page for addition in ADDITIONS)
 
 
 def test_the_files_that_it_names_exist() -> None:
