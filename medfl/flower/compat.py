@@ -65,3 +65,8 @@ def assign_message_id(message: Message) -> str:
 def copy_message_id(message: Message, other: Message) -> None:
     """Give a message the identifier of another, so that a reply to the one counts as a reply to the other."""
     message.metadata.__dict__["_message_id"] = other.metadata.message_id
+
+
+def mark_as_from_server(message: Message) -> None:
+    """Name the server as the sender of a message, as a SuperLink does in the error that it sends instead of a lost reply."""
+    message.metadata.__dict__["_src_node_id"] = SERVER_NODE_ID

@@ -91,7 +91,7 @@ def reply_with_error(code: int, reason: str, *, as_server: bool = False) -> Answ
     def answer(message: Message) -> Message:
         reply = Message(Error(code, reason), reply_to=message)
         if as_server:
-            reply.metadata.__dict__["_src_node_id"] = compat.SERVER_NODE_ID
+            compat.mark_as_from_server(reply)
         return reply
 
     return answer

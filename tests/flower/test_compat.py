@@ -13,7 +13,10 @@ def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> 
     identifier = compat.assign_message_id(message)
     assert message.metadata.message_id == identifier
     assert message.metadata.run_id == 7
-    assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == identifier
+    reply = Message(RecordDict(), reply_to=message)
+    assert (reply.metadata.reply_to_message_id, reply.metadata.src_node_id) == (identifier, 3)
+    compat.mark_as_from_server(reply)
+    assert reply.metadata.src_node_id == compat.SERVER_NODE_ID
 
 
 def test_flower_sends_no_telemetry() -> None:
