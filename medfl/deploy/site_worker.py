@@ -168,8 +168,8 @@ class SiteWorker:
         except Exception as error:
             _log.error("[GATE-FAILED] %s while a bundle was examined", type(error).__name__)
             auditing.log_received(self._chain, job.message, "GATE-FAILED")
-            gate_error = PolicyError("GATE-FAILED", "the bundle could not be examined.")
-            return self._log_reply(job, _refusal_reply(job.message, gate_error))
+            authorization_error = PolicyError("GATE-FAILED", "the bundle could not be examined.")
+            return self._log_reply(job, _refusal_reply(job.message, authorization_error))
         auditing.log_received(self._chain, job.message, "accepted")
         return self._log_reply(job, self._run_client_app(job, is_lost))
 

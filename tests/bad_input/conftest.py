@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from medfl.study import Study, read_study
+from tests.bad_input.damage import STUDY
 from tests.bad_input.hospital import Hospital
-from tests.bad_input.rough import STUDY
 
 
 @pytest.fixture

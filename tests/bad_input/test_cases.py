@@ -13,7 +13,7 @@ import pytest
 from medfl.data.store.prepare import prepare
 from medfl.errors import DataError
 from medfl.study import Study
-from tests.bad_input.rough import SHAPE, bits, check_words, cut, fill, image_of, mask_of, save, site_of
+from tests.bad_input.damage import SHAPE, bits, check_words, cut, fill, image_of, mask_of, save, site_of
 
 Spoil = Callable[[Path], object]
 

@@ -22,7 +22,7 @@ from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import plan_simulation
 from medfl.study import Study
 from medfl.system.files import temporary_path
-from tests.bad_input.rough import bits, check_words, fill, leftovers, site_of
+from tests.bad_input.damage import bits, check_words, fill, leftovers, site_of
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -15,7 +15,7 @@ from medfl.cli.run_outcome import run_and_report
 from medfl.errors import QuorumError, RunError
 from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import plan_simulation
-from tests.bad_input.rough import check_words, cut, fill
+from tests.bad_input.damage import check_words, cut, fill
 
 
 def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) -> None:

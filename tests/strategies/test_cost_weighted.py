@@ -10,7 +10,7 @@ import pytest
 from medfl.aggregate import DiskReplies
 from medfl.strategies.fedcostwavg import FedCostWAvg
 from medfl.strategies.fedpidavg import FedPIDAvg
-from tests.strategies.play import Model, moved, play
+from tests.strategies.rounds import Model, moved, play
 
 ZERO: Model = {"w": np.zeros(1)}
 

@@ -17,7 +17,7 @@ from medfl.strategies.fedbuff import FedBuff
 from medfl.strategies.transforms.norm_filters import NormOutlierFilter
 from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from tests.strategies.packing import packed
-from tests.strategies.play import read
+from tests.strategies.rounds import read
 
 SITES = {5: "aachen", 6: "bergen", 7: "cadiz"}
 ZERO = {"w": np.zeros(1), "n": np.array(0)}

@@ -15,7 +15,7 @@ from medfl.strategies.fedbuff import FedBuff
 from medfl.strategies.transforms.update_decoding import Int8
 from medfl.testing.fake_grid import FakeGrid
 from tests.strategies.packing import packed
-from tests.strategies.play import Model, read
+from tests.strategies.rounds import Model, read
 
 SITES = {5: "aachen", 6: "bergen", 7: "cadiz"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.fednova import FedNova
-from tests.strategies.play import Model, moved, play, start
+from tests.strategies.rounds import Model, moved, play, start
 
 ZERO: Model = {"w": np.zeros(2, np.float32)}
 

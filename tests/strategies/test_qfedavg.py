@@ -9,7 +9,7 @@ import pytest
 from flwr.serverapp.strategy import QFedAvg as FlowerQFedAvg
 
 from medfl.strategies.qfedavg import QFedAvg
-from tests.strategies.play import Model, moved, play, start
+from tests.strategies.rounds import Model, moved, play, start
 
 KEY = "train_loss"
 

@@ -13,7 +13,7 @@ from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
 from medfl.strategies.fedavgm import FedAvgM
 from medfl.strategies.fedyogi import FedYogi
-from tests.strategies.play import Answers, Model, moved, play, start
+from tests.strategies.rounds import Answers, Model, moved, play, start
 
 OURS: dict[str, Callable[[], Any]] = {
     "fedavgm": lambda: FedAvgM(server_learning_rate=0.7, momentum=0.8),

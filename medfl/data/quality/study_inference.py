@@ -107,7 +107,7 @@ def _infer_modality(site: Site, dicom: Counter[str], chosen: Modality | None) ->
     if dicom:
         name = chosen or dicom.most_common(1)[0][0]
         rest = [f"{number} {other}" for other, number in dicom.most_common() if other != name]
-        passed = f"; of other modalities there are {', '.join(rest)}, which '--modality' looks at" if rest else ""
+        passed = f"; there are also {', '.join(rest)}: choose with '--modality'" if rest else ""
         because = f"the headers of {dicom[name]} of {dicom.total()} DICOM images say so{passed}"
         return _STUDY_MODALITIES.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
     if chosen:
@@ -141,9 +141,9 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
         classes, named = infer_mask_classes(site, masks)
     channels = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(read_channel_names(site.root)), 1])
     assumed = make_study(task.kind, 2 if flat else 3, modality, classes, channels)
-    why = "the labels are masks" if masks else "taken for it, since no index tells classes"
+    why = "the labels are masks" if masks else "assumed, as no index gives classes"
     if task.kind == "classification":
-        why = f"column {site.data.label!r} of the index tells classes"
+        why = f"column {site.data.label!r} of the index gives classes"
     sentences = [
         _NO_STUDY,
         f"{task.kind.capitalize()}: {why}.",

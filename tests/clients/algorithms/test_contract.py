@@ -27,7 +27,7 @@ BUILT: dict[str, Callable[[], ClientAlgorithm]] = {
 }
 
 
-class TestEveryHalf(ClientAlgorithmContract):
+class TestEveryClientAlgorithm(ClientAlgorithmContract):
     @pytest.fixture(autouse=True, params=BUILT)
     def _chosen(self, request: Any) -> None:
         self.build, self.tables = BUILT[request.param], TABLES.get(request.param, {})

@@ -153,7 +153,7 @@ def test_the_modality_can_be_chosen(tmp_path: Path, make_site: SiteMaker, write_
     write_series(tmp_path / "data" / "ct", count=9)
     write_series(tmp_path / "data" / "mr", lambda _, ds: setattr(ds, "Modality", "MR"), count=12)
     usual, _ = check_site(make_site(tmp_path / "data"))
-    assert any("9 CT, which '--modality' looks at" in sentence for sentence in usual.assumed)
+    assert any("there are also 9 CT: choose with '--modality'" in sentence for sentence in usual.assumed)
     assert [case.size for case in usual.cases if case.size] == [(7, 5, 12)]
     chosen, _ = check_site(make_site(tmp_path / "data"), modality="CT")
     assert any(sentence.startswith("CT: chosen by '--modality'") for sentence in chosen.assumed)
