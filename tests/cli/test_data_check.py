@@ -113,7 +113,7 @@ def test_verbose_lists_every_finding_with_its_pseudonym(check: Checker, hospital
 
 def test_without_a_study_it_says_what_it_assumed(check: Checker, hospital: Path) -> None:
     done = check(hospital, "--fast")
-    assert "Classification: column 'label' of the index tells classes." in done.stdout
+    assert "Classification: column 'label' of the index gives classes." in done.stdout
     assert "Classes: clear, nodule; from the texts of the index." in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1")
 
