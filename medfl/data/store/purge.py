@@ -74,9 +74,9 @@ def find_purgeable(
     root = site_root(site)
     wanted = {compute_cache_key(site, study)[:16] for study in keep}
     found: list[PurgeCandidate] = []
-    for shelf in sorted(root.iterdir()) if root.is_dir() else ():
-        if shelf.is_dir() and _CACHE_FOLDER_NAME.fullmatch(shelf.name):
-            found += _find_in_cache_folder(shelf, shelf.name in wanted, older_than)
+    for cache_folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if cache_folder.is_dir() and _CACHE_FOLDER_NAME.fullmatch(cache_folder.name):
+            found += _find_in_cache_folder(cache_folder, cache_folder.name in wanted, older_than)
     if runs:
         approved = {study.approved_hash()[:16] for study in keep}
         found += _find_in_runs(root / STATE_FOLDER, approved, older_than)
@@ -123,10 +123,10 @@ def _find_in_runs(states: Path, wanted: Collection[str], older_than: float) -> I
             yield PurgeCandidate((run,), "", "run", 0, _folder_size(run), days)
 
 
-def _iter_superseded(shelf: Path) -> Iterator[Path]:
+def _iter_superseded(cache_folder: Path) -> Iterator[Path]:
     """Yield all copies of each case but the one that was made last."""
     copies: dict[str, list[Path]] = defaultdict(list)
-    for entry in shelf.iterdir():
+    for entry in cache_folder.iterdir():
         match = _CASE_FOLDER_NAME.fullmatch(entry.name)
         if match and entry.is_dir() and not entry.name.startswith("."):
             copies[match["name"]].append(entry)
