@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.studies import NODULE_STUDY
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 os.environ["MEDFL_SIMULATION"] = "1"  # tests call client algorithms in their own process
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's shell starts background jobs so; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
