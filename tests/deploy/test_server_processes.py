@@ -122,7 +122,7 @@ def request_messages(folder: FederationFolder, node: int, key: Path | None, age:
 @pytest.mark.slow
 def test_it_reports_what_is_up_and_where(folder: FederationFolder, server: Server) -> None:
     assert server.has_printed(
-        f"hospitals connection it at  {folder.settings.address} (nginx, listening on {folder.settings.proxy.listen})"
+        f"hospitals reach it at  {folder.settings.address} (nginx, listening on {folder.settings.proxy.listen})"
     )
     assert server.has_printed(f"127.0.0.1:{folder.settings.superlink.port} (for this machine only)")
     assert server.has_printed("may take part          hospital-1, hospital-2")
