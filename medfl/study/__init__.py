@@ -1,6 +1,7 @@
 """The study: a Flower app in one pyproject.toml without code, read into frozen objects."""
 
 from medfl.study.study import Study
+from medfl.study.study_app import StudyApp, app_from_run_config, read_app
 from medfl.study.study_file import (
     flatten,
     read_run_config,
@@ -13,7 +14,10 @@ from medfl.study.study_file import (
 
 __all__ = [
     "Study",
+    "StudyApp",
+    "app_from_run_config",
     "flatten",
+    "read_app",
     "read_run_config",
     "read_study",
     "read_study_and_run_config",
