@@ -74,7 +74,7 @@ def _wrap_grid(grid: Grid, study: Study, run: Run, sites: Mapping[int, str]) -> 
             record_waiting(run, "reply", [sites[node]], study.strategy.deadline)
 
     audited = AuditingGrid(grid, Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
-    return RetryingGrid(PackingGrid(audited), study.quorum, record_lost)
+    return RetryingGrid(PackingGrid(audited), study.quorum(len(study.server.enrolled)), record_lost)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

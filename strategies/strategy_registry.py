@@ -35,7 +35,7 @@ from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
 
-StrategyFactory = Callable[[Study], FedAvg]
+StrategyFactory = Callable[[Study, int], FedAvg]  # of a study and the quorum, as `build_strategy`
 
 ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a StrategyFactory
 
@@ -78,19 +78,21 @@ _STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyTy
 CLIENT_ONLY = frozenset({"fedbn", "fedper", "fedrep", "moon", "ditto", "apfl", "condist"})
 
 
-def common_options(study: Study) -> dict[str, Any]:
+def common_options(study: Study, quorum: int) -> dict[str, Any]:
     """Return the keyword arguments that a study gives to every strategy.
 
     Parameters
     ----------
     study : Study
         Its tables ``strategy``, ``compression`` and ``filtering`` decide.
+    quorum : int
+        Replies that a round needs to count.
     """
     chosen = study.strategy
     return {
         "weighted_by": _WEIGHTS[chosen.weights],
         "evaluate_weighted_by": EVAL_PATIENTS,
-        "quorum": study.quorum,
+        "quorum": quorum,
         "wait": chosen.wait,
         "fraction": chosen.fraction,
         "seed": study.seed,
@@ -111,13 +113,15 @@ def build_transforms(study: Study) -> tuple[ReplyTransform, ...]:
     return tuple(transforms)
 
 
-def build_strategy(study: Study) -> FedAvg:
+def build_strategy(study: Study, quorum: int) -> FedAvg:
     """Build the strategy that a study names.
 
     Parameters
     ----------
     study : Study
         Its table ``strategy`` decides.
+    quorum : int
+        Replies that a round needs to count: `Study.quorum` of the sites that are enrolled.
 
     Returns
     -------
@@ -132,21 +136,21 @@ def build_strategy(study: Study) -> FedAvg:
     """
     name = study.strategy.name
     if name in CLIENT_ONLY:
-        return FedAvg(**common_options(study))
+        return FedAvg(**common_options(study, quorum))
     if name in STRATEGIES:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
         extra = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
-        return STRATEGIES[name](**common_options(study), **options.model_dump(), **extra)
-    return _load_installed(name, study)
+        return STRATEGIES[name](**common_options(study, quorum), **options.model_dump(), **extra)
+    return _load_installed(name, study, quorum)
 
 
-def _load_installed(name: str, study: Study) -> FedAvg:
+def _load_installed(name: str, study: Study, quorum: int) -> FedAvg:
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in offered:
         valid = {*STRATEGIES, *CLIENT_ONLY, *offered}
         problem = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
         raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, did_you_mean(name, valid))])
-    strategy = offered[name].load()(study)
+    strategy = offered[name].load()(study, quorum)
     if not isinstance(strategy, FedAvg):
         kind = type(strategy).__name__
         problem = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."

@@ -32,7 +32,7 @@ class FederatedTraining(ArmTrainer):
     name = "federated"
 
     def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
-        super().__init__(federation, build_strategy(federation.study), initial)
+        super().__init__(federation, build_strategy(federation.study, federation.quorum), initial)
         self._contributions = Contributions(federation) if self._study.contribution.method != "none" else None
         self._strategy.begin_run(federation.sites, [self._contributions.recorder] if self._contributions else [])
 

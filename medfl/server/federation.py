@@ -43,6 +43,11 @@ class Federation:
     sites: dict[int, str]
     joiner: SiteJoiner | None = None
 
+    @property
+    def quorum(self) -> int:
+        """Replies that a round needs to count."""
+        return self.study.quorum(len(self.study.server.enrolled))
+
     def admit(self) -> None:
         """Let sites join that came since the last call."""
         if self.joiner is not None:

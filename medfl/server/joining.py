@@ -59,12 +59,12 @@ def join_sites(
     for site in (site for site in missing if site not in joiner.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
     joiner.has_started = True
-    if len(federation.sites) < study.quorum:
+    if len(federation.sites) < federation.quorum:
         reasons = dict.fromkeys(missing, NOT_CONNECTED) | joiner.refused
         names = ", ".join(f"{site} ({code_in(reason)})" for site, reason in sorted(reasons.items()))
         raise QuorumError(
             "TOO-FEW-SITES",
-            f"{len(federation.sites)} of {max(expected, len(nodes))} sites can take part; the study asks for {study.quorum}."
+            f"{len(federation.sites)} of {max(expected, len(nodes))} sites can take part; {federation.quorum} are needed."
             f"{f' Missing: {names}.' if names else ''}",
             "The sites' own logs say more than the codes.",
         )
@@ -75,7 +75,7 @@ def count_expected_sites(study: Study) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
     if study.simulation.data:
         return len(read_simulated_sites(study))
-    return max(study.strategy.sites or len(study.server.enrolled), study.quorum)
+    return max(study.strategy.sites or len(study.server.enrolled), study.quorum(len(study.server.enrolled)))
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

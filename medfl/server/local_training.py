@@ -31,7 +31,7 @@ class LocalTraining(ArmTrainer):
 
     def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
         study = federation.study
-        self._local = LocalOnly(wait=study.strategy.wait, min_available_nodes=study.quorum)
+        self._local = LocalOnly(wait=study.strategy.wait, min_available_nodes=federation.quorum)
         super().__init__(federation, self._local, initial)
         self._local.begin_run(federation.sites)
 

@@ -220,7 +220,7 @@ def _check_specs(base: SimulatedRun, specs: Sequence[StrategySpec]) -> Iterator[
         try:
             study = study_from_run_config(_run_config(base, spec, base.study.seed))
             if spec.name != LOCAL:
-                build_strategy(study)
+                build_strategy(study, study.quorum(enrolled=0))
         except ConfigError as error:
             yield from (_as_strategy_problem(spec, problem) for problem in error.problems)
 

@@ -158,21 +158,21 @@ class Study(Section):
         """Kinds of layers that stay at the sites: "norm", "head", both or none."""
         return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
 
-    @property
-    def quorum(self) -> int:
-        """Replies that a round needs to count: one of each site that it asks, unless the study gives another number.
+    def quorum(self, enrolled: int) -> int:
+        """Return how many replies a round needs to count: one of each site that it asks, unless the study gives a number.
 
-        In a simulation, where all sites are on one machine, it is 1.
+        Parameters
+        ----------
+        enrolled : int
+            Sites of the federation; 0 in a simulation, where all sites are on one machine.
         """
-        return self._quorum_for(self.strategy.sites or len(self.server.enrolled))
+        expected = self.strategy.sites or enrolled
+        return self.strategy.quorum or max(1, math.floor(expected * self.strategy.fraction + 1e-9))
 
     @property
     def min_quorum(self) -> int:
         """Lowest quorum that is possible under what a hospital approves; who is enrolled only the server says."""
-        return self._quorum_for(self.strategy.sites)
-
-    def _quorum_for(self, expected: int) -> int:
-        return self.strategy.quorum or max(1, math.floor(expected * self.strategy.fraction + 1e-9))
+        return self.quorum(enrolled=0)
 
     @property
     def has_personal_models(self) -> bool:

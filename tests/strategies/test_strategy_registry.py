@@ -17,23 +17,23 @@ from medfl.testing.sites import make_study
 
 def study(**chosen: Any) -> Any:
     tables = {"strategy": Strategy(**chosen), "compression": Compression(), "filtering": Filtering()}
-    return SimpleNamespace(**tables, quorum=chosen.get("quorum", 1), seed=9)
+    return SimpleNamespace(**tables, seed=9)
 
 
 class Mine(FedAvg):
     """A strategy of someone else's package."""
 
 
-def make_mine(of: Any) -> FedAvg:
-    return Mine(seed=of.seed)
+def make_mine(of: Any, quorum: int) -> FedAvg:
+    return Mine(seed=of.seed, quorum=quorum)
 
 
-def make_nothing(of: Any) -> object:
+def make_nothing(of: Any, quorum: int) -> object:
     return of
 
 
 def test_the_table_of_the_study_reaches_the_strategy() -> None:
-    strategy = strategy_registry.build_strategy(study(quorum=2, fraction=0.5, wait=7.0, weights="samples"))
+    strategy = strategy_registry.build_strategy(study(fraction=0.5, wait=7.0, weights="samples"), 2)
     assert type(strategy) is FedAvg
     assert (strategy.quorum, strategy.fraction_train, strategy.wait, strategy.seed) == (2, 0.5, 7.0, 9)
     assert (strategy.weighted_by_key, strategy.evaluate_weighted_by) == ("train.samples", "eval.patients")
@@ -41,12 +41,12 @@ def test_the_table_of_the_study_reaches_the_strategy() -> None:
 
 @pytest.mark.parametrize(("weights", "key"), [("patients", "train.patients"), ("samples", "train.samples"), ("equal", "")])
 def test_each_way_to_weigh(weights: str, key: str) -> None:
-    assert strategy_registry.build_strategy(study(weights=weights)).weighted_by_key == key
+    assert strategy_registry.build_strategy(study(weights=weights), 1).weighted_by_key == key
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"came 'fedavgg', allowed: .*fedavg, .* Did you mean 'fedavg'"):
-        strategy_registry.build_strategy(study(name="fedavgg"))
+        strategy_registry.build_strategy(study(name="fedavgg"), 1)
 
 
 def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +56,11 @@ def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         strategy_registry, "entry_points", lambda group: offered if group == strategy_registry.ENTRY_POINTS else []
     )
-    assert isinstance(strategy_registry.build_strategy(study(name="mine")), Mine)
+    mine = strategy_registry.build_strategy(study(name="mine"), 3)
+    assert isinstance(mine, Mine)
+    assert mine.quorum == 3
     with pytest.raises(ConfigError, match=r"expected a medfl\.strategies"):
-        strategy_registry.build_strategy(study(name="nothing"))
+        strategy_registry.build_strategy(study(name="nothing"), 1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[str, Any], expected: dict[str, Any]) -> None:
-    made = strategy_registry.build_strategy(make_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer))
+    made = strategy_registry.build_strategy(make_study(strategy={"name": name, "deadline": 77.0}, optimizer=optimizer), 1)
     assert type(made) is strategy_registry.STRATEGIES[name]
     assert {key: getattr(made, key) for key in expected} == pytest.approx(expected)
 
@@ -81,6 +83,6 @@ def test_what_an_algorithm_takes_from_other_tables(name: str, optimizer: dict[st
 def test_a_study_can_have_every_strategy_made(name: str) -> None:
     optimizer = {"name": "sgd"} if name == "scaffold" else {}
     assert (
-        type(strategy_registry.build_strategy(make_study(strategy={"name": name}, optimizer=optimizer)))
+        type(strategy_registry.build_strategy(make_study(strategy={"name": name}, optimizer=optimizer), 1))
         is strategy_registry.STRATEGIES[name]
     )
