@@ -121,6 +121,7 @@ def test_the_root_is_no_flower_app() -> None:
     [
         "import medfl",
         "import medfl.study, medfl.site, medfl.report, medfl.runs.run_folder",
+        "from medfl.testing import FakeGrid, StrategyContract",
         "from typer.testing import CliRunner\nfrom medfl.cli.app import app\n"
         "assert 'simulate' in CliRunner().invoke(app).output",
     ],

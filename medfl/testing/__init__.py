@@ -10,15 +10,30 @@ They are the tests that medfl's own algorithms pass::
     class TestMyClient(ClientAlgorithmContract):
         build = MyClient
 
-`docs/extend.md` has a whole example. Needs pytest.
+`docs/extend.md` has a whole example. Needs pytest. Each is imported when asked for: those of a strategy need no torch.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.register_assert_rewrite("medfl.testing.algorithm_contract", "medfl.testing.strategy_contract")
-
-from medfl.testing.algorithm_contract import ClientAlgorithmContract  # noqa: E402
-from medfl.testing.fake_grid import FakeGrid  # noqa: E402 (after the line above, so that failures show their values)
-from medfl.testing.strategy_contract import StrategyContract  # noqa: E402
+if TYPE_CHECKING:
+    from medfl.testing.algorithm_contract import ClientAlgorithmContract
+    from medfl.testing.fake_grid import FakeGrid
+    from medfl.testing.strategy_contract import StrategyContract
 
 __all__ = ["ClientAlgorithmContract", "FakeGrid", "StrategyContract"]
+
+_MODULES = {
+    "ClientAlgorithmContract": "medfl.testing.algorithm_contract",
+    "FakeGrid": "medfl.testing.fake_grid",
+    "StrategyContract": "medfl.testing.strategy_contract",
+}
+pytest.register_assert_rewrite(*_MODULES.values())  # before their import, so that failures show their values
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
