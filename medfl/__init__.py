@@ -6,9 +6,11 @@ example ``from medfl.study import Study``.
 
 from importlib.metadata import PackageNotFoundError, version
 
+DISTRIBUTION = "flwr-medfl"  # what pip installs: on PyPI, "medfl" is somebody else's project
+
 try:
-    __version__ = version("medfl")
+    __version__ = version(DISTRIBUTION)
 except PackageNotFoundError:  # a bare checkout on sys.path, never installed
     __version__ = "0.0.0"
 
-__all__ = ["__version__"]
+__all__ = ["DISTRIBUTION", "__version__"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from medfl.deploy.doctor.machine_checks import FLWR_RANGE
+from medfl.deploy.doctor.installation_checks import FLWR_RANGE
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -75,7 +75,7 @@ def required(entries: Iterable[str]) -> set[str]:
     extras, found = PYPROJECT["project"]["optional-dependencies"], set[str]()
     for entry in entries:
         name = re.match(r"[A-Za-z0-9._-]+", entry)[0]
-        if name == "medfl":
+        if name == PYPROJECT["project"]["name"]:
             found |= required(inner for extra in re.findall(r"[a-z-]+", entry[len(name) :]) for inner in extras[extra])
         else:
             found.add(normalised(name))
@@ -112,6 +112,27 @@ def test_the_doctor_wants_the_flower_that_is_required() -> None:
     assert (at_least, below) == FLWR_RANGE
 
 
+ASKS_FOR_ANOTHER_PROJECT = re.compile(
+    r"""(?<!un)install (-\S+ )*["']?medfl(?![\w-])|(?<![\w-])medfl\[[a-z]+(-gpl)?\]|version\(["']medfl["']\)|= \["medfl"\]"""
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["pip install -q medfl", "(needs medfl[demo])", 'version("medfl")', 'dependencies = ["medfl"]']
+)
+def test_a_request_for_another_project_is_noticed(text: str) -> None:
+    assert ASKS_FOR_ANOTHER_PROJECT.search(text)
+    assert not ASKS_FOR_ANOTHER_PROJECT.search(text.replace("medfl", "flwr-medfl"))
+
+
+def test_nothing_asks_pip_for_the_project_that_owns_the_name_medfl() -> None:
+    """On PyPI that is somebody else's code; the distribution of this repository is `flwr-medfl`."""
+    folders = ("medfl", "strategies", "clients", "sample_configs", "docs", "benchmarks", "tools")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".md", ".toml"}]
+    files += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile")]
+    assert [path.name for path in files if ASKS_FOR_ANOTHER_PROJECT.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_the_root_is_no_flower_app() -> None:
     assert "flwr" not in PYPROJECT["tool"]
 
@@ -146,6 +167,7 @@ def test_wheel_and_sdist_hold_the_same_code_and_it_works(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert {path.name.split("-")[0] for path in (wheel, sdist)} == {"flwr_medfl"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"medfl"}
     assert {"medfl/strategies/fedavg.py", "medfl/clients/session.py"} <= names
     assert {"medfl/py.typed", "medfl/errors/codes.toml"} <= names

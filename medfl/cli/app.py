@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medfl import __version__
+from medfl import DISTRIBUTION, __version__
 from medfl.cli import audit, data, demo, doctor, operate, runs, server, simulate, site, study, sweep
 from medfl.cli.console import errors
 from medfl.errors import ConfigError, MedflError
@@ -40,7 +40,7 @@ app.command("doctor")(doctor.doctor)
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(__version__)
+        typer.echo(f"{DISTRIBUTION} {__version__}")
         raise typer.Exit
 
 
@@ -52,7 +52,8 @@ def _options(
         typer.Option(metavar="FILE", help="Keep what libraries report in a local file of mode 0600. It names patients."),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print what is installed."),
     ] = False,
 ) -> None:
     """Take the options that come before any command."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.deploy.doctor.machine_checks import check_not_shadowed
+from medfl.deploy.doctor.installation_checks import check_not_shadowed
 from medfl.deploy.doctor.site_checks import check_site_files
 from medfl.deploy.identity import private_key_pem
 from medfl.deploy.site_worker import SITE_CHANGED, require_federation

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from medfl.errors import RunError
 from medfl.runs.history import HISTORY_FILE, RESUME_EVENT, Event, History
 from medfl.study import Study
+from medfl.system.distributions import package_version
 from medfl.system.files import sync_folder, translate_disk_errors, write_file
 from medfl.system.locks import take_lock
 
@@ -207,21 +207,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def software_versions() -> dict[str, str]:
     """Return the versions of Python, of the machine's system, and of every package that decides a result."""
-    return {**dict(_package_versions()), "python": platform.python_version(), "platform": platform.platform(terse=True)}
+    versions = {package: package_version(package) for package in _PACKAGES}
+    return {**versions, "python": platform.python_version(), "platform": platform.platform(terse=True)}
 
 
 def run_status(events: list[Event]) -> str:
     """Return the status with which a run ended, or "unfinished" when no end follows its last start."""
     last = next((e for e in reversed(events) if e["event"] in ("start", RESUME_EVENT, "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
-
-
-def _package_versions() -> Iterator[tuple[str, str]]:
-    for package in _PACKAGES:
-        try:
-            yield package, metadata.version(package)
-        except metadata.PackageNotFoundError:
-            yield package, "not installed"
 
 
 def study_from_json(values: Mapping[str, Any]) -> Study:

@@ -55,7 +55,9 @@ def run_ray(study_file: StudyFile, run_config: dict[str, Scalar], nodes: int, *,
         does not complete.
     """
     if shutil.which("flower-superlink", path=_search_path()) is None or not _has_ray():
-        raise EngineError("RAY-MISSING", "Ray is not installed.", "Run: pip install 'medfl[ray]', or use the embedded engine.")
+        raise EngineError(
+            "RAY-MISSING", "Ray is not installed.", "Run: pip install 'flwr-medfl[ray]', or use the embedded engine."
+        )
     with tempfile.TemporaryDirectory(prefix="medfl-ray-") as scratch:
         home = Path(scratch)
         app = _write_app(study_file, run_config, home / "app")

@@ -1,4 +1,4 @@
-"""The operating system, and text for people: files, locks, ports, process pools, parent processes, sizes and durations."""
+"""The machine, and text for people: files, locks, ports, process pools, parent processes, packages, sizes and durations."""
 
 import sys
 

@@ -112,7 +112,7 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
     "8 an unknown compression": (
         lambda h: h.series("x", compressed),
         "DCM-CODEC",
-        [r"JPEG Extended", r"no installed decoder can read", r"medfl\[dicom-gpl\]", "uncompressed"],
+        [r"JPEG Extended", r"no installed decoder can read", r"flwr-medfl\[dicom-gpl\]", "uncompressed"],
     ),
     "9 cut pixel data": (
         lambda h: h.series("x", on_slice(3, short)),

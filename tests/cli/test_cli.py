@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from medfl.cli.options import parse_overrides
 def medfl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "medfl", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_the_version_comes_with_the_name_that_pip_knows(tmp_path: Path) -> None:
+    assert re.fullmatch(r"flwr-medfl \d+\.\d+\.\d+\n", medfl("--version", folder=tmp_path).stdout)
 
 
 def test_a_valid_study_is_shown_with_its_flwr_command(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:

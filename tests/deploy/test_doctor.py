@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from medfl.audit.chain import Chain
-from medfl.deploy.doctor import machine_checks
+from medfl.deploy.doctor import installation_checks, machine_checks
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.doctor.check_result import CheckResult
 from medfl.deploy.doctor.connection_checks import check_connection
@@ -107,8 +107,48 @@ def test_a_certificate_is_reported_before_it_expires(days: int, level: str, fede
 
 
 def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
-    assert machine_checks.check_not_shadowed().level == "ok"
-    assert machine_checks.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
+    assert installation_checks.check_not_shadowed().level == "ok"
+    assert installation_checks.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
+
+
+def install(folder: Path, name: str, version: str, direct_url: object = None) -> None:
+    """Lay a distribution out in a folder as pip would."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    if direct_url is not None:
+        (info / "direct_url.json").write_text(json.dumps(direct_url))
+
+
+def test_another_project_of_the_name_medfl_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    install(tmp_path, "flwr-medfl", "0.1.0")
+    assert list(installation_checks.check_distributions()) == []
+    install(tmp_path, "medfl", "2.0.10")
+    (found,) = installation_checks.check_distributions()
+    assert (found.code, found.level) == ("DISTRIBUTION", "error")
+    assert "pip uninstall medfl flwr-medfl" in found.fix
+
+
+def test_a_development_installation_under_the_former_name_is_told_from_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_place, another = tmp_path / "in-place", tmp_path / "another"
+    install(in_place, "medfl", "0.1.0", {"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
+    install(another, "medfl", "2.0.10")
+    monkeypatch.setattr("sys.path", [str(in_place)])
+    (found,) = installation_checks.check_distributions()
+    assert (found.level, "make clean venv" in found.fix) == ("warning", True)
+    monkeypatch.setattr("sys.path", [str(in_place), str(another)])
+    (found,) = installation_checks.check_distributions()
+    assert (found.level, "pip uninstall" in found.fix) == ("error", True)
+
+
+def test_a_nightly_flower_is_a_flower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    assert "flwr not installed" in installation_checks.check_versions().what
+    install(tmp_path, "flwr-nightly", "1.42.0.dev20261021")
+    assert installation_checks.check_versions().level == "ok"
 
 
 def test_little_free_space_is_a_warning_and_too_little_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

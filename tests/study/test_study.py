@@ -131,7 +131,7 @@ def test_components_other_than_medfl_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_study_brings_no_packages(tmp_path: Path) -> None:
-    text = CONFIG.replace('version = "1.0.0"', 'version = "1.0.0"\ndependencies = ["medfl"]')
+    text = CONFIG.replace('version = "1.0.0"', 'version = "1.0.0"\ndependencies = ["flwr-medfl"]')
     assert "names no packages" in problems_of(write(tmp_path, text=text))["project.dependencies"]
 
 

@@ -59,7 +59,7 @@ def check_codec(dataset: Dataset) -> None:
         name = TRANSFER_SYNTAX_NAMES.get(syntax, "a private or unknown transfer syntax")
         what = f"the images are compressed as '{name}', which no installed decoder can read."
         needs_gpl = syntax == JPEGExtended12Bit
-        fix = "Install 'medfl[dicom-gpl]' (GPL-3.0) or let the PACS" if needs_gpl else "Let the PACS"
+        fix = "Install 'flwr-medfl[dicom-gpl]' (GPL-3.0) or let the PACS" if needs_gpl else "Let the PACS"
         raise DataError("DCM-CODEC", what, f"{fix} send uncompressed images.")
 
 

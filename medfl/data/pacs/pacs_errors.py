@@ -12,7 +12,7 @@ _TEXTS = {
     "PACS-AUTH": ("the PACS refused the login ({detail}).", "Check user, password and the user's permissions."),
     "PACS-BUSY": ("another pull into this data folder is running.", "Wait for it, or stop it."),
     "PACS-CREDENTIALS": ("{detail}.", "See docs/pacs.md."),
-    "PACS-EXTRA-MISSING": ("the libraries that talk to a PACS are not installed.", "Install medfl[pacs]."),
+    "PACS-EXTRA-MISSING": ("the libraries that talk to a PACS are not installed.", "Install flwr-medfl[pacs]."),
     "PACS-HOURS": ("the PACS may only be queried from {detail} o'clock.", "Start again then, or change pacs.hours."),
     "PACS-INCOMPLETE": ("{detail}.", "Pull again; if it happens again, ask the PACS administrator to look at this series."),
     "PACS-LIST": ("{detail}.", "Write one number per line, without wildcards."),

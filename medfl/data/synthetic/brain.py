@@ -137,7 +137,7 @@ def read_template() -> Template:
         raise MedflError(
             "SYNTH-NILEARN",
             "the synthetic brains come from the MNI template that nilearn carries, and nilearn is not installed.",
-            'Install it with: pip install "medfl[demo]"',
+            'Install it with: pip install "flwr-medfl[demo]"',
         )
     images = [nibabel.load(folder / _FILE.format(kind)) for kind in ("t1", "gm", "wm")]
     maps = np.stack([_halve(np.asarray(image.dataobj, dtype=np.float32)) for image in images])

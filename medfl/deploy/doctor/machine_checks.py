@@ -1,25 +1,21 @@
-"""Checks of the machine: versions, disk, memory, shared memory, GPU, and that the running medfl is the installed one."""
+"""Checks of the machine: what is installed, disk, memory, shared memory, GPU."""
 
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import psutil
 
-import medfl
 from medfl.deploy.doctor.check_result import CheckResult, grade
+from medfl.deploy.doctor.installation_checks import check_installation
 from medfl.system.text import format_bytes
 
 _GB = 1e9
-FLWR_RANGE = ((1, 42), (1, 43))  # at least, and below; as in pyproject.toml
-_PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "cryptography")
 
 
 def check_machine(folder: Path, *, trains: bool) -> Iterator[CheckResult]:
@@ -32,38 +28,12 @@ def check_machine(folder: Path, *, trains: bool) -> Iterator[CheckResult]:
     trains : bool
         Whether models are trained here, which takes memory and perhaps a GPU.
     """
-    yield check_versions()
-    yield check_not_shadowed()
+    yield from check_installation()
     yield check_disk(folder)
     yield check_memory(trains=trains)
     if trains:
         yield from check_shared_memory()
         yield check_gpu()
-
-
-def check_versions() -> CheckResult:
-    """Report the versions that both sides should share, and refuse a Flower that medfl was not tested with."""
-    versions = {name: _package_version(name) for name in _PACKAGES}
-    flower = tuple(int(part) for part in versions["flwr"].split(".")[:2]) if versions["flwr"][0].isdigit() else (0, 0)
-    what = f"Python {platform.python_version()}, {', '.join(f'{name} {version}' for name, version in versions.items())}."
-    if not FLWR_RANGE[0] <= flower < FLWR_RANGE[1]:
-        at_least, below = (".".join(map(str, version)) for version in FLWR_RANGE)
-        return CheckResult("VERSIONS", "error", what, f"medfl needs another Flower: pip install 'flwr>={at_least},<{below}'.")
-    return CheckResult("VERSIONS", "ok", what)
-
-
-def check_not_shadowed(module: Path = Path(medfl.__file__)) -> CheckResult:
-    """Check that the imported medfl is the installed one, and not another folder of that name."""
-    fix = "Start it from another folder, and unset PYTHONPATH."
-    try:
-        installed = metadata.distribution("medfl")
-    except metadata.PackageNotFoundError:
-        return CheckResult(
-            "SHADOWED", "warning", "medfl runs from a folder and is not installed.", "Install it: pip install medfl."
-        )
-    if module.resolve() in _import_paths(installed):
-        return CheckResult("SHADOWED", "ok", "The running medfl is the installed one.")
-    return CheckResult("SHADOWED", "error", "The running medfl is not the installed one.", fix)
 
 
 def check_disk(folder: Path) -> CheckResult:
@@ -117,19 +87,3 @@ def check_gpu() -> CheckResult:
         return CheckResult("GPU", "warning", what, fix or "Fine for small studies; see 'resources.device' in site.toml.")
     what = f"GPU: {'; '.join(f'{name}, {format_bytes(free)} free' for name, free in gpus)}."
     return grade("GPU", max(free for _, free in gpus) / _GB, 4, 1, what, "End the programs that use its memory.")
-
-
-def _package_version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _import_paths(installed: metadata.Distribution) -> set[Path]:
-    """Return where the installed package may be imported from: its files, or the folder of a development install."""
-    paths = {Path(str(installed.locate_file("medfl/__init__.py"))).resolve()}
-    url = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
-    if url.startswith("file://"):
-        paths.add((Path(url.removeprefix("file://")) / "medfl" / "__init__.py").resolve())
-    return paths

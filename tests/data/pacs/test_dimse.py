@@ -229,7 +229,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
 ) -> None:
     monkeypatch.setattr("medfl.data.pacs.pull.find_spec", lambda name: None)
     error = refused(pacs_site(kind="dimse", host="127.0.0.1", port=1, ae_title="PACS"))
-    assert (error.code, "medfl[pacs]" in error.fix) == ("PACS-EXTRA-MISSING", True)
+    assert (error.code, "flwr-medfl[pacs]" in error.fix) == ("PACS-EXTRA-MISSING", True)
 
 
 @pytest.mark.parametrize("modality", ["CT", "SEG", "unknown"])

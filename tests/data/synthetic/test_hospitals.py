@@ -21,7 +21,7 @@ from medfl.data.synthetic.hospitals import MARKER, make_brain_hospitals, make_no
 from medfl.errors import MedflError
 from medfl.site import read_site
 
-needs_template = pytest.mark.skipif(importlib.util.find_spec("nilearn") is None, reason="medfl[demo] is not installed")
+needs_template = pytest.mark.skipif(importlib.util.find_spec("nilearn") is None, reason="flwr-medfl[demo] is not installed")
 COARSE = 2.5
 
 
@@ -168,7 +168,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 def test_without_the_template_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MedflError, match=r"pip install \"medfl\[demo\]\""):
+    with pytest.raises(MedflError, match=r"pip install \"flwr-medfl\[demo\]\""):
         make_brain_hospitals(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
