@@ -14,7 +14,7 @@ from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import ConfigError, Problem
-from medfl.study.sections import Simulation
+from medfl.study import Simulation
 
 Tensor = NDArray[Any]
 

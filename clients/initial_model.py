@@ -39,6 +39,6 @@ def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
         Where layers stay at the sites and an arm trains each site alone, that arm's whole model is built as well.
     """
     models = {INITIAL: build_initial_model(study)}
-    if study.local_layers and "local" in study.simulation.arms:
+    if study.local_layers and "local" in study.arms:
         models[INITIAL_FULL] = to_array_record(get_arrays(build_network(study)))
     return models

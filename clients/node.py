@@ -29,12 +29,12 @@ from medfl.planning import fingerprint_serialization
 from medfl.privacy import policy_checks
 from medfl.privacy.suppression import suppress
 from medfl.site import Site
-from medfl.study import Study, study_from_run_config
+from medfl.study import Simulation, Study
 
 
 def join(message: Message, context: Context) -> Message:
     """Introduce the site: its name, its patients and images by split, and how many cases were left out and why."""
-    study, site = _authorize(context)
+    study, site, _ = _authorize(context)
     with _time_limit(site):
         prepared = _load_training_cases(study, site)
         layout = records.layout_hash(layers.shared_arrays(study, node_cache.get_network(study)))
@@ -45,7 +45,7 @@ def join(message: Message, context: Context) -> Message:
 
 def fingerprint(message: Message, context: Context) -> Message:
     """Describe the images of the site, in those sums and counts that its policy lets out."""
-    study, site = _authorize(context)
+    study, site, _ = _authorize(context)
     with _time_limit(site):
         result = compute_fingerprint(site, study, node_cache.case_done)
         info = {records.EXCLUDED: joining.count_findings(result.findings, site, "error")}
@@ -54,13 +54,13 @@ def fingerprint(message: Message, context: Context) -> Message:
 
 def train(message: Message, context: Context) -> Message:
     """Score the received model on the validation patients, train it, and return it with both results."""
-    study, site = _authorize(context)
+    study, site, simulation = _authorize(context)
     policy_checks.check_weight(site.policy)
     with _time_limit(site):
         server_round = _require_int(_read_config(message), records.ROUND)
         policy_checks.check_round(study, site.policy, server_round)
         task = _read_task(message, context, study, site, server_round, _load_training_cases)
-        return _build_reply(message, site, _train_reply(task, simulated=node_cache.is_simulated(context)))
+        return _build_reply(message, site, _train_reply(task, simulation))
 
 
 def evaluate(message: Message, context: Context) -> Message:
@@ -69,55 +69,54 @@ def evaluate(message: Message, context: Context) -> Message:
     split = str(config[records.SPLIT])
     if split not in ("validation", "test"):
         raise ExchangeError("SPLIT-UNKNOWN", f"the server asked for the split {split!r}.", "It can be validation or test.")
-    study, site = _authorize(context)
+    study, site, simulation = _authorize(context)
     with _time_limit(site):
         server_round = _require_int(config, records.ROUND)
         scored = server_round - 1 if split == "test" else server_round  # the round of the model: a test has the next number
         policy_checks.check_round(study, site.policy, max(scored, 1))
         task = _read_task(message, context, study, site, server_round + 1, _load_cases)  # training of its round is over
-        folder = _output_folder(config, context, site)
-        numbers = _evaluate_metrics(task, split, folder, trial=bool(config.get(records.TRIAL, False)))
+        own = _own_results(config, site, simulation)
+        numbers = _evaluate_metrics(task, split, own, trial=bool(config.get(records.TRIAL, False)))
         return _build_reply(message, site, records.build_reply_content(site.name, policy_checks.redact(numbers, site.policy)))
 
 
-def _train_reply(received: TrainTask, *, simulated: bool) -> RecordDict:
+def _train_reply(received: TrainTask, simulation: Simulation | None) -> RecordDict:
     task = local_layers.with_local_layers(received)
     study, site = task.study, task.site
     algorithm = ClientAlgorithm() if task.arm == "local" else build_algorithm(study, site)
     scores = metrics.empty_metrics(study)
     if task.server_round > 1 and (task.server_round - 1) % study.evaluation.every == 0:
-        scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation", None)
+        scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation")
         personal_model.save_if_best(task, algorithm, scores)
-    if simulated and task.arm != "local":
-        names = [each.name for each in node_cache.simulated_sites(study)]
-        algorithm = attacks.as_attacker(algorithm, study.simulation, site.name, names)
+    if simulation and task.arm != "local":
+        names = [each.name for each in node_cache.simulated_sites(simulation)]
+        algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     result = update_compression.compress(task, local_layers.without_local_layers(task, session.train(task, algorithm)))
     numbers = policy_checks.redact(result.metrics | suppress(scores, site.policy.min_count), site.policy)
     info = {records.EXCLUDED: joining.count_findings(task.prepared.findings, site, "error")}
     return records.build_reply_content(site.name, numbers, result.arrays, info, result.records)
 
 
-def _evaluate_metrics(received: TrainTask, split: str, folder: Path | None, *, trial: bool) -> Metrics:
+def _evaluate_metrics(received: TrainTask, split: str, own: session.OwnResults | None, *, trial: bool) -> Metrics:
     study, site, task = received.study, received.site, local_layers.with_local_layers(received)
     model = local_layers.with_initial_layers(received).received if split == "test" else task.received
-    scores = session.evaluate(study, site, task.prepared, task.net, model, split, folder)
+    scores = session.evaluate(study, site, task.prepared, task.net, model, split, own)
     numbers, algorithm = suppress(scores, site.policy.min_count), build_algorithm(study, site)
     if split == "validation":
         if not trial:
             personal_model.save_if_best(task, algorithm, scores)
     elif personal_model.has_personal_model(task):
-        personal_scores = personal_model.evaluate_personal(task, algorithm, folder)
+        personal_scores = personal_model.evaluate_personal(task, algorithm, own)
         numbers |= metrics.as_personal(suppress(personal_scores, site.policy.min_count))
     return numbers
 
 
-def _authorize(context: Context) -> tuple[Study, Site]:
+def _authorize(context: Context) -> node_cache.OpenNode:
     """Return study and site, when the policy of the site allows it to answer a message at all."""
-    study = study_from_run_config(context.run_config)
-    site = node_cache.find_site(study, context)
-    policy_checks.check_hours(site.policy, datetime.now())
-    policy_checks.check_study(study, site.policy)
-    return study, site
+    opened = node_cache.open_node(context)
+    policy_checks.check_hours(opened.site.policy, datetime.now())
+    policy_checks.check_study(opened.study, opened.site.policy)
+    return opened
 
 
 @contextmanager
@@ -142,8 +141,8 @@ def _read_task(
 ) -> TrainTask:
     """Read a message with a model, and open what the site needs for it."""
     config = _read_config(message)
-    arm = str(config.get(records.ARM, study.simulation.arms[0]))
-    if arm not in study.simulation.arms:  # the arm decides which layers stay at the site
+    arm = str(config.get(records.ARM, study.arms[0]))
+    if arm not in study.arms:  # the arm decides which layers stay at the site
         raise PolicyError("ARM-FOREIGN", f"the server asks for the arm {arm[:20]!r}, which the study does not have.")
     arrays = {name: records.from_array_record(record) for name, record in message.content.array_records.items()}
     model = arrays.pop(records.ARRAYS)
@@ -191,7 +190,7 @@ def _build_reply(message: Message, site: Site, content: RecordDict) -> Message:
     return Message(content, reply_to=message)
 
 
-def _output_folder(config: ConfigRecord, context: Context, site: Site) -> Path | None:
-    """Return where a simulated site leaves its own results; a real one takes no path from a server."""
+def _own_results(config: ConfigRecord, site: Site, simulation: Simulation | None) -> session.OwnResults | None:
+    """Return what a simulated site leaves of its own; a real one takes no path from a server."""
     folder = str(config.get(records.RUN_FOLDER, ""))
-    return Path(folder) / "sites" / site.name if folder and node_cache.is_simulated(context) else None
+    return session.OwnResults(Path(folder) / "sites" / site.name, simulation.previews) if folder and simulation else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr.app import Context
 from torch import nn
@@ -18,31 +19,50 @@ from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.flower import compat
 from medfl.site import Site
-from medfl.study import Study
+from medfl.study import Simulation, Study, app_from_run_config, study_from_run_config
 
 _CACHE_SIZE = 64  # sites that one process keeps open; their images are memory-mapped, so this is cheap
 
 
-def is_simulated(context: Context) -> bool:
-    """Return whether a node is a simulated site: a real one is started with the path of its site.toml."""
-    return "site" not in context.node_config
+class OpenNode(NamedTuple):
+    """What a node answers for.
+
+    Parameters
+    ----------
+    study : Study
+        The study that the message belongs to.
+    site : Site
+        The site.
+    simulation : Simulation, optional
+        How the site is simulated; a hospital has none, whatever the server's configuration says.
+    """
+
+    study: Study
+    site: Site
+    simulation: Simulation | None = None
 
 
-def find_site(study: Study, context: Context) -> Site:
-    """Return the site of a node: that of its ``site.toml``, or in a simulation the one of its partition.
+def open_node(context: Context) -> OpenNode:
+    """Return what a node answers for: the site of its ``site.toml``, or in a simulation the one of its partition.
 
     Raises
     ------
     ConfigError
-        When the ``site.toml`` is wrong, or a node outside of a simulation has none.
+        When the study or the ``site.toml`` is wrong, or a node outside of a simulation has none.
     DataError
         ``NO-SUCH-PARTITION``.
     """
-    if not is_simulated(context):
-        return read_current_site(Path(str(context.node_config["site"])))
+    if "site" in context.node_config:
+        study = study_from_run_config(context.run_config)
+        return OpenNode(study, read_current_site(Path(str(context.node_config["site"]))))
+    app = app_from_run_config(context.run_config)
+    return OpenNode(app.study, _find_simulated_site(app.simulation, context), app.simulation)
+
+
+def _find_simulated_site(simulation: Simulation, context: Context) -> Site:
     if "partition-id" not in context.node_config or not compat.is_simulation():
         raise ConfigError([Problem("node configuration", "site", "this node was started without the path of a site.toml.")])
-    sites = simulated_sites(study)
+    sites = simulated_sites(simulation)
     partition = int(context.node_config["partition-id"])
     if partition >= len(sites):
         raise DataError(
@@ -54,9 +74,9 @@ def find_site(study: Study, context: Context) -> Site:
 
 
 @lru_cache(maxsize=1)
-def simulated_sites(study: Study) -> tuple[Site, ...]:
+def simulated_sites(simulation: Simulation) -> tuple[Site, ...]:
     """Return all sites of a simulation."""
-    return read_simulated_sites(study)
+    return read_simulated_sites(simulation)
 
 
 def load_cases(study: Study, site: Site) -> PreparedData:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -74,10 +73,10 @@ def final_model(task: TrainTask, algorithm: ClientAlgorithm) -> Tensors:
     return own
 
 
-def evaluate_personal(task: TrainTask, algorithm: ClientAlgorithm, folder: Path | None) -> Metrics:
+def evaluate_personal(task: TrainTask, algorithm: ClientAlgorithm, own: session.OwnResults | None) -> Metrics:
     """Return the scores of `final_model` on the test patients; details by patient go to the subfolder ``personal``."""
-    own, details = final_model(task, algorithm), folder / "personal" if folder else None
-    return session.evaluate(task.study, task.site, task.prepared, task.net, own, "test", details)
+    model, details = final_model(task, algorithm), own and dataclasses.replace(own, folder=own.folder / "personal")
+    return session.evaluate(task.study, task.site, task.prepared, task.net, model, "test", details)
 
 
 def fine_tune_if_better(task: TrainTask, own: Tensors) -> Tensors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,23 @@ from medfl.messages.records import Metrics
 from medfl.site import Site
 from medfl.study import Study
 from medfl.system.files import translate_disk_errors, write_file
+
+
+@dataclass(frozen=True)
+class OwnResults:
+    """What a simulated site leaves of its results besides the reply.
+
+    Parameters
+    ----------
+    folder : Path
+        The site's own folder. It gets ``test.json``, with the scores of each patient by pseudonym, and, where the policy of the
+        site allows them, ``previews/preview-1.npz``, ... from the best to the worst image.
+    previews : int
+        Example images to keep.
+    """
+
+    folder: Path
+    previews: int
 
 
 def train(task: TrainTask, algorithm: ClientAlgorithm | None = None) -> TrainResult:
@@ -81,7 +99,7 @@ def evaluate(
     net: nn.Module,
     arrays: Mapping[str, NDArray[np.generic]],
     split: str,
-    folder: Path | None = None,
+    own: OwnResults | None = None,
 ) -> Metrics:
     """Score a model on the patients of one split.
 
@@ -93,9 +111,8 @@ def evaluate(
         The model.
     split : {"validation", "test"}
         Split whose patients are scored.
-    folder : Path, optional
-        The site's own folder, for ``test.json``, with the scores of each patient by pseudonym, and, where the policy of the
-        site allows them, ``previews/preview-1.npz``, ... from the best to the worst image.
+    own : OwnResults, optional
+        What is left besides the metrics; nothing unless given.
 
     Returns
     -------
@@ -110,21 +127,20 @@ def evaluate(
         net.eval()
         loss = build_evaluation_loss(study, device.torch_device)
         if study.task.kind == "segmentation":
-            keep = folder is not None and site.policy.previews and study.simulation.previews > 0
+            keep = own is not None and site.policy.previews and own.previews > 0
             scored = segmentation_task.score_cases(study, cases, net, device, loss, split, keep_previews=keep)
         else:
             scored = classification_task.score_cases(study, cases, net, device, loss)
-    if folder is not None:
-        _write_details(scored, study, split, folder)
+    if own is not None:
+        _write_details(scored, study, split, own)
     return scored.metrics
 
 
-def _write_details(scored: EvaluationResult, study: Study, split: str, folder: Path) -> None:
+def _write_details(scored: EvaluationResult, study: Study, split: str, own: OwnResults) -> None:
     details = {"split": split, "kind": study.task.kind, "patients": scored.patients}
     with translate_disk_errors("the scores by patient"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / f"{split}.json", json.dumps(details, indent=1).encode())
+        own.folder.mkdir(parents=True, exist_ok=True)
+        write_file(own.folder / f"{split}.json", json.dumps(details, indent=1).encode())
         if scored.previews:
-            example_slices.write_previews(
-                example_slices.choose_previews(scored.previews, study.simulation.previews), folder / "previews"
-            )
+            chosen = example_slices.choose_previews(scored.previews, own.previews)
+            example_slices.write_previews(chosen, own.folder / "previews")

@@ -7,6 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -14,6 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medfl.errors import ConfigError, Problem
+
+_WHOLE_FILE = "(whole file)"  # in place of a key
 
 
 def _kebab(name: str) -> str:
@@ -102,7 +105,7 @@ Number = Annotated[float, BeforeValidator(_int_as_float), Field(allow_inf_nan=Fa
 S = TypeVar("S", bound=Section)
 
 
-def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
+def read_section(kind: type[S], values: Mapping[str, Any], file: str, *, table: str = "", beside: Iterable[str] = ()) -> S:
     """Validate a table, and report all of its problems at once.
 
     Parameters
@@ -113,6 +116,10 @@ def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
         The table as read from TOML.
     file : str
         Name of the file, for the messages.
+    table : str, optional
+        Name of the table in that file; the top of the file unless given.
+    beside : iterable of str, optional
+        Further keys that are valid beside those of the section, and are read by others.
 
     Returns
     -------
@@ -124,21 +131,28 @@ def read_section(kind: type[S], values: Mapping[str, Any], file: str) -> S:
     ConfigError
         If the table is invalid, with one problem for each wrong key, type, range or combination.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError([Problem(file, table or _WHOLE_FILE, f"this must be a table (came {values!r}).")])
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(kind, found, file) for found in error.errors(include_url=False)]
-        raise ConfigError(problems) from None
+        problems = [_problem(kind, found, file, beside) for found in error.errors(include_url=False)]
+        raise ConfigError([_in_table(table, problem) for problem in problems] if table else problems) from None
 
 
-def _problem(kind: type[Section], found: ErrorDetails, file: str) -> Problem:
+def _in_table(table: str, problem: Problem) -> Problem:
+    return replace(problem, key=table if problem.key == _WHOLE_FILE else f"{table}.{problem.key}")
+
+
+def _problem(kind: type[Section], found: ErrorDetails, file: str, beside: Iterable[str]) -> Problem:
     location = [str(part) for part in found["loc"]]
     *tables, last = location or [""]
     key = ".".join(_without_tags(kind, location))
     context = found.get("ctx", {})
     match found["type"]:
         case "extra_forbidden":
-            return Problem(file, key, "there is no such key here.", suggest_key(last, _keys_at(kind, tables)))
+            valid = _keys_at(kind, tables) | set(() if tables else beside)
+            return Problem(file, key, "there is no such key here.", suggest_key(last, valid))
         case "missing":
             return Problem(file, key, "this key is required and is missing.")
         case "union_tag_not_found":
@@ -149,7 +163,7 @@ def _problem(kind: type[Section], found: ErrorDetails, file: str) -> Problem:
     message = str(found["msg"]).removeprefix("Value error, ")
     came = "" if isinstance(found["input"], dict) else f" (came {found['input']!r})"
     hint = did_you_mean(str(found["input"]), _split_listing(context["expected"])) if "expected" in context else ""
-    return Problem(file, key or "(whole file)", f"{message}{came}.", hint)
+    return Problem(file, key or _WHOLE_FILE, f"{message}{came}.", hint)
 
 
 def _split_listing(listing: str) -> set[str]:

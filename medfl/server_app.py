@@ -21,7 +21,7 @@ from medfl.runs.run_folder import Run, runs_root
 from medfl.server.federation import record_waiting
 from medfl.server.joining import count_expected_sites, join_sites
 from medfl.server.run import run_study
-from medfl.study import Study, study_from_run_config
+from medfl.study import Study, app_from_run_config
 
 AUDIT_LOG = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
 
@@ -31,18 +31,19 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a study from the first contact to the test, and leave everything in a run folder."""
-    study = study_from_run_config(context.run_config)
-    out = Path(study.server.out) if study.server.out else runs_root()
-    run = Run.resume(out, study) if study.server.resume else Run.create(out, study)
+    config = app_from_run_config(context.run_config)
+    study, server = config.study, config.server
+    out = Path(server.out) if server.out else runs_root()
+    run = Run.resume(out, config) if server.resume else Run.create(out, config)
     with run.lock(), _record_end(run) as end:
-        past = run.history.read() if study.server.resume else []
-        run.history.append(run.resume_event() if study.server.resume else run.start_event())
+        past = run.history.read() if server.resume else []
+        run.history.append(run.resume_event() if server.resume else run.start_event())
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
         layout = records.layout_hash(records.from_array_record(initial))
         sites: dict[int, str] = {}  # name of the site behind each node; filled as they join
-        grid = StreamingGrid(_wrap_grid(grid, study, run, sites))
-        federation = join_sites(grid, study, run, count_expected_sites(study), layout, sites)
+        grid = StreamingGrid(_wrap_grid(grid, run, sites))
+        federation = join_sites(grid, run, count_expected_sites(config), layout, sites)
         end["best-round"] = run_study(federation, initial, models.get(records.INITIAL_FULL), past)
 
 
@@ -64,17 +65,17 @@ def _record_end(run: Run) -> Iterator[dict[str, object]]:
         run.history.append(end | {"seconds": time.monotonic() - started})
 
 
-def _wrap_grid(grid: Grid, study: Study, run: Run, sites: Mapping[int, str]) -> Grid:
+def _wrap_grid(grid: Grid, run: Run, sites: Mapping[int, str]) -> Grid:
     """Return the grid of a real federation, which logs, packs, and asks lost sites again; a simulation's stays as it is."""
-    if not study.server.enrolled:
+    if not run.app.server.enrolled:
         return grid
 
     def record_lost(node: int) -> None:
         if node in sites:
-            record_waiting(run, "reply", [sites[node]], study.strategy.deadline)
+            record_waiting(run, "reply", [sites[node]], run.study.strategy.deadline)
 
     audited = AuditingGrid(grid, Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
-    return RetryingGrid(PackingGrid(audited), study.quorum(len(study.server.enrolled)), record_lost)
+    return RetryingGrid(PackingGrid(audited), run.app.quorum, record_lost)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

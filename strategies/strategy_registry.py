@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
 from medfl.errors import ConfigError, Problem
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
-from medfl.schema import did_you_mean, read_section
+from medfl.schema import read_section
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
@@ -34,10 +33,9 @@ from medfl.strategies.transforms.reply_transform import ReplyTransform
 from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
+from medfl.study.installed_strategies import offered_strategies, strategy_problems
 
 StrategyFactory = Callable[[Study, int], FedAvg]  # of a study and the quorum, as `build_strategy`
-
-ENTRY_POINTS = "medfl.strategies"  # group in which an installed package offers a StrategyFactory
 
 _WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
 
@@ -145,12 +143,9 @@ def build_strategy(study: Study, quorum: int) -> FedAvg:
 
 
 def _load_installed(name: str, study: Study, quorum: int) -> FedAvg:
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in offered:
-        valid = {*STRATEGIES, *CLIENT_ONLY, *offered}
-        problem = f"came {name!r}, allowed: {', '.join(sorted(valid))}."
-        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, did_you_mean(name, valid))])
-    strategy = offered[name].load()(study, quorum)
+    if problems := strategy_problems(name):
+        raise ConfigError(problems)
+    strategy = offered_strategies()[name].load()(study, quorum)
     if not isinstance(strategy, FedAvg):
         kind = type(strategy).__name__
         problem = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."

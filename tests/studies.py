@@ -36,6 +36,7 @@ NODULE_STUDY = study_text(
     """
 seed = 3
 rounds = 2
+arms = "federated"
 [task]
 kind = "classification"
 dimension = 2
@@ -64,6 +65,5 @@ enrolled = ""
 [simulation]
 data = ""
 store = ""
-arms = "federated"
 """,
 )

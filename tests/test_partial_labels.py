@@ -17,6 +17,7 @@ STUDY = study_text(
     "pair",
     """
 rounds = 2
+arms = "federated,local"
 [task]
 kind = "segmentation"
 dimension = 3
@@ -32,8 +33,6 @@ name = "dice-ce"
 local-steps = 2
 [strategy]
 name = "condist"
-[simulation]
-arms = "federated,local"
 """,
 )
 KNOWS = {"east": "left", "north": "left,right", "west": "right"}

@@ -39,7 +39,7 @@ class RunDisplay:
         self._ended: datetime | None = None
         self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
-        self._done, self._total = 0, study.rounds * len(study.simulation.arms)
+        self._done, self._total = 0, study.rounds * len(study.arms)
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
         self._busy: dict[str, str] = {}

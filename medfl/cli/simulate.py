@@ -40,7 +40,7 @@ def simulate(
         warm_up()
     overrides = parse_overrides(change)
     if arms:
-        overrides["simulation.arms"] = arms
+        overrides["arms"] = arms
     if seed is not None:
         overrides["seed"] = seed
     simulation = plan_simulation(folder, data or [], out, overrides)

@@ -25,12 +25,13 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, and print the `flwr run` command for it."""
-    from medfl.study import read_study, study_folder
+    from medfl.study import read_app, study_folder
 
     overrides = parse_overrides(change)
     if data:
         overrides["simulation.data"] = ",".join(str(path.resolve()) for path in data)
-    study = read_study(folder, overrides)
+    app = read_app(folder, overrides)
+    study = app.study
     if as_json:
         output.print_json(json.dumps({"hash": study.approved_hash(), "study": study.model_dump(mode="json", by_alias=True)}))
         return
@@ -40,7 +41,7 @@ def check(
     if data:
         from medfl.data.simulated_sites import read_simulated_sites
 
-        sites = read_simulated_sites(study)
+        sites = read_simulated_sites(app.simulation)
         output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
         changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
         federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"

@@ -1,4 +1,4 @@
-"""Simulated sites: which hospitals the data folders of a study stand for when it runs on one machine."""
+"""Simulated sites: which hospitals the data folders of a simulation stand for."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_colum
 from medfl.data.store.cache_folder import default_store_root
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, Site, SiteData, ensure_secret, read_site
-from medfl.study import Study
+from medfl.study import Simulation
 from medfl.study.study_file import STUDY_FILE
 
 SECRET_FILE = "secret"
 
 
-def read_simulated_sites(study: Study) -> tuple[Site, ...]:
-    """Return the sites that the data folders of a study stand for.
+def read_simulated_sites(simulation: Simulation) -> tuple[Site, ...]:
+    """Return the sites that the data folders of a simulation stand for.
 
     The site at index k answers for the node that Flower configures with ``partition-id`` k.
 
     Parameters
     ----------
-    study : Study
-        Its `simulation` says where the data lies and how it is cut.
+    simulation : Simulation
+        Says where the data lies and how it is cut.
 
     Returns
     -------
@@ -41,16 +41,15 @@ def read_simulated_sites(study: Study) -> tuple[Site, ...]:
         ``INDEX-*`` when sites are to be read from a column and the index does not give it, ``SPLIT-LEAK`` when that column puts
         a patient into two sites: one could then train with a patient whom the other tests with.
     """
-    simulation = study.simulation
     if not simulation.data:
         raise _config_error("simulation.data", "no folder is given.", "Give the absolute folder of the data.")
-    secret = _store_root(study) / SECRET_FILE
+    secret = _store_root(simulation) / SECRET_FILE
     sites: list[Site] = []
     for text in simulation.data:
         folder = Path(text)
         if not folder.is_absolute() or not folder.is_dir():
             raise _config_error("simulation.data", f"there is no folder {text!r}.", "Give an absolute folder that exists.")
-        sites += _partition_folder(folder, study, secret)
+        sites += _partition_folder(folder, simulation, secret)
     names = [site.name for site in sites]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -61,25 +60,24 @@ def read_simulated_sites(study: Study) -> tuple[Site, ...]:
     return tuple(sorted(sites, key=lambda site: site.name))
 
 
-def _partition_folder(folder: Path, study: Study, secret: Path) -> Iterator[Site]:
-    simulation = study.simulation
+def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Iterator[Site]:
     if simulation.partition == "auto":
         files = [folder / "site.toml"] if (folder / "site.toml").is_file() else sorted(folder.glob("*/site.toml"))
         if files:
-            yield from (_adapt_site(read_site(file), study, secret) for file in files)
+            yield from (_adapt_site(read_site(file), simulation.store, secret) for file in files)
             return
     data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
     if simulation.partition == "column":
         for value in _site_values(folder, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
-            yield _make_site(value, folder, data.model_copy(update={"where": condition}), study, secret)
+            yield _make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret)
     elif simulation.partition == "random":
         digits = len(str(simulation.sites))
         for share in range(simulation.sites):
             dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
-            yield _make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, study, secret)
+            yield _make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, simulation.store, secret)
     else:
-        yield _make_site(folder.name, folder, data, study, secret)
+        yield _make_site(folder.name, folder, data, simulation.store, secret)
 
 
 def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
@@ -106,19 +104,18 @@ def _check_patients(table: Table, patient: str, column: str) -> None:
         raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
 
 
-def _make_site(name: str, folder: Path, data: SiteData, study: Study, secret: Path) -> Site:
+def _make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path) -> Site:
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
     if not plain:
         raise _config_error(
             "simulation", "the name of a folder or value has no letter or digit to call a site by.", "Rename it."
         )
-    resources = Resources(store=study.simulation.store)
     return Site(
         name=plain,
         secret_file=str(secret),
         data=data,
         policy=_simulation_policy(),
-        resources=resources,
+        resources=Resources(store=store),
         folder=folder.resolve(),
     )
 
@@ -129,17 +126,17 @@ def _simulation_policy() -> Policy:
     return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, extensions=tuple(installed))
 
 
-def _adapt_site(site: Site, study: Study, secret: Path) -> Site:
+def _adapt_site(site: Site, store: str, secret: Path) -> Site:
     update: dict[str, object] = {}
     if not (site.folder / site.secret_file).is_file():
         update["secret_file"] = str(secret)  # a secret is never written into a folder of data
-    if study.simulation.store:
-        update["resources"] = site.resources.model_copy(update={"store": study.simulation.store})
+    if store:
+        update["resources"] = site.resources.model_copy(update={"store": store})
     return site.model_copy(update=update)
 
 
-def _store_root(study: Study) -> Path:
-    return Path(study.simulation.store).expanduser() if study.simulation.store else default_store_root()
+def _store_root(simulation: Simulation) -> Path:
+    return Path(simulation.store).expanduser() if simulation.store else default_store_root()
 
 
 def _config_error(key: str, what: str, fix: str) -> ConfigError:

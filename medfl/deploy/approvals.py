@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from medfl import __version__
 from medfl.errors import DeployError, PolicyError
-from medfl.runs.run_folder import study_from_json
 from medfl.schema import Section
 from medfl.site import Site
 from medfl.study import Study
+from medfl.study.study_json import study_from_json
 from medfl.system.files import sync_folder, translate_disk_errors, write_private
 
 
@@ -47,22 +47,21 @@ class Approval:
 
 
 def approve(site: Site, study: Study) -> Path:
-    """Let a study run at a site from now on; settings that only the server reads are left out.
+    """Let a study run at a site from now on.
 
     Returns
     -------
     Path
         The file, named by the hash.
     """
-    approved = study.model_copy(update={"server": type(study.server)(), "simulation": _keep_only_arms(study)})
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = {
-        "hash": approved.approved_hash(),
+        "hash": study.approved_hash(),
         "approved": now,
         "medfl": __version__,
-        "study": approved.model_dump(mode="json", by_alias=True),
+        "study": study.model_dump(mode="json", by_alias=True),
     }
-    path = _approvals_folder(site) / f"{approved.approved_hash()}.json"
+    path = _approvals_folder(site) / f"{study.approved_hash()}.json"
     return write_private(path, json.dumps(record, indent=1).encode(), "the approval")
 
 
@@ -157,16 +156,12 @@ def _differing_keys(approved: Section, offered: Section, prefix: str = "") -> It
     for name in type(approved).model_fields:
         ours, theirs = getattr(approved, name), getattr(offered, name, None)
         key = prefix + name.replace("_", "-")
-        if name == "server" or ours == theirs:
+        if ours == theirs:
             continue
         if isinstance(ours, Section) and isinstance(theirs, Section) and type(ours) is type(theirs):
             yield from _differing_keys(ours, theirs, f"{key}.")
         else:
             yield key
-
-
-def _keep_only_arms(study: Study) -> Section:
-    return type(study.simulation)(arms=study.simulation.arms)
 
 
 def _approvals_folder(site: Site) -> Path:

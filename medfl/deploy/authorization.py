@@ -51,6 +51,11 @@ def authorize(bundle: bytes, run_config: Mapping[str, Scalar], site: Site) -> St
     return study
 
 
+def without_server_keys(run_config: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the configuration of a run without what the server alone reads, so that nothing at a site can depend on it."""
+    return {key: value for key, value in run_config.items() if not key.startswith(_SERVER_PREFIX)}
+
+
 def _has_same_value(one: Mapping[str, Scalar], other: Mapping[str, Scalar], key: str) -> bool:
     """Say whether both hold a key with the same value of the same type: to Python, 1, True and 1.0 are equal."""
     return key in one and key in other and one[key] == other[key] and type(one[key]) is type(other[key])

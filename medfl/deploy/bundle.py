@@ -16,10 +16,10 @@ import tomli_w
 from medfl.deploy.untrusted_bundle import read_bundle, read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
-from medfl.study import Study, flatten, read_study, read_study_file
-from medfl.study.sections import Server
-from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
+from medfl.study import Server, Study, flatten, read_app, read_study, read_study_file
+from medfl.study.study_file import STUDY_FILE, Scalar
 
+_BESIDE = ("simulation.", "server.")  # tables of what no hospital reads
 _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
 
 
@@ -39,20 +39,22 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     -------
     Study
         What hospitals will be asked to approve.
+
+    Raises
+    ------
+    ConfigError
+        When the study, or a setting beside it, is wrong.
     """
     study_file = read_study_file(folder)
+    study = read_app(study_file, overrides).study
     config = flatten(study_file.app["config"]) | dict(overrides)
-    arms = config.get("simulation.arms", "federated")
-    config = {key: value for key, value in config.items() if not key.startswith(("simulation.", "server."))}
-    config |= {"simulation.arms": arms, **{f"server.{key}": value for key, value in _server_defaults().items()}}
-    document = study_file.document_with(_unflatten(config))
-    text = tomli_w.dumps(document)
+    config = {key: value for key, value in config.items() if not key.startswith(_BESIDE)} | _server_defaults()
     app.mkdir(parents=True)
-    (app / STUDY_FILE).write_text(text, encoding="utf-8")
+    (app / STUDY_FILE).write_text(tomli_w.dumps(study_file.document_with(_unflatten(config))), encoding="utf-8")
     for name in _COPIED_FILES:
         if (study_file.folder / name).is_file():
             shutil.copyfile(study_file.folder / name, app / name)
-    return read_study(StudyFile(app, text, document))
+    return study
 
 
 def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tuple[Path, Study]:
@@ -99,7 +101,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
 
 
 def read_bundle_study(path: Path) -> Study:
-    """Return the study of a bundle, or of a study's folder as `build_bundle` would bundle it.
+    """Return the study of a bundle, or of a study's folder.
 
     Raises
     ------
@@ -109,8 +111,7 @@ def read_bundle_study(path: Path) -> Study:
         When the study is wrong, or there is no such file.
     """
     if path.is_dir() or path.name == STUDY_FILE:
-        with tempfile.TemporaryDirectory() as scratch:
-            return write_app(path, {}, Path(scratch) / "app")
+        return read_study(path)
     try:
         content = path.read_bytes()
     except OSError:
@@ -121,8 +122,9 @@ def read_bundle_study(path: Path) -> Study:
 
 
 def _server_defaults() -> dict[str, Scalar]:
+    """Return the keys of the table `server`, of which Flower lets a run set only those that the bundle has."""
     defaults: dict[str, Any] = Server().model_dump(by_alias=True)
-    return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    return {f"server.{key}": ",".join(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
 
 
 def _unflatten(config: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from medfl.audit.chain import Chain
 from medfl.clients.site_cache import read_current_site
-from medfl.deploy.authorization import authorize
+from medfl.deploy.authorization import authorize, without_server_keys
 from medfl.errors import MedflError, PolicyError, safe_reason
 from medfl.flower import compat
 from medfl.flower.tasks import (
@@ -194,9 +194,10 @@ class SiteWorker:
         return reply
 
     def _site_context(self, job: TaskInput) -> Context:
-        """Return the context, with nothing but this site in the configuration of the node."""
+        """Return the context, with nothing but this site in the configuration of the node and the study in that of the run."""
         node_config: UserConfig = {"site": str(self._file.resolve())}
-        return Context(job.context.run_id, job.context.node_id, node_config, RecordDict(), job.context.run_config)
+        run_config = without_server_keys(job.context.run_config)
+        return Context(job.context.run_id, job.context.node_id, node_config, RecordDict(), run_config)
 
 
 @contextmanager

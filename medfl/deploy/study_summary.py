@@ -69,7 +69,7 @@ def _describe_work(study: Study) -> Iterator[SummaryLine]:
             "",
             f"{interval} it scores further models, to measure what each hospital contributes ({study.contribution.method})",
         )
-    if "local" in study.simulation.arms:
+    if "local" in study.arms:
         yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
     if study.personal.fine_tune_steps:
         yield "", f"at the end it trains {plural(study.personal.fine_tune_steps, 'step')} more, for a model of your own"

@@ -13,7 +13,6 @@ from typing import Any
 
 from medfl.errors import ConfigError, PolicyError, Problem
 from medfl.study import Study, flatten, study_from_run_config
-from medfl.study.sections import Simulation
 from medfl.study.study_file import COMPONENTS, STUDY_FILE, Scalar
 
 _MAX_BYTES, _MAX_FILES = 10 * 2**20, 200  # Flower takes no bundle above 10 MiB
@@ -83,14 +82,14 @@ def read_untrusted_study(config: Mapping[str, Scalar]) -> Study:
     ConfigError
         When it is not a valid study; the error's text is safe for a log.
     PolicyError
-        ``BUNDLE-SIMULATION`` when it sets more of [simulation] than the arms: a hospital approves nothing else of that table.
+        ``BUNDLE-SIMULATION`` when it has a table [simulation], which a hospital neither reads nor approves.
     """
     try:
         study = study_from_run_config(config)
     except ConfigError as error:
         problems = error.problems[:_MAX_PROBLEMS]
         raise ConfigError([Problem(p.file, *map(sanitize, (p.key, p.what, p.fix))) for p in problems]) from None
-    if study.simulation != Simulation(arms=study.simulation.arms):
+    if any(key.partition(".")[0] == "simulation" for key in config):
         what = "the bundle says how to simulate hospitals, which a hospital does not approve."
         raise PolicyError("BUNDLE-SIMULATION", what, "Ask for a bundle that 'medfl study bundle' made.")
     return study

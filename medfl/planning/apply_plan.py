@@ -15,7 +15,7 @@ from tomlkit.items import Table
 
 from medfl.errors import ConfigError, Problem
 from medfl.planning.plan import Plan
-from medfl.study import Study, flatten, read_study_and_run_config, read_study_file, study_from_run_config
+from medfl.study import Study, flatten, read_app_and_run_config, read_study_file, study_from_run_config
 from medfl.study.network_options import DynUNet
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 
@@ -67,9 +67,9 @@ def apply_plan(source: Path | StudyFile, plan: Plan) -> StudyEdit:
         When the study is not valid, or would not be valid with the plan.
     """
     study_file = source if isinstance(source, StudyFile) else read_study_file(source)
-    study, old = read_study_and_run_config(study_file)
+    app, old = read_app_and_run_config(study_file)
     before = study_file.text
-    planned = _planned_keys(plan, study, old)
+    planned = _planned_keys(plan, app.study, old)
     after = _edit_text(before, {key: value for key, value in planned.items() if old.get(key) != value})
     new = flatten(tomllib.loads(after)["tool"]["flwr"]["app"]["config"])
     if new != {**{k: v for k, v in old.items() if k not in planned}, **{k: v for k, v in planned.items() if v is not None}}:

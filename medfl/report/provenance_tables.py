@@ -16,7 +16,7 @@ from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 _SPLITS = ("train", "validation", "test")
 _ARM_TITLES = {"federated": "together", "local": "alone"}
 SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy discloses"
-_LOCAL_PATH_KEYS = ("data", "out", "store")  # of the table simulation: folders of the machine that ran it
+_LOCAL_PATH_KEYS = {"data", "store"}  # of the table simulation: folders of the machine that ran it
 
 
 def used_table(data: ReportData) -> Table | None:
@@ -77,10 +77,14 @@ def rounds_table(data: ReportData) -> Table | None:
 
 
 def list_settings(data: ReportData) -> list[tuple[str, str]]:
-    """Return every setting of the study, spelled as in its file; folders of the machine are left out."""
+    """Return every setting of the study, and of its simulation if it was one, spelled as in the file of the study.
+
+    Folders of the machine are left out.
+    """
     values = data.study.model_dump(mode="json", by_alias=True)
-    simulation = {key: value for key, value in values["simulation"].items() if key not in _LOCAL_PATH_KEYS}
-    return list(_flatten_values("", values | {"simulation": simulation}))
+    if data.simulation.data:
+        values["simulation"] = data.simulation.model_dump(mode="json", by_alias=True, exclude=_LOCAL_PATH_KEYS)
+    return list(_flatten_values("", values))
 
 
 def list_versions(data: ReportData) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from medfl.report.round_contributions import RoundContribution, read_round_contr
 from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
 from medfl.runs.history import Event
 from medfl.runs.run_folder import Run, read_metadata, run_status
-from medfl.study import Study
+from medfl.study import Simulation, Study
 
 Curve = tuple[tuple[int, float], ...]  # (round, value)
 
@@ -81,6 +81,7 @@ class ReportData:
 
     path: Path
     study: Study
+    simulation: Simulation
     about: Mapping[str, Any]
     status: str
     reason: str
@@ -125,6 +126,7 @@ def read_report_data(path: Path) -> ReportData:
     return ReportData(
         path=path,
         study=study,
+        simulation=run.app.simulation,
         about=read_metadata(path),
         status=run_status(events),
         reason=str(end.get("reason") or ""),

@@ -7,7 +7,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from medfl.errors import RunError
 from medfl.runs.history import HISTORY_FILE, RESUME_EVENT, Event, History
-from medfl.study import Study
+from medfl.study import Study, StudyApp
+from medfl.study.study_json import app_from_json, app_to_json
 from medfl.system.distributions import package_version
 from medfl.system.files import sync_folder, translate_disk_errors, write_file
 from medfl.system.locks import take_lock
@@ -31,64 +32,68 @@ _PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
 
 @dataclass(frozen=True)
 class Run:
-    """Folder of one run, and the study that it runs.
+    """Folder of one run, and what it runs.
 
     Parameters
     ----------
     path : Path
         The folder.
-    study : Study
-        The study as it was when the run began, with every override.
+    app : StudyApp
+        The study, and how it is simulated and served, as it was when the run began, with every override.
     versions : dict of str to str
         Versions of the software with which the run began.
     """
 
     path: Path
-    study: Study
+    app: StudyApp
     versions: dict[str, str]
 
+    @property
+    def study(self) -> Study:
+        """The study that is run."""
+        return self.app.study
+
     @classmethod
-    def create(cls, out: Path, study: Study) -> Run:
+    def create(cls, out: Path, app: StudyApp) -> Run:
         """Make a new folder for a run of a study.
 
         Parameters
         ----------
         out : Path
             Folder of all runs; made when it is missing.
-        study : Study
-            What will be run.
+        app : StudyApp
+            What will be run; ``server.run`` names the folder.
 
         Raises
         ------
         RunError
             ``RUN-FOLDER`` when it cannot be written or exists already, ``DISK-FULL`` when no space is left.
         """
-        started = datetime.now(UTC)
-        versions = software_versions()
+        started, versions = datetime.now(UTC), software_versions()
         about = {
             "started": started.isoformat(timespec="seconds"),
-            "hash": study.approved_hash(),
+            "hash": app.study.approved_hash(),
             "versions": versions,
-            "study": study.model_dump(mode="json", by_alias=True),
+            **app_to_json(app),
         }
-        path = out / study.name / (study.server.run or new_run_name())
+        path = out / app.study.name / (app.server.run or new_run_name())
         with translate_disk_errors("the folder of the run"):
             interrupted = not (path / STUDY_JSON).exists()  # a crash may have come before that was written
             (path / "checkpoints").mkdir(parents=True, exist_ok=interrupted)
             for folder in (path.parent, out):
                 sync_folder(folder)
             write_file(path / STUDY_JSON, json.dumps(about, indent=1).encode())
-        return cls(path, study, versions)
+        return cls(path, app, versions)
 
     @classmethod
-    def resume(cls, out: Path, study: Study) -> Run:
+    def resume(cls, out: Path, app: StudyApp) -> Run:
         """Open the folder of an interrupted run, to go on with it.
 
         Parameters
         ----------
         out : Path
             Folder of all runs.
-        study : Study
+        app : StudyApp
             The study; ``server.run`` names the run.
 
         Raises
@@ -97,13 +102,13 @@ class Run:
             ``RUN-MISSING`` when there is no such run, ``RUN-OTHER-STUDY`` when it belongs to another study, ``RUN-FINISHED``
             when nothing is left to do.
         """
-        run = cls.open(out / study.name / study.server.run)
-        if run.study.approved_hash() != study.approved_hash():
+        run = cls.open(out / app.study.name / app.server.run)
+        if run.study.approved_hash() != app.study.approved_hash():
             fix = "Resume it with the study that it began with, or start a new run."
             raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} belongs to another study.", fix)
         if run_status(run.history.read()) == "completed":
             raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
-        return cls(run.path, study, software_versions())
+        return cls(run.path, app, software_versions())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -134,15 +139,15 @@ class Run:
         """
         about = read_metadata(path)
         try:
-            study = study_from_json(about["study"])
+            app = app_from_json(about)
         except (KeyError, ValidationError):
             raise _damaged_error() from None
-        return cls(path, study, {str(k): str(v) for k, v in about.get("versions", {}).items()})
+        return cls(path, app, {str(k): str(v) for k, v in about.get("versions", {}).items()})
 
     def start_event(self) -> dict[str, Any]:
         """Return the first event of the history."""
         study = self.study
-        about = {"study": study.name, "hash": study.approved_hash(), "seed": study.seed, "arms": study.simulation.arms}
+        about = {"study": study.name, "hash": study.approved_hash(), "seed": study.seed, "arms": study.arms}
         machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
         return {"event": "start", **about, "versions": self.versions, "machine": machine}
 
@@ -215,24 +220,6 @@ def run_status(events: list[Event]) -> str:
     """Return the status with which a run ended, or "unfinished" when no end follows its last start."""
     last = next((e for e in reversed(events) if e["event"] in ("start", RESUME_EVENT, "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
-
-
-def study_from_json(values: Mapping[str, Any]) -> Study:
-    """Read a study that pydantic wrote as JSON, with the keys of its TOML.
-
-    Raises
-    ------
-    ValidationError
-        When the values are not a study.
-    """
-    return Study.model_validate(_lists_to_tuples(values))
-
-
-def _lists_to_tuples(value: Any) -> Any:
-    """Turn JSON's lists back into tuples, which Study requires."""
-    if isinstance(value, dict):
-        return {key: _lists_to_tuples(item) for key, item in value.items()}
-    return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _damaged_error() -> RunError:

@@ -27,10 +27,8 @@ class Federation:
     ----------
     grid : Grid
         The way to the nodes.
-    study : Study
-        The study of the run.
     run : Run
-        Its history gets the events.
+        Names the study; its history gets the events.
     sites : dict of int to str
         Name of the site behind each node that joined, in the order of the names. It grows when sites join later.
     joiner : SiteJoiner, optional
@@ -38,15 +36,19 @@ class Federation:
     """
 
     grid: Grid
-    study: Study
     run: Run
     sites: dict[int, str]
     joiner: SiteJoiner | None = None
 
     @property
+    def study(self) -> Study:
+        """The study of the run."""
+        return self.run.study
+
+    @property
     def quorum(self) -> int:
         """Replies that a round needs to count."""
-        return self.study.quorum(len(self.study.server.enrolled))
+        return self.run.app.quorum
 
     def admit(self) -> None:
         """Let sites join that came since the last call."""

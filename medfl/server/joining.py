@@ -12,24 +12,20 @@ from medfl.messages.exchange import NOT_CONNECTED
 from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation, record_waiting
 from medfl.server.site_joiner import SiteJoiner
-from medfl.study import Study
+from medfl.study import StudyApp
 
 _POLL = 0.2  # seconds between two looks for further nodes
 
 
-def join_sites(
-    grid: Grid, study: Study, run: Run, expected: int, layout: str, sites: dict[int, str] | None = None
-) -> Federation:
+def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int, str] | None = None) -> Federation:
     """Wait for the sites, ask each who it is, and record what each brings and who is missing.
 
     Parameters
     ----------
     grid : Grid
         The way to the nodes.
-    study : Study
-        The study of the run.
     run : Run
-        Its history gets the events.
+        Names the study; its history gets the events.
     expected : int
         Nodes to wait for, at most for the time that the study allows; see `count_expected_sites`.
     layout : str
@@ -47,15 +43,16 @@ def join_sites(
         ``TOO-FEW-SITES`` when fewer sites than the quorum joined; it names the missing ones. ``SITE-TWICE`` when two nodes
         give one name.
     """
-    if study.server.enrolled and len(list(grid.get_node_ids())) < expected:
-        unseen = set(study.server.enrolled) - {info.name for info in grid.get_nodes()}
+    study, enrolled = run.study, run.app.server.enrolled
+    if enrolled and len(list(grid.get_node_ids())) < expected:
+        unseen = set(enrolled) - {info.name for info in grid.get_nodes()}
         record_waiting(run, "join", unseen, study.strategy.wait)
     nodes = wait_for_nodes(grid, expected, study.strategy.wait)
-    joiner = SiteJoiner(grid, study, run, layout)
-    federation = Federation(grid, study, run, {} if sites is None else sites, joiner)
+    joiner = SiteJoiner(grid, run, layout)
+    federation = Federation(grid, run, {} if sites is None else sites, joiner)
     joiner.query(nodes)
     joiner.wait_for_replies(study.strategy.deadline, federation.sites)
-    missing = sorted(set(study.server.enrolled) - set(federation.sites.values()))
+    missing = sorted(set(enrolled) - set(federation.sites.values()))
     for site in (site for site in missing if site not in joiner.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
     joiner.has_started = True
@@ -71,11 +68,11 @@ def join_sites(
     return federation
 
 
-def count_expected_sites(study: Study) -> int:
+def count_expected_sites(app: StudyApp) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
-    if study.simulation.data:
-        return len(read_simulated_sites(study))
-    return max(study.strategy.sites or len(study.server.enrolled), study.quorum(len(study.server.enrolled)))
+    if app.simulation.data:
+        return len(read_simulated_sites(app.simulation))
+    return max(app.study.strategy.sites or len(app.server.enrolled), app.quorum)
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

@@ -36,7 +36,7 @@ def run_study(federation: Federation, initial: ArrayRecord, full: ArrayRecord | 
         LocalTraining(federation, initial if full is None else full)
         if name == LocalTraining.name
         else FederatedTraining(federation, initial)
-        for name in federation.study.simulation.arms
+        for name in federation.study.arms
     ]
     best_round = 0
     for arm in arms:

@@ -29,10 +29,8 @@ class SiteJoiner:
     ----------
     grid : Grid
         The way to the nodes.
-    study : Study
-        The study of the run.
     run : Run
-        Its history gets an event for each site that joined or failed to.
+        Names the study; its history gets an event for each site that joined or failed to.
     layout : str
         Hash of the layout of the model (`records.layout_hash`); a site whose network differs cannot take part.
 
@@ -44,8 +42,9 @@ class SiteJoiner:
         Whether the rounds have begun: from then on a site that cannot join is left out, and does not end the run.
     """
 
-    def __init__(self, grid: Grid, study: Study, run: Run, layout: str) -> None:
-        self._grid, self._study, self._run, self._layout = grid, study, run, layout
+    def __init__(self, grid: Grid, run: Run, layout: str) -> None:
+        self._grid, self._run, self._layout = grid, run, layout
+        self._has_enrolled = bool(run.app.server.enrolled)
         self.refused: dict[str, str] = {}
         self.has_started = False
         self._waits_itself = isinstance(grid, GridWrapper) and grid.waits_for_replies
@@ -90,7 +89,7 @@ class SiteJoiner:
             self._record_failure(node, describe_error(reply.error))
             return
         try:
-            name, event = _parse_join_reply(reply.content, self._layout, self._study)
+            name, event = _parse_join_reply(reply.content, self._layout, self._run.study)
             self._check_name(node, name)
             others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
         except ExchangeError as refusal:
@@ -112,7 +111,7 @@ class SiteJoiner:
 
     def _check_name(self, node: int, name: str) -> None:
         """Raise ``SITE-NAME-FOREIGN`` unless a site gives the name that its key was enrolled with."""
-        if self._study.server.enrolled and self._name_of_key(node) != name:
+        if self._has_enrolled and self._name_of_key(node) != name:
             raise ExchangeError(
                 "SITE-NAME-FOREIGN", "this node gives another name than the one that its key was enrolled with."
             )
@@ -121,7 +120,7 @@ class SiteJoiner:
         return next((info.name for info in self._grid.get_nodes() if info.node_id == node), None)
 
     def _record_failure(self, node: int, reason: str) -> None:
-        name = self._name_of_key(node) if self._study.server.enrolled else None
+        name = self._name_of_key(node) if self._has_enrolled else None
         self.refused[site := name or self._labels[node]] = reason
         if self._reasons.get(node) != reason:  # or every round would record the same again
             self._run.history.append({"event": "failed", "site": site, "during": "join", "reason": reason})

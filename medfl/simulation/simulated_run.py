@@ -14,7 +14,7 @@ from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
 from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
-from medfl.study import Study, read_study_and_run_config, read_study_file
+from medfl.study import Study, StudyApp, read_app_and_run_config, read_study_file
 from medfl.study.study_file import Scalar, StudyFile
 
 Engine = Literal["embedded", "ray"]
@@ -28,10 +28,10 @@ class SimulatedRun:
     ----------
     study_file : StudyFile
         The file of the study.
-    study : Study
-        The study with every override.
+    app : StudyApp
+        The study, and how it is simulated, with every override.
     run_config : dict
-        The study as Flower's flat run configuration.
+        The same as Flower's flat run configuration.
     sites : tuple of Site
         The hospitals; node k of the run is the k-th.
     run : Path
@@ -39,10 +39,15 @@ class SimulatedRun:
     """
 
     study_file: StudyFile
-    study: Study
+    app: StudyApp
     run_config: dict[str, Scalar]
     sites: tuple[Site, ...]
     run: Path
+
+    @property
+    def study(self) -> Study:
+        """The study that is simulated."""
+        return self.app.study
 
     def start(self, engine: Engine = "embedded", workers: int = 0) -> None:
         """Run to the end.
@@ -101,9 +106,9 @@ def plan_simulation(
     if data:
         paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
     study_file = source if isinstance(source, StudyFile) else read_study_file(source)
-    study, run_config = read_study_and_run_config(study_file, {**(overrides or {}), **paths})
-    sites = read_simulated_sites(study)
+    app, run_config = read_app_and_run_config(study_file, {**(overrides or {}), **paths})
+    sites = read_simulated_sites(app.simulation)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
-    study.contribution.check_sites(len(sites))
-    return SimulatedRun(study_file, study, run_config, sites, out.resolve() / study.name / run)
+    app.study.contribution.check_sites(len(sites))
+    return SimulatedRun(study_file, app, run_config, sites, out.resolve() / app.study.name / run)

@@ -98,7 +98,7 @@ def _parse_spec(text: str) -> StrategySpec:
     if name == LOCAL:
         if options or additions:
             raise ConfigError([_problem(text, "'local' takes neither options nor additions: nothing is exchanged.")])
-        return StrategySpec(text, name, {"simulation.arms": LOCAL})
+        return StrategySpec(text, name, {"arms": LOCAL})
     problems: list[Problem] = []
     overrides: dict[str, Scalar] = {"strategy.name": name}
     for parsed in (*_parse_options(text, options), *_parse_additions(text, additions)):

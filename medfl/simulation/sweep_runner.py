@@ -20,16 +20,12 @@ from medfl.runs.run_folder import Run, new_run_name, run_status
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 from medfl.simulation.strategy_specs import LOCAL, StrategySpec, parse_strategy_specs
 from medfl.strategies.strategy_registry import build_strategy
-from medfl.study import Study, study_from_run_config
+from medfl.study import Study, StudyApp, app_from_run_config, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar
 
 RUNS_FOLDER = "runs"  # in the folder of a sweep; it holds run folders as everywhere, <study>/<run>
 NOT_RUN = "not run"  # status of a run that was not started
-_IRRELEVANT_KEYS = {  # may differ between two runs that give the same numbers
-    "simulation": {"store"},
-    "server": {"out", "run", "resume", "enrolled"},
-}
 
 
 @dataclass(frozen=True)
@@ -235,9 +231,9 @@ def _plan_run(
 ) -> PlannedRun:
     name = f"{_slug(spec.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier attempt
     config = _run_config(base, spec, seed) | {"server.out": str(runs), "server.run": name}
-    study = study_from_run_config(config)
-    simulation = dataclasses.replace(base, study=study, run_config=config, run=runs / study.name / name)
-    finished = next((path for path, done in earlier if done == _comparable_config(study)), None)
+    app = app_from_run_config(config)
+    simulation = dataclasses.replace(base, app=app, run_config=config, run=runs / app.study.name / name)
+    finished = next((path for path, done in earlier if done == _comparable_config(app)), None)
     return PlannedRun(spec, seed, simulation, finished)
 
 
@@ -246,7 +242,7 @@ def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, 
     keep_options = spec.name in (LOCAL, base.study.strategy.name)
     config = {key: v for key, v in base.run_config.items() if keep_options or not key.startswith("strategy.options.")}
     rounds = matched_rounds(spec, base.study.rounds, len(base.sites))
-    return config | {"simulation.arms": "federated", **spec.overrides, "seed": seed, "rounds": rounds}
+    return config | {"arms": "federated", **spec.overrides, "seed": seed, "rounds": rounds}
 
 
 def _slug(text: str) -> str:
@@ -260,10 +256,10 @@ def _completed_runs(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
         with suppress(RunError):  # a damaged run does not count as completed
             run = Run.open(file.parent)
             if run_status(run.history.read()) == "completed":
-                completed.append((run.path, _comparable_config(run.study)))
+                completed.append((run.path, _comparable_config(run.app)))
     return completed
 
 
-def _comparable_config(study: Study) -> dict[str, Any]:
-    """Return the part of a study that decides the numbers of a run."""
-    return study.model_dump(mode="json", exclude=_IRRELEVANT_KEYS)
+def _comparable_config(app: StudyApp) -> dict[str, Any]:
+    """Return the part of a configuration that decides the numbers of a run: not where prepared data lies, nor the server's."""
+    return {"study": app.study.model_dump(mode="json"), "simulation": app.simulation.model_dump(mode="json", exclude={"store"})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
@@ -12,7 +12,6 @@ from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]
 Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
-Arm = Literal["federated", "local"]
 
 LOSSES_BY_KIND = {
     "segmentation": ("dice-ce", "dice-focal", "generalized-dice"),
@@ -24,7 +23,15 @@ _MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a r
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+
+def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
+    if not arms or set(arms) - {"federated", "local"}:
+        raise ValueError("may hold federated, local, or both")
+    return arms
+
+
+Arms = Annotated[Strings, AfterValidator(_check_arms)]
 
 
 class Task(Section):
@@ -228,46 +235,3 @@ class Contribution(Section):
             )
             fix = "Take 'leave-one-out', which scores one model more than there are sites, or 'alignment'."
             raise ConfigError([Problem("pyproject.toml", "contribution.method", problem, fix)])
-
-
-class Server(Section):
-    """Settings that the server alone reads. Hospitals ignore them, and they are not part of what a hospital approves."""
-
-    out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
-    run: str = ""  # name of the run's folder; empty: made of the time and a random part
-    resume: bool = False  # continue the run of that name
-    enrolled: Strings = ()  # names of the hospitals of the federation; a run reports which of them are missing
-
-
-class Simulation(Section):
-    """The simulated hospitals, and the arms of the comparison.
-
-    A real hospital reads `arms` alone, which is part of what it approves and decides what it answers to; a bundle for a real
-    federation may hold nothing else of this table.
-    """
-
-    data: Strings = ()  # absolute folders
-    store: str = ""  # absolute folder for prepared data; empty: the user's cache
-    arms: Strings = ("federated",)  # in a real federation, too: "federated", "local" (each site alone), or both
-    previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation
-    partition: Literal["auto", "none", "column", "random"] = "auto"  # auto: folders with a site.toml, else one site
-    column: str = ""  # of the CSV index, for partition = "column"
-    sites: NotNegative = 0  # for partition = "random"
-    where: str = ""  # "column=a|b" keeps rows of the CSV index; "column!=" drops the empty ones
-    image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
-    label: str = "label"
-    patient: str = "patient"  # column; empty: one image is one patient
-    attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # of some sites, to try robust rules
-    attackers: Sites = ("1",)  # how many sites, the first by name; or their names
-    attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; not used by "label-flip"
-
-    @model_validator(mode="after")
-    def _check_partition(self) -> Self:
-        if self.partition == "column" and not self.column:
-            raise ValueError("partition = 'column' needs 'column'")
-        if self.partition == "random" and self.sites < 2:
-            raise ValueError("partition = 'random' needs 'sites' of 2 or more")
-        unknown = set(self.arms) - {"federated", "local"}
-        if unknown or not self.arms:
-            raise ValueError("'arms' may hold federated and local")
-        return self

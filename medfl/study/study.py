@@ -16,6 +16,7 @@ from medfl.study import network_options
 from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, addition_conflicts, contribution_conflicts
 from medfl.study.sections import (
     LOSSES_BY_KIND,
+    Arms,
     Augmentation,
     Compression,
     Contribution,
@@ -28,8 +29,6 @@ from medfl.study.sections import (
     Positive,
     Preprocessing,
     Schedule,
-    Server,
-    Simulation,
     Splits,
     Strategy,
     Task,
@@ -38,7 +37,7 @@ from medfl.study.sections import (
 
 
 class Study(Section):
-    """A whole study, validated and frozen.
+    """What to do, validated and frozen: all that a hospital reads, and nothing of how it is simulated or served.
 
     Read it with `medfl.study.read_study` (a folder) or `medfl.study.study_from_run_config` (inside a Flower app).
     """
@@ -46,6 +45,7 @@ class Study(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$")]
     seed: NotNegative = 0
     rounds: Positive
+    arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), or both
     task: Task
     preprocessing: Preprocessing = Preprocessing()
     splits: Splits = Splits()
@@ -61,8 +61,6 @@ class Study(Section):
     filtering: Filtering = Filtering()
     personal: Personal = Personal()
     contribution: Contribution = Contribution()
-    simulation: Simulation = Simulation()
-    server: Server = Server()
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -192,18 +190,8 @@ class Study(Section):
         return tuple(name for name, is_on in chosen.items() if is_on)
 
     def approved_hash(self) -> str:
-        """Hash of everything that decides what happens at a hospital.
-
-        Of the table `simulation` the arms alone are part of it, as they decide which layers stay at a hospital. The rest of
-        that table and the table `server` are not: no hospital reads them.
-
-        Returns
-        -------
-        str
-            64 hexadecimal digits.
-        """
-        values = self.model_dump(mode="json", exclude={"simulation", "server"}) | {"arms": self.simulation.arms}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        """Return the hash of the whole study, 64 hexadecimal digits: what a hospital approves, to the last value."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _are_weights(words: tuple[str, ...], count: int) -> bool:

@@ -1,14 +1,27 @@
-"""The configuration of a Flower app: the study, and how it is simulated and served."""
+"""The configuration of a Flower app: a study, and beside it how the study is simulated and served."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from medfl.study.sections import Server, Simulation
+from medfl.errors import ConfigError, Problem
+from medfl.schema import Section, read_section, suggest_key
+from medfl.study.installed_strategies import strategy_problems
+from medfl.study.moved_keys import split_moved_keys
+from medfl.study.run_settings import Server, Simulation
 from medfl.study.study import Study
-from medfl.study.study_file import Scalar, StudyFile, read_study, study_from_run_config
+from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile, app_problems, flatten, read_study_file
+
+_SIMULATION, _SERVER = "simulation", "server"  # the tables beside the study
+
+_MAX_APPS = 64  # configurations that a process remembers
+_apps: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], StudyApp]] = {}  # with their tables, by the flat items
+
+S = TypeVar("S", bound=Section)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,26 +32,144 @@ class StudyApp:
     ----------
     study : Study
         What to do: all that a hospital reads and approves.
-    simulation : Simulation
+    simulation : Simulation, optional
         How hospitals are simulated on one machine.
-    server : Server
+    server : Server, optional
         What the server alone reads.
     """
 
     study: Study
-    simulation: Simulation
-    server: Server
+    simulation: Simulation = field(default_factory=Simulation)
+    server: Server = field(default_factory=Server)
+
+    @property
+    def quorum(self) -> int:
+        """Replies that a round needs to count, with the sites that are enrolled."""
+        return self.study.quorum(len(self.server.enrolled))
 
 
 def read_app(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> StudyApp:
-    """Read a study and how it is simulated and served, as `medfl.study.read_study` reads the study alone."""
-    return _app_of(read_study(source, overrides))
+    """Read and validate the configuration in the folder of a study, for whoever will run it.
+
+    Parameters
+    ----------
+    source : Path or StudyFile
+        Folder with a ``pyproject.toml`` that is a Flower app, or that file, or what was read of it.
+    overrides : mapping, optional
+        Dotted keys that replace values of the file, as ``flwr run --run-config`` does.
+
+    Returns
+    -------
+    StudyApp
+
+    Raises
+    ------
+    ConfigError
+        If the file is invalid, with all its problems; one of them may be a strategy that is not installed here.
+    """
+    return read_app_and_run_config(source, overrides)[0]
+
+
+def read_app_and_run_config(
+    source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None
+) -> tuple[StudyApp, dict[str, Scalar]]:
+    """Read a configuration as `read_app` does, and return it as Flower's flat run configuration as well."""
+    return _read(source, overrides, strategy_problems)
+
+
+def read_study(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> Study:
+    """Read the study in a folder as `read_app` does, also where the strategy that it names is not installed."""
+    return _read(source, overrides, lambda name: ())[0].study
 
 
 def app_from_run_config(run_config: Mapping[str, Scalar]) -> StudyApp:
-    """Read the whole configuration of an app, as `medfl.study.study_from_run_config` reads the study alone."""
-    return _app_of(study_from_run_config(run_config))
+    """Read the configuration that Flower hands to an app, flat.
+
+    A process validates each configuration once; apps may ask for the same one with every message.
+
+    Raises
+    ------
+    ConfigError
+        If it is invalid, with all its problems.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in run_config.items():
+        _set_nested(nested, key, value)
+    return _validate(nested, run_config, "run configuration")
 
 
-def _app_of(study: Study) -> StudyApp:
-    return StudyApp(study, study.simulation, study.server)
+def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
+    """Read the study alone as `app_from_run_config` does; keys of the other tables must be right all the same."""
+    return app_from_run_config(run_config).study
+
+
+def _read(
+    source: Path | StudyFile, overrides: Mapping[str, Scalar] | None, check_strategy: Callable[[object], tuple[Problem, ...]]
+) -> tuple[StudyApp, dict[str, Scalar]]:
+    file = source if isinstance(source, StudyFile) else read_study_file(source)
+    values = dict(file.app["config"])
+    for key, value in (overrides or {}).items():
+        _override(values, key, value)
+    run_config = flatten(values)
+    problems = [*app_problems(file, values), *check_strategy(run_config.get("strategy.name", "fedavg"))]
+    app = _collect(problems, lambda: _validate(values, run_config, STUDY_FILE))
+    if app is None or problems:
+        raise ConfigError(problems)
+    return app, run_config
+
+
+def _validate(values: Mapping[str, Any], run_config: Mapping[str, Scalar], file: str) -> StudyApp:
+    """Return the configuration of nested tables: a new one, or what this process made of the same tables before.
+
+    The tables come from a server or a user, and may be nested too deeply for anything that calls itself. So they are looked up
+    by their flat items, and compared with those of a configuration that was found valid.
+    """
+    content = frozenset((key, repr(value)) for key, value in run_config.items())
+    before, app = _apps.get(content, (None, None))
+    if app is None or before != values:  # tables that differ in empty tables or in quoted dots have the same flat items
+        app = _read_tables(values, file)
+        if len(_apps) >= _MAX_APPS:
+            _apps.clear()
+        _apps[content] = values, app
+    return app
+
+
+def _read_tables(values: Mapping[str, Any], file: str) -> StudyApp:
+    tables, problems = split_moved_keys(values, file)
+    simulation, server = tables.pop(_SIMULATION, {}), tables.pop(_SERVER, {})
+    study = _collect(problems, lambda: read_section(Study, tables, file, beside=(_SIMULATION, _SERVER)))
+    simulated = _collect(problems, lambda: read_section(Simulation, simulation, file, table=_SIMULATION))
+    served = _collect(problems, lambda: read_section(Server, server, file, table=_SERVER))
+    if study is None or simulated is None or served is None or problems:
+        raise ConfigError(problems)
+    return StudyApp(study, simulated, served)
+
+
+def _collect(problems: list[Problem], read: Callable[[], T]) -> T | None:
+    """Return what is read; if that is invalid, add its problems to those that are known and return None."""
+    try:
+        return read()
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _override(values: dict[str, Any], key: str, value: Scalar) -> None:
+    """Set a dotted key; the tables inside `values` stay as they are, and copies of them take their places."""
+    inside = values
+    for table in key.split(".")[:-1]:
+        if not isinstance(inside.get(table), dict):
+            break
+        inside[table] = inside = dict(inside[table])
+    _set_nested(values, key, value)
+
+
+def _set_nested(values: dict[str, Any], key: str, value: Scalar) -> None:
+    *tables, last = key.split(".")
+    inside = values
+    for table in tables:
+        inner = inside.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise ConfigError([Problem(STUDY_FILE, key, f"{table!r} is not a table.", suggest_key(table, set(values)))])
+        inside = inner
+    inside[last] = value

@@ -23,7 +23,7 @@ from medfl.cli.run_outcome import RunOutcome
 from medfl.deploy import control, superlink
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.runs.run_folder import Run
-from medfl.study import read_study
+from medfl.study import read_app
 from tests.deploy.local_server import make_federation
 
 COMMANDS = ("run", "resume", "status", "stop", "logs")
@@ -50,9 +50,8 @@ class Flower:
         return {"success": True, "run-id": str(100 + len(self.asked)), "runs": [{"status": self.status}]}
 
     def _begin(self, folder: FederationFolder, app: Path, *, resume: bool) -> None:
-        study = read_study(app)
-        study = study.model_copy(update={"server": study.server.model_copy(update={"run": app.parent.name})})
-        run = Run.resume(folder.runs, study) if resume else Run.create(folder.runs, study)
+        started = read_app(app, {"server.run": app.parent.name})
+        run = Run.resume(folder.runs, started) if resume else Run.create(folder.runs, started)
         self._process.enter_context(run.lock())
         run.history.append(run.resume_event() if resume else run.start_event())
         self.plot(run)

@@ -86,7 +86,7 @@ def test_the_display_tells_which_run_of_how_many_and_the_best_so_far(
     assert "no run has been tested yet" in _drawn(progress)
     result = RunResult(sweep.runs[0], "failed", "why")
     progress.add_result(result, build_leaderboard(sweep, [result]))
-    run = Run.create(sweep.folder / "runs", sweep.runs[1].simulation.study)
+    run = Run.create(sweep.folder / "runs", sweep.runs[1].simulation.app)
     run.history.append({"event": "round", "arm": "federated", "round": 1, "score": 0.75, "sites": {}, "seconds": 1.0})
     progress.update()
     drawn = _drawn(progress)

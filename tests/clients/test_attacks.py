@@ -18,8 +18,7 @@ from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.errors import ConfigError
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.study import read_run_config, study_from_run_config
-from medfl.study.sections import Simulation
+from medfl.study import Simulation, read_run_config, study_from_run_config
 from tests.clients.conftest import NO_STATE
 
 SITES = ["cadiz", "aachen", "bergen"]
@@ -114,7 +113,7 @@ def test_who_attacks() -> None:
 
 def test_only_a_simulated_hospital_attacks_and_only_in_the_federated_arm(nodule_study: Path, nodule_hospitals: Path) -> None:
     plan = {"simulation.data": str(nodule_hospitals), "simulation.attack": "scale", "simulation.attack-strength": 7.0}
-    plan |= {"simulation.arms": "federated,local"}
+    plan |= {"arms": "federated,local"}
     run_config = read_run_config(nodule_study) | plan
     model = build_initial_model(study_from_run_config(run_config))
     compat.identify_process(1, compat.SERVER_NODE_ID)

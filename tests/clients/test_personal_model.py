@@ -150,7 +150,7 @@ def reply_of(nodule_study: Path, nodule_hospitals: Path):
     def ask(do, number, changes, *, real=False, **config):
         run_config = read_run_config(nodule_study) | {
             "simulation.data": str(nodule_hospitals),
-            "simulation.arms": "federated,local",
+            "arms": "federated,local",
         }
         run_config |= changes
         values = ConfigRecord({records.ROUND: number, records.RUN: "run-1", **config})
@@ -203,7 +203,7 @@ def test_a_run_tests_both_models_and_shares_no_local_layer(nodule_study: Path, n
         "strategy.name": "fedbn",
         "network.norm": "batch",
         "rounds": 1,
-        "simulation.arms": "federated,local",
+        "arms": "federated,local",
         "simulation.store": str(tmp_path / "store"),
     }
     simulation = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)

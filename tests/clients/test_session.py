@@ -166,10 +166,10 @@ def test_evaluation_is_the_same_with_and_without_windows_of_the_image_size(make_
 
 
 def test_the_sites_folder_holds_scores_by_pseudonym_and_examples_if_allowed(make_study, site, organs, tmp_path: Path) -> None:
-    study = make_study(simulation={"previews": 2})
+    study = make_study()
     net = build_network(study)
     arrays = get_arrays(net)
-    session.evaluate(study, site, organs(), net, arrays, "test", tmp_path / "a")
+    session.evaluate(study, site, organs(), net, arrays, "test", session.OwnResults(tmp_path / "a", previews=2))
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["test.json"]
     details = json.loads((tmp_path / "a" / "test.json").read_text())
     assert set(details["patients"]) == {f"pat-{k:016d}" for k in (8, 9)}
@@ -181,14 +181,14 @@ def test_the_sites_folder_holds_scores_by_pseudonym_and_examples_if_allowed(make
         "false-positive",
     }
     open_site = site.model_copy(update={"policy": Policy(previews=True)})
-    session.evaluate(study, open_site, organs(), net, arrays, "test", tmp_path / "b")
+    session.evaluate(study, open_site, organs(), net, arrays, "test", session.OwnResults(tmp_path / "b", previews=2))
     assert sorted(p.name for p in (tmp_path / "b" / "previews").iterdir()) == ["preview-1.npz", "preview-2.npz"]
 
 
 def test_the_sites_folder_of_a_classification_holds_probabilities(make_study, site, findings, tmp_path: Path) -> None:
     study = make_study("classification")
     net = build_network(study)
-    session.evaluate(study, site, findings, net, get_arrays(net), "test", tmp_path)
+    session.evaluate(study, site, findings, net, get_arrays(net), "test", session.OwnResults(tmp_path, previews=2))
     details = json.loads((tmp_path / "test.json").read_text())["patients"]["pat-0000000000000016"]
     assert details[0]["truth"] == "no"
     assert sum(details[0]["probabilities"].values()) == pytest.approx(1.0)

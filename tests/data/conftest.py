@@ -25,7 +25,7 @@ SeriesMaker = Callable[..., list[Path]]
 
 
 @pytest.fixture
-def make_study(tmp_path: Path) -> StudyMaker:
+def make_study() -> StudyMaker:
     """Return a maker of studies; keyword ``task__kind`` stands for the key ``task.kind``."""
 
     def make(**changes: Any) -> Study:
@@ -37,7 +37,6 @@ def make_study(tmp_path: Path) -> StudyMaker:
             "task.dimension": 3,
             "task.modality": "MR",
             "task.classes": "background,organ",
-            "simulation.store": str(tmp_path / "store"),
         }
         values |= {key.replace("__", "."): value for key, value in changes.items()}
         if values["task.kind"] == "segmentation":

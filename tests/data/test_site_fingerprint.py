@@ -18,7 +18,7 @@ from medfl.planning.fingerprint import Fingerprint, merge
 from medfl.planning.plan import make_plan
 from medfl.schema import read_section
 from medfl.site import Policy, Site, SiteData, ensure_secret
-from medfl.study import Study, read_study
+from medfl.study import Study, read_app, read_study
 
 SAMPLES = Path(__file__).parents[2] / "sample_configs"
 
@@ -157,11 +157,11 @@ def test_a_classification_has_no_fingerprint(nodule_study: Path, tmp_path: Path)
 @pytest.mark.realdata
 def test_four_groups_of_hippocampi_give_the_pooled_plan(real_data: Path) -> None:
     overrides = {"simulation.data": str(real_data / "hippocampus"), "splits.test": 0.0}
-    study = read_study(SAMPLES / "hippocampus", overrides)
-    sites = [compute_fingerprint(site, study).fingerprint for site in read_simulated_sites(study)]
-    together = read_study(SAMPLES / "hippocampus", overrides | {"simulation.partition": "none"})
+    app = read_app(SAMPLES / "hippocampus", overrides)
+    study, together = app.study, app.simulation.model_copy(update={"partition": "none"})
+    sites = [compute_fingerprint(site, study).fingerprint for site in read_simulated_sites(app.simulation)]
     (pool,) = read_simulated_sites(together)
-    pooled = compute_fingerprint(pool, together).fingerprint
+    pooled = compute_fingerprint(pool, study).fingerprint
     assert (len(sites), pooled.cases) == (4, 200)
     assert same(merge(sites), pooled)
     plan = make_plan(pooled, study)

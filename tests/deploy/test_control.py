@@ -15,7 +15,7 @@ from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.site_registry import enrol
 from medfl.errors import DeployError, RunError
 from medfl.runs.run_folder import Run
-from medfl.study import read_study
+from medfl.study import Server, StudyApp, read_study
 from tests.deploy.local_server import make_federation
 
 
@@ -65,8 +65,7 @@ def started(federation: FederationFolder, nodule_study: Path, flower: FakeFlower
 
     def start() -> control.SubmittedRun:
         submitted = control.submit(federation, nodule_study, {})
-        server = submitted.study.server.model_copy(update={"run": submitted.name})
-        run = Run.create(federation.runs, submitted.study.model_copy(update={"server": server}))
+        run = Run.create(federation.runs, StudyApp(submitted.study, server=Server(run=submitted.name)))
         run.history.append(run.start_event())
         return submitted
 

@@ -26,7 +26,6 @@ from medfl.flower.tasks import TaskToken, Unreachable
 from medfl.grids import auditing, packing
 from medfl.messages import records
 from medfl.site import Site, init_site, read_site
-from medfl.study import read_study
 from tests.deploy.fake_node import PLANTED, TOKEN, FakeNode, FakeServer, FakeTask, job
 
 
@@ -264,10 +263,10 @@ def test_the_worker_waits_answers_and_ends_for_a_new_process_when_the_site_was_e
 def test_the_worker_and_the_node_in_it_read_the_site_file_once(
     approved: Site, joined: FakeJoin, nodule_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed, parse, study = [], tomllib.loads, read_study(nodule_study)
+    parsed, parse = [], tomllib.loads
     monkeypatch.setattr(tomllib, "loads", lambda text: (parsed.append("[federation]" in text), parse(text))[1])
     found: list[Site] = []
-    joined.action = lambda: (found.append(node_cache.find_site(study, joined.contexts[-1])), edit(approved))
+    joined.action = lambda: (found.append(node_cache.open_node(joined.contexts[-1]).site), edit(approved))
     assert run_worker(approved, FakeNode(lambda: None, lambda: FakeTask(job())), monkeypatch) == site_worker.SITE_CHANGED
     assert [site.name for site in found] == [approved.name]
     assert parsed.count(True) == 1

@@ -134,7 +134,7 @@ def test_packages_to_install_are_found_wherever_they_are_named(change: Callable[
 def test_settings_of_a_simulation_outside_the_approved_hash_are_refused(
     change: Document, app: Document, site: Site, tmp_path: Path
 ) -> None:
-    config_in(app)["simulation"] |= change
+    config_in(app)["simulation"] = change
     content = bundle_of(app)
     with pytest.raises(PolicyError, match="BUNDLE-SIMULATION"):
         authorize(content, read_bundle(content).config, site)

@@ -122,7 +122,7 @@ def test_local_layers_cannot_be_had_by_asking_for_another_arm(
     site = hospital()
     assert site.ask(TRAIN, arm="local", **changes).error.reason == safe_sentence("ARM-FOREIGN")
     assert site.ask(EVALUATE, arm="local", **changes).error.reason == safe_sentence("ARM-FOREIGN")
-    assert not site.ask(TRAIN, arm="local", **{"simulation.arms": "federated,local"}).has_error()
+    assert not site.ask(TRAIN, arm="local", arms="federated,local").has_error()
 
 
 @pytest.mark.parametrize(

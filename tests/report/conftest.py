@@ -12,7 +12,7 @@ import pytest
 from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, classification_metrics, derive, headline, merge, segmentation_metrics
 from medfl.runs import Run
-from medfl.study import Study
+from medfl.study import Simulation, Study, StudyApp
 
 SITES = {"harbour-clinic": (38, 6, 11), "north-general": (71, 10, 21), "st-anna": (19, 3, 6), "uni-hospital": (112, 16, 32)}
 RunMaker = Callable[..., Path]
@@ -32,7 +32,7 @@ def study_of(kind: str, classes: str, rounds: int = 12, arms: str = "federated,l
         },
         "network": {"name": "unet" if segmentation else "resnet"},
         "loss": {"name": "dice-ce" if segmentation else "cross-entropy"},
-        "simulation": {"arms": arms, "data": "/secret/folder"},
+        "arms": arms,
     }
     return Study.model_validate(values | tables | ({} if segmentation else {"preprocessing": {"size": "64,64"}}))
 
@@ -42,7 +42,7 @@ class Maker:
 
     def __init__(self, out: Path, study: Study, sites: Mapping[str, tuple[int, int, int]], seed: int = 0) -> None:
         self.study, self.sites, self.rng = study, dict(sites), np.random.default_rng(seed)
-        self.run = Run.create(out, study)
+        self.run = Run.create(out, StudyApp(study, Simulation(data=("/secret/folder",))))
         self.append = self.run.history.append
         self.append(self.run.start_event())
 

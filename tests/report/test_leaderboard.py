@@ -19,7 +19,7 @@ from medfl.runs import Run
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import LOCAL, parse_strategy_specs
 from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult, Sweep
-from medfl.study import Study
+from medfl.study import Server, Study, StudyApp
 from medfl.study.study_file import StudyFile
 
 Dice = Mapping[str, Sequence[float]]  # of the patients of each hospital
@@ -66,21 +66,21 @@ class Maker:
     def plan(self, text: str, seed: int) -> PlannedRun:
         (strategy,), _ = parse_strategy_specs([text])
         arms = (LOCAL,) if text == LOCAL else ("federated",)
-        simulated = self.study.simulation.model_copy(update={"arms": arms})
-        server = self.study.server.model_copy(update={"run": f"run-{len(self.planned)}"})
+        server = Server(run=f"run-{len(self.planned)}")
         layers = {"personal": self.study.personal.model_copy(update={"layers": ("norm",)})} if "+norm" in text else {}
-        study = self.study.model_copy(update={"simulation": simulated, "server": server, "seed": seed, **layers})
+        study = self.study.model_copy(update={"arms": arms, "seed": seed, **layers})
         run = self.folder / "runs" / study.name / server.run
-        self.planned.append(PlannedRun(strategy, seed, SimulatedRun(StudyFile(self.folder, "", {}), study, {}, (), run)))
+        app = StudyApp(study, server=server)
+        self.planned.append(PlannedRun(strategy, seed, SimulatedRun(StudyFile(self.folder, "", {}), app, {}, (), run)))
         return self.planned[-1]
 
     def done(self, text: str, dice: Dice, *, seed: int = 1, rounds: int = 4, steps: int = 10, own: Dice | None = None) -> None:
         planned = self.plan(text, seed)
         study = planned.simulation.study
-        run = Run.create(self.folder / "runs", study)
+        run = Run.create(self.folder / "runs", planned.simulation.app)
         replies = {site: {"status": "ok", "metrics": {"train.steps": steps, "train.loss": 0.4}} for site in dice}
         for number in range(1, rounds + 1):
-            event = {"event": "round", "arm": study.simulation.arms[0], "round": number, "sites": replies, "seconds": 2.5}
+            event = {"event": "round", "arm": study.arms[0], "round": number, "sites": replies, "seconds": 2.5}
             run.history.append(event | {"bytes-up": 600, "bytes-down": 800})
         owners = list(dice) if text == LOCAL else [""]
         for owner in owners:

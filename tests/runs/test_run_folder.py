@@ -12,12 +12,12 @@ import pytest
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
 from medfl.runs.run_folder import is_locked
-from medfl.study import Study
+from medfl.study import Server, Study, StudyApp
 
 
 @pytest.fixture
-def study() -> Study:
-    return Study.model_validate(
+def app() -> StudyApp:
+    study = Study.model_validate(
         {
             "name": "brain",
             "rounds": 2,
@@ -27,33 +27,34 @@ def study() -> Study:
             "preprocessing": {"spacing": "1,1,2"},
         }
     )
+    return StudyApp(study)
 
 
-def test_create_writes_everything_a_reader_needs(tmp_path: Path, study: Study) -> None:
-    run = Run.create(tmp_path / "runs", study)
+def test_create_writes_everything_a_reader_needs(tmp_path: Path, app: StudyApp) -> None:
+    run = Run.create(tmp_path / "runs", app)
     assert run.path.parent == tmp_path / "runs" / "brain"
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", run.path.name)
     about = json.loads((run.path / "study.json").read_text())
-    assert about["hash"] == study.approved_hash()
+    assert about["hash"] == app.study.approved_hash()
     assert about["study"]["training"]["local-epochs"] == 1
     assert {"medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom", "python", "platform"} <= set(about["versions"])
 
 
-def test_a_study_is_read_back_unchanged(tmp_path: Path, study: Study) -> None:
-    run = Run.create(tmp_path, study)
+def test_a_study_is_read_back_unchanged(tmp_path: Path, app: StudyApp) -> None:
+    run = Run.create(tmp_path, app)
     again = Run.open(run.path)
     assert again == run
-    assert again.study.approved_hash() == study.approved_hash()
+    assert again.study.approved_hash() == app.study.approved_hash()
 
 
-def test_two_runs_never_share_a_folder(tmp_path: Path, study: Study) -> None:
-    assert Run.create(tmp_path, study).path != Run.create(tmp_path, study).path
+def test_two_runs_never_share_a_folder(tmp_path: Path, app: StudyApp) -> None:
+    assert Run.create(tmp_path, app).path != Run.create(tmp_path, app).path
 
 
-def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, study: Study) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, app: StudyApp) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError) as caught:
-        Run.create(tmp_path / "file", study)
+        Run.create(tmp_path / "file", app)
     assert caught.value.code == "RUN-FOLDER"
 
 
@@ -67,8 +68,8 @@ def test_a_folder_that_is_not_a_run_is_reported(tmp_path: Path) -> None:
     assert caught.value.code == "RUN-DAMAGED"
 
 
-def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, study: Study) -> None:
-    completed, damaged, unfinished = (Run.create(tmp_path, study) for _ in range(3))
+def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, app: StudyApp) -> None:
+    completed, damaged, unfinished = (Run.create(tmp_path, app) for _ in range(3))
     for event in (
         {"event": "start"},
         {"event": "joined", "site": "north"},
@@ -90,8 +91,8 @@ def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, study: Study
     assert (running.status, running.rounds, running.score) == ("unfinished", 0, None)
 
 
-def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, study: Study) -> None:
-    run = Run.create(tmp_path, study)
+def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, app: StudyApp) -> None:
+    run = Run.create(tmp_path, app)
     for event in ({"event": "start"}, {"event": "end", "status": "failed"}, {"event": "start"}):
         run.history.append(event)
     assert list_runs(tmp_path)[0].status == "unfinished"
@@ -101,16 +102,16 @@ def test_no_folder_means_no_runs(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "nothing") == []
 
 
-def test_a_folder_that_a_crash_left_without_its_study_is_used(tmp_path: Path, study: Study) -> None:
-    study = study.model_copy(update={"server": study.server.model_copy(update={"run": "run"})})
+def test_a_folder_that_a_crash_left_without_its_study_is_used(tmp_path: Path, app: StudyApp) -> None:
+    app = StudyApp(app.study, server=Server(run="run"))
     (tmp_path / "brain" / "run" / "checkpoints").mkdir(parents=True)
-    assert Run.open(Run.create(tmp_path, study).path).study.name == "brain"
+    assert Run.open(Run.create(tmp_path, app).path).study.name == "brain"
     with pytest.raises(RunError, match="RUN-FOLDER"):
-        Run.create(tmp_path, study)
+        Run.create(tmp_path, app)
 
 
-def test_looking_whether_a_run_is_locked_keeps_nobody_from_locking_it(tmp_path: Path, study: Study) -> None:
-    run, over = Run.create(tmp_path, study), threading.Event()
+def test_looking_whether_a_run_is_locked_keeps_nobody_from_locking_it(tmp_path: Path, app: StudyApp) -> None:
+    run, over = Run.create(tmp_path, app), threading.Event()
 
     def look() -> None:
         while not over.is_set():

@@ -23,6 +23,7 @@ from medfl.server.contribution_measures import Contributions, alignments, all_co
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.transforms.norm_filters import NormOutlierFilter
+from medfl.study import StudyApp
 from medfl.study.sections import Contribution
 from medfl.testing import FakeGrid, sites
 from medfl.testing.fake_grid import reply_with_model
@@ -99,8 +100,8 @@ class Stage:
         self.study = sites.make_study(contribution={"method": method, "every": every})
         self.silent: set[str] = set()  # sites that never score
         grid = FakeGrid({node: self._answer(site) for node, site in SITES.items()})
-        self.run = Run.create(folder, self.study)
-        self.federation = Federation(grid, self.study, self.run, SITES)
+        self.run = Run.create(folder, StudyApp(self.study))
+        self.federation = Federation(grid, self.run, SITES)
         self.measured = Contributions(self.federation)
         self.strategy = FedAvg(site_names=SITES, transforms=(*transforms, self.measured.recorder))
         self.grid, self.sent = grid, to_array_record({"w": np.zeros(1, np.float64)})

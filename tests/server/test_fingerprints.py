@@ -15,9 +15,8 @@ from medfl import client_app
 from medfl.errors import QuorumError
 from medfl.flower import compat
 from medfl.messages import records
-from medfl.schema import read_section
 from medfl.server.fingerprints import collect_fingerprints
-from medfl.study import Study, flatten
+from medfl.study import flatten, study_from_run_config
 
 Tamper = Callable[[RecordDict], object]
 
@@ -78,21 +77,10 @@ def run_config(tmp_path: Path) -> dict[str, Any]:
     return flatten(values)
 
 
-def study_of(run_config: dict[str, Any]) -> Study:
-    nested: dict[str, Any] = {}
-    for key, value in run_config.items():
-        *tables, last = key.split(".")
-        here = nested
-        for table in tables:
-            here = here.setdefault(table, {})
-        here[last] = value
-    return read_section(Study, nested, "run configuration")
-
-
 def test_every_hospital_tells_its_fingerprint_and_what_it_left_out(run_config: dict[str, Any]) -> None:
     grid = LocalGrid(run_config, 3, {})
     answered: list[tuple[int, int]] = []
-    found = collect_fingerprints(grid, study_of(run_config), 3, lambda done, of: answered.append((done, of)))  # type: ignore[arg-type]
+    found = collect_fingerprints(grid, study_from_run_config(run_config), 3, lambda done, of: answered.append((done, of)))  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-a", "hospital-b", "hospital-c"]
     assert found.merge().cases == 17
     assert found.excluded == {"hospital-a": {}, "hospital-b": {"NII-FORMAT": -5}, "hospital-c": {}}
@@ -108,7 +96,7 @@ def test_what_cannot_be_right_is_left_out_with_its_reason(run_config: dict[str, 
         del content[records.ARRAYS]["means"]  # type: ignore[attr-defined]
 
     grid = LocalGrid(run_config, 3, {2: other_task, 4: no_array})
-    found = collect_fingerprints(grid, study_of(run_config), 3)  # type: ignore[arg-type]
+    found = collect_fingerprints(grid, study_from_run_config(run_config), 3)  # type: ignore[arg-type]
     assert list(found.fingerprints) == ["hospital-b"]
     assert {node: reason.split("]")[0] for node, reason in found.refused.items()} == {
         "node-1": "[FINGERPRINT-SCOPE",
@@ -119,7 +107,7 @@ def test_what_cannot_be_right_is_left_out_with_its_reason(run_config: dict[str, 
 def test_hospitals_with_too_few_tell_a_code_and_nothing_else(run_config: dict[str, Any], tmp_path: Path) -> None:
     for site in (tmp_path / "hospitals").glob("*/site.toml"):
         site.write_text(site.read_text().replace("min-count = 5", "min-count = 10"))
-    found = collect_fingerprints(LocalGrid(run_config, 3, {}), study_of(run_config), 3)  # type: ignore[arg-type]
+    found = collect_fingerprints(LocalGrid(run_config, 3, {}), study_from_run_config(run_config), 3)  # type: ignore[arg-type]
     assert found.fingerprints == {}
     assert set(found.refused.values()) == {"[FINGERPRINT-FEW] The details are in the log of the site."}
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
@@ -131,4 +119,4 @@ def test_two_nodes_with_one_name_are_an_error(run_config: dict[str, Any]) -> Non
         content[records.SITE] = ConfigRecord({"name": "hospital-a"})
 
     with pytest.raises(QuorumError, match="SITE-TWICE"):
-        collect_fingerprints(LocalGrid(run_config, 3, {4: pose}), study_of(run_config), 3)  # type: ignore[arg-type]
+        collect_fingerprints(LocalGrid(run_config, 3, {4: pose}), study_from_run_config(run_config), 3)  # type: ignore[arg-type]

@@ -81,7 +81,7 @@ def test_a_site_that_comes_late_is_taken_in(config: dict[str, Any]) -> None:
 
 
 def test_a_site_that_comes_late_trains_alone_from_then_on(config: dict[str, Any]) -> None:
-    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local,federated"}
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "arms": "local,federated"}
     events = conduct(Hospitals(config, lambda sent: {4} if sent < 2 else set()), config)
     chosen = {e["model"]["site"]: e["model"]["round"] for e in events if e["event"] == "test" and e["arm"] == "local"}
     assert chosen == {"hospital-1": chosen["hospital-1"], "hospital-2": chosen["hospital-2"], "hospital-3": 3}
@@ -96,7 +96,7 @@ def test_a_run_that_is_resumed_without_a_site_keeps_what_that_site_had_learnt(co
             raise Gone
         return set()
 
-    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "simulation.arms": "local"}
+    config |= {"rounds": 3, "strategy.quorum": 2, "strategy.sites": 2, "arms": "local"}
     with pytest.raises(Gone):
         conduct(Hospitals(config, dies), config)
     events = conduct(Hospitals(config, lambda sent: {4}), config | {"server.resume": True})
@@ -157,7 +157,7 @@ def test_a_wait_for_sites_is_recorded_and_missing_sites_are_named_at_its_end(con
 
 
 def test_hospitals_alone_are_waited_for_as_together(config: dict[str, Any]) -> None:
-    config |= {"rounds": 2, "strategy.quorum": 3, "simulation.arms": "local"}
+    config |= {"rounds": 2, "strategy.quorum": 3, "arms": "local"}
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
         conduct(Hospitals(config, lambda sent: {3} if sent else set()), config)
 

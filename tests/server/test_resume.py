@@ -23,7 +23,7 @@ from medfl.runs.run_folder import Run, run_status
 from medfl.study import read_run_config
 
 KINDS: dict[str, dict[str, Any]] = {
-    "fedavg": {"simulation.arms": "federated,local", "strategy.patience": 2, "rounds": 4},
+    "fedavg": {"arms": "federated,local", "strategy.patience": 2, "rounds": 4},
     "scaffold": {"strategy.name": "scaffold", "optimizer.name": "sgd", "optimizer.learning-rate": 0.05},
     "fedadam and top-k": {"strategy.name": "fedadam", "compression.codec": "top-k", "compression.keep": 0.5},
     "ditto": {"strategy.name": "ditto"},

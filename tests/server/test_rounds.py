@@ -20,7 +20,7 @@ from medfl.server.joining import join_sites
 from medfl.server.run import run_study
 from medfl.simulation.embedded_grid import EmbeddedGrid
 from medfl.simulation.worker_pool import WorkerPool
-from medfl.study import read_run_config, read_study
+from medfl.study import read_app, read_run_config
 
 APP = """
 import time
@@ -126,11 +126,10 @@ def conducted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conduct:
         (tmp_path / "pyproject.toml").write_text(STUDY)
         monkeypatch.syspath_prepend(tmp_path)
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
-        study = read_study(tmp_path, changes)
-        made = Run.create(tmp_path / "runs", study)
+        made = Run.create(tmp_path / "runs", read_app(tmp_path, changes))
         with WorkerPool(1, "scripted_client:app") as pool:
             grid = StreamingGrid(EmbeddedGrid(pool, 3, read_run_config(tmp_path) | changes))
-            federation: Federation = join_sites(grid, study, made, 3, records.layout_hash(MODEL))
+            federation: Federation = join_sites(grid, made, 3, records.layout_hash(MODEL))
             run_study(federation, to_array_record(MODEL))
         return made
 
@@ -212,7 +211,7 @@ def test_a_site_whose_network_differs_cannot_take_part(conducted: Conduct) -> No
 
 
 def test_each_hospital_alone_keeps_its_own_model(conducted: Conduct) -> None:
-    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], simulation__arms="federated,local")
+    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], arms="federated,local")
     tests = [event for event in run.history.read() if event["event"] == "test" and event["arm"] == "local"]
     assert [event["model"] for event in tests] == [{"round": 3, "site": f"site-{x}"} for x in "abc"]
     own = checkpoint_files.load(run.checkpoints, "local-site-c-round-0003").arrays["weight"]
@@ -220,13 +219,13 @@ def test_each_hospital_alone_keeps_its_own_model(conducted: Conduct) -> None:
 
 
 def test_a_site_is_not_asked_to_score_the_last_local_models_of_others(conducted: Conduct, tmp_path: Path) -> None:
-    conducted([0.1, 0.6, 0.9, 0.3, 0.2], simulation__arms="local")
+    conducted([0.1, 0.6, 0.9, 0.3, 0.2], arms="local")
     asked = (tmp_path / "asked").read_text().split()
     assert len(asked) == 3 + 3 * 3  # each its own last model; then, in the test, each the models of all
 
 
 def test_a_hospital_that_never_trained_has_no_local_model_to_compare(conducted: Conduct) -> None:
-    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], broken={2: (1, 2, 3, 4, 5)}, simulation__arms="local")
+    run = conducted([0.1, 0.6, 0.9, 0.3, 0.2], broken={2: (1, 2, 3, 4, 5)}, arms="local")
     tests = [event for event in run.history.read() if event["event"] == "test"]
     assert [event["model"]["site"] for event in tests] == ["site-a", "site-b"]
     assert not [name for name in checkpoint_files.list_names(run.checkpoints) if "site-c" in name]

@@ -36,7 +36,7 @@ def test_compressed_and_clipped_updates_are_counted_and_their_contributions_meas
         compression__keep=0.1,
         filtering__clip_norm=5.0,
         contribution__method="shapley",
-        simulation__arms="federated,local",
+        arms="federated,local",
     )
     assert kinds["end"][0]["status"] == "completed"
     together, alone = ([e for e in kinds["round"] if e["arm"] == arm] for arm in ("federated", "local"))

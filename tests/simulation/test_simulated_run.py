@@ -29,7 +29,7 @@ def bits_of(run: Path) -> dict[str, bytes]:
 
 
 def test_a_run_leaves_everything_that_is_needed_to_trust_it(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
-    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", simulation__arms="federated,local")
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", arms="federated,local")
     simulation.start(workers=2)
     events = read_history(simulation.run)
     kinds = [event["event"] for event in events]

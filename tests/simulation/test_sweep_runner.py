@@ -36,7 +36,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def start(self: SimulatedRun, engine: str = "embedded", workers: int = 0) -> None:
         name = self.study.strategy.name
         started.append(name)
-        run = Run.create(self.run.parents[1], self.study)
+        run = Run.create(self.run.parents[1], self.app)
         run.history.append(run.start_event())
         if name == "krum":
             raise EngineError("ENGINE-LOST", "the workers are gone.")
@@ -101,7 +101,7 @@ def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_leade
     sweep = plan("fedavg", "local", seeds=[5, 6])
     assert [(p.spec.name, p.seed) for p in sweep.runs] == [("fedavg", 5), ("local", 5), ("fedavg", 6), ("local", 6)]
     assert [p.simulation.study.seed for p in sweep.runs] == [5, 5, 6, 6]
-    assert [p.simulation.study.simulation.arms for p in sweep.runs[:2]] == [("federated",), ("local",)]
+    assert [p.simulation.study.arms for p in sweep.runs[:2]] == [("federated",), ("local",)]
     assert plan("fedavg").seeds == (3,)  # the study's own
 
 

@@ -11,6 +11,7 @@ import pytest
 from medfl.errors import ConfigError
 from medfl.strategies import strategy_registry
 from medfl.strategies.fedavg import FedAvg
+from medfl.study import installed_strategies
 from medfl.study.sections import Compression, Filtering, Strategy
 from medfl.testing.sites import make_study
 
@@ -51,11 +52,9 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {"mine": make_mine, "nothing": make_nothing}
-    offered = [EntryPoint(name, "nowhere:make", strategy_registry.ENTRY_POINTS) for name in points]
+    offered = {"medfl.strategies": [EntryPoint(name, "nowhere:make", "medfl.strategies") for name in points]}
     monkeypatch.setattr(EntryPoint, "load", lambda self: points[self.name])
-    monkeypatch.setattr(
-        strategy_registry, "entry_points", lambda group: offered if group == strategy_registry.ENTRY_POINTS else []
-    )
+    monkeypatch.setattr(installed_strategies, "entry_points", lambda group: offered[group])
     mine = strategy_registry.build_strategy(study(name="mine"), 3)
     assert isinstance(mine, Mine)
     assert mine.quorum == 3

@@ -160,7 +160,7 @@ def test_the_hash_leaves_out_where_simulated_data_lies_and_nothing_else(tmp_path
 def test_every_sample_study_is_valid_and_takes_the_folder_of_its_data(path: Path) -> None:
     study = read_study(path.parent)
     assert study.name == path.parent.name
-    assert {"simulation.data", "server.out", "simulation.arms"} <= read_run_config(path.parent).keys()
+    assert {"simulation.data", "server.out", "arms"} <= read_run_config(path.parent).keys()
 
 
 def test_there_are_the_sample_studies_of_the_readme() -> None:

@@ -13,7 +13,7 @@ from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.attacks import Attacker
 from medfl.clients.networks.arrays import Arrays
 from medfl.messages.records import CONTROL, COUNTED, ROUND
-from medfl.study.sections import Simulation
+from medfl.study import Simulation
 from medfl.testing import ClientAlgorithmContract
 
 TABLES: dict[str, dict[str, Any]] = {"scaffold": {"optimizer": {"name": "sgd", "learning-rate": 0.05}}}

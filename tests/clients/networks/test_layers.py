@@ -121,7 +121,7 @@ def test_a_hospital_that_trains_alone_sends_all(study_of, organs, make_task) -> 
     assert local_layers.with_local_layers(task) is local_layers.with_initial_layers(task) is task
     outcome = session.train(task)
     assert local_layers.without_local_layers(task, outcome) is outcome
-    alone = study.model_copy(update={"simulation": study.simulation.model_copy(update={"arms": ("federated", "local")})})
+    alone = study.model_copy(update={"arms": ("federated", "local")})
     models = build_initial_models(alone)
     assert list(models["whole"]) == list(task.received)
     assert list(models["initial"]) == list(layers.shared_names(study, task.net))

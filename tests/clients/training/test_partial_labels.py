@@ -184,7 +184,7 @@ def test_several_images_of_a_patient_may_show_different_structures(make_study, s
     study = make_study(task=TWO)
     cases = [replace(two_organs(k, "test", (k + 1,)), case=Case.without_files(f"case-{k}", "pat-1", "test")) for k in range(2)]
     data, net = PreparedData("here", tuple(cases), (), True), build_network(study)
-    scores = session.evaluate(study, site, data, net, get_arrays(net), "test", tmp_path)
+    scores = session.evaluate(study, site, data, net, get_arrays(net), "test", session.OwnResults(tmp_path, previews=2))
     assert (scores["eval.patients"], scores["eval.patients.left"], scores["eval.patients.right"]) == (1, 1, 1)
 
 

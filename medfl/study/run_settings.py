@@ -1,0 +1,47 @@
+"""How a study is simulated and how it is served: two tables beside a study that no hospital reads or approves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from medfl.schema import Number, Section, Strings
+from medfl.study.sections import NotNegative
+
+Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+
+class Server(Section):
+    """Settings that the server alone reads."""
+
+    out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
+    run: str = ""  # name of the run's folder; empty: made of the time and a random part
+    resume: bool = False  # continue the run of that name
+    enrolled: Strings = ()  # names of the hospitals of the federation; a run reports which of them are missing
+
+
+class Simulation(Section):
+    """The simulated hospitals; a bundle for a real federation holds nothing of this table."""
+
+    data: Strings = ()  # absolute folders
+    store: str = ""  # absolute folder for prepared data; empty: the user's cache
+    previews: Annotated[int, Field(ge=0, le=12)] = 3  # example overlays a site, segmentation
+    partition: Literal["auto", "none", "column", "random"] = "auto"  # auto: folders with a site.toml, else one site
+    column: str = ""  # of the CSV index, for partition = "column"
+    sites: NotNegative = 0  # for partition = "random"
+    where: str = ""  # "column=a|b" keeps rows of the CSV index; "column!=" drops the empty ones
+    image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
+    label: str = "label"
+    patient: str = "patient"  # column; empty: one image is one patient
+    attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # of some sites, to try robust rules
+    attackers: Sites = ("1",)  # how many sites, the first by name; or their names
+    attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; not used by "label-flip"
+
+    @model_validator(mode="after")
+    def _check_partition(self) -> Self:
+        if self.partition == "column" and not self.column:
+            raise ValueError("partition = 'column' needs 'column'")
+        if self.partition == "random" and self.sites < 2:
+            raise ValueError("partition = 'random' needs 'sites' of 2 or more")
+        return self
