@@ -29,7 +29,7 @@ from medfl.study import Study
 from medfl.testing.sites import make_class_case, make_prepared
 
 Vector = NDArray[np.float64]
-SIZE, STEPS, RATE = 3, 5, 0.1
+SIZE, STEPS, RATE = 3, 5, 0.2
 NAMES = ("aachen", "bergen", "cadiz", "delft")
 WEIGHTS = dict(zip(NAMES, (10, 40, 20, 30), strict=True))  # patients
 
@@ -54,12 +54,12 @@ class Bowl(nn.Module):
 
 
 def bowls() -> dict[str, Bowl]:
-    """Return four sites that agree neither on the bottom nor on the curvature, whose eigenvalues are from 0.5 to 3."""
+    """Return four sites that agree neither on the bottom nor on the curvature, whose eigenvalues are from 1 to 3."""
     rng = np.random.default_rng(4)
     made = {}
     for k, name in enumerate(NAMES):
         turn = np.linalg.qr(rng.standard_normal((SIZE, SIZE)))[0]
-        made[name] = Bowl(turn @ np.diag(np.roll([0.5, 1.0, 3.0], k)) @ turn.T, 3.0 * rng.standard_normal(SIZE))
+        made[name] = Bowl(turn @ np.diag(np.roll([1.0, 2.0, 3.0], k)) @ turn.T, 3.0 * rng.standard_normal(SIZE))
     return made
 
 
