@@ -4,9 +4,14 @@ PYTHON ?= python3
 TORCH ?=
 PIP_OPTIONS ?= -q --disable-pip-version-check
 BIN := .venv/bin
-NOT_SLOW := -m "not slow"
+# As many tests at a time as there are processors, each on one of them; end-to-end tests have several processes, so at most 4.
+# Tests that follow each other mostly stay in one process, and share what their file prepares.
+PARALLEL := -n logical --dist worksteal
+export OMP_NUM_THREADS ?= 1
+# A folder or a file of tests/, for example: make test AREA=data/dicom
+AREA ?=
 
-.PHONY: help venv check format test test-slow demo docs bench build clean
+.PHONY: help venv check format test test-slow test-long demo docs bench build clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,11 +35,14 @@ format: venv ## write the code the way `check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: venv ## the fast tests
-	$(BIN)/python -m pytest $(NOT_SLOW)
+test: venv ## the fast tests, in parallel; those of one folder or file: make test AREA=data/dicom, make test AREA=test_docs.py
+	$(BIN)/python -m pytest -m "not slow and not long" $(if $(filter %.py,$(AREA)),,$(PARALLEL)) tests/$(AREA)
 
-test-slow: venv ## the end-to-end tests
-	$(BIN)/python -m pytest -m slow
+test-slow: venv ## the end-to-end tests that CI runs, in parallel; AREA as above
+	$(BIN)/python -m pytest -m "slow and not long" $(if $(filter %.py,$(AREA)),,$(PARALLEL) --maxprocesses 4) tests/$(AREA)
+
+test-long: venv ## soaks and whole series of crashes, which CI runs one of each; AREA as above
+	$(BIN)/python -m pytest -m long tests/$(AREA)
 
 demo: venv ## three synthetic hospitals, one federated model, one report
 	$(BIN)/medfl demo

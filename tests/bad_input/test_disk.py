@@ -80,7 +80,7 @@ def test_a_run_on_a_full_disk_reports_it_and_leaves_no_trace_in_the_next_one(stu
     def start(name: str, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "medfl", "simulate", str(study_folder), "--data", str(hospitals), "--workers", "1"]
         command += ["--out", str(tmp_path / name)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, **options)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))

@@ -28,7 +28,7 @@ HAS_NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin"
 needs_nginx = pytest.mark.skipif(not HAS_NGINX, reason="needs nginx")
 
 
-def wait_for(condition: Callable[[], bool], within: float = 40.0) -> None:
+def wait_for(condition: Callable[[], bool], within: float = 180.0) -> None:
     """Wait until a condition holds; fail after a while."""
     deadline = time.monotonic() + within
     while not condition():
@@ -105,7 +105,7 @@ def server_of(folder: FederationFolder) -> Iterator[Server]:
     reader = threading.Thread(target=read_lines, daemon=True)
     reader.start()
     try:
-        wait_for(lambda: server.has_printed("runs and logs") or process.poll() is not None, within=90)
+        wait_for(lambda: server.has_printed("runs and logs") or process.poll() is not None)
         assert process.poll() is None, "\n".join(server.lines)
         yield server
     finally:

@@ -70,14 +70,14 @@ class Loopback:
     def server_up(self, fault: str = "") -> None:
         """Start the server, and wait until it reports that it is up."""
         self._start("server", "server", "up", self.folder, fault=fault)
-        wait_for(lambda: "is up" in self.output("server"), 90.0)
+        wait_for(lambda: "is up" in self.output("server"))
 
     def site_up(self, name: str, fault: str = "", seconds: float = 0.0) -> None:
         """Start a hospital, and wait until its worker is ready."""
         log = self.hospitals[name] / ".medfl" / "logs" / "worker.log"
         before = log.read_text().count("is ready") if log.exists() else 0
         self._start(name, "site", "up", self.hospitals[name], fault=fault, seconds=seconds)
-        wait_for(lambda: log.exists() and log.read_text().count("is ready") > before, 90.0)
+        wait_for(lambda: log.exists() and log.read_text().count("is ready") > before)
 
     def sites_up(self) -> None:
         """Start all hospitals."""

@@ -34,13 +34,16 @@ def completed_rounds(events: list[Event]) -> list[int]:
     return [event["round"] for event in events if event["event"] == "round"]
 
 
-def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", [("while-folding",), pytest.param(STAGES, marks=pytest.mark.long)], ids=["folding", "all"])
+def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(
+    stages: tuple[str, ...], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
     bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study, *OVERRIDES)
         federation.server_up(fault=f"*:2:{tmp_path / 'stage'}")
         federation.sites_up()
-        for stage in STAGES:
+        for stage in stages:
             (tmp_path / "stage").write_text(stage)
             done = federation.medfl(
                 "run", nodule_study, "--federation", federation.folder, "--json", *override_options(OVERRIDES), check=False
@@ -68,7 +71,7 @@ def test_a_machine_that_dies_while_hospitals_train_resumes_to_the_same_bits(
             federation.site_up(name, fault=f"delay:2:{tmp_path / 'delayed'}", seconds=8.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
-        wait_for((tmp_path / "delayed").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists)
         federation.kill("server")
         federation.server_up()
         done = federation.medfl("resume", name, "--federation", federation.folder, "--json")
@@ -87,10 +90,10 @@ def test_a_hospital_that_dies_is_awaited_when_the_quorum_needs_it(
         federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
-        wait_for((tmp_path / "delayed").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists)
         federation.kill("hospital-3")
         federation.site_up("hospital-3")
-        wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
+        wait_for(lambda: federation.status(name) == "finished:completed", 400.0)
         assert bits_of(run_folder(federation, name)) == bits
 
 
@@ -106,9 +109,9 @@ def test_a_hospital_that_dies_is_left_out_with_the_reason_and_below_the_quorum_t
         federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(overrides))
         name = federation.newest()
-        wait_for((tmp_path / "delayed").exists, 90.0)
+        wait_for((tmp_path / "delayed").exists)
         federation.kill("hospital-3")
-        wait_for(lambda: federation.status(name) == "finished:completed", 240.0)
+        wait_for(lambda: federation.status(name) == "finished:completed", 400.0)
         second, third = [e["sites"]["hospital-3"] for e in federation.events(name) if e["event"] == "round"][1:]
         assert (second["status"], second["reason"][:11]) == ("failed", "[NODE-LOST]")
         assert (third["status"], third["reason"][:15]) == ("absent", "[NOT-CONNECTED]")

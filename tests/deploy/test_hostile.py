@@ -51,7 +51,7 @@ def wait_for_end(federation: Loopback, run_id: str) -> None:
         runs = run_flwr(folder, "ls", "fed", "--run-id", run_id, "--format", "json")["runs"]
         return str(runs[0]["status"]).startswith("finished")
 
-    wait_for(is_over, 120.0)
+    wait_for(is_over)
 
 
 def hostile_app(folder: Path, out: Path, canary: Path) -> Path:

@@ -18,7 +18,7 @@ from medfl.runs import checkpoint_files
 from medfl.runs.history import Event, read_history
 from medfl.study import read_run_config
 from medfl.testing.sites import make_study
-from tests.server.test_resume import DirectGrid
+from tests.server.direct_grid import DirectGrid
 
 NAMES = {2: "hospital-1", 3: "hospital-2", 4: "hospital-3"}
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message, RecordDict
 
-from medfl import server_app
-from medfl.client_app import app
 from medfl.errors import RunError
-from medfl.flower import compat
-from medfl.grids.grid_wrapper import GridWrapper, WaitingGrid
+from medfl.grids.grid_wrapper import GridWrapper
 from medfl.runs import checkpoint_files, history, run_folder
 from medfl.runs.history import History, read_history
 from medfl.runs.run_folder import Run, run_status
 from medfl.study import read_run_config
+from tests.server.direct_grid import conduct
 
 KINDS: dict[str, dict[str, Any]] = {
     "fedavg": {"arms": "federated,local", "strategy.patience": 2, "rounds": 4},
@@ -35,46 +32,6 @@ KINDS: dict[str, dict[str, Any]] = {
 
 class Killed(BaseException):
     """The process is gone."""
-
-
-class DirectGrid(WaitingGrid):
-    """Simulated hospitals that answer in this process, at once."""
-
-    def __init__(self, config: dict[str, Any], nodes: int = 3) -> None:
-        self._contexts = {
-            2 + k: Context(1, 2 + k, {"partition-id": k, "num-partitions": nodes}, RecordDict(), config) for k in range(nodes)
-        }
-        self._replies: dict[str, Message] = {}
-        compat.identify_process(1, compat.SERVER_NODE_ID)
-
-    def set_run(self, run: compat.Run) -> None:
-        raise NotImplementedError
-
-    @property
-    def run(self) -> compat.Run:
-        return compat.empty_run(1)
-
-    def create_message(self, *_: object, **__: object) -> Message:
-        raise NotImplementedError
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self._contexts)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        identifiers = []
-        for message in messages:
-            identifiers.append(compat.assign_message_id(message))
-            context = self._contexts[message.metadata.dst_node_id]
-            compat.identify_process(1, context.node_id)
-            self._replies[identifiers[-1]] = app(message, context)
-            compat.identify_process(1, compat.SERVER_NODE_ID)
-        return identifiers
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return [self._replies.pop(identifier) for identifier in message_ids if identifier in self._replies]
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        return self.pull_messages(self.push_messages(messages))
 
 
 class Steps:
@@ -129,10 +86,6 @@ def config_of(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Cal
     return config
 
 
-def conduct(config: dict[str, Any]) -> None:
-    server_app.main(DirectGrid(config), Context(1, 1, {}, RecordDict(), config))
-
-
 def result_of(run: Path) -> dict[str, Any]:
     """Return everything that a reader takes from a run: the bits of its models, and what its history tells but times."""
     models = {name: checkpoint_files.load(run, name) for name in ("best", "final")}
@@ -158,15 +111,19 @@ def plain(value: Any) -> Any:
 
 # what a killed process held is closed by its end
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", [k if k == "scaffold" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [("scaffold", 3), *(pytest.param(kind, 3, marks=pytest.mark.slow) for kind in KINDS if kind != "scaffold")]
+    + [pytest.param(kind, 1, marks=pytest.mark.long) for kind in KINDS],
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_end(
-    kind: str, config_of: Callable[..., dict[str, Any]], tmp_path: Path
+    kind: str, every: int, config_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     with steps() as whole:
         conduct(config_of(kind, tmp_path / "whole", name="run-whole"))
     expected = result_of(tmp_path / "whole" / "nodule" / "run-whole")
     begun = 4  # the folder, its study and its first event are there
-    for step in whole.to_try(begun, 7 if kind == "fedavg" else 40):
+    for step in whole.to_try(begun, 7 if kind == "fedavg" else 40)[::every]:
         out = tmp_path / f"killed-{step}"
         with steps(kill_before=step), pytest.raises(Killed):
             conduct(config_of(kind, out, name=f"run-{step:05d}"))

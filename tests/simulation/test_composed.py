@@ -13,12 +13,18 @@ from medfl.errors import ConfigError
 from medfl.report import write_report
 from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import plan_simulation
+from tests.server.direct_grid import conduct
 
 
-def events_of(study: Path, data: Path, out: Path, **overrides: Any) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
+def events_of(
+    study: Path, data: Path, out: Path, *, in_process: bool = False, **overrides: Any
+) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     changes = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
     simulation = plan_simulation(study, [data], out, {**changes, "simulation.store": str(out / "store")})
-    simulation.start(workers=2)
+    if in_process:
+        conduct(dict(simulation.run_config))
+    else:
+        simulation.start(workers=2)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for event in read_history(simulation.run):
         kinds.setdefault(event["event"], []).append(event)
@@ -74,7 +80,7 @@ def test_compressed_and_clipped_updates_are_counted_and_their_contributions_meas
 def test_combinations_that_the_study_allows_run_to_the_end(
     composed: Any, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    _, kinds = events_of(nodule_study, nodule_hospitals, tmp_path / "runs", **composed)
+    _, kinds = events_of(nodule_study, nodule_hospitals, tmp_path / "runs", in_process=True, **composed)
     assert kinds["end"][0]["status"] == "completed"
     assert "failed" not in kinds
     assert {site["status"] for event in kinds["round"] for site in event["sites"].values()} == {"ok"}

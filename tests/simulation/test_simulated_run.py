@@ -72,7 +72,7 @@ def test_looking_for_a_gpu_brings_no_torch_into_the_servers_process() -> None:
 @pytest.mark.slow
 def test_the_same_study_and_seed_give_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     runs = []
-    for name, workers in (("first", 1), ("again", 1), ("two", 2), ("three", 3)):
+    for name, workers in (("one", 1), ("two", 2), ("three", 3)):
         simulation = plan(nodule_study, nodule_hospitals, tmp_path / name)
         simulation.start(workers=workers)
         runs.append(bits_of(simulation.run))
@@ -115,15 +115,15 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
         preexec_fn=_receive_ctrl_c,
     )
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 400
         while time.monotonic() < deadline and not _has_round(tmp_path / "runs"):
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while _processes_with_environment(mark) and time.monotonic() < end:
             time.sleep(0.5)
         assert _processes_with_environment(mark) == []

@@ -110,8 +110,8 @@ def test_a_process_is_gone_soon_after_the_one_that_started_it_was_killed(tmp_pat
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
-        parent.wait(10)
-        end = time.monotonic() + 20
+        parent.wait(60)
+        end = time.monotonic() + 120
         while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
             time.sleep(0.05)
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

@@ -179,7 +179,7 @@ def test_several_processes_may_use_the_index_at_once(site: Site) -> None:
     processes = [context.Process(target=_list_in_process, args=(site, queue)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     assert found[0] == found[1] == found[2]

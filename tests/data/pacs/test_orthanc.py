@@ -72,7 +72,7 @@ def _wait_for(process: subprocess.Popen[bytes], ports: dict[str, int], log: Path
     address = f"http://127.0.0.1:{ports['http']}/"
     passwords.add_password(None, address, "medfl", "test")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(passwords))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         try:
             with opener.open(f"{address}system", timeout=2), socket.create_connection(("127.0.0.1", ports["dicom"]), 2):

@@ -150,7 +150,7 @@ def test_second_start_imports_neither_torch_nor_monai(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
     prepare(site, study_of())
     done = run_prepare(site, "import sys; assert not {'torch', 'monai'} & set(sys.modules), 'imported'")
-    assert done.wait(60) == 0
+    assert done.wait(300) == 0
 
 
 @pytest.mark.parametrize("file", ["img0.nii", "seg0.nii"])
@@ -337,7 +337,7 @@ def test_two_processes_at_once_both_get_all_cases(tmp_path: Path) -> None:
     check = "assert len(prepared.cases) == 6 and all(c.image.shape == (1, 8, 9, 10) for c in prepared.cases)"
     both = [run_prepare(site, check, before=wait) for _ in range(2)]
     go.touch()
-    assert [process.wait(120) for process in both] == [0, 0]
+    assert [process.wait(600) for process in both] == [0, 0]
     left = [path for path in (tmp_path / "store").rglob("*") if path.name.startswith(".tmp-") or path.suffix == ".tmp"]
     assert left == []
 
@@ -463,7 +463,7 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
         f"        pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n    return load(*a)\nmodule.load_case = held"
     )
     process = run_prepare(site, "", before=hold)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not mark.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
