@@ -7,7 +7,7 @@ BIN := .venv/bin
 # As many tests at a time as there are processors, each on one of them; end-to-end tests have several processes, so at most 4.
 # Tests that follow each other mostly stay in one process, and share what their file prepares.
 PARALLEL := -n logical --dist worksteal
-export OMP_NUM_THREADS ?= 1
+test test-slow test-long: export OMP_NUM_THREADS = 1
 # A folder or a file of tests/, for example: make test AREA=data/dicom
 AREA ?=
 
