@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from medfl.errors import ConfigError, Problem
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
 from medfl.schema import read_section
 from medfl.strategies.cyclic import Cyclic
@@ -28,14 +27,12 @@ from medfl.strategies.multikrum import MultiKrum
 from medfl.strategies.qfedavg import QFedAvg
 from medfl.strategies.rfa import Rfa
 from medfl.strategies.scaffold import Scaffold
+from medfl.strategies.strategy_loading import load_strategy
 from medfl.strategies.transforms.norm_filters import ClipNorm, NormOutlierFilter
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.study import Study
 from medfl.study.algorithms import ALGORITHMS
-from medfl.study.installed_strategies import offered_strategies, strategy_problems
-
-StrategyFactory = Callable[[Study, int], FedAvg]  # of a study and the quorum, as `build_strategy`
 
 _WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
 
@@ -129,8 +126,8 @@ def build_strategy(study: Study, quorum: int) -> FedAvg:
     Raises
     ------
     ConfigError
-        When the name is neither in the table nor an installed entry point of the group ``medfl.strategies``, or the entry
-        point builds something other than a `FedAvg`.
+        When the name is neither in the table nor an installed entry point of the group ``medfl.strategies``, or that does not
+        take the study's options or builds something other than a `FedAvg`.
     """
     name = study.strategy.name
     if name in CLIENT_ONLY:
@@ -139,15 +136,4 @@ def build_strategy(study: Study, quorum: int) -> FedAvg:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
         extra = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
         return STRATEGIES[name](**common_options(study, quorum), **options.model_dump(), **extra)
-    return _load_installed(name, study, quorum)
-
-
-def _load_installed(name: str, study: Study, quorum: int) -> FedAvg:
-    if problems := strategy_problems(name):
-        raise ConfigError(problems)
-    strategy = offered_strategies()[name].load()(study, quorum)
-    if not isinstance(strategy, FedAvg):
-        kind = type(strategy).__name__
-        problem = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."
-        raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
-    return strategy
+    return load_strategy(study, quorum, common_options(study, quorum))

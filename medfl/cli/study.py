@@ -26,12 +26,17 @@ def check(
 ) -> None:
     """Validate a study, and print the `flwr run` command for it."""
     from medfl.study import read_app, study_folder
+    from medfl.study.algorithms import ALGORITHMS
 
     overrides = parse_overrides(change)
     if data:
         overrides["simulation.data"] = ",".join(str(path.resolve()) for path in data)
     app = read_app(folder, overrides)
     study = app.study
+    if study.strategy.name not in ALGORITHMS:
+        from medfl.strategies.strategy_registry import build_strategy
+
+        build_strategy(study, app.quorum)  # only the package that offers it knows its options
     if as_json:
         output.print_json(json.dumps({"hash": study.approved_hash(), "study": study.model_dump(mode="json", by_alias=True)}))
         return

@@ -16,6 +16,7 @@ import tomli_w
 from medfl.deploy.untrusted_bundle import read_bundle, read_untrusted_study
 from medfl.errors import ConfigError, DeployError, Problem
 from medfl.flower import compat
+from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Server, Study, flatten, read_app, read_study, read_study_file
 from medfl.study.study_file import STUDY_FILE, Scalar
 
@@ -47,6 +48,7 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     """
     study_file = read_study_file(folder)
     study = read_app(study_file, overrides).study
+    build_strategy(study, study.min_quorum)  # refuses options that the strategy of another package does not take
     config = flatten(study_file.app["config"]) | dict(overrides)
     config = {key: value for key, value in config.items() if not key.startswith(_BESIDE)} | _server_defaults()
     app.mkdir(parents=True)

@@ -14,6 +14,7 @@ from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
 from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
+from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, StudyApp, read_app_and_run_config, read_study_file
 from medfl.study.study_file import Scalar, StudyFile
 
@@ -107,6 +108,7 @@ def plan_simulation(
         paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
     study_file = source if isinstance(source, StudyFile) else read_study_file(source)
     app, run_config = read_app_and_run_config(study_file, {**(overrides or {}), **paths})
+    build_strategy(app.study, app.quorum)  # refuses options that the strategy of another package does not take
     sites = read_simulated_sites(app.simulation)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")

@@ -24,9 +24,13 @@ def study(**chosen: Any) -> Any:
 class Mine(FedAvg):
     """A strategy of someone else's package."""
 
+    def __init__(self, *, share: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        self.share = share
+
 
 def make_mine(of: Any, quorum: int) -> FedAvg:
-    return Mine(seed=of.seed, quorum=quorum)
+    return Mine(**dict(of.strategy.options), **strategy_registry.common_options(of, quorum))
 
 
 def make_nothing(of: Any, quorum: int) -> object:
@@ -50,16 +54,30 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         strategy_registry.build_strategy(study(name="fedavgg"), 1)
 
 
-def test_an_installed_package_offers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have another package offer two strategies, of which one is none."""
     points = {"mine": make_mine, "nothing": make_nothing}
     offered = {"medfl.strategies": [EntryPoint(name, "nowhere:make", "medfl.strategies") for name in points]}
     monkeypatch.setattr(EntryPoint, "load", lambda self: points[self.name])
     monkeypatch.setattr(installed_strategies, "entry_points", lambda group: offered[group])
-    mine = strategy_registry.build_strategy(study(name="mine"), 3)
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_package_offers_its_own() -> None:
+    mine = strategy_registry.build_strategy(make_study(strategy={"name": "mine", "options": {"share": 0.25}}), 3)
     assert isinstance(mine, Mine)
-    assert mine.quorum == 3
+    assert (mine.quorum, mine.share) == (3, 0.25)
     with pytest.raises(ConfigError, match=r"expected a medfl\.strategies"):
         strategy_registry.build_strategy(study(name="nothing"), 1)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("name", ["shar", "seed"])
+def test_an_option_that_a_strategy_of_another_package_does_not_take_is_named_with_those_that_it_does(name: str) -> None:
+    wrong = make_study(strategy={"name": "mine", "options": {name: 0.8}})
+    with pytest.raises(ConfigError, match=rf"strategy\.options\.{name}: .*'mine'.* no such option.*Valid keys here: share\."):
+        strategy_registry.build_strategy(wrong, 1)
 
 
 @pytest.mark.parametrize(
