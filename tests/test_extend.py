@@ -61,6 +61,8 @@ def test_it_runs_by_name_at_sites_that_allow_it_and_at_no_others(
     options = asked["tool"]["flwr"]["app"]["config"]["strategy"]
     changes = {"strategy.name": options["name"], "strategy.options.share": options["options"]["share"]}
 
+    with pytest.raises(ConfigError, match=r"strategy\.options\.shar: .*no such option.*Did you mean 'share'"):
+        plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", {**changes, "strategy.options.shar": 0.8})
     forbidden = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)
     with pytest.raises(ConfigError, match=r"policy\.extensions: .*'gentle'.*has not allowed"):
         build_algorithm(forbidden.study, forbidden.sites[0])

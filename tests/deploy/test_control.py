@@ -13,7 +13,7 @@ from medfl.deploy import control
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.site_registry import enrol
-from medfl.errors import DeployError, RunError
+from medfl.errors import ConfigError, DeployError, RunError
 from medfl.runs.run_folder import Run
 from medfl.study import Server, StudyApp, read_study
 from tests.deploy.local_server import make_federation
@@ -83,6 +83,16 @@ def test_what_is_submitted_is_what_hospitals_approve_with_the_names_of_the_enrol
     app = federation.path / "submitted" / submitted.name / "app"
     assert read_study(app).approved_hash() == read_study(nodule_study, {"rounds": 7}).approved_hash()
     assert "simulation.data" not in (app / "pyproject.toml").read_text()
+
+
+def test_a_study_that_cannot_be_run_is_not_submitted(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
+) -> None:
+    wrong = {"strategy.name": "fedproxx", "rounds": 0, "simulation.arms": "local"}
+    with pytest.raises(ConfigError) as caught:
+        control.submit(federation, nodule_study, wrong)
+    assert {problem.key for problem in caught.value.problems} == wrong.keys()
+    assert not flower.commands_of("run")
 
 
 def test_a_federation_without_sites_runs_nothing(tmp_path: Path, nodule_study: Path, flower: FakeFlower) -> None:
