@@ -98,7 +98,7 @@ class WorkerPool:
     def _start_worker(self) -> _Worker:
         ours, theirs = self._start_context.Pipe()
         process = self._start_context.Process(target=serve, args=(theirs, self._app, self._threads), daemon=True)
-        with pools.sigint_blocked():
+        with pools.sigint_blocked(), pools.main_hidden():
             process.start()
         theirs.close()
         return _Worker(process, ours)

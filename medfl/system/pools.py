@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -57,7 +59,7 @@ def map_processes(
     Parameters
     ----------
     function : callable
-        Must be picklable; what it raises ends the iteration.
+        Of a module that can be imported, not of the program itself (see `main_hidden`); what it raises ends the iteration.
     items : sequence
         Its arguments, picklable.
     processes : int
@@ -87,7 +89,7 @@ def map_processes(
         waiting = iter(enumerate(items))
         running: dict[Future[R], int] = {}  # in the order of the items
         while True:
-            with sigint_blocked():  # every process is started here
+            with sigint_blocked(), main_hidden():  # every process is started here
                 running |= {pool.submit(function, x): index for index, x in islice(waiting, limit - len(running))}
             if not running:
                 return
@@ -160,6 +162,21 @@ def sigint_blocked() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     if received:
         signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Keep processes that are started meanwhile from running the program again that starts them.
+
+    They would need its ``if __name__ == "__main__"``, which a notebook cannot have and a script may lack, and they need none of
+    its functions.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

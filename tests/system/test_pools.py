@@ -16,17 +16,20 @@ import pytest
 
 from medfl.system.pools import map_isolated, map_processes, sigint_blocked, spawn_context
 
-PARENT = """
-import os, sys, time
-from medfl.system.pools import fork_context, map_processes, spawn_context
+WORK = """
+import os, time
 
-def work(_):
+def print_id(_):
     print(os.getpid(), flush=True)
     time.sleep(600)
-
-if __name__ == "__main__":
-    list(map_processes(work, [0], 1, spawn_context() if sys.argv[1] == "spawn" else fork_context(["json"])))
 """
+PARENT = """
+import sys
+import work
+from medfl.system.pools import fork_context, map_processes, spawn_context
+
+list(map_processes(work.print_id, [0], 1, spawn_context() if sys.argv[1] == "spawn" else fork_context(["json"])))
+"""  # without a guard, as in a notebook: no process runs it again
 
 
 def _double_late(number: int) -> int:
@@ -106,6 +109,7 @@ def test_ctrl_c_waits_until_the_workers_have_started_and_they_never_hear_it() ->
 def test_a_process_is_gone_soon_after_the_one_that_started_it_was_killed(tmp_path: Path, method: str) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
+    (tmp_path / "work.py").write_text(WORK)
     with subprocess.Popen([sys.executable, str(script), method], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
