@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from flwr.app import ArrayRecord, Context, RecordDict
@@ -18,7 +19,15 @@ from medfl.system.pools import count_cores
 SERVER_APP, CLIENT_APP = "medfl.server_app", "medfl.client_app:app"
 
 
-def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0, threads: int = 1, cuda: bool = False) -> None:
+def run_embedded(
+    run_config: dict[str, Scalar],
+    nodes: int,
+    *,
+    workers: int = 0,
+    threads: int = 1,
+    cuda: bool = False,
+    stop: threading.Event | None = None,
+) -> None:
     """Run the server's app in this process and the hospitals' app in worker processes, until the study ends.
 
     Parameters
@@ -33,6 +42,8 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         Threads of each worker.
     cuda : bool
         Whether hospitals will use CUDA.
+    stop : threading.Event, optional
+        Set it in another thread to end the run as by Ctrl-C.
 
     Raises
     ------
@@ -46,7 +57,7 @@ def run_embedded(run_config: dict[str, Scalar], nodes: int, *, workers: int = 0,
         # imported here while the server of the workers imports torch and MONAI
         server = importer.submit(importlib.import_module, SERVER_APP)
         with WorkerPool(workers, CLIENT_APP, threads, cuda=cuda) as pool:
-            grid = EmbeddedGrid(pool, nodes, run_config)
+            grid = EmbeddedGrid(pool, nodes, run_config, stop=stop)
             state = RecordDict({**pool.call(_build_initial_models, run_config)})
             context = Context(grid.run.run_id, compat.SERVER_NODE_ID, {}, state, dict(run_config))
             server.result().app(grid, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -29,10 +30,19 @@ class EmbeddedGrid(WaitingGrid):
         Flat run configuration that every ClientApp sees.
     run_id : int
         Number of the run.
+    stop : threading.Event, optional
+        Once it is set, waiting for replies ends as by Ctrl-C, which reaches only the main thread.
     """
 
-    def __init__(self, pool: WorkerPool, nodes: int, run_config: dict[str, Scalar], run_id: int = 1) -> None:
-        self._pool = pool
+    def __init__(
+        self,
+        pool: WorkerPool,
+        nodes: int,
+        run_config: dict[str, Scalar],
+        run_id: int = 1,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._pool, self._stop = pool, stop
         self._run = compat.empty_run(run_id)
         self._contexts = {
             _FIRST_NODE + k: Context(
@@ -72,6 +82,8 @@ class EmbeddedGrid(WaitingGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to these messages that are ready, after waiting a moment for the first."""
+        if self._stop is not None and self._stop.is_set():
+            raise KeyboardInterrupt
         wanted = set(message_ids)
         if not wanted & self._replies.keys():
             # a caller who pulls one reply at a time will want those that are stored here before waiting for more

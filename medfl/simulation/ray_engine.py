@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,7 +33,15 @@ from medfl.system.ports import find_free_port
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
 
-def run_ray(study_file: StudyFile, run_config: dict[str, Scalar], nodes: int, *, workers: int, threads: int) -> None:
+def run_ray(
+    study_file: StudyFile,
+    run_config: dict[str, Scalar],
+    nodes: int,
+    *,
+    workers: int,
+    threads: int,
+    stop: threading.Event | None = None,
+) -> None:
     """Run a study under Ray and wait for its end.
 
     Parameters
@@ -47,6 +56,8 @@ def run_ray(study_file: StudyFile, run_config: dict[str, Scalar], nodes: int, *,
         Hospitals that train at the same time.
     threads : int
         Threads of each hospital.
+    stop : threading.Event, optional
+        Set it in another thread to end the run as by Ctrl-C.
 
     Raises
     ------
@@ -67,16 +78,17 @@ def run_ray(study_file: StudyFile, run_config: dict[str, Scalar], nodes: int, *,
                 f"init-args-num-cpus={workers * threads}"
             )
             submitted = _run_flwr(["run", str(app), "sim", "--format", "json", "--federation-config", federation], environment)
-            _wait_for_end(str(submitted["run-id"]), environment)
+            _wait_for_end(str(submitted["run-id"]), environment, stop or threading.Event())
 
 
-def _wait_for_end(run_id: str, environment: dict[str, str]) -> None:
+def _wait_for_end(run_id: str, environment: dict[str, str], stop: threading.Event) -> None:
     while True:
         runs = _run_flwr(["ls", "sim", "--run-id", run_id, "--format", "json"], environment)["runs"]
         status = str(runs[0]["status"])
         if status.startswith("finished"):
             break
-        time.sleep(_POLL)
+        if stop.wait(_POLL):
+            raise KeyboardInterrupt
     if status != "finished:completed":
         raise EngineError("RAY-FAILED", f"Flower ended the run as {status!r}.", "The reason is in the history of the run.")
 

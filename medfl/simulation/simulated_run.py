@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class SimulatedRun:
         """The study that is simulated."""
         return self.app.study
 
-    def start(self, engine: Engine = "embedded", workers: int = 0) -> None:
+    def start(self, engine: Engine = "embedded", workers: int = 0, stop: threading.Event | None = None) -> None:
         """Run to the end.
 
         Parameters
@@ -59,18 +60,22 @@ class SimulatedRun:
             Both give the same numbers.
         workers : int
             Hospitals that train at the same time; 0: as many as the machine has cores for.
+        stop : threading.Event, optional
+            Set it in another thread to end the run as by Ctrl-C.
 
         Raises
         ------
+        KeyboardInterrupt
+            When it was stopped.
         MedflError
             The error that ended the study early; the run folder holds what was done until then.
         """
         threads = self.study.training.threads
         workers = workers or default_workers(len(self.sites), threads)
         if engine == "ray":
-            run_ray(self.study_file, self.run_config, len(self.sites), workers=workers, threads=threads)
+            run_ray(self.study_file, self.run_config, len(self.sites), workers=workers, threads=threads, stop=stop)
         else:
-            run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda())
+            run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda(), stop=stop)
         if not self.run.is_dir():
             raise EngineError("RUN-MISSING", "the engine ended without making a run folder.", "Look at the log of the engine.")
 
