@@ -15,6 +15,7 @@ from medfl import metrics
 from medfl.clients import session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, check_finite, get_arrays, load_arrays
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import deterministic
 from medfl.clients.training.loop import train_steps, with_steps
 from medfl.clients.training.task import TrainTask
@@ -71,6 +72,11 @@ def final_model(task: TrainTask, algorithm: ClientAlgorithm) -> Tensors:
     if own is not saved:
         task.state.save(_STATE_NAME, own)
     return own
+
+
+def load_personal_model(state: ClientState) -> Tensors | None:
+    """Return the personal model that a site has kept in its state: the one that was tested, once the run is over."""
+    return state.load(_STATE_NAME)
 
 
 def evaluate_personal(task: TrainTask, algorithm: ClientAlgorithm, own: session.OwnResults | None) -> Metrics:

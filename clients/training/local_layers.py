@@ -12,6 +12,7 @@ from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors
 from medfl.clients.networks.layers import initial_local_layers, local_names
+from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.models import Tensors
 
@@ -31,6 +32,12 @@ def with_initial_layers(task: TrainTask) -> TrainTask:
     if not _has_local_layers(task):
         return task
     return dataclasses.replace(task, received=_merge_layers(task.net, task.received, initial_local_layers(task.study)))
+
+
+def complete_model(net: nn.Module, shared: Tensors, state: ClientState) -> Arrays | None:
+    """Return the shared layers together with those that a site has saved in its state; None where it has saved none."""
+    own = state.load(_STATE_NAME)
+    return None if own is None else _merge_layers(net, shared, own)
 
 
 def without_local_layers(task: TrainTask, result: TrainResult) -> TrainResult:

@@ -10,7 +10,7 @@ import typer
 
 from medfl.cli.console import errors
 from medfl.cli.options import WorkersOption
-from medfl.cli.run_outcome import run_and_report
+from medfl.cli.run_outcome import print_outcome, show_simulation
 
 STUDY = "brain-tissue"
 
@@ -32,4 +32,4 @@ def demo(
     overrides: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}
     with as_file(files("medfl") / "sample_configs" / STUDY) as folder:
         simulation = plan_simulation(folder, [data], out / "runs", overrides)
-        run_and_report(simulation, "embedded", workers).print()
+        print_outcome(show_simulation(simulation, "embedded", workers))

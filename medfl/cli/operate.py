@@ -12,7 +12,7 @@ import typer
 from medfl.cli.console import errors, output
 from medfl.cli.options import FederationOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.run_display import RunDisplay, follow_run
-from medfl.cli.run_outcome import report_run
+from medfl.cli.run_outcome import print_outcome
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
@@ -108,6 +108,8 @@ def logs(name: RunArgument = "", federation: FederationOption = Path("federation
 
 def _follow(folder: FederationFolder, submitted: SubmittedRun, *, detach: bool, as_json: bool) -> None:
     """Follow a run to its end, and end the command as the run ended."""
+    from medfl.api import open_run
+
     name = submitted.name
     if detach:
         output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow", highlight=False)
@@ -121,11 +123,7 @@ def _follow(folder: FederationFolder, submitted: SubmittedRun, *, detach: bool, 
         raise
     if ended != "completed":
         raise _run_error(submitted, ended)
-    outcome = report_run(submitted.run)
-    if as_json:
-        output.print_json(json.dumps(outcome.as_json()))
-    else:
-        outcome.print()
+    print_outcome(open_run(submitted.run).outcome(), as_json=as_json)
 
 
 def _wait_for_end(folder: FederationFolder, submitted: SubmittedRun) -> str:

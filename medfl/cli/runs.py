@@ -17,7 +17,7 @@ def runs(
     out: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"), as_json: JsonOption = False
 ) -> None:
     """List the runs in a folder."""
-    from medfl.runs.summaries import list_runs
+    from medfl.api import list_runs
 
     found = list_runs(out)
     if as_json:
@@ -32,6 +32,6 @@ def runs(
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
     """Write the HTML report of a run again."""
-    from medfl.report import write_report
+    from medfl.api import open_run
 
-    output.print(f"Report: {write_report(run)}", soft_wrap=True)
+    output.print(f"Report: {open_run(run).write_report()}", soft_wrap=True)

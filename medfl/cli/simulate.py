@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medfl.cli.console import output
 from medfl.cli.options import DataOption, JsonOption, OutOption, SetOption, WorkersOption, parse_overrides
-from medfl.cli.run_outcome import run_and_report
+from medfl.cli.run_outcome import print_outcome, show_simulation
 
 
 class EngineName(StrEnum):
@@ -33,19 +31,12 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study with simulated hospitals on this machine, and write its report."""
-    from medfl.simulation.simulated_run import plan_simulation
     from medfl.simulation.worker_pool import warm_up
 
     if engine is EngineName.EMBEDDED:
-        warm_up()
-    overrides = parse_overrides(change)
-    if arms:
-        overrides["arms"] = arms
-    if seed is not None:
-        overrides["seed"] = seed
-    simulation = plan_simulation(folder, data or [], out, overrides)
-    outcome = run_and_report(simulation, engine.value, workers, quiet=as_json)
-    if as_json:
-        output.print_json(json.dumps(outcome.as_json()))
-    else:
-        outcome.print()
+        warm_up()  # before the imports of everything else
+    from medfl import api
+
+    opened = api.open_study(folder, parse_overrides(change))
+    simulation = api.plan_simulation(opened, data or [], out, arms=arms, seed=seed)
+    print_outcome(show_simulation(simulation, engine.value, workers, quiet=as_json), as_json=as_json)

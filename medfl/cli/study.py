@@ -25,33 +25,15 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, and print the `flwr run` command for it."""
-    from medfl.study import read_app, study_folder
-    from medfl.study.algorithms import ALGORITHMS
+    from medfl import api
 
-    overrides = parse_overrides(change)
-    if data:
-        overrides["simulation.data"] = ",".join(str(path.resolve()) for path in data)
-    app = read_app(folder, overrides)
-    study = app.study
-    if study.strategy.name not in ALGORITHMS:
-        from medfl.strategies.strategy_registry import build_strategy
-
-        build_strategy(study, app.quorum)  # only the package that offers it knows its options
+    checked = api.open_study(folder, parse_overrides(change)).check(data or [])
     if as_json:
-        output.print_json(json.dumps({"hash": study.approved_hash(), "study": study.model_dump(mode="json", by_alias=True)}))
+        output.print_json(json.dumps(checked.as_json()))
         return
-    output.print(f"[bold]{study.name}[/]: {study.task.kind}, {study.task.dimension}-D, {', '.join(study.task.classes)}")
-    output.print(f"{study.rounds} rounds of {study.strategy.name} with {study.network.name}, seed {study.seed}")
-    output.print(f"hash {study.approved_hash()}")
-    if data:
-        from medfl.data.simulated_sites import read_simulated_sites
-
-        sites = read_simulated_sites(app.simulation)
-        output.print(f"{len(sites)} sites: {', '.join(site.name for site in sites)}")
-        changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
-        federation = f"num-supernodes={len(sites)} client-resources-num-cpus={study.training.threads}"
-        app_folder = str(study_folder(folder))
-        command = ["flwr", "run", app_folder, "local", "--stream", "--run-config", changes, "--federation-config", federation]
+    for sentence in checked.sentences:
+        output.print(sentence)
+    if command := checked.flower_command:
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
     output.print("[green]The study is valid.[/]")

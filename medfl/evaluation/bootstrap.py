@@ -7,7 +7,6 @@ resampled on the same patients, which separates them better than their own inter
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -18,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.errors import RunError
+from medfl.evaluation.patient_results import Patient, read_patient_results
 from medfl.study import Study
 
 Floats = NDArray[np.float64]
-Patient = tuple[str, str]  # site, pseudonym
 
 DRAWS = 1000
 _TAILS = (2.5, 97.5)  # percent
@@ -120,13 +118,7 @@ def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    results: dict[Patient, Any] = {}
-    for file in sorted(run.glob("sites/*/test.json")):
-        try:
-            results |= {(file.parent.name, name): of_one for name, of_one in json.loads(file.read_bytes())["patients"].items()}
-        except (OSError, ValueError, KeyError, AttributeError):
-            what = f"the test scores of {file.parent.name!r} cannot be read."
-            raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
+    results = read_patient_results(run)
     if not results:
         return None
     return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(results, study)

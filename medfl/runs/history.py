@@ -89,6 +89,31 @@ def read_history(path: Path) -> list[Event]:
     return [e for k, e in enumerate(events) if k >= resumed or e["event"] != "round" or is_complete_round(e)]
 
 
+class HistoryTail:
+    """Reader of the events that a run goes on to write, each once.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run; it need not exist yet.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._file, self._position = run / HISTORY_FILE, 0
+
+    def read_new(self) -> list[Event]:
+        """Return the events that were written since the last call, oldest first; a line that is not whole yet comes later."""
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._position)
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return [_parse_event(line) for line in whole.splitlines() if line.strip()]
+
+
 def is_complete_round(event: Event) -> bool:
     """Return whether a round counted: then its event holds "bytes-up", and its model is on the disk."""
     return "bytes-up" in event
@@ -112,11 +137,12 @@ def to_json_value(value: Any) -> Any:
     return value
 
 
-def _parse_event(line: bytes, number: int) -> Event:
+def _parse_event(line: bytes, number: int = 0) -> Event:
     try:
         event = json.loads(line)
     except ValueError:
         event = None
     if not isinstance(event, dict) or "event" not in event:
-        raise RunError("HISTORY-DAMAGED", f"line {number} of the history is not an event.", "Put back a copy of history.jsonl.")
+        which = f"line {number}" if number else "a new line"
+        raise RunError("HISTORY-DAMAGED", f"{which} of the history is not an event.", "Put back a copy of history.jsonl.")
     return event

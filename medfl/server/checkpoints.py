@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flwr.app import ArrayRecord
 
@@ -76,11 +77,11 @@ class ModelSeriesStore(dict[str, ModelSeries]):
     def save(self, name: str, server_round: int, model: ArrayRecord) -> None:
         """Write the model of a round."""
         meta = {"arm": self._arm, "site": name, "round": server_round, "study": self._study}
-        checkpoint_files.save(self._folder, self._checkpoint_name(name, server_round), from_array_record(model), meta)
+        checkpoint_files.save(self._folder, checkpoint_name(self._arm, name, server_round), from_array_record(model), meta)
 
     def save_state(self, server_round: int, state: Tensors) -> None:
         """Write the state of the strategy after a round, next to the models of that round."""
-        self._state = self._checkpoint_name("strategy", server_round) if state else ""
+        self._state = checkpoint_name(self._arm, "strategy", server_round) if state else ""
         if state:
             checkpoint_files.save(self._folder, self._state, state, {"arm": self._arm, "round": server_round})
 
@@ -98,18 +99,35 @@ class ModelSeriesStore(dict[str, ModelSeries]):
 
     def load(self, name: str, server_round: int) -> Checkpoint:
         """Read the model of a round, or raise RunError."""
-        return checkpoint_files.load(self._folder, self._checkpoint_name(name, server_round))
+        return checkpoint_files.load(self._folder, checkpoint_name(self._arm, name, server_round))
 
     def load_state(self, server_round: int) -> dict[str, Tensor]:
         """Read the state of the strategy after a round, which must have had one, or raise RunError."""
-        self._state = name = self._checkpoint_name("strategy", server_round)
+        self._state = name = checkpoint_name(self._arm, "strategy", server_round)
         return checkpoint_files.load(self._folder, name).arrays
 
     def prune(self) -> None:
         """Delete the models of this arm that are no longer needed."""
-        needed = {self._checkpoint_name(name, n) for name, series in self.items() for n in series.saved_rounds} | {self._state}
+        needed = {checkpoint_name(self._arm, name, n) for name, series in self.items() for n in series.saved_rounds} | {
+            self._state
+        }
         others = {name for name in checkpoint_files.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
         checkpoint_files.prune(self._folder, needed | others)
 
-    def _checkpoint_name(self, name: str, server_round: int) -> str:
-        return "-".join(filter(None, (self._arm, name, f"round-{server_round:04d}")))
+
+def checkpoint_name(arm: str, series: str, server_round: int) -> str:
+    """Return the name of the checkpoint of a model after a round.
+
+    Examples
+    --------
+    >>> checkpoint_name("federated", SHARED, 3), checkpoint_name("local", "north", 3)
+    ('federated-round-0003', 'local-north-round-0003')
+    """
+    return "-".join(filter(None, (arm, series, f"round-{server_round:04d}")))
+
+
+def list_saved_rounds(folder: Path, arm: str, series: str) -> list[int]:
+    """Return the rounds of which a folder has the checkpoint of a model, sorted."""
+    start = checkpoint_name(arm, series, 0).removesuffix("0000")
+    rounds = (name.removeprefix(start) for name in checkpoint_files.list_names(folder) if name.startswith(start))
+    return sorted(int(number) for number in rounds if number.isdecimal())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
+from medfl.api import simulate
 from medfl.cli import app as cli
-from medfl.cli.run_outcome import run_and_report
 from medfl.errors import QuorumError, RunError
 from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import plan_simulation
@@ -53,10 +53,10 @@ def test_with_too_few_hospitals_the_error_says_where_the_reasons_are_even_if_the
     def fail(_: Path) -> Path:
         raise RunError("DISK-FULL", "there is no room left on the disk to write the report.")
 
-    monkeypatch.setattr("medfl.report.write_report", fail)
+    monkeypatch.setattr("medfl.api.followed_run.write_report", fail)
     hospitals = fill(tmp_path / "hospitals" / "north", 0).parent
     with pytest.raises(QuorumError) as caught:
-        run_and_report(plan_simulation(study_folder, [hospitals], tmp_path / "runs"), "embedded", 1, quiet=True)
+        simulate(study_folder, hospitals, tmp_path / "runs", workers=1)
     assert caught.value.code == "TOO-FEW-SITES"
     check_words(caught.value, tmp_path)
 

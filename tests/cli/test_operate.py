@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from medfl.api import OpenRun, RunOutcome
 from medfl.cli import operate
 from medfl.cli.app import main
-from medfl.cli.run_outcome import RunOutcome
 from medfl.deploy import control, superlink
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.runs.run_folder import Run
@@ -117,7 +117,7 @@ def medfl(federation: FederationFolder, monkeypatch: pytest.MonkeyPatch, capsys:
 def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOutcome:
     """Return what every run that completes has to show."""
     made = RunOutcome(tmp_path / "run", tmp_path / "report.html", (), ("Together is better.",))
-    monkeypatch.setattr(operate, "report_run", lambda run: made)
+    monkeypatch.setattr(OpenRun, "outcome", lambda run: made)
     return made
 
 

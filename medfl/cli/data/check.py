@@ -94,10 +94,8 @@ def check(
     the_site = read_site(site)
     planned = read_study(study) if study else None
 
-    from medfl.data.debug import debug_local  # imports much, which a wrong file should not have to wait for
-    from medfl.data.quality.site_check import check_site
-    from medfl.report.disclosure import preview_disclosure
-    from medfl.report.quality_json import check_to_json
+    from medfl.api.data_check import check_data  # imports much, which a wrong file should not have to wait for
+    from medfl.data.debug import debug_local
     from medfl.report.quality_report import MAX_THUMBNAILS, write_quality_report
     from medfl.system.files import write_private
 
@@ -108,7 +106,7 @@ def check(
             progress.update(task, description=what, completed=done, total=total)
 
         pictures = MAX_THUMBNAILS if html and thumbnails else 0
-        found, planned = check_site(
+        checked = check_data(
             the_site,
             planned,
             fast=fast,
@@ -118,17 +116,16 @@ def check(
             progress=partial(show, "Reading the cases"),
             modality=modality.value if modality else None,
         )
-    shared = preview_disclosure(found, planned, the_site)
-    document = json.dumps(check_to_json(found, shared), indent=2)
+    document = json.dumps(checked.as_json(), indent=2)
     if html:
-        write_quality_report(html, found, shared, the_site)
+        write_quality_report(html, checked.found, checked.shared, the_site)
     if as_json == _STDOUT:
         typer.echo(document)
     else:
         if as_json:
             write_private(Path(as_json), document.encode())
-        _print_check(found, shared.why, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
-    if shared.declined:
+        _print_check(checked.found, checked.declined, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
+    if checked.declined:
         raise typer.Exit(EXIT_DECLINED)
 
 

@@ -1,4 +1,4 @@
-"""Outcome of a finished run in the terminal."""
+"""Outcome of a run: what it says of the cases that were left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medfl.cli.run_outcome import left_out_sentence
+from medfl.api.outcome import left_out_sentence
 
 
 @pytest.mark.parametrize(

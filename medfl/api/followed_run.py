@@ -1,0 +1,105 @@
+"""A simulated run that is followed by a callback, and can be ended by an exception in it or by Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+
+from medfl.api.events import RunEvent
+from medfl.report import write_report
+from medfl.runs.history import HistoryTail, is_complete_round, read_history
+from medfl.simulation.simulated_run import Engine, SimulatedRun
+from medfl.system.text import plural
+
+Progress = Callable[[RunEvent], object]
+
+_POLL_SECONDS = 0.2  # between two looks for new events
+
+
+def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progress: Progress | None = None) -> None:
+    """Run a simulation to its end in a thread of its own, while this thread hands its events to a callback.
+
+    So the callback may draw, wait or fail as any code of the caller: the run goes on beside it, and ends only when the callback
+    raises, or when Ctrl-C (a notebook's "interrupt") reaches this thread. The report is written however the run ends, unless it
+    completes: then that is left to the caller.
+
+    Parameters
+    ----------
+    simulation : SimulatedRun
+        What to run.
+    engine : {"embedded", "ray"}
+        What runs it.
+    workers : int
+        Hospitals that work at once; 0: as many as the cores allow.
+    progress : callable, optional
+        Called with each `RunEvent`, in order, a moment after it was written.
+
+    Raises
+    ------
+    BaseException
+        What the callback raised, with a note on what was kept; KeyboardInterrupt likewise.
+    MedflError
+        The error that ended the run early.
+    """
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        try:
+            simulation.start(engine, workers, stop)
+        except BaseException as error:  # raised again in the thread that waits
+            failures.append(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="medfl run", daemon=True)
+    try:
+        thread.start()
+        _follow(thread, HistoryTail(simulation.run), progress)
+    except BaseException as error:
+        stop.set()
+        _wait_for_end(thread)
+        _write_report(simulation)
+        error.add_note(_what_was_kept(simulation))
+        raise
+    if failures:
+        _write_report(simulation)
+        raise failures[0]
+
+
+def _follow(thread: threading.Thread, tail: HistoryTail, progress: Progress | None) -> None:
+    is_over = False
+    while not is_over:
+        thread.join(_POLL_SECONDS)
+        is_over = not thread.is_alive()  # before the last look: nothing is written after it
+        if progress is not None:
+            for event in tail.read_new():
+                progress(RunEvent.from_history(event))
+
+
+def _wait_for_end(thread: threading.Thread) -> None:
+    """Wait until a thread that was asked to end has ended; a second Ctrl-C does not hasten it."""
+    while thread.is_alive():
+        with suppress(KeyboardInterrupt):
+            thread.join()
+
+
+def _write_report(simulation: SimulatedRun) -> None:
+    if simulation.run.is_dir():
+        with suppress(Exception):  # a report that fails, too, must not hide what ended the run
+            write_report(simulation.run)
+
+
+def _what_was_kept(simulation: SimulatedRun) -> str:
+    """Return what is left of a simulation that was stopped, and that it cannot be continued."""
+    rounds = sum(event["event"] == "round" and is_complete_round(event) for event in read_history(simulation.run))
+    total = simulation.study.rounds * len(simulation.study.simulation.arms)
+    if rounds:
+        kept = (
+            f"After {plural(rounds, 'round')} of {total}: the history, the report and the last models are in {simulation.run}."
+        )
+    else:
+        kept = "No round was done, so no model was kept."
+    return (
+        f"{kept} A simulation cannot be continued. Start it again from the beginning: the images that were prepared are used "
+        "again, and the same study, data and seed give the same numbers."
+    )

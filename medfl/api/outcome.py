@@ -1,0 +1,56 @@
+"""Outcome of a run: its headline numbers, the verdict in sentences, and what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medfl.messages.counts import format_sum
+from medfl.report.report_data import ReportData, read_report_data
+from medfl.report.verdict import Headline, headlines, verdict_sentences
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """Outcome of a run, as its report begins.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    report : Path
+        The HTML report.
+    headlines : tuple of Headline
+        The report's headline numbers.
+    verdict : tuple of str
+        The outcome of the study, in sentences.
+    left_out : str
+        Sentence about the cases that the hospitals left out; empty for none.
+    """
+
+    run: Path
+    report: Path
+    headlines: tuple[Headline, ...]
+    verdict: tuple[str, ...]
+    left_out: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome for JSON."""
+        numbers = {headline.label: headline.value for headline in self.headlines}
+        return {"run": str(self.run), "report": str(self.report), "headlines": numbers, "verdict": list(self.verdict)}
+
+
+def read_outcome(run: Path, report: Path) -> RunOutcome:
+    """Read the outcome of a run whose report is written."""
+    data = read_report_data(run)
+    return RunOutcome(run, report, headlines(data), tuple(verdict_sentences(data)), left_out_sentence(data))
+
+
+def left_out_sentence(data: ReportData) -> str:
+    """Return how many cases the hospitals left out, as a sentence; empty for none."""
+    excluded = [count for site in data.joined.values() for count in site.excluded.values()]
+    if not any(excluded):
+        return ""
+    total = [*excluded, *(count for site in data.joined.values() for count in site.cases.values())]
+    return f"{format_sum(excluded)} of {format_sum(total)} cases left out; the report says why."

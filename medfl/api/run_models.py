@@ -1,0 +1,110 @@
+"""Models of a run as PyTorch networks: which arrays belong to a model, and where they are."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from torch import nn
+
+from medfl.clients.networks.arrays import load_arrays
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.personal_model import load_personal_model
+from medfl.clients.training.client_state import ClientState, state_folder
+from medfl.clients.training.local_layers import complete_model
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.store.cache_key import site_root
+from medfl.errors import ConfigError, RunError
+from medfl.messages.models import Tensors
+from medfl.runs import checkpoint_files
+from medfl.runs.run_folder import Run
+from medfl.server.checkpoints import SHARED, checkpoint_name, list_saved_rounds
+from medfl.system.text import join_words
+
+Which = Literal["best", "final"]
+
+_AFTER_ALL_ROUNDS = sys.maxsize  # the newest of what a site has saved
+
+
+def load_model(run: Run, arm: str, site: str | None, which: Which) -> nn.Module:
+    """Load a model of a run, see `medfl.api.OpenRun.model`."""
+    net = build_network(run.study)
+    load_arrays(net, _find_arrays(run, net, arm, site, which))
+    return net.eval()
+
+
+def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Which) -> Tensors:
+    arms = run.study.simulation.arms
+    if arm not in arms:
+        raise _no_such_model(f"the run has no arm {arm!r}.", f"Name one that it has: {join_words(arms)}.")
+    if arm == "local":
+        return _load_local(run, site, which)
+    if site is not None:
+        return _load_personal(run, net, site, which)
+    if run.study.local_layers:
+        what = f"layers ({join_words(run.study.local_layers)}) stay at the sites, so the shared model is not whole."
+        raise _no_such_model(what, "Name the site whose layers complete it, as model(site=...).")
+    return _load_shared(run, which)
+
+
+def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
+    events = run.history.read()
+    sites = sorted({str(e["site"]) for e in events if e["event"] == "joined"})
+    if site not in sites:
+        what = "every site has a model of its own in the arm 'local'." if site is None else f"no site {site!r} took part."
+        raise _no_such_model(what, f"Name one of the sites: {join_words(sites)}.")
+    chosen = {str(e["model"]["site"]): int(e["model"]["round"]) for e in events if e["event"] == "test" and e["arm"] == "local"}
+    if which == "best" and site not in chosen:
+        raise _not_chosen()
+    saved = list_saved_rounds(run.checkpoints, "local", site)
+    if not saved:
+        raise _no_such_model(f"no round of {site!r} was done.", "Choose another site.")
+    server_round = chosen[site] if which == "best" else saved[-1]
+    return checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
+
+
+def _load_shared(run: Run, which: Which) -> Tensors:
+    if which in checkpoint_files.list_names(run.path):
+        return checkpoint_files.load(run.path, which).arrays
+    if which == "best":
+        raise _not_chosen()
+    saved = list_saved_rounds(run.checkpoints, "federated", SHARED)
+    if not saved:
+        raise _no_such_model("no round was done.", "Run the study again.")
+    return checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1])).arrays
+
+
+def _load_personal(run: Run, net: nn.Module, site: str, which: Which) -> Tensors:
+    if not run.study.has_personal_models:
+        what = "the sites have no models of their own in this study: all have the shared one."
+        raise _no_such_model(what, "Leave 'site' out.")
+    if which == "final" and not run.study.local_layers:
+        raise _no_such_model("a site keeps the best of its own models alone.", "Take which='best'.")
+    state = _open_state(run, site)
+    own = load_personal_model(state) if which == "best" else complete_model(net, _load_shared(run, which), state)
+    if own is None:
+        what = f"what {site!r} keeps of this run is not on this machine, or was purged."
+        raise _no_such_model(what, "Run the study again, with the same folder of prepared data (MEDFL_STORE).")
+    return own
+
+
+def _open_state(run: Run, site: str) -> ClientState:
+    """Return what a simulated site keeps of a run."""
+    fix = "Only a simulation has the sites' own models, and only on the machine that ran it."
+    try:
+        sites = {each.name: each for each in read_simulated_sites(run.study)}
+    except ConfigError as error:
+        raise _no_such_model(f"the sites of the run cannot be found: {error.problems[0].what}", fix) from None
+    if site not in sites:
+        raise _no_such_model(f"no site {site!r} took part.", f"Name one of the sites: {join_words(sorted(sites))}.")
+    folder = state_folder(site_root(sites[site]), run.study.approved_hash(), run.path.name)
+    return ClientState(folder, _AFTER_ALL_ROUNDS)
+
+
+def _no_such_model(what: str, fix: str) -> RunError:
+    return RunError("RUN-MODEL", what, fix)
+
+
+def _not_chosen() -> RunError:
+    what = "the run has not chosen its best model: it is still going on, or ended early."
+    return _no_such_model(what, "Take which='final', the model of the last round that was done.")

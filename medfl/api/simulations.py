@@ -1,0 +1,97 @@
+"""Simulation of a study on this machine, from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from medfl.api.followed_run import Progress, run_followed
+from medfl.api.runs import OpenRun
+from medfl.api.studies import DataFolders, OpenStudy, open_study, to_paths
+from medfl.simulation import simulated_run
+from medfl.simulation.simulated_run import Engine, SimulatedRun
+from medfl.simulation.worker_pool import warm_up
+
+_ARMS = "simulation.arms"  # key of the study
+
+
+def simulate(
+    study: OpenStudy | str | os.PathLike[str],
+    data: DataFolders = (),
+    out: str | os.PathLike[str] = "runs",
+    *,
+    arms: str | Sequence[str] = (),
+    seed: int | None = None,
+    workers: int = 0,
+    engine: Engine = "embedded",
+    progress: Progress | None = None,
+) -> OpenRun:
+    """Run a study with simulated hospitals on this machine.
+
+    It returns when the run is over. Ctrl-C, a notebook's "interrupt", and an exception in `progress` stop it; what was done
+    until then is kept, but a simulation that was stopped cannot be continued.
+
+    Parameters
+    ----------
+    study : OpenStudy, or path
+        What to run.
+    data : path, or sequence of paths
+        Folders with the hospitals' data; those that the study names unless given.
+    out : path
+        Folder under which the run's folder is made.
+    arms : str, or sequence of str
+        What to compare, as ``"federated,local"``; what the study says unless given.
+    seed : int, optional
+        Seed to use instead of the study's.
+    workers : int
+        Hospitals that work at once; 0: as many as the cores allow. The numbers do not depend on it.
+    engine : {"embedded", "ray"}
+        ``ray`` is Flower's own simulation runtime; both give the same numbers.
+    progress : callable, optional
+        Called with each `medfl.api.RunEvent`, in this thread, while the run goes on beside it; ``print`` will do.
+
+    Returns
+    -------
+    OpenRun
+
+    Raises
+    ------
+    ConfigError
+        When the study or a ``site.toml`` is wrong, with all problems.
+    MedflError
+        The error that ended the run early; the run folder and its report hold what was done until then.
+
+    Examples
+    --------
+    >>> run = simulate("sample_configs/hippocampus", data="data", progress=print)  # doctest: +SKIP
+    """
+    if engine == "embedded":
+        warm_up()
+    simulation = plan_simulation(study, data, out, arms=arms, seed=seed)
+    return run_simulation(simulation, engine, workers, progress)
+
+
+def plan_simulation(
+    study: OpenStudy | str | os.PathLike[str],
+    data: DataFolders = (),
+    out: str | os.PathLike[str] = "runs",
+    *,
+    arms: str | Sequence[str] = (),
+    seed: int | None = None,
+) -> SimulatedRun:
+    """Find the hospitals of a simulation and choose its run folder; nothing is started or written. See `simulate`."""
+    opened = study if isinstance(study, OpenStudy) else open_study(study)
+    chosen = ",".join([arms] if isinstance(arms, str) else arms)
+    changed = opened.change(({_ARMS: chosen} if chosen else {}) | ({} if seed is None else {"seed": seed}))
+    return simulated_run.plan_simulation(changed.file, to_paths(data), Path(out), changed.changes)
+
+
+def run_simulation(
+    simulation: SimulatedRun, engine: Engine = "embedded", workers: int = 0, progress: Progress | None = None
+) -> OpenRun:
+    """Run what `plan_simulation` returned, and write its report. See `simulate`."""
+    run_followed(simulation, engine, workers, progress)
+    run = OpenRun(simulation.run, simulation.study)
+    run.write_report()
+    return run

@@ -1,0 +1,90 @@
+"""Check of a study before it runs: its hash, its simulated hospitals, and the same with Flower's own command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medfl.api.data_check import DataCheck, check_data
+from medfl.errors import DataError
+from medfl.report.check_cards import render_study_card
+from medfl.site import Site
+from medfl.study import Study
+from medfl.study.study_file import Scalar
+from medfl.system.text import join_words, plural
+
+
+@dataclass(frozen=True, eq=False)
+class StudyCheck:
+    """What there is to know about a valid study before it runs. In a notebook it shows itself.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    folder : Path
+        Its folder.
+    changes : mapping
+        What was changed, by dotted key.
+    sites : tuple of Site
+        The simulated hospitals, by name; empty unless data was given.
+    """
+
+    study: Study
+    folder: Path
+    changes: Mapping[str, Scalar]
+    sites: tuple[Site, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The study in a few lines: task, training, hash, hospitals."""
+        study, task = self.study, self.study.task
+        names = join_words([site.name for site in self.sites])
+        return (
+            f"{study.name}: {task.kind}, {task.dimension}-D, {', '.join(task.classes)}",
+            f"{plural(study.rounds, 'round')} of {study.strategy.name} with {study.network.name}, seed {study.seed}",
+            f"hash {study.approved_hash()}",
+            *([f"{plural(len(self.sites), 'site')}: {names}"] if self.sites else []),
+        )
+
+    @property
+    def flower_command(self) -> list[str]:
+        """The command of Flower that simulates the study on its own runtime, as words; empty unless data was given."""
+        if not self.sites:
+            return []
+        changes = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.changes.items())
+        federation = f"num-supernodes={len(self.sites)} client-resources-num-cpus={self.study.training.threads}"
+        command = ["flwr", "run", str(self.folder), "local", "--stream", "--run-config", changes]
+        return [*command, "--federation-config", federation]
+
+    def data(self, site: str, *, fast: bool = False) -> DataCheck:
+        """Read the cases of a simulated hospital, and return which can be used and why others cannot.
+
+        Parameters
+        ----------
+        site : str
+            Name of one of `sites`.
+        fast : bool
+            Look at headers only.
+
+        Raises
+        ------
+        DataError
+            ``NO-SITES`` when there is no hospital of this name.
+        """
+        for each in self.sites:
+            if each.name == site:
+                return check_data(each, self.study, fast=fast)
+        known = join_words([each.name for each in self.sites])
+        fix = f"Name one of them: {known}." if known else "Name the folder of the data: study.check(data=...)."
+        raise DataError("NO-SITES", f"there is no hospital {site!r} in the data.", fix)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the study and its hash for JSON."""
+        return {"hash": self.study.approved_hash(), "study": self.study.model_dump(mode="json", by_alias=True)}
+
+    def _repr_html_(self) -> str:
+        return render_study_card(self.study, [site.name for site in self.sites])
