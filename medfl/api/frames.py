@@ -27,6 +27,6 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> panda
     try:
         import pandas
     except ImportError:
-        what = "pandas, which makes tables for notebooks, is not installed."
+        what = "the package pandas, which makes tables for notebooks, is not installed."
         raise RunError("PANDAS-MISSING", what, "Install it: pip install 'medfl[notebook]'.") from None
     return pandas.DataFrame(list(rows), columns=list(columns))

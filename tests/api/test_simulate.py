@@ -1,0 +1,78 @@
+"""Simulation from Python: its events, how it is stopped, and no guard in the script that starts it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import medfl
+from medfl import RunEvent
+from medfl.errors import QuorumError
+from medfl.runs import read_history
+
+
+def test_the_callback_gets_each_event_once_in_this_thread(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    events: list[RunEvent] = []
+    threads: set[threading.Thread] = set()
+
+    def note(event: RunEvent) -> None:
+        events.append(event)
+        threads.add(threading.current_thread())
+
+    run = medfl.simulate(nodule_study, [nodule_hospitals], tmp_path / "runs", workers=2, progress=note)
+    assert [event.values for event in events] == read_history(run.path)
+    assert threads == {threading.current_thread()}
+    assert [str(event) for event in events if event.kind in ("start", "joined", "end")] == [
+        "nodule: the run has started",
+        *(f"hospital-{k} joined with 8 training patients" for k in (1, 2, 3)),
+        "the run is over: completed.",
+    ]
+    assert (run.path / "report.html").is_file()
+
+
+@pytest.mark.parametrize("error", [ValueError("enough"), KeyboardInterrupt()])
+def test_an_exception_in_the_callback_stops_the_run_and_says_what_was_kept(
+    error: BaseException, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    def raise_after_a_round(event: RunEvent) -> None:
+        if event.kind == "round":
+            raise error
+
+    study = medfl.open_study(nodule_study).change(rounds=100_000)
+    with pytest.raises(type(error)) as caught:
+        medfl.simulate(study, nodule_hospitals, tmp_path / "runs", workers=2, progress=raise_after_a_round)
+    assert caught.value is error
+    (note,) = error.__notes__
+    (stopped,) = medfl.list_runs(tmp_path / "runs")
+    assert stopped.status == "stopped"
+    assert f"of 100000: the history, the report and the last models are in {stopped.path}." in note
+    assert "A simulation cannot be continued. Start it again" in note
+    assert (stopped.path / "report.html").is_file()
+    assert multiprocessing.active_children() == []
+    assert not medfl.open_run(stopped.path).model(which="final").training
+
+
+def test_an_error_of_the_run_is_raised_after_its_last_event(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    events: list[RunEvent] = []
+    study = medfl.open_study(nodule_study).change(strategy={"quorum": 4, "wait": 1})
+    with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
+        medfl.simulate(study, nodule_hospitals, tmp_path / "runs", workers=1, progress=events.append)
+    assert str(events[-1]).startswith("the run is over: failed. [TOO-FEW-SITES]")
+
+
+def test_a_script_needs_no_guard(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    """As a notebook has none: workers that ran the script again would start simulations of their own."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import medfl\n"
+        f"run = medfl.simulate({str(nodule_study)!r}, {str(nodule_hospitals)!r}, {str(tmp_path / 'runs')!r}, workers=2)\n"
+        "print(run.status)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "completed\n"), done.stderr
+    assert len(medfl.list_runs(tmp_path / "runs")) == 1
