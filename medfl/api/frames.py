@@ -28,5 +28,5 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> panda
         import pandas
     except ImportError:
         what = "the package pandas, which makes tables for notebooks, is not installed."
-        raise RunError("PANDAS-MISSING", what, "Install it: pip install 'medfl[notebook]'.") from None
+        raise RunError("PANDAS-MISSING", what, "Install it: pip install 'flwr-medfl[notebook]'.") from None
     return pandas.DataFrame(list(rows), columns=list(columns))

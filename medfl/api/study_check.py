@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medfl.api.data_check import DataCheck, check_data
 from medfl.errors import DataError
@@ -15,6 +15,11 @@ from medfl.site import Site
 from medfl.study import Study
 from medfl.study.study_file import Scalar
 from medfl.system.text import join_words, plural
+
+if TYPE_CHECKING:
+    from medfl.data.store.prepared_data import PreparedCase
+
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +80,21 @@ class StudyCheck:
         DataError
             ``NO-SITES`` when there is no hospital of this name.
         """
-        for each in self.sites:
-            if each.name == site:
-                return check_data(each, self.study, fast=fast)
-        known = join_words([each.name for each in self.sites])
-        fix = f"Name one of them: {known}." if known else "Name the folder of the data: study.check(data=...)."
-        raise DataError("NO-SITES", f"there is no hospital {site!r} in the data.", fix)
+        return check_data(self._find_site(site), self.study, fast=fast)
+
+    def cases(self, site: str, split: Split = "test") -> tuple[PreparedCase, ...]:
+        """Return the cases of a simulated hospital as its network sees them; they are prepared unless they are in the store.
+
+        Parameters
+        ----------
+        site : str
+            Name of one of `sites`.
+        split : {"train", "validation", "test"}
+            Split whose cases are wanted.
+        """
+        from medfl.data.store.prepare import prepare
+
+        return prepare(self._find_site(site), self.study).get_split(split)
 
     def as_json(self) -> dict[str, Any]:
         """Return the study and its hash for JSON."""
@@ -88,3 +102,11 @@ class StudyCheck:
 
     def _repr_html_(self) -> str:
         return render_study_card(self.study, [site.name for site in self.sites])
+
+    def _find_site(self, name: str) -> Site:
+        for site in self.sites:
+            if site.name == name:
+                return site
+        known = join_words([each.name for each in self.sites])
+        fix = f"Name one of them: {known}." if known else "Name the folder of the data: study.check(data=...)."
+        raise DataError("NO-SITES", f"there is no hospital {name!r} in the data.", fix)

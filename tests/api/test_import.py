@@ -19,7 +19,9 @@ MODULES = [f"medfl.api.{module.name}" for module in pkgutil.iter_modules(api.__p
 
 
 def test_what_is_at_hand_is_what_the_api_has() -> None:
-    assert all(getattr(medfl, name) is getattr(api, name) for name in medfl.__all__ if name != "__version__")
+    assert all(
+        getattr(medfl, name) is getattr(api, name) for name in medfl.__all__ if name not in ("DISTRIBUTION", "__version__")
+    )
     assert set(medfl.__all__) <= set(dir(medfl))
     with pytest.raises(AttributeError, match="no attribute 'simulat'"):
         medfl.simulat  # type: ignore[attr-defined]  # noqa: B018
