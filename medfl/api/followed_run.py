@@ -92,7 +92,7 @@ def _write_report(simulation: SimulatedRun) -> None:
 def _what_was_kept(simulation: SimulatedRun) -> str:
     """Return what is left of a simulation that was stopped, and that it cannot be continued."""
     rounds = sum(event["event"] == "round" and is_complete_round(event) for event in read_history(simulation.run))
-    total = simulation.study.rounds * len(simulation.study.simulation.arms)
+    total = simulation.study.rounds * len(simulation.study.arms)
     if rounds:
         kept = (
             f"After {plural(rounds, 'round')} of {total}: the history, the report and the last models are in {simulation.run}."

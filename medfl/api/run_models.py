@@ -34,7 +34,7 @@ def load_model(run: Run, arm: str, site: str | None, which: Which) -> nn.Module:
 
 
 def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Which) -> Tensors:
-    arms = run.study.simulation.arms
+    arms = run.study.arms
     if arm not in arms:
         raise _no_such_model(f"the run has no arm {arm!r}.", f"Name one that it has: {join_words(arms)}.")
     if arm == "local":
@@ -92,7 +92,7 @@ def _open_state(run: Run, site: str) -> ClientState:
     """Return what a simulated site keeps of a run."""
     fix = "Only a simulation has the sites' own models, and only on the machine that ran it."
     try:
-        sites = {each.name: each for each in read_simulated_sites(run.study)}
+        sites = {each.name: each for each in read_simulated_sites(run.app.simulation)}
     except ConfigError as error:
         raise _no_such_model(f"the sites of the run cannot be found: {error.problems[0].what}", fix) from None
     if site not in sites:

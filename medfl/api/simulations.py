@@ -13,8 +13,6 @@ from medfl.simulation import simulated_run
 from medfl.simulation.simulated_run import Engine, SimulatedRun
 from medfl.simulation.worker_pool import warm_up
 
-_ARMS = "simulation.arms"  # key of the study
-
 
 def simulate(
     study: OpenStudy | str | os.PathLike[str],
@@ -83,7 +81,7 @@ def plan_simulation(
     """Find the hospitals of a simulation and choose its run folder; nothing is started or written. See `simulate`."""
     opened = study if isinstance(study, OpenStudy) else open_study(study)
     chosen = ",".join([arms] if isinstance(arms, str) else arms)
-    changed = opened.change(({_ARMS: chosen} if chosen else {}) | ({} if seed is None else {"seed": seed}))
+    changed = opened.change(({"arms": chosen} if chosen else {}) | ({} if seed is None else {"seed": seed}))
     return simulated_run.plan_simulation(changed.file, to_paths(data), Path(out), changed.changes)
 
 

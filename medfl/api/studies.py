@@ -10,7 +10,7 @@ from typing import Any
 
 from medfl.api.study_check import StudyCheck
 from medfl.data.simulated_sites import read_simulated_sites
-from medfl.study import Study, flatten, read_study, read_study_file
+from medfl.study import Study, StudyApp, flatten, read_app, read_study_file
 from medfl.study.study_file import Scalar, StudyFile
 
 DataFolders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -26,8 +26,8 @@ class OpenStudy:
         The file of the study.
     changes : mapping
         Dotted keys of the study with other values than in the file.
-    study : Study
-        The study with the changes.
+    app : StudyApp
+        The study with the changes, and how it is simulated and served.
 
     Examples
     --------
@@ -38,7 +38,12 @@ class OpenStudy:
 
     file: StudyFile
     changes: Mapping[str, Scalar]
-    study: Study = field(repr=False)
+    app: StudyApp = field(repr=False)
+
+    @property
+    def study(self) -> Study:
+        """What to do: all that a hospital reads and approves."""
+        return self.app.study
 
     def change(self, changes: Mapping[str, Any] | None = None, **tables: Any) -> OpenStudy:
         """Return the study with other values; this one stays as it is.
@@ -83,7 +88,7 @@ class OpenStudy:
         """
         folders = to_paths(data)
         opened = self.change({"simulation.data": ",".join(map(str, folders))}) if folders else self
-        sites = read_simulated_sites(opened.study) if folders else ()
+        sites = read_simulated_sites(opened.app.simulation) if folders else ()
         return StudyCheck(opened.study, self.file.folder, dict(opened.changes), sites)
 
 
@@ -117,7 +122,7 @@ def to_paths(folders: DataFolders) -> list[Path]:
 
 
 def _read(file: StudyFile, changes: Mapping[str, Scalar]) -> OpenStudy:
-    return OpenStudy(file, changes, read_study(file, changes))
+    return OpenStudy(file, changes, read_app(file, changes))
 
 
 def _to_scalar(value: Scalar | Sequence[object]) -> Scalar:

@@ -32,7 +32,7 @@ def check(
         output.print_json(json.dumps(checked.as_json()))
         return
     for sentence in checked.sentences:
-        output.print(sentence)
+        output.print(sentence, markup=False)
     if command := checked.flower_command:
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)

@@ -17,7 +17,7 @@ from medfl.clients.tasks.inference import read_images
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.store.prepare import prepare
 from medfl.errors import RunError
-from medfl.runs import checkpoint_files, read_history
+from medfl.runs import Run, checkpoint_files, read_history
 
 
 def test_each_round_is_a_row(finished: OpenRun) -> None:
@@ -61,7 +61,7 @@ def test_the_local_model_is_the_network_with_the_weights_of_its_round(finished: 
 
 
 def test_a_personal_model_gives_the_probabilities_that_were_tested(finished: OpenRun) -> None:
-    (site, _) = read_simulated_sites(finished.study)
+    (site, _) = read_simulated_sites(Run.open(finished.path).app.simulation)
     cases = prepare(site, finished.study).get_split("test")
     net = finished.model(site=site.name)
     with torch.inference_mode():
