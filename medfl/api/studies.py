@@ -11,6 +11,7 @@ from typing import Any
 from medfl.api.study_check import StudyCheck
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.study import Study, StudyApp, flatten, read_app, read_study_file
+from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar, StudyFile
 
 DataFolders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -84,8 +85,12 @@ class OpenStudy:
         Raises
         ------
         ConfigError, DataError
-            When there are no hospitals in the data, or a ``site.toml`` is wrong.
+            When an option of a strategy of another package is wrong, or a ``site.toml``, or there are no hospitals in the data.
         """
+        if self.study.strategy.name not in ALGORITHMS:
+            from medfl.strategies.strategy_registry import build_strategy
+
+            build_strategy(self.study, self.app.quorum)  # only the package that offers it knows its options
         folders = to_paths(data)
         opened = self.change({"simulation.data": ",".join(map(str, folders))}) if folders else self
         sites = read_simulated_sites(opened.app.simulation) if folders else ()
