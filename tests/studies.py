@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _HEAD = """\
 [project]
@@ -29,6 +31,14 @@ def study_text(name: str, config: str) -> str:
         TOML of the rest of its configuration; a table is headed by its name there, as ``[task]``.
     """
     return _HEAD.format(name=name) + re.sub(r"^\[", "[tool.flwr.app.config.", config.lstrip("\n"), flags=re.MULTILINE)
+
+
+def as_before_arms_moved(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the study.json of a run as versions wrote it in which the study held all tables, and the simulation the arms."""
+    study = dict(record["study"])
+    simulation = {**record["simulation"], "arms": study.pop("arms")}
+    beside = {key: value for key, value in record.items() if key not in ("simulation", "server")}
+    return {**beside, "study": {**study, "simulation": simulation, "server": record["server"]}}
 
 
 NODULE_STUDY = study_text(

@@ -40,17 +40,16 @@ def test_an_approval_is_private_and_holds_what_was_approved(site: Site, study: S
     assert approved_studies(read_site(site.folder))[0].study == study
 
 
-def test_settings_of_the_server_are_not_stored(site: Site, nodule_study: Path) -> None:
-    changes = {"server.out": "/srv/secret-place", "simulation.data": "/home/somebody"}
-    text = approve(site, read_study(nodule_study, changes)).read_text()
-    assert "secret-place" not in text
-    assert "somebody" not in text
-
-
-def test_an_approval_does_not_depend_on_settings_of_the_server(site: Site, nodule_study: Path) -> None:
-    approve(site, read_study(nodule_study, {"server.run": "one"}))
-    approve(site, read_study(nodule_study, {"server.run": "two"}))
-    assert len(approved_studies(site)) == 1
+def test_an_approval_that_an_earlier_version_wrote_holds(site: Site, nodule_study: Path) -> None:
+    text = (Path(__file__).parent / "records" / "approval-before-arms-moved.json").read_text()
+    study = read_study(nodule_study, {"arms": "federated,local"})
+    path = approve(site, study)
+    path.write_text(text)
+    require_approved(site, study)
+    assert [approval.study for approval in approved_studies(site)] == [study]
+    path.write_text(text.replace('"local"', '"federated"'))
+    with pytest.raises(PolicyError, match="APPROVAL-DAMAGED"):
+        require_approved(site, study)
 
 
 @pytest.mark.parametrize(

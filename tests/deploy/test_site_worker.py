@@ -100,6 +100,7 @@ def test_an_approved_message_is_answered_by_the_client_app_and_recorded(approved
 def test_the_client_app_gets_the_sites_own_file_and_nothing_from_the_supernode(approved: Site, joined: FakeJoin) -> None:
     handle(approved, FakeTask(job()))
     (context,) = joined.contexts
+    assert not any(key.startswith("server.") for key in context.run_config)
     assert context.node_config == {"site": str(approved.folder / "site.toml")}
     assert not context.state
     assert context.run_config["name"] == "nodule"

@@ -22,6 +22,8 @@ from medfl.report import write_report
 from medfl.report.formatting import format_difference
 from medfl.report.report_data import read_report_data
 from medfl.report.tables import personal_table
+from medfl.runs import list_runs
+from tests.studies import as_before_arms_moved
 
 Make = Callable[..., Any]
 Whole = Callable[[Any], Path]
@@ -341,6 +343,16 @@ def test_examples_are_drawn_and_damaged_ones_left_out(make: Make) -> None:
     _, reader = page_of(maker.end())
     assert reader.tags.count("img") == 6
     assert "Dice of the whole image 0.90" in reader.text
+
+
+def test_a_run_that_an_earlier_version_left_has_the_same_report_and_is_listed(make: Make, whole_run: Whole) -> None:
+    run = whole_run(make("segmentation", "background,tumour"))
+    page, listed = page_of(run)[0], list_runs(run.parent.parent)
+    record = run / "study.json"
+    record.write_text(json.dumps(as_before_arms_moved(json.loads(record.read_text()))))
+    assert "arms" not in json.loads(record.read_text())["study"]
+    assert page_of(run)[0] == page
+    assert list_runs(run.parent.parent) == listed
 
 
 def test_folders_of_the_machine_stay_out(make: Make, whole_run: Whole) -> None:

@@ -12,7 +12,8 @@ import pytest
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
 from medfl.runs.run_folder import is_locked
-from medfl.study import Server, Study, StudyApp
+from medfl.study import Server, Simulation, Study, StudyApp
+from tests.studies import as_before_arms_moved
 
 
 @pytest.fixture
@@ -66,6 +67,15 @@ def test_a_folder_that_is_not_a_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         Run.open(tmp_path)
     assert caught.value.code == "RUN-DAMAGED"
+
+
+def test_a_run_that_an_earlier_version_left_opens_with_all_its_settings(tmp_path: Path, app: StudyApp) -> None:
+    app = StudyApp(app.study.model_copy(update={"arms": ("local",)}), Simulation(previews=5), Server(run="old"))
+    run = Run.create(tmp_path, app)
+    record = run.path / "study.json"
+    record.write_text(json.dumps(as_before_arms_moved(json.loads(record.read_text()))))
+    assert Run.open(run.path).app == app
+    assert Run.resume(tmp_path, app).study == app.study
 
 
 def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, app: StudyApp) -> None:
