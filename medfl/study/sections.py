@@ -1,4 +1,4 @@
-"""The tables of a study, one class each. What a key means is documented here and nowhere else."""
+"""The tables of a study, one class each. What a key means is documented here and in `run_settings`, and nowhere else."""
 
 from __future__ import annotations
 
