@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import Section, read_section, suggest_key
+from medfl.schema import read_section, suggest_key
 from medfl.study.installed_strategies import strategy_problems
 from medfl.study.moved_keys import split_moved_keys
 from medfl.study.run_settings import Server, Simulation
@@ -20,7 +20,6 @@ _SIMULATION, _SERVER = "simulation", "server"  # the tables beside the study
 _MAX_APPS = 64  # configurations that a process remembers
 _apps: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], StudyApp]] = {}  # with their tables, by the flat items
 
-S = TypeVar("S", bound=Section)
 T = TypeVar("T")
 
 

@@ -92,6 +92,16 @@ def test_every_problem_is_reported_at_once_with_the_nearest_name(tmp_path: Path)
     assert len(problems) == 6
 
 
+def test_problems_of_all_tables_are_reported_at_once(tmp_path: Path) -> None:
+    wrong = {"network__norm": "batch", "simulaton__data": "x", "simulation__partition": "random", "server__runn": "x"}
+    problems = problems_of(write(tmp_path), **wrong)
+    assert problems.keys() == {"simulaton", "simulation", "server.runn"}
+    assert "Did you mean 'simulation'?" in problems["simulaton"]
+    del wrong["simulaton__data"]
+    assert "cannot be averaged" in problems_of(tmp_path, **wrong)["(whole file)"]
+    assert problems_of(tmp_path, server="x", simulation=3).keys() == {"server", "simulation"}
+
+
 def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
     problems = problems_of(write(tmp_path), network__name="unett")
     assert "segresnet" in problems["network.name"]
