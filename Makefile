@@ -4,24 +4,25 @@ PYTHON ?= python3
 TORCH ?=
 PIP_OPTIONS ?= -q --disable-pip-version-check
 BIN := .venv/bin
+NEXT := .venv-next/bin
 # As many tests at a time as there are processors, each on one of them; end-to-end tests have several processes, so at most 4.
 # Tests that follow each other mostly stay in one process, and share what their file prepares.
 PARALLEL := -n logical --dist worksteal
-test test-slow test-long: export OMP_NUM_THREADS = 1
+test test-slow test-long test-next: export OMP_NUM_THREADS = 1
 # A folder or a file of tests/, for example: make test AREA=data/dicom
 AREA ?=
 
-.PHONY: help venv check format test test-slow test-long demo docs bench build clean
+.PHONY: help venv check format test test-slow test-long test-next demo docs bench build clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 venv: .venv/installed ## make .venv with all that development and the demo need
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt $(TORCH) torch==2.13.0
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e ".[dev]"
+.venv/installed .venv-next/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt $(TORCH) torch==2.13.0
+	$(@D)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e ".[dev]"
 	touch $@
 
 check: venv ## style, types, layers of imports
@@ -44,6 +45,12 @@ test-slow: venv ## the end-to-end tests that CI runs, in parallel; AREA as above
 test-long: venv ## soaks and whole series of crashes, which CI runs one of each; AREA as above
 	$(BIN)/python -m pytest -m long tests/$(AREA)
 
+# The nightly has a name of its own, so pip would keep both. It needs no --pre, which would hold for all that it requires.
+test-next: .venv-next/installed ## strategies, real federations and packaging with the newest nightly of Flower
+	$(NEXT)/python -m pip uninstall $(PIP_OPTIONS) -y flwr flwr-nightly
+	$(NEXT)/python -m pip install $(PIP_OPTIONS) "flwr-nightly[simulation]"
+	$(NEXT)/python -m pytest -m "not long" $(PARALLEL) --maxprocesses 4 tests/flower tests/strategies tests/test_packaging.py tests/deploy
+
 demo: venv ## three synthetic hospitals, one federated model, one report
 	$(BIN)/medfl demo
 
@@ -59,4 +66,4 @@ build: venv ## wheel and sdist in dist/
 	$(BIN)/python -m build
 
 clean: ## remove .venv and what tools left
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-next build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -26,7 +26,7 @@ def _answer_safely(answer: Callable[[Message, Context], Message], message: Messa
     except Exception as error:
         _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
         _log.debug("the error above was raised at:\n%s", _format_frames(error))
-        return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=message)
+        return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_reason(error)), reply_to=message)
 
 
 def _format_frames(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from medfl.audit.chain import Chain
 from medfl.errors import MedflError
 from medfl.grids.auditing import AuditingGrid
+from medfl.grids.lost_nodes import LostNodesGrid
 from medfl.grids.packing import PackingGrid
 from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
@@ -74,7 +75,7 @@ def _wrap_grid(grid: Grid, run: Run, sites: Mapping[int, str]) -> Grid:
         if node in sites:
             record_waiting(run, "reply", [sites[node]], run.study.strategy.deadline)
 
-    audited = AuditingGrid(grid, Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
+    audited = AuditingGrid(LostNodesGrid(grid), Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
     return RetryingGrid(PackingGrid(audited), run.app.quorum, record_lost)
 
 

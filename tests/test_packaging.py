@@ -67,7 +67,7 @@ def walk_imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.Import
 def distributions(packages: Iterable[str]) -> set[str]:
     known = importlib.metadata.packages_distributions()
     foreign = {name for name in packages if name not in sys.stdlib_module_names | {"medfl", "tests", "benchmarks", "tools"}}
-    return {normalised(dist) for name in foreign for dist in known.get(name, [name])}
+    return {normalised(dist).removesuffix("-nightly") for name in foreign for dist in known.get(name, [name])}
 
 
 def required(entries: Iterable[str]) -> set[str]:

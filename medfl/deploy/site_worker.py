@@ -241,7 +241,7 @@ def _failure_reply(message: Message, error: Exception) -> Message:
 
 
 def _refusal_reply(message: Message, refusal: Exception) -> Message:
-    return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(refusal)), reply_to=message)
+    return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_reason(refusal)), reply_to=message)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,13 @@ from collections.abc import MutableMapping
 
 from flwr.app import Message
 from flwr.clientapp.typing import ClientAppCallable as ClientAppCallable
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.common.constant import ErrorCode as ErrorCode
 from flwr.proto.node_pb2 import NodeInfo as NodeInfo
 from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
 
 SERVER_NODE_ID: int = SUPERLINK_NODE_ID
-CLIENT_APP_RAISED: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-CLIENT_APP_CRASHED: int = ErrorCode.CLIENT_APP_CRASHED
-NODE_UNAVAILABLE: int = ErrorCode.NODE_UNAVAILABLE
 
 SIMULATION_VARIABLE = "MEDFL_SIMULATION"
 

@@ -1,1 +1,1 @@
-"""Flower grids around another grid: streaming, retrying, packing, auditing."""
+"""Flower grids around another grid: streaming, retrying, packing, auditing, lost nodes."""

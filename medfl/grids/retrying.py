@@ -13,7 +13,7 @@ from medfl.flower import compat
 from medfl.grids.grid_wrapper import GridWrapper
 
 _POLL_INTERVAL = 2.0  # seconds between two checks whether a lost node is back
-_LOST_NODE_ERRORS = (compat.NODE_UNAVAILABLE, compat.CLIENT_APP_CRASHED)
+_LOST_NODE_ERRORS = (compat.ErrorCode.NODE_UNAVAILABLE, compat.ErrorCode.CLIENT_APP_CRASHED)
 
 
 @dataclass

@@ -8,21 +8,22 @@ import re
 from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 
 from medfl.errors import ExchangeError, safe_sentence
+from medfl.flower.compat import ErrorCode
 from medfl.messages import counts
 from medfl.messages.records import ARRAYS, EXCLUDED, SITE, Metrics
 
 _REASON_LENGTH = 200
 _OWN_CODE = re.compile(r"\[([A-Z][A-Z0-9-]{0,40})\] ")
 _CLASS = re.compile(r"<class '([A-Za-z_][A-Za-z0-9_.]{0,100})'>")
-_FLOWER_ERRORS = {  # flwr.common.constant.ErrorCode
-    1: "[LOAD-ERROR] The client app could not be loaded",
-    2: "[CLIENT-ERROR] The client app raised an exception",
-    3: "[MESSAGE-LOST] The message is no longer available",
-    4: "[REPLY-LOST] The reply is no longer available",
-    5: "[NODE-LOST] The node is no longer connected",
-    6: "[MOD-ERROR] A mod of the client app refused the message",
-    7: "[APP-REFUSED] The site does not accept this app",
-    8: "[CLIENT-STOPPED] The client app stopped without an answer",
+_FLOWER_ERRORS = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "[LOAD-ERROR] The client app could not be loaded",
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "[CLIENT-ERROR] The client app raised an exception",
+    ErrorCode.MESSAGE_UNAVAILABLE: "[MESSAGE-LOST] The message is no longer available",
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "[REPLY-LOST] The reply is no longer available",
+    ErrorCode.NODE_UNAVAILABLE: "[NODE-LOST] The node is no longer connected",
+    ErrorCode.MOD_FAILED_PRECONDITION: "[MOD-ERROR] A mod of the client app refused the message",
+    ErrorCode.INVALID_FAB: "[APP-REFUSED] The site does not accept this app",
+    ErrorCode.CLIENT_APP_CRASHED: "[CLIENT-STOPPED] The client app stopped without an answer",
 }
 
 

@@ -60,4 +60,4 @@ def _answer(client_app: ClientApp, job: Job) -> Message:
     try:
         return client_app(job.message, job.context)
     except Exception as error:
-        return Message(Error(compat.CLIENT_APP_RAISED, safe_reason(error)), reply_to=job.message)
+        return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_reason(error)), reply_to=job.message)

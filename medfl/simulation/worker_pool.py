@@ -136,7 +136,7 @@ class WorkerPool:
         fresh = self._start_worker()
         dead.process, dead.jobs = fresh.process, fresh.jobs
         reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
-        return Message(Error(compat.CLIENT_APP_CRASHED, reason), reply_to=message)
+        return Message(Error(compat.ErrorCode.CLIENT_APP_CRASHED, reason), reply_to=message)
 
 
 def warm_up() -> None:

@@ -13,8 +13,8 @@ from medfl.grids import retrying
 from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 
-LOST = Error(compat.NODE_UNAVAILABLE, "gone")
-RAISED = Error(compat.CLIENT_APP_RAISED, "[DATA-READ] The details are in the log of the site.")
+LOST = Error(compat.ErrorCode.NODE_UNAVAILABLE, "gone")
+RAISED = Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "[DATA-READ] The details are in the log of the site.")
 
 
 class Nodes(Grid):

@@ -1,0 +1,82 @@
+"""Nodes that go away without an answer: each is reported once, as Flower 1.42 does it by itself and Flower 1.43 does not."""
+
+from __future__ import annotations
+
+import pytest
+from flwr.app import Message, RecordDict
+
+from medfl.flower import compat
+from medfl.grids import lost_nodes, retrying
+from medfl.grids.lost_nodes import LostNodesGrid
+from medfl.grids.retrying import RetryingGrid
+from medfl.grids.streaming import StreamingGrid
+from medfl.messages.exchange import find_asked_node
+from tests.grids.test_retrying import Nodes
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((lost_nodes, "_CHECK_INTERVAL"), (retrying, "_POLL_INTERVAL")):
+        monkeypatch.setattr(module, name, 0.0)
+
+
+def ask(nodes: Nodes) -> tuple[LostNodesGrid, dict[int, str], list[Message]]:
+    grid = LostNodesGrid(nodes)
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
+    identifiers = dict(zip(nodes.answers, grid.push_messages(messages), strict=True))
+    return grid, identifiers, messages
+
+
+def test_a_node_that_goes_away_is_reported_once_and_one_that_is_there_is_awaited() -> None:
+    nodes = Nodes(n2=["silent"], n3=["silent"])
+    grid, identifiers, messages = ask(nodes)
+    assert list(grid.pull_messages(identifiers.values())) == []
+    nodes.connected = {2}
+    (reply,) = grid.pull_messages(identifiers.values())
+    assert reply.error.code == compat.ErrorCode.NODE_UNAVAILABLE
+    assert (find_asked_node(reply, messages), reply.metadata.src_node_id) == (3, compat.SERVER_NODE_ID)
+    assert list(grid.pull_messages(identifiers.values())) == []
+
+
+def test_what_a_node_answered_before_it_went_away_counts() -> None:
+    nodes = Nodes(n2=["ok"])
+    grid, identifiers, _ = ask(nodes)
+    nodes.connected = set()
+    (reply,) = grid.pull_messages(identifiers.values())
+    assert reply.has_content()
+    assert list(grid.pull_messages(identifiers.values())) == []
+
+
+def test_the_error_that_flower_makes_is_handed_on_and_no_second_one_is_made() -> None:
+    nodes = Nodes(n2=["lost"])
+    grid, identifiers, _ = ask(nodes)
+    nodes.connected = set()
+    (reply,) = grid.pull_messages(identifiers.values())
+    assert reply.error.reason == "gone"
+    assert list(grid.pull_messages(identifiers.values())) == []
+
+
+def test_a_node_that_connected_since_the_last_check_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(n2=["silent"], n3=["silent", "ok"])
+    nodes.connected = {2}
+    grid, identifiers, _ = ask(nodes)
+    assert len(list(grid.pull_messages([identifiers[3]]))) == 1
+    monkeypatch.setattr(lost_nodes, "_CHECK_INTERVAL", 60.0)
+    nodes.connected = {2, 3}
+    (again,) = grid.push_messages([Message(RecordDict(), dst_node_id=3, message_type="train")])
+    (reply,) = grid.pull_messages([again])
+    assert reply.has_content()
+
+
+def test_a_site_that_the_quorum_needs_is_asked_again_when_it_is_back() -> None:
+    nodes = Nodes(n2=["ok"], n3=["silent", "ok"])
+    nodes.connected = {2}
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes.answers]
+
+    def come_back(node: int) -> None:
+        nodes.connected.add(node)
+
+    grid = StreamingGrid(RetryingGrid(LostNodesGrid(nodes), 2, on_node_lost=come_back))
+    replies = list(grid.send_and_receive(messages, timeout=10.0))
+    assert sorted((find_asked_node(reply, messages), reply.has_content()) for reply in replies) == [(2, True), (3, True)]
+    assert nodes.pushed == [2, 3, 3]
