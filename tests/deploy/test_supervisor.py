@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,7 @@ def child(folder: Path, name: str, code: str, **options: object) -> Child:
     return Child(name=name, command=command, env=os.environ, cwd=folder, log=folder / f"{name}.log", **options)  # type: ignore[arg-type]
 
 
-def stop_once(condition: Callable[[], bool], within: float = 30.0, number: signal.Signals = signal.SIGINT) -> None:
+def stop_once(condition: Callable[[], bool], within: float = 120.0, number: signal.Signals = signal.SIGINT) -> None:
     """Send this process a signal, as Ctrl-C does, once a condition holds, or after a while if it never does."""
     main, end = threading.main_thread().ident, time.monotonic() + within
     assert main is not None
@@ -66,6 +66,15 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.fixture
+def _hears_hangups() -> Iterator[None]:
+    """Undo what nohup does to the program that runs the tests: it ignores a closed terminal, and so does a supervisor."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_process_may_finish_when_all_are_stopped(tmp_path: Path, number: signal.Signals) -> None:
     done, up = tmp_path / "done", tmp_path / "up"
