@@ -8,7 +8,7 @@ round; the class names them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from functools import partial
 from logging import INFO, WARNING, getLogger
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -19,18 +19,15 @@ from flwr.serverapp.strategy import Result
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.errors import ExchangeError, QuorumError
 from medfl.grids.streaming import StreamingGrid
-from medfl.messages.exchange import CheckedReply, Exchange
+from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views, to_array
-from medfl.messages.replies import describe_refusal, read_arrays
 from medfl.strategies.base.reply import Reply, mean_metrics
 from medfl.strategies.base.site_sampling import choose_sites, wait_for_sites
-from medfl.strategies.transforms.reply_filter import ReplyFilter
+from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
-
-TRANSFORM_STATE = "wrapper-"  # begins the names of the transforms' state in a checkpoint; their number follows
 
 MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
 
@@ -210,10 +207,11 @@ class FedAvg(FlowerFedAvg):
             _check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
-        for transform in self.transforms:
-            transform.begin_round(server_round, array_views(sent))
+        pipeline, model = ReplyPipeline(self.transforms), array_views(sent)
+        pipeline.begin_round(server_round, model)
         self.begin_round(sent)
-        self._add_replies(exchange, replies, array_views(sent))
+        start_model = partial(self.start_model, sent=model)
+        pipeline.take(exchange, replies, self.weighted_by_key, start_model, self.add_reply, model)
         self.last_round = exchange.record()
         self._check_quorum(self.last_round, "train")
         return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
@@ -254,13 +252,11 @@ class FedAvg(FlowerFedAvg):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the next round needs besides the model, by name, for a run that is resumed."""
-        return {f"{TRANSFORM_STATE}{k}.{name}": x for k, t in enumerate(self.transforms) for name, x in t.state().items()}
+        return ReplyPipeline(self.transforms).state()
 
     def restore(self, state: Tensors) -> None:
         """Go on from what `state` returned, as if the run had never stopped."""
-        for k, transform in enumerate(self.transforms):
-            prefix = f"{TRANSFORM_STATE}{k}."
-            transform.restore({name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)})
+        ReplyPipeline(self.transforms).restore(state)
 
     # The steps of a round that other strategies replace.
 
@@ -307,41 +303,6 @@ class FedAvg(FlowerFedAvg):
     def start_model(self, site: str, sent: Tensors) -> Tensors:
         """Return the model that a site started from, given the model that the round began with."""
         return sent
-
-    def _add_replies(self, exchange: Exchange, replies: Iterable[Message], sent: Tensors) -> None:
-        """Take the replies one by one through the transforms and add each; replies that are compared wait on disk first."""
-        filters = [transform for transform in self.transforms if transform.needs_norms]
-        with ReplyFilter(filters, sent) if filters else nullcontext() as waiting:
-            add = waiting.add if waiting else self.add_reply
-            for received in exchange.receive(replies, self.weighted_by_key):
-                try:
-                    add(self._transform_reply(received, sent))
-                except ExchangeError as refusal:
-                    exchange.refuse(received.site, describe_refusal(refusal))
-                del received  # or it would stay in memory while the next one is fetched
-            if waiting:
-                self._add_accepted(exchange, waiting)
-
-    def _transform_reply(self, received: CheckedReply, sent: Tensors) -> Reply:
-        """Read a reply and return it as the last transform leaves it, or raise ExchangeError."""
-        if received.weight == 0:
-            raise ExchangeError("WEIGHT-ZERO", f"the weight {self.weighted_by_key!r} is 0: nothing was trained.")
-        model, extra = read_arrays(received.content)
-        start = self.start_model(received.site, sent)
-        reply = Reply(received.site, array_views(model), received.weight, received.metrics, extra, start)
-        for transform in self.transforms:
-            reply = transform.transform(reply)
-        return reply
-
-    def _add_accepted(self, exchange: Exchange, waiting: ReplyFilter) -> None:
-        """Add the replies that have waited on disk, but for those that a transform rejects."""
-        for site, reason in waiting.reject().items():
-            exchange.refuse(site, reason)
-        for reply in waiting.accepted():
-            try:
-                self.add_reply(reply)
-            except ExchangeError as refusal:
-                exchange.refuse(reply.site, describe_refusal(refusal))
 
     def _build_messages(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str

@@ -12,7 +12,8 @@ from flwr.serverapp import Grid
 
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import array_views
-from medfl.strategies.fedavg import TRANSFORM_STATE, FedAvg
+from medfl.strategies.fedavg import FedAvg
+from medfl.strategies.transforms.reply_pipeline import TRANSFORM_STATE
 
 
 class ServerOptimizer(FedAvg):
