@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -16,6 +17,7 @@ from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
 
 
+@dataclass(eq=False, kw_only=True)
 class Cyclic(FedAvg):
     """Cyclic weight transfer (Chang et al. 2018, https://doi.org/10.1093/jamia/ocy017), or cyclic incremental learning.
 
@@ -31,15 +33,14 @@ class Cyclic(FedAvg):
         Order of the sites: a new random one in every round, decided by the seed, or that of their names.
     hop_timeout : float
         Seconds that each site after the first may take.
-    **options
-        As for `FedAvg`; ``mean`` has no effect.
+
+    Further keywords are those of `FedAvg`; ``mean`` has no effect.
     """
 
-    has_common_start = False
+    has_common_start: ClassVar[bool] = False
 
-    def __init__(self, *, order: Literal["random", "name"] = "random", hop_timeout: float = 3600.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.order, self.hop_timeout = order, hop_timeout
+    order: Literal["random", "name"] = "random"
+    hop_timeout: float = 3600.0
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Choose the sites of the circle and build the message to the first of them."""

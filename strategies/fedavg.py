@@ -8,8 +8,10 @@ round; the class names them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from logging import INFO, WARNING, getLogger
+from typing import ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -22,23 +24,22 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views, to_array
-from medfl.strategies.base.reply import Reply, mean_metrics
+from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.base.site_sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
 
-MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
 
-
+@dataclass(eq=False)
 class FedAvg(FlowerFedAvg):
     """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
     Within rounding the model is that of Flower's class. The differences: memory does not grow with the number of sites; not
     one bit of the result depends on the order of arrival; tensors keep their types, and integer tensors are not averaged; a
     reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round with fewer
-    counted replies than the quorum fails.
+    counted replies than the quorum fails. `docs/strategies.md` lists them all.
 
     A subclass overrides one or several of the steps of a round, which are called in this order:
 
@@ -59,32 +60,32 @@ class FedAvg(FlowerFedAvg):
 
     Parameters
     ----------
-    weighted_by : str
-        Metric of a training reply that holds its weight; empty when all replies weigh the same.
-    evaluate_weighted_by : str, optional
-        Metric of an evaluation reply that holds its weight; the same as `weighted_by` unless given.
+    fraction_train, fraction_evaluate : float
+        Share of the connected sites that train in a round, or evaluate; 0 switches it off.
+    min_train_nodes, min_evaluate_nodes : int
+        Sites that are asked at least, whatever the share; never fewer than the quorum.
+    min_available_nodes : int
+        Connected sites that a round needs to begin.
+    weighted_by_key : str
+        Metric of a reply that holds its weight; empty when all replies weigh the same.
+    arrayrecord_key, configrecord_key : str
+        Names of the records that are sent.
+    train_metrics_aggr_fn, evaluate_metrics_aggr_fn : callable, optional
+        As in Flower, but the contents that they get hold no arrays.
     quorum : int
         Counted replies that a round needs.
+    evaluate_weighted_by_key : str, optional
+        Metric of an evaluation reply that holds its weight; the same as `weighted_by_key` unless given.
     wait : float
-        Seconds to wait until enough nodes are connected.
-    min_available_nodes : int, optional
-        Connected nodes that a round needs to begin; the quorum unless given.
-    fraction : float
-        Share of the connected sites that train in a round; 0 switches training off.
-    fraction_evaluate : float
-        Share of the connected sites that evaluate; 0 switches the separate evaluation off.
+        Seconds to wait until enough sites are connected.
     seed : int
         Decides which sites are chosen.
     mean : {"exact", "float"}
         `medfl.aggregate.ExactMean`, or the faster `medfl.aggregate.FloatMean` whose last bits depend on the order.
     transforms : sequence of ReplyTransform
         Steps that each training reply goes through before it is added, from the wire inwards.
-    site_names : mapping of int to str, optional
-        Name of the site behind each node; nodes without one are not asked. See also `begin_run`.
-    arrayrecord_key, configrecord_key : str
-        Names of the records that are sent.
-    train_metrics_aggr_fn, evaluate_metrics_aggr_fn : callable, optional
-        As in Flower, but the contents that they get hold no arrays.
+    site_names : mapping of int to str
+        Name of the site behind each node; nodes without one are not asked. Empty: all nodes are. See also `begin_run`.
 
     Attributes
     ----------
@@ -97,52 +98,51 @@ class FedAvg(FlowerFedAvg):
     --------
     In any ServerApp::
 
-        result = FedAvg(quorum=2, seed=7).start(grid, initial_arrays, num_rounds=3)
+        result = FedAvg(min_train_nodes=3, quorum=2).start(grid, initial_arrays, num_rounds=3)
     """
 
-    has_common_start = True
+    has_common_start: ClassVar[bool] = True
     """Whether all sites of a round start from the same model. Only then are the scores in their replies scores of one model,
     and only then can the norms of their updates be compared."""
 
-    def __init__(
-        self,
-        *,
-        weighted_by: str = "num-examples",
-        evaluate_weighted_by: str | None = None,
-        quorum: int = 1,
-        wait: float = 600.0,
-        min_available_nodes: int | None = None,
-        fraction: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        seed: int = 0,
-        mean: MeanName = "exact",
-        transforms: Sequence[ReplyTransform] = (),
-        site_names: Mapping[int, str] | None = None,
-        arrayrecord_key: str = ARRAYS,
-        configrecord_key: str = CONFIG,
-        train_metrics_aggr_fn: MetricsMean | None = None,
-        evaluate_metrics_aggr_fn: MetricsMean | None = None,
-    ) -> None:
-        if quorum < 1 or mean not in MEANS:
-            raise ValueError(f"quorum must be at least 1 (came {quorum}), mean one of {', '.join(MEANS)} (came {mean!r})")
-        if not self.has_common_start and any(transform.needs_norms for transform in transforms):
+    fraction_train: float = 1.0
+    fraction_evaluate: float = 1.0
+    min_train_nodes: int = 2
+    min_evaluate_nodes: int = 2
+    min_available_nodes: int = 2
+    weighted_by_key: str = "num-examples"
+    arrayrecord_key: str = ARRAYS
+    configrecord_key: str = CONFIG
+    train_metrics_aggr_fn: MetricsMean | None = None  # type: ignore[assignment]  # None only until Flower's class sets it
+    evaluate_metrics_aggr_fn: MetricsMean | None = None  # type: ignore[assignment]
+    _: KW_ONLY
+    quorum: int = 1
+    evaluate_weighted_by_key: str | None = None
+    wait: float = 600.0
+    seed: int = 0
+    mean: MeanName = "exact"
+    transforms: Sequence[ReplyTransform] = ()
+    site_names: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.quorum < 1 or self.mean not in MEANS:
+            allowed = ", ".join(MEANS)
+            raise ValueError(f"quorum must be at least 1 (came {self.quorum}), mean one of {allowed} (came {self.mean!r})")
+        if not self.has_common_start and any(transform.needs_norms for transform in self.transforms):
             raise ValueError(f"{type(self).__name__} takes no transform that compares the updates of a round")
         super().__init__(
-            fraction_train=fraction,
-            fraction_evaluate=fraction_evaluate,
-            min_train_nodes=quorum,
-            min_evaluate_nodes=quorum,
-            min_available_nodes=max(quorum, min_available_nodes or 0),
-            weighted_by_key=weighted_by,
-            arrayrecord_key=arrayrecord_key,
-            configrecord_key=configrecord_key,
-            train_metrics_aggr_fn=train_metrics_aggr_fn,
-            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
+            self.fraction_train,
+            self.fraction_evaluate,
+            self.min_train_nodes,
+            self.min_evaluate_nodes,
+            self.min_available_nodes,
+            self.weighted_by_key,
+            self.arrayrecord_key,
+            self.configrecord_key,
+            self.train_metrics_aggr_fn,
+            self.evaluate_metrics_aggr_fn,
         )
-        self.evaluate_weighted_by = weighted_by if evaluate_weighted_by is None else evaluate_weighted_by
-        self.quorum, self.wait, self.seed, self.mean = quorum, wait, seed, mean
-        self.transforms = tuple(transforms)
-        self.site_names: Mapping[int, str] = dict(site_names or {})
+        self.transforms = tuple(self.transforms)
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._evaluation: Exchange | None = None
@@ -164,7 +164,7 @@ class FedAvg(FlowerFedAvg):
             When the replies of all these sites would be too few for the rule (`check_sites`).
         """
         self.site_names = site_names
-        self.transforms += tuple(transforms)
+        self.transforms = (*self.transforms, *transforms)
         self.check_sites(len(site_names))
 
     def summary(self) -> None:
@@ -237,11 +237,12 @@ class FedAvg(FlowerFedAvg):
             _check_no_replies(replies)
             return None
         exchange, self._evaluation = self._evaluation, None
-        for reply in exchange.receive(replies, self.evaluate_weighted_by):
+        key = self.weighted_by_key if self.evaluate_weighted_by_key is None else self.evaluate_weighted_by_key
+        for reply in exchange.receive(replies, key):
             del reply  # its metrics are in the record
         self.last_evaluation = exchange.record()
         self._check_quorum(self.last_evaluation, "evaluate")
-        return mean_metrics(self.last_evaluation.counted, self.evaluate_weighted_by, self.evaluate_metrics_aggr_fn)
+        return mean_metrics(self.last_evaluation.counted, key, self.evaluate_metrics_aggr_fn)
 
     def busy_sites(self) -> frozenset[str]:
         """Return the sites that still train between two rounds: another message to one of them would have to wait."""
@@ -309,9 +310,10 @@ class FedAvg(FlowerFedAvg):
     ) -> list[Message]:
         is_train = message_type == MessageType.TRAIN
         fraction = self.fraction_train if is_train else self.fraction_evaluate
-        sites = wait_for_sites(grid, self.min_available_nodes, self.wait, self.site_names)
+        least = max(self.quorum, self.min_train_nodes if is_train else self.min_evaluate_nodes)
+        sites = wait_for_sites(grid, max(least, self.min_available_nodes), self.wait, self.site_names)
         self._absent = sorted(set(self.site_names.values()) - set(sites.values()))
-        nodes = choose_sites(sites, fraction, self.quorum, self.seed, f"{message_type} {server_round}")
+        nodes = choose_sites(sites, fraction, least, self.seed, f"{message_type} {server_round}")
         _log.log(INFO, "%s round %d: %d of %d sites take part", message_type, server_round, len(nodes), len(sites))
         config = ConfigRecord({**config, ROUND: server_round})
         contents = self.message_contents({node: sites[node] for node in nodes}, arrays, config)

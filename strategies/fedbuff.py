@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -32,6 +32,7 @@ class _Task:
     server_round: int
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
 class FedBuff(FedAvg):
     """Buffered asynchronous aggregation (Nguyen et al. 2022, https://arxiv.org/abs/2106.06639, Algorithm 1).
 
@@ -55,24 +56,20 @@ class FedBuff(FedAvg):
         The paper's global learning rate.
     round_timeout : float
         Seconds to wait for the replies of a round.
-    **options
-        As for `FedAvg`; of the sites that ``fraction`` chooses, those that still train are not asked anew.
+
+    Further keywords are those of `FedAvg`; of the sites that ``fraction_train`` chooses, those that still train are not asked
+    anew.
     """
 
-    has_common_start = False
+    has_common_start: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        *,
-        buffer: int = 0,
-        exponent: float = 0.5,
-        server_learning_rate: float = 1.0,
-        round_timeout: float = 3600.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.buffer, self.exponent = buffer, exponent
-        self.server_learning_rate, self.round_timeout = server_learning_rate, round_timeout
+    buffer: int = 0
+    exponent: float = 0.5
+    server_learning_rate: float = 1.0
+    round_timeout: float = 3600.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._tasks: dict[int, _Task] = {}  # by node
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -22,6 +22,7 @@ _MIN_COST, _MAX_COST = 1e-12, 1e12
 _MAX_RATIO = 1e6
 
 
+@dataclass(eq=False, kw_only=True)
 class CostWeighted(DiskStrategy):
     """Base of strategies whose weights depend on the losses of all sites, in this round and earlier ones.
 
@@ -31,16 +32,14 @@ class CostWeighted(DiskStrategy):
     ----------
     loss_key : str
         Metric of a training reply that holds the cost of its site in this round.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    history_rounds = 1
-    """Number of earlier rounds whose costs are kept."""
+    loss_key: str = TRAIN_LOSS
 
-    def __init__(self, *, loss_key: str = TRAIN_LOSS, **options: Any) -> None:
-        super().__init__(**options)
-        self.loss_key = loss_key
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._past_costs: dict[str, list[float]] = {}  # of earlier rounds, the latest last
         self._current_costs: dict[str, float] = {}
 
@@ -72,9 +71,13 @@ class CostWeighted(DiskStrategy):
             else self.compute_weights(replies.weights, self._current_costs, self._past_costs)
         )
         for site, cost in self._current_costs.items():
-            self._past_costs[site] = [*self._past_costs.get(site, []), cost][-self.history_rounds :]
+            self._past_costs[site] = [*self._past_costs.get(site, []), cost][-self.history_rounds() :]
         total = math.fsum(weights.values())
         return combine(replies, {site: weight / total for site, weight in weights.items()})
+
+    def history_rounds(self) -> int:
+        """Return the number of earlier rounds whose costs are kept."""
+        return 1
 
     @abstractmethod
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
@@ -91,6 +94,7 @@ class CostWeighted(DiskStrategy):
         """
 
 
+@dataclass(eq=False, kw_only=True)
 class FedCostWAvg(CostWeighted):
     """Cost weighted averaging (Mächler et al. 2021, https://arxiv.org/abs/2111.08649), which won FeTS 2021.
 
@@ -102,13 +106,11 @@ class FedCostWAvg(CostWeighted):
     ----------
     alpha : float
         Share of the size in the weight, 0 to 1.
-    **options
-        As for `CostWeighted`.
+
+    Further keywords are those of `CostWeighted`.
     """
 
-    def __init__(self, *, alpha: float = 0.5, **options: Any) -> None:
-        super().__init__(**options)
-        self.alpha = alpha
+    alpha: float = 0.5
 
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
         falls = {site: min(before[site][-1] / now[site], _MAX_RATIO) if site in now else 1.0 for site in sizes}

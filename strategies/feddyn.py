@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -11,6 +11,7 @@ from medfl.messages.records import array_views, to_array
 from medfl.strategies.base.client_state_mean import ClientStateMean
 
 
+@dataclass(eq=False, kw_only=True)
 class FedDyn(ClientStateMean):
     """FedDyn (Acar et al. 2021, https://arxiv.org/abs/2111.04263, Algorithm 1).
 
@@ -22,23 +23,21 @@ class FedDyn(ClientStateMean):
     and its mean d = -h / alpha. Then the model is ``mean(w_k) + d``, the regulariser is a spring to w_t - d_k, and the server
     does not need alpha.
 
-    The paper and its proofs use equal weights: ``weighted_by=""``. With other weights both means are weighted, and the fixed
-    point is the optimum of the weighted objective; the speed of convergence is then not proven. The paper solves each site's
-    problem exactly; a number of steps towards the solution has the same fixed point. All floating-point tensors are treated as
-    parameters, so running statistics (BatchNorm) should stay at the sites. The server computes the drift from the models that
-    arrive: with a lossy codec d differs a little from the mean of the d_k.
+    The paper and its proofs use equal weights: ``weighted_by_key=""``. With other weights both means are weighted, and the
+    fixed point is the optimum of the weighted objective; the speed of convergence is then not proven. The paper solves each
+    site's problem exactly; a number of steps towards the solution has the same fixed point. All floating-point tensors are
+    treated as parameters, so running statistics (BatchNorm) should stay at the sites. The server computes the drift from the
+    models that arrive: with a lossy codec d differs a little from the mean of the d_k.
 
     Parameters
     ----------
     alpha : float
         Strength of the regulariser; only the sites use it.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    def __init__(self, *, alpha: float = 0.01, **options: Any) -> None:
-        super().__init__(**options)
-        self.alpha = alpha
+    alpha: float = 0.01
 
     def begin_round(self, sent: ArrayRecord) -> None:
         super().begin_round(sent)

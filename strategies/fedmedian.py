@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from medfl.aggregate import DiskReplies, median
 from medfl.messages.models import Tensor
 from medfl.strategies.base.disk_strategy import DiskStrategy
 
 
+@dataclass(eq=False)
 class FedMedian(DiskStrategy):
     """Coordinate-wise median (Yin et al. 2018, Algorithm 1 option I, https://arxiv.org/abs/1803.01498).
 
@@ -15,10 +18,7 @@ class FedMedian(DiskStrategy):
     mean, which withstands nothing. Floating-point tensors have the same bits as those of Flower's class of this name; Flower
     turns integer tensors into floats, here they keep their type.
 
-    Parameters
-    ----------
-    **options
-        As for `FedAvg`; weights affect the mean metrics only.
+    The keywords are those of `FedAvg`; weights affect the mean metrics only.
     """
 
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from flwr.app import ArrayRecord
 
@@ -17,6 +17,7 @@ from medfl.strategies.fedavg import FedAvg
 _SCALE = 2.0**8  # of the weights: one patient may have 2**18 steps before the mean refuses its weight as too small
 
 
+@dataclass(eq=False, kw_only=True)
 class FedNova(FedAvg):
     """Normalised averaging (Wang et al. 2020, https://arxiv.org/abs/2007.07481, equations 6 and 9).
 
@@ -42,15 +43,18 @@ class FedNova(FedAvg):
         Momentum of the sites' SGD, from 0 to below 1; 0 for plain SGD and for Adam.
     nesterov : bool
         Whether it is Nesterov momentum, as at medfl's sites.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    def __init__(self, *, steps_key: str = TRAIN_STEPS, momentum: float = 0.0, nesterov: bool = True, **options: Any) -> None:
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be from 0 to below 1, came {momentum}")
-        super().__init__(**options)
-        self.steps_key, self.momentum, self.nesterov = steps_key, momentum, nesterov
+    steps_key: str = TRAIN_STEPS
+    momentum: float = 0.0
+    nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be from 0 to below 1, came {self.momentum}")
+        super().__post_init__()
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)

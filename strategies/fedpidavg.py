@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from medfl.strategies.fedcostwavg import Costs, CostWeighted, blend_weights
 
 
+@dataclass(eq=False, kw_only=True)
 class FedPIDAvg(CostWeighted):
     """PID weighted averaging (Mächler et al. 2022, https://arxiv.org/abs/2304.12117), which won FeTS 2022.
 
@@ -23,19 +24,26 @@ class FedPIDAvg(CostWeighted):
         Shares of size and fall in the weight; together at most 1.
     window : int
         Number of rounds in the sum, this one included.
-    **options
-        As for `CostWeighted`.
+
+    Further keywords are those of `CostWeighted`.
     """
 
-    def __init__(self, *, alpha: float = 0.45, beta: float = 0.45, window: int = 5, **options: Any) -> None:
-        if alpha + beta > 1:
-            raise ValueError(f"alpha and beta must sum to at most 1, came {alpha + beta:g}")
-        super().__init__(**options)
-        self.alpha, self.beta, self.history_rounds = alpha, beta, window
+    alpha: float = 0.45
+    beta: float = 0.45
+    window: int = 5
+
+    def __post_init__(self) -> None:
+        if self.alpha + self.beta > 1:
+            raise ValueError(f"alpha and beta must sum to at most 1, came {self.alpha + self.beta:g}")
+        super().__post_init__()
+
+    def history_rounds(self) -> int:
+        """Return the number of earlier rounds whose costs are kept."""
+        return self.window
 
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
         last = {site: before[site][-1] for site in sizes}
         falls = {site: max(last[site] - now.get(site, last[site]), 0.0) for site in sizes}
-        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.history_rounds :]) for site in sizes}
+        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.window :]) for site in sizes}
         rest = 1.0 - self.alpha - self.beta
         return blend_weights(sizes, ((self.alpha, sizes), (self.beta, falls), (rest, sums)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
@@ -12,6 +12,7 @@ from medfl.messages.records import PROXIMAL_MU
 from medfl.strategies.fedavg import FedAvg
 
 
+@dataclass(eq=False)
 class FedProx(FedAvg):
     """FedProx (Li et al. 2020, https://arxiv.org/abs/1812.06127, Algorithm 2).
 
@@ -22,16 +23,14 @@ class FedProx(FedAvg):
 
     Parameters
     ----------
-    mu : float
-        Strength of the proximal term; 0 is FedAvg.
-    **options
-        As for `FedAvg`.
+    proximal_mu : float
+        The paper's mu, the strength of the proximal term; 0 is FedAvg.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    def __init__(self, *, mu: float = 0.01, **options: Any) -> None:
-        super().__init__(**options)
-        self.mu = mu
+    proximal_mu: float = 0.0
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Choose the sites of a training round and build their messages, with mu in them."""
-        return super().configure_train(server_round, arrays, ConfigRecord({**config, PROXIMAL_MU: self.mu}), grid)
+        return super().configure_train(server_round, arrays, ConfigRecord({**config, PROXIMAL_MU: self.proximal_mu}), grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 from medfl.aggregate import DiskReplies, trimmed_mean
 from medfl.errors import QuorumError
@@ -11,6 +11,7 @@ from medfl.messages.models import Tensor
 from medfl.strategies.base.disk_strategy import DiskStrategy
 
 
+@dataclass(eq=False)
 class FedTrimmedAvg(DiskStrategy):
     """Coordinate-wise trimmed mean (Yin et al. 2018, Algorithm 1 option II, https://arxiv.org/abs/1803.01498).
 
@@ -22,15 +23,16 @@ class FedTrimmedAvg(DiskStrategy):
     ----------
     beta : float
         Share of the replies that is cut off at each end: from 0, which cuts off none, to less than 0.5.
-    **options
-        As for `FedAvg`; weights affect the mean metrics only.
+
+    Further keywords are those of `FedAvg`; weights affect the mean metrics only.
     """
 
-    def __init__(self, *, beta: float = 0.2, **options: Any) -> None:
-        if not 0 <= beta < 0.5:
-            raise ValueError(f"beta must be from 0 to less than 0.5 (came {beta})")
-        super().__init__(**options)
-        self.beta = beta
+    beta: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta < 0.5:
+            raise ValueError(f"beta must be from 0 to less than 0.5 (came {self.beta})")
+        super().__post_init__()
 
     def check_sites(self, sites: int) -> None:
         """Raise ``TRIM-TOO-FEW`` when of that many replies none would be cut off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
@@ -14,6 +14,7 @@ from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
 
 
+@dataclass(eq=False)
 class LocalOnly(FedAvg):
     """Send each site its own model back in every round, and never mix the models.
 
@@ -23,14 +24,16 @@ class LocalOnly(FedAvg):
 
     Parameters
     ----------
-    weighted_by : str
+    weighted_by_key : str
         Metric that holds the weight of a site in the mean metrics of a round; empty when all weigh the same.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    def __init__(self, *, weighted_by: str = "", **options: Any) -> None:
-        super().__init__(weighted_by=weighted_by, **options)
+    weighted_by_key: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._site_models: dict[str, ArrayRecord] = {}
         self._initial: ArrayRecord | None = None
 

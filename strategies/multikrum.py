@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from logging import INFO, getLogger
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.aggregate import DiskReplies, combine, squared_distances
+from medfl.aggregate import DiskReplies, MeanName, combine, squared_distances
 from medfl.errors import QuorumError
 from medfl.messages.models import Tensor
+from medfl.messages.records import ARRAYS, CONFIG
 from medfl.strategies.base.disk_strategy import DiskStrategy
+from medfl.strategies.base.reply import MetricsMean
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
 
@@ -20,7 +24,7 @@ class MultiKrum(DiskStrategy):
     """Multi-Krum (Blanchard et al. 2017, section 4, https://arxiv.org/abs/1703.02757).
 
     The score of a reply is the sum of its squared distances to the n - f - 2 replies closest to it. Those with the lowest
-    scores are averaged: by weight as in Flower, or evenly as in the paper with ``weighted_by=""``. Between equal scores the
+    scores are averaged: by weight as in Flower, or evenly as in the paper with ``weighted_by_key=""``. Between equal scores the
     names of the sites decide. With f > 0 a round needs n >= 2 f + 3 replies and fails with fewer; with f = 0 nothing is
     guaranteed, and any number of replies will do.
 
@@ -31,12 +35,12 @@ class MultiKrum(DiskStrategy):
 
     Parameters
     ----------
-    malicious : int
+    num_malicious_nodes : int
         The paper's f: how many bad sites there may be.
-    keep : int
+    num_nodes_to_select : int
         The paper's m: how many replies are averaged, at most n - f; 0 for n - f.
-    **options
-        As for `FedAvg`. The mean metrics are over all counted replies.
+
+    Further keywords are those of `FedAvg`. The mean metrics are over all counted replies.
 
     Attributes
     ----------
@@ -44,11 +48,52 @@ class MultiKrum(DiskStrategy):
         Sites whose replies make up the last model.
     """
 
-    def __init__(self, *, malicious: int = 1, keep: int = 0, **options: Any) -> None:
-        if malicious < 0 or keep < 0:
-            raise ValueError(f"malicious and keep must be at least 0 (came {malicious}, {keep})")
-        super().__init__(**options)
-        self.malicious, self.keep = malicious, keep
+    def __init__(
+        self,
+        fraction_train: float = 1.0,
+        fraction_evaluate: float = 1.0,
+        min_train_nodes: int = 2,
+        min_evaluate_nodes: int = 2,
+        min_available_nodes: int = 2,
+        num_malicious_nodes: int = 0,
+        num_nodes_to_select: int = 1,
+        weighted_by_key: str = "num-examples",
+        arrayrecord_key: str = ARRAYS,
+        configrecord_key: str = CONFIG,
+        train_metrics_aggr_fn: MetricsMean | None = None,
+        evaluate_metrics_aggr_fn: MetricsMean | None = None,
+        *,
+        quorum: int = 1,
+        evaluate_weighted_by_key: str | None = None,
+        wait: float = 600.0,
+        seed: int = 0,
+        mean: MeanName = "exact",
+        transforms: Sequence[ReplyTransform] = (),
+        site_names: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(
+            fraction_train=fraction_train,
+            fraction_evaluate=fraction_evaluate,
+            min_train_nodes=min_train_nodes,
+            min_evaluate_nodes=min_evaluate_nodes,
+            min_available_nodes=min_available_nodes,
+            weighted_by_key=weighted_by_key,
+            arrayrecord_key=arrayrecord_key,
+            configrecord_key=configrecord_key,
+            train_metrics_aggr_fn=train_metrics_aggr_fn,
+            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
+            quorum=quorum,
+            evaluate_weighted_by_key=evaluate_weighted_by_key,
+            wait=wait,
+            seed=seed,
+            mean=mean,
+            transforms=transforms,
+            site_names=site_names,
+        )
+        if num_malicious_nodes < 0 or num_nodes_to_select < 0:
+            came = f"came {num_malicious_nodes}, {num_nodes_to_select}"
+            raise ValueError(f"num_malicious_nodes and num_nodes_to_select must be at least 0 ({came})")
+        self.num_malicious_nodes, self.num_nodes_to_select = num_malicious_nodes, num_nodes_to_select
         self.selected_sites: tuple[str, ...] = ()
 
     def check_sites(self, sites: int) -> None:
@@ -58,7 +103,7 @@ class MultiKrum(DiskStrategy):
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         sites, weights = replies.sites, replies.weights
         keep = self._count_to_keep(len(sites))
-        scores = krum_scores(squared_distances(replies), self.malicious)
+        scores = krum_scores(squared_distances(replies), self.num_malicious_nodes)
         self.selected_sites = tuple(sorted(sites[k] for k in np.argsort(scores, kind="stable")[:keep]))
         _log.log(INFO, "Krum keeps %d of %d replies: %s", keep, len(sites), ", ".join(self.selected_sites))
         total = sum(weights[site] for site in self.selected_sites)
@@ -66,13 +111,14 @@ class MultiKrum(DiskStrategy):
 
     def _count_to_keep(self, n: int) -> int:
         """Return how many of n replies to keep."""
-        f, keep = self.malicious, self.keep or max(1, n - self.malicious)
+        f = self.num_malicious_nodes
+        keep = self.num_nodes_to_select or max(1, n - f)
         if (f and n < 2 * f + 3) or keep > n - f:
-            min_replies = max(2 * f + 3 if f else 1, self.keep + f)
+            min_replies = max(2 * f + 3 if f else 1, self.num_nodes_to_select + f)
             raise QuorumError(
                 "KRUM-TOO-FEW",
                 f"{n} replies are too few: keeping {keep} where {f} may be bad takes {min_replies}.",
-                f"Have at least {min_replies} sites answer, or lower 'malicious' or 'keep'.",
+                f"Have at least {min_replies} sites answer, or expect fewer malicious ones, or keep fewer.",
             )
         return keep
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from flwr.app import ArrayRecord
 
-from medfl.aggregate import DiskReplies, combine
+from medfl.aggregate import DiskReplies, MeanName, combine
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, interpolate
-from medfl.messages.records import TRAIN_LOSS_BEFORE
+from medfl.messages.records import ARRAYS, CONFIG
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.base.reply import Reply, update_norm
+from medfl.strategies.base.reply import MetricsMean, Reply, update_norm
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _MIN_LOSS = 1e-10  # for a site with a loss of 0, whose weight must not be 0
 
@@ -29,29 +31,64 @@ class QFedAvg(DiskStrategy):
 
     Parameters
     ----------
+    client_learning_rate : float
+        Learning rate of the sites, above 0.
     q : float
         Strength of the preference for large losses; 0 is FedAvg with equal weights.
+    train_loss_key : str
+        Metric of a training reply that holds F_k.
     lipschitz : float
         The paper's L; 0 for the paper's estimate, one over the learning rate of the sites.
-    learning_rate : float
-        Learning rate of the sites.
-    loss_key : str
-        Metric of a training reply that holds F_k.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
     def __init__(
         self,
+        client_learning_rate: float,
+        q: float = 0.1,
+        train_loss_key: str = "train_loss",
+        fraction_train: float = 1.0,
+        fraction_evaluate: float = 1.0,
+        min_train_nodes: int = 2,
+        min_evaluate_nodes: int = 2,
+        min_available_nodes: int = 2,
+        weighted_by_key: str = "num-examples",
+        arrayrecord_key: str = ARRAYS,
+        configrecord_key: str = CONFIG,
+        train_metrics_aggr_fn: MetricsMean | None = None,
+        evaluate_metrics_aggr_fn: MetricsMean | None = None,
         *,
-        q: float = 0.2,
         lipschitz: float = 0.0,
-        learning_rate: float = 0.1,
-        loss_key: str = TRAIN_LOSS_BEFORE,
-        **options: Any,
+        quorum: int = 1,
+        evaluate_weighted_by_key: str | None = None,
+        wait: float = 600.0,
+        seed: int = 0,
+        mean: MeanName = "exact",
+        transforms: Sequence[ReplyTransform] = (),
+        site_names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(**options)
-        self.q, self.lipschitz, self.loss_key = q, lipschitz or 1.0 / learning_rate, loss_key
+        super().__init__(
+            fraction_train=fraction_train,
+            fraction_evaluate=fraction_evaluate,
+            min_train_nodes=min_train_nodes,
+            min_evaluate_nodes=min_evaluate_nodes,
+            min_available_nodes=min_available_nodes,
+            weighted_by_key=weighted_by_key,
+            arrayrecord_key=arrayrecord_key,
+            configrecord_key=configrecord_key,
+            train_metrics_aggr_fn=train_metrics_aggr_fn,
+            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
+            quorum=quorum,
+            evaluate_weighted_by_key=evaluate_weighted_by_key,
+            wait=wait,
+            seed=seed,
+            mean=mean,
+            transforms=transforms,
+            site_names=site_names,
+        )
+        self.client_learning_rate, self.q, self.train_loss_key = client_learning_rate, q, train_loss_key
+        self.lipschitz = lipschitz or 1.0 / client_learning_rate
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._losses: dict[str, float] = {}
@@ -59,9 +96,9 @@ class QFedAvg(DiskStrategy):
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
-        loss = reply.metrics.get(self.loss_key)
+        loss = reply.metrics.get(self.train_loss_key)
         if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
-            raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is not a loss.")
+            raise ExchangeError("LOSS-MISSING", f"the metric {self.train_loss_key!r} of the reply is not a loss.")
         norm = update_norm(reply)
         super().add_reply(reply)
         self._losses[reply.site], self._update_norms[reply.site] = max(float(loss), _MIN_LOSS), norm

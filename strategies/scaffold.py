@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -17,6 +17,7 @@ from medfl.strategies.base.reply import Reply
 _PREFIX = f"{CONTROL}/"
 
 
+@dataclass(eq=False, kw_only=True)
 class Scaffold(ClientStateMean):
     """SCAFFOLD (Karimireddy et al. 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, option II).
 
@@ -25,23 +26,21 @@ class Scaffold(ClientStateMean):
 
         x <- x + server_learning_rate * mean(y_i - x),    c <- c + |S| / N * mean(change of c_i).
 
-    The paper and its proofs use equal weights: ``weighted_by=""``. With other weights both means are weighted, and the fixed
-    point is the optimum of the weighted objective; the speed of convergence is then not proven. All floating-point tensors are
-    treated as parameters, so running statistics (BatchNorm) should stay at the sites. The control variate travels with the
-    model, as the record ``control``, in the model's types or float32 if they are narrower; a site sends its change. A reply
-    without it is left out.
+    The paper and its proofs use equal weights: ``weighted_by_key=""``. With other weights both means are weighted, and the
+    fixed point is the optimum of the weighted objective; the speed of convergence is then not proven. All floating-point
+    tensors are treated as parameters, so running statistics (BatchNorm) should stay at the sites. The control variate travels
+    with the model, as the record ``control``, in the model's types or float32 if they are narrower; a site sends its change. A
+    reply without it is left out.
 
     Parameters
     ----------
     server_learning_rate : float
         The paper's global step size; with 1 the first round is FedAvg's, to the last bit.
-    **options
-        As for `FedAvg`.
+
+    Further keywords are those of `FedAvg`.
     """
 
-    def __init__(self, *, server_learning_rate: float = 1.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.server_learning_rate = server_learning_rate
+    server_learning_rate: float = 1.0
 
     def extra_records(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
         floats = {name: x for name, x in array_views(arrays).items() if x.dtype.kind == "f"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from medfl.messages.records import EVAL_PATIENTS, TRAIN_PATIENTS, TRAIN_SAMPLES
+from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS_BEFORE, TRAIN_PATIENTS, TRAIN_SAMPLES
 from medfl.schema import read_section
 from medfl.strategies.cyclic import Cyclic
 from medfl.strategies.fedadagrad import FedAdagrad
@@ -36,7 +36,7 @@ from medfl.study.algorithms import ALGORITHMS
 
 _WEIGHTS = {"patients": TRAIN_PATIENTS, "samples": TRAIN_SAMPLES, "equal": ""}
 
-# The server's part of each algorithm; the keyword arguments of a class are the keys of its table of options in a study.
+# The server's part of each algorithm.
 STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
     {
         "fedavg": FedAvg,
@@ -60,11 +60,27 @@ STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
         "fedbuff": FedBuff,
     }
 )
-# Keyword arguments that a class takes from other tables of the study.
+# Keywords of a class for the keys of its table of options in a study, where the two differ: classes that take the place of
+# Flower's have Flower's keywords.
+_KEYWORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "fedavgm": {"momentum": "server_momentum"},
+        "fedadam": {"server_learning_rate": "eta", "beta1": "beta_1", "beta2": "beta_2"},
+        "fedyogi": {"server_learning_rate": "eta", "beta1": "beta_1", "beta2": "beta_2"},
+        "fedadagrad": {"server_learning_rate": "eta"},
+        "fedprox": {"mu": "proximal_mu"},
+        "krum": {"malicious": "num_malicious_nodes"},
+        "multikrum": {"malicious": "num_malicious_nodes", "keep": "num_nodes_to_select"},
+    }
+)
+# Keyword arguments that a class takes from other tables of the study, or that medfl's sites decide.
 _STUDY_OPTIONS: Mapping[str, Callable[[Study], dict[str, Any]]] = MappingProxyType(
     {
         "fednova": lambda study: {"momentum": study.optimizer.momentum if study.optimizer.name == "sgd" else 0.0},
-        "qfedavg": lambda study: {"learning_rate": study.optimizer.learning_rate},
+        "qfedavg": lambda study: {
+            "client_learning_rate": study.optimizer.learning_rate,
+            "train_loss_key": TRAIN_LOSS_BEFORE,
+        },
         "cyclic": lambda study: {"hop_timeout": study.strategy.deadline},
         "fedbuff": lambda study: {"round_timeout": study.strategy.deadline},
     }
@@ -85,11 +101,12 @@ def common_options(study: Study, quorum: int) -> dict[str, Any]:
     """
     chosen = study.strategy
     return {
-        "weighted_by": _WEIGHTS[chosen.weights],
-        "evaluate_weighted_by": EVAL_PATIENTS,
+        "weighted_by_key": _WEIGHTS[chosen.weights],
+        "evaluate_weighted_by_key": EVAL_PATIENTS,
         "quorum": quorum,
+        **dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), quorum),
         "wait": chosen.wait,
-        "fraction": chosen.fraction,
+        "fraction_train": chosen.fraction,
         "seed": study.seed,
         "transforms": build_transforms(study),
     }
@@ -134,6 +151,7 @@ def build_strategy(study: Study, quorum: int) -> FedAvg:
         return FedAvg(**common_options(study, quorum))
     if name in STRATEGIES:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
+        keywords = {_KEYWORDS.get(name, {}).get(key, key): value for key, value in options.model_dump().items()}
         extra = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
-        return STRATEGIES[name](**common_options(study, quorum), **options.model_dump(), **extra)
+        return STRATEGIES[name](**common_options(study, quorum), **keywords, **extra)
     return load_strategy(study, quorum, common_options(study, quorum))

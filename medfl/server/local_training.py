@@ -31,7 +31,9 @@ class LocalTraining(ArmTrainer):
 
     def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
         study = federation.study
-        self._local = LocalOnly(wait=study.strategy.wait, min_available_nodes=federation.quorum)
+        self._local = LocalOnly(
+            min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=federation.quorum, wait=study.strategy.wait
+        )
         super().__init__(federation, self._local, initial)
         self._local.begin_run(federation.sites)
 

@@ -19,6 +19,7 @@ from medfl.testing.fake_grid import Answer, FakeGrid, Model, make_model, reply_w
 
 NAMES = ("bergen", "aachen", "cadiz", "essen", "derby", "genoa", "faro", "ivrea", "hamar", "kiel")
 FIRST_NODE = 21  # number of the first node
+ANY_NUMBER: Mapping[str, Any] = dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), 1)
 BAD_REPLIES = (
     "error",
     "own error",
@@ -128,12 +129,12 @@ class StrategyContract:
         assert _statuses(strategy.last_round)["bergen"] == ("ok", "")
 
     def test_the_fewest_replies_that_the_rule_needs_make_a_model_and_fewer_make_none(self, initial: ArrayRecord) -> None:
-        made = _run_round(self.build(), FakeGrid(self._answers(self.min_replies)), initial)
+        made = _run_round(self.build(**ANY_NUMBER), FakeGrid(self._answers(self.min_replies)), initial)
         assert made is not None
         assert all(np.isfinite(array.numpy()).all() for array in made.values())
         if self.min_replies > 1:
             with pytest.raises(QuorumError):
-                _run_round(self.build(), FakeGrid(self._answers(self.min_replies - 1)), initial)
+                _run_round(self.build(**ANY_NUMBER), FakeGrid(self._answers(self.min_replies - 1)), initial)
 
     def test_too_few_sites_are_an_error_and_not_an_endless_wait(self, initial: ArrayRecord) -> None:
         answers = {21: self.reply_with_model(make_model(1), 2), 99: self.reply_with_model(make_model(1), 2)}
@@ -142,13 +143,14 @@ class StrategyContract:
             strategy.configure_train(1, initial, ConfigRecord(), FakeGrid(answers))
 
     def test_an_unknown_sender_and_a_second_reply_change_nothing(self, initial: ArrayRecord) -> None:
-        grid, strategy = FakeGrid(self._answers(self.min_replies)), self.build()
+        grid, strategy = FakeGrid(self._answers(self.min_replies)), self.build(**ANY_NUMBER)
         messages = list(strategy.configure_train(1, initial, ConfigRecord(), grid))
         replies = list(grid.send_and_receive(messages))
         unasked = Message(RecordDict(), dst_node_id=77, message_type=MessageType.TRAIN)
         unknown = self.reply_with_model(make_model(9), 5)(unasked)
         arrays, _ = strategy.aggregate_train(1, [*replies, *replies[:1], *([unknown] if unknown else [])])
-        assert _bits(arrays) == _bits(_run_round(self.build(), FakeGrid(self._answers(self.min_replies)), initial))
+        again = _run_round(self.build(**ANY_NUMBER), FakeGrid(self._answers(self.min_replies)), initial)
+        assert _bits(arrays) == _bits(again)
         assert _statuses(strategy.last_round)["node-77"] == ("refused", "SENDER-UNKNOWN")
         assert [r.reason for r in strategy.last_round.replies if r.site == "node-21"] == [
             "",
@@ -202,7 +204,7 @@ class StrategyContract:
     def test_the_choice_of_sites_depends_on_seed_round_and_names_only(self, initial: ArrayRecord) -> None:
         def chosen(nodes: Sequence[int], seed: int, server_round: int) -> list[str]:
             names = dict(zip(nodes, "abcdefgh", strict=True))
-            strategy = self.build(fraction=0.5, seed=seed, site_names=names)
+            strategy = self.build(fraction_train=0.5, seed=seed, site_names=names)
             grid = FakeGrid(dict.fromkeys(sorted(nodes), lambda _: None))
             messages = strategy.configure_train(server_round, initial, ConfigRecord(), grid)
             return [names[m.metadata.dst_node_id] for m in messages]
@@ -220,7 +222,7 @@ class StrategyContract:
         assert len(grid.messages) == 2 * len(grid.answers)
 
     def test_a_round_without_training_sends_nothing(self, initial: ArrayRecord) -> None:
-        strategy = self.build(fraction=0.0)
+        strategy = self.build(fraction_train=0.0)
         assert list(strategy.configure_train(1, initial, ConfigRecord(), FakeGrid({1: reply_with_error(0, "")}))) == []
         assert strategy.aggregate_train(1, []) == (None, None)
 

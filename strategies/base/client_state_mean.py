@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
 
 
+@dataclass(eq=False)
 class ClientStateMean(FedAvg):
     """Base of SCAFFOLD and FedDyn: follow the mean of the tensors that the sites keep, without holding those tensors.
 
@@ -33,14 +35,11 @@ class ClientStateMean(FedAvg):
     had not been sampled, which both papers allow. After a crash the restored server sends the rounds that it knows of, and the
     repeated round has the same bits.
 
-    Parameters
-    ----------
-    **options
-        As for `FedAvg`.
+    The keywords are those of `FedAvg`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}  # of every site that was counted at least once
         self._last_counted: dict[str, int] = {}  # round, by site

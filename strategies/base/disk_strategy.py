@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
@@ -15,6 +15,7 @@ from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
 
 
+@dataclass(eq=False)
 class DiskStrategy(FedAvg):
     """Keep the replies of a round on disk until all have come, then aggregate them; a subclass says how.
 
@@ -22,14 +23,11 @@ class DiskStrategy(FedAvg):
     the number of sites. Integer and boolean tensors keep their type: they become the elementwise maximum over the replies that
     the rule uses.
 
-    Parameters
-    ----------
-    **options
-        As for `FedAvg`; ``mean`` has no effect.
+    The keywords are those of `FedAvg`; ``mean`` has no effect.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._replies: DiskReplies | None = None  # there during a round
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:

@@ -14,6 +14,8 @@ from medfl.errors import ExchangeError
 from medfl.messages.models import Tensors, check_finite, check_layout, layout_of
 from medfl.messages.records import Metrics, ReplyRecord
 
+MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
+
 _EQUAL_WEIGHT_KEY = "medfl.weight"  # stands for the weight where all replies weigh the same
 
 
@@ -45,9 +47,7 @@ class Reply:
     start: Tensors = field(default_factory=dict)
 
 
-def mean_metrics(
-    counted: Sequence[ReplyRecord], key: str, mean: Callable[[list[RecordDict], str], MetricRecord]
-) -> MetricRecord | None:
+def mean_metrics(counted: Sequence[ReplyRecord], key: str, mean: MetricsMean | None) -> MetricRecord | None:
     """Average the metrics that all replies have in common, in the order of the sites' names: no bit depends on arrival.
 
     Parameters
@@ -64,6 +64,7 @@ def mean_metrics(
     MetricRecord or None
         None when no reply has a weight.
     """
+    assert mean is not None  # Flower's class has put its own in the place of None
     weighted = sorted((r for r in counted if r.weight > 0), key=lambda r: r.site)
     if not weighted:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -16,20 +16,18 @@ from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.transforms.reply_pipeline import TRANSFORM_STATE
 
 
+@dataclass(eq=False)
 class ServerOptimizer(FedAvg):
     """Base of FedAvgM, FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
     The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Integer and boolean
     tensors are those of the mean. Steps are computed in float32 or wider. The moments are part of `state`.
 
-    Parameters
-    ----------
-    **options
-        As for `FedAvg`.
+    The keywords are those of `FedAvg`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._moments: dict[str, dict[str, Tensor]] = {}  # by the name of the moment, then of the tensor
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:

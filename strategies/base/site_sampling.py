@@ -51,7 +51,7 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
                 "TOO-FEW-SITES",
                 f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds."
                 f"{f' Missing: {missing}.' if missing else ''}",
-                "Check that their SuperNodes run, or ask for fewer with 'quorum'.",
+                "Check that their SuperNodes run, or ask for fewer: 'quorum' of a study, 'min_available_nodes' of a strategy.",
             )
         time.sleep(min(max(_MIN_PAUSE, waited / 20), _MAX_PAUSE, wait - waited))
 

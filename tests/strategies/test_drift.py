@@ -22,6 +22,7 @@ from medfl.strategies.fedavg import FedAvg
 from medfl.strategies.feddyn import FedDyn
 from medfl.strategies.fedprox import FedProx
 from medfl.strategies.scaffold import Scaffold
+from medfl.testing.strategy_contract import ANY_NUMBER
 from tests.strategies import quadratic
 from tests.strategies.quadratic import NAMES, RATE, STEPS, WEIGHTS, Federation, averaging_ends, optimum, play
 
@@ -50,7 +51,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Any) -> Callabl
     ) -> Stage:
         federation = Federation(algorithm, tmp_path, quadratic.study(**study))
         weights = "train.patients" if weighted else ""
-        strategy = kind(weighted_by=weights, site_names=federation.nodes, **(options or {}))
+        strategy = kind(weighted_by_key=weights, site_names=federation.nodes, **(options or {}))
         return Stage(strategy, federation, fake(federation.answers()))
 
     return make
@@ -70,7 +71,7 @@ def test_averaging_ends_beside_the_optimum_and_where_algebra_says(stage: Any, we
 
 @pytest.mark.parametrize(("mu", "rounds"), [(0.0, 20), (0.5, 20), (4.0, 60)])
 def test_a_spring_moves_the_end_to_where_algebra_says(stage: Any, mu: float, rounds: int) -> None:
-    reached = w(stage(FedProx, FedProxClient(mu), options={"mu": mu}).run(1, rounds))
+    reached = w(stage(FedProx, FedProxClient(mu), options={"proximal_mu": mu}).run(1, rounds))
     assert reached == pytest.approx(averaging_ends(EVEN, mu), abs=1e-7)
 
 
@@ -99,7 +100,7 @@ def test_the_exact_optimum_is_reached(
 def test_the_exact_optimum_is_reached_with_half_of_the_sites_a_round(
     stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any
 ) -> None:
-    reached = w(stage(kind, algorithm, weighted=True, options=options | {"fraction": 0.5}).run(1, 100))
+    reached = w(stage(kind, algorithm, weighted=True, options=options | {"fraction_train": 0.5}).run(1, 100))
     assert reached == pytest.approx(optimum(WEIGHTS), abs=1e-5)
 
 
@@ -118,7 +119,7 @@ def test_replies_that_never_came_are_as_if_the_site_had_not_been_asked(
 def test_a_run_that_stopped_goes_on_with_the_same_bits(
     stage: Any, kind: Any, algorithm: ClientAlgorithm, options: Any, fraction: float, tmp_path: Path
 ) -> None:
-    options = options | {"fraction": fraction}
+    options = options | {"fraction_train": fraction}
     through = stage(kind, algorithm, weighted=True, options=options, rounds=8).run(1, 8)
     first = stage(kind, algorithm, weighted=True, options=options, rounds=8)
     model = first.run(1, 4)
@@ -168,7 +169,7 @@ def test_the_server_of_scaffold_steps_by_its_own_rate(stage: Any) -> None:
 
 def test_a_site_that_joins_no_round_counts_in_the_mean(stage: Any) -> None:
     """With 1 of 4 sites in the round, c moves by a fourth of that site's change: |S| / N of Algorithm 1, line 17."""
-    staged = stage(Scaffold, ScaffoldClient(), options={"fraction": 0.25})
+    staged = stage(Scaffold, ScaffoldClient(), options={"fraction_train": 0.25, **ANY_NUMBER})
     staged.run(1, 1)
     (asked,) = staged.strategy.last_round.replies
     change = staged.strategy.state()["sum/w"]
@@ -179,7 +180,7 @@ def test_a_site_that_joins_no_round_counts_in_the_mean(stage: Any) -> None:
 
 def test_prox_tells_the_sites_as_flower_does(fake: Any, initial: ArrayRecord) -> None:
     grid, config = fake({11: None, 12: None}), ConfigRecord({"lr": 0.1})
-    sent = [dict(m.content["config"]) for m in FedProx(mu=0.3).configure_train(2, initial, config, grid)]
+    sent = [dict(m.content["config"]) for m in FedProx(proximal_mu=0.3).configure_train(2, initial, config, grid)]
     theirs = FlowerFedProx(proximal_mu=0.3).configure_train(2, initial, ConfigRecord({"lr": 0.1}), grid)
     assert sent == [dict(m.content["config"]) for m in theirs]
     assert "proximal-mu" not in config
@@ -187,7 +188,7 @@ def test_prox_tells_the_sites_as_flower_does(fake: Any, initial: ArrayRecord) ->
 
 @pytest.mark.parametrize("kind", [Scaffold, FedDyn])
 def test_only_training_carries_what_training_needs(kind: Any, fake: Any, initial: ArrayRecord) -> None:
-    strategy, grid = kind(), fake({11: None})
+    strategy, grid = kind(**ANY_NUMBER), fake({11: None})
     (train,) = strategy.configure_train(1, initial, ConfigRecord(), grid)
     (evaluate,) = strategy.configure_evaluate(1, initial, ConfigRecord(), grid)
     assert "counted" in train.content
@@ -196,4 +197,4 @@ def test_only_training_carries_what_training_needs(kind: Any, fake: Any, initial
 
 def test_a_reply_without_its_control_variate_is_left_out(fake: Any, make: Any, initial: ArrayRecord) -> None:
     with pytest.raises(QuorumError, match="CONTROL-MISSING"):
-        Scaffold().start(fake({11: make.trained(make.model(5), 3)}), initial, num_rounds=1)
+        Scaffold(**ANY_NUMBER).start(fake({11: make.trained(make.model(5), 3)}), initial, num_rounds=1)

@@ -18,6 +18,7 @@ from medfl.messages.records import to_array_record
 from medfl.messages.replies import describe_error
 from medfl.strategies.base.site_sampling import choose_sites
 from medfl.strategies.fedavg import FedAvg
+from medfl.testing.strategy_contract import ANY_NUMBER
 
 
 def run(strategy: FedAvg, grid: Any, arrays: ArrayRecord) -> tuple[ArrayRecord, MetricRecord]:
@@ -49,7 +50,7 @@ def test_it_equals_flower_within_float32_rounding(fake: Any, make: Any) -> None:
 
 
 def test_a_lone_client_gets_its_own_model_back(fake: Any, make: Any, initial: ArrayRecord) -> None:
-    result, _ = run(FedAvg(), fake({5: make.trained(make.model(3.25), 11)}), initial)
+    result, _ = run(FedAvg(**ANY_NUMBER), fake({5: make.trained(make.model(3.25), 11)}), initial)
     for name, value in make.model(3.25).items():
         assert result[name].numpy().dtype == value.dtype
         np.testing.assert_array_equal(result[name].numpy(), value)
@@ -63,7 +64,7 @@ def test_the_mean_by_hand(fake: Any, make: Any, initial: ArrayRecord) -> None:
     assert result["scale"].shape == ()
     assert result["steps"].numpy().tolist() == 5  # the largest counter
     assert dict(metrics) == {"loss": 0.5}
-    equal, _ = run(FedAvg(weighted_by=""), fake(answers), initial)
+    equal, _ = run(FedAvg(weighted_by_key=""), fake(answers), initial)
     assert equal["scale"].numpy().tolist() == 3.0
 
 
@@ -118,7 +119,7 @@ def test_evaluation_keeps_sites_that_have_nothing_to_say(fake: Any, make: Any, i
 
 
 def test_an_evaluation_in_which_nobody_has_a_case_has_no_metrics(fake: Any, make: Any, initial: ArrayRecord) -> None:
-    grid, strategy = fake({5: make.trained(make.model(1), 0)}), FedAvg()
+    grid, strategy = fake({5: make.trained(make.model(1), 0)}), FedAvg(**ANY_NUMBER)
     replies = grid.send_and_receive(strategy.configure_evaluate(1, initial, ConfigRecord(), grid))
     assert strategy.aggregate_evaluate(1, replies) is None
 
@@ -132,7 +133,7 @@ def test_a_wrong_option_is_refused_at_once() -> None:
 
 def test_replies_without_a_question_are_an_error(fake: Any, make: Any, initial: ArrayRecord) -> None:
     grid = fake({5: make.trained(make.model(1), 4)})
-    strategy = FedAvg()
+    strategy = FedAvg(**ANY_NUMBER)
     replies = list(grid.send_and_receive(strategy.configure_train(1, initial, ConfigRecord(), grid)))
     strategy.aggregate_train(1, replies)
     with pytest.raises(ExchangeError, match="NOT-CONFIGURED"):
@@ -225,7 +226,7 @@ def test_the_record_tells_what_a_site_left_out_and_takes_clients_that_do_not(
             reply.content["site"] = ConfigRecord(dict(site_info))
         return reply
 
-    strategy = FedAvg()
+    strategy = FedAvg(**ANY_NUMBER)
     run(strategy, fake({5: answer}), to_array_record({"a": np.zeros(2, np.float32)}))
     (reply,) = strategy.last_round.replies
     assert (reply.status, reply.excluded) == ("ok", expected)

@@ -16,6 +16,7 @@ from medfl.messages.records import to_array_record
 from medfl.strategies.base.disk_strategy import DiskStrategy
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedmedian import FedMedian
+from medfl.testing.strategy_contract import ANY_NUMBER
 
 
 def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any, weights: Any = None) -> dict[str, np.ndarray]:
@@ -33,7 +34,7 @@ def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any, w
 )
 def test_by_hand_for_one_even_and_odd_and_ties(sent: list[float], expected: float, fake: Any, make: Any) -> None:
     values = [{"w": np.array([x, -x], np.float32), "n": np.array(int(abs(x)) % 100)} for x in sent]
-    made = made_of(FedMedian(), values, fake, make, weights=[100] + [1] * (len(sent) - 1))
+    made = made_of(FedMedian(**ANY_NUMBER), values, fake, make, weights=[100] + [1] * (len(sent) - 1))
     assert made["w"].tolist() == [expected, -expected]
     assert made["n"] == max(v["n"] for v in values)
     assert made["w"].dtype == np.float32
@@ -45,7 +46,7 @@ def test_by_hand_for_one_even_and_odd_and_ties(sent: list[float], expected: floa
 def test_the_same_bits_as_flowers(n: int, dtype: Any, fake: Any, make: Any) -> None:
     rng = np.random.default_rng(n)
     values = [{"w": rng.standard_normal((40, 7)).astype(dtype), "b": np.array(rng.random(), dtype)} for _ in range(n)]
-    ours = made_of(FedMedian(), values, fake, make)
+    ours = made_of(FedMedian(**ANY_NUMBER), values, fake, make)
     flower = FlowerFedMedian(min_train_nodes=n, min_available_nodes=n, fraction_evaluate=0)
     theirs = made_of(flower, values, fake, make)
     assert all(np.array_equal(ours[name], theirs[name]) for name in values[0])
@@ -63,7 +64,7 @@ def test_the_file_is_closed_when_a_round_is_interrupted(initial: ArrayRecord, fa
         yield make.trained(make.model(1), 2)(messages[0])
         raise KeyboardInterrupt
 
-    strategy: DiskStrategy = Watched()
+    strategy: DiskStrategy = Watched(**ANY_NUMBER)
     grid = fake({2: make.trained(make.model(1), 2)})
     messages = list(strategy.configure_train(1, initial, ConfigRecord(), grid))
     assert messages[0].metadata.message_type == MessageType.TRAIN

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import FedTrimmedAvg as FlowerFedTrimmedAvg
 from medfl.errors import QuorumError
 from medfl.messages.records import to_array_record
 from medfl.strategies.fedtrimmedavg import FedTrimmedAvg
+from medfl.testing.strategy_contract import ANY_NUMBER
 
 
 def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any) -> dict[str, np.ndarray]:
@@ -35,7 +36,7 @@ def made_of(strategy: Any, values: list[dict[str, Any]], fake: Any, make: Any) -
 )
 def test_by_hand_for_even_odd_and_ties(beta: float, sent: list[float], expected: float, fake: Any, make: Any) -> None:
     values = [{"w": np.array([x, -x], np.float32), "n": np.array(k, np.uint8)} for k, x in enumerate(sent)]
-    made = made_of(FedTrimmedAvg(beta=beta), values, fake, make)
+    made = made_of(FedTrimmedAvg(beta=beta, **ANY_NUMBER), values, fake, make)
     assert made["w"].tolist() == [expected, -expected]
     assert made["n"] == len(sent) - 1
     assert made["n"].dtype == np.uint8
@@ -45,7 +46,7 @@ def test_by_hand_for_even_odd_and_ties(beta: float, sent: list[float], expected:
 def test_as_flowers_within_the_rounding_of_its_float32_sums(n: int, beta: float, fake: Any, make: Any) -> None:
     rng = np.random.default_rng(n)
     values = [{"w": rng.standard_normal((40, 7), np.float32), "b": np.array(rng.random(), np.float32)} for _ in range(n)]
-    ours = made_of(FedTrimmedAvg(beta=beta), values, fake, make)
+    ours = made_of(FedTrimmedAvg(beta=beta, **ANY_NUMBER), values, fake, make)
     flower = FlowerFedTrimmedAvg(beta=beta, min_train_nodes=n, min_available_nodes=n, fraction_evaluate=0)
     theirs = made_of(flower, values, fake, make)
     for name in values[0]:

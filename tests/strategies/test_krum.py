@@ -36,7 +36,7 @@ def line(*places: float) -> Models:
 
 def test_krum_by_hand(fake: Any, make: Any) -> None:
     # n - f - 2 = 2 neighbours; scores: 0: 1 + 9, 1: 1 + 4, 3: 4 + 1, 4: 1 + 9, 50: 46**2 + 47**2
-    strategy = Krum(malicious=1)
+    strategy = Krum(num_malicious_nodes=1)
     made = made_of(strategy, line(0, 1, 3, 4, 50), fake, make)
     assert strategy.selected_sites == ("b",)  # as good as "c": the name decides
     assert made["w"].tolist() == [1, 0]
@@ -45,41 +45,42 @@ def test_krum_by_hand(fake: Any, make: Any) -> None:
 
 
 def test_multi_krum_by_hand(fake: Any, make: Any) -> None:
-    strategy = MultiKrum(malicious=1, keep=2)
+    strategy = MultiKrum(num_malicious_nodes=1, num_nodes_to_select=2)
     made = made_of(strategy, line(0, 1, 3, 4, 50), fake, make)
     assert strategy.selected_sites == ("b", "c")
     assert made["w"][0] == pytest.approx((2 * 1 + 3 * 3) / 5)
-    assert made_of(MultiKrum(malicious=1, keep=2, weighted_by=""), line(0, 1, 3, 4, 50), fake, make)["w"].tolist() == [2, 0]
+    even = MultiKrum(num_malicious_nodes=1, num_nodes_to_select=2, weighted_by_key="")
+    assert made_of(even, line(0, 1, 3, 4, 50), fake, make)["w"].tolist() == [2, 0]
     assert made["n"] == 2
 
 
-def test_all_but_the_malicious_are_selected_by_default(fake: Any, make: Any) -> None:
-    strategy = MultiKrum(malicious=2)
+def test_zero_selects_all_but_the_malicious(fake: Any, make: Any) -> None:
+    strategy = MultiKrum(num_malicious_nodes=2, num_nodes_to_select=0)
     made_of(strategy, line(0, 1, 2, 3, 4, 90, -90), fake, make)
     assert strategy.selected_sites == ("a", "b", "c", "d", "e")
 
 
 @pytest.mark.parametrize("places", [(7,), (7, 9), (7, 7, 7)])
 def test_with_none_malicious_any_number_will_do(places: tuple[float, ...], fake: Any, make: Any) -> None:
-    strategy = Krum(malicious=0)
+    strategy = Krum(min_train_nodes=1, min_available_nodes=1)
     assert made_of(strategy, line(*places), fake, make)["w"][0] == 7
     assert strategy.selected_sites == ("a",)
 
 
-@pytest.mark.parametrize("build", [Krum, lambda **k: MultiKrum(keep=3, **k)])
+@pytest.mark.parametrize("build", [Krum, lambda **k: MultiKrum(num_nodes_to_select=3, **k)])
 def test_the_order_of_arrival_decides_no_tie(build: Any, fake: Any, make: Any) -> None:
     for order in ([2, 3, 4, 5, 6], [6, 5, 4, 3, 2], [4, 6, 2, 5, 3]):
-        strategy = build(malicious=1)
+        strategy = build(num_malicious_nodes=1)
         made_of(strategy, line(1, 1, -1, -1, 0), fake, make, order)
-        assert strategy.selected_sites == ("a", "b", "c")[: strategy.keep]
+        assert strategy.selected_sites == ("a", "b", "c")[: strategy.num_nodes_to_select]
 
 
 @pytest.mark.parametrize(("n", "f", "m"), [(5, 1, 1), (7, 2, 3), (9, 2, 7), (9, 3, 1)])
 def test_as_flowers_on_updates_as_large_as_the_model(n: int, f: int, m: int, fake: Any, make: Any) -> None:
     rng = np.random.default_rng(n)
     values = [{"w": rng.standard_normal((40, 7), np.float32) * (1 + k), "b": np.float32(k)} for k in range(n)]
-    ours = made_of(Krum(malicious=f) if m == 1 else MultiKrum(malicious=f, keep=m), values, fake, make)
     nodes = {"min_train_nodes": n, "min_available_nodes": n, "fraction_evaluate": 0, "num_malicious_nodes": f}
+    ours = made_of(Krum(**nodes) if m == 1 else MultiKrum(num_nodes_to_select=m, **nodes), values, fake, make)
     theirs = made_of(FlowerKrum(**nodes) if m == 1 else FlowerMultiKrum(num_nodes_to_select=m, **nodes), values, fake, make)
     for name in values[0]:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=0 if m == 1 else 2e-6)
@@ -90,7 +91,7 @@ def test_small_updates_of_a_large_model_are_distinguished_where_flowers_distance
     large = rng.standard_normal(5000).astype(np.float32) * 10
     values = [{"w": large + np.float32(0.002) * rng.standard_normal(5000).astype(np.float32)} for _ in range(4)]
     values.insert(2, {"w": large + np.float32(0.02)})  # ten times as far as the others
-    strategy = MultiKrum(malicious=1)
+    strategy = MultiKrum(num_malicious_nodes=1, num_nodes_to_select=0)
     made_of(strategy, values, fake, make)
     assert strategy.selected_sites == ("a", "b", "d", "e")
     theirs = compute_distances([to_array_record(v) for v in values])
@@ -98,7 +99,12 @@ def test_small_updates_of_a_large_model_are_distinguished_where_flowers_distance
 
 
 @pytest.mark.parametrize(
-    ("strategy", "n", "needed"), [(Krum(malicious=1), 4, 5), (Krum(malicious=2), 6, 7), (MultiKrum(malicious=1, keep=6), 6, 7)]
+    ("strategy", "n", "needed"),
+    [
+        (Krum(num_malicious_nodes=1), 4, 5),
+        (Krum(num_malicious_nodes=2), 6, 7),
+        (MultiKrum(num_malicious_nodes=1, num_nodes_to_select=6), 6, 7),
+    ],
 )
 def test_too_few_replies_for_the_rule_are_refused(
     strategy: Krum, n: int, needed: int, initial: ArrayRecord, fake: Any, make: Any
@@ -111,4 +117,4 @@ def test_too_few_replies_for_the_rule_are_refused(
 
 def test_numbers_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 0"):
-        MultiKrum(malicious=-1)
+        MultiKrum(num_malicious_nodes=-1)

@@ -76,7 +76,7 @@ def test_it_goes_on_from_restored_models(fake: Any, make: Any, initial: ArrayRec
 
 def test_a_narrower_reply_is_stored_in_the_type_of_the_model(fake: Any, make: Any, initial: ArrayRecord) -> None:
     narrow = {name: x.astype(np.float16) if x.dtype.kind == "f" else x for name, x in make.model(2).items()}
-    strategy = LocalOnly(site_names=SITES, weighted_by="num-examples")
+    strategy = LocalOnly(site_names=SITES, weighted_by_key="num-examples")
     play(strategy, fake({5: make.trained(narrow, 1), 6: make.trained(narrow, 1)}), initial, 1)
     types = {name: array.dtype for name, array in strategy.site_model("aachen").items()}
     assert types == {name: array.dtype for name, array in initial.items()}

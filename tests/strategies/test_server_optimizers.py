@@ -13,13 +13,14 @@ from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
 from medfl.strategies.fedavgm import FedAvgM
 from medfl.strategies.fedyogi import FedYogi
+from medfl.testing.strategy_contract import ANY_NUMBER
 from tests.strategies.rounds import Answers, Model, moved, play, start
 
-OURS: dict[str, Callable[[], Any]] = {
-    "fedavgm": lambda: FedAvgM(server_learning_rate=0.7, momentum=0.8),
-    "fedadam": lambda: FedAdam(server_learning_rate=0.05, beta1=0.8, beta2=0.95, tau=1e-2),
-    "fedyogi": lambda: FedYogi(server_learning_rate=0.05, beta1=0.8, beta2=0.95, tau=1e-2),
-    "fedadagrad": lambda: FedAdagrad(server_learning_rate=0.05, tau=1e-2),
+OURS: dict[str, Callable[..., Any]] = {
+    "fedavgm": lambda **more: FedAvgM(**more, server_learning_rate=0.7, server_momentum=0.8),
+    "fedadam": lambda **more: FedAdam(**more, eta=0.05, beta_1=0.8, beta_2=0.95, tau=1e-2),
+    "fedyogi": lambda **more: FedYogi(**more, eta=0.05, beta_1=0.8, beta_2=0.95, tau=1e-2),
+    "fedadagrad": lambda **more: FedAdagrad(**more, eta=0.05, tau=1e-2),
 }
 FLOWERS: dict[str, Callable[[], Any]] = {
     "fedavgm": lambda: flower.FedAvgM(server_learning_rate=0.7, server_momentum=0.8),
@@ -60,7 +61,7 @@ def test_after_a_restart_it_goes_on_to_the_same_bits(name: str, make: Any) -> No
 def test_counters_are_no_weights(name: str, make: Any) -> None:
     model = start() | {"steps": np.array(7)}
     answer = {5: make.trained(model | {"steps": np.array(9)}, 1)}
-    made = play(OURS[name](), model, [lambda _: answer])[-1]
+    made = play(OURS[name](**ANY_NUMBER), model, [lambda _: answer])[-1]
     assert made["steps"] == 9
     assert made["steps"].dtype == np.int64
 
@@ -68,5 +69,5 @@ def test_counters_are_no_weights(name: str, make: Any) -> None:
 def test_momentum_by_hand(make: Any) -> None:
     # change 1, then 1: v = 1, then 0.5 + 1; x = 0 + 1, then + 1.5
     rounds = [lambda model: {5: make.trained(moved(model, 1.0), 1)}] * 2
-    made = play(FedAvgM(momentum=0.5), {"w": np.zeros(2, np.float32)}, rounds)
+    made = play(FedAvgM(server_momentum=0.5, **ANY_NUMBER), {"w": np.zeros(2, np.float32)}, rounds)
     assert [m["w"].tolist() for m in made] == [[1, 1], [2.5, 2.5]]

@@ -41,7 +41,7 @@ def test_the_table_of_the_study_reaches_the_strategy() -> None:
     strategy = strategy_registry.build_strategy(study(fraction=0.5, wait=7.0, weights="samples"), 2)
     assert type(strategy) is FedAvg
     assert (strategy.quorum, strategy.fraction_train, strategy.wait, strategy.seed) == (2, 0.5, 7.0, 9)
-    assert (strategy.weighted_by_key, strategy.evaluate_weighted_by) == ("train.samples", "eval.patients")
+    assert (strategy.weighted_by_key, strategy.evaluate_weighted_by_key) == ("train.samples", "eval.patients")
 
 
 @pytest.mark.parametrize(("weights", "key"), [("patients", "train.patients"), ("samples", "train.samples"), ("equal", "")])
@@ -85,7 +85,11 @@ def test_an_option_that_a_strategy_of_another_package_does_not_take_is_named_wit
     [
         ("fednova", {"name": "sgd", "momentum": 0.8}, {"momentum": 0.8, "nesterov": True, "steps_key": "train.steps"}),
         ("fednova", {"name": "adam", "momentum": 0.8}, {"momentum": 0.0}),
-        ("qfedavg", {"learning-rate": 0.05}, {"lipschitz": 20.0, "loss_key": "train.loss-before"}),
+        (
+            "qfedavg",
+            {"learning-rate": 0.05},
+            {"client_learning_rate": 0.05, "lipschitz": 20.0, "train_loss_key": "train.loss-before"},
+        ),
         ("cyclic", {}, {"hop_timeout": 77.0}),
         ("fedbuff", {}, {"round_timeout": 77.0}),
     ],

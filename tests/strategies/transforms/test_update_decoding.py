@@ -15,6 +15,7 @@ from medfl.strategies.strategy_registry import build_transforms
 from medfl.strategies.transforms.norm_filters import ClipNorm
 from medfl.strategies.transforms.update_decoding import Bf16, Int8, TopK
 from medfl.testing import sites
+from medfl.testing.strategy_contract import ANY_NUMBER
 from tests.strategies.packing import packed
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32), "steps": np.array(4)}
@@ -27,7 +28,7 @@ def good(codec: str) -> Any:
 
 
 def one_round(codec: str, answers: dict[int, Any], fake: Any) -> tuple[FedAvg, ArrayRecord]:
-    strategy = FedAvg(transforms=(CODECS[codec],), site_names={21: "aachen", 22: "bergen"})
+    strategy = FedAvg(transforms=(CODECS[codec],), site_names={21: "aachen", 22: "bergen"}, **ANY_NUMBER)
     messages = strategy.configure_train(1, to_array_record(SENT), ConfigRecord(), fake(answers))
     arrays, _ = strategy.aggregate_train(1, fake(answers).send_and_receive(messages))
     assert arrays is not None
@@ -49,7 +50,7 @@ def test_a_round_records_the_bytes_of_the_wire(codec: str, fake: Any, make: Any)
     sent = {"w": np.zeros(100_000, np.float32)}
     small = packed(codec, {"w": np.ones(100_000, np.float32)}, sent, keep=0.01)
     transform = TopK(0.01) if codec == "top-k" else CODECS[codec]
-    strategy = FedAvg(transforms=(transform,))
+    strategy = FedAvg(transforms=(transform,), **ANY_NUMBER)
     grid = fake({21: make.trained(small, 2)})
     messages = strategy.configure_train(1, to_array_record(sent), ConfigRecord(), grid)
     strategy.aggregate_train(1, grid.send_and_receive(messages))
