@@ -8,22 +8,10 @@ Importing this package is cheap on purpose: it needs neither torch nor monai. Wh
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from medfl.system.lazy_exports import export_lazily
+
 if TYPE_CHECKING:
     from medfl.api import OpenRun, OpenStudy, RunEvent, list_runs, open_run, open_study, simulate
-else:
-
-    def __getattr__(name: str) -> object:
-        """Import what notebooks call when it is first used."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from medfl import api
-
-        return getattr(api, name)
-
-    def __dir__() -> list[str]:
-        """Return the names of this module, also of what is imported later."""
-        return sorted({*globals(), *__all__})
-
 
 DISTRIBUTION = "flwr-medfl"  # what pip installs: on PyPI, "medfl" is somebody else's project
 
@@ -43,3 +31,5 @@ __all__ = [
     "open_study",
     "simulate",
 ]
+
+__getattr__, __dir__ = export_lazily(__name__, dict.fromkeys(set(__all__) - {"DISTRIBUTION", "__version__"}, "medfl.api"))

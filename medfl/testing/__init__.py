@@ -13,17 +13,22 @@ They are the tests that medfl's own algorithms pass::
 `docs/extend.md` has a whole example. Needs pytest. Each is imported when asked for: those of a strategy need no torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from medfl.system.lazy_exports import export_lazily
 
 if TYPE_CHECKING:
     from medfl.testing.algorithm_contract import ClientAlgorithmContract
     from medfl.testing.fake_grid import FakeGrid
     from medfl.testing.strategy_contract import StrategyContract
 
-__all__ = ["ClientAlgorithmContract", "FakeGrid", "StrategyContract"]
+__all__ = [
+    "ClientAlgorithmContract",
+    "FakeGrid",
+    "StrategyContract",
+]
 
 _MODULES = {
     "ClientAlgorithmContract": "medfl.testing.algorithm_contract",
@@ -31,9 +36,4 @@ _MODULES = {
     "StrategyContract": "medfl.testing.strategy_contract",
 }
 pytest.register_assert_rewrite(*_MODULES.values())  # before their import, so that failures show their values
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__, __dir__ = export_lazily(__name__, _MODULES)
