@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 
 
@@ -20,11 +21,9 @@ def export_lazily(package: str, modules: Mapping[str, str]) -> tuple[Callable[[s
 
     Examples
     --------
-    >>> getattr_, dir_ = export_lazily("shop", {"sqrt": "math"})
-    >>> getattr_("sqrt")(9.0)
-    3.0
-    >>> dir_()
-    ['sqrt']
+    >>> get, names = export_lazily("medfl", {"sqrt": "math"})
+    >>> get("sqrt")(9.0), "sqrt" in names()
+    (3.0, True)
     """
 
     def get(name: str) -> object:
@@ -33,6 +32,6 @@ def export_lazily(package: str, modules: Mapping[str, str]) -> tuple[Callable[[s
         return getattr(importlib.import_module(modules[name]), name)
 
     def names() -> list[str]:
-        return sorted(modules)
+        return sorted({*modules, *vars(sys.modules[package])})
 
     return get, names
