@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -179,6 +180,11 @@ def test_one_reply_is_held_at_a_time(fake: Any, make: Any, initial: ArrayRecord)
 )
 def test_free_text_of_an_error_is_not_repeated(code: int, reason: str | None, text: str) -> None:
     assert describe_error(Error(code, reason)) == text
+
+
+def test_it_is_started_with_whatever_the_installed_flower_takes() -> None:
+    given = dict.fromkeys(inspect.signature(FlowerFedAvg.start).parameters)
+    assert inspect.signature(FedAvg.start).bind(**given).arguments.keys() >= {"grid", "initial_arrays", "evaluate_fn"}
 
 
 def test_sites_are_chosen_by_share_and_by_the_least() -> None:
