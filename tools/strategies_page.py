@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args, get_origin
 
+from flwr.serverapp import strategy as flower
 from pydantic.fields import FieldInfo
 
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import ADDITIONS, ALGORITHMS, MEAN_ALGORITHMS, Algorithm, contribution_conflicts
+from tools.flower_differences import DIFFERENCES
 
 _SETTINGS = {  # of a study, for each addition
     "bf16": 'compression.codec = "bf16"',
@@ -48,10 +50,19 @@ codec = "int8"
 ```
 
 The server's part is in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
-Flower app: `FedProx(mu=0.01, transforms=[Int8()])`. FedAvg holds the model, one sum (as large as two float32 models), and one
-reply at a time, however many hospitals there are; the column "the server holds" says what a strategy keeps in addition.
+Flower app: `FedProx(proximal_mu=0.01, transforms=[Int8()])`. FedAvg holds the model, one sum (as large as two float32 models),
+and one reply at a time, however many hospitals there are; the column "the server holds" says what a strategy keeps in addition.
 
 ## Algorithms
+"""
+_FLOWER = """\
+## In place of Flower's classes
+
+{classes} take all keywords of Flower's classes of the same name, with Flower's defaults, besides those of their own, so that
+`from medfl.strategies import FedAvg` can take the place of `from flwr.serverapp.strategy import FedAvg`. A study has other
+defaults, above, and passes them to the class. These are all intended differences; a test shows each
+(`tests/strategies/test_differences_from_flower.py`).
+
 """
 _STACKS = """\
 ## What can be added
@@ -90,6 +101,12 @@ def build_page() -> str:
         "\n## Options\n",
         _table(("name", "options and their defaults", "optimizers", "local steps"), list(_options())),
         "",
+        _FLOWER.format(classes=_format_names(classes_of_flower())).rstrip("\n") + "\n",
+        _table(
+            ("classes", "where", "Flower", "medfl"),
+            [(each.classes, each.situation, each.flower, each.medfl) for each in DIFFERENCES],
+        ),
+        "",
         _STACKS.rstrip("\n") + "\n",
         _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
         "",
@@ -98,6 +115,11 @@ def build_page() -> str:
         *(f"- {line}" for line in _contributions()),
     ]
     return "\n".join(parts) + "\n"
+
+
+def classes_of_flower() -> list[str]:
+    """Return the names of the strategies that stand in the place of a class of Flower's."""
+    return sorted({kind.__name__ for kind in STRATEGIES.values()} & set(flower.__all__))
 
 
 def _documented_algorithms() -> Iterator[tuple[str, Algorithm]]:

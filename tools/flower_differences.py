@@ -1,0 +1,168 @@
+"""Table of the differences in behaviour between strategies of medfl and Flower's classes of the same name.
+
+Each is shown by the test of `tests/strategies/test_differences_from_flower.py` that bears its key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One intended difference.
+
+    Parameters
+    ----------
+    key : str
+        Names the test that shows it.
+    classes : str
+        Classes that it concerns.
+    situation, flower, medfl : str
+        The situation, what Flower's class does, and what medfl's does.
+    """
+
+    key: str
+    classes: str
+    situation: str
+    flower: str
+    medfl: str
+
+
+_ALL, _OPTIMIZERS = "all", "FedAvgM, FedAdam, FedYogi, FedAdagrad"
+
+DIFFERENCES = (
+    Difference(
+        "order-of-arrival",
+        _ALL,
+        "replies arrive in another order",
+        "the last bits of the model change",
+        "no bit changes: the sum is exact and rounded once, and names decide between equals",
+    ),
+    Difference(
+        "integer-tensors",
+        _ALL,
+        "a tensor of integers, such as a counter of BatchNorm",
+        "averaged into floats",
+        "keeps its type, and becomes the largest value of the replies that make up the model",
+    ),
+    Difference(
+        "bad-replies",
+        _ALL,
+        "a reply is not finite, of another shape, or lacks a metric",
+        "averaged as it is, or ends the run",
+        "left out, with a code and a reason in `last_round`",
+    ),
+    Difference(
+        "weight-zero",
+        _ALL,
+        "a reply has the weight 0",
+        "takes part where weights do not count; alone it ends the run",
+        "left out: nothing was trained",
+    ),
+    Difference(
+        "no-reply",
+        _ALL,
+        "no reply can be counted",
+        "the run goes on with the old model and ends as if it had trained",
+        "QuorumError; `quorum` asks for more replies than one",
+    ),
+    Difference(
+        "too-few-nodes",
+        _ALL,
+        "fewer nodes are connected than a round needs",
+        "waits without end",
+        "QuorumError after `wait` seconds, which names the missing sites",
+    ),
+    Difference(
+        "sampling",
+        _ALL,
+        "a share of the nodes takes part",
+        "drawn anew in every run; the share is of those that were connected at the first look",
+        "drawn by `seed`, round and name; the share is of those that are connected once there are enough",
+    ),
+    Difference(
+        "metric-functions",
+        _ALL,
+        "`train_metrics_aggr_fn` and `evaluate_metrics_aggr_fn` are called",
+        "with the whole replies",
+        "with their metrics alone, in the order of the sites' names, and only those that all replies have",
+    ),
+    Difference(
+        "several-array-records",
+        _ALL,
+        "a reply holds several array records",
+        "ends the run",
+        "the one called `arrays` is the model; the others are for the strategy",
+    ),
+    Difference(
+        "not-configured",
+        _ALL,
+        "`aggregate_train` is called without `configure_train`",
+        "aggregates",
+        "ExchangeError: nobody was asked",
+    ),
+    Difference(
+        "config-record",
+        _ALL,
+        "a ConfigRecord is handed in",
+        "the number of the round, or `proximal-mu`, is written into it",
+        "a copy is sent",
+    ),
+    Difference(
+        "optimizer-start",
+        "FedAvgM",
+        "a round begins with another model than the last one ended with",
+        "goes on from the model that it made itself",
+        "goes on from the model that it is given",
+    ),
+    Difference(
+        "optimizer-state",
+        _OPTIMIZERS,
+        "the server stops and goes on",
+        "the moments are lost",
+        "they are part of `state`, and the run goes on to the same bits",
+    ),
+    Difference(
+        "nothing-trimmed",
+        "FedTrimmedAvg",
+        "`beta` times the number of replies is below 1",
+        "averages everything",
+        "QuorumError, unless `beta` is 0",
+    ),
+    Difference(
+        "krum-too-few",
+        "Krum, MultiKrum",
+        "fewer than 2 f + 3 replies, where f > 0 may be malicious",
+        "selects, although the paper promises nothing",
+        "QuorumError",
+    ),
+    Difference(
+        "krum-distances",
+        "Krum, MultiKrum",
+        "updates are small beside the model",
+        "float32 loses their distances, which may come out negative",
+        "distances are those of the differences, of floating-point tensors alone",
+    ),
+    Difference(
+        "krum-select-all",
+        "MultiKrum",
+        "`num_nodes_to_select` is 0",
+        "fails",
+        "selects all but `num_malicious_nodes`",
+    ),
+    Difference(
+        "krum-metrics",
+        "Krum, MultiKrum",
+        "the metrics of a round",
+        "of the selected replies",
+        "of all counted replies",
+    ),
+    Difference(
+        "loss-missing",
+        "QFedAvg",
+        "a reply lacks its loss",
+        "ends the run",
+        "that reply is left out",
+    ),
+)
