@@ -47,6 +47,13 @@ DIFFERENCES = (
         "keeps its type, and becomes the largest value of the replies that make up the model",
     ),
     Difference(
+        "precision",
+        "all that average",
+        "a model of float64",
+        "summed in float64",
+        'each reply is rounded to 2^-30 of the largest value of its tensor, more finely than float32; `mean="float"` sums in float64',
+    ),
+    Difference(
         "bad-replies",
         _ALL,
         "a reply is not finite, of another shape, or lacks a metric",
@@ -148,7 +155,7 @@ DIFFERENCES = (
         "krum-select-all",
         "MultiKrum",
         "`num_nodes_to_select` is 0",
-        "fails",
+        "makes an empty model",
         "selects all but `num_malicious_nodes`",
     ),
     Difference(
