@@ -51,7 +51,7 @@ DIFFERENCES = (
         "all that average",
         "a model of float64",
         "summed in float64",
-        'each reply is rounded to 2^-30 of the largest value of its tensor, more finely than float32; `mean="float"` sums in float64',
+        'a reply is rounded to 2^-30 of the largest value of its tensor, finer than float32; `mean="float"` sums in float64',
     ),
     Difference(
         "bad-replies",
