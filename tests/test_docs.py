@@ -151,3 +151,20 @@ def names_something(name: str) -> bool:
 def module_exists(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def test_the_entry_page_leads_to_every_page() -> None:
+    entry = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([^)\s]+)\)", entry))
+    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} - {"README.md"} <= linked
+
+
+@every_page
+def test_links_to_a_heading_find_it(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]*#[^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, fragment = link.partition("#")
+        if re.match("https?:", link):
+            continue
+        text = (page.parent / path if path else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert fragment in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, link
