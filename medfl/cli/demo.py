@@ -22,14 +22,14 @@ def demo(
 ) -> None:
     """Make three synthetic hospitals, train together and each alone, and write the report that compares them."""
     from medfl.data.synthetic.hospitals import make_brain_hospitals
-    from medfl.simulation.simulated_run import plan_simulation
     from medfl.simulation.worker_pool import warm_up
-    from medfl.study.study_file import Scalar
 
     warm_up()
+    from medfl import api
+
     with errors.status("Making three hospitals from a brain template …"):
         data = make_brain_hospitals(out / "hospitals", seed=seed)
-    overrides: dict[str, Scalar] = {"seed": seed, "simulation.store": str((out / "store").resolve())}
     with as_file(files("medfl") / "sample_configs" / STUDY) as folder:
-        simulation = plan_simulation(folder, [data], out / "runs", overrides)
+        opened = api.open_study(folder, {"simulation.store": str((out / "store").resolve())})
+        simulation = api.plan_simulation(opened, data, out / "runs", seed=seed)
         print_outcome(show_simulation(simulation, "embedded", workers))

@@ -48,6 +48,8 @@ def test_a_check_finds_the_sites_and_their_usable_cases(nodule_study: Path, nodu
     assert len(data.found.left_out) == 1
     assert not data.declined
     assert data.findings[data.findings.level == "error"].case.str.startswith("case-").all()
+    cases = check.cases("hospital-2", split="validation")
+    assert {case.image.shape for case in cases} == {(1, 32, 32)}
     with pytest.raises(DataError, match="Name one of them: hospital-1, hospital-2 and hospital-3"):
         check.data("hospital-9")
 

@@ -12,6 +12,7 @@ import pytest
 
 from medfl.errors import RunError
 from medfl.runs import History, read_history
+from medfl.runs.history import HistoryTail
 
 
 def test_events_come_back_in_order_with_a_time(tmp_path: Path) -> None:
@@ -24,6 +25,19 @@ def test_events_come_back_in_order_with_a_time(tmp_path: Path) -> None:
     assert events[0]["time"].endswith("+00:00")
     assert events[1]["time"] == "2026-01-02T03:04:05Z"
     assert read_history(tmp_path) == events
+
+
+def test_a_run_that_goes_on_gives_each_event_once_and_no_half_line(tmp_path: Path) -> None:
+    tail, history = HistoryTail(tmp_path), History(tmp_path / "history.jsonl")
+    assert tail.read_new() == []
+    history.append({"event": "start"})
+    history.append({"event": "joined", "site": "north"})
+    with history.path.open("ab") as file:
+        file.write(b'{"event":"rou')
+    assert [e["event"] for e in tail.read_new()] == ["start", "joined"]
+    assert tail.read_new() == []
+    history.append({"event": "end"})
+    assert [e["event"] for e in tail.read_new()] == ["end"]
 
 
 def test_not_a_number_becomes_null_at_any_depth_and_numpy_becomes_plain(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
+        assert "A simulation cannot be continued. Start it again" in " ".join(errors.split())
         end = time.monotonic() + 120
         while _processes_with_environment(mark) and time.monotonic() < end:
             time.sleep(0.5)
