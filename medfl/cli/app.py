@@ -73,7 +73,6 @@ def main() -> None:
     except MedflError as error:
         errors.print(str(error), style="red", highlight=False, markup=False)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt as interrupt:
-        notes = getattr(interrupt, "__notes__", [])  # what was kept, and how to go on
-        errors.print(" ".join(["Stopped.", *notes]), style="yellow", highlight=False, markup=False)
+    except KeyboardInterrupt:
+        errors.print("Stopped.", style="yellow")
         sys.exit(EXIT_STOPPED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import output
+from medfl.cli.console import errors, output
 from medfl.cli.run_display import RunDisplay, follow_run
 
 if TYPE_CHECKING:
@@ -33,8 +33,13 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
     from medfl.api import run_simulation
 
     display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
-    with follow_run(simulation.run, display, quiet=quiet):
-        run = run_simulation(simulation, engine, workers)
+    try:
+        with follow_run(simulation.run, display, quiet=quiet):
+            run = run_simulation(simulation, engine, workers)
+    except KeyboardInterrupt as interrupt:
+        for note in getattr(interrupt, "__notes__", ()):  # what was kept, and that it cannot be continued
+            errors.print(note, highlight=False, markup=False)
+        raise
     return run.outcome()
 
 
