@@ -32,4 +32,5 @@ __all__ = [
     "simulate",
 ]
 
-__getattr__, __dir__ = export_lazily(__name__, dict.fromkeys(set(__all__) - {"DISTRIBUTION", "__version__"}, "medfl.api"))
+if not TYPE_CHECKING:  # type checkers would take any name for one of this package
+    __getattr__, __dir__ = export_lazily(__name__, dict.fromkeys(set(__all__) - {"DISTRIBUTION", "__version__"}, "medfl.api"))
