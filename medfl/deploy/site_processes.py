@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.deploy.doctor.installation_checks import check_not_shadowed
+from medfl.deploy.doctor.installation_checks import check_code
 from medfl.deploy.doctor.site_checks import check_site_files
 from medfl.deploy.identity import private_key_pem
 from medfl.deploy.site_worker import SITE_CHANGED, require_federation
@@ -83,7 +83,7 @@ def _site_lock(state_folder: Path) -> Iterator[None]:
 
 def require_ready(site: Site) -> None:
     """Raise DeployError ``SITE-NOT-READY`` with every reason why a site cannot be started."""
-    problems = [result for result in (*check_site_files(site), check_not_shadowed()) if result.level == "error"]
+    problems = [result for result in (*check_site_files(site), *check_code()) if result.level == "error"]
     if problems:
         raise DeployError("SITE-NOT-READY", "this site cannot be started:\n" + "\n".join(f"  {p}" for p in problems))
 

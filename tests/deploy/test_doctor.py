@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import medfl
 from medfl.audit.chain import Chain
 from medfl.deploy.doctor import installation_checks, machine_checks
 from medfl.deploy.doctor.certificate_checks import check_certificate
@@ -24,6 +25,7 @@ from medfl.deploy.doctor.site_checks import check_site, check_site_files
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import read_request
 from medfl.deploy.kits import join_federation, read_kit, write_kit
+from medfl.deploy.site_processes import require_ready
 from medfl.deploy.site_registry import enrol
 from medfl.deploy.site_setup import set_up_site
 from medfl.errors import DeployError
@@ -111,6 +113,15 @@ def test_a_medfl_that_is_not_the_installed_one_is_found(tmp_path: Path) -> None:
     assert installation_checks.check_not_shadowed(tmp_path / "medfl" / "__init__.py").level == "error"
 
 
+def test_a_medfl_installed_in_place_is_the_installed_one_whatever_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path / "unsere Geräte 100%25"
+    install(tmp_path / "packages", "flwr-medfl", "0.1.0", {"url": checkout.as_uri(), "dir_info": {"editable": True}})
+    monkeypatch.setattr("sys.path", [str(tmp_path / "packages")])
+    assert installation_checks.check_not_shadowed(checkout / "medfl" / "__init__.py").level == "ok"
+
+
 def install(folder: Path, name: str, version: str, direct_url: object = None) -> None:
     """Lay a distribution out in a folder as pip would."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -128,6 +139,37 @@ def test_another_project_of_the_name_medfl_is_found(tmp_path: Path, monkeypatch:
     (found,) = installation_checks.check_distributions()
     assert (found.code, found.level) == ("DISTRIBUTION", "error")
     assert "pip uninstall medfl flwr-medfl" in found.fix
+
+
+def test_a_site_does_not_start_where_code_of_another_project_may_run(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Path(medfl.__file__).parent.parent.as_uri()
+    install(tmp_path / "packages", "flwr-medfl", "0.1.0", {"url": repository, "dir_info": {"editable": True}})
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    require_ready(read_site(site))
+    install(tmp_path / "packages", "medfl", "2.0.10")
+    with pytest.raises(DeployError, match="pip uninstall medfl flwr-medfl"):
+        require_ready(read_site(site))
+
+
+def test_a_stray_pyproject_does_not_make_another_project_a_development_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    install(tmp_path, "medfl", "2.0.10")
+    (tmp_path / "pyproject.toml").write_text("")
+    assert [found.level for found in installation_checks.check_distributions()] == ["error"]
+
+
+def test_what_an_installation_in_place_left_in_the_checkout_is_a_development_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    (tmp_path / "medfl.egg-info").mkdir()
+    (tmp_path / "medfl.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: medfl\nVersion: 0.1.0\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    assert [found.level for found in installation_checks.check_distributions()] == ["warning"]
 
 
 def test_a_development_installation_under_the_former_name_is_told_from_another_project(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import medfl
 from medfl.deploy.doctor.check_result import CheckResult
@@ -21,6 +22,11 @@ _FORMER_NAME = "medfl"  # of development installations; on PyPI it is another pr
 def check_installation() -> Iterator[CheckResult]:
     """Check what is installed here: versions, and whose code runs as medfl."""
     yield check_versions()
+    yield from check_code()
+
+
+def check_code() -> Iterator[CheckResult]:
+    """Check whose code runs as medfl."""
     yield check_not_shadowed()
     yield from check_distributions()
 
@@ -69,16 +75,17 @@ def check_distributions() -> Iterator[CheckResult]:
 def _import_paths(installed: metadata.Distribution) -> set[Path]:
     """Return where the installed package may be imported from: its files, or the folder of a development install."""
     paths = {Path(str(installed.locate_file("medfl/__init__.py"))).resolve()}
-    url = _direct_url(installed).get("url", "")
-    if url.startswith("file://"):
-        paths.add((Path(url.removeprefix("file://")) / "medfl" / "__init__.py").resolve())
+    url = urlsplit(_direct_url(installed).get("url", ""))
+    if url.scheme == "file":
+        paths.add((Path(unquote(url.path)) / "medfl" / "__init__.py").resolve())
     return paths
 
 
 def _is_development(installed: metadata.Distribution) -> bool:
     """Return whether pip installed a folder in place, or what it left there (an ``.egg-info``) was found."""
     in_place = bool(_direct_url(installed).get("dir_info", {}).get("editable", False))
-    return in_place or Path(str(installed.locate_file("pyproject.toml"))).is_file()
+    is_egg_info = installed.read_text("METADATA") is None  # beside it lies the project's own pyproject.toml, and not anyone's
+    return in_place or (is_egg_info and Path(str(installed.locate_file("pyproject.toml"))).is_file())
 
 
 def _direct_url(installed: metadata.Distribution) -> dict[str, Any]:
