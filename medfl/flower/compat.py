@@ -56,13 +56,13 @@ def empty_run(run_id: int) -> Run:
 def assign_message_id(message: Message) -> str:
     """Give a message its identifier, as a SuperLink does when it receives one."""
     message_id = str(uuid.uuid4())
-    message.metadata.__dict__["_message_id"] = message_id
+    set_message_id(message, message_id)
     return message_id
 
 
-def copy_message_id(message: Message, other: Message) -> None:
+def set_message_id(message: Message, message_id: str) -> None:
     """Give a message the identifier of another, so that a reply to the one counts as a reply to the other."""
-    message.metadata.__dict__["_message_id"] = other.metadata.message_id
+    message.metadata.__dict__["_message_id"] = message_id
 
 
 def mark_as_from_server(message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 
 from medfl.flower import compat
@@ -28,44 +28,52 @@ class LostNodesGrid(GridWrapper):
 
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid)
-        self._pending: dict[str, Message] = {}  # by identifier: what is not answered yet, without its content
-        self._lost: set[str] = set()  # identifiers of those whose node is gone
+        self._pending: dict[str, Metadata] = {}  # by identifier: messages that are not answered yet, but may still be
+        self._lost: set[str] = set()  # identifiers of those whose node was gone at the last check
         self._last_check = time.monotonic()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages and return their identifiers."""
         sent = list(messages)
         identifiers = list(self._grid.push_messages(sent))
-        self._pending |= {i: _without_content(message) for i, message in zip(identifiers, sent, strict=True) if i}
+        now = time.time()
+        # Callers give up without a word, and some ask again in a later round; so it is Flower's clock that ends the wait
+        self._pending = {i: about for i, about in self._pending.items() if about.created_at + about.ttl > now}
+        self._pending |= {i: message.metadata for i, message in zip(identifiers, sent, strict=True) if i}
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have come, and an error for each node that is gone and left none."""
-        asked = list(message_ids)
+        asked = list(dict.fromkeys(message_ids))
         self._check_nodes()
         replies = list(self._grid.pull_messages(asked))  # after the check: a node may have answered and gone
         for reply in replies:
             self._forget(reply.metadata.reply_to_message_id)
-        for identifier in [identifier for identifier in asked if identifier in self._lost]:
-            reply = Message(Error(compat.ErrorCode.NODE_UNAVAILABLE), reply_to=self._pending[identifier])
-            compat.mark_as_from_server(reply)
+        lost = [identifier for identifier in asked if identifier in self._lost]
+        for identifier in self._still_lost(lost) if lost else ():
+            replies.append(_lost_error(identifier, self._pending[identifier]))
             self._forget(identifier)
-            replies.append(reply)
         return replies
 
     def _check_nodes(self) -> None:
-        if not self._pending or time.monotonic() - self._last_check < _CHECK_INTERVAL:
-            return
+        if self._pending and time.monotonic() - self._last_check >= _CHECK_INTERVAL:
+            self._lost = self._still_lost(self._pending)
+            self._last_check = time.monotonic()
+
+    def _still_lost(self, identifiers: Iterable[str]) -> set[str]:
+        """Return those of some pending messages whose node is gone at this moment, as it may have come back since the check."""
         connected = set(self._grid.get_node_ids())
-        self._lost = {i for i, message in self._pending.items() if message.metadata.dst_node_id not in connected}
-        self._last_check = time.monotonic()
+        return {identifier for identifier in identifiers if self._pending[identifier].dst_node_id not in connected}
 
     def _forget(self, identifier: str) -> None:
         self._pending.pop(identifier, None)
         self._lost.discard(identifier)
 
 
-def _without_content(message: Message) -> Message:
-    bare = Message(RecordDict(), dst_node_id=message.metadata.dst_node_id, message_type=message.metadata.message_type)
-    compat.copy_message_id(bare, message)
-    return bare
+def _lost_error(identifier: str, about: Metadata) -> Message:
+    """Return the error that answers a message, as if that were of this moment: a reply lives no longer than its message."""
+    asked = Message(RecordDict(), dst_node_id=about.dst_node_id, message_type=about.message_type, ttl=about.ttl)
+    compat.set_message_id(asked, identifier)
+    reply = Message(Error(compat.ErrorCode.NODE_UNAVAILABLE), reply_to=asked)
+    compat.mark_as_from_server(reply)
+    return reply

@@ -37,11 +37,13 @@ class _PendingMessage:
 class RetryingGrid(GridWrapper):
     """A Grid that sends a message again when its node was lost and comes back; to be wrapped in a `StreamingGrid`.
 
-    Flower reports a node that went away as an error, and never sends it the message again. As long as the quorum can be
-    reached without the node, that error is the answer. Otherwise its answer is awaited: the message is sent again once the
-    node is connected again, until the caller gives up. Errors of other kinds count as answers that will not come. Replies
-    that are refused later are not known here. A site begins the round anew from what it kept of the round before, so asking
-    it twice changes no result.
+    A node that went away is reported as an error. As long as the quorum can be reached without the node, that error is the
+    answer. Otherwise its answer is awaited: the message is sent again once the node is connected again, until the caller gives
+    up. Errors of other kinds count as answers that will not come. Replies that are refused later are not known here.
+
+    Flower 1.42 deletes the message of a lost node; 1.43 still delivers it when the node is back, so that a site may be asked
+    twice (decision 0015). That changes no result: a site begins the round anew from what it kept of the round before, and the
+    answer to the message that was sent last is the one that counts.
 
     Parameters
     ----------
@@ -109,4 +111,4 @@ class RetryingGrid(GridWrapper):
             if node in connected:
                 again = Message(old.content, dst_node_id=node, message_type=old.metadata.message_type)
                 (waiting.sent_id,) = self._grid.push_messages([again])
-                compat.copy_message_id(old, again)  # so that the reply is matched to the message the caller sent
+                compat.set_message_id(old, again.metadata.message_id)  # so that the reply is matched to what the caller sent

@@ -68,6 +68,46 @@ def test_a_node_that_connected_since_the_last_check_is_not_lost(monkeypatch: pyt
     assert reply.has_content()
 
 
+def test_a_node_that_came_back_since_the_last_check_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(n2=["silent"], n3=["silent"], n4=["silent"])
+    grid, identifiers, _ = ask(nodes)
+    nodes.connected = {4}
+    assert list(grid.pull_messages([identifiers[4]])) == []  # where the others are found to be gone
+    monkeypatch.setattr(lost_nodes, "_CHECK_INTERVAL", 60.0)
+    nodes.connected = {2, 4}
+    assert list(grid.pull_messages([identifiers[2]])) == []
+    (reply,) = grid.pull_messages([identifiers[3]])
+    assert reply.has_error()
+
+
+def test_a_message_that_is_asked_for_twice_is_answered_once() -> None:
+    nodes = Nodes(n2=["silent"])
+    grid, identifiers, _ = ask(nodes)
+    nodes.connected = set()
+    assert len(list(grid.pull_messages([identifiers[2]] * 2))) == 1
+
+
+def test_the_error_lives_as_long_as_the_message_whenever_it_is_made() -> None:
+    nodes = Nodes(n2=["silent"])
+    grid = LostNodesGrid(nodes)
+    message = Message(RecordDict(), dst_node_id=2, message_type="train", ttl=90.0)
+    identifiers = grid.push_messages([message])
+    message.metadata.created_at -= 3600.0
+    nodes.connected = set()
+    (reply,) = grid.pull_messages(identifiers)
+    assert reply.metadata.ttl == pytest.approx(90.0, abs=5.0)
+
+
+def test_a_message_that_nobody_waits_for_is_kept_only_as_long_as_it_lives() -> None:
+    nodes = Nodes(n2=["silent"] * 20)
+    grid, pushed = LostNodesGrid(nodes), []
+    for _ in range(20):
+        pushed.append(Message(RecordDict(), dst_node_id=2, message_type="train"))
+        grid.push_messages(pushed[-1:])
+        pushed[-1].metadata.created_at -= pushed[-1].metadata.ttl
+    assert len(grid._pending) == 1
+
+
 def test_a_site_that_the_quorum_needs_is_asked_again_when_it_is_back() -> None:
     nodes = Nodes(n2=["ok"], n3=["silent", "ok"])
     nodes.connected = {2}
