@@ -62,4 +62,5 @@ _MODULES = {
     "build_network": "medfl.clients.networks.network_builders",
     "train_steps": "medfl.clients.training.loop",
 }
-__getattr__, __dir__ = export_lazily(__name__, _MODULES)
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
+    __getattr__, __dir__ = export_lazily(__name__, _MODULES)

@@ -106,4 +106,5 @@ _MODULES = {
     "build_strategy": "medfl.strategies.strategy_registry",
     "common_options": "medfl.strategies.strategy_registry",
 }
-__getattr__, __dir__ = export_lazily(__name__, _MODULES)
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
+    __getattr__, __dir__ = export_lazily(__name__, _MODULES)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
 from logging import INFO, WARNING, getLogger
 from typing import Any, ClassVar
 
@@ -36,10 +35,10 @@ _log = getLogger("flwr")
 class FedAvg(FlowerFedAvg):
     """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
-    Within rounding the model is that of Flower's class. The differences: memory does not grow with the number of sites; not
-    one bit of the result depends on the order of arrival; tensors keep their types, and integer tensors are not averaged; a
-    reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round with fewer
-    counted replies than the quorum fails. `docs/strategies.md` lists them all.
+    The model is that of Flower's class, to 2^-30 of the largest value that was sent. The differences: memory does not grow with
+    the number of sites; not one bit of the result depends on the order of arrival; tensors keep their types, and integer
+    tensors are not averaged; a reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason;
+    and a round with fewer counted replies than the quorum fails. `docs/strategies.md` lists them all.
 
     A subclass overrides one or several of the steps of a round, which are called in this order:
 
@@ -142,7 +141,7 @@ class FedAvg(FlowerFedAvg):
             self.train_metrics_aggr_fn,
             self.evaluate_metrics_aggr_fn,
         )
-        self.transforms = tuple(self.transforms)
+        self.transforms, self.site_names = tuple(self.transforms), self.site_names or {}
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._evaluation: Exchange | None = None
@@ -211,8 +210,9 @@ class FedAvg(FlowerFedAvg):
         pipeline, model = ReplyPipeline(self.transforms), array_views(sent)
         pipeline.begin_round(server_round, model)
         self.begin_round(sent)
-        start_model = partial(self.start_model, sent=model)
-        pipeline.take(exchange, replies, self.weighted_by_key, start_model, self.add_reply, model)
+        pipeline.take(
+            exchange, replies, self.weighted_by_key, lambda site: self.start_model(site, model), self.add_reply, model
+        )
         self.last_round = exchange.record()
         self._check_quorum(self.last_round, "train")
         return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)

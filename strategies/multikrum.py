@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from logging import INFO, getLogger
-from types import MappingProxyType
 
 import numpy as np
+from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from medfl.aggregate import DiskReplies, MeanName, combine, squared_distances
+from medfl.aggregate import DiskReplies, combine, squared_distances
 from medfl.errors import QuorumError
 from medfl.messages.models import Tensor
-from medfl.messages.records import ARRAYS, CONFIG
+from medfl.strategies.base.argument_order import in_order_of
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.base.reply import MetricsMean
-from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 _log = getLogger("flwr")
 
 
+@in_order_of(flower.MultiKrum)
+@dataclass(eq=False)
 class MultiKrum(DiskStrategy):
     """Multi-Krum (Blanchard et al. 2017, section 4, https://arxiv.org/abs/1703.02757).
 
@@ -48,52 +48,14 @@ class MultiKrum(DiskStrategy):
         Sites whose replies make up the last model.
     """
 
-    def __init__(
-        self,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        min_train_nodes: int = 2,
-        min_evaluate_nodes: int = 2,
-        min_available_nodes: int = 2,
-        num_malicious_nodes: int = 0,
-        num_nodes_to_select: int = 1,
-        weighted_by_key: str = "num-examples",
-        arrayrecord_key: str = ARRAYS,
-        configrecord_key: str = CONFIG,
-        train_metrics_aggr_fn: MetricsMean | None = None,
-        evaluate_metrics_aggr_fn: MetricsMean | None = None,
-        *,
-        quorum: int = 1,
-        evaluate_weighted_by_key: str | None = None,
-        wait: float = 600.0,
-        seed: int = 0,
-        mean: MeanName = "exact",
-        transforms: Sequence[ReplyTransform] = (),
-        site_names: Mapping[int, str] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(
-            fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate,
-            min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=min_evaluate_nodes,
-            min_available_nodes=min_available_nodes,
-            weighted_by_key=weighted_by_key,
-            arrayrecord_key=arrayrecord_key,
-            configrecord_key=configrecord_key,
-            train_metrics_aggr_fn=train_metrics_aggr_fn,
-            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
-            quorum=quorum,
-            evaluate_weighted_by_key=evaluate_weighted_by_key,
-            wait=wait,
-            seed=seed,
-            mean=mean,
-            transforms=transforms,
-            site_names=site_names,
-        )
-        if num_malicious_nodes < 0 or num_nodes_to_select < 0:
-            came = f"came {num_malicious_nodes}, {num_nodes_to_select}"
+    num_malicious_nodes: int = 0
+    num_nodes_to_select: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_malicious_nodes < 0 or self.num_nodes_to_select < 0:
+            came = f"came {self.num_malicious_nodes}, {self.num_nodes_to_select}"
             raise ValueError(f"num_malicious_nodes and num_nodes_to_select must be at least 0 ({came})")
-        self.num_malicious_nodes, self.num_nodes_to_select = num_malicious_nodes, num_nodes_to_select
         self.selected_sites: tuple[str, ...] = ()
 
     def check_sites(self, sites: int) -> None:

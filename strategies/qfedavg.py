@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord
+from flwr.serverapp import strategy as flower
 
-from medfl.aggregate import DiskReplies, MeanName, combine
+from medfl.aggregate import DiskReplies, combine
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, interpolate
-from medfl.messages.records import ARRAYS, CONFIG
+from medfl.strategies.base.argument_order import in_order_of
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.base.reply import MetricsMean, Reply, update_norm
-from medfl.strategies.transforms.reply_transform import ReplyTransform
+from medfl.strategies.base.reply import Reply, update_norm
 
 _MIN_LOSS = 1e-10  # for a site with a loss of 0, whose weight must not be 0
 
 
+@in_order_of(flower.QFedAvg)
+@dataclass(eq=False)
 class QFedAvg(DiskStrategy):
     """q-fair federated averaging (Li et al. 2020, https://arxiv.org/abs/1905.10497, Algorithm 2), as Flower's class.
 
@@ -43,52 +44,14 @@ class QFedAvg(DiskStrategy):
     Further keywords are those of `FedAvg`.
     """
 
-    def __init__(
-        self,
-        client_learning_rate: float,
-        q: float = 0.1,
-        train_loss_key: str = "train_loss",
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        min_train_nodes: int = 2,
-        min_evaluate_nodes: int = 2,
-        min_available_nodes: int = 2,
-        weighted_by_key: str = "num-examples",
-        arrayrecord_key: str = ARRAYS,
-        configrecord_key: str = CONFIG,
-        train_metrics_aggr_fn: MetricsMean | None = None,
-        evaluate_metrics_aggr_fn: MetricsMean | None = None,
-        *,
-        lipschitz: float = 0.0,
-        quorum: int = 1,
-        evaluate_weighted_by_key: str | None = None,
-        wait: float = 600.0,
-        seed: int = 0,
-        mean: MeanName = "exact",
-        transforms: Sequence[ReplyTransform] = (),
-        site_names: Mapping[int, str] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(
-            fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate,
-            min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=min_evaluate_nodes,
-            min_available_nodes=min_available_nodes,
-            weighted_by_key=weighted_by_key,
-            arrayrecord_key=arrayrecord_key,
-            configrecord_key=configrecord_key,
-            train_metrics_aggr_fn=train_metrics_aggr_fn,
-            evaluate_metrics_aggr_fn=evaluate_metrics_aggr_fn,
-            quorum=quorum,
-            evaluate_weighted_by_key=evaluate_weighted_by_key,
-            wait=wait,
-            seed=seed,
-            mean=mean,
-            transforms=transforms,
-            site_names=site_names,
-        )
-        self.client_learning_rate, self.q, self.train_loss_key = client_learning_rate, q, train_loss_key
-        self.lipschitz = lipschitz or 1.0 / client_learning_rate
+    client_learning_rate: float = field(kw_only=True)
+    q: float = 0.1
+    train_loss_key: str = "train_loss"
+    lipschitz: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lipschitz = self.lipschitz or 1.0 / self.client_learning_rate
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._losses: dict[str, float] = {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
 
-from medfl.errors import ConfigError, Problem
+from medfl.errors import ConfigError, MedflError, Problem
 from medfl.schema import suggest_key
 from medfl.strategies.fedavg import FedAvg
 from medfl.study import Study
@@ -15,6 +16,7 @@ from medfl.study.study_file import STUDY_FILE
 
 StrategyFactory = Callable[[Study, int], FedAvg]  # of a study and the quorum; what a package offers under its entry point
 
+_OWN_KEYWORDS = frozenset(each.name for each in fields(FedAvg))  # which other tables of a study decide, or nobody
 _BAD_KEYWORD = re.compile(r"(?:unexpected keyword argument|multiple values for keyword argument) '([^']+)'")
 
 
@@ -33,21 +35,31 @@ def load_strategy(study: Study, quorum: int, common: Collection[str]) -> FedAvg:
     Raises
     ------
     ConfigError
-        When no installed package offers it, it does not take one of the options, or it is no `FedAvg`.
+        When no installed package offers it, it does not take one of the options, fails, or builds no `FedAvg`.
     """
-    name = study.strategy.name
+    name, options = study.strategy.name, dict(study.strategy.options)
     if problems := strategy_problems(name):
         raise ConfigError(problems)
     factory = offered_strategies()[name].load()
+
+    def refuse(keys: Iterable[str]) -> ConfigError:
+        what = f"the strategy {name!r} of another installed package has no such option."
+        valid = _list_options(factory, study, quorum) - {*common, *_OWN_KEYWORDS}
+        return ConfigError([Problem(STUDY_FILE, f"strategy.options.{key}", what, suggest_key(key, valid)) for key in keys])
+
+    if not _OWN_KEYWORDS.isdisjoint(options):
+        raise refuse(key for key in options if key in _OWN_KEYWORDS)
     try:
         strategy = factory(study, quorum)
-    except TypeError as error:
+    except MedflError:
+        raise
+    except Exception as error:
         found = _BAD_KEYWORD.search(str(error))
-        if not found or found[1] not in dict(study.strategy.options):
-            raise
-        hint = suggest_key(found[1], _list_options(factory, study, quorum) - set(common))
-        what = f"the strategy {name!r} of another installed package has no such option."
-        raise ConfigError([Problem(STUDY_FILE, f"strategy.options.{found[1]}", what, hint)]) from None
+        if found and found[1] in options:
+            raise refuse(found.groups()) from None
+        failed = f"the installed package that offers {name!r} could not build it: {type(error).__name__}: {error}."
+        fix = "It is called as build(study, quorum), see docs/extend.md; ask its authors."
+        raise ConfigError([Problem(STUDY_FILE, "strategy", failed, fix)]) from error
     if not isinstance(strategy, FedAvg):
         kind = type(strategy).__name__
         what = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."

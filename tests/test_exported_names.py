@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from medfl import clients, strategies
 from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS
 from medfl.strategies.strategy_registry import STRATEGIES
 
@@ -57,8 +62,22 @@ def test_keywords_are_spelled_out(package: ModuleType) -> None:
     assert not open_ended
 
 
-def test_every_algorithm_that_a_study_may_name_is_exported() -> None:
-    from medfl import clients, strategies
+def is_strategy(name: str) -> bool:
+    kind = getattr(strategies, name)
+    return inspect.isclass(kind) and issubclass(kind, strategies.FedAvg) and not inspect.isabstract(kind)
 
+
+@pytest.mark.parametrize("name", [name for name in strategies.__all__ if is_strategy(name)])
+def test_a_strategy_can_be_copied_and_extended_as_a_dataclass(name: str) -> None:
+    kind: Any = getattr(strategies, name)
+    options = {"client_learning_rate": 0.1} if name == "QFedAvg" else {}
+    for copied in (pickle.loads(pickle.dumps(kind(**options))), copy.deepcopy(kind(**options))):
+        assert repr(copied) == repr(kind(**options))
+    extended = dataclass(eq=False, kw_only=True)(type("Extended", (kind,), {"__annotations__": {"share": float}, "share": 0.5}))
+    made = extended(share=0.25, quorum=3, **options)
+    assert (made.share, made.quorum, made.min_train_nodes) == (0.25, 3, 2)
+
+
+def test_every_algorithm_that_a_study_may_name_is_exported() -> None:
     assert {kind.__name__ for kind in STRATEGIES.values()} <= set(strategies.__all__)
     assert {getattr(kind, "__name__", "") for kind in CLIENT_ALGORITHMS.values()} <= set(clients.__all__)

@@ -49,9 +49,24 @@ DIFFERENCES = (
     Difference(
         "precision",
         "all that average",
-        "a model of float64",
-        "summed in float64",
-        'a reply is rounded to 2^-30 of the largest value of its tensor, finer than float32; `mean="float"` sums in float64',
+        "values of a tensor are very small, or of float64",
+        "summed in the tensor's type",
+        "weight times value is rounded to 2^-30 of the largest value that was sent, at least 1, so that what is far smaller "
+        "vanishes; `mean='float'` does not round",
+    ),
+    Difference(
+        "value-range",
+        "all that average",
+        "weight times value of a reply is 2^30 times the largest value that was sent, at least 1",
+        "averaged",
+        "left out, as diverged; `mean='float'` goes to the end of float32",
+    ),
+    Difference(
+        "weight-range",
+        _ALL,
+        "a weight is below 2^-10 or above 2^40",
+        "averaged, or not looked at",
+        "left out: weights are counts of patients or samples",
     ),
     Difference(
         "bad-replies",
@@ -80,6 +95,13 @@ DIFFERENCES = (
         "fewer nodes are connected than a round needs",
         "waits without end",
         "QuorumError after `wait` seconds, which names the missing sites",
+    ),
+    Difference(
+        "nobody-asked",
+        _ALL,
+        "`min_train_nodes` is 0, and the share comes to no node",
+        "asks nobody, and goes on",
+        "asks as many as the quorum",
     ),
     Difference(
         "sampling",
@@ -159,6 +181,13 @@ DIFFERENCES = (
         "selects all but `num_malicious_nodes`",
     ),
     Difference(
+        "krum-select-too-many",
+        "MultiKrum",
+        "`num_nodes_to_select` and `num_malicious_nodes` together exceed the replies",
+        "selects as many as there are",
+        "QuorumError",
+    ),
+    Difference(
         "krum-metrics",
         "Krum, MultiKrum",
         "the metrics of a round",
@@ -168,8 +197,8 @@ DIFFERENCES = (
     Difference(
         "loss-missing",
         "QFedAvg",
-        "a reply lacks its loss",
-        "ends the run",
+        "a reply lacks its loss, or it is negative or not finite",
+        "ends the run, or makes a model that is not finite",
         "that reply is left out",
     ),
 )

@@ -6,6 +6,7 @@ Write it anew with ``python -m tools.strategies_page > docs/strategies.md``.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args, get_origin
 
@@ -58,9 +59,10 @@ and one reply at a time, however many hospitals there are; the column "the serve
 _FLOWER = """\
 ## In place of Flower's classes
 
-{classes} take all keywords of Flower's classes of the same name, with Flower's defaults, besides those of their own, so that
+{classes}
+take all keywords of Flower's classes of the same name, with Flower's defaults, besides those of their own, so that
 `from medfl.strategies import FedAvg` can take the place of `from flwr.serverapp.strategy import FedAvg`. A study has other
-defaults, above, and passes them to the class. These are all intended differences; a test shows each
+defaults, above, and passes them to the class. These are the intended differences; a test shows each
 (`tests/strategies/test_differences_from_flower.py`).
 
 """
@@ -95,13 +97,14 @@ def build_page() -> str:
         (f"`{name}`", a.idea, _paper(a), a.sends or "–", _files(name, a), a.server_memory or "–")
         for name, a in _documented_algorithms()
     ]
+    classes = textwrap.fill(_format_names(classes_of_flower()), 128, break_on_hyphens=False)
     parts = [
         _INTRODUCTION,
         _table(("name", "idea", "paper", "sent besides the model", "server, hospital", "the server holds"), rows),
         "\n## Options\n",
         _table(("name", "options and their defaults", "optimizers", "local steps"), list(_options())),
         "",
-        _FLOWER.format(classes=_format_names(classes_of_flower())).rstrip("\n") + "\n",
+        _FLOWER.format(classes=classes).rstrip("\n") + "\n",
         _table(
             ("classes", "where", "Flower", "medfl"),
             [(each.classes, each.situation, each.flower, each.medfl) for each in DIFFERENCES],

@@ -36,4 +36,5 @@ _MODULES = {
     "StrategyContract": "medfl.testing.strategy_contract",
 }
 pytest.register_assert_rewrite(*_MODULES.values())  # before their import, so that failures show their values
-__getattr__, __dir__ = export_lazily(__name__, _MODULES)
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
+    __getattr__, __dir__ = export_lazily(__name__, _MODULES)

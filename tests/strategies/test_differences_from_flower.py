@@ -67,15 +67,41 @@ def bad_replies() -> None:
         assert [reply.status for reply in strategy.last_round.replies] == ["ok", "ok", "refused"]
 
 
+def three_means(values: list[float], dtype: type, weight: float = 1) -> list[list[float]]:
+    """Return Flower's mean of two equal models, ours, and ours in floating point."""
+    tensor = np.array(values, dtype)
+    answers = {k: reply_with_model({"w": tensor}, weight) for k in (2, 3)}
+    kinds = (flower.FedAvg(), strategies.FedAvg(), strategies.FedAvg(mean="float"))
+    return [play(strategy, answers, {"w": np.zeros_like(tensor)})[0]["w"].tolist() for strategy in kinds]
+
+
 def precision() -> None:
-    answers = {k: reply_with_model({"w": np.full(3, 1 / 3)}, 0.123) for k in (2, 3)}
-    theirs, exact, fast = (
-        play(strategy, answers)[0]["w"][0]
-        for strategy in (flower.FedAvg(), strategies.FedAvg(), strategies.FedAvg(mean="float"))
-    )
-    assert theirs == pytest.approx(1 / 3, abs=1e-16)
-    assert fast == pytest.approx(1 / 3, abs=1e-16)
-    assert 1e-12 < abs(exact - 1 / 3) < 2.0**-28
+    theirs, exact, fast = three_means([1.0, 1e-6, 1e-10], np.float32)
+    assert theirs == fast == np.array([1.0, 1e-6, 1e-10], np.float32).tolist()
+    assert exact == pytest.approx(theirs, abs=2.0**-31)
+    assert exact[2] == 0.0
+    theirs, exact, fast = three_means([1 / 3], np.float64, weight=0.123)
+    assert theirs == pytest.approx([1 / 3], abs=1e-16)
+    assert fast == pytest.approx([1 / 3], abs=1e-16)
+    assert 1e-12 < abs(exact[0] - 1 / 3) < 2.0**-28
+
+
+def value_range() -> None:
+    answers = {2: reply_with_model({"w": np.full(3, 2e9)}, 1), 3: reply_with_model({"w": np.ones(3)}, 1)}
+    assert play(flower.FedAvg(), answers)[0]["w"][0] == pytest.approx(1e9)
+    assert play(strategies.FedAvg(mean="float"), answers)[0]["w"][0] == pytest.approx(1e9)
+    strategy = strategies.FedAvg()
+    assert play(strategy, answers)[0]["w"].tolist() == [1, 1, 1]
+    assert strategy.last_round.replies[0].reason.startswith("[UPDATE-RANGE]")
+
+
+def weight_range() -> None:
+    answers = {k: reply_with_model({"w": np.full(3, x)}, weight) for k, x, weight in ((2, 1.0, 5e-4), (3, 2.0, 1e-3))}
+    for name in ("FedAvg", "FedMedian"):
+        assert 1 < play(getattr(flower, name)(), answers)[0]["w"][0] < 2
+        strategy = getattr(strategies, name)()
+        assert play(strategy, answers)[0]["w"] == pytest.approx(2.0)
+        assert strategy.last_round.replies[0].reason.startswith("[WEIGHT-RANGE]")
 
 
 def weight_zero() -> None:
@@ -113,6 +139,27 @@ def too_few_nodes() -> None:
         play(strategies.FedAvg(wait=0.0, site_names={2: "aachen", 3: "bergen"}), nodes(1))
 
 
+def nobody_asked() -> None:
+    options: dict[str, Any] = {"fraction_train": 0.1, "min_train_nodes": 0, "min_available_nodes": 0}
+    model = to_array_record(START)
+    asked = [
+        len(list(home.FedAvg(**options).configure_train(1, model, ConfigRecord(), FakeGrid(nodes(1)))))
+        for home in (flower, strategies)
+    ]
+    assert asked == [0, 1]
+
+
+class GrowingGrid(FakeGrid):
+    """A grid that has two nodes at the first looks, and all afterwards."""
+
+    looks = 0
+
+    def get_node_ids(self) -> list[int]:
+        """Return the nodes that are connected by now."""
+        self.looks += 1
+        return list(self.answers)[: 2 if self.looks == 1 else None]
+
+
 def sampling() -> None:
     def drawn(home: Any, **more: Any) -> list[tuple[int, ...]]:
         grid, model = FakeGrid(nodes(*range(8))), to_array_record(START)
@@ -122,6 +169,12 @@ def sampling() -> None:
     assert len(set(drawn(flower))) > 1
     assert len(set(drawn(strategies, seed=1))) == 1
     assert set(drawn(strategies, seed=1)) != set(drawn(strategies, seed=2))
+    options: dict[str, Any] = {"fraction_train": 0.5, "min_available_nodes": 8}
+    asked = []
+    for home in (flower, strategies):
+        grid = GrowingGrid(nodes(*range(8)))
+        asked.append(len(list(home.FedAvg(**options).configure_train(1, to_array_record(START), ConfigRecord(), grid))))
+    assert asked == [2, 4]
 
 
 def metric_functions() -> None:
@@ -200,17 +253,17 @@ def krum_too_few() -> None:
 
 
 def krum_distances() -> None:
-    large = np.full(2000, 1000.0, np.float32)
-    steps = {2: 0.5, 3: 0.0, 4: 0.01, 5: 0.02}  # node 2 is far from the three others
-    answers = {node: reply_with_model({"w": large + np.float32(step), "n": np.array(node)}, 1) for node, step in steps.items()}
+    rng = np.random.default_rng(1)
+    large = rng.standard_normal(5000).astype(np.float32) * 10
+    spread = {2: 0.02, 3: 0.002, 4: 0.002, 5: 0.002}  # node 2 is ten times as far from the others as they are from each other
+    models = {k: large + np.float32(x) * rng.standard_normal(5000).astype(np.float32) for k, x in spread.items()}
+    answers = {k: reply_with_model({"w": model, "n": np.array(k)}, 1) for k, model in models.items()}
     strategy = strategies.MultiKrum(num_nodes_to_select=3)
     play(strategy, answers, {"w": large, "n": np.array(0)})
     assert strategy.selected_sites == ("node-3", "node-4", "node-5")
     from flwr.serverapp.strategy.multikrum import compute_distances
 
-    theirs = compute_distances([to_array_record({"w": large + np.float32(step)}) for step in steps.values()])
-    exact = np.square(np.subtract.outer([*steps.values()], [*steps.values()])) * 2000
-    assert np.abs(theirs - exact).max() > 1  # as large as the distances that matter
+    assert (compute_distances([to_array_record({"w": model}) for model in models.values()]) < 0).any()
 
 
 def krum_select_all() -> None:
@@ -218,6 +271,12 @@ def krum_select_all() -> None:
     strategy = strategies.MultiKrum(num_malicious_nodes=1, num_nodes_to_select=0)
     play(strategy, nodes(1, 2, 3, 4, 99))
     assert strategy.selected_sites == ("node-2", "node-3", "node-4", "node-5")
+
+
+def krum_select_too_many() -> None:
+    assert play(flower.MultiKrum(num_nodes_to_select=5), nodes(1, 2, 3))[0]["w"].tolist() == [2, 2, 2]
+    with pytest.raises(QuorumError, match="KRUM-TOO-FEW"):
+        play(strategies.MultiKrum(num_nodes_to_select=5), nodes(1, 2, 3))
 
 
 def krum_metrics() -> None:
@@ -232,6 +291,11 @@ def loss_missing() -> None:
     with pytest.raises(AppExitException):
         play(flower.QFedAvg(client_learning_rate=1.0, q=0.0), answers)
     assert play(strategies.QFedAvg(client_learning_rate=1.0, q=0.0), answers)[0]["w"].tolist() == [1, 1, 1]
+    for loss in (-1.0, math.nan):
+        answers = nodes(1, 1, train_loss=0.5) | {9: reply_with_model({"w": np.full(3, 7.0)}, 1, train_loss=loss)}
+        with np.errstate(invalid="ignore"):
+            assert not np.isfinite(play(flower.QFedAvg(client_learning_rate=1.0, q=0.5), answers)[0]["w"]).all()
+        assert np.isfinite(play(strategies.QFedAvg(client_learning_rate=1.0, q=0.5), answers)[0]["w"]).all()
 
 
 SHOWN: dict[str, Callable[[], None]] = {
@@ -240,10 +304,13 @@ SHOWN: dict[str, Callable[[], None]] = {
         order_of_arrival,
         integer_tensors,
         precision,
+        value_range,
+        weight_range,
         bad_replies,
         weight_zero,
         no_reply,
         too_few_nodes,
+        nobody_asked,
         sampling,
         metric_functions,
         several_array_records,
@@ -255,6 +322,7 @@ SHOWN: dict[str, Callable[[], None]] = {
         krum_too_few,
         krum_distances,
         krum_select_all,
+        krum_select_too_many,
         krum_metrics,
         loss_missing,
     )

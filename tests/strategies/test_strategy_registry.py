@@ -56,8 +56,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have another package offer two strategies, of which one is none."""
-    points = {"mine": make_mine, "nothing": make_nothing}
+    """Have another package offer a strategy, and some that cannot be built."""
+    points = {"mine": make_mine, "nothing": make_nothing, "older": lambda of: FedAvg(), "wrong": lambda *_: FedAvg(quorum=0)}
     offered = {"medfl.strategies": [EntryPoint(name, "nowhere:make", "medfl.strategies") for name in points]}
     monkeypatch.setattr(EntryPoint, "load", lambda self: points[self.name])
     monkeypatch.setattr(installed_strategies, "entry_points", lambda group: offered[group])
@@ -73,11 +73,20 @@ def test_an_installed_package_offers_its_own() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("name", ["shar", "seed"])
+@pytest.mark.parametrize("name", ["shar", "seed", "site_names"])
 def test_an_option_that_a_strategy_of_another_package_does_not_take_is_named_with_those_that_it_does(name: str) -> None:
     wrong = make_study(strategy={"name": "mine", "options": {name: 0.8}})
     with pytest.raises(ConfigError, match=rf"strategy\.options\.{name}: .*'mine'.* no such option.*Valid keys here: share\."):
         strategy_registry.build_strategy(wrong, 1)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "words"), [("older", "TypeError: .*takes 1 positional argument.*build"), ("wrong", "ValueError: quorum must be")]
+)
+def test_what_another_package_cannot_build_is_said_in_its_own_words(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"offers '{name}' could not build it: {words}"):
+        strategy_registry.build_strategy(make_study(strategy={"name": name}), 1)
 
 
 @pytest.mark.parametrize(
