@@ -62,7 +62,7 @@ STRATEGIES: Mapping[str, type[FedAvg]] = MappingProxyType(
 )
 # Keywords of a class for the keys of its table of options in a study, where the two differ: classes that take the place of
 # Flower's have Flower's keywords.
-_KEYWORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+KEYWORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "fedavgm": {"momentum": "server_momentum"},
         "fedadam": {"server_learning_rate": "eta", "beta1": "beta_1", "beta2": "beta_2"},
@@ -151,7 +151,7 @@ def build_strategy(study: Study, quorum: int) -> FedAvg:
         return FedAvg(**common_options(study, quorum))
     if name in STRATEGIES:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
-        keywords = {_KEYWORDS.get(name, {}).get(key, key): value for key, value in options.model_dump().items()}
+        keywords = {KEYWORDS.get(name, {}).get(key, key): value for key, value in options.model_dump().items()}
         extra = _STUDY_OPTIONS[name](study) if name in _STUDY_OPTIONS else {}
         return STRATEGIES[name](**common_options(study, quorum), **keywords, **extra)
     return load_strategy(study, quorum, common_options(study, quorum))

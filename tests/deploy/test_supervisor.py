@@ -29,9 +29,11 @@ def stop_once(condition: Callable[[], bool], within: float = 120.0, number: sign
     assert main is not None
 
     def wait() -> None:
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.05)
-        signal.pthread_kill(main, number)
+        try:
+            while not condition() and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:  # an error in the condition must not leave the test waiting
+            signal.pthread_kill(main, number)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -155,13 +157,15 @@ def test_a_slow_tick_does_not_delay_restarts_or_the_end(tmp_path: Path) -> None:
         release.wait(60)
 
     code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); import time; time.sleep(0.3)"
-    stop_once(lambda: begun.is_set() and len((tmp_path / "starts").read_text()) >= 4)
+    starts = tmp_path / "starts"
+    starts.touch()
+    stop_once(lambda: begun.is_set() and len(starts.read_text()) >= 4)
     try:
         assert (
             supervise([child(tmp_path, "restless", code, restart_delay=0.1)], notify=lambda line: None, on_tick=tick, every=0.1)
             == 0
         )
-        assert len((tmp_path / "starts").read_text()) >= 4
+        assert len(starts.read_text()) >= 4
         assert ticks == [1]
     finally:
         release.set()

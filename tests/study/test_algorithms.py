@@ -10,6 +10,7 @@ import pytest
 
 from medfl.clients.algorithms.algorithm_registry import CLIENT_ALGORITHMS
 from medfl.errors import ConfigError
+from medfl.strategies import FedAvg, strategy_registry
 from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
 from medfl.study.algorithms import (
     ADDITIONS,
@@ -98,13 +99,29 @@ def test_the_table_speaks_of_what_there_is() -> None:
         assert "https://" in algorithm.paper, name
 
 
-@pytest.mark.parametrize("built", [*STRATEGIES.items(), *CLIENT_ALGORITHMS.items()], ids=lambda item: item[0])
-def test_options_of_a_study_are_the_keyword_arguments_of_the_class(built: tuple[str, Any]) -> None:
-    name, kind = built
-    wanted, taken = ALGORITHMS[name].options.model_fields, inspect.signature(kind).parameters
-    own = {key: parameter for key, parameter in taken.items() if key in wanted}
-    assert set(own) == set(wanted)
-    assert {key: parameter.default for key, parameter in own.items()} == {k: field.default for k, field in wanted.items()}
+@pytest.mark.parametrize("name", CLIENT_ALGORITHMS)
+def test_options_of_a_study_are_the_keyword_arguments_of_the_client_algorithm(name: str) -> None:
+    wanted, taken = ALGORITHMS[name].options.model_fields, inspect.signature(CLIENT_ALGORITHMS[name]).parameters
+    assert {key: parameter.default for key, parameter in taken.items()} == {k: field.default for k, field in wanted.items()}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_study_passes_every_option_to_the_strategy_whatever_the_default_of_the_class(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: dict[str, Any] = {}
+
+    def build(**keywords: Any) -> FedAvg:
+        passed.update(keywords)
+        return FedAvg()
+
+    monkeypatch.setattr(strategy_registry, "STRATEGIES", {name: build})
+    study = sites.make_study(strategy={"name": name}, optimizer={"name": "sgd"})
+    strategy_registry.build_strategy(study, 1)
+    names = strategy_registry.KEYWORDS.get(name, {})
+    options = ALGORITHMS[name].options().model_dump()
+    assert options.items() <= {option: passed[names.get(option, option)] for option in options}.items()
+    assert set(passed) <= set(inspect.signature(STRATEGIES[name]).parameters)
 
 
 def test_shares_of_more_than_the_whole_are_refused_before_anything_runs() -> None:
