@@ -22,6 +22,7 @@ from medfl.runs.run_folder import Run, runs_root
 from medfl.server.federation import record_waiting
 from medfl.server.joining import count_expected_sites, join_sites
 from medfl.server.run import run_study
+from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, app_from_run_config
 
 AUDIT_LOG = "audit.jsonl"  # in the run folder of a real federation: the log of exchanges
@@ -34,6 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run a study from the first contact to the test, and leave everything in a run folder."""
     config = app_from_run_config(context.run_config)
     study, server = config.study, config.server
+    build_strategy(study, config.quorum)  # refuses what cannot be built before a run is made and sites are asked to join
     out = Path(server.out) if server.out else runs_root()
     run = Run.resume(out, config) if server.resume else Run.create(out, config)
     with run.lock(), _record_end(run) as end:

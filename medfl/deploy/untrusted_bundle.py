@@ -13,6 +13,7 @@ from typing import Any
 
 from medfl.errors import ConfigError, PolicyError, Problem
 from medfl.study import Study, flatten, study_from_run_config
+from medfl.study.moved_keys import MOVED_NAMES
 from medfl.study.study_file import COMPONENTS, STUDY_FILE, Scalar
 
 _MAX_BYTES, _MAX_FILES = 10 * 2**20, 200  # Flower takes no bundle above 10 MiB
@@ -87,12 +88,20 @@ def read_untrusted_study(config: Mapping[str, Scalar]) -> Study:
     try:
         study = study_from_run_config(config)
     except ConfigError as error:
-        problems = error.problems[:_MAX_PROBLEMS]
-        raise ConfigError([Problem(p.file, *map(sanitize, (p.key, p.what, p.fix))) for p in problems]) from None
+        raise ConfigError([_describe(problem) for problem in error.problems[:_MAX_PROBLEMS]]) from None
     if any(key.partition(".")[0] == "simulation" for key in config):
         what = "the bundle says how to simulate hospitals, which a hospital does not approve."
         raise PolicyError("BUNDLE-SIMULATION", what, "Ask for a bundle that 'medfl study bundle' made.")
     return study
+
+
+def _describe(problem: Problem) -> Problem:
+    """Return a problem for whoever was sent the bundle, who can neither trust its text nor change it."""
+    if problem.key not in MOVED_NAMES:
+        return Problem(problem.file, *map(sanitize, (problem.key, problem.what, problem.fix)))
+    what = "this bundle was made by an earlier medfl."
+    fix = "Ask for one that 'medfl study bundle' of this version made; your approval still holds."
+    return Problem(problem.file, problem.key, what, fix)
 
 
 def sanitize(text: str, max_characters: int = _MAX_CHARACTERS) -> str:

@@ -14,6 +14,7 @@ MOVED_KEYS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("simulation", "arms"): "arms",
     }
 )
+MOVED_NAMES = frozenset(map(".".join, MOVED_KEYS))  # as a problem names them
 
 
 def split_moved_keys(values: Mapping[str, Any], file: str) -> tuple[dict[str, Any], list[Problem]]:

@@ -26,8 +26,8 @@ Fraction = Annotated[Number, Field(ge=0, le=1)]
 
 
 def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
-    if not arms or set(arms) - {"federated", "local"}:
-        raise ValueError("may hold federated, local, or both")
+    if not arms or set(arms) - {"federated", "local"} or len(set(arms)) < len(arms):
+        raise ValueError("may hold federated, local, or both, each once")
     return arms
 
 

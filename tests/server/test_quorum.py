@@ -10,7 +10,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from medfl import server_app
-from medfl.errors import QuorumError
+from medfl.errors import ConfigError, QuorumError
 from medfl.flower import compat
 from medfl.flower.compat import NodeInfo
 from medfl.messages import records
@@ -60,6 +60,17 @@ def conduct(grid: Hospitals, config: dict[str, Any]) -> list[Event]:
 
 def rounds_of(events: list[Event]) -> list[dict[str, str]]:
     return [{s: entry["status"] for s, entry in e["sites"].items()} for e in events if e["event"] == "round"]
+
+
+def test_a_strategy_that_is_not_there_is_refused_before_a_run_is_made_or_a_site_is_asked(config: dict[str, Any]) -> None:
+    class Nobody(Hospitals):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            raise AssertionError("a site was asked")
+
+    config |= {"strategy.name": "fedproxx"}
+    with pytest.raises(ConfigError, match=r"strategy\.name.*'fedproxx'.*fedprox"):
+        conduct(Nobody(config), config)
+    assert not (Path(config["server.out"]) / "nodule" / "run").exists()
 
 
 def test_a_site_that_is_away_for_a_round_is_named_with_the_reason_and_asked_again_in_the_next(config: dict[str, Any]) -> None:

@@ -22,7 +22,6 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], object]] = {
     "medfl study bundle": lambda study, changes: write_app(study, changes, study / "app"),
     "an app": lambda study, changes: app_from_run_config(read_run_config(study) | changes),
     "a site": lambda study, changes: study_from_run_config(read_run_config(study) | changes),
-    "a bundle": lambda study, changes: read_untrusted_study(read_run_config(study) | changes),
 }
 
 
@@ -41,6 +40,16 @@ def test_it_is_refused_among_all_other_problems(reader: str, nodule_study: Path)
     problems = problems_of(lambda: READERS[reader](nodule_study, OLD | {"rounds": 0, "simulation.prev": 1}))
     assert problems.keys() == {"simulation.arms", "rounds", "simulation.prev"}
     assert_says_what_to_write(problems["simulation.arms"])
+
+
+def test_who_was_sent_a_bundle_of_before_asks_for_a_new_one(nodule_study: Path) -> None:
+    config = read_run_config(nodule_study) | OLD | {"rounds": 0}
+    problems = problems_of(lambda: read_untrusted_study(config))
+    assert problems.keys() == {"simulation.arms", "rounds"}
+    assert "made by an earlier medfl" in problems["simulation.arms"]
+    assert "Ask for one that 'medfl study bundle' of this version made" in problems["simulation.arms"]
+    assert "your approval still holds" in problems["simulation.arms"]
+    assert "arms =" not in problems["simulation.arms"]
 
 
 @pytest.mark.parametrize("read", [read_app, read_study, read_bundle_study, lambda study: write_app(study, {}, study / "app")])
