@@ -45,6 +45,8 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     ------
     ConfigError
         When the study, or a setting beside it, is wrong.
+    DeployError
+        ``BUNDLE-FAILED`` when what was written is not the study.
     """
     study_file = read_study_file(folder)
     study = read_app(study_file, overrides).study
@@ -56,6 +58,7 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     for name in _COPIED_FILES:
         if (study_file.folder / name).is_file():
             shutil.copyfile(study_file.folder / name, app / name)
+    _require_same(read_study(app), study)
     return study
 
 
@@ -83,7 +86,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
     ConfigError
         When the study is wrong.
     DeployError
-        ``BUNDLE-FAILED`` when Flower cannot build it.
+        ``BUNDLE-FAILED`` when Flower cannot build it, or what a hospital would read in it is not the study.
     """
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -95,7 +98,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         bundles = sorted(work.rglob("*.fab"))
         if done.returncode or len(bundles) != 1:
             raise DeployError("BUNDLE-FAILED", "Flower could not build a bundle of this study.", "See what 'flwr build' says.")
-        read_bundle(bundles[0].read_bytes())
+        _require_same(read_bundle_study(bundles[0]), study)
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{study.name}.fab"
         shutil.copyfile(bundles[0], path)
@@ -121,6 +124,13 @@ def read_bundle_study(path: Path) -> Study:
             [Problem(path.name, "(whole file)", "this is not a bundle that can be read.", "Name a .fab file.")]
         ) from None
     return read_untrusted_study(read_bundle(content).config)
+
+
+def _require_same(written: Study, study: Study) -> None:
+    """Refuse what was written unless it reads as the study: hospitals approve the one by the hash of the other."""
+    if written != study:
+        what = "the study is another one when it is read back from what was written."
+        raise DeployError("BUNDLE-FAILED", what, "Report it with the pyproject.toml of the study; nothing was handed on.")
 
 
 def _server_defaults() -> dict[str, Scalar]:

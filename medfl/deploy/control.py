@@ -16,7 +16,7 @@ from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.history import Event, read_history, start_indices
 from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_status
-from medfl.study import Study, read_study
+from medfl.study import Study, read_recorded_study
 from medfl.study.study_file import Scalar
 from medfl.system.files import write_file
 from medfl.system.locks import locked
@@ -43,6 +43,8 @@ class SubmittedRun:
         Flower's id of the run, the latest one when it was resumed; empty when Flower does not know the run.
     earlier : int
         Number of times that it had started before, by its history.
+    is_current : bool
+        Whether its bundle is one of this version of medfl; hospitals refuse one of an earlier version.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SubmittedRun:
     run: Path
     flower_run_id: str
     earlier: int = 0
+    is_current: bool = True
 
     def events(self) -> list[Event]:
         """Return the history since the latest start; empty until that start is recorded."""
@@ -91,7 +94,8 @@ def resume(folder: FederationFolder, name: str) -> SubmittedRun:
     Raises
     ------
     RunError
-        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed.
+        ``RUN-MISSING`` when there is no such run, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed,
+        ``RUN-EARLIER`` when an earlier medfl submitted it.
     DeployError
         For the same reasons as in `submit`.
     """
@@ -99,9 +103,12 @@ def resume(folder: FederationFolder, name: str) -> SubmittedRun:
         before = find(folder, name)
         if run_status(read_history(before.run)) == "completed":
             raise RunError("RUN-FINISHED", f"the run {before.name} is completed.", "Start a new one.")
-        if not is_over(status(folder, before)):
-            if not has_died(before):
-                raise _busy_error(before.name)
+        is_running = not is_over(status(folder, before))
+        if is_running and not has_died(before):
+            raise _busy_error(before.name)
+        if not before.is_current:
+            raise _earlier_error(before.name)
+        if is_running:
             # Flower itself would notice only after a minute
             run_flwr(folder, "stop", before.flower_run_id, CONNECTION, "--format", "json")
         _wait_until_released(before)
@@ -130,9 +137,10 @@ def find(folder: FederationFolder, name: str) -> SubmittedRun:
         raise RunError("RUN-MISSING", what, "List the runs: medfl runs FEDERATION/runs.")
     record = json.loads(matches[-1].read_bytes())
     name = matches[-1].parent.name
-    study = read_study(folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER)
+    study, is_current = read_recorded_study(folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER)
     flower_run_id = str(record["run-id"]) or _find_lost_run_id(folder, study)
-    return SubmittedRun(name, study, folder.runs / study.name / name, flower_run_id, int(record.get("earlier", 0)))
+    run = folder.runs / study.name / name
+    return SubmittedRun(name, study, run, flower_run_id, int(record.get("earlier", 0)), is_current)
 
 
 def status(folder: FederationFolder, run: SubmittedRun) -> str:
@@ -219,6 +227,12 @@ def _find_lost_run_id(folder: FederationFolder, study: Study) -> str:
 
 def _busy_error(name: str) -> RunError:
     return RunError("RUN-BUSY", f"the run {name} is running.", f"Follow it with 'medfl status {name} --follow'.")
+
+
+def _earlier_error(name: str) -> RunError:
+    what = f"the run {name} was submitted by an earlier medfl, and hospitals refuse its bundle now."
+    fix = "Start a new run with 'medfl run', in whose study keys are where this version wants them; approvals still hold."
+    return RunError("RUN-EARLIER", what, fix)
 
 
 def _active_sites(folder: FederationFolder) -> list[str]:

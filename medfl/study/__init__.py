@@ -7,6 +7,7 @@ from medfl.study.study_app import (
     app_from_run_config,
     read_app,
     read_app_and_run_config,
+    read_recorded_study,
     read_study,
     study_from_run_config,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "flatten",
     "read_app",
     "read_app_and_run_config",
+    "read_recorded_study",
     "read_run_config",
     "read_study",
     "read_study_file",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import read_section, suggest_key
 from medfl.study.installed_strategies import strategy_problems
-from medfl.study.moved_keys import split_moved_keys
+from medfl.study.moved_keys import follow_moved_keys, split_moved_keys
 from medfl.study.run_settings import Server, Simulation
 from medfl.study.study import Study
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile, app_problems, flatten, read_study_file
@@ -79,6 +79,14 @@ def read_app_and_run_config(
 def read_study(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> Study:
     """Read the study in a folder as `read_app` does, also where the strategy that it names is not installed."""
     return _read(source, overrides, lambda name: ())[0].study
+
+
+def read_recorded_study(folder: Path) -> tuple[Study, bool]:
+    """Read a study that was valid for this version of medfl or an earlier one, and say whether it is for this one."""
+    file = read_study_file(folder)
+    followed = file.document_with(follow_moved_keys(file.app["config"]))
+    is_current = followed == file.document
+    return read_study(file if is_current else replace(file, document=followed)), is_current
 
 
 def app_from_run_config(run_config: Mapping[str, Scalar]) -> StudyApp:

@@ -128,6 +128,47 @@ def test_a_resumed_run_has_the_same_name_and_a_new_id(
     assert record == {"run-id": again.flower_run_id, "earlier": 1}
 
 
+@pytest.fixture
+def submitted_before(
+    federation: FederationFolder, started: Callable[[], control.SubmittedRun]
+) -> Callable[[], control.SubmittedRun]:
+    """Return a function that submits a study as an earlier medfl wrote it, in whose file `arms` stood elsewhere."""
+
+    def start() -> control.SubmittedRun:
+        submitted = started()
+        file = federation.path / "submitted" / submitted.name / "app" / "pyproject.toml"
+        text = file.read_text().replace('arms = "federated"\n', "")
+        file.write_text(f'{text}\n[tool.flwr.app.config.simulation]\narms = "federated"\n')
+        return submitted
+
+    return start
+
+
+def test_a_run_that_an_earlier_medfl_submitted_is_found_watched_and_stopped(
+    federation: FederationFolder,
+    submitted_before: Callable[[], control.SubmittedRun],
+    flower: FakeFlower,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = submitted_before()
+    found = control.find(federation, "")
+    assert (found.study, found.run, found.flower_run_id) == (first.study, first.run, first.flower_run_id)
+    monkeypatch.setattr(control, "run_flwr_text", lambda folder, *arguments: " ".join(arguments))
+    assert control.status(federation, found) == "running"
+    assert f"log {first.flower_run_id}" in control.read_log(federation, found)
+    assert control.stop(federation, found) is True
+
+
+def test_a_run_that_an_earlier_medfl_submitted_is_not_resumed_and_its_operator_learns_what_to_do(
+    federation: FederationFolder, submitted_before: Callable[[], control.SubmittedRun], flower: FakeFlower
+) -> None:
+    first = submitted_before()
+    flower.status = "finished:failed"
+    with pytest.raises(RunError, match=r"RUN-EARLIER.*'medfl run'.*approvals still hold"):
+        control.resume(federation, first.name)
+    assert len(flower.commands_of("run")) == 1
+
+
 def test_a_running_run_is_not_started_twice(
     federation: FederationFolder, started: Callable[[], control.SubmittedRun], flower: FakeFlower
 ) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import tomli_w
 
+from medfl.deploy import bundle
 from medfl.deploy.approvals import approve
 from medfl.deploy.authorization import authorize
 from medfl.deploy.bundle import build_bundle, read_bundle_study, write_app
 from medfl.deploy.untrusted_bundle import read_bundle, sanitize
-from medfl.errors import ConfigError, MedflError, PolicyError
+from medfl.errors import ConfigError, DeployError, MedflError, PolicyError
 from medfl.site import Site, init_site, read_site
+from medfl.study import read_study
 from medfl.study.study_file import Scalar
 
 Document = dict[str, Any]
@@ -208,3 +210,24 @@ def test_a_bundle_made_by_medfl_passes_the_same_checks(nodule_study: Path, tmp_p
     with zipfile.ZipFile(path) as archive:
         assert set(archive.namelist()) == {"pyproject.toml", "README.md", ".info/CONTENT"}
     assert read_bundle_study(path).approved_hash() == study.approved_hash()
+
+
+@pytest.mark.parametrize("make", [write_app, build_bundle])
+def test_a_bundle_that_is_not_the_study_when_it_is_read_back_is_not_handed_on(
+    make: Callable[..., object], nodule_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unflatten = bundle._unflatten
+    monkeypatch.setattr(bundle, "_unflatten", lambda config: unflatten(dict(config) | {"seed": 999}))
+    with pytest.raises(DeployError, match="BUNDLE-FAILED"):
+        make(nodule_study, {}, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.fab"))
+
+
+def test_what_flower_makes_of_a_study_is_read_before_it_is_handed_on(
+    nodule_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = read_study(nodule_study, {"seed": 999})
+    monkeypatch.setattr(bundle, "read_untrusted_study", lambda config: other)
+    with pytest.raises(DeployError, match="BUNDLE-FAILED"):
+        build_bundle(nodule_study, {}, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.fab"))
