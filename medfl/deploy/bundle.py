@@ -48,16 +48,7 @@ def write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study
     DeployError
         ``BUNDLE-FAILED`` when what was written is not the study.
     """
-    study_file = read_study_file(folder)
-    study = read_app(study_file, overrides).study
-    build_strategy(study, study.min_quorum)  # refuses options that the strategy of another package does not take
-    config = flatten(study_file.app["config"]) | dict(overrides)
-    config = {key: value for key, value in config.items() if not key.startswith(_BESIDE)} | _server_defaults()
-    app.mkdir(parents=True)
-    (app / STUDY_FILE).write_text(tomli_w.dumps(study_file.document_with(_unflatten(config))), encoding="utf-8")
-    for name in _COPIED_FILES:
-        if (study_file.folder / name).is_file():
-            shutil.copyfile(study_file.folder / name, app / name)
+    study = _write_app(folder, overrides, app)
     _require_same(read_study(app), study)
     return study
 
@@ -90,7 +81,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
     """
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        study = write_app(folder, overrides, work / "app")
+        study = _write_app(folder, overrides, work / "app")
         environment = os.environ | {"FLWR_HOME": str(work / "flwr")}
         compat.disable_telemetry(environment)
         command = [str(Path(sys.executable).parent / "flwr"), "build", "--app", str(work / "app")]
@@ -124,6 +115,20 @@ def read_bundle_study(path: Path) -> Study:
             [Problem(path.name, "(whole file)", "this is not a bundle that can be read.", "Name a .fab file.")]
         ) from None
     return read_untrusted_study(read_bundle(content).config)
+
+
+def _write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study:
+    study_file = read_study_file(folder)
+    study = read_app(study_file, overrides).study
+    build_strategy(study, study.min_quorum)  # refuses options that the strategy of another package does not take
+    config = flatten(study_file.app["config"]) | dict(overrides)
+    config = {key: value for key, value in config.items() if not key.startswith(_BESIDE)} | _server_defaults()
+    app.mkdir(parents=True)
+    (app / STUDY_FILE).write_text(tomli_w.dumps(study_file.document_with(_unflatten(config))), encoding="utf-8")
+    for name in _COPIED_FILES:
+        if (study_file.folder / name).is_file():
+            shutil.copyfile(study_file.folder / name, app / name)
+    return study
 
 
 def _require_same(written: Study, study: Study) -> None:

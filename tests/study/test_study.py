@@ -183,13 +183,13 @@ def with_another(section: Section, place: tuple[str, ...]) -> Section:
     return section.model_copy(update={name: other})
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # not every other value is of the right type
 @pytest.mark.parametrize("arms", ["federated,federated", "local,federated,local", "", "alone"])
 def test_each_arm_is_named_once(arms: str, nodule_study: Path) -> None:
     with pytest.raises(ConfigError, match=r"arms: .*may hold federated, local, or both, each once"):
         read_study(nodule_study, {"arms": arms})
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # not every other value is of the right type
 def test_the_hash_changes_with_every_key_of_the_study(nodule_study: Path) -> None:
     study = read_study(nodule_study)
     places = list(leaves_of(study))
