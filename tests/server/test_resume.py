@@ -60,6 +60,10 @@ class Steps:
         events = {k for k, name in enumerate(self.done) if name == "append"}
         return [k for k in range(begun, self.count) if k % stride == 0 or {k, k - 1} & events]
 
+    def one_of_each(self, begun: int, stride: int) -> list[int]:
+        """Return one of those steps, the last, for each pair of what was done before and what comes next."""
+        return sorted({(self.done[k - 1], self.done[k]): k for k in self.to_try(begun, stride)}.values())
+
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
             if 0 <= self._kill_before <= self.count:  # nothing is written any more, not even an end
@@ -112,18 +116,21 @@ def plain(value: Any) -> Any:
 # what a killed process held is closed by its end
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    ("kind", "every"),
-    [("scaffold", 3), *(pytest.param(kind, 3, marks=pytest.mark.slow) for kind in KINDS if kind != "scaffold")]
-    + [pytest.param(kind, 1, marks=pytest.mark.long) for kind in KINDS],
+    ("kind", "choose"),
+    [
+        pytest.param("scaffold", Steps.one_of_each, id="scaffold"),
+        *(pytest.param(kind, Steps.one_of_each, marks=pytest.mark.slow, id=kind) for kind in KINDS if kind != "scaffold"),
+        *(pytest.param(kind, Steps.to_try, marks=pytest.mark.long, id=f"{kind}, all") for kind in KINDS),
+    ],
 )
 def test_a_run_that_was_killed_goes_on_to_the_same_end(
-    kind: str, every: int, config_of: Callable[..., dict[str, Any]], tmp_path: Path
+    kind: str, choose: Callable[[Steps, int, int], list[int]], config_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     with steps() as whole:
         conduct(config_of(kind, tmp_path / "whole", name="run-whole"))
     expected = result_of(tmp_path / "whole" / "nodule" / "run-whole")
     begun = 4  # the folder, its study and its first event are there
-    for step in whole.to_try(begun, 7 if kind == "fedavg" else 40)[::every]:
+    for step in choose(whole, begun, 7 if kind == "fedavg" else 40):
         out = tmp_path / f"killed-{step}"
         with steps(kill_before=step), pytest.raises(Killed):
             conduct(config_of(kind, out, name=f"run-{step:05d}"))
