@@ -23,6 +23,7 @@ from flwr.app import Context, Error, Message
 from medfl.flower import compat
 from medfl.simulation.pool_worker import Job, serve
 from medfl.system import pools
+from medfl.system.main_module import main_hidden
 
 _PRELOAD = ["medfl.clients.preload", "medfl.client_app"]
 P = ParamSpec("P")
@@ -98,7 +99,7 @@ class WorkerPool:
     def _start_worker(self) -> _Worker:
         ours, theirs = self._start_context.Pipe()
         process = self._start_context.Process(target=serve, args=(theirs, self._app, self._threads), daemon=True)
-        with pools.sigint_blocked(), pools.main_hidden():
+        with pools.sigint_blocked(), main_hidden():
             process.start()
         theirs.close()
         return _Worker(process, ours)

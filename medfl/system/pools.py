@@ -5,10 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from medfl.system.main_module import main_hidden
 from medfl.system.parent_watch import die_with_parent
 
 _QUEUED_PER_PROCESS = 2  # items in work or waiting for each process: results do not pile up behind a slow consumer
@@ -162,21 +161,6 @@ def sigint_blocked() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     if received:
         signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def main_hidden() -> Iterator[None]:
-    """Keep processes that are started meanwhile from running the program again that starts them.
-
-    They would need its ``if __name__ == "__main__"``, which a notebook cannot have and a script may lack, and they need none of
-    its functions.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 @contextmanager
