@@ -13,7 +13,7 @@ from typing import Literal, get_args, get_origin
 from flwr.serverapp import strategy as flower
 from pydantic.fields import FieldInfo
 
-from medfl.strategies.strategy_registry import CLIENT_ONLY, STRATEGIES
+from medfl.strategies.strategy_registry import CLIENT_ONLY, KEYWORDS, STRATEGIES
 from medfl.study.algorithms import ADDITIONS, ALGORITHMS, MEAN_ALGORITHMS, Algorithm, contribution_conflicts
 from tools.flower_differences import DIFFERENCES
 
@@ -145,8 +145,11 @@ def _files(name: str, algorithm: Algorithm) -> str:
 def _options() -> Iterator[tuple[str, ...]]:
     for name, algorithm in _documented_algorithms():
         fields = algorithm.options.model_fields.items()
+        keywords = KEYWORDS.get(name, {})
         options = ", ".join(
-            f"`{field.alias or key} = {_literal(field.default)}`{_format_limits(field)}" for key, field in fields
+            f"`{field.alias or key} = {_literal(field.default)}`{_format_limits(field)}"
+            + (f", in Python `{keywords[key]}`" if key in keywords else "")
+            for key, field in fields
         )
         steps = "" if algorithm.steps_factor == 1.0 else f"{algorithm.factor(2):g} times"
         if options or algorithm.optimizers or steps:

@@ -38,23 +38,34 @@ def show_live(
     if quiet:
         yield
         return
-    done = threading.Event()
     # refreshed by the follower alone, or rich's own thread would draw a display that is half updated
     with Live(display, console=errors, auto_refresh=False, transient=not keep) as live:
-        follower = threading.Thread(target=_refresh_until_done, args=(live, update, done), daemon=True)
-        follower.start()
-        try:
+
+        def refresh(is_last: bool) -> None:
+            update(is_last)
+            live.refresh()
+
+        with call_repeatedly(refresh):
             yield
-        finally:
-            done.set()
-            follower.join()
 
 
-def _refresh_until_done(live: Live, update: Callable[[bool], None], done: threading.Event) -> None:
+@contextmanager
+def call_repeatedly(update: Callable[[bool], None]) -> Iterator[None]:
+    """Call a function in a thread of its own while the body runs, twice a second and once after it, when it is given True."""
+    done = threading.Event()
+    follower = threading.Thread(target=_call_until_done, args=(update, done), daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()
+
+
+def _call_until_done(update: Callable[[bool], None], done: threading.Event) -> None:
     while True:
         is_last = done.wait(_REFRESH_SECONDS)
         update(is_last)
-        live.refresh()
         if is_last:
             return
 

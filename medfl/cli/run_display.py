@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medfl.cli.console import errors
-from medfl.cli.live_display import format_times, progress_head, show_live
+from medfl.cli.live_display import call_repeatedly, format_times, progress_head, show_live
 from medfl.study import Study
 from medfl.system.text import format_duration
 
@@ -133,7 +133,7 @@ class RunDisplay:
 
 @contextmanager
 def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterator[None]:
-    """Show what a run does while the body runs.
+    """Show what a run does while the body runs: on a terminal as a display, in a log as a line for each event.
 
     Parameters
     ----------
@@ -145,11 +145,24 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterat
         Show nothing.
     """
     from medfl.audit.chain import busy_sites
-    from medfl.runs.history import read_history
+    from medfl.runs.history import HistoryTail, read_history
+
+    if not errors.is_terminal and not quiet:
+        from medfl.api import RunEvent
+
+        tail = HistoryTail(run)
+
+        def print_new(_: bool) -> None:
+            for event in tail.read_new():
+                errors.print(str(RunEvent.from_history(event)), markup=False, highlight=False, soft_wrap=True)
+
+        with call_repeatedly(print_new):
+            yield
+        return
 
     def update(is_last: bool) -> None:
         display.update(read_history(run))
         display.set_busy_sites({} if is_last else busy_sites(run / "audit.jsonl"))
 
-    with show_live(display, update, keep=errors.is_terminal, quiet=quiet):
+    with show_live(display, update, keep=True, quiet=quiet):
         yield

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from medfl.cli import run_display
 from medfl.cli.run_display import RunDisplay
+from medfl.runs.history import HISTORY_FILE, History
 from medfl.study import read_study
 
 
@@ -57,3 +59,16 @@ def test_a_missing_site_is_shown_with_the_reason(display: RunDisplay) -> None:
 def test_the_sites_that_are_waited_for_are_named(display: RunDisplay) -> None:
     waiting = event("waiting", during="join", sites=["hospital-b"], seconds=600)
     assert "waiting for hospital-b, 10 min 0 s at most" in shown(display, event("start"), waiting)
+
+
+def test_in_a_log_each_event_is_a_line(display: RunDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(run_display, "errors", Console(file=printed))
+    log = History(tmp_path / HISTORY_FILE)
+    with run_display.follow_run(tmp_path, display):
+        log.append({"event": "start", "study": "nodule"})
+        log.append({"event": "absent", "site": "[red]aachen", "reason": "it was not connected"})
+    assert printed.getvalue().splitlines() == [
+        "nodule: the run has started",
+        "[red]aachen is absent: it was not connected",
+    ]
