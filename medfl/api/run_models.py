@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -17,13 +18,14 @@ from medfl.data.store.cache_key import site_root
 from medfl.errors import ConfigError, RunError
 from medfl.messages.models import Tensors
 from medfl.runs import checkpoint_files
+from medfl.runs.checkpoint_files import Checkpoint
 from medfl.runs.run_folder import Run
 from medfl.server.checkpoints import SHARED, checkpoint_name, list_saved_rounds
 from medfl.system.text import join_words
 
 Which = Literal["best", "final"]
 
-_AFTER_ALL_ROUNDS = sys.maxsize  # the newest of what a site has saved
+_AFTER_ALL_ROUNDS = sys.maxsize  # the newest of what a site has saved: the test of the run may have fine-tuned it
 
 
 def load_model(run: Run, arm: str, site: str | None, which: Which) -> nn.Module:
@@ -34,6 +36,8 @@ def load_model(run: Run, arm: str, site: str | None, which: Which) -> nn.Module:
 
 
 def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Which) -> Tensors:
+    if which not in get_args(Which):
+        raise _no_such_model(f"'which' came as {which!r}.", "Take 'best' or 'final'.")
     arms = run.study.arms
     if arm not in arms:
         raise _no_such_model(f"the run has no arm {arm!r}.", f"Name one that it has: {join_words(arms)}.")
@@ -44,7 +48,7 @@ def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Wh
     if run.study.local_layers:
         what = f"layers ({join_words(run.study.local_layers)}) stay at the sites, so the shared model is not whole."
         raise _no_such_model(what, "Name the site whose layers complete it, as model(site=...).")
-    return _load_shared(run, which)
+    return _load_shared(run, which).arrays
 
 
 def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
@@ -63,15 +67,15 @@ def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
     return checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
 
 
-def _load_shared(run: Run, which: Which) -> Tensors:
+def _load_shared(run: Run, which: Which) -> Checkpoint:
     if which in checkpoint_files.list_names(run.path):
-        return checkpoint_files.load(run.path, which).arrays
+        return checkpoint_files.load(run.path, which)
     if which == "best":
         raise _not_chosen()
     saved = list_saved_rounds(run.checkpoints, "federated", SHARED)
     if not saved:
         raise _no_such_model("no round was done.", "Run the study again.")
-    return checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1])).arrays
+    return checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1]))
 
 
 def _load_personal(run: Run, net: nn.Module, site: str, which: Which) -> Tensors:
@@ -80,16 +84,20 @@ def _load_personal(run: Run, net: nn.Module, site: str, which: Which) -> Tensors
         raise _no_such_model(what, "Leave 'site' out.")
     if which == "final" and not run.study.local_layers:
         raise _no_such_model("a site keeps the best of its own models alone.", "Take which='best'.")
-    state = _open_state(run, site)
-    own = load_personal_model(state) if which == "best" else complete_model(net, _load_shared(run, which), state)
+    folder = _state_folder(run, site)
+    shared = _load_shared(run, which)
+    if which == "best":
+        own = load_personal_model(ClientState(folder, _AFTER_ALL_ROUNDS))
+    else:  # a run that was stopped in a round may have left layers of it, which belong to no shared model
+        own = complete_model(net, shared.arrays, ClientState(folder, int(shared.meta["round"]) + 1))
     if own is None:
         what = f"what {site!r} keeps of this run is not on this machine, or was purged."
         raise _no_such_model(what, "Run the study again, with the same folder of prepared data (MEDFL_STORE).")
     return own
 
 
-def _open_state(run: Run, site: str) -> ClientState:
-    """Return what a simulated site keeps of a run."""
+def _state_folder(run: Run, site: str) -> Path:
+    """Return the folder of what a simulated site keeps of a run."""
     fix = "Only a simulation has the sites' own models, and only on the machine that ran it."
     try:
         sites = {each.name: each for each in read_simulated_sites(run.app.simulation)}
@@ -97,8 +105,7 @@ def _open_state(run: Run, site: str) -> ClientState:
         raise _no_such_model(f"the sites of the run cannot be found: {error.problems[0].what}", fix) from None
     if site not in sites:
         raise _no_such_model(f"no site {site!r} took part.", f"Name one of the sites: {join_words(sorted(sites))}.")
-    folder = state_folder(site_root(sites[site]), run.study.approved_hash(), run.path.name)
-    return ClientState(folder, _AFTER_ALL_ROUNDS)
+    return state_folder(site_root(sites[site]), run.study.approved_hash(), run.path.name)
 
 
 def _no_such_model(what: str, fix: str) -> RunError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import medfl
 from medfl.api import OpenRun
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.tasks.inference import read_images
+from medfl.clients.training.client_state import state_folder
 from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.store.cache_key import site_root
 from medfl.data.store.prepare import prepare
 from medfl.errors import RunError
 from medfl.runs import Run, checkpoint_files, read_history
@@ -80,9 +83,38 @@ def test_the_last_model_of_a_site_has_the_shared_layers_and_its_own(finished: Op
     assert all(not np.array_equal(first[name], second[name]) for name in own)
 
 
+@pytest.fixture
+def stopped(finished: OpenRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenRun:
+    """Return a run that was stopped in round 2, whose sites had trained that round already."""
+    folder, store = tmp_path / finished.path.name, tmp_path / "store"
+    shutil.copytree(finished.path, folder)
+    shutil.copytree(os.environ["MEDFL_STORE"], store, dirs_exist_ok=True)
+    monkeypatch.setenv("MEDFL_STORE", str(store))
+    for left in (*folder.glob("best.*"), *folder.glob("final.*"), *folder.glob("checkpoints/federated-*")):
+        left.unlink()
+    final = checkpoint_files.load(finished.path, "final")
+    checkpoint_files.save(folder / "checkpoints", "federated-round-0001", final.arrays, {**final.meta, "round": 1})
+    return medfl.open_run(folder)
+
+
+def test_the_last_model_of_a_site_has_the_layers_of_the_round_of_its_shared_ones(stopped: OpenRun) -> None:
+    (site, _) = read_simulated_sites(Run.open(stopped.path).app.simulation)
+    state = state_folder(site_root(site), stopped.study.approved_hash(), stopped.path.name)
+    own = checkpoint_files.load(state, "layers-round-00001").arrays
+    net = get_arrays(stopped.model(site=site.name, which="final"))
+    assert own
+    assert all(np.array_equal(net[name], array) for name, array in own.items())
+
+
+def test_a_run_that_was_stopped_has_chosen_no_best_model(stopped: OpenRun) -> None:
+    with pytest.raises(RunError, match="has not chosen its best model"):
+        stopped.model(site="hospital-1")
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
+        ({"site": "hospital-1", "which": "bset"}, "'bset'. Take 'best' or 'final'"),
         ({}, "Name the site whose layers complete it"),
         ({"arm": "pooled"}, "Name one that it has: federated and local"),
         ({"arm": "local"}, "Name one of the sites: hospital-1 and hospital-2"),
