@@ -10,12 +10,17 @@ from contextvars import copy_context
 from medfl.api.events import RunEvent
 from medfl.report import write_report
 from medfl.runs.history import HistoryTail, is_complete_round, read_history
+from medfl.runs.run_folder import run_status
 from medfl.simulation.simulated_run import Engine, SimulatedRun
 from medfl.system.text import plural
 
 Progress = Callable[[RunEvent], object]
 
 _POLL_SECONDS = 0.2  # between two looks for new events
+
+
+class _Note(str):
+    """What an exception says of a run."""
 
 
 def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progress: Progress | None = None) -> None:
@@ -59,7 +64,7 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
         stop.set()
         _wait_for_end(thread)
         _write_report(simulation)
-        error.add_note(_what_was_kept(simulation))
+        _add_note(error, simulation, next((each for each in failures if not isinstance(each, KeyboardInterrupt)), None))
         raise
     if failures:
         _write_report(simulation)
@@ -89,9 +94,21 @@ def _write_report(simulation: SimulatedRun) -> None:
             write_report(simulation.run)
 
 
+def _add_note(error: BaseException, simulation: SimulatedRun, failure: BaseException | None) -> None:
+    """Say with an error of the caller what is left of the run, and whether the run had failed by itself."""
+    note = _Note("" if failure is None else f"The run itself had failed: {failure} ")
+    with suppress(Exception):  # a history that is damaged, too, must not hide what ended the run
+        note = _Note(note + _what_was_kept(simulation))
+    others = [each for each in getattr(error, "__notes__", ()) if not isinstance(each, _Note)]
+    error.__notes__ = [*others, note] if note else others  # an exception that is raised again is about the last run alone
+
+
 def _what_was_kept(simulation: SimulatedRun) -> str:
     """Return what is left of a simulation that was stopped, and that it cannot be continued."""
-    rounds = sum(event["event"] == "round" and is_complete_round(event) for event in read_history(simulation.run))
+    events = read_history(simulation.run)
+    if run_status(events) == "completed":
+        return f"The run is complete, in {simulation.run}: medfl.open_run opens it."
+    rounds = sum(event["event"] == "round" and is_complete_round(event) for event in events)
     total = simulation.study.rounds * len(simulation.study.arms)
     if rounds:
         kept = (
