@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medfl.api.study_changes import to_scalars
 from medfl.api.study_check import StudyCheck
 from medfl.data.simulated_sites import read_simulated_sites
-from medfl.study import Study, StudyApp, flatten, read_app, read_study_file
+from medfl.study import Study, StudyApp, read_app, read_study_file
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar, StudyFile
 
@@ -70,7 +71,7 @@ class OpenStudy:
         >>> study.change(rounds=2, training={"patch": [32, 32, 32]}).study.training.patch
         (32, 32, 32)
         """
-        more = {key: _to_scalar(value) for key, value in flatten({**(changes or {}), **tables}).items()}
+        more = to_scalars({**(changes or {}), **tables})
         return _read(self.file, {**self.changes, **more}) if more else self
 
     def check(self, data: DataFolders = ()) -> StudyCheck:
@@ -97,7 +98,7 @@ class OpenStudy:
         return StudyCheck(opened.study, self.file.folder, dict(opened.changes), sites)
 
 
-def open_study(path: str | os.PathLike[str], changes: Mapping[str, Scalar] | None = None) -> OpenStudy:
+def open_study(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> OpenStudy:
     """Read a study and check it.
 
     Parameters
@@ -117,19 +118,14 @@ def open_study(path: str | os.PathLike[str], changes: Mapping[str, Scalar] | Non
     >>> open_study("sample_configs/hippocampus").study.task.classes
     ('background', 'anterior', 'posterior')
     """
-    return _read(read_study_file(Path(path)), {key: _to_scalar(value) for key, value in (changes or {}).items()})
+    return _read(read_study_file(Path(path).expanduser()), to_scalars(changes or {}))
 
 
 def to_paths(folders: DataFolders) -> list[Path]:
     """Return one folder or several as absolute paths."""
     several = [folders] if isinstance(folders, str | os.PathLike) else folders
-    return [Path(folder).resolve() for folder in several]
+    return [Path(folder).expanduser().resolve() for folder in several]
 
 
 def _read(file: StudyFile, changes: Mapping[str, Scalar]) -> OpenStudy:
     return OpenStudy(file, changes, read_app(file, changes))
-
-
-def _to_scalar(value: Scalar | Sequence[object]) -> Scalar:
-    """Return a value as a study writes it: Flower's run configuration holds no lists."""
-    return value if isinstance(value, bool | int | float | str) else ",".join(map(str, value))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import medfl
@@ -59,3 +61,36 @@ def test_without_data_a_check_has_no_sites_and_says_how_to_name_some(nodule_stud
     assert check.sites == ()
     with pytest.raises(DataError, match="Name the folder of the data"):
         check.data("hospital-1")
+
+
+def test_numbers_of_numpy_and_paths_are_values_of_a_study(nodule_study: Path, tmp_path: Path) -> None:
+    study = medfl.open_study(nodule_study).change(
+        {"optimizer.learning-rate": np.float64(0.5)},
+        rounds=np.int64(3),
+        preprocessing={"size": np.array([48, 32])},
+        simulation={"data": tmp_path},
+    )
+    assert (study.study.rounds, study.study.optimizer.learning_rate, study.study.preprocessing.size) == (3, 0.5, (48, 32))
+    assert study.changes["simulation.data"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": None}, "rounds: a study holds no value of the type NoneType"),
+        ({"task": {"classes": {"clear", "nodule"}}}, "task.classes: a study holds no value of the type set"),
+        ({"task": {"classes": ["clear, or not", "nodule"]}}, "task.classes: the item 'clear, or not' has a comma"),
+        ({"task": {"classes": [["clear"], "nodule"]}}, "task.classes: a study holds no value of the type list"),
+        ({1: 2}, "1: a key is a text"),
+    ],
+)
+def test_what_no_study_can_hold_is_refused_with_its_key(changes: dict[str, Any], said: str, nodule_study: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        medfl.open_study(nodule_study).change(changes)
+    with pytest.raises(ConfigError, match=said):
+        medfl.open_study(nodule_study, changes)
+
+
+def test_a_study_is_opened_with_tables_as_it_is_changed_with_them(nodule_study: Path) -> None:
+    study = medfl.open_study(nodule_study, {"training": {"batch-size": 3}, "preprocessing": {"size": [48, 32]}})
+    assert (study.study.training.batch_size, study.study.preprocessing.size) == (3, (48, 32))
