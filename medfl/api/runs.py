@@ -84,17 +84,21 @@ class OpenRun:
     @property
     def report(self) -> Path:
         """The HTML report; it is written first if the folder has none, or an older one than what has happened since."""
-        file, history = self.path / REPORT_FILE, self._run.history.path
-        is_new = file.is_file() and (not history.is_file() or file.stat().st_mtime >= history.stat().st_mtime)
+        file, written = self.path / REPORT_FILE, self._history_time
+        is_new = file.is_file() and (written is None or file.stat().st_mtime_ns >= written)
         return file if is_new else self.write_report()
 
     def write_report(self) -> Path:
         """Write the HTML report again, and return its path."""
-        return write_report(self.path)
+        read = self._history_time  # before the data: what happens meanwhile makes the report an old one
+        report = write_report(self.path)
+        if read is not None:
+            os.utime(report, ns=(read, read))
+        return report
 
     def outcome(self) -> RunOutcome:
-        """Return headlines and verdict, with the report that says the rest."""
-        return read_outcome(self.path, self.report)
+        """Write the report again, and return its headlines and verdict."""
+        return read_outcome(self.path, self.write_report())
 
     def model(self, arm: str = "federated", site: str | None = None, which: Which = "best") -> nn.Module:
         """Return a model of the run: the study's network with its weights, on the CPU, in evaluation mode.
@@ -124,6 +128,12 @@ class OpenRun:
         return load_model(self._run, arm, site, which)
 
     @property
+    def _history_time(self) -> int | None:
+        """When the history was written last, in nanoseconds; None where there is none."""
+        history = self._run.history.path
+        return history.stat().st_mtime_ns if history.is_file() else None
+
+    @property
     def _run(self) -> Run:
         return Run.open(self.path)
 
@@ -144,7 +154,7 @@ def open_run(path: str | os.PathLike[str]) -> OpenRun:
     RunError
         ``RUN-MISSING`` when it is no run folder, ``RUN-DAMAGED`` when it cannot be read.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser().resolve()
     return OpenRun(folder, Run.open(folder).study)
 
 
@@ -161,4 +171,4 @@ def list_runs(folder: str | os.PathLike[str] = "runs") -> list[RunSummary]:
     >>> list_runs("a folder without runs")
     []
     """
-    return summaries.list_runs(Path(folder))
+    return summaries.list_runs(Path(folder).expanduser().resolve())

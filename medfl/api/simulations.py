@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from medfl.api.followed_run import Progress, run_followed
 from medfl.api.runs import OpenRun
@@ -57,6 +58,8 @@ def simulate(
     ------
     ConfigError
         When the study or a ``site.toml`` is wrong, with all problems.
+    ValueError
+        When there is no such engine, or `workers` is negative.
     MedflError
         The error that ended the run early; the run folder and its report hold what was done until then.
 
@@ -64,6 +67,7 @@ def simulate(
     --------
     >>> run = simulate("sample_configs/hippocampus", data="data", progress=print)  # doctest: +SKIP
     """
+    _check_engine(engine, workers)
     if engine == "embedded":
         warm_up()
     simulation = plan_simulation(study, data, out, arms=arms, seed=seed)
@@ -82,14 +86,22 @@ def plan_simulation(
     opened = study if isinstance(study, OpenStudy) else open_study(study)
     chosen = ",".join([arms] if isinstance(arms, str) else arms)
     changed = opened.change(({"arms": chosen} if chosen else {}) | ({} if seed is None else {"seed": seed}))
-    return simulated_run.plan_simulation(changed.file, to_paths(data), Path(out), changed.changes)
+    return simulated_run.plan_simulation(changed.file, to_paths(data), Path(out).expanduser(), changed.changes)
 
 
 def run_simulation(
     simulation: SimulatedRun, engine: Engine = "embedded", workers: int = 0, progress: Progress | None = None
 ) -> OpenRun:
     """Run what `plan_simulation` returned, and write its report. See `simulate`."""
+    _check_engine(engine, workers)
     run_followed(simulation, engine, workers, progress)
     run = OpenRun(simulation.run, simulation.study)
     run.write_report()
     return run
+
+
+def _check_engine(engine: str, workers: int) -> None:
+    if engine not in get_args(Engine):
+        raise ValueError(f"'engine' is one of {', '.join(map(repr, get_args(Engine)))}, not {engine!r}.")
+    if workers < 0:
+        raise ValueError(f"'workers' is at least 1, or 0 for as many as the cores allow, not {workers}.")

@@ -56,8 +56,9 @@ def _check_key(key: object) -> str:
 def _to_scalar(value: object) -> Scalar:
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
-    return ",".join(map(_to_item, value)) if is_list else _to_single(value)  # type: ignore[arg-type]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return ",".join(map(_to_item, value))
+    return _to_single(value)
 
 
 def _to_item(value: object) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medfl.api.data_check import DataCheck, check_data
 from medfl.errors import DataError
@@ -91,7 +91,16 @@ class StudyCheck:
             Name of one of `sites`.
         split : {"train", "validation", "test"}
             Split whose cases are wanted.
+
+        Raises
+        ------
+        DataError
+            ``NO-SITES`` when there is no hospital of this name.
+        ValueError
+            When there is no such split.
         """
+        if split not in get_args(Split):
+            raise ValueError(f"'split' is one of {', '.join(map(repr, get_args(Split)))}, not {split!r}.")
         from medfl.data.store.prepare import prepare
 
         return prepare(self._find_site(site), self.study).get_split(split)

@@ -31,6 +31,7 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
         Show nothing while it runs.
     """
     from medfl.api import run_simulation
+    from medfl.api.outcome import read_outcome
 
     display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
@@ -40,7 +41,7 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
         for note in getattr(interrupt, "__notes__", ()):  # what was kept, and that it cannot be continued
             errors.print(note, highlight=False, markup=False)
         raise
-    return run.outcome()
+    return read_outcome(run.path, run.report)  # which was written a moment ago
 
 
 def print_outcome(outcome: RunOutcome, *, as_json: bool = False) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import medfl
-from medfl.api import OpenRun
+from medfl import report
+from medfl.api import OpenRun, runs
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.tasks.inference import read_images
 from medfl.clients.training.client_state import state_folder
@@ -142,6 +143,38 @@ def test_a_report_is_written_when_it_is_missing_or_older_than_the_run(finished: 
     assert report.is_file()
     os.utime(report, (1, 1))
     assert finished.report.stat().st_mtime > 1
+
+
+def test_what_happens_while_a_report_is_written_makes_it_an_old_one(
+    finished: OpenRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / finished.path.name
+    shutil.copytree(finished.path, folder)
+    run, written = medfl.open_run(folder), list[Path]()
+
+    def write_while_the_run_goes_on(path: Path) -> Path:
+        written.append(report.write_report(path))
+        os.utime(path / "history.jsonl", ns=(times[len(written) - 1],) * 2)
+        return written[-1]
+
+    monkeypatch.setattr(runs, "write_report", write_while_the_run_goes_on)
+    before = (folder / "history.jsonl").stat().st_mtime_ns
+    times = [before + 1000, before + 1000, before + 1000]
+    run.write_report()
+    assert len(written) == 1
+    _ = run.report
+    _ = run.report
+    assert len(written) == 2
+    run.outcome()
+    assert len(written) == 3
+
+
+def test_a_run_stays_where_it_is_when_the_working_folder_changes(finished: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.path.parents[1])
+    run = medfl.open_run(finished.path.relative_to(Path.cwd()))
+    (summary,) = medfl.list_runs(".")
+    monkeypatch.chdir("/")
+    assert run.status == medfl.open_run(summary.path).status == "completed"
 
 
 def test_a_run_is_found_and_opened(finished: OpenRun) -> None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import medfl
 from medfl import RunEvent
+from medfl.api import run_simulation
 from medfl.errors import QuorumError
 from medfl.runs import read_history
 
@@ -62,6 +64,16 @@ def test_an_error_of_the_run_is_raised_after_its_last_event(nodule_study: Path, 
     with pytest.raises(QuorumError, match="TOO-FEW-SITES"):
         medfl.simulate(study, nodule_hospitals, tmp_path / "runs", workers=1, progress=events.append)
     assert str(events[-1]).startswith("the run is over: failed. [TOO-FEW-SITES]")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"workers": -1}, "at least 1, or 0 for"), ({"engine": "Ray"}, "'embedded', 'ray', not 'Ray'")]
+)
+def test_a_wrong_engine_or_number_of_workers_is_refused_at_once(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        medfl.simulate(tmp_path / "no study", tmp_path, **wrong)
+    with pytest.raises(ValueError, match=said):
+        run_simulation(None, **wrong)  # type: ignore[arg-type]
 
 
 def test_a_script_needs_no_guard(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import medfl
+from medfl.api import plan_simulation
 from medfl.errors import ConfigError, DataError
 
 
@@ -54,6 +55,8 @@ def test_a_check_finds_the_sites_and_their_usable_cases(nodule_study: Path, nodu
     assert {case.image.shape for case in cases} == {(1, 32, 32)}
     with pytest.raises(DataError, match="Name one of them: hospital-1, hospital-2 and hospital-3"):
         check.data("hospital-9")
+    with pytest.raises(ValueError, match="one of 'train', 'validation', 'test', not 'tst'"):
+        check.cases("hospital-2", split="tst")  # type: ignore[arg-type]
 
 
 def test_without_data_a_check_has_no_sites_and_says_how_to_name_some(nodule_study: Path) -> None:
@@ -94,3 +97,12 @@ def test_what_no_study_can_hold_is_refused_with_its_key(changes: dict[str, Any],
 def test_a_study_is_opened_with_tables_as_it_is_changed_with_them(nodule_study: Path) -> None:
     study = medfl.open_study(nodule_study, {"training": {"batch-size": 3}, "preprocessing": {"size": [48, 32]}})
     assert (study.study.training.batch_size, study.study.preprocessing.size) == (3, (48, 32))
+
+
+def test_a_folder_may_begin_with_the_home_folder(
+    nodule_study: Path, nodule_hospitals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(nodule_study.parent))
+    plan = plan_simulation(f"~/{nodule_study.name}", Path("~", nodule_hospitals.relative_to(nodule_study.parent)), "~/runs")
+    assert len(plan.sites) == 3
+    assert plan.run.is_relative_to(nodule_study.parent / "runs")
