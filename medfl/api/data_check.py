@@ -63,6 +63,9 @@ class DataCheck:
     def __str__(self) -> str:
         return f"{self.found.site}: {self.found.summary()}"
 
+    def __repr__(self) -> str:  # kept in a notebook: no folder, and no case
+        return f"<DataCheck {self}>"
+
     def _repr_html_(self) -> str:
         return render_data_card(self.found, self.shared)
 

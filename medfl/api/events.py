@@ -72,7 +72,7 @@ class RunEvent:
 
     @property
     def _score_text(self) -> str:
-        return "no score yet" if self.score is None else f"score {self.score:.3f}"
+        return "no score" if self.score is None else f"score {self.score:.3f}"
 
 
 def _score_of(event: Event) -> float | None:

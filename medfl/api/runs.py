@@ -137,6 +137,9 @@ class OpenRun:
     def _run(self) -> Run:
         return Run.open(self.path)
 
+    def __repr__(self) -> str:  # kept in a notebook: no folder
+        return f"<OpenRun {self.path.name} of {self.study.name}>"
+
     def _repr_html_(self) -> str:
         return render_run_card(read_report_data(self.path))
 

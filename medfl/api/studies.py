@@ -11,9 +11,11 @@ from typing import Any
 from medfl.api.study_changes import to_scalars
 from medfl.api.study_check import StudyCheck
 from medfl.data.simulated_sites import read_simulated_sites
+from medfl.report.check_cards import render_study_card
 from medfl.study import Study, StudyApp, read_app, read_study_file
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar, StudyFile
+from medfl.system.text import plural
 
 DataFolders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -21,6 +23,8 @@ DataFolders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 @dataclass(frozen=True, eq=False)
 class OpenStudy:
     """A study that was read and found valid, with the changes that were made to it. Get one from `open_study`.
+
+    In a notebook it shows itself. Its representation is kept in the notebook, and names no folder.
 
     Parameters
     ----------
@@ -73,6 +77,12 @@ class OpenStudy:
         """
         more = to_scalars({**(changes or {}), **tables})
         return _read(self.file, {**self.changes, **more}) if more else self
+
+    def __repr__(self) -> str:
+        return f"<OpenStudy {self.study.name}: {plural(self.study.rounds, 'round')} of {self.study.strategy.name}>"
+
+    def _repr_html_(self) -> str:
+        return render_study_card(self.study, ())
 
     def check(self, data: DataFolders = ()) -> StudyCheck:
         """Return what there is to know before the study runs, as ``medfl study check`` prints it.

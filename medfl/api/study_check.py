@@ -109,6 +109,9 @@ class StudyCheck:
         """Return the study and its hash for JSON."""
         return {"hash": self.study.approved_hash(), "study": self.study.model_dump(mode="json", by_alias=True)}
 
+    def __repr__(self) -> str:  # kept in a notebook: no folder, and nothing of a site but its name
+        return f"<StudyCheck {self.study.name}: {plural(len(self.sites), 'site')}>"
+
     def _repr_html_(self) -> str:
         return render_study_card(self.study, [site.name for site in self.sites])
 

@@ -56,6 +56,8 @@ def test_a_run_shows_its_status_and_verdict(run: OpenRun) -> None:
     assert "Failed" in shown
     assert "This run failed after 2 rounds of 2" in shown
     assert "<i>" not in run._repr_html_()
+    assert str(run.path.parent) not in repr(run) + run._repr_html_()
+    assert repr(run) == f"<OpenRun {run.path.name} of brain-tumour>"
 
 
 def test_the_scores_of_segmented_classes_have_their_names(run: OpenRun) -> None:

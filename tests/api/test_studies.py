@@ -51,6 +51,11 @@ def test_a_check_finds_the_sites_and_their_usable_cases(nodule_study: Path, nodu
     assert len(data.found.left_out) == 1
     assert not data.declined
     assert data.findings[data.findings.level == "error"].case.str.startswith("case-").all()
+    (left_out,) = data.found.left_out
+    for shown in map(repr, (check, data)):
+        assert str(nodule_hospitals) not in shown
+        assert left_out.case not in shown
+        assert len(shown) < 200
     cases = check.cases("hospital-2", split="validation")
     assert {case.image.shape for case in cases} == {(1, 32, 32)}
     with pytest.raises(DataError, match="Name one of them: hospital-1, hospital-2 and hospital-3"):
@@ -106,3 +111,10 @@ def test_a_folder_may_begin_with_the_home_folder(
     plan = plan_simulation(f"~/{nodule_study.name}", Path("~", nodule_hospitals.relative_to(nodule_study.parent)), "~/runs")
     assert len(plan.sites) == 3
     assert plan.run.is_relative_to(nodule_study.parent / "runs")
+
+
+def test_what_a_notebook_keeps_of_a_study_names_no_folder(nodule_study: Path) -> None:
+    study = medfl.open_study(nodule_study)
+    assert repr(study) == "<OpenStudy nodule: 2 rounds of fedavg>"
+    assert str(nodule_study) not in study._repr_html_()
+    assert "2 rounds of fedavg" in study._repr_html_()
