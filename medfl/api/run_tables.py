@@ -17,9 +17,13 @@ from medfl.study import Study
 Row = dict[str, Any]
 
 ROUND_COLUMNS = ("arm", "round", "score", "loss", "seconds", "bytes_up", "bytes_down", "answered", "asked")
-SCORE_COLUMNS = ("arm", "owner", "split", "round", "site", "patients", "class", "metric", "value")
+SCORE_COLUMNS = ("arm", "owner", "split", "round", "site", "patients", "class", "metric", "value", "partial")
 PATIENT_COLUMNS = ("owner", "site", "patient", "truth", "class", "metric", "value")
 
+_CLASS = "eval.scores-hidden."  # begins the key of each class
+_MADE_OF = {"calibration-error": "calibration"} | dict.fromkeys(
+    ("accuracy", "balanced-accuracy", "sensitivity", "specificity"), "confusion"
+)  # what a policy hides of all classes together, by the metrics that are made of it
 _NO_OWNER = ""  # the model that all share
 
 
@@ -70,10 +74,11 @@ def _rows_of_event(
     overall = None if own_models else read_overall_test(study, event, tests)
     for test in (*tests, *([overall] if overall else [])):
         about = {"arm": arm, "owner": test.site if own_models else owner, "split": split, "round": model_round}
-        yield from ({**about, **row} for row in _rows_of_test(study, test))
+        behind = (test, *tests) if test is overall else (test,)
+        yield from ({**about, **row} for row in _rows_of_test(study, test, behind))
 
 
-def _rows_of_test(study: Study, test: SiteTest) -> Iterator[Row]:
+def _rows_of_test(study: Study, test: SiteTest, behind: Sequence[SiteTest]) -> Iterator[Row]:
     classes = {class_key(name): name for name in study.task.foreground}
     for key, value in test.derived.items() if test.patients else ():
         metric, _, of_class = key.partition(".")
@@ -83,7 +88,17 @@ def _rows_of_test(study: Study, test: SiteTest) -> Iterator[Row]:
             "class": classes.get(of_class, of_class),
             "metric": metric,
             "value": value,
+            "partial": any(_is_partial(each, metric, of_class) for each in behind),
         }
+
+
+def _is_partial(test: SiteTest, metric: str, of_class: str) -> bool:
+    """Return whether a policy hides a part of what a score is made of."""
+    of_classes = (of_class,) if of_class else [key.removeprefix(_CLASS) for key in test.metrics if key.startswith(_CLASS)]
+    whats = ("", f"{_MADE_OF.get(metric, metric)}-hidden")
+    return any(map(test.is_hidden, whats)) or any(
+        test.is_hidden(f"{part}-hidden.{key}") for key in of_classes for part in ("scores", metric)
+    )
 
 
 def _segmented_rows(patient: Patient, owner: str, result: Mapping[str, Any]) -> Iterator[Row]:

@@ -63,7 +63,8 @@ class OpenRun:
 
         Columns: ``arm``; ``owner``, the site whose own model was scored, empty for the shared one; ``split`` ("validation" or
         "test"); ``round`` of the model; ``site`` on whose patients, empty for all together; ``patients``, their number;
-        ``class``, empty for all; ``metric`` and ``value``.
+        ``class``, empty for all; ``metric`` and ``value``; ``partial``, True where a site's policy hides a part of what the
+        value is made of, so that it is that of the other patients. A site that hides everything has no rows.
 
         Examples
         --------

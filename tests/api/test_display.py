@@ -11,7 +11,10 @@ import medfl
 from medfl.api import DataCheck, OpenRun
 from medfl.data.findings import Finding
 from medfl.data.quality.facts import SiteCheck
+from medfl.metrics import merge
+from medfl.privacy.suppression import suppress
 from medfl.report.disclosure import preview_disclosure
+from medfl.runs import read_history
 from medfl.site import Site
 from tests.report.conftest import Maker, study_of
 
@@ -77,3 +80,28 @@ def test_a_check_shows_each_code_with_its_remedy_and_the_refusal() -> None:
     assert "Look at the findings." in shown
     assert "<u>" not in check._repr_html_()
     assert "DATA-EMPTY" in check.declined
+
+
+def test_a_score_without_the_patients_that_a_site_hides_is_partial(tmp_path: Path) -> None:
+    maker = Maker(tmp_path, study_of("segmentation", "background,core,rim", rounds=1), {"a": (9, 3, 20), "b": (9, 3, 20)})
+    maker.join()
+    maker.test("federated", 1)
+    (event,) = [e for e in read_history(maker.run.path) if e["event"] == "test"]
+    hidden = event["sites"]["a"]["metrics"] | {"eval.present.core": 2, "eval.missed.rim": 3, "eval.hidden": 0}
+    event["sites"]["a"] = {"metrics": suppress(hidden, 5)}
+    merged = merge(maker.study, [answer["metrics"] for answer in event["sites"].values()])
+    maker.append({**event, "arm": "local", "eval": merged})
+    scores = medfl.open_run(maker.run.path).scores
+    assert not scores[scores.arm == "federated"].partial.any()
+    changed = scores[scores.arm == "local"]
+    partial = changed[changed.partial]
+    assert set(partial.site) == {"", "a"}
+    assert set(partial[partial.metric == "dice"]["class"]) == {"", "core"}
+    assert set(partial[partial.metric == "missed"]["class"]) == {"core", "rim"}
+    event["sites"]["a"] = {"metrics": suppress(hidden, 100)}
+    maker.append({**event, "arm": "pooled", "eval": merge(maker.study, [a["metrics"] for a in event["sites"].values()])})
+    scores = medfl.open_run(maker.run.path).scores
+    pooled = scores[scores.arm == "pooled"]
+    assert set(pooled.site) == {"", "b"}
+    assert pooled[pooled.site == ""].partial.all()
+    assert not pooled[pooled.site == "b"].partial.any()
