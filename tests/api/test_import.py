@@ -31,6 +31,7 @@ def test_what_is_at_hand_is_what_the_api_has() -> None:
     ("code", "heavy"),
     [
         ("import medfl", {"torch", "monai", "flwr", "pandas", "pydantic", "numpy"}),
+        ("import medfl; medfl.list_runs", {"medfl.api.simulations", "medfl.api.studies", "torch"}),
         ("import medfl; medfl.simulate", {"torch", "monai", "ray", "pandas"}),
     ],
 )
