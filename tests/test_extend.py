@@ -45,6 +45,7 @@ def test_the_example_is_complete_and_short() -> None:
     assert len(lines) < 60
 
 
+@pytest.mark.slow
 def test_it_passes_the_contract_as_its_author_runs_it(installed: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_gentle.py"]
     environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}

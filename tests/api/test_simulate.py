@@ -76,6 +76,7 @@ def test_a_wrong_engine_or_number_of_workers_is_refused_at_once(wrong: dict[str,
         run_simulation(None, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     """As a notebook has none: workers that ran the script again would start simulations of their own."""
     script = tmp_path / "script.py"

@@ -102,6 +102,7 @@ def test_a_run_on_a_full_disk_reports_it_and_leaves_no_trace_in_the_next_one(stu
     assert final(runs[0]) == final(runs[1])
 
 
+@pytest.mark.slow
 def test_no_space_for_a_checkpoint_ends_the_run_with_a_code_and_no_partial_checkpoint(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def listed(site: Path) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_bundle_is_read_approved_listed_and_taken_back(nodule_study: Path, site: Path, tmp_path: Path) -> None:
     assert medfl("study", "bundle", nodule_study, "-c", "rounds=3", "--out", tmp_path).exit_code == 0
     bundle = tmp_path / "nodule.fab"

@@ -67,6 +67,7 @@ def test_data_that_is_not_there_is_said_without_a_traceback(nodule_study: Path, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_listed_and_its_report_can_be_written_again(
     nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_folder_of_a_site_is_not_given_to_another(tmp_path: Path) -> None:
     assert "this is the folder of the site 'hospital-a'" in done.stderr
 
 
+@pytest.mark.slow
 def test_made_hospitals_can_be_used_at_once(nodule_study: Path, tmp_path: Path) -> None:
     assert medfl("data", "synth", tmp_path / "made", "--kind", "nodule", folder=tmp_path).returncode == 0
     done = medfl("study", "check", nodule_study, "--data", tmp_path / "made", folder=tmp_path)

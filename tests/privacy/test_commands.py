@@ -58,7 +58,8 @@ SITES = ("north", "east", "west", "lost", "pictures")
 LOCAL = ("index.sqlite",)  # what may hold identities, for its owner alone
 
 
-@pytest.mark.parametrize("name", ["south", *(pytest.param(n, marks=pytest.mark.slow) for n in SITES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["south", *SITES])
 def test_no_identity_is_in_what_a_command_writes_and_prints(name: str, canaries: Any, tmp_path: Path) -> None:
     folder = canaries.folder.parent / f"{canaries.folder.name}-pictures" if name == "pictures" else canaries.folder / name
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

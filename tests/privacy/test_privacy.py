@@ -56,6 +56,7 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_search_finds_what_was_planted(canaries: Any, tmp_path: Path) -> None:
     found = canaries.found_below(canaries.folder)
     assert set().union(*found.values()) >= {"text", "uid", "date", "time", "umlaut", "PatientWeight", "PatientSize"}
@@ -63,6 +64,7 @@ def test_the_search_finds_what_was_planted(canaries: Any, tmp_path: Path) -> Non
     assert canaries.found_in("a ZqXcAn b".encode("utf-16-le")) == {"text"}
 
 
+@pytest.mark.slow
 def test_no_identity_is_in_what_a_run_writes_and_prints(canaries: Any, study: Path, tmp_path: Path) -> None:
     (tmp_path / "loud").mkdir()
     (tmp_path / "loud" / "sitecustomize.py").write_text(LOUD)

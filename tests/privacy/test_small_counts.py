@@ -28,6 +28,7 @@ def counts_in(content: Any, name: str = "") -> Iterator[tuple[str, int]]:
         yield name, content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [0.2, 0.1])
 def test_a_run_under_a_policy_reports_no_small_count(split: float, nodule_study: Path, tmp_path: Path) -> None:
     hospitals = make_nodule_images(tmp_path / "hospitals", hospitals=2, patients=40, seed=1)

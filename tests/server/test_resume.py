@@ -118,8 +118,7 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("kind", "choose"),
     [
-        pytest.param("scaffold", Steps.one_of_each, id="scaffold"),
-        *(pytest.param(kind, Steps.one_of_each, marks=pytest.mark.slow, id=kind) for kind in KINDS if kind != "scaffold"),
+        *(pytest.param(kind, Steps.one_of_each, marks=pytest.mark.slow, id=kind) for kind in KINDS),
         *(pytest.param(kind, Steps.to_try, marks=pytest.mark.long, id=f"{kind}, all") for kind in KINDS),
     ],
 )
@@ -141,6 +140,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
         shutil.rmtree(out)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_killed_again_while_it_is_resumed(config_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     with steps() as whole:
         conduct(config_of("fedavg", tmp_path, name="one"))

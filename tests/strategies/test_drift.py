@@ -26,6 +26,8 @@ from medfl.testing.strategy_contract import ANY_NUMBER
 from tests.strategies import quadratic
 from tests.strategies.quadratic import NAMES, RATE, STEPS, WEIGHTS, Federation, averaging_ends, optimum, play
 
+pytestmark = pytest.mark.slow  # tens of rounds of real training each
+
 EVEN = dict.fromkeys(NAMES, 1)
 
 

@@ -107,12 +107,14 @@ def test_previews_are_spread_evenly(site: Site, make_study: StudyMaker) -> None:
     assert pictured == [k for k in (0, 4, 9) if check.cases[k].usable]
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same(site: Site, make_study: StudyMaker) -> None:
     alone, _ = check_site(site, make_study(), workers=1)
     together, _ = check_site(site, make_study(), workers=2)
     assert together == alone
 
 
+@pytest.mark.slow
 def test_a_case_that_kills_its_process_does_not_stop_the_rest() -> None:
     found = dict(map_cases(_double, [1, -1, 3, 4], _dead, workers=2))
     assert found == {0: 2, 1: 0, 2: 6, 3: 8}
@@ -185,6 +187,7 @@ def test_nothing_that_identifies_a_patient_gets_into_page_or_json(
         assert [identity for identity in identities if identity in text] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_for_the_process_that_started_the_others() -> None:
     assert {blocked for _, blocked in map_cases(_deaf, [1, 2], _deaf, workers=2)} == {True}
 

@@ -120,6 +120,7 @@ def prepare(site: Path, study: Path, report: Path) -> tuple[dict[str, int], dict
     return hashing, reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dicom", "nifti", "pictures"])
 def test_a_file_is_opened_twice_besides_its_hash_and_never_again(
     tmp_path: Path, kind: str, save_nifti: Callable[..., Path]

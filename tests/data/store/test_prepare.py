@@ -330,6 +330,7 @@ def test_full_disk_stops_and_leaves_what_was_done(tmp_path: Path, monkeypatch: p
     assert len(prepare(site, study_of()).cases) == 4
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_both_get_all_cases(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
     go = tmp_path / "go"
@@ -454,6 +455,7 @@ def test_a_class_that_was_looked_for_and_never_found_is_reported(tmp_path: Path)
     assert prepare(annotated, study_of()).findings == ()
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
     mark = tmp_path / "third"
