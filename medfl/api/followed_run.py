@@ -48,21 +48,24 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
     MedflError
         The error that ended the run early.
     """
-    stop, failures = threading.Event(), list[BaseException]()
+    stop, over, failures = threading.Event(), threading.Event(), list[BaseException]()
 
     def work() -> None:
         try:
             simulation.start(engine, workers, stop)
         except BaseException as error:  # raised again in the thread that waits
             failures.append(error)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=copy_context().run, args=(work,), name="medfl run", daemon=True)
     try:
         thread.start()
-        _follow(thread, HistoryTail(simulation.run), progress)
+        _follow(over, HistoryTail(simulation.run), progress)
     except BaseException as error:
         stop.set()
-        _wait_for_end(thread)
+        if thread.ident is not None:
+            _wait_for_end(over)
         _write_report(simulation)
         _add_note(error, simulation, next((each for each in failures if not isinstance(each, KeyboardInterrupt)), None))
         raise
@@ -71,21 +74,23 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
         raise failures[0]
 
 
-def _follow(thread: threading.Thread, tail: HistoryTail, progress: Progress | None) -> None:
+def _follow(over: threading.Event, tail: HistoryTail, progress: Progress | None) -> None:
     is_over = False
     while not is_over:
-        thread.join(_POLL_SECONDS)
-        is_over = not thread.is_alive()  # before the last look: nothing is written after it
+        is_over = over.wait(_POLL_SECONDS)  # before the last look: nothing is written after it
         if progress is not None:
             for event in tail.read_new():
                 progress(RunEvent.from_history(event))
 
 
-def _wait_for_end(thread: threading.Thread) -> None:
-    """Wait until a thread that was asked to end has ended; a second Ctrl-C does not hasten it."""
-    while thread.is_alive():
+def _wait_for_end(over: threading.Event) -> None:
+    """Wait until a run that was asked to end has ended; a second Ctrl-C does not hasten it.
+
+    Not by `Thread.join`: before Python 3.13 a Ctrl-C in it makes a thread that still runs pass for one that has ended.
+    """
+    while not over.is_set():
         with suppress(KeyboardInterrupt):
-            thread.join()
+            over.wait()
 
 
 def _write_report(simulation: SimulatedRun) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 import medfl
 from medfl import RunEvent
 from medfl.api import run_simulation
+from medfl.api.followed_run import run_followed
 from medfl.errors import QuorumError
 from medfl.runs import read_history
+from medfl.testing.sites import make_study
 
 
 def test_the_callback_gets_each_event_once_in_this_thread(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
@@ -88,3 +92,24 @@ def test_a_script_needs_no_guard(nodule_study: Path, nodule_hospitals: Path, tmp
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=600)
     assert (done.returncode, done.stdout) == (0, "completed\n"), done.stderr
     assert len(medfl.list_runs(tmp_path / "runs")) == 1
+
+
+def test_ctrl_c_waits_for_what_the_run_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the processes of an engine, which outlive a run whose clean-up is cut short."""
+    cleaned: list[bool] = []
+
+    class Slow:
+        run, study = tmp_path / "run", make_study()
+
+        def start(self, engine: str, workers: int, stop: threading.Event) -> None:
+            signal.pthread_kill(main, signal.SIGINT)
+            stop.wait(60)
+            time.sleep(1.0)
+            cleaned.append(True)
+            raise KeyboardInterrupt
+
+    main = threading.main_thread().ident
+    assert main is not None
+    with pytest.raises(KeyboardInterrupt):
+        run_followed(Slow(), "embedded", 1)  # type: ignore[arg-type]
+    assert cleaned == [True]
