@@ -102,6 +102,7 @@ def test_ctrl_c_waits_for_what_the_run_cleans_up(tmp_path: Path, monkeypatch: py
         run, study = tmp_path / "run", make_study()
 
         def start(self, engine: str, workers: int, stop: threading.Event) -> None:
+            time.sleep(0.5)  # the other thread waits by now
             signal.pthread_kill(main, signal.SIGINT)
             stop.wait(60)
             time.sleep(1.0)
