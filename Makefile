@@ -5,7 +5,7 @@ TORCH ?=
 PIP_OPTIONS ?= -q --disable-pip-version-check
 BIN := .venv/bin
 NEXT := .venv-next/bin
-# As many tests at a time as there are processors, each on one of them; end-to-end tests have several processes, so at most 4.
+# As many tests at a time as there are processors, each on one of them. End-to-end tests start several processes each, and run alone.
 # Tests that follow each other mostly stay in one process, and share what their file prepares.
 PARALLEL := -n logical --dist worksteal
 test test-slow test-long test-next: export OMP_NUM_THREADS = 1
@@ -39,8 +39,8 @@ format: venv ## write the code the way `check` wants it
 test: venv ## the fast tests, in parallel; those of one folder or file: make test AREA=data/dicom, make test AREA=test_docs.py
 	$(BIN)/python -m pytest -m "not slow and not long" $(if $(filter %.py,$(AREA)),,$(PARALLEL)) tests/$(AREA)
 
-test-slow: venv ## the end-to-end tests that CI runs, in parallel; AREA as above
-	$(BIN)/python -m pytest -m "slow and not long" $(if $(filter %.py,$(AREA)),,$(PARALLEL) --maxprocesses 4) tests/$(AREA)
+test-slow: venv ## the end-to-end tests that CI runs, one after the other; AREA as above
+	$(BIN)/python -m pytest -m "slow and not long" tests/$(AREA)
 
 test-long: venv ## soaks and whole series of crashes, which CI runs one of each; AREA as above
 	$(BIN)/python -m pytest -m long tests/$(AREA)
