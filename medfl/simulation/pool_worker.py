@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -13,7 +14,7 @@ from flwr.clientapp import ClientApp
 from medfl.errors import safe_reason
 from medfl.flower import compat
 from medfl.system.parent_watch import die_with_parent
-from medfl.system.pools import ignore_interrupts
+from medfl.system.pools import ignore_interrupts, take_environment
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Job:
     context: Context
 
 
-def serve(jobs: Connection, app: str, threads: int) -> None:
+def serve(jobs: Connection, app: str, threads: int, environment: Mapping[str, str]) -> None:
     """Answer messages until the other end closes; end at once when the engine's process dies.
 
     Parameters
@@ -35,7 +36,10 @@ def serve(jobs: Connection, app: str, threads: int) -> None:
         The ClientApp as ``module:attribute``.
     threads : int
         Threads that numerical libraries may use.
+    environment : mapping of str to str
+        Environment of the engine's process.
     """
+    take_environment(environment)
     ignore_interrupts()
     die_with_parent()
     os.environ[compat.SIMULATION_VARIABLE] = "1"

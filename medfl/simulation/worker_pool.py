@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import operator
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class WorkerPool:
 
     def _start_worker(self) -> _Worker:
         ours, theirs = self._start_context.Pipe()
-        process = self._start_context.Process(target=serve, args=(theirs, self._app, self._threads), daemon=True)
+        arguments = (theirs, self._app, self._threads, dict(os.environ))
+        process = self._start_context.Process(target=serve, args=arguments, daemon=True)
         with pools.sigint_blocked(), main_hidden():
             process.start()
         theirs.close()

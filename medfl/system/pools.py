@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -82,7 +82,7 @@ def map_processes(
     BrokenProcessPool
         When a process died. With one process and `ordered`, the item after the last that was yielded did it.
     """
-    pool = ProcessPoolExecutor(processes, context, _set_up_process, (setup, setup_arguments))
+    pool = ProcessPoolExecutor(processes, context, _set_up_process, (dict(os.environ), setup, setup_arguments))
     limit = processes * _QUEUED_PER_PROCESS
     with _terminating(pool):
         waiting = iter(enumerate(items))
@@ -138,6 +138,15 @@ def kill_after(processes: Collection[BaseProcess], seconds: float) -> None:
         process.close()
 
 
+def take_environment(environment: Mapping[str, str]) -> None:
+    """Take the environment of the process that asked for this one; that of the server that forked it may be older.
+
+    Otherwise what a program or a notebook has set meanwhile, such as ``MEDFL_STORE``, would hold in one of the two alone.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 def ignore_interrupts() -> None:
     """Leave Ctrl-C to the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -184,7 +193,8 @@ def _terminating(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _set_up_process(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _set_up_process(environment: Mapping[str, str], setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    take_environment(environment)
     ignore_interrupts()  # the server that forks processes may have been started before SIGINT was blocked
     die_with_parent()
     if setup is not None:

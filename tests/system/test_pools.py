@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medfl.system.pools import map_isolated, map_processes, sigint_blocked, spawn_context
+from medfl.system.pools import fork_context, map_isolated, map_processes, sigint_blocked, spawn_context
 
 WORK = """
 import os, time
@@ -119,3 +119,9 @@ def test_a_process_is_gone_soon_after_the_one_that_started_it_was_killed(tmp_pat
         while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
             time.sleep(0.05)
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_processes_see_what_was_set_after_the_server_that_forks_them_had_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("first", "second"):
+        monkeypatch.setenv("MEDFL_STORE", value)
+        assert list(map_processes(os.getenv, ["MEDFL_STORE"], 1, fork_context(["json"]))) == [(0, value)]
