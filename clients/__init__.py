@@ -7,7 +7,7 @@ it is used: this package itself loads neither torch nor MONAI.
 
 from typing import TYPE_CHECKING
 
-from medfl.system.lazy_exports import export_lazily
+import lazy_loader
 
 if TYPE_CHECKING:
     from medfl.clients.algorithms.apfl import ApflClient
@@ -44,23 +44,21 @@ __all__ = [
     "train_steps",
 ]
 
-_MODULES = {
-    "ApflClient": "medfl.clients.algorithms.apfl",
-    "ClientAlgorithm": "medfl.clients.algorithms.client_algorithm",
-    "ClientState": "medfl.clients.training.client_state",
-    "ConDistClient": "medfl.clients.algorithms.condist",
-    "DittoClient": "medfl.clients.algorithms.ditto",
-    "FedDynClient": "medfl.clients.algorithms.feddyn",
-    "FedProxClient": "medfl.clients.algorithms.fedprox",
-    "FedRepClient": "medfl.clients.algorithms.fedrep",
-    "MoonClient": "medfl.clients.algorithms.moon",
-    "QFedAvgClient": "medfl.clients.algorithms.qfedavg",
-    "ScaffoldClient": "medfl.clients.algorithms.scaffold",
-    "StepHooks": "medfl.clients.training.task",
-    "TrainResult": "medfl.clients.training.task",
-    "TrainTask": "medfl.clients.training.task",
-    "build_network": "medfl.clients.networks.network_builders",
-    "train_steps": "medfl.clients.training.loop",
+_EXPORTS = {
+    "algorithms.apfl": ("ApflClient",),
+    "algorithms.client_algorithm": ("ClientAlgorithm",),
+    "algorithms.condist": ("ConDistClient",),
+    "algorithms.ditto": ("DittoClient",),
+    "algorithms.feddyn": ("FedDynClient",),
+    "algorithms.fedprox": ("FedProxClient",),
+    "algorithms.fedrep": ("FedRepClient",),
+    "algorithms.moon": ("MoonClient",),
+    "algorithms.qfedavg": ("QFedAvgClient",),
+    "algorithms.scaffold": ("ScaffoldClient",),
+    "networks.network_builders": ("build_network",),
+    "training.client_state": ("ClientState",),
+    "training.loop": ("train_steps",),
+    "training.task": ("StepHooks", "TrainResult", "TrainTask"),
 }
 if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
-    __getattr__, __dir__ = export_lazily(__name__, _MODULES)
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

@@ -8,7 +8,7 @@ Importing this package is cheap on purpose: it needs neither torch nor monai. Wh
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from medfl.system.lazy_exports import export_lazily
+import lazy_loader
 
 if TYPE_CHECKING:
     from medfl.api import OpenRun, OpenStudy, RunEvent, list_runs, open_run, open_study, simulate
@@ -32,5 +32,9 @@ __all__ = [
     "simulate",
 ]
 
-if not TYPE_CHECKING:  # type checkers would take any name for one of this package
-    __getattr__, __dir__ = export_lazily(__name__, dict.fromkeys(set(__all__) - {"DISTRIBUTION", "__version__"}, "medfl.api"))
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
+    __getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs={"api": set(__all__) - {"DISTRIBUTION", "__version__"}})
+
+
+def __dir__() -> list[str]:
+    return __all__

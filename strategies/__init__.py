@@ -5,7 +5,7 @@ What others may use is exported here by name: the strategies, their bases, and t
 
 from typing import TYPE_CHECKING
 
-from medfl.system.lazy_exports import export_lazily
+import lazy_loader
 
 if TYPE_CHECKING:
     from medfl.strategies.base.client_state_mean import ClientStateMean
@@ -72,39 +72,35 @@ __all__ = [
     "common_options",
 ]
 
-_MODULES = {
-    "Bf16": "medfl.strategies.transforms.update_decoding",
-    "ClientStateMean": "medfl.strategies.base.client_state_mean",
-    "ClipNorm": "medfl.strategies.transforms.norm_filters",
-    "Cyclic": "medfl.strategies.cyclic",
-    "DiskStrategy": "medfl.strategies.base.disk_strategy",
-    "FedAdagrad": "medfl.strategies.fedadagrad",
-    "FedAdam": "medfl.strategies.fedadam",
-    "FedAvg": "medfl.strategies.fedavg",
-    "FedAvgM": "medfl.strategies.fedavgm",
-    "FedBuff": "medfl.strategies.fedbuff",
-    "FedCostWAvg": "medfl.strategies.fedcostwavg",
-    "FedDyn": "medfl.strategies.feddyn",
-    "FedMedian": "medfl.strategies.fedmedian",
-    "FedNova": "medfl.strategies.fednova",
-    "FedPIDAvg": "medfl.strategies.fedpidavg",
-    "FedProx": "medfl.strategies.fedprox",
-    "FedTrimmedAvg": "medfl.strategies.fedtrimmedavg",
-    "FedYogi": "medfl.strategies.fedyogi",
-    "Int8": "medfl.strategies.transforms.update_decoding",
-    "Krum": "medfl.strategies.krum",
-    "LocalOnly": "medfl.strategies.local_only",
-    "MultiKrum": "medfl.strategies.multikrum",
-    "NormOutlierFilter": "medfl.strategies.transforms.norm_filters",
-    "QFedAvg": "medfl.strategies.qfedavg",
-    "Reply": "medfl.strategies.base.reply",
-    "ReplyTransform": "medfl.strategies.transforms.reply_transform",
-    "Rfa": "medfl.strategies.rfa",
-    "Scaffold": "medfl.strategies.scaffold",
-    "ServerOptimizer": "medfl.strategies.base.server_optimizer",
-    "TopK": "medfl.strategies.transforms.update_decoding",
-    "build_strategy": "medfl.strategies.strategy_registry",
-    "common_options": "medfl.strategies.strategy_registry",
+_EXPORTS = {
+    "base.client_state_mean": ("ClientStateMean",),
+    "base.disk_strategy": ("DiskStrategy",),
+    "base.reply": ("Reply",),
+    "base.server_optimizer": ("ServerOptimizer",),
+    "cyclic": ("Cyclic",),
+    "fedadagrad": ("FedAdagrad",),
+    "fedadam": ("FedAdam",),
+    "fedavg": ("FedAvg",),
+    "fedavgm": ("FedAvgM",),
+    "fedbuff": ("FedBuff",),
+    "fedcostwavg": ("FedCostWAvg",),
+    "feddyn": ("FedDyn",),
+    "fedmedian": ("FedMedian",),
+    "fednova": ("FedNova",),
+    "fedpidavg": ("FedPIDAvg",),
+    "fedprox": ("FedProx",),
+    "fedtrimmedavg": ("FedTrimmedAvg",),
+    "fedyogi": ("FedYogi",),
+    "krum": ("Krum",),
+    "local_only": ("LocalOnly",),
+    "multikrum": ("MultiKrum",),
+    "qfedavg": ("QFedAvg",),
+    "rfa": ("Rfa",),
+    "scaffold": ("Scaffold",),
+    "strategy_registry": ("build_strategy", "common_options"),
+    "transforms.norm_filters": ("ClipNorm", "NormOutlierFilter"),
+    "transforms.reply_transform": ("ReplyTransform",),
+    "transforms.update_decoding": ("Bf16", "Int8", "TopK"),
 }
 if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
-    __getattr__, __dir__ = export_lazily(__name__, _MODULES)
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

@@ -28,7 +28,7 @@ def imported_names(package: ModuleType) -> set[str]:
     imports = (
         node for node in ast.walk(ast.parse(Path(str(package.__file__)).read_text())) if isinstance(node, ast.ImportFrom)
     )
-    return {alias.name for node in imports for alias in node.names if str(node.module).startswith("medfl")} - {"export_lazily"}
+    return {alias.name for node in imports for alias in node.names if str(node.module).startswith("medfl")}
 
 
 @every_package

@@ -5,7 +5,7 @@ Each name is imported when it is first used, so that `medfl runs` does not wait 
 
 from typing import TYPE_CHECKING
 
-from medfl.system.lazy_exports import export_lazily
+import lazy_loader
 
 if TYPE_CHECKING:
     from medfl.api.data_check import DataCheck, check_data
@@ -32,21 +32,14 @@ __all__ = [
     "simulate",
 ]
 
-_MODULES = {
-    "DataCheck": "medfl.api.data_check",
-    "OpenRun": "medfl.api.runs",
-    "OpenStudy": "medfl.api.studies",
-    "RunEvent": "medfl.api.events",
-    "RunOutcome": "medfl.api.outcome",
-    "StudyCheck": "medfl.api.study_check",
-    "check_data": "medfl.api.data_check",
-    "list_runs": "medfl.api.runs",
-    "open_run": "medfl.api.runs",
-    "open_study": "medfl.api.studies",
-    "plan_simulation": "medfl.api.simulations",
-    "run_simulation": "medfl.api.simulations",
-    "simulate": "medfl.api.simulations",
+_EXPORTS = {
+    "data_check": ("DataCheck", "check_data"),
+    "events": ("RunEvent",),
+    "outcome": ("RunOutcome",),
+    "runs": ("OpenRun", "list_runs", "open_run"),
+    "simulations": ("plan_simulation", "run_simulation", "simulate"),
+    "studies": ("OpenStudy", "open_study"),
+    "study_check": ("StudyCheck",),
 }
-
-if not TYPE_CHECKING:  # type checkers would take any name for one of this package
-    __getattr__, __dir__ = export_lazily(__name__, _MODULES)
+if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

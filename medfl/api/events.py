@@ -18,7 +18,8 @@ class RunEvent:
     Parameters
     ----------
     kind : str
-        "start", "joined", "absent", "failed", "waiting", "round", "scored", "contribution", "test" or "end".
+        "start", "joined", "absent", "failed", "waiting", "round", "scored", "contribution", "test",
+        "resume" or "end".
     time : datetime
         When it happened, in UTC.
     arm : str
@@ -93,6 +94,7 @@ _LINES: Mapping[str, Callable[[RunEvent], str]] = {
     "scored": lambda event: f"{event._heading}, the model that it made: {event._score_text}",
     "contribution": lambda event: f"{event._heading}: contributions are measured",
     "test": lambda event: f"{event._heading}, tested: {event._score_text}",
+    "resume": lambda event: "the run goes on",
     "end": lambda event: " ".join(
         filter(None, (f"the run is over: {event.values['status']}.", event.values.get("reason", "")))
     ),

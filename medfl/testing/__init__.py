@@ -15,9 +15,8 @@ They are the tests that medfl's own algorithms pass::
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
 import pytest
-
-from medfl.system.lazy_exports import export_lazily
 
 if TYPE_CHECKING:
     from medfl.testing.algorithm_contract import ClientAlgorithmContract
@@ -30,11 +29,12 @@ __all__ = [
     "StrategyContract",
 ]
 
-_MODULES = {
-    "ClientAlgorithmContract": "medfl.testing.algorithm_contract",
-    "FakeGrid": "medfl.testing.fake_grid",
-    "StrategyContract": "medfl.testing.strategy_contract",
+_EXPORTS = {
+    "algorithm_contract": ("ClientAlgorithmContract",),
+    "fake_grid": ("FakeGrid",),
+    "strategy_contract": ("StrategyContract",),
 }
-pytest.register_assert_rewrite(*_MODULES.values())  # before their import, so that failures show their values
+# Before their import, so that failures show their values
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _EXPORTS))
 if not TYPE_CHECKING:  # or a misspelt name would pass for one that is there
-    __getattr__, __dir__ = export_lazily(__name__, _MODULES)
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_EXPORTS)

@@ -28,7 +28,7 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        exec(block, names)
+        exec(block, names)  # the page's own code, as a reader would run it
     assert [summary.status for summary in medfl.list_runs()] == ["completed", "stopped"]
 
 

@@ -231,6 +231,7 @@ def test_a_plain_flower_app_runs_with_its_import_swapped(name: str) -> None:
     for home in ("flwr.serverapp.strategy", "medfl.strategies"):
         app: dict[str, Any] = {}
         arguments = ", ".join(f"{key}={value}" for key, value in REQUIRED.get(name, {}).items())
+        # run as Flower would: text of this test, with one import swapped
         exec(APP.format(home=home, name=name, arguments=arguments), app)
         context = Context(1, 1, {}, RecordDict(), {})
         app["server"](FakeGrid({node: run_client(app["client"], node) for node in range(2, 8)}), context)
