@@ -90,7 +90,7 @@ _LINES: Mapping[str, Callable[[RunEvent], str]] = {
     "absent": lambda event: f"{event.site} is absent: {event.values['reason']}",
     "failed": lambda event: f"{event.site} failed in {event.values['during']}: {event.values['reason']}",
     "waiting": lambda event: f"waiting for {', '.join(event.values['sites'])}",
-    "round": lambda event: f"{event._heading}: {event._score_text}",
+    "round": lambda event: event._heading if event.score is None else f"{event._heading}: {event._score_text}",
     "scored": lambda event: f"{event._heading}, the model that it made: {event._score_text}",
     "contribution": lambda event: f"{event._heading}: contributions are measured",
     "test": lambda event: f"{event._heading}, tested: {event._score_text}",
