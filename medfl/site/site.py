@@ -51,6 +51,8 @@ class SiteData(Section):
     gantry_tilt: Literal["refuse", "resample"] = "refuse"  # resample: straighten tilted series on import
     nonuniform: Literal["refuse", "resample"] = "refuse"  # resample: interpolate uneven slice distances
     min_slices: Positive = 8  # a DICOM series with fewer is not a volume
+    max_megapixels: Positive = 100  # size of a picture, in millions, that a header may declare
+    max_megavoxels: Positive = 600  # size of a volume, likewise: 512 x 512 x 2000 and some more
     allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
     burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
     converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix converts what medfl refuses; its warnings are errors
