@@ -95,7 +95,7 @@ def _read_mask(source: Source, image: Volume, image_source: Source, study: Study
     if study.task.dimension == 2:
         values = resample_mask_2d(_read_2d(source, image, image_source, site), image.shape, resample=resample)
     elif source.kind == "nifti":
-        stored, affine = read_nifti_mask(path, form=site.data.nifti_form)
+        stored, affine = read_nifti_mask(path, settings=site.data)
         values = resample_mask(stored, image.affine if affine is None else affine, image, resample=resample)
     else:
         what = "a 2-D image file cannot be the mask of a volume."
@@ -169,11 +169,11 @@ def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
 
 
 def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
-    path, form = _single_path(source), site.data.nifti_form
+    path = _single_path(source)
     if source.kind == "image":
         return read_mask_image(path)
-    values, affine = read_nifti_mask(path, dimension=2, form=form)
-    image_affine = read_nifti_affine_2d(image_source.paths[0], form=form) if image_source.kind == "nifti" else None
+    values, affine = read_nifti_mask(path, dimension=2, settings=site.data)
+    image_affine = read_nifti_affine_2d(image_source.paths[0], settings=site.data) if image_source.kind == "nifti" else None
     if affine is None or image_affine is None:
         return values
     # both say where they lie: a mask may be stored mirrored, or belong elsewhere

@@ -82,8 +82,8 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
             raise DataError("IMG-DIMENSION", "the image is a 2-D file, the study needs volumes.", "Use the original series.")
         return [read_image(path) for path in source.paths]
     if source.kind == "nifti":
-        channels, form = study.task.channels if len(source.paths) == 1 else 1, site.data.nifti_form
-        return [read_nifti(path, channels=channels, dimension=study.task.dimension, form=form) for path in source.paths]
+        channels, dimension = study.task.channels if len(source.paths) == 1 else 1, study.task.dimension
+        return [read_nifti(path, channels=channels, dimension=dimension, settings=site.data) for path in source.paths]
     if not flat:
         headers = read_source_headers(source, force=site.data.allow_headerless)
         return [read_series(source.paths, site.data, select=text, headers=headers) for text in source.select or ("",)]

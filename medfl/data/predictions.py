@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from medfl.data.cases import Source
 from medfl.data.dicom.seg_writing import make_seg, source_planes
-from medfl.data.nifti import FORM_TOLERANCE_MM
+from medfl.data.nifti_position import FORM_TOLERANCE_MM
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume, corner_distance
 from medfl.errors import DataError, DiskFullError
 from medfl.site import SiteData

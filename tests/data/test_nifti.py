@@ -12,6 +12,7 @@ import pytest
 from medfl.data.nifti import read_nifti, read_nifti_affine_2d, read_nifti_mask
 from medfl.data.volume import corner_distance
 from medfl.errors import DataError
+from medfl.site import SiteData
 
 BOX = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
@@ -45,14 +46,16 @@ def test_forms_that_differ_are_refused(tmp_path: Path) -> None:
     path = forms(tmp_path / "a.nii", sform=np.eye(4), qform=moved)
     with pytest.raises(DataError, match=r"NII-FORMS.*10\.0 mm.*nifti-form"):
         read_nifti(path)
-    np.testing.assert_array_equal(read_nifti(path, form="sform").affine, np.eye(4))
-    np.testing.assert_array_equal(read_nifti(path, form="qform").affine, moved)
+    np.testing.assert_array_equal(read_nifti(path, settings=SiteData(nifti_form="sform")).affine, np.eye(4))
+    np.testing.assert_array_equal(read_nifti(path, settings=SiteData(nifti_form="qform")).affine, moved)
     moved[0, 3] = 0.09  # rounding of the quaternion
     assert read_nifti(forms(tmp_path / "b.nii", sform=np.eye(4), qform=moved)).affine[0, 3] == 0
 
 
 def test_the_chosen_form_is_no_condition(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read_nifti(forms(tmp_path / "a.nii", sform=np.eye(4)), form="qform").affine, np.eye(4))
+    np.testing.assert_array_equal(
+        read_nifti(forms(tmp_path / "a.nii", sform=np.eye(4)), settings=SiteData(nifti_form="qform")).affine, np.eye(4)
+    )
 
 
 def test_no_form_is_refused_for_a_volume_only(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from medfl.data.findings import Finding
 from medfl.data.nifti import read_nifti
 from medfl.data.volume import Volume
 from medfl.errors import DataError
+from medfl.site import SiteData
 
 TIMEOUT_SECONDS = 600.0  # a series of thousands of slices takes one or two minutes
+_SFORM = SiteData(nifti_form="sform")  # it has the DICOM positions, the qform only approximates them
 _WARNING_MEANINGS = (  # words of dcm2niix's warnings, in lower case, and their meaning; it converts the series all the same
     ("interslice distance varies", "the slice spacing is not uniform"),
     ("missing images", "images are missing"),
@@ -137,7 +139,7 @@ def _read_only_volume(files: list[Path]) -> Volume:
     if len(files) > 1:
         raise _multivolume_error(f"dcm2niix made {len(files)} volumes from the series.")
     try:
-        return read_nifti(files[0], form="sform")  # the sform has the DICOM positions, the qform only approximates them
+        return read_nifti(files[0], settings=_SFORM)
     except DataError as error:
         if error.code == "NII-4D":
             raise _multivolume_error("the series contains several volumes, for example time points or b-values.") from None

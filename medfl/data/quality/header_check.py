@@ -61,7 +61,7 @@ def _read_extent(source: Source, study: Study, site: Site) -> tuple[Extent, list
             return (image.size, ()), []
     if source.kind == "nifti":
         channels = study.task.channels if len(source.paths) == 1 else 1
-        shape, affine = read_nifti_extent(path, channels=channels, dimension=study.task.dimension, form=site.data.nifti_form)
+        shape, affine = read_nifti_extent(path, channels=channels, dimension=study.task.dimension, settings=site.data)
         return (shape[: study.task.dimension], () if flat else affine_to_spacing(affine)), []
     headers = read_source_headers(source, force=site.data.allow_headerless)
     if flat:

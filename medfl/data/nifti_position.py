@@ -1,0 +1,93 @@
+"""Position of a NIfTI file in the patient: what qform and sform say, refused where they are missing, differ or are unusable."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from medfl.data.nifti_header import CONVERT_AGAIN, NiftiHeader, header_error
+from medfl.data.volume import Affine, affine_to_spacing, corner_distance
+from medfl.errors import DataError
+
+NiftiForm = Literal["strict", "sform", "qform"]
+
+FORM_TOLERANCE_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
+_MAX_SHEAR_VOXELS = 0.5  # voxels that one axis may drift along another over its whole length
+
+
+def read_affine(header: NiftiHeader, form: NiftiForm) -> Affine:
+    """Return the position of a volume, 4 x 4.
+
+    Raises
+    ------
+    DataError
+        ``NII-HEADER``, ``NII-NOFORM``, ``NII-FORMS``, ``NII-UNITS`` or ``NII-SHEAR``.
+    """
+    forms = _read_forms(header)
+    if not forms:
+        what = "the file has no orientation (the codes of qform and sform are both 0), so left and right are unknown."
+        raise DataError("NII-NOFORM", what, CONVERT_AGAIN)
+    affine = forms.get(form, next(iter(forms.values())))
+    _check_usable(affine)
+    if len(forms) == 2 and form == "strict":
+        _check_forms_agree(forms["sform"], forms["qform"], header.shape[:3])
+    if int(header.fields["xyzt_units"]) & 7 in (1, 3):
+        raise DataError("NII-UNITS", "the header states metres or micrometres instead of millimetres.", CONVERT_AGAIN)
+    _check_shear(affine, header.shape[:3])
+    return affine
+
+
+def read_affine_2d(header: NiftiHeader, form: NiftiForm) -> Affine | None:
+    """Return the position of a picture, 4 x 4, or None when it has none.
+
+    Raises
+    ------
+    DataError
+        ``NII-HEADER``.
+    """
+    forms = _read_forms(header)
+    affine = forms.get(form, next(iter(forms.values()), None))
+    if affine is None:
+        return None
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    if not affine[:3, 2].any() and normal.any():
+        affine[:3, 2] = normal / np.linalg.norm(normal)  # a header may leave out the axis that a picture does not have
+    _check_usable(affine)
+    return affine
+
+
+def _read_forms(header: NiftiHeader) -> dict[str, Affine]:
+    """Return the positions that the header states, the one that counts first."""
+    try:
+        found = {"sform": header.fields.get_sform(coded=True), "qform": header.fields.get_qform(coded=True)}
+    except Exception:  # HeaderDataError, LinAlgError: the quaternion is no rotation
+        raise header_error("the position in the header is damaged.") from None
+    return {name: np.asarray(affine, dtype=np.float64) for name, (affine, code) in found.items() if code}
+
+
+def _check_usable(affine: Affine) -> None:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise header_error("the position in the header is not a usable matrix.")
+
+
+def _check_forms_agree(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> None:
+    distance = corner_distance(sform, qform, shape)
+    if not distance <= FORM_TOLERANCE_MM:
+        what = f"the two positions in the header (qform and sform) differ by {distance:.1f} mm, so programs disagree about it."
+        fix = "Write the file again from the DICOM, or set nifti-form in site.toml to the one that is right."
+        raise DataError("NII-FORMS", what, fix)
+
+
+def _check_shear(affine: Affine, shape: tuple[int, ...]) -> None:
+    """Refuse axes that are not perpendicular: every later step, and every network, takes voxels for boxes."""
+    spacing = affine_to_spacing(affine)
+    axes = affine[:3, :3] / spacing
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        cosine = abs(float(axes[:, one] @ axes[:, other]))
+        length = max(spacing[axis] * (size - 1) for axis, size in enumerate(shape) if axis in (one, other))
+        if cosine * length > _MAX_SHEAR_VOXELS * min(spacing):
+            angle = np.degrees(np.arccos(min(cosine, 1.0)))
+            what = f"the axes of the volume stand at {angle:.1f} degrees to each other, not at 90."
+            fix = "Resample it to perpendicular axes, as dcm2niix does for a tilted gantry and registration tools on request."
+            raise DataError("NII-SHEAR", what, fix)
