@@ -1,7 +1,8 @@
-"""Reader of the contours of an RTSTRUCT, each once, and check for slices that an ROI omits."""
+"""Reader of the contours of an RTSTRUCT, and check for slices that an ROI omits."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from medfl.data.dicom.image_slices import ImageReference, read_image_references
 from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.findings import Finding
 from medfl.errors import DataError
 
-_CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # PS3.3 C.8.8.6.3; other types enclose nothing
+_CLOSED, _XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"  # PS3.3 C.8.8.6.3; other types enclose nothing
 _SAME_POINT_MM = 1e-3  # nearer points are the same: programs round coordinates differently
 _MIN_REGULAR_SLICES = 3  # fewer slices may be equally spaced by chance
 
@@ -30,17 +32,20 @@ class Contour:
         Number of the ROI.
     points : ndarray
         (n, 3), LPS mm, without the first point at the end; empty for a contour that encloses nothing.
+    exclusive : bool
+        Whether its type is CLOSEDPLANAR_XOR.
+    images : tuple of ImageReference
+        Images that it was drawn on.
     """
 
     roi_number: int
     points: Points
+    exclusive: bool = False
+    images: tuple[ImageReference, ...] = ()
 
 
 def read_contours(dataset: Dataset) -> Iterator[Contour]:
-    """Yield each contour once, without points if it encloses nothing.
-
-    Copies are dropped, as the exclusive or of a contour and its copy would be empty. A copy may begin at another point, run in
-    the other direction or repeat its first point at the end.
+    """Yield each contour, without points if it is a point or an open line.
 
     Parameters
     ----------
@@ -50,23 +55,52 @@ def read_contours(dataset: Dataset) -> Iterator[Contour]:
     Raises
     ------
     DataError
-        ``LBL-READ``; damaged files also cause other errors of pydicom and numpy.
+        ``LBL-READ``, also for coordinates that are fewer or more than the contour says; damaged files also cause other errors
+        of pydicom and numpy.
     """
-    seen: set[tuple[int, bytes]] = set()
-    for roi in dataset.get("ROIContourSequence") or ():
-        number = int(roi.ReferencedROINumber)
-        for item in roi.get("ContourSequence") or ():
-            points = np.array(item.get("ContourData") or [], dtype=np.float64).reshape(-1, 3)
-            if not np.isfinite(points).all():
-                raise unreadable_label_error()
-            points = _drop_closing_points(points)
-            if str(item.get("ContourGeometricType", "")).upper() not in _CLOSED_TYPES or len(points) < 3:
-                yield Contour(number, points[:0])
-                continue
-            canonical = number, _canonical_bytes(points)
-            if canonical not in seen:
-                seen.add(canonical)
-                yield Contour(number, points)
+    drawn = [roi for roi in dataset.get("ROIContourSequence") or () if roi.get("ContourSequence")]
+    _refuse_repeated(int(roi.ReferencedROINumber) for roi in drawn)
+    for roi in drawn:
+        for item in roi.ContourSequence:
+            kind = str(item.get("ContourGeometricType", "")).strip().upper()
+            points = _drop_closing_points(_read_points(item))
+            if kind not in (_CLOSED, _XOR):
+                points = points[:0]
+            images = tuple(read_image_references(item.get("ContourImageSequence") or ()))
+            yield Contour(int(roi.ReferencedROINumber), points, kind == _XOR, images)
+
+
+def read_roi_names(dataset: Dataset) -> dict[int, str]:
+    """Return the name of each ROI by its number.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ`` when two ROIs have one number.
+    """
+    rois = dataset.StructureSetROISequence
+    _refuse_repeated(int(roi.ROINumber) for roi in rois)
+    return {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in rois}
+
+
+def _refuse_repeated(numbers: Iterable[int]) -> None:
+    n_repeated = sum(count > 1 for count in Counter(numbers).values())
+    if n_repeated:
+        what = f"{n_repeated} ROI number(s) of the label occur twice, so it is unknown which contours belong to which name."
+        raise DataError("LBL-READ", what, "Export the RTSTRUCT again, with a number of its own for each ROI.")
+
+
+def _read_points(item: Dataset) -> Points:
+    values = np.array(item.get("ContourData") or [], dtype=np.float64).reshape(-1)
+    stated = item.get("NumberOfContourPoints")
+    if len(values) % 3 or (stated is not None and 3 * int(stated) != len(values)):
+        what = f"a contour of the label has {len(values)} coordinates"
+        if stated is not None:
+            what += f" and says that it has {int(stated)} points, of three coordinates each"
+        raise DataError("LBL-READ", f"{what}.", "It was cut or changed; export the RTSTRUCT again.")
+    if not np.isfinite(values).all():
+        raise unreadable_label_error()
+    return values.reshape(-1, 3)
 
 
 def _drop_closing_points(points: Points) -> Points:
@@ -74,21 +108,6 @@ def _drop_closing_points(points: Points) -> Points:
     while len(points) > 1 and np.abs(points[-1] - points[0]).max() < _SAME_POINT_MM:
         points = points[:-1]
     return points
-
-
-def _canonical_bytes(points: Points) -> bytes:
-    """Return the same bytes for all representations of a polygon, whatever its first point and direction."""
-    rounded = np.round(points / _SAME_POINT_MM).astype(np.int64)
-    rounded = rounded[(rounded != np.roll(rounded, 1, axis=0)).any(axis=1)]
-    if not len(rounded):
-        return b""
-    smallest = rounded[np.lexsort(rounded.T)[0]]
-    directions = (rounded, rounded[::-1])
-    # a keyhole may pass through its smallest point twice
-    starts = (
-        (direction, int(start)) for direction in directions for start in np.flatnonzero((direction == smallest).all(axis=1))
-    )
-    return min(bytes(np.roll(direction, -start, axis=0).tobytes()) for direction, start in starts)
 
 
 def check_gaps(placed: Iterable[tuple[int, int]]) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
-from medfl.data.dicom.contours import Contour, Points, check_gaps, read_contours
+from medfl.data.dicom.contour_nesting import combine
+from medfl.data.dicom.contour_outlines import CENTRE_TOLERANCE, draw_outline
+from medfl.data.dicom.contour_placement import group_by_slice
+from medfl.data.dicom.contours import Contour, Points, check_gaps, read_contours, read_roi_names
+from medfl.data.dicom.image_slices import SlicesByImage, locate_images
 from medfl.data.dicom.label_dataset import get_frame_of_reference, read_label_dataset
 from medfl.data.dicom.references import roi_frames, unreadable_label_error, wrong_frame_error
-from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_distance, slice_matrix, slice_normal
+from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_matrix
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.volume import SliceGeometry, Volume
@@ -22,12 +26,7 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_MAX_SLICE_OFFSET = 0.5  # largest distance of a contour from its slice, as a share of the slice spacing
-_FLATNESS_TOLERANCE = 0.1  # largest difference in height between points of a slice's contours, as a share of the spacing ...
-_ROUNDING_MM = 0.05  # ... and in addition, for rounding of the coordinates
-_CENTRE_TOLERANCE = 0.01  # pixels within which a point is taken to be at the centre of a pixel
-_MAX_POLYGON_SIZE = 32  # a polygon with more corners and rows is cut in two
-_MAX_OUTSIDE_SHARE = 0.01  # largest share of the drawn area outside the volume
+_MAX_DOUBTFUL_SHARE = 0.01  # largest share of the drawn area that may be outside the volume, or enclosed twice
 
 
 def read_rtstruct(
@@ -35,9 +34,10 @@ def read_rtstruct(
 ) -> tuple[NDArray[np.uint8], list[Finding]]:
     """Read the contours of an RTSTRUCT as a mask on the grid of the series they were drawn on.
 
-    A pixel is set when its centre is inside a contour or on its line. Contours of one ROI on one slice are combined by
-    exclusive or, so that a contour within another is a hole; a hole drawn as a keyhole gives the same result.
-    ROIs are matched to classes by ROIName (see `medfl.data.classes`); several ROIs of one class are joined.
+    A pixel is set when its centre is inside a contour or on its line; what a contour runs along there and back is a line of
+    pixels. Of contours of one ROI on one slice, one inside another is a hole (see `medfl.data.dicom.contour_nesting`); a hole
+    drawn as a keyhole gives the same result. A contour must lie on the slice that it refers to. ROIs are matched to classes
+    by ROIName (see `medfl.data.classes`); several ROIs of one class are joined.
 
     Parameters
     ----------
@@ -55,25 +55,28 @@ def read_rtstruct(
     mask : ndarray
         (X, Y, Z), uint8.
     warnings : list of Finding
-        ``LBL-OPEN`` for contours that enclose nothing, ``LBL-OUTSIDE`` for a small area outside the volume, ``LBL-GAPS``
-        for a single slice that an ROI omits, ``LBL-FRAME`` for a made-up frame of reference.
+        ``LBL-OPEN`` for points and open lines, ``LBL-SPECK`` for contours around no pixel, ``LBL-OUTSIDE`` and
+        ``LBL-CROSSING`` for a small area outside the volume or enclosed twice, ``LBL-GAPS`` for a single slice that an ROI
+        omits, ``LBL-FRAME`` for a made-up frame of reference, ``LBL-SAME-NAME`` for ROIs that have one name.
 
     Raises
     ------
     DataError
         ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-PLANE`` for a contour
-        that is not on a slice, ``LBL-OUTSIDE``, or ``LBL-GAPS`` for an ROI on every second or third slice only.
+        that is not on a slice, or not on that which it refers to, ``LBL-CONTOURS`` for contours that contradict each other,
+        ``LBL-OUTSIDE``, ``LBL-CROSSING``, or ``LBL-GAPS`` for an ROI on every second or third slice only.
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
     frame_of_reference = get_frame_of_reference(headers)
     with silence_libraries():
         try:
-            names = {int(r.ROINumber): str(r.get("ROIName", "")) for r in dataset.StructureSetROISequence}
-            contours, frames = list(read_contours(dataset)), roi_frames(dataset)
+            names, contours, frames = read_roi_names(dataset), list(read_contours(dataset)), roi_frames(dataset)
             listed_frames = {str(f.FrameOfReferenceUID) for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()}
+        except DataError:
+            raise
         except Exception:
             raise unreadable_label_error() from None
-    closed = [contour for contour in contours if len(contour.points) > 2]
+    closed = [contour for contour in contours if len(contour.points)]
     if any(contour.roi_number not in names for contour in closed):
         raise unreadable_label_error()
     used = sorted({contour.roi_number for contour in closed})
@@ -83,9 +86,11 @@ def read_rtstruct(
         [frames[number] for number in classes], listed_frames | set(frames.values()), frame_of_reference
     )
     closed = [contour for contour in closed if contour.roi_number in classes]
-    mask, warnings = _draw_mask(closed, classes, get_slice_geometry(image))
-    warnings += frame_warnings
-    n_open = sum(len(contour.points) < 3 for contour in contours)
+    slices = get_slice_geometry(image)
+    located = locate_images(headers, slices, force=site.data.allow_headerless)
+    mask, warnings = _draw_mask(closed, classes, slices, located)
+    warnings += [*frame_warnings, *_check_names([names[number] for number in classes])]
+    n_open = sum(not len(contour.points) for contour in contours)
     if n_open:
         what = f"{n_open} contour(s) are points or open lines, which enclose nothing; they are left out."
         warnings.append(Finding.warning("LBL-OPEN", what, "Close them if they were meant to be areas."))
@@ -94,6 +99,14 @@ def read_rtstruct(
     from medfl.data.dicom.resample_stack import resample_labels
 
     return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8), warnings
+
+
+def _check_names(names: Sequence[str]) -> list[Finding]:
+    n_same = sum(count for count in Counter(name.strip().casefold() for name in names).values() if count > 1)
+    if not n_same:
+        return []
+    what = f"{n_same} ROIs share a name with another one; they were joined."
+    return [Finding.warning("LBL-SAME-NAME", what, "If one is a newer version of the other, delete the older one.")]
 
 
 def _check_frames(used: Sequence[str], listed_frames: Set[str], frame_of_reference: str) -> list[Finding]:
@@ -111,77 +124,84 @@ def _check_frames(used: Sequence[str], listed_frames: Set[str], frame_of_referen
 
 
 def _draw_mask(
-    contours: Sequence[Contour], classes: Mapping[int, int], slices: SliceGeometry
+    contours: Sequence[Contour], classes: Mapping[int, int], slices: SliceGeometry, located: SlicesByImage
 ) -> tuple[NDArray[np.uint8], list[Finding]]:
     mask = np.zeros(slices.shape, dtype=np.uint8)
-    contours_by_slice, outside = _group_by_slice(contours, slices)
+    contours_by_slice, outside = group_by_slice(contours, slices, located)
+    drawing = _Drawing(slices)
     gaps = check_gaps(contours_by_slice)
-    drawn_area = outside_area = 0.0
     for contour in outside:
-        area = _polygon_area(_to_pixels(contour.points, slices, 0))
-        drawn_area, outside_area = drawn_area + area, outside_area + area
+        drawing.add_outside(contour)
     for (number, k), slice_contours in contours_by_slice.items():
-        polygons = [_to_pixels(contour.points, slices, k) for contour in slice_contours]
-        drawn_area += sum(map(_polygon_area, polygons))
-        outside_area += sum(
-            _polygon_area(corners) - _polygon_area(_clip_to_image(corners, slices.shape[:2])) for corners in polygons
-        )
-        slice_mask = np.zeros(slices.shape[:2], dtype=np.uint8)
-        for corners in polygons:
-            slice_mask ^= _fill_polygon(corners, slices.shape[:2])
-        paint_mask(mask[:, :, k], slice_mask * np.uint8(classes[number]))
-    return mask, [*gaps, *_outside_warnings(outside_area, drawn_area)]
+        paint_mask(mask[:, :, k], drawing.draw(slice_contours, k) * np.uint8(classes[number]))
+    return mask, [*gaps, *drawing.findings()]
 
 
-def _outside_warnings(outside: float, drawn: float) -> list[Finding]:
-    share = outside / drawn if drawn else 0.0
-    if share < 1e-6:
-        return []
-    problem = DataError(
-        "LBL-OUTSIDE",
-        f"{max(100 * share, 0.01):.2g} % of the drawn area is outside the image.",
-        "Check that the contours belong to this series, and that it is complete.",
-    )
-    if share > _MAX_OUTSIDE_SHARE:
+class _Drawing:
+    """Areas of contours on their slices, and counts of what was drawn that is not certain."""
+
+    def __init__(self, slices: SliceGeometry) -> None:
+        self.slices = slices
+        self.shape = slices.shape[:2]
+        self.drawn_area = self.outside_area = 0.0
+        self.n_pixels = self.n_twice = self.n_specks = 0
+
+    def add_outside(self, contour: Contour) -> None:
+        area = _polygon_area(_to_pixels(contour.points, self.slices, 0))
+        self.drawn_area, self.outside_area = self.drawn_area + area, self.outside_area + area
+
+    def draw(self, contours: Sequence[Contour], k: int) -> NDArray[np.uint8]:
+        """Return 1 for the pixels of the contours of one ROI on a slice.
+
+        Raises
+        ------
+        DataError
+            ``LBL-CONTOURS``.
+        """
+        kinds = {contour.exclusive for contour in contours}
+        if len(kinds) > 1:
+            what = "contours of one ROI on one slice are of the types CLOSED_PLANAR and CLOSEDPLANAR_XOR, which contradict."
+            raise DataError("LBL-CONTOURS", what, "Export the RTSTRUCT again, with one type for each ROI (PS3.3 C.8.8.6.3).")
+        outlines = []
+        for contour in contours:
+            corners = _to_pixels(contour.points, self.slices, k)
+            outline = draw_outline(corners, self.shape)
+            outside = _polygon_area(corners) - _polygon_area(_clip_to_image(corners, self.shape))
+            self.drawn_area, self.outside_area = self.drawn_area + _polygon_area(corners), self.outside_area + outside
+            self.n_pixels, self.n_twice = self.n_pixels + int(outline.area.sum()), self.n_twice + outline.n_twice
+            self.n_specks += not (outline.area.any() or outline.whiskers.any())
+            outlines.append(outline)
+        return combine(outlines, self.shape, exclusive=kinds == {True}).astype(np.uint8)
+
+    def findings(self) -> list[Finding]:
+        """Return warnings about what was drawn.
+
+        Raises
+        ------
+        DataError
+            ``LBL-OUTSIDE`` or ``LBL-CROSSING`` where it is more than a small share.
+        """
+        findings = []
+        if self.outside_area > 1e-6 * self.drawn_area:
+            share = self.outside_area / self.drawn_area
+            what = f"{max(100 * share, 0.01):.2g} % of the drawn area is outside the image."
+            fix = "Check that the contours belong to this series, and that it is complete."
+            findings.append(_warn_or_raise(DataError("LBL-OUTSIDE", what, fix), share))
+        if self.n_twice:
+            share = self.n_twice / self.n_pixels
+            what = f"contours cross themselves and run twice around {max(100 * share, 0.01):.2g} % of what they enclose."
+            fix = "Whether that is inside is unknown; it is taken to be, if it is little. Draw the contours without crossings."
+            findings.append(_warn_or_raise(DataError("LBL-CROSSING", what, fix), share))
+        if self.n_specks:
+            what = f"{self.n_specks} contour(s) enclose the centre of no pixel, and mark nothing."
+            findings.append(Finding.warning("LBL-SPECK", what, "Look whether they are too small, or outside the image."))
+        return findings
+
+
+def _warn_or_raise(problem: DataError, share: float) -> Finding:
+    if share > _MAX_DOUBTFUL_SHARE:
         raise problem
-    return [Finding.from_error(problem, level="warning")]
-
-
-def _group_by_slice(
-    contours: Sequence[Contour], slices: SliceGeometry
-) -> tuple[dict[tuple[int, int], list[Contour]], list[Contour]]:
-    """Return the contours by ROI number and slice index, and those above and below the volume.
-
-    Raises
-    ------
-    DataError
-        ``LBL-PLANE``.
-    """
-    normal, step = slice_normal(slices), slice_distance(slices)
-    heights = slices.positions @ normal
-    tolerance = _FLATNESS_TOLERANCE * step + _ROUNDING_MM
-    contours_by_slice: dict[tuple[int, int], list[Contour]] = defaultdict(list)
-    heights_by_slice: dict[tuple[int, int], list[float]] = defaultdict(list)
-    outside, n_tilted, n_between = [], 0, 0
-    for contour in contours:
-        point_heights = contour.points @ normal
-        level = float(point_heights.mean())
-        k = int(np.abs(heights - level).argmin())
-        if np.ptp(point_heights) > tolerance:
-            n_tilted += 1
-        elif abs(level - heights[k]) <= _MAX_SLICE_OFFSET * step:
-            contours_by_slice[contour.roi_number, k].append(contour)
-            heights_by_slice[contour.roi_number, k].append(level)
-        elif heights.min() < level < heights.max():
-            n_between += 1
-        else:
-            outside.append(contour)
-    n_between += sum(len(levels) for levels in heights_by_slice.values() if np.ptp(levels) > tolerance)
-    if n_tilted or n_between:
-        what = f"{n_tilted + n_between} of {len(contours)} contours are not on a slice of the series"
-        why = "they are tilted against the slices" if n_tilted else "they were drawn on other slices, or slices are missing"
-        raise DataError("LBL-PLANE", f"{what}: {why}.", "Use the series that the contours were drawn on.")
-    return contours_by_slice, outside
+    return Finding.from_error(problem, level="warning")
 
 
 def _to_pixels(points: Points, slices: SliceGeometry, k: int) -> Points:
@@ -190,33 +210,7 @@ def _to_pixels(points: Points, slices: SliceGeometry, k: int) -> Points:
     pixels, *_ = np.linalg.lstsq(matrix[:, :2], (points - matrix[:, 2]).T, rcond=None)
     # programs trace masks through the centres of pixels and round the mm: points on a centre must stay there
     rounded = np.round(pixels)
-    return np.asarray(np.where(np.abs(pixels - rounded) < _CENTRE_TOLERANCE, rounded, pixels).T, dtype=np.float64)
-
-
-def _fill_polygon(corners: Points, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return 1 where the centre of a pixel is inside a polygon or on its line."""
-    from skimage.draw import polygon  # a second that sites without RTSTRUCT need not spend
-
-    slice_mask = np.zeros(shape, dtype=np.uint8)
-    # scikit-image tests every pixel against every corner
-    if len(corners) > _MAX_POLYGON_SIZE and np.ptp(corners[:, 1]) > _MAX_POLYGON_SIZE:
-        cut = np.floor(np.median(corners[:, 1])) + 0.5  # between two rows, so that no centre is on the cut
-        parts = [_clip_at_row(corners, cut, upper) for upper in (False, True)]
-        if max(map(len, parts)) < len(corners):
-            return _fill_polygon(parts[0], shape) | _fill_polygon(parts[1], shape)
-    if len(corners) > 2:
-        slice_mask[polygon(corners[:, 0], corners[:, 1], shape)] = 1
-    return slice_mask
-
-
-def _clip_at_row(corners: Points, row: float, upper: bool) -> Points:
-    """Return the part of a polygon on one side of a row (Sutherland and Hodgman 1974)."""
-    following = np.roll(corners, -1, axis=0)
-    inside = (corners[:, 1] > row) == upper
-    crossing = inside != np.roll(inside, -1)
-    share = np.divide(row - corners[:, 1], following[:, 1] - corners[:, 1], out=np.zeros(len(corners)), where=crossing)
-    cuts = corners + share[:, np.newaxis] * (following - corners)
-    return np.asarray(np.stack([corners, cuts], axis=1)[np.stack([inside, crossing], axis=1)], dtype=np.float64)
+    return np.asarray(np.where(np.abs(pixels - rounded) < CENTRE_TOLERANCE, rounded, pixels).T, dtype=np.float64)
 
 
 def _clip_to_image(corners: Points, shape: tuple[int, int]) -> Points:

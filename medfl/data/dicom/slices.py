@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from medfl.data.volume import LPS_TO_RAS, SliceGeometry, Volume
 from medfl.errors import DataError
 
+ACROSS_TOLERANCE = 0.1  # share of the slice spacing by which a label may be off its slice
+
 FloatArray = NDArray[np.float64]
 
 
