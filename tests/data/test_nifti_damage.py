@@ -6,6 +6,7 @@ import bz2
 import gzip
 import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,17 @@ def code_of(path: Path, read: Any = read_nifti, **options: Any) -> str:
 @pytest.mark.parametrize("read", [read_nifti, read_nifti_mask])
 def test_one_flipped_bit_anywhere_in_the_stream_is_seen(tmp_path: Path, read: Any) -> None:
     good, path = gzip.compress(bytes(content()), mtime=0), tmp_path / "a.nii.gz"
-    for position in range(10, len(good) - 9):  # the byte before the trailer may end with bits that mean nothing
+    unharmed = 0
+    for position in range(10, len(good) - 8):
         path.write_bytes(flip(good, position))
-        assert code_of(path, read) in ("FILE-DAMAGED", "NII-TRUNCATED"), position
+        try:
+            intact = gzip.decompress(path.read_bytes()) == bytes(content())
+        except (OSError, EOFError, zlib.error):
+            intact = False
+        unharmed += intact  # the same bytes may be said in two ways
+        if not intact:
+            assert code_of(path, read) in ("FILE-DAMAGED", "NII-TRUNCATED"), position
+    assert unharmed < 5
 
 
 @pytest.mark.parametrize("position", range(1, 9))
@@ -245,7 +254,7 @@ def test_more_voxels_than_the_site_reads_are_refused_before_any_is_read(tmp_path
 
 
 def test_a_stream_that_goes_on_is_not_inflated_to_its_end(tmp_path: Path) -> None:
-    packer = gzip.zlib.compressobj(9, wbits=31)  # type: ignore[attr-defined]
+    packer = zlib.compressobj(9, wbits=31)
     parts = [packer.compress(bytes(content())), *(packer.compress(bytes(2**22)) for _ in range(64)), packer.flush()]
     (tmp_path / "a.nii.gz").write_bytes(b"".join(parts))  # 256 KB that hold 256 MB
     tracemalloc.start()
