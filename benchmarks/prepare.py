@@ -102,7 +102,7 @@ def measure(folder: Path, image: str, what: str) -> dict[str, float]:
     """Read or prepare one case in this process; return seconds, and bytes at the peak."""
     import torch
 
-    import medfl.data.preprocess  # noqa: F401 - imported before the clock runs
+    import medfl.data.preprocess.steps  # noqa: F401 - imported before the clock runs
     from medfl.data.cohort import read_cohort
     from medfl.data.load import load_case
     from medfl.data.store.prepare import prepare_cases

@@ -12,6 +12,7 @@ from medfl.data.classes import annotated_classes
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
 from medfl.data.dicom.source_headers import read_source_headers
+from medfl.data.findings import Finding
 from medfl.data.image_files import read_image
 from medfl.data.labels import read_label
 from medfl.data.mask_alignment import CORNER_TOLERANCE
@@ -21,6 +22,7 @@ from medfl.data.volume import Volume, corner_distance
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.memory import is_out_of_memory
 
 
 def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.uint8] | int]:
@@ -45,7 +47,8 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     Raises
     ------
     DataError
-        If the case cannot be read; it bears the pseudonym. ``LBL-UNANNOTATED`` when no class of the study was looked for.
+        If the case cannot be read; it bears the pseudonym. ``LBL-UNANNOTATED`` when no class of the study was looked for,
+        ``CASE-MEMORY`` and ``IMG-READ`` for what is no fault of the files.
     """
     try:
         if not isinstance(case.label, int):
@@ -57,10 +60,29 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
         return replace(volume, warnings=(*volume.warnings, *warnings)), mask
     except DataError as error:
         raise DataError(error.code, error.what, error.fix, case.name) from None
-    except (OSError, MemoryError):
+    except MemoryError:
+        raise memory_error("the memory was not enough to read the case.", case.name) from None
+    except OSError:
         raise DataError(
             "IMG-READ", "a file could not be read.", "Check disk, network drive and permissions.", case.name
         ) from None
+
+
+def memory_error(
+    what: str, case: str = "", fix: str = "End other programs, prepare fewer cases at a time, or use a larger machine."
+) -> DataError:
+    """Return the error for a case that does not fit into the memory."""
+    return DataError("CASE-MEMORY", what, fix, case)
+
+
+def unreadable_finding(case: str, reason: Exception | str) -> Finding:
+    """Return the finding about a case on which a library failed in a way of its own, or whose process was ended."""
+    if isinstance(reason, Exception) and is_out_of_memory(reason):
+        return Finding.from_error(memory_error("the memory was not enough for the case."), case)
+    words = reason if isinstance(reason, str) else type(reason).__name__  # its text may hold a path or a name
+    what = f"the image or its label could not be read ({words})."
+    fix = "Check that the files are complete and can be opened with another program, and export them again."
+    return Finding("CASE-UNREADABLE", case, what, fix)
 
 
 def load_image(source: Source, study: Study, site: Site) -> Volume:

@@ -90,8 +90,8 @@ def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int],
 
 
 def _measure_case(case: Case, scope: Scope, study: Study, site: Site) -> tuple[CaseMeasurements, list[Finding]]:
-    from medfl.data.preprocess import orient  # imports MONAI: seconds that only the reading of cases must pay
     from medfl.data.preprocess.cropping import find_crop_box
+    from medfl.data.preprocess.steps import orient  # imports MONAI: seconds that only the reading of cases must pay
 
     try:
         with silence_libraries():

@@ -75,6 +75,7 @@ def _case_to_json(case: CaseFacts, classes: tuple[str, ...]) -> dict[str, Any]:
         "codes": [finding.code for finding in case.findings],
         "kind": case.kind or None,
         "size": list(case.size),
+        "prepared-size": list(case.prepared),
         "spacing-mm": [round(size, 4) for size in case.spacing],
         "intensity": {f"p{percent}": round(value, 4) for percent, value in zip(PERCENTILES, case.intensity, strict=False)},
         "classes": {classes[index]: round(amount, 6) for index, amount in case.amounts},

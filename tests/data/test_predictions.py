@@ -17,7 +17,7 @@ from medfl.data.dicom.seg import read_seg
 from medfl.data.dicom.series import read_series
 from medfl.data.nifti import read_nifti, read_nifti_mask
 from medfl.data.predictions import ModelOrigin, resample_to_source, write_nifti, write_seg
-from medfl.data.preprocess import preprocess
+from medfl.data.preprocess.steps import preprocess
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from tests.data.dicom.phantom import AXIAL, SHAPE, stack, write_enhanced, write_slices

@@ -85,6 +85,8 @@ class CaseFacts:
         Pictures, where they were asked for.
     annotated : tuple of int
         Foreground classes that somebody looked for; empty when all were.
+    prepared : tuple of int
+        Voxels along each axis that preparing will leave it with; empty when that is not certain.
     """
 
     case: str
@@ -99,6 +101,7 @@ class CaseFacts:
     device: ImagingDevice = ImagingDevice()
     planes: tuple[PreviewPlane, ...] = ()
     annotated: tuple[int, ...] = ()
+    prepared: tuple[int, ...] = ()
 
     @property
     def usable(self) -> bool:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case
 from medfl.data.classes import annotated_classes
 from medfl.data.findings import Finding
+from medfl.data.image_extent import along_patient
 from medfl.data.library_output import silence_libraries
-from medfl.data.load import load_case
+from medfl.data.load import load_case, unreadable_finding
+from medfl.data.preprocess.cropping import find_crop_box
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
+from medfl.data.quality.foretelling import foretell_preparing
 from medfl.data.quality.imaging_device import read_imaging_device
 from medfl.data.quality.preview_planes import render_planes, subsample
-from medfl.data.store.prepare import patch_size_warnings
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -46,23 +47,18 @@ def measure_case(case: Case, study: Study, site: Site, *, preview: bool = False)
                 known, device=read_imaging_device(case.image, site), annotated=annotated_classes(case.annotated, study, site)
             )
             volume, label = load_case(case, study, site)
-            return _measure_volume(known, volume, label, study, preview=preview)
+            measured = _measure_volume(known, volume, label, study, preview=preview)
+            prepared, warnings = foretell_preparing(case, *_cropped_grid(volume, study), study, site)
+            return replace(measured, prepared=prepared, findings=(*measured.findings, *warnings))
     except DataError as error:
         return exclude_case(known, Finding.from_error(error, case.name))
     except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest
-        return exclude_case(known, unreadable_finding(case.name, type(error).__name__))
+        return exclude_case(known, unreadable_finding(case.name, error))
 
 
 def exclude_case(known: CaseFacts, finding: Finding) -> CaseFacts:
     """Return what is known of a case that an error leaves out."""
     return replace(known, split="", findings=(finding,))
-
-
-def unreadable_finding(case: str, kind: str) -> Finding:
-    """Return the finding about a case on which a library failed in a way of its own."""
-    what = f"the image or its label could not be read ({kind})."
-    fix = "Check that the files are complete and can be opened with another program, and export them again."
-    return Finding("CASE-UNREADABLE", case, what, fix)
 
 
 def _measure_volume(
@@ -73,10 +69,7 @@ def _measure_volume(
     values = subsample(volume.array[0])
     return replace(
         known,
-        findings=(
-            *(warning.of_case(known.case) for warning in volume.warnings),
-            *_patch_warnings(known.case, volume, study),
-        ),
+        findings=tuple(warning.of_case(known.case) for warning in volume.warnings),
         size=volume.shape,
         spacing=() if flat else volume.spacing,
         intensity=tuple(float(value) for value in np.percentile(values, PERCENTILES)),
@@ -85,16 +78,11 @@ def _measure_volume(
     )
 
 
-def _patch_warnings(case: str, volume: Volume, study: Study) -> list[Finding]:
-    """Return the warnings about patches that preparing will give, where it leaves the number of voxels unchanged."""
-    steps = study.preprocessing
-    if steps.spacing or steps.size or steps.crop != "none":
-        return []
-    shape = list(volume.shape)
-    if len(shape) == 3:  # as prepared: along RAS+ axes
-        for axis, (place, _) in enumerate(nibabel.io_orientation(volume.affine)):
-            shape[int(place)] = volume.shape[axis]
-    return patch_size_warnings(case, shape, study)
+def _cropped_grid(volume: Volume, study: Study) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return shape and spacing of what the study's crop leaves of an image, along the axes of the patient."""
+    box = find_crop_box(volume.array, volume.spacing, study.preprocessing.crop)
+    shape = [side.stop - side.start for side in box]
+    return along_patient(shape, None if study.task.dimension == 2 else volume.affine[:3, :3])
 
 
 def _measure_classes(mask: NDArray[np.uint8], volume: Volume, study: Study) -> tuple[tuple[int, float], ...]:

@@ -12,15 +12,17 @@ from medfl.data.cohort import find_missing_classes, read_cohort
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.layouts.csv import as_unlabelled
+from medfl.data.load import unreadable_finding
 from medfl.data.quality.case_pool import map_cases
 from medfl.data.quality.facts import CaseFacts, SiteCheck
+from medfl.data.quality.foretelling import check_store
 from medfl.data.quality.header_check import check_headers
-from medfl.data.quality.measure import measure_case, unreadable_finding
+from medfl.data.quality.measure import measure_case
 from medfl.data.quality.study_inference import infer_study
 from medfl.data.quality.unlabelled import ONLY_IMAGES, has_no_labels, mark_unlabelled, unlabelled_cases
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import check_policy
-from medfl.errors import DataError
+from medfl.errors import DataError, MedflError
 from medfl.site import Site
 from medfl.study import Study
 from medfl.study.sections import Modality
@@ -92,7 +94,17 @@ def check_site(
     names = {case.name for case in images}
     facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
     check = _build_check(site, study, cohort, facts, fast=fast)
+    if study_name and check.refusal is None:
+        check = replace(check, refusal=_store_refusal(check, study, site))
     return replace(check, study=study_name, assumed=assumed), study
+
+
+def _store_refusal(check: SiteCheck, study: Study, site: Site) -> Finding | None:
+    try:
+        check_store(check.cases, study, site)
+    except MedflError as error:
+        return Finding.from_error(error)
+    return None
 
 
 def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, none_labelled: bool) -> Cohort:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.store.prepared_data import Array, Meta
+from medfl.data.store.prepared_size import check_prepared_size
 from medfl.data.volume import Volume
+from medfl.site import Site
 from medfl.study import Study
 
 MAX_POSITIONS = 10000  # of voxels remembered for each class
@@ -18,7 +20,7 @@ LoadedCase = tuple[Volume, NDArray[np.uint8] | int]
 
 
 def build_case_arrays(
-    read: Callable[[], LoadedCase], study: Study, annotated: Sequence[int] = ()
+    read: Callable[[], LoadedCase], study: Study, site: Site, annotated: Sequence[int] = ()
 ) -> tuple[dict[str, Array], Meta]:
     """Read a case and return its arrays by file name, and the facts for its ``meta.json``.
 
@@ -29,16 +31,18 @@ def build_case_arrays(
         volume is let go as soon as it is oriented and cropped.
     study : Study
         Names the task and how images are preprocessed.
+    site : Site
+        Says how large a prepared image may be.
     annotated : sequence of int
         Classes that were looked for in the case, empty for all: `medfl.data.classes.annotated_classes`.
 
     Raises
     ------
     DataError
-        If `read` or `medfl.data.preprocess.preprocess` raises it.
+        If `read` or `medfl.data.preprocess.steps.preprocess` raises it; ``PREP-SIZE`` and ``CASE-MEMORY``.
     """
     # here, because it imports MONAI: seconds that a second start must not pay
-    from medfl.data.preprocess import normalize_and_resample, orient, orient_and_crop, to_contiguous
+    from medfl.data.preprocess.steps import normalize_and_resample, orient, orient_and_crop, to_contiguous
 
     volume, label = read()
     volume, mask = orient(volume, None if isinstance(label, int) else label, study)
@@ -47,6 +51,7 @@ def build_case_arrays(
     warnings = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
     mask = None if mask is None else to_contiguous(mask, np.uint8)  # it is read plane by plane, and written
     working = orient_and_crop(volume, mask, study)
+    check_prepared_size(tuple(working.image.shape[1:]), spacing, study, site.data, masked=mask is not None)
     del volume, label
     prepared, prepared_mask = normalize_and_resample(working, study)
     arrays: dict[str, Array] = {"image": prepared.array}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import medfl
 from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
-from medfl.data.load import load_case
+from medfl.data.load import load_case, unreadable_finding
 from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.cache_key import compute_cache_key, hash_values, site_root
 from medfl.data.store.case_arrays import build_case_arrays
@@ -22,8 +23,8 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-# ends of codes of refusals that may pass: a library is installed, a disk comes back
-_TRANSIENT_CODES = ("-CODEC", "-READ", "-EXTRA")
+# ends of codes of refusals that may pass: a library is installed, a disk comes back, other programs end
+_TRANSIENT_CODES = ("-CODEC", "-READ", "-EXTRA", "-MEMORY")
 _SAVE_INTERVAL = 30.0  # seconds between two writings of the caches: a killed process loses no more
 
 
@@ -104,7 +105,8 @@ class CaseCache:
         try:
             with silence_libraries():
                 annotated = annotated_classes(case.annotated, self._study, self._site)
-                arrays, facts = build_case_arrays(lambda: load_case(case, self._study, self._site), self._study, annotated)
+                read = partial(load_case, case, self._study, self._site)
+                arrays, facts = build_case_arrays(read, self._study, self._site, annotated)
             if self.case_key(case) != key:
                 raise RuntimeError("the source changed while it was read")
         except DataError as error:
@@ -113,7 +115,7 @@ class CaseCache:
                 self.cache_folder.save_rejection(case.name, key, medfl.__version__, finding)
             return Outcome(None, key, (finding,))
         except Exception as error:  # an error of a library: its text may hold a path or a name, and it must not stop the rest
-            return Outcome(None, key, (_unreadable_finding(case, error),))
+            return Outcome(None, key, (unreadable_finding(case.name, error),))
         meta = self.cache_folder.write(case.name, key, arrays, facts, remaining)
         return Outcome(meta, key, _warnings(case, meta), time.monotonic() - started)
 
@@ -122,7 +124,7 @@ class CaseCache:
         try:
             key = self.case_key(case)
         except OSError as error:
-            return Outcome(None, "", (_unreadable_finding(case, error),))
+            return Outcome(None, "", (unreadable_finding(case.name, error),))
         meta = self.cache_folder.find(case.name, key)
         if meta is not None:
             return Outcome(meta, key, _warnings(case, meta))
@@ -170,9 +172,3 @@ class CaseCache:
 
 def _warnings(case: Case, meta: Meta) -> tuple[Finding, ...]:
     return tuple(Finding(code, case.name, what, fix, "warning") for code, what, fix in meta["warnings"])
-
-
-def _unreadable_finding(case: Case, error: Exception) -> Finding:
-    what = f"the image or its label could not be read ({type(error).__name__})."
-    fix = "Check that the files are complete and can be opened with another program, and export them again."
-    return Finding("CASE-UNREADABLE", case.name, what, fix)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from medfl.data.cases import Case, Source
-from medfl.data.dicom.source_headers import read_first_header
+from medfl.data.image_extent import ImageExtent, read_extent
 from medfl.data.library_output import silence_libraries
-from medfl.data.nifti import read_nifti_grid
-from medfl.errors import DiskFullError, MedflError
+from medfl.data.store.prepared_size import foretell_shape, preparing_bytes, stored_bytes
+from medfl.errors import DiskFullError
+from medfl.site import Site
 from medfl.study import Study
+from medfl.system.memory import available_memory
 from medfl.system.text import format_bytes
 
 _VOLUME_COPIES = 4  # float32 copies of the largest image that preparing holds at a time, with a reserve
@@ -65,28 +66,7 @@ class Forecast:
             raise DiskFullError("DISK-FULL", what, fix)
 
 
-@dataclass(frozen=True)
-class ImageGrid:
-    """Shape and voxel size according to a header.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Voxels along each axis.
-    spacing : tuple of float
-        Millimetres; empty when the header does not say.
-    """
-
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...] = ()
-
-    @property
-    def voxel_count(self) -> int:
-        """Voxels in all."""
-        return math.prod(self.shape)
-
-
-def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study) -> Forecast:
+def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study, site: Site) -> Forecast:
     """Return what preparing will take.
 
     Parameters
@@ -99,64 +79,43 @@ def forecast(cases: Sequence[Case], stored: set[str], folder: Path, study: Study
         The store.
     study : Study
         Says what is made of an image.
+    site : Site
+        Says how its data is to be read.
     """
     missing = [case for case in cases if case.name not in stored]
-    sizes = [_prepared_bytes(case, study) for case in missing]
+    sizes = [_stored_bytes(case, study, site) for case in missing]
     known = [size for size in sizes if size is not None]
     exact = study.preprocessing.crop == "none"
     free = shutil.disk_usage(folder).free
     return Forecast(len(cases), len(cases) - len(missing), sum(known), free, exact, len(sizes) - len(known))
 
 
-def max_parallel_cases(cases: Sequence[Case], study: Study, wanted: int) -> int:
+def max_parallel_cases(cases: Sequence[Case], study: Study, site: Site, wanted: int) -> int:
     """Return how many cases can be prepared at a time within the free memory: at least one, at most as many as wanted."""
     if wanted <= 1:
         return 1
-    grids = [grid for case in cases if (grid := read_grid(case.image)) is not None]
-    largest = max((grid.voxel_count for grid in grids), default=0) * study.task.channels * np.dtype(np.float32).itemsize
-    usable = _USABLE_MEMORY_SHARE * psutil.virtual_memory().available
-    return max(1, min(wanted, len(cases), int(usable // (_VOLUME_COPIES * largest + _WORKER_BYTES))))
+    largest = max((_working_bytes(extent, case, study) for case in cases if (extent := _extent(case, study, site))), default=0)
+    usable = _USABLE_MEMORY_SHARE * available_memory()
+    return max(1, min(wanted, len(cases), int(usable // (largest + _WORKER_BYTES))))
 
 
-def read_grid(source: Source) -> ImageGrid | None:
-    """Return shape and voxel size of an image by its header alone, or nothing when it does not say."""
+def _extent(case: Case, study: Study, site: Site) -> ImageExtent | None:
     try:
         with silence_libraries():
-            if source.kind == "nifti":
-                return ImageGrid(*read_nifti_grid(source.paths[0]))
-            return _read_dicom_grid(source) if source.kind == "dicom" else _read_image_grid(source.paths[0])
-    except (MedflError, OSError, ValueError, KeyError, EOFError):
-        return None  # what is wrong with the file is for its reader to say
-
-
-def _read_dicom_grid(source: Source) -> ImageGrid | None:
-    header = read_first_header(source)
-    if header is None:
+            return read_extent(case.image, study, site)
+    except Exception:  # what is wrong with the file is for its reader to say
         return None
-    count = max(len(source.paths) // max(1, len(source.select)), int(header.text("NumberOfFrames") or 1))
-    sides = int(header.text("Columns")), int(header.text("Rows"))
-    return ImageGrid((*sides, count) if count > 1 else sides)
 
 
-def _read_image_grid(path: Path) -> ImageGrid:
-    from PIL import Image
+def _working_bytes(extent: ImageExtent, case: Case, study: Study) -> int:
+    """Return the memory that preparing takes at the most: while the image is read, or while it is resampled."""
+    reading = _VOLUME_COPIES * math.prod(extent.shape) * study.task.channels * np.dtype(np.float32).itemsize
+    return max(reading, preparing_bytes(*extent.along_patient(), study, masked=isinstance(case.label, Source)))
 
-    with Image.open(path) as image:
-        return ImageGrid(image.size)
 
-
-def _prepared_bytes(case: Case, study: Study) -> int | None:
-    grid = read_grid(case.image)
-    if grid is None:
+def _stored_bytes(case: Case, study: Study, site: Site) -> int | None:
+    extent = _extent(case, study, site)
+    if extent is None:
         return None
-    settings = study.preprocessing
-    voxels = float(grid.voxel_count)
-    changed = bool(settings.spacing or settings.size or settings.crop != "none")
-    if settings.size:
-        voxels = math.prod(settings.size)
-    elif settings.spacing and len(grid.spacing) == len(settings.spacing):
-        voxels *= math.prod(grid.spacing) / math.prod(settings.spacing)
-    size = voxels * study.task.channels * np.dtype(settings.dtype).itemsize
-    if isinstance(case.label, Source):  # where the classes lie takes some KB more
-        size += voxels + (grid.voxel_count if changed and study.task.dimension == 3 else 0)
-    return int(size)
+    prepared = foretell_shape(*extent.along_patient(), study)
+    return stored_bytes(extent.shape, prepared, study, masked=isinstance(case.label, Source))

@@ -50,7 +50,7 @@ def iter_outcomes(
     if workers > 1:
         known = cache.cache_folder.case_names()
         missing = [case for case in order if case.name not in known]
-        count = max_parallel_cases(missing, study, workers)
+        count = max_parallel_cases(missing, study, site, workers)
         if count > 1:
             for pair in _iter_parallel(order, cache, site, study, count):
                 yield pair
@@ -63,7 +63,7 @@ def _iter_parallel(
     order: Sequence[Case], cache: CaseCache, site: Site, study: Study, count: int
 ) -> Iterator[tuple[Case, Outcome]]:
     items = list(zip(order, range(len(order), 0, -1), strict=True))
-    context = fork_context(["medfl.data.preprocess"])
+    context = fork_context(["medfl.data.preprocess.steps"])
     try:  # what the workers were writing when it ends early is swept away at the next start
         outcomes = map_processes(
             _prepare_case, items, count, context, ordered=True, setup=_init_worker, setup_arguments=(site, study)

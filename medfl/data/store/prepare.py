@@ -86,7 +86,7 @@ def prepare_cases(
     order = [replace(case, split=splits[case.name]) for case in cohort.cases]
     cache = CaseCache(site, study)
     if announce:
-        announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study))
+        announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study, site))
     cases, findings, present, annotated = _collect_outcomes(order, cache, site, study, progress, workers)
     save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]

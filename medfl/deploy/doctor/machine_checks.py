@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from medfl.deploy.doctor.check_result import CheckResult, grade
 from medfl.deploy.doctor.installation_checks import check_installation
+from medfl.system.memory import available_memory
 from medfl.system.text import format_bytes
 
 _GB = 1e9
@@ -46,7 +45,7 @@ def check_disk(folder: Path) -> CheckResult:
 
 def check_memory(*, trains: bool) -> CheckResult:
     """Check the free memory."""
-    free = psutil.virtual_memory().available / _GB
+    free = available_memory() / _GB
     warn, fail = (8, 2) if trains else (4, 1)
     return grade(
         "MEMORY",

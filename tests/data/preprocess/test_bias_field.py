@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.data.preprocess import preprocess
+from medfl.data.preprocess.steps import preprocess
 from medfl.data.volume import Volume
 from tests.data.preprocess.studies import make_study
 

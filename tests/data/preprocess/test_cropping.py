@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medfl.data.preprocess import preprocess
+from medfl.data.preprocess.steps import preprocess
 from medfl.data.volume import Volume
 from tests.data.preprocess.studies import make_study, study_of_modality
 

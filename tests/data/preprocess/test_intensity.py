@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.data.preprocess import preprocess
+from medfl.data.preprocess.steps import preprocess
 from medfl.data.volume import Volume
 from tests.data.preprocess.studies import make_study, make_volume, study_of_modality
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medfl.data.preprocess import orient, preprocess, spatial
+from medfl.data.preprocess import spatial
+from medfl.data.preprocess.steps import orient, preprocess
 from medfl.data.volume import Volume
 from tests.data.preprocess.studies import make_study
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medfl.data.preprocess import preprocess
+from medfl.data.preprocess.steps import preprocess
 from medfl.data.volume import Volume
 from tests.data.preprocess.studies import make_study, study_of_modality
 

@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -334,7 +333,7 @@ def test_full_disk_stops_and_leaves_what_was_done(tmp_path: Path, monkeypatch: p
 def test_two_processes_at_once_both_get_all_cases(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
     go = tmp_path / "go"
-    wait = f"import medfl.data.preprocess, pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.001)"
+    wait = f"import medfl.data.preprocess.steps, pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.001)"
     check = "assert len(prepared.cases) == 6 and all(c.image.shape == (1, 8, 9, 10) for c in prepared.cases)"
     both = [run_prepare(site, check, before=wait) for _ in range(2)]
     go.touch()
@@ -537,7 +536,8 @@ def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 1)
     for spacing in ("1,1,2", "0.5,0.5,1"):
         prepare_cases(site, study_of(spacing=spacing), announce=forecasts.append)
-    assert forecasts[1].size - forecasts[0].size >= 7 * 8 * 9 * 10 * 5  # 8 times the voxels, of float32 and uint8
+    # float32 and uint8; at half the spacing there is one voxel between two, and the mask is kept on its own grid as well
+    assert [forecast.size for forecast in forecasts] == [8 * 9 * 10 * 5 + 8 * 9 * 10, 15 * 17 * 19 * 5 + 8 * 9 * 10]
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -550,11 +550,12 @@ def test_what_cannot_fit_is_refused_before_anything_is_read(tmp_path: Path, monk
 
 
 def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = read_cohort(site_of(tmp_path / "north", 4), study_of()).cases
+    site = site_of(tmp_path / "north", 4)
+    cases = read_cohort(site, study_of()).cases
 
     def with_free(size: float) -> int:
-        monkeypatch.setattr(forecast_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
-        return forecast_module.max_parallel_cases(cases, study_of(), 8)
+        monkeypatch.setattr(forecast_module, "available_memory", lambda: size)
+        return forecast_module.max_parallel_cases(cases, study_of(), site, 8)
 
     assert with_free(1e12) == 4  # no more than there are cases
     assert with_free(1.7e9) == 2
