@@ -106,19 +106,6 @@ def read_nifti_extent(
         return shape, read_affine(header, settings.nifti_form) if dimension == 3 else np.eye(4)
 
 
-def read_nifti_grid(path: Path, settings: SiteData = _DEFAULTS) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the shape and the voxel size in millimetres that a header states, of at most three axes.
-
-    Raises
-    ------
-    DataError
-        ``IMG-MISSING``, ``IMG-FORMAT``, ``IMG-LARGE``, ``FILE-DAMAGED``, ``NII-FORMAT``, ``NII-TRUNCATED`` or ``NII-HEADER``.
-    """
-    with silence_libraries(), _open(path, whole=False) as (_, header):
-        check_declared_size(header.shape[:3], settings)
-        return header.shape[:3], tuple(map(float, header.fields.get_zooms()[:3]))
-
-
 @contextmanager
 def _open(path: Path, *, whole: bool) -> Iterator[tuple[NiftiContent, NiftiHeader]]:
     """Open a file; where something is wrong with one that is to be read whole, a checksum that differs is the reason."""

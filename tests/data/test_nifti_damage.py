@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medfl.data.nifti import read_nifti, read_nifti_extent, read_nifti_grid, read_nifti_mask
+from medfl.data.nifti import read_nifti, read_nifti_extent, read_nifti_mask
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -146,7 +146,6 @@ def test_the_bytes_say_what_is_compressed_and_not_the_name(tmp_path: Path, read:
         values = read_values.array[0] if read is read_nifti else read_values[0]
         np.testing.assert_array_equal(values, BOX)
         assert read_nifti_extent(tmp_path / name)[0] == BOX.shape
-        assert read_nifti_grid(tmp_path / name) == (BOX.shape, (1.0, 1.0, 1.0))
     (tmp_path / "twice.nii.gz").write_bytes(gzip.compress(gzip.compress(plain)))
     assert code_of(tmp_path / "twice.nii.gz", read) == "NII-FORMAT"
 
@@ -245,7 +244,7 @@ def test_nifti_2_is_checked_likewise(tmp_path: Path) -> None:
 def test_more_voxels_than_the_site_reads_are_refused_before_any_is_read(tmp_path: Path, ending: str) -> None:
     path, data = tmp_path / f"a.{ending}", patched(DIM, "<4h", 3, 30000, 30000, 30000)
     path.write_bytes(gzip.compress(bytes(data)) if ending.endswith("gz") else data)
-    for read in (read_nifti, read_nifti_mask, read_nifti_extent, read_nifti_grid):
+    for read in (read_nifti, read_nifti_mask, read_nifti_extent):
         assert code_of(path, read) == "IMG-LARGE"
     path.write_bytes(gzip.compress(bytes(content())) if ending.endswith("gz") else content())
     assert read_nifti(path, settings=SiteData(max_megavoxels=1)).shape == BOX.shape
