@@ -73,13 +73,18 @@ def _is_decodable(syntax: UID, dataset: Dataset) -> bool:
     return bool(decoder.is_available)
 
 
+def has_pixels(dataset: Dataset) -> bool:
+    """Return whether a file has pixels at all."""
+    return any(dataset.get(keyword) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
+
+
 def is_truncated(dataset: Dataset) -> bool:
     """Return whether there are fewer pixels than the header says, or for compressed pixels, none at all."""
-    if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
-        return False
-    pixels = dataset.get("PixelData")
-    if not pixels:
+    if not has_pixels(dataset):
         return True
+    pixels = dataset.get("PixelData")
+    if not pixels:  # in floating point
+        return False
     if dataset.file_meta.TransferSyntaxUID.is_compressed:  # decoding will show it
         return False
     expected: int = get_expected_length(dataset)

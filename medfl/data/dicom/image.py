@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
-from medfl.data.dicom.pixels import apply_rescale, check_bits, read_dataset, truncated_error
+from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes
 from medfl.data.image_files import LUMINANCE_WEIGHTS
 from medfl.data.library_output import silence_libraries
@@ -46,7 +46,8 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC`` or ``DCM-TRUNCATED``.
+        ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-PIXELS``,
+        ``DCM-COLORSPACE`` or ``DCM-TRUNCATED``.
     """
     header = header or read_headers([path], force=settings.allow_headerless)[0]
     check_image_classes([header])
@@ -59,17 +60,15 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
                 raise DataError(
                     "DCM-FRAMES", "the object holds several frames.", "Export the intended frame as a single image."
                 )
-            if is_truncated(dataset):
-                raise truncated_error(1)
-            check_bits(header)
-            rows_first = _to_grey(
-                dataset, _single_frame_header(header, settings), invert=header.text("Modality").upper() in PROJECTION_MODALITIES
-            )
+            decoder = open_decoder(dataset)
+            is_xray = header.text("Modality").upper() in PROJECTION_MODALITIES
+            rows_first = _to_grey(decoder.decode(0), dataset, _single_frame_header(header, settings), invert=is_xray)
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
-    return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis])
+    warnings = (high_bits_warning(1),) if decoder.has_foreign_bits else ()
+    return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis], warnings=warnings)
 
 
 def _single_frame_header(header: Header, settings: SiteData) -> Header:
@@ -77,8 +76,7 @@ def _single_frame_header(header: Header, settings: SiteData) -> Header:
     return frame_headers(header, force=settings.allow_headerless)[0] if is_enhanced(header) else header
 
 
-def _to_grey(dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
-    stored = dataset.pixel_array
+def _to_grey(stored: NDArray[Any], dataset: Dataset, header: Header, *, invert: bool) -> NDArray[np.float32]:
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)  # the stored values are indices of colours
     if stored.ndim == 3:

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.utils import iter_pixels
 
-from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.headers import Header, read_headers
-from medfl.data.dicom.pixels import read_dataset, truncated_error
+from medfl.data.dicom.pixels import open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_image_classes
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
@@ -40,8 +38,8 @@ def read_dicom_mask(path: Path, *, force: bool = False, header: Header | None = 
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask in
-        colours.
+        ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-PIXELS``, ``DCM-COLORSPACE``,
+        ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask in colours.
     """
     check_image_classes([header] if header else read_headers([path], force=force))
     dataset = read_dataset(path, force=force)
@@ -49,10 +47,7 @@ def read_dicom_mask(path: Path, *, force: bool = False, header: Header | None = 
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
-            if is_truncated(dataset):
-                raise truncated_error(1)
-            # raw YBR pixels would be luminance and chrominance, which differ even where all colours are grey
-            (stored,) = iter_pixels(dataset, raw=int(dataset.SamplesPerPixel) == 1)
+            stored = open_decoder(dataset).decode(0)
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder failed on damaged pixels

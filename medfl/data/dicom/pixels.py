@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,13 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medfl.data.dicom.codecs import check_codec, is_truncated
+from medfl.data.dicom.codecs import check_codec, has_pixels, is_truncated
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.stored_values import FrameDecoder
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
@@ -63,13 +64,17 @@ def truncated_error(count: int) -> DataError:
     return DataError("DCM-TRUNCATED", what, _EXPORT_AGAIN)
 
 
-def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArray[np.float32]:
+def read_grey_values(
+    headers: Sequence[Header], warnings: list[Finding] | None = None, *, force: bool = False
+) -> NDArray[np.float32]:
     """Read the grey values of slices or frames of one size, each rescaled by its own header.
 
     Parameters
     ----------
     headers : sequence of Header
         One for each slice, as `medfl.data.dicom.checks.check_series` returns them.
+    warnings : list of Finding, optional
+        Receives ``DCM-HIGH-BITS`` when bits above BitsStored were cut off.
     force : bool
         Whether files may lack the 128-byte preamble.
 
@@ -82,7 +87,8 @@ def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArr
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-CODEC``, or ``DCM-TRUNCATED`` with the number of images with missing pixels.
+        ``DCM-READ``, ``DCM-CODEC``; ``DCM-HEADER``, ``DCM-PIXELS`` or ``DCM-COLORSPACE`` for pixels that are not what the
+        header says; or ``DCM-TRUNCATED`` with the number of images with missing pixels.
     """
     first = headers[0]
     shape = (len(headers), int(first.text("Rows")), int(first.text("Columns")))
@@ -90,13 +96,16 @@ def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArr
     indices_by_path: dict[Path, list[int]] = {}
     for index, header in enumerate(headers):
         indices_by_path.setdefault(header.path, []).append(index)
-    damaged = 0
+    damaged, with_high_bits = 0, 0
     for path, indices in indices_by_path.items():
         try:
             dataset = read_dataset(path, force=force)
             with silence_libraries():
-                for index, stored in zip(indices, _decode_frames(dataset, [headers[index] for index in indices]), strict=True):
+                decoder = open_decoder(dataset)
+                for index in indices:
+                    stored = decoder.decode(max(frame_number(headers[index]) - 1, 0))
                     grey[index] = apply_rescale(stored, headers[index], dataset, shape[1:])
+            with_high_bits += decoder.has_foreign_bits
         except DataError as error:
             if error.code != "DCM-TRUNCATED":
                 raise
@@ -107,14 +116,32 @@ def read_grey_values(headers: Sequence[Header], *, force: bool = False) -> NDArr
             damaged += 1
     if damaged:
         raise truncated_error(damaged)
+    if with_high_bits and warnings is not None:
+        warnings.append(high_bits_warning(with_high_bits))
     return grey
 
 
-def _decode_frames(dataset: Dataset, headers: Sequence[Header]) -> Iterator[NDArray[np.generic]]:
+def open_decoder(dataset: Dataset) -> FrameDecoder:
+    """Return a decoder of the frames of an image.
+
+    Raises
+    ------
+    DataError
+        ``DCM-TRUNCATED`` when there are too few pixels, and the codes of `medfl.data.dicom.stored_values.FrameDecoder`.
+    """
+    if not has_pixels(dataset):
+        raise truncated_error(1)
+    decoder = FrameDecoder(dataset)  # the length that is expected depends on what it checks
     if is_truncated(dataset):
         raise truncated_error(1)
-    numbers = [frame_number(header) for header in headers]
-    yield from iter_pixels(dataset, indices=[number - 1 for number in numbers] if numbers[0] else None)
+    return decoder
+
+
+def high_bits_warning(count: int) -> Finding:
+    """Return the warning about images in which bits above BitsStored were cut off (PS3.5 section 8.1.1)."""
+    what = f"{count} image(s) hold something in the bits above BitsStored, such as an old overlay; it was cut off."
+    fix = "Nothing to do, unless BitsStored is wrong: look at the brightest pixels, and export the original images if so."
+    return Finding.warning("DCM-HIGH-BITS", what, fix)
 
 
 def apply_rescale(

@@ -115,7 +115,7 @@ def test_series_that_medfl_cannot_read_go_to_dcm2niix_if_the_site_allows(
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (put(4, PixelRepresentation=None), "DCM-TRUNCATED"),
+        (put(4, PixelRepresentation=None), "DCM-HEADER"),
         (put(4, RescaleSlope="0"), "DCM-RESCALE"),
         (put(4, PatientID="CANARY-OTHER"), "DCM-PATIENTS"),
         (put(4, PixelData=None), "DCM-TRUNCATED"),
