@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +73,20 @@ def build_case_arrays(
         arrays |= {f"fg_{index}": _sample_positions(prepared_mask, index, counts[:, index]) for index in facts["foreground"]}
         moved = prepared.shape != grid or not np.allclose(prepared.affine, affine, rtol=0, atol=1e-6)
         facts["present"] = np.flatnonzero((_count_voxels(mask, classes) if moved else counts).any(0)).tolist()
+        facts["warnings"] += _lost_classes(set(facts["present"]) - set(np.flatnonzero(counts.any(0)).tolist()), study)
         if study.task.dimension == 3 and moved:
             arrays["reference"] = mask
             facts["reference"] = {"affine": affine.tolist(), "spacing": spacing}
     return arrays, facts
+
+
+def _lost_classes(lost: Set[int], study: Study) -> list[list[str]]:
+    """Return the warning about classes that are marked in a label and have no voxel left where they are learned."""
+    names = [name for index, name in enumerate(study.task.classes) if index in lost and index]
+    if not names:
+        return []
+    what = f"{', '.join(names)}: marked in the label, but crop and resampling leave no voxel of it to train on."
+    return [["LBL-LOST", what, "If it matters, choose a finer preprocessing.spacing or size, or another crop, in the study."]]
 
 
 def _count_voxels(mask: Array, classes: int) -> NDArray[np.int64]:

@@ -540,6 +540,31 @@ def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
     assert [forecast.size for forecast in forecasts] == [8 * 9 * 10 * 5 + 8 * 9 * 10, 15 * 17 * 19 * 5 + 8 * 9 * 10]
 
 
+@pytest.mark.parametrize(
+    ("preprocessing", "lost"),
+    [
+        ({}, ""),
+        ({"spacing": "1,1,1"}, ""),
+        ({"spacing": "4,4,4"}, "b"),  # one voxel of 1 x 1 x 2 mm
+        ({"crop": "nonzero"}, "a, b"),
+        ({"size": "8,9,2"}, "b"),  # it lies in the first plane
+    ],
+    ids=str,
+)
+def test_a_class_that_preparing_loses_is_told(tmp_path: Path, preprocessing: dict[str, str], lost: str) -> None:
+    site = site_of(tmp_path / "north", 1)
+    affine = np.diag([-1.0, 1.0, 2.0, 1.0])
+    values = np.random.default_rng(0).normal(100, 10, (8, 9, 10)).astype(np.float32)
+    if "crop" in preprocessing:
+        values[:6] = 0  # both classes lie in it
+    write_nifti(site.folder / "img0.nii", values, affine)
+    write_nifti(site.folder / "seg0.nii", mask_of(0), affine)
+    findings = prepare_cases(site, study_of(**preprocessing)).findings
+    told = [finding for finding in findings if finding.code == "LBL-LOST"]
+    assert [finding.what.partition(":")[0] for finding in told] == ([lost] if lost else [])
+    assert all(finding.level == "warning" for finding in told)
+
+
 def test_what_cannot_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_of(tmp_path / "north", 4)
     forbid_reading(monkeypatch)
