@@ -18,7 +18,7 @@ MAX_RESAMPLE_MM = 2.0  # corners may be this far apart when a mask is resampled:
 Values = NDArray[Any]  # of a mask, as stored: whole numbers if all is well
 
 
-def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bool) -> Values:
+def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bool, across: float = CORNER_TOLERANCE) -> Values:
     """Return mask values on the grid of the image.
 
     A mask that is stored with other axes (mirrored, transposed) but the matching affine is turned, which changes no voxel. What
@@ -35,6 +35,8 @@ def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bo
         The 3-D image.
     resample : bool
         Whether a mask on another grid that covers the same region within 2 mm may be resampled (nearest neighbour).
+    across : float
+        Share of the slice spacing by which the mask may be off the slices of the image, its last axis.
 
     Raises
     ------
@@ -45,9 +47,12 @@ def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bo
     allowed = CORNER_TOLERANCE * min(image.spacing)
     if values.shape == image.shape:
         distance = corner_distance(image.affine, affine, image.shape)
-        if distance <= allowed:
+        off_slices = _distance_across(image.affine, affine, image.shape)
+        if distance <= allowed and off_slices <= across * image.spacing[-1]:
             return values
         detail = f"their corners are {distance:.1f} mm apart (allowed {allowed:.2g})"
+        if distance <= allowed:
+            detail = f"their slices are {off_slices:.2g} mm apart (allowed {across * image.spacing[-1]:.2g})"
     else:
         distance = extent_distance(affine, values.shape, image.affine, image.shape)
         shapes = f"{_format_shape(image.shape)} and {_format_shape(values.shape)}"
@@ -110,6 +115,14 @@ def extent_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, othe
 def corner_distance_2d(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
     """Return how far apart the corners of two 2-D grids of one shape are, and how far they may be, in millimetres."""
     return corner_distance(one, other, (*shape, 1)), CORNER_TOLERANCE * min(affine_to_spacing(one)[:2])
+
+
+def _distance_across(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
+    """Return how far the corners of two grids of one shape are apart across the slices of the first."""
+    normal = np.cross(one[:3, 0], one[:3, 1])
+    along = np.zeros((4, 4))
+    along[:3] = np.outer(normal / np.linalg.norm(normal), normal / np.linalg.norm(normal)) @ (one - other)[:3]
+    return corner_distance(along, np.zeros((4, 4)), shape)
 
 
 def _resample_nearest(values: Values, affine: Affine, image: Volume) -> Values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from io import RawIOBase
@@ -31,11 +31,13 @@ class LabelReferences:
     modality : {"SEG", "RTSTRUCT"}
         Modality of the object.
     images : frozenset of str
-        SOPInstanceUIDs of the images that it references.
+        SOPInstanceUIDs of the images that it was drawn on.
     frame_of_reference : str
         FrameOfReferenceUID of the label; empty when the file names none, or several.
     images_by_frame : tuple of (str, frozenset of str)
         Each FrameOfReferenceUID that is used, with the images referenced in it, when there are several.
+    alternatives : tuple of frozenset of str
+        Sets of images of which each alone is what it was drawn on, such as two registered series; empty when there is one set.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class LabelReferences:
     images: frozenset[str]
     frame_of_reference: str
     images_by_frame: tuple[tuple[str, frozenset[str]], ...] = ()
+    alternatives: tuple[frozenset[str], ...] = ()
 
     def images_in(self, frame_of_reference: str) -> frozenset[str]:
         """Return the images referenced in one frame of reference; all of them if nothing was drawn in it."""
@@ -53,13 +56,21 @@ class LabelReferences:
         frames = {frame for frame, _ in self.images_by_frame} or {self.frame_of_reference}
         return bool(frame_of_reference) and "" not in frames and frame_of_reference not in frames
 
+    def fits(self, images: Set[str], frame_of_reference: str = "") -> bool:
+        """Return whether images hold all that the label was drawn on, of which there is some."""
+        referenced = self.images_in(frame_of_reference)
+        sets = [referenced, *(each for each in self.alternatives if each <= referenced)]
+        return any(bool(each) and each <= images for each in sets)
+
 
 def read_references(path: Path, *, force: bool = False, file: RawIOBase | None = None) -> LabelReferences:
     """Read which images a SEG or RTSTRUCT was drawn on.
 
     A SEG references them in ReferencedSeriesSequence and in the DerivationImageSequence of its frames, an RTSTRUCT in
     ReferencedFrameOfReferenceSequence and at each contour (PS3.3 C.8.20, C.8.8.5 and C.8.8.6). All of these count, except
-    frames of reference of an RTSTRUCT without any ROI: planning systems also list registered images.
+    frames of reference of an RTSTRUCT without any ROI, and series without an image that a frame or contour was drawn on:
+    programs also list registered series. Where only series are listed, or each frame was drawn on an image of each of them,
+    any of them may be the one.
 
     Parameters
     ----------
@@ -95,15 +106,17 @@ def find_references(dataset: Dataset, path: Path) -> LabelReferences:
     with silence_libraries():
         try:
             modality = str(dataset.get("Modality", "")).upper()
-            frames = _read_images_by_frame(dataset, modality)
+            frames = _read_sets_by_frame(dataset, modality)
         except Exception:
             raise unreadable_label_error() from None
     if modality not in LABEL_MODALITIES:
         raise DataError("LBL-READ", "the label is neither a DICOM SEG nor an RTSTRUCT.", "Export the label as one of them.")
-    images = frozenset[str]().union(*frames.values())
+    by_frame = {frame: frozenset[str]().union(*sets) for frame, sets in frames.items()}
+    alternatives = [each for sets in frames.values() if len(sets) > 1 for each in sets]
+    images, sorted_sets = frozenset[str]().union(*by_frame.values()), tuple(sorted(alternatives, key=sorted))
     if len(frames) == 1:
-        return LabelReferences(path, modality, images, next(iter(frames)))
-    return LabelReferences(path, modality, images, "", tuple(sorted(frames.items())))
+        return LabelReferences(path, modality, images, next(iter(frames)), alternatives=sorted_sets)
+    return LabelReferences(path, modality, images, "", tuple(sorted(by_frame.items())), sorted_sets)
 
 
 def check_references(references: LabelReferences, images: Set[str], frame_of_reference: str, settings: SiteData) -> None:
@@ -130,11 +143,12 @@ def check_references(references: LabelReferences, images: Set[str], frame_of_ref
     """
     referenced = references.images_in(frame_of_reference)
     shared, count = len(referenced & images), len(referenced)
+    fits = references.fits(images, frame_of_reference)
     # some programs make up a frame of reference
-    invented = references.modality == "RTSTRUCT" and not references.images_by_frame and shared == count
+    invented = references.modality == "RTSTRUCT" and not references.images_by_frame and fits
     if shared and references.is_in_other_frame(frame_of_reference) and not invented:
         raise wrong_frame_error("the label was")
-    if shared and shared == count:
+    if fits:
         return
     if shared:
         what = f"the label references {count} images, of which the series has {shared}."
@@ -164,48 +178,74 @@ def unreadable_label_error() -> DataError:
     )
 
 
-def source_images(group: Dataset) -> Iterator[str]:
-    """Yield the SOPInstanceUIDs that one functional group of a SEG was derived from."""
+def source_image_items(group: Dataset) -> Iterator[Dataset]:
+    """Yield the references to the images that one functional group of a SEG was derived from."""
     for derivation in group.get("DerivationImageSequence") or ():
-        for image in derivation.get("SourceImageSequence") or ():
-            yield str(image.ReferencedSOPInstanceUID)
+        yield from derivation.get("SourceImageSequence") or ()
 
 
-def _seg_images(dataset: Dataset) -> Iterator[str]:
-    for series in dataset.get("ReferencedSeriesSequence") or ():
-        for instance in series.get("ReferencedInstanceSequence") or ():
-            yield str(instance.ReferencedSOPInstanceUID)
-    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in dataset.get(keyword) or ():
-            yield from source_images(group)
+def _uids(items: Iterable[Dataset]) -> frozenset[str]:
+    return frozenset(str(item.ReferencedSOPInstanceUID) for item in items)
 
 
-def _contour_images(item: Dataset) -> Iterator[str]:
-    for image in item.get("ContourImageSequence") or ():
-        yield str(image.ReferencedSOPInstanceUID)
+def _alternatives(drawn: Sequence[frozenset[str]], series: Sequence[frozenset[str]]) -> list[frozenset[str]]:
+    """Return the sets of images of which each alone is what a label was drawn on.
+
+    Parameters
+    ----------
+    drawn : sequence of frozenset of str
+        Images that each frame or contour references.
+    series : sequence of frozenset of str
+        Images of each series that the label lists.
+    """
+    own = frozenset[str]().union(*drawn)
+    listed = [images for images in series if images and (not own or images & own)]
+    complete = [images for images in listed if all(images & item for item in drawn if item)]  # everything was drawn on them
+    return complete if complete and len(listed) > 1 else [own.union(*listed)]
 
 
-def _read_images_by_frame(dataset: Dataset, modality: str) -> dict[str, frozenset[str]]:
-    """Return the referenced images by frame of reference, of which there is at least one, perhaps with an empty UID."""
+def _seg_sets(dataset: Dataset) -> list[frozenset[str]]:
+    series: dict[str, frozenset[str]] = {}
+    for n, item in enumerate(dataset.get("ReferencedSeriesSequence") or ()):
+        uid = str(item.get("SeriesInstanceUID") or n)
+        series[uid] = series.get(uid, frozenset()) | _uids(item.get("ReferencedInstanceSequence") or ())
+    groups = (*(dataset.get("PerFrameFunctionalGroupsSequence") or ()), *(dataset.get("SharedFunctionalGroupsSequence") or ()))
+    return _alternatives([_uids(source_image_items(group)) for group in groups], list(series.values()))
+
+
+def _read_sets_by_frame(dataset: Dataset, modality: str) -> dict[str, list[frozenset[str]]]:
+    """Return the sets of images, of which each alone may be meant, by frame of reference, perhaps with an empty UID."""
     if modality != "RTSTRUCT":
-        return {str(dataset.get("FrameOfReferenceUID") or ""): frozenset(_seg_images(dataset) if modality == "SEG" else ())}
-    listed: dict[str, set[str]] = defaultdict(set)
-    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
-        images = listed[str(frame.get("FrameOfReferenceUID") or "")]
-        for study in frame.get("RTReferencedStudySequence") or ():
-            for series in study.get("RTReferencedSeriesSequence") or ():
-                images.update(_contour_images(series))
+        images = _seg_sets(dataset) if modality == "SEG" else [frozenset[str]()]
+        return {str(dataset.get("FrameOfReferenceUID") or ""): images}
+    listed, drawn = _listed_series(dataset), defaultdict[str, list[frozenset[str]]](list)
     frames = roi_frames(dataset)
     used: set[str] = set()
     for roi in dataset.get("ROIContourSequence") or ():
         frame = frames.get(int(roi.ReferencedROINumber), "")
         if roi.get("ContourSequence"):
             used.add(frame)
-        for contour in roi.get("ContourSequence") or ():
-            listed[frame].update(_contour_images(contour))
+        drawn[frame] += [_uids(contour.get("ContourImageSequence") or ()) for contour in roi.get("ContourSequence") or ()]
     if not used or "" in used:  # nothing is drawn, or its frame of reference is not named
-        used = set(listed)
-    return {frame: frozenset(listed[frame] | listed[""]) for frame in used} or {"": frozenset()}
+        used = set(listed) | set(drawn)
+    sets = {frame: _alternatives([*drawn[frame], *drawn[""]], [*listed[frame], *listed[""]]) for frame in used}
+    return sets or {"": [frozenset()]}
+
+
+def _listed_series(dataset: Dataset) -> defaultdict[str, list[frozenset[str]]]:
+    """Return the images of each series that an RTSTRUCT lists, by frame of reference."""
+    series: dict[tuple[str, str], frozenset[str]] = {}
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
+        for study in frame.get("RTReferencedStudySequence") or ():
+            for n, item in enumerate(study.get("RTReferencedSeriesSequence") or ()):
+                key = str(frame.get("FrameOfReferenceUID") or ""), str(item.get("SeriesInstanceUID") or n)
+                series[key] = series.get(key, frozenset()) | _uids(item.get("ContourImageSequence") or ())
+    listed = defaultdict[str, list[frozenset[str]]](list)
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
+        listed[str(frame.get("FrameOfReferenceUID") or "")] = []
+    for (uid, _), images in series.items():
+        listed[uid].append(images)
+    return listed
 
 
 def roi_frames(dataset: Dataset) -> dict[int, str]:

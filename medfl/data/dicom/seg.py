@@ -12,9 +12,18 @@ from pydicom.dataset import Dataset
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.image_slices import locate_images
 from medfl.data.dicom.label_dataset import read_label_dataset
 from medfl.data.dicom.references import unreadable_label_error
-from medfl.data.dicom.seg_frames import SegFrame, match_frames, read_frames, segmentation_type
+from medfl.data.dicom.seg_checks import check_frames, check_sources
+from medfl.data.dicom.seg_frames import (
+    ORIENTATION_TOLERANCE,
+    SegFrame,
+    match_frames,
+    read_frames,
+    repeated_frames_error,
+    segmentation_type,
+)
 from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames
 from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
@@ -26,7 +35,6 @@ from medfl.site import Site
 from medfl.study import Study
 
 Mask = NDArray[np.uint8]
-_ORIENTATION_TOLERANCE = 1e-2  # by which direction cosines may differ
 
 
 def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
@@ -55,14 +63,18 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
     Raises
     ------
     DataError
-        ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-VALUES`` or
-        ``LBL-GEOMETRY``.
+        ``LBL-READ``, ``LBL-WRONG-SERIES``, ``LBL-PARTIAL-REF``, ``LBL-CLASSNAME``, ``LBL-OVERLAP``, ``LBL-VALUES``,
+        ``LBL-GEOMETRY``, or ``LBL-FRAMES`` for frames that contradict each other or the images that they refer to.
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
     classes = _read_segments(dataset, study, site)
     slices = get_slice_geometry(image)
+    located = locate_images(headers, slices, force=site.data.allow_headerless)
     with silence_libraries():
-        placed = match_frames(read_frames(dataset), dataset, slices, headers)
+        frames = read_frames(dataset, slices)
+        check_frames(frames, dataset)
+        check_sources(frames, slices, located)
+        placed = match_frames(frames, dataset, slices, headers, located)
         if placed is None:
             return resample_seg(dataset, classes, image, resample=site.data.label_geometry == "resample")
         mask = paint_frames(dataset, classes, placed, slices.shape)
@@ -87,14 +99,17 @@ def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, s
     classes = _read_segments(dataset, study, site)
     images = {header.text("SOPInstanceUID") for header in headers}
     with silence_libraries():
-        frames = [frame for frame in read_frames(dataset) if not frame.sources or images & set(frame.sources)]
+        frames = read_frames(dataset)
+        frames = [f for f in frames if not f.sources or images & {source.uid for source in f.sources}]
         if (int(dataset.Columns), int(dataset.Rows)) != image.shape:
             raise DataError("LBL-GEOMETRY", "image and segmentation have different sizes.", "Export them in the same size.")
-        _check_position(frames, headers)
+        _check_position(frames, headers, image.shape)
+        if len({frame.segment for frame in frames}) < len(frames):
+            raise repeated_frames_error(len(frames) - len({frame.segment for frame in frames}))
         return paint_frames(dataset, classes, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
 
 
-def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header]) -> None:
+def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header], shape: tuple[int, ...]) -> None:
     """Refuse frames with another position or orientation than their image, as far as both state them."""
     try:
         geometry = [
@@ -107,11 +122,12 @@ def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header]) -> No
     n_rotated = n_shifted = 0
     if orientation.shape == (6,):
         orientations = [frame.orientation for frame in frames if frame.orientation is not None]
-        n_rotated = sum(not np.abs(other - orientation).max() <= _ORIENTATION_TOLERANCE for other in orientations)
+        n_rotated = sum(not np.abs(other - orientation).max() <= ORIENTATION_TOLERANCE for other in orientations)
     if [values.size for values in geometry] == [3, 6, 2]:
         image_matrix = plane_matrix(position, orientation, (float(pixel_spacing[0]), float(pixel_spacing[1])))
-        distances = [np.abs(frame.matrix - image_matrix)[:, 2].max() for frame in frames if frame.matrix is not None]
-        n_shifted = sum(not distance <= CORNER_TOLERANCE * pixel_spacing.min() for distance in distances)
+        corners = np.array([[i, j, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1)]).T
+        apart = [np.abs((frame.matrix - image_matrix) @ corners).max() for frame in frames if frame.matrix is not None]
+        n_shifted = sum(not distance <= CORNER_TOLERANCE * pixel_spacing.min() for distance in apart)
     if n_rotated or n_shifted:
         fault = "rotated against the image" if n_rotated else "not at the position of the image"
         what = f"{n_rotated or n_shifted} frame(s) of the segmentation are {fault}."
@@ -122,11 +138,15 @@ def _read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]
     """Return the class of each segment by its number."""
     with silence_libraries():
         try:
+            numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
             labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}
             if min(int(dataset[keyword].value) for keyword in ("Rows", "Columns", "BitsAllocated")) < 1:
                 raise unreadable_label_error()
         except Exception:
             raise unreadable_label_error() from None
+    if len(labels) < len(numbers):
+        what = "two segments of the label have one number, so it is unknown which of them a voxel belongs to."
+        raise DataError("LBL-READ", what, "Export the segmentation again, with a number of its own for each segment.")
     labelmap = segmentation_type(dataset) == "LABELMAP"
     named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # where 0 is the background
     return dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))

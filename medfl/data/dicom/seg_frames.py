@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.headers import Header
-from medfl.data.dicom.references import source_images, unreadable_label_error
-from medfl.data.dicom.slices import nearest_slice, plane_matrix, slice_normal
+from medfl.data.dicom.image_slices import NO_SLICE, ImageReference, SlicesByImage, read_image_references, referenced_slices
+from medfl.data.dicom.references import source_image_items, unreadable_label_error
+from medfl.data.dicom.slices import ACROSS_TOLERANCE, nearest_slice, plane_matrix, slice_distance, slice_normal
 from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.volume import SliceGeometry
 from medfl.errors import DataError
 
+ORIENTATION_TOLERANCE = 1e-2  # by which direction cosines may differ
+_ROUNDING_MM = 1e-3  # of coordinates
 _ALL_SEGMENTS = 0  # of a frame of type LABELMAP, which shows all segments
 _STEP_TOLERANCE = 0.05  # relative difference between the spacings of frames and slices
 _MIN_REGULAR_PLANES = 3  # fewer planes may be equally spaced by chance
@@ -37,8 +40,8 @@ class SegFrame:
         Position of its pixels, as in `medfl.data.dicom.slices.plane_matrix`, if the file states it.
     step : float
         SpacingBetweenSlices in mm; 0 if the file does not state it.
-    sources : tuple of str
-        SOPInstanceUIDs of the images that it was drawn on.
+    sources : tuple of ImageReference
+        Images that it was drawn on.
     """
 
     index: int
@@ -46,7 +49,7 @@ class SegFrame:
     orientation: NDArray[np.float64] | None
     matrix: NDArray[np.float64] | None
     step: float
-    sources: tuple[str, ...]
+    sources: tuple[ImageReference, ...]
 
 
 def segmentation_type(dataset: Dataset) -> str:
@@ -54,8 +57,15 @@ def segmentation_type(dataset: Dataset) -> str:
     return str(dataset.get("SegmentationType", "BINARY")).upper()
 
 
-def read_frames(dataset: Dataset) -> list[SegFrame]:
+def read_frames(dataset: Dataset, slices: SliceGeometry | None = None) -> list[SegFrame]:
     """Return the frames in the order of the pixel data.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The DICOM SEG.
+    slices : SliceGeometry, optional
+        Slices whose orientation and pixel spacing count for frames that state a position only.
 
     Raises
     ------
@@ -68,12 +78,12 @@ def read_frames(dataset: Dataset) -> list[SegFrame]:
         if len(groups) != int(dataset.get("NumberOfFrames") or 1):
             raise unreadable_label_error()
         labelmap = segmentation_type(dataset) == "LABELMAP"
-        return [_read_frame(index, group, shared, labelmap) for index, group in enumerate(groups)]
+        return [_read_frame(index, group, shared, labelmap, slices) for index, group in enumerate(groups)]
     except (AttributeError, TypeError, ValueError, IndexError, KeyError):
         raise unreadable_label_error() from None
 
 
-def _read_frame(index: int, group: Dataset, shared: Dataset, labelmap: bool) -> SegFrame:
+def _read_frame(index: int, group: Dataset, shared: Dataset, labelmap: bool, slices: SliceGeometry | None) -> SegFrame:
     def get_attribute(sequence: str, keyword: str) -> object:
         source = group if group.get(sequence) else shared
         return source[sequence][0].get(keyword) if source.get(sequence) else None
@@ -88,16 +98,21 @@ def _read_frame(index: int, group: Dataset, shared: Dataset, labelmap: bool) -> 
     position, orientation, pixel_spacing = (
         None if value is None else np.array(value, dtype=np.float64) for value in attributes
     )
-    if orientation is not None and orientation.shape != (6,):
-        raise unreadable_label_error()
+    sources = read_image_references(source_image_items(group if group.get("DerivationImageSequence") else shared))
+    if position is not None and slices is not None:
+        orientation = slices.orientation if orientation is None else orientation
+        pixel_spacing = np.array(slices.pixel_spacing) if pixel_spacing is None else pixel_spacing
+    for values, size in ((position, 3), (orientation, 6), (pixel_spacing, 2)):
+        if values is not None and not (values.shape == (size,) and np.isfinite(values).all()):
+            raise unreadable_label_error()
     matrix = None
     if position is not None and orientation is not None and pixel_spacing is not None:
         matrix = plane_matrix(position, orientation, (float(pixel_spacing[0]), float(pixel_spacing[1])))
-    return SegFrame(index, number, orientation, matrix, step, tuple(source_images(group)))
+    return SegFrame(index, number, orientation, matrix, step, tuple(sources))
 
 
 def match_frames(
-    frames: Sequence[SegFrame], dataset: Dataset, slices: SliceGeometry, headers: Sequence[Header]
+    frames: Sequence[SegFrame], dataset: Dataset, slices: SliceGeometry, headers: Sequence[Header], located: SlicesByImage
 ) -> list[tuple[SegFrame, int]] | None:
     """Return each frame with the slice at its position, or None when the frames are on another grid than the series.
 
@@ -114,36 +129,47 @@ def match_frames(
         Slices of the series as they were acquired.
     headers : sequence of Header
         Headers of the series.
+    located : mapping
+        Slices of the images, of `medfl.data.dicom.image_slices.locate_images`.
 
     Raises
     ------
     DataError
-        ``LBL-GEOMETRY`` for a frame without a position.
+        ``LBL-GEOMETRY`` for a frame without a position, ``LBL-FRAMES`` for two of a segment on one slice.
     """
     if (int(dataset.Columns), int(dataset.Rows)) != slices.shape[:2]:
         return None
-    tolerance = CORNER_TOLERANCE * min(*slices.pixel_spacing, _smallest_step(slices))
-    slice_by_uid = dict(_locate_images(headers, slices))
+    tolerance = CORNER_TOLERANCE * min(slices.pixel_spacing), ACROSS_TOLERANCE * _smallest_step(slices) + _ROUNDING_MM
     placed = []
     for frame in frames:
         if frame.matrix is not None:
-            k, distance = nearest_slice(slices, frame.matrix)
-            if not distance <= tolerance:
+            k, in_plane, across = nearest_slice(slices, frame.matrix)
+            if not (in_plane <= tolerance[0] and across <= tolerance[1]):
                 return None
         else:
-            candidates = {slice_by_uid[uid] for uid in frame.sources if uid in slice_by_uid}
-            if len(candidates) != 1:
+            candidates = referenced_slices(frame.sources, located) - {NO_SLICE}
+            if len(candidates) != 1 or not _has_orientation(frame, slices):
                 what = "a frame of the segmentation has no position, and does not reference exactly one image."
                 raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, with positions.")
             k = candidates.pop()
         placed.append((frame, k))
+    if len({(frame.segment, k) for frame, k in placed}) < len(placed):
+        raise repeated_frames_error(len(placed) - len({(frame.segment, k) for frame, k in placed}))
     return placed if _has_slice_step(placed, slices, headers) else None
 
 
+def _has_orientation(frame: SegFrame, slices: SliceGeometry) -> bool:
+    return frame.orientation is None or bool(np.abs(frame.orientation - slices.orientation).max() <= ORIENTATION_TOLERANCE)
+
+
+def repeated_frames_error(count: int) -> DataError:
+    """Return the error for frames of a segment where another frame of it is."""
+    what = f"{count} frame(s) of the segmentation show a segment where another frame shows it, too."
+    return DataError("LBL-FRAMES", what, "Export the segmentation again, with one frame for each segment and slice.")
+
+
 def _has_slice_step(placed: Sequence[tuple[SegFrame, int]], slices: SliceGeometry, headers: Sequence[Header]) -> bool:
-    """Return whether frames have the spacing of the slices: one frame per segment and slice, and none omitted regularly."""
-    if len({(frame.segment, k) for frame, k in placed}) < len(placed):
-        return False
+    """Return whether frames have the spacing of the slices: none is omitted regularly."""
     if len(slices.positions) < 2 or _has_neighbours(placed, slices):
         return True  # SpacingBetweenSlices is not decisive: scanners write the gap between slices there, and programs copy it
     stated = {frame.step for frame, _ in placed if frame.step > 0}
@@ -172,16 +198,5 @@ def _possible_steps(slices: SliceGeometry) -> tuple[float, ...]:
 
 
 def _smallest_step(slices: SliceGeometry) -> float:
-    steps = np.linalg.norm(np.diff(slices.positions, axis=0), axis=1)
-    return float(steps.min(initial=np.inf))
-
-
-def _locate_images(headers: Sequence[Header], slices: SliceGeometry) -> Iterator[tuple[str, int]]:
-    """Yield the SOPInstanceUID of each image of the series with its slice."""
-    for header in headers:
-        try:
-            position = np.array(header.numbers("ImagePositionPatient"), dtype=np.float64)
-        except ValueError:
-            continue
-        if position.shape == (3,):
-            yield header.text("SOPInstanceUID"), int(np.linalg.norm(slices.positions - position, axis=1).argmin())
+    steps = np.abs(np.diff(slices.positions @ slice_normal(slices)))
+    return float(steps.min()) if len(steps) else slice_distance(slices)

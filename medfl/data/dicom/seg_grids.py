@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.references import unreadable_label_error
-from medfl.data.dicom.slices import paint_mask
+from medfl.data.dicom.slices import ACROSS_TOLERANCE, paint_mask
 from medfl.data.mask_alignment import resample_mask
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume
 from medfl.errors import DataError
@@ -85,7 +85,7 @@ def _resample_segment(volume: Any, image: Volume, *, resample: bool) -> NDArray[
     segment = np.asarray(volume.array)[..., 0].transpose(2, 1, 0) >= 0.5
     affine = LPS_TO_RAS @ np.asarray(volume.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
     padded, affine = _pad_empty_slices(segment, affine, image)
-    return resample_mask(padded.astype(np.uint8), affine, image, resample=resample) > 0
+    return resample_mask(padded.astype(np.uint8), affine, image, resample=resample, across=ACROSS_TOLERANCE) > 0
 
 
 def _pad_empty_slices(segment: NDArray[np.bool_], affine: Affine, image: Volume) -> tuple[NDArray[np.bool_], Affine]:

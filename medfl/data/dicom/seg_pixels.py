@@ -47,7 +47,10 @@ def paint_frames(
     try:
         table = _build_lookup_table(dataset, classes)
         pixels = _iter_stored_frames(dataset, [frame.index for frame, _ in foreground]) if foreground else ()
+        highest = len(table) - 1 if labelmap else _highest_value(dataset)
         for (frame, k), stored in zip(foreground, pixels, strict=True):
+            if stored.max(initial=0) > highest:
+                raise _values_error(f"above {highest}, the highest that it declares")
             labels = _apply_lookup_table(stored, table) if labelmap else (stored >= table[0]) * np.uint8(classes[frame.segment])
             paint_mask(mask[:, :, k], labels.T)
     except DataError:
@@ -87,15 +90,23 @@ def _build_lookup_table(dataset: Dataset, classes: Mapping[int, int]) -> NDArray
         for number, label in classes.items():
             table[number] = label
         return table
-    max_value = int(dataset.MaximumFractionalValue) if segmentation_type(dataset) == "FRACTIONAL" else 1
-    if max_value < 1:
+    return np.array([(_highest_value(dataset) + 1) // 2])
+
+
+def _highest_value(dataset: Dataset) -> int:
+    """Return the highest value that a pixel may have: MaximumFractionalValue, or 1 (PS3.3 C.8.20.2)."""
+    highest = int(dataset.MaximumFractionalValue) if segmentation_type(dataset) == "FRACTIONAL" else 1
+    if highest < 1:
         raise unreadable_label_error()  # no stored value can be a half
-    return np.array([(max_value + 1) // 2])
+    return highest
 
 
 def _apply_lookup_table(stored: NDArray[np.integer], table: NDArray[np.int64]) -> Mask:
     labels = table[stored]
     if (labels < 0).any():
-        what = "the segmentation holds values that belong to none of its segments."
-        raise DataError("LBL-VALUES", what, "Export the segmentation again.")
+        raise _values_error("that belong to none of its segments")
     return np.asarray(labels, dtype=np.uint8)
+
+
+def _values_error(which: str) -> DataError:
+    return DataError("LBL-VALUES", f"the segmentation holds values {which}.", "Export the segmentation again.")

@@ -65,8 +65,8 @@ def slice_distance(slices: SliceGeometry) -> float:
     return float(np.median(np.diff(np.sort(slices.positions @ slice_normal(slices)))))
 
 
-def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float]:
-    """Return the slice nearest to a drawn plane of the same rows and columns, and the distance of their corners.
+def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float, float]:
+    """Return the slice nearest to a drawn plane of the same rows and columns, and how far their corners are apart.
 
     Parameters
     ----------
@@ -77,15 +77,17 @@ def nearest_slice(slices: SliceGeometry, matrix: FloatArray) -> tuple[int, float
 
     Returns
     -------
-    tuple of int and float
-        Index of the slice, and the largest distance of a corner pixel in mm.
+    tuple of int, float and float
+        Index of the slice; the largest distance of a corner pixel in the plane of the slice, and across it, in mm.
     """
     columns, rows, _ = slices.shape
     corners = np.array([[i, j, 1.0] for i in (0, columns - 1) for j in (0, rows - 1)]).T
-    drawn_corners = matrix @ corners  # (3, 4)
     offsets = plane_matrix(np.zeros(3), slices.orientation, slices.pixel_spacing) @ corners
-    distances = np.linalg.norm(slices.positions[:, :, np.newaxis] + offsets - drawn_corners, axis=1).max(axis=1)
-    return int(distances.argmin()), float(distances.min())
+    apart = slices.positions[:, :, np.newaxis] + offsets - matrix @ corners  # (slices, 3, 4)
+    nearest = int(np.linalg.norm(apart, axis=1).max(axis=1).argmin())
+    across = slice_normal(slices) @ apart[nearest]
+    in_plane = np.sqrt(np.maximum((apart[nearest] ** 2).sum(axis=0) - across**2, 0))
+    return nearest, float(in_plane.max()), float(np.abs(across).max())
 
 
 def paint_mask(mask: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:

@@ -94,8 +94,9 @@ class IndexedFile:
         """Images that a SEG or RTSTRUCT was drawn on; None for other files."""
         if not self.facts.links or self.kind == "media":
             return None
-        modality, images, frame_of_reference = json.loads(self.facts.links)
-        return LabelReferences(self.path, modality, frozenset(images), frame_of_reference)
+        modality, images, frame_of_reference, *alternatives = json.loads(self.facts.links)
+        sets = tuple(frozenset(images[n] for n in numbers) for numbers in alternatives)
+        return LabelReferences(self.path, modality, frozenset(images), frame_of_reference, alternatives=sets)
 
     @property
     def dicomdir_entries(self) -> list[tuple[str, str]]:
@@ -143,10 +144,17 @@ def _probe_open_file(path: str, file: RawIOBase) -> FileFacts:
     if kind != "damaged" and header.text("Modality").upper() in LABEL_MODALITIES:
         try:
             references = read_references(Path(path), force=kind == "headerless", file=file)
-            links = json.dumps([references.modality, sorted(references.images), references.frame_of_reference])
+            links = json.dumps(_list_references(references))
         except DataError:
             kind = "damaged"
     return FileFacts(kind, identity, json.dumps([probed.values.get(keyword, "") for keyword in OTHER_KEYWORDS]), links)
+
+
+def _list_references(references: LabelReferences) -> list[object]:
+    images = sorted(references.images)
+    numbers = {uid: n for n, uid in enumerate(images)}
+    alternatives = [sorted(numbers[uid] for uid in each) for each in references.alternatives]
+    return [references.modality, images, references.frame_of_reference, *alternatives]
 
 
 def to_json(facts: FileFacts) -> list[object]:

@@ -19,7 +19,7 @@ from medfl.site import SiteData
 def match_labels(objects: DicomObjects, settings: SiteData) -> dict[str, Source | DataError]:
     """Match labels and series.
 
-    A label belongs to the one series that holds all the images it refers to. One that refers to no image here belongs to the
+    A label belongs to the one series that holds all the images it was drawn on. One that refers to no image here belongs to the
     one series in its frame of reference, and only if the site says so (``label-match``).
 
     Parameters
@@ -38,11 +38,12 @@ def match_labels(objects: DicomObjects, settings: SiteData) -> dict[str, Source 
     errors: dict[str, DataError] = {}
     candidates: dict[str, list[LabelReferences]] = defaultdict(list)  # labels that have to do with a series
     owners = _series_by_image(objects.series)
+    images = {uid: {item.text("SOPInstanceUID") for item in items} for uid, items in objects.series.items()}
     for references in objects.labels:
         shared = Counter(uid for image in references.images for uid in owners.get(image, ()))
         for uid in shared:
             candidates[uid].append(references)
-        whole = sorted(uid for uid, count in shared.items() if count == len(references.images))
+        whole = sorted(uid for uid in shared if references.fits(images[uid]))
         if len(whole) == 1:
             fitting[whole[0]].append(references)
         elif whole:
