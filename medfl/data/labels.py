@@ -171,7 +171,7 @@ def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
 def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
     path = _single_path(source)
     if source.kind == "image":
-        return read_mask_image(path)
+        return read_mask_image(path, site.data)
     values, affine = read_nifti_mask(path, dimension=2, settings=site.data)
     image_affine = read_nifti_affine_2d(image_source.paths[0], settings=site.data) if image_source.kind == "nifti" else None
     if affine is None or image_affine is None:

@@ -102,7 +102,7 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
     if source.kind == "image":
         if not flat:
             raise DataError("IMG-DIMENSION", "the image is a 2-D file, the study needs volumes.", "Use the original series.")
-        return [read_image(path) for path in source.paths]
+        return [read_image(path, site.data) for path in source.paths]
     if source.kind == "nifti":
         channels, dimension = study.task.channels if len(source.paths) == 1 else 1, study.task.dimension
         return [read_nifti(path, channels=channels, dimension=dimension, settings=site.data) for path in source.paths]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.findings import Finding
+from medfl.data.pictures.geometry import PictureGeometry
 
 Affine = NDArray[np.float64]
 
@@ -44,19 +45,23 @@ class Volume:
     ----------
     array : ndarray
         Grey values, float32, of shape (C, X, Y, Z), or (C, X, Y) for a 2-D image with X the columns from left to right and
-        Y the rows from top to bottom.
+        Y the rows from top to bottom, of square pixels. Where the header says how the patient lies, X runs to the left side
+        (in a sagittal or lateral view to the back) and Y to the feet (in an axial one to the back).
     affine : ndarray
         4 x 4 matrix from voxel indices to millimetres, RAS+ axes; the identity for a 2-D image.
     warnings : tuple of Finding
         What the reader noticed and could live with.
     acquired_geometry : SliceGeometry, optional
         The slices as they were acquired, when the array is not theirs: labels were drawn on them.
+    picture : PictureGeometry, optional
+        How a 2-D image is stored: labels were drawn on it as shown, before it was turned and its pixels made square.
     """
 
     array: NDArray[np.float32]
     affine: Affine = field(default_factory=lambda: np.eye(4))
     warnings: tuple[Finding, ...] = ()
     acquired_geometry: SliceGeometry | None = None
+    picture: PictureGeometry | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

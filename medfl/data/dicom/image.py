@@ -14,8 +14,8 @@ from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
 from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes
-from medfl.data.image_files import LUMINANCE_WEIGHTS
 from medfl.data.library_output import silence_libraries
+from medfl.data.pictures.picture import LUMINANCE_WEIGHTS
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import SiteData

@@ -11,7 +11,7 @@ from functools import cache
 _PREPROCESSING = ("monai", "torch", "numpy", "scipy")
 _READERS = {
     "nifti": ("nibabel",),
-    "image": ("pillow",),
+    "image": ("pillow", "tifffile"),
     "dicom": (
         "pydicom",
         "highdicom",
