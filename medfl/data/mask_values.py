@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from medfl.errors import DataError
 
-_INTEGER_TOLERANCE = 1e-6  # how far a value may be from a whole number
+_INTEGER_TOLERANCE = 1e-6  # how far a value may be from a whole number, and as a share of it: rounding of float32
+_MAX_VALUE = 2**31 - 1  # of the size of a value: more are no numbers of classes, and float32 does not tell them apart
+_MAX_QUANTISATION = 0.05  # how far a value may be from a whole number because of the step of the file's scale
 _MAX_COMPARED = 16  # values that are counted by comparing
 _MAX_TABLE = 1 << 20  # values that lie closer together than this are counted in a table
 _MAX_LISTED = 5  # values that an error lists at most
@@ -31,9 +33,9 @@ def format_values(values: Collection[float], invalid: Collection[float]) -> str:
 
     Examples
     --------
-    >>> listed([0, 0.37, 1], [0.37])
+    >>> format_values([0, 0.37, 1], [0.37])
     '0, 0.37, 1'
-    >>> listed(range(9), [7, 8])
+    >>> format_values(range(9), [7, 8])
     '0, 1, 2, 7, 8 and 4 others'
     """
     shown = [*sorted(invalid), *sorted(set(values) - set(invalid))][:_MAX_LISTED]
@@ -76,16 +78,62 @@ def _to_integers(layer: NDArray[Any], meaning: str = "") -> NDArray[np.int64]:
     if layer.dtype.kind not in "iub":
         if not np.isfinite(layer).all():
             raise DataError("LBL-VALUES", "the label holds values that are not numbers.", "Export the label again.")
-        if np.abs(layer - np.round(layer)).max(initial=0) > _INTEGER_TOLERANCE:
-            found = np.unique(layer)
-            invalid = found[np.abs(found - np.round(found)) > _INTEGER_TOLERANCE]
-            what = (
-                f"the label holds values {format_values(found.tolist(), invalid.tolist())}, but the study declares {meaning}."
-            )
+        invalid = np.abs(layer - np.round(layer)) > _INTEGER_TOLERANCE * np.maximum(1, np.abs(layer))
+        if invalid.any():
+            listed = format_values(np.unique(layer).tolist(), np.unique(layer[invalid]).tolist())
+            what = f"the label holds values {listed}, but the study declares {meaning}."
             fix = "Values that are no whole numbers come from resampling with interpolation; export it with nearest neighbour."
             raise DataError("LBL-VALUES", what, fix)
         layer = np.round(layer)
+    if layer.size and layer.dtype.itemsize > 4 - (layer.dtype.kind == "f"):  # smaller integers fit
+        _refuse_large(float(layer.min()), float(layer.max()))
     return layer.astype(np.int64)
+
+
+def _refuse_large(lowest: float, highest: float) -> None:
+    if max(-lowest, highest) > _MAX_VALUE:
+        what = f"the label holds values from {lowest:.6g} to {highest:.6g}, which are too large for numbers of classes."
+        raise DataError("LBL-VALUES", what, "Was an image taken for a label, or a label damaged? Export the label again.")
+
+
+def unscale(stored: NDArray[Any], slope: float, inter: float) -> NDArray[np.int32]:
+    """Return the whole numbers that a file stores as other whole numbers and a scale.
+
+    Programs that store a mask of floating-point numbers as integers spread its values over all of them: classes 0, 1 and 2 come
+    back as 0, 1.00002 and 2. A value belongs to the whole number that is within half a step of the scale.
+
+    Parameters
+    ----------
+    stored : ndarray of int
+        Numbers in the file, (X, Y[, Z]).
+    slope, inter : float
+        The values are ``stored * slope + inter``.
+
+    Raises
+    ------
+    DataError
+        ``LBL-VALUES`` when a value is none.
+
+    Examples
+    --------
+    >>> unscale(np.array([[-32768, 0, 32767]], dtype=np.int16), 2 / 65535, 1.0000153).tolist()
+    [[0, 1, 2]]
+    """
+    step = min(abs(slope) / 2, _MAX_QUANTISATION) * 1.001
+    result = np.empty(stored.shape, dtype=np.int32, order="F")
+    for layer, target in zip(iter_slices(stored), iter_slices(result), strict=True):
+        values = layer * float(slope) + float(inter)
+        whole = np.round(values)
+        invalid = np.abs(values - whole) > step + _INTEGER_TOLERANCE * np.maximum(1, np.abs(values))
+        if invalid.any():
+            listed = format_values(np.unique(values).tolist(), np.unique(values[invalid]).tolist())
+            what = f"the label holds values {listed}: the file scales what it stores by {slope:.6g}, to no numbers of classes."
+            fix = "Write it as whole numbers without a scale (scl_slope = 1, scl_inter = 0), and do not interpolate it."
+            raise DataError("LBL-VALUES", what, fix)
+        if whole.size:
+            _refuse_large(float(whole.min()), float(whole.max()))
+        target[...] = whole
+    return result
 
 
 def map_values(values: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.library_output import silence_libraries
-from medfl.data.mask_values import iter_slices
+from medfl.data.mask_values import iter_slices, unscale
 from medfl.data.nifti_content import NiftiContent, open_content
 from medfl.data.nifti_header import NiftiHeader, header_error, read_nifti_header
 from medfl.data.nifti_position import read_affine, read_affine_2d
@@ -63,7 +63,8 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, settings: S
 def read_nifti_mask(path: Path, *, dimension: int = 3, settings: SiteData = _DEFAULTS) -> tuple[NDArray[Any], Affine | None]:
     """Read a NIfTI file as a mask: values of the type that is stored, so that a large mask takes little memory.
 
-    Parameters and errors are those of `read_nifti`.
+    Parameters and errors are those of `read_nifti`; ``LBL-CHANNELS`` for several images, ``LBL-VALUES`` for stored whole
+    numbers that a scale turns into others.
 
     Returns
     -------
@@ -74,11 +75,14 @@ def read_nifti_mask(path: Path, *, dimension: int = 3, settings: SiteData = _DEF
     """
     with silence_libraries(), _open(path, whole=True) as (content, header):
         affine = (read_affine if dimension == 3 else read_affine_2d)(header, settings.nifti_form)
-        shape = _squeeze_shape(header.shape, 1, dimension)
+        shape = _squeeze_mask_shape(header.shape, dimension)
         check_declared_size(shape, settings)
         stored = _read_stored(content, header)
-        plain = header.scale == (1.0, 0.0) and stored.dtype.kind in "iub"
-        return (stored if plain else _scale(stored, header)).reshape(shape, order="F"), affine
+        if stored.dtype.kind in "iub":
+            values = stored if header.scale == (1.0, 0.0) else unscale(stored, *header.scale)
+        else:
+            values = _scale(stored, header)
+        return values.reshape(shape, order="F"), affine
 
 
 def read_nifti_affine_2d(path: Path, *, settings: SiteData = _DEFAULTS) -> Affine | None:
@@ -141,6 +145,18 @@ def _scale(stored: NDArray[Any], header: NiftiHeader) -> NDArray[np.float32]:
     for source, target in zip(iter_slices(stored), iter_slices(array), strict=True):
         target[...] = source if (slope, inter) == (1.0, 0.0) else source * slope + inter
     return array
+
+
+def _squeeze_mask_shape(shape: tuple[int, ...], dimension: int) -> tuple[int, ...]:
+    try:
+        return _squeeze_shape(shape, 1, dimension)
+    except DataError as error:
+        if error.code != "NII-4D":
+            raise
+        count = math.prod(shape[dimension:])
+        what = f"the mask holds {count} images instead of one, such as a channel for each class."
+        fix = "Write one mask whose values are the numbers of the classes, after checking that no voxel is in two channels."
+        raise DataError("LBL-CHANNELS", what, fix) from None
 
 
 def _squeeze_shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, ...]:

@@ -78,6 +78,8 @@ def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Vo
     """
     if values.ndim not in (3, 4) or len(source.shape) != 3 or (values.ndim == 3 and values.dtype.kind not in "iub"):
         raise DataError("PRED-GRID", "the prediction is neither a mask nor probabilities of a volume.", "Predict a 3-D image.")
+    if values.ndim == 3:
+        _check_classes(values)
     mask = np.zeros(source.shape, dtype=np.uint8)
     to_values = np.linalg.inv(prepared_affine) @ source.affine
     for k in range(source.shape[2]):  # slice by slice: one large volume in memory is enough
@@ -205,6 +207,16 @@ def _check_grid(mask: NDArray[Any], image: Volume) -> None:
     if len(image.shape) != 3 or mask.shape != image.shape:
         what = "the mask does not lie on the grid of the image."
         raise DataError("PRED-GRID", what, "Bring it there with medfl.data.predictions.resample_to_source.")
+    _check_classes(mask)
+
+
+def _check_classes(mask: NDArray[Any]) -> None:
+    """Refuse numbers that a mask of uint8 does not hold, so that none becomes another."""
+    if mask.dtype == np.uint8 or mask.dtype.kind == "b" or not mask.size:
+        return
+    if mask.dtype.kind not in "iu" or mask.min() < 0 or mask.max() > np.iinfo(np.uint8).max:
+        what = "the mask holds values that are not whole numbers from 0 to 255."
+        raise DataError("PRED-GRID", what, "Give the number of the class of each voxel.")
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ LOSSES_BY_KIND = {
     "classification": ("cross-entropy", "focal"),
 }
 
+MAX_MASK_CLASSES = 256  # a mask is stored as uint8
 _MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a round
 
 Positive = Annotated[int, Field(ge=1)]
@@ -47,8 +48,11 @@ class Task(Section):
     def _check_classes(self) -> Self:
         if len(self.classes) < 2:
             raise ValueError("'classes' needs at least two names, for example \"background,liver\"")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("'classes' names one class twice")
+        if len({name.casefold() for name in self.classes}) != len(self.classes):
+            raise ValueError("'classes' names one class twice, whatever the case of its letters")
+        if self.kind == "segmentation" and len(self.classes) > MAX_MASK_CLASSES:
+            limit = f"a mask holds at most {MAX_MASK_CLASSES}, the background among them"
+            raise ValueError(f"'classes' names {len(self.classes)} classes, and {limit}; leave out or join some")
         return self
 
     @property

@@ -172,7 +172,11 @@ def test_the_scale_of_the_header_counts(tmp_path: Path) -> None:
     raw[112:120] = np.array([0.5, -1024], dtype="<f4").tobytes()
     (tmp_path / "a.nii").write_bytes(raw)
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii").array[0], BOX * 0.5 - 1024)
-    np.testing.assert_array_equal(read_nifti_mask(tmp_path / "a.nii")[0], BOX * 0.5 - 1024)
+    with pytest.raises(DataError, match=r"LBL-VALUES.*-1023\.5"):  # a half is no class
+        read_nifti_mask(tmp_path / "a.nii")
+    raw[112:120] = np.array([2, -1024], dtype="<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(raw)
+    np.testing.assert_array_equal(read_nifti_mask(tmp_path / "a.nii")[0], BOX * 2 - 1024)
 
 
 @pytest.mark.parametrize("kind", [np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), np.dtype(np.complex64)])

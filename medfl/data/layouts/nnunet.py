@@ -80,12 +80,19 @@ def parse_label_names(labels: Any) -> ValueNames:
         )
         raise DataError("LBL-REGIONS", what, "Name each value by itself in 'labels', and export the data set again.")
     try:
-        pairs = [(int(value[0] if isinstance(value, list) else value), str(name)) for name, value in labels.items()]
+        pairs = [(_to_value(value[0] if isinstance(value, list) else value), str(name)) for name, value in labels.items()]
     except (TypeError, ValueError, IndexError):
         raise DataError(
             "INDEX-FORMAT", f"'labels' of {DATASET_FILE} does not give a number for each name.", "Correct it."
         ) from None
     return tuple(sorted((value, IGNORE if name.strip().casefold() == IGNORE else name) for value, name in pairs))
+
+
+def _to_value(value: Any) -> int:
+    number = int(value)
+    if number != float(value):
+        raise ValueError("not a whole number")
+    return number
 
 
 def _file_ending(document: dict[str, Any]) -> str:
