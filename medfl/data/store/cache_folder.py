@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medfl.data.findings import Finding
-from medfl.data.store.prepared_data import Array, Meta, map_array
+from medfl.data.store.checksums import checksum_array, checksum_facts
+from medfl.data.store.prepared_data import Array, Meta, open_array
 from medfl.data.store.private_folder import make_private_folder, unwritable_error
-from medfl.errors import DiskFullError
+from medfl.errors import DataError, DiskFullError
 from medfl.system.files import (
     TEMPORARY_PREFIX,
     is_disk_full,
@@ -72,9 +71,9 @@ class CacheFolder:
         folder = self.case_path(name, key)
         entry = os.path.basename(folder)
         meta = self._index.get(entry)
-        if meta is None:
+        if meta is None or not _is_own(meta, key):
             meta = read_json(os.path.join(folder, "meta.json"))
-        if meta is None or meta.get("key") != key or not _has_expected_sizes(folder, meta):
+        if meta is None or not _is_own(meta, key) or not _has_expected_sizes(folder, meta):
             return None
         self._register(entry, meta)
         return meta
@@ -112,6 +111,7 @@ class CacheFolder:
             with temporary_folder(temporary):
                 files = {f"{stem}.npy": _write_array(temporary / f"{stem}.npy", array) for stem, array in arrays.items()}
                 meta = {**facts, "key": key, "files": files}
+                meta["checksum"] = checksum_facts(meta)
                 write_json(temporary / "meta.json", meta)  # the last file: this makes all names in the folder durable
                 self._commit(temporary, name, key)
         except OSError as error:
@@ -163,9 +163,31 @@ class CacheFolder:
         """Read a case in full and return whether its arrays are still those that were written."""
         folder = self.case_path(name, key)
         meta = read_json(os.path.join(folder, "meta.json"))  # not the index, which may be older
-        if meta is None or meta.get("key") != key or not _has_expected_sizes(folder, meta):
+        if meta is None or not _is_own(meta, key) or not _has_expected_sizes(folder, meta):
             return False
-        return all(_array_digest(folder, file, meta) == facts["sha256"] for file, facts in meta["files"].items())
+        try:
+            return all(
+                checksum_array(open_array(folder, file, meta)) == meta["files"][file]["checksum"] for file in meta["files"]
+            )
+        except DataError:
+            return False
+
+    def discard(self, name: str, key: str) -> None:
+        """Take a damaged case away, so that it is made anew.
+
+        Raises
+        ------
+        DataError
+            ``STORE-UNWRITABLE``.
+        """
+        folder, damaged = self.case_path(name, key), self._temporary_path(name)
+        self._index.pop(os.path.basename(folder), None)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, damaged)
+        except OSError as error:
+            raise unwritable_error(error) from None
+        shutil.rmtree(damaged, ignore_errors=True)
 
     def save(self) -> None:
         """Write the index if it has changed, without what is no longer here; failing costs time only."""
@@ -180,7 +202,7 @@ class CacheFolder:
         folder = self.case_path(name, key)
         if not rename_if_free(temporary, folder):
             there = read_json(os.path.join(folder, "meta.json"))
-            if there is not None and there.get("key") == key and _has_expected_sizes(folder, there):
+            if there is not None and _is_own(there, key) and _has_expected_sizes(folder, there):
                 return  # another process was first
             damaged = self._temporary_path(name)
             with contextlib.suppress(FileNotFoundError):
@@ -217,21 +239,21 @@ def default_store_root() -> Path:
 
 def _write_array(path: Path, array: Array) -> dict[str, Any]:
     array = np.ascontiguousarray(array)
-    content = array.reshape(-1).view(np.uint8).data
-    with ThreadPoolExecutor(1) as aside, open(path, "wb") as file:
-        digest = aside.submit(hashlib.sha256, content)  # while it is written
+    with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(content)  # unlike numpy's own, its error says when the disk is full
+        file.write(array.reshape(-1).view(np.uint8).data)  # unlike numpy's own, its error says when the disk is full
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
     facts = {"size": size, "offset": size - array.nbytes, "shape": list(array.shape), "dtype": array.dtype.str}
-    return {**facts, "sha256": digest.result().hexdigest()}
+    return {**facts, "checksum": checksum_array(array)}
 
 
-def _array_digest(folder: str, file: str, meta: Meta) -> str:
-    array = map_array(folder, file, meta)
-    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
+def _is_own(meta: Meta, key: str) -> bool:
+    """Return whether the metadata are those of a key, and still what was written."""
+    if meta.get("key") != key:
+        return False
+    return meta.get("checksum") == checksum_facts({name: value for name, value in meta.items() if name != "checksum"})
 
 
 def _has_expected_sizes(folder: str, meta: Meta) -> bool:

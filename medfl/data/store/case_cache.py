@@ -16,7 +16,7 @@ from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.cache_key import compute_cache_key, hash_values, site_root
 from medfl.data.store.case_arrays import build_case_arrays
 from medfl.data.store.digests import DigestCache
-from medfl.data.store.prepared_data import Meta, OnDiskCase
+from medfl.data.store.prepared_data import Meta, OnDiskCase, damaged_error
 from medfl.data.store.private_folder import make_private_folder
 from medfl.data.store.versions import reader_versions
 from medfl.errors import DataError
@@ -148,7 +148,25 @@ class CaseCache:
         if outcome.meta is None:
             return None
         folder = self.cache_folder.case_path(case.name, outcome.key)
-        return OnDiskCase(case.without_headers(), folder, outcome.meta)
+        light = case.without_headers()
+        return OnDiskCase(light, folder, outcome.meta, lambda: self._renew(light, outcome.key))
+
+    def _renew(self, case: Case, key: str) -> Meta:
+        """Prepare a case anew that was found to be damaged while it was in use; its sources must be the same as before.
+
+        Raises
+        ------
+        DataError
+            ``STORE-DAMAGED`` when they are not; ``STORE-UNWRITABLE``.
+        DiskFullError
+            ``DISK-FULL``.
+        """
+        if not self.cache_folder.is_intact(case.name, key):  # or another process has been here
+            self.cache_folder.discard(case.name, key)
+        outcome = self.get_or_prepare(case)
+        if outcome.meta is None or outcome.key != key:
+            raise damaged_error()
+        return outcome.meta
 
     def autosave(self, outcome: Outcome) -> None:
         """Take note of a case that came; now and then, what makes the next start fast is written."""

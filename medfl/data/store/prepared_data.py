@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Case
 from medfl.data.findings import Finding
+from medfl.data.store.checksums import checksum_array
 from medfl.errors import DataError
 
 Array = NDArray[Any]
 Meta = dict[str, Any]  # the content of a case's meta.json
+
+_verified: dict[str, tuple[int, int, str]] = {}  # inode, time of change and checksum of files found to be right, by path
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,8 @@ class OnDiskCase(PreparedCase):
     """A prepared case whose arrays are mapped from the store when they are used.
 
     It opens its files anew at each access and keeps none of them open, so that any number of cases fits the limit of open
-    files; an access costs some 30 microseconds.
+    files; an access costs some 30 microseconds. The first access in a process reads the file and checks that it is still what
+    was written.
 
     Parameters
     ----------
@@ -137,13 +141,16 @@ class OnDiskCase(PreparedCase):
         Folder of its arrays.
     meta : dict
         Content of its ``meta.json``.
+    renew : callable, optional
+        Prepares the case anew in the same folder when a file turns out to be damaged.
     """
 
     _folder: str
     _meta: Meta
+    _renew: Callable[[], Meta] | None
 
-    def __init__(self, case: Case, folder: str, meta: Meta) -> None:
-        for key, value in (("case", case), ("_folder", folder), ("_meta", meta)):
+    def __init__(self, case: Case, folder: str, meta: Meta, renew: Callable[[], Meta] | None = None) -> None:
+        for key, value in (("case", case), ("_folder", folder), ("_meta", meta), ("_renew", renew)):
             object.__setattr__(self, key, value)
 
     def __repr__(self) -> str:
@@ -152,13 +159,13 @@ class OnDiskCase(PreparedCase):
     @property
     def image(self) -> Array:
         """Image (C, X, Y[, Z]), read-only."""
-        return map_array(self._folder, "image.npy", self._meta)
+        return self._map("image.npy")
 
     @property
     def label(self) -> NDArray[np.uint8] | int:
         """Mask (X, Y[, Z]), read-only, or the index of the class."""
         value = self._meta["label"]
-        return map_array(self._folder, "label.npy", self._meta) if value is None else int(value)
+        return self._map("label.npy") if value is None else int(value)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -168,7 +175,7 @@ class OnDiskCase(PreparedCase):
     @property
     def foreground(self) -> Mapping[int, Array]:
         """Voxel positions of each foreground class, opened one by one."""
-        return _Foreground(self._folder, self._meta)
+        return _Foreground(self._map, self._meta["foreground"])
 
     @property
     def reference(self) -> ReferenceMask | None:
@@ -176,7 +183,7 @@ class OnDiskCase(PreparedCase):
         facts = self._meta["reference"]
         if facts is None:
             return None
-        label = map_array(self._folder, "reference.npy", self._meta)
+        label = self._map("reference.npy")
         prepared_affine = np.array(self._meta["affine"], dtype=np.float64)
         return ReferenceMask(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), prepared_affine)
 
@@ -185,24 +192,56 @@ class OnDiskCase(PreparedCase):
         """Foreground classes that somebody looked for; empty when all were."""
         return tuple(self._meta["annotated"])
 
+    def _map(self, name: str) -> Array:
+        try:
+            return map_array(self._folder, name, self._meta)
+        except DataError as error:
+            if error.code != "STORE-DAMAGED" or self._renew is None:
+                raise
+        object.__setattr__(self, "_meta", self._renew())
+        return map_array(self._folder, name, self._meta)
+
 
 class _Foreground(Mapping[int, Array]):
-    def __init__(self, folder: str, meta: Meta) -> None:
-        self._folder, self._meta = folder, meta
+    def __init__(self, map_file: Callable[[str], Array], classes: list[int]) -> None:
+        self._map_file, self._classes = map_file, classes
 
     def __getitem__(self, index: int) -> Array:
-        if index not in self._meta["foreground"]:
+        if index not in self._classes:
             raise KeyError(index)
-        return map_array(self._folder, f"fg_{index}.npy", self._meta)
+        return self._map_file(f"fg_{index}.npy")
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._meta["foreground"])
+        return iter(self._classes)
 
     def __len__(self) -> int:
-        return len(self._meta["foreground"])
+        return len(self._classes)
 
 
 def map_array(folder: str, name: str, meta: Meta) -> Array:
+    """Map one array of a case, read-only, and check that it is what was written if this process has not yet done so.
+
+    Parameters and errors are those of `open_array`.
+
+    Raises
+    ------
+    DataError
+        ``STORE-DAMAGED``.
+    """
+    array, checksum = open_array(folder, name, meta), meta["files"][name]["checksum"]
+    if not isinstance(array, np.memmap):
+        return array
+    path = os.path.join(folder, name)
+    facts = os.stat(path)
+    mark = facts.st_ino, facts.st_mtime_ns, checksum
+    if _verified.get(path) != mark:
+        if checksum_array(array) != checksum:
+            raise damaged_error()
+        _verified[path] = mark
+    return array
+
+
+def open_array(folder: str, name: str, meta: Meta) -> Array:
     """Map one array of a case, read-only, with the shape in its ``meta.json``.
 
     Parameters
@@ -217,7 +256,7 @@ def map_array(folder: str, name: str, meta: Meta) -> Array:
     Raises
     ------
     DataError
-        ``STORE-LOST`` when the file went away or is shorter than it was.
+        ``STORE-LOST`` when the file went away; ``STORE-DAMAGED`` when it is shorter than it was.
     """
     facts = meta["files"][name]
     shape, dtype = tuple(facts["shape"]), np.dtype(facts["dtype"])
@@ -225,6 +264,14 @@ def map_array(folder: str, name: str, meta: Meta) -> Array:
         return np.zeros(shape, dtype)  # nothing to map
     try:
         return np.memmap(os.path.join(folder, name), dtype, "r", facts["offset"], shape)
-    except (OSError, ValueError):
-        pass  # their texts hold the path
-    raise DataError("STORE-LOST", "a file of the prepared data went away while it was in use.", "Prepare the data again.")
+    except OSError:  # its text holds the path
+        error = DataError("STORE-LOST", "a file of the prepared data went away while it was in use.", "Prepare the data again.")
+    except ValueError:
+        error = damaged_error()
+    raise error
+
+
+def damaged_error() -> DataError:
+    """Return the error for prepared data that is not what was written, and cannot be prepared anew on the spot."""
+    what = "a file of the prepared data is damaged: it is not what was written."
+    return DataError("STORE-DAMAGED", what, "Prepare the data again; if it comes back, have the disk of the store checked.")
