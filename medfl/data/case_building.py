@@ -12,6 +12,7 @@ from typing import get_args
 from medfl.data.cases import Case, Source, Split
 from medfl.data.index.case_records import CaseRecord
 from medfl.data.labels import parse_class
+from medfl.data.layouts.copies import same_label
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
 from medfl.errors import DataError
@@ -23,15 +24,33 @@ SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "training": "
 SPLIT_NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
 
 
-def build_case(name: str, group: Sequence[Entry], site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
-    """Make a case of the entries that are about one image.
+def find_conflict(group: Sequence[Entry], *, patient_ids: bool) -> DataError | None:
+    """Return the error of an image that is listed, or lies here, several times with contradictory facts.
+
+    Parameters
+    ----------
+    group : sequence of Entry
+        Entries about one image.
+    patient_ids : bool
+        Whether the layout names patients; if not, each copy has an id of its own.
+    """
+    usable = [entry for entry in group if is_usable(entry)]
+    facts = {(entry.patient if patient_ids else "", entry.split, entry.annotated) for entry in usable}
+    if len(facts) <= 1 and (len(usable) <= 1 or same_label(usable)):
+        return None
+    what = "the image is there more than once, perhaps as a copy, with different labels, patients or splits."
+    return DataError("CASE-CONFLICT", what, "Keep one of them, and the label that is right.")
+
+
+def build_case(name: str, first: Entry, site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:
+    """Make a case of what is known about one image.
 
     Parameters
     ----------
     name : str
         Pseudonym of the case.
-    group : sequence of Entry
-        Usually one.
+    first : Entry
+        The image, its label and its patient.
     site, study : Site, Study
         Name the classes.
     secret : bytes
@@ -42,14 +61,8 @@ def build_case(name: str, group: Sequence[Entry], site: Site, study: Study, secr
     Raises
     ------
     DataError
-        ``CASE-CONFLICT``, ``ID-MISSING``, ``SPLIT-VALUE``, ``LBL-CLASS``, or what is wrong with the image or the label.
+        ``ID-MISSING``, ``SPLIT-VALUE``, ``LBL-CLASS``, or what is wrong with the image or the label.
     """
-    first = group[0]
-    facts = {(e.label, e.patient, e.split, e.annotated) for e in group if _is_usable(e)}
-    if facts - {(first.label, first.patient, first.split, first.annotated)}:
-        raise DataError(
-            "CASE-CONFLICT", "the image is listed twice with different labels, patients or splits.", "Keep one row."
-        )
     if isinstance(first.image, DataError):
         raise first.image
     if isinstance(first.label, DataError):
@@ -85,7 +98,8 @@ def build_record(name: str, status: str, entry: Entry, site: Site, study: Study,
     )
 
 
-def _is_usable(entry: Entry) -> bool:
+def is_usable(entry: Entry) -> bool:
+    """Return whether a layout found both image and label."""
     return not isinstance(entry.image, DataError) and not isinstance(entry.label, DataError)
 
 

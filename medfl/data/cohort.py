@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record
+from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record, find_conflict, is_usable
 from medfl.data.cases import Case, Cohort
 from medfl.data.classes import names_to_classes
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import save_cases
 from medfl.data.index.file_index import FileIndex, Progress
+from medfl.data.layouts.copies import group_copies
 from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.layouts.patients import unite_patients
 from medfl.data.layouts.unused_files import no_images_error
 from medfl.data.pseudonyms import pseudonym
 from medfl.errors import DataError
@@ -51,7 +52,7 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     require_readable(site)
     with FileIndex(site, progress) as index:
-        listing = list_images(site, study, index)
+        listing = unite_patients(list_images(site, study, index))
         entries = _select_partition(listing.entries, site, study)
         if not entries:
             raise no_images_error(site, study, listing, index)
@@ -116,23 +117,23 @@ def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Seq
 def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
     secret = site.secret()
     findings, cases, records = [], [], []
-    same: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if SPLIT_NAMES.get(entry.split.strip().casefold()) != UNLABELLED:
-            same[entry.key].append(entry)
-    splits_given = any(entry.split for group in same.values() for entry in group)
-    for key, group in same.items():
-        name = pseudonym(secret, "case", site.name, group[0].patient, key)
+    wanted = [entry for entry in entries if SPLIT_NAMES.get(entry.split.strip().casefold()) != UNLABELLED]
+    splits_given = any(entry.split for entry in wanted)
+    for group in group_copies(wanted):
+        first = next((entry for entry in group if is_usable(entry)), group[0])
+        name = pseudonym(secret, "case", site.name, first.patient, first.key)
         status = "usable"
         try:
-            cases.append(build_case(name, group, site, study, secret, splits_given))
+            if conflict := find_conflict(group, patient_ids=listing.patient_ids):
+                raise conflict
+            cases.append(build_case(name, first, site, study, secret, splits_given))
         except DataError as error:
             status = error.code
             findings.append(Finding.from_error(error, name))
-        records.append(build_record(name, status, group[0], site, study, secret))
+        records.append(build_record(name, status, first, site, study, secret))
         if len(group) > 1 and status == "usable":
-            what = f"the image is listed {len(group)} times; it is used once."
-            findings.append(Finding("CASE-DUP", name, what, "Remove the copies from the index.", "warning"))
+            what = f"the image is there {len(group)} times, in the index or as a copy; it is used once."
+            findings.append(Finding("CASE-DUP", name, what, "Remove the copies.", "warning"))
     save_cases(index.database, study.name, records)
     findings += _site_findings(entries, listing, cases, findings, site, study, index)
     return Cohort(

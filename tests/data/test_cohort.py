@@ -35,7 +35,7 @@ def csv_site(tmp_path: Path, save_nifti: Any, make_site: Any) -> Any:
         for n in range(1, 5):
             save_nifti(root / "images" / f"{n}.nii.gz", BOX + n)
         for n in range(1, 4):
-            save_nifti(root / "masks" / f"{n}.nii.gz", MASK)
+            save_nifti(root / "masks" / f"{n}.nii.gz", MASK if n < 3 else (BOX > 50).astype(np.uint8))
         (root / "index.csv").write_text(index)
         return make_site(root, **options)
 

@@ -12,12 +12,10 @@ from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images, sort_objects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, read_class_texts
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
+from medfl.data.layouts.patients import find_constant_ids
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
-
-_MIN_CONSTANT_STUDIES = 3  # studies that all carry one PatientID: it was set by an anonymiser
-_MIN_SHARED_STUDIES = 10  # likewise, when it is on more than half of the studies
 
 
 def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
@@ -60,9 +58,9 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     for item in images:
         studies[item.patient].add(item.text("StudyInstanceUID"))
         issuers[item.text("PatientID")].add(item.text("IssuerOfPatientID"))
-    largest = max(map(len, studies.values()), default=0)
-    total = len(set[str]().union(*studies.values()))
-    if (largest >= _MIN_CONSTANT_STUDIES and largest == total) or (largest >= _MIN_SHARED_STUDIES and largest > total / 2):
+    constant = find_constant_ids(studies)
+    if constant:
+        largest = max(len(studies[patient]) for patient in constant)
         what = f"{largest} studies share one PatientID, so patients cannot be kept apart."
         raise DataError("ID-CONSTANT", what, "Export with a pseudonymous ID for each patient, or use an index with patients.")
     doubtful = sum(len(of_number) > 1 and (classes or "" in of_number) for number, of_number in issuers.items() if number)
