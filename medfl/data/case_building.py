@@ -15,12 +15,13 @@ from medfl.data.labels import parse_class
 from medfl.data.layouts.copies import same_label
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
+from medfl.data.spelling import parse_whole_number
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
 UNLABELLED = "unlabelled"  # in the column 'split': a case that is not to be used and not to be complained about
-SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
 SPLIT_NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
 
 
@@ -107,9 +108,9 @@ def _parse_label(label: Source | str, site: Site, study: Study) -> Source | int:
     if isinstance(label, Source):
         return label
     try:
-        return parse_class(label, study.task.classes, site.classes)
+        return parse_class(label, study.task.classes, site.classes, positions=study.task.labels == "positions")
     except DataError as error:
-        if error.code != "LBL-CLASS":
+        if error.code != "LBL-CLASS" or parse_whole_number(label) is not None:
             raise
         only = f"{site.data.label}={'|'.join(site.classes or study.task.classes)}"
         fix = f'{error.fix} If the site has further classes, where = "{only}" in [data] leaves their rows of the index out.'

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medfl.data.findings import Finding
 from medfl.data.mask_values import format_values
+from medfl.data.spelling import find_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -55,14 +56,45 @@ def names_to_classes(names: Sequence[str], study: Study, site: Site, things: str
 
 
 def _name_to_class(name: str, study: Study, site: Site) -> int | None:
-    site_names = {theirs.strip().casefold(): ours for theirs, ours in site.data.label_names}
-    key = name.strip().casefold()
-    for text in (site_names.get(key), key, site_names.get(WILDCARD)):
-        for classes in (site.classes, study.task.classes):
-            folded = [known.casefold() for known in classes]
-            if text is not None and text.strip().casefold() in folded:
-                return folded.index(text.strip().casefold())
-    return None
+    theirs, ours = [pair[0] for pair in site.data.label_names], [pair[1] for pair in site.data.label_names]
+    position = find_name(name, theirs)
+    if position is not None:
+        return _mapped_class(ours[position], study, site)
+    found = find_class(name, study.task.classes, site.classes)
+    if found is None and WILDCARD in theirs:
+        return _mapped_class(ours[theirs.index(WILDCARD)], study, site)
+    return found
+
+
+def _mapped_class(name: str, study: Study, site: Site) -> int | None:
+    """Return the class that ``label-names`` gives: its values are names of the study, though the site's will do."""
+    found = find_name(name, study.task.classes)
+    return find_class(name, study.task.classes, site.classes) if found is None else found
+
+
+def find_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> int | None:
+    """Return the class that a text names, None when it names none.
+
+    A text is a name, also when it is a number: it never stands for a position.
+
+    Parameters
+    ----------
+    text : str
+        A name of the site, or one of the study.
+    classes : sequence of str
+        Names of the study.
+    local : sequence of str
+        Names that the site uses, in the order of the study's; empty when they are the same. Where one of them is the study's
+        name of another class, the study's names do not count: nobody could tell which is meant.
+
+    Examples
+    --------
+    >>> find_class("1", ["1", "2"]), find_class("1", ["1", "2"], ["0", "1"]), find_class("2", ["1", "2"], ["0", "1"])
+    (0, 1, None)
+    """
+    found = find_name(text, local)
+    crossed = any(find_name(name, classes) not in (None, k) for k, name in enumerate(local))
+    return find_name(text, classes) if found is None and not crossed else found
 
 
 def format_classes(study: Study) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Source
-from medfl.data.classes import annotated_classes, drop_unannotated, format_classes, values_to_classes
+from medfl.data.classes import annotated_classes, drop_unannotated, find_class, format_classes, values_to_classes
 from medfl.data.dicom.masks import read_dicom_mask
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.rtstruct import read_rtstruct
@@ -20,6 +20,7 @@ from medfl.data.image_files import read_mask_image
 from medfl.data.mask_alignment import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
 from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti_affine_2d, read_nifti_mask
+from medfl.data.spelling import is_blank, parse_whole_number
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -128,17 +129,19 @@ def values_to_mask(values: Values, source: Source, study: Study, site: Site) -> 
     return map_values(values, values_to_classes(counts, source.names, study, site))
 
 
-def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> int:
+def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = (), *, positions: bool = False) -> int:
     """Return the class that a text of an index names.
 
     Parameters
     ----------
     text : str
-        A name of the site, a name of the study, or the number of a class.
+        A name of the site, or a name of the study. A number is a name as well, unless the study says otherwise.
     classes : sequence of str
         Names of the study.
     local : sequence of str
         Names that the site uses, in the order of the study's; empty when they are the same.
+    positions : bool
+        Whether the study says that whole numbers from 0 on are positions of its classes.
 
     Raises
     ------
@@ -151,19 +154,25 @@ def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) ->
     0
     >>> parse_class("B", ["benign", "malignant"], ["G", "B"])
     1
-    >>> parse_class("1", ["benign", "malignant"])
+    >>> parse_class("1", ["benign", "malignant"], ["0", "1"])
     1
     """
-    key = text.strip().casefold()
-    if not key:
+    found = find_class(text, classes, local)
+    if found is not None:
+        return found
+    if is_blank(text):
         raise DataError("LBL-MISSING", "the image has no label.", "Add the label, or leave the case out of the index.")
-    for names in (local, classes):
-        folded = [name.casefold() for name in names]
-        if key in folded:
-            return folded.index(key)
-    number = key.removesuffix(".0")  # a spreadsheet writes 1 as 1.0
-    if number.isascii() and number.isdigit() and int(number) < len(classes):
-        return int(number)
+    number = parse_whole_number(text)
+    if positions and number is not None and number < len(classes):
+        return number
+    if number is not None and not positions and not any(parse_whole_number(name) is not None for name in local or classes):
+        from_0, from_1 = (",".join(str(k + first) for k in range(len(classes))) for first in (0, 1))
+        what = "the label is a number, and the classes of the study have names: which one it stands for is not said."
+        fix = (
+            f'Set classes = "{from_0}" in site.toml if these stand for {", ".join(classes)} in this order ("{from_1}" if they '
+            "count from 1), or let the study set labels = \"positions\" in its table 'task'; else write the names."
+        )
+        raise DataError("LBL-CLASS", what, fix)
     fix = f"Use one of {', '.join(local or classes)}, or set 'classes' in site.toml."
     raise DataError("LBL-CLASS", "the label is not one of the classes of the study.", fix)
 

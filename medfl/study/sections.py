@@ -43,6 +43,9 @@ class Task(Section):
     modality: Modality
     classes: Strings  # segmentation: the first is the background; classification: the label texts
     channels: Positive = 1  # image channels (MR sequences)
+    labels: Annotated[  # classification: what a number in a table is, a class of that name or its position, counted from 0
+        Literal["names", "positions"], Field(exclude_if=lambda value: value == "names")  # an older study keeps its hash
+    ] = "names"
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
@@ -53,6 +56,10 @@ class Task(Section):
         if self.kind == "segmentation" and len(self.classes) > MAX_MASK_CLASSES:
             limit = f"a mask holds at most {MAX_MASK_CLASSES}, the background among them"
             raise ValueError(f"'classes' names {len(self.classes)} classes, and {limit}; leave out or join some")
+        if self.labels == "positions" and any(name.isdigit() for name in self.classes):
+            raise ValueError("labels = 'positions' needs 'classes' that are no numbers: a number would be a name, too")
+        if self.labels == "positions" and self.kind == "segmentation":
+            raise ValueError("labels = 'positions' is for classification: values of masks are positions as it is")
         return self
 
     @property

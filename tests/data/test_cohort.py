@@ -90,10 +90,14 @@ def test_a_link_out_of_the_data_folder_is_refused(csv_site: Any, make_study: Any
     assert codes(read_cohort(site, make_study())) == {"INDEX-PATH": 1}
 
 
-def test_classes_from_text_and_number(csv_site: Any, make_study: Any) -> None:
+def test_classes_from_texts_with_a_number_only_where_it_is_said(csv_site: Any, make_study: Any) -> None:
     index = "image,label,patient\nimages/1.nii.gz,Benign,a\nimages/2.nii.gz,1,b\nimages/3.nii.gz,odd,c\nimages/4.nii.gz,,d\n"
     study = make_study(task__kind="classification", task__classes="benign,malignant,normal")
     cohort = read_cohort(csv_site(index), study)
+    assert [case.label for case in cohort.cases] == [0]
+    assert codes(cohort)["LBL-CLASS"] == 2
+    positions = make_study(task__kind="classification", task__classes="benign,malignant,normal", task__labels="positions")
+    cohort = read_cohort(csv_site(index), positions)
     assert sorted(case.label for case in cohort.cases) == [0, 1]  # type: ignore[type-var]
     assert codes(cohort) == {"LBL-CLASS": 1, "LBL-MISSING": 1, "LBL-NO-CLASS": 1}
     assert [f.level for f in cohort.findings if f.code == "LBL-NO-CLASS"] == ["warning"]

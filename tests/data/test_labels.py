@@ -304,9 +304,48 @@ def test_a_mask_at_45_degrees_to_the_patient_is_not_turned(read: Any) -> None:
     np.testing.assert_array_equal(read(mask()[::-1].copy(), mirrored, image_affine=one), mask())
 
 
-@pytest.mark.parametrize(("text", "index"), [("benign", 0), (" Malignant ", 1), ("1", 1), ("0.0", 0), ("bad", 1)])
+@pytest.mark.parametrize(("text", "index"), [("benign", 0), (" Malignant ", 1), ("bad", 1), ("\u200bgood\xa0", 0)])
 def test_class_texts(text: str, index: int) -> None:
     assert parse_class(text, ("benign", "malignant"), ("good", "bad")) == index
+
+
+@pytest.mark.parametrize(
+    ("classes", "local", "positions", "found"),
+    [
+        ("1 2 3", "", False, {"0": None, "1": 0, "2.0": 1, "03": 2, "3,0": 2, "4": None, "1.5": None}),
+        ("grade_1 grade_2", "", False, {"0": None, "1": None, "grade_1": 0, "Grade_2": 1}),
+        ("no yes", "0 1", False, {"0": 0, "1.0": 1, "2": None, "yes": 1, "true": None}),
+        ("no yes", "", True, {"0": 0, "1.0": 1, "2": None, "-1": None, "no": 0, "false": None}),
+        ("1 2", "0 1", False, {"0": 0, "1": 1, "2": None}),  # the site's 1 is the study's 2: what is its 2?
+        ("true false", "", False, {"True": 0, "FALSE": 1, "1": None, "yes": None}),
+        ("none mild", "", False, {"None": 0, "mild": 1}),
+        ("1 01", "", False, {"1": 0, "01": 1, "1.0": None}),
+        ("a b", "x x", False, {"x": None, "b": 1}),
+    ],
+)
+def test_a_number_is_a_name_unless_it_is_said_to_be_a_position(
+    classes: str, local: str, positions: bool, found: dict[str, int | None]
+) -> None:
+    names, theirs = [text.replace("_", " ") for text in classes.split()], local.split()
+    for text, index in found.items():
+        text = text.replace("_", " ")
+        if index is not None:
+            assert parse_class(text, names, theirs, positions=positions) == index, text
+        else:
+            with pytest.raises(DataError, match="LBL-CLASS"):
+                parse_class(text, names, theirs, positions=positions)
+
+
+@pytest.mark.parametrize("text", ["nan", "NA", "None", "n/a", "#N/A", " ", "<NA>", "-"])
+def test_what_programs_write_for_nothing_is_no_class(text: str) -> None:
+    with pytest.raises(DataError, match="LBL-MISSING"):
+        parse_class(text, ("benign", "malignant"), positions=True)
+
+
+def test_a_number_among_names_is_answered_with_what_to_write() -> None:
+    with pytest.raises(DataError) as caught:
+        parse_class("1", ("benign", "malignant"))
+    assert 'Set classes = "0,1" in site.toml if these stand for benign, malignant in this order' in caught.value.fix
 
 
 @pytest.mark.parametrize(

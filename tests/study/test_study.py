@@ -126,6 +126,8 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("training.patch", "0,32,32", "at least 1"),
         ("network.channels", "8,-16", "at least 1"),
         ("network.strides", "0", "at least 1"),
+        ("task.labels", "positions", "values of masks are positions as it is"),
+        ("task.classes", "Liver,liver", "names one class twice"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:

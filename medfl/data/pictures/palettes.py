@@ -85,7 +85,5 @@ def _voc_colour(number: int) -> tuple[int, int, int]:
 
 def palette_error(why: str) -> DataError:
     """Return the error for a mask whose numbers may not be what a viewer shows."""
-    fix = (
-        "Export it as grey, one number per class, or set mask-values = 'stored' in site.toml if these are the classes."
-    )
+    fix = "Export it as grey, one number per class, or set mask-values = 'stored' in site.toml if these are the classes."
     return DataError("LBL-PALETTE", f"which values were drawn in the mask is not certain: {why}.", fix)
