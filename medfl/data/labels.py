@@ -16,10 +16,11 @@ from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.seg import read_seg, read_seg_2d
 from medfl.data.dicom.source_headers import read_first_header, read_source_headers
 from medfl.data.findings import Finding
-from medfl.data.image_files import read_mask_image
-from medfl.data.mask_alignment import Values, corner_distance_2d, reorient, resample_mask, resample_mask_2d
+from medfl.data.image_files import read_mask_picture
+from medfl.data.mask_alignment import Values, resample_mask
 from medfl.data.mask_values import count_values, map_values
-from medfl.data.nifti import read_nifti_affine_2d, read_nifti_mask
+from medfl.data.nifti import read_nifti_mask, read_nifti_picture_mask
+from medfl.data.pictures.placing import place_mask
 from medfl.data.spelling import is_blank, parse_whole_number
 from medfl.data.volume import Volume
 from medfl.errors import DataError
@@ -87,17 +88,14 @@ def read_label(
 
 def _read_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[Finding]]:
     path, resample = _single_path(source), site.data.label_geometry == "resample"
+    if study.task.dimension == 2:
+        return _read_picture_mask(source, image, image_source, study, site), []
     if source.kind == "dicom":
-        if study.task.dimension == 2:
-            return _read_dicom_2d(source, image, image_source, study, site), []
         if _label_modality(source, site) == "RTSTRUCT":
             return read_rtstruct(path, image, image_source, study, site)
         return read_seg(path, image, image_source, study, site), []
-    if study.task.dimension == 2:
-        values = resample_mask_2d(_read_2d(source, image, image_source, site), image.shape, resample=resample)
-    elif source.kind == "nifti":
-        stored, affine = read_nifti_mask(path, settings=site.data)
-        values = resample_mask(stored, image.affine if affine is None else affine, image, resample=resample)
+    if source.kind == "nifti":
+        values = resample_mask(*read_nifti_mask(path, settings=site.data), image, resample=resample)
     else:
         what = "a 2-D image file cannot be the mask of a volume."
         raise DataError("LBL-FORMAT", what, "Use NIfTI, DICOM-SEG or RTSTRUCT.")
@@ -177,39 +175,24 @@ def parse_class(text: str, classes: Sequence[str], local: Sequence[str] = (), *,
     raise DataError("LBL-CLASS", "the label is not one of the classes of the study.", fix)
 
 
-def _read_2d(source: Source, image: Volume, image_source: Source, site: Site) -> Values:
-    path = _single_path(source)
-    if source.kind == "image":
-        return read_mask_image(path, site.data)
-    values, affine = read_nifti_mask(path, dimension=2, settings=site.data)
-    image_affine = read_nifti_affine_2d(image_source.paths[0], settings=site.data) if image_source.kind == "nifti" else None
-    if affine is None or image_affine is None:
-        return values
-    # both say where they lie: a mask may be stored mirrored, or belong elsewhere
-    values_3d, affine = reorient(values[..., np.newaxis], affine, image_affine)
-    if values_3d.shape != (*image.shape, 1):
-        return values  # its size is the problem
-    distance, allowed = corner_distance_2d(affine, image_affine, image.shape)
-    if distance > allowed:
-        what = f"image and label are not on the same grid: their corners are {distance:.1f} mm apart (allowed {allowed:.2g})."
-        raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another image?")
-    return values_3d[..., 0]
-
-
 def _label_modality(source: Source, site: Site) -> str:
     if source.files and (header := read_first_header(source, force=site.data.allow_headerless)):
         return header.text("Modality").upper()
     return read_references(source.paths[0], force=site.data.allow_headerless).modality
 
 
-def _read_dicom_2d(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
-    path = _single_path(source)
-    (header,) = read_source_headers(source, force=site.data.allow_headerless)
-    if header.text("Modality").upper() == "SEG":
-        return read_seg_2d(path, image, image_source, study, site)
-    values = read_dicom_mask(path, force=site.data.allow_headerless, header=header)  # a mask that was saved as a picture
-    resample = site.data.label_geometry == "resample"
-    return values_to_mask(resample_mask_2d(values, image.shape, resample=resample), source, study, site)
+def _read_picture_mask(source: Source, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
+    path, settings = _single_path(source), site.data
+    if source.kind == "dicom":
+        (header,) = read_source_headers(source, force=settings.allow_headerless)
+        if header.text("Modality").upper() == "SEG":
+            return read_seg_2d(path, image, image_source, study, site)
+        values, geometry = read_dicom_mask(path, settings, header=header)  # a mask that was saved as a picture
+    elif source.kind == "image":
+        values, geometry = read_mask_picture(path, settings)
+    else:
+        values, geometry = read_nifti_picture_mask(path, settings=settings)
+    return values_to_mask(place_mask(values, geometry, image, (source.kind, image_source.kind), settings), source, study, site)
 
 
 def _single_path(source: Source) -> Path:

@@ -112,11 +112,6 @@ def extent_distance(one: Affine, one_shape: tuple[int, ...], other: Affine, othe
     return float(np.linalg.norm(corners(one, one_shape) - corners(other, other_shape), axis=0).max())
 
 
-def corner_distance_2d(one: Affine, other: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Return how far apart the corners of two 2-D grids of one shape are, and how far they may be, in millimetres."""
-    return corner_distance(one, other, (*shape, 1)), CORNER_TOLERANCE * min(affine_to_spacing(one)[:2])
-
-
 def _distance_across(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
     """Return how far the corners of two grids of one shape are apart across the slices of the first."""
     normal = np.cross(one[:3, 0], one[:3, 1])

@@ -15,7 +15,8 @@ from medfl.data.library_output import silence_libraries
 from medfl.data.mask_values import iter_slices, unscale
 from medfl.data.nifti_content import NiftiContent, open_content
 from medfl.data.nifti_header import NiftiHeader, header_error, read_nifti_header
-from medfl.data.nifti_position import read_affine, read_affine_2d
+from medfl.data.nifti_position import read_affine, read_picture_geometry, slice_axes
+from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.size_limits import check_declared_size
 from medfl.data.volume import Affine, Volume
 from medfl.errors import DataError
@@ -34,7 +35,7 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, settings: S
     channels : int
         A 4-D file is read as channels when its fourth axis has this length, and is refused otherwise.
     dimension : {2, 3}
-        Dimension of the image. For 2 the file holds one image; its place in the patient does not matter then.
+        Dimension of the image. For 2 the file holds one slice of any plane.
     settings : SiteData
         The site's `nifti_form`, the position that counts where the header states two that differ, `max_megapixels` and
         `max_megavoxels`.
@@ -42,7 +43,8 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, settings: S
     Returns
     -------
     Volume
-        Axes in the order of the file, with the affine of the file (nothing is resampled or turned).
+        Axes in the order of the file, with the affine of the file (nothing is resampled or turned); a 2-D image by the
+        convention of `medfl.data.volume.Volume`.
 
     Raises
     ------
@@ -56,11 +58,13 @@ def read_nifti(path: Path, *, channels: int = 1, dimension: int = 3, settings: S
         affine = read_affine(header, settings.nifti_form) if dimension == 3 else np.eye(4)
         shape = _squeeze_shape(header.shape, channels, dimension)
         check_declared_size(shape, settings)
+        picture = read_picture_geometry(header, settings.nifti_form) if dimension == 2 else None
         array = _scale(_read_stored(content, header), header).reshape(shape, order="F")
-    return Volume(array[np.newaxis] if len(shape) == dimension else np.moveaxis(array, -1, 0), affine)
+    array = array[np.newaxis] if len(shape) == dimension else np.moveaxis(array, -1, 0)
+    return Volume(array, affine) if picture is None else Volume(picture.arrange(array), picture=picture)
 
 
-def read_nifti_mask(path: Path, *, dimension: int = 3, settings: SiteData = _DEFAULTS) -> tuple[NDArray[Any], Affine | None]:
+def read_nifti_mask(path: Path, *, settings: SiteData = _DEFAULTS) -> tuple[NDArray[Any], Affine]:
     """Read a NIfTI file as a mask: values of the type that is stored, so that a large mask takes little memory.
 
     Parameters and errors are those of `read_nifti`; ``LBL-CHANNELS`` for several images, ``LBL-VALUES`` for stored whole
@@ -69,32 +73,31 @@ def read_nifti_mask(path: Path, *, dimension: int = 3, settings: SiteData = _DEF
     Returns
     -------
     values : ndarray
-        (X, Y[, Z]).
-    affine : ndarray or None
-        4 x 4; None for a 2-D image without a position.
+        (X, Y, Z).
+    affine : ndarray
+        4 x 4.
     """
     with silence_libraries(), _open(path, whole=True) as (content, header):
-        affine = (read_affine if dimension == 3 else read_affine_2d)(header, settings.nifti_form)
-        shape = _squeeze_mask_shape(header.shape, dimension)
-        check_declared_size(shape, settings)
-        stored = _read_stored(content, header)
-        if stored.dtype.kind in "iub":
-            values = stored if header.scale == (1.0, 0.0) else unscale(stored, *header.scale)
-        else:
-            values = _scale(stored, header)
-        return values.reshape(shape, order="F"), affine
+        affine = read_affine(header, settings.nifti_form)
+        return _read_mask_values(content, header, _squeeze_mask_shape(header.shape, 3), settings), affine
 
 
-def read_nifti_affine_2d(path: Path, *, settings: SiteData = _DEFAULTS) -> Affine | None:
-    """Return the position of a 2-D image, or None when it has none.
+def read_nifti_picture_mask(path: Path, *, settings: SiteData = _DEFAULTS) -> tuple[NDArray[Any], PictureGeometry]:
+    """Read a NIfTI file of one slice as a mask, (X, Y) as stored, with its geometry; otherwise as `read_nifti_mask`."""
+    with silence_libraries(), _open(path, whole=True) as (content, header):
+        shape = _squeeze_mask_shape(header.shape, 2)
+        geometry = read_picture_geometry(header, settings.nifti_form)
+        return _read_mask_values(content, header, shape, settings), geometry
 
-    Raises
-    ------
-    DataError
-        ``IMG-MISSING``, ``IMG-FORMAT``, ``FILE-DAMAGED``, ``NII-FORMAT``, ``NII-TRUNCATED`` or ``NII-HEADER``.
-    """
-    with silence_libraries(), _open(path, whole=False) as (_, header):
-        return read_affine_2d(header, settings.nifti_form)
+
+def _read_mask_values(content: NiftiContent, header: NiftiHeader, shape: tuple[int, ...], settings: SiteData) -> NDArray[Any]:
+    check_declared_size(shape, settings)
+    stored = _read_stored(content, header)
+    if stored.dtype.kind in "iub":
+        values = stored if header.scale == (1.0, 0.0) else unscale(stored, *header.scale)
+    else:
+        values = _scale(stored, header)
+    return values.reshape(shape, order="F")
 
 
 def read_nifti_extent(
@@ -161,6 +164,9 @@ def _squeeze_mask_shape(shape: tuple[int, ...], dimension: int) -> tuple[int, ..
 
 def _squeeze_shape(shape: tuple[int, ...], channels: int, dimension: int) -> tuple[int, ...]:
     """Return the shape without axes of one, and with the channels last if there are several."""
+    if dimension == 2 and len(shape) > 2 and slice_axes(shape) != (0, 1):  # a coronal or sagittal slice
+        one, other = slice_axes(shape)
+        shape = (shape[one], shape[other], *shape[3:])
     while len(shape) > dimension and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) == dimension + 2 and shape[-2] == 1:  # NIfTI's own place for vectors is the fifth axis

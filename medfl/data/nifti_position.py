@@ -7,12 +7,15 @@ from typing import Literal
 import numpy as np
 
 from medfl.data.nifti_header import CONVERT_AGAIN, NiftiHeader, header_error
+from medfl.data.pictures.geometry import PictureGeometry, check_pixel_size, plane_affine
+from medfl.data.pictures.turn import affine_directions, turn_to_convention
 from medfl.data.volume import Affine, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 
 NiftiForm = Literal["strict", "sform", "qform"]
 
 FORM_TOLERANCE_MM = 0.1  # qform and sform may differ by this much at a corner: rounding of the quaternion
+_MIN_PIXEL_MM2 = 1e-9  # area of a pixel of a usable matrix
 _MAX_SHEAR_VOXELS = 0.5  # voxels that one axis may drift along another over its whole length
 
 
@@ -38,23 +41,51 @@ def read_affine(header: NiftiHeader, form: NiftiForm) -> Affine:
     return affine
 
 
-def read_affine_2d(header: NiftiHeader, form: NiftiForm) -> Affine | None:
-    """Return the position of a picture, 4 x 4, or None when it has none.
+def read_picture_geometry(header: NiftiHeader, form: NiftiForm) -> PictureGeometry:
+    """Return the geometry of a picture: one slice of any plane, whose third axis may be any of the three.
+
+    Without a position it stays as stored. The slice's own thickness and normal do not matter.
 
     Raises
     ------
     DataError
-        ``NII-HEADER``.
+        ``NII-HEADER``, ``NII-FORMS``, ``NII-SHEAR`` or ``IMG-SPACING``.
     """
-    forms = _read_forms(header)
+    one, other = slice_axes(header.shape)
+    shape = header.shape[one], header.shape[other]
+    forms = {name: _slice_affine(affine, one, other) for name, affine in _read_forms(header).items()}
     affine = forms.get(form, next(iter(forms.values()), None))
     if affine is None:
-        return None
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    if not affine[:3, 2].any() and normal.any():
-        affine[:3, 2] = normal / np.linalg.norm(normal)  # a header may leave out the axis that a picture does not have
-    _check_usable(affine)
-    return affine
+        zooms = [float(zoom) for zoom in header.fields.get_zooms()]
+        return PictureGeometry(shape, pixel_size=check_pixel_size(zooms[one], zooms[other]))
+    if len(forms) == 2 and form == "strict":
+        _check_forms_agree(forms["sform"], forms["qform"], shape)
+    _check_shear(affine, shape)
+    pixel_size = check_pixel_size(*affine_to_spacing(affine)[:2])
+    turn = turn_to_convention(affine_directions(affine))
+    return PictureGeometry(shape, turn=turn, stated=True, pixel_size=pixel_size, affine=affine)
+
+
+def slice_axes(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the two axes along which a picture runs: not that of the slices, which has one voxel.
+
+    Examples
+    --------
+    >>> slice_axes((40, 1, 30))
+    (0, 2)
+    >>> slice_axes((40, 30))
+    (0, 1)
+    """
+    if len(shape) < 3 or shape[2] == 1 or 1 not in shape[:2]:
+        return 0, 1
+    return (0, 2) if shape[1] == 1 else (1, 2)
+
+
+def _slice_affine(affine: Affine, one: int, other: int) -> Affine:
+    x, y = affine[:3, one], affine[:3, other]
+    if not np.isfinite(affine).all() or np.linalg.norm(np.cross(x, y)) < _MIN_PIXEL_MM2:
+        raise header_error("the position in the header is not a usable matrix.")
+    return plane_affine(affine[:3, 3], x, y)
 
 
 def _read_forms(header: NiftiHeader) -> dict[str, Affine]:

@@ -262,10 +262,12 @@ def test_flat_masks_are_compared_by_their_place(tmp_path: Path, save_nifti: Any,
     def read(values: NDArray[Any], affine: Any) -> NDArray[np.uint8]:
         return read_mask(Source("nifti", (save_nifti(tmp_path / "mask.nii", values, affine),)), image, source, study, site)
 
-    np.testing.assert_array_equal(read(values, np.eye(4)), values[..., 0])
+    expected = values[::-1, ::-1, 0]  # the array runs to the right and to the front, pictures to the left and to the back
+    np.testing.assert_array_equal(image.array[0], picture[::-1, ::-1, 0])
+    np.testing.assert_array_equal(read(values, np.eye(4)), expected)
     mirrored, moved = np.diag([-1.0, 1, 1, 1]), np.eye(4)
     mirrored[0, 3], moved[1, 3] = 3, 2
-    np.testing.assert_array_equal(read(values[::-1].copy(), mirrored), values[..., 0])
+    np.testing.assert_array_equal(read(values[::-1].copy(), mirrored), expected)
     with pytest.raises(DataError, match=r"LBL-GEOMETRY.*2\.0 mm apart"):
         read(values, moved)
 
@@ -285,7 +287,7 @@ def test_a_damaged_place_of_a_flat_mask_is_refused_and_a_missing_axis_is_not(
         label = Source("nifti", (tmp_path / "mask.nii",))
         return read_mask(label, image, source, make_study(task__dimension=2), make_site(tmp_path))
 
-    np.testing.assert_array_equal(read(np.diag([1.0, 1, 0, 1])), values[..., 0])
+    np.testing.assert_array_equal(read(np.diag([1.0, 1, 0, 1])), values[::-1, ::-1, 0])
     far = np.eye(4)
     far[0, 3] = np.inf
     for damaged in (np.diag([0.0, 0, 0, 1]), np.diag([np.nan, 1, 1, 1]), far):

@@ -12,6 +12,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
+from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes
 from medfl.data.library_output import silence_libraries
@@ -27,7 +28,8 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
     """Read one DICOM file as a 2-D image.
 
     The modality LUT is applied, the VOI LUT (window) never: it is a setting for viewing, and differs between hospitals.
-    MONOCHROME1 is inverted for projection X-ray only. Colours become ITU-R 601 luminance.
+    MONOCHROME1 is inverted for projection X-ray only. Colours become ITU-R 601 luminance. The image is turned by what its
+    header says of the patient, and pixels that are not square are made so (`medfl.data.dicom.picture_geometry`).
 
     Parameters
     ----------
@@ -41,13 +43,13 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
     Returns
     -------
     Volume
-        Array (1, X, Y): columns from left to right, rows from top to bottom.
+        Array (1, X, Y), by the convention of `medfl.data.volume.Volume`.
 
     Raises
     ------
     DataError
-        ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-PIXELS``,
-        ``DCM-COLORSPACE`` or ``DCM-TRUNCATED``.
+        ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-IOP``,
+        ``DCM-SIDES``, ``IMG-SPACING``, ``DCM-PIXELS``, ``DCM-COLORSPACE`` or ``DCM-TRUNCATED``.
     """
     header = header or read_headers([path], force=settings.allow_headerless)[0]
     check_image_classes([header])
@@ -62,16 +64,18 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
                 )
             decoder = open_decoder(dataset)
             is_xray = header.text("Modality").upper() in PROJECTION_MODALITIES
-            rows_first = _to_grey(decoder.decode(0), dataset, _single_frame_header(header, settings), invert=is_xray)
+            frame_header = single_frame_header(header, settings)
+            rows_first = _to_grey(decoder.decode(0), dataset, frame_header, invert=is_xray)
+            geometry = read_picture_geometry(dataset, frame_header)
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
     warnings = (high_bits_warning(1),) if decoder.has_foreign_bits else ()
-    return Volume(np.ascontiguousarray(rows_first.T)[np.newaxis], warnings=warnings)
+    return Volume(geometry.arrange(rows_first.T)[np.newaxis], warnings=warnings, picture=geometry)
 
 
-def _single_frame_header(header: Header, settings: SiteData) -> Header:
+def single_frame_header(header: Header, settings: SiteData) -> Header:
     """Return the header of the only frame of an enhanced object, whose rescaling is in functional groups."""
     return frame_headers(header, force=settings.allow_headerless)[0] if is_enhanced(header) else header
 

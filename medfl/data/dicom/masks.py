@@ -7,53 +7,87 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut
 
 from medfl.data.dicom.headers import Header, read_headers
+from medfl.data.dicom.image import single_frame_header
+from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_image_classes
 from medfl.data.library_output import silence_libraries
+from medfl.data.pictures.drawn_values import drawn_values
+from medfl.data.pictures.geometry import PictureGeometry
+from medfl.data.pictures.palettes import palette_error
+from medfl.data.pictures.picture import Picture
 from medfl.errors import DataError
+from medfl.site import SiteData
+
+_DEFAULTS = SiteData()
 
 
-def read_dicom_mask(path: Path, *, force: bool = False, header: Header | None = None) -> NDArray[Any]:
-    """Read the stored values of a mask: they are class numbers, not grey values.
+def read_dicom_mask(
+    path: Path, settings: SiteData = _DEFAULTS, *, header: Header | None = None
+) -> tuple[NDArray[Any], PictureGeometry]:
+    """Read the values of a mask: they are class numbers, not grey values.
 
     Unlike in `medfl.data.dicom.image.read_dicom_image`, nothing is inverted, rescaled or weighted by colour, and nothing is
-    asked about names in the pixels, as those would be values of no class.
+    asked about names in the pixels, as those would be values of no class. Palettes are read as in
+    `medfl.data.pictures.drawn_values`.
 
     Parameters
     ----------
     path : Path
         The file.
-    force : bool
-        Whether the file may lack the 128-byte preamble.
+    settings : SiteData
+        The site's `allow_headerless` and `mask_values`.
     header : Header, optional
         Header of the file; None: it is read.
 
     Returns
     -------
-    ndarray
-        (X, Y), of the stored type.
+    values : ndarray
+        (X, Y) as stored.
+    geometry : PictureGeometry
+        How the patient lies in it.
 
     Raises
     ------
     DataError
         ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-PIXELS``, ``DCM-COLORSPACE``,
-        ``DCM-TRUNCATED``, or ``LBL-COLOR`` for a mask in colours.
+        ``DCM-TRUNCATED``, ``DCM-IOP``, ``DCM-SIDES``, ``IMG-SPACING``, ``LBL-COLOR``, ``LBL-PALETTE`` or ``LBL-LOSSY``.
     """
-    check_image_classes([header] if header else read_headers([path], force=force))
-    dataset = read_dataset(path, force=force)
+    header = header or read_headers([path], force=settings.allow_headerless)[0]
+    check_image_classes([header])
+    dataset = read_dataset(path, force=settings.allow_headerless)
     with silence_libraries():
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
-            stored = open_decoder(dataset).decode(0)
+            geometry = read_picture_geometry(dataset, single_frame_header(header, settings))
+            values = _read_values(dataset, stored=settings.mask_values == "stored")
         except (DataError, MemoryError):
             raise
         except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
-    if stored.ndim == 3:
-        if (stored != stored[..., :1]).any():
-            raise DataError("LBL-COLOR", "the mask is painted in colours.", "Export it with one number per class.")
-        stored = stored[..., 0]
-    return np.ascontiguousarray(stored.T)
+    return np.ascontiguousarray(values.T), geometry
+
+
+def _read_values(dataset: Dataset, *, stored: bool) -> NDArray[Any]:
+    decoder = open_decoder(dataset)
+    samples = decoder.decode(0)
+    photometric, bits = dataset.get("PhotometricInterpretation"), int(dataset.get("BitsStored") or 0)
+    is_unsigned = samples.dtype.kind == "u" and 1 < bits <= 16
+    white = (1 << bits) - 1 if is_unsigned and photometric != "PALETTE COLOR" else None
+    if photometric == "MONOCHROME1" and white and not stored and samples.max(initial=0) == white:
+        raise palette_error("it is MONOCHROME1, so that its largest value is shown black")
+    palette = _read_palette(samples, dataset) if photometric == "PALETTE COLOR" else None
+    return drawn_values(Picture(samples, white, palette, lossy=decoder.is_lossy), stored=stored)
+
+
+def _read_palette(samples: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
+    """Return the colour of each number up to the largest that the table or the mask has."""
+    entries, first, bits = (int(value) for value in dataset.RedPaletteColorLookupTableDescriptor)
+    numbers = np.arange(max(first + (entries or 1 << 16), int(samples.max(initial=0)) + 1), dtype=np.uint16)
+    colours = apply_color_lut(numbers, dataset)
+    return np.asarray(colours >> 8 if colours.dtype.itemsize > 1 and bits > 8 else colours, dtype=np.uint8)

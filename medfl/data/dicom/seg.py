@@ -29,6 +29,7 @@ from medfl.data.dicom.seg_pixels import paint_frames
 from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
 from medfl.data.library_output import silence_libraries
 from medfl.data.mask_alignment import CORNER_TOLERANCE
+from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -101,12 +102,14 @@ def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, s
     with silence_libraries():
         frames = read_frames(dataset)
         frames = [f for f in frames if not f.sources or images & {source.uid for source in f.sources}]
-        if (int(dataset.Columns), int(dataset.Rows)) != image.shape:
+        picture = image.picture or PictureGeometry((image.shape[0], image.shape[1]))
+        if (int(dataset.Columns), int(dataset.Rows)) != picture.shape:
             raise DataError("LBL-GEOMETRY", "image and segmentation have different sizes.", "Export them in the same size.")
-        _check_position(frames, headers, image.shape)
+        _check_position(frames, headers, picture.shape)
         if len({frame.segment for frame in frames}) < len(frames):
             raise repeated_frames_error(len(frames) - len({frame.segment for frame in frames}))
-        return paint_frames(dataset, classes, [(frame, 0) for frame in frames], (*image.shape, 1))[..., 0]
+        mask = paint_frames(dataset, classes, [(frame, 0) for frame in frames], (*picture.shape, 1))[..., 0]
+    return picture.arrange(mask, nearest=True)
 
 
 def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header], shape: tuple[int, ...]) -> None:

@@ -48,6 +48,8 @@ class FrameDecoder:
     ----------
     has_foreign_bits : bool
         Whether a decoded frame held something in the bits above BitsStored, other than overlays that the header declares.
+    is_lossy : bool
+        Whether the compression of a decoded frame changes values.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class FrameDecoder:
         self._pixels = describe_pixels(dataset)
         self._overlay_bits = _declared_overlay_bits(dataset)
         self.has_foreign_bits = False
+        self.is_lossy = False
         if self._syntax.is_encapsulated and int(dataset.get("NumberOfFrames") or 1) == 1:
             _check_one_frame(dataset)
 
@@ -95,6 +98,7 @@ class FrameDecoder:
                 extended_offsets=_extended_offsets(self._dataset),
             )
             stream = parse_codestream(frame, self._syntax, pixels.allocated)
+            self.is_lossy |= stream.is_lossy
             _check_codestream(stream, pixels)
             if pixels.samples == 3:
                 _check_colour_space(stream, pixels, is_jpeg=self._syntax in _LOSSY_JPEG)

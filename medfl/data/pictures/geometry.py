@@ -35,7 +35,7 @@ class PictureGeometry:
     pixel_size : tuple of float, optional
         Width and height of a pixel as shown; None when the header says nothing.
     affine : ndarray, optional
-        4 x 4 matrix from (column, row, 0) to millimetres, RAS; None for a picture without a position.
+        4 x 4 matrix from (column, row, 0) to millimetres, RAS, its third axis the unit normal; None without a position.
     """
 
     shape: tuple[int, int]
@@ -71,6 +71,14 @@ class PictureGeometry:
         if max(width, height) <= (1 + SQUARE_TOLERANCE) * min(width, height):
             return 1.0, 1.0
         return width / min(width, height), height / min(width, height)
+
+
+def plane_affine(position: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the affine of a picture from where its first pixel lies, and the steps along its columns and rows, in mm."""
+    normal = np.cross(x, y)
+    affine = np.eye(4)
+    affine[:3] = np.stack([x, y, normal / np.linalg.norm(normal), position], axis=1)
+    return affine
 
 
 def check_pixel_size(width: float, height: float) -> PixelSize | None:

@@ -39,6 +39,13 @@ class Turn:
         """Return what belongs to the columns and to the rows after the turn."""
         return (sides[1], sides[0]) if self.swap else sides
 
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of a turned array, (..., X, Y), as it was before."""
+        flipped = array[..., :: -1 if self.flip_x else 1, :: -1 if self.flip_y else 1]
+        return np.swapaxes(flipped, -1, -2) if self.swap else flipped
+
+    undo_on_sides = apply_to_sides  # exchanging twice is nothing
+
 
 NO_TURN = Turn()
 EXIF_TURNS = {  # of Orientation (0x0112), EXIF 2.32 section 4.6.4
@@ -98,6 +105,11 @@ def parse_patient_orientation(values: tuple[str, ...]) -> Directions | None:
     if not (x and y and set(x + y) <= set(_AXES)) or _AXES[x[0]] == _AXES[y[0]]:
         return None
     return x[0], y[0]
+
+
+def opposite(direction: str) -> str:
+    """Return the other side of the patient."""
+    return "LRPAFH"["RLAPHF".index(direction)]
 
 
 def affine_directions(affine: NDArray[np.float64]) -> Directions:

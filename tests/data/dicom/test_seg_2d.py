@@ -15,10 +15,11 @@ from medfl.data.labels import read_mask
 from medfl.errors import DataError
 from tests.data.dicom.drawing import write_seg
 from tests.data.dicom.phantom import SHAPE, stack, write_slices
+from tests.data.dicom.writing import put
 
 
 def test_an_xray_may_have_a_segmentation(tmp_path: Path, make_study: Any, make_site: Any) -> None:
-    paths = write_slices(tmp_path / "series", stack(count=1))
+    paths = write_slices(tmp_path / "series", stack(count=1), put(PixelSpacing=[1, 1]))
     lung = np.zeros((*SHAPE[::-1], 1), dtype=np.uint8)
     lung[3:9, 4:6] = 1
 
@@ -36,7 +37,7 @@ def test_an_xray_may_have_a_segmentation(tmp_path: Path, make_study: Any, make_s
 def test_a_2d_segmentation_of_another_position_or_orientation_is_refused(
     tmp_path: Path, make_study: Any, make_site: Any
 ) -> None:
-    paths = write_slices(tmp_path / "series", stack(count=1))
+    paths = write_slices(tmp_path / "series", stack(count=1), put(PixelSpacing=[1, 1]))
     lung = np.ones((*SHAPE[::-1], 1), dtype=np.uint8)
     study, site = make_study(task__dimension=2, task__classes="background,lung"), make_site(tmp_path)
 

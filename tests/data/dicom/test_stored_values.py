@@ -238,10 +238,11 @@ def test_a_series_with_old_overlays_has_its_hounsfield_units(tmp_path: Path, enc
 def test_masks_and_images_in_2d_are_read_through_the_same_door(tmp_path: Path, encode: Any) -> None:
     def change(k: int, ds: Any) -> None:
         ds.RescaleSlope, ds.RescaleIntercept, ds.BitsStored, ds.HighBit = "1", "0", 12, 11
+        ds.PixelSpacing = [1, 1]
         put(ds, encode, words(VALUES % 4) | OVERLAY)
 
     (path,) = write_slices(tmp_path, stack(1), change, shape=SHAPE)
-    np.testing.assert_array_equal(read_dicom_mask(path), (VALUES % 4).T)
+    np.testing.assert_array_equal(read_dicom_mask(path)[0], (VALUES % 4).T)
     volume = read_dicom_image(path)
     np.testing.assert_array_equal(volume.array[0], (VALUES % 4).T)
     assert [warning.code for warning in volume.warnings] == ["DCM-HIGH-BITS"]
