@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _WHOLE_NUMBER = re.compile(r"[0-9]+(?:[.,]0*)?")  # a spreadsheet writes 1 as 1.0, or as 1,0
 _BLANK_TEXTS = {"", "nan", "na", "n/a", "#n/a", "#na", "<na>", "nat", "none", "null", "-", "?", "."}
-_INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\x1a"  # marks of byte order and direction; Ctrl-Z, an old end of file
+_INVISIBLE = "\0\x1a\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"  # old ends of texts; marks of byte order and direction
 _PADDED_NUMBER = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 

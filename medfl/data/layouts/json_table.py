@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from medfl.data.spelling import strip_cell
 from medfl.errors import DataError
 
 JSON_SUFFIX = ".json"
@@ -27,7 +28,7 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_reject_duplicates)
+        document = json.loads(path.read_bytes(), object_pairs_hook=_reject_duplicates)
     except OSError:
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
     except ValueError:
@@ -38,7 +39,7 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         what = "the index is neither a list of objects nor an object with one entry a patient."
         raise DataError("INDEX-FORMAT", what, "Write it again.")
-    return [{str(column).strip(): _to_text(value) for column, value in row.items()} for row in rows]
+    return [_reject_duplicates([(strip_cell(column), _to_text(value)) for column, value in row.items()]) for row in rows]
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,4 +52,4 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _to_text(value: Any) -> str:
     if isinstance(value, dict | list):
         raise DataError("INDEX-FORMAT", "a value of the index is a list or an object.", "Give each cell one value.")
-    return "" if value is None else str(value).strip()
+    return "" if value is None else strip_cell(str(value))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
+from medfl.data.layouts.table_text import decode_table, split_rows
 from medfl.errors import DataError
 from medfl.schema import did_you_mean
 
@@ -49,7 +48,7 @@ class Table:
 
 
 def read_table(path: Path, patient: str = "patient", label: str = "label") -> Table:
-    """Read a table with commas, semicolons or tabs, with or without a byte-order mark; or one in JSON.
+    """Read a table with commas, semicolons or tabs, in any encoding of `medfl.data.layouts.table_text`; or one in JSON.
 
     Parameters
     ----------
@@ -76,29 +75,23 @@ def _read_csv(path: Path) -> Table:
     except OSError:
         fix = "Write one, or set 'layout' in site.toml if the folder is not described by an index."
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # what spreadsheets write in Western Europe; it cannot fail
-    try:
-        # not `splitlines`, which also breaks at characters that cells hold
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.lstrip().partition("\n")[0])))
-    except csv.Error:
-        raise DataError("INDEX-FORMAT", "the index is not a table.", "Save it as CSV.") from None
-    table = [cells for cells in table if any(cell.strip() for cell in cells)]
-    columns = tuple(cell.strip() for cell in table[0]) if table else ()
-    if not columns or len(set(columns)) < len(columns):
-        raise DataError("INDEX-FORMAT", "the index is empty, or two of its columns have one name.", "Give each column a name.")
-    rows = [[cell.strip() for cell in cells] for cells in table[1:]]
-    long = sum(any(cells[len(columns) :]) for cells in rows)
-    if long:
+    header, *rows = split_rows(decode_table(raw)) or [[]]
+    width = max([len(header), *map(len, rows)])
+    long = sum(any(cells[len(header) :]) for cells in rows)
+    if header and long:
         what = f"{long} row(s) of the index have more cells than there are columns, so the cells are not where they belong."
         raise DataError("INDEX-FORMAT", what, "Put cells that hold the separator in quotation marks.")
-    return Table(columns, tuple(dict(zip(columns, [*cells, *[""] * len(columns)], strict=False)) for cells in rows))
-
-
-def _delimiter(header: str) -> str:
-    return max(",;\t", key=header.count)
+    padded = [[*cells, *[""] * (width - len(cells))] for cells in rows]
+    named = [k for k, name in enumerate(header) if name]
+    # the first column of pandas has no name; another one could be a column that medfl would use if it had one
+    nameless = [k for k, name in enumerate(header) if k and not name and any(cells[k] for cells in padded)]
+    if nameless:
+        what = f"{len(nameless)} column(s) of the index hold values and have no name."
+        raise DataError("INDEX-FORMAT", what, "Give each column a name, or remove it.")
+    columns = tuple(header[k] for k in named)
+    if not columns or len(set(columns)) < len(columns):
+        raise DataError("INDEX-FORMAT", "the index is empty, or two of its columns have one name.", "Give each column a name.")
+    return Table(columns, tuple({header[k]: cells[k] for k in named} for cells in padded))
 
 
 def get_column(table: Table, name: str) -> list[str]:

@@ -16,6 +16,75 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, text: str) -> None:
     assert table.rows == ({"a": "1", "b": "2"}, {"a": "3", "b": ""})
 
 
+PLAIN = "image,label,note\nMüller.png,benign,x\n2.png,malignant,\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        PLAIN.encode(),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.encode("cp1252"),
+        PLAIN.replace(",", "\t").encode("utf-16"),
+        b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-32"),
+        ("sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n")).encode(),
+        ('"sep=\t"\n' + PLAIN.replace(",", "\t")).encode("utf-16"),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.replace("\n", "\r\n").encode() + b"\x1a",
+        PLAIN.encode() + bytes(200),
+        PLAIN.replace("\n", ",\n").encode(),
+        PLAIN.replace("\n", ",,,\n").encode(),
+        "\n\n".join(PLAIN.replace(",", ";").split("\n")).encode(),
+        PLAIN.replace("image", '"image"').replace("note", '"note"').encode(),
+        PLAIN.replace("label", "\u200blabel\xa0").replace("benign", "benign ").encode(),
+        PLAIN.replace(",label", ",\xa0label").encode(),
+    ],
+    ids=range(18),
+)
+def test_one_table_in_the_spellings_of_many_programs(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(raw)
+    table = read_table(tmp_path / "t.csv")
+    assert table.columns == ("image", "label", "note")
+    assert table.rows == (
+        {"image": "Müller.png", "label": "benign", "note": "x"},
+        {"image": "2.png", "label": "malignant", "note": ""},
+    )
+
+
+def test_decimal_commas_and_quoted_line_breaks_stay_in_their_cells(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('image;"age, in\nyears, or so";note\na.png;61,5;"one\ntwo"\n')
+    table = read_table(tmp_path / "t.csv")
+    assert table.columns == ("image", "age, in\nyears, or so", "note")
+    assert table.rows == ({"image": "a.png", "age, in\nyears, or so": "61,5", "note": "one\ntwo"},)
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b'image,label\n0.png,"benign\n1.png,malignant\n2.png,malignant\n', "quotation mark"),
+        (b'image,label\n0.png,"benign\n1.png,"malignant"\n', "quotation mark"),
+        (b"PK\x03\x04\x14\x00\x06\x00image,label\n", "workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "workbook"),
+        (b"image,label\n0.png,ben" + bytes(64) + b"\n", "no text"),
+        (b"image,label\n\x81.png,benign\n", "no text"),
+        ("image,label\n0.png,x\n".encode("utf-16")[:-1], "no text"),
+        (b"image,label,\n0.png,benign,test\n", "have no name"),
+        (b"image,label, label \n0.png,benign,b\n", "one name"),
+    ],
+)
+def test_a_table_that_would_lose_something_is_refused(tmp_path: Path, raw: bytes, says: str) -> None:
+    (tmp_path / "t.csv").write_bytes(raw)
+    with pytest.raises(DataError, match=f"INDEX-FORMAT.*{says}"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_the_nameless_first_column_of_pandas_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",image,label\n0,a.png,x\n1,b.png,y\n")
+    assert read_table(tmp_path / "t.csv").rows == ({"image": "a.png", "label": "x"}, {"image": "b.png", "label": "y"})
+
+
 def test_western_letters_and_quoted_commas(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes('a,b\nM\xfcnchen,"x, y"\n'.encode("latin-1"))
     assert read_table(tmp_path / "t.csv").rows == ({"a": "München", "b": "x, y"},)
