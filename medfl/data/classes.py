@@ -55,6 +55,11 @@ def names_to_classes(names: Sequence[str], study: Study, site: Site, things: str
     return [value for value in found if value is not None]
 
 
+def names_a_foreground(name: str, study: Study, site: Site) -> bool:
+    """Return whether a name of a label file stands for a class other than the background."""
+    return bool(_name_to_class(name, study, site))
+
+
 def _name_to_class(name: str, study: Study, site: Site) -> int | None:
     theirs, ours = [pair[0] for pair in site.data.label_names], [pair[1] for pair in site.data.label_names]
     position = find_name(name, theirs)

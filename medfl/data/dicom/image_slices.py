@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -43,7 +43,9 @@ def read_image_references(items: Iterable[Dataset]) -> Iterator[ImageReference]:
         yield ImageReference(str(item.ReferencedSOPInstanceUID), tuple(int(number) for number in numbers))
 
 
-def locate_images(headers: Sequence[Header], slices: SliceGeometry, *, force: bool = False) -> dict[str, dict[int, int]]:
+def locate_images(
+    headers: Sequence[Header], slices: SliceGeometry, *, force: bool = False
+) -> tuple[dict[str, dict[int, int]], SliceGeometry]:
     """Return the slice of each image of a series, and of each frame of an enhanced object.
 
     Parameters
@@ -51,15 +53,17 @@ def locate_images(headers: Sequence[Header], slices: SliceGeometry, *, force: bo
     headers : sequence of Header
         Headers of the files of the series.
     slices : SliceGeometry
-        Slices of the volume, as they were acquired.
+        Slices of the volume.
     force : bool
         Whether files may lack the 128-byte preamble.
 
     Returns
     -------
-    dict
+    located : dict
         By SOPInstanceUID and number of the frame; `NO_SLICE` for an image at the position of no slice. Images that state no
         position are left out.
+    slices : SliceGeometry
+        The slices where their images say that they are: those of a volume are a little evened out.
 
     Raises
     ------
@@ -67,6 +71,7 @@ def locate_images(headers: Sequence[Header], slices: SliceGeometry, *, force: bo
         ``DCM-READ`` or ``DCM-NO-GEOMETRY``.
     """
     located: dict[str, dict[int, int]] = {}
+    positions = slices.positions.copy()
     tolerance = ACROSS_TOLERANCE * slice_distance(slices) + min(slices.pixel_spacing)
     for header in headers:
         for frame in frame_headers(header, force=force) if is_enhanced(header) else [header]:
@@ -74,11 +79,14 @@ def locate_images(headers: Sequence[Header], slices: SliceGeometry, *, force: bo
                 position = np.array(frame.numbers("ImagePositionPatient"), dtype=np.float64)
             except ValueError:
                 continue
-            if position.shape == (3,):
-                distances = np.linalg.norm(slices.positions - position, axis=1)
-                nearest = int(distances.argmin()) if distances.min() <= tolerance else NO_SLICE
-                located.setdefault(header.text("SOPInstanceUID"), {})[frame_number(frame)] = nearest
-    return located
+            if position.shape != (3,):
+                continue
+            distances = np.linalg.norm(slices.positions - position, axis=1)
+            nearest = int(distances.argmin()) if distances.min() <= tolerance else NO_SLICE
+            located.setdefault(header.text("SOPInstanceUID"), {})[frame_number(frame)] = nearest
+            if nearest != NO_SLICE:
+                positions[nearest] = position
+    return located, replace(slices, positions=positions)
 
 
 def referenced_slices(references: Iterable[ImageReference], located: SlicesByImage) -> set[int]:

@@ -86,8 +86,7 @@ def read_rtstruct(
         [frames[number] for number in classes], listed_frames | set(frames.values()), frame_of_reference
     )
     closed = [contour for contour in closed if contour.roi_number in classes]
-    slices = get_slice_geometry(image)
-    located = locate_images(headers, slices, force=site.data.allow_headerless)
+    located, slices = locate_images(headers, get_slice_geometry(image), force=site.data.allow_headerless)
     mask, warnings = _draw_mask(closed, classes, slices, located)
     warnings += [*frame_warnings, *_check_names([names[number] for number in classes])]
     n_open = sum(not len(contour.points) for contour in contours)

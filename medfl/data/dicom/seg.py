@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
-from medfl.data.classes import names_to_classes
+from medfl.data.classes import names_a_foreground, names_to_classes
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.image_slices import locate_images
 from medfl.data.dicom.label_dataset import read_label_dataset
@@ -69,8 +69,7 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
     classes = _read_segments(dataset, study, site)
-    slices = get_slice_geometry(image)
-    located = locate_images(headers, slices, force=site.data.allow_headerless)
+    located, slices = locate_images(headers, get_slice_geometry(image), force=site.data.allow_headerless)
     with silence_libraries():
         frames = read_frames(dataset, slices)
         check_frames(frames, dataset)
@@ -150,6 +149,8 @@ def _read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]
     if len(labels) < len(numbers):
         what = "two segments of the label have one number, so it is unknown which of them a voxel belongs to."
         raise DataError("LBL-READ", what, "Export the segmentation again, with a number of its own for each segment.")
-    labelmap = segmentation_type(dataset) == "LABELMAP"
-    named = {n: label for n, label in labels.items() if not (labelmap and n == 0)}  # where 0 is the background
+    named = dict(labels)
+    if segmentation_type(dataset) == "LABELMAP" and names_a_foreground(named.pop(0, ""), study, site):  # 0 is the background
+        what = "the segmentation gives the number 0, which stands for the background, to a segment of another class."
+        raise DataError("LBL-VALUES", what, "Export the segmentation again, with segment numbers from 1 on.")
     return dict(zip(named, names_to_classes(list(named.values()), study, site, "segments"), strict=True))

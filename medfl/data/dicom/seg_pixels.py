@@ -63,6 +63,7 @@ def paint_frames(
 def _iter_stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[NDArray[np.integer]]:
     """Yield the stored values of frames, (rows, columns)."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
+    _refuse_surplus(dataset, encapsulated=bool(syntax and syntax.is_encapsulated))
     if int(dataset.BitsAllocated) > 1 or (syntax and (syntax.is_encapsulated or not syntax.is_little_endian)):
         yield from iter_pixels(dataset, raw=True, indices=indices)
         return
@@ -75,6 +76,16 @@ def _iter_stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[ND
         first, offset = divmod(index * n_pixels, 8)
         bits = np.unpackbits(stored[first : first + (offset + n_pixels + 7) // 8], bitorder="little")
         yield bits[offset : offset + n_pixels].reshape(rows, columns)
+
+
+def _refuse_surplus(dataset: Dataset, *, encapsulated: bool) -> None:
+    """Refuse more pixels than the frames have: each frame of single bits may begin at a byte, where the next ones would not."""
+    n_pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+    n_bytes = (n_pixels * int(dataset.BitsAllocated) + 7) // 8
+    if not encapsulated and len(dataset.PixelData) > n_bytes + n_bytes % 2:
+        what = f"the segmentation holds {len(dataset.PixelData)} bytes of pixels, and its frames need {n_bytes}."
+        fix = "Frames of single bits must follow each other without gaps (PS3.5 section 8.1.1); export the segmentation again."
+        raise DataError("LBL-READ", what, fix)
 
 
 def _build_lookup_table(dataset: Dataset, classes: Mapping[int, int]) -> NDArray[np.int64]:

@@ -17,6 +17,8 @@ from tests.data.dicom.drawing import write_seg
 from tests.data.dicom.phantom import SHAPE, stack, write_slices
 from tests.data.dicom.writing import put
 
+NAMES = (("left", "lung"), ("right", "lung"))
+
 
 def test_an_xray_may_have_a_segmentation(tmp_path: Path, make_study: Any, make_site: Any) -> None:
     paths = write_slices(tmp_path / "series", stack(count=1), put(PixelSpacing=[1, 1]))
@@ -51,7 +53,29 @@ def test_a_2d_segmentation_of_another_position_or_orientation_is_refused(
     def shift(ds: Any) -> None:
         ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
 
+    def stretch(ds: Any) -> None:
+        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [1.6, 1.25]
+
     assert read(lambda ds: None).all()
-    for change, message in ((rotate, "rotated against"), (shift, "not at the position")):
+    for change, message in ((rotate, "rotated against"), (shift, "not at the position"), (stretch, "not at the position")):
         with pytest.raises(DataError, match=f"LBL-GEOMETRY.*{message}"):
             read(change)
+
+
+def test_two_frames_of_a_segment_on_one_image_are_refused(tmp_path: Path, make_study: Any, make_site: Any) -> None:
+    paths = write_slices(tmp_path / "series", stack(count=1))
+    left, right = np.zeros((2, *SHAPE[::-1], 1), dtype=np.uint8)
+    left[2:5, 3:9], right[10:14, 3:9] = 1, 1
+    study, site = make_study(task__dimension=2, task__classes="background,lung"), make_site(tmp_path, label_names=NAMES)
+
+    def read(change: Any) -> NDArray[np.uint8]:
+        path = write_seg(tmp_path / "seg.dcm", paths, {"Left": left, "Right": right}, change=change)
+        return read_mask(Source("dicom", (path,)), read_dicom_image(paths[0]), Source("dicom", (paths[0],)), study, site)
+
+    def same_segment(ds: Any) -> None:
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
+
+    np.testing.assert_array_equal(read(lambda ds: None), (left | right)[..., 0])
+    with pytest.raises(DataError, match="LBL-FRAMES"):
+        read(same_segment)

@@ -12,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from medfl.data.cohort import read_cohort
+from medfl.data.dicom.headers import read_headers
+from medfl.data.dicom.image_slices import locate_images
 from medfl.data.dicom.references import check_references, read_references
+from medfl.data.dicom.slices import get_slice_geometry
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.drawing import sort_by_position, write_rtstruct, write_seg
@@ -171,6 +174,45 @@ def test_values_above_the_highest_that_is_declared_are_refused(make_seg_scene: A
 
     with pytest.raises(DataError, match=r"LBL-VALUES.*above 100"):
         make_seg_scene().read({"liver": liver}, "FRACTIONAL", max_fractional_value=200, change=lower_maximum)
+
+
+def test_frames_that_each_begin_at_a_byte_are_refused(make_seg_scene: Any) -> None:
+    def pad_frames(ds: Any) -> None:
+        ds.PixelData = ds.PixelData + bytes(2 * len(frames_of(ds)))
+
+    liver, _ = blocks()
+    with pytest.raises(DataError, match=r"LBL-READ.*bytes of pixels"):
+        make_seg_scene().read({"liver": liver}, change=pad_frames)
+    with pytest.raises(DataError, match=r"LBL-READ.*bytes of pixels"):
+        make_seg_scene().read({"liver": liver}, "FRACTIONAL", change=pad_frames)
+
+
+def test_segment_zero_of_a_labelmap_is_the_background(make_seg_scene: Any) -> None:
+    def describe_zero(label: str) -> Change:
+        def change(ds: Any) -> None:
+            (zero,) = (segment for segment in ds.SegmentSequence if segment.SegmentNumber == 0)
+            zero.SegmentLabel = label
+
+        return change
+
+    liver, _ = blocks()
+    for label in ("Background", "CANARY"):
+        np.testing.assert_array_equal(make_seg_scene().read({"liver": liver}, "LABELMAP", change=describe_zero(label)), liver)
+    with pytest.raises(DataError, match=r"LBL-VALUES.*number 0"):
+        make_seg_scene().read({"liver": liver}, "LABELMAP", change=describe_zero("lesion"))
+
+
+def test_labels_are_held_against_the_positions_of_images_which_a_grid_evens_out(make_seg_scene: Any) -> None:
+    def uneven(k: int, ds: Any) -> None:
+        x, y, z = map(float, ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x, y, z + (0.15 if k in (3, 4) else 0.0)]
+
+    scene = make_seg_scene()
+    paths = write_slices(scene.folder / "uneven", change=uneven)
+    slices = get_slice_geometry(scene.image)
+    located, stated = locate_images(read_headers(paths), slices)
+    assert sorted(k for frames in located.values() for k in frames.values()) == list(range(10))
+    assert (stated.positions - slices.positions)[:, 2].round(6).tolist() == [0, 0, 0, 0.15, 0.15, 0, 0, 0, 0, 0]
 
 
 def list_second_series(ds: Any) -> None:
