@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from medfl.data.nifti_header import CONVERT_AGAIN, NiftiHeader, header_error
-from medfl.data.pictures.geometry import PictureGeometry, check_pixel_size, plane_affine
-from medfl.data.pictures.turn import affine_directions, turn_to_convention
+from medfl.data.pictures.geometry import PictureGeometry, check_pixel_size, picture_of_patient, plane_affine
+from medfl.data.pictures.turn import affine_directions
 from medfl.data.volume import Affine, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 
@@ -62,8 +62,7 @@ def read_picture_geometry(header: NiftiHeader, form: NiftiForm) -> PictureGeomet
         _check_forms_agree(forms["sform"], forms["qform"], shape)
     _check_shear(affine, shape)
     pixel_size = check_pixel_size(*affine_to_spacing(affine)[:2])
-    turn = turn_to_convention(affine_directions(affine))
-    return PictureGeometry(shape, turn=turn, stated=True, pixel_size=pixel_size, affine=affine)
+    return picture_of_patient(shape, affine_directions(affine), pixel_size, affine)
 
 
 def slice_axes(shape: tuple[int, ...]) -> tuple[int, int]:

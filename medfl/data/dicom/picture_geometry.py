@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.headers import Header
-from medfl.data.pictures.geometry import SQUARE_TOLERANCE, PictureGeometry, PixelSize, check_pixel_size, plane_affine
-from medfl.data.pictures.turn import (
-    NO_TURN,
-    Directions,
-    affine_directions,
-    opposite,
-    parse_patient_orientation,
-    turn_to_convention,
+from medfl.data.pictures.geometry import (
+    SQUARE_TOLERANCE,
+    PictureGeometry,
+    PixelSize,
+    check_pixel_size,
+    picture_of_patient,
+    plane_affine,
 )
+from medfl.data.pictures.turn import Directions, affine_directions, opposite, parse_patient_orientation
 from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 
@@ -58,8 +58,9 @@ def read_picture_geometry(dataset: Dataset, header: Header) -> PictureGeometry:
             "DCM-HEADER", "the position or pixel size in the header is damaged.", "Export the image again."
         ) from None
     if not orientation.size:
-        turn = NO_TURN if stated is None else turn_to_convention(stated, mammogram=header.text("Modality").upper() == "MG")
-        return PictureGeometry(shape, turn=turn, stated=stated is not None, pixel_size=pixel_size)
+        if stated is None:
+            return PictureGeometry(shape, pixel_size=pixel_size)
+        return picture_of_patient(shape, stated, pixel_size, mammogram=header.text("Modality").upper() == "MG")
     x, y = _check_orientation(orientation)
     affine = plane_affine(position if position.size == 3 else np.zeros(3), x, y)
     directions = affine_directions(LPS_TO_RAS @ affine)
@@ -67,7 +68,7 @@ def read_picture_geometry(dataset: Dataset, header: Header) -> PictureGeometry:
     place = None
     if position.size == 3 and len(spacing) == 2 and min(spacing) > 0:
         place = LPS_TO_RAS @ plane_affine(position, x * spacing[1], y * spacing[0])
-    return PictureGeometry(shape, turn=turn_to_convention(directions), stated=True, pixel_size=pixel_size, affine=place)
+    return picture_of_patient(shape, directions, pixel_size, place)
 
 
 def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.pictures.turn import NO_TURN, Turn
+from medfl.data.pictures.turn import NO_TURN, Directions, Turn, turn_directions, turn_to_convention
 from medfl.errors import DataError
 
 SQUARE_TOLERANCE = 0.01  # share by which the sides of a pixel may differ and be called equal: rounding of headers
@@ -30,8 +30,8 @@ class PictureGeometry:
         Turn that the header of a photograph asks for; None when it says nothing.
     turn : Turn
         Turn to the convention, by what the header says of the patient.
-    stated : bool
-        Whether the header says how the patient lies.
+    sides : tuple of str, optional
+        Sides of the patient that the columns and the rows run to after the turn; None when the header does not say.
     pixel_size : tuple of float, optional
         Width and height of a pixel as shown; None when the header says nothing.
     affine : ndarray, optional
@@ -41,7 +41,7 @@ class PictureGeometry:
     shape: tuple[int, int]
     camera: Turn | None = None
     turn: Turn = NO_TURN
-    stated: bool = False
+    sides: Directions | None = None
     pixel_size: PixelSize | None = None
     affine: NDArray[np.float64] | None = None
 
@@ -71,6 +71,19 @@ class PictureGeometry:
         if max(width, height) <= (1 + SQUARE_TOLERANCE) * min(width, height):
             return 1.0, 1.0
         return width / min(width, height), height / min(width, height)
+
+
+def picture_of_patient(
+    shape: tuple[int, int],
+    directions: Directions,
+    pixel_size: PixelSize | None,
+    affine: NDArray[np.float64] | None = None,
+    *,
+    mammogram: bool = False,
+) -> PictureGeometry:
+    """Return the geometry of a picture whose header says how the patient lies; see `PictureGeometry`."""
+    turn = turn_to_convention(directions, mammogram=mammogram)
+    return PictureGeometry(shape, turn=turn, sides=turn_directions(turn, directions), pixel_size=pixel_size, affine=affine)
 
 
 def plane_affine(position: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -102,9 +102,12 @@ def _place_by_camera(values: Values, own: PictureGeometry, like: PictureGeometry
 
 
 def _place_by_side(values: Values, own: PictureGeometry, like: PictureGeometry, settings: SiteData) -> Values:
-    if own.stated and like.stated:
+    if own.sides and like.sides:
+        if own.sides != like.sides:
+            what = "image and label show the patient in different planes, or one of another side."
+            raise DataError("LBL-GEOMETRY", what, "Was the label drawn on another image?")
         return like.turn.undo(own.turn.apply(values))
-    if own.stated and own.turn != NO_TURN and settings.mask_axes == "refuse":
+    if own.sides and own.turn != NO_TURN and settings.mask_axes == "refuse":
         what = "the mask says how the patient lies in it and the image does not, so that one may be mirrored on the other."
         raise DataError("LBL-AXES", what, "Export both with PatientOrientation, or both without.")
     return values

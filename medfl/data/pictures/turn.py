@@ -107,6 +107,12 @@ def parse_patient_orientation(values: tuple[str, ...]) -> Directions | None:
     return x[0], y[0]
 
 
+def turn_directions(turn: Turn, directions: Directions) -> Directions:
+    """Return the sides of the patient that columns and rows run to after a turn."""
+    x, y = turn.apply_to_sides(directions)
+    return opposite(x) if turn.flip_x else x, opposite(y) if turn.flip_y else y
+
+
 def opposite(direction: str) -> str:
     """Return the other side of the patient."""
     return "LRPAFH"["RLAPHF".index(direction)]
