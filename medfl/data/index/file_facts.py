@@ -15,12 +15,20 @@ from medfl.data.index.dicomdir import read_dicomdir
 from medfl.data.index.walk import is_dicomdir, stat_file
 from medfl.errors import DataError
 
+DICOM_KINDS = ("dicom", "headerless", "damaged", "media", "unopened", "outside", "special")  # DICOM, or nobody can know
 OTHER_KEYWORDS = tuple(keyword for keyword in KEYWORDS if keyword not in IDENTITY_KEYWORDS)
 # ends of names of files that are never DICOM: these are not opened
 NON_DICOM_SUFFIXES = (
     *(".nii", ".gz", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".mat", ".mgz", ".nrrd", ".mha"),
     *(".csv", ".tsv", ".json", ".txt", ".toml", ".xml", ".html", ".pdf", ".xlsx", ".zip", ".md", ".py"),
 )
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".txz", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".z")
+_GZIPPED_IMAGES = (".nii.gz", ".img.gz", ".hdr.gz")
+_ARCHIVE_MAGIC = (
+    *(b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0"),
+    *(b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd"),
+)
+_HEAD = 512  # bytes by which a file that is not DICOM is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +37,10 @@ class FileFacts:
 
     Parameters
     ----------
-    kind : {"dicom", "headerless", "damaged", "other", "media", "unopened"}
-        Kind as in `medfl.data.dicom.headers.probe_file`; ``media`` is a DICOMDIR, and ``unopened`` could not be opened.
+    kind : {"dicom", "headerless", "damaged", "media", "unopened", "outside", "special", "empty", "archive", "other"}
+        Kind as in `medfl.data.dicom.headers.probe_file`; ``media`` is a DICOMDIR, ``unopened`` could not be opened,
+        ``outside`` is a link that leads out of the data folder, ``special`` a pipe, socket or device, and ``empty`` holds
+        nothing or zeros.
     identity : tuple of str
         Values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; empty for a file that is not DICOM.
     other_values : str
@@ -121,6 +131,12 @@ def may_be_dicom(path: str) -> bool:
     return not path.lower().endswith(NON_DICOM_SUFFIXES)
 
 
+def is_archive(path: str) -> bool:
+    """Return whether a file is an archive, or another compressed file than an image, by its name."""
+    name = path.lower()
+    return name.endswith(ARCHIVE_SUFFIXES) and not name.endswith(_GZIPPED_IMAGES)
+
+
 def probe_facts(path: str) -> FileFacts:
     """Open a file and determine its facts. Nothing is raised: a hospital's files may be anything."""
     try:
@@ -137,7 +153,7 @@ def probe_facts(path: str) -> FileFacts:
 def _probe_open_file(path: str, file: RawIOBase) -> FileFacts:
     probed = probe_open_file(file)
     if probed.kind == "other":
-        return FileFacts("other")
+        return FileFacts(_tell_other(file))
     header = Header(Path(path), probed.values)
     identity = tuple(header.text(keyword) for keyword in IDENTITY_KEYWORDS)
     kind, links = str(probed.kind), ""
@@ -155,6 +171,15 @@ def _list_references(references: LabelReferences) -> list[object]:
     numbers = {uid: n for n, uid in enumerate(images)}
     alternatives = [sorted(numbers[uid] for uid in each) for each in references.alternatives]
     return [references.modality, images, references.frame_of_reference, *alternatives]
+
+
+def _tell_other(file: RawIOBase) -> str:
+    """Return the kind of a file that is not DICOM."""
+    file.seek(0)
+    head = file.read(_HEAD) or b""
+    if not head.strip(b"\0"):
+        return "empty"
+    return "archive" if head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar" else "other"
 
 
 def to_json(facts: FileFacts) -> list[object]:

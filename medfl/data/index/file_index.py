@@ -11,7 +11,7 @@ from typing import Self
 
 from medfl.data.findings import Finding
 from medfl.data.index.database import IndexDatabase
-from medfl.data.index.file_facts import FileFacts, IndexedFile, may_be_dicom
+from medfl.data.index.file_facts import DICOM_KINDS, FileFacts, IndexedFile, is_archive, may_be_dicom
 from medfl.data.index.parallel_reading import read_file_facts
 from medfl.data.index.walk import FileStat, SkippedFolders, stat_file, walk_files
 from medfl.data.store.cache_key import site_root
@@ -43,9 +43,10 @@ class FileIndex:
         self._known: dict[bytes, tuple[tuple[int, int, int], FileFacts]] | None = None
         self._unsettled: set[bytes] = set()  # files that may change again without a trace
         self._trees: dict[Path, list[IndexedFile]] = {}
+        self._others: dict[Path, list[IndexedFile]] = {}
         self._items: dict[Path, IndexedFile] = {}
         self.opened_count = 0  # files that had to be opened
-        self.skipped = SkippedFolders()  # folders that its walks could not enter
+        self.skipped = SkippedFolders(site.root)  # what its walks passed over
 
     def __enter__(self) -> Self:
         return self
@@ -87,11 +88,29 @@ class FileIndex:
         missing = [folder for folder in dict.fromkeys(folders) if folder not in self._trees]
         if not missing:
             return {folder: self._trees[folder] for folder in folders}
-        candidates = {folder: self._candidates(walk_files(folder, self.skipped)) for folder in missing}
-        self._read_new([file for files in candidates.values() for file in files.items()])
-        self._trees |= {folder: self._make_items(files) for folder, files in candidates.items()}
-        self._forget_missing(missing, {name for files in candidates.values() for name in files})
+        walks = {folder: self._walk(folder) for folder in missing}
+        self._read_new([file for candidates, _ in walks.values() for file in candidates.items()])
+        for folder, (candidates, passed) in walks.items():
+            items = [*self._make_items(candidates), *passed]
+            self._trees[folder] = [item for item in items if item.kind in DICOM_KINDS]
+            self._others[folder] = [item for item in items if item.kind not in DICOM_KINDS]
+        self._forget_missing(missing, {name for candidates, _ in walks.values() for name in candidates})
         return {folder: self._trees[folder] for folder in folders}
+
+    def _walk(self, folder: Path) -> tuple[dict[bytes, FileStat], list[IndexedFile]]:
+        """Return the files below a folder that have to be opened, and those that are told without."""
+        skipped = SkippedFolders(self._site.root)
+        files = list(walk_files(folder, skipped))
+        self.skipped.add(skipped)
+        told = {file.path: "archive" if is_archive(file.path) else "other" for file in files if not may_be_dicom(file.path)}
+        for kind, paths in (("unopened", skipped.broken), ("outside", skipped.outside), ("special", skipped.special)):
+            told |= {path: kind if may_be_dicom(path) else "other" for path in sorted(paths)}
+        return self._candidates(files), [IndexedFile(path, FileFacts(kind)) for path, kind in told.items()]
+
+    def others(self, folder: Path) -> list[IndexedFile]:
+        """Return the files below a folder that are no DICOM, with nothing known of them but their kind."""
+        self.trees([folder])
+        return self._others[folder]
 
     def prefetch(self, paths: Iterable[Path]) -> None:
         """Open all new ones among these files and folders together, so that each later look-up is fast.
@@ -110,13 +129,14 @@ class FileIndex:
         """Return one file, or None when it is not DICOM."""
         if path not in self._items:
             self.prefetch([path])
-        return self._items.get(path)
+        item = self._items.get(path)
+        return item if item is not None and item.kind in DICOM_KINDS else None
 
     def identify(self, files: Iterable[FileStat]) -> list[IndexedFile]:
         """Return those files that are or may be DICOM; open the ones that are new or have changed."""
         candidates = self._candidates(files)
         self._read_new(list(candidates.items()))
-        return self._make_items(candidates)
+        return [item for item in self._make_items(candidates) if item.kind in DICOM_KINDS]
 
     def _candidates(self, files: Iterable[FileStat]) -> dict[bytes, FileStat]:
         return {self._relative(file.path): file for file in files if may_be_dicom(file.path)}
@@ -124,9 +144,8 @@ class FileIndex:
     def _make_items(self, candidates: Mapping[bytes, FileStat]) -> list[IndexedFile]:
         known = self._known_facts() if candidates else {}
         return [
-            IndexedFile(file.path, facts, None if name in self._unsettled else file.stamp)
+            IndexedFile(file.path, known[name][1], None if name in self._unsettled else file.stamp)
             for name, file in candidates.items()
-            if (facts := known[name][1]).kind != "other"
         ]
 
     def _known_facts(self) -> dict[bytes, tuple[tuple[int, int, int], FileFacts]]:
@@ -140,6 +159,10 @@ class FileIndex:
             return
         known, unsaved, saved_at, done = self._known_facts(), [], time.monotonic(), 0
         new = [(name, file) for name, file in candidates if (entry := known.get(name)) is None or entry[0] != file.stamp]
+        for name, file in new:
+            if file.size <= 0:  # nothing to read, or nothing that may be opened
+                known[name] = file.stamp, FileFacts("unopened" if file.size < 0 else "empty")
+        new = [(name, file) for name, file in new if file.size > 0]
         try:
             for batch in read_file_facts([file.path for _, file in new]):
                 for index, facts in batch:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
+from medfl.data.cases import Source
 from medfl.data.index.file_facts import may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
@@ -16,7 +19,7 @@ from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
-from medfl.data.layouts.sources import is_image_file, visible_files
+from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.errors import DataError
 from medfl.site import Site
@@ -43,13 +46,50 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
     """
     try:
         layout = detect_layout(site, index)
-        listing = _LISTERS[layout](site, study, index)
+        listing = _refuse_outside(site.root, _LISTERS[layout](site, study, index))
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
     except OSError:
         raise _unreadable_error(site) from None
     return replace(listing, warnings=(*listing.warnings, *warnings))
+
+
+def _refuse_outside(root: Path, listing: Listing) -> Listing:
+    """Refuse what leads out of the data folder, whichever layout found it.
+
+    A walk of DICOM has told links already, and a hospital may have a million of its files.
+    """
+
+    def check(found: Source | str | DataError) -> Source | str | DataError:
+        if isinstance(found, Source) and found.kind != "dicom":
+            try:
+                for path in found.paths:
+                    require_inside(root, path)
+            except DataError as error:
+                return error
+        return found
+
+    entries = [(entry, check(entry.image), check(entry.label)) for entry in listing.entries]
+    return replace(
+        listing,
+        entries=tuple(
+            entry
+            if image is entry.image and label is entry.label
+            else replace(
+                entry,
+                image=cast("Source | DataError", image),
+                label=label,
+                image_files=entry.image_files or _paths_of(entry.image),
+                label_files=entry.label_files or _paths_of(entry.label),
+            )
+            for entry, image, label in entries
+        ),
+    )
+
+
+def _paths_of(found: Source | str | DataError) -> tuple[Path, ...]:
+    return found.paths if isinstance(found, Source) else ()
 
 
 def require_readable(site: Site) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
+from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import get_column, read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -92,10 +93,11 @@ def read_class_texts(site: Site, index: Path) -> dict[str, str]:
     Raises
     ------
     DataError
-        ``INDEX-MISSING``, ``INDEX-COLUMN``, or ``LBL-CONFLICT`` when a patient has two classes.
+        ``INDEX-MISSING``, ``INDEX-PATH``, ``INDEX-COLUMN``, or ``LBL-CONFLICT`` when a patient has two classes.
     """
     if not site.data.label:
         return {}
+    require_inside(site.root, index)
     table = read_table(index, site.data.patient, site.data.label)
     named = site.data.patient
     if named not in table.columns and named == SiteData().patient and CASE_COLUMN in table.columns:

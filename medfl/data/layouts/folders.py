@@ -11,10 +11,11 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
+from medfl.data.index.walk import SkippedFolders, is_hidden
 from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
-from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, visible_files
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, named_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -46,7 +47,7 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     """
     masks = study.task.kind == "segmentation"
     texts = {} if masks else read_class_texts(site, site.root / site.data.index)
-    files_by_folder = {folder: list(visible_files(folder, index.skipped)) for folder in _patient_folders(site.root)}
+    files_by_folder = {folder: named_files(folder, index.skipped) for folder in _patient_folders(site.root, index.skipped)}
     files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in files_by_folder.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
     objects = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
@@ -92,8 +93,12 @@ def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
     return total
 
 
-def _patient_folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+def _patient_folders(root: Path, skipped: SkippedFolders | None = None) -> list[Path]:
+    """Return the folders of patients; a link to a folder is none, and is noted."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    if skipped is not None:
+        skipped.links |= {os.fspath(path) for path in folders if path.is_symlink()}
+    return sorted(path for path in folders if not path.is_symlink())
 
 
 def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Source | DataError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
-from medfl.data.layouts.sources import make_source, resolve_below
+from medfl.data.layouts.sources import make_source, require_inside, resolve_below
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -68,9 +68,12 @@ def read_dataset_json(root: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        ``INDEX-MISSING`` or ``INDEX-FORMAT``.
+        ``INDEX-MISSING``, ``INDEX-PATH`` or ``INDEX-FORMAT``.
     """
+    require_inside(root, root / DATASET_FILE)
     try:
+        if not is_msd(root):  # a pipe would never end
+            raise FileNotFoundError
         document = json.loads((root / DATASET_FILE).read_text(encoding="utf-8-sig"))
     except OSError:
         raise DataError("INDEX-MISSING", f"the data folder has no {DATASET_FILE}.", "Set 'layout' in site.toml.") from None

@@ -25,21 +25,38 @@ def resolve_below(root: Path, relative: str) -> Path:
         ``INDEX-PATH`` when it is absolute, has ``..``, or is a link that leads out.
     """
     path = Path(relative.replace("\\", "/"))
-    try:
-        leads_out = path.is_absolute() or ".." in path.parts or "\0" in relative or not _is_inside(root, root / path)
-    except (OSError, ValueError, RuntimeError):  # links in a circle
-        leads_out = True
-    if leads_out:
-        raise DataError(
-            "INDEX-PATH",
-            "a path of the index leads out of the data folder, perhaps through a link, or is none.",
-            "Use paths below the data folder; where it holds links, set data.root to the real folder.",
-        )
+    if path.is_absolute() or ".." in path.parts or "\0" in relative:
+        raise _leads_out_error()
+    require_inside(root, root / path)
     return root / path
 
 
+def require_inside(root: Path, path: Path) -> None:
+    """Check that what a path names lies in the data folder, whatever links it leads through.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-PATH``.
+    """
+    try:
+        if _is_inside(root, path):
+            return
+    except (OSError, ValueError, RuntimeError):  # links in a circle
+        pass
+    raise _leads_out_error()
+
+
+def _leads_out_error() -> DataError:
+    return DataError(
+        "INDEX-PATH",
+        "a path leads out of the data folder, perhaps through a link, or is none.",
+        "Use paths below the data folder; where it holds links, set data.root to the real folder.",
+    )
+
+
 def _is_inside(root: Path, path: Path) -> bool:
-    real = path.resolve() if os.path.islink(path) else _resolve(path.parent) / path.name
+    real = Path(os.path.realpath(path)) if os.path.islink(path) else _resolve(path.parent) / path.name
     return real.is_relative_to(_resolve(root))
 
 
@@ -83,12 +100,15 @@ def require_files(paths: tuple[Path, ...], code: str) -> None:
     Raises
     ------
     DataError
-        `code`.
+        `code`, or ``IMG-FORMAT`` for a pipe, socket or device, which nobody may open.
     """
     if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
         raise DataError(
             code, f"the {describe_code(code)} file does not exist.", "Copy it again, or correct its name where it is listed."
         )
+    if not all(os.path.isfile(path) or os.path.isdir(path) for path in paths):
+        what = f"the {describe_code(code)} is no file, but a pipe, a socket or a device."
+        raise DataError("IMG-FORMAT", what, "Put the file itself into the data folder.")
 
 
 def describe_code(code: str) -> str:
@@ -102,7 +122,7 @@ def is_image_file(name: str) -> bool:
 
 
 def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterator[Path]:
-    """Walk the files below a folder in a fixed order, without hidden ones and what macOS and Windows leave behind.
+    """Walk the files below a folder that may be read, as `medfl.data.index.walk.walk_entries` does, without DICOMDIRs.
 
     Parameters
     ----------
@@ -117,3 +137,24 @@ def visible_files(folder: Path, passed: SkippedFolders | None = None) -> Iterato
         When a folder cannot be listed: its patients would be missing without a word.
     """
     return (Path(entry.path) for entry in walk_entries(folder, passed) if not is_dicomdir(entry.path))
+
+
+def named_files(folder: Path, passed: SkippedFolders) -> list[Path]:
+    """Return the files below a folder by their names, even those that may not be read: whoever asks for one hears why.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to begin with.
+    passed : SkippedFolders
+        Takes what cannot be looked into.
+
+    Raises
+    ------
+    OSError
+        When a folder cannot be listed.
+    """
+    own = SkippedFolders(passed.root)
+    names = {*visible_files(folder, own), *map(Path, own.outside | own.broken | own.special)}
+    passed.add(own)
+    return sorted(names)

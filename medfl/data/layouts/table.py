@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ def read_table(path: Path, patient: str = "patient", label: str = "label") -> Ta
     DataError
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        what = "the index is no file, but a folder, a pipe, a socket or a device."
+        raise DataError("INDEX-FORMAT", what, "Put the table itself into the data folder.")
     if path.suffix.lower() == JSON_SUFFIX:
         rows = read_json_rows(path, patient, label)
         columns = tuple(dict.fromkeys(column for row in rows for column in row))

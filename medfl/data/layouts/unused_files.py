@@ -57,7 +57,7 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding |
 
 
 def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[Finding]:
-    """Return warnings about folders that could not be looked into.
+    """Return warnings about folders that could not be looked into, and links that were not followed.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         When a folder cannot be listed for another reason than its permissions.
     """
     if layout not in _WALKED_LAYOUTS and (missing or layout != "csv"):
-        for _ in walk_entries(site.root, closed := SkippedFolders()):
+        for _ in walk_entries(site.root, passed := SkippedFolders()):
             pass
-        index.skipped.closed |= closed.closed
+        index.skipped.add(passed)
     warnings = []
     if count := len(index.skipped.closed):
         what = f"{count} folder(s) inside the data folder cannot be opened; what is in them is missing."
@@ -86,8 +86,9 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
             Finding.warning("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them.")
         )
     out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
+    out += len(index.skipped.outside)
     if out:
-        what = f"{out} link(s) to folders outside of the data folder were not followed."
+        what = f"{out} link(s) to files or folders outside of the data folder were not followed."
         warnings.append(
             Finding.warning("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder.")
         )

@@ -194,4 +194,51 @@ def test_names_that_are_not_text_and_files_that_cannot_be_opened(site: Site) -> 
         kinds = {os.fsencode(item.path): item.kind for item in index.tree(site.root)}
     assert kinds[odd] == "dicom"
     assert kinds[os.fsencode(site.root / "nowhere")] == "unopened"
-    assert list_files(site)[1] == 1  # a file that could not be opened is tried again
+    assert list_files(site)[1] == 0  # there is nothing to open
+
+
+def test_links_and_pipes_are_told_before_anything_is_opened(site: Site, tmp_path: Path) -> None:
+    first = sorted((site.root / "a").iterdir())[0]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "slice").write_bytes(first.read_bytes())
+    (site.root / "a" / "out").symlink_to(outside / "slice")
+    (site.root / "a" / "same").symlink_to(first.name)
+    (site.root / "a" / "circle").symlink_to("circle")
+    os.mkfifo(site.root / "a" / "pipe")
+    (site.root / "b" / "to-the-pipe").symlink_to(site.root / "a" / "pipe")
+    (site.root / ".store").mkdir()
+    (site.root / ".store" / "slice").write_bytes(first.read_bytes())
+    (site.root / "b" / "from-the-store").symlink_to("../.store/slice")
+    os.link(first, site.root / "a" / "hard")
+    with FileIndex(site) as index:
+        kinds = {item.path.name: item.kind for item in index.tree(site.root) if not item.path.name.endswith(".dcm")}
+        skipped = index.skipped
+    assert kinds == {
+        "out": "outside",
+        "circle": "unopened",
+        "pipe": "special",
+        "to-the-pipe": "special",
+        "from-the-store": "dicom",
+        "hard": "dicom",
+    }
+    assert [len(s) for s in (skipped.outside, skipped.broken, skipped.special, skipped.repeated)] == [1, 1, 2, 1]
+
+
+def test_a_link_to_a_file_of_another_folder_is_that_file_when_the_folder_is_read_by_itself(site: Site) -> None:
+    (site.root / "chosen").mkdir()
+    for path in sorted((site.root / "a").iterdir())[:3]:
+        (site.root / "chosen" / path.name).symlink_to(path)
+    with FileIndex(site) as index:
+        assert len(index.tree(site.root / "chosen")) == 3
+        assert len(index.tree(site.root)) == 16  # each once
+
+
+def test_what_is_no_dicom_is_told_by_kind(site: Site) -> None:
+    for name, content in (("0", b""), ("zeros", bytes(900)), ("zipped", b"PK\x03\x04" + bytes(90)), ("page", b"<html>")):
+        (site.root / "a" / name).write_bytes(content)
+    (site.root / "a" / "1.dcm.gz").write_bytes(b"anything")
+    with FileIndex(site) as index:
+        kinds = {item.path.name: item.kind for item in index.others(site.root)}
+    assert kinds.pop("note") == kinds.pop("volume.nii") == "other"
+    assert kinds == {"0": "empty", "zeros": "empty", "zipped": "archive", "page": "other", "1.dcm.gz": "archive"}
