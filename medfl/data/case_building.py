@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from medfl.data.cases import Case, Source, Split
+from medfl.data.findings import Finding
 from medfl.data.index.case_records import CaseRecord
 from medfl.data.labels import parse_class
 from medfl.data.layouts.copies import same_label
@@ -39,8 +40,19 @@ def find_conflict(group: Sequence[Entry], *, patient_ids: bool) -> DataError | N
     facts = {(entry.patient if patient_ids else "", entry.split, entry.annotated) for entry in usable}
     if len(facts) <= 1 and (len(usable) <= 1 or same_label(usable)):
         return None
+    return conflict_error()
+
+
+def conflict_error() -> DataError:
+    """Return the error of an image that is there with contradictory facts."""
     what = "the image is there more than once, perhaps as a copy, with different labels, patients or splits."
     return DataError("CASE-CONFLICT", what, "Keep one of them, and the label that is right.")
+
+
+def copies_warning(count: int) -> Finding:
+    """Return the warning about an image that is there several times, with the same facts."""
+    what = f"the image is there {count} times, in the index or as a copy; it is used once."
+    return Finding.warning("CASE-DUP", what, "Remove the copies.")
 
 
 def build_case(name: str, first: Entry, site: Site, study: Study, secret: bytes, splits_given: bool) -> Case:

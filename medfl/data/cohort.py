@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record, find_conflict, is_usable
+from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record, copies_warning, find_conflict, is_usable
 from medfl.data.cases import Case, Cohort
 from medfl.data.classes import names_to_classes
 from medfl.data.findings import Finding
@@ -132,8 +132,7 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
             findings.append(Finding.from_error(error, name))
         records.append(build_record(name, status, first, site, study, secret))
         if len(group) > 1 and status == "usable":
-            what = f"the image is there {len(group)} times, in the index or as a copy; it is used once."
-            findings.append(Finding("CASE-DUP", name, what, "Remove the copies.", "warning"))
+            findings.append(copies_warning(len(group)).of_case(name))
     save_cases(index.database, study.name, records)
     findings += _site_findings(entries, listing, cases, findings, site, study, index)
     return Cohort(

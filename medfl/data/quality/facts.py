@@ -87,6 +87,8 @@ class CaseFacts:
         Foreground classes that somebody looked for; empty when all were.
     prepared : tuple of int
         Voxels along each axis that preparing will leave it with; empty when that is not certain.
+    content : tuple of str
+        `medfl.data.same_content.checksum_content`; empty when the image was not read.
     """
 
     case: str
@@ -102,6 +104,7 @@ class CaseFacts:
     planes: tuple[PreviewPlane, ...] = ()
     annotated: tuple[int, ...] = ()
     prepared: tuple[int, ...] = ()
+    content: tuple[str, str] | tuple[()] = ()
 
     @property
     def usable(self) -> bool:

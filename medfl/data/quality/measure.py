@@ -18,6 +18,7 @@ from medfl.data.quality.facts import PERCENTILES, CaseFacts
 from medfl.data.quality.foretelling import foretell_preparing
 from medfl.data.quality.imaging_device import read_imaging_device
 from medfl.data.quality.preview_planes import render_planes, subsample
+from medfl.data.same_content import checksum_content
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -49,7 +50,8 @@ def measure_case(case: Case, study: Study, site: Site, *, preview: bool = False)
             volume, label = load_case(case, study, site)
             measured = _measure_volume(known, volume, label, study, preview=preview)
             prepared, warnings = foretell_preparing(case, *_cropped_grid(volume, study), study, site)
-            return replace(measured, prepared=prepared, findings=(*measured.findings, *warnings))
+            content = checksum_content(volume, label)
+            return replace(measured, prepared=prepared, content=content, findings=(*measured.findings, *warnings))
     except DataError as error:
         return exclude_case(known, Finding.from_error(error, case.name))
     except Exception as error:  # a library's own: its text may hold a path or a name, and it must not stop the rest

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.same_content import checksum_content
 from medfl.data.store.prepared_data import Array, Meta
 from medfl.data.store.prepared_size import check_prepared_size
 from medfl.data.volume import Volume
@@ -45,6 +46,7 @@ def build_case_arrays(
     from medfl.data.preprocess.steps import normalize_and_resample, orient, orient_and_crop, to_contiguous
 
     volume, label = read()
+    content = checksum_content(volume, label)
     volume, mask = orient(volume, None if isinstance(label, int) else label, study)
     one_class = label if isinstance(label, int) else None
     grid, affine, spacing = volume.shape, volume.affine, volume.spacing
@@ -63,6 +65,7 @@ def build_case_arrays(
         "present": [],
         "reference": None,
         "annotated": list(annotated),
+        "content": content,
         "warnings": warnings,
     }
     if mask is not None and prepared_mask is not None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from medfl.data.cases import Case
 from medfl.data.cohort import find_missing_classes, read_cohort
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
+from medfl.data.same_content import Content, settle_copies
 from medfl.data.splits import assign_splits
 from medfl.data.store.cache_key import store_root
-from medfl.data.store.case_cache import CaseCache
+from medfl.data.store.case_cache import CaseCache, Outcome
 from medfl.data.store.forecast import Forecast, forecast
 from medfl.data.store.parallel import iter_outcomes
-from medfl.data.store.prepared_data import PreparedCase, PreparedData
+from medfl.data.store.prepared_data import Meta, PreparedCase, PreparedData
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -87,36 +88,43 @@ def prepare_cases(
     cache = CaseCache(site, study)
     if announce:
         announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study, site))
-    cases, findings, present, annotated = _collect_outcomes(order, cache, site, study, progress, workers)
+    made, findings = _collect_outcomes(order, cache, study, progress, iter_outcomes(order, cache, site, study, workers))
+    contents = [Content(case.name, case.patient, *meta["content"]) for case, meta in made]
+    dropped, about_copies = settle_copies(contents, patient_ids=cohort.patient_ids)
+    findings += about_copies
     save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
-    if cases and study.task.kind == "segmentation":
+    used = [(case, meta) for case, meta in made if case.name not in dropped]
+    if used and study.task.kind == "segmentation":
+        present = {value for _, meta in used for value in meta["present"]}
+        annotated = {value for _, meta in used for value in meta["annotated"] or range(len(study.task.classes))}
         findings += find_missing_classes(present, study, annotated)
-    return PreparedData(site.name, tuple(cases), tuple(findings), cohort.patient_ids)
+    return PreparedData(site.name, tuple(case for case, _ in used), tuple(findings), cohort.patient_ids)
 
 
 def _collect_outcomes(
-    order: list[Case], cache: CaseCache, site: Site, study: Study, progress: Progress | None, workers: int
-) -> tuple[list[PreparedCase], list[Finding], set[int], set[int]]:
-    cases: list[PreparedCase] = []
+    order: Sequence[Case],
+    cache: CaseCache,
+    study: Study,
+    progress: Progress | None,
+    outcomes: Iterable[tuple[Case, Outcome]],
+) -> tuple[list[tuple[PreparedCase, Meta]], list[Finding]]:
+    """Return the cases that were prepared, with their metadata, and the findings about all."""
+    made: list[tuple[PreparedCase, Meta]] = []
     findings: list[Finding] = []
-    present: set[int] = set()  # label values seen in the masks
-    annotated: set[int] = set()  # those that somebody looked for in a case
     try:
-        for done, (case, outcome) in enumerate(iter_outcomes(order, cache, site, study, workers), start=1):
-            stored = cache.open_case(case, outcome)
-            cases += [stored] if stored else []
+        for done, (case, outcome) in enumerate(outcomes, start=1):
             findings += outcome.findings
-            if outcome.meta:
+            stored = cache.open_case(case, outcome)
+            if stored and outcome.meta:
                 findings += patch_size_warnings(case.name, outcome.meta["files"]["image.npy"]["shape"][1:], study)
-                present |= set(outcome.meta["present"])
-                annotated |= set(outcome.meta["annotated"] or range(len(study.task.classes)))
+                made.append((stored, outcome.meta))
             cache.autosave(outcome)
             if progress:
                 progress(done, len(order))
     finally:
         cache.save()
-    return cases, findings, present, annotated
+    return made, findings
 
 
 def patch_size_warnings(name: str, shape: Sequence[int], study: Study) -> list[Finding]:
