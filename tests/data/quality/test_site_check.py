@@ -152,7 +152,7 @@ def test_facts_are_plain_enough_to_hold_no_path(site: Site, make_study: StudyMak
 def test_fast_finds_what_headers_tell_of_a_series(
     tmp_path: Path, make_site: SiteMaker, make_study: StudyMaker, write_series: Callable[..., list[Path]]
 ) -> None:
-    series = [write_series(tmp_path / "data" / str(k), count=12) for k in range(3)]
+    series = [write_series(tmp_path / "data" / str(k), count=12, angle=float(k)) for k in range(3)]  # of different voxels
     sorted(series[2])[4].unlink()
     rows = [f"{k},{'ab'[k % 2]},p{k}" for k in range(3)]
     (tmp_path / "data" / "index.csv").write_text("\n".join(["image,label,patient", *rows]))

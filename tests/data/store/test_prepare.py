@@ -512,7 +512,7 @@ def test_ct_that_is_not_in_hounsfield_units_is_reported(tmp_path: Path, intensit
     raw = np.random.default_rng(0).integers(0, 4096, (8, 9, 10)).astype(np.float32)
     write_nifti(site.folder / "img1.nii", raw, np.diag([-1.0, 1.0, 2.0, 1.0]))
     for number in (0, 2):
-        write_nifti(site.folder / f"img{number}.nii", raw - 1024, np.diag([-1.0, 1.0, 2.0, 1.0]))
+        write_nifti(site.folder / f"img{number}.nii", raw - 1024 + number, np.diag([-1.0, 1.0, 2.0, 1.0]))
     prepared = prepare_cases(site, study_of({"modality": "CT"}, window="lung", **intensity))
     assert [(finding.code, finding.level) for finding in prepared.findings] == [("CT-HU", "warning")]
     assert len(prepared.cases) == 3
