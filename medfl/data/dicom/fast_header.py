@@ -172,7 +172,8 @@ def _decode_value(data: bytes, vr: bytes) -> Value:
     data = data.rstrip(b"\0 ")
     if not _PRINTABLE(data):
         raise ValueError
-    parts = tuple(part.strip() for part in data.decode("ascii").split("\\"))
+    text = data.decode("ascii")
+    parts = tuple(part.strip() for part in text.split("\\")) if "\\" in text else (text.strip(),)
     if data and vr == b"DS":
         for part in parts:
             float(part)  # pydicom decides about anything else

@@ -21,7 +21,8 @@ from pydicom.uid import (
     XRay3DCraniofacialImageStorage,
 )
 
-from medfl.data.dicom.headers import VOLUME_KEYWORDS, Header
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.keywords import VOLUME_KEYWORDS
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
@@ -51,12 +52,19 @@ _FUNCTIONAL_GROUPS = {
     "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
     "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
     "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "NominalPercentageOfCardiacPhase": (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
+    "NominalPercentageOfRespiratoryPhase": (("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),),
     "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
     "InversionTime": (("MRModifierSequence", "InversionTimes"),),
     "FlipAngle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
     "KVP": (("CTXRayDetailsSequence", "KVP"),),
     "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "AcquisitionDateTime": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "SliceThickness": (("PixelMeasuresSequence", "SliceThickness"),),
+    "ContrastBolusAgent": (("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered"),),
+    "ComplexImageComponent": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
     "ImageType": tuple((f"{prefix}FrameTypeSequence", "FrameType") for prefix in ("MRImage", "CTImage", "PET", "XRay3D")),
 }
 _LEGACY_SEQUENCES = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")

@@ -16,63 +16,12 @@ from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
 from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
+from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
 NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
-VOLUME_KEYWORDS = (
-    "EchoTime",
-    "DiffusionBValue",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "InversionTime",
-    "FlipAngle",
-    "KVP",
-    "ConvolutionKernel",
-    "AcquisitionNumber",
-    "ImageType",
-)
-IDENTITY_KEYWORDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "PatientID",
-    "IssuerOfPatientID",
-    "Modality",
-)
-GEOMETRY_KEYWORDS = (
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SpacingBetweenSlices",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-)
-PIXEL_KEYWORDS = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsStored",
-    "HighBit",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "BurnedInAnnotation",
-)
-CONCATENATION_KEYWORDS = ("ConcatenationUID", "InConcatenationTotalNumber")  # PS3.3 C.7.6.16.2.2.4
-DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
-KEYWORDS = (
-    *IDENTITY_KEYWORDS,
-    *GEOMETRY_KEYWORDS,
-    *PIXEL_KEYWORDS,
-    *CONCATENATION_KEYWORDS,
-    *DEVICE_KEYWORDS,
-    *VOLUME_KEYWORDS,
-)
-
 FileKind = Literal["dicom", "headerless", "damaged", "other"]
 _READ_SIZES = (16 * 1024, 256 * 1024)  # bytes read at first, and again when these do not hold the whole header
 _WANTED_TAGS = wanted_tags(KEYWORDS)

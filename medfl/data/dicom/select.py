@@ -1,13 +1,16 @@
-"""Selection of one volume of a series that holds several: ``EchoTime=10; orientation=axial``."""
+"""Selection of one volume of a series that holds several: ``EchoTime=10; orientation=axial``, or ``AcquisitionTime=#2``."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from medfl.data.dicom.headers import VOLUME_KEYWORDS, Header
+from medfl.data.dicom.headers import Header
+from medfl.data.dicom.keywords import UNSHOWN_KEYWORDS, VOLUME_KEYWORDS
+from medfl.data.dicom.partitions import volume_groups
+from medfl.data.dicom.value_texts import format_numbers, is_same_value
 from medfl.errors import DataError
 
 OBJECT_KEYS = ("SeriesInstanceUID", "sop_instance")  # of whole files
@@ -20,7 +23,10 @@ _ALIASES = {
     "temporalpositionindex": "TemporalPositionIdentifier",
     "frameacquisitionnumber": "AcquisitionNumber",
     "frametype": "ImageType",
+    "frameacquisitiondatetime": "AcquisitionDateTime",
 }
+MISSING = "none"  # selects the images that lack the attribute
+_ORDINAL = re.compile(r"#\s*(\d+)")  # the nth value in order: of what no message and no index should hold
 _KEY_BY_NAME = {key.casefold(): key for key in SELECT_KEYS} | _ALIASES
 
 
@@ -61,14 +67,33 @@ def select_headers(headers: Sequence[Header], conditions: Mapping[str, str], key
         ``INDEX-SELECT`` when no image fulfils a condition.
     """
     selected = list(headers)
-    for key in (key for key in keys if key in conditions):
-        matching = [header for header in selected if _matches(header, key, conditions[key])]
+    wanted = [key for key in keys if key in conditions]
+    for key in sorted(wanted, key=lambda key: _ordinal(key, conditions[key]) is not None):  # count among the others' images
+        number = _ordinal(key, conditions[key])
+        if number is None:
+            matching = [header for header in selected if _matches(header, key, conditions[key])]
+        else:
+            groups = volume_groups(selected, key)
+            matching = [selected[index] for index in sorted(groups[number - 1])] if 0 < number <= len(groups) else []
         if not matching:
-            available = format_numbers([header.text(key) for header in selected]) if key in VOLUME_KEYWORDS else ""
-            fix = f"Available are {available}." if available else "Check the value, and that it belongs to this series."
-            raise DataError("INDEX-SELECT", f"no image of the series has the {key} of 'select'.", fix)
+            what = f"no image of the series has the {key} of 'select'."
+            raise DataError("INDEX-SELECT", what, _describe_available(selected, key))
         selected = matching
     return selected
+
+
+def _ordinal(key: str, value: str) -> int | None:
+    match = _ORDINAL.fullmatch(value) if key in VOLUME_KEYWORDS else None
+    return int(match[1]) if match else None
+
+
+def _describe_available(headers: Sequence[Header], key: str) -> str:
+    if key not in VOLUME_KEYWORDS:
+        return "Check the value, and that it belongs to this series."
+    available = "" if key in UNSHOWN_KEYWORDS else format_numbers([header.text(key) for header in headers])
+    if available:
+        return f"Available are {available}."
+    return f"Check the value, or count: {key}=#1 is the first of {len(volume_groups(headers, key))}."
 
 
 def _matches(header: Header, key: str, value: str) -> bool:
@@ -76,6 +101,8 @@ def _matches(header: Header, key: str, value: str) -> bool:
         return slice_orientation(header) == value.casefold()
     if key == "ImageType":
         return value.upper() == "\\".join(header.image_type) or value.upper() in header.image_type
+    if key in VOLUME_KEYWORDS and value.casefold() == MISSING and not header.text(key):
+        return True
     if key == "sop_instance":
         return header.text("SOPInstanceUID") == value
     if key == "SeriesInstanceUID":
@@ -92,40 +119,3 @@ def slice_orientation(header: Header) -> str:
     if cosines.shape != (6,) or not np.isfinite(cosines).all():
         return ""
     return ORIENTATIONS[int(np.abs(np.cross(cosines[:3], cosines[3:])).argmax())]
-
-
-def parse_number(text: str) -> float | None:
-    """Return the finite number in a text, or None when it is not one."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def is_same_value(one: str, other: str) -> bool:
-    """Return whether two texts mean the same value, as ``10`` and ``10.0`` do."""
-    first, second = parse_number(one), parse_number(other)
-    if first is None or second is None:
-        return one.casefold() == other.casefold()
-    return math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-6)
-
-
-def format_numbers(texts: Iterable[str], max_shown: int = 6) -> str:
-    """Return the first few distinct numbers, to be shown; nothing when one is not a number, as it could be a name."""
-    values: dict[float, str] = {}
-    for text in texts:
-        value = parse_number(text)
-        if value is None:
-            return ""
-        values.setdefault(value, format_number(text))
-    shown = [values[value] for value in sorted(values)]
-    return ", ".join(shown[:max_shown]) + (", ..." if len(shown) > max_shown else "")
-
-
-def format_number(text: str) -> str:
-    """Return a number in a short form: ``10``, ``10.0`` or ``4.60123``."""
-    value = float(text)
-    if value == int(value) and abs(value) < 1e15:
-        return f"{value:.1f}" if "." in text else str(int(value))
-    return f"{value:.6g}"

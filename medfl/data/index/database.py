@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS
+from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import FileFacts
 from medfl.data.store.private_folder import make_private_folder

@@ -9,7 +9,8 @@ from io import RawIOBase
 from pathlib import Path
 
 from medfl.data.dicom.fast_header import Value
-from medfl.data.dicom.headers import IDENTITY_KEYWORDS, KEYWORDS, Header, probe_open_file
+from medfl.data.dicom.headers import Header, probe_open_file
+from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
 from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences, read_references
 from medfl.data.index.dicomdir import read_dicomdir
 from medfl.data.index.walk import is_dicomdir, stat_file
@@ -42,7 +43,7 @@ class FileFacts:
         ``outside`` is a link that leads out of the data folder, ``special`` a pipe, socket or device, and ``empty`` holds
         nothing or zeros.
     identity : tuple of str
-        Values of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`; empty for a file that is not DICOM.
+        Values of `medfl.data.dicom.keywords.IDENTITY_KEYWORDS`; empty for a file that is not DICOM.
     other_values : str
         JSON list with the values of `OTHER_KEYWORDS`.
     links : str
@@ -80,7 +81,7 @@ class IndexedFile:
         return Path(self.path_text)
 
     def text(self, keyword: str) -> str:
-        """Return a value of `medfl.data.dicom.headers.IDENTITY_KEYWORDS`, empty when it is missing."""
+        """Return a value of `medfl.data.dicom.keywords.IDENTITY_KEYWORDS`, empty when it is missing."""
         return self.facts.identity[IDENTITY_KEYWORDS.index(keyword)] if self.facts.identity else ""
 
     @property

@@ -1,0 +1,73 @@
+"""Keywords of the DICOM attributes that medfl reads from every header, and of those that tell the volumes of a series apart."""
+
+from __future__ import annotations
+
+# Attributes in which the volumes of one series may differ; those that say more come first
+VOLUME_KEYWORDS = (
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "NominalPercentageOfRespiratoryPhase",
+    "TriggerTime",
+    "ImageTriggerDelay",
+    "InversionTime",
+    "FlipAngle",
+    "KVP",
+    "ConvolutionKernel",
+    "AcquisitionNumber",
+    "ImageType",
+    "ComplexImageComponent",
+    "ContrastBolusAgent",
+    "SequenceName",
+    "SliceThickness",
+    "StackID",
+    "SeriesNumber",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
+TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
+# Their values may tell of a person, or are free text: no message shows them, even where they are numbers
+UNSHOWN_KEYWORDS = (*TIME_KEYWORDS, "ContrastBolusAgent", "SequenceName", "StackID")
+IDENTITY_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "IssuerOfPatientID",
+    "Modality",
+)
+GEOMETRY_KEYWORDS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SpacingBetweenSlices",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+)
+PIXEL_KEYWORDS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsStored",
+    "HighBit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "BurnedInAnnotation",
+)
+CONCATENATION_KEYWORDS = ("ConcatenationUID", "InConcatenationTotalNumber")  # PS3.3 C.7.6.16.2.2.4
+DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
+KEYWORDS = (
+    *IDENTITY_KEYWORDS,
+    *GEOMETRY_KEYWORDS,
+    *PIXEL_KEYWORDS,
+    *CONCATENATION_KEYWORDS,
+    *DEVICE_KEYWORDS,
+    *VOLUME_KEYWORDS,
+)
