@@ -5,8 +5,7 @@ Their order matters: later checks assume that the earlier ones passed.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from medfl.data.dicom.acquisitions import check_one_acquisition
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.identity import check_one_series, drop_copies
 from medfl.data.dicom.multivolume import check_one_contrast, multivolume_error
 from medfl.data.dicom.pixels import check_bits, rescale_parameters
 from medfl.data.dicom.private_b_values import KEYWORD as B_VALUE
@@ -51,8 +51,8 @@ def check_series(
     headers : list of Header
         One per slice or frame, in the order of their positions along the slice normal.
     warnings : list of Finding
-        ``DCM-DUP-COPY`` and ``DCM-LOCALIZER`` for images that are left out, ``CT-HU`` for doubtful values, and
-        ``DCM-RESAMPLED`` and ``DCM-STRAIGHTENED`` for slices that must be resampled.
+        ``DCM-DUP-COPY`` and ``DCM-LOCALIZER`` for images that are left out, ``DCM-NO-UID`` for images without a UID,
+        ``CT-HU`` for doubtful values, and ``DCM-RESAMPLED`` and ``DCM-STRAIGHTENED`` for slices that must be resampled.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def check_series(
     conditions = parse_select(select)
     try:
         selected = select_headers(headers, conditions, OBJECT_KEYS)
-        _check_one_series(selected)
+        check_one_series(selected)
         check_image_classes(selected)
-        selected = _drop_localizers(_drop_copies(selected, warnings), warnings)
+        selected = _drop_localizers(drop_copies(selected, warnings), warnings)
         _check_one_kind(selected, settings)
         selected = [frame for header in selected for frame in _expand_frames(header, settings)]
         return _check_volume(selected, settings, conditions, warnings), warnings
@@ -108,37 +108,11 @@ def _resampling_warning(error: DataError, settings: SiteData) -> Finding:
     raise error
 
 
-def _check_one_series(headers: Sequence[Header]) -> None:
-    count = len({(header.text("StudyInstanceUID"), header.text("SeriesInstanceUID")) for header in headers})
-    if count > 1:
-        fix = "Keep one series in the folder of a case, or name it in column 'select' of the index as SeriesInstanceUID=..."
-        raise DataError("DCM-SERIES", f"the images belong to {count} series.", fix)
-    if len({header.patient for header in headers} - {""}) > 1:
-        raise DataError(
-            "DCM-PATIENTS", "the images of one series name different patients.", f"{_EXPORT_AGAIN} Check its anonymisation."
-        )
-
-
 def _check_one_frame_of_reference(headers: Sequence[Header]) -> None:
     frames = len({header.text("FrameOfReferenceUID") for header in headers} - {""})
     if frames > 1:
         what = f"the images name {frames} frames of reference, so their positions cannot be compared."
         raise DataError("DCM-REFERENCE", what, f"{_EXPORT_AGAIN} Check its anonymisation.")
-
-
-def _drop_copies(headers: Sequence[Header], warnings: list[Finding]) -> list[Header]:
-    copies_by_uid: dict[str, list[Header]] = defaultdict(list)
-    for header in headers:
-        copies_by_uid[header.text("SOPInstanceUID")].append(header)
-    duplicated = [group for group in copies_by_uid.values() if len(group) > 1]
-    for group in duplicated:
-        if len({hashlib.sha256(header.path.read_bytes()).digest() for header in group}) > 1:
-            fix = f"{_EXPORT_AGAIN} Do not mix anonymised and original copies in one folder."
-            raise DataError("DCM-DUP-UID", "two different files have the same SOPInstanceUID.", fix)
-    if duplicated:
-        what = f"{len(duplicated)} slice(s) are present in identical copies; one copy of each is used."
-        warnings.append(Finding.warning("DCM-DUP-COPY", what, "Nothing to do."))
-    return [group[0] for group in copies_by_uid.values()]
 
 
 def _drop_localizers(headers: list[Header], warnings: list[Finding]) -> list[Header]:

@@ -23,6 +23,26 @@ from medfl.errors import DataError
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
 NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
 FileKind = Literal["dicom", "headerless", "damaged", "other"]
+_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the storage SOP classes, PS3.4 table B.5-1
+_MODALITY_BY_CLASS = {
+    _SOP_CLASS_ROOT + part: modality
+    for modality, parts in {
+        "CR": "1",
+        "DX": "1.1 1.1.1",
+        "MG": "1.2 1.2.1",
+        "CT": "2 2.1 2.2",
+        "MR": "4 4.1 4.3 4.4",
+        "US": "3.1 6.1",
+        "XA": "12.1 12.1.1",
+        "RF": "12.2 12.2.1",
+        "NM": "20",
+        "PT": "128 128.1 130",
+        "SEG": "66.4",
+        "RTSTRUCT": "481.3",
+    }.items()
+    for part in parts.split()
+}
+_IMAGE_KEYWORDS = ("Rows", "Columns", "PhotometricInterpretation")  # a header that was read so far is one of an image
 _READ_SIZES = (16 * 1024, 256 * 1024)  # bytes read at first, and again when these do not hold the whole header
 _WANTED_TAGS = wanted_tags(KEYWORDS)
 _LAST_TAG = max(_WANTED_TAGS)
@@ -131,17 +151,23 @@ def probe_open_file(file: RawIOBase) -> FileProbe:
     data = b""
     for size in _READ_SIZES:
         data += file.read(size) or b""
-        if scan_header(data, _WANTED_TAGS, values) and values.get("SOPInstanceUID"):
-            return FileProbe("dicom", values)
+        if scan_header(data, _WANTED_TAGS, values) and values:
+            return FileProbe("dicom", _with_modality(values))
         if len(data) < size or data[128:132] != MAGIC:
             break
     kind: FileKind = "dicom" if data[128:132] == MAGIC else "headerless" if looks_headerless(data) else "other"
     if kind == "other":
         return FileProbe(kind, {})
     parsed = _parse_header(file)
-    if parsed.get("SOPInstanceUID"):
-        return FileProbe(kind, parsed)
+    if parsed.get("SOPInstanceUID") or all(map(parsed.get, _IMAGE_KEYWORDS)):
+        return FileProbe(kind, _with_modality(parsed))
     return FileProbe("damaged" if kind == "dicom" else "other", values | parsed)
+
+
+def _with_modality(values: dict[str, Value]) -> dict[str, Value]:
+    """Return values with the modality that the SOP class has, where none is named."""
+    modality = "" if values.get("Modality") else _MODALITY_BY_CLASS.get(str(values.get("SOPClassUID", "")), "")
+    return {**values, "Modality": modality} if modality else values
 
 
 def _parse_header(file: RawIOBase) -> dict[str, Value]:

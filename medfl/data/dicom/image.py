@@ -12,6 +12,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
+from medfl.data.dicom.identity import missing_uid_warnings
 from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes
@@ -71,8 +72,8 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
             raise
         except Exception:  # a decoder failed on damaged pixels
             raise truncated_error(1) from None
-    warnings = (high_bits_warning(1),) if decoder.has_foreign_bits else ()
-    return Volume(geometry.arrange(rows_first.T)[np.newaxis], warnings=warnings, picture=geometry)
+    warnings = [*missing_uid_warnings([header]), *([high_bits_warning(1)] if decoder.has_foreign_bits else [])]
+    return Volume(geometry.arrange(rows_first.T)[np.newaxis], warnings=tuple(warnings), picture=geometry)
 
 
 def single_frame_header(header: Header, settings: SiteData) -> Header:

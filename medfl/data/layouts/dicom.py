@@ -95,7 +95,9 @@ def _classification_entries(objects: DicomObjects, texts: Mapping[str, str], *, 
         if flat:
             for item in items:
                 text = texts.get(item.text("PatientID"), "")
-                entries.append(Entry(item.text("SOPInstanceUID"), item.patient, Source.of_files([item]), text))
+                entries.append(
+                    Entry(item.text("SOPInstanceUID") or item.path_text, item.patient, Source.of_files([item]), text)
+                )
         else:
             text = texts.get(items[0].text("PatientID"), "")
             entries.append(Entry(uid, items[0].patient, objects.series_error(uid) or Source.of_files(items), text))

@@ -38,6 +38,8 @@ class DicomObjects:
         those that belong to none of the series.
     headerless, files : int
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
+    without_modality : int
+        Images that are passed over because neither Modality nor their SOP class says what they are.
     orphan_labels, unused_labels : int
         Labels that refer to no image here, and that do not fit a series which another label fits.
     label_candidates : dict of str to tuple of Path
@@ -51,6 +53,7 @@ class DicomObjects:
     unreadable: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     headerless: int = 0
+    without_modality: int = 0
     files: int = 0
     orphan_labels: int = 0
     unused_labels: int = 0
@@ -64,6 +67,9 @@ class DicomObjects:
         if self.missing[uid]:
             what = f"{self.missing[uid]} file(s) of the series that the DICOMDIR names are missing."
             return DataError("DD-MISSING", what, "Copy the disc again, or export the series again.")
+        if not uid and len({(item.patient, item.text("StudyInstanceUID"), item.path.parent) for item in self.series[uid]}) > 1:
+            what = f"{len(self.series[uid])} image(s) have no SeriesInstanceUID, so nothing says which belong together."
+            return DataError("DCM-HEADER", what, "Export them again. Check the anonymisation.")
         return None
 
     def treat_images_separately(self) -> None:
@@ -84,6 +90,9 @@ class DicomObjects:
             warnings.append(
                 Finding.from_error(_headerless_error(self.headerless, f"{self.headerless} file(s)"), level="warning")
             )
+        if self.without_modality:
+            what = f"{self.without_modality} DICOM image(s) name no Modality and are passed over."
+            warnings.append(Finding.warning("DCM-HEADER", what, "Export them again. Check the anonymisation."))
         if self.orphan_labels:
             what = f"{self.orphan_labels} label(s) refer to no image that lies here and are passed over."
             warnings.append(Finding.warning("LBL-WRONG-SERIES", what, "Export the images that they were drawn on, too."))
@@ -143,7 +152,7 @@ def count_shared_images(items: Iterable[IndexedFile]) -> int:
     twice = set()
     for item in items:
         sop = item.text("SOPInstanceUID")
-        if patients.setdefault(sop, item.patient) != item.patient:
+        if sop and patients.setdefault(sop, item.patient) != item.patient:
             twice.add(sop)
     return len(twice)
 
@@ -156,6 +165,7 @@ def _add_file(item: IndexedFile, modality: Modality | None, found: DicomObjects)
     elif item.modality not in NON_IMAGE_MODALITIES and (modality is None or item.modality in _MODALITIES[modality]):
         found.series[item.text("SeriesInstanceUID")].append(item)
     else:
+        found.without_modality += not item.modality
         found.other_images.add(item.text("SOPInstanceUID"))
 
 
