@@ -107,11 +107,12 @@ def test_warnings_about_the_label_come_with_the_volume(tmp_path: Path, make_stud
     assert volume.warnings == ()
 
     points = ellipse(np.array([0.0, 20.0, 40.0]), AXIAL, (6.0, 6.0))
-    regions = {"organ": [(points, None), (points[:1], None)]}
+    speck = ellipse(np.array([9.3, 20.3, 40.0]), AXIAL, (0.1, 0.1))
+    regions = {"organ": [(points, None), (speck, None)]}
     label = Source("dicom", (write_rtstruct(tmp_path / "rt.dcm", paths, regions),))
     volume, mask = load_case(replace(case, label=label), make_study(task__modality="CT"), make_site(tmp_path))
     assert np.flatnonzero(np.asarray(mask).any(axis=(0, 1))).tolist() == [4]
-    assert [warning.code for warning in volume.warnings] == ["LBL-OPEN"]
+    assert [warning.code for warning in volume.warnings] == ["LBL-SPECK"]
 
 
 def test_a_flat_image_is_no_volume(tmp_path: Path, make_study: Any, make_site: Any) -> None:
