@@ -93,7 +93,7 @@ def _read_mask(source: Source, image: Volume, image_source: Source, study: Study
     if source.kind == "dicom":
         if _label_modality(source, site) == "RTSTRUCT":
             return read_rtstruct(path, image, image_source, study, site)
-        return read_seg(path, image, image_source, study, site), []
+        return read_seg(path, image, image_source, study, site)
     if source.kind == "nifti":
         values = resample_mask(*read_nifti_mask(path, settings=site.data), image, resample=resample)
     else:

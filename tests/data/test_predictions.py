@@ -124,7 +124,7 @@ class Scene:
         return pydicom.dcmread(self.path)
 
     def read(self) -> NDArray[np.uint8]:
-        return read_seg(self.path, self.image, self.source, self.study, self.site)
+        return read_seg(self.path, self.image, self.source, self.study, self.site)[0]
 
 
 def test_axes_that_no_quaternion_describes_are_given_by_the_matrix_alone(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from medfl.data.dicom.seg_frames import (
 from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames
 from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
+from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.pictures.geometry import PictureGeometry
@@ -38,7 +39,7 @@ from medfl.study import Study
 Mask = NDArray[np.uint8]
 
 
-def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:
+def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> tuple[Mask, list[Finding]]:
     """Read a DICOM SEG as a mask on the grid of its source series.
 
     Segments are matched to classes by SegmentLabel (see `medfl.data.classes`); several of one class are joined. A FRACTIONAL
@@ -58,8 +59,10 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
 
     Returns
     -------
-    ndarray
+    mask : ndarray
         (X, Y, Z), uint8.
+    warnings : list of Finding
+        ``LBL-FRAMES`` for dimension indices in another order than the positions.
 
     Raises
     ------
@@ -72,17 +75,16 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
     located, slices = locate_images(headers, get_slice_geometry(image), force=site.data.allow_headerless)
     with silence_libraries():
         frames = read_frames(dataset, slices)
-        check_frames(frames, dataset)
-        check_sources(frames, slices, located)
+        warnings = check_frames(frames, dataset, confirmed=check_sources(frames, slices, located))
         placed = match_frames(frames, dataset, slices, headers, located)
         if placed is None:
-            return resample_seg(dataset, classes, image, resample=site.data.label_geometry == "resample")
+            return resample_seg(dataset, classes, image, resample=site.data.label_geometry == "resample"), warnings
         mask = paint_frames(dataset, classes, placed, slices.shape)
     if image.acquired_geometry is None:
-        return mask
+        return mask, warnings
     from medfl.data.dicom.resample_stack import resample_labels
 
-    return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8)
+    return np.asarray(resample_labels(mask, image.acquired_geometry, image), dtype=np.uint8), warnings
 
 
 def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, site: Site) -> Mask:

@@ -12,6 +12,7 @@ from pydicom.tag import Tag
 from medfl.data.dicom.image_slices import NO_SLICE, SlicesByImage, referenced_slices
 from medfl.data.dicom.seg_frames import SegFrame, repeated_frames_error
 from medfl.data.dicom.slices import ACROSS_TOLERANCE, slice_distance, slice_normal
+from medfl.data.findings import Finding
 from medfl.data.volume import SliceGeometry
 from medfl.errors import DataError
 
@@ -20,7 +21,7 @@ _MAX_SOURCE_STEPS = 1.0  # slice spacings between a frame that is between slices
 _POSITION, _STACK_POSITION, _SEGMENT = Tag("ImagePositionPatient"), Tag("InStackPositionNumber"), Tag("ReferencedSegmentNumber")
 
 
-def check_frames(frames: Sequence[SegFrame], dataset: Dataset) -> None:
+def check_frames(frames: Sequence[SegFrame], dataset: Dataset, *, confirmed: bool) -> list[Finding]:
     """Check that frames do not repeat each other, and lie in the order that their numbers say (PS3.3 C.7.6.16 and C.7.6.17).
 
     Parameters
@@ -29,6 +30,13 @@ def check_frames(frames: Sequence[SegFrame], dataset: Dataset) -> None:
         All frames.
     dataset : Dataset
         The DICOM SEG.
+    confirmed : bool
+        Whether each frame lies on the image that it refers to: some programs number positions in the order of their files.
+
+    Returns
+    -------
+    list of Finding
+        A warning ``LBL-FRAMES`` for dimension indices in another order than positions that images confirm.
 
     Raises
     ------
@@ -40,14 +48,20 @@ def check_frames(frames: Sequence[SegFrame], dataset: Dataset) -> None:
     if len(places) < len(placed):
         raise repeated_frames_error(len(placed) - len(places))
     numbers = _read_numbers(dataset, len(frames))
-    for tag, what in ((_POSITION, "dimension indices"), (_STACK_POSITION, "numbers in their stack")):
-        if tag in numbers and not _rises_with_position(placed, numbers[tag]):
-            raise _contradiction(f"the {what} of the frames of the segmentation contradict their positions.")
     if _SEGMENT in numbers and not _is_one_to_one((frame.segment, numbers[_SEGMENT][frame.index]) for frame in frames):
         raise _contradiction("the dimension indices of the frames of the segmentation contradict their segment numbers.")
+    if _STACK_POSITION in numbers and not _rises_with_position(placed, numbers[_STACK_POSITION]):
+        raise _contradiction("the numbers in their stack of the frames of the segmentation contradict their positions.")
+    if _POSITION not in numbers or _rises_with_position(placed, numbers[_POSITION]):
+        return []
+    problem = _contradiction("the dimension indices of the frames of the segmentation contradict their positions.")
+    if not confirmed:
+        raise problem
+    what = f"{problem.what} The frames lie on the images that they refer to, and were used."
+    return [Finding.warning(problem.code, what, "Look at some of the cases.")]
 
 
-def check_sources(frames: Sequence[SegFrame], slices: SliceGeometry, located: SlicesByImage) -> None:
+def check_sources(frames: Sequence[SegFrame], slices: SliceGeometry, located: SlicesByImage) -> bool:
     """Check that frames lie on the images that they were drawn on (DerivationImageSequence, PS3.3 C.7.6.16.2.6).
 
     A frame on a slice must have that slice among its images; one between slices, of another grid, one that is near.
@@ -60,6 +74,11 @@ def check_sources(frames: Sequence[SegFrame], slices: SliceGeometry, located: Sl
         Slices of the series.
     located : mapping
         Slices of the images, of `medfl.data.dicom.image_slices.locate_images`.
+
+    Returns
+    -------
+    bool
+        Whether each frame was held against an image.
 
     Raises
     ------
@@ -80,6 +99,7 @@ def check_sources(frames: Sequence[SegFrame], slices: SliceGeometry, located: Sl
     if n_elsewhere:
         what = f"{n_elsewhere} of {n_checked} frames of the segmentation lie elsewhere than the image that they refer to."
         raise _contradiction(what)
+    return n_checked == len(frames)
 
 
 def _contradiction(what: str) -> DataError:

@@ -39,7 +39,7 @@ class SegScene:
         return self.read_file(write_seg(self.folder / "seg.dcm", self.paths, segments, *args, **options))
 
     def read_file(self, path: Path) -> NDArray[np.uint8]:
-        return read_seg(path, self.image, self.source, self.study, self.site)
+        return read_seg(path, self.image, self.source, self.study, self.site)[0]
 
     def write_volume(self, values: NDArray[np.uint8], affine: NDArray[np.float64]) -> Path:
         """Write a segment on another grid than that of the series: (frames, rows, columns), with its LPS affine."""

@@ -40,7 +40,7 @@ def test_segmentations_of_dcmqi_equal_their_nrrd(
     match = "frame-of-reference" if series.endswith("multiframe") else "references"  # drawn on the single-frame images
     site = make_site(root, min_slices=3, label_names=names, label_match=match)
     image = read_series(source.paths, site.data)
-    mask = read_seg(root / seg, image, source, make_study(task__modality="CT", task__classes=CLASSES), site)
+    mask, _ = read_seg(root / seg, image, source, make_study(task__modality="CT", task__classes=CLASSES), site)
     expected = np.zeros(image.shape, dtype=bool)
     for reference, value in references:
         values, affine = read_nrrd(root / reference)

@@ -123,7 +123,7 @@ def test_frames_may_begin_within_a_byte(
     )
     write_seg(tmp_path / "other.dcm", paths, {"liver": values == 1, "lesion": values == 2}, segmentation_type)
     for name in ("own.dcm", "other.dcm"):
-        np.testing.assert_array_equal(read_seg(tmp_path / name, image, source, study, site), values)
+        np.testing.assert_array_equal(read_seg(tmp_path / name, image, source, study, site)[0], values)
 
 
 def test_damaged_objects_are_refused(make_seg_scene: Any) -> None:

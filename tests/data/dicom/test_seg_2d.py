@@ -54,7 +54,7 @@ def test_a_2d_segmentation_of_another_position_or_orientation_is_refused(
         ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
 
     def stretch(ds: Any) -> None:
-        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [1.6, 1.25]
+        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [1.1, 1]
 
     assert read(lambda ds: None).all()
     for change, message in ((rotate, "rotated against"), (shift, "not at the position"), (stretch, "not at the position")):
@@ -63,7 +63,7 @@ def test_a_2d_segmentation_of_another_position_or_orientation_is_refused(
 
 
 def test_two_frames_of_a_segment_on_one_image_are_refused(tmp_path: Path, make_study: Any, make_site: Any) -> None:
-    paths = write_slices(tmp_path / "series", stack(count=1))
+    paths = write_slices(tmp_path / "series", stack(count=1), put(PixelSpacing=[1, 1]))
     left, right = np.zeros((2, *SHAPE[::-1], 1), dtype=np.uint8)
     left[2:5, 3:9], right[10:14, 3:9] = 1, 1
     study, site = make_study(task__dimension=2, task__classes="background,lung"), make_site(tmp_path, label_names=NAMES)

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from medfl.data.cases import Source
 from medfl.data.cohort import read_cohort
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.image_slices import locate_images
 from medfl.data.dicom.references import check_references, read_references
+from medfl.data.dicom.seg import read_seg
+from medfl.data.dicom.series import read_series
 from medfl.data.dicom.slices import get_slice_geometry
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.drawing import sort_by_position, write_rtstruct, write_seg
-from tests.data.dicom.phantom import DISTANCE, write_slices
+from tests.data.dicom.phantom import DISTANCE, ORIGIN, stack, write_enhanced, write_slices
 from tests.data.dicom.seg_scene import GRID, blocks
 
 Change = Callable[[Any], None]
@@ -66,6 +70,15 @@ def swap_places(ds: Any) -> None:
         setattr(other, sequence, mine)
 
 
+def without_sources(change: Change) -> Change:
+    def do_both(ds: Any) -> None:
+        change(ds)
+        for frame in frames_of(ds):
+            del frame.DerivationImageSequence
+
+    return do_both
+
+
 def put_at_one_place(ds: Any) -> None:
     frames_of(ds)[2].PlanePositionSequence = frames_of(ds)[1].PlanePositionSequence
     frames_of(ds)[2].DerivationImageSequence = frames_of(ds)[1].DerivationImageSequence
@@ -85,7 +98,7 @@ def number_in_stack(*numbers: int) -> Change:
     [
         (refer_one_slice_up, "4 of 4 frames .* elsewhere than the image"),
         (one_refers_elsewhere, "1 of 4 frames .* elsewhere than the image"),
-        (swap_places, "dimension indices .* contradict their positions"),
+        (without_sources(swap_places), "dimension indices .* contradict their positions"),
         (put_at_one_place, "1 frame.* another frame shows it"),
         (number_in_stack(1, 3, 2, 4), "numbers in their stack .* contradict their positions"),
         (number_in_stack(1, 1, 2, 3), "numbers in their stack .* contradict their positions"),
@@ -97,6 +110,15 @@ def test_frames_that_contradict_each_other_or_their_images_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=f"LBL-FRAMES.*{message}"):
         make_seg_scene().read({"liver": blocks()[0]}, change=change)
+
+
+def test_positions_that_images_confirm_count_more_than_an_order(make_seg_scene: Any) -> None:
+    scene, (liver, _) = make_seg_scene(), blocks()
+    liver[7, 7, 2] = 1
+    path = write_seg(scene.folder / "seg.dcm", scene.paths, {"liver": liver}, change=swap_places)
+    mask, (warning,) = read_seg(path, scene.image, scene.source, scene.study, scene.site)
+    assert (warning.code, warning.level) == ("LBL-FRAMES", "warning")
+    np.testing.assert_array_equal(mask, liver[..., [0, 1, 3, 2, *range(4, 10)]])
 
 
 def test_indices_that_contradict_the_segment_numbers_are_refused(make_seg_scene: Any) -> None:
@@ -185,6 +207,31 @@ def test_frames_that_each_begin_at_a_byte_are_refused(make_seg_scene: Any) -> No
         make_seg_scene().read({"liver": liver}, change=pad_frames)
     with pytest.raises(DataError, match=r"LBL-READ.*bytes of pixels"):
         make_seg_scene().read({"liver": liver}, "FRACTIONAL", change=pad_frames)
+
+
+@pytest.mark.parametrize(("shift", "fits"), [(1, True), (None, True), (0, False), (2, False)])
+def test_frames_refer_to_frames_of_an_enhanced_object(make_seg_scene: Any, shift: int | None, fits: bool) -> None:
+    scene, (liver, _) = make_seg_scene(), blocks()
+    path = write_enhanced(scene.folder / "enhanced.dcm", stack())
+    uid = pydicom.dcmread(path).SOPInstanceUID
+
+    def refer_to_enhanced(ds: Any) -> None:
+        instances = ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances[:1]
+        instances[0].ReferencedSOPInstanceUID = uid
+        for frame in frames_of(ds):
+            source(frame).ReferencedSOPInstanceUID = uid
+            if shift is not None:
+                k = round((float(position(frame).ImagePositionPatient[2]) - ORIGIN[2]) / DISTANCE)
+                source(frame).ReferencedFrameNumber = k + shift
+
+    label = write_seg(scene.folder / "seg.dcm", scene.paths, {"liver": liver}, change=refer_to_enhanced)
+    arguments = read_series([path], scene.site.data), Source("dicom", (path,)), scene.study, scene.site
+    if fits:
+        np.testing.assert_array_equal(read_seg(label, *arguments)[0], liver)
+        return
+    with pytest.raises(DataError, match=r"LBL-FRAMES.*4 of 4 frames"):
+        read_seg(label, *arguments)
 
 
 def test_segment_zero_of_a_labelmap_is_the_background(make_seg_scene: Any) -> None:
