@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def _fill_nested(mask: Pixels, outlines: Sequence[Outline]) -> None:
 def _find_holders(outlines: Sequence[Outline]) -> dict[int, set[int]]:
     """Return which contours each contour is wholly inside of; copies are left out."""
     holders: dict[int, set[int]] = {n: set() for n in range(len(outlines))}
-    for one, other in permutations(range(len(outlines)), 2):
+    for one, other in _find_candidates(outlines):
         if one not in holders or other not in holders:
             continue
         relation = _relate(outlines[one].corners, outlines[other].corners)
@@ -83,6 +82,18 @@ def _find_holders(outlines: Sequence[Outline]) -> dict[int, set[int]]:
     return holders
 
 
+def _find_candidates(outlines: Sequence[Outline]) -> list[tuple[int, int]]:
+    """Return the pairs of contours of which the box around the first holds that around the second, within the tolerance."""
+    numbers = [n for n, outline in enumerate(outlines) if len(outline.corners) > 2]
+    if len(numbers) < 2:
+        return []
+    lower, upper = (np.array([end(outlines[n].corners, axis=0) for n in numbers]) for end in (np.min, np.max))
+    above = (lower[:, np.newaxis] - _IN_PLANE_TOLERANCE <= lower).all(axis=2)
+    below = (upper <= upper[:, np.newaxis] + _IN_PLANE_TOLERANCE).all(axis=2)
+    pairs = np.argwhere(above & below & ~np.eye(len(numbers), dtype=bool))
+    return [(numbers[one], numbers[other]) for one, other in pairs.tolist()]
+
+
 def _find_levels(holders: dict[int, set[int]]) -> dict[int, int]:
     """Return how deep each contour is: 0 for one that is in no other, 1 for a hole, 2 for an island in it, ..."""
     levels: dict[int, int] = {}
@@ -92,17 +103,19 @@ def _find_levels(holders: dict[int, set[int]]) -> dict[int, int]:
 
 
 def _refuse_cancelled(outlines: Sequence[Outline]) -> None:
-    for one, other in combinations(outlines, 2):
-        if "copy" in (_relate(one.corners, other.corners), _relate(other.corners, one.corners)):
+    for one, other in _find_candidates(outlines):
+        if _relate(outlines[one].corners, outlines[other].corners) == "copy":
             what = "two contours of one ROI are of type CLOSEDPLANAR_XOR and the same, so that they cancel each other."
             raise DataError("LBL-CONTOURS", what, "Delete the copy, and export the RTSTRUCT again.")
 
 
 def _relate(one: Points, other: Points) -> str:
-    """Return what another contour is to one: "copy", "inside", "unknown" whether one of both, or "" for neither."""
-    if len(one) < 3 or len(other) < 3 or not _box_holds(one, other):
-        return ""
-    if _box_holds(other, one):
+    """Return what another contour is to one: "copy", "inside", "unknown" whether one of both, or "" for neither.
+
+    The box around the one holds that around the other, within the tolerance.
+    """
+    extents = np.abs([one.min(axis=0) - other.min(axis=0), one.max(axis=0) - other.max(axis=0)])
+    if extents.max() <= _IN_PLANE_TOLERANCE:
         distance = max(_distances(_sample(one), other).max(), _distances(_sample(other), one).max())
         if distance <= _IN_PLANE_TOLERANCE:
             return "copy" if distance <= _ROUNDING else "unknown"
@@ -118,12 +131,6 @@ def _relate(one: Points, other: Points) -> str:
     if n_apart <= np.count_nonzero(distance_out > _ROUNDING):
         return ""
     return "inside" if distance_out.max() <= _ROUNDING else "unknown"
-
-
-def _box_holds(one: Points, other: Points) -> bool:
-    """Return whether the box around a contour holds that around another, within the tolerance."""
-    lower, upper = one.min(axis=0) - _IN_PLANE_TOLERANCE, one.max(axis=0) + _IN_PLANE_TOLERANCE
-    return bool((lower <= other.min(axis=0)).all() and (other.max(axis=0) <= upper).all())
 
 
 def _sample(corners: Points) -> Points:
