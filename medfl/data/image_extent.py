@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
-from PIL import Image
+from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.dicom.checks import build_stack, check_series
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.picture_geometry import read_picture_geometry as read_dicom_geometry
 from medfl.data.dicom.series import CONVERTIBLE_CODES
 from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.findings import Finding
 from medfl.data.nifti import read_nifti_extent
-from medfl.data.size_limits import check_declared_size, without_pillow_limit
+from medfl.data.pictures.decoding import read_picture_geometry
+from medfl.data.size_limits import check_declared_size
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -90,15 +92,14 @@ def read_extent(source: Source, study: Study, site: Site) -> ImageExtent:
 def _read_extent(source: Source, study: Study, site: Site) -> ImageExtent:
     flat = study.task.dimension == 2
     if source.kind == "image":
-        with without_pillow_limit(), Image.open(source.paths[0]) as image:
-            return ImageExtent(image.size)
+        return ImageExtent(read_picture_geometry(source.paths[0], site.data).size)
     if source.kind == "nifti":
         channels, dimension = study.task.channels if len(source.paths) == 1 else 1, study.task.dimension
         shape, affine = read_nifti_extent(source.paths[0], channels=channels, dimension=dimension, settings=site.data)
         return ImageExtent(shape[: study.task.dimension], None if flat else affine[:3, :3])
     headers = read_source_headers(source, force=site.data.allow_headerless)
     if flat:
-        return ImageExtent(_matrix_size(headers[0]))
+        return ImageExtent(read_dicom_geometry(Dataset(), headers[0]).size)
     return _series_extent(headers, source.select[0] if source.select else "", site)
 
 

@@ -17,6 +17,7 @@ from medfl.data.image_files import read_image
 from medfl.data.labels import read_label
 from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.nifti import read_nifti
+from medfl.data.pictures.placing import lie_apart
 from medfl.data.sanity import check_image
 from medfl.data.volume import Volume, corner_distance
 from medfl.errors import DataError
@@ -124,7 +125,8 @@ def _stack_channels(parts: list[Volume], channels: int) -> Volume:
         return first
     for part in parts[1:]:
         tolerance = CORNER_TOLERANCE * min(first.spacing)
-        if part.shape != first.shape or corner_distance(part.affine, first.affine, first.shape) > tolerance:
+        apart = corner_distance(part.affine, first.affine, first.shape) > tolerance
+        if part.shape != first.shape or apart or lie_apart(part.picture, first.picture):
             raise DataError("IMG-GRID", "the channels are not on one grid.", "Register and resample them to one grid.")
     warnings = tuple(warning for part in parts for warning in part.warnings)
     array = np.concatenate([part.array for part in parts])

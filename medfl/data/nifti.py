@@ -110,7 +110,9 @@ def read_nifti_extent(
     with silence_libraries(), _open(path, whole=False) as (_, header):
         shape = _squeeze_shape(header.shape, channels, dimension)
         check_declared_size(shape, settings)
-        return shape, read_affine(header, settings.nifti_form) if dimension == 3 else np.eye(4)
+        if dimension == 3:
+            return shape, read_affine(header, settings.nifti_form)
+        return (*read_picture_geometry(header, settings.nifti_form).size, *shape[2:]), np.eye(4)
 
 
 @contextmanager

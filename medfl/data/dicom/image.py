@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from medfl.data.dicom.frames import frame_headers, is_enhanced
-from medfl.data.dicom.headers import PROJECTION_MODALITIES, Header, read_headers
+from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.identity import missing_uid_warnings
 from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
@@ -23,14 +23,15 @@ from medfl.errors import DataError
 from medfl.site import SiteData
 
 _DEFAULTS = SiteData()
+_MEASURING_MODALITIES = ("CT", "MR", "PT", "NM")  # whose values are measured, and not inverted by how they are shown
 
 
 def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Header | None = None) -> Volume:
     """Read one DICOM file as a 2-D image.
 
     The modality LUT is applied, the VOI LUT (window) never: it is a setting for viewing, and differs between hospitals.
-    MONOCHROME1 is inverted for projection X-ray only. Colours become ITU-R 601 luminance. The image is turned by what its
-    header says of the patient, and pixels that are not square are made so (`medfl.data.dicom.picture_geometry`).
+    MONOCHROME1 is inverted, except for modalities that measure. Colours become ITU-R 601 luminance. The image is turned by what
+    its header says of the patient, and pixels that are not square are made so (`medfl.data.dicom.picture_geometry`).
 
     Parameters
     ----------
@@ -64,9 +65,9 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
                     "DCM-FRAMES", "the object holds several frames.", "Export the intended frame as a single image."
                 )
             decoder = open_decoder(dataset)
-            is_xray = header.text("Modality").upper() in PROJECTION_MODALITIES
+            invert = header.text("Modality").upper() not in _MEASURING_MODALITIES
             frame_header = single_frame_header(header, settings)
-            rows_first = _to_grey(decoder.decode(0), dataset, frame_header, invert=is_xray)
+            rows_first = _to_grey(decoder.decode(0), dataset, frame_header, invert=invert)
             geometry = read_picture_geometry(dataset, frame_header)
         except (DataError, MemoryError):
             raise

@@ -37,7 +37,7 @@ def read_picture_geometry(dataset: Dataset, header: Header) -> PictureGeometry:
     Parameters
     ----------
     dataset : Dataset
-        The whole file.
+        The whole file, or nothing of it where attributes that the header lacks do not matter.
     header : Header
         Its attributes; for an enhanced object, those of its frame.
 
@@ -46,7 +46,7 @@ def read_picture_geometry(dataset: Dataset, header: Header) -> PictureGeometry:
     DataError
         ``DCM-HEADER``, ``DCM-IOP``, ``DCM-SIDES`` when the two orientations are opposed, or ``IMG-SPACING``.
     """
-    shape = int(dataset.Columns), int(dataset.Rows)
+    shape = int(header.text("Columns") or 0), int(header.text("Rows") or 0)
     try:
         orientation = np.array(header.numbers("ImageOrientationPatient"), dtype=np.float64)
         position = np.array(header.numbers("ImagePositionPatient"), dtype=np.float64)

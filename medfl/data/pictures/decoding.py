@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from medfl.data.library_output import silence_libraries
-from medfl.data.pictures.geometry import PixelSize, check_pixel_size
+from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
 from medfl.data.pictures.integrity import check_jpeg, check_png
-from medfl.data.pictures.picture import Picture
+from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
 from medfl.data.size_limits import check_declared_size, without_pillow_limit
 from medfl.errors import DataError
@@ -57,6 +57,33 @@ def decode_picture(path: Path, settings: SiteData) -> Picture:
         except (DataError, MemoryError):
             raise
         except Exception:  # Pillow's plugins raise anything on a damaged file
+            raise damaged_picture_error() from None
+
+
+def read_picture_geometry(path: Path, settings: SiteData) -> PictureGeometry:
+    """Read the geometry of a picture from its header alone.
+
+    Raises
+    ------
+    DataError
+        ``IMG-LARGE``, ``IMG-FORMAT``, ``IMG-FRAMES`` or ``IMG-SPACING``.
+    OSError
+        When the file cannot be opened.
+    """
+    with silence_libraries(), without_pillow_limit(), path.open("rb") as file:
+        try:
+            if file.read(4) in _TIFF_MAGIC:
+                from medfl.data.pictures.tiff import read_tiff_geometry
+
+                file.seek(0)
+                return read_tiff_geometry(file, settings)
+            file.seek(0)
+            with Image.open(file, formats=_FORMATS) as image:
+                check_declared_size(image.size, settings)
+                return camera_geometry(image.size, image.getexif().get(_ORIENTATION), _read_pixel_size(image))
+        except (DataError, MemoryError):
+            raise
+        except Exception:
             raise damaged_picture_error() from None
 
 

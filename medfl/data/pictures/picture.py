@@ -53,13 +53,8 @@ class Picture:
     @property
     def geometry(self) -> PictureGeometry:
         """Geometry after the turn that a camera asks for."""
-        camera = EXIF_TURNS.get(self.orientation or 0)
         rows, columns = self.samples.shape[:2]
-        shape, pixel_size = (columns, rows), self.pixel_size
-        if camera is not None:
-            shape = camera.apply_to_sides(shape)
-            pixel_size = pixel_size and camera.apply_to_sides(pixel_size)
-        return PictureGeometry(shape, camera, pixel_size=pixel_size)
+        return camera_geometry((columns, rows), self.orientation, self.pixel_size)
 
     def stand_up(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return values of the samples, (rows, columns), as a picture (X, Y) that is turned as the camera asks for."""
@@ -71,6 +66,15 @@ class Picture:
         if self.palette is not None:
             return np.asarray(self.palette[self.samples])
         return (self.white or 0) - self.samples if self.inverted else self.samples
+
+
+def camera_geometry(shape: tuple[int, int], orientation: int | None, pixel_size: PixelSize | None) -> PictureGeometry:
+    """Return the geometry of a picture file: columns, rows and pixels as stored, turned as EXIF says."""
+    camera = EXIF_TURNS.get(orientation or 0)
+    if camera is not None:
+        shape = camera.apply_to_sides(shape)
+        pixel_size = pixel_size and camera.apply_to_sides(pixel_size)
+    return PictureGeometry(shape, camera, pixel_size=pixel_size)
 
 
 def to_grey(picture: Picture) -> NDArray[np.float32]:

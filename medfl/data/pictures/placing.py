@@ -115,3 +115,17 @@ def _place_by_side(values: Values, own: PictureGeometry, like: PictureGeometry, 
 
 def _same_aspect(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < _ASPECT_TOLERANCE
+
+
+def lie_apart(one: PictureGeometry | None, other: PictureGeometry | None) -> bool:
+    """Return whether two pictures that both have a position cover different places, however each is stored."""
+    if one is None or other is None or one.affine is None or other.affine is None:
+        return False
+    corners = [_outer_corners(geometry.affine, geometry.shape) for geometry in (one, other) if geometry.affine is not None]
+    distances = np.linalg.norm(corners[0][:, :, np.newaxis] - corners[1][:, np.newaxis], axis=0)
+    return bool(distances.min(axis=1).max() > CORNER_TOLERANCE * min(affine_to_spacing(one.affine)[:2]))
+
+
+def _outer_corners(affine: Affine, shape: tuple[int, int]) -> Affine:
+    ends = [[i, j, 0.0, 1.0] for i in (-0.5, shape[0] - 0.5) for j in (-0.5, shape[1] - 0.5)]
+    return np.asarray((affine @ np.array(ends).T)[:3])

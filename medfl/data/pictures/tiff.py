@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from medfl.data.pictures.decoding import check_single, damaged_picture_error
-from medfl.data.pictures.geometry import PixelSize, check_pixel_size
+from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
 from medfl.data.pictures.integrity import check_deflated, cut_error
-from medfl.data.pictures.picture import Picture
+from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
 from medfl.data.pictures.turn import EXIF_TURNS
 from medfl.data.size_limits import check_declared_size
@@ -39,16 +41,28 @@ def decode_tiff(data: bytes, settings: SiteData) -> Picture:
     DataError
         As `medfl.data.pictures.decoding.decode_picture`.
     """
+    with _open_page(io.BytesIO(data), settings) as (index, page):
+        _check_stored(page, data)
+        return _decode_page(page, index, data)
+
+
+def read_tiff_geometry(file: BinaryIO, settings: SiteData) -> PictureGeometry:
+    """Read the geometry of a TIFF file from its header alone; as `decode_tiff`."""
+    with _open_page(file, settings) as (_, page):
+        return camera_geometry((page.imagewidth, page.imagelength), _tag(page, "Orientation"), _read_pixel_size(page))
+
+
+@contextmanager
+def _open_page(stream: BinaryIO, settings: SiteData) -> Iterator[tuple[int, Any]]:
+    """Return the one image of a file, and its place among the directories."""
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
+        with tifffile.TiffFile(stream) as file:
             pages = [(index, page.aspage()) for index, page in enumerate(file.pages)]
             whole = [(index, page) for index, page in pages if not int(page.subfiletype) & _REDUCED] or pages
             described = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
             check_single(max(len(whole), int(described)))
-            index, page = whole[0]
-            check_declared_size((page.imagewidth, page.imagelength), settings)
-            _check_stored(page, data)
-            return _decode_page(page, index, data)
+            check_declared_size((whole[0][1].imagewidth, whole[0][1].imagelength), settings)
+            yield whole[0]
     except tifffile.TiffFileError:
         raise damaged_picture_error() from None
 

@@ -10,9 +10,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pydicom
-from PIL import Image
 
 from medfl.data.cases import Source
+from medfl.data.image_files import read_mask_image
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.table import filter_rows, get_column, read_table
 from medfl.data.library_output import silence_libraries
@@ -152,6 +152,5 @@ def _read_values(source: Source) -> Any:
     if source.kind == "nifti":
         return np.asarray(nibabel.load(source.paths[0]).dataobj)
     if source.kind == "image":
-        with Image.open(source.paths[0]) as image:
-            return np.asarray(image)
+        return read_mask_image(source.paths[0])
     return np.zeros(0)

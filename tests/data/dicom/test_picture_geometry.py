@@ -128,3 +128,9 @@ def test_regions_of_an_ultrasound_image_tell_the_shape_of_a_pixel(tmp_path: Path
     time.RegionSpatialFormat, time.PhysicalUnitsXDirection, time.PhysicalUnitsYDirection = 2, 4, 3  # M-mode
     time.PhysicalDeltaX, time.PhysicalDeltaY = 0.01, 0.04
     assert np.shape(read(tmp_path, SequenceOfUltrasoundRegions=[region, time])) == TALL
+
+
+@pytest.mark.parametrize(("modality", "inverted"), [("US", True), ("OT", True), ("DX", True), ("MR", False)])
+def test_monochrome1_is_shown_inverted_where_nothing_is_measured(tmp_path: Path, modality: str, inverted: bool) -> None:
+    found = read(tmp_path, modality=modality, PhotometricInterpretation="MONOCHROME1", BurnedInAnnotation="NO")
+    assert found == (11 - ROWS if inverted else ROWS).tolist()

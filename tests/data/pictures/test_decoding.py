@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from medfl.data.image_files import read_image
+from medfl.data.pictures.decoding import read_picture_geometry
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.pictures.writing import GREY, GREY_ALPHA, PNG_START, RGB, RGBA, chunk, write_png, write_tiff
@@ -238,3 +239,13 @@ def test_numbers_of_four_bits_are_not_read_as_of_eight(tmp_path: Path) -> None:
     data[28] = 4  # bits of a pixel; the table of greys stays as it is
     path.write_bytes(data)
     assert codes(path) == "IMG-ENCODING"
+
+
+def test_a_header_alone_tells_the_size_of_a_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray((DEEP // 256).astype(np.uint8))
+    for suffix in ("png", "jpg", "tif", "bmp"):
+        path = tmp_path / f"a.{suffix}"
+        picture.save(path, dpi=(100, 200), **({} if suffix == "bmp" else {"exif": exif}))
+        assert read_picture_geometry(path, SiteData()).size == read_image(path).shape

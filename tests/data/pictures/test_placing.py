@@ -205,3 +205,16 @@ def test_a_mask_follows_its_image_to_square_pixels(tmp_path: Path, make_study: A
         Image.fromarray(drawn).save(tmp_path / "mask.png", **({"dpi": dpi} if dpi else {}))
         mask = read_mask(Source("image", (tmp_path / "mask.png",)), image, source, study, site)
         np.testing.assert_array_equal(mask, tall.T)
+
+
+def test_channels_of_other_places_are_refused(tmp_path: Path, make_study: Any, make_site: Any) -> None:
+    study, site = make_study(task__dimension=2, task__channels=2), make_site(tmp_path)
+    one = write(tmp_path / "one", "nifti lps", shown((4, 6))).paths[0]
+    two = write(tmp_path / "two", "nifti ras", shown((4, 6))).paths[0]
+    channels = load_image(Source("nifti", (one, two)), study, site).array
+    np.testing.assert_array_equal(channels[0], channels[1])  # stored in two ways
+    moved = nibabel.load(two)
+    moved.affine[2, 3] += 3
+    nibabel.save(nibabel.Nifti1Image(np.asarray(moved.dataobj), moved.affine), two)
+    with pytest.raises(DataError, match="IMG-GRID"):
+        load_image(Source("nifti", (one, two)), study, site)
