@@ -15,7 +15,7 @@ from medfl.data.load import load_case, load_image
 from medfl.data.volume import LPS_TO_RAS
 from medfl.errors import DataError
 from tests.data.dicom.drawing import ellipse, write_rtstruct, write_seg
-from tests.data.dicom.phantom import AXIAL, SHAPE, error_of, stack, write_slices
+from tests.data.dicom.phantom import AXIAL, ORIGIN, PIXEL, SHAPE, error_of, stack, write_slices
 
 BOX = np.arange(240, dtype=np.float32).reshape(4, 5, 12)
 
@@ -107,7 +107,8 @@ def test_warnings_about_the_label_come_with_the_volume(tmp_path: Path, make_stud
     assert volume.warnings == ()
 
     points = ellipse(np.array([0.0, 20.0, 40.0]), AXIAL, (6.0, 6.0))
-    speck = ellipse(np.array([9.3, 20.3, 40.0]), AXIAL, (0.1, 0.1))
+    between = [(16.2, 3.2), (16.4, 3.2), (16.4, 3.4), (16.2, 3.4)]  # the centres of pixels
+    speck = np.array([[ORIGIN[0] + c * PIXEL[1], ORIGIN[1] + r * PIXEL[0], 40.0] for c, r in between])
     regions = {"organ": [(points, None), (speck, None)]}
     label = Source("dicom", (write_rtstruct(tmp_path / "rt.dcm", paths, regions),))
     volume, mask = load_case(replace(case, label=label), make_study(task__modality="CT"), make_site(tmp_path))
