@@ -172,7 +172,10 @@ def test_an_unreadable_file_spoils_the_series_it_belongs_to(
         save_seg(tmp_path / "data" / name / "seg.dcm", series, {"Organ": marked})
     ds = pydicom.dcmread(broken[2])
     del ds.SOPInstanceUID
-    ds.save_as(broken[2].with_name("extra.dcm"))
+    extra = broken[2].with_name("extra.dcm")
+    ds.save_as(extra)
+    data = extra.read_bytes()
+    extra.write_bytes(data[: data.index(ds.SeriesInstanceUID.encode()) + 80])
     (tmp_path / "data" / "cut.dcm").write_bytes(bytes(128) + b"DICM")
     cohort = read()
     assert codes(cohort, "error") == {"DCM-READ": 1}
@@ -267,3 +270,50 @@ def test_an_id_on_most_studies_was_set_by_an_anonymiser(tmp_path: Path, write_se
         write_series(tmp_path / "data" / str(k), patient(name, StudyInstanceUID=f"1.2.{k + 1}"), count=1)
     with pytest.raises(DataError, match=r"ID-CONSTANT.*10 studies"):
         read()
+
+
+def _classify(root: Path, make_site: Any, make_study: Any, dimension: int = 3) -> Cohort:
+    (root / "index.csv").write_text("patient,label\na,x\nb,y\n")
+    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT", task__dimension=dimension)
+    return read_cohort(make_site(root), study)
+
+
+def test_images_without_a_uid_are_cases_of_their_own(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    for name in ("a", "b"):
+        for path in write_series(tmp_path / "data" / name, patient(name), count=2):
+            ds = pydicom.dcmread(path)
+            del ds.SOPInstanceUID, ds.SeriesInstanceUID
+            ds.save_as(path)
+    cohort = _classify(tmp_path / "data", make_site, make_study, dimension=2)
+    assert len({case.name for case in cohort.cases}) == 4
+    assert codes(cohort) == {}
+
+
+def test_series_without_a_uid_are_not_thrown_together(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    for name in ("a", "b"):
+        for path in write_series(tmp_path / "data" / name, patient(name)):
+            ds = pydicom.dcmread(path)
+            del ds.SeriesInstanceUID
+            ds.save_as(path)
+    cohort = _classify(tmp_path / "data", make_site, make_study)
+    assert not cohort.cases
+    assert "16 image(s) have no SeriesInstanceUID" in text_of(cohort, "DCM-HEADER")
+
+
+def test_images_without_a_modality_have_that_of_their_class_or_are_told(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    for name in ("a", "b"):
+        for path in write_series(tmp_path / "data" / name, patient(name)):
+            ds = pydicom.dcmread(path)
+            del ds.Modality
+            if name == "b":
+                del ds.SOPClassUID
+            ds.save_as(path)
+    cohort = _classify(tmp_path / "data", make_site, make_study)
+    assert len(cohort.cases) == 1
+    assert "8 DICOM image(s) name no Modality" in text_of(cohort, "DCM-HEADER")
