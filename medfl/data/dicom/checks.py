@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.dicom.acquisitions import check_one_acquisition
+from medfl.data.dicom.declared_size import check_headers_size
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.identity import check_one_series, drop_copies
@@ -130,6 +131,7 @@ def _check_one_kind(headers: list[Header], settings: SiteData) -> None:
         fix = "Name the object to use in column 'select' of the index, as sop_instance=..."
         raise DataError("DCM-MIXED-FRAMES", what, fix)
     _is_concatenation(headers)  # even a single object may be part of one
+    check_headers_size(headers, settings)
     for header in headers:
         check_bits(header)
         if int(header.text("SamplesPerPixel") or 1) > 1 or header.text("PhotometricInterpretation").startswith(_COLOUR_SPACES):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import (
@@ -23,6 +22,7 @@ from pydicom.uid import (
 
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.keywords import VOLUME_KEYWORDS
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
@@ -103,7 +103,7 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
     """
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=force)
+            dataset = parse_file(header.path, stop_before_pixels=True, force=force)
         except Exception:
             raise DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.") from None
         shared = _first_item(dataset, "SharedFunctionalGroupsSequence")

@@ -10,13 +10,11 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 
 from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
 from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
@@ -176,7 +174,9 @@ def _parse_header(file: RawIOBase) -> dict[str, Value]:
     with silence_libraries():  # the warnings of pydicom quote the value
         try:
             with buffered_from_start(file) as start:
-                dataset = read_partial(start, lambda tag, *_: tag > _LAST_TAG, force=True, specific_tags=list(_WANTED_TAGS))
+                dataset = parse_file(
+                    start, force=True, stop_when=lambda tag, *_: tag > _LAST_TAG, specific_tags=list(_WANTED_TAGS)
+                )
         except OSError:
             raise
         except Exception:  # a damaged file: pydicom raises nearly anything
@@ -243,18 +243,3 @@ def looks_like_dicom(path: Path) -> bool:
             return file.read(132)[128:] == MAGIC
     except OSError:
         return False
-
-
-def load_datasets(headers: Sequence[Header], *, force: bool = False) -> list[Dataset]:
-    """Read whole files, with their pixels still compressed.
-
-    Raises
-    ------
-    DataError
-        ``DCM-READ`` when a file cannot be read.
-    """
-    with silence_libraries():
-        try:
-            return [pydicom.dcmread(header.path, force=force) for header in headers]
-        except Exception:
-            raise DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.") from None

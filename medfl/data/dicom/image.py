@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from medfl.data.dicom.declared_size import check_headers_size
 from medfl.data.dicom.frames import frame_headers, is_enhanced
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.identity import missing_uid_warnings
@@ -51,12 +52,13 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
     ------
     DataError
         ``DCM-READ``, ``DCM-SOPCLASS``, ``BURNED-IN``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-IOP``,
-        ``DCM-SIDES``, ``IMG-SPACING``, ``DCM-PIXELS``, ``DCM-COLORSPACE`` or ``DCM-TRUNCATED``.
+        ``DCM-SIDES``, ``IMG-SPACING``, ``DCM-PIXELS``, ``DCM-COLORSPACE``, ``IMG-LARGE`` or ``DCM-TRUNCATED``.
     """
     header = header or read_headers([path], force=settings.allow_headerless)[0]
     check_image_classes([header])
+    check_headers_size([header], settings)
     check_burned_in([header], settings)  # before its pixels are read
-    dataset = read_dataset(path, force=settings.allow_headerless)
+    dataset = read_dataset(path, settings)
     check_burned_in([header], settings, dataset)
     with silence_libraries():
         try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from medfl.data.cases import Source
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.dicom.references import check_references, find_references, unreadable_label_error
 from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.library_output import silence_libraries
+from medfl.data.size_limits import check_declared_size
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -23,14 +24,17 @@ def read_label_dataset(path: Path, image_source: Source, settings: SiteData) -> 
     Raises
     ------
     DataError
-        ``LBL-READ``, and those of `check_references`.
+        ``LBL-READ``, ``IMG-LARGE`` for one frame of a SEG that is too large, and those of `check_references`.
     """
     if image_source.kind != "dicom":
         what = "a label in DICOM needs the DICOM series it was drawn on."
         raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path, force=settings.allow_headerless)
+            dataset = parse_file(path, settings, force=settings.allow_headerless)
+            check_declared_size((int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)), settings)
+        except DataError:
+            raise
         except Exception:
             raise unreadable_label_error() from None
     references = find_references(dataset, path)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from medfl.data.dicom.declared_size import check_headers_size
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.image import single_frame_header
 from medfl.data.dicom.picture_geometry import read_picture_geometry
@@ -40,7 +41,7 @@ def read_dicom_mask(
     path : Path
         The file.
     settings : SiteData
-        The site's `allow_headerless` and `mask_values`.
+        The site's `allow_headerless`, `mask_values`, `max_megapixels` and `max_megavoxels`.
     header : Header, optional
         Header of the file; None: it is read.
 
@@ -55,11 +56,13 @@ def read_dicom_mask(
     ------
     DataError
         ``DCM-READ``, ``DCM-SOPCLASS``, ``DCM-FRAMES``, ``DCM-CODEC``, ``DCM-HEADER``, ``DCM-PIXELS``, ``DCM-COLORSPACE``,
-        ``DCM-TRUNCATED``, ``DCM-IOP``, ``DCM-SIDES``, ``IMG-SPACING``, ``LBL-COLOR``, ``LBL-PALETTE`` or ``LBL-LOSSY``.
+        ``DCM-TRUNCATED``, ``DCM-IOP``, ``DCM-SIDES``, ``IMG-SPACING``, ``LBL-COLOR``, ``LBL-PALETTE``, ``LBL-LOSSY`` or
+        ``IMG-LARGE``.
     """
     header = header or read_headers([path], force=settings.allow_headerless)[0]
     check_image_classes([header])
-    dataset = read_dataset(path, force=settings.allow_headerless)
+    check_headers_size([header], settings)
+    dataset = read_dataset(path, settings)
     with silence_libraries():
         try:
             if int(dataset.get("NumberOfFrames") or 1) > 1:

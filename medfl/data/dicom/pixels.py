@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
@@ -15,34 +14,41 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from medfl.data.dicom.codecs import check_codec, has_pixels, is_truncated
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.dicom.stored_values import FrameDecoder
 from medfl.data.findings import Finding
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
+from medfl.site import SiteData
 
 _EXPORT_AGAIN = "Export the series again."
+_DEFAULTS = SiteData()
 
 
-def read_dataset(path: Path, *, force: bool = False) -> Dataset:
+def read_dataset(path: Path, settings: SiteData = _DEFAULTS) -> Dataset:
     """Read a whole file whose header was readable before; the pixels stay compressed.
 
     Parameters
     ----------
     path : Path
         The file.
-    force : bool
-        Whether the file may lack the 128-byte preamble and the transfer syntax.
+    settings : SiteData
+        The site's `allow_headerless`, whether the file may lack the 128-byte preamble and the transfer syntax, and what
+        `medfl.data.dicom.parsing.parse_file` takes.
 
     Raises
     ------
     DataError
-        ``DCM-READ`` when the file has vanished, ``DCM-TRUNCATED`` when it ends within its pixels, ``DCM-CODEC``.
+        ``DCM-READ`` when the file has vanished, ``DCM-TRUNCATED`` when it ends within its pixels, ``DCM-CODEC``, and
+        ``IMG-LARGE`` or ``DCM-PIXELS`` when it inflates to more than it should.
     """
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path, force=force)
+            dataset = parse_file(path, settings, force=settings.allow_headerless)
             if not dataset.file_meta.get("TransferSyntaxUID"):
                 dataset.file_meta.TransferSyntaxUID = _guess_transfer_syntax(dataset)
+        except (DataError, MemoryError):
+            raise
         except OSError:
             raise DataError("DCM-READ", "a file of the series cannot be read.", _EXPORT_AGAIN) from None
         except Exception:
@@ -65,7 +71,7 @@ def truncated_error(count: int) -> DataError:
 
 
 def read_grey_values(
-    headers: Sequence[Header], warnings: list[Finding] | None = None, *, force: bool = False
+    headers: Sequence[Header], warnings: list[Finding] | None = None, *, settings: SiteData = _DEFAULTS
 ) -> NDArray[np.float32]:
     """Read the grey values of slices or frames of one size, each rescaled by its own header.
 
@@ -75,8 +81,8 @@ def read_grey_values(
         One for each slice, as `medfl.data.dicom.checks.check_series` returns them.
     warnings : list of Finding, optional
         Receives ``DCM-HIGH-BITS`` when bits above BitsStored were cut off.
-    force : bool
-        Whether files may lack the 128-byte preamble.
+    settings : SiteData
+        As for `read_dataset`.
 
     Returns
     -------
@@ -99,7 +105,7 @@ def read_grey_values(
     damaged, with_high_bits = 0, 0
     for path, indices in indices_by_path.items():
         try:
-            dataset = read_dataset(path, force=force)
+            dataset = read_dataset(path, settings)
             with silence_libraries():
                 decoder = open_decoder(dataset)
                 for index in indices:

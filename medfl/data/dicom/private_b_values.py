@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from struct import Struct
 from struct import error as StructError
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 
 KEYWORD = "DiffusionBValue"
@@ -46,7 +46,7 @@ def add_private_b_values(headers: Sequence[Header], *, force: bool = False) -> l
 def _with_b_value(header: Header, *, force: bool) -> Header:
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(header.path, stop_before_pixels=True, force=force)
+            dataset = parse_file(header.path, stop_before_pixels=True, force=force)
             value = _private_b_value(dataset)
         except Exception:  # what cannot be read has no value here, and is refused when its pixels are read
             value = None

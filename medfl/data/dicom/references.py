@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from medfl.data.dicom.headers import buffered_from_start
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -89,7 +89,7 @@ def read_references(path: Path, *, force: bool = False, file: RawIOBase | None =
     with silence_libraries():
         try:
             with nullcontext(path) if file is None else buffered_from_start(file) as start:
-                dataset = pydicom.dcmread(start, stop_before_pixels=True, force=force)
+                dataset = parse_file(start, stop_before_pixels=True, force=force)
         except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
             raise unreadable_label_error() from None
     return find_references(dataset, path)

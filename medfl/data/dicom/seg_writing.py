@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -18,6 +17,7 @@ from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.dicom.slices import plane_matrix
 from medfl.data.dicom.source_headers import read_source_headers
 from medfl.data.library_output import silence_libraries
@@ -140,7 +140,7 @@ def _sources(
     """Return the source images and the labels of each of their frames, (frames, rows, columns)."""
 
     def load(header: Header) -> Dataset:
-        return pydicom.dcmread(header.path, stop_before_pixels=True, force=settings.allow_headerless)
+        return parse_file(header.path, stop_before_pixels=True, force=settings.allow_headerless)
 
     stacked = np.stack([plane.T for plane in labels])
     if not frame_number(headers[0]):

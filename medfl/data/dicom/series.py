@@ -72,7 +72,7 @@ def read_series(
 def _read_volume(headers: Sequence[Header], settings: SiteData, select: str) -> Volume:
     ordered, warnings = check_series(headers, settings, select)
     stack = build_stack(ordered)
-    grey = read_grey_values(ordered, warnings, force=settings.allow_headerless)
+    grey = read_grey_values(ordered, warnings, settings=settings)
     if any(warning.code in _RESAMPLED_CODES for warning in warnings):
         resampled = resample_stack(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
         return Volume(resampled.array, resampled.affine, tuple(warnings), resampled.acquired_geometry)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import pydicom
-
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 
@@ -29,7 +29,7 @@ def read_dicomdir(path: str) -> list[tuple[str, str]]:
     """
     with silence_libraries():
         try:
-            dataset = pydicom.dcmread(path)
+            dataset = parse_file(Path(path))
             records = {int(record.seq_item_tell): record for record in dataset.DirectoryRecordSequence}
             first = int(dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity)
             return list(_iter_referenced_files(records, first, ""))

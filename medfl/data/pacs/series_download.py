@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import pydicom
-
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.pacs.pacs_errors import PullStopped, pacs_error
 from medfl.data.pacs.series_query import SeriesInfo
 from medfl.data.pseudonyms import pseudonym
@@ -104,9 +103,8 @@ class SeriesDownload:
                 self.received += 1
 
     def _image_name(self, content: bytes) -> str:
-        header = pydicom.dcmread(
-            BytesIO(content), stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"]
-        )
+        tags = ("SOPInstanceUID", "SeriesInstanceUID")
+        header = parse_file(BytesIO(content), stop_before_pixels=True, specific_tags=tags)
         if str(header.get("SeriesInstanceUID")) != self.series_info.series:
             return ""
         return pseudonym(self._secret, "img", str(header.SOPInstanceUID), n=16)

@@ -9,9 +9,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pydicom
 
 from medfl.data.cases import Source
+from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.table import filter_rows, get_column, read_table
@@ -113,7 +113,7 @@ def _read_dicom_label_names(masks: Sequence[Source], site: Site) -> tuple[str, .
     for source in _sample_masks([mask for mask in masks if mask.kind == "dicom"]):
         try:
             with silence_libraries():
-                data = pydicom.dcmread(source.paths[0], stop_before_pixels=True, force=site.data.allow_headerless)
+                data = parse_file(source.paths[0], stop_before_pixels=True, force=site.data.allow_headerless)
             found += [str(segment.SegmentLabel) for segment in data.get("SegmentSequence") or ()]
             found += [str(roi.ROIName) for roi in data.get("StructureSetROISequence") or ()]
         except Exception:  # reading the case shows what is wrong
