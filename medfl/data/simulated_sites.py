@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
+from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, Site, SiteData, ensure_secret, read_site
@@ -87,6 +88,9 @@ def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
         raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
     if any(sign in value for value in values for sign in ";|"):
         raise DataError("INDEX-COLUMN", f"a value of the column {column!r} holds ';' or '|'.", "Use plain names for the sites.")
+    if len({fold_id(value) for value in values}) < len(values):
+        what = f"values of the column {column!r} differ only in case, blanks, leading zeros or '.0': one site, or two?"
+        raise DataError("INDEX-COLUMN", what, "Write the name of each site in one way.")
     if data.patient:
         _check_patients(table, data.patient, column)
     return values

@@ -17,7 +17,7 @@ OBJECT_KEYS = ("SeriesInstanceUID", "sop_instance")  # of whole files
 MATRIX_KEYS = {"rows": "Rows", "columns": "Columns"}
 ORIENTATIONS = ("sagittal", "coronal", "axial")  # by the patient axis (L, P, S) that the slice normal is closest to
 SELECT_KEYS = (*OBJECT_KEYS, "orientation", *MATRIX_KEYS, *VOLUME_KEYWORDS)
-_ALIASES = {
+KEY_ALIASES = {
     "sopinstanceuid": "sop_instance",
     "effectiveechotime": "EchoTime",
     "temporalpositionindex": "TemporalPositionIdentifier",
@@ -27,7 +27,7 @@ _ALIASES = {
 }
 MISSING = "none"  # selects the images that lack the attribute
 _ORDINAL = re.compile(r"#\s*(\d+)")  # the nth value in order: of what no message and no index should hold
-_KEY_BY_NAME = {key.casefold(): key for key in SELECT_KEYS} | _ALIASES
+_KEY_BY_NAME = {key.casefold(): key for key in SELECT_KEYS} | KEY_ALIASES
 
 
 def parse_select(text: str) -> dict[str, str]:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
-from medfl.data.layouts.dicom_resolver import DicomResolver, get_selecting_cells, is_read_as_dicom
+from medfl.data.layouts.columns import (
+    ANNOTATED_COLUMN,
+    SPLIT_COLUMN,
+    describe_columns,
+    has_column,
+    is_misspelt,
+    refuse_misspelt_columns,
+)
+from medfl.data.layouts.dicom_resolver import (
+    SELECTING_COLUMNS,
+    DicomResolver,
+    get_selecting_cells,
+    is_read_as_dicom,
+    names_series,
+)
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     Table,
     count_blank_rows,
-    describe_columns,
     fill_pattern,
     filter_rows,
+    get_optional_column,
     pattern_columns,
     read_table,
 )
@@ -27,7 +41,6 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-SPLIT_COLUMN, ANNOTATED_COLUMN, SERIES_COLUMN = "split", "annotated", "series_uid"
 _ROOT_FOLDER = "."  # where the series is named, its folder need not be
 
 
@@ -60,12 +73,15 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
     columns = zip(
         *(fill_pattern(table, part, what="image", section=section) for part in _split_names(site.data.image)), strict=True
     )
-    images = [_image_names(names, row) for names, row in zip(columns, table.rows, strict=True)]
+    named = list(columns)
+    _refuse_misspelt_selection(table, named)
+    images = [_image_names(names, row) for names, row in zip(named, table.rows, strict=True)]
     keys = [_row_key(names, row) for names, row in zip(images, table.rows, strict=True)]
     labels = fill_pattern(table, site.data.label, what="label", section=section) if site.data.label else [""] * len(keys)
     patients = [key.replace("\n", "/") for key in keys]
     if site.data.patient:
         patients = fill_pattern(table, site.data.patient, what="patient", section=section)
+    splits, annotations = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
     masks = study.task.kind == "segmentation"
     resolver = DicomResolver(study.task.modality, site.data, index)
     index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
@@ -75,12 +91,14 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
             patient=patient,
             image=_resolve_image(root, names, row, resolver),
             label=_resolve_mask(root, label, resolver) if masks else label,
-            split=row.get(SPLIT_COLUMN, ""),
-            annotated=row.get(ANNOTATED_COLUMN, ""),
+            split=split,
+            annotated=annotated,
             image_files=tuple(root / name for name in names if name),
             label_files=(root / label,) if masks and label else (),
         )
-        for key, names, label, patient, row in zip(keys, images, labels, patients, table.rows, strict=True)
+        for key, names, label, patient, split, annotated, row in zip(
+            keys, images, labels, patients, splits, annotations, table.rows, strict=True
+        )
     ]
     return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank_warnings(full_table, site.data.where))
 
@@ -96,8 +114,8 @@ def as_unlabelled(site: Site) -> Site:
         columns = read_table(resolve_below(site.root, _index_name(site))).columns
     except (DataError, OSError):
         return site
-    gives_images = all(name in columns for part in _split_names(site.data.image) for name in pattern_columns(part))
-    if site.data.layout not in ("auto", "csv") or site.data.label in columns or not gives_images:
+    named = any(has_column([name], site.data.label) or is_misspelt(name, site.data.label) for name in columns)
+    if site.data.layout not in ("auto", "csv") or named or not _gives_images(columns, site):
         return site
     return site.model_copy(update={"data": site.data.model_copy(update={"label": ""})})
 
@@ -116,10 +134,13 @@ def require_usable_index(site: Site) -> None:
     if not path.is_file():
         return
     table = read_table(path, site.data.patient, site.data.label)
-    if site.data.label in table.columns and {site.data.patient, CASE_COLUMN} & set(table.columns):
+    if has_column(table.columns, site.data.label) and any(
+        has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)
+    ):
         return
     what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
-    fix = f'{describe_columns(table, site.data.image)} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
+    there = describe_columns(table.columns, site.data.image)
+    fix = f'{there} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
     raise DataError("INDEX-COLUMN", what, fix)
 
 
@@ -137,16 +158,26 @@ def _has_image_columns(path: Path, site: Site, *, damaged: bool) -> bool:
         columns = read_table(path).columns
     except DataError:
         return damaged
-    return all(name in columns for part in _split_names(site.data.image) for name in pattern_columns(part))
+    return _gives_images(columns, site)
+
+
+def _gives_images(columns: Sequence[str], site: Site) -> bool:
+    return all(has_column(columns, name) for part in _split_names(site.data.image) for name in pattern_columns(part))
 
 
 def _split_names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _refuse_misspelt_selection(table: Table, images: Iterable[Sequence[str]]) -> None:
+    """Refuse columns that are nearly those that choose something of DICOM, where there may be DICOM."""
+    if any(not any(names) or any(name and is_read_as_dicom(Path(name)) for name in names) for names in images):
+        refuse_misspelt_columns(table.columns, SELECTING_COLUMNS)
+
+
 def _image_names(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, ...]:
     """Return where the image of a row is; a row that names a series may leave its folder open."""
-    return (_ROOT_FOLDER,) if row.get(SERIES_COLUMN) and not any(names) else names
+    return (_ROOT_FOLDER,) if not any(names) and names_series(row) else names
 
 
 def _row_key(names: tuple[str, ...], row: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom.select import SELECT_KEYS, parse_select
+from medfl.data.dicom.select import KEY_ALIASES, SELECT_KEYS, parse_select
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
@@ -20,7 +20,8 @@ from medfl.study.sections import Modality
 
 SELECT_COLUMN = "select"  # column with several conditions at once
 _SERIES_KEY, _OBJECT_KEY = "SeriesInstanceUID", "sop_instance"
-_COLUMNS = {key.casefold(): key for key in (*SELECT_KEYS, SELECT_COLUMN)} | {"series_uid": _SERIES_KEY}
+SELECTING_COLUMNS = (*SELECT_KEYS, SELECT_COLUMN, "series_uid")  # as they are written; the case of letters does not count
+_COLUMNS = KEY_ALIASES | {key.casefold(): key for key in SELECTING_COLUMNS} | {"series_uid": _SERIES_KEY}
 
 
 def is_read_as_dicom(path: Path) -> bool:
@@ -32,6 +33,11 @@ def get_selecting_cells(row: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the cells of a row that choose something of DICOM, by the key they stand for."""
     cells = [(_COLUMNS.get(name.casefold(), ""), cell) for name, cell in row.items() if cell]
     return [(key, cell) for key, cell in cells if key]
+
+
+def names_series(row: Mapping[str, str]) -> bool:
+    """Return whether a row says which series is meant."""
+    return any(key == _SERIES_KEY for key, _ in get_selecting_cells(row))
 
 
 def parse_selection(row: Mapping[str, str]) -> tuple[str, ...]:

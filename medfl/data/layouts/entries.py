@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
+from medfl.data.layouts.columns import has_column
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import get_column, read_table
 from medfl.errors import DataError
@@ -100,7 +101,7 @@ def read_class_texts(site: Site, index: Path) -> dict[str, str]:
     require_inside(site.root, index)
     table = read_table(index, site.data.patient, site.data.label)
     named = site.data.patient
-    if named not in table.columns and named == SiteData().patient and CASE_COLUMN in table.columns:
+    if named == SiteData().patient and not has_column(table.columns, named) and has_column(table.columns, CASE_COLUMN):
         named = CASE_COLUMN
     patients, labels = get_column(table, named), get_column(table, site.data.label)
     texts: dict[str, str] = {}

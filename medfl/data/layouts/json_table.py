@@ -31,15 +31,31 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         document = json.loads(path.read_bytes(), object_pairs_hook=_reject_duplicates)
     except OSError:
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError("INDEX-FORMAT", "the index is no valid JSON, or names something twice.", "Write it again.") from None
     rows = document
     if isinstance(document, dict):
-        rows = [{patient: key, **(value if isinstance(value, dict) else {label: value})} for key, value in document.items()]
+        rows = [
+            _named_row(patient, key, value if isinstance(value, dict) else {label: value}) for key, value in document.items()
+        ]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         what = "the index is neither a list of objects nor an object with one entry a patient."
         raise DataError("INDEX-FORMAT", what, "Write it again.")
-    return [_reject_duplicates([(strip_cell(column), _to_text(value)) for column, value in row.items()]) for row in rows]
+    return [_clean_row(row) for row in rows]
+
+
+def _clean_row(row: dict[str, Any]) -> dict[str, str]:
+    cells = {strip_cell(column): _to_text(value) for column, value in row.items()}
+    if len(cells) < len(row):
+        raise DataError("INDEX-FORMAT", "two values of one row of the index have one name.", "Give each a name of its own.")
+    return cells
+
+
+def _named_row(patient: str, key: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a patient who is named outside of it."""
+    if str(values.get(patient, key)) != key:
+        raise DataError("INDEX-FORMAT", "an entry of the index names another patient inside than outside.", "Correct it.")
+    return {**values, patient: key}
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,27 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfl.data.layouts.columns import find_column, find_optional_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
+from medfl.data.spelling import fold_name, parse_whole_number
 from medfl.errors import DataError
-from medfl.schema import did_you_mean
 
 Row = dict[str, str]
-_MAX_LISTED = 20  # columns that a message names
-_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,31}")
-_USUAL_COLUMNS = {
-    "image",
-    "label",
-    "mask",
-    "patient",
-    "patient_id",
-    "case",
-    "id",
-    "participant_id",
-    "split",
-    "series_uid",
-    "annotated",
-}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -106,8 +92,20 @@ def get_column(table: Table, name: str) -> list[str]:
     DataError
         ``INDEX-COLUMN``.
     """
-    _require_column(table, name)
-    return [row[name] for row in table.rows]
+    column = find_column(table.columns, name)
+    return [row[column] for row in table.rows]
+
+
+def get_optional_column(table: Table, name: str) -> list[str]:
+    """Return a column that a table need not have; where it has none, nothing for each row.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN`` when a column misses the name by little, or there are two.
+    """
+    column = find_optional_column(table.columns, name)
+    return [row[column] if column else "" for row in table.rows]
 
 
 def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data") -> list[str]:
@@ -132,12 +130,13 @@ def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data"
         ``INDEX-COLUMN``.
     """
     if "{" not in pattern:
-        _require_column(table, pattern, what, section)
-        return [row[pattern] for row in table.rows]
-    names = _PLACEHOLDER.findall(pattern)
-    for name in names:
-        _require_column(table, name, what, section)
-    return [_PLACEHOLDER.sub(lambda m, row=row: row[m[1]], pattern) if all(row[n] for n in names) else "" for row in table.rows]  # type: ignore[misc]
+        column = find_column(table.columns, pattern, what, section)
+        return [row[column] for row in table.rows]
+    columns = {name: find_column(table.columns, name, what, section) for name in _PLACEHOLDER.findall(pattern)}
+    return [
+        _PLACEHOLDER.sub(lambda m, row=row: row[columns[m[1]]], pattern) if all(row[c] for c in columns.values()) else ""  # type: ignore[misc]
+        for row in table.rows
+    ]
 
 
 def pattern_columns(pattern: str) -> list[str]:
@@ -193,30 +192,21 @@ def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str]
         if not equals or not name:
             fix = "Write column=a|b or column!=a|b, joined by semicolons."
             raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
-        _require_column(table, name, "where")
-        found.append((name, {value.strip() for value in values.split("|")}, drop))
+        column, wanted = find_column(table.columns, name, "where"), {value.strip() for value in values.split("|")}
+        _refuse_other_spellings(table, column, wanted)
+        found.append((column, wanted, drop))
     return found
 
 
-def describe_columns(table: Table, wanted: str) -> str:
-    """Return a sentence with the columns that there are, and the one that was probably meant.
-
-    Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
-    """
-    plain = [name for name in table.columns if _PLAIN_NAME.fullmatch(name)]
-    if not _USUAL_COLUMNS & {name.casefold() for name in plain}:
-        return "None of its columns has a usual name: is its first row the names of the columns?"
-    listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(table.columns) > len(plain[:_MAX_LISTED]) else "")
-    return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
+def _refuse_other_spellings(table: Table, column: str, wanted: set[str]) -> None:
+    """Refuse a condition that misses cells by case, blanks or ``.0`` only: their rows would be chosen the wrong way."""
+    folded = {_fold_value(value) for value in wanted if value}
+    count = sum(row[column] not in wanted and _fold_value(row[column]) in folded for row in table.rows)
+    if count:
+        what = f"{count} row(s) differ from a value of 'where' only in case, blanks or '.0'."
+        raise DataError("INDEX-WHERE", what, "Name each spelling, joined by |, or write the cells alike.")
 
 
-def _require_column(table: Table, name: str, what: str = "", section: str = "data") -> None:
-    if name in table.columns:
-        return
-    hint = f" ({what})" if what else ""
-    fix = [describe_columns(table, name)]
-    if what == "patient":
-        fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
-    elif what:
-        fix.append(f'Set {what} = "..." in [{section}].')
-    raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))
+def _fold_value(text: str) -> str:
+    number = parse_whole_number(text)
+    return fold_name(text) if number is None else str(number)

@@ -181,3 +181,81 @@ def test_the_one_table_that_gives_images_is_the_index(root: Path, save_nifti: An
     (root / "another.csv").write_text("image,label,patient\n0.nii,mask.nii,a\n")
     with pytest.raises(DataError, match="DATA-LAYOUT"):
         read_cohort(make_site(root), make_study())
+
+
+def picture_site(root: Path, make_site: Any, columns: str, rows: list[str], **data: Any) -> Any:
+    """Return a site of ten different pictures, which the rows of an index describe."""
+    for n in range(len(rows)):
+        Image.fromarray(np.arange(n, n + 240, dtype=np.uint8).reshape(12, 20)).save(root / f"{n}.png")
+    write_index(root, *rows, columns=columns)
+    return make_site(root, **data)
+
+
+@pytest.mark.parametrize("column", ["split", "Split", " SPLIT ", "\u200bsplit"])
+def test_the_case_of_a_column_does_not_count(root: Path, make_site: Any, make_study: Any, column: str) -> None:
+    rows = [f"{n}.png,{'ab'[n % 2]},p{n},{'TEST' if n > 5 else 'Train'}" for n in range(10)]
+    site = picture_site(root, make_site, f"Image,LABEL,Patient,{column}", rows, where="label=a|b")
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    cohort = read_cohort(site, study)
+    assert Counter(case.split for case in cohort.cases) == {"train": 6, "test": 4}
+    assert codes(cohort) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ("image,label,patient,spilt", "'spilt', which is probably meant to be 'split'"),
+        ("image,label,patient,splits", "'splits'"),
+        ("image,label,patient,s_plit", "'s_plit'"),
+        ("image,label,patient,Anotated", "meant to be 'annotated'"),
+        ("image,label,patient,annotated_", "meant to be 'annotated'"),
+        ("image,label,patient,split,Split", "'split' and 'Split'"),
+        ("image,label,patient,Patient", "'patient' and 'Patient'"),
+        ("image,lable,patient,age", "Did you mean 'lable'"),
+        ("image,label,patient id,age", "Did you mean 'patient id'"),
+    ],
+)
+def test_a_column_that_misses_a_known_one_by_little_is_named(
+    root: Path, make_site: Any, make_study: Any, columns: str, named: str
+) -> None:
+    site = picture_site(
+        root, make_site, columns, [f"{n}.png,{'ab'[n % 2]},p{n},train" + ",x" * (columns.count(",") - 3) for n in range(4)]
+    )
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    with pytest.raises(DataError, match="INDEX-COLUMN") as caught:
+        read_cohort(site, study)
+    assert named in str(caught.value)
+
+
+def test_columns_of_other_words_are_nobody_s_mistake(root: Path, make_site: Any, make_study: Any) -> None:
+    columns = "image,label,patient,annotator,split_1,site,image_type,rows,series"
+    site = picture_site(root, make_site, columns, [f"{n}.png,{'ab'[n % 2]},p{n},x,2,y,z,2,1" for n in range(4)])
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    assert codes(read_cohort(site, study)) == {}
+
+
+@pytest.mark.parametrize("column", ["series uid", "SeriesUID", "series-uid", "serie_uid", "SeriesInstanceUID ", "SERIES_UID"])
+def test_a_column_that_nearly_chooses_a_series_is_refused_and_case_does_not_count(
+    root: Path, write_series: Any, make_site: Any, make_study: Any, column: str
+) -> None:
+    one, two = write_series(root / "ct"), write_series(root / "ct" / "more")
+    write_index(root, f"ct,mask.nii,a,{uid_of(two)}", f",mask.nii,b,{uid_of(one)}", columns=f"image,label,patient,{column}")
+    site, study = make_site(root), make_study(task__modality="CT")
+    if column in ("SeriesInstanceUID ", "SERIES_UID"):
+        assert {frozenset(case.image.paths) for case in read_cohort(site, study).cases} == {frozenset(one), frozenset(two)}
+    else:
+        with pytest.raises(DataError, match=r"INDEX-COLUMN.*meant to be 'series_uid'"):
+            read_cohort(site, study)
+
+
+@pytest.mark.parametrize("where", ["view=pa", "view!=pa", "kind=1", "kind=1.0|2"])
+def test_a_condition_that_misses_cells_by_their_spelling_is_refused(
+    root: Path, make_site: Any, make_study: Any, where: str
+) -> None:
+    rows = ["0.png,a,p0,PA,1", "1.png,b,p1,pa,1.0", "2.png,b,p2,AP,2"]
+    site = picture_site(root, make_site, "image,label,patient,view,kind", rows, where=where)
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    with pytest.raises(DataError, match=r"INDEX-WHERE.*1 row"):
+        read_cohort(site, study)
+    site = picture_site(root, make_site, "image,label,patient,view,kind", rows, where="view=PA|pa; kind=1|1.0")
+    assert len(read_cohort(site, study).cases) == 2

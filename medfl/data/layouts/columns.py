@@ -1,0 +1,154 @@
+"""Columns of tables: the one that a name means, and names that miss a known one by little."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from medfl.data.spelling import fold_column, fold_name
+from medfl.errors import DataError
+from medfl.schema import did_you_mean
+
+SPLIT_COLUMN, ANNOTATED_COLUMN = "split", "annotated"
+_MAX_LISTED = 20  # columns that a message names
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,31}")
+_USUAL_COLUMNS = {
+    "image",
+    "label",
+    "mask",
+    "patient",
+    "patient_id",
+    "case",
+    "id",
+    "participant_id",
+    "series_uid",
+    SPLIT_COLUMN,
+    ANNOTATED_COLUMN,
+}
+_OTHER_WORDS = {"annotator", "annotators", "rows", "row", "columns", "column"}  # near to a column's name, and something else
+_SHORT = 5  # letters, below which one other letter makes another word
+_LONG = 8  # letters, from which on two may be wrong
+
+
+def has_column(columns: Collection[str], name: str) -> bool:
+    """Return whether there is a column of a name, whatever the case of its letters."""
+    return any(fold_name(column) == fold_name(name) for column in columns)
+
+
+def find_column(columns: Sequence[str], name: str, what: str = "", section: str = "data") -> str:
+    """Return the column that a name means, as the table has it; the case of letters does not count.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of the table.
+    name : str
+        Name that is looked for.
+    what : str
+        The key that names it, for the message.
+    section : str
+        Table that the key is written in, for the message.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN`` when there is none, or several.
+    """
+    found = [column for column in columns if fold_name(column) == fold_name(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _twins_error(found)
+    fix = [describe_columns(columns, name)]
+    if what == "patient":
+        fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
+    elif what:
+        fix.append(f'Set {what} = "..." in [{section}].')
+    hint = f" ({what})" if what else ""
+    raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))
+
+
+def find_optional_column(columns: Sequence[str], name: str) -> str | None:
+    """Return the column of a name that a table need not have, as the table has it.
+
+    One that misses the name by little is refused: to pass over it would be to pass over what it says.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN``.
+    """
+    twins = [column for column in columns if fold_column(column) == fold_column(name)]
+    if len(twins) > 1:
+        raise _twins_error(twins)
+    if twins and fold_name(twins[0]) == fold_name(name):
+        return twins[0]
+    near = twins or [column for column in columns if is_misspelt(column, name)]
+    if near:
+        what = f"the index has a column {near[0]!r}, which is probably meant to be {name!r}, and would not be used."
+        raise DataError("INDEX-COLUMN", what, f"Call it {name!r}, or give it a name of its own.")
+    return None
+
+
+def refuse_misspelt_columns(columns: Sequence[str], known: Collection[str]) -> None:
+    """Refuse columns that miss a known name by little, and those that are one known name twice.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN``.
+    """
+    exact = {fold_name(name) for name in known}
+    rest = [column for column in columns if fold_name(column) not in exact]
+    for name in known:
+        find_optional_column(columns if has_column(columns, name) else rest, name)
+
+
+def describe_columns(columns: Sequence[str], wanted: str) -> str:
+    """Return a sentence with the columns that there are, and the one that was probably meant.
+
+    Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
+    """
+    plain = [name for name in columns if _PLAIN_NAME.fullmatch(name)]
+    if not {fold_column(name) for name in _USUAL_COLUMNS} & {fold_column(name) for name in plain}:
+        return "None of its columns has a usual name: is its first row the names of the columns?"
+    listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
+    return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
+
+
+def _twins_error(names: Sequence[str]) -> DataError:
+    listed = " and ".join(map(repr, names[:2]))
+    what = f"the index has the columns {listed}, of which nobody can tell which one counts."
+    return DataError("INDEX-COLUMN", what, "Keep one of them, or give one another name.")
+
+
+def is_misspelt(column: str, name: str) -> bool:
+    """Return whether a column misses a name by a letter or two.
+
+    Examples
+    --------
+    >>> is_misspelt("spilt", "split"), is_misspelt("split_2", "split"), is_misspelt("site", "split")
+    (True, False, False)
+    """
+    one, other = fold_column(column), fold_column(name)
+    allowed = 0 if len(other) < _SHORT else 1 if len(other) < _LONG else 2
+    if one in _OTHER_WORDS or one.rstrip("0123456789") == other:  # EchoTime2, split_1: one of several of the kind
+        return False
+    return 0 < _count_edits(one, other, allowed) <= allowed
+
+
+def _count_edits(one: str, other: str, limit: int) -> int:
+    """Return how many letters must be added, taken away, changed or swapped with the next; more than `limit` is not exact."""
+    if abs(len(one) - len(other)) > limit:
+        return limit + 1
+    before: list[int] = []
+    above = list(range(len(other) + 1))
+    for i, letter in enumerate(one):
+        row = [i + 1]
+        for j, theirs in enumerate(other):
+            cost = min(above[j + 1] + 1, row[j] + 1, above[j] + (letter != theirs))
+            if i and j and letter == other[j - 1] and one[i - 1] == theirs:
+                cost = min(cost, before[j - 1] + 1)
+            row.append(cost)
+        before, above = above, row
+    return above[-1]
