@@ -13,7 +13,6 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error, read_class_texts
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source
-from medfl.data.layouts.table import read_table
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -49,7 +48,7 @@ def list_bids(site: Site, study: Study) -> Listing:
         subject = session[0]
         label: Source | str | DataError = texts.get(subject, texts.get(subject.removeprefix("sub-"), ""))
         if study.task.kind == "segmentation":
-            label = _find_label(masks.get(session, []), site.data.label, root)
+            label = _find_label(masks.get(session, []), site.data.label)
         elif session not in images:
             continue
         entries.append(Entry("/".join(session), subject, _find_image(images.get(session, []), site.data.image), label))
@@ -89,33 +88,21 @@ def _find_image(files: Sequence[Path], wanted: str) -> Source | DataError:
     return _try_source(tuple(chosen), "IMG-MISSING")
 
 
-def _find_label(files: Sequence[Path], wanted: str, root: Path) -> Source | DataError:
+def _find_label(files: Sequence[Path], wanted: str) -> Source | DataError:
     matching = [path for path in files if wanted == _DEFAULTS.label or _matches(path, wanted)]
     for suffix in _MASK_SUFFIXES:
         of_kind = [path for path in matching if _suffix(path) == suffix]
         if len(of_kind) > 1:
             return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
         if of_kind:
-            return _try_source((of_kind[0],), "LBL-MISSING", _read_value_names(of_kind[0], root))
+            return _try_source((of_kind[0],), "LBL-MISSING")
     return missing_label_error()
 
 
-def _read_value_names(mask: Path, root: Path) -> tuple[tuple[int, str], ...]:
-    """Return what the values of a mask mean, by the table ``*_dseg.tsv`` next to it or ``dseg.tsv`` above it."""
-    if _suffix(mask) != "dseg":
-        return ()
-    above = [folder / "dseg.tsv" for folder in mask.parents if folder.is_relative_to(root)]
-    for path in [mask.with_name(f"{mask.name.split('.')[0]}.tsv"), *above]:
-        if path.is_file():
-            rows = read_table(path).rows
-            return tuple((int(row["index"]), row["name"]) for row in rows if row.get("index", "").isdigit() and row.get("name"))
-    return ()
-
-
-def _try_source(paths: tuple[Path, ...], code: str, names: tuple[tuple[int, str], ...] = ()) -> Source | DataError:
+def _try_source(paths: tuple[Path, ...], code: str) -> Source | DataError:
     """Tell what kind of files these are; links that lead nowhere, as DataLad leaves them, are the case's own problem."""
     try:
-        return make_source(paths, code, names)
+        return make_source(paths, code)
     except DataError as error:
         return error
 

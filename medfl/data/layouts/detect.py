@@ -21,6 +21,7 @@ from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.value_names import name_mask_values
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -46,7 +47,7 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
     """
     try:
         layout = detect_layout(site, index)
-        listing = _refuse_outside(site.root, _LISTERS[layout](site, study, index))
+        listing = name_mask_values(_refuse_outside(site.root, _LISTERS[layout](site, study, index)), site.root)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]

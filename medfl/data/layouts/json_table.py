@@ -28,7 +28,7 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         ``INDEX-MISSING`` or ``INDEX-FORMAT``.
     """
     try:
-        document = json.loads(path.read_bytes(), object_pairs_hook=_reject_duplicates)
+        document = load_json(path)
     except OSError:
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
     except (ValueError, RecursionError):
@@ -42,6 +42,17 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         what = "the index is neither a list of objects nor an object with one entry a patient."
         raise DataError("INDEX-FORMAT", what, "Write it again.")
     return [_clean_row(row) for row in rows]
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8, UTF-16 or UTF-32 in which nothing is named twice: the second would win without a word.
+
+    Raises
+    ------
+    OSError, ValueError, RecursionError
+        When it cannot be read, or is no such file.
+    """
+    return json.loads(path.read_bytes(), object_pairs_hook=_reject_duplicates)
 
 
 def _clean_row(row: dict[str, Any]) -> dict[str, str]:
@@ -61,7 +72,7 @@ def _named_row(patient: str, key: str, values: dict[str, Any]) -> dict[str, Any]
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("two entries have one name")  # the second would win without a word
+        raise ValueError("two entries have one name")
     return values
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medfl.data.cases import Source
+from medfl.data.layouts.columns import is_misspelt
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
+from medfl.data.layouts.json_table import load_json
 from medfl.data.layouts.sources import make_source, require_inside, resolve_below
+from medfl.data.layouts.value_names import ValueNames, parse_value_names
+from medfl.data.spelling import fold_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
 DATASET_FILE = "dataset.json"
-ValueNames = tuple[tuple[int, str], ...]
+_LABELS = "labels"
 
 
 def is_msd(root: Path) -> bool:
@@ -32,7 +35,7 @@ def list_msd(site: Site, study: Study) -> Listing:
     """
     require_segmentation(study)
     document = read_dataset_json(site.root)
-    rows, names = document.get("training"), parse_value_names(document.get("labels"))
+    rows, names = document.get("training"), read_label_names(document)
     listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in listed]
     entries = [
@@ -74,31 +77,31 @@ def read_dataset_json(root: Path) -> dict[str, Any]:
     try:
         if not is_msd(root):  # a pipe would never end
             raise FileNotFoundError
-        document = json.loads((root / DATASET_FILE).read_text(encoding="utf-8-sig"))
+        document = load_json(root / DATASET_FILE)
     except OSError:
         raise DataError("INDEX-MISSING", f"the data folder has no {DATASET_FILE}.", "Set 'layout' in site.toml.") from None
-    except ValueError:
-        raise DataError("INDEX-FORMAT", f"{DATASET_FILE} is not valid JSON.", "Write it again.") from None
+    except (ValueError, RecursionError):
+        what = f"{DATASET_FILE} is not valid JSON, or names something twice."
+        raise DataError("INDEX-FORMAT", what, "Write it again.") from None
     if not isinstance(document, dict):
         raise DataError("INDEX-FORMAT", f"{DATASET_FILE} is not a JSON object.", "Write it again.")
     return document
 
 
-def parse_value_names(labels: Any) -> ValueNames:
-    """Return what values mean by ``{"0": "background", "1": "liver"}``, as the Decathlon and nnU-Net v1 write it.
+def read_label_names(document: dict[str, Any]) -> ValueNames:
+    """Return what the values of masks mean by the ``labels`` of a ``dataset.json``; nothing when it has none.
 
     Raises
     ------
     DataError
-        ``INDEX-FORMAT``.
+        ``LBL-REGIONS`` or ``INDEX-FORMAT``.
     """
-    if not labels:
-        return ()
-    try:
-        return tuple(sorted((int(value), str(name)) for value, name in labels.items()))
-    except (AttributeError, TypeError, ValueError):
-        what = f"'labels' of {DATASET_FILE} does not give a name for each value."
-        raise DataError("INDEX-FORMAT", what, 'Write it as {"0": "background", "1": "liver"}.') from None
+    for key, labels in document.items():
+        if key == _LABELS:
+            return parse_value_names(labels, DATASET_FILE)
+        if fold_name(key) == _LABELS or is_misspelt(key, _LABELS):
+            raise DataError("INDEX-FORMAT", f"{DATASET_FILE} has {key!r}, and not {_LABELS!r}.", f"Call it {_LABELS!r}.")
+    return ()
 
 
 def resolve_image(root: Path, names: list[str]) -> Source | DataError:

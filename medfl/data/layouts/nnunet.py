@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.cases import Source
-from medfl.data.classes import IGNORE
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.msd import (
     DATASET_FILE,
-    ValueNames,
-    parse_value_names,
     read_dataset_json,
+    read_label_names,
     require_segmentation,
     resolve_image,
     resolve_mask,
 )
 from medfl.data.layouts.sources import make_source
+from medfl.data.layouts.value_names import ValueNames
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -53,46 +52,13 @@ def list_nnunet(site: Site, study: Study) -> Listing:
     """
     require_segmentation(study)
     document = read_dataset_json(site.root)
-    channels, names = _count_channels(document), parse_label_names(document.get("labels"))
+    channels, names = _count_channels(document), read_label_names(document)
     listed = document.get("dataset")
     if isinstance(listed, dict):
         entries = [_make_entry(site.root, case, row, channels, names) for case, row in sorted(listed.items())]
     else:
         entries = _find_entries(site.root, _file_ending(document), channels, names)
     return Listing(tuple(entries), patient_ids=False)
-
-
-def parse_label_names(labels: Any) -> ValueNames:
-    """Return what values mean by ``{"background": 0, "liver": 1, "ignore": 2}``, or the other way round as in v1.
-
-    Raises
-    ------
-    DataError
-        ``LBL-REGIONS`` or ``INDEX-FORMAT``.
-    """
-    if not isinstance(labels, dict) or all(str(key).strip().isdigit() for key in labels):
-        return parse_value_names(labels)
-    regions = sum(isinstance(value, list) and len(value) > 1 for value in labels.values())
-    if regions:
-        what = (
-            f"{regions} of the labels in {DATASET_FILE} are regions of several values, which overlap; medfl gives each voxel "
-            "one class."
-        )
-        raise DataError("LBL-REGIONS", what, "Name each value by itself in 'labels', and export the data set again.")
-    try:
-        pairs = [(_to_value(value[0] if isinstance(value, list) else value), str(name)) for name, value in labels.items()]
-    except (TypeError, ValueError, IndexError):
-        raise DataError(
-            "INDEX-FORMAT", f"'labels' of {DATASET_FILE} does not give a number for each name.", "Correct it."
-        ) from None
-    return tuple(sorted((value, IGNORE if name.strip().casefold() == IGNORE else name) for value, name in pairs))
-
-
-def _to_value(value: Any) -> int:
-    number = int(value)
-    if number != float(value):
-        raise ValueError("not a whole number")
-    return number
 
 
 def _file_ending(document: dict[str, Any]) -> str:

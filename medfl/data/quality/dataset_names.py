@@ -13,9 +13,10 @@ import numpy as np
 from medfl.data.cases import Source
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
-from medfl.data.layouts.msd import DATASET_FILE
+from medfl.data.layouts.msd import DATASET_FILE, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
 from medfl.data.library_output import silence_libraries
+from medfl.data.spelling import fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study.sections import Modality
@@ -36,7 +37,7 @@ def read_index_classes(site: Site) -> tuple[str, ...]:
         texts = [text.strip() for text in get_column(filter_rows(table, site.data.where), site.data.label)]
     except DataError:
         return ()
-    different = {text.casefold(): text for text in texts if text}
+    different = {fold_name(text): text for text in texts if not is_blank(text)}
     if len(different) > min(_MAX_CLASS_TEXTS, max(2, len(texts) // 2)) or any("/" in t or Path(t).suffix for t in different):
         return ()
     return tuple(sorted(different.values(), key=lambda text: (not text.isdigit(), len(text) if text.isdigit() else 0, text)))
@@ -91,15 +92,11 @@ def _read_dataset_json(root: Path) -> dict[str, Any]:
 
 
 def _read_stated_labels(root: Path) -> tuple[str, ...]:
-    labels = _read_dataset_json(root).get("labels")
-    if not isinstance(labels, dict):
+    try:
+        names = read_label_names(_read_dataset_json(root))
+    except DataError:  # reading the cohort reports it
         return ()
-    pairs = []
-    for one, other in labels.items():
-        value, name = (one, other) if str(one).isdigit() else (other, one)  # MSD and nnU-Net write them either way round
-        if str(value).isdigit() and int(value) > 0:
-            pairs.append((int(value), _clean_name(str(name))))
-    return _unique_names(name for _, name in sorted(pairs))
+    return _unique_names(_clean_name(name) for value, name in names if value > 0)
 
 
 def _source_names(masks: Sequence[Source]) -> tuple[str, ...]:

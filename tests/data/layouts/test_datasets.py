@@ -12,9 +12,7 @@ import pytest
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.nnunet import parse_label_names
 from medfl.data.load import load_case
-from medfl.errors import DataError
 
 BOX = np.arange(1716, dtype=np.int16).reshape(11, 12, 13)
 MASK = (BOX > 800).astype(np.uint8)
@@ -64,17 +62,6 @@ def test_nnunet_of_the_first_version_and_of_the_list(nnunet: Path, make_site: An
     describe(nnunet, channel_names={"0": "T1", "1": "T2"}, labels={"background": 0, "organ": 2}, dataset=listed)
     cohort = read_cohort(make_site(nnunet), study)
     assert (len(cohort.cases), codes(cohort)) == (1, {"INDEX-PATH": 1, "IMG-CHANNELS": 1})
-
-
-def test_labels_of_nnunet() -> None:
-    assert parse_label_names({"background": 0, "liver": [1], "Ignore": 2}) == ((0, "background"), (1, "liver"), (2, "ignore"))
-    assert parse_label_names({"0": "background", "1": "liver"}) == ((0, "background"), (1, "liver"))
-    assert parse_label_names(None) == ()
-    with pytest.raises(DataError, match=r"LBL-REGIONS.* 1 of|LBL-REGIONS.*1 of the labels"):
-        parse_label_names({"background": 0, "whole": [1, 2], "core": 2})
-    for wrong in ({"background": "zero"}, {"liver": []}, {"0": "background", "x": "y"}):
-        with pytest.raises(DataError, match="INDEX-FORMAT"):
-            parse_label_names(wrong)
 
 
 def test_the_decathlon_names_its_values(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
