@@ -11,7 +11,7 @@ from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.keywords import VOLUME_KEYWORDS
 from medfl.data.dicom.multivolume import MIN_SUBSTACK, is_substack, separable_error
-from medfl.data.dicom.partitions import are_woven, group_by_value
+from medfl.data.dicom.partitions import are_woven, group_by_value, time_rank
 from medfl.data.dicom.slice_stack import SLICE_DISTANCE_TOLERANCE, SliceStack, is_uniform
 from medfl.data.dicom.value_texts import parse_number
 from medfl.errors import DataError
@@ -29,6 +29,7 @@ _OF_PACKAGES = (
 )
 _OF_ANY_MODALITY = ("AcquisitionNumber", "ContentTime", "TriggerTime", "ImageTriggerDelay")
 _MIN_RUN = 4  # slices that are numbered one after the other
+_MIN_PAUSE = 5.0  # between two acquisitions, in steps between their slices
 # SliceThickness of a volume in packages, by its slice spacing: gaps of a third, but no overlap (else a package is a volume)
 _PACKAGE_THICKNESS = (0.7, 1.05)
 
@@ -36,7 +37,7 @@ _PACKAGE_THICKNESS = (0.7, 1.05)
 def check_one_acquisition(headers: Sequence[Header], stack: SliceStack) -> None:
     """Check that slices at different positions are not several acquisitions, each of them regular.
 
-    What tells them apart is an attribute, or else the order in which the slices are numbered.
+    What tells them apart is an attribute, or else the order in which the slices are numbered or acquired, or their spacing.
 
     Parameters
     ----------
@@ -62,12 +63,36 @@ def check_one_acquisition(headers: Sequence[Header], stack: SliceStack) -> None:
         if is_even and keyword in _OF_PACKAGES and _is_in_packages(keyword, headers, along, numbers):
             continue
         raise separable_error([keyword], headers, len(groups))
-    runs = _numbered_runs(numbers, along)
-    if len(runs) > 1 and are_woven(runs) and not (is_even and _has_package_thickness(headers, along)):
+    _check_one_contrast_agent(headers)
+    runs = _unexplained_runs(headers, along, pixel_spacing, numbers, is_even=is_even)
+    if runs:
         spacings = sorted(float(np.median(np.diff(along[run]))) for run in runs)
-        what = f"the slices are {len(runs)} stacks within one another, numbered one after the other, each of them regular"
+        what = f"the slices are {len(runs)} regular stacks within one another"
         what = f"{what} ({spacings[0]:.3g} to {spacings[-1]:.3g} mm), and no attribute tells them apart."
         raise DataError("DCM-MULTIVOLUME", what, "Export each acquisition or reconstruction as a series of its own.")
+
+
+def _check_one_contrast_agent(headers: Sequence[Header]) -> None:
+    """Refuse a stack that is partly before and partly after contrast, even if one part is above the other."""
+    count = sum(bool(header.text("ContrastBolusAgent")) for header in headers)
+    if MIN_SUBSTACK <= count <= len(headers) - MIN_SUBSTACK:
+        raise separable_error(["ContrastBolusAgent"], headers, 2)
+
+
+def _unexplained_runs(
+    headers: Sequence[Header], along: FloatArray, pixel_spacing: float, numbers: Sequence[float] | None, *, is_even: bool
+) -> list[list[int]]:
+    """Return stacks within one another that no attribute tells apart: by number, by time, or by their spacing alone."""
+    numbered, timed = _numbered_runs(numbers, along), _timed_runs(headers, along)
+    if len(numbered) > 1 and are_woven(numbered) and not (is_even and _has_package_thickness(headers, along)):
+        return numbered
+    if len(timed) > 1 and are_woven(timed) and not (is_even and _is_in_packages("AcquisitionTime", headers, along, numbers)):
+        return timed
+    for count in (2, 3) if not is_even else ():
+        runs = [list(range(first, len(along), count)) for first in range(count)]
+        if all(len(run) >= _MIN_RUN and is_substack(along[run], pixel_spacing) for run in runs):
+            return runs
+    return []
 
 
 def _splits(groups: Sequence[list[int]], along: FloatArray, pixel_spacing: float, *, is_even: bool) -> bool:
@@ -122,6 +147,23 @@ def _numbered_runs(numbers: Sequence[float] | None, along: FloatArray) -> list[l
         runs = [list(range(first, len(along), count)) for first in range(count)] if is_in_order else []
     else:
         runs = _split_at_steps([int(index) for index in np.argsort(numbers, kind="stable")], along)
+    return [sorted(run) for run in runs] if all(len(run) >= _MIN_RUN for run in runs) else []
+
+
+def _timed_runs(headers: Sequence[Header], along: FloatArray) -> list[list[int]]:
+    """Return the stacks that slices make in order of time, if a pause lies between them: not odd slices, then even ones."""
+    times = [time_rank(header.text("AcquisitionTime")) for header in headers]
+    known = np.array([time for time in times if time is not None])
+    if len(known) < len(headers) or len(set(times)) < len(headers):
+        return []
+    order = np.argsort(known)
+    runs = _split_at_steps([int(index) for index in order], along)
+    starts = np.cumsum([len(run) for run in runs])[:-1]
+    steps = np.diff(known[order])
+    pauses = steps[starts - 1]
+    others = np.delete(steps, starts - 1)
+    if not len(pauses) or not len(others) or pauses.min() < _MIN_PAUSE * others.max():
+        return []
     return [sorted(run) for run in runs] if all(len(run) >= _MIN_RUN for run in runs) else []
 
 

@@ -69,11 +69,11 @@ def _canonical_number(text: str, spellings: dict[float, str]) -> str:
 
 
 def _rank(keyword: str, text: str) -> tuple[bool, float, str]:
-    number = _time_rank(text) if keyword in TIME_KEYWORDS else parse_number(text)
+    number = time_rank(text) if keyword in TIME_KEYWORDS else parse_number(text)
     return bool(text), number if number is not None else float("inf"), text
 
 
-def _time_rank(text: str) -> float | None:
+def time_rank(text: str) -> float | None:
     """Return seconds of a time, or of a date with time; offsets from UTC are not looked at."""
     digits = text.replace(":", "").strip()
     day = 0

@@ -12,6 +12,7 @@ from pydicom.pixels.utils import iter_pixels
 from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.dicom.seg_frames import SegFrame, segmentation_type
 from medfl.data.dicom.slices import paint_mask
+from medfl.data.dicom.stored_values import FrameDecoder
 from medfl.errors import DataError
 
 Mask = NDArray[np.uint8]
@@ -64,7 +65,11 @@ def _iter_stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[ND
     """Yield the stored values of frames, (rows, columns)."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     _refuse_surplus(dataset, encapsulated=bool(syntax and syntax.is_encapsulated))
-    if int(dataset.BitsAllocated) > 1 or (syntax and (syntax.is_encapsulated or not syntax.is_little_endian)):
+    if int(dataset.BitsAllocated) > 1:
+        decoder = FrameDecoder(dataset)
+        yield from map(decoder.decode, indices)
+        return
+    if syntax and (syntax.is_encapsulated or not syntax.is_little_endian):
         yield from iter_pixels(dataset, raw=True, indices=indices)
         return
     # pydicom 3.0 expects frames of single bits to begin and end at a byte, which they need not (PS3.5 section 8.1.1)

@@ -117,6 +117,32 @@ def test_an_interleaving_that_nothing_explains_is_refused(tmp_path: Path, number
         assert "no attribute tells them apart" in caught.value.what
 
 
+@pytest.mark.parametrize("offset", [0.8, 0.5])
+def test_spacing_that_only_repeats_in_pairs_is_refused_without_any_other_evidence(tmp_path: Path, offset: float) -> None:
+    by_position = each("InstanceNumber", lambda k: 1 + k % 10 * 2 + k // 10)
+    paths = write_slices(tmp_path, [*stack(), *shifted(offset)], _second(10, by_position))
+    for settings in (SiteData(), RESAMPLE):
+        with pytest.raises(DataError, match="DCM-MULTIVOLUME"):
+            read_series(paths, settings)
+
+
+def test_a_pause_between_slices_with_times_of_their_own_is_refused(tmp_path: Path) -> None:
+    by_position = each("InstanceNumber", lambda k: 1 + k % 10 * 2 + k // 10)
+    times = each("AcquisitionTime", lambda k: f"10{k // 10 * 5:02}{k % 10:02}.25")
+    paths = write_slices(tmp_path, [*stack(), *shifted(1.25)], _second(10, by_position, times))
+    with pytest.raises(DataError, match="DCM-MULTIVOLUME") as caught:
+        read_series(paths)
+    assert "2 regular stacks" in caught.value.what
+
+
+def test_a_stack_partly_without_contrast_is_refused_even_one_above_the_other(tmp_path: Path) -> None:
+    paths = write_slices(tmp_path, stack(20), each("ContrastBolusAgent", lambda k: "CANARY" if k >= 10 else ""))
+    with pytest.raises(DataError, match=r"DCM-MULTIVOLUME.*ContrastBolusAgent") as caught:
+        read_series(paths)
+    assert "CANARY" not in str(caught.value)
+    assert read_series(paths, select="ContrastBolusAgent=none").shape == (20, 24, 10)
+
+
 def test_frames_of_two_acquisitions(tmp_path: Path) -> None:
     def stacks(k: int) -> dict[str, dict[str, Any]]:
         return {"FrameContentSequence": {"StackID": "12"[k // 10], "FrameAcquisitionDateTime": f"2024010110000{k // 10}"}}
@@ -152,6 +178,14 @@ ONE_VOLUME = {
     ),
     "MR slices with times of their own, acquired interleaved": (
         both(_mr(2.5), each("AcquisitionTime", lambda k: f"1000{10 + k // 2 + 10 * (k % 2)}")),
+        stack(12),
+    ),
+    "slices with times of their own, odd ones first": (
+        each("AcquisitionTime", lambda k: f"1000{10 + k // 2 + 6 * (k % 2)}"),
+        stack(12),
+    ),
+    "MR slices with times of their own and a breath between": (
+        both(_mr(9), each("AcquisitionTime", lambda k: f"10{k % 2}0{10 + k // 2}")),
         stack(12),
     ),
     "an acquisition number for each slice": (each("AcquisitionNumber", lambda k: k + 1), stack(12)),
