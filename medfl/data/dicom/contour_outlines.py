@@ -84,7 +84,8 @@ def draw_outline(corners: Points, shape: tuple[int, int]) -> Outline:
     size = (int(upper[0] - lower[0]), int(upper[1] - lower[1]))
     window = (slice(int(lower[0]), int(upper[0])), slice(int(lower[1]), int(upper[1])))
     moved = polygon - lower
-    whiskers = _set_pixels(np.concatenate([_walk(segment - lower) for segment in [*segments, corners[:0]]]), size)
+    lines = [_walk(segment - lower, anywhere=not len(polygon)) for segment in segments]
+    whiskers = _set_pixels(np.concatenate([*lines, np.zeros((0, 2), dtype=np.intp)]), size)
     channels = _find_channels(moved)
     edge = _set_pixels(_centres_on(moved, np.where(channels, _CHANNEL_WIDTH, _ON_LINE)), size)
     return Outline(polygon, window, wind(moved, size), edge, whiskers, bool(channels.any()))
@@ -116,17 +117,19 @@ def split_whiskers(corners: Points) -> tuple[Points, list[Points]]:
 
     Programs trace what is one pixel wide through the centres of its pixels, there and back; many keep only the corners.
     """
-    polygon = _drop_repeated(corners)
+    polygon = corners[np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1) > 0] if len(corners) > 1 else corners
     segments: list[Points] = []
     while len(polygon) > 2:
         tips = np.flatnonzero(_find_tips(polygon))
         if not len(tips):
             return polygon, segments
         tip = int(tips[0])
-        ends = polygon[[tip - 1, (tip + 1) % len(polygon)]]
+        before, after = tip - 1, (tip + 1) % len(polygon)
+        ends = polygon[[before, after]]
         segments.append(np.stack([polygon[tip], ends[np.linalg.norm(ends - polygon[tip], axis=1).argmin()]]))
-        polygon = _drop_repeated(np.delete(polygon, tip, axis=0))
-    return corners[:0], [*segments, polygon]
+        same = np.abs(ends[1] - ends[0]).max() < CENTRE_TOLERANCE
+        polygon = np.delete(polygon, [tip, after] if same else [tip], axis=0)
+    return corners[:0], [*segments, polygon if len(polygon) else corners[:1]]
 
 
 def _find_tips(polygon: Points) -> Pixels:
@@ -135,13 +138,6 @@ def _find_tips(polygon: Points) -> Pixels:
     length = np.maximum(np.linalg.norm(back, axis=1), np.linalg.norm(forth, axis=1))
     cross = np.abs(back[:, 0] * forth[:, 1] - back[:, 1] * forth[:, 0])
     return np.asarray(((back * forth).sum(axis=1) > 0) & (cross < CENTRE_TOLERANCE * length))
-
-
-def _drop_repeated(corners: Points) -> Points:
-    if len(corners) < 2:
-        return corners
-    repeated = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1) < CENTRE_TOLERANCE
-    return corners[~repeated] if not repeated.all() else corners[:1]
 
 
 def _find_channels(corners: Points) -> Pixels:
@@ -171,11 +167,15 @@ def _centres_on(corners: Points, tolerance: NDArray[np.float64]) -> NDArray[np.i
     return np.asarray(centres[np.abs(points - centres).max(axis=1) <= tolerance[edge]], dtype=np.intp)
 
 
-def _walk(segment: Points) -> NDArray[np.intp]:
-    """Return the pixels of a line, one in each column or row that it passes, (n, 2)."""
-    if not len(segment):
-        return np.zeros((0, 2), dtype=np.intp)
+def _walk(segment: Points, *, anywhere: bool) -> NDArray[np.intp]:
+    """Return the pixels of a line, (n, 2).
+
+    They are one in each column or row that it passes if it runs from the centre of a pixel to another, as programs trace masks,
+    or anywhere if that is asked for; else those whose centres are on it, for it may be the shaking of a hand.
+    """
     ends = np.round(segment)
+    if not anywhere and np.abs(segment - ends).max() > _ON_LINE:
+        return _centres_on(segment, np.full(len(segment), _ON_LINE))
     count = int(np.abs(ends[-1] - ends[0]).max()) + 1
     return np.asarray(np.round(np.linspace(ends[0], ends[-1], count)), dtype=np.intp)
 

@@ -166,6 +166,17 @@ def test_a_contour_that_crosses_itself_is_refused_where_it_matters(scene: Rtstru
     assert (11, 20) in marked
 
 
+@pytest.mark.parametrize("count", [60, 720, 1500])
+@pytest.mark.parametrize("radius", [0.9, 3.2, 6.1])
+def test_the_number_of_points_does_not_matter(scene: RtstructScene, count: int, radius: float) -> None:
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    circle = [(9.4 + radius * c, 10.3 + radius * s) for c, s in zip(np.cos(angle), np.sin(angle), strict=True)]
+    expected = {(c, r) for c, r in box(0, 19, 0, 23) if np.hypot(c - 9.4, r - 10.3) < radius * np.cos(np.pi / count)}
+    assert draw(scene, circle) == (expected, [])
+    shaken = [point for n, point in enumerate(circle) for point in ([point, circle[n - 1], point] if n % 9 == 0 else [point])]
+    assert draw(scene, shaken) == (expected, [])
+
+
 def test_contours_around_no_pixel_are_reported(scene: RtstructScene) -> None:
     marked, codes = draw(scene, SQUARE, rectangle(16.2, 16.4, 3.2, 3.4), rectangle(16.2, 16.4, 5.2, 5.4))
     assert (marked, codes) == (INSIDE, ["LBL-SPECK"])
