@@ -9,8 +9,12 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import find_contours
 
 from medfl.data.cases import Source
+from medfl.data.dicom.contour_nesting import combine
+from medfl.data.dicom.contour_outlines import draw_outline
 from medfl.data.dicom.rtstruct import read_rtstruct
 from medfl.data.dicom.series import read_series
 from medfl.errors import DataError
@@ -164,6 +168,16 @@ def test_a_contour_that_crosses_itself_is_refused_where_it_matters(scene: Rtstru
     marked, codes = draw(scene, small)
     assert codes == ["LBL-CROSSING"]
     assert (11, 20) in marked
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_outlines_of_masks_give_the_masks_again(exclusive: bool) -> None:
+    rng = np.random.default_rng(1)
+    for smoothness in (0.7, 1.5, 3.0):  # many parts with holes and islands, and few
+        field = ndimage.gaussian_filter(rng.normal(size=(60, 70)), smoothness)
+        mask = np.pad(field > np.quantile(field, 0.6), 2)
+        outlines = [draw_outline(corners[:-1], mask.shape) for corners in find_contours(mask.astype(float), 0.5)]
+        assert np.array_equal(combine(outlines, mask.shape, exclusive=exclusive), mask)
 
 
 @pytest.mark.parametrize("count", [60, 720, 1500])
