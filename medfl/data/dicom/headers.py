@@ -22,7 +22,7 @@ PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # moda
 NON_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTDOSE", "RTSTRUCT", "RTPLAN", "DOC", "REG", "FID", "AU", "ECG")
 FileKind = Literal["dicom", "headerless", "damaged", "other"]
 _SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the storage SOP classes, PS3.4 table B.5-1
-_MODALITY_BY_CLASS = {
+MODALITY_BY_CLASS = {  # of the SOP classes that belong to one
     _SOP_CLASS_ROOT + part: modality
     for modality, parts in {
         "CR": "1",
@@ -164,7 +164,7 @@ def probe_open_file(file: RawIOBase) -> FileProbe:
 
 def _with_modality(values: dict[str, Value]) -> dict[str, Value]:
     """Return values with the modality that the SOP class has, where none is named."""
-    modality = "" if values.get("Modality") else _MODALITY_BY_CLASS.get(str(values.get("SOPClassUID", "")), "")
+    modality = "" if values.get("Modality") else MODALITY_BY_CLASS.get(str(values.get("SOPClassUID", "")), "")
     return {**values, "Modality": modality} if modality else values
 
 

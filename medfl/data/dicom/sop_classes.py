@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -24,6 +25,8 @@ VOLUME_SOP_CLASSES = (
     NuclearMedicineImageStorage,
     *ENHANCED_SOP_CLASSES,
 )
+# storage of what is nobody's image: delivery of radiation, hanging protocols, colour palettes, implants (PS3.4 annex B)
+_OTHER_STORAGE = tuple(f"1.2.840.10008.5.1.4.{part}." for part in (34, 38, 39, 43, 44, 45))
 _SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."  # of the storage SOP classes, PS3.4 table B.5-1
 # Prefixes, after the root, of SOP classes that are not images of a patient, in plain words
 _NON_IMAGE_CLASSES = {
@@ -37,7 +40,19 @@ _NON_IMAGE_CLASSES = {
     "481.2": "radiotherapy dose",
     "481": "radiotherapy object",
     "4.2": "spectroscopy",
+    "8": "overlay",
     "9": "waveform",
+    "10": "lookup table",
+    "67": "value mapping",
+    "68": "surface scan",
+    "78": "eye measurement",
+    "79": "eye measurement",
+    "80": "eye measurement",
+    "90": "assessment",
+    "91": "annotation",
+    "131": "display",
+    "200": "protocol",
+    "201": "inventory",
     "30": "parametric map",
     "104": "document",
 }
@@ -50,8 +65,30 @@ _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # groups of overlay planes, PS3.3 se
 
 def _describe_sop_class(header: Header, table: dict[str, str]) -> str | None:
     """Return the plain words for the longest prefix of the SOP class in a table."""
-    parts = header.text("SOPClassUID").removeprefix(_SOP_CLASS_ROOT).split(".")
-    if not header.text("SOPClassUID").startswith(_SOP_CLASS_ROOT):
+    return _find_sop_class(header.text("SOPClassUID"), table)
+
+
+@cache
+def is_non_image_class(sop_class: str) -> bool:
+    """Return whether objects of a SOP class are not images of a patient: reports, presentation states, doses, ..."""
+    return bool(_find_sop_class(sop_class, _NON_IMAGE_CLASSES)) or sop_class.startswith(_OTHER_STORAGE)
+
+
+@cache
+def is_secondary_capture(sop_class: str) -> bool:
+    """Return whether objects of a SOP class are secondary captures, such as pages that were saved from a screen."""
+    return _find_sop_class(sop_class, {_SECONDARY_CAPTURE: "yes"}) is not None
+
+
+@cache
+def is_private_class(sop_class: str) -> bool:
+    """Return whether a SOP class is a vendor's own (PS3.4 annex B lists those of the standard)."""
+    return bool(sop_class) and not sop_class.startswith("1.2.840.10008.")
+
+
+def _find_sop_class(sop_class: str, table: dict[str, str]) -> str | None:
+    parts = sop_class.removeprefix(_SOP_CLASS_ROOT).split(".")
+    if not sop_class.startswith(_SOP_CLASS_ROOT):
         return None
     prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((table[prefix] for prefix in prefixes if prefix in table), None)

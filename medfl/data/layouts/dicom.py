@@ -9,9 +9,10 @@ from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
-from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images, sort_objects
+from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, read_class_texts
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
+from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.patients import find_constant_ids
 from medfl.errors import DataError
 from medfl.site import Site
@@ -31,7 +32,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
         ``ID-CONSTANT`` when all studies share one PatientID, ``DCM-NONE`` when all files lack the preamble; ``INDEX-*`` in
         classification.
     """
-    objects = sort_objects(index.tree(site.root), study.task.modality, site.data)
+    objects = sort_objects(index.tree(site.root), study.task.modality, site.data, index.others(site.root))
     objects.require_images()
     images = [item for items in objects.series.values() for item in items]
     _check_patient_ids(images, classes=study.task.kind == "classification")
@@ -81,7 +82,14 @@ def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | D
     for uid, items in sorted(objects.series.items()):
         image = objects.series_error(uid) or Source.of_files(items)
         by_patient[items[0].patient].append(
-            Entry(uid, items[0].patient, image, labels[uid], label_files=objects.label_candidates.get(uid, ()))
+            Entry(
+                uid,
+                items[0].patient,
+                image,
+                labels[uid],
+                image_files=tuple(item.path for item in items),
+                label_files=objects.label_candidates.get(uid, ()),
+            )
         )
     entries = []
     for own_entries in by_patient.values():
@@ -95,10 +103,11 @@ def _classification_entries(objects: DicomObjects, texts: Mapping[str, str], *, 
         if flat:
             for item in items:
                 text = texts.get(item.text("PatientID"), "")
-                entries.append(
-                    Entry(item.text("SOPInstanceUID") or item.path_text, item.patient, Source.of_files([item]), text)
-                )
+                image = objects.image_error(item) or Source.of_files([item])
+                key = item.text("SOPInstanceUID") or item.path_text
+                entries.append(Entry(key, item.patient, image, text, image_files=(item.path,)))
         else:
             text = texts.get(items[0].text("PatientID"), "")
-            entries.append(Entry(uid, items[0].patient, objects.series_error(uid) or Source.of_files(items), text))
+            image = objects.series_error(uid) or Source.of_files(items)
+            entries.append(Entry(uid, items[0].patient, image, text, image_files=tuple(item.path for item in items)))
     return entries

@@ -12,7 +12,8 @@ from medfl.data.dicom.select import KEY_ALIASES, SELECT_KEYS, parse_select
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
-from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
+from medfl.data.layouts.dicom_objects import DicomObjects
+from medfl.data.layouts.object_sorting import series_key, sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -134,12 +135,13 @@ class DicomResolver:
         conditions = [parse_select(text) for text in channels]
         uids = list(dict.fromkeys(one[_SERIES_KEY] for one in conditions if _SERIES_KEY in one))
         single = [one[_OBJECT_KEY] for one in conditions if _OBJECT_KEY in one]
-        _require_present(all(uid in found.series for uid in uids), "series_uid")
+        every = {**found.set_aside, **found.series}
+        _require_present(all(uid in every for uid in uids), "series_uid")
         _require_present(all(uid in objects for uid in single), _OBJECT_KEY)
-        items = [item for uid in uids or found.series for item in found.series[uid]]
+        items = [item for uid in uids or found.series for item in every[uid]]
         if single and len(single) == len(conditions):
             items = [objects[uid] for uid in dict.fromkeys(single)]
-        series = {item.text(_SERIES_KEY) for item in items}
+        series = {series_key(item) for item in items}
         if len(series) > 1 and sum(_SERIES_KEY in one for one in conditions) < max(len(conditions), 1):
             what = f"the folder holds {len(series)} series."
             raise DataError("DCM-SERIES", what, "Name one in the column 'series_uid', or several joined by | as channels.")
@@ -150,18 +152,18 @@ class DicomResolver:
     def _get_objects(self, path: Path) -> tuple[DicomObjects, dict[str, IndexedFile]]:
         if path not in self._folders:
             found = self._read_objects(path)
-            items = (item for listed in found.series.values() for item in listed)
+            items = (item for listed in (*found.set_aside.values(), *found.series.values()) for item in listed)
             self._folders[path] = found, {item.text("SOPInstanceUID"): item for item in items}
         return self._folders[path]
 
     def _read_objects(self, path: Path) -> DicomObjects:
         if not path.is_dir():
             item = self._get_readable(path, "image")
-            return DicomObjects(defaultdict(list, {item.text(_SERIES_KEY): [item]}))  # its reader raises if it is no image
-        items = self.index.tree(path)
-        found = sort_objects(items, self.modality, self.site_data)
+            return DicomObjects(defaultdict(list, {series_key(item): [item]}))  # its reader raises if it is no image
+        items, others = self.index.tree(path), self.index.others(path)
+        found = sort_objects(items, self.modality, self.site_data, others)
         if not found.series:
-            found = sort_objects(items, None, self.site_data)
+            found = sort_objects(items, None, self.site_data, others)
         found.require_images()
         if not found.series:
             raise DataError("IMG-MISSING", "the folder of the image holds no DICOM image.", "Check the index.")

@@ -12,9 +12,10 @@ from medfl.data.cases import Source
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_hidden
-from medfl.data.layouts.dicom_objects import DicomObjects, sort_objects
+from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
+from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, named_files
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -50,7 +51,9 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     files_by_folder = {folder: named_files(folder, index.skipped) for folder in _patient_folders(site.root, index.skipped)}
     files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in files_by_folder.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
-    objects = {folder: sort_objects(items, study.task.modality, site.data) for folder, items in dicom.items()}
+    objects = {
+        folder: sort_objects(items, study.task.modality, site.data, index.others(folder)) for folder, items in dicom.items()
+    }
     if not any(files.values()):
         _merge_objects(objects.values()).require_images()
     entries = []
@@ -86,8 +89,7 @@ def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
         total.headerless += part.headerless
         total.orphan_labels += part.orphan_labels
         total.unused_labels += part.unused_labels
-        total.unreadable[""] += part.unreadable[""]
-        total.missing[""] += part.missing[""]
+        total.faults[""].update(part.faults.get("", {}))
         total.series |= part.series
         total.other_images |= part.other_images
     return total

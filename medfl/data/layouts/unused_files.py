@@ -11,8 +11,8 @@ from medfl.data.findings import Finding
 from medfl.data.index.file_facts import may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
-from medfl.data.layouts.dicom_objects import sort_objects
 from medfl.data.layouts.entries import Listing
+from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.errors import DataError
 from medfl.site import Site

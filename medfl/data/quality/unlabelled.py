@@ -10,8 +10,8 @@ from medfl.data.findings import Finding
 from medfl.data.index.case_records import add_cases
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images
-from medfl.data.layouts.dicom_objects import sort_objects
 from medfl.data.layouts.entries import Entry, missing_label_error
+from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
 from medfl.data.quality.facts import CaseFacts
 from medfl.site import Site
@@ -50,7 +50,7 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
     cases, records = [], []
     with FileIndex(site) as index:
         if detect_layout(site, index) == "dicom":
-            objects = sort_objects(index.tree(site.root), study.task.modality, site.data)
+            objects = sort_objects(index.tree(site.root), study.task.modality, site.data, index.others(site.root))
             entries = [
                 Entry(uid, items[0].patient, Source.of_files(items), _MISSING_LABEL)
                 for uid, items in sorted(objects.series.items())

@@ -299,9 +299,14 @@ def test_series_without_a_uid_are_not_thrown_together(
             ds = pydicom.dcmread(path)
             del ds.SeriesInstanceUID
             ds.save_as(path)
+    whole = _classify(tmp_path / "data", make_site, make_study)  # patient, study and folder say which belong together
+    assert sorted(len(case.image.paths) for case in whole.cases) == [8, 8]
+    for path in sorted((tmp_path / "data" / "b").iterdir())[:3]:
+        (tmp_path / "data" / "more").mkdir(exist_ok=True)
+        path.rename(tmp_path / "data" / "more" / path.name)
     cohort = _classify(tmp_path / "data", make_site, make_study)
-    assert not cohort.cases
-    assert "16 image(s) have no SeriesInstanceUID" in text_of(cohort, "DCM-HEADER")
+    assert len(cohort.cases) == 1
+    assert "8 file(s) of the study" in text_of(cohort, "DCM-HEADER")
 
 
 def test_images_without_a_modality_have_that_of_their_class_or_are_told(
@@ -316,4 +321,4 @@ def test_images_without_a_modality_have_that_of_their_class_or_are_told(
             ds.save_as(path)
     cohort = _classify(tmp_path / "data", make_site, make_study)
     assert len(cohort.cases) == 1
-    assert "8 DICOM image(s) name no Modality" in text_of(cohort, "DCM-HEADER")
+    assert "8 DICOM file(s) have no Modality" in text_of(cohort, "DCM-HEADER")
