@@ -166,6 +166,27 @@ def test_segments_beyond_the_depth_of_a_labelmap_are_refused(make_seg_scene: Any
             make_seg_scene().read({"liver": liver}, "LABELMAP", change=change)
 
 
+def test_numbers_of_segments_above_255_do_not_wrap(make_seg_scene: Any) -> None:
+    def renumber(ds: Any) -> None:
+        for item in ds.SegmentSequence:
+            item.SegmentNumber += 255  # 1 and 2 become 256 and 257
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber += 255
+
+    def store_16_bits(ds: Any) -> None:
+        stored = np.frombuffer(ds.PixelData, dtype=np.uint8).astype("<u2")
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+        ds.PixelData = (stored + 255 * (stored > 0)).astype("<u2").tobytes()
+        ds["PixelData"].VR = "OW"
+        for item in ds.SegmentSequence:
+            item.SegmentNumber += 255 * (item.SegmentNumber > 0)
+
+    liver, lesion = blocks()
+    for kind, change in (("BINARY", renumber), ("LABELMAP", store_16_bits)):
+        mask = make_seg_scene().read({"liver": liver, "lesion": lesion}, kind, change=change)
+        np.testing.assert_array_equal(mask, liver + 2 * lesion)
+
+
 def test_stored_values_without_a_segment_are_refused(make_seg_scene: Any) -> None:
     liver, lesion = blocks()
 
