@@ -11,7 +11,7 @@ from PIL import Image
 
 from medfl.data.library_output import silence_libraries
 from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
-from medfl.data.pictures.integrity import check_jpeg, check_png
+from medfl.data.pictures.integrity import check_jpeg, check_png, damaged_error
 from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
 from medfl.data.size_limits import check_declared_size, without_pillow_limit
@@ -20,6 +20,7 @@ from medfl.site import SiteData
 
 _FORMATS = ("PNG", "JPEG", "BMP")  # the reader of JPEG also opens what phones call MPO
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_BROKEN_STREAM = "broken data stream"  # what Pillow says of compressed pixels that do not fit their checksum
 _MAX_FILE_BYTES = 1 << 30  # of a file; what it declares has a ceiling of its own
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 0x0112, 0x011A, 0x011B  # EXIF and TIFF
 _DEPTH_BYTE, _COLOUR_BYTE = 24, 25  # of a PNG file: bit depth and colour type of its header
@@ -56,8 +57,8 @@ def decode_picture(path: Path, settings: SiteData) -> Picture:
             return _decode(data, settings)
         except (DataError, MemoryError):
             raise
-        except Exception:  # Pillow's plugins raise anything on a damaged file
-            raise damaged_picture_error() from None
+        except Exception as error:  # Pillow's plugins raise anything on a damaged file
+            raise damaged_error() if _BROKEN_STREAM in str(error) else damaged_picture_error() from None
 
 
 def read_picture_geometry(path: Path, settings: SiteData) -> PictureGeometry:
@@ -188,4 +189,4 @@ def check_single(count: int) -> None:
 def damaged_picture_error() -> DataError:
     """Return the error for a file that no reader makes sense of."""
     what = "the file is not a readable image (damaged, cut or of an unknown kind)."
-    return DataError("IMG-FORMAT", what, "Export it again.")
+    return DataError("IMG-FORMAT", what, "Export it again, as PNG, TIFF, JPEG or BMP; the end of its name may not be its kind.")

@@ -48,7 +48,7 @@ def _drawn(picture: Picture) -> NDArray[Any]:
             return palette_values(samples, picture.palette, background=True)
     shown = picture.shown()
     colours = shown if shown.ndim == 3 else shown[..., np.newaxis]
-    grey = bool((colours == colours[..., :1]).all())
+    grey = shown.ndim == 2 or bool((colours == colours[..., :1]).all())
     if alpha is not None:
         return _in_alpha(colours, alpha)
     if not grey:

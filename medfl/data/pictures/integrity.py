@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
 
 from medfl.errors import DataError
 
 _PNG_SIGNATURE_BYTES = 8
 _STEP_BYTES = 1 << 20
-_SLACK_BYTES = 1 << 16  # filter bytes of the seven passes of an interlaced picture
 _END_OF_ENTROPY = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # a marker that is neither a restart nor stuffing
 _RESTARTS = re.compile(rb"\xff([\xd0-\xd7])")
 _JPEG_ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length: TEM, RST0 to RST7, SOI
@@ -19,61 +17,42 @@ _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 
 
 def check_png(data: bytes) -> None:
-    """Check every checksum of a PNG file: the CRC of each chunk, and that of the compressed pixels, to their end.
+    """Check the CRC of each chunk of a PNG file up to its end; Pillow checks that of the pixels when it inflates them.
 
     Raises
     ------
     DataError
         ``FILE-DAMAGED``; ``IMG-FORMAT`` when the file ends early.
     """
-    header, pixels = b"", []
-    for kind, content in _iter_png_chunks(data):
-        if kind == b"IDAT":
-            pixels.append(content)
-        elif kind == b"IHDR":
-            header = bytes(content[:10])
-    width, height, bits, colour = struct.unpack(">IIBB", header)
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
-    check_deflated(pixels, height * ((width * samples * bits + 7) // 8 + 1) * 2 + _SLACK_BYTES)
-
-
-def _iter_png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     view, place = memoryview(data), _PNG_SIGNATURE_BYTES
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
-        kind, end = data[place + 4 : place + 8], place + 8 + length
+        end = place + 8 + length
         if end + 4 > len(data):
             break
         if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise damaged_error()
-        yield kind, view[place + 8 : end]
-        if kind == b"IEND":
+        if data[place + 4 : place + 8] == b"IEND":
             return
         place = end + 4
     raise cut_error()
 
 
-def check_deflated(parts: Iterable[bytes | memoryview], most: int) -> None:
-    """Check the Adler-32 of a compressed stream in parts, inflating at most so many bytes.
+def check_deflated(data: bytes | memoryview, most: int) -> None:
+    """Check the Adler-32 of compressed data, inflating at most so many bytes.
 
     Raises
     ------
     DataError
         ``FILE-DAMAGED``.
     """
-    stream, count = zlib.decompressobj(), 0
+    stream, count, rest = zlib.decompressobj(), 0, bytes(data)
     try:
-        for part in parts:
-            rest: bytes | memoryview = part
-            while rest and not stream.eof:
-                count += len(stream.decompress(rest, _STEP_BYTES))
-                rest = stream.unconsumed_tail
-                if count > most:
-                    raise damaged_error()
-        while not stream.eof:  # what the last step left within
-            piece = stream.decompress(stream.unconsumed_tail, _STEP_BYTES)
+        while not stream.eof:
+            piece = stream.decompress(rest, _STEP_BYTES)
+            rest = stream.unconsumed_tail
             count += len(piece)
-            if not piece or count > most:
+            if count > most or not (piece or rest):
                 raise damaged_error()
     except zlib.error:
         raise damaged_error() from None

@@ -89,7 +89,7 @@ def to_grey(picture: Picture) -> NDArray[np.float32]:
     """
     if picture.alpha is not None:
         share = float((picture.alpha < 1).mean())
-        what = f"{max(100 * share, 0.01):.2g} % of the pixels are transparent, so their grey value is not known."
+        what = f"{max(100 * share, 0.01):.3g} % of the pixels are transparent, so their grey value is not known."
         raise DataError("IMG-ALPHA", what, "Flatten the picture on the background that is meant, and export it again.")
     shown = picture.shown()
     if shown.ndim == 3 and shown.dtype == np.uint8:

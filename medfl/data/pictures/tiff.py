@@ -79,7 +79,7 @@ def _check_stored(page: Any, data: bytes) -> None:
     if page.compression in _DEFLATE:
         most = 2 * max(size, page.tilelength * page.tilewidth * int(bits)) + (1 << 16)
         for offset, count in pairs:
-            check_deflated([memoryview(data)[offset : offset + count]], most)
+            check_deflated(data[offset : offset + count], most)
 
 
 def _decode_page(page: Any, index: int, data: bytes) -> Picture:
@@ -91,6 +91,8 @@ def _decode_page(page: Any, index: int, data: bytes) -> Picture:
     }
     if kind not in (_UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED):
         raise encoding_error("its values are complex numbers")
+    if "PhotometricInterpretation" not in page.tags:
+        raise encoding_error("it does not say whether 0 is white or black")
     photometric = int(page.photometric)
     if photometric not in (*_GREYS, _RGB, _PALETTE, _SEPARATED, _YCBCR):
         raise encoding_error("its kind of colours is not read")

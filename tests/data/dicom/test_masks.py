@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import DigitalXRayImageStorageForPresentation, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from medfl.data.cases import Source
 from medfl.data.labels import read_mask
@@ -21,17 +24,25 @@ from tests.data.dicom.phantom import new_object
 def read_mask_of(tmp_path: Path, make_study: Any, make_site: Any) -> Any:
     """Return a function that reads a 2-D mask that was saved as a DICOM image."""
 
-    def read(stored: NDArray[Any], sop_class: Any = DigitalXRayImageStorageForPresentation, **values: Any) -> NDArray[np.uint8]:
+    def read(
+        stored: NDArray[Any],
+        sop_class: Any = DigitalXRayImageStorageForPresentation,
+        data: Any = (),
+        syntax: Any = None,
+        **values: Any,
+    ) -> NDArray[np.uint8]:
         ds = new_object(sop_class)
         ds.Modality, ds.Rows, ds.Columns, ds.PixelData = "DX", *stored.shape[:2], stored.tobytes()
         ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
         for keyword, value in values.items():
             setattr(ds, keyword, value)
+        if syntax is not None:
+            ds.file_meta.TransferSyntaxUID = syntax
         ds.save_as(tmp_path / "mask.dcm", enforce_file_format=True)
         image = Volume(np.zeros((1, *stored.shape[1::-1]), dtype=np.float32))
         study = make_study(task__dimension=2, task__modality="XR")
         label, image_source = Source("dicom", (tmp_path / "mask.dcm",)), Source("dicom", (tmp_path / "image.dcm",))
-        return read_mask(label, image, image_source, study, make_site(tmp_path))
+        return read_mask(label, image, image_source, study, make_site(tmp_path, **dict(data)))
 
     return read
 
@@ -54,3 +65,43 @@ def test_a_dicom_mask_is_read_as_stored(read_mask_of: Any) -> None:
         read_mask_of(7 * stored)
     with pytest.raises(DataError, match="DCM-TRUNCATED"):
         read_mask_of(stored, PixelData=bytes(80))
+
+
+def palette(*colours: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the attributes of a mask with a table of colours."""
+    values: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        values[f"{name}PaletteColorLookupTableDescriptor"] = [len(colours), 0, 16]
+        values[f"{name}PaletteColorLookupTableData"] = np.array([c[channel] * 257 for c in colours], "<u2").tobytes()
+    return values
+
+
+def test_a_table_of_colours_means_in_dicom_what_it_means_elsewhere(read_mask_of: Any) -> None:
+    form = np.zeros((20, 30), dtype=np.uint8)
+    form[3:6, 10:16] = 1
+    black, white, red, blue = (0, 0, 0), (255, 255, 255), (255, 0, 0), (3, 4, 200)
+    for table in ((black, white), (black, red), (black, blue)):
+        np.testing.assert_array_equal(read_mask_of(form, **palette(*table)), form.T)
+    np.testing.assert_array_equal(read_mask_of(1 - form, **palette(white, black)), form.T)
+    with pytest.raises(DataError, match="LBL-PALETTE"):
+        read_mask_of(1 - form, **palette(red, black))
+    np.testing.assert_array_equal(read_mask_of(form, **palette(red, black), data={"mask_values": "stored"}), form.T)
+
+
+def test_black_and_white_that_may_be_inverted_is_refused(read_mask_of: Any) -> None:
+    form = np.zeros((20, 30), dtype=np.uint8)
+    form[3:6, 10:16] = 255
+    np.testing.assert_array_equal(read_mask_of(form), form.T // 255)
+    with pytest.raises(DataError, match=r"LBL-PALETTE.*MONOCHROME1"):
+        read_mask_of(form, PhotometricInterpretation="MONOCHROME1")
+    found = read_mask_of(form, PhotometricInterpretation="MONOCHROME1", data={"mask_values": "stored"})
+    np.testing.assert_array_equal(found, form.T // 255)
+
+
+def test_a_mask_compressed_with_loss_is_refused(read_mask_of: Any) -> None:
+    form = np.zeros((20, 30), dtype=np.uint8)
+    form[3:6, 10:16] = 1
+    buffer = BytesIO()
+    Image.fromarray(form * 3).save(buffer, format="JPEG", quality=95)
+    with pytest.raises(DataError, match="LBL-LOSSY"):
+        read_mask_of(form, syntax=JPEGBaseline8Bit, PixelData=encapsulate([buffer.getvalue()]))

@@ -96,6 +96,13 @@ def test_white_of_numbers_without_a_largest_one_is_refused(tmp_path: Path) -> No
         assert codes(tmp_path / "a.tif") == "IMG-ENCODING"
 
 
+def test_a_tiff_that_does_not_say_what_zero_is_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", DEEP.astype(np.uint16), photometric="minisblack")
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data.replace(struct.pack("<HHI", 262, 3, 1), struct.pack("<HHI", 60000, 3, 1)))
+    assert codes(tmp_path / "a.tif") == "IMG-ENCODING"
+
+
 def test_what_tiff_holds_beyond_colours_is_not_taken_for_grey(tmp_path: Path) -> None:
     channels = np.dstack([DEEP, DEEP * 2, DEEP * 0 + np.arange(4)]).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", channels, photometric="minisblack", planarconfig="contig")
@@ -168,8 +175,6 @@ def test_the_checksum_of_the_pixels_counts_too(tmp_path: Path) -> None:
     header = path.read_bytes()[8:33]
     path.write_bytes(PNG_START + header + chunk(b"IDAT", bytes(stream)) + chunk(b"IEND", b""))
     assert codes(path) == "FILE-DAMAGED"
-    path.write_bytes(PNG_START + header + chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b""))
-    assert codes(path) == "FILE-DAMAGED"  # more pixels than the header declares
     tifffile.imwrite(tmp_path / "b.tif", DEEP.astype(np.uint16), compression="deflate")
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         end = file.pages[0].dataoffsets[0] + file.pages[0].databytecounts[0]
