@@ -9,6 +9,7 @@ from collections.abc import Iterable
 _WHOLE_NUMBER = re.compile(r"[0-9]+(?:[.,]0*)?")  # a spreadsheet writes 1 as 1.0, or as 1,0
 _BLANK_TEXTS = {"", "nan", "na", "n/a", "#n/a", "#na", "<na>", "nat", "none", "null", "-", "?", "."}
 _INVISIBLE = "\0\x1a\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"  # old ends of texts; marks of byte order and direction
+_LOOSE_SIGN = re.compile(r"(?<![0-9])[\s_\-]+|[\s_\-]+(?![0-9])")  # not between two numbers, which would become one
 _PADDED_NUMBER = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -56,12 +57,12 @@ def fold_id(text: str) -> str:
 
     Examples
     --------
-    >>> fold_id("P 007"), fold_id("7.0")
-    ('p7', '7')
+    >>> fold_id("P 007"), fold_id("7.0"), fold_id("P1-1") == fold_id("P11")
+    ('p7', '7', False)
     """
     folded = fold_name(text)
     number = parse_whole_number(folded)
-    return str(number) if number is not None else _PADDED_NUMBER.sub("", re.sub(r"[\s_\-]+", "", folded))
+    return str(number) if number is not None else _PADDED_NUMBER.sub("", _LOOSE_SIGN.sub("", folded))
 
 
 def parse_whole_number(text: str) -> int | None:

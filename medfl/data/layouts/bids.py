@@ -11,14 +11,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error, read_class_texts
+from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
 _MASK_SUFFIXES = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
-_MISSING_VALUE = "n/a"  # how BIDS writes a missing value
 _DEFAULTS = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
 
 
@@ -32,21 +31,15 @@ def list_bids(site: Site, study: Study) -> Listing:
 
     The site's `image` chooses a suffix or pattern, for example ``"T1w"``, or ``"T1w,FLAIR"`` for two channels; `label` chooses
     a mask. In classification, `label` and `patient` name columns of ``participants.tsv``.
-
-    Raises
-    ------
-    DataError
-        If ``participants.tsv`` cannot be read.
     """
     root = site.root
     images, masks = _files_by_session(root), _files_by_session(root, "derivatives/*/", masks=True)
     for session, files in _files_by_session(root, masks=True).items():
         masks[session] += files
-    texts = {} if study.task.kind == "segmentation" else _read_participants(site)
     entries = []
     for session in sorted(set(images) | set(masks)):
         subject = session[0]
-        label: Source | str | DataError = texts.get(subject, texts.get(subject.removeprefix("sub-"), ""))
+        label: Source | str | DataError = ""  # classes come from participants.tsv
         if study.task.kind == "segmentation":
             label = _find_label(masks.get(session, []), site.data.label)
         elif session not in images:
@@ -109,10 +102,3 @@ def _try_source(paths: tuple[Path, ...], code: str) -> Source | DataError:
 
 def _matches(path: Path, pattern: str) -> bool:
     return _suffix(path) == pattern or fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")
-
-
-def _read_participants(site: Site) -> dict[str, str]:
-    patient = "participant_id" if site.data.patient == _DEFAULTS.patient else site.data.patient
-    data = site.data.model_copy(update={"patient": patient})
-    texts = read_class_texts(site.model_copy(update={"data": data}), site.root / "participants.tsv")
-    return {subject: "" if text.casefold() == _MISSING_VALUE else text for subject, text in texts.items()}

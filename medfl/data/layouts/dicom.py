@@ -10,7 +10,7 @@ from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images
-from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, read_class_texts
+from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.patients import find_constant_ids
@@ -43,9 +43,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
         entries = _segmentation_entries(objects, match_labels(objects, site.data))
         warnings += _unused_series_warnings(len(objects.series) - len(entries))
     else:
-        texts = read_class_texts(site, site.root / site.data.index)
-        entries = _classification_entries(objects, texts, flat=study.task.dimension == 2)
-        warnings += leading_zero_warnings(texts, {item.text("PatientID") for item in images})
+        entries = _classification_entries(objects, flat=study.task.dimension == 2)
     if n_shared := count_shared_images(images):
         what = f"{n_shared} image(s) lie here under two patient ids, so one person may both train and test."
         warnings.append(Finding.warning("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
@@ -97,17 +95,16 @@ def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | D
     return entries
 
 
-def _classification_entries(objects: DicomObjects, texts: Mapping[str, str], *, flat: bool) -> list[Entry]:
+def _classification_entries(objects: DicomObjects, *, flat: bool) -> list[Entry]:
+    """Return the images, without their classes, which come from the table of patients."""
     entries = []
     for uid, items in sorted(objects.series.items()):
         if flat:
             for item in items:
-                text = texts.get(item.text("PatientID"), "")
                 image = objects.image_error(item) or Source.of_files([item])
                 key = item.text("SOPInstanceUID") or item.path_text
-                entries.append(Entry(key, item.patient, image, text, image_files=(item.path,)))
+                entries.append(Entry(key, item.patient, image, "", image_files=(item.path,)))
         else:
-            text = texts.get(items[0].text("PatientID"), "")
             image = objects.series_error(uid) or Source.of_files(items)
-            entries.append(Entry(uid, items[0].patient, image, text, image_files=tuple(item.path for item in items)))
+            entries.append(Entry(uid, items[0].patient, image, "", image_files=tuple(item.path for item in items)))
     return entries

@@ -13,7 +13,7 @@ from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_hidden
 from medfl.data.layouts.dicom_objects import DicomObjects
-from medfl.data.layouts.entries import Entry, Listing, leading_zero_warnings, missing_label_error, read_class_texts
+from medfl.data.layouts.entries import Entry, Listing, missing_label_error
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, named_files
@@ -44,10 +44,9 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     Raises
     ------
     DataError
-        ``DCM-NONE`` when all files are DICOM without preamble; ``INDEX-*`` in classification.
+        ``DCM-NONE`` when all files are DICOM without preamble.
     """
     masks = study.task.kind == "segmentation"
-    texts = {} if masks else read_class_texts(site, site.root / site.data.index)
     files_by_folder = {folder: named_files(folder, index.skipped) for folder in _patient_folders(site.root, index.skipped)}
     files = {folder: [path for path in paths if is_image_file(path.name)] for folder, paths in files_by_folder.items()}
     dicom = index.trees([folder for folder, images in files.items() if not images])
@@ -69,10 +68,9 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
         else:
             image, label = _pick_series(objects[folder], site, study)
             label_files = tuple(path for paths in objects[folder].label_candidates.values() for path in paths)
-        case_label = label if masks else texts.get(folder.name, "")
+        case_label = label if masks else ""  # classes come from the table of patients
         entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files))
     warnings = _merge_objects(objects.values()).warnings()
-    warnings += [] if masks else leading_zero_warnings(texts, {folder.name for folder in files})
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
 
 

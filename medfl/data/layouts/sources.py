@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,12 @@ from medfl.data.cases import Source
 from medfl.data.dicom.headers import looks_like_dicom
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
+from medfl.data.layouts.file_spellings import compose, find_spelling
+from medfl.data.spelling import fold_name
 from medfl.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")  # of Windows
 
 
 def resolve_below(root: Path, relative: str) -> Path:
@@ -25,10 +29,13 @@ def resolve_below(root: Path, relative: str) -> Path:
         ``INDEX-PATH`` when it is absolute, has ``..``, or is a link that leads out.
     """
     path = Path(relative.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in relative:
+    if path.is_absolute() or ".." in path.parts or "\0" in relative or _DRIVE.match(relative):
         raise _leads_out_error()
-    require_inside(root, root / path)
-    return root / path
+    found = root / path
+    if not os.path.lexists(found):
+        found = find_spelling(found, compose) or found
+    require_inside(root, found)
+    return found
 
 
 def require_inside(root: Path, path: Path) -> None:
@@ -103,12 +110,19 @@ def require_files(paths: tuple[Path, ...], code: str) -> None:
         `code`, or ``IMG-FORMAT`` for a pipe, socket or device, which nobody may open.
     """
     if not paths or not all(os.path.exists(path) for path in paths):  # `Path.exists` raises on a name that is too long
-        raise DataError(
-            code, f"the {describe_code(code)} file does not exist.", "Copy it again, or correct its name where it is listed."
-        )
+        raise _missing_error(paths, code)
     if not all(os.path.isfile(path) or os.path.isdir(path) for path in paths):
         what = f"the {describe_code(code)} is no file, but a pipe, a socket or a device."
         raise DataError("IMG-FORMAT", what, "Put the file itself into the data folder.")
+
+
+def _missing_error(paths: tuple[Path, ...], code: str) -> DataError:
+    what, fix = f"the {describe_code(code)} file does not exist", "Copy it again, or correct its name where it is listed."
+    if paths and all(find_spelling(path, fold_name) for path in paths):
+        return DataError(
+            code, f"{what}, but one whose name differs only in capitals or blanks.", "Write the name as the file has it."
+        )
+    return DataError(code, f"{what}.", fix)
 
 
 def describe_code(code: str) -> str:

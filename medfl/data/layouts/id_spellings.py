@@ -1,0 +1,48 @@
+"""Ids of patients that differ in spelling only: spreadsheets take zeros away and add ``.0``, people change case and blanks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from medfl.data.findings import Finding
+from medfl.data.spelling import fold_id
+
+_SPELLING = "case, blanks, leading zeros or '.0'"
+
+
+def similar_id_warnings(patients: Collection[str]) -> list[Finding]:
+    """Return a warning when ids of one folder would be one if their spelling did not count.
+
+    It is a suggestion only: ``007`` and ``7`` may well be two patients.
+    """
+    sizes = Counter(fold_id(patient) for patient in {one.partition("|")[0] for one in patients} - {""})
+    count = sum(size for size in sizes.values() if size > 1)
+    if not count:
+        return []
+    what = f"the ids of {count} patients differ only in {_SPELLING} from another: one who is two may both train and test."
+    return [Finding.warning("ID-SPELLING", what, "If they are the same people, write each id in one way.")]
+
+
+def unmatched_id_warnings(listed: Collection[str], patients: Collection[str]) -> list[Finding]:
+    """Return warnings when patients would have a row in the table if the spelling of ids did not count.
+
+    Parameters
+    ----------
+    listed : collection of str
+        Ids of the table.
+    patients : collection of str
+        Ids of the images.
+    """
+    rows, unmatched = set(listed) - set(patients), set(patients) - set(listed)
+    by_zeros = {one for one in unmatched if one.lstrip("0") in {row.lstrip("0") for row in rows} - {""}}
+    by_spelling = {one for one in unmatched - by_zeros if fold_id(one) in {fold_id(row) for row in rows} - {""}}
+    warnings = []
+    if by_zeros:
+        what = f"{len(by_zeros)} patient(s) have no row in the table, and would have one if leading zeros of ids did not count."
+        fix = "A spreadsheet has probably removed the zeros: write the ids as text."
+        warnings.append(Finding.warning("ID-ZEROS", what, fix))
+    if by_spelling:
+        what = f"{len(by_spelling)} patient(s) have no row in the table, and would have one if {_SPELLING} did not count."
+        warnings.append(Finding.warning("ID-SPELLING", what, "Write the ids in the table as they are with the images."))
+    return warnings
