@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import get_expected_length
+from pydicom.tag import Tag
 from pydicom.uid import UID, JPEG2000TransferSyntaxes
 
 from medfl.errors import DataError
@@ -13,6 +14,10 @@ from medfl.errors import DataError
 _EXPORT_AGAIN = "Export the images again from the PACS, uncompressed if it can."
 _REQUIRED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 _REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")
+_TAGS = {
+    keyword: Tag(keyword)
+    for keyword in (*_REQUIRED, *_REQUIRED_OF_INTEGERS, "PhotometricInterpretation", "HighBit", "NumberOfFrames")
+}
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _WORDS = (1, 8, 16, 32, 64)  # BitsAllocated
@@ -71,16 +76,17 @@ def describe_pixels(dataset: Dataset) -> PixelDescription:
         what it says, ``DCM-COLORSPACE`` for colours that nobody can know.
     """
     is_float = "PixelData" not in dataset
-    missing = [word for word in (*_REQUIRED, *(() if is_float else _REQUIRED_OF_INTEGERS)) if dataset.get(word) in (None, "")]
-    photometric = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
-    if not photometric:
-        missing.append("PhotometricInterpretation")
+    required = (*_REQUIRED, *(() if is_float else _REQUIRED_OF_INTEGERS))
+    found = {keyword: _value(dataset, keyword) for keyword in (*required, "PhotometricInterpretation", "HighBit")}
+    photometric = str(found.pop("PhotometricInterpretation") or "").strip().upper()
+    missing = [keyword for keyword in required if found[keyword] in (None, "")]
+    missing += [] if photometric else ["PhotometricInterpretation"]
     if missing:
         raise header_error(f"{', '.join(missing)} missing, so the pixels cannot be understood.")
     try:
-        rows, columns, samples, allocated = (int(dataset[word].value) for word in _REQUIRED)
-        stored, sign = (allocated, 0) if is_float else (int(dataset[word].value) for word in _REQUIRED_OF_INTEGERS)
-        high = int(dataset.get("HighBit", stored - 1) if not is_float else stored - 1)
+        rows, columns, samples, allocated = (int(found[keyword]) for keyword in _REQUIRED)
+        stored, sign = (allocated, 0) if is_float else (int(found[keyword]) for keyword in _REQUIRED_OF_INTEGERS)
+        high = stored - 1 if is_float or found["HighBit"] in (None, "") else int(found["HighBit"])
     except (TypeError, ValueError):
         raise header_error("an attribute that describes the pixels is not a number.") from None
     pixels = PixelDescription(rows, columns, samples, allocated, stored, sign == 1, photometric, is_float)
@@ -89,6 +95,11 @@ def describe_pixels(dataset: Dataset) -> PixelDescription:
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         _check_native(pixels, dataset)
     return pixels
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    element = dataset.get(_TAGS[keyword])  # a tag is found faster than a keyword
+    return None if element is None else element.value
 
 
 def _check_bits(pixels: PixelDescription, high: int, sign: int) -> None:
@@ -129,9 +140,9 @@ def _check_native(pixels: PixelDescription, dataset: Dataset) -> None:
     if pixels.is_float:
         return
     _check_byte_order(pixels, UID(dataset.file_meta.TransferSyntaxUID), str(dataset["PixelData"].VR))
-    expected: int = get_expected_length(dataset)
-    frame = expected // max(int(dataset.get("NumberOfFrames") or 1), 1)
-    if len(dataset.PixelData) - expected >= max(frame, 2):
+    frame_bits = pixels.rows * pixels.columns * pixels.samples * pixels.allocated
+    frames = max(int(_value(dataset, "NumberOfFrames") or 1), 1)
+    if 8 * len(dataset.PixelData) >= frame_bits * (frames + 1) + 16:  # shorter ones are padded
         what = "there are more pixels than Rows, Columns, BitsAllocated and NumberOfFrames say, at least one frame more."
         raise pixels_error(what)
 

@@ -61,7 +61,6 @@ class FrameDecoder:
         self._dataset = dataset
         self._syntax = UID(dataset.file_meta.TransferSyntaxUID)
         self._pixels = describe_pixels(dataset)
-        self._overlay_bits = _declared_overlay_bits(dataset)
         self.has_foreign_bits = False
         self.is_lossy = False
         if self._syntax.is_encapsulated and int(dataset.get("NumberOfFrames") or 1) == 1:
@@ -130,16 +129,15 @@ class FrameDecoder:
                 what = f"the compressed pixels have {precision} bits of the {pixels.stored} that BitsStored says, and a sign"
                 raise pixels_error(f"{what} that may be in either's highest bit.")
             return _extend_sign(codes, precision) if stream.is_signed and pixels.is_signed else codes
-        low = codes & _ones(codes, pixels.stored)
-        if precision > pixels.stored:
+        if precision > pixels.stored and codes.max() >> pixels.stored:
+            low = codes & _ones(codes, pixels.stored)
             self._check_foreign_bits(codes, low, stream)
-        return _extend_sign(low, pixels.stored) if pixels.is_signed else low
+            codes = low
+        return _extend_sign(codes, pixels.stored) if pixels.is_signed else codes
 
     def _check_foreign_bits(self, codes: Stored, low: Stored, stream: Codestream) -> None:
         pixels = self._pixels
         high = codes >> pixels.stored
-        if not high.any():
-            return
         is_negative = (low >> (pixels.stored - 1)).astype(bool)
         extended = np.where(is_negative, _ones(high, stream.precision - pixels.stored), 0)
         if pixels.is_signed and ((high == 0) | (high == extended)).all():
@@ -152,7 +150,8 @@ class FrameDecoder:
         if stream.is_lossy:
             what = f"pixels that are compressed with loss exceed the {pixels.stored} bits that BitsStored says."
             raise pixels_error(what)
-        self.has_foreign_bits |= bool(((codes ^ low) & ~np.array(self._overlay_bits, codes.dtype)).any())
+        declared = np.array(_declared_overlay_bits(self._dataset), codes.dtype)
+        self.has_foreign_bits |= bool(((codes ^ low) & ~declared).any())
 
 
 def _ones(like: Stored, count: int) -> Stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b85decode
 from io import BytesIO
 from typing import Any
 
@@ -75,6 +76,16 @@ def encode_jpeg(pixels: NDArray[np.uint8], drop_markers: bool = False, **options
     return JPEGBaseline8Bit, frame
 
 
+# No package here encodes High-Throughput JPEG 2000: 32 x 32 pixels, 500 times the row modulo 8, with bit 12 set in the
+# rows from 8 to 15
+HTJ2K_FRAME = b85decode(
+    "|4;u>04YEK0000W0000W00000000000000W0000W0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmw"
+    "h=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00001Q~&}0lfVEb!RiGEbO4|L2|&UF2Xp|S01BWMyWAGL+yTI}0H6R1q5xsQ7K8z|APm@o"
+    "FklO84q>u6gvsU*CYwW;{s0;=fEKp^pa2Wm0PA&K*L7VLfaFjBl0yMV4h0}N6oBMV0FpxiNDc)cIp&9CoF9^Len`goAsOd~WSk$8aehd~`5_tS"
+    "0~zN78Rr8T=K~q%0~zN78Rr8T=K~o40MG+N7yyDXfDC?0Y2>F;0iXaE(jedO`@Zk{zVG|K@B2Kz=X<{Ad%ov;zUO<s=X<{Ad%ov;zUO<s=RNOv"
+    "&wJkUp7*@xJ@0wXd*1V&H{ZN@^XAQ)H*em&dGqGYn>YFZAprO6gahBQ5D$LHKs}ZK0Am5~*^CFjW-uQ8n8151008F$-?N+#e$H?``#He&SO5S*"
+    "2ftwm9{q$Md-f24?6m~{*#"
+)
 LOSSLESS = {
     "RLE": encode_rle,
     "JPEG lossless": encode_jpeg_lossless,

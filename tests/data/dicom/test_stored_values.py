@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless
 
 from medfl.data.dicom.codestream import parse_codestream
 from medfl.data.dicom.image import read_dicom_image
@@ -18,6 +19,7 @@ from medfl.data.dicom.series import read_series
 from medfl.data.dicom.stored_values import FrameDecoder
 from medfl.errors import DataError
 from tests.data.dicom.compression import (
+    HTJ2K_FRAME,
     LOSSLESS,
     encode_jpeg,
     encode_jpeg2000,
@@ -205,6 +207,18 @@ def test_several_frames_in_an_image_of_one_are_refused() -> None:
 def test_a_codestream_in_a_jp2_file_is_read() -> None:
     ds = put(image(12), encode_jpeg2000, words(VALUES) | OVERLAY, codec_format=1)
     np.testing.assert_array_equal(decode(ds), VALUES)
+
+
+def test_high_throughput_jpeg_2000_is_held_to_the_same() -> None:
+    rows = np.broadcast_to((np.arange(32) % 8 * 500)[:, np.newaxis], (32, 32))
+    ds = image(12, shape=(32, 32))
+    put_frame(ds, (HTJ2KLossless, HTJ2K_FRAME))
+    decoder = FrameDecoder(ds)
+    np.testing.assert_array_equal(decoder.decode(0), rows)
+    assert decoder.has_foreign_bits
+    signed = image(12, signed=True, shape=(32, 32))
+    put_frame(signed, (HTJ2KLossless, HTJ2K_FRAME))
+    np.testing.assert_array_equal(decode(signed), np.where(rows > 2047, rows - 4096, rows))
 
 
 def test_8_bits_of_jpeg_are_read_into_16() -> None:
