@@ -115,6 +115,19 @@ def read_nifti_extent(
         return (*read_picture_geometry(header, settings.nifti_form).size, *shape[2:]), np.eye(4)
 
 
+def read_nifti_shape(path: Path) -> tuple[int, ...]:
+    """Return the length of each axis that a header states. Errors are those of `read_nifti_extent`."""
+    with silence_libraries(), _open(path, whole=False) as (_, header):
+        return header.shape
+
+
+def read_nifti_values(path: Path, settings: SiteData = _DEFAULTS) -> NDArray[np.float32]:
+    """Return the values, whatever their axes and position: for a look at a file. Errors are those of `read_nifti`."""
+    with silence_libraries(), _open(path, whole=True) as (content, header):
+        check_declared_size((*header.shape, 1, 1), settings)
+        return _scale(_read_stored(content, header), header)
+
+
 @contextmanager
 def _open(path: Path, *, whole: bool) -> Iterator[tuple[NiftiContent, NiftiHeader]]:
     """Open a file; where something is wrong with one that is to be read whole, a checksum that differs is the reason."""

@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medfl.data.nifti import read_nifti, read_nifti_extent, read_nifti_mask
+from medfl.data.nifti import read_nifti, read_nifti_extent, read_nifti_mask, read_nifti_shape, read_nifti_values
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -262,3 +262,13 @@ def test_a_stream_that_goes_on_is_not_inflated_to_its_end(tmp_path: Path) -> Non
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
+
+
+def test_a_look_at_a_file_needs_no_position(tmp_path: Path) -> None:
+    series = np.stack([BOX, BOX * 2], -1)
+    image = nibabel.Nifti1Image(series, None)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    assert read_nifti_shape(tmp_path / "a.nii.gz") == series.shape
+    np.testing.assert_array_equal(read_nifti_values(tmp_path / "a.nii.gz"), series)
+    (tmp_path / "b.nii").write_bytes(patched(DIM, "<4h", 3, 30000, 30000, 1))
+    assert code_of(tmp_path / "b.nii", read_nifti_values) == "IMG-LARGE"

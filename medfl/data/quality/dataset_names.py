@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 
 from medfl.data.cases import Source
@@ -16,6 +15,7 @@ from medfl.data.image_files import read_mask_image
 from medfl.data.layouts.msd import DATASET_FILE, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
 from medfl.data.library_output import silence_libraries
+from medfl.data.nifti import read_nifti_values
 from medfl.data.spelling import fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site
@@ -147,7 +147,7 @@ def _highest_value(masks: Sequence[Source]) -> int:
 
 def _read_values(source: Source) -> Any:
     if source.kind == "nifti":
-        return np.asarray(nibabel.load(source.paths[0]).dataobj)
+        return read_nifti_values(source.paths[0])
     if source.kind == "image":
         return read_mask_image(source.paths[0])
     return np.zeros(0)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import nibabel
-import numpy as np
-
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, looks_like_dicom, read_header
@@ -19,6 +16,7 @@ from medfl.data.index.walk import SkippedFolders
 from medfl.data.layouts.detect import require_readable
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, visible_files
 from medfl.data.library_output import silence_libraries
+from medfl.data.nifti import read_nifti_shape, read_nifti_values
 from medfl.data.quality.dataset_names import infer_mask_classes, read_channel_names, read_index_classes, read_stated_modality
 from medfl.errors import DataError
 from medfl.site import Site
@@ -167,7 +165,7 @@ def _is_mostly_2d(images: Sequence[Source], guess: int) -> bool:
 def _count_nifti_axes(path: Path) -> int:
     try:
         with silence_libraries():
-            shape = nibabel.load(path).header.get_data_shape()
+            shape = read_nifti_shape(path)
     except Exception:  # reading the case shows what is wrong
         return 3
     return sum(count > 1 for count in shape[:3])
@@ -179,7 +177,7 @@ def _guess_modality(images: Sequence[Source], *, flat: bool) -> tuple[Modality, 
     for source in images[:1]:
         try:
             with silence_libraries():
-                lowest = float(np.min(nibabel.load(source.paths[0]).dataobj))
+                lowest = float(read_nifti_values(source.paths[0]).min())
         except Exception:
             break
         if lowest <= _AIR_HU:
