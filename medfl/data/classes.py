@@ -126,9 +126,7 @@ def values_to_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]
         ``LBL-CLASSNAME``; ``LBL-VALUES`` for values that mean nothing; ``LBL-UNANNOTATED`` when voxels are marked as not
         looked at (``ignore``).
     """
-    pairs = list(names)
-    value_names = dict(pairs)
-    _refuse_two_names(pairs, counts, study, site)
+    value_names = dict(names)
     if not value_names:
         known = {value: value for value in range(len(study.task.classes))}
     else:
@@ -141,18 +139,6 @@ def values_to_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]
         what = f"the label holds values {format_values(counts, unknown)}, but {allowed}."
         raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
     return {value: known[value] for value in counts}
-
-
-def _refuse_two_names(pairs: Sequence[tuple[int, str]], counts: Mapping[int, int], study: Study, site: Site) -> None:
-    """Refuse values that have two names, unless these stand for one class: either might be meant."""
-    meanings: dict[int, set[int | str]] = {}
-    for value, name in pairs:
-        index = _name_to_class(name, study, site)
-        meanings.setdefault(value, set()).add(name.strip().casefold() if index is None else index)
-    unclear = sorted(value for value, meant in meanings.items() if len(meant) > 1 and value in counts)
-    if unclear:
-        what = f"the data set gives two names to the values {format_values(unclear, unclear)}, which the label holds."
-        raise DataError("LBL-VALUES", what, "Give each value one name, and see which is right.")
 
 
 def _refuse_ignored_voxels(counts: Mapping[int, int], value_names: Mapping[int, str], study: Study, site: Site) -> None:

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from medfl.data.classes import values_to_classes
-from medfl.data.layouts.nnunet import parse_label_names
 from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti_mask
 from medfl.data.predictions import resample_to_source, write_nifti
@@ -128,22 +127,6 @@ def test_values_beyond_the_classes_are_refused_and_do_not_wrap(
         values_to_classes(counts, (), make_study(), make_site(tmp_path))
     named = [(0, "background"), (1, "organ"), (value, "organ")]
     assert values_to_classes(counts, named, make_study(), make_site(tmp_path)) == {0: 0, 1: 1, value: 1}
-
-
-def test_a_value_of_two_names_is_refused_unless_they_are_one_class(make_study: Any, make_site: Any, tmp_path: Path) -> None:
-    study, site = make_study(task__classes="background,liver,lesion"), make_site(tmp_path)
-    for names in ([(1, "liver"), (1, "lesion")], [(1, "liver"), (1, "CANARY")], [(1, "CANARY"), (1, "other")]):
-        with pytest.raises(DataError, match=r"LBL-VALUES.*two names to the values 1, which") as caught:
-            values_to_classes({0: 5, 1: 3}, names, study, site)
-        assert "CANARY" not in str(caught.value)
-    assert values_to_classes({0: 5, 1: 3}, [(1, "liver"), (1, "Liver ")], study, site) == {0: 0, 1: 1}
-    assert values_to_classes({0: 5, 1: 3}, [(1, "liver"), (2, "liver"), (2, "lesion")], study, site) == {0: 0, 1: 1}
-
-
-def test_a_data_set_numbers_its_classes_in_whole_numbers() -> None:
-    with pytest.raises(DataError, match="INDEX-FORMAT"):
-        parse_label_names({"background": 0, "liver": 1.5})
-    assert parse_label_names({"background": 0, "liver": 1.0}) == ((0, "background"), (1, "liver"))
 
 
 def names(count: int) -> str:
