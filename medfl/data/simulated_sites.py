@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
 from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
@@ -82,7 +83,7 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
 
 
 def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
-    table = filter_rows(read_table(folder / data.index), data.where)
+    table = filter_rows(read_table(find_table(folder, data.index)), data.where)
     values = sorted({value for value in get_column(table, column) if value})
     if not values:
         raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")

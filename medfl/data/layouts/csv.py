@@ -11,6 +11,7 @@ from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
+from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.columns import (
     ANNOTATED_COLUMN,
     SPLIT_COLUMN,
@@ -27,6 +28,7 @@ from medfl.data.layouts.dicom_resolver import (
     names_series,
 )
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     Table,
@@ -41,12 +43,13 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
+_TABLE_SUFFIXES = (".csv", ".tsv")
 _ROOT_FOLDER = "."  # where the series is named, its folder need not be
 
 
 def is_csv(site: Site) -> bool:
     """Return whether the data folder has an index whose columns give the images."""
-    path = site.root / site.data.index
+    path = find_table(site.root, site.data.index)
     # a damaged one is meant to be one: reading it says what is wrong
     return path.is_file() and _has_image_columns(path, site, damaged=True)
 
@@ -55,7 +58,8 @@ def find_index_files(site: Site) -> list[str]:
     """Return the tables in the data folder that give images, where the site names none and there is none of the usual name."""
     if site.data.index != SiteData().index:
         return []
-    return sorted(path.name for path in site.root.glob("*.csv") if _has_image_columns(path, site, damaged=False))
+    tables = [path for path in site.root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES and not is_hidden(path.name)]
+    return sorted(path.name for path in tables if _has_image_columns(path, site, damaged=False))
 
 
 def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
@@ -130,7 +134,7 @@ def require_usable_index(site: Site) -> None:
     DataError
         ``INDEX-COLUMN`` or ``INDEX-FORMAT``.
     """
-    path = site.root / site.data.index
+    path = find_table(site.root, site.data.index)
     if not path.is_file():
         return
     table = read_table(path, site.data.patient, site.data.label)
@@ -146,11 +150,9 @@ def require_usable_index(site: Site) -> None:
 
 def _index_name(site: Site) -> str:
     """Return the name of the index: as the site has it, or of the one table that gives images."""
-    if not (site.root / site.data.index).is_file():
-        found = find_index_files(site)
-        if len(found) == 1:
-            return found[0]
-    return site.data.index
+    path = find_table(site.root, site.data.index)
+    found = find_index_files(site) if not path.is_file() else []
+    return found[0] if len(found) == 1 else os.path.relpath(path, site.root)
 
 
 def _has_image_columns(path: Path, site: Site, *, damaged: bool) -> bool:

@@ -16,6 +16,7 @@ from medfl.data.layouts.bids import is_bids, list_bids
 from medfl.data.layouts.csv import find_index_files, is_csv, list_csv, require_usable_index
 from medfl.data.layouts.dicom import list_dicom
 from medfl.data.layouts.entries import Listing
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.id_spellings import similar_id_warnings
 from medfl.data.layouts.msd import is_msd, list_msd
@@ -146,13 +147,16 @@ def detect_layout(site: Site, index: FileIndex) -> str:
         "any dicom": lambda: _holds_dicom(site, index, majority=False),
     }
     for name, fits in tests.items():
-        if name == "dicom" and len(find_index_files(site)) == 1:
+        if name == "dicom" and (found := find_index_files(site)):
+            if len(found) > 1:
+                what = f"the data folder holds {len(found)} tables that name images, and none is called {site.data.index}."
+                raise DataError("DATA-LAYOUT", what, "Set data.index to the one that is meant, or data.layout, in site.toml.")
             return "csv"
         if fits():
             if name not in ("csv", "nnunet", "msd", "bids"):  # those say themselves what belongs to them
                 require_usable_index(site)
             return name.removeprefix("any ")
-    if (root / site.data.index).is_file():
+    if find_table(root, site.data.index).is_file():
         return "csv"  # its error says which column is missing
     if next(visible_files(root, SkippedFolders()), None) is None:
         what = f"the data folder of site {site.name} holds no file."

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from medfl.data.spelling import fold_name
+
 
 def compose(name: str) -> str:
     """Return a name in the composed form of Unicode (NFC), which tables have; macOS stores the other one."""
@@ -35,6 +37,11 @@ def find_spelling(path: Path, fold: Callable[[str], str]) -> Path | None:
     except (OSError, ValueError):
         return None
     return folder / found[0] if len(found) == 1 else None
+
+
+def find_table(root: Path, name: str) -> Path:
+    """Return where a table of a data folder is, whatever the capitals of its name; where it would be if there is none."""
+    return find_spelling(root / name, fold_name) or root / name
 
 
 @lru_cache(maxsize=256)

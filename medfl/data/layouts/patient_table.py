@@ -10,6 +10,7 @@ from pathlib import Path
 from medfl.data.findings import Finding
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_column, find_optional_column, has_column
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table
@@ -61,7 +62,7 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
         has one.
     """
     classes = study.task.kind == "classification" and bool(site.data.label)
-    path = site.root / (_PARTICIPANTS if layout == "bids" else site.data.index)
+    path = find_table(site.root, _PARTICIPANTS if layout == "bids" else site.data.index)
     if layout == "csv" or not (classes or path.is_file()):
         return listing
     prefix = _SUBJECT if layout == "bids" else ""

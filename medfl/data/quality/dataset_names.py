@@ -12,6 +12,7 @@ import numpy as np
 from medfl.data.cases import Source
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
 from medfl.data.library_output import silence_libraries
@@ -30,8 +31,7 @@ _MAX_LENGTH = 40  # characters of a name
 
 def read_index_classes(site: Site) -> tuple[str, ...]:
     """Return the different class texts of the site's index, sorted; none when its label column holds something else."""
-    index = site.root / site.data.index
-    bids = site.root / "participants.tsv"
+    index, bids = (find_table(site.root, name) for name in (site.data.index, "participants.tsv"))
     try:
         table = read_table(index) if index.is_file() else read_table(bids)
         texts = [text.strip() for text in get_column(filter_rows(table, site.data.where), site.data.label)]

@@ -179,8 +179,10 @@ def test_the_one_table_that_gives_images_is_the_index(root: Path, save_nifti: An
     (root / "manifest.csv").write_text("image,label,patient\n0.nii,mask.nii,a\n")
     assert len(read_cohort(make_site(root), make_study()).cases) == 1
     (root / "another.csv").write_text("image,label,patient\n0.nii,mask.nii,a\n")
-    with pytest.raises(DataError, match="DATA-LAYOUT"):
+    with pytest.raises(DataError, match=r"DATA-LAYOUT.*2 tables that name images"):
         read_cohort(make_site(root), make_study())
+    (root / "another.csv").rename(root / "INDEX.CSV")
+    assert len(read_cohort(make_site(root), make_study()).cases) == 1
 
 
 def picture_site(root: Path, make_site: Any, columns: str, rows: list[str], **data: Any) -> Any:
