@@ -62,7 +62,7 @@ def parse_value_names(labels: Any, file: str) -> ValueNames:
         pairs = zip(keys, labels.values(), strict=True)
     else:
         raise DataError("INDEX-FORMAT", f"'labels' of {file} does not give a name for each value.", _EXAMPLE)
-    return _sort_pairs((value, name) for value, name in pairs if value is not None)
+    return _sort_pairs(((value, name) for value, name in pairs if value is not None), f"'labels' of {file}", "INDEX-FORMAT")
 
 
 def read_value_table(path: Path) -> ValueNames:
@@ -85,7 +85,7 @@ def read_value_table(path: Path) -> ValueNames:
     if None in values or not values:
         raise _table_error("has a row whose 'index' is no whole number" if values else "has no row")
     pairs = ((value, text) for value, (_, text) in zip(values, rows, strict=True) if value is not None and not is_blank(text))
-    names = _sort_pairs(pairs)
+    names = _sort_pairs(pairs, "the table of the values of the mask (dseg.tsv)", "LBL-TABLE")
     if not names:
         raise _table_error("has no name")
     return names
@@ -166,10 +166,12 @@ def _parse_value(value: Any) -> int | None:
     return parse_whole_number(str(value))
 
 
-def _sort_pairs(pairs: Iterable[tuple[int, str]]) -> ValueNames:
-    """Return each name of each value once; whether two names of a value are one class is known where the classes are."""
-    names = {(value, fold_name(name)): name.strip() for value, name in pairs}
-    return tuple(sorted((value, IGNORE if folded == IGNORE else name) for (value, folded), name in names.items()))
+def _sort_pairs(pairs: Iterable[tuple[int, str]], where: str, code: str) -> ValueNames:
+    names: dict[int, str] = {}
+    for value, name in pairs:
+        if fold_name(names.setdefault(value, name)) != fold_name(name):
+            raise DataError(code, f"{where} gives one value two names.", "Give each value one name.")
+    return tuple((value, IGNORE if fold_name(name) == IGNORE else name.strip()) for value, name in sorted(names.items()))
 
 
 def _list_tables(folder: Path) -> list[Path]:

@@ -106,6 +106,7 @@ def test_a_table_is_read_in_many_spellings(bids: Path, make_site: Any, make_stud
         "1\twm\n2\tlesion\n",
         "value\tname\n1\twm\n2\tlesion\n",
         "index\tlabel\n1\twm\n2\tlesion\n",
+        "index\tname\n1\twm\n1\tlesion\n",
         "index\tname\n1\twm\nn/a\tlesion\n",
         "index\tname\n1.5\twm\n2\tlesion\n",
         "index\tname\n1\tn/a\n2\t\n",
@@ -124,17 +125,6 @@ def test_a_table_that_is_not_understood_costs_the_masks_that_it_governs_and_no_o
     (bids / DERIVATIVE / "desc-aseg_dseg.tsv").write_text(text)
     assert codes(bids, make_site, make_study(task__classes="background,lesion,wm")) == {"LBL-TABLE": 1}
     assert count_voxels(bids, make_site, make_study) == (64, 27)
-
-
-def test_a_value_with_two_names_is_refused_where_a_mask_holds_it(bids: Path, make_site: Any, make_study: Any) -> None:
-    table = bids / DERIVATIVE / "desc-aseg_dseg.tsv"
-    table.write_text(TABLE + "3\twm\n3\tlesion\n")
-    assert count_voxels(bids, make_site, make_study) == (64, 27)
-    table.write_text(TABLE + "1.0\tlesion\n")
-    with pytest.raises(DataError, match=r"LBL-VALUES.*two names to the values 1"):
-        count_voxels(bids, make_site, make_study)
-    assert parse_value_names({"liver": 1, "tumour": 1}, "") == ((1, "liver"), (1, "tumour"))
-    assert parse_value_names({"1": "liver", "1.0": "Liver"}, "") == ((1, "Liver"),)
 
 
 def test_the_tables_count_in_every_layout(bids: Path, make_site: Any, make_study: Any) -> None:
@@ -186,6 +176,8 @@ def test_numbers_may_be_names() -> None:
         {"0": "background", "1": ""},
         {"0": "background", "1": {"name": "liver"}},
         {"0": 1, "1": 0},
+        {"background": 0, "liver": 1, "tumour": 1},
+        {"0": "background", "1": "liver", "1.0": "tumour"},
     ],
 )
 def test_labels_that_are_not_understood_are_refused(labels: Any) -> None:
