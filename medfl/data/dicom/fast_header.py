@@ -80,6 +80,17 @@ def scan_header(data: bytes, wanted: Mapping[int, tuple[str, bytes]], values: di
     return True
 
 
+def is_surely_plain(data: bytes) -> bool:
+    """Return whether the first bytes of a file leave no doubt that its data set is not deflated; it takes some microseconds."""
+    if data[_PREAMBLE : _PREAMBLE + 4] != MAGIC:
+        return False
+    try:
+        _read_file_meta(data)
+    except (ValueError, StructError):
+        return False
+    return True
+
+
 def _read_file_meta(data: bytes) -> tuple[int, bool]:
     """Return where the file meta information ends, and whether the data set has implicit value representations."""
     position, syntax = _PREAMBLE + 4, b""

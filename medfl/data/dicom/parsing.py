@@ -15,12 +15,14 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from medfl.data.dicom.fast_header import is_surely_plain
 from medfl.data.size_limits import check_declared_size
 from medfl.errors import DataError
 from medfl.site import SiteData
 
 StopWhen = Callable[[BaseTag, str | None, int], bool]
 
+_BEGINNING = 2048  # bytes that hold the file meta information of nearly any file
 _CHUNK = 2**20  # bytes read at a time
 _MAX_HEADER = 2**26  # bytes of a deflated data set in front of its pixels
 _DEFAULTS = SiteData()
@@ -74,6 +76,10 @@ def _parse(
 
 def _open_deflated(file: BinaryIO, force: bool) -> tuple[bytes | None, Dataset] | None:
     """Return preamble and file meta information of a deflated file, which is left at its data set; None for others."""
+    beginning = file.read(_BEGINNING)
+    file.seek(0)
+    if is_surely_plain(beginning):
+        return None
     try:
         preamble = read_preamble(file, force)
         meta = _read_file_meta_info(file)

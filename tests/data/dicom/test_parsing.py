@@ -114,6 +114,20 @@ def test_a_deflated_image_of_more_bytes_than_a_header_is_read(tmp_path: Path) ->
     assert (volume.array == 7).all()
 
 
+def test_file_meta_information_that_pydicom_alone_understands_hides_no_deflated_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", image_of())
+    content = path.read_bytes()
+    syntax = DeflatedExplicitVRLittleEndian.encode()
+    plain = ExplicitVRLittleEndian.encode() + b"\0"
+    first = b"\x02\0\x10\0UI" + len(plain).to_bytes(2, "little") + plain
+    place = content.index(b"\x02\0\x10\0UI")
+    assert content[place + 8 :].startswith(syntax)
+    doubled = content[:place] + first + content[place:]  # a syntax that is not deflated, and then one that is
+    path.write_bytes(doubled)
+    np.testing.assert_array_equal(read_dicom_image(path).array[0], PIXELS.T)
+    assert parse_file(path).file_meta.TransferSyntaxUID == syntax.decode()
+
+
 def test_what_goes_on_behind_the_pixels_is_not_inflated(tmp_path: Path, short_headers: int) -> None:
     path = write(tmp_path / "a", image_of(), more=short_headers)  # 16 KB hold 16 MB
     code, peak = traced(code_of, read_dicom_image, path)
