@@ -98,7 +98,8 @@ class _ViT(nets.ViT):  # type: ignore[misc]
 
 
 def _sizes(study: Study) -> dict[str, Any]:
-    return {"spatial_dims": study.task.dimension, "in_channels": study.task.channels, "out_channels": len(study.task.classes)}
+    task = study.task
+    return {"spatial_dims": task.dimension, "in_channels": task.channel_count, "out_channels": len(task.classes)}
 
 
 def _image_size(study: Study) -> tuple[int, ...]:
@@ -155,7 +156,7 @@ def _resnet(study: Study, net: tables.ResNet) -> _Network:
     build = {10: nets.resnet10, 18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50}[net.depth]
     classes = len(study.task.classes)
     network = build(
-        spatial_dims=study.task.dimension, n_input_channels=study.task.channels, num_classes=classes, norm=_AFFINE_NORM,
+        spatial_dims=study.task.dimension, n_input_channels=study.task.channel_count, num_classes=classes, norm=_AFFINE_NORM,
         conv1_t_stride=2, widen_factor=net.width,
     )  # fmt: skip
     if net.dropout:
@@ -165,7 +166,7 @@ def _resnet(study: Study, net: tables.ResNet) -> _Network:
 
 def _efficientnet(study: Study, net: tables.EfficientNet) -> _Network:
     network = nets.EfficientNetBN(
-        f"efficientnet-{net.size}", pretrained=False, spatial_dims=study.task.dimension, in_channels=study.task.channels,
+        f"efficientnet-{net.size}", pretrained=False, spatial_dims=study.task.dimension, in_channels=study.task.channel_count,
         num_classes=len(study.task.classes), norm=_AFFINE_NORM,
     )  # fmt: skip
     network._dropout = nn.Dropout(net.dropout)  # MONAI's is fixed by the size
@@ -174,7 +175,7 @@ def _efficientnet(study: Study, net: tables.EfficientNet) -> _Network:
 
 def _vit(study: Study, net: tables.ViT) -> _Network:
     return _ViT(
-        in_channels=study.task.channels, img_size=_image_size(study), patch_size=net.patch, hidden_size=net.hidden,
+        in_channels=study.task.channel_count, img_size=_image_size(study), patch_size=net.patch, hidden_size=net.hidden,
         mlp_dim=4 * net.hidden, num_layers=net.layers, num_heads=net.heads, classification=True,
         num_classes=len(study.task.classes), dropout_rate=net.dropout, spatial_dims=study.task.dimension, post_activation=None,
     )  # fmt: skip
@@ -182,7 +183,7 @@ def _vit(study: Study, net: tables.ViT) -> _Network:
 
 def _cnn(study: Study, net: tables.SmallCNN) -> _Network:
     layers: list[nn.Module] = []
-    before = study.task.channels
+    before = study.task.channel_count
     for channels in net.channels:
         common: dict[str, Any] = {"strides": 2, "norm": _AFFINE_NORM, "dropout": net.dropout}
         if net.residual_units:

@@ -50,7 +50,7 @@ def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
         float32 (B, C, X, Y[, Z]); smaller images are centred, with zeros around them, as in training.
     """
     first = cases[0].image.shape[1:]
-    images = torch.zeros((len(cases), study.task.channels, *padded_shape(study, first)))
+    images = torch.zeros((len(cases), study.task.channel_count, *padded_shape(study, first)))
     view = images.numpy()
     for k, case in enumerate(cases):
         read_window(case.image, view[k], [0] * len(first))

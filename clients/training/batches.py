@@ -141,7 +141,7 @@ def _read_batch(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gene
     sources = [case.image for case in cases]  # each access maps the file anew
     shape = _common_shape(study, [image.shape[1:] for image in sources])
     # torch's own memory is aligned the same way every time, so that the bits of a result do not depend on it
-    images = torch.zeros((len(cases), study.task.channels, *shape))
+    images = torch.zeros((len(cases), study.task.channel_count, *shape))
     masks = study.task.kind == "segmentation"
     labels = torch.zeros((len(cases), *shape), dtype=torch.uint8) if masks else torch.zeros(len(cases), dtype=torch.int64)
     image_view, label_view = images.numpy(), labels.numpy()

@@ -36,6 +36,10 @@ class Source:
         ``"EchoTime=10; orientation=axial"``; empty when everything is one volume (see `medfl.data.dicom.select`).
     names : tuple of (int, str)
         Masks only: names of the values, where the data gives them; empty when they are the classes of the study in order.
+    volumes : tuple of int
+        A NIfTI file of several volumes only: those that are the channels of the study, in its order; empty: all as they are.
+    volume_count : int
+        Number of volumes that such a file holds; 0: as many as the study has channels.
     files : tuple of IndexedFile
         DICOM only: what the index knows of the files, so that their headers need not be read again; empty when it was not
         asked.
@@ -45,6 +49,8 @@ class Source:
     paths: tuple[Path, ...]
     select: tuple[str, ...] = ()
     names: tuple[tuple[int, str], ...] = ()
+    volumes: tuple[int, ...] = ()
+    volume_count: int = 0
     files: tuple[IndexedFile, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod

@@ -14,6 +14,7 @@ from medfl.data.classes import names_to_classes
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import save_cases
 from medfl.data.index.file_index import FileIndex, Progress
+from medfl.data.layouts.channels import arrange_channels
 from medfl.data.layouts.copies import group_copies
 from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
@@ -52,7 +53,7 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     require_readable(site)
     with FileIndex(site, progress) as index:
-        listing = unite_patients(list_images(site, study, index))
+        listing = arrange_channels(unite_patients(list_images(site, study, index)), study, site.data)
         entries = _select_partition(listing.entries, site, study)
         if not entries:
             raise no_images_error(site, study, listing, index)

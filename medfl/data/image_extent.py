@@ -94,7 +94,8 @@ def _read_extent(source: Source, study: Study, site: Site) -> ImageExtent:
     if source.kind == "image":
         return ImageExtent(read_picture_geometry(source.paths[0], site.data).size)
     if source.kind == "nifti":
-        channels, dimension = study.task.channels if len(source.paths) == 1 else 1, study.task.dimension
+        channels = (source.volume_count or study.task.channel_count) if len(source.paths) == 1 else 1
+        dimension = study.task.dimension
         shape, affine = read_nifti_extent(source.paths[0], channels=channels, dimension=dimension, settings=site.data)
         return ImageExtent(shape[: study.task.dimension], None if flat else affine[:3, :3])
     headers = read_source_headers(source, force=site.data.allow_headerless)

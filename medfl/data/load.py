@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def load_image(source: Source, study: Study, site: Site) -> Volume:
     DataError
         ``IMG-CHANNELS``, ``IMG-GRID``, ``IMG-DIMENSION``; codes of `medfl.data.sanity` and of the readers.
     """
-    volume = _stack_channels(_read_channels(source, study, site), study.task.channels)
+    volume = _stack_channels(_read_channels(source, study, site), study.task.channel_count)
     return replace(volume, warnings=(*volume.warnings, *check_image(volume, study)))
 
 
@@ -105,8 +106,7 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
             raise DataError("IMG-DIMENSION", "the image is a 2-D file, the study needs volumes.", "Use the original series.")
         return [read_image(path, site.data) for path in source.paths]
     if source.kind == "nifti":
-        channels, dimension = study.task.channels if len(source.paths) == 1 else 1, study.task.dimension
-        return [read_nifti(path, channels=channels, dimension=dimension, settings=site.data) for path in source.paths]
+        return [_read_nifti_channels(path, source, study, site) for path in source.paths]
     if not flat:
         headers = read_source_headers(source, force=site.data.allow_headerless)
         return [read_series(source.paths, site.data, select=text, headers=headers) for text in source.select or ("",)]
@@ -114,6 +114,12 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
         raise DataError("IMG-DIMENSION", "the case is a series of images, the study needs one.", "Name one file in the index.")
     (header,) = read_source_headers(source, force=site.data.allow_headerless)
     return [read_dicom_image(source.paths[0], site.data, header=header)]
+
+
+def _read_nifti_channels(path: Path, source: Source, study: Study, site: Site) -> Volume:
+    channels = (source.volume_count or study.task.channel_count) if len(source.paths) == 1 else 1
+    volume = read_nifti(path, channels=channels, dimension=study.task.dimension, settings=site.data)
+    return replace(volume, array=volume.array[list(source.volumes)]) if source.volumes else volume
 
 
 def _stack_channels(parts: list[Volume], channels: int) -> Volume:

@@ -52,7 +52,7 @@ class Scope:
         """Return the scope of a study."""
         task, crop = study.task, study.preprocessing.crop
         chosen = "nonzero" if crop == "none" and task.dimension == 3 else crop
-        return cls(task.dimension, task.modality, task.classes, task.channels, chosen)
+        return cls(task.dimension, task.modality, task.classes, task.channel_count, chosen)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -37,6 +37,7 @@ class SiteData(Section):
     layout: Literal["auto", "csv", "bids", "msd", "nnunet", "folders", "dicom"] = "auto"
     index: str = "index.csv"  # layout csv
     image: str = "image"  # csv: a column, or a pattern as "images/{id}.nii.gz"; folders: a file pattern
+    channels: Strings = ()  # the study's names of the channels, in the order in which this site has them
     label: str = "label"
     patient: str = "patient"  # csv column; empty: one image is one patient
     where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones

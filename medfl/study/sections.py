@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
@@ -35,6 +35,20 @@ def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
 Arms = Annotated[Strings, AfterValidator(_check_arms)]
 
 
+def _parse_channels(value: object) -> object:
+    """Return the number of channels, or their names; a number above 1 occurs in records of older studies."""
+    if isinstance(value, str):
+        value = int(value) if value.strip().isdigit() else tuple(part.strip() for part in value.split(","))
+    if isinstance(value, int) and value < 1:
+        raise ValueError("must be at least 1")
+    if isinstance(value, tuple) and (not all(value) or len({name.casefold() for name in value}) != len(value)):
+        raise ValueError('needs a name for each channel, all of them different, for example "T1,FLAIR"')
+    return value
+
+
+Channels = Annotated[Positive | tuple[str, ...], BeforeValidator(_parse_channels)]
+
+
 class Task(Section):
     """The task: its kind, and the classes in the order of their label values."""
 
@@ -42,10 +56,20 @@ class Task(Section):
     dimension: Literal[2, 3]
     modality: Modality
     classes: Strings  # segmentation: the first is the background; classification: the label texts
-    channels: Positive = 1  # image channels (MR sequences)
+    channels: Channels = 1  # names of the image channels (MR sequences) in order, "T1,FLAIR"; 1: a single one without a name
     labels: Annotated[  # classification: what a number in a table is, a class of that name or its position, counted from 0
         Literal["names", "positions"], Field(exclude_if=lambda value: value == "names")  # an older study keeps its hash
     ] = "names"
+
+    @property
+    def channel_count(self) -> int:
+        """Number of image channels."""
+        return self.channels if isinstance(self.channels, int) else len(self.channels)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the image channels in order; empty when they have none."""
+        return () if isinstance(self.channels, int) else self.channels
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:

@@ -147,6 +147,11 @@ def _read_tables(values: Mapping[str, Any], file: str) -> StudyApp:
     study = _collect(problems, lambda: read_section(Study, tables, file, beside=(_SIMULATION, _SERVER)))
     simulated = _collect(problems, lambda: read_section(Simulation, simulation, file, table=_SIMULATION))
     served = _collect(problems, lambda: read_section(Server, server, file, table=_SERVER))
+    if study and study.task.channel_count > 1 and not study.task.channel_names:
+        what = (
+            f"{study.task.channels} says how many, but not which; hospitals would take different images for the same channel."
+        )
+        problems.append(Problem(file, "task.channels", what, 'Name them in order, for example channels = "T1,FLAIR".'))
     if study is None or simulated is None or served is None or problems:
         raise ConfigError(problems)
     return StudyApp(study, simulated, served)

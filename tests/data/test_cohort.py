@@ -147,7 +147,7 @@ def test_nnunet_raw_with_two_channels(tmp_path: Path, save_nifti: Any, make_site
     save_nifti(root / "labelsTr" / "case_1.nii.gz", MASK)
     save_nifti(root / "labelsTr" / "case_2.nii.gz", MASK)
     (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1", "1": "T2"}, "file_ending": ".nii.gz"}))
-    site, study = make_site(root), make_study(task__channels=2)
+    site, study = make_site(root), make_study(task__channels="T1,T2")
     cohort = read_cohort(site, study)
     assert codes(cohort) == {"IMG-MISSING": 1, "SITE-ONE-PATIENT": 1}
     np.testing.assert_array_equal(load_case(cohort.cases[0], study, site)[0].array[1], BOX + 1)

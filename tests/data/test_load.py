@@ -42,7 +42,7 @@ def test_empty_and_broken_images_are_refused(tmp_path: Path, save_nifti: Any, ma
 
 
 def test_channels_come_from_several_files_on_one_grid(tmp_path: Path, save_nifti: Any, make_study: Any, make_site: Any) -> None:
-    study, site = make_study(task__channels=2), make_site(tmp_path)
+    study, site = make_study(task__channels="T1,T2"), make_site(tmp_path)
     one, two = save_nifti(tmp_path / "1.nii", BOX), save_nifti(tmp_path / "2.nii", BOX + 50)
     np.testing.assert_array_equal(load_image(Source("nifti", (one, two)), study, site).array[1], BOX + 50)
     with pytest.raises(DataError, match="IMG-CHANNELS"):
@@ -59,7 +59,7 @@ def test_channels_that_drift_apart_far_from_the_origin_are_refused(
     long = np.arange(240, dtype=np.float32).reshape(120, 2, 1)
     one, two = (save_nifti(tmp_path / f"{k}.nii", long, np.diag([1 + 0.009 * k, 1, 1, 1])) for k in range(2))
     with pytest.raises(DataError, match="IMG-GRID"):  # 1 % of the spacing is a whole millimetre at the last voxel
-        load_image(Source("nifti", (one, two)), make_study(task__channels=2), make_site(tmp_path))
+        load_image(Source("nifti", (one, two)), make_study(task__channels="T1,T2"), make_site(tmp_path))
 
 
 def test_channels_come_from_one_series_by_what_tells_them_apart(tmp_path: Path, make_study: Any, make_site: Any) -> None:
@@ -67,7 +67,7 @@ def test_channels_come_from_one_series_by_what_tells_them_apart(tmp_path: Path, 
         ds.EchoTime, ds.RescaleIntercept = (10, "-1024") if k < 10 else (20, "-924")
 
     paths = write_slices(tmp_path, stack() * 2, echoes)
-    study = make_study(task__channels=2, task__modality="CT")
+    study = make_study(task__channels="T1,T2", task__modality="CT")
     source = Source("dicom", tuple(paths), select=("EchoTime=20", "EchoTime=10"))
     volume = load_image(source, study, make_site(tmp_path))
     assert volume.array.shape == (2, *SHAPE[::-1], 10)

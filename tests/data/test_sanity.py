@@ -39,7 +39,7 @@ def test_more_than_99_percent_of_one_value_is_an_empty_image(make_study: Any) ->
 def test_each_channel_must_show_something(make_study: Any) -> None:
     both = Volume(np.stack([ramp(5, 5, 5), np.ones((5, 5, 5), dtype=np.float32)]), np.diag([3.0, 3, 3, 1]))
     with pytest.raises(DataError, match=r"IMG-CONST.*100 %"):
-        check_image(both, make_study(task__channels=2))
+        check_image(both, make_study(task__channels="T1,T2"))
 
 
 def test_voxels_that_are_no_numbers_are_counted(make_study: Any) -> None:

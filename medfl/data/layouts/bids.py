@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source
 from medfl.errors import DataError
@@ -29,13 +30,16 @@ def is_bids(root: Path) -> bool:
 def list_bids(site: Site, study: Study) -> Listing:
     """List one case for each subject and session.
 
-    The site's `image` chooses a suffix or pattern, for example ``"T1w"``, or ``"T1w,FLAIR"`` for two channels; `label` chooses
-    a mask. In classification, `label` and `patient` name columns of ``participants.tsv``.
+    The site's `image` chooses a suffix or pattern, for example ``"T1w"``, or ``"T1w,FLAIR"`` for two channels; without it, the
+    names of the study's channels do. `label` chooses a mask. In classification, `label` and `patient` name columns of
+    ``participants.tsv``.
     """
     root = site.root
     images, masks = _files_by_session(root), _files_by_session(root, "derivatives/*/", masks=True)
     for session, files in _files_by_session(root, masks=True).items():
         masks[session] += files
+    named = site.data.image != _DEFAULTS.image
+    wanted = [part.strip() for part in site.data.image.split(",")] if named else list(study.task.channel_names) or ["*"]
     entries = []
     for session in sorted(set(images) | set(masks)):
         subject = session[0]
@@ -44,8 +48,8 @@ def list_bids(site: Site, study: Study) -> Listing:
             label = _find_label(masks.get(session, []), site.data.label)
         elif session not in images:
             continue
-        entries.append(Entry("/".join(session), subject, _find_image(images.get(session, []), site.data.image), label))
-    return Listing(tuple(entries), patient_ids=True)
+        entries.append(Entry("/".join(session), subject, _find_image(images.get(session, []), wanted), label))
+    return Listing(tuple(entries), patient_ids=True, channels=names_in_patterns(",".join(wanted)))
 
 
 def _files_by_session(root: Path, above: str = "", *, masks: bool = False) -> defaultdict[tuple[str, str], list[Path]]:
@@ -68,9 +72,9 @@ def _suffix(path: Path) -> str:
     return path.name.split(".")[0].split("_")[-1]
 
 
-def _find_image(files: Sequence[Path], wanted: str) -> Source | DataError:
+def _find_image(files: Sequence[Path], wanted: Sequence[str]) -> Source | DataError:
     chosen: list[Path] = []
-    for pattern in ["*"] if wanted == _DEFAULTS.image else [part.strip() for part in wanted.split(",")]:
+    for pattern in wanted:
         matching = [path for path in files if _matches(path, pattern)]
         if not matching:
             return missing_image_error()
@@ -101,4 +105,6 @@ def _try_source(paths: tuple[Path, ...], code: str) -> Source | DataError:
 
 
 def _matches(path: Path, pattern: str) -> bool:
-    return _suffix(path) == pattern or fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")
+    if _suffix(path).casefold() == pattern.casefold():
+        return True
+    return fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")

@@ -12,6 +12,7 @@ from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import is_hidden
+from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.columns import (
     ANNOTATED_COLUMN,
     SPLIT_COLUMN,
@@ -104,7 +105,12 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
             keys, images, labels, patients, splits, annotations, table.rows, strict=True
         )
     ]
-    return Listing(tuple(entries), patient_ids=bool(site.data.patient), warnings=_blank_warnings(full_table, site.data.where))
+    return Listing(
+        tuple(entries),
+        patient_ids=bool(site.data.patient),
+        warnings=_blank_warnings(full_table, site.data.where),
+        channels=names_in_patterns(site.data.image),
+    )
 
 
 def as_unlabelled(site: Site) -> Site:

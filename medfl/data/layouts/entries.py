@@ -56,11 +56,14 @@ class Listing:
         Whether the layout names patients.
     warnings : tuple of Finding
         About the folder as a whole.
+    channels : tuple of str
+        Names of the channels of each image, in the order of its files, volumes or selections; empty when the layout names none.
     """
 
     entries: tuple[Entry, ...]
     patient_ids: bool
     warnings: tuple[Finding, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 def missing_label_error() -> DataError:

@@ -12,6 +12,7 @@ from medfl.data.cases import Source
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_hidden
+from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.entries import Entry, Listing, missing_label_error
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
@@ -71,7 +72,8 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
         case_label = label if masks else ""  # classes come from the table of patients
         entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files))
     warnings = _merge_objects(objects.values()).warnings()
-    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings))
+    channels = names_in_patterns(site.data.image)
+    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings), channels=channels)
 
 
 def _closed_folder_error() -> DataError:

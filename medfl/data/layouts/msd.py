@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def list_msd(site: Site, study: Study) -> Listing:
         for image, label in sorted(pairs)
         if not Path(image).name.startswith("._")  # what macOS leaves in archives
     ]
-    return Listing(tuple(entries), patient_ids=False)
+    return Listing(tuple(entries), patient_ids=False, channels=read_channel_names(document))
 
 
 def require_segmentation(study: Study) -> None:
@@ -86,6 +87,15 @@ def read_dataset_json(root: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DataError("INDEX-FORMAT", f"{DATASET_FILE} is not a JSON object.", "Write it again.")
     return document
+
+
+def read_channel_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the channels by ``{"0": "T1", "1": "FLAIR"}``, in the order of their numbers."""
+    channels = document.get("channel_names") or document.get("modality")
+    if not isinstance(channels, dict):
+        return ()
+    numbered = all(str(key).isdigit() for key in channels)
+    return tuple(str(channels[key]).strip() for key in (sorted(channels, key=int) if numbered else channels))
 
 
 def read_label_names(document: dict[str, Any]) -> ValueNames:

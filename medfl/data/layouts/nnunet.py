@@ -13,6 +13,7 @@ from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.msd import (
     DATASET_FILE,
+    read_channel_names,
     read_dataset_json,
     read_label_names,
     require_segmentation,
@@ -52,23 +53,17 @@ def list_nnunet(site: Site, study: Study) -> Listing:
     """
     require_segmentation(study)
     document = read_dataset_json(site.root)
-    channels, names = _count_channels(document), read_label_names(document)
+    channels, names = len(read_channel_names(document)), read_label_names(document)
     listed = document.get("dataset")
     if isinstance(listed, dict):
         entries = [_make_entry(site.root, case, row, channels, names) for case, row in sorted(listed.items())]
     else:
         entries = _find_entries(site.root, _file_ending(document), channels, names)
-    return Listing(tuple(entries), patient_ids=False)
+    return Listing(tuple(entries), patient_ids=False, channels=read_channel_names(document))
 
 
 def _file_ending(document: dict[str, Any]) -> str:
     return str(document.get("file_ending") or _DEFAULT_ENDING)
-
-
-def _count_channels(document: dict[str, Any]) -> int:
-    """Return the number of channels, 0 when the file does not say."""
-    channels = document.get("channel_names") or document.get("modality")
-    return len(channels) if isinstance(channels, dict) else 0
 
 
 def _find_entries(root: Path, ending: str, channels: int, names: ValueNames) -> list[Entry]:

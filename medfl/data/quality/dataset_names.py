@@ -12,6 +12,7 @@ import numpy as np
 from medfl.data.cases import Source
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
+from medfl.data.layouts import msd
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
@@ -58,9 +59,7 @@ def read_stated_modality(root: Path) -> tuple[Modality, str] | None:
 
 def read_channel_names(root: Path) -> tuple[str, ...]:
     """Return the names of the channels that a ``dataset.json`` states."""
-    document = _read_dataset_json(root)
-    channels = document.get("channel_names") or document.get("modality")
-    return tuple(str(name) for name in channels.values()) if isinstance(channels, dict) else ()
+    return msd.read_channel_names(_read_dataset_json(root))
 
 
 def infer_mask_classes(site: Site, masks: Sequence[Source]) -> tuple[tuple[str, ...], str]:

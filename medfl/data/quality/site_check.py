@@ -78,6 +78,7 @@ def check_site(
         if study is None:
             site = as_unlabelled(site)
             study, assumed = infer_study(site, indexing, modality)
+            site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
         cohort = read_cohort(site, study, indexing)
         splits = assign_splits(cohort.cases, study)
     except DataError as error:

@@ -13,6 +13,7 @@ from medfl.data.dicom.headers import PROJECTION_MODALITIES, looks_like_dicom, re
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import Progress
 from medfl.data.index.walk import SkippedFolders
+from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.detect import require_readable
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, visible_files
 from medfl.data.library_output import silence_libraries
@@ -137,7 +138,7 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
     classes, named = task.classes, "the texts of the index"
     if task.kind == "segmentation":
         classes, named = infer_mask_classes(site, masks)
-    channels = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(read_channel_names(site.root)), 1])
+    channels = _name_channels(site, images)
     assumed = make_study(task.kind, 2 if flat else 3, modality, classes, channels)
     why = "the labels are masks" if masks else "assumed, as no index gives classes"
     if task.kind == "classification":
@@ -149,8 +150,17 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
         f"{modality}: {because}.",
         f"Classes: {', '.join(classes)}; from {named}." if named else "Classes: unknown, since no mask could be read.",
     ]
-    sentences += [f"{channels} channels an image."] if channels > 1 else []
+    sentences += [f"Channels: {', '.join(channels)}."] if len(channels) > 1 else []
     return assumed, tuple(sentences)
+
+
+def _name_channels(site: Site, images: Sequence[Source]) -> tuple[str, ...]:
+    """Return the names of the channels as site, data set or index give them, or numbers where nothing names them."""
+    for names in (site.data.channels, read_channel_names(site.root), names_in_patterns(site.data.image)):
+        if len(names) > 1 and len({name.casefold() for name in names}) == len(names):
+            return names
+    count = max([len(source.paths) for source in images if source.kind != "dicom"] + [len(read_channel_names(site.root)), 1])
+    return tuple(f"channel {number}" for number in range(1, count + 1))
 
 
 def _is_mostly_2d(images: Sequence[Source], guess: int) -> bool:
@@ -185,13 +195,14 @@ def _guess_modality(images: Sequence[Source], *, flat: bool) -> tuple[Modality, 
     return "MR", "NIfTI does not tell the modality, and the first image has no values as low as air in a CT"
 
 
-def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...], channels: int = 1) -> Study:
+def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...], channels: Sequence[str] = ()) -> Study:
     """Make a study of a task, with everything else as it is by default."""
     masks = kind == "segmentation"
+    named = tuple(channels) if len(channels) > 1 else 1
     values = {
         "name": "survey",
         "rounds": 1,
-        "task": {"kind": kind, "dimension": dimension, "modality": modality, "classes": classes, "channels": channels},
+        "task": {"kind": kind, "dimension": dimension, "modality": modality, "classes": classes, "channels": named},
         "network": {"name": "unet" if masks else "cnn"},
         "loss": {"name": "dice-ce" if masks else "cross-entropy"},
         "preprocessing": {} if masks else {"size": (64,) * dimension},

@@ -185,7 +185,8 @@ class CaseCache:
 
     def _source_key(self, source: Source) -> list[object]:
         digest = self.digests.get(*source.paths)
-        return [source.kind, digest, source.select, source.names, reader_versions(source.kind)]
+        parts = [source.kind, digest, source.select, source.names, source.volumes, source.volume_count]
+        return [*parts, reader_versions(source.kind)]
 
 
 def _warnings(case: Case, meta: Meta) -> tuple[Finding, ...]:

@@ -109,7 +109,7 @@ def _extent(case: Case, study: Study, site: Site) -> ImageExtent | None:
 
 def _working_bytes(extent: ImageExtent, case: Case, study: Study) -> int:
     """Return the memory that preparing takes at the most: while the image is read, or while it is resampled."""
-    reading = _VOLUME_COPIES * math.prod(extent.shape) * study.task.channels * np.dtype(np.float32).itemsize
+    reading = _VOLUME_COPIES * math.prod(extent.shape) * study.task.channel_count * np.dtype(np.float32).itemsize
     return max(reading, preparing_bytes(*extent.along_patient(), study, masked=isinstance(case.label, Source)))
 
 

@@ -49,7 +49,7 @@ def preparing_bytes(shape: Sequence[int], spacing: Sequence[float], study: Study
     masked : bool
         Whether the label is a mask.
     """
-    channels, settings = study.task.channels, study.preprocessing
+    channels, settings = study.task.channel_count, study.preprocessing
     voxel = _FLOAT32 * channels + masked
     resampled = _resampled_shape(shape, spacing, study)
     kept = math.prod(shape) * (voxel + masked)  # the mask is also kept on its original grid
@@ -75,7 +75,7 @@ def stored_bytes(shape: Sequence[int], prepared: Sequence[int], study: Study, *,
         As in `preparing_bytes`.
     """
     settings, voxels = study.preprocessing, math.prod(prepared)
-    size = voxels * study.task.channels * (2 if settings.dtype == "float16" else _FLOAT32)
+    size = voxels * study.task.channel_count * (2 if settings.dtype == "float16" else _FLOAT32)
     if masked:
         changed = bool(settings.spacing or settings.size or settings.crop != "none")
         size += voxels + (math.prod(shape) if changed and study.task.dimension == 3 else 0)  # the mask on the original grid

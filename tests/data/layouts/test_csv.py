@@ -59,8 +59,9 @@ def test_several_series_are_channels(root: Path, write_series: Any, make_site: A
         write_index(root, "s/two,s/one,mask.nii,a", columns="t1,t2,label,patient")
     else:
         write_index(root, f"s,mask.nii,a,{uid_of(two)}|{uid_of(one)}", columns="image,label,patient,series_uid")
-    site = make_site(root, image="t1,t2" if by_folder else "image", negatives=True, label_geometry="resample")
-    (case,) = read_cohort(site, make_study(task__modality="CT", task__channels=2)).cases
+    named = {"image": "t1,t2"} if by_folder else {"channels": ("T1", "T2")}
+    site = make_site(root, **named, negatives=True, label_geometry="resample")
+    (case,) = read_cohort(site, make_study(task__modality="CT", task__channels="T1,T2")).cases
     assert set(case.image.paths) == {*one, *two}
     assert case.image.select == (f"SeriesInstanceUID={uid_of(two)}", f"SeriesInstanceUID={uid_of(one)}")
 
@@ -73,12 +74,15 @@ def test_columns_choose_a_volume_of_a_series(root: Path, write_series: Any, make
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.PixelData = (ds.pixel_array + 100).tobytes()
         ds.save_as(path.with_name(f"late-{path.name}"))
-    study = make_study(task__modality="CT", task__channels=2)
+    study = make_study(task__modality="CT", task__channels="T1,T2")
     write_index(root, "mr,mask.nii,a,10|20,axial", columns="image,label,patient,EchoTime,orientation")
-    case = read_cohort(make_site(root), study).cases[0]
-    assert case.image.select == ("EchoTime=10; orientation=axial", "EchoTime=20; orientation=axial")
+    site = make_site(root, channels=("T2", "T1"))
+    (case,) = read_cohort(site, study).cases
+    assert case.image.select == ("EchoTime=20; orientation=axial", "EchoTime=10; orientation=axial")
     write_index(root, "mr,mask.nii,a,EchoTime=20", columns="image,label,patient,select")
-    assert read_cohort(make_site(root), study).cases[0].image.select == ("EchoTime=20",)
+    assert codes(read_cohort(site, study)) == {"IMG-CHANNELS": 1}
+    (case,) = read_cohort(make_site(root), make_study(task__modality="CT")).cases
+    assert case.image.select == ("EchoTime=20",)
 
 
 def test_selections() -> None:

@@ -40,7 +40,7 @@ def describe(root: Path, **document: Any) -> None:
 def test_nnunet_says_what_values_mean_and_how_many_channels_there_are(nnunet: Path, make_site: Any, make_study: Any) -> None:
     labels = {"background": 0, "edema": 1, "organ": 2}
     describe(nnunet, channel_names={"0": "T1", "1": "T2"}, labels=labels, file_ending=".nii.gz", training=[])
-    site, study = make_site(nnunet), make_study(task__channels=2)
+    site, study = make_site(nnunet), make_study(task__channels="T1,T2")
     cohort = read_cohort(site, study)
     assert codes(cohort) == {"IMG-CHANNELS": 1, "IMG-MISSING": 1}
     (case,) = cohort.cases
@@ -52,7 +52,7 @@ def test_nnunet_says_what_values_mean_and_how_many_channels_there_are(nnunet: Pa
 def test_nnunet_of_the_first_version_and_of_the_list(nnunet: Path, make_site: Any, make_study: Any) -> None:
     rows = [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]
     describe(nnunet, modality={"0": "T1", "1": "T2"}, labels={"0": "background", "2": "organ"}, training=rows)
-    study = make_study(task__channels=2)
+    study = make_study(task__channels="T1,T2")
     assert len(read_cohort(make_site(nnunet), study).cases) == 1
     listed = {
         "x": {"images": ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"], "label": "labelsTr/a.nii.gz"},

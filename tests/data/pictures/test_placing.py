@@ -208,7 +208,7 @@ def test_a_mask_follows_its_image_to_square_pixels(tmp_path: Path, make_study: A
 
 
 def test_channels_of_other_places_are_refused(tmp_path: Path, make_study: Any, make_site: Any) -> None:
-    study, site = make_study(task__dimension=2, task__channels=2), make_site(tmp_path)
+    study, site = make_study(task__dimension=2, task__channels="T1,T2"), make_site(tmp_path)
     one = write(tmp_path / "one", "nifti lps", shown((4, 6))).paths[0]
     two = write(tmp_path / "two", "nifti ras", shown((4, 6))).paths[0]
     channels = load_image(Source("nifti", (one, two)), study, site).array
