@@ -21,6 +21,7 @@ from medfl.errors import DataError
 from medfl.site import SiteData
 
 _NIFTI = "nifti"
+_SAVE_AS_SHOWN = "Save the photograph as shown, without a turn in its header; or set mask-axes if masks were drawn as shown."
 _ASPECT_TOLERANCE = 0.02  # share by which the sides of mask and image may differ when one is resampled
 
 
@@ -95,9 +96,7 @@ def _place_by_camera(values: Values, own: PictureGeometry, like: PictureGeometry
     fits_shown, fits_stored = (_same_aspect(values.shape, shape) for shape in (like.shape, stored))
     if fits_shown and fits_stored and settings.mask_axes == "refuse":
         what = "the photograph is to be turned by its header, the mask says nothing, and its size fits both ways."
-        raise DataError(
-            "LBL-AXES", what, "Save the photograph as it is shown, without a turn in its header, and the mask likewise."
-        )
+        raise DataError("LBL-AXES", what, _SAVE_AS_SHOWN)
     return like.camera.apply(values) if fits_stored and not fits_shown else values
 
 
