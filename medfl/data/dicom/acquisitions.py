@@ -27,9 +27,11 @@ _OF_PACKAGES = (
     "TriggerTime",
     "ImageTriggerDelay",
 )
-_OF_ANY_MODALITY = ("AcquisitionNumber", "ContentTime", "TriggerTime", "ImageTriggerDelay")
+_OF_ANY_MODALITY = ("AcquisitionNumber",)
 _MIN_RUN = 4  # slices that are numbered one after the other
 _MIN_PAUSE = 5.0  # between two acquisitions, in steps between their slices
+_MAX_ALTERNATION = 2.0  # of neighbours, by that of every second slice, which differ more in any body
+_SAMPLES = 64  # rows and columns that are compared
 # SliceThickness of a volume in packages, by its slice spacing: gaps of a third, but no overlap (else a package is a volume)
 _PACKAGE_THICKNESS = (0.7, 1.05)
 
@@ -69,6 +71,31 @@ def check_one_acquisition(headers: Sequence[Header], stack: SliceStack) -> None:
         spacings = sorted(float(np.median(np.diff(along[run]))) for run in runs)
         what = f"the slices are {len(runs)} regular stacks within one another"
         what = f"{what} ({spacings[0]:.3g} to {spacings[-1]:.3g} mm), and no attribute tells them apart."
+        raise DataError("DCM-MULTIVOLUME", what, "Export each acquisition or reconstruction as a series of its own.")
+
+
+def check_alternation(grey: NDArray[np.float32]) -> None:
+    """Check that neighbouring slices are more alike than every second ones, after all headers were of one acquisition.
+
+    Parameters
+    ----------
+    grey : ndarray
+        (slices, rows, columns).
+
+    Raises
+    ------
+    DataError
+        ``DCM-MULTIVOLUME``.
+    """
+    if len(grey) < 2 * _MIN_RUN:
+        return
+    rows, columns = (max(size // _SAMPLES, 1) for size in grey.shape[1:])
+    sample = grey[:, ::rows, ::columns]
+    neighbours, seconds = (
+        float(np.median([np.abs(sample[k + step] - sample[k]).mean() for k in range(len(sample) - 2)])) for step in (1, 2)
+    )
+    if neighbours > _MAX_ALTERNATION * seconds > 0:
+        what = "the slices alternate in brightness as those of two acquisitions do, which no attribute tells apart."
         raise DataError("DCM-MULTIVOLUME", what, "Export each acquisition or reconstruction as a series of its own.")
 
 

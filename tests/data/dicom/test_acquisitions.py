@@ -143,6 +143,32 @@ def test_a_stack_partly_without_contrast_is_refused_even_one_above_the_other(tmp
     assert read_series(paths, select="ContrastBolusAgent=none").shape == (20, 24, 10)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(InstanceNumber=None),
+        both(each("InstanceNumber", lambda k: 1 + k % 10 * 2 + k // 10), each("AcquisitionNumber", lambda k: 1 + k // 10)),
+        both(put(Modality="MR", SliceThickness=1.25), each("AcquisitionNumber", lambda k: 1 + k // 10)),
+    ],
+    ids=["no number", "numbered as packages", "as thick as packages"],
+)
+def test_slices_that_alternate_in_brightness_are_refused_whatever_their_headers_say(tmp_path: Path, change: Change) -> None:
+    with pytest.raises(DataError, match=r"DCM-MULTIVOLUME.*alternate in brightness"):
+        read_series(write_slices(tmp_path, [*stack(), *shifted(1.25)], _second(10, change)))
+
+
+@pytest.mark.parametrize("kind", ["noise", "the same everywhere", "one bright slice"])
+def test_slices_that_do_not_alternate_are_read(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(4).integers(0, 2000, (12, 24, 20))
+    pictures = {
+        "noise": noise,
+        "the same everywhere": np.full((12, 24, 20), 7),
+        "one bright slice": noise // 100 + 900 * (np.arange(12) == 5)[:, np.newaxis, np.newaxis],
+    }[kind]
+    paths = write_slices(tmp_path, stack(12), lambda k, ds: setattr(ds, "PixelData", pictures[k].astype("<u2").tobytes()))
+    assert read_series(paths).shape == (20, 24, 12)
+
+
 def test_frames_of_two_acquisitions(tmp_path: Path) -> None:
     def stacks(k: int) -> dict[str, dict[str, Any]]:
         return {"FrameContentSequence": {"StackID": "12"[k // 10], "FrameAcquisitionDateTime": f"2024010110000{k // 10}"}}
