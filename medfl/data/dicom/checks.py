@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from medfl.data.dicom.acquisitions import check_one_acquisition
 from medfl.data.dicom.declared_size import check_headers_size
 from medfl.data.dicom.frames import frame_headers, is_enhanced
+from medfl.data.dicom.further_attributes import B_VALUE, add_further_attributes
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.identity import check_one_series, drop_copies
+from medfl.data.dicom.keywords import FURTHER_KEYWORDS
 from medfl.data.dicom.multivolume import check_one_contrast, multivolume_error
 from medfl.data.dicom.pixels import check_bits, rescale_parameters
-from medfl.data.dicom.private_b_values import KEYWORD as B_VALUE
-from medfl.data.dicom.private_b_values import add_private_b_values
 from medfl.data.dicom.select import OBJECT_KEYS, SELECT_KEYS, parse_select, select_headers
 from medfl.data.dicom.slice_stack import SAME_POSITION_MM, SliceStack, check_stack
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes, check_volume_classes
@@ -77,8 +77,8 @@ def check_series(
 def _check_volume(
     headers: list[Header], settings: SiteData, conditions: Mapping[str, str], warnings: list[Finding]
 ) -> list[Header]:
-    if B_VALUE in conditions:
-        headers = add_private_b_values(headers, force=settings.allow_headerless)
+    if not {B_VALUE, *FURTHER_KEYWORDS}.isdisjoint(conditions):
+        headers = add_further_attributes(headers, force=settings.allow_headerless)
     selected = select_headers(headers, conditions, [key for key in SELECT_KEYS if key not in OBJECT_KEYS])
     _check_geometry(selected)
     _check_one_frame_of_reference(selected)
@@ -88,7 +88,7 @@ def _check_volume(
     except DataError as error:
         if error.code not in ("DCM-DUP-POSITION", "DCM-MULTIVOLUME"):
             raise
-        ordered, stack = _sort_slices(add_private_b_values(selected, force=settings.allow_headerless))  # to name them
+        ordered, stack = _sort_slices(add_further_attributes(selected, force=settings.allow_headerless))  # to name them
     warnings += [_resampling_warning(error, settings) for error in check_stack(stack, settings.min_slices)]
     warnings += _check_rescale(ordered)
     return ordered

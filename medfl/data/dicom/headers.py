@@ -183,7 +183,7 @@ def _parse_header(file: RawIOBase) -> dict[str, Value]:
             return values
         for keyword in KEYWORDS:
             try:
-                value = _to_text(dataset.get(keyword))
+                value = to_text(dataset.get(keyword))
             except Exception:
                 value = "" if keyword in IDENTITY_KEYWORDS else "damaged"  # not a number: an error for whoever reads it
             if value:
@@ -191,7 +191,8 @@ def _parse_header(file: RawIOBase) -> dict[str, Value]:
     return values
 
 
-def _to_text(value: object) -> Value:
+def to_text(value: object) -> Value:
+    """Return a value of pydicom as text, several values as several texts; empty when there is none."""
     if value is None:
         return ""
     if isinstance(value, MultiValue | list):  # several binary numbers are a list

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Attributes in which the volumes of one series may differ; those that say more come first
-VOLUME_KEYWORDS = (
+_INDEXED_VOLUME_KEYWORDS = (
     "EchoTime",
     "EchoNumbers",
     "DiffusionBValue",
@@ -28,9 +28,20 @@ VOLUME_KEYWORDS = (
     "AcquisitionTime",
     "ContentTime",
 )
+# The same, but read from the files only where nothing else tells the images of a series apart
+FURTHER_KEYWORDS = (
+    "FrameReferenceTime",
+    "DiffusionGradientOrientation",
+    "DiffusionDirectionality",
+    "FilterType",
+    "ReconstructionAlgorithm",
+    "ProtocolName",
+    "SeriesDescription",
+)
+VOLUME_KEYWORDS = (*_INDEXED_VOLUME_KEYWORDS, *FURTHER_KEYWORDS)
 TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
 # Their values may tell of a person, or are free text: no message shows them, even where they are numbers
-UNSHOWN_KEYWORDS = (*TIME_KEYWORDS, "ContrastBolusAgent", "SequenceName", "StackID")
+UNSHOWN_KEYWORDS = (*TIME_KEYWORDS, "ContrastBolusAgent", "SequenceName", "StackID", "ProtocolName", "SeriesDescription")
 IDENTITY_KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -69,5 +80,5 @@ KEYWORDS = (
     *PIXEL_KEYWORDS,
     *CONCATENATION_KEYWORDS,
     *DEVICE_KEYWORDS,
-    *VOLUME_KEYWORDS,
+    *_INDEXED_VOLUME_KEYWORDS,
 )

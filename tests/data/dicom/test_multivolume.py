@@ -104,6 +104,18 @@ def test_private_b_values_are_found_without_explicit_representations(tmp_path: P
             "ContrastBolusAgent=#2",
         ),
         (each("SequenceName", lambda k: f"*ep_b{k // 10}"), "SequenceName.", "SequenceName=*ep_b1"),
+        (
+            each("FrameReferenceTime", lambda k: 1000 * (k // 10)),
+            "FrameReferenceTime (0.0, 1000.0, 2000.0)",
+            "FrameReferenceTime=1000",
+        ),
+        (
+            each("DiffusionGradientOrientation", lambda k: np.eye(3)[k // 10].tolist()),
+            "DiffusionGradientOrientation.",
+            "DiffusionGradientOrientation=#2",
+        ),
+        (each("SeriesDescription", lambda k: f"CANARY {k // 10}"), "SeriesDescription.", "SeriesDescription=CANARY 1"),
+        (each("ProtocolName", lambda k: f"CANARY {k // 10}"), "ProtocolName.", "ProtocolName=#2"),
         (each("SliceThickness", lambda k: 1 + k // 10), "SliceThickness (1.0, 2.0, 3.0)", "SliceThickness=2"),
         (
             each("DiffusionBValue", lambda k: (0.0, 500.0, 800.0)[k // 10]),

@@ -1,4 +1,4 @@
-"""b-values that vendors write into private attributes, where DiffusionBValue (PS3.3 C.8.13.5.9) is missing."""
+"""Attributes that tell volumes apart and are rarely needed: of free text, of few modalities, and b-values of vendors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from struct import error as StructError
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from medfl.data.dicom.headers import Header
+from medfl.data.dicom.headers import Header, to_text
+from medfl.data.dicom.keywords import FURTHER_KEYWORDS
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 
-KEYWORD = "DiffusionBValue"
+B_VALUE = "DiffusionBValue"
 # vendor's private creator, group and element, and the form of the value where its representation is lost (UN)
 _ATTRIBUTES = (
     ("SIEMENS MR HEADER", 0x0019, 0x0C, None),
@@ -24,10 +25,10 @@ _ATTRIBUTES = (
 _GE_FLAG = 1_000_000_000  # added by GE to b-values of several directions
 
 
-def add_private_b_values(headers: Sequence[Header], *, force: bool = False) -> list[Header]:
-    """Return headers with the b-values of private attributes, if they are MR images and none has a DiffusionBValue.
+def add_further_attributes(headers: Sequence[Header], *, force: bool = False) -> list[Header]:
+    """Return headers with the attributes of `FURTHER_KEYWORDS`, and b-values where DiffusionBValue (C.8.13.5.9) is missing.
 
-    Their files are opened again: this is for series in which nothing else tells the images apart.
+    The files are opened again: this is for series in which nothing else tells the images apart, or whose selection asks for it.
 
     Parameters
     ----------
@@ -36,21 +37,23 @@ def add_private_b_values(headers: Sequence[Header], *, force: bool = False) -> l
     force : bool
         Whether files may lack the 128-byte preamble.
     """
-    if any(header.text(KEYWORD) or header.text("Modality").upper() != "MR" for header in headers):
-        return list(headers)
     if len({header.path for header in headers}) < len(headers):  # frames, which have functional groups
         return list(headers)
-    return [_with_b_value(header, force=force) for header in headers]
+    asks_b_value = not any(header.text(B_VALUE) or header.text("Modality").upper() != "MR" for header in headers)
+    return [_with_attributes(header, force=force, asks_b_value=asks_b_value) for header in headers]
 
 
-def _with_b_value(header: Header, *, force: bool) -> Header:
+def _with_attributes(header: Header, *, force: bool, asks_b_value: bool) -> Header:
     with silence_libraries():
         try:
             dataset = parse_file(header.path, stop_before_pixels=True, force=force)
-            value = _private_b_value(dataset)
+            found = {keyword: to_text(dataset.get(keyword)) for keyword in FURTHER_KEYWORDS}
+            b_value = _private_b_value(dataset) if asks_b_value else None
         except Exception:  # what cannot be read has no value here, and is refused when its pixels are read
-            value = None
-    return header if value is None else Header(header.path, {**header.values, KEYWORD: f"{value:.10g}"})
+            return header
+    if b_value is not None:
+        found[B_VALUE] = f"{b_value:.10g}"
+    return Header(header.path, {**header.values, **{keyword: value for keyword, value in found.items() if value}})
 
 
 def _private_b_value(dataset: Dataset) -> float | None:
