@@ -12,7 +12,18 @@ from typing import TextIO
 
 from medfl.data import debug
 
-_LOGGERS = ("pydicom", "highdicom", "nibabel.global", "nibabel", "PIL", "pynetdicom", "dicomweb_client", "urllib3", "monai")
+_LOGGERS = (
+    "pydicom",
+    "highdicom",
+    "nibabel.global",
+    "nibabel",
+    "PIL",
+    "tifffile",
+    "pynetdicom",
+    "dicomweb_client",
+    "urllib3",
+    "monai",
+)
 _IS_ACTIVE: ContextVar[bool] = ContextVar("inside", default=False)  # setting the levels of loggers empties caches of logging
 
 

@@ -79,3 +79,15 @@ def test_two_frames_of_a_segment_on_one_image_are_refused(tmp_path: Path, make_s
     np.testing.assert_array_equal(read(lambda ds: None), (left | right)[..., 0])
     with pytest.raises(DataError, match="LBL-FRAMES"):
         read(same_segment)
+
+
+def test_a_2d_segmentation_follows_its_image_to_square_pixels(tmp_path: Path, make_study: Any, make_site: Any) -> None:
+    paths = write_slices(tmp_path / "series", stack(count=1), put(PixelSpacing=[2, 1]))
+    lung = np.zeros((*SHAPE[::-1], 1), dtype=np.uint8)
+    lung[3:9, 4:6] = 1
+    path = write_seg(tmp_path / "seg.dcm", paths, {"Lung": lung})
+    study, source = make_study(task__dimension=2, task__classes="background,lung"), Source("dicom", (paths[0],))
+    image = read_dicom_image(paths[0])
+    mask = read_mask(Source("dicom", (path,)), image, source, study, make_site(tmp_path))
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask, np.repeat(lung[..., 0], 2, axis=1))

@@ -254,3 +254,13 @@ def test_a_header_alone_tells_the_size_of_a_picture(tmp_path: Path) -> None:
         path = tmp_path / f"a.{suffix}"
         picture.save(path, dpi=(100, 200), **({} if suffix == "bmp" else {"exif": exif}))
         assert read_picture_geometry(path, SiteData()).size == read_image(path).shape
+
+
+def test_what_a_library_says_of_a_header_is_held_back(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", DEEP.astype(np.uint16), photometric="minisblack", description="CANARY")
+    data = (tmp_path / "a.tif").read_bytes()
+    software = data.index(struct.pack("<HH", 305, 2))  # a tag of text, made to point beyond the file
+    (tmp_path / "a.tif").write_bytes(data[: software + 8] + b"\xff\xff\xff\x7f" + data[software + 12 :])
+    assert read(tmp_path / "a.tif") == DEEP.tolist()
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
