@@ -17,6 +17,12 @@ OBJECT_KEYS = ("SeriesInstanceUID", "sop_instance")  # of whole files
 MATRIX_KEYS = {"rows": "Rows", "columns": "Columns"}
 ORIENTATIONS = ("sagittal", "coronal", "axial")  # by the patient axis (L, P, S) that the slice normal is closest to
 SELECT_KEYS = (*OBJECT_KEYS, "orientation", *MATRIX_KEYS, *VOLUME_KEYWORDS)
+# Keys that an index may have as columns; the others are attributes that many an index lists for information
+COLUMN_KEYS = (
+    *(*OBJECT_KEYS, "orientation", *MATRIX_KEYS),
+    *("EchoTime", "DiffusionBValue", "TemporalPositionIdentifier", "TriggerTime", "InversionTime", "FlipAngle", "KVP"),
+    *("ConvolutionKernel", "AcquisitionNumber", "ImageType"),
+)
 KEY_ALIASES = {
     "sopinstanceuid": "sop_instance",
     "effectiveechotime": "EchoTime",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom.select import KEY_ALIASES, SELECT_KEYS, parse_select
+from medfl.data.dicom.select import COLUMN_KEYS, KEY_ALIASES, parse_select
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
@@ -21,8 +21,11 @@ from medfl.study.sections import Modality
 
 SELECT_COLUMN = "select"  # column with several conditions at once
 _SERIES_KEY, _OBJECT_KEY = "SeriesInstanceUID", "sop_instance"
-SELECTING_COLUMNS = (*SELECT_KEYS, SELECT_COLUMN, "series_uid")  # as they are written; the case of letters does not count
-_COLUMNS = KEY_ALIASES | {key.casefold(): key for key in SELECTING_COLUMNS} | {"series_uid": _SERIES_KEY}
+SELECTING_COLUMNS = (*COLUMN_KEYS, SELECT_COLUMN, "series_uid")  # as they are written; the case of letters does not count
+_COLUMNS = {alias: key for alias, key in KEY_ALIASES.items() if key in COLUMN_KEYS} | {
+    **{key.casefold(): key for key in SELECTING_COLUMNS},
+    "series_uid": _SERIES_KEY,
+}
 
 
 def is_read_as_dicom(path: Path) -> bool:
@@ -44,7 +47,7 @@ def names_series(row: Mapping[str, str]) -> bool:
 def parse_selection(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return what the columns of a row choose, one text a channel; empty when they choose nothing.
 
-    A cell with several values joined by ``|`` stands for as many channels. Columns are the keys of `medfl.data.dicom.select`,
+    A cell with several values joined by ``|`` stands for as many channels. Columns are `medfl.data.dicom.select.COLUMN_KEYS`,
     ``series_uid``, and ``select``, whose cells hold conditions such as ``EchoTime=10; orientation=axial``.
 
     Raises

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.dicom_resolver import parse_selection
+from medfl.data.layouts.dicom_resolver import get_selecting_cells, parse_selection
 from medfl.data.load import load_case
 from medfl.errors import DataError
 
@@ -265,3 +265,8 @@ def test_a_condition_that_misses_cells_by_their_spelling_is_refused(
         read_cohort(site, study)
     site = picture_site(root, make_site, "image,label,patient,view,kind", rows, where="view=PA|pa; kind=1|1.0")
     assert len(read_cohort(site, study).cases) == 2
+
+
+def test_columns_that_only_tell_about_images_select_nothing() -> None:
+    row = {"SliceThickness": "5", "SeriesDescription": "axial", "AcquisitionTime": "100000", "EchoTime": "10"}
+    assert get_selecting_cells(row) == [("EchoTime", "10")]
