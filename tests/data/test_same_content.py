@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medfl.data.cases import Source
 from medfl.data.quality.facts import SiteCheck
 from medfl.data.quality.site_check import check_site
 from medfl.data.same_content import Content, settle_copies
@@ -25,14 +26,14 @@ SHAPE = (8, 9, 10)
 
 @pytest.fixture
 def volumes(tmp_path: Path, save_nifti: Callable[..., Path]) -> Path:
-    """Return a folder with three volumes and their masks, and the first ones again, compressed anew."""
+    """Return a folder with three volumes and their masks, and copies of the first ones."""
     root = tmp_path / "data"
     for n in range(3):
         image = np.random.default_rng(n).normal(size=SHAPE).astype(np.float32)
         save_nifti(root / f"i{n}.nii.gz", image)
         save_nifti(root / f"m{n}.nii.gz", (image > 0).astype(np.uint8))
     for name in ("i0", "m0"):
-        (root / f"{name}-copy.nii").write_bytes(gzip.decompress((root / f"{name}.nii.gz").read_bytes()))
+        shutil.copy(root / f"{name}.nii.gz", root / f"{name}-copy.nii.gz")
     return root
 
 
@@ -44,10 +45,10 @@ def told(found: SiteCheck | PreparedData) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("row", "cases", "expected"),
     [
-        ("i0-copy.nii,m0.nii.gz,P0", 3, {"CASE-DUP": 1}),
-        ("i0-copy.nii,m0-copy.nii,P0", 3, {"CASE-DUP": 1}),
-        ("i0-copy.nii,m1.nii.gz,P0", 2, {"CASE-CONFLICT": 2}),
-        ("i0-copy.nii,m0.nii.gz,P1", 2, {"CASE-CONFLICT": 2}),
+        ("i0-copy.nii.gz,m0.nii.gz,P0", 3, {"CASE-DUP": 1}),
+        ("i0-copy.nii.gz,m0-copy.nii.gz,P0", 3, {"CASE-DUP": 1}),
+        ("i0-copy.nii.gz,m1.nii.gz,P0", 2, {"CASE-CONFLICT": 2}),
+        ("i0-copy.nii.gz,m0.nii.gz,P1", 2, {"CASE-CONFLICT": 2}),
     ],
     ids=["copy", "copy of both", "another mask", "another patient"],
 )
@@ -73,8 +74,12 @@ def test_check_and_prepare_find_the_same_copies(
         assert len(prepared.cases) == cases
 
 
-def test_copies_without_patients_agree() -> None:
-    copies = [Content("case-A", "pat-A", "x", "0"), Content("case-B", "pat-B", "x", "0"), Content("case-C", "pat-C", "y", "0")]
-    assert settle_copies(copies, patient_ids=True)[0] == {"case-A", "case-B"}
-    dropped, (finding,) = settle_copies(copies, patient_ids=False)
+def test_copies_without_patients_agree(tmp_path: Path) -> None:
+    images = {}
+    for name, size in (("case-A", 5), ("case-B", 5), ("case-C", 5), ("case-D", 6)):
+        (tmp_path / name).write_bytes(bytes(size))
+        images[name] = Source("nifti", (tmp_path / name,))
+    contents = [Content(name, f"pat-{name}", "y" if name == "case-C" else "x", "0") for name in images]
+    assert settle_copies(contents, images, patient_ids=True)[0] == {"case-A", "case-B"}
+    dropped, (finding,) = settle_copies(contents, images, patient_ids=False)
     assert (dropped, finding.case, finding.level) == ({"case-B"}, "case-A", "warning")

@@ -94,17 +94,18 @@ def check_site(
     if not fast:
         save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
     names = {case.name for case in images}
-    facts = _settle_copies([mark_unlabelled(case) if case.case in names else case for case in facts], cohort.patient_ids)
+    facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
+    facts = _settle_copies(facts, cases, cohort.patient_ids)
     check = _build_check(site, study, cohort, facts, fast=fast)
     if study_name and check.refusal is None:
         check = replace(check, refusal=_store_refusal(check, study, site))
     return replace(check, study=study_name, assumed=assumed), study
 
 
-def _settle_copies(facts: Sequence[CaseFacts], patient_ids: bool) -> list[CaseFacts]:
+def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_ids: bool) -> list[CaseFacts]:
     """Return the facts without copies of other cases, and with what is to be said about those that contradict each other."""
     read = [Content(case.case, case.patient, *case.content) for case in facts if case.content and case.usable]
-    dropped, findings = settle_copies(read, patient_ids=patient_ids)
+    dropped, findings = settle_copies(read, {case.name: case.image for case in cases}, patient_ids=patient_ids)
     about = {finding.case: finding for finding in findings}
     told = [replace(case, findings=(*case.findings, about[case.case])) if case.case in about else case for case in facts]
     return [case if case.usable else replace(case, split="") for case in told if case.case not in dropped or case.case in about]

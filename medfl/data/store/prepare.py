@@ -90,7 +90,8 @@ def prepare_cases(
         announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study, site))
     made, findings = _collect_outcomes(order, cache, study, progress, iter_outcomes(order, cache, site, study, workers))
     contents = [Content(case.name, case.patient, *meta["content"]) for case, meta in made]
-    dropped, about_copies = settle_copies(contents, patient_ids=cohort.patient_ids)
+    images = {case.name: case.image for case in order}
+    dropped, about_copies = settle_copies(contents, images, patient_ids=cohort.patient_ids)
     findings += about_copies
     save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
     findings = [*cohort.findings, *findings]
