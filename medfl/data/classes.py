@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,11 @@ def find_class(text: str, classes: Sequence[str], local: Sequence[str] = ()) -> 
     >>> find_class("1", ["1", "2"]), find_class("1", ["1", "2"], ["0", "1"]), find_class("2", ["1", "2"], ["0", "1"])
     (0, 1, None)
     """
+    return _find_class(text, tuple(classes), tuple(local))
+
+
+@lru_cache(maxsize=4096)  # thousands of rows have a few texts
+def _find_class(text: str, classes: tuple[str, ...], local: tuple[str, ...]) -> int | None:
     found = find_name(text, local)
     crossed = any(find_name(name, classes) not in (None, k) for k, name in enumerate(local))
     return find_name(text, classes) if found is None and not crossed else found

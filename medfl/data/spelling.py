@@ -27,6 +27,11 @@ def strip_cell(text: str) -> str:
     return stripped
 
 
+def has_invisible(text: str) -> bool:
+    """Return whether a text holds signs that cannot be seen and are no blanks."""
+    return any(sign in text for sign in _INVISIBLE)
+
+
 def fold_name(text: str) -> str:
     """Return a name so that two which look alike are equal: case, runs of blanks and forms of Unicode do not count.
 
@@ -60,7 +65,7 @@ def fold_id(text: str) -> str:
     >>> fold_id("P 007"), fold_id("7.0"), fold_id("P1-1") == fold_id("P11")
     ('p7', '7', False)
     """
-    folded = fold_name(text)
+    folded = fold_name(text).lstrip("'")  # with which Excel marks a text
     number = parse_whole_number(folded)
     return str(number) if number is not None else _PADDED_NUMBER.sub("", _LOOSE_SIGN.sub("", folded))
 

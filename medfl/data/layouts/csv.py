@@ -179,8 +179,11 @@ def _split_names(text: str) -> list[str]:
 
 def _refuse_misspelt_selection(table: Table, images: Iterable[Sequence[str]]) -> None:
     """Refuse columns that are nearly those that choose something of DICOM, where there may be DICOM."""
-    if any(not any(names) or any(name and is_read_as_dicom(Path(name)) for name in names) for names in images):
+    try:
         refuse_misspelt_columns(table.columns, SELECTING_COLUMNS)
+    except DataError:
+        if any(not any(names) or any(name and is_read_as_dicom(Path(name)) for name in names) for names in images):
+            raise
 
 
 def _image_names(names: tuple[str, ...], row: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 
 from medfl.data.findings import Finding
 from medfl.data.spelling import fold_id
 
+_SHORTENED = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{1,3}", re.IGNORECASE)
 _SPELLING = "case, blanks, leading zeros or '.0'"
 
 
 def similar_id_warnings(patients: Collection[str]) -> list[Finding]:
-    """Return a warning when ids of one folder would be one if their spelling did not count.
+    """Return warnings when ids of one folder would be one if their spelling did not count, or when long numbers were shortened.
 
-    It is a suggestion only: ``007`` and ``7`` may well be two patients.
+    They are suggestions only: ``007`` and ``7`` may well be two patients.
     """
-    sizes = Counter(fold_id(patient) for patient in {one.partition("|")[0] for one in patients} - {""})
-    count = sum(size for size in sizes.values() if size > 1)
-    if not count:
-        return []
-    what = f"the ids of {count} patients differ only in {_SPELLING} from another: one who is two may both train and test."
-    return [Finding.warning("ID-SPELLING", what, "If they are the same people, write each id in one way.")]
+    ids = {one.partition("|")[0] for one in patients} - {""}
+    sizes = Counter(map(fold_id, ids))
+    warnings = []
+    if count := sum(size for size in sizes.values() if size > 1):
+        what = f"the ids of {count} patients differ only in {_SPELLING} from another: one who is two may both train and test."
+        warnings.append(Finding.warning("ID-SPELLING", what, "If they are the same people, write each id in one way."))
+    if count := sum(_SHORTENED.fullmatch(one) is not None for one in ids):
+        what = f"{count} id(s) are numbers as 1.23E+11, to which spreadsheets shorten long ones: several patients may share one."
+        warnings.append(Finding.warning("ID-SPELLING", what, "Export the ids as text."))
+    return warnings
 
 
 def unmatched_id_warnings(listed: Collection[str], patients: Collection[str]) -> list[Finding]:

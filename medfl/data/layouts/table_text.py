@@ -7,7 +7,7 @@ import csv
 import io
 import re
 
-from medfl.data.spelling import strip_cell
+from medfl.data.spelling import has_invisible, strip_cell
 from medfl.errors import DataError
 
 _BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins with that of UTF-16
@@ -77,7 +77,8 @@ def split_rows(text: str) -> list[list[str]]:
     except csv.Error:
         what = "the index is not a table: a quotation mark is not closed, or stands inside of a quoted cell."
         raise DataError("INDEX-FORMAT", what, 'Save it as CSV, with "" for a quotation mark inside of a cell.') from None
-    cells = [[strip_cell(cell) for cell in row] for row in rows]
+    strip = strip_cell if has_invisible(text) else str.strip
+    cells = [[strip(cell) for cell in row] for row in rows]
     return [row for row in cells if any(row)]
 
 

@@ -129,12 +129,19 @@ def test_participants_whose_ids_are_spelt_otherwise(
         ("a b c", 0),
         ("10 100 1", 0),
         (f"{NFC} {NFD}", 2),
+        ("'007 007 b", 2),
     ],
 )
 def test_ids_of_one_folder_that_differ_only_in_their_spelling_are_said(ids: str, said: int) -> None:
     found = similar_id_warnings(ids.split())
     assert [f.code for f in found] == (["ID-SPELLING"] if said else [])
     assert all(f"ids of {said} patients" in f.what and "Müller" not in f.what for f in found)
+
+
+@pytest.mark.parametrize(("ids", "said"), [("1.23457E+11 2", 1), ("1,2e+12 3E+9", 2), ("E+11 e12 1.2", 0)])
+def test_numbers_that_a_spreadsheet_shortened_are_said(ids: str, said: int) -> None:
+    found = similar_id_warnings(ids.split())
+    assert [(f.code, f.what.partition(" ")[0]) for f in found] == ([("ID-SPELLING", str(said))] if said else [])
 
 
 def test_zeros_and_other_spellings_are_told_apart() -> None:
