@@ -225,8 +225,8 @@ def test_11_files_without_the_preamble_are_counted(hospital: Hospital) -> None:
 def test_kinds_of_images_that_often_hold_names_are_left_out_unless_the_site_allows_them(kind: str, hospital: Hospital) -> None:
     uid = UltrasoundImageStorage if kind == "US" else SecondaryCaptureImageStorage
     flat = study_of("classification", "US", 2)
-    for name in ("a", "b"):
-        folder = hospital.series(name, of_kind(uid, "US" if kind == "US" else "OT"), places=[0.0], listed=False)
+    for name, place in (("a", 0.0), ("b", 10.0)):
+        folder = hospital.series(name, of_kind(uid, "US" if kind == "US" else "OT"), places=[place], listed=False)
         hospital.row(folder / "0.dcm", "well")
     findings = [finding for finding in hospital.prepared(flat).findings if finding.level == "error"]
     check_problem(findings[0], "BURNED-IN", ["1 .+ may have names burned in; they are left out", "burned-in", "site.toml"])

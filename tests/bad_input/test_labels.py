@@ -76,7 +76,7 @@ ERRORS: dict[str, tuple[Spoil, str, list[str]]] = {
     ),
     "a label of an image's kind": (
         lambda p: label(p, np.stack([mask_of(), mask_of()], -1)),
-        "LBL-GEOMETRY|LBL-FORMAT|NII-4D",
+        "LBL-CHANNELS",
         [],
     ),
 }
