@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding
 
 if TYPE_CHECKING:
@@ -114,8 +115,11 @@ class Cohort:
         Reasons why cases were left out, and warnings, sorted by code and case.
     patient_ids : bool
         Whether the data names its patients; if not, one image counts as one patient.
+    files : FileAccount, optional
+        What becomes of each file of the data folder, where that was asked for.
     """
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
     patient_ids: bool
+    files: FileAccount | None = None

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record, copies_warning, find_conflict, is_usable
@@ -14,6 +15,7 @@ from medfl.data.classes import names_to_classes
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import save_cases
 from medfl.data.index.file_index import FileIndex, Progress
+from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.channels import arrange_channels
 from medfl.data.layouts.copies import group_copies
 from medfl.data.layouts.detect import list_images, require_readable
@@ -26,7 +28,7 @@ from medfl.site import Site
 from medfl.study import Study
 
 
-def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> Cohort:
+def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, account: bool = False) -> Cohort:
     """Find the cases of a site. Only headers and indices are read; no pixel is, and no file that has not changed.
 
     Parameters
@@ -37,6 +39,8 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         Names the task.
     progress : callable, optional
         Called with (files read, files to read) while headers are read.
+    account : bool
+        Whether to say what becomes of each file of the data folder.
 
     Returns
     -------
@@ -57,7 +61,8 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None) -> C
         entries = _select_partition(listing.entries, site, study)
         if not entries:
             raise no_images_error(site, study, listing, index)
-        return _build_cohort(entries, listing, site, study, index)
+        cohort = _build_cohort(entries, listing, site, study, index)
+        return replace(cohort, files=account_files(site, index, entries, study.task.modality)) if account else cohort
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:

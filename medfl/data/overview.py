@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from medfl.data.dicom.references import LABEL_MODALITIES
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
+from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.detect import detect_layout, require_readable
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
@@ -64,6 +66,8 @@ class Overview:
         Whether the layout was found rather than set.
     warnings : tuple of str
         What is no part of the layout, or could not be looked into.
+    account : FileAccount
+        All files by what they are, hidden ones too.
     """
 
     layout: str
@@ -80,6 +84,7 @@ class Overview:
     remembered: bool
     found: bool
     warnings: tuple[str, ...]
+    account: FileAccount
 
 
 def make_overview(site: Site, progress: Progress | None = None) -> Overview:
@@ -102,6 +107,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
     with FileIndex(site, progress) as index:
         try:
             items = index.tree(site.root)
+            account = account_files(site, index)
             names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
             layout, index_error = _try_layout(site, index)
             unused = unused_files_warning(layout, site, index)
@@ -109,7 +115,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
         except OSError:
             what = f"the data folder of site {site.name} cannot be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
-        kinds = Counter(item.kind for item in items)
+        kinds = Counter(item.kind for item in items if item.path_text not in index.skipped.broken)
         nifti = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
         images = sum(name.endswith(IMAGE_SUFFIXES) for name in names)
         unreadable = kinds["damaged"] + kinds["unopened"]
@@ -128,6 +134,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             remembered=index.problem is None,
             found=site.data.layout == "auto",
             warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
+            account=account,
         )
 
 

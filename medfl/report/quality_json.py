@@ -36,6 +36,7 @@ def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
         "accepted": not shared.declined,
         "declined": shared.why or None,
         "summary": check.summary(),
+        "files": check.files.to_json() if check.files else None,
         "usable": len(check.usable),
         "left-out": len(check.left_out),
         "reasons": check.count_exclusions(),

@@ -66,6 +66,7 @@ def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]
         "format_count": counts.format_count,
         "version": medfl.__version__,
         "flow": quality_tables.case_flow(check),
+        "file_bars": quality_tables.file_bars(check),
         "codes": check.count_findings(),
         "findings": findings,
         "open": len(findings) <= _MAX_OPEN_FINDINGS,

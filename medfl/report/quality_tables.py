@@ -69,6 +69,15 @@ def case_flow(check: SiteCheck) -> list[Bar]:
     return bars
 
 
+def file_bars(check: SiteCheck) -> list[Bar]:
+    """Return the files of the data folder by what becomes of them, as bars."""
+    if check.files is None:
+        return []
+    total = max(1, check.files.total)
+    rows = check.files.rows()
+    return [Bar(words, str(count), 100 * min(1.0, count / total), "usable" if used else "found") for words, count, used in rows]
+
+
 def case_rows(check: SiteCheck) -> list[CaseRow]:
     """Return one row for each case, those left out first."""
     return [_case_row(case, check) for case in (*check.left_out, *check.usable)]

@@ -145,6 +145,8 @@ def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[
     if any(finding.case for finding in found.all_findings):
         hint = "" if verbose else "-v lists every finding with its pseudonym; "
         _print_line(f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", "dim")
+    if found.files:
+        _print_line(str(found.files), "dim")
     if found.fast:
         _print_line("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
     for file in files:

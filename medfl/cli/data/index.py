@@ -35,7 +35,8 @@ def index(
         task = bar.add_task("index", total=None)
         found = make_overview(site, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:
-        output.print_json(json.dumps(asdict(found)))
+        document = {**asdict(found), "account": found.account.to_json()}
+        output.print_json(json.dumps(document))
     else:
         _print_overview(found)
 
@@ -60,6 +61,7 @@ def _print_overview(found: Overview) -> None:
     output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.", highlight=False)
     for warning in found.warnings:
         errors.print(f"{warning[0].upper()}{warning[1:]}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    output.print(str(found.account), style="dim", highlight=False, markup=False, soft_wrap=True)
     speed = f", {found.files / found.seconds:.0f} files per second" if found.seconds else ""
     output.print(f"{found.files} files in {found.seconds:.1f} s{speed}; {found.opened} were opened.", highlight=False)
     if not found.remembered:

@@ -24,7 +24,7 @@ NON_DICOM_SUFFIXES = (
     *(".csv", ".tsv", ".json", ".txt", ".toml", ".xml", ".html", ".pdf", ".xlsx", ".zip", ".md", ".py"),
 )
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".txz", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".z")
-_GZIPPED_IMAGES = (".nii.gz", ".img.gz", ".hdr.gz")
+_GZIPPED_FILES = (".nii.gz", ".img.gz", ".hdr.gz", ".tsv.gz", ".csv.gz", ".json.gz")  # that are no archives of images
 _ARCHIVE_MAGIC = (
     *(b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0"),
     *(b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd"),
@@ -135,7 +135,7 @@ def may_be_dicom(path: str) -> bool:
 def is_archive(path: str) -> bool:
     """Return whether a file is an archive, or another compressed file than an image, by its name."""
     name = path.lower()
-    return name.endswith(ARCHIVE_SUFFIXES) and not name.endswith(_GZIPPED_IMAGES)
+    return name.endswith(ARCHIVE_SUFFIXES) and not name.endswith(_GZIPPED_FILES)
 
 
 def probe_facts(path: str) -> FileFacts:

@@ -112,6 +112,11 @@ class FileIndex:
         self.trees([folder])
         return self._others[folder]
 
+    def seen(self) -> dict[str, IndexedFile]:
+        """Return every file that was looked at so far, by its path."""
+        trees = (*self._trees.values(), *self._others.values(), self._items.values())
+        return {item.path_text: item for items in trees for item in items}
+
     def prefetch(self, paths: Iterable[Path]) -> None:
         """Open all new ones among these files and folders together, so that each later look-up is fast.
 

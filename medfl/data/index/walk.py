@@ -62,6 +62,8 @@ class SkippedFolders:
         Links to files that the same walk meets at their own place.
     special : set of str
         Pipes, sockets and devices, and links to them.
+    hidden : set of str
+        Files and folders that are hidden, or that an operating system made.
     """
 
     def __init__(self, root: str | Path = "") -> None:
@@ -72,10 +74,11 @@ class SkippedFolders:
         self.broken: set[str] = set()
         self.repeated: set[str] = set()
         self.special: set[str] = set()
+        self.hidden: set[str] = set()
 
     def add(self, other: SkippedFolders) -> None:
         """Add what another walk passed over."""
-        for name in ("closed", "links", "outside", "broken", "repeated", "special"):
+        for name in ("closed", "links", "outside", "broken", "repeated", "special", "hidden"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -114,8 +117,9 @@ def walk_entries(folder: str | Path, skipped: SkippedFolders | None = None) -> I
         folders = []
         for entry in entries:
             if is_hidden(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
+                if skipped is not None:
+                    skipped.hidden.add(entry.path)
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.is_file(follow_symlinks=False) or _passes(entry, start, skipped):
                 yield entry

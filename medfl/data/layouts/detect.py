@@ -21,7 +21,7 @@ from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.id_spellings import similar_id_warnings
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
-from medfl.data.layouts.patient_table import apply_patient_table
+from medfl.data.layouts.patient_table import apply_patient_table, missing_patient_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.value_names import name_mask_values
@@ -55,6 +55,7 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
+        warnings += missing_patient_warnings(listing, site, layout) if listing.patient_ids else []
         warnings += similar_id_warnings({entry.patient for entry in listing.entries}) if listing.patient_ids else []
     except OSError:
         raise _unreadable_error(site) from None

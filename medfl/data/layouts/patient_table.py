@@ -14,7 +14,7 @@ from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table
-from medfl.data.spelling import fold_name, is_blank
+from medfl.data.spelling import fold_id, fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -82,6 +82,40 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
     entries = [_apply_row(entry, found.get(entry.patient, PatientRow()), classes=classes) for entry in listing.entries]
     warnings = unmatched_id_warnings(rows, set(patients.values()))
     return replace(listing, entries=tuple(entries), warnings=(*listing.warnings, *warnings))
+
+
+def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[Finding]:
+    """Return a warning about patients whom a table names, or a folder of BIDS, and of whom there is no image.
+
+    Parameters
+    ----------
+    listing : Listing
+        What a layout found.
+    site : Site
+        Names the table and its columns.
+    layout : str
+        Name of the layout. One that reads its index itself asks for each image that it names.
+    """
+    if layout == "csv":
+        return []
+    prefix = _SUBJECT if layout == "bids" else ""
+    named = {folder.name for folder in site.root.glob(f"{_SUBJECT}*/")} if layout == "bids" else set()
+    path = find_table(site.root, _PARTICIPANTS if layout == "bids" else site.data.index)
+    try:
+        require_inside(site.root, path)
+        table = read_table(path, site.data.patient, site.data.label)
+        named.update(get_column(table, _patient_column(table, site, prefix)))
+    except DataError:  # who needs the table says what is wrong with it
+        pass
+    # one whose id is only spelt otherwise is told as such
+    found = {fold_id(_id_in_table(entry.patient.partition("|")[0], prefix)) for entry in listing.entries}
+    missing = {_id_in_table(patient, prefix) for patient in named if patient}
+    count = sum(fold_id(patient) not in found for patient in missing)
+    if not count:
+        return []
+    what = f"{count} patient(s) are named by the table or a folder, and no image of them was found for the study."
+    fix = "Look for images that were not copied, cannot be read, or lie in an archive; take rows out that belong to nobody."
+    return [Finding.warning("ID-NO-IMAGE", what, fix)]
 
 
 def _apply_row(entry: Entry, row: PatientRow, *, classes: bool) -> Entry:

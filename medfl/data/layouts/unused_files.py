@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medfl.data.dicom.headers import NON_IMAGE_MODALITIES
 from medfl.data.findings import Finding
-from medfl.data.index.file_facts import may_be_dicom
+from medfl.data.index.file_facts import is_archive, may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.entries import Listing
@@ -57,7 +57,7 @@ def unused_files_warning(layout: str, site: Site, index: FileIndex) -> Finding |
 
 
 def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missing: bool) -> list[Finding]:
-    """Return warnings about folders that could not be looked into, and links that were not followed.
+    """Return warnings about folders and archives that could not be looked into, and links that were not followed.
 
     Parameters
     ----------
@@ -75,11 +75,16 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
     OSError
         When a folder cannot be listed for another reason than its permissions.
     """
-    if layout not in _WALKED_LAYOUTS and (missing or layout != "csv"):
-        for _ in walk_entries(site.root, passed := SkippedFolders()):
-            pass
+    archives = {item.path_text for item in index.seen().values() if item.kind == "archive"}
+    if layout != "dicom" and (missing or layout != "csv"):  # its listing is a walk; an index names its files
+        passed = SkippedFolders(site.root)
+        archives |= {entry.path for entry in walk_entries(site.root, passed) if is_archive(entry.path)}
         index.skipped.add(passed)
     warnings = []
+    if archives:
+        what = f"{len(archives)} archive(s) or compressed file(s) lie in the data folder; what is in them is not looked at."
+        fix = "Unpack them into the data folder if they hold images of the study."
+        warnings.append(Finding.warning("DATA-ARCHIVE", what, fix))
     if count := len(index.skipped.closed):
         what = f"{count} folder(s) inside the data folder cannot be opened; what is in them is missing."
         warnings.append(

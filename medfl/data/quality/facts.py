@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.cases import Case, Split
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding, Level
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
@@ -147,6 +148,8 @@ class SiteCheck:
         Why training would be declined by the site's policy.
     fast : bool
         Whether only headers were looked at.
+    files : FileAccount, optional
+        What becomes of each file of the data folder; None where it could not be listed.
     """
 
     site: str
@@ -158,6 +161,7 @@ class SiteCheck:
     patient_ids: bool
     refusal: Finding | None
     fast: bool
+    files: FileAccount | None = None
 
     @property
     def usable(self) -> tuple[CaseFacts, ...]:

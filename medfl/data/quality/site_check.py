@@ -9,8 +9,11 @@ from functools import partial
 
 from medfl.data.cases import Case, Cohort
 from medfl.data.cohort import find_missing_classes, read_cohort
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
+from medfl.data.index.file_index import FileIndex
+from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.csv import as_unlabelled
 from medfl.data.load import unreadable_finding
 from medfl.data.quality.case_pool import map_cases
@@ -79,11 +82,12 @@ def check_site(
             site = as_unlabelled(site)
             study, assumed = infer_study(site, indexing, modality)
             site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
-        cohort = read_cohort(site, study, indexing)
+        cohort = read_cohort(site, study, indexing, account=True)
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
-        whole = Finding.from_error(error)
-        return SiteCheck(site.name, study_name, study.task if study else None, assumed, (), (whole,), True, whole, fast), study
+        whole, task = Finding.from_error(error), study.task if study else None
+        files = _account_unread(site)
+        return SiteCheck(site.name, study_name, task, assumed, (), (whole,), True, whole, fast, files), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
     images: list[Case] = [] if study_name else unlabelled_cases(site, study, cohort)
     if images:
@@ -109,6 +113,16 @@ def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_id
     about = {finding.case: finding for finding in findings}
     told = [replace(case, findings=(*case.findings, about[case.case])) if case.case in about else case for case in facts]
     return [case if case.usable else replace(case, split="") for case in told if case.case not in dropped or case.case in about]
+
+
+def _account_unread(site: Site) -> FileAccount | None:
+    """Return what lies in a data folder whose cases could not be listed."""
+    try:
+        with FileIndex(site) as index:
+            index.tree(site.root)
+            return account_files(site, index)
+    except (OSError, DataError):
+        return None
 
 
 def _store_refusal(check: SiteCheck, study: Study, site: Site) -> Finding | None:
@@ -169,7 +183,8 @@ def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseF
         usable = [case for case in cases if case.usable]
         looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
         general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
-    check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), cohort.patient_ids, None, fast)
+    ids, files = cohort.patient_ids, cohort.files
+    check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), ids, None, fast, files)
     try:
         check_policy(site, check.to_prepared())
     except DataError as error:

@@ -1,0 +1,85 @@
+"""Account of the files of a data folder: each one used, or passed over for a reason; numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+# why a file is used or passed over, in the order in which it is told, in words for people
+REASONS: Mapping[str, str] = {
+    "image": "images",
+    "label": "labels",
+    "table": "tables and descriptions of the data set",
+    "unused-image": "images that no case uses",
+    "unused-label": "labels that no case uses",
+    "scout": "scouts",
+    "screen": "pages of a screen (secondary captures)",
+    "other-modality": "DICOM images of another modality",
+    "no-image": "DICOM without an image (reports, presentation states, doses, raw data)",
+    "headerless": "DICOM without the 128-byte header",
+    "unreadable": "DICOM that cannot be read",
+    "empty": "empty, or nothing but zeros",
+    "archive": "archives and compressed files",
+    "not-dicom": "no DICOM, though among DICOM files",
+    "link-out": "links that lead out of the data folder",
+    "link-inside": "links to files that are counted at their own place",
+    "link-broken": "links that lead nowhere",
+    "special": "pipes, sockets and devices",
+    "hidden": "hidden, or of the operating system",
+    "other": "other files",
+}
+_USED = ("image", "label", "table")
+
+
+@dataclass(frozen=True)
+class FileAccount:
+    """How many files a data folder holds, by what becomes of them.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Files by their reason (`REASONS`), in that order, without zeros.
+    closed_folders : int
+        Folders that cannot be opened: what is in them is not counted.
+    folder_links : int
+        Links to folders, which are not followed and no files.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    closed_folders: int = 0
+    folder_links: int = 0
+
+    @property
+    def total(self) -> int:
+        """All files."""
+        return sum(self.counts.values())
+
+    def to_json(self) -> dict[str, object]:
+        """Return the account for JSON."""
+        return {
+            "total": self.total,
+            "by-reason": dict(self.counts),
+            "closed-folders": self.closed_folders,
+            "folder-links": self.folder_links,
+        }
+
+    def rows(self) -> Iterator[tuple[str, int, bool]]:
+        """Yield what becomes of files in words, their number, and whether they are used."""
+        for reason, count in self.counts.items():
+            yield REASONS[reason], count, reason in _USED
+        if self.closed_folders:
+            yield "folders that cannot be opened, with all that is in them", self.closed_folders, False
+        if self.folder_links:
+            yield "links to folders, which are not followed", self.folder_links, False
+
+    def __str__(self) -> str:
+        """Return all in two sentences.
+
+        Examples
+        --------
+        >>> str(FileAccount({"image": 1200, "table": 1, "hidden": 2}))
+        '1203 files: 1200 images, 1 tables and descriptions of the data set. Not used: 2 hidden, or of the operating system.'
+        """
+        used = ", ".join(f"{count} {words}" for words, count, is_used in self.rows() if is_used) or "none is used"
+        rest = "; ".join(f"{count} {words}" for words, count, is_used in self.rows() if not is_used)
+        return f"{self.total} files: {used}." + (f" Not used: {rest}." if rest else "")

@@ -1,0 +1,146 @@
+"""Accounting of a data folder: what becomes of each of its files, whichever layout it has."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from medfl.data.cases import Source
+from medfl.data.file_account import REASONS, FileAccount
+from medfl.data.index.file_facts import IndexedFile, is_archive
+from medfl.data.index.file_index import FileIndex
+from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
+from medfl.data.layouts.entries import Entry
+from medfl.data.layouts.image_kinds import is_scout, object_kind
+from medfl.data.layouts.msd import DATASET_FILE
+from medfl.data.layouts.sources import is_image_file
+from medfl.site import Site
+from medfl.study.sections import Modality
+
+_REASON_OF_KIND = {
+    "media": "table",
+    "headerless": "headerless",
+    "damaged": "unreadable",
+    "unopened": "unreadable",
+    "empty": "empty",
+    "archive": "archive",
+}
+_REASON_OF_OBJECT = {
+    "label": "unused-label",
+    "no image": "no-image",
+    "screen": "screen",
+    "image": "unused-image",
+    "doubtful": "unreadable",
+    "other modality": "other-modality",
+}
+_DESCRIPTIONS = (DATASET_FILE, "dataset_description.json")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".toml")
+
+
+def account_files(
+    site: Site, index: FileIndex, entries: Iterable[Entry] | None = None, modality: Modality | None = None
+) -> FileAccount:
+    """Count all files of a data folder by what becomes of them.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    index : FileIndex
+        Index of its data folder; of files that it has not looked at, only the names count.
+    entries : iterable of Entry, optional
+        What the layout found; without it, images and labels count as such whether or not a case uses them.
+    modality : str, optional
+        Modality of the study.
+
+    Raises
+    ------
+    OSError
+        When a folder cannot be listed for another reason than its permissions.
+    """
+    skipped = SkippedFolders(site.root)
+    visible = {entry.path: entry for entry in walk_entries(site.root, skipped)}
+    used = _used_files(entries or ())
+    _follow_links(used, visible.keys())
+    known, dicom_folders = index.seen(), set[str]()
+    for item in known.values():
+        if item.kind == "dicom":
+            dicom_folders.add(os.path.dirname(item.path_text))
+    counts: Counter[str] = Counter()
+    for path, entry in visible.items():
+        reason = used.pop(path, "") or _reason(path, site, known.get(path), modality, everything=entries is None)
+        if reason == "other":
+            reason = _reason_of_other(path, entry, dicom_folders)
+        counts[reason] += 1
+    counts += Counter({"link-out": len(skipped.outside), "link-broken": len(skipped.broken)})
+    counts += Counter({"link-inside": len(skipped.repeated), "special": len(skipped.special)})
+    counts["hidden"], closed = _count_hidden(skipped)
+    for path, reason in used.items():  # named by an index, though hidden
+        if path in skipped.hidden or any(path.startswith(folder + os.sep) for folder in skipped.hidden):
+            counts[reason] += os.path.isfile(path)
+            counts["hidden"] -= os.path.isfile(path)
+    told = {reason: counts[reason] for reason in REASONS if counts[reason]}
+    return FileAccount(told, len(skipped.closed) + closed, len(skipped.links))
+
+
+def _used_files(entries: Iterable[Entry]) -> dict[str, str]:
+    used: dict[str, str] = {}
+    for entry in entries:
+        for found, files, reason in ((entry.label, entry.label_files, "label"), (entry.image, entry.image_files, "image")):
+            used |= {os.fspath(path): reason for path in (found.paths if isinstance(found, Source) else files)}
+    return used
+
+
+def _follow_links(used: dict[str, str], visible: Iterable[str] | set[str]) -> None:
+    """Add where the used files really lie that were named through links: a walk does not follow them."""
+    for path in [path for path in used if path not in visible]:
+        used.setdefault(os.path.realpath(path), used.pop(path))
+
+
+def _reason(path: str, site: Site, item: IndexedFile | None, modality: Modality | None, *, everything: bool) -> str:
+    name = os.path.basename(path)
+    if _is_table(path, site):
+        return "table"
+    if item is not None and item.kind == "dicom":
+        kind = object_kind(item, modality)
+        if kind in ("image", "label") and everything:
+            return kind
+        return "scout" if kind == "image" and is_scout(item) else _REASON_OF_OBJECT[kind]
+    if item is not None and item.kind in _REASON_OF_KIND:
+        return _REASON_OF_KIND[item.kind]
+    if is_image_file(name):
+        return "image" if everything else "unused-image"
+    return "archive" if is_archive(path) else "other"
+
+
+def _reason_of_other(path: str, entry: os.DirEntry[str], dicom_folders: set[str]) -> str:
+    if os.path.dirname(path) in dicom_folders:
+        return "not-dicom"
+    try:
+        return "other" if entry.stat().st_size else "empty"
+    except OSError:
+        return "other"
+
+
+def _is_table(path: str, site: Site) -> bool:
+    """Return whether a file is the index, describes the data set, or says something about an image of the same name."""
+    name = os.path.basename(path)
+    above = Path(path).parent == site.root
+    if path == os.fspath(site.root / site.data.index) or name in _DESCRIPTIONS or is_dicomdir(path):
+        return True
+    return name.lower().endswith(_TABLE_SUFFIXES) and (above or name.startswith(("sub-", "dseg", "participants")))
+
+
+def _count_hidden(skipped: SkippedFolders) -> tuple[int, int]:
+    """Return how many files are hidden, by their own name or in a hidden folder, and how many such folders are closed."""
+    closed: list[OSError] = []
+    count = 0
+    for path in skipped.hidden:
+        if os.path.islink(path) or not os.path.isdir(path):
+            count += 1
+            continue
+        for _, _, names in os.walk(path, onerror=closed.append):
+            count += len(names)
+    return count, len(closed)
