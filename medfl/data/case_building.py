@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
 from medfl.data.cases import Case, Source, Split
 from medfl.data.findings import Finding
@@ -17,13 +16,10 @@ from medfl.data.layouts.copies import same_label
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
 from medfl.data.spelling import parse_whole_number
+from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
-
-UNLABELLED = "unlabelled"  # in the column 'split': a case that is not to be used and not to be complained about
-SPLIT_NAMES = {"": "", "val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
-SPLIT_NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
 
 
 def find_conflict(group: Sequence[Entry], *, patient_ids: bool) -> DataError | None:
@@ -130,7 +126,7 @@ def _parse_label(label: Source | str, site: Site, study: Study) -> Source | int:
 
 
 def _parse_split(text: str, given: bool) -> Split:
-    name = SPLIT_NAMES.get(text.strip().casefold())
+    name = parse_split_name(text)
     if name is None or (given and not name):
         what = "the column 'split' is empty in this row, or holds something else than train, validation or test."
         raise DataError("SPLIT-VALUE", what, "Fill it in, or remove the column to let medfl split by patient.")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medfl.data.case_building import SPLIT_NAMES, UNLABELLED, build_case, build_record, copies_warning, find_conflict, is_usable
+from medfl.data.case_building import build_case, build_record, copies_warning, find_conflict, is_usable
 from medfl.data.cases import Case, Cohort
 from medfl.data.classes import names_to_classes
 from medfl.data.findings import Finding
@@ -23,6 +23,7 @@ from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.patients import unite_patients
 from medfl.data.layouts.unused_files import no_images_error
 from medfl.data.pseudonyms import pseudonym
+from medfl.data.split_names import UNLABELLED, parse_split_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -123,7 +124,7 @@ def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Seq
 def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
     secret = site.secret()
     findings, cases, records = [], [], []
-    wanted = [entry for entry in entries if SPLIT_NAMES.get(entry.split.strip().casefold()) != UNLABELLED]
+    wanted = [entry for entry in entries if parse_split_name(entry.split) != UNLABELLED]
     splits_given = any(entry.split for entry in wanted)
     for group in group_copies(wanted):
         first = next((entry for entry in group if is_usable(entry)), group[0])
@@ -159,7 +160,7 @@ def _site_findings(
 ) -> list[Finding]:
     """Return what is to be known about the site as a whole."""
     warnings = [*listing.warnings, *filter(None, [index.problem])]
-    n_unlabelled = sum(SPLIT_NAMES.get(entry.split.strip().casefold()) == UNLABELLED for entry in entries)
+    n_unlabelled = sum(parse_split_name(entry.split) == UNLABELLED for entry in entries)
     if n_unlabelled:
         what = f"{n_unlabelled} image(s) are set aside as unlabelled."
         warnings.append(Finding.warning("LBL-UNLABELLED", what, "Nothing to do."))

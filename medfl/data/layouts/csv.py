@@ -39,6 +39,7 @@ from medfl.data.layouts.table import (
     get_optional_column,
     pattern_columns,
     read_table,
+    unread_split_warnings,
 )
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -108,7 +109,7 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
     return Listing(
         tuple(entries),
         patient_ids=bool(site.data.patient),
-        warnings=_blank_warnings(full_table, site.data.where),
+        warnings=(*_blank_warnings(full_table, site.data.where), *unread_split_warnings(table)),
         channels=names_in_patterns(site.data.image),
     )
 

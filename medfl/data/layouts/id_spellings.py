@@ -25,7 +25,7 @@ def similar_id_warnings(patients: Collection[str]) -> list[Finding]:
         what = f"the ids of {count} patients differ only in {_SPELLING} from another: one who is two may both train and test."
         warnings.append(Finding.warning("ID-SPELLING", what, "If they are the same people, write each id in one way."))
     if count := sum(_SHORTENED.fullmatch(one) is not None for one in ids):
-        what = f"{count} id(s) are numbers as 1.23E+11, to which spreadsheets shorten long ones: several patients may share one."
+        what = f"{count} id(s) are numbers as 1.23E+11, to which spreadsheets shorten long ones: patients may share one."
         warnings.append(Finding.warning("ID-SPELLING", what, "Export the ids as text."))
     return warnings
 

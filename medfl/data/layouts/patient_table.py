@@ -13,7 +13,7 @@ from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
-from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table
+from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table, unread_split_warnings
 from medfl.data.spelling import fold_id, fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -67,20 +67,20 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
         return listing
     prefix = _SUBJECT if layout == "bids" else ""
     try:
-        rows = _read_rows(path, site, prefix, classes=classes)
+        rows, warnings = _read_rows(path, site, prefix, classes=classes)
     except DataError as error:
         if classes or error.code == "INDEX-COLUMN":
             raise
         return replace(listing, warnings=(*listing.warnings, Finding.from_error(error, level="warning")))
     if not rows:
-        return listing
+        return replace(listing, warnings=(*listing.warnings, *warnings))
     patients = {entry.patient: _id_in_table(entry.patient.partition("|")[0], prefix) for entry in listing.entries}
     found = {patient: rows[one] for patient, one in patients.items() if one in rows}
     if any(row.split for row in rows.values()) and not any(row.split for row in found.values()):
         what = "the table names splits, and none of the patients that it names is one of those found here."
         raise DataError("SPLIT-MISSING", what, "Write the ids as they are with the images, or remove the column 'split'.")
     entries = [_apply_row(entry, found.get(entry.patient, PatientRow()), classes=classes) for entry in listing.entries]
-    warnings = unmatched_id_warnings(rows, set(patients.values()))
+    warnings += unmatched_id_warnings(rows, set(patients.values()))
     return replace(listing, entries=tuple(entries), warnings=(*listing.warnings, *warnings))
 
 
@@ -123,13 +123,13 @@ def _apply_row(entry: Entry, row: PatientRow, *, classes: bool) -> Entry:
     return replace(entry, label=row.problem or label, split=row.split, annotated=row.annotated)
 
 
-def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> dict[str, PatientRow]:
-    """Return the rows of a table by patient; none where it says nothing that is needed."""
+def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> tuple[dict[str, PatientRow], list[Finding]]:
+    """Return the rows of a table by patient, none where it says nothing that is needed, and warnings."""
     require_inside(site.root, path)
     table = read_table(path, site.data.patient, site.data.label)
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
     if not classes and not any(optional):
-        return {}
+        return {}, unread_split_warnings(table)
     patients = get_column(table, _patient_column(table, site, prefix))
     labels = get_column(table, site.data.label) if classes else [""] * len(patients)
     splits, annotated = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
@@ -138,7 +138,7 @@ def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> dict[st
         if patient:
             row, key = PatientRow(label, split, structures), _id_in_table(patient, prefix)
             rows[key] = _join_rows(rows.get(key, row), row)
-    return rows
+    return rows, unread_split_warnings(table)
 
 
 def _patient_column(table: Table, site: Site, prefix: str) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.layouts.columns import find_column, find_optional_column
+from medfl.data.findings import Finding
+from medfl.data.layouts.columns import SPLIT_COLUMN, find_column, find_optional_column, has_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
 from medfl.data.spelling import fold_name, parse_whole_number
+from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 
 Row = dict[str, str]
@@ -210,3 +212,17 @@ def _refuse_other_spellings(table: Table, column: str, wanted: set[str]) -> None
 def _fold_value(text: str) -> str:
     number = parse_whole_number(text)
     return fold_name(text) if number is None else str(number)
+
+
+def unread_split_warnings(table: Table) -> list[Finding]:
+    """Return a warning about columns of nothing but names of splits, where none is called ``split``: test cases would train."""
+    if has_column(table.columns, SPLIT_COLUMN) or not table.rows:
+        return []
+    count = sum(
+        all(parse_split_name(row[name]) is not None for row in table.rows) and any(row[name] for row in table.rows)
+        for name in table.columns
+    )
+    if not count:
+        return []
+    what = f"{count} column(s) hold train, validation or test, and none is called 'split': medfl draws the splits itself."
+    return [Finding.warning("SPLIT-UNREAD", what, "Call the column 'split' if its splits are to be used.")]
