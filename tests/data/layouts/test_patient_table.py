@@ -68,6 +68,8 @@ def test_the_splits_of_a_table_of_patients_count(
     cohort = read_cohort(make_site(root), study)
     assert Counter(case.split for case in cohort.cases) == {"train": 2, "validation": 1, "test": 1}
     assert codes(cohort) == {}
+    write_table(root, layout, "patient,label,subset", "01,a,train", "02,b,train", "03,a,test", "04,b,test")
+    assert codes(read_cohort(make_site(root), study)) == {"SPLIT-UNREAD": 1}
     write_table(root, layout, "patient,label,spilt", "01,a,train", "02,b,train", "03,a,test", "04,b,test")
     with pytest.raises(DataError, match=r"INDEX-COLUMN.*'spilt'"):
         read_cohort(make_site(root), study)
