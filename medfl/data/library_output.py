@@ -1,16 +1,18 @@
-"""Silence for libraries: their warnings quote headers, values and paths."""
+"""Silence for libraries: their warnings and errors quote headers, values and paths."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TextIO
 
 from medfl.data import debug
+from medfl.errors import DataError
+from medfl.system.memory import is_out_of_memory
 
 _LOGGERS = (
     "pydicom",
@@ -43,6 +45,27 @@ def silence_libraries() -> Iterator[None]:
     except Exception as error:
         debug.log_error(error)
         raise
+
+
+@contextmanager
+def library_errors_as(make_error: Callable[[], DataError]) -> Iterator[None]:
+    """Raise one error instead of whatever a library raises on a damaged file, whose text may quote it.
+
+    Errors of medfl pass, and so does a lack of memory: it is no fault of the file.
+
+    Parameters
+    ----------
+    make_error : callable
+        Returns the error.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise make_error() from None
 
 
 @contextmanager

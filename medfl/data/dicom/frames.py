@@ -23,7 +23,7 @@ from pydicom.uid import (
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.keywords import VOLUME_KEYWORDS
 from medfl.data.dicom.parsing import parse_file
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.errors import DataError
 
 ENHANCED_SOP_CLASSES = (
@@ -102,10 +102,8 @@ def frame_headers(header: Header, *, force: bool = False) -> list[Header]:
         ``DCM-READ``, or ``DCM-NO-GEOMETRY`` for an object without functional groups.
     """
     with silence_libraries():
-        try:
+        with library_errors_as(_unreadable_error):
             dataset = parse_file(header.path, stop_before_pixels=True, force=force)
-        except Exception:
-            raise DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.") from None
         shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
         frames: Sequence[Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or ()
         if len(frames) != header.frame_count:
@@ -126,6 +124,10 @@ def _make_frame_header(header: Header, frame: Dataset, shared: Dataset, number: 
             if keyword not in values and converted.get(keyword) not in (None, ""):
                 values[keyword] = _to_text(converted.get(keyword))
     return Header(header.path, values)
+
+
+def _unreadable_error() -> DataError:
+    return DataError("DCM-READ", "a file of the series cannot be read.", "Export the series again.")
 
 
 def _first_item(dataset: Dataset, sequence: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medfl.data.dicom.identity import missing_uid_warnings
 from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import apply_rescale, high_bits_warning, open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_burned_in, check_image_classes
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.pictures.picture import LUMINANCE_WEIGHTS
 from medfl.data.volume import Volume
 from medfl.errors import DataError
@@ -60,21 +61,14 @@ def read_dicom_image(path: Path, settings: SiteData = _DEFAULTS, *, header: Head
     check_burned_in([header], settings)  # before its pixels are read
     dataset = read_dataset(path, settings)
     check_burned_in([header], settings, dataset)
-    with silence_libraries():
-        try:
-            if int(dataset.get("NumberOfFrames") or 1) > 1:
-                raise DataError(
-                    "DCM-FRAMES", "the object holds several frames.", "Export the intended frame as a single image."
-                )
-            decoder = open_decoder(dataset)
-            invert = header.text("Modality").upper() not in _MEASURING_MODALITIES
-            frame_header = single_frame_header(header, settings)
-            rows_first = _to_grey(decoder.decode(0), dataset, frame_header, invert=invert)
-            geometry = read_picture_geometry(dataset, frame_header)
-        except (DataError, MemoryError):
-            raise
-        except Exception:  # a decoder failed on damaged pixels
-            raise truncated_error(1) from None
+    with silence_libraries(), library_errors_as(partial(truncated_error, 1)):
+        if int(dataset.get("NumberOfFrames") or 1) > 1:
+            raise DataError("DCM-FRAMES", "the object holds several frames.", "Export the intended frame as a single image.")
+        decoder = open_decoder(dataset)
+        invert = header.text("Modality").upper() not in _MEASURING_MODALITIES
+        frame_header = single_frame_header(header, settings)
+        rows_first = _to_grey(decoder.decode(0), dataset, frame_header, invert=invert)
+        geometry = read_picture_geometry(dataset, frame_header)
     warnings = [*missing_uid_warnings([header]), *([high_bits_warning(1)] if decoder.has_foreign_bits else [])]
     return Volume(geometry.arrange(rows_first.T)[np.newaxis], warnings=tuple(warnings), picture=geometry)
 

@@ -12,7 +12,7 @@ from medfl.data.dicom.headers import Header
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.dicom.references import check_references, find_references, unreadable_label_error
 from medfl.data.dicom.source_headers import read_source_headers
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.size_limits import check_declared_size
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -29,14 +29,9 @@ def read_label_dataset(path: Path, image_source: Source, settings: SiteData) -> 
     if image_source.kind != "dicom":
         what = "a label in DICOM needs the DICOM series it was drawn on."
         raise DataError("LBL-WRONG-SERIES", what, "Use the original series, or export the label as NIfTI.")
-    with silence_libraries():
-        try:
-            dataset = parse_file(path, settings, force=settings.allow_headerless)
-            check_declared_size((int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)), settings)
-        except DataError:
-            raise
-        except Exception:
-            raise unreadable_label_error() from None
+    with silence_libraries(), library_errors_as(unreadable_label_error):
+        dataset = parse_file(path, settings, force=settings.allow_headerless)
+        check_declared_size((int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)), settings)
     references = find_references(dataset, path)
     headers = read_source_headers(image_source, force=settings.allow_headerless)
     check_references(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from medfl.data.dicom.image import single_frame_header
 from medfl.data.dicom.picture_geometry import read_picture_geometry
 from medfl.data.dicom.pixels import open_decoder, read_dataset, truncated_error
 from medfl.data.dicom.sop_classes import check_image_classes
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.pictures.drawn_values import drawn_values
 from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.pictures.palettes import palette_error
@@ -63,16 +64,11 @@ def read_dicom_mask(
     check_image_classes([header])
     check_headers_size([header], settings)
     dataset = read_dataset(path, settings)
-    with silence_libraries():
-        try:
-            if int(dataset.get("NumberOfFrames") or 1) > 1:
-                raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
-            geometry = read_picture_geometry(dataset, single_frame_header(header, settings))
-            values = _read_values(dataset, stored=settings.mask_values == "stored")
-        except (DataError, MemoryError):
-            raise
-        except Exception:  # a decoder failed on damaged pixels
-            raise truncated_error(1) from None
+    with silence_libraries(), library_errors_as(partial(truncated_error, 1)):
+        if int(dataset.get("NumberOfFrames") or 1) > 1:
+            raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
+        geometry = read_picture_geometry(dataset, single_frame_header(header, settings))
+        values = _read_values(dataset, stored=settings.mask_values == "stored")
     return np.ascontiguousarray(values.T), geometry
 
 

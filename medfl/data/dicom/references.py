@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from medfl.data.dicom.headers import buffered_from_start
 from medfl.data.dicom.parsing import parse_file
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 
@@ -86,12 +86,9 @@ def read_references(path: Path, *, force: bool = False, file: RawIOBase | None =
     DataError
         ``LBL-READ`` when the file cannot be read, or is neither.
     """
-    with silence_libraries():
-        try:
-            with nullcontext(path) if file is None else buffered_from_start(file) as start:
-                dataset = parse_file(start, stop_before_pixels=True, force=force)
-        except Exception:  # pydicom raises nearly anything on a damaged file, and quotes what it read
-            raise unreadable_label_error() from None
+    opened = nullcontext(path) if file is None else buffered_from_start(file)
+    with silence_libraries(), library_errors_as(unreadable_label_error), opened as start:
+        dataset = parse_file(start, stop_before_pixels=True, force=force)
     return find_references(dataset, path)
 
 
@@ -103,12 +100,9 @@ def find_references(dataset: Dataset, path: Path) -> LabelReferences:
     DataError
         ``LBL-READ``.
     """
-    with silence_libraries():
-        try:
-            modality = str(dataset.get("Modality", "")).upper()
-            frames = _read_sets_by_frame(dataset, modality)
-        except Exception:
-            raise unreadable_label_error() from None
+    with silence_libraries(), library_errors_as(unreadable_label_error):
+        modality = str(dataset.get("Modality", "")).upper()
+        frames = _read_sets_by_frame(dataset, modality)
     if modality not in LABEL_MODALITIES:
         raise DataError("LBL-READ", "the label is neither a DICOM SEG nor an RTSTRUCT.", "Export the label as one of them.")
     by_frame = {frame: frozenset[str]().union(*sets) for frame, sets in frames.items()}

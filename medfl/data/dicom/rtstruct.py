@@ -20,7 +20,7 @@ from medfl.data.dicom.label_dataset import get_frame_of_reference, read_label_da
 from medfl.data.dicom.references import roi_frames, unreadable_label_error, wrong_frame_error
 from medfl.data.dicom.slices import get_slice_geometry, paint_mask, slice_matrix
 from medfl.data.findings import Finding
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.volume import SliceGeometry, Volume
 from medfl.errors import DataError
 from medfl.site import Site
@@ -68,14 +68,9 @@ def read_rtstruct(
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
     frame_of_reference = get_frame_of_reference(headers)
-    with silence_libraries():
-        try:
-            names, contours, frames = read_roi_names(dataset), list(read_contours(dataset)), roi_frames(dataset)
-            listed_frames = {str(f.FrameOfReferenceUID) for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()}
-        except DataError:
-            raise
-        except Exception:
-            raise unreadable_label_error() from None
+    with silence_libraries(), library_errors_as(unreadable_label_error):
+        names, contours, frames = read_roi_names(dataset), list(read_contours(dataset)), roi_frames(dataset)
+        listed_frames = {str(f.FrameOfReferenceUID) for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()}
     closed = [contour for contour in contours if len(contour.points)]
     if any(contour.roi_number not in names for contour in closed):
         raise unreadable_label_error()

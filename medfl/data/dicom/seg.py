@@ -28,7 +28,7 @@ from medfl.data.dicom.seg_grids import resample_seg
 from medfl.data.dicom.seg_pixels import paint_frames
 from medfl.data.dicom.slices import get_slice_geometry, plane_matrix
 from medfl.data.findings import Finding
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.mask_alignment import CORNER_TOLERANCE
 from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.volume import Volume
@@ -140,14 +140,11 @@ def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header], shape
 
 def _read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]:
     """Return the class of each segment by its number."""
-    with silence_libraries():
-        try:
-            numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
-            labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}
-            if min(int(dataset[keyword].value) for keyword in ("Rows", "Columns", "BitsAllocated")) < 1:
-                raise unreadable_label_error()
-        except Exception:
-            raise unreadable_label_error() from None
+    with silence_libraries(), library_errors_as(unreadable_label_error):
+        numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
+        labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}
+        if min(int(dataset[keyword].value) for keyword in ("Rows", "Columns", "BitsAllocated")) < 1:
+            raise unreadable_label_error()
     if len(labels) < len(numbers):
         what = "two segments of the label have one number, so it is unknown which of them a voxel belongs to."
         raise DataError("LBL-READ", what, "Export the segmentation again, with a number of its own for each segment.")

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.dicom.slices import ACROSS_TOLERANCE, paint_mask
+from medfl.data.library_output import library_errors_as
 from medfl.data.mask_alignment import resample_mask
 from medfl.data.volume import LPS_TO_RAS, Affine, Volume
 from medfl.errors import DataError
@@ -43,10 +44,8 @@ def resample_seg(dataset: Dataset, classes: Mapping[int, int], image: Volume, *,
     """
     import highdicom  # half a second that sites without DICOM need not spend
 
-    try:
+    with library_errors_as(unreadable_label_error):
         segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-    except Exception:  # highdicom requires more than is needed here, such as the property type of a segment
-        raise unreadable_label_error() from None
     mask = np.zeros(image.shape, dtype=np.uint8)
     for number, label in classes.items():
         if label == 0:
@@ -60,11 +59,13 @@ def resample_seg(dataset: Dataset, classes: Mapping[int, int], image: Volume, *,
 
 
 def _read_segment_volume(segmentation: Any, number: int) -> Any:
-    try:
+    with library_errors_as(_other_grid_error):
         return segmentation.get_volume(segment_numbers=[number], combine_segments=False, dtype=np.float32, rtol=0.05)
-    except Exception:
-        what = "the segmentation is not on the grid of its series, or a segment is damaged."
-        raise DataError("LBL-GEOMETRY", what, "Export the segmentation again, in the resolution of the series.") from None
+
+
+def _other_grid_error() -> DataError:
+    what = "the segmentation is not on the grid of its series, or a segment is damaged."
+    return DataError("LBL-GEOMETRY", what, "Export the segmentation again, in the resolution of the series.")
 
 
 def _match_grid(volume: Any, image: Volume) -> NDArray[np.bool_] | None:

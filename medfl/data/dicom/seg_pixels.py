@@ -13,6 +13,7 @@ from medfl.data.dicom.references import unreadable_label_error
 from medfl.data.dicom.seg_frames import SegFrame, segmentation_type
 from medfl.data.dicom.slices import paint_mask
 from medfl.data.dicom.stored_values import FrameDecoder
+from medfl.data.library_output import library_errors_as
 from medfl.errors import DataError
 
 Mask = NDArray[np.uint8]
@@ -45,7 +46,7 @@ def paint_frames(
     if any(not labelmap and frame.segment not in classes for frame, _ in foreground):
         raise unreadable_label_error()  # a frame of a segment that does not exist
     mask = np.zeros(shape, dtype=np.uint8)
-    try:
+    with library_errors_as(unreadable_label_error):
         table = _build_lookup_table(dataset, classes)
         pixels = _iter_stored_frames(dataset, [frame.index for frame, _ in foreground]) if foreground else ()
         highest = len(table) - 1 if labelmap else _highest_value(dataset)
@@ -54,10 +55,6 @@ def paint_frames(
                 raise _values_error(f"above {highest}, the highest that it declares")
             labels = _apply_lookup_table(stored, table) if labelmap else (stored >= table[0]) * np.uint8(classes[frame.segment])
             paint_mask(mask[:, :, k], labels.T)
-    except DataError:
-        raise
-    except Exception:
-        raise unreadable_label_error() from None
     return mask
 
 

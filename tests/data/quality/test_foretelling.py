@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from medfl.data import load as load_module
 from medfl.data.dicom.series import read_series
 from medfl.data.quality import foretelling
 from medfl.data.quality.facts import SiteCheck
@@ -22,6 +22,7 @@ from medfl.data.store.prepare import prepare_cases
 from medfl.data.store.prepared_data import PreparedData
 from medfl.site import Policy, Site
 from medfl.study import Study
+from tests.data.dicom.drawing import write_seg
 from tests.data.dicom.phantom import write_slices
 
 StudyMaker = Callable[..., Study]
@@ -104,17 +105,64 @@ def test_memory_that_is_not_there_is_said_by_both(site: Site, make_study: StudyM
     assert len(prepare_cases(site, study).cases) == 3  # the refusal was not remembered
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: tried 5 bytes")])
-def test_lack_of_memory_is_called_that(
-    site: Site, make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def read(*_: Any, **__: Any) -> None:
-        raise error
+OUT_OF_MEMORY = RuntimeError("DefaultCPUAllocator: can't allocate memory: tried 5 bytes")
 
-    monkeypatch.setattr(load_module, "read_nifti", read)
+
+@pytest.mark.parametrize("error", [MemoryError(), OUT_OF_MEMORY], ids=["numpy", "torch"])
+@pytest.mark.parametrize("where", ["medfl.data.nifti_content.NiftiContent.read", "medfl.data.load.read_label"])
+def test_lack_of_memory_is_called_that(
+    site: Site, make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+) -> None:
+    monkeypatch.setattr(where, raising(error))
     study = make_study()
     assert {code for code, _ in codes(check_site(site, study, workers=1)[0])} == {"CASE-MEMORY"}
     assert {code for code, _ in codes(prepare_cases(site, study))} == {"CASE-MEMORY"}
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "medfl.data.dicom.pixels.open_decoder",
+        "medfl.data.dicom.stored_values.FrameDecoder.decode",
+        "medfl.data.dicom.label_dataset.parse_file",
+        "medfl.data.dicom.label_dataset.find_references",
+        "medfl.data.dicom.seg_pixels._build_lookup_table",
+        "medfl.data.dicom.pixels.parse_file",
+    ],
+)
+def test_no_reader_of_dicom_takes_lack_of_memory_for_damage(
+    tmp_path: Path, make_site: SiteMaker, make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    root = tmp_path / "data"
+    paths = write_slices(root / "series")
+    marked = np.zeros((20, 24, 10), np.uint8)
+    marked[3:9, 3:9, 3:6] = 1
+    write_seg(root / "seg.dcm", paths, {"organ": marked})
+    (root / "index.csv").write_text("image,label,patient\nseries,seg.dcm,P\n")
+    lenient = make_site(root).model_copy(update={"policy": Policy(min_count=0, min_cases=1, max_excluded=1.0)})
+    study = make_study(task__modality="CT")
+    assert check_site(lenient, study, workers=1)[0].usable
+    monkeypatch.setattr(where, raising(MemoryError()))
+    assert {code for code, _ in codes(check_site(lenient, study, workers=1)[0])} == {"CASE-MEMORY"}
+
+
+@pytest.mark.parametrize("where", ["medfl.data.pictures.decoding._decode", "medfl.data.pictures.decoding._read_file"])
+def test_no_reader_of_pictures_takes_lack_of_memory_for_damage(
+    tmp_path: Path, make_site: SiteMaker, make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20)).astype(np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "index.csv").write_text("image,label,patient\na.png,benign,P\n")
+    task = {"task__kind": "classification", "task__classes": "benign,malignant", "task__modality": "US", "task__dimension": 2}
+    monkeypatch.setattr(where, raising(MemoryError()))
+    check, _ = check_site(make_site(tmp_path), make_study(**task), workers=1)
+    assert {code for code, _ in codes(check)} == {"CASE-MEMORY"}
 
 
 def test_fast_check_of_a_cropped_image_only_warns(site: Site, make_study: StudyMaker) -> None:
