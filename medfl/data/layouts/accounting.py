@@ -105,9 +105,9 @@ def _reason(path: str, site: Site, item: IndexedFile | None, modality: Modality 
         return "table"
     if item is not None and item.kind == "dicom":
         kind = object_kind(item, modality)
-        if kind in ("image", "label") and everything:
-            return kind
-        return "scout" if kind == "image" and is_scout(item) else _REASON_OF_OBJECT[kind]
+        if kind == "image" and is_scout(item):
+            return "scout"
+        return kind if kind in ("image", "label") and everything else _REASON_OF_OBJECT[kind]
     if item is not None and item.kind in _REASON_OF_KIND:
         return _REASON_OF_KIND[item.kind]
     if is_image_file(name):
