@@ -23,7 +23,7 @@ INDEX_FILE = "index.sqlite"
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
 
-_VERSION = 2  # raise it when a reader finds other things in the same file, or a table changes
+_VERSION = 3  # raise it when a reader finds other things in the same file, or a table changes
 _SCHEMA_ID = zlib.crc32(repr((_VERSION, KEYWORDS)).encode()) >> 1  # fits SQLite's signed 32 bits
 _LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
 _DAMAGE_CODES = (
