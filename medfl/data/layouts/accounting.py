@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.file_account import REASONS, FileAccount
@@ -13,6 +12,7 @@ from medfl.data.index.file_facts import IndexedFile, is_archive
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.data.layouts.entries import Entry
+from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.image_kinds import is_scout, object_kind
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.sources import is_image_file
@@ -68,9 +68,10 @@ def account_files(
     for item in known.values():
         if item.kind == "dicom":
             dicom_folders.add(os.path.dirname(item.path_text))
+    tables = (os.fspath(site.root), os.fspath(find_table(site.root, site.data.index)))
     counts: Counter[str] = Counter()
     for path, entry in visible.items():
-        reason = used.pop(path, "") or _reason(path, site, known.get(path), modality, everything=entries is None)
+        reason = used.pop(path, "") or _reason(path, tables, known.get(path), modality, everything=entries is None)
         if reason == "other":
             reason = _reason_of_other(path, entry, dicom_folders)
         counts[reason] += 1
@@ -99,9 +100,11 @@ def _follow_links(used: dict[str, str], visible: Iterable[str] | set[str]) -> No
         used.setdefault(os.path.realpath(path), used.pop(path))
 
 
-def _reason(path: str, site: Site, item: IndexedFile | None, modality: Modality | None, *, everything: bool) -> str:
+def _reason(
+    path: str, tables: tuple[str, str], item: IndexedFile | None, modality: Modality | None, *, everything: bool
+) -> str:
     name = os.path.basename(path)
-    if _is_table(path, site):
+    if _is_table(path, *tables):
         return "table"
     if item is not None and item.kind == "dicom":
         kind = object_kind(item, modality)
@@ -124,13 +127,12 @@ def _reason_of_other(path: str, entry: os.DirEntry[str], dicom_folders: set[str]
         return "other"
 
 
-def _is_table(path: str, site: Site) -> bool:
+def _is_table(path: str, root: str, index: str) -> bool:
     """Return whether a file is the index, describes the data set, or says something about an image of the same name."""
-    name = os.path.basename(path)
-    above = Path(path).parent == site.root
-    if path == os.fspath(site.root / site.data.index) or name in _DESCRIPTIONS or is_dicomdir(path):
+    folder, name = os.path.split(path)
+    if path == index or name in _DESCRIPTIONS or is_dicomdir(path):
         return True
-    return name.lower().endswith(_TABLE_SUFFIXES) and (above or name.startswith(("sub-", "dseg", "participants")))
+    return name.lower().endswith(_TABLE_SUFFIXES) and (folder == root or name.startswith(("sub-", "dseg", "participants")))
 
 
 def _count_hidden(skipped: SkippedFolders) -> tuple[int, int]:

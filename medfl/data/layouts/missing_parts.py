@@ -28,9 +28,44 @@ _APPENDED = (
 )
 _HEXADECIMAL = re.compile(r"[0-9a-f]*").fullmatch
 _LETTERS_THEN_DIGITS = re.compile(r"([a-z]+)\d+").fullmatch
+_Key = tuple[tuple[int, int, str], ...]
 _DIGITS_JOINED = re.compile(r"#([._-]#)+")
 
-NamedSeries = tuple[str, str]  # name of a file or folder, and the SeriesInstanceUID of an image in it
+
+class _Names:
+    """Names that lie together, each with the series of an image.
+
+    Parameters
+    ----------
+    named : iterable of (str, str)
+        Names in small letters, and series.
+    """
+
+    def __init__(self, named: Iterable[tuple[str, str]]) -> None:
+        self.names: set[str] = set()
+        self.series: set[str] = set()
+        self._by_shape: dict[str, list[tuple[_Key, str]]] = defaultdict(list)
+        for name, series in named:
+            self.names.add(name)
+            self.series.add(series)
+            self._by_shape[name_shape(name)].append((_natural_key(name), series))
+        for alike in self._by_shape.values():
+            alike.sort()
+
+    def may_hold(self, name: str) -> bool:
+        """Return whether a name is that of a DICOM file, or formed like those that are here."""
+        return name.endswith(_DICOM_SUFFIXES) or name_shape(name) in self._by_shape
+
+    def choose(self, name: str, *, dicom: bool) -> set[str]:
+        """Return the series of the names next to a name, where names follow the series; else every one it may belong to."""
+        alike = self._by_shape.get(name_shape(name), [])
+        if len(self.series) == 1 or not alike:
+            return self.series if dicom or len(self.series) == 1 else set()
+        every = {series for _, series in alike}
+        if 1 + sum(one[1] != other[1] for one, other in pairwise(alike)) > len(every):
+            return every
+        place = bisect_left(alike, (_natural_key(name), ""))
+        return {series for _, series in alike[max(0, place - 1) : place + 1]}
 
 
 class ImagePlaces:
@@ -43,16 +78,19 @@ class ImagePlaces:
     """
 
     def __init__(self, images: Iterable[tuple[IndexedFile, str]]) -> None:
-        self._by_folder: dict[str, list[NamedSeries]] = defaultdict(list)
+        by_folder: dict[str, list[tuple[str, str]]] = defaultdict(list)
         folders: dict[str, set[str]] = defaultdict(set)
         for item, series in images:
             folder, name = os.path.split(item.path_text)
-            self._by_folder[folder].append((name.lower(), series))
+            by_folder[folder].append((name.lower(), series))
             folders[series].add(folder)
+        self._by_folder = by_folder
         self._spread: dict[str, list[tuple[str, str]]] = defaultdict(list)  # folders of series that several folders hold
         for series, places in folders.items():
             for place in places if len(places) > 1 else ():
                 self._spread[os.path.dirname(place)].append((place, series))
+        self._names: dict[str, _Names] = {}  # of images in a folder
+        self._near: dict[str, tuple[_Names, _Names]] = {}  # of folders in one that a series spreads over, and of their images
 
     def find_series(self, path: str, *, dicom: bool) -> set[str]:
         """Return the series of which a file that cannot be read may be a part.
@@ -69,18 +107,28 @@ class ImagePlaces:
         """
         folder, name = os.path.split(path)
         name = name.lower()
-        beside = self._by_folder.get(folder, [])
         meant = _strip_appended(name)
-        if meant != name and any(meant == other for other, _ in beside):
+        beside = self._names_in(folder)
+        if meant != name and meant in beside.names:
             return set()  # a copy of a file that is there
-        if beside:
-            return _choose(beside, meant, dicom=dicom) if dicom or _may_be_part(meant, beside) else set()
-        above = os.path.dirname(folder)
-        near = [(os.path.basename(place).lower(), series) for place, series in self._spread.get(above, ()) if place != folder]
-        names = [other for place, _ in self._spread.get(above, ()) for other in self._by_folder[place]]
-        if not names or not (dicom or _may_be_part(meant, names)):
+        if beside.names:
+            return beside.choose(meant, dicom=dicom) if dicom or beside.may_hold(meant) else set()
+        near, images = self._names_near(os.path.dirname(folder))
+        if not images.names or not (dicom or images.may_hold(meant)):
             return set()
-        return _choose(near, os.path.basename(folder).lower(), dicom=dicom)
+        return near.choose(os.path.basename(folder).lower(), dicom=dicom)
+
+    def _names_in(self, folder: str) -> _Names:
+        if folder not in self._names:
+            self._names[folder] = _Names(self._by_folder.get(folder, ()))
+        return self._names[folder]
+
+    def _names_near(self, above: str) -> tuple[_Names, _Names]:
+        if above not in self._near:
+            spread = self._spread.get(above, ())
+            images = (named for place in {place for place, _ in spread} for named in self._by_folder[place])
+            self._near[above] = _Names((os.path.basename(place).lower(), series) for place, series in spread), _Names(images)
+        return self._near[above]
 
 
 def is_named_as_dicom(path: str) -> bool:
@@ -108,30 +156,12 @@ def _part_shape(part: str) -> str:
     return f"{match[1]}#" if match and not _HEXADECIMAL(match[1]) else "#"
 
 
-def _may_be_part(name: str, beside: Iterable[NamedSeries]) -> bool:
-    return name.endswith(_DICOM_SUFFIXES) or name_shape(name) in {name_shape(other) for other, _ in beside}
-
-
 def _strip_appended(name: str) -> str:
     while (shorter := next((name.removesuffix(end) for end in _APPENDED if name.endswith(end)), name)) != name and shorter:
         name = shorter
     return name
 
 
-def _choose(beside: list[NamedSeries], name: str, *, dicom: bool) -> set[str]:
-    """Return the series of the names next to a name, where names follow the series; else every one it may belong to."""
-    every = {series for _, series in beside}
-    shape = name_shape(name)
-    alike = sorted((_natural_key(other), series) for other, series in beside if name_shape(other) == shape)
-    if len(every) == 1 or not alike:
-        return every if dicom or len(every) == 1 else set()
-    runs = 1 + sum(one[1] != next_[1] for one, next_ in pairwise(alike))
-    if runs > len({series for _, series in alike}):
-        return {series for _, series in alike}
-    place = bisect_left([key for key, _ in alike], _natural_key(name))
-    return {series for _, series in alike[max(0, place - 1) : place + 1]}
-
-
-def _natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+def _natural_key(name: str) -> _Key:
     """Return what sorts names as people number them: ``2`` before ``10``."""
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name))

@@ -212,7 +212,8 @@ def test_ten_thousand_files_of_all_sorts(tmp_path: Path, write_series: Any, monk
     root = tmp_path / "data"
     make_dicom(root, write_series)
     add_litter(root, tmp_path / "outside")
-    slices = [path.read_bytes() for path in sorted((root / "ct").glob("*.dcm"))]
+    fixed = put(PatientID="p-100", StudyInstanceUID="1.2.100", SeriesInstanceUID="1.3.100")
+    slices = [path.read_bytes() for path in write_series(tmp_path / "slices", fixed)]
     names = ("IM{:04d}", "{}.dcm", "x{}.jpg", "{}.nii.gz", ".h{}", "note{}", "{}.csv", "{}.dcm.gz")
     rng = np.random.default_rng(0)
     for series in range(100):
@@ -221,7 +222,9 @@ def test_ten_thousand_files_of_all_sorts(tmp_path: Path, write_series: Any, monk
         for k in range(100):
             content = b"x" * k
             if k % 8 < 2:
-                content = (slices[k % 8], slices[k % 7][:131], b"")[k % 3].replace(b"1.2.3", f"1.{series:03d}".encode())
+                content = (slices[k % 8], slices[k % 7][:131], b"")[k % 3]
+                for start in ("p-", "1.2.", "1.3."):
+                    content = content.replace(f"{start}100".encode(), f"{start}{series + 100}".encode())
             (folder / names[k % 8].format(k)).write_bytes(content if rng.random() < 0.9 else b"")
     (tmp_path / "site.toml").write_text('name = "north"\n[data]\nroot = "data"\nlayout = "dicom"\n')
     (tmp_path / "site.secret").write_bytes(bytes(range(32)))
