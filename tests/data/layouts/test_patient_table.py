@@ -78,6 +78,24 @@ def test_the_splits_of_a_table_of_patients_count(
         read_cohort(make_site(root), study)
 
 
+def test_the_splits_of_a_table_count_for_dicom_by_its_patient_ids(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for n in range(4):
+
+        def change(_: int, ds: Any, n: int = n) -> None:
+            ds.PatientID, ds.IssuerOfPatientID = f"CANARY-{n}", "north"
+
+        write_series(root / str(n), change)
+    rows = [f"CANARY-{n},{'ab'[n % 2]},{'test' if n > 2 else 'Train'}" for n in range(4)]
+    (root / "index.csv").write_text("\n".join(["patient,label,SPLIT", *rows]))
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="CT")
+    cohort = read_cohort(make_site(root), study)
+    assert Counter(case.split for case in cohort.cases) == {"train": 3, "test": 1}
+    assert not any("CANARY" in str(finding) for finding in cohort.findings)
+
+
 def test_a_patient_with_two_rows_that_differ_costs_that_patient(patients: Any, make_site: Any, make_study: Any) -> None:
     root = patients("folders")
     rows = ("01,a,train", "01,b,train", "02,B,test", "02,b,test", "03,a,test", "03,a,train", "04,b,test")
