@@ -76,12 +76,7 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
     full_table = read_table(resolve_below(root, _index_name(site)))
     table = filter_rows(full_table, site.data.where)
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
-    columns = zip(
-        *(fill_pattern(table, part, what="image", section=section) for part in _split_names(site.data.image)), strict=True
-    )
-    named = list(columns)
-    _refuse_misspelt_selection(table, named)
-    images = [_image_names(names, row) for names, row in zip(named, table.rows, strict=True)]
+    images = _read_image_names(table, site, section)
     keys = [_row_key(names, row) for names, row in zip(images, table.rows, strict=True)]
     labels = fill_pattern(table, site.data.label, what="label", section=section) if site.data.label else [""] * len(keys)
     patients = [key.replace("\n", "/") for key in keys]
@@ -112,6 +107,14 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
         warnings=(*_blank_warnings(full_table, site.data.where), *unread_split_warnings(table)),
         channels=names_in_patterns(site.data.image),
     )
+
+
+def _read_image_names(table: Table, site: Site, section: str) -> list[tuple[str, ...]]:
+    """Return the files or folders that each row names, one for each channel."""
+    parts = [fill_pattern(table, part, what="image", section=section) for part in _split_names(site.data.image)]
+    named = list(zip(*parts, strict=True))
+    _refuse_misspelt_selection(table, named)
+    return [_image_names(names, row) for names, row in zip(named, table.rows, strict=True)]
 
 
 def as_unlabelled(site: Site) -> Site:
