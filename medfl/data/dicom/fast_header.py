@@ -1,6 +1,6 @@
 """Fast reader of a few attributes in the first bytes of a DICOM file, many times faster than a full parser.
 
-Anything unusual (big endian, deflated, non-ASCII text, an odd number) is left to pydicom: for such a file `scan_header` returns
+Anything unusual (big endian, deflated, an odd number, text in other characters than ASCII, Latin-1 and UTF-8) is left to pydicom: for such a file `scan_header` returns
 False. Where it returns True, it has read what pydicom reads (PS3.5 chapter 7).
 """
 
@@ -31,7 +31,11 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _MAX_DEPTH = 16  # of nested sequences
 _ELEMENT, _IMPLICIT_ELEMENT, _LENGTH = Struct("<HH2sH").unpack_from, Struct("<HHL").unpack_from, Struct("<L").unpack_from
+CHARACTER_SET = "SpecificCharacterSet"  # has to be among the attributes to read where text may be other than ASCII
+_CODECS: dict[Value, str] = {"ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}  # PS3.3 C.12.1.1.2; those without escape sequences
+_TEXT_VRS = (b"LO", b"SH")
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*").fullmatch
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
 _INTEGER = re.compile(r"[+-]?\d+").fullmatch
 _BINARY_VRS = {b"US": ("H", 2), b"SS": ("h", 2), b"UL": ("L", 4), b"SL": ("l", 4), b"FL": ("f", 4), b"FD": ("d", 8)}
 
@@ -77,6 +81,8 @@ def scan_header(data: bytes, wanted: Mapping[int, tuple[str, bytes]], values: di
         _walk_elements(data, position, implicit, wanted, values)
     except (ValueError, StructError):  # something unusual, or the end of the data
         return False
+    finally:
+        values.pop(CHARACTER_SET, None)  # it was needed to read the others
     return True
 
 
@@ -131,7 +137,7 @@ def _walk_elements(
             keyword, expected = wanted[tag]
             if vr and vr != expected:
                 raise ValueError
-            value = _decode_value(data[position : position + length], expected)
+            value = _decode_value(data[position : position + length], expected, values)
             if value:
                 values[keyword] = value
         position += length
@@ -173,7 +179,7 @@ def _skip_sequence(data: bytes, position: int, implicit: bool, depth: int = 0) -
             raise ValueError
 
 
-def _decode_value(data: bytes, vr: bytes) -> Value:
+def _decode_value(data: bytes, vr: bytes, values: Mapping[str, Value]) -> Value:
     if vr in _BINARY_VRS:
         format_character, size = _BINARY_VRS[vr]
         if len(data) % size:
@@ -181,9 +187,7 @@ def _decode_value(data: bytes, vr: bytes) -> Value:
         numbers = tuple(str(number) for number in Struct(f"<{len(data) // size}{format_character}").unpack(data))
         return numbers if len(numbers) > 1 else numbers[0]
     data = data.rstrip(b"\0 ")
-    if not _PRINTABLE(data):
-        raise ValueError
-    text = data.decode("ascii")
+    text = data.decode("ascii") if _PRINTABLE(data) else _decode_text(data, vr, values.get(CHARACTER_SET, ""))
     parts = tuple(part.strip() for part in text.split("\\")) if "\\" in text else (text.strip(),)
     if data and vr == b"DS":
         for part in parts:
@@ -191,3 +195,9 @@ def _decode_value(data: bytes, vr: bytes) -> Value:
     if data and vr == b"IS" and not all(map(_INTEGER, parts)):
         raise ValueError
     return parts if len(parts) > 1 else parts[0]
+
+
+def _decode_text(data: bytes, vr: bytes, character_set: Value) -> str:
+    if vr not in _TEXT_VRS or character_set not in _CODECS or _CONTROL(data):
+        raise ValueError
+    return data.decode(_CODECS[character_set])

@@ -12,8 +12,8 @@ from typing import BinaryIO, Literal
 
 from pydicom.multival import MultiValue
 
-from medfl.data.dicom.fast_header import MAGIC, Value, looks_headerless, scan_header, wanted_tags
-from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
+from medfl.data.dicom.fast_header import CHARACTER_SET, MAGIC, Value, looks_headerless, scan_header, wanted_tags
+from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS, SELECTION_KEYWORDS
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
@@ -42,7 +42,8 @@ MODALITY_BY_CLASS = {  # of the SOP classes that belong to one
 }
 _IMAGE_KEYWORDS = ("Rows", "Columns", "PhotometricInterpretation")  # a header that was read so far is one of an image
 _READ_SIZES = (16 * 1024, 256 * 1024)  # bytes read at first, and again when these do not hold the whole header
-_WANTED_TAGS = wanted_tags(KEYWORDS)
+_WANTED_TAGS = wanted_tags((CHARACTER_SET, *KEYWORDS))
+_TEXT_KEYWORDS = (*IDENTITY_KEYWORDS, *SELECTION_KEYWORDS)
 _LAST_TAG = max(_WANTED_TAGS)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # PS3.5 section 6.2; `float` also accepts "1_0" and "nan"
 
@@ -185,7 +186,7 @@ def _parse_header(file: RawIOBase) -> dict[str, Value]:
             try:
                 value = to_text(dataset.get(keyword))
             except Exception:
-                value = "" if keyword in IDENTITY_KEYWORDS else "damaged"  # not a number: an error for whoever reads it
+                value = "" if keyword in _TEXT_KEYWORDS else "damaged"  # not a number: an error for whoever reads it
             if value:
                 values[keyword] = value
     return values

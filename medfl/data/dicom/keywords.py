@@ -73,6 +73,15 @@ PIXEL_KEYWORDS = (
     "BurnedInAnnotation",
 )
 CONCATENATION_KEYWORDS = ("ConcatenationUID", "InConcatenationTotalNumber")  # PS3.3 C.7.6.16.2.2.4
+SELECTION_KEYWORDS = (  # of what is shown, by which a study or a site says which images are meant
+    "SeriesDescription",
+    "ProtocolName",
+    "BodyPartExamined",
+    "ViewPosition",
+    "Laterality",
+    "ImageLaterality",
+    "PresentationIntentType",
+)
 DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 KEYWORDS = (
     *IDENTITY_KEYWORDS,
@@ -81,4 +90,5 @@ KEYWORDS = (
     *CONCATENATION_KEYWORDS,
     *DEVICE_KEYWORDS,
     *_INDEXED_VOLUME_KEYWORDS,
+    *SELECTION_KEYWORDS,
 )
