@@ -63,7 +63,9 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, a
         if not entries:
             raise no_images_error(site, study, listing, index)
         cohort = _build_cohort(entries, listing, site, study, index)
-        return replace(cohort, files=account_files(site, index, entries, study.task.modality)) if account else cohort
+        if not account:
+            return cohort
+        return replace(cohort, files=account_files(site, index, entries, study.task.modality, listing.not_meant))
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:

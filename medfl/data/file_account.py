@@ -10,6 +10,7 @@ REASONS: Mapping[str, str] = {
     "image": "images",
     "label": "labels",
     "table": "tables and descriptions of the data set",
+    "not-meant": "images that the study does not mean (`select`, for processing)",
     "unused-image": "images that no case uses",
     "unused-label": "labels that no case uses",
     "scout": "scouts",

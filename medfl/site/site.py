@@ -16,6 +16,7 @@ from medfl.schema import NameMap, Section, Strings, read_section
 from medfl.site.federation_settings import SiteFederation
 from medfl.site.pacs import Pacs
 from medfl.site.policy import Policy
+from medfl.study.image_conditions import ImageConditions
 from medfl.study.sections import NotNegative, Positive
 from medfl.system.files import write_file
 
@@ -41,6 +42,8 @@ class SiteData(Section):
     label: str = "label"
     patient: str = "patient"  # csv column; empty: one image is one patient
     where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
+    select: ImageConditions = ""  # DICOM images that are meant, beside the study's `select`: "ViewPosition=PA|AP"
+    select_missing: Literal["leave-out", "use"] = "leave-out"  # images without an attribute that a `select` names
     share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, divided by patient
     shares: NotNegative = 0
     label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour

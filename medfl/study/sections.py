@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
+from medfl.study.image_conditions import ImageConditions
 from medfl.study.windows import Window
 
 Kind = Literal["segmentation", "classification"]
@@ -60,6 +61,9 @@ class Task(Section):
     labels: Annotated[  # classification: what a number in a table is, a class of that name or its position, counted from 0
         Literal["names", "positions"], Field(exclude_if=lambda value: value == "names")  # an older study keeps its hash
     ] = "names"
+    select: Annotated[  # images of the modality that are meant, by DICOM headers: "BodyPartExamined=CHEST; ViewPosition=PA|AP"
+        ImageConditions, Field(exclude_if=lambda value: not value)  # likewise
+    ] = ""
 
     @property
     def channel_count(self) -> int:

@@ -1,7 +1,7 @@
 """Fast reader of a few attributes in the first bytes of a DICOM file, many times faster than a full parser.
 
-Anything unusual (big endian, deflated, an odd number, text in other characters than ASCII, Latin-1 and UTF-8) is left to pydicom: for such a file `scan_header` returns
-False. Where it returns True, it has read what pydicom reads (PS3.5 chapter 7).
+Anything unusual (big endian, deflated, an odd number, text in other characters than ASCII, Latin-1 and UTF-8) is left to
+pydicom: for such a file `scan_header` returns False. Where it returns True, it has read what pydicom reads (PS3.5 chapter 7).
 """
 
 from __future__ import annotations

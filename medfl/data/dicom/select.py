@@ -10,13 +10,17 @@ import numpy as np
 from medfl.data.dicom.headers import Header
 from medfl.data.dicom.keywords import UNSHOWN_KEYWORDS, VOLUME_KEYWORDS
 from medfl.data.dicom.partitions import volume_groups
+from medfl.data.dicom.shown import shown_values
 from medfl.data.dicom.value_texts import format_numbers, is_same_value
 from medfl.errors import DataError
+from medfl.study.image_conditions import CONDITION_KEYWORDS, MISSING, ImageCondition
 
 OBJECT_KEYS = ("SeriesInstanceUID", "sop_instance")  # of whole files
 MATRIX_KEYS = {"rows": "Rows", "columns": "Columns"}
 ORIENTATIONS = ("sagittal", "coronal", "axial")  # by the patient axis (L, P, S) that the slice normal is closest to
-SELECT_KEYS = (*OBJECT_KEYS, "orientation", *MATRIX_KEYS, *VOLUME_KEYWORDS)
+# keys of what an image shows: compared as in the `select` of a study, without case and blanks, with * for any characters
+_SHOWN_KEYS = tuple(keyword for keyword in CONDITION_KEYWORDS if keyword != "ImageType")
+SELECT_KEYS = tuple(dict.fromkeys((*OBJECT_KEYS, "orientation", *MATRIX_KEYS, *VOLUME_KEYWORDS, *_SHOWN_KEYS)))
 # Keys that an index may have as columns; the others are attributes that many an index lists for information
 COLUMN_KEYS = (
     *(*OBJECT_KEYS, "orientation", *MATRIX_KEYS),
@@ -29,9 +33,9 @@ KEY_ALIASES = {
     "temporalpositionindex": "TemporalPositionIdentifier",
     "frameacquisitionnumber": "AcquisitionNumber",
     "frametype": "ImageType",
+    "imagelaterality": "Laterality",
     "frameacquisitiondatetime": "AcquisitionDateTime",
 }
-MISSING = "none"  # selects the images that lack the attribute
 _ORDINAL = re.compile(r"#\s*(\d+)")  # the nth value in order: of what no message and no index should hold
 _KEY_BY_NAME = {key.casefold(): key for key in SELECT_KEYS} | KEY_ALIASES
 
@@ -62,6 +66,15 @@ def parse_select(text: str) -> dict[str, str]:
     if plane not in ORIENTATIONS:
         raise DataError("INDEX-SELECT", "the orientation is unknown.", f"Allowed are {', '.join(ORIENTATIONS)}.")
     return conditions
+
+
+def image_conditions(conditions: Mapping[str, str]) -> tuple[ImageCondition, ...]:
+    """Return those of the conditions of a selection that tell images by what they show, in whatever series they are."""
+    return tuple(
+        ImageCondition(key, (value,))
+        for key, value in conditions.items()
+        if key in _SHOWN_KEYS and _ordinal(key, value) is None
+    )
 
 
 def select_headers(headers: Sequence[Header], conditions: Mapping[str, str], keys: Iterable[str] = SELECT_KEYS) -> list[Header]:
@@ -107,6 +120,8 @@ def _matches(header: Header, key: str, value: str) -> bool:
         return slice_orientation(header) == value.casefold()
     if key == "ImageType":
         return value.upper() == "\\".join(header.image_type) or value.upper() in header.image_type
+    if key in _SHOWN_KEYS:
+        return ImageCondition(key, (value,)).matches(shown_values(header, key))
     if key in VOLUME_KEYWORDS and value.casefold() == MISSING and not header.text(key):
         return True
     if key == "sop_instance":

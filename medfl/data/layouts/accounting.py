@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from medfl.data.cases import Source
 from medfl.data.file_account import REASONS, FileAccount
@@ -40,7 +40,11 @@ _TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".toml")
 
 
 def account_files(
-    site: Site, index: FileIndex, entries: Iterable[Entry] | None = None, modality: Modality | None = None
+    site: Site,
+    index: FileIndex,
+    entries: Iterable[Entry] | None = None,
+    modality: Modality | None = None,
+    not_meant: Collection[str] = (),
 ) -> FileAccount:
     """Count all files of a data folder by what becomes of them.
 
@@ -54,6 +58,8 @@ def account_files(
         What the layout found; without it, images and labels count as such whether or not a case uses them.
     modality : str, optional
         Modality of the study.
+    not_meant : collection of str
+        Paths of images of that modality that are not meant.
 
     Raises
     ------
@@ -72,6 +78,8 @@ def account_files(
     counts: Counter[str] = Counter()
     for path, entry in visible.items():
         reason = used.pop(path, "") or _reason(path, tables, known.get(path), modality, everything=entries is None)
+        if reason == "unused-image" and path in not_meant:
+            reason = "not-meant"
         if reason == "other":
             reason = _reason_of_other(path, entry, dicom_folders)
         counts[reason] += 1

@@ -30,6 +30,7 @@ from medfl.data.layouts.dicom_resolver import (
 )
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
 from medfl.data.layouts.file_spellings import find_table
+from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     Table,
@@ -64,7 +65,7 @@ def find_index_files(site: Site) -> list[str]:
     return sorted(path.name for path in tables if _has_image_columns(path, site, damaged=False))
 
 
-def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
+def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelection) -> Listing:
     """List the images of an index.
 
     Raises
@@ -84,7 +85,7 @@ def list_csv(site: Site, study: Study, index: FileIndex) -> Listing:
         patients = fill_pattern(table, site.data.patient, what="patient", section=section)
     splits, annotations = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
     masks = study.task.kind == "segmentation"
-    resolver = DicomResolver(study.task.modality, site.data, index)
+    resolver = DicomResolver(study.task.modality, site.data, index, selection)
     index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
     entries = [
         Entry(

@@ -19,6 +19,7 @@ from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.id_spellings import similar_id_warnings
+from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
 from medfl.data.layouts.patient_table import apply_patient_table, missing_patient_warnings
@@ -30,11 +31,11 @@ from medfl.site import Site
 from medfl.study import Study
 
 _DICOM_KINDS = ("dicom", "damaged", "media")  # kinds of files that count as DICOM
-_LISTERS: dict[str, Callable[[Site, Study, FileIndex], Listing]] = {
+_LISTERS: dict[str, Callable[[Site, Study, FileIndex, ImageSelection], Listing]] = {
     "csv": list_csv,
-    "nnunet": lambda site, study, _: list_nnunet(site, study),
-    "msd": lambda site, study, _: (list_nnunet if is_nnunet(site.root) else list_msd)(site, study),
-    "bids": lambda site, study, _: list_bids(site, study),
+    "nnunet": lambda site, study, *_: list_nnunet(site, study),
+    "msd": lambda site, study, *_: (list_nnunet if is_nnunet(site.root) else list_msd)(site, study),
+    "bids": lambda site, study, *_: list_bids(site, study),
     "dicom": list_dicom,
     "folders": list_folders,
 }
@@ -46,11 +47,12 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
     Raises
     ------
     DataError
-        ``DATA-READ``, those of `detect_layout`, and those of the layout.
+        ``DATA-READ``, ``IMG-SELECT``, those of `detect_layout`, and those of the layout.
     """
     try:
         layout = detect_layout(site, index)
-        listing = _refuse_outside(site.root, _LISTERS[layout](site, study, index))
+        selection = ImageSelection.of(site, study)
+        listing = _refuse_outside(site.root, selection.finish(_LISTERS[layout](site, study, index, selection)))
         listing = apply_patient_table(name_mask_values(listing, site.root), site, study, layout)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)

@@ -11,6 +11,7 @@ from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images
 from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.patients import find_constant_ids
@@ -19,7 +20,7 @@ from medfl.site import Site
 from medfl.study import Study
 
 
-def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
+def list_dicom(site: Site, study: Study, index: FileIndex, selection: ImageSelection) -> Listing:
     """List one case a series, or in a study of dimension 2 one an image. The patient is PatientID with its issuer.
 
     Series that no segmentation refers to are passed over when another series of the patient has one. In classification, the
@@ -34,6 +35,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex) -> Listing:
     """
     objects = sort_objects(index.tree(site.root), study.task.modality, site.data, index.others(site.root))
     objects.require_images()
+    selection.narrow(objects)
     images = [item for items in objects.series.values() for item in items]
     _check_patient_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:

@@ -24,6 +24,8 @@ class DicomObjects:
         Images of the modality of a study by SeriesInstanceUID.
     set_aside : dict of str to list of IndexedFile
         Series of the same modality that are no images of the study: scouts, and pages of a screen.
+    not_meant : int
+        Images of that modality that the study or the site does not mean.
     doubtful : set of str
         Paths of images in `series` without a Modality to rely on.
     labels : list of LabelReferences
@@ -50,6 +52,7 @@ class DicomObjects:
     label_files: list[IndexedFile] = field(default_factory=list)
     other_images: set[str] = field(default_factory=set)
     faults: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    not_meant: int = 0
     headerless: int = 0
     files: int = 0
     orphan_labels: int = 0

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.dicom.select import COLUMN_KEYS, KEY_ALIASES, parse_select
+from medfl.data.dicom.select import COLUMN_KEYS, KEY_ALIASES, image_conditions, parse_select
+from medfl.data.dicom.shown import shown_values
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.dicom_objects import DicomObjects
+from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
 from medfl.data.layouts.object_sorting import series_key, sort_objects
+from medfl.data.layouts.series_faults import fault_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
 from medfl.site import SiteData
+from medfl.study.image_conditions import ImageCondition
 from medfl.study.sections import Modality
 
 SELECT_COLUMN = "select"  # column with several conditions at once
@@ -80,11 +84,14 @@ class DicomResolver:
         Settings by which the site's data is read.
     index : FileIndex
         Index of the site.
+    selection : ImageSelection
+        Images that are meant.
     """
 
     modality: Modality
     site_data: SiteData
     index: FileIndex
+    selection: ImageSelection
     _folders: dict[Path, tuple[DicomObjects, dict[str, IndexedFile]]] = field(default_factory=dict)  # rows often share one
 
     def resolve_image(self, paths: Sequence[Path], row: Mapping[str, str]) -> Source:
@@ -144,6 +151,7 @@ class DicomResolver:
         items = [item for uid in uids or found.series for item in every[uid]]
         if single and len(single) == len(conditions):
             items = [objects[uid] for uid in dict.fromkeys(single)]
+        items = self._pick_meant(items, [image_conditions(one) for one in conditions], named=bool(uids or single))
         series = {series_key(item) for item in items}
         if len(series) > 1 and sum(_SERIES_KEY in one for one in conditions) < max(len(conditions), 1):
             what = f"the folder holds {len(series)} series."
@@ -151,6 +159,27 @@ class DicomResolver:
         if not single and (problem := next(filter(None, map(found.series_error, sorted(series))), None)):
             raise problem
         return Source.of_files(items, tuple(channels))
+
+    def _pick_meant(
+        self, items: Sequence[IndexedFile], conditions: Sequence[Sequence[ImageCondition]], *, named: bool
+    ) -> list[IndexedFile]:
+        """Return the images of some series that a row means, for any of its channels, and the study and the site as well."""
+        by_series: dict[str, list[IndexedFile]] = defaultdict(list)
+        for item in items:
+            by_series[series_key(item)].append(item)
+        meant = []
+        for key, own in by_series.items():
+            picked = [self.selection.pick(own, row, named=named) for row in conditions or [()]]
+            if problem := fault_error(Counter(selection=max(doubtful for _, doubtful in picked))):
+                raise problem
+            paths = {item.path_text for kept, _ in picked for item in kept}
+            meant += [item for item in by_series[key] if item.path_text in paths]
+        if items and not meant:
+            for condition in dict.fromkeys(one for row in conditions for one in row):
+                if not any(condition.matches(shown_values(item.header, condition.keyword)) for item in items):
+                    raise unfulfilled_error(condition.keyword)
+            raise other_images_error()
+        return meant
 
     def _get_objects(self, path: Path) -> tuple[DicomObjects, dict[str, IndexedFile]]:
         if path not in self._folders:
@@ -165,6 +194,7 @@ class DicomResolver:
             return DicomObjects(defaultdict(list, {series_key(item): [item]}))  # its reader raises if it is no image
         items, others = self.index.tree(path), self.index.others(path)
         found = sort_objects(items, self.modality, self.site_data, others)
+        self.selection.restore_localizers(found)
         if not found.series:
             found = sort_objects(items, None, self.site_data, others)
         found.require_images()

@@ -58,12 +58,15 @@ class Listing:
         About the folder as a whole.
     channels : tuple of str
         Names of the channels of each image, in the order of its files, volumes or selections; empty when the layout names none.
+    not_meant : frozenset of str
+        Paths of images of the study's modality that its or the site's `select` does not mean.
     """
 
     entries: tuple[Entry, ...]
     patient_ids: bool
     warnings: tuple[Finding, ...] = ()
     channels: tuple[str, ...] = ()
+    not_meant: frozenset[str] = frozenset()
 
 
 def missing_label_error() -> DataError:

@@ -15,6 +15,7 @@ from medfl.data.index.walk import SkippedFolders, is_hidden
 from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.entries import Entry, Listing, missing_label_error
+from medfl.data.layouts.image_selection import ImageSelection, other_images_error
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, named_files
@@ -35,7 +36,7 @@ def is_folders(root: Path) -> bool:
     return not files and any(_patient_folders(root))
 
 
-def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
+def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSelection) -> Listing:
     """List one case for each folder; the name of the folder is the patient.
 
     The site's `image` and `label` are words that file names hold between ``_``, ``-`` and ``.``, or patterns such as
@@ -56,6 +57,8 @@ def list_folders(site: Site, study: Study, index: FileIndex) -> Listing:
     }
     if not any(files.values()):
         _merge_objects(objects.values()).require_images()
+    for found in objects.values():
+        selection.narrow(found)
     entries = []
     for folder, images in files.items():
         image: Source | DataError
@@ -146,6 +149,8 @@ def _pick_series(objects: DicomObjects, site: Site, study: Study) -> tuple[Sourc
     labels = match_labels(objects, site.data)
     labelled = [uid for uid in sorted(objects.series) if not is_unlabelled(labels[uid])]
     chosen = labelled or sorted(objects.series)
+    if not chosen and objects.not_meant:
+        return other_images_error(), missing_label_error()
     if not chosen:
         what = f"the folder holds no {study.task.modality} image, which the study asks for."
         if objects.other_images:

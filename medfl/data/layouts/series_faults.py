@@ -38,6 +38,11 @@ _FAULTS = {
         "file(s) of the study, which may be slices of the series, name no series.",
         "Export the study again. Check its anonymisation.",
     ),
+    "selection": (
+        "DCM-HEADER",
+        "file(s) of the series lack an attribute by which images are selected, or have another value than the rest.",
+        "Export the series again. Check its anonymisation.",
+    ),
     "absent": (
         "DD-MISSING",
         "file(s) of the series that the DICOMDIR names are missing.",
@@ -52,8 +57,8 @@ def fault_error(faults: Counter[str]) -> DataError | None:
     Parameters
     ----------
     faults : Counter of str
-        Files by what is wrong: ``"outside"``, ``"archive"``, ``"headerless"``, ``"damaged"``, ``"modality"``, ``"no series"``
-        or ``"absent"``.
+        Files by what is wrong: ``"outside"``, ``"archive"``, ``"headerless"``, ``"damaged"``, ``"modality"``, ``"no series"``,
+        ``"selection"`` or ``"absent"``.
     """
     for fault, (code, what, fix) in _FAULTS.items():
         if faults[fault]:

@@ -11,6 +11,7 @@ from medfl.data.index.case_records import add_cases
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images
 from medfl.data.layouts.entries import Entry, missing_label_error
+from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
 from medfl.data.quality.facts import CaseFacts
@@ -51,6 +52,7 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
     with FileIndex(site) as index:
         if detect_layout(site, index) == "dicom":
             objects = sort_objects(index.tree(site.root), study.task.modality, site.data, index.others(site.root))
+            ImageSelection.of(site, study).narrow(objects)
             entries = [
                 Entry(uid, items[0].patient, Source.of_files(items), _MISSING_LABEL)
                 for uid, items in sorted(objects.series.items())
