@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.cases import Source
+from medfl.data.findings import Finding
 from medfl.data.layouts.columns import is_misspelt
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.json_table import load_json
@@ -51,7 +52,21 @@ def list_msd(site: Site, study: Study) -> Listing:
         for image, label in sorted(pairs)
         if not Path(image).name.startswith("._")  # what macOS leaves in archives
     ]
-    return Listing(tuple(entries), patient_ids=False, channels=read_channel_names(document))
+    return Listing(
+        tuple(entries),
+        patient_ids=False,
+        warnings=missing_case_warnings(document, len(entries)),
+        channels=read_channel_names(document),
+    )
+
+
+def missing_case_warnings(document: dict[str, Any], count: int) -> tuple[Finding, ...]:
+    """Return a warning when a ``dataset.json`` states more training cases, as `numTraining`, than there are."""
+    stated = document.get("numTraining")
+    if not isinstance(stated, int) or stated <= count:
+        return ()
+    what = f"{DATASET_FILE} states {stated} training cases, and {count} are here."
+    return (Finding.warning("LAYOUT-FEWER", what, "Copy the rest, or correct numTraining."),)
 
 
 def require_segmentation(study: Study) -> None:

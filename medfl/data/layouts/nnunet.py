@@ -13,6 +13,7 @@ from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.msd import (
     DATASET_FILE,
+    missing_case_warnings,
     read_channel_names,
     read_dataset_json,
     read_label_names,
@@ -59,7 +60,8 @@ def list_nnunet(site: Site, study: Study) -> Listing:
         entries = [_make_entry(site.root, case, row, channels, names) for case, row in sorted(listed.items())]
     else:
         entries = _find_entries(site.root, _file_ending(document), channels, names)
-    return Listing(tuple(entries), patient_ids=False, channels=read_channel_names(document))
+    warnings = missing_case_warnings(document, len(entries))
+    return Listing(tuple(entries), patient_ids=False, warnings=warnings, channels=read_channel_names(document))
 
 
 def _file_ending(document: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
 from medfl.data.layouts import msd
 from medfl.data.layouts.file_spellings import find_table
-from medfl.data.layouts.msd import DATASET_FILE, read_label_names
+from medfl.data.layouts.msd import DATASET_FILE, read_dataset_json, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
 from medfl.data.library_output import silence_libraries
 from medfl.data.nifti import read_nifti_values
@@ -84,10 +83,9 @@ def infer_mask_classes(site: Site, masks: Sequence[Source]) -> tuple[tuple[str, 
 
 def _read_dataset_json(root: Path) -> dict[str, Any]:
     try:
-        document = json.loads((root / DATASET_FILE).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+        return read_dataset_json(root)
+    except DataError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _read_stated_labels(root: Path) -> tuple[str, ...]:

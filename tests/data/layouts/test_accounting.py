@@ -235,3 +235,15 @@ def test_ten_thousand_files_of_all_sorts(tmp_path: Path, write_series: Any, monk
     assert document["files"]["total"] == sum(document["files"]["by-reason"].values()) == count_walked(root) >= 10_000
     assert {"image", "empty", "archive", "hidden", "not-dicom", "special"} <= set(document["files"]["by-reason"])
     assert time.monotonic() - started < 60
+
+
+def test_cases_that_dataset_json_states_and_that_are_not_here(
+    tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    make_nnunet(root, save_nifti)
+    about = json.loads((root / "dataset.json").read_text())
+    for stated, codes in ((2, []), (3, ["2 are here."])):
+        (root / "dataset.json").write_text(json.dumps(about | {"numTraining": stated}))
+        findings = read_cohort(make_site(root), make_study()).findings
+        assert [f.what[-11:] for f in findings if f.code == "LAYOUT-FEWER"] == codes
