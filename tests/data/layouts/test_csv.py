@@ -170,7 +170,10 @@ def test_rows_that_are_blank_where_rows_are_chosen_are_counted(
 ) -> None:
     for n in range(4):
         save_nifti(root / f"{n}.nii", MASK)
-    rows = [f"{n}.nii,mask.nii,p{n},{place},{keep}" for n, (place, keep) in enumerate(("xy", " y", "xn", "zy"))]
+    rows = [
+        f"{n}.nii,mask.nii,p{n},{place},{keep}"
+        for n, (place, keep) in enumerate([("x", "y"), (" ", "y"), ("x", "n"), ("z", "y")])
+    ]
     write_index(root, *rows, columns="image,label,patient,place,keep")
     cohort = read_cohort(make_site(root, where="place=x;keep=y"), make_study())
     assert [f.what[:8] for f in cohort.findings if f.code == "INDEX-BLANK"] == ["1 row(s)"]
