@@ -45,7 +45,8 @@ def settle_copies(
 ) -> tuple[set[str], list[Finding]]:
     """Return the cases that are not to be used because the same image is there again, and what is to be said about it.
 
-    Images are copies if their voxels are the same, and the sizes of their files.
+    Volumes in NIfTI are copies if their voxels are the same, and the sizes of their files. Others were found before they
+    were read: `medfl.data.layouts.copies`.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def settle_copies(
 def _find_copies(contents: Sequence[Content], images: Mapping[str, Source]) -> Iterator[list[Content]]:
     by_voxels: dict[str, list[Content]] = defaultdict(list)
     for content in contents:
-        by_voxels[content.image].append(content)
+        if images[content.case].kind == "nifti":
+            by_voxels[content.image].append(content)
     for alike in by_voxels.values():
         by_size: dict[int, list[Content]] = defaultdict(list)
         for content in alike if len(alike) > 1 else ():

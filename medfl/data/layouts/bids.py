@@ -48,7 +48,9 @@ def list_bids(site: Site, study: Study) -> Listing:
             label = _find_label(masks.get(session, []), site.data.label)
         elif session not in images:
             continue
-        entries.append(Entry("/".join(session), subject, _find_image(images.get(session, []), wanted), label))
+        entries.append(
+            Entry("/".join(session), subject.removeprefix("sub-"), _find_image(images.get(session, []), wanted), label)
+        )
     return Listing(tuple(entries), patient_ids=True, channels=names_in_patterns(",".join(wanted)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ def list_msd(site: Site, study: Study) -> Listing:
     rows, names = document.get("training"), read_label_names(document)
     listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in listed]
+    stems = Counter(_stem(image) for image, _ in pairs)
     entries = [
         Entry(
             image,
-            image,
+            _stem(image) if stems[_stem(image)] == 1 else image,  # the case, as nnU-Net calls it
             resolve_image(site.root, [image]),
             resolve_mask(site.root, label, names),
             image_files=(site.root / image,),
@@ -58,6 +60,10 @@ def list_msd(site: Site, study: Study) -> Listing:
         warnings=missing_case_warnings(document, len(entries)),
         channels=read_channel_names(document),
     )
+
+
+def _stem(image: str) -> str:
+    return Path(image).name.removesuffix(".gz").removesuffix(".nii")
 
 
 def missing_case_warnings(document: dict[str, Any], count: int) -> tuple[Finding, ...]:

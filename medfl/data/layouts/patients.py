@@ -59,7 +59,7 @@ def unite_patients(listing: Listing) -> Listing:
     """Return a listing in which everything that belongs to one person has one patient id.
 
     Images that share the id of the layout, or the PatientID of their DICOM headers, are of one person: otherwise somebody
-    could train and test. Where the two agree, the id of the layout stays. Placeholders such as ``nan`` count as no id, and a
+    could train and test. The id of the headers stands for all. Placeholders such as ``nan`` count as no id, and a
     PatientID that an anonymiser gave to everybody says nothing.
 
     Parameters
@@ -95,8 +95,11 @@ class _Person:
 
     @property
     def name(self) -> str:
-        """Id that stands for all: that of the layout if there is one only."""
-        return self.layout[0] if len(self.layout) == 1 or not self.headers else self.headers[0]
+        """Id that stands for all: that of the headers if they say one; without a bar if no issuer stands behind it.
+
+        So the same patients have the same ids, and are dealt to the same splits, in every layout.
+        """
+        return (self.headers or self.layout)[0].removesuffix("|")
 
 
 def _ids(entry: Entry, listing: Listing, constant: Set[str]) -> list[Id]:

@@ -1,0 +1,224 @@
+"""The same patients, images, copies and contradictions give the same cohort in every layout that can hold them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medfl.data.cohort import read_cohort
+from medfl.data.quality.site_check import check_site
+from medfl.data.splits import assign_splits
+from medfl.data.store.prepare import prepare_cases
+from medfl.site import Policy, Site
+from medfl.study import Study
+from tests.data.dicom.phantom import write_slices
+
+StudyMaker = Callable[..., Study]
+SiteMaker = Callable[..., Site]
+Writer = Callable[..., Path]
+PATIENTS = [f"P{n}" for n in range(8)]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One exam: whose it is, which image it shows, and what it is labelled as."""
+
+    patient: str
+    image: int
+    label: int = 1
+
+
+ONE_EACH = [Exam(patient, number, number % 2) for number, patient in enumerate(PATIENTS)]
+REPEATED = [*ONE_EACH, Exam("P0", 10, 0), Exam("P1", 11, 1), Exam("P1", 12, 1)]
+COPIED = [*ONE_EACH, Exam("P2", 2, 0), Exam("P3", 3, 1), Exam("P3", 3, 1)]
+CONTRADICTED = [*ONE_EACH, Exam("P4", 4, 1)]
+STRANGERS = [*ONE_EACH, Exam("P5", 6, 0)]  # the image of another patient
+
+LISTS = {"one each": ONE_EACH, "repeated": REPEATED, "copied": COPIED, "contradicted": CONTRADICTED, "strangers": STRANGERS}
+
+
+def expected_of(exams: list[Exam], *, volumes: bool) -> tuple[Counter[str], dict[str, int]]:
+    """Return how many usable cases each patient has, and what is told; by reason, not by any code of medfl's.
+
+    Copies of DICOM are found by their UIDs before anything is read, and are one case with one finding; those of volumes in
+    NIfTI are found when they are read, and each that contradicts another has a finding.
+    """
+    usable: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for image in {exam.image for exam in exams}:
+        group = [exam for exam in exams if exam.image == image]
+        if len({(exam.patient, exam.label) for exam in group}) == 1:
+            usable[group[0].patient] += 1
+            told["CASE-DUP"] += len(group) > 1
+        else:
+            told["CASE-CONFLICT"] += len(group) if volumes else 1
+    return usable, {code: count for code, count in told.items() if count}
+
+
+def image_of(number: int) -> np.ndarray:
+    return np.random.default_rng(number).normal(size=(12, 8, 8)).astype(np.float32)
+
+
+def mask_of(label: int) -> np.ndarray:
+    mask = np.zeros((12, 8, 8), np.uint8)
+    mask[2 + label : 6, 2:5, 2:5] = 1
+    return mask
+
+
+def write_volumes(root: Path, save: Writer, exams: list[Exam]) -> list[tuple[Exam, str, str]]:
+    listed = []
+    for n, exam in enumerate(exams):
+        save(root / f"i{n}.nii.gz", image_of(exam.image))
+        save(root / f"m{n}.nii.gz", mask_of(exam.label))
+        listed.append((exam, f"i{n}.nii.gz", f"m{n}.nii.gz"))
+    return listed
+
+
+def csv_of_volumes(root: Path, save: Writer, exams: list[Exam]) -> dict[str, Any]:
+    rows = [f"{image},{mask},{exam.patient}" for exam, image, mask in write_volumes(root, save, exams)]
+    (root / "index.csv").write_text("\n".join(["image,label,patient", *rows]))
+    return {}
+
+
+def bids(root: Path, save: Writer, exams: list[Exam]) -> dict[str, Any]:
+    for n, exam in enumerate(exams):
+        stem = f"sub-{exam.patient}/ses-{n}/anat/sub-{exam.patient}_ses-{n}"
+        save(root / f"{stem}_T1w.nii.gz", image_of(exam.image))
+        save(root / f"{stem}_mask.nii.gz", mask_of(exam.label))
+    (root / "dataset_description.json").write_text("{}")
+    return {}
+
+
+def folders_of_volumes(root: Path, save: Writer, exams: list[Exam]) -> dict[str, Any]:
+    for exam in exams:
+        save(root / exam.patient / "image.nii.gz", image_of(exam.image))
+        save(root / exam.patient / "mask.nii.gz", mask_of(exam.label))
+    return {"layout": "folders"}
+
+
+def nnunet(root: Path, save: Writer, exams: list[Exam]) -> dict[str, Any]:
+    for exam in exams:
+        save(root / f"imagesTr/{exam.patient}_0000.nii.gz", image_of(exam.image))
+        save(root / f"labelsTr/{exam.patient}.nii.gz", mask_of(exam.label))
+    document = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "organ": 1}, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(document))
+    return {}
+
+
+def msd(root: Path, save: Writer, exams: list[Exam]) -> dict[str, Any]:
+    for exam in exams:
+        save(root / f"imagesTr/{exam.patient}.nii.gz", image_of(exam.image))
+        save(root / f"labelsTr/{exam.patient}.nii.gz", mask_of(exam.label))
+    rows = [{"image": f"./imagesTr/{exam.patient}.nii.gz", "label": f"./labelsTr/{exam.patient}.nii.gz"} for exam in exams]
+    document = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ"}, "training": rows}
+    (root / "dataset.json").write_text(json.dumps(document))
+    return {}
+
+
+def write_series(root: Path, exams: list[Exam], patients: list[str]) -> list[str]:
+    """Write a series into a folder for each exam; images that are the same have the same UIDs."""
+    for n, (exam, patient) in enumerate(zip(exams, patients, strict=True)):
+
+        def change(k: int, ds: Any, exam: Exam = exam, patient: str = patient) -> None:
+            ds.PatientID, ds.StudyInstanceUID = patient, f"1.2.3.{exam.image}"
+            ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") + exam.image).tobytes()
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.4.{exam.image}.{k}"
+
+        write_slices(root / f"exam{n}", None, change, shape=(8, 8), series=f"1.2.9.{exam.image}")
+    return [f"exam{n}" for n in range(len(exams))]
+
+
+def csv_of_series(root: Path, _: Writer, exams: list[Exam]) -> dict[str, Any]:
+    folders = write_series(root, exams, [exam.patient for exam in exams])
+    rows = [f"{folder},{'ab'[exam.label]},{exam.patient}" for folder, exam in zip(folders, exams, strict=True)]
+    (root / "index.csv").write_text("\n".join(["image,label,patient", *rows]))
+    return {}
+
+
+def csv_without_patients(root: Path, _: Writer, exams: list[Exam]) -> dict[str, Any]:
+    """Write an index that names no patients: the headers do."""
+    csv_of_series(root, _, exams)
+    return {"patient": ""}
+
+
+def folders_of_series(root: Path, _: Writer, exams: list[Exam]) -> dict[str, Any]:
+    """Write a folder for each exam, which says nothing of the patient: the headers do."""
+    folders = write_series(root, exams, [exam.patient for exam in exams])
+    rows = [f"{folder},{'ab'[exam.label]}" for folder, exam in zip(folders, exams, strict=True)]
+    (root / "index.csv").write_text("\n".join(["patient,label", *rows]))
+    return {"layout": "folders"}
+
+
+def dicom(root: Path, _: Writer, exams: list[Exam]) -> dict[str, Any]:
+    write_series(root, exams, [exam.patient for exam in exams])
+    rows = {f"{exam.patient},{'ab'[exam.label]}" for exam in exams}
+    (root / "index.csv").write_text("\n".join(["patient,label", *sorted(rows)]))
+    return {"layout": "dicom"}
+
+
+VOLUMES = [
+    *((write, name) for write in (csv_of_volumes, bids) for name in LISTS),
+    *((write, "one each") for write in (folders_of_volumes, nnunet, msd)),
+]
+NAMES = [name for name in LISTS if name != "strangers"]  # the headers of one image name one patient
+SERIES = [
+    *((write, name) for write in (csv_of_series, csv_without_patients, folders_of_series) for name in NAMES),
+    (dicom, "one each"),
+    (dicom, "repeated"),
+]
+
+
+def splits_of(site: Site, study: Study) -> tuple[Counter[str], dict[str, str]]:
+    cohort = read_cohort(site, study)
+    splits = assign_splits(cohort.cases, study)
+    by_patient: dict[str, set[str]] = {}
+    for case in cohort.cases:
+        by_patient.setdefault(case.patient, set()).add(splits[case.name])
+    assert all(len(found) == 1 for found in by_patient.values())  # nobody is in two
+    return Counter(case.patient for case in cohort.cases), {patient: found.pop() for patient, found in by_patient.items()}
+
+
+def compare(site: Site, study: Study, exams: list[Exam], *, volumes: bool) -> dict[str, str]:
+    """Check that a site has the cases and findings that its exams should give; return the split of each patient."""
+    usable, told = expected_of(exams, volumes=volumes)
+    site = site.model_copy(update={"policy": Policy(min_count=0, min_cases=1, max_excluded=1.0)})
+    check, prepared = check_site(site, study)[0], prepare_cases(site, study)
+    for cases, findings in ((check.usable, check.all_findings), (prepared.cases, prepared.findings)):
+        assert sorted(Counter(case.patient for case in cases).values()) == sorted(usable.values())  # type: ignore[attr-defined]
+        codes = Counter(finding.code for finding in findings if not finding.code.startswith("ID-HEADER"))
+        assert dict(codes) == told
+    return splits_of(site, study)[1]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_volumes_in_every_layout(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, name: str
+) -> None:
+    study = make_study()
+    splits = {}
+    for write in (write for write, able in VOLUMES if able == name):
+        root = tmp_path / write.__name__
+        site = make_site(root, **write(root, save_nifti, LISTS[name]))
+        splits[write.__name__] = compare(site, study, LISTS[name], volumes=True)
+    assert len({tuple(sorted(found.items())) for found in splits.values()}) == 1, splits
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_series_in_every_layout(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, name: str
+) -> None:
+    study = make_study(task__kind="classification", task__modality="CT", task__classes="a,b")
+    splits = {}
+    for write in (write for write, able in SERIES if able == name):
+        root = tmp_path / write.__name__
+        root.mkdir()
+        site = make_site(root, **write(root, save_nifti, LISTS[name]))
+        splits[write.__name__] = compare(site, study, LISTS[name], volumes=False)
+    assert len({tuple(sorted(found.items())) for found in splits.values()}) == 1, splits
