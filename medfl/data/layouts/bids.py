@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from medfl.site import Site, SiteData
 from medfl.study import Study
 
 _MASK_SUFFIXES = ("dseg", "mask")  # BIDS' suffixes; a discrete segmentation is preferred
+_NO_IMAGES = (*_MASK_SUFFIXES, "defacemask", "probseg")
+_KIND_ENTITIES = ("ce", "part", "mod", "inv")  # entities of BIDS by which images of one suffix differ in kind
 _DEFAULTS = SiteData()  # the defaults of 'image' and 'label' mean: whatever there is
 
 
@@ -51,6 +54,8 @@ def list_bids(site: Site, study: Study) -> Listing:
         entries.append(
             Entry("/".join(session), subject.removeprefix("sub-"), _find_image(images.get(session, []), wanted), label)
         )
+    if wanted == ["*"]:
+        entries = _refuse_mixed_kinds(entries)
     return Listing(tuple(entries), patient_ids=True, channels=names_in_patterns(",".join(wanted)))
 
 
@@ -61,7 +66,7 @@ def _files_by_session(root: Path, above: str = "", *, masks: bool = False) -> de
             if (
                 path.name.startswith("sub-")
                 and path.name.endswith(NIFTI_SUFFIXES)
-                and (_suffix(path) in _MASK_SUFFIXES) == masks
+                and (_suffix(path) in _MASK_SUFFIXES if masks else _suffix(path) not in _NO_IMAGES)
             ):
                 parts = path.relative_to(root).parts[:-2]
                 session = parts[-1] if parts[-1].startswith("ses-") else ""
@@ -85,6 +90,24 @@ def _find_image(files: Sequence[Path], wanted: Sequence[str]) -> Source | DataEr
             return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to the suffix that is meant, for example T1w.")
         chosen += matching
     return _try_source(tuple(chosen), "IMG-MISSING")
+
+
+def _refuse_mixed_kinds(entries: Sequence[Entry]) -> list[Entry]:
+    """Refuse images of several kinds, where each is taken because it is the only one of its session."""
+    kinds = {entry.key: _kind(entry.image.paths[0]) for entry in entries if isinstance(entry.image, Source)}
+    if len(set(kinds.values())) < 2:
+        return list(entries)
+    what = f"the sessions have images of {len(set(kinds.values()))} different kinds, and which is meant is not said."
+    error = DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to the suffix that is meant, for example T1w.")
+    return [
+        replace(entry, image=error, image_files=entry.image.paths) if isinstance(entry.image, Source) else entry
+        for entry in entries
+    ]
+
+
+def _kind(path: Path) -> tuple[str, ...]:
+    entities = path.name.split(".")[0].split("_")
+    return (_suffix(path), *(entity for entity in entities if entity.partition("-")[0] in _KIND_ENTITIES))
 
 
 def _find_label(files: Sequence[Path], wanted: str) -> Source | DataError:

@@ -20,9 +20,11 @@ from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.folders import is_folders, list_folders
 from medfl.data.layouts.id_spellings import similar_id_warnings
 from medfl.data.layouts.image_selection import ImageSelection
+from medfl.data.layouts.mask_names import check_mask_names
 from medfl.data.layouts.msd import is_msd, list_msd
 from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
 from medfl.data.layouts.patient_table import apply_patient_table, missing_patient_warnings
+from medfl.data.layouts.shared_classes import shared_class_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.value_names import name_mask_values
@@ -53,11 +55,13 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         layout = detect_layout(site, index)
         selection = ImageSelection.of(site, study)
         listing = _refuse_outside(site.root, selection.finish(_LISTERS[layout](site, study, index, selection)))
-        listing = apply_patient_table(name_mask_values(listing, site.root), site, study, layout)
+        listing = check_mask_names(name_mask_values(listing, site.root), site, study, layout)
+        listing = apply_patient_table(listing, site, study, layout)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
         warnings += missing_patient_warnings(listing, site, layout) if listing.patient_ids else []
+        warnings += shared_class_warnings(listing, study, layout, site.data.select)
         warnings += similar_id_warnings({entry.patient for entry in listing.entries}) if listing.patient_ids else []
     except OSError:
         raise _unreadable_error(site) from None

@@ -110,7 +110,7 @@ def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) ->
     chosen: list[Path] = []
     for pattern in [part.strip() for part in site.data.image.split(",")]:
         matching = [path for path in files if _matches(folder, path, pattern)]
-        if not matching and len(files) == 1 and not masks:
+        if not matching and len(files) == 1 and not masks and not _matches(folder, files[0], _DEFAULTS.label):
             matching = list(files)
         if len(matching) > 1:
             what = f"{len(matching)} files of a folder fit the image."
