@@ -45,7 +45,7 @@ def shared_class_warnings(listing: Listing, study: Study, layout: str, site_sele
 def _shared_warnings(entries: Sequence[Entry]) -> list[Finding]:
     by_patient: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        if entry.patient and entry.label:
+        if entry.patient and entry.label and isinstance(entry.label, str):
             by_patient[entry.patient].append(entry)
     several = [own for own in by_patient.values() if len(own) > 1]
     if not several:
