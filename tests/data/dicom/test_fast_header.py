@@ -124,3 +124,27 @@ def test_a_damaged_header_still_gives_its_series(tmp_path: Path, write_series: A
     path.write_bytes(data[: data.index(uid.encode()) + 80])
     probed = probe_file(path)
     assert (probed.kind, probed.values["SeriesInstanceUID"]) == ("damaged", uid)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "text", "fast"),
+    [
+        ("ISO_IR 100", "Schädel nativ", True),
+        ("ISO_IR 192", "頭部 CT", True),
+        (None, "Head", True),
+        ("ISO_IR 144", "Голова", False),
+        (["", "ISO 2022 IR 87"], "頭部", False),
+    ],
+)
+def test_text_of_common_character_sets_is_read_without_pydicom(
+    slice_file: Path, character_set: Any, text: str, fast: bool
+) -> None:
+    dataset = pydicom.dcmread(slice_file)
+    dataset.SpecificCharacterSet, dataset.PatientID, dataset.SeriesDescription = character_set, "P1", text
+    dataset.PatientName = "A"
+    dataset.save_as(slice_file)
+    values: dict[str, Any] = {}
+    assert scan_header(slice_file.read_bytes(), headers._WANTED_TAGS, values) is fast
+    assert dict(probe_file(slice_file).values) == _parse(slice_file)
+    assert _parse(slice_file)["SeriesDescription"] == text
+    assert "SpecificCharacterSet" not in values
