@@ -82,7 +82,7 @@ def test_exams_of_one_patient_id_are_one_patient_in_every_layout(
     assert len(cohort.cases) == 12
     assert len({case.patient for case in cohort.cases}) == 4
     assert all(len(splits) == 1 for splits in splits_by(cohort, study, patients))
-    assert codes(cohort) == ({} if layout == "dicom" else {"ID-HEADER": 1})
+    assert codes(cohort) == ({"LBL-SHARED": 1} if layout == "dicom" else {"ID-HEADER": 1})
     if layout == "folders":
         (finding,) = cohort.findings
         assert finding.what.startswith("12 patient(s) by index or folder are 4 by the PatientID")
