@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from medfl.system.text import plural
+
 # why a file is used or passed over, in the order in which it is told, in words for people
 REASONS: Mapping[str, str] = {
     "image": "images",
@@ -28,6 +30,23 @@ REASONS: Mapping[str, str] = {
     "special": "pipes, sockets and devices",
     "hidden": "hidden, or of the operating system",
     "other": "other files",
+}
+_ONE = {  # where a single file is called otherwise
+    "image": "image",
+    "label": "label",
+    "table": "table or description of the data set",
+    "not-meant": "image that the study does not mean (`select`, for processing)",
+    "unused-image": "image that no case uses",
+    "unused-label": "label that no case uses",
+    "scout": "scout",
+    "screen": "page of a screen (secondary capture)",
+    "other-modality": "DICOM image of another modality",
+    "archive": "archive or compressed file",
+    "link-out": "link that leads out of the data folder",
+    "link-inside": "link to a file that is counted at its own place",
+    "link-broken": "link that leads nowhere",
+    "special": "pipe, socket or device",
+    "other": "other file",
 }
 _USED = ("image", "label", "table")
 
@@ -67,11 +86,17 @@ class FileAccount:
     def rows(self) -> Iterator[tuple[str, int, bool]]:
         """Yield what becomes of files in words, their number, and whether they are used."""
         for reason, count in self.counts.items():
-            yield REASONS[reason], count, reason in _USED
+            yield _ONE.get(reason, REASONS[reason]) if count == 1 else REASONS[reason], count, reason in _USED
         if self.closed_folders:
-            yield "folders that cannot be opened, with all that is in them", self.closed_folders, False
+            folders = "folder" if self.closed_folders == 1 else "folders"
+            yield f"{folders} that cannot be opened, with all that is inside", self.closed_folders, False
         if self.folder_links:
-            yield "links to folders, which are not followed", self.folder_links, False
+            words = (
+                "link to a folder, which is not followed"
+                if self.folder_links == 1
+                else "links to folders, which are not followed"
+            )
+            yield words, self.folder_links, False
 
     def __str__(self) -> str:
         """Return all in two sentences.
@@ -79,8 +104,8 @@ class FileAccount:
         Examples
         --------
         >>> str(FileAccount({"image": 1200, "table": 1, "hidden": 2}))
-        '1203 files: 1200 images, 1 tables and descriptions of the data set. Not used: 2 hidden, or of the operating system.'
+        '1203 files: 1200 images, 1 table or description of the data set. Not used: 2 hidden, or of the operating system.'
         """
         used = ", ".join(f"{count} {words}" for words, count, is_used in self.rows() if is_used) or "none is used"
         rest = "; ".join(f"{count} {words}" for words, count, is_used in self.rows() if not is_used)
-        return f"{self.total} files: {used}." + (f" Not used: {rest}." if rest else "")
+        return f"{plural(self.total, 'file')}: {used}." + (f" Not used: {rest}." if rest else "")

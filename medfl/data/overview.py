@@ -16,8 +16,12 @@ from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.detect import detect_layout, require_readable
+from medfl.data.layouts.site_table import describe_site_table
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
+from medfl.data.layouts.table_description import TableDescription
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
+from medfl.data.listed_images import ListedImages, list_known_images
+from medfl.data.quality.class_balance import find_small_values
 from medfl.errors import DataError
 from medfl.site import Site
 
@@ -68,6 +72,10 @@ class Overview:
         What is no part of the layout, or could not be looked into.
     account : FileAccount
         All files by what they are, hidden ones too.
+    listed : ListedImages, optional
+        Images and patients of the layout; None where it cannot list them.
+    table : TableDescription, optional
+        The index, or ``participants.tsv``; None where there is none.
     """
 
     layout: str
@@ -85,6 +93,8 @@ class Overview:
     found: bool
     warnings: tuple[str, ...]
     account: FileAccount
+    listed: ListedImages | None
+    table: TableDescription | None
 
 
 def make_overview(site: Site, progress: Progress | None = None) -> Overview:
@@ -111,7 +121,11 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
             layout, index_error = _try_layout(site, index)
             unused = unused_files_warning(layout, site, index)
-            warnings = [*skipped_folder_warnings(layout, site, index, missing=True), *filter(None, [unused, index_error])]
+            listed, listing_error = list_known_images(site, layout, index) if layout else (None, None)
+            problems = filter(None, [unused, index_error, listing_error])
+            warnings = [*skipped_folder_warnings(layout, site, index, missing=True), *problems]
+            table = describe_site_table(site, layout)
+            warnings += find_small_values(table.classes if table else ())
         except OSError:
             what = f"the data folder of site {site.name} cannot be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
@@ -135,6 +149,8 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             found=site.data.layout == "auto",
             warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
             account=account,
+            listed=listed,
+            table=table,
         )
 
 

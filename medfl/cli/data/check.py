@@ -17,6 +17,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from medfl.cli.console import errors, output
+from medfl.cli.data.table_screen import print_balance, print_table
 
 if TYPE_CHECKING:
     from click import Context
@@ -135,8 +136,13 @@ def _progress_bar() -> Progress:
 
 
 def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:
+    from medfl.data.quality.class_balance import count_classes
+
     for sentence in found.assumed:
         _print_line(sentence, "dim")
+    if found.table:
+        print_table(found.table)
+    print_balance(count_classes(found.cases, found.task), patient_ids=found.patient_ids)
     if found.count_findings():
         output.print(_findings_table(found))
     if verbose:

@@ -12,9 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from medfl.cli.console import errors, output
+from medfl.cli.data.table_screen import print_table
 from medfl.cli.options import JsonOption
+from medfl.system.text import plural
 
 if TYPE_CHECKING:
+    from medfl.data.listed_images import ListedImages
     from medfl.data.overview import Overview
 
 
@@ -59,6 +62,10 @@ def _print_overview(found: Overview) -> None:
         output.print(table)
     how = ("found, not set" if found.found else "set") if found.layout else ""
     output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.", highlight=False)
+    if found.listed:
+        _print_listed(found.listed)
+    if found.table:
+        print_table(found.table)
     for warning in found.warnings:
         errors.print(f"{warning[0].upper()}{warning[1:]}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     output.print(str(found.account), style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -66,3 +73,11 @@ def _print_overview(found: Overview) -> None:
     output.print(f"{found.files} files in {found.seconds:.1f} s{speed}; {found.opened} were opened.", highlight=False)
     if not found.remembered:
         errors.print("The index could not be kept: check resources.store in the site.toml.", style="yellow")
+
+
+def _print_listed(listed: ListedImages) -> None:
+    ids = plural(listed.patients, "patient")
+    people = f"of {ids}" if listed.patient_ids else "without ids of patients: one image counts as one patient"
+    masks = f"; {listed.masks} with a mask" if listed.masks else ""
+    missing = f"; {listed.missing} not found, or not usable" if listed.missing else ""
+    output.print(f"{plural(listed.images, 'image')} {people}{masks}{missing}.", highlight=False, soft_wrap=True)

@@ -110,10 +110,28 @@ def describe_columns(columns: Sequence[str], wanted: str) -> str:
     Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
     """
     plain = [name for name in columns if _PLAIN_NAME.fullmatch(name)]
-    if not {fold_column(name) for name in _USUAL_COLUMNS} & {fold_column(name) for name in plain}:
+    if not _has_usual_name(plain):
         return "None of its columns has a usual name: is its first row the names of the columns?"
     listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
     return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
+
+
+def show_columns(columns: Sequence[str]) -> dict[str, str]:
+    """Return what columns can be called on a screen: their names, or where they stand if a name could be a patient's.
+
+    Examples
+    --------
+    >>> show_columns(["image", "DOE^JANE"]), show_columns(["Jane Doe", "F"])
+    ({'image': 'image', 'DOE^JANE': 'column 2'}, {'Jane Doe': 'column 1', 'F': 'column 2'})
+    """
+    usual = _has_usual_name(columns)
+    shown = [name if usual and _PLAIN_NAME.fullmatch(name) else f"column {k}" for k, name in enumerate(columns, start=1)]
+    return dict(zip(columns, shown, strict=True))
+
+
+def _has_usual_name(columns: Collection[str]) -> bool:
+    """Return whether a column has a name that headers usually have; otherwise the first row may be a patient."""
+    return bool({fold_column(name) for name in _USUAL_COLUMNS} & {fold_column(name) for name in columns})
 
 
 def _twins_error(names: Sequence[str]) -> DataError:

@@ -19,7 +19,7 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-_PARTICIPANTS, _PARTICIPANT = "participants.tsv", "participant_id"  # of BIDS
+PARTICIPANTS, _PARTICIPANT = "participants.tsv", "participant_id"  # of BIDS
 _SUBJECT = "sub-"
 
 
@@ -62,7 +62,7 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
         has one.
     """
     classes = study.task.kind == "classification" and bool(site.data.label)
-    path = find_table(site.root, _PARTICIPANTS if layout == "bids" else site.data.index)
+    path = find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
     if layout == "csv" or not (classes or path.is_file()):
         return listing
     prefix = _SUBJECT if layout == "bids" else ""
@@ -100,11 +100,11 @@ def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[
         return []
     prefix = _SUBJECT if layout == "bids" else ""
     named = {folder.name for folder in site.root.glob(f"{_SUBJECT}*/")} if layout == "bids" else set()
-    path = find_table(site.root, _PARTICIPANTS if layout == "bids" else site.data.index)
+    path = find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
     try:
         require_inside(site.root, path)
         table = read_table(path, site.data.patient, site.data.label)
-        named.update(get_column(table, _patient_column(table, site, prefix)))
+        named.update(get_column(table, patient_column(table, site, prefix)))
     except DataError:  # who needs the table says what is wrong with it
         pass
     # one whose id is only spelt otherwise is told as such
@@ -130,7 +130,7 @@ def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> tuple[d
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
     if not classes and not any(optional):
         return {}, unread_split_warnings(table)
-    patients = get_column(table, _patient_column(table, site, prefix))
+    patients = get_column(table, patient_column(table, site, prefix))
     labels = get_column(table, site.data.label) if classes else [""] * len(patients)
     splits, annotated = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
     rows: dict[str, PatientRow] = {}
@@ -141,7 +141,14 @@ def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> tuple[d
     return rows, unread_split_warnings(table)
 
 
-def _patient_column(table: Table, site: Site, prefix: str) -> str:
+def patient_column(table: Table, site: Site, prefix: str) -> str:
+    """Return the column that names patients: the site's, else that of BIDS or one with the case.
+
+    Raises
+    ------
+    DataError
+        ``INDEX-COLUMN``.
+    """
     named = site.data.patient
     if named == SiteData().patient:
         if prefix:

@@ -202,14 +202,15 @@ def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str]
 
 def _refuse_other_spellings(table: Table, column: str, wanted: set[str]) -> None:
     """Refuse a condition that misses cells by case, blanks or ``.0`` only: their rows would be chosen the wrong way."""
-    folded = {_fold_value(value) for value in wanted if value}
-    count = sum(row[column] not in wanted and _fold_value(row[column]) in folded for row in table.rows)
+    folded = {fold_value(value) for value in wanted if value}
+    count = sum(row[column] not in wanted and fold_value(row[column]) in folded for row in table.rows)
     if count:
         what = f"{count} row(s) differ from a value of 'where' only in case, blanks or '.0'."
         raise DataError("INDEX-WHERE", what, "Name each spelling, joined by |, or write the cells alike.")
 
 
-def _fold_value(text: str) -> str:
+def fold_value(text: str) -> str:
+    """Return a cell so that those which medfl takes for one value are equal: case, blanks and ``.0`` do not count."""
     number = parse_whole_number(text)
     return fold_name(text) if number is None else str(number)
 
@@ -218,11 +219,14 @@ def unread_split_warnings(table: Table) -> list[Finding]:
     """Return a warning about columns of nothing but names of splits, where none is called ``split``: test cases would train."""
     if has_column(table.columns, SPLIT_COLUMN) or not table.rows:
         return []
-    count = sum(
-        all(parse_split_name(row[name]) is not None for row in table.rows) and any(row[name] for row in table.rows)
-        for name in table.columns
-    )
+    count = sum(holds_splits(table, name) for name in table.columns)
     if not count:
         return []
     what = f"{count} column(s) hold train, validation or test, and none is called 'split': medfl draws the splits itself."
     return [Finding.warning("SPLIT-UNREAD", what, "Call the column 'split' if its splits are to be used.")]
+
+
+def holds_splits(table: Table, name: str) -> bool:
+    """Return whether a column holds nothing but names of splits."""
+    texts = {row[name] for row in table.rows}
+    return any(texts) and all(parse_split_name(text) is not None for text in texts)

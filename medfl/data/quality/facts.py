@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from medfl.data.cases import Case, Split
 from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding, Level
+from medfl.data.layouts.table_description import TableDescription
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
 
 PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case
+_LOCAL_CODES = ("CLASS-FEW",)  # findings of a check alone: a server is not told which sites have a rare class
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ class SiteCheck:
         Whether only headers were looked at.
     files : FileAccount, optional
         What becomes of each file of the data folder; None where it could not be listed.
+    table : TableDescription, optional
+        The index, or ``participants.tsv``; None where there is none.
     """
 
     site: str
@@ -162,6 +166,7 @@ class SiteCheck:
     refusal: Finding | None
     fast: bool
     files: FileAccount | None = None
+    table: TableDescription | None = None
 
     @property
     def usable(self) -> tuple[CaseFacts, ...]:
@@ -221,5 +226,6 @@ class SiteCheck:
             PreparedCase(Case.without_files(facts.case, facts.patient, facts.split), none, none, (), annotated=facts.annotated)
             for facts in self.usable
         )
-        findings = (*self.findings, *(finding for case in self.cases for finding in case.findings))  # first what counts first
+        general = (finding for finding in self.findings if finding.code not in _LOCAL_CODES)
+        findings = (*general, *(finding for case in self.cases for finding in case.findings))  # first what counts first
         return PreparedData(self.site, cases, findings, self.patient_ids)

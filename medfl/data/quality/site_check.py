@@ -15,8 +15,12 @@ from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.csv import as_unlabelled
+from medfl.data.layouts.detect import detect_layout
+from medfl.data.layouts.site_table import describe_site_table
+from medfl.data.layouts.table_description import TableDescription
 from medfl.data.load import unreadable_finding
 from medfl.data.quality.case_pool import map_cases
+from medfl.data.quality.class_balance import count_classes, find_small_classes
 from medfl.data.quality.facts import CaseFacts, SiteCheck
 from medfl.data.quality.foretelling import check_store
 from medfl.data.quality.header_check import check_headers
@@ -86,8 +90,8 @@ def check_site(
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole, task = Finding.from_error(error), study.task if study else None
-        files = _account_unread(site)
-        return SiteCheck(site.name, study_name, task, assumed, (), (whole,), True, whole, fast, files), study
+        files, table = _look_at_unread(site)
+        return SiteCheck(site.name, study_name, task, assumed, (), (whole,), True, whole, fast, files, table), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
     images: list[Case] = [] if study_name else unlabelled_cases(site, study, cohort)
     if images:
@@ -103,7 +107,7 @@ def check_site(
     check = _build_check(site, study, cohort, facts, fast=fast)
     if study_name and check.refusal is None:
         check = replace(check, refusal=_store_refusal(check, study, site))
-    return replace(check, study=study_name, assumed=assumed), study
+    return replace(check, study=study_name, assumed=assumed, table=_describe_table(site)), study
 
 
 def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_ids: bool) -> list[CaseFacts]:
@@ -115,14 +119,23 @@ def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_id
     return [case if case.usable else replace(case, split="") for case in told if case.case not in dropped or case.case in about]
 
 
-def _account_unread(site: Site) -> FileAccount | None:
-    """Return what lies in a data folder whose cases could not be listed."""
+def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | None]:
+    """Return what lies in a data folder whose cases could not be listed, and what its table holds."""
     try:
         with FileIndex(site) as index:
             index.tree(site.root)
-            return account_files(site, index)
+            return account_files(site, index), _describe_table(site)
     except (OSError, DataError):
-        return None
+        return None, None
+
+
+def _describe_table(site: Site) -> TableDescription | None:
+    try:
+        with FileIndex(site) as index:
+            layout = detect_layout(site, index)
+    except (OSError, DataError):
+        layout = ""
+    return describe_site_table(site, layout)
 
 
 def _store_refusal(check: SiteCheck, study: Study, site: Site) -> Finding | None:
@@ -184,6 +197,7 @@ def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseF
         looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
         general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
     ids, files = cohort.patient_ids, cohort.files
+    general += find_small_classes(count_classes(cases, study.task), study)
     check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), ids, None, fast, files)
     try:
         check_policy(site, check.to_prepared())

@@ -26,7 +26,7 @@ from medfl.study.sections import Modality
 
 _MAX_FILES = 2000  # files that are looked at to infer the kind of the data
 _AIR_HU = -500.0  # Hounsfield units: values this low mean a CT
-_STUDY_MODALITIES: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION_MODALITIES, "XR")}
+STUDY_MODALITIES: dict[str, Modality] = {"CT": "CT", "MR": "MR", "US": "US", **dict.fromkeys(PROJECTION_MODALITIES, "XR")}
 _NO_STUDY = "No study was named, so the task was inferred from what lies in the data folder."
 
 
@@ -95,7 +95,7 @@ def _count_files(site: Site) -> tuple[Counter[str], bool]:
                 pictures += 1
             elif looks_like_dicom(path) or (site.data.allow_headerless and "." not in name.removesuffix(".dcm")):
                 header = read_header(path, force=site.data.allow_headerless)
-                modality = _STUDY_MODALITIES.get(header.text("Modality").upper()) if header else None
+                modality = STUDY_MODALITIES.get(header.text("Modality").upper()) if header else None
                 dicom.update([modality] if modality else [])
     except OSError:
         pass  # reading the cohort reports it
@@ -108,7 +108,7 @@ def _infer_modality(site: Site, dicom: Counter[str], chosen: Modality | None) ->
         rest = [f"{number} {other}" for other, number in dicom.most_common() if other != name]
         passed = f"; there are also {', '.join(rest)}: choose with '--modality'" if rest else ""
         because = f"the headers of {dicom[name]} of {dicom.total()} DICOM images say so{passed}"
-        return _STUDY_MODALITIES.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
+        return STUDY_MODALITIES.get(name, "XR"), f"chosen by '--modality'; {because}" if chosen else because
     if chosen:
         return chosen, "chosen by '--modality'"
     stated = read_stated_modality(site.root)

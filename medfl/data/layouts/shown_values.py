@@ -1,0 +1,144 @@
+"""Values of tables that may be shown on a screen: names of kinds of things, and nothing that could point to a person."""
+
+from __future__ import annotations
+
+import re
+
+from medfl.data.spelling import fold_name
+
+# parts of names of columns that hold ids, people, dates, places of files, or prose
+_PRIVATE_WORDS = {
+    "id",
+    "ids",
+    "uid",
+    "patientid",
+    "subjectid",
+    "participantid",
+    "studyid",
+    "seriesid",
+    "caseid",
+    "mrn",
+    "pid",
+    "accession",
+    "number",
+    "identifier",
+    "barcode",
+    "name",
+    "names",
+    "surname",
+    "forename",
+    "firstname",
+    "lastname",
+    "nachname",
+    "vorname",
+    "nom",
+    "prenom",
+    "nombre",
+    "apellido",
+    "initials",
+    "date",
+    "dates",
+    "day",
+    "time",
+    "datetime",
+    "timestamp",
+    "datum",
+    "fecha",
+    "dob",
+    "birth",
+    "birthday",
+    "birthdate",
+    "geburtsdatum",
+    "geburtstag",
+    "year",
+    "path",
+    "paths",
+    "file",
+    "files",
+    "filename",
+    "url",
+    "uri",
+    "link",
+    "folder",
+    "mail",
+    "email",
+    "phone",
+    "telephone",
+    "fax",
+    "address",
+    "street",
+    "city",
+    "town",
+    "zip",
+    "postcode",
+    "plz",
+    "ssn",
+    "nhs",
+    "insurance",
+    "comment",
+    "comments",
+    "note",
+    "notes",
+    "remark",
+    "remarks",
+    "text",
+    "report",
+    "reports",
+    "description",
+    "bemerkung",
+    "kommentar",
+    "befund",
+    "physician",
+    "doctor",
+    "arzt",
+    "reader",
+    "annotator",
+    "annotators",
+    "radiologist",
+    "pathologist",
+    "operator",
+    "reviewer",
+    "surgeon",
+    "author",
+    "observer",
+    "rater",
+    "technician",
+    "investigator",
+    "referrer",
+    "contact",
+}
+_PRIVATE_ENDINGS = ("date", "datum", "uid", "name", "path", "physician")
+_MAX_LENGTH, _MAX_WORDS = 40, 4
+_PLAIN = re.compile(r"[\w+<>=-][\w .+<>=%|&()-]*")
+_DIGITS = re.compile(r"\d{5}")  # a day, a number of a patient or of an examination
+_DATE = re.compile(r"\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|(19|20)\d\d([-./]\d{1,2})?|\d{1,2}[-./](19|20)\d\d")
+_MONTH = re.compile(r"(?i)(?<![a-z])(jan|feb|mar|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-z]*(?![a-z])")
+_TITLE = re.compile(r"(?i)\b(dr|prof|mr|mrs|ms|herr|frau|mme)\b\.? ")
+
+
+def is_private_column(name: str) -> bool:
+    """Return whether a column by its name holds ids, people, dates, places of files, or prose.
+
+    Examples
+    --------
+    >>> is_private_column("StudyDate"), is_private_column("referring_physician"), is_private_column("covid")
+    (True, True, False)
+    """
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+", name)
+    folded = [fold_name(word) for word in words] + ["".join(words).casefold()]
+    return any(word in _PRIVATE_WORDS or word.endswith(_PRIVATE_ENDINGS) for word in folded)
+
+
+def is_plain_value(text: str) -> bool:
+    """Return whether a cell can be repeated: a few plain words, and no date, number of a person, path, or title of a person.
+
+    Examples
+    --------
+    >>> is_plain_value("No Finding"), is_plain_value("COVID-19"), is_plain_value("DOE^JANE"), is_plain_value("3 Mar 1961")
+    (True, True, False, False)
+    """
+    if len(text) > _MAX_LENGTH or len(text.split()) > _MAX_WORDS or not _PLAIN.fullmatch(text):
+        return False
+    if _DIGITS.search(text) or _DATE.fullmatch(text) or _TITLE.search(f"{text} "):
+        return False
+    return not (_MONTH.search(text) and any(sign.isdigit() for sign in text))
