@@ -91,12 +91,8 @@ class FileAccount:
             folders = "folder" if self.closed_folders == 1 else "folders"
             yield f"{folders} that cannot be opened, with all that is inside", self.closed_folders, False
         if self.folder_links:
-            words = (
-                "link to a folder, which is not followed"
-                if self.folder_links == 1
-                else "links to folders, which are not followed"
-            )
-            yield words, self.folder_links, False
+            links = "link to a folder, not followed" if self.folder_links == 1 else "links to folders, which are not followed"
+            yield links, self.folder_links, False
 
     def __str__(self) -> str:
         """Return all in two sentences.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import medfl
 from medfl.data.findings import Finding
+from medfl.data.layouts.table_description import TableDescription
+from medfl.data.quality.class_balance import ClassCount, count_classes
 from medfl.data.quality.facts import PERCENTILES, CaseFacts, SiteCheck
 from medfl.report.disclosure import Disclosure
 
@@ -43,6 +46,8 @@ def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
         "cases-by-split": {name: len(cases) for name, cases in splits.items()},
         "patients-by-split": {name: len({case.patient for case in cases}) for name, cases in splits.items()},
         "patient-ids": check.patient_ids,
+        "class-balance": [_class_to_json(count) for count in count_classes(check.cases, check.task)],
+        "table": _table_to_json(check.table) if check.table else None,
         "findings": [_finding_to_json(finding) for finding in check.all_findings],
         "cases": [_case_to_json(case, classes) for case in check.cases],
         "shared": {
@@ -54,6 +59,26 @@ def check_to_json(check: SiteCheck, shared: Disclosure) -> dict[str, Any]:
             "annotated": list(shared.annotated),
             "metrics": list(shared.metrics),
         },
+    }
+
+
+def _class_to_json(count: ClassCount) -> dict[str, Any]:
+    return {
+        "class": count.name,
+        "cases": count.cases,
+        "patients": count.patients,
+        "patients-by-split": dict(count.by_split),
+    }
+
+
+def _table_to_json(table: TableDescription) -> dict[str, Any]:
+    return {
+        "rows": table.rows,
+        "patients": table.patients,
+        "label": table.label or None,
+        "label-candidates": list(table.label_candidates),
+        "split-candidates": list(table.split_candidates),
+        "columns": [asdict(column) for column in table.columns],
     }
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import medfl
+from medfl.data.layouts.table_description import describe_column
+from medfl.data.quality.class_balance import count_classes
 from medfl.data.quality.facts import SiteCheck
 from medfl.errors import explain_code
 from medfl.messages import counts
@@ -67,6 +69,8 @@ def _context(check: SiteCheck, shared: Disclosure, site: Site) -> dict[str, Any]
         "version": medfl.__version__,
         "flow": quality_tables.case_flow(check),
         "file_bars": quality_tables.file_bars(check),
+        "balance": count_classes(check.cases, check.task),
+        "describe_column": describe_column,
         "codes": check.count_findings(),
         "findings": findings,
         "open": len(findings) <= _MAX_OPEN_FINDINGS,

@@ -38,7 +38,6 @@ def describe_site_table(site: Site, layout: str) -> TableDescription | None:
         patient = patient_column(table, site, "sub-" if bids else "") if layout != "csv" else site.data.patient
     except DataError:
         patient = ""
-    images = (
-        [column.strip() for part in site.data.image.split(",") for column in pattern_columns(part)] if layout == "csv" else []
-    )
+    parts = site.data.image.split(",") if layout == "csv" else []
+    images = [column.strip() for part in parts for column in pattern_columns(part)]
     return describe_table(table, site.root, patient=patient, label=site.data.label, image=images)

@@ -66,12 +66,15 @@ def find_small_classes(classes: Iterable[ClassCount], study: Study) -> tuple[Fin
     """
     classes = tuple(classes)
     shares = {"train": 1.0, "validation": study.splits.validation, "test": study.splits.test}
+    wanted = [split for split in SPLITS if shares[split] > 0]
     used = {split for count in classes for split, patients in count.by_split.items() if patients}
     findings = []
     for count in classes:
-        # a class of one patient lacks the splits that the whole site lacks, too
-        wanted = [split for split in SPLITS if split in used or (shares[split] > 0 and count.patients == 1)]
         lacking = [split for split in wanted if not count.by_split[split]]
+        if count.patients >= len(
+            wanted
+        ):  # enough of them: that the validation has none, or the site no test, is not their fault
+            lacking = [split for split in lacking if split in used and split != "validation"]
         if count.cases and lacking:
             findings.append(small_class_warning(count.name, count.cases, count.patients, lacking))
     return tuple(findings)
@@ -86,10 +89,7 @@ def find_small_values(values: Iterable[ValueCount]) -> tuple[Finding, ...]:
 def small_class_warning(name: str, cases: int, patients: int, lacking: Sequence[str] = ()) -> Finding:
     """Return the warning about a class, with the splits that have none of it where they are known."""
     held = plural(cases, "case") + (f" of {plural(patients, 'patient')}" if patients else "")
-    so = (
-        f"here it cannot be {' or '.join(_WORK[split] for split in lacking)}"
-        if lacking
-        else "too few for each split to have one"
-    )
+    work = " or ".join(_WORK[split] for split in lacking)
+    so = f"here it cannot be {work}" if lacking else "too few for each split to have one"
     fix = "Add patients of this class, or join it with another; other hospitals may have more of it."
     return Finding.warning(CLASS_FEW, f"class {name!r} has {held}: {so}.", fix)
