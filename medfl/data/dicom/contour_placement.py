@@ -20,7 +20,7 @@ _OUTSIDE = 0.5  # slice spacings beyond the first or last slice from which on a 
 
 _REASONS = {
     "tilted": "they are tilted against the slices",
-    "contradicted": "they lie more than a tenth of the slice spacing from the image that they refer to",
+    "contradicted": "they lie more than a tenth of the slice spacing from every image that they refer to",
     "off": "they lie more than a tenth of the slice spacing from every slice: drawn on other slices, or slices are missing",
 }
 
@@ -30,8 +30,8 @@ def group_by_slice(
 ) -> tuple[dict[tuple[int, int], list[Contour]], list[Contour]]:
     """Return the contours by ROI number and slice index, and those above and below the volume.
 
-    A contour is on a slice when it is within a tenth of the slice spacing of it, and on that which it refers to, if it refers
-    to any (ContourImageSequence, PS3.3 C.8.8.6).
+    A contour is on a slice when it is within a tenth of the slice spacing of it, and on one of those which it refers to, if it
+    refers to any (ContourImageSequence, PS3.3 C.8.8.6): some programs list all the images of the series.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def group_by_slice(
         k, named = int(distances.argmin()), referenced_slices(contour.images, located)
         if np.ptp(point_heights) > _FLATNESS_TOLERANCE * step + _ROUNDING_MM:
             faults["tilted"] += 1
-        elif any(n < 0 or distances[n] > tolerance for n in named):
+        elif named and min(distances[n] if n >= 0 else np.inf for n in named) > tolerance:
             faults["contradicted"] += 1
         elif distances[k] <= tolerance:
             by_slice[contour.roi_number, k].append(contour)

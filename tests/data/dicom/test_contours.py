@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,8 @@ def test_a_contour_half_a_pixel_beyond_the_centres_at_the_edge_is_within_the_ima
     assert draw(scene, rectangle(-0.5, 4.5, -0.5, 6.5)) == (box(0, 4, 0, 6), [])
     with pytest.raises(DataError, match="LBL-OUTSIDE"):
         draw(scene, rectangle(-1.0, 4.5, -0.5, 6.5))
+    with pytest.raises(DataError, match=r"LBL-OUTSIDE\W+100 % "):
+        draw(scene, rectangle(-9.0, -4.5, -0.5, 6.5))
 
 
 def read_at(scene: RtstructScene, contours: Iterable[tuple[int, float, Any]]) -> list[int]:
@@ -211,7 +214,7 @@ def read_at(scene: RtstructScene, contours: Iterable[tuple[int, float, Any]]) ->
 
 @pytest.mark.parametrize("share", [-0.49, -0.11, 0.11, 0.3, 0.48, 0.52, 1.0])
 def test_a_contour_off_the_slice_that_it_refers_to_is_refused(scene: RtstructScene, share: float) -> None:
-    with pytest.raises(DataError, match=r"LBL-PLANE.*1 of 1 .*image that they refer to"):
+    with pytest.raises(DataError, match=r"LBL-PLANE.*1 of 1 .*every image that they refer to"):
         read_at(scene, [(K, share * DISTANCE, scene.datasets[K])])
 
 
@@ -222,15 +225,28 @@ def test_a_contour_without_a_reference_must_be_on_a_slice_as_well(scene: Rtstruc
     assert read_at(scene, [(K, 0.09 * share / abs(share) * DISTANCE, None)]) == [K]
 
 
-def test_a_contour_that_refers_to_two_slices_is_refused(scene: RtstructScene) -> None:
-    def refer_to_two(rt: Any) -> None:
-        first, second = rt.ROIContourSequence[0].ContourSequence
-        first.ContourImageSequence = [*first.ContourImageSequence, *second.ContourImageSequence]
+def refer_to(scene: RtstructScene, *slices: int) -> Any:
+    """Return a change that makes the first contour refer to the images of slices."""
 
-    drawn = [(place(scene, SQUARE, k), scene.datasets[k]) for k in (K, K + 1)]
-    with pytest.raises(DataError, match=r"LBL-PLANE.*1 of 2 "):
-        scene.read({"liver": drawn}, change=refer_to_two)
-    assert scene.read({"liver": drawn})[0].any()
+    def change(rt: Any) -> None:
+        contour = rt.ROIContourSequence[0].ContourSequence[0]
+        items = [deepcopy(contour.ContourImageSequence[0]) for _ in slices]
+        for item, k in zip(items, slices, strict=True):
+            item.ReferencedSOPInstanceUID = scene.datasets[k].SOPInstanceUID
+        contour.ContourImageSequence = items
+
+    return change
+
+
+@pytest.mark.parametrize("slices", [(K, K + 1), (K - 1, K), tuple(range(10))])
+def test_a_contour_may_refer_to_other_slices_beside_its_own(scene: RtstructScene, slices: tuple[int, ...]) -> None:
+    assert draw(scene, SQUARE, change=refer_to(scene, *slices)) == (INSIDE, [])
+
+
+@pytest.mark.parametrize("slices", [(K + 1,), (K - 1, K + 1), (0, 1, 2)])
+def test_a_contour_that_refers_to_other_slices_only_is_refused(scene: RtstructScene, slices: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"LBL-PLANE.*1 of 1 .*every image that they refer to"):
+        draw(scene, SQUARE, change=refer_to(scene, *slices))
 
 
 def test_copies_that_refer_to_different_slices_are_no_copies(scene: RtstructScene) -> None:
