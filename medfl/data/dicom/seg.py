@@ -62,7 +62,7 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
     mask : ndarray
         (X, Y, Z), uint8.
     warnings : list of Finding
-        ``LBL-FRAMES`` for dimension indices in another order than the positions.
+        ``LBL-FRAMES`` for dimension indices or numbers in the stack in another order than the positions.
 
     Raises
     ------

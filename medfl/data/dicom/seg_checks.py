@@ -19,6 +19,7 @@ from medfl.errors import DataError
 _ROUNDING_MM = 1e-3  # of coordinates
 _MAX_SOURCE_STEPS = 1.0  # slice spacings between a frame that is between slices and the image that it refers to
 _POSITION, _STACK_POSITION, _SEGMENT = Tag("ImagePositionPatient"), Tag("InStackPositionNumber"), Tag("ReferencedSegmentNumber")
+_ORDERS = {_STACK_POSITION: "numbers in the stack", _POSITION: "dimension indices"}
 
 
 def check_frames(frames: Sequence[SegFrame], dataset: Dataset, *, confirmed: bool) -> list[Finding]:
@@ -36,7 +37,8 @@ def check_frames(frames: Sequence[SegFrame], dataset: Dataset, *, confirmed: boo
     Returns
     -------
     list of Finding
-        A warning ``LBL-FRAMES`` for dimension indices in another order than positions that images confirm.
+        A warning ``LBL-FRAMES`` for dimension indices or numbers in the stack in another order than positions that images
+        confirm.
 
     Raises
     ------
@@ -50,11 +52,10 @@ def check_frames(frames: Sequence[SegFrame], dataset: Dataset, *, confirmed: boo
     numbers = _read_numbers(dataset, len(frames))
     if _SEGMENT in numbers and not _is_one_to_one((frame.segment, numbers[_SEGMENT][frame.index]) for frame in frames):
         raise _contradiction("the dimension indices of the frames of the segmentation contradict their segment numbers.")
-    if _STACK_POSITION in numbers and not _rises_with_position(placed, numbers[_STACK_POSITION]):
-        raise _contradiction("the numbers in their stack of the frames of the segmentation contradict their positions.")
-    if _POSITION not in numbers or _rises_with_position(placed, numbers[_POSITION]):
+    wrong = [name for tag, name in _ORDERS.items() if tag in numbers and not _rises_with_position(placed, numbers[tag])]
+    if not wrong:
         return []
-    problem = _contradiction("the dimension indices of the frames of the segmentation contradict their positions.")
+    problem = _contradiction(f"the {' and the '.join(wrong)} of the frames of the segmentation contradict their positions.")
     if not confirmed:
         raise problem
     what = f"{problem.what} The frames lie on the images that they refer to, and were used."
