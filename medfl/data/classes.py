@@ -153,7 +153,7 @@ def _refuse_ignored_voxels(counts: Mapping[int, int], value_names: Mapping[int, 
     ]
     if ignored:
         share = 100 * sum(counts[value] for value in ignored) / sum(counts.values())
-        what = f"{share:.2g} % of the voxels are marked as '{IGNORE}', and training cannot leave voxels out yet."
+        what = f"{share:.3g} % of the voxels are marked as '{IGNORE}', and training cannot leave voxels out yet."
         raise DataError("LBL-UNANNOTATED", what, "Leave the case out of the index, or have it annotated completely.")
 
 

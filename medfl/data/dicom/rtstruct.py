@@ -178,12 +178,12 @@ class _Drawing:
         findings = []
         if self.outside_area > 1e-6 * self.drawn_area:
             share = self.outside_area / self.drawn_area
-            what = f"{max(100 * share, 0.01):.2g} % of the drawn area is outside the image."
+            what = f"{max(100 * share, 0.01):.3g} % of the drawn area is outside the image."
             fix = "Check that the contours belong to this series, and that it is complete."
             findings.append(_warn_or_raise(DataError("LBL-OUTSIDE", what, fix), share))
         if self.n_twice:
             share = self.n_twice / self.n_pixels
-            what = f"contours cross themselves and run twice around {max(100 * share, 0.01):.2g} % of what they enclose."
+            what = f"contours cross themselves and run twice around {max(100 * share, 0.01):.3g} % of what they enclose."
             fix = "Whether that is inside is unknown; it is taken to be, if it is little. Draw the contours without crossings."
             findings.append(_warn_or_raise(DataError("LBL-CROSSING", what, fix), share))
         if self.n_specks:
