@@ -24,7 +24,7 @@ class ListedImages:
     Parameters
     ----------
     images : int
-        Those found; of DICOM, series of the most frequent modality.
+        Those found; in folders of DICOM, series of the most frequent modality.
     missing : int
         Those that should be there and were not found, or cannot be used.
     masks : int

@@ -73,7 +73,9 @@ class Overview:
     account : FileAccount
         All files by what they are, hidden ones too.
     listed : ListedImages, optional
-        Images and patients of the layout; None where it cannot list them.
+        Images and patients of the layout; None where it cannot list them, and for DICOM, where `dicom` tells them.
+    dicom_patients : int
+        Patients of all DICOM files together.
     table : TableDescription, optional
         The index, or ``participants.tsv``; None where there is none.
     """
@@ -94,6 +96,7 @@ class Overview:
     warnings: tuple[str, ...]
     account: FileAccount
     listed: ListedImages | None
+    dicom_patients: int
     table: TableDescription | None
 
 
@@ -121,7 +124,8 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
             layout, index_error = _try_layout(site, index)
             unused = unused_files_warning(layout, site, index)
-            listed, listing_error = list_known_images(site, layout, index) if layout else (None, None)
+            # of DICOM the headers have told already, and a listing would cost as much again
+            listed, listing_error = list_known_images(site, layout, index) if layout not in ("", "dicom") else (None, None)
             problems = filter(None, [unused, index_error, listing_error])
             warnings = [*skipped_folder_warnings(layout, site, index, missing=True), *problems]
             table = describe_site_table(site, layout)
@@ -150,6 +154,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
             account=account,
             listed=listed,
+            dicom_patients=len({item.patient for item in items if item.kind == "dicom"} - {""}),
             table=table,
         )
 

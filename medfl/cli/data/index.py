@@ -64,6 +64,8 @@ def _print_overview(found: Overview) -> None:
     output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.", highlight=False)
     if found.listed:
         _print_listed(found.listed)
+    elif found.dicom:
+        output.print(f"{plural(found.dicom_patients, 'patient')}, by the ids in the DICOM headers.", highlight=False)
     if found.table:
         print_table(found.table)
     for warning in found.warnings:
