@@ -65,5 +65,5 @@ def read_mask_image(path: Path, settings: SiteData = _DEFAULTS) -> NDArray[Any]:
 def read_mask_picture(path: Path, settings: SiteData = _DEFAULTS) -> tuple[NDArray[Any], PictureGeometry]:
     """Read a mask file as `read_mask_image`, with its geometry."""
     picture = decode_picture(path, settings)
-    values = picture.stand_up(drawn_values(picture, stored=settings.mask_values == "stored"))
+    values = picture.stand_up(drawn_values(picture, settings.mask_values))
     return np.ascontiguousarray(values), picture.geometry

@@ -48,7 +48,7 @@ class SiteData(Section):
     shares: NotNegative = 0
     label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
     mask_axes: Literal["refuse", "columns-rows", "rows-columns"] = "refuse"  # of NIfTI beside pictures without a position
-    mask_values: Literal["drawn", "stored"] = "drawn"  # of pictures; stored: numbers of colours are numbers of classes
+    mask_values: Literal["drawn", "shown", "stored"] = "drawn"  # of pictures, where what is stored and what is shown differ
     label_match: Literal["references", "frame-of-reference"] = "references"  # how a DICOM label finds its series
     label_names: NameMap = ()  # name of a segment or ROI at this site = class of the study
     annotated_classes: Strings = ()  # foreground classes that are annotated at this site; empty: all

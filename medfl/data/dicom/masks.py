@@ -20,7 +20,7 @@ from medfl.data.dicom.sop_classes import check_image_classes
 from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.pictures.drawn_values import drawn_values
 from medfl.data.pictures.geometry import PictureGeometry
-from medfl.data.pictures.palettes import palette_error
+from medfl.data.pictures.palettes import MARKED
 from medfl.data.pictures.picture import Picture
 from medfl.errors import DataError
 from medfl.site import SiteData
@@ -33,9 +33,9 @@ def read_dicom_mask(
 ) -> tuple[NDArray[Any], PictureGeometry]:
     """Read the values of a mask: they are class numbers, not grey values.
 
-    Unlike in `medfl.data.dicom.image.read_dicom_image`, nothing is inverted, rescaled or weighted by colour, and nothing is
+    Unlike in `medfl.data.dicom.image.read_dicom_image`, nothing is rescaled or weighted by colour, and nothing is
     asked about names in the pixels, as those would be values of no class. Palettes are read as in
-    `medfl.data.pictures.drawn_values`.
+    `medfl.data.pictures.drawn_values`, and black and white in MONOCHROME1 as a picture in which 0 is white.
 
     Parameters
     ----------
@@ -68,20 +68,29 @@ def read_dicom_mask(
         if int(dataset.get("NumberOfFrames") or 1) > 1:
             raise DataError("DCM-FRAMES", "the object holds several frames.", "Export one mask for each image.")
         geometry = read_picture_geometry(dataset, single_frame_header(header, settings))
-        values = _read_values(dataset, stored=settings.mask_values == "stored")
+        values = _read_values(dataset, settings.mask_values)
     return np.ascontiguousarray(values.T), geometry
 
 
-def _read_values(dataset: Dataset, *, stored: bool) -> NDArray[Any]:
+def _read_values(dataset: Dataset, mask_values: str) -> NDArray[Any]:
     decoder = open_decoder(dataset)
     samples = decoder.decode(0)
     photometric, bits = dataset.get("PhotometricInterpretation"), int(dataset.get("BitsStored") or 0)
     is_unsigned = samples.dtype.kind == "u" and 1 < bits <= 16
     white = (1 << bits) - 1 if is_unsigned and photometric != "PALETTE COLOR" else None
-    if photometric == "MONOCHROME1" and white and not stored and samples.max(initial=0) == white:
-        raise palette_error("it is MONOCHROME1, so that its largest value is shown black")
+    inverted = photometric == "MONOCHROME1" and (mask_values == "shown" or _is_black_and_white(samples, bits))
+    if inverted:
+        white = int(samples.max(initial=0)) or (1 << bits) - 1
     palette = _read_palette(samples, dataset) if photometric == "PALETTE COLOR" else None
-    return drawn_values(Picture(samples, white, palette, lossy=decoder.is_lossy), stored=stored)
+    return drawn_values(Picture(samples, white, palette, inverted=inverted, lossy=decoder.is_lossy), mask_values)
+
+
+def _is_black_and_white(samples: NDArray[Any], bits: int) -> bool:
+    """Return whether the values of a mask are black and white rather than numbers of classes."""
+    low, high, white = int(samples.min(initial=0)), int(samples.max(initial=0)), (1 << bits) - 1
+    if bits == 1 or high == white:
+        return True
+    return high in (MARKED, white >> 1) and bool(((samples == low) | (samples == high)).all())
 
 
 def _read_palette(samples: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:

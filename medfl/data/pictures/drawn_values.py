@@ -7,40 +7,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.pictures.palettes import MARKED, palette_error, palette_values
+from medfl.data.pictures.palettes import MARKED, inverted_error, is_inverting, palette_error, palette_values
 from medfl.data.pictures.picture import Picture
 from medfl.errors import DataError
 
 
-def drawn_values(picture: Picture, *, stored: bool = False) -> NDArray[Any]:
+def drawn_values(picture: Picture, mask_values: str = "drawn") -> NDArray[Any]:
     """Return the values of a mask, (rows, columns).
 
-    Greys are values as a viewer shows them, so that a table of colours or an inversion does not matter; fewer than 8 bits are
-    numbers of classes, unless all is black and white, which is 0 and 255 at every depth. What is transparent is background. A
-    mask in a lossy compression is read only if it is black and white without a shade between.
+    Greys are values as a viewer shows them, so that their numbers in a table do not matter; fewer than 8 bits are numbers of
+    classes, unless all is black and white, which is 0 and 255 at every depth. Where 0 is white, what was marked may be the one
+    or the other: tifffile writes arrays of bool in this way, and ImageJ masks with an inverting table, of which the stored
+    number counts. Only faxes are seen by everybody as they are shown. What is transparent is background. A mask in a lossy
+    compression is read only if it is black and white without a shade between.
 
     Parameters
     ----------
     picture : Picture
         The picture as decoded.
-    stored : bool
-        Whether the stored numbers are the classes, whatever a viewer shows (`mask-values` in site.toml).
+    mask_values : str
+        `mask-values` in site.toml: "stored", the stored numbers are the classes, whatever a viewer shows; "shown", what a
+        viewer shows counts also where 0 is white; else such masks are refused.
 
     Raises
     ------
     DataError
         ``LBL-COLOR``, ``LBL-PALETTE``, ``LBL-ALPHA`` or ``LBL-LOSSY``.
     """
-    by_number = stored and picture.samples.ndim == 2
-    values = picture.samples if by_number else _black_and_white(_drawn(picture), picture.white)
+    by_number = mask_values == "stored" and picture.samples.ndim == 2
+    values = picture.samples if by_number else _black_and_white(_drawn(picture, mask_values == "shown"), picture.white)
     if picture.lossy and not ((values == MARKED).any() and np.isin(values, (0, MARKED)).all()):  # a faint 1 is lost to 0
         what = "the mask is compressed with loss (as JPEG is), which changes the numbers of classes."
         raise DataError("LBL-LOSSY", what, "Export it again without loss, as PNG, NIfTI or DICOM-SEG.")
     return values
 
 
-def _drawn(picture: Picture) -> NDArray[Any]:
+def _drawn(picture: Picture, as_shown: bool) -> NDArray[Any]:
     alpha, samples = picture.alpha, picture.samples
+    inverted = picture.inverted and not picture.fax
+    if not as_shown and (inverted or (picture.palette is not None and is_inverting(picture.palette, samples))):
+        raise inverted_error()
     if picture.palette is not None:
         if alpha is None:
             return palette_values(samples, picture.palette)
@@ -54,7 +60,7 @@ def _drawn(picture: Picture) -> NDArray[Any]:
     if not grey:
         raise _colour_error()
     if picture.inverted and not np.isin(colours, (0, picture.white or 0)).all():
-        raise palette_error("0 is white in it, so that what is stored and what a viewer shows are different numbers")
+        raise palette_error("0 is white in it, and it has other values than black and white")
     return colours[..., 0]
 
 

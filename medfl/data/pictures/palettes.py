@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from medfl.errors import DataError
 
+_MIN_RAMP = 4  # greys of a table from white to black
 _BLACK = 16  # colours up to this brightness are black: the background
 _WEB_COLOURS = 216  # a table of these has every colour, so that the numbers mean none
 _WEB_STEP = 51
+_MANY_COLOURS = 16  # beside black: a table of so many, of which most are not in use, was not made for one file
 _HUES = (  # of the first classes, of any brightness
     ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1)),  # ITK-SNAP
     ((1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1)),  # Pascal VOC
@@ -24,10 +26,10 @@ Colours = NDArray[np.uint8]
 def palette_values(numbers: NDArray[Any], palette: Colours, *, background: bool = False) -> NDArray[Any]:
     """Return the values that were drawn in a mask with a table of colours.
 
-    Where all colours in use are grey, these are the values, whatever their numbers. Where they are not and number 0 is black or
-    not in use, the numbers are the classes if the table is one of classes: by its hues (those of ITK-SNAP or Pascal VOC), or
-    because it has colours that the mask does not use. A table made for one file has just those that it uses, in any order:
-    there, one colour on black is `MARKED`, and several are refused.
+    Where number 0 is black or not in use and the table has colours, the numbers are the classes if the table is one of classes:
+    by its hues (those of ITK-SNAP or Pascal VOC), or because it is large and the mask uses few of its colours. Elsewhere, greys
+    are the values, whatever their numbers. A small table may be made for one file, in any order, even with a colour that is not
+    used: there, one colour on black is `MARKED`, and several are refused.
 
     Parameters
     ----------
@@ -48,17 +50,18 @@ def palette_values(numbers: NDArray[Any], palette: Colours, *, background: bool 
     colours = palette[seen]
     if len(np.unique(colours, axis=0)) < len(colours):
         raise palette_error("two of its numbers have one colour, so that a viewer does not show what they mean")
+    black = colours.max(axis=1, initial=0) <= _BLACK
+    on_number_0 = not ((black & (seen != 0)).any() and len(seen) > 1) and bool(black[seen == 0].all())
+    marked = seen[seen != 0]
+    if on_number_0 and (palette != palette[:, :1]).any() and _is_class_table(marked, palette):
+        return numbers
     if (colours == colours[:, :1]).all() and not (background and not colours.all()):
         return np.where(background & (numbers == 0), 0, palette[:, 0][numbers])
-    black = colours.max(axis=1) <= _BLACK
-    if ((black & (seen != 0)).any() and len(seen) > 1) or (seen[0] == 0 and not black[0]):
+    if not on_number_0:
         raise palette_error("it has colours, and its background is not number 0")
-    marked = seen[seen != 0]
-    if _is_class_table(marked, palette):
-        return numbers
     if len(marked) == 1:
         return np.where(numbers == marked[0], MARKED, 0).astype(np.uint8)
-    raise palette_error("its table has just the colours in use, so that their numbers may be another in each file")
+    raise palette_error("its colours are in no known order, so that their numbers may be others in each file")
 
 
 def _is_class_table(marked: NDArray[Any], palette: Colours) -> bool:
@@ -71,9 +74,10 @@ def _is_class_table(marked: NDArray[Any], palette: Colours) -> bool:
         brightness = np.maximum(colours.max(axis=1, keepdims=True), 1)
         if any((colours == np.array([table[number - 1] for number in marked]) * brightness).all() for table in _HUES):
             return True
-    others = np.delete(palette, np.append(marked, 0), axis=0)
-    others = others[others.max(axis=1, initial=0) > _BLACK]
-    return bool(len(others)) and not (others[:, np.newaxis] == colours).all(axis=-1).any(axis=1).all()
+    if np.isin(colours, (0, MARKED)).all() and (colours == colours[:, :1]).all():  # white on black, in any table
+        return False
+    distinct = np.unique(palette[palette.max(axis=1) > _BLACK], axis=0)
+    return len(distinct) >= max(_MANY_COLOURS, 2 * len(marked))
 
 
 def _voc_colour(number: int) -> tuple[int, int, int]:
@@ -83,7 +87,30 @@ def _voc_colour(number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def is_inverting(palette: Colours, numbers: NDArray[Any]) -> bool:
+    """Return whether a table shows greys inverted: it falls from white to black, with greys that the mask does not use.
+
+    ImageJ gives masks such a table of 256 greys, and means the stored numbers.
+    """
+    greys = palette[:, 0].astype(np.int16)
+    falls = (palette == palette[:, :1]).all() and len(greys) >= _MIN_RAMP and (greys[0], greys[-1]) == (MARKED, 0)
+    return bool(falls and (np.diff(greys) < 0).all() and len(np.unique(numbers)) < len(greys))
+
+
 def palette_error(why: str) -> DataError:
     """Return the error for a mask whose numbers may not be what a viewer shows."""
     fix = "Export it as grey, one number per class, or set mask-values = 'stored' in site.toml if these are the classes."
     return DataError("LBL-PALETTE", f"which values were drawn in the mask is not certain: {why}.", fix)
+
+
+def inverted_error() -> DataError:
+    """Return the error for a mask in which 0 is white, so that it is not certain whether the black or the white was marked."""
+    what = (
+        "which values were drawn in the mask is not certain: 0 is white in it (WhiteIsZero in TIFF, MONOCHROME1 in DICOM, "
+        "or an inverting table), so that the black or the white may be what was marked."
+    )
+    fix = (
+        "Export it with 0 as black, or set mask-values in site.toml: 'stored' if 0 is the background as stored, which a viewer "
+        "shows white (masks by ImageJ and tifffile are so); 'shown' if the background is what a viewer shows black."
+    )
+    return DataError("LBL-PALETTE", what, fix)

@@ -33,6 +33,8 @@ class Picture:
         Opacity of each pixel, (rows, columns), 0 to 1; None when all are opaque.
     inverted : bool
         Whether 0 is shown white.
+    fax : bool
+        Whether it is one (CCITT Group 3 or 4), which everybody sees as shown.
     lossy : bool
         Whether the compression changed values.
     orientation : int, optional
@@ -46,6 +48,7 @@ class Picture:
     palette: NDArray[np.uint8] | None = None
     alpha: NDArray[np.float32] | None = None
     inverted: bool = False
+    fax: bool = False
     lossy: bool = False
     orientation: int | None = None
     pixel_size: PixelSize | None = None

@@ -60,7 +60,8 @@ def from_pillow(
         key = image.info["transparency"]
         alpha = _key_alpha(int(bool(key)) if image.mode == "1" else key, samples, palette is not None)
     opaque = alpha is None or bool((alpha == 1).all())
-    return Picture(samples, white, palette, None if opaque else alpha, False, lossy, orientation, pixel_size)
+    seen = None if opaque else alpha
+    return Picture(samples, white, palette, seen, lossy=lossy, orientation=orientation, pixel_size=pixel_size)
 
 
 def check_numbers(samples: NDArray[Any], palette: NDArray[np.uint8]) -> None:

@@ -28,6 +28,7 @@ _GREYS = (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
 _SEPARATED, _YCBCR = 5, 6
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = range(1, 5)  # SampleFormat
 _UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
+_FAX = (2, 3, 4)  # CCITT: Huffman, Group 3, Group 4
 _LOSSY = (6, 7, 33005, 34712, 34892, 50001)  # JPEG and the like
 _ALPHA = (1, 2)  # ExtraSamples: associated, unassociated
 _UNDO = {6: 8, 8: 6}  # orientations that undo others; the rest undo themselves
@@ -85,6 +86,7 @@ def _check_stored(page: Any, data: bytes) -> None:
 def _decode_page(page: Any, index: int, data: bytes) -> Picture:
     bits, kind = _same(page.bitspersample), _same(page.sampleformat or _UNSIGNED)
     facts = {
+        "fax": int(page.compression) in _FAX,
         "lossy": int(page.compression) in _LOSSY,
         "orientation": _tag(page, "Orientation"),
         "pixel_size": _read_pixel_size(page),

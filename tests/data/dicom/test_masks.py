@@ -92,10 +92,27 @@ def test_black_and_white_that_may_be_inverted_is_refused(read_mask_of: Any) -> N
     form = np.zeros((20, 30), dtype=np.uint8)
     form[3:6, 10:16] = 255
     np.testing.assert_array_equal(read_mask_of(form), form.T // 255)
-    with pytest.raises(DataError, match=r"LBL-PALETTE.*MONOCHROME1"):
-        read_mask_of(form, PhotometricInterpretation="MONOCHROME1")
-    found = read_mask_of(form, PhotometricInterpretation="MONOCHROME1", data={"mask_values": "stored"})
-    np.testing.assert_array_equal(found, form.T // 255)
+    one, two, three = form // 255, form.astype("<u2"), form.astype("<i2")
+    deep = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+    few = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    for stored, header in (
+        (form, {}),
+        (one, {"BitsStored": 1, "HighBit": 0}),
+        (two, deep),
+        (two * 257, deep),
+        (two, few),
+        (two // 255 * 4095, few),
+        (three, {**deep, "PixelRepresentation": 1}),
+        (three // 255 * 32767, {**deep, "PixelRepresentation": 1}),
+    ):
+        values: dict[str, Any] = {**header, "PhotometricInterpretation": "MONOCHROME1"}
+        with pytest.raises(DataError, match=r"LBL-PALETTE.*MONOCHROME1"):
+            read_mask_of(stored, **values)
+        np.testing.assert_array_equal(read_mask_of(stored, data={"mask_values": "shown"}, **values), 1 - one.T)
+        if stored.max() in (1, 255):
+            np.testing.assert_array_equal(read_mask_of(stored, data={"mask_values": "stored"}, **values), one.T)
+    with pytest.raises(DataError, match="LBL-PALETTE"):
+        read_mask_of(one + one[:, ::-1] * 2, PhotometricInterpretation="MONOCHROME1", data={"mask_values": "shown"})
 
 
 def test_a_mask_compressed_with_loss_is_refused(read_mask_of: Any) -> None:
