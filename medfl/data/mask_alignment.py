@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medfl.data.pictures.geometry import nearest_places
 from medfl.data.volume import Affine, Volume, affine_to_spacing, corner_distance
 from medfl.errors import DataError
 
 CORNER_TOLERANCE = 0.5  # share of the smallest voxel size that corners may be apart
+_ASPECT_TOLERANCE = 0.02  # share by which the sides of a 2-D mask and its image may differ when it is resampled
 MAX_RESAMPLE_MM = 2.0  # corners may be this far apart when a mask is resampled: more is another image, not another grid
 
 Values = NDArray[Any]  # of a mask, as stored: whole numbers if all is well
@@ -77,12 +79,17 @@ def resample_mask_2d(values: Values, shape: tuple[int, ...], *, resample: bool) 
     """
     if values.shape == shape:
         return values
-    same_aspect = len(values.shape) == 2 and abs(values.shape[0] * shape[1] / (values.shape[1] * shape[0]) - 1) < 0.02
-    if not (resample and same_aspect):
+    if not (resample and values.ndim == 2 and same_aspect(values.shape, shape)):
         what = f"image and label have different sizes: {_format_shape(shape)} and {_format_shape(values.shape)} pixels."
         raise DataError("LBL-GEOMETRY", what, "Export the label in the size of the image, or set label-geometry = 'resample'.")
-    picks = [((np.arange(size) + 0.5) * old / size).astype(np.intp) for size, old in zip(shape, values.shape, strict=True)]
-    return values[np.ix_(*picks)]
+    for axis, size in enumerate(shape):
+        values = values.take(nearest_places(values.shape[axis], size), axis)
+    return values
+
+
+def same_aspect(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether two sizes of a picture may be of one picture in two resolutions."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < _ASPECT_TOLERANCE
 
 
 def reorient(values: Values, affine: Affine, like: Affine) -> tuple[Values, Affine]:

@@ -111,12 +111,16 @@ def check_pixel_size(width: float, height: float) -> PixelSize | None:
     return width, height
 
 
+def nearest_places(old: int, new: int) -> NDArray[np.intp]:
+    """Return which of the old places along an axis is nearest to each new one, where both cover the same."""
+    return np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.intp), old - 1)
+
+
 def _resample_axis(array: NDArray[Any], axis: int, size: int, *, nearest: bool) -> NDArray[Any]:
     old = array.shape[axis]
-    places = (np.arange(size) + 0.5) * old / size - 0.5  # of the new pixels' centres: both grids cover the same
     if nearest:
-        return np.asarray(array.take(np.clip(np.floor(places + 0.5), 0, old - 1).astype(np.intp), axis))
-    places = np.clip(places, 0, old - 1)
+        return np.asarray(array.take(nearest_places(old, size), axis))
+    places = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)  # of the new pixels' centres
     lower = np.minimum(places.astype(np.intp), max(old - 2, 0))
     weight = (places - lower).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(array.ndim)])
     upper = np.minimum(lower + 1, old - 1)

@@ -13,6 +13,7 @@ from medfl.data.mask_alignment import (
     extent_distance,
     reorient,
     resample_mask_2d,
+    same_aspect,
 )
 from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.pictures.turn import NO_TURN
@@ -22,7 +23,6 @@ from medfl.site import SiteData
 
 _NIFTI = "nifti"
 _SAVE_AS_SHOWN = "Save the photograph as shown, without a turn in its header; or set mask-axes if masks were drawn as shown."
-_ASPECT_TOLERANCE = 0.02  # share by which the sides of mask and image may differ when one is resampled
 
 
 def place_mask(values: Values, own: PictureGeometry, image: Volume, kinds: tuple[str, str], settings: SiteData) -> Values:
@@ -89,11 +89,14 @@ def _place_by_word(values: Values, settings: SiteData) -> Values:
 
 
 def _place_by_camera(values: Values, own: PictureGeometry, like: PictureGeometry, settings: SiteData) -> Values:
-    """Turn a mask that says nothing as its photograph was turned, if it was drawn on the pixels as stored."""
-    if own.camera is not None or like.camera in (None, NO_TURN):
+    """Turn a mask that says nothing as its photograph was turned, if it was drawn on the pixels as stored.
+
+    Orientation 1 says nothing either: libtiff gives it to every file.
+    """
+    if own.camera not in (None, NO_TURN) or like.camera in (None, NO_TURN):
         return values
     stored = like.camera.undo_on_sides(like.shape)
-    fits_shown, fits_stored = (_same_aspect(values.shape, shape) for shape in (like.shape, stored))
+    fits_shown, fits_stored = (same_aspect(values.shape, shape) for shape in (like.shape, stored))
     if fits_shown and fits_stored and settings.mask_axes == "refuse":
         what = "the photograph is to be turned by its header, the mask says nothing, and its size fits both ways."
         raise DataError("LBL-AXES", what, _SAVE_AS_SHOWN)
@@ -110,10 +113,6 @@ def _place_by_side(values: Values, own: PictureGeometry, like: PictureGeometry, 
         what = "the mask says how the patient lies in it and the image does not, so that one may be mirrored on the other."
         raise DataError("LBL-AXES", what, "Export both with PatientOrientation, or both without.")
     return values
-
-
-def _same_aspect(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < _ASPECT_TOLERANCE
 
 
 def lie_apart(one: PictureGeometry | None, other: PictureGeometry | None) -> bool:
