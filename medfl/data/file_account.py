@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from medfl.system.text import plural
-
 # why a file is used or passed over, in the order in which it is told, in words for people
 REASONS: Mapping[str, str] = {
     "image": "images",
@@ -104,4 +102,4 @@ class FileAccount:
         """
         used = ", ".join(f"{count} {words}" for words, count, is_used in self.rows() if is_used) or "none is used"
         rest = "; ".join(f"{count} {words}" for words, count, is_used in self.rows() if not is_used)
-        return f"{plural(self.total, 'file')}: {used}." + (f" Not used: {rest}." if rest else "")
+        return f"{self.total} {'file' if self.total == 1 else 'files'}: {used}." + (f" Not used: {rest}." if rest else "")

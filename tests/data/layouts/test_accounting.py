@@ -201,7 +201,7 @@ def test_a_check_prints_the_account_and_reports_hold_it(
     make_index(tmp_path / "data", save_nifti)
     check, _ = check_site(site, study, fast=True)
     assert check.files is not None
-    assert str(check.files).startswith("7 files: 2 images, 2 labels, 1 tables")
+    assert str(check.files).startswith("7 files: 2 images, 2 labels, 1 table or")
     page = render_quality(check, preview_disclosure(check, study, site), site)
     assert "images that no case uses" in page
     empty, _ = check_site(make_site(tmp_path / "data", layout="dicom"), make_study(task__modality="CT"), fast=True)
