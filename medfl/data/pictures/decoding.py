@@ -11,7 +11,7 @@ from PIL import Image
 
 from medfl.data.library_output import silence_libraries
 from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
-from medfl.data.pictures.integrity import check_jpeg, check_png, damaged_error
+from medfl.data.pictures.integrity import check_jpeg, check_png, check_png_pixels, damaged_error
 from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
 from medfl.data.size_limits import check_declared_size, without_pillow_limit
@@ -23,7 +23,7 @@ _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BROKEN_STREAM = "broken data stream"  # what Pillow says of compressed pixels that do not fit their checksum
 _MAX_FILE_BYTES = 1 << 30  # of a file; what it declares has a ceiling of its own
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 0x0112, 0x011A, 0x011B  # EXIF and TIFF
-_DEPTH_BYTE, _COLOUR_BYTE = 24, 25  # of a PNG file: bit depth and colour type of its header
+_DEPTH_BYTE, _COLOUR_BYTE, _INTERLACE_BYTE = 24, 25, 28  # of the header of a PNG file
 _BMP_SIZE_BYTE, _BMP_DEPTH_BYTE, _BMP_COMPRESSION_BYTE = 14, 28, 30
 _BMP_OLD_SIZE, _BMP_OLD_DEPTH_BYTE = 12, 24  # of the header of OS/2
 _BMP_MODES = {"1": 1, "L": 8}  # bits of a pixel that Pillow unpacks where the table is grey, whatever the file says
@@ -107,19 +107,27 @@ def _decode(data: bytes, settings: SiteData) -> Picture:
         lossy = image.format in ("JPEG", "MPO")
         if lossy:
             check_jpeg(data)
-        elif image.format == "PNG":
-            check_png(data)
         if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
             raise encoding_error("its ink colours do not say whether 0 is white or black")
-        bits = 8
         if image.format == "PNG":
-            bits = data[_DEPTH_BYTE]
-            if bits == 16 and data[_COLOUR_BYTE] != _GREY:
-                return _decode_deep_png(data, image)
-        elif image.format == "BMP" and (depth := _bmp_depth(data)) != _BMP_MODES.get(image.mode, depth):
+            return _decode_png(data, image)
+        if image.format == "BMP" and (depth := _bmp_depth(data)) != _BMP_MODES.get(image.mode, depth):
             return _decode_two_colours(data, image, depth)
         orientation = image.getexif().get(_ORIENTATION)
-        return from_pillow(image, bits=bits, lossy=lossy, orientation=orientation, pixel_size=_read_pixel_size(image))
+        return from_pillow(image, lossy=lossy, orientation=orientation, pixel_size=_read_pixel_size(image))
+
+
+def _decode_png(data: bytes, image: Any) -> Picture:
+    check_png(data)
+    bits = data[_DEPTH_BYTE]
+    if bits == 16 and data[_COLOUR_BYTE] != _GREY:
+        picture = _decode_deep_png(data, image)
+    else:
+        orientation = image.getexif().get(_ORIENTATION)
+        picture = from_pillow(image, bits=bits, orientation=orientation, pixel_size=_read_pixel_size(image))
+    if data[_INTERLACE_BYTE] or not picture.samples[-1].any():  # rows that are missing are 0: no need to inflate all twice
+        check_png_pixels(data)
+    return picture
 
 
 def _decode_deep_png(data: bytes, image: Any) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +17,12 @@ from PIL import Image, TiffImagePlugin
 from medfl.data.pictures.decoding import check_single, damaged_picture_error
 from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
 from medfl.data.pictures.integrity import check_deflated, cut_error
+from medfl.data.pictures.libtiff_words import damage_by_libtiff
 from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
 from medfl.data.pictures.turn import EXIF_TURNS
 from medfl.data.size_limits import check_declared_size
+from medfl.errors import DataError
 from medfl.site import SiteData
 
 _REDUCED = 1  # bit of NewSubfileType (TIFF 6.0): a preview of another image of the file
@@ -60,12 +63,30 @@ def _open_page(stream: BinaryIO, settings: SiteData) -> Iterator[tuple[int, Any]
         with tifffile.TiffFile(stream) as file:
             pages = [(index, page.aspage()) for index, page in enumerate(file.pages)]
             whole = [(index, page) for index, page in pages if not int(page.subfiletype) & _REDUCED] or pages
-            described = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
-            check_single(max(len(whole), int(described)))
+            check_single(max(len(whole), _count_described(file, whole[0][1])))
+            _check_flat(whole[0][1])
             check_declared_size((whole[0][1].imagewidth, whole[0][1].imagelength), settings)
             yield whole[0]
     except tifffile.TiffFileError:
         raise damaged_picture_error() from None
+
+
+def _count_described(file: tifffile.TiffFile, page: Any) -> int:
+    """Return how many images a description states that stands for directories of their own: of ImageJ, MetaMorph, tifffile."""
+    if file.is_imagej:
+        return int((file.imagej_metadata or {}).get("images", 1))
+    if file.is_stk:
+        return int((file.stk_metadata or {}).get("NumberPlanes", 1))
+    if page.shaped_description:
+        number = math.prod(tifffile.tifffile.shaped_description_metadata(page.shaped_description).get("shape", ()))
+        return int(number // (page.imagedepth * page.imagelength * page.imagewidth * page.samplesperpixel))
+    return 1
+
+
+def _check_flat(page: Any) -> None:
+    if page.imagedepth > 1:
+        what = f"the file is a volumetric TIFF, of {page.imagedepth} planes in one image."
+        raise DataError("IMG-FRAMES", what, "Export one file for each image, or the volume as NIfTI or DICOM.")
 
 
 def _check_stored(page: Any, data: bytes) -> None:
@@ -162,7 +183,8 @@ def _from_pillow(page: Any, index: int, data: bytes, photometric: int, kind: int
         raise encoding_error("this kind of TIFF is not read") from None
     with image:
         image.seek(index)
-        image.load()
+        with damage_by_libtiff():
+            image.load()
         inverted = photometric == _WHITE_IS_ZERO
         picture = from_pillow(image, bits=bits)
     samples = picture.samples

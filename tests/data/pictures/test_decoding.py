@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -206,6 +207,91 @@ def test_a_copy_that_was_interrupted_is_found(tmp_path: Path) -> None:
     start, end = whole.index(b"\xff\xd1"), whole.index(b"\xff\xd3")
     (tmp_path / "b.jpg").write_bytes(whole[:start] + whole[end:])  # two rows of blocks are gone
     assert codes(tmp_path / "b.jpg") == "FILE-DAMAGED"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize(("colour", "channels"), [(GREY, 1), (RGB, 3), (RGBA, 4), (3, 1)])
+def test_a_png_with_fewer_rows_than_it_says_is_found(tmp_path: Path, rows: int, colour: int, channels: int) -> None:
+    header = struct.pack(">IIBBBBB", 5, 4, 8, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes([0] * 3 + [255] * 3)) if colour == 3 else b""
+    pixels = zlib.compress((b"\0" + bytes([1] * 5 * channels)) * rows)  # of four; the stream is whole, and so is its checksum
+    (tmp_path / "a.png").write_bytes(
+        PNG_START + chunk(b"IHDR", header) + palette + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+    assert codes(tmp_path / "a.png") == "FILE-DAMAGED"
+
+
+def test_an_interlaced_png_is_read_if_it_has_all_its_passes(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 5, 8, 8, GREY, 0, 0, 1)
+    sizes = [(1, 1), (1, 1), (1, 2), (2, 1), (2, 3), (4, 2), (4, 5)]  # rows and columns of the passes (PNG 8.2)
+    for last in (7, 6):
+        pixels = b"".join((b"\0" + bytes([9] * columns)) * rows for rows, columns in sizes[:last])
+        content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+        (tmp_path / "a.png").write_bytes(PNG_START + content)
+        if last == 7:
+            assert read(tmp_path / "a.png") == [[9] * 5] * 8
+        else:
+            assert codes(tmp_path / "a.png") == "FILE-DAMAGED"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}, {"subsampling": 1, "progressive": True}])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_jpeg_that_lacks_restart_intervals_is_found(tmp_path: Path, options: dict[str, Any], mode: str, blocks: int) -> None:
+    picture = Image.fromarray(np.add.outer(np.arange(125), np.arange(131)).astype(np.uint8)).convert(mode)
+    picture.save(tmp_path / "a.jpg", restart_marker_blocks=blocks, **options)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    expected = read(tmp_path / "a.jpg")
+    places = [place for place in range(len(whole) - 1) if whole[place] == 255 and 0xD0 <= whole[place + 1] <= 0xD7]
+    (tmp_path / "a.jpg").write_bytes(whole[: places[3]] + whole[places[11] :])  # eight intervals: the numbers go on as before
+    assert codes(tmp_path / "a.jpg") == "FILE-DAMAGED"
+    last = whole.rindex(b"\xff\xd9")
+    (tmp_path / "a.jpg").write_bytes(whole[: places[-9]] + whole[last:])
+    assert codes(tmp_path / "a.jpg") == "FILE-DAMAGED"
+    scan_end = whole[: places[-1]].count(b"\xff\xda")
+    if scan_end == 1:  # a marker behind the last interval, as some encoders write
+        closing = bytes([255, 0xD0 + (whole[places[-1] + 1] - 0xD0 + 1) % 8])
+        (tmp_path / "a.jpg").write_bytes(whole[:last] + closing + whole[last:])
+        assert read(tmp_path / "a.jpg") == expected
+
+
+def test_restart_markers_that_no_header_announces_are_damage(tmp_path: Path) -> None:
+    Image.fromarray(np.add.outer(np.arange(75), np.arange(101)).astype(np.uint8)).save(
+        tmp_path / "a.jpg", restart_marker_rows=1
+    )
+    whole = (tmp_path / "a.jpg").read_bytes()
+    start = whole.index(b"\xff\xdd")
+    (tmp_path / "a.jpg").write_bytes(whole[:start] + whole[start + 6 :])
+    assert codes(tmp_path / "a.jpg") == "FILE-DAMAGED"
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+def test_damage_that_only_libtiff_speaks_of_is_found_and_not_printed(tmp_path: Path, compression: str, capfd: Any) -> None:
+    form = np.random.default_rng(0).integers(0, 2, (64, 64)).astype(bool)
+    Image.fromarray(form).save(tmp_path / "a.tif", compression=compression)
+    assert read(tmp_path / "a.tif") == (form * 255).tolist()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        place = file.pages[0].dataoffsets[0] + 40
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[place : place + 8] = b"\xff\x00\xf0\x0f\0\0\0\0"
+    (tmp_path / "a.tif").write_bytes(data)
+    assert codes(tmp_path / "a.tif") == "FILE-DAMAGED"
+    os.write(2, b"later")
+    assert capfd.readouterr().err == "later"
+
+
+def test_a_stack_that_only_a_description_states_is_refused(tmp_path: Path) -> None:
+    stack = np.stack([DEEP.astype(np.uint16)] * 3)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", truncate=True)
+    tifffile.imwrite(tmp_path / "b.tif", stack[:, None], photometric="minisblack", truncate=True)
+    tifffile.imwrite(tmp_path / "c.tif", np.stack([stack] * 2), photometric="minisblack", truncate=True)
+    for name in "abc":
+        assert codes(tmp_path / f"{name}.tif") == "IMG-FRAMES"
+    tifffile.imwrite(tmp_path / "v.tif", stack, photometric="minisblack", volumetric=True)
+    with pytest.raises(DataError, match=r"IMG-FRAMES.*volumetric TIFF, of 3 planes"):
+        read_image(tmp_path / "v.tif")
+    tifffile.imwrite(tmp_path / "one.tif", stack[:1], photometric="minisblack", truncate=True)
+    assert read(tmp_path / "one.tif") == DEEP.tolist()
 
 
 def test_declared_sizes_have_a_ceiling(tmp_path: Path) -> None:
