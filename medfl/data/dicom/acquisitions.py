@@ -30,10 +30,8 @@ _OF_PACKAGES = (
 _OF_ANY_MODALITY = ("AcquisitionNumber",)
 _MIN_RUN = 4  # slices that are numbered one after the other
 _MIN_PAUSE = 5.0  # between two acquisitions, in steps between their slices
-_MAX_ALTERNATION = 2.0  # of neighbours, by that of every second slice, which differ more in any body
-_SAMPLES = 64  # rows and columns that are compared
-# SliceThickness of a volume in packages, by its slice spacing: gaps of a third, but no overlap (else a package is a volume)
-_PACKAGE_THICKNESS = (0.7, 1.05)
+# SliceThickness of a volume in packages, by its slice spacing: wide gaps, but no overlap (else a package is a volume)
+_PACKAGE_THICKNESS = (0.4, 1.05)
 
 
 def check_one_acquisition(headers: Sequence[Header], stack: SliceStack) -> None:
@@ -74,29 +72,18 @@ def check_one_acquisition(headers: Sequence[Header], stack: SliceStack) -> None:
         raise DataError("DCM-MULTIVOLUME", what, "Export each acquisition or reconstruction as a series of its own.")
 
 
-def check_alternation(grey: NDArray[np.float32]) -> None:
-    """Check that neighbouring slices are more alike than every second ones, after all headers were of one acquisition.
+def is_told_apart(headers: Sequence[Header], stack: SliceStack) -> bool:
+    """Return whether an attribute splits slices into stacks within one another, as acquisitions and packages are.
 
-    Parameters
-    ----------
-    grey : ndarray
-        (slices, rows, columns).
-
-    Raises
-    ------
-    DataError
-        ``DCM-MULTIVOLUME``.
+    Not of MR, where all packages of a volume have numbers and times of their own.
     """
-    if len(grey) < 2 * _MIN_RUN:
-        return
-    rows, columns = (max(size // _SAMPLES, 1) for size in grey.shape[1:])
-    sample = grey[:, ::rows, ::columns]
-    neighbours, seconds = (
-        float(np.median([np.abs(sample[k + step] - sample[k]).mean() for k in range(len(sample) - 2)])) for step in (1, 2)
+    along, pixel_spacing = stack.positions_along_normal(), float(stack.pixel_spacings.min())
+    if headers[0].text("Modality") == "MR":
+        return False
+    groups_by_keyword = [list(group_by_value(headers, keyword).values()) for keyword in VOLUME_KEYWORDS]
+    return any(
+        1 < len(groups) < len(headers) and _splits(groups, along, pixel_spacing, is_even=True) for groups in groups_by_keyword
     )
-    if neighbours > _MAX_ALTERNATION * seconds > 0:
-        what = "the slices alternate in brightness as those of two acquisitions do, which no attribute tells apart."
-        raise DataError("DCM-MULTIVOLUME", what, "Export each acquisition or reconstruction as a series of its own.")
 
 
 def _check_one_contrast_agent(headers: Sequence[Header]) -> None:
@@ -157,7 +144,8 @@ def _has_package_thickness(headers: Sequence[Header], along: FloatArray) -> bool
     spacing = float(np.median(np.diff(along)))
     thicknesses = [parse_number(header.text("SliceThickness")) for header in headers]
     low, high = (factor * spacing for factor in _PACKAGE_THICKNESS)
-    return all(thickness is not None and low <= thickness <= high for thickness in thicknesses)
+    known = [thickness for thickness in thicknesses if thickness is not None]
+    return not known or (len(known) == len(headers) and all(low <= thickness <= high for thickness in known))
 
 
 def _numbered_runs(numbers: Sequence[float] | None, along: FloatArray) -> list[list[int]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.dicom.acquisitions import check_alternation
+from medfl.data.dicom.acquisitions import is_told_apart
+from medfl.data.dicom.alternation import check_alternation
 from medfl.data.dicom.checks import build_stack, check_series
 from medfl.data.dicom.headers import Header, read_headers
 from medfl.data.dicom.pixels import read_grey_values
@@ -74,7 +75,7 @@ def _read_volume(headers: Sequence[Header], settings: SiteData, select: str) -> 
     ordered, warnings = check_series(headers, settings, select)
     stack = build_stack(ordered)
     grey = read_grey_values(ordered, warnings, settings=settings)
-    check_alternation(grey)
+    check_alternation(grey, is_ct=ordered[0].text("Modality") == "CT", is_told=is_told_apart(ordered, stack))
     if any(warning.code in _RESAMPLED_CODES for warning in warnings):
         resampled = resample_stack(grey, stack, AIR_HU if ordered[0].text("Modality") == "CT" else float(grey.min()))
         return Volume(resampled.array, resampled.affine, tuple(warnings), resampled.acquired_geometry)

@@ -202,6 +202,14 @@ ONE_VOLUME = {
         ),
         stack(12),
     ),
+    "MR packages with wide gaps, numbered as acquired": (
+        both(_mr(1.25), each("InstanceNumber", lambda k: 1 + k // 2 + 6 * (k % 2))),
+        stack(12),
+    ),
+    "MR packages of unknown thickness, numbered as acquired": (
+        both(_mr(9), put(SliceThickness=None), each("InstanceNumber", lambda k: 1 + k // 2 + 6 * (k % 2))),
+        stack(12),
+    ),
     "MR slices with times of their own, acquired interleaved": (
         both(_mr(2.5), each("AcquisitionTime", lambda k: f"1000{10 + k // 2 + 10 * (k % 2)}")),
         stack(12),
