@@ -6,6 +6,7 @@ colours. Here is the one place where pixels are decoded, so that the same file h
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from io import BytesIO
 from itertools import islice
 from typing import Any
@@ -26,6 +27,7 @@ from pydicom.uid import (
 )
 
 from medfl.data.dicom.codestream import Codestream, parse_codestream
+from medfl.data.dicom.frame_integrity import check_jpeg2000, check_rle, refuse_complaints
 from medfl.data.dicom.pixel_description import PixelDescription, colour_error, describe_pixels, pixels_error
 
 Stored = NDArray[Any]
@@ -99,12 +101,18 @@ class FrameDecoder:
             stream = parse_codestream(frame, self._syntax, pixels.allocated)
             self.is_lossy |= stream.is_lossy
             _check_codestream(stream, pixels)
+            if self._syntax == RLELossless:
+                check_rle(frame, pixels.rows * pixels.columns)
+            elif self._syntax in JPEG2000TransferSyntaxes:
+                check_jpeg2000(frame)
             if pixels.samples == 3:
                 _check_colour_space(stream, pixels, is_jpeg=self._syntax in _LOSSY_JPEG)
             if self._syntax in _LOSSY_JPEG and stream.precision == 8:
                 image = Image.open(BytesIO(frame), formats=("JPEG",))
                 return self._enforce_bits(np.asarray(image.convert("RGB" if stream.samples == 3 else "L")), stream)
-            values = self._run_decoder(index, _choose_plugin(self._syntax, stream), bits_stored=stream.precision)
+            plugin = _choose_plugin(self._syntax, stream)
+            with refuse_complaints() if plugin == "gdcm" else nullcontext():
+                values = self._run_decoder(index, plugin, bits_stored=stream.precision)
         return self._enforce_bits(values, stream)
 
     def _run_decoder(self, index: int, plugin: str = "", **options: Any) -> Stored:
@@ -113,7 +121,12 @@ class FrameDecoder:
             options |= {"apply_jls_sign_correction": False, "apply_j2k_sign_correction": False, "planar_configuration": 0}
         if not self._pixels.is_float:
             options["pixel_representation"] = 0  # the codes as they are: the sign is set here
-        values, _ = get_decoder(self._syntax).as_array(self._dataset, index=index, decoding_plugin=plugin, **options)
+        try:
+            values, _ = get_decoder(self._syntax).as_array(self._dataset, index=index, decoding_plugin=plugin, **options)
+        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException:  # a decoder in Rust panics on damaged pixels: that must not end the whole run
+            raise ValueError("a decoder failed") from None
         return np.asarray(values, dtype=values.dtype.newbyteorder("="))
 
     def _enforce_bits(self, codes: Stored, stream: Codestream) -> Stored:
