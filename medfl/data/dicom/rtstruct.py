@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from medfl.data.cases import Source
 from medfl.data.classes import names_to_classes
+from medfl.data.dicom.contour_loops import CENTRE_TOLERANCE
 from medfl.data.dicom.contour_nesting import combine
-from medfl.data.dicom.contour_outlines import CENTRE_TOLERANCE, draw_outline
+from medfl.data.dicom.contour_outlines import draw_outline
 from medfl.data.dicom.contour_placement import group_by_slice
 from medfl.data.dicom.contours import Contour, Points, check_gaps, read_contours, read_roi_names
 from medfl.data.dicom.image_slices import SlicesByImage, locate_images
@@ -26,7 +27,8 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
-_MAX_DOUBTFUL_SHARE = 0.01  # largest share of the drawn area that may be outside the volume, or enclosed twice
+_MAX_DOUBTFUL_SHARE = 0.01  # largest share of the drawn area that may be outside the volume, enclosed twice, or in doubt
+_MAX_IMAGE_SIZES = 1000  # between a contour and the image, beyond which a point is an error
 
 
 def read_rtstruct(
@@ -56,7 +58,8 @@ def read_rtstruct(
         (X, Y, Z), uint8.
     warnings : list of Finding
         ``LBL-OPEN`` for points and open lines, ``LBL-SPECK`` for contours around no pixel, ``LBL-OUTSIDE`` and
-        ``LBL-CROSSING`` for a small area outside the volume or enclosed twice, ``LBL-GAPS`` for a single slice that an ROI
+        ``LBL-CROSSING`` for a small area outside the volume or enclosed twice, ``LBL-CONTOURS`` for small contours that are
+        nearly inside another, ``LBL-GAPS`` for a single slice that an ROI
         omits, ``LBL-FRAME`` for a made-up frame of reference, ``LBL-SAME-NAME`` for ROIs that have one name.
 
     Raises
@@ -125,10 +128,14 @@ def _draw_mask(
     drawing = _Drawing(slices)
     gaps = check_gaps(contours_by_slice)
     for contour in outside:
-        drawing.add_outside(contour)
+        drawing.measure(contour, 0, outside=True)
+    for (_, k), slice_contours in contours_by_slice.items():
+        for contour in slice_contours:
+            drawing.measure(contour, k)
+    findings = drawing.check_area()  # first, since what is far outside takes long to draw
     for (number, k), slice_contours in contours_by_slice.items():
         paint_mask(mask[:, :, k], drawing.draw(slice_contours, k) * np.uint8(classes[number]))
-    return mask, [*gaps, *drawing.findings()]
+    return mask, [*gaps, *findings, *drawing.findings()]
 
 
 class _Drawing:
@@ -138,11 +145,23 @@ class _Drawing:
         self.slices = slices
         self.shape = slices.shape[:2]
         self.drawn_area = self.outside_area = 0.0
-        self.n_pixels = self.n_twice = self.n_specks = 0
+        self.n_pixels = self.n_twice = self.n_doubtful = self.n_specks = 0
 
-    def add_outside(self, contour: Contour) -> None:
-        area = _polygon_area(_to_pixels(contour.points, self.slices, 0))
-        self.drawn_area, self.outside_area = self.drawn_area + area, self.outside_area + area
+    def measure(self, contour: Contour, k: int, *, outside: bool = False) -> None:
+        """Add the area of a contour on a slice, or outside the volume.
+
+        Raises
+        ------
+        DataError
+            ``LBL-OUTSIDE`` for a point so far away that it is an error.
+        """
+        corners = _to_pixels(contour.points, self.slices, k)
+        if not np.abs(corners).max() <= _MAX_IMAGE_SIZES * max(self.shape):
+            what = f"a contour has a point that is more than {_MAX_IMAGE_SIZES} times the size of the image away from it."
+            raise DataError("LBL-OUTSIDE", what, "Correct the contour, and export the label again.")
+        area = _polygon_area(corners)
+        inside = 0.0 if outside else _polygon_area(_clip_to_image(corners, self.shape))
+        self.drawn_area, self.outside_area = self.drawn_area + area, self.outside_area + area - inside
 
     def draw(self, contours: Sequence[Contour], k: int) -> NDArray[np.uint8]:
         """Return 1 for the pixels of the contours of one ROI on a slice.
@@ -158,14 +177,28 @@ class _Drawing:
             raise DataError("LBL-CONTOURS", what, "Export the RTSTRUCT again, with one type for each ROI (PS3.3 C.8.8.6.3).")
         outlines = []
         for contour in contours:
-            corners = _to_pixels(contour.points, self.slices, k)
-            outline = draw_outline(corners, self.shape)
-            outside = _polygon_area(corners) - _polygon_area(_clip_to_image(corners, self.shape))
-            self.drawn_area, self.outside_area = self.drawn_area + _polygon_area(corners), self.outside_area + outside
+            outline = draw_outline(_to_pixels(contour.points, self.slices, k), self.shape)
             self.n_pixels, self.n_twice = self.n_pixels + int(outline.area.sum()), self.n_twice + outline.n_twice
             self.n_specks += not (outline.area.any() or outline.whiskers.any())
             outlines.append(outline)
-        return combine(outlines, self.shape, exclusive=kinds == {True}).astype(np.uint8)
+        pixels, n_doubtful = combine(outlines, self.shape, exclusive=kinds == {True})
+        self.n_doubtful += n_doubtful
+        return pixels.astype(np.uint8)
+
+    def check_area(self) -> list[Finding]:
+        """Return a warning about a small area outside the image.
+
+        Raises
+        ------
+        DataError
+            ``LBL-OUTSIDE`` where it is more than a small share.
+        """
+        if self.outside_area <= 1e-6 * self.drawn_area:
+            return []
+        share = self.outside_area / self.drawn_area
+        what = f"{_percent(share)} % of the drawn area is outside the image."
+        fix = "Check that the contours belong to this series, and that it is complete."
+        return [_warn_or_raise(DataError("LBL-OUTSIDE", what, fix), share)]
 
     def findings(self) -> list[Finding]:
         """Return warnings about what was drawn.
@@ -173,23 +206,29 @@ class _Drawing:
         Raises
         ------
         DataError
-            ``LBL-OUTSIDE`` or ``LBL-CROSSING`` where it is more than a small share.
+            ``LBL-CROSSING`` or ``LBL-CONTOURS`` where it is more than a small share.
         """
         findings = []
-        if self.outside_area > 1e-6 * self.drawn_area:
-            share = self.outside_area / self.drawn_area
-            what = f"{max(100 * share, 0.01):.3g} % of the drawn area is outside the image."
-            fix = "Check that the contours belong to this series, and that it is complete."
-            findings.append(_warn_or_raise(DataError("LBL-OUTSIDE", what, fix), share))
         if self.n_twice:
-            share = self.n_twice / self.n_pixels
-            what = f"contours cross themselves and run twice around {max(100 * share, 0.01):.3g} % of what they enclose."
+            share = self.n_twice / max(self.n_pixels, self.n_twice)
+            what = f"contours cross themselves and run twice around {_percent(share)} % of what they enclose."
             fix = "Whether that is inside is unknown; it is taken to be, if it is little. Draw the contours without crossings."
             findings.append(_warn_or_raise(DataError("LBL-CROSSING", what, fix), share))
+        if self.n_doubtful:
+            share = self.n_doubtful / max(self.n_pixels, self.n_doubtful)
+            what = (
+                f"small contours, of {_percent(share)} % of what is drawn, lie within half a pixel of the line of another one."
+            )
+            fix = "Whether they are holes is unknown; they are taken to be areas, if it is little."
+            findings.append(_warn_or_raise(DataError("LBL-CONTOURS", what, fix), share))
         if self.n_specks:
             what = f"{self.n_specks} contour(s) enclose the centre of no pixel, and mark nothing."
             findings.append(Finding.warning("LBL-SPECK", what, "Look whether they are too small, or outside the image."))
         return findings
+
+
+def _percent(share: float) -> str:
+    return f"{max(100 * share, 0.01):.3g}"
 
 
 def _warn_or_raise(problem: DataError, share: float) -> Finding:

@@ -69,9 +69,12 @@ def test_copies_of_a_contour_count_once_however_they_are_written(make_rtstruct_s
     points, image = scene.draw_ellipse(4, (9.3, 9.3))
     once, _ = scene.read({"liver": [(points, image)]})
     closed = np.concatenate([points, points[:1]])
-    for copy in (closed, points[::-1], np.roll(points, 100, axis=0), closed[::-1]):
+    for copy in (closed, np.roll(points, 100, axis=0), np.concatenate([points[:1], points])):
         twice, _ = scene.read({"liver": [(points, image), (copy, image)]})
         assert np.array_equal(twice, once)
+    for turned in (points[::-1], closed[::-1]):  # the sign of a hole: a wall of one pixel has the same line on both sides
+        with pytest.raises(DataError, match=r"LBL-CONTOURS.*opposite directions"):
+            scene.read({"liver": [(points, image), (turned, image)]})
     moved, _ = scene.read({"liver": [(points, image), (points + np.array([1.25, 0, 0]), image)]})
     assert moved.sum() > once.sum()  # not a copy, and joined
 
