@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medfl.data.findings import Finding
 from medfl.data.pictures.decoding import decode_picture
 from medfl.data.pictures.drawn_values import drawn_values
 from medfl.data.pictures.geometry import PictureGeometry
@@ -17,6 +18,11 @@ from medfl.site import SiteData
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _DEFAULTS = SiteData()
+_DENSITY_WARNING = Finding.warning(
+    "IMG-SPACING",
+    "the resolution that the file states cannot be right, so its pixels are taken for square.",
+    "Nothing needs to be done if they are; otherwise export the picture again.",
+)
 
 
 def read_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
@@ -46,7 +52,7 @@ def read_image(path: Path, settings: SiteData = _DEFAULTS) -> Volume:
     picture = decode_picture(path, settings)
     geometry = picture.geometry
     grey = geometry.arrange(picture.stand_up(to_grey(picture)))
-    return Volume(grey[np.newaxis], picture=geometry)
+    return Volume(grey[np.newaxis], picture=geometry, warnings=(_DENSITY_WARNING,) if picture.has_wrong_density else ())
 
 
 def read_mask_image(path: Path, settings: SiteData = _DEFAULTS) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from medfl.data.library_output import silence_libraries
-from medfl.data.pictures.geometry import PictureGeometry, PixelSize, check_pixel_size
+from medfl.data.pictures.densities import has_wrong_density, read_pixel_size
+from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.pictures.integrity import check_jpeg, check_png, check_png_pixels, damaged_error
 from medfl.data.pictures.picture import Picture, camera_geometry
 from medfl.data.pictures.pillow_modes import check_numbers, encoding_error, from_pillow
@@ -22,7 +24,7 @@ _FORMATS = ("PNG", "JPEG", "BMP")  # the reader of JPEG also opens what phones c
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BROKEN_STREAM = "broken data stream"  # what Pillow says of compressed pixels that do not fit their checksum
 _MAX_FILE_BYTES = 1 << 30  # of a file; what it declares has a ceiling of its own
-_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 0x0112, 0x011A, 0x011B  # EXIF and TIFF
+_ORIENTATION = 0x0112  # EXIF and TIFF
 _DEPTH_BYTE, _COLOUR_BYTE, _INTERLACE_BYTE = 24, 25, 28  # of the header of a PNG file
 _BMP_SIZE_BYTE, _BMP_DEPTH_BYTE, _BMP_COMPRESSION_BYTE = 14, 28, 30
 _BMP_OLD_SIZE, _BMP_OLD_DEPTH_BYTE = 12, 24  # of the header of OS/2
@@ -81,7 +83,7 @@ def read_picture_geometry(path: Path, settings: SiteData) -> PictureGeometry:
             file.seek(0)
             with Image.open(file, formats=_FORMATS) as image:
                 check_declared_size(image.size, settings)
-                return camera_geometry(image.size, image.getexif().get(_ORIENTATION), _read_pixel_size(image))
+                return camera_geometry(image.size, image.getexif().get(_ORIENTATION), read_pixel_size(image))
         except (DataError, MemoryError):
             raise
         except Exception:
@@ -110,11 +112,13 @@ def _decode(data: bytes, settings: SiteData) -> Picture:
         if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
             raise encoding_error("its ink colours do not say whether 0 is white or black")
         if image.format == "PNG":
-            return _decode_png(data, image)
-        if image.format == "BMP" and (depth := _bmp_depth(data)) != _BMP_MODES.get(image.mode, depth):
-            return _decode_two_colours(data, image, depth)
-        orientation = image.getexif().get(_ORIENTATION)
-        return from_pillow(image, lossy=lossy, orientation=orientation, pixel_size=_read_pixel_size(image))
+            picture = _decode_png(data, image)
+        elif image.format == "BMP" and (depth := _bmp_depth(data)) != _BMP_MODES.get(image.mode, depth):
+            picture = _decode_two_colours(data, image, depth)
+        else:
+            orientation = image.getexif().get(_ORIENTATION)
+            picture = from_pillow(image, lossy=lossy, orientation=orientation, pixel_size=read_pixel_size(image))
+        return replace(picture, has_wrong_density=has_wrong_density(image))
 
 
 def _decode_png(data: bytes, image: Any) -> Picture:
@@ -124,7 +128,7 @@ def _decode_png(data: bytes, image: Any) -> Picture:
         picture = _decode_deep_png(data, image)
     else:
         orientation = image.getexif().get(_ORIENTATION)
-        picture = from_pillow(image, bits=bits, orientation=orientation, pixel_size=_read_pixel_size(image))
+        picture = from_pillow(image, bits=bits, orientation=orientation, pixel_size=read_pixel_size(image))
     if data[_INTERLACE_BYTE] or not picture.samples[-1].any():  # rows that are missing are 0: no need to inflate all twice
         check_png_pixels(data)
     return picture
@@ -150,7 +154,7 @@ def _decode_deep_png(data: bytes, image: Any) -> Picture:
         white=65535,
         alpha=None if alpha is None or (alpha == 1).all() else alpha,
         orientation=image.getexif().get(_ORIENTATION),
-        pixel_size=_read_pixel_size(image),
+        pixel_size=read_pixel_size(image),
     )
 
 
@@ -167,19 +171,7 @@ def _decode_two_colours(data: bytes, image: Any, depth: int) -> Picture:
     rows = np.frombuffer(data, dtype=np.uint8, count=stride * height, offset=tile.offset).reshape(height, stride)[:, :width]
     upright = rows[::-1] if tile.args[-1] == -1 else rows  # rows begin at the bottom
     check_numbers(upright, np.zeros((2, 3), dtype=np.uint8))
-    return Picture(upright, white=1, pixel_size=_read_pixel_size(image))
-
-
-def _read_pixel_size(image: Any) -> PixelSize | None:
-    """Return width and height of a pixel by the densities that the file states: pHYs, JFIF, EXIF, or those of BMP."""
-    info = image.info
-    if image.format in ("JPEG", "MPO"):
-        exif = image.getexif()
-        across, down = info.get("jfif_density") or (exif.get(_X_RESOLUTION, 0), exif.get(_Y_RESOLUTION, 0))
-    else:
-        across, down = info.get("aspect") or info.get("dpi") or (0, 0)
-    across, down = float(across), float(down)
-    return check_pixel_size(1 / across, 1 / down) if across > 0 and down > 0 else None
+    return Picture(upright, white=1, pixel_size=read_pixel_size(image))
 
 
 def check_single(count: int) -> None:

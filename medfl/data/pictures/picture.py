@@ -41,6 +41,8 @@ class Picture:
         Orientation of EXIF and TIFF; None when the file states none.
     pixel_size : tuple of float, optional
         Width and height of a pixel as stored, up to a factor.
+    has_wrong_density : bool
+        Whether the file states densities that cannot be right, so that pixels are taken for square.
     """
 
     samples: NDArray[Any]
@@ -52,6 +54,7 @@ class Picture:
     lossy: bool = False
     orientation: int | None = None
     pixel_size: PixelSize | None = None
+    has_wrong_density: bool = False
 
     @property
     def geometry(self) -> PictureGeometry:

@@ -67,12 +67,12 @@ def test_a_dicom_mask_is_read_as_stored(read_mask_of: Any) -> None:
         read_mask_of(stored, PixelData=bytes(80))
 
 
-def palette(*colours: tuple[int, int, int]) -> dict[str, Any]:
+def palette(*colours: tuple[int, int, int], factor: int = 257) -> dict[str, Any]:
     """Return the attributes of a mask with a table of colours."""
     values: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
     for channel, name in enumerate(("Red", "Green", "Blue")):
         values[f"{name}PaletteColorLookupTableDescriptor"] = [len(colours), 0, 16]
-        values[f"{name}PaletteColorLookupTableData"] = np.array([c[channel] * 257 for c in colours], "<u2").tobytes()
+        values[f"{name}PaletteColorLookupTableData"] = np.array([c[channel] * factor for c in colours], "<u2").tobytes()
     return values
 
 
@@ -81,7 +81,11 @@ def test_a_table_of_colours_means_in_dicom_what_it_means_elsewhere(read_mask_of:
     form[3:6, 10:16] = 1
     black, white, red, blue = (0, 0, 0), (255, 255, 255), (255, 0, 0), (3, 4, 200)
     for table in ((black, white), (black, red), (black, blue)):
-        np.testing.assert_array_equal(read_mask_of(form, **palette(*table)), form.T)
+        for factor in (257, 256):  # two ways to write eight bits in sixteen
+            np.testing.assert_array_equal(read_mask_of(form, **palette(*table, factor=factor)), form.T)
+    voc = [black, (128, 0, 0), (0, 128, 0), (128, 128, 0)]  # in a study of two classes, 2 is none
+    with pytest.raises(DataError, match=r"LBL-VALUES.*0, 2"):
+        read_mask_of(form * 2, **palette(*voc, factor=256))
     np.testing.assert_array_equal(read_mask_of(1 - form, **palette(white, black)), form.T)
     with pytest.raises(DataError, match="LBL-PALETTE"):
         read_mask_of(1 - form, **palette(red, black))
@@ -98,6 +102,7 @@ def test_black_and_white_that_may_be_inverted_is_refused(read_mask_of: Any) -> N
     for stored, header in (
         (form, {}),
         (one, {"BitsStored": 1, "HighBit": 0}),
+        (one * 0, {"BitsStored": 1, "HighBit": 0}),
         (two, deep),
         (two * 257, deep),
         (two, few),
@@ -108,7 +113,7 @@ def test_black_and_white_that_may_be_inverted_is_refused(read_mask_of: Any) -> N
         values: dict[str, Any] = {**header, "PhotometricInterpretation": "MONOCHROME1"}
         with pytest.raises(DataError, match=r"LBL-PALETTE.*MONOCHROME1"):
             read_mask_of(stored, **values)
-        np.testing.assert_array_equal(read_mask_of(stored, data={"mask_values": "shown"}, **values), 1 - one.T)
+        np.testing.assert_array_equal(read_mask_of(stored, data={"mask_values": "shown"}, **values), stored.T == 0)
         if stored.max() in (1, 255):
             np.testing.assert_array_equal(read_mask_of(stored, data={"mask_values": "stored"}, **values), one.T)
     with pytest.raises(DataError, match="LBL-PALETTE"):

@@ -127,7 +127,11 @@ def test_regions_of_an_ultrasound_image_tell_the_shape_of_a_pixel(tmp_path: Path
     region.PhysicalDeltaX, region.PhysicalDeltaY = 0.02, 0.04
     time.RegionSpatialFormat, time.PhysicalUnitsXDirection, time.PhysicalUnitsYDirection = 2, 4, 3  # M-mode
     time.PhysicalDeltaX, time.PhysicalDeltaY = 0.01, 0.04
-    assert np.shape(read(tmp_path, SequenceOfUltrasoundRegions=[region, time])) == TALL
+    doppler = Dataset()  # said to be of tissue, though its columns are seconds
+    doppler.RegionSpatialFormat, doppler.PhysicalUnitsXDirection, doppler.PhysicalUnitsYDirection = 1, 4, 3
+    doppler.PhysicalDeltaX, doppler.PhysicalDeltaY = 0.01, 0.04
+    for regions in ([region, time], [region, doppler], [doppler, region]):
+        assert np.shape(read(tmp_path, SequenceOfUltrasoundRegions=regions)) == TALL
 
 
 @pytest.mark.parametrize(("modality", "inverted"), [("US", True), ("OT", True), ("DX", True), ("MR", False)])

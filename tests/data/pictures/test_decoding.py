@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,22 @@ def test_other_compressions_of_tiff_keep_the_depth_or_are_refused(tmp_path: Path
     values[0, 2] = 60000 if mode != "uint8" else 200
     Image.fromarray(values).save(tmp_path / "a.tif", compression=compression)
     assert read(tmp_path / "a.tif") == values.tolist()
-    data = bytearray((tmp_path / "a.tif").read_bytes())
     if mode == "int32":  # say that the numbers are unsigned
+        values[0, 2] = -5
+        Image.fromarray(values).save(tmp_path / "a.tif", compression=compression)
+        data = bytearray((tmp_path / "a.tif").read_bytes())
         (place,) = (k for k in range(len(data) - 12) if data[k : k + 8] == struct.pack("<HHI", 339, 3, 1))
         data[place + 8 : place + 10] = struct.pack("<H", 1)
         (tmp_path / "a.tif").write_bytes(data)
-        assert read(tmp_path / "a.tif") == values.tolist()
+        assert read(tmp_path / "a.tif")[0] == [0, 1, np.float32(2**32 - 5)]
+
+
+def test_a_tiff_that_inflates_to_more_than_it_says_is_refused(tmp_path: Path) -> None:
+    bomb = zlib.compress(bytes(1 << 20))
+    tags = [(259, 3, 8), (279, 4, len(bomb))]
+    path = write_tiff(tmp_path / "a.tif", np.zeros((3, 4)), 8, 1, extra=tags)
+    path.write_bytes(path.read_bytes()[:-12] + bomb)
+    assert codes(path) == "FILE-DAMAGED"
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
@@ -222,14 +233,14 @@ def test_a_png_with_fewer_rows_than_it_says_is_found(tmp_path: Path, rows: int, 
 
 
 def test_an_interlaced_png_is_read_if_it_has_all_its_passes(tmp_path: Path) -> None:
-    header = struct.pack(">IIBBBBB", 5, 8, 8, GREY, 0, 0, 1)
-    sizes = [(1, 1), (1, 1), (1, 2), (2, 1), (2, 3), (4, 2), (4, 5)]  # rows and columns of the passes (PNG 8.2)
+    header = struct.pack(">IIBBBBB", 5, 7, 8, GREY, 0, 0, 1)
+    sizes = [(1, 1), (1, 1), (1, 2), (2, 1), (2, 3), (4, 2), (3, 5)]  # rows and columns of the passes (PNG 8.2)
     for last in (7, 6):
         pixels = b"".join((b"\0" + bytes([9] * columns)) * rows for rows, columns in sizes[:last])
         content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
         (tmp_path / "a.png").write_bytes(PNG_START + content)
         if last == 7:
-            assert read(tmp_path / "a.png") == [[9] * 5] * 8
+            assert read(tmp_path / "a.png") == [[9] * 5] * 7
         else:
             assert codes(tmp_path / "a.png") == "FILE-DAMAGED"
 
@@ -253,6 +264,8 @@ def test_a_jpeg_that_lacks_restart_intervals_is_found(tmp_path: Path, options: d
         closing = bytes([255, 0xD0 + (whole[places[-1] + 1] - 0xD0 + 1) % 8])
         (tmp_path / "a.jpg").write_bytes(whole[:last] + closing + whole[last:])
         assert read(tmp_path / "a.jpg") == expected
+        (tmp_path / "a.jpg").write_bytes(whole[:last] + closing + b"\x55" + whole[last:])
+        assert codes(tmp_path / "a.jpg") == "FILE-DAMAGED"
 
 
 def test_restart_markers_that_no_header_announces_are_damage(tmp_path: Path) -> None:
@@ -315,6 +328,39 @@ def test_inks_that_do_not_say_what_zero_is_are_refused(tmp_path: Path) -> None:
     length = struct.unpack(">H", data[start + 2 : start + 4])[0]
     (tmp_path / "a.jpg").write_bytes(data[:start] + data[start + 2 + length :])
     assert codes(tmp_path / "a.jpg") == "IMG-ENCODING"
+
+
+@pytest.mark.parametrize("densities", [(3780, 1), (2834, -2834), (0, 2834)])
+def test_a_density_of_bmp_that_cannot_be_right_is_told_and_not_followed(tmp_path: Path, densities: tuple[int, int]) -> None:
+    check_density(tmp_path / "a.bmp", lambda data: (data.index(b"BM") + 38, struct.pack("<ii", *densities)))
+
+
+@pytest.mark.parametrize("densities", [(1, 100), (0, 1), (65535, 72)])
+@pytest.mark.parametrize("unit", [0, 1, 2])
+def test_a_density_of_jfif_that_cannot_be_right_is_told_and_not_followed(
+    tmp_path: Path, densities: tuple[int, int], unit: int
+) -> None:
+    check_density(tmp_path / "a.jpg", lambda data: (data.index(b"JFIF") + 7, struct.pack(">BHH", unit, *densities)))
+
+
+def check_density(path: Path, change: Callable[[bytes], tuple[int, bytes]]) -> None:
+    """Check that a picture whose density is changed to a wrong one is read as it was, with a warning."""
+    Image.fromarray((DEEP // 256).astype(np.uint8)).save(path)
+    expected = read_image(path)
+    assert not expected.warnings
+    data = bytearray(path.read_bytes())
+    place, fields = change(bytes(data))
+    data[place : place + len(fields)] = fields
+    path.write_bytes(data)
+    found = read_image(path)
+    assert [warning.code for warning in found.warnings] == ["IMG-SPACING"]
+    np.testing.assert_array_equal(found.array, expected.array)
+
+
+def test_a_density_of_png_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
+    assert (
+        codes(write_png(tmp_path / "a.png", DEEP // 256, 8, GREY, [(b"pHYs", struct.pack(">IIB", 100, 1, 0))])) == "IMG-SPACING"
+    )
 
 
 def test_numbers_beyond_the_table_of_colours_are_refused(tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ def test_numbers_that_may_mean_anything_are_refused_until_the_site_says(tmp_path
     assert read(path, STORED) == NUMBERS.tolist()
 
 
+def test_a_table_of_which_most_is_in_use_may_be_of_one_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="LBL-PALETTE"):
+        read(save_palette(tmp_path / "a.png", np.arange(16).reshape(4, 4), TABLE))
+
+
 def test_colours_of_the_web_are_no_classes(tmp_path: Path) -> None:
     painted = np.zeros((4, 4, 3), dtype=np.uint8)
     painted[0], painted[1] = (255, 0, 0), (0, 255, 0)
@@ -130,7 +135,8 @@ def test_what_is_transparent_is_background(tmp_path: Path) -> None:
 def test_transparency_that_leaves_it_open_is_refused(tmp_path: Path) -> None:
     two = np.array([[255, 0, 0], [255, 255, 0]], dtype=np.uint8)
     soft = FORM // 255 * np.array([0, 90, 255], dtype=np.uint8)
-    for name, colours, alpha in (("hidden", two, FORM), ("soft", FORM, soft), ("unseen", two, FORM * 0)):
+    faint = np.where(FORM > 0, 255, 128).astype(np.uint8)  # two opacities, and nothing that is not seen
+    for name, colours, alpha in (("hidden", two, FORM), ("soft", FORM, soft), ("unseen", two, FORM * 0), ("faint", two, faint)):
         with pytest.raises(DataError, match="LBL-ALPHA"):
             read(save_alpha(tmp_path / f"{name}.png", colours, alpha))
     painted = np.zeros((2, 3, 3), dtype=np.uint8)
@@ -187,6 +193,13 @@ def test_a_mask_in_which_0_is_white_is_refused_until_the_site_says_what_was_mark
         read(path)
     assert (np.array(read(path, STORED)) > 0).tolist() == (FORM > 0).tolist()
     assert read(path, SHOWN) == (255 - FORM).tolist()
+
+
+def test_greys_that_fall_are_values_where_all_are_in_use(tmp_path: Path) -> None:
+    falling = [(value,) * 3 for value in (255, 2, 1, 0)]
+    assert read(save_palette(tmp_path / "a.png", [[3, 2], [1, 0]], falling)) == [[0, 1], [2, 255]]
+    with pytest.raises(DataError, match="LBL-PALETTE"):
+        read(save_palette(tmp_path / "a.png", [[3, 2], [0, 0]], falling))
 
 
 def test_an_empty_mask_in_which_0_is_white_is_not_taken_for_a_full_one(tmp_path: Path) -> None:

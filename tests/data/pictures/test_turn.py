@@ -121,7 +121,8 @@ def test_resolutions_in_files_tell_the_shape_of_a_pixel(tmp_path: Path) -> None:
         assert read_image(save_png(tmp_path / f"a.{suffix}", (100, 100))).shape == (10, 10)
         assert read_image(save_png(tmp_path / f"b.{suffix}", (100, 200))).shape == (20, 10)  # half as high as wide
         assert read_image(save_png(tmp_path / f"c.{suffix}", (200, 100))).shape == (10, 20)
-        with pytest.raises(DataError, match=r"IMG-SPACING.*7[0-9.]+ times"):
-            read_image(save_png(tmp_path / f"d.{suffix}", (1, 72)))
+        if suffix in ("png", "tif"):  # the others have fields for it that programs fill with anything
+            with pytest.raises(DataError, match=r"IMG-SPACING.*7[0-9.]+ times"):
+                read_image(save_png(tmp_path / f"d.{suffix}", (1, 72)))
     affine = np.diag([-1.0, -2.0, 3.0, 1.0])
     assert read_nifti(save(tmp_path / "a.nii", PICTURE[..., None], affine), dimension=2).shape == (4, 6)
