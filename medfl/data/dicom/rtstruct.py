@@ -219,7 +219,7 @@ class _Drawing:
             what = (
                 f"small contours, of {_percent(share)} % of what is drawn, lie within half a pixel of the line of another one."
             )
-            fix = "Whether they are holes is unknown; they are taken to be areas, if it is little."
+            fix = "Whether they are parts or holes of it is unknown; they are taken to be parts, if it is little."
             findings.append(_warn_or_raise(DataError("LBL-CONTOURS", what, fix), share))
         if self.n_specks:
             what = f"{self.n_specks} contour(s) enclose the centre of no pixel, and mark nothing."
