@@ -154,24 +154,24 @@ def trace(size: int, smoothness: float) -> tuple[NDArray[np.bool_], list[Outline
 
 
 def test_a_slice_of_hundreds_of_contours_takes_a_second() -> None:
-    mask, outlines = trace(256, 1.0)
-    assert len(outlines) > 500
+    mask, outlines = trace(200, 1.0)
+    assert len(outlines) > 300
     started = time.process_time()
     drawn, n_doubtful = combine(outlines, mask.shape, exclusive=False)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 3
     assert n_doubtful == 0
     assert np.array_equal(drawn, mask)
 
 
 def test_nested_rings_and_long_lines_take_a_second() -> None:
-    rings = [draw_outline(circle(256, 256, 250 - 4 * n, 1500), (512, 512)) for n in range(40)]
+    rings = [draw_outline(circle(256, 256, 250 - 4 * n, 2000), (512, 512)) for n in range(20)]
     started = time.process_time()
     drawn, _ = combine(rings, (512, 512), exclusive=False)
-    there = [(float(x), float(x // 3 % 2)) for x in range(16000)]
+    there = [(float(x), float(x // 3 % 2)) for x in range(8000)]
     polygon, segments = split_whiskers(np.array(there + there[-2:0:-1]))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 3
     radius = np.hypot(*(np.indices((512, 512)) - 256))
     assert drawn[256, 6:19].astype(int).tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1]  # lines belong to the rings
     assert not drawn[radius > 250].any()
     assert len(polygon) == 0
-    assert len(segments) >= 15999
+    assert len(segments) >= 7999
