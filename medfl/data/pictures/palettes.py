@@ -53,7 +53,7 @@ def palette_values(numbers: NDArray[Any], palette: Colours, *, background: bool 
     black = colours.max(axis=1, initial=0) <= _BLACK
     on_number_0 = not ((black & (seen != 0)).any() and len(seen) > 1) and bool(black[seen == 0].all())
     marked = seen[seen != 0]
-    if on_number_0 and (palette != palette[:, :1]).any() and _is_class_table(marked, palette):
+    if on_number_0 and len(marked) and (palette != palette[:, :1]).any() and _is_class_table(marked, palette):
         return numbers
     if (colours == colours[:, :1]).all() and not (background and not colours.all()):
         return np.where(background & (numbers == 0), 0, palette[:, 0][numbers])

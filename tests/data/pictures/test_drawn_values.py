@@ -83,6 +83,13 @@ def test_numbers_that_may_mean_anything_are_refused_until_the_site_says(tmp_path
     assert read(path, STORED) == NUMBERS.tolist()
 
 
+def test_a_mask_with_a_table_of_colours_may_be_empty(tmp_path: Path) -> None:
+    voc = [BLACK, (128, 0, 0), (0, 128, 0)]
+    for table in (voc, TABLE, [BLACK, (7, 70, 200)], [BLACK, WHITE]):
+        assert read(save_palette(tmp_path / "a.png", NUMBERS * 0, table)) == (NUMBERS * 0).tolist()
+        assert read(save_palette(tmp_path / "b.png", NUMBERS * 0, table, transparency=0)) == (NUMBERS * 0).tolist()
+
+
 def test_a_table_of_which_most_is_in_use_may_be_of_one_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="LBL-PALETTE"):
         read(save_palette(tmp_path / "a.png", np.arange(16).reshape(4, 4), TABLE))
