@@ -89,8 +89,10 @@ def build_case(name: str, first: Entry, site: Site, study: Study, secret: bytes,
     )
 
 
-def build_record(name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes) -> CaseRecord:
-    """Return what is behind the pseudonym of a case, usable or not."""
+def build_record(
+    name: str, status: str, entry: Entry, site: Site, study: Study, secret: bytes, *, copies: Sequence[Entry] = ()
+) -> CaseRecord:
+    """Return what is behind the pseudonym of a case, usable or not, and behind its copies."""
     start = _root_prefix(site.folder, site.data.root)
     label = entry.label
     return CaseRecord(
@@ -98,7 +100,7 @@ def build_record(name: str, status: str, entry: Entry, site: Site, study: Study,
         case=name,
         patient=patient_pseudonym(secret, site.name, entry.patient) if entry.patient else "",
         original=entry.patient,
-        image=_relative_paths(entry.image, entry.image_files, start),
+        image=tuple(dict.fromkeys(p for one in (entry, *copies) for p in _relative_paths(one.image, one.image_files, start))),
         label=_relative_paths(label, entry.label_files, start) if not isinstance(label, str) else (),
         text=label if isinstance(label, str) else "",
         annotated=_parse_annotated(entry.annotated),

@@ -139,7 +139,7 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
         except DataError as error:
             status = error.code
             findings.append(Finding.from_error(error, name))
-        records.append(build_record(name, status, first, site, study, secret))
+        records.append(build_record(name, status, first, site, study, secret, copies=group))
         if len(group) > 1 and status == "usable":
             findings.append(copies_warning(len(group)).of_case(name))
     save_cases(index.database, study.name, records)

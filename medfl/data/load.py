@@ -119,7 +119,13 @@ def _read_channels(source: Source, study: Study, site: Site) -> list[Volume]:
 def _read_nifti_channels(path: Path, source: Source, study: Study, site: Site) -> Volume:
     channels = (source.volume_count or study.task.channel_count) if len(source.paths) == 1 else 1
     volume = read_nifti(path, channels=channels, dimension=study.task.dimension, settings=site.data)
-    return replace(volume, array=volume.array[list(source.volumes)]) if source.volumes else volume
+    if not source.volumes:
+        return volume
+    if len(volume.array) != source.volume_count:
+        what = f"the file holds {len(volume.array)} image(s), and {source.volume_count} channels are named."
+        fix = "If each channel is a file of its own, name them all in 'image' in site.toml; else correct 'channels'."
+        raise DataError("IMG-CHANNELS", what, fix)
+    return replace(volume, array=volume.array[list(source.volumes)])
 
 
 def _stack_channels(parts: list[Volume], channels: int) -> Volume:

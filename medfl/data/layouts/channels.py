@@ -52,7 +52,7 @@ def arrange_channels(listing: Listing, study: Study, settings: SiteData) -> List
 
 def _find_order(wanted: Sequence[str], declared: Sequence[str]) -> tuple[int, ...]:
     """Return the place at the site of each channel of the study."""
-    fix = _SET_CHANNELS.format(",".join(reversed(wanted)))
+    fix = _SET_CHANNELS.format(",".join(wanted))
     if not declared:
         what = f"the study needs the channels {', '.join(wanted)}, and nothing says which of the images here is which."
         raise DataError("CHANNEL-NAMES", what, f"{fix[0].upper()}{fix[1:]}.")

@@ -99,11 +99,11 @@ def check_site(
         assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
         cases, cohort = [*cases, *images], _without_rechecked(cohort, images, none_labelled=only)
     facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
+    facts = _settle_copies(facts, cases, cohort.patient_ids)
     if not fast:
         save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
     names = {case.name for case in images}
     facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
-    facts = _settle_copies(facts, cases, cohort.patient_ids)
     check = _build_check(site, study, cohort, facts, fast=fast)
     if study_name and check.refusal is None:
         check = replace(check, refusal=_store_refusal(check, study, site))

@@ -51,11 +51,12 @@ class CacheStatus:
         if not todo:
             return
         reasons = []
-        if self.other_plan:
+        elsewhere = self.other_plan not in ("", self.plan)
+        if elsewhere:
             reasons.append(f"the prepared data was made with another plan ({self.other_plan} instead of {self.plan}).")
         if self.changed:
             reasons.append(f"The source files of {self.changed} case(s) have changed since they were prepared.")
-        if self.missing and not self.other_plan:
+        if self.missing and not elsewhere:
             reasons.append(f"{self.missing} case(s) are not prepared yet.")
         minutes = round(todo * self.seconds / _MINUTE)
         takes = f" (about {minutes} minutes for {todo} cases)" if minutes else ""

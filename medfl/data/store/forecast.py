@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 from medfl.data.cases import Case, Source
 from medfl.data.image_extent import ImageExtent, read_extent
 from medfl.data.library_output import silence_libraries
-from medfl.data.store.prepared_size import foretell_shape, preparing_bytes, stored_bytes
-from medfl.errors import DiskFullError
+from medfl.data.store.prepared_size import check_prepared_size, foretell_shape, preparing_bytes, stored_bytes
+from medfl.errors import DataError, DiskFullError
 from medfl.site import Site
 from medfl.study import Study
 from medfl.system.memory import available_memory
@@ -117,5 +118,10 @@ def _stored_bytes(case: Case, study: Study, site: Site) -> int | None:
     extent = _extent(case, study, site)
     if extent is None:
         return None
+    masked = isinstance(case.label, Source)
+    try:
+        check_prepared_size(*extent.along_patient(), study, site.data, masked=masked, memory=sys.maxsize)
+    except DataError:  # it will be left out
+        return 0
     prepared = foretell_shape(*extent.along_patient(), study)
-    return stored_bytes(extent.shape, prepared, study, masked=isinstance(case.label, Source))
+    return stored_bytes(extent.shape, prepared, study, masked=masked)
