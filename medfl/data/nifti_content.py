@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from medfl.errors import DataError
 
 _MAGIC_GZIP, _MAGIC_BZIP2 = b"\x1f\x8b", b"BZh"  # RFC 1952 section 2.3.1
+_NOT_GZIP = "Not a gzipped file"  # what `gzip` says of bytes after the stream: the first ones are known
 _CHUNK = 2**20  # bytes inflated at a time
 _MAX_SURPLUS = 2**26  # bytes beyond the voxels that are inflated to reach a checksum: what goes on longer may go on for ever
 _BLOCK = 512  # tapes and disks fill the last block with zeros
@@ -65,7 +66,10 @@ class NiftiContent:
         except OSError as error:
             if error.errno is not None:
                 raise
-            self._failure = _damaged_error()  # of `gzip` and `bz2`, not of the system
+            # of `gzip` and `bz2`, not of the system
+            self._failure = (
+                _appended_error() if isinstance(error, gzip.BadGzipFile) and _NOT_GZIP in str(error) else _damaged_error()
+            )
         if self._failure:
             raise self._failure
         self._position += len(data)
@@ -156,3 +160,8 @@ def truncated_error() -> DataError:
 def _damaged_error() -> DataError:
     what = "the compressed file is damaged: its content does not fit its own checksum."
     return DataError("FILE-DAMAGED", what, "Copy it again from where it was right, or convert it again from the DICOM.")
+
+
+def _appended_error() -> DataError:
+    what = "something that is not compressed follows the compressed content of the file."
+    return DataError("FILE-DAMAGED", what, "Copy it again from where it was right, or compress it again.")

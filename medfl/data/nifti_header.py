@@ -19,6 +19,7 @@ _BEGINNING = 1024  # bytes by which nibabel tells other kinds of images
 _KINDS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by the value of sizeof_hdr
 _SINGLE_OFFSET = {348: 352, 540: 544}  # where the voxels of a single file begin at the earliest: header and extension flag
 _MAX_AXES = 7
+_MAX_OFFSET = 2**26  # bytes of header extensions; a compressed file would be inflated up to there
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _read_offset(raw: Any, earliest: int) -> int:
     value = float(raw["vox_offset"])
     if value == 0:
         return 0
-    if not (math.isfinite(value) and value.is_integer() and value >= earliest):
+    if not (math.isfinite(value) and value.is_integer() and earliest <= value <= _MAX_OFFSET):
         raise header_error("the header gives no usable position of the voxels in the file (vox_offset).")
     return int(value)
 

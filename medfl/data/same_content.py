@@ -98,4 +98,5 @@ def _count_bytes(source: Source) -> int:
 
 def _checksum(array: NDArray[np.generic]) -> str:
     shape = "x".join(map(str, array.shape))
-    return f"{shape} {xxhash.xxh3_128(np.ravel(array, order='K').view(np.uint8).data).hexdigest()}"
+    order = "".join(map(str, np.argsort(array.strides, kind="stable")))  # the values are taken as they lie in memory
+    return f"{shape} {order} {xxhash.xxh3_128(np.ravel(array, order='K').view(np.uint8).data).hexdigest()}"

@@ -189,7 +189,9 @@ def test_a_file_holds_the_voxels_that_it_declares_and_no_more(tmp_path: Path, en
         (patched(VOX_OFFSET, "<f", -352.0), "NII-HEADER"),
         (patched(VOX_OFFSET, "<f", 352.5), "NII-HEADER"),
         (patched(VOX_OFFSET, "<f", float("nan")), "NII-HEADER"),
-        (patched(VOX_OFFSET, "<f", 1e30), "NII-TRUNCATED"),
+        (patched(VOX_OFFSET, "<f", 1e9), "NII-HEADER"),
+        (patched(VOX_OFFSET, "<f", 1e30), "NII-HEADER"),
+        (patched(VOX_OFFSET, "<f", 2.0**26), "NII-TRUNCATED"),
         (patched(VOX_OFFSET, "<f", 368.0), "NII-TRUNCATED"),
         (patched(0, "<i", 349), "NII-FORMAT"),
         (patched(MAGIC, "4s", b"xyz"), "NII-FORMAT"),
@@ -272,3 +274,11 @@ def test_a_look_at_a_file_needs_no_position(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_nifti_values(tmp_path / "a.nii.gz"), series)
     (tmp_path / "b.nii").write_bytes(patched(DIM, "<4h", 3, 30000, 30000, 1))
     assert code_of(tmp_path / "b.nii", read_nifti_values) == "IMG-LARGE"
+
+
+def test_bytes_behind_the_compressed_content_are_not_called_a_wrong_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(bytes(content())) + b"x")
+    with pytest.raises(DataError, match="FILE-DAMAGED") as caught:
+        read_nifti(path)
+    assert "follows" in caught.value.what

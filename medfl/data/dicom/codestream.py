@@ -35,6 +35,8 @@ class Codestream:
     is_rgb, is_ybr : bool
         Whether JPEG says that the samples are red, green and blue, or luminance and chrominance: by a marker of JFIF or Adobe,
         by the names of the components, or because some have fewer pixels. Often it says nothing.
+    has_rgb_names : bool
+        Whether the components are named R, G and B, which no writer of luminance and chrominance does.
     is_transformed : bool
         Whether a decoder undoes a colour transform of JPEG 2000.
     """
@@ -47,6 +49,7 @@ class Codestream:
     is_lossy: bool = False
     is_rgb: bool = False
     is_ybr: bool = False
+    has_rgb_names: bool = False
     is_transformed: bool = False
 
 
@@ -140,6 +143,7 @@ def _parse_jpeg(frame: bytes) -> Codestream:
         columns=columns,
         is_lossy=near > 0 or sof not in (_SOF_LOSSLESS, _SOF_JPEG_LS),
         is_rgb=len(ids) == 3 and (adobe == 0 or ids == b"RGB"),
+        has_rgb_names=ids == b"RGB",
         is_ybr=len(ids) == 3 and (is_jfif or adobe == 1 or len(factors) > 1),
     )
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import pairwise
 from struct import unpack_from
 
+from PIL import Image
+
+from medfl.data.pictures.integrity import check_jpeg
 from medfl.data.stderr_words import hold_back_stderr
 
+_JPEG_SCAN, _JPEG_END, _JPEG_PROGRESSIVE = b"\xff\xda", b"\xff\xd9", b"\xff\xc2"  # ITU-T T.81 table B.1
+_JPEG_SURPLUS = 64  # bytes that may lie behind the last block
+_JPEG_LOOKAHEAD = b"\xfe" * 16  # codes so long that they make up no more than a few blocks
 _RLE_HEADER_BYTES = 64
 _COMPLAINT = b"Corrupt JPEG data"  # how libjpeg begins what it says of a scan that is too short or too long
 _HOLE = bytes(512)  # a block that was never written: data of an arithmetic coder do not look so
@@ -70,6 +77,38 @@ def check_jpeg2000(frame: bytes) -> None:
     """
     if _HOLE in frame.rstrip(b"\0"):
         raise ValueError("a part of a frame is empty")
+
+
+def decode_whole_jpeg(frame: bytes) -> Image.Image:
+    """Decode a JPEG frame of 8 bits that is neither too short nor too long for its size.
+
+    A decoder that meets the end marker fills up what is missing. So the marker is taken away: then a whole frame is decoded,
+    with a few bytes to look ahead, and one that is cut is not; and without its last bytes, no frame is whole.
+
+    Raises
+    ------
+    DataError, OSError, ValueError
+        When it is damaged.
+    """
+    check_jpeg(frame)
+    image = Image.open(BytesIO(frame), formats=("JPEG",))
+    start, end = frame.find(_JPEG_SCAN), frame.rfind(_JPEG_END)
+    if frame.count(_JPEG_SCAN) > 1 or _JPEG_PROGRESSIVE in frame[:start]:
+        return image  # the decoder needs the end marker to know that no scan follows
+    data = frame[:end].rstrip(b"\xff")  # fill bytes
+    if _is_decodable(data[:-_JPEG_SURPLUS]):
+        raise ValueError("a frame is longer than its image")
+    image = Image.open(BytesIO(data + _JPEG_LOOKAHEAD), formats=("JPEG",))
+    image.load()
+    return image
+
+
+def _is_decodable(data: bytes) -> bool:
+    try:
+        Image.open(BytesIO(data), formats=("JPEG",)).load()
+    except (OSError, SyntaxError):
+        return False
+    return True
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from medfl.data.dicom.headers import Header
@@ -37,7 +38,7 @@ def check_one_series(headers: Sequence[Header]) -> None:
 
 
 def drop_copies(headers: Sequence[Header], warnings: list[Finding]) -> list[Header]:
-    """Return one of each image, by its SOPInstanceUID; images without one are images of their own.
+    """Return one of each image, by its SOPInstanceUID; of images without one, the same bytes are the same image.
 
     Raises
     ------
@@ -46,17 +47,23 @@ def drop_copies(headers: Sequence[Header], warnings: list[Finding]) -> list[Head
     """
     warnings += missing_uid_warnings(headers)
     copies_by_uid: dict[str, list[Header]] = defaultdict(list)
+    without_uid = Counter(os.stat(header.path).st_size for header in headers if not header.text("SOPInstanceUID"))
     for header in headers:
-        copies_by_uid[header.text("SOPInstanceUID") or str(header.path)].append(header)
+        alike = without_uid[os.stat(header.path).st_size] > 1 if without_uid else False
+        copies_by_uid[header.text("SOPInstanceUID") or (_hash_file(header) if alike else str(header.path))].append(header)
     duplicated = [group for group in copies_by_uid.values() if len(group) > 1]
     for group in duplicated:
-        if len({hashlib.sha256(header.path.read_bytes()).digest() for header in group}) > 1:
+        if len({_hash_file(header) for header in group}) > 1:
             fix = f"{_EXPORT_AGAIN} Do not mix anonymised and original copies in one folder."
             raise DataError("DCM-DUP-UID", "two different files have the same SOPInstanceUID.", fix)
     if duplicated:
         what = f"{len(duplicated)} slice(s) are present in identical copies; one copy of each is used."
         warnings.append(Finding.warning("DCM-DUP-COPY", what, "Nothing to do."))
     return [group[0] for group in copies_by_uid.values()]
+
+
+def _hash_file(header: Header) -> str:
+    return hashlib.sha256(header.path.read_bytes()).hexdigest()
 
 
 def missing_uid_warnings(headers: Sequence[Header]) -> list[Finding]:

@@ -121,4 +121,6 @@ def _region_sizes(dataset: Dataset) -> list[PixelSize]:
         for region in dataset.get("SequenceOfUltrasoundRegions") or ()
         if region.get("RegionSpatialFormat") == _TISSUE
         and region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == _CENTIMETRES
+        and region.get("PhysicalDeltaX")
+        and region.get("PhysicalDeltaY")
     ]

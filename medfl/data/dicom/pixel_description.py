@@ -20,6 +20,9 @@ _TAGS = {
 }
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_MAX_PADDING = 3  # bytes, to an even length (PS3.5 section 8.1.1) or to a word
+_BLOCK, _MAX_FILLING = 512, 4096  # bytes of a block, and fewer than which writers fill up with one value
 _WORDS = (1, 8, 16, 32, 64)  # BitsAllocated
 
 
@@ -137,14 +140,26 @@ def _check_native(pixels: PixelDescription, dataset: Dataset) -> None:
         planar = dataset.get("PlanarConfiguration")
         if planar not in (0, 1) or (pixels.photometric == "YBR_FULL_422" and (planar == 1 or pixels.columns % 2)):
             raise header_error("PlanarConfiguration is missing or contradicts PhotometricInterpretation.")
-    if pixels.is_float:
-        return
-    _check_byte_order(pixels, UID(dataset.file_meta.TransferSyntaxUID), str(dataset["PixelData"].VR))
-    frame_bits = pixels.rows * pixels.columns * pixels.samples * pixels.allocated
+    if not pixels.is_float:
+        _check_byte_order(pixels, UID(dataset.file_meta.TransferSyntaxUID), str(dataset["PixelData"].VR))
     frames = max(int(_value(dataset, "NumberOfFrames") or 1), 1)
-    if 8 * len(dataset.PixelData) >= frame_bits * (frames + 1) + 16:  # shorter ones are padded
-        what = "there are more pixels than Rows, Columns, BitsAllocated and NumberOfFrames say, at least one frame more."
-        raise pixels_error(what)
+    bits = pixels.rows * pixels.columns * pixels.samples * pixels.allocated * frames
+    if pixels.photometric == "YBR_FULL_422":
+        bits = bits * 2 // 3  # two pixels share their chrominance (PS3.3 C.7.6.3.1.2)
+    data = next((dataset[keyword].value for keyword in _PIXEL_KEYWORDS if keyword in dataset), None) or b""
+    surplus = data[-(-bits // 8) :]
+    if len(surplus) > _MAX_PADDING and not _is_padding(surplus, pixels, filled=len(data) % _BLOCK == 0):
+        raise pixels_error("there are more pixels than Rows, Columns, BitsAllocated and NumberOfFrames say.")
+
+
+def _is_padding(surplus: bytes, pixels: PixelDescription, *, filled: bool) -> bool:
+    """Return whether bytes behind the pixels fill something up; whole rows or columns may be the dark rest of an image."""
+    if surplus.strip(surplus[:1]) or len(surplus) >= _MAX_FILLING:
+        return False
+    if filled and len(surplus) < _BLOCK and not surplus.strip(b"\0"):
+        return True
+    depth = pixels.samples * max(pixels.allocated // 8, 1)
+    return len(surplus) % (pixels.columns * depth) != 0 and len(surplus) % (pixels.rows * depth) != 0
 
 
 def _check_byte_order(pixels: PixelDescription, syntax: UID, vr: str) -> None:

@@ -6,14 +6,13 @@ colours. Here is the one place where pixels are decoded, so that the same file h
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
-from io import BytesIO
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -27,7 +26,7 @@ from pydicom.uid import (
 )
 
 from medfl.data.dicom.codestream import Codestream, parse_codestream
-from medfl.data.dicom.frame_integrity import check_jpeg2000, check_rle, refuse_complaints
+from medfl.data.dicom.frame_integrity import check_jpeg2000, check_rle, decode_whole_jpeg, refuse_complaints
 from medfl.data.dicom.pixel_description import PixelDescription, colour_error, describe_pixels, pixels_error
 
 Stored = NDArray[Any]
@@ -35,7 +34,8 @@ Stored = NDArray[Any]
 _LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
 _OVERLAY_BIT_POSITION = 0x0102  # retired: an overlay in unused bits of the pixels
-_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # of codestreams
+_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # of codestreams and JP2 files
+_RLE_START = re.compile(rb"[\x01-\x0f]\0\0\0\x40\0\0\0", re.DOTALL)  # number of segments, and where the first begins
 
 
 class FrameDecoder:
@@ -63,10 +63,12 @@ class FrameDecoder:
         self._dataset = dataset
         self._syntax = UID(dataset.file_meta.TransferSyntaxUID)
         self._pixels = describe_pixels(dataset)
+        if dataset.PhotometricInterpretation != self._pixels.photometric:  # in lower case, which pydicom does not know
+            dataset.PhotometricInterpretation = self._pixels.photometric
         self.has_foreign_bits = False
         self.is_lossy = False
-        if self._syntax.is_encapsulated and int(dataset.get("NumberOfFrames") or 1) == 1:
-            _check_one_frame(dataset)
+        if self._syntax.is_encapsulated:
+            _check_number_of_frames(dataset)
 
     def decode(self, index: int) -> Stored:
         """Return the stored values of a frame, counted from 0.
@@ -90,7 +92,7 @@ class FrameDecoder:
                 return values
             stream = Codestream(pixels.samples, pixels.allocated)
             if pixels.allocated > 8 and str(self._dataset["PixelData"].VR) == "OB":
-                _check_not_swapped(values)
+                _check_not_swapped(values, pixels.stored)
         else:
             frame = get_frame(
                 self._dataset.PixelData,
@@ -108,7 +110,7 @@ class FrameDecoder:
             if pixels.samples == 3:
                 _check_colour_space(stream, pixels, is_jpeg=self._syntax in _LOSSY_JPEG)
             if self._syntax in _LOSSY_JPEG and stream.precision == 8:
-                image = Image.open(BytesIO(frame), formats=("JPEG",))
+                image = decode_whole_jpeg(frame)
                 return self._enforce_bits(np.asarray(image.convert("RGB" if stream.samples == 3 else "L")), stream)
             plugin = _choose_plugin(self._syntax, stream)
             with refuse_complaints() if plugin == "gdcm" else nullcontext():
@@ -183,10 +185,11 @@ def _declared_overlay_bits(dataset: Dataset) -> int:
     return sum({1 << int(element.value) for element in positions if element is not None and element.value})
 
 
-def _check_one_frame(dataset: Dataset) -> None:
-    fragments = islice(generate_fragments(dataset.PixelData), 2, None)  # after the offset table and the first one
-    if any(fragment.startswith(_STARTS) for fragment in fragments):
-        raise pixels_error("several compressed frames are in an image that has one, by its NumberOfFrames.")
+def _check_number_of_frames(dataset: Dataset) -> None:
+    fragments = islice(generate_fragments(dataset.PixelData), 1, None)  # after the offset table
+    count = sum(fragment.startswith(_STARTS) or _RLE_START.match(fragment) is not None for fragment in fragments)
+    if count > int(dataset.get("NumberOfFrames") or 1):
+        raise pixels_error("there are more compressed frames than NumberOfFrames says.")
 
 
 def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
@@ -223,6 +226,9 @@ def _check_colour_space(stream: Codestream, pixels: PixelDescription, *, is_jpeg
         raise colour_error(what)
     if stream.is_rgb and stream.is_ybr:
         raise colour_error("the markers of the compressed pixels contradict each other about their colours.")
+    if is_jpeg and not is_rgb and stream.is_rgb and not stream.has_rgb_names:
+        what = "PhotometricInterpretation says luminance and chrominance, but a marker of the compressed pixels says RGB."
+        raise colour_error(what)
     if is_jpeg and is_rgb and not stream.is_rgb and not stream.is_ybr:
         what = "PhotometricInterpretation says RGB, but the compressed pixels do not, and are mostly luminance and chrominance."
         raise colour_error(what)
@@ -230,8 +236,11 @@ def _check_colour_space(stream: Codestream, pixels: PixelDescription, *, is_jpeg
         raise colour_error("PhotometricInterpretation and the markers of the compressed pixels name different colours.")
 
 
-def _check_not_swapped(codes: Stored) -> None:
+def _check_not_swapped(codes: Stored, stored: int) -> None:
     """Refuse pixels of several bytes, stored as bytes (OB), that are an image only with the bytes swapped."""
+    shift = 8 * codes.dtype.itemsize - 8
+    if stored == shift + 8 and not (codes & _ones(codes, shift)).any():
+        return  # values of 8 bits in the highest byte are an image in this order as well
     roughness, swapped = (float(np.abs(np.diff(part.astype(np.float64), axis=1)).sum()) for part in (codes, codes.byteswap()))
     if swapped < 0.5 * roughness:
         raise pixels_error("the pixels are stored as bytes (OB) whose order is not the one of the transfer syntax.")

@@ -12,7 +12,7 @@ import pytest
 from medfl.data.dicom.frame_integrity import check_rle
 from medfl.data.dicom.image import read_dicom_image
 from medfl.errors import DataError
-from tests.data.dicom.compression import LOSSLESS, encode_rle, put_frame
+from tests.data.dicom.compression import LOSSLESS, encode_jpeg, encode_rle, put_frame
 from tests.data.dicom.phantom import stack, write_slices
 
 SHAPE = (64, 48)
@@ -88,3 +88,25 @@ def test_a_damaged_frame_that_keeps_its_end_is_refused(tmp_path: Path, capfd: An
     with pytest.raises(DataError, match="DCM-TRUNCATED"):
         read_frame(tmp_path / "damaged", syntax, damage(frame, end))
     assert capfd.readouterr().err == ""
+
+
+def without_its_end(frame: bytes, end: bytes) -> bytes:
+    return frame[:-200] + end
+
+
+@pytest.mark.parametrize("damage", [cut, empty, without_its_end])
+def test_a_damaged_jpeg_that_keeps_its_end_is_refused(tmp_path: Path, damage: Any) -> None:
+    grey = (SMOOTH >> 4).astype(np.uint8)
+
+    def write(name: str, frame: bytes) -> Path:
+        def change(k: int, ds: Any) -> None:
+            ds.PixelSpacing, ds.RescaleSlope, ds.RescaleIntercept = [1, 1], "1", "0"
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+            put_frame(ds, (syntax, frame))
+
+        return write_slices(tmp_path / name, stack(1), change, shape=SHAPE)[0]
+
+    syntax, frame = encode_jpeg(grey)
+    assert np.abs(read_dicom_image(write("whole", frame)).array[0].T - grey).max() <= 2
+    with pytest.raises(DataError, match="DCM-TRUNCATED"):
+        read_dicom_image(write("damaged", damage(frame, b"\xff\xd9")))

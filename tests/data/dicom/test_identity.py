@@ -88,3 +88,12 @@ def test_a_file_that_ends_in_its_header_stays_damaged(tmp_path: Path) -> None:
     for length in (140, 300, 500):
         path.write_bytes(data[:length])
         assert probe_file(path).kind == "damaged"
+
+
+def test_identical_copies_without_sop_instance_uid_are_copies(tmp_path: Path) -> None:
+    paths = write_without(tmp_path, "SOPInstanceUID")
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(paths[3].read_bytes())
+    volume = read_series([*paths, copy])
+    assert volume.shape[-1] == 10
+    assert sorted(warning.code for warning in volume.warnings) == ["DCM-DUP-COPY", "DCM-NO-UID"]

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless
 from medfl.data.dicom.image import read_dicom_image
 from medfl.data.dicom.series import read_series
 from medfl.data.dicom.stored_values import FrameDecoder
+from medfl.data.library_output import silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
 from tests.data.dicom.compression import encode_jpeg, encode_jpeg2000, encode_jpeg_lossless, put_frame, put_native
@@ -243,3 +244,61 @@ def test_wide_and_floating_pixels_are_read(tmp_path: Path, bits: int) -> None:
 
     assert (read_dicom_image(write_slices(tmp_path / "a", stack(1), wide)[0]).array == 70_000).all()
     assert (read_dicom_image(write_slices(tmp_path / "b", stack(1), floating)[0]).array == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "pixels"),
+    [
+        ({"Rows": 12}, 480),
+        ({"Columns": 10}, 480),
+        ({"Columns": 19}, 480),
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, 480),
+        ({}, 960),  # two frames
+        ({"NumberOfFrames": 10}, 5280),  # eleven frames
+    ],
+)
+@pytest.mark.parametrize("value", [0, 1000])
+def test_pixels_that_a_wrong_size_leaves_over_are_refused(attributes: dict[str, int], pixels: int, value: int) -> None:
+    ds = new_object()
+    ds.Rows, ds.Columns = 24, 20
+    put_native(ds, np.full(pixels, value, "<u2"))
+    for keyword, number in attributes.items():
+        setattr(ds, keyword, number)
+    check_refused(ds, "DCM-PIXELS", "more pixels")
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\0\0", b"\x07\x09", bytes(100), bytes(64), b"\xff" * 30])
+def test_padding_behind_the_pixels_is_left_out(padding: bytes) -> None:
+    ds = new_object()
+    ds.Rows, ds.Columns = 24, 20
+    codes = np.arange(480, dtype="<u2").reshape(24, 20)
+    put_native(ds, codes)
+    ds.PixelData += padding
+    with silence_libraries():
+        np.testing.assert_array_equal(FrameDecoder(ds).decode(0), codes)
+
+
+def test_a_marker_of_rgb_contradicts_a_header_of_luminance_unless_the_names_agree() -> None:
+    syntax, frame = encode_jpeg(COLOURS, drop_markers=True, subsampling=0)
+    marked = frame[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00" + frame[2:]
+    for photometric in ("YBR_FULL", "YBR_FULL_422"):
+        check_refused(compressed(photometric, (syntax, marked)), "DCM-COLORSPACE", "says RGB")
+        check_colours(compressed(photometric, encode_jpeg(COLOURS, keep_rgb=True)), atol=4)
+
+
+def test_the_photometric_interpretation_may_be_in_lower_case() -> None:
+    ds = new_object()
+    codes = np.arange(480, dtype="<u2").reshape(24, 20)
+    with silence_libraries():
+        ds.Rows, ds.Columns, ds.PhotometricInterpretation = 24, 20, "monochrome2"
+    put_native(ds, codes)
+    np.testing.assert_array_equal(FrameDecoder(ds).decode(0), codes)
+
+
+def test_bytes_in_the_upper_half_of_words_are_an_image() -> None:
+    ds = new_object()
+    codes = (np.arange(480).reshape(24, 20) // 2).astype("<u2") << 8
+    ds.Rows, ds.Columns, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 24, 20, 16, 15, 0
+    put_native(ds, codes)
+    ds["PixelData"].VR = "OB"
+    np.testing.assert_array_equal(FrameDecoder(ds).decode(0), codes)
