@@ -13,6 +13,7 @@ from medfl.data.dicom.contour_loops import Pixels, Points
 from medfl.data.dicom.contour_outlines import Outline, expand
 
 _STEP = 0.5  # pixels between points of a line that are compared, at most
+_FINEST = 0.05  # pixels of a line of which one point is compared, at least
 _MARGIN = 3  # pixels around the image that are told apart
 _MAX_PAIRS = 1_000_000  # of a point and an edge that are looked at together: some ten megabytes
 
@@ -69,8 +70,12 @@ class ContourLine:
 
     @cached_property
     def points(self) -> Points:
-        """Points along the line in the image, corners among them."""
-        return _sample(self.corners, self.step, np.array([-0.5, -0.5]), np.array(self.shape) - 0.5)[0]
+        """Points along the line in the image."""
+        points, _ = _sample(self.corners, self.step, np.array([-0.5, -0.5]), np.array(self.shape) - 0.5)
+        if len(points) < 2:
+            return points
+        along = np.floor(np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum() / _FINEST)
+        return points[np.concatenate([[True], np.diff(along, prepend=0) > 0])]
 
     @cached_property
     def pixels(self) -> tuple[Numbers, Numbers]:
