@@ -75,7 +75,7 @@ class ContourLine:
         if len(points) < 2:
             return points
         along = np.floor(np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum() / _FINEST)
-        return points[np.concatenate([[True], np.diff(along, prepend=0) > 0])]
+        return np.asarray(points[np.concatenate([[True], np.diff(along, prepend=0) > 0])])
 
     @cached_property
     def pixels(self) -> tuple[Numbers, Numbers]:
