@@ -33,7 +33,7 @@ def find_conflict(group: Sequence[Entry], *, patient_ids: bool) -> DataError | N
         Whether the layout names patients; if not, each copy has an id of its own.
     """
     usable = [entry for entry in group if is_usable(entry)]
-    facts = {(entry.patient if patient_ids else "", entry.split, entry.annotated) for entry in usable}
+    facts = {(entry.patient if patient_ids else "", parse_split_name(entry.split), entry.annotated) for entry in usable}
     if len(facts) <= 1 and (len(usable) <= 1 or same_label(usable)):
         return None
     return conflict_error()

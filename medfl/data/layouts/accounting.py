@@ -105,7 +105,11 @@ def _used_files(entries: Iterable[Entry]) -> dict[str, str]:
 def _follow_links(used: dict[str, str], visible: Iterable[str] | set[str]) -> None:
     """Add where the used files really lie that were named through links: a walk does not follow them."""
     for path in [path for path in used if path not in visible]:
-        used.setdefault(os.path.realpath(path), used.pop(path))
+        try:
+            real = os.path.realpath(path)
+        except ValueError:  # a cell of the index that can be no path
+            real = path
+        used.setdefault(real, used.pop(path))
 
 
 def _reason(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.layouts.entries import Entry
+from medfl.data.spelling import fold_name
 
 _HEAD_BYTES = 65536  # pictures of one size that differ mostly do so in their beginning
 _OBJECT = "SOPInstanceUID"
@@ -38,7 +39,7 @@ def group_copies(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def same_label(entries: Iterable[Entry]) -> bool:
     """Return whether entries have the same label: the same text, or masks of which the files are equal."""
-    labels = {entry.label for entry in entries}
+    labels = {fold_name(entry.label) if isinstance(entry.label, str) else entry.label for entry in entries}
     if len(labels) > 1 and all(isinstance(label, Source) for label in labels):
         return len({tuple(map(_digest, label.paths)) for label in labels if isinstance(label, Source)}) == 1
     return len(labels) == 1

@@ -27,7 +27,6 @@ _APPENDED = (
     "~",
 )
 _HEXADECIMAL = re.compile(r"[0-9a-f]*").fullmatch
-_LETTERS_THEN_DIGITS = re.compile(r"([a-z]+)\d+").fullmatch
 _Key = tuple[tuple[int, int, str], ...]
 _DIGITS_JOINED = re.compile(r"#([._-]#)+")
 
@@ -152,8 +151,7 @@ def name_shape(name: str) -> str:
 def _part_shape(part: str) -> str:
     if not any(letter.isdigit() for letter in part):
         return part
-    match = _LETTERS_THEN_DIGITS(part)
-    return f"{match[1]}#" if match and not _HEXADECIMAL(match[1]) else "#"
+    return "#" if _HEXADECIMAL(part) else re.sub(r"\d+", "#", part)
 
 
 def _strip_appended(name: str) -> str:

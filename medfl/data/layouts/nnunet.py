@@ -5,6 +5,7 @@ The format is described in nnU-Net's documentation/dataset_format.md.
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def list_nnunet(site: Site, study: Study) -> Listing:
 
 
 def _file_ending(document: dict[str, Any]) -> str:
-    return str(document.get("file_ending") or _DEFAULT_ENDING)
+    return glob.escape(str(document.get("file_ending") or _DEFAULT_ENDING))
 
 
 def _find_entries(root: Path, ending: str, channels: int, names: ValueNames) -> list[Entry]:
@@ -104,7 +105,8 @@ def _make_mask(path: Path | None, names: ValueNames) -> Source | DataError:
 def _make_entry(root: Path, case: str, row: Any, channels: int, names: ValueNames) -> Entry:
     """Return a case of the list that newer files may have instead of folders."""
     fields = row if isinstance(row, dict) else {}
-    images = [str(name) for name in fields.get("images") or []]
+    listed = fields.get("images")
+    images = [str(name) for name in listed] if isinstance(listed, list) else []
     image = resolve_image(root, images)
     if channels and images and len(images) != channels:
         what = f"the case has {len(images)} channel file(s), {DATASET_FILE} names {channels}."

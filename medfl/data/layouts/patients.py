@@ -16,7 +16,8 @@ _MIN_CONSTANT_STUDIES = 3  # studies that all carry one PatientID: it was set by
 _MIN_SHARED_STUDIES = 10  # likewise, when it is on more than half of the studies
 # what programs and people write where they know no id, or must not tell it
 _PLACEHOLDER = re.compile(
-    r"\W*|nan|none|null|nil|#?n[./ ]?[av]\.?|not (available|applicable|known)|no[ _-]?(id|name)|x{3,}|anon(ym\w*)?|"
+    r"\W*|nan|none|null|nil|na|#?n[./ ]a\.?|#n/?[av]|not (available|applicable|known)|no[ _-]?(id|name)|x{3,}|"
+    r"anon(ym(e|ous|i[sz]ed|isiert|is[ée]e?)?)?|"
     r"de-?identified|unknown|unbekannt|inconnu|desconocid[oa]|sconosciut[oa]|undefined|missing|removed|redacted|unnamed",
     re.IGNORECASE,
 )
@@ -72,9 +73,10 @@ def unite_patients(listing: Listing) -> Listing:
     Listing
         With warnings ``ID-HEADER`` and ``ID-CONSTANT``.
     """
-    constant = find_constant_ids(_studies_of_ids(listing.entries))
+    studies = _studies_of_ids(listing.entries)
+    constant = find_constant_ids(studies)
     named = [_ids(entry, listing, constant) for entry in listing.entries]
-    persons = _find_persons(named)
+    persons = _find_persons([*named, *_with_and_without_issuer(studies.keys() - constant)])
     entries = [
         replace(entry, patient=persons[ids[0]].name if ids else "") for entry, ids in zip(listing.entries, named, strict=True)
     ]
@@ -112,6 +114,14 @@ def _named_files(entry: Entry) -> Iterator[IndexedFile]:
     for file in entry.image.files if isinstance(entry.image, Source) else ():
         if file.patient and not is_placeholder(file.patient):
             yield file
+
+
+def _with_and_without_issuer(ids: Set[str]) -> Iterator[list[Id]]:
+    """Yield PatientIDs that differ only in that one names its issuer and the other none: one person, as far as is known."""
+    for one in sorted(ids):
+        number, _, issuer = one.partition("|")
+        if issuer and f"{number}|" in ids:
+            yield [("header", f"{number}|"), ("header", one)]
 
 
 def _header_ids(entry: Entry) -> set[str]:

@@ -176,6 +176,17 @@ MIXED = places("d/3.dcm=A", "d/1.dcm=A", "d/2.dcm=B", "d/5.dcm=B", "d/6.dcm=A", 
 SPREAD = places("r/01/x1=A", "r/02/x2=A", "r/04/x4=A", "r/05/x1=B", "r/06/x2=B", "q/07/x1=C")
 
 
+@pytest.mark.parametrize("name", ["MD5SUMS", "sha256sum", "README2"])
+def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
+    name: str, root: Path, write_series: Any, read: Read
+) -> None:
+    for patient in "ab":
+        for n, path in enumerate(write_series(root / patient, put(PatientID=patient))):
+            path.rename(path.with_name(f"{1000 + n}"))
+        (root / patient / name).write_bytes(b"d41d8cd98f00b204e9800998ecf8427e  1000\n")
+    assert not [finding for finding in read().findings if finding.code == "DCM-READ"]
+
+
 @pytest.mark.parametrize(
     ("where", "path", "expected"),
     [

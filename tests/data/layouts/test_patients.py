@@ -16,6 +16,7 @@ from PIL import Image
 from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
 from medfl.data.layouts.patients import is_placeholder
+from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.site import Site
 from medfl.study import Study
@@ -135,9 +136,33 @@ def test_placeholders_in_an_index_are_no_id(tmp_path: Path, make_site: SiteMaker
     assert len(cohort.cases) == 1
 
 
-@pytest.mark.parametrize("text", ["Nanna", "anna", "0", "007", "NA12", "patient 1", "known"])
+IDS = ["Nanna", "anna", "0", "007", "NA12", "known", "Anonymous001", "anonym_3", "ANON-17", "NV"]
+
+
+@pytest.mark.parametrize("text", [*IDS, "patient 1"])
 def test_names_that_resemble_placeholders_are_ids(text: str) -> None:
     assert not is_placeholder(text)
+
+
+@pytest.mark.parametrize("layout", ["folders", "csv"])
+def test_one_id_with_and_without_its_issuer_is_one_patient(
+    tmp_path: Path, make_site: SiteMaker, study: Study, layout: str
+) -> None:
+    root = tmp_path / "data"
+    for n in range(4):
+
+        def change(_: int, ds: Any, n: int = n) -> None:
+            ds.PatientID, ds.StudyInstanceUID = f"P{n // 2}", f"1.2.3.{n}"
+            if n % 2:
+                ds.IssuerOfPatientID = "HOSPITAL"
+
+        write_slices(root / f"exam{n:02}", None, change, shape=(8, 8), series=f"1.2.9.{n}")
+    columns = "patient,label" if layout == "folders" else "image,label,patient"
+    rows = [f"exam{n:02},{('benign', 'malignant')[n > 1]}" + ("" if layout == "folders" else f",X{n}") for n in range(4)]
+    index_of(root, *rows, columns=columns)
+    cohort = read_cohort(make_site(root, layout=layout), study)
+    assert sorted(Counter(case.patient for case in cohort.cases).values()) == [2, 2]
+    assert "ID-HEADER" in codes(cohort)
 
 
 def save_picture(path: Path, values: Any) -> None:
@@ -189,6 +214,18 @@ def test_a_copy_that_contradicts_is_left_out(
     cohort = read_cohort(make_site(pictures), flat)
     assert codes(cohort)["CASE-CONFLICT"] == 1
     assert len(cohort.cases) == 1
+
+
+def test_copies_whose_facts_are_spelt_otherwise_agree(pictures: Path, make_site: SiteMaker, flat: Study) -> None:
+    rows = ["x.bmp,benign,P,val", "copy.bmp,Benign,P,validation", "y.bmp,malignant,Q,train"]
+    index_of(pictures, *rows, columns="image,label,patient,split")
+    assert codes(read_cohort(make_site(pictures), flat)) == {"CASE-DUP": 1}
+
+
+def test_a_cell_that_can_be_no_path_is_left_out(pictures: Path, make_site: SiteMaker, flat: Study) -> None:
+    index_of(pictures, "x\0.bmp,benign,P", "y.bmp,malignant,Q")
+    check, _ = check_site(make_site(pictures), flat, workers=1)
+    assert {finding.code for finding in check.all_findings} >= {"INDEX-PATH"}
 
 
 def test_copies_without_patients_are_one_case(pictures: Path, make_site: SiteMaker, flat: Study) -> None:
