@@ -107,7 +107,11 @@ ERRORS: dict[str, tuple[Make, str, list[str]]] = {
     "7 slices twice": (
         lambda h: h.series("x", places=EVEN * 2),
         "DCM-DUP-POSITION",
-        [r"10 slice position\(s\) occur more than once", "no attribute separates the copies", "export the series again"],
+        [
+            r"10 slice position\(s\) occur more than once",
+            "none of the attributes that medfl reads separates the copies",
+            "export the series again",
+        ],
     ),
     "8 an unknown compression": (
         lambda h: h.series("x", compressed),

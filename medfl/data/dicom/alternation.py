@@ -66,7 +66,7 @@ def _block_means(grey: NDArray[np.float32]) -> FloatArray:
     cut = grey[:, : rows * height, : columns * width]
     sums = cut.reshape(count, rows, height, columns * width).sum(axis=2)
     sums = sums.reshape(count, rows, columns, width).sum(axis=3)
-    return np.asarray(sums.reshape(count, rows * columns), dtype=np.float64) / (height * width)
+    return np.asarray(sums.reshape(count, rows * columns) / (height * width), dtype=np.float64)
 
 
 def _line_power(means: FloatArray, lines: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:

@@ -57,6 +57,8 @@ _FUNCTIONAL_GROUPS = {
     "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
     "InversionTime": (("MRModifierSequence", "InversionTimes"),),
     "FlipAngle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
+    "RepetitionTime": (("MRTimingAndRelatedParametersSequence", "RepetitionTime"),),
+    "DiffusionDirectionality": (("MRDiffusionSequence", "DiffusionDirectionality"),),
     "KVP": (("CTXRayDetailsSequence", "KVP"),),
     "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),

@@ -35,13 +35,31 @@ FURTHER_KEYWORDS = (
     "DiffusionDirectionality",
     "FilterType",
     "ReconstructionAlgorithm",
+    "RepetitionTime",
+    "ScanOptions",
+    "ScanningSequence",
+    "ReconstructionDiameter",
+    "ActualFrameDuration",
+    "AcquisitionDate",
+    "ContentDate",
+    "SeriesTime",
     "ProtocolName",
     "SeriesDescription",
 )
 VOLUME_KEYWORDS = (*_INDEXED_VOLUME_KEYWORDS, *FURTHER_KEYWORDS)
 TIME_KEYWORDS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime")
 # Their values may tell of a person, or are free text: no message shows them, even where they are numbers
-UNSHOWN_KEYWORDS = (*TIME_KEYWORDS, "ContrastBolusAgent", "SequenceName", "StackID", "ProtocolName", "SeriesDescription")
+UNSHOWN_KEYWORDS = (
+    *TIME_KEYWORDS,
+    "AcquisitionDate",
+    "ContentDate",
+    "SeriesTime",
+    "ContrastBolusAgent",
+    "SequenceName",
+    "StackID",
+    "ProtocolName",
+    "SeriesDescription",
+)
 IDENTITY_KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",

@@ -20,9 +20,12 @@ _NUMERIC_KEYWORDS = (
     *("EchoTime", "EchoNumbers", "DiffusionBValue", "InversionTime", "FlipAngle", "KVP"),
     *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
-_TEXT_KEYWORDS = ("TemporalPositionIdentifier", "ConvolutionKernel", "ComplexImageComponent")
+_TEXT_KEYWORDS = ("TemporalPositionIdentifier", "ConvolutionKernel", "ComplexImageComponent", "SeriesNumber")
 _VALUE_TOLERANCE = 0.05
 _COMPLEX_PARTS = {"M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY"}  # of a complex image, in ImageType
+# of Dixon images, in ImageType: two of them are not parts of one volume, wherever they lie
+_DIXON_PARTS = {"W": "W", "WATER": "W", "F": "F", "FAT": "F", "IP": "IP", "IN_PHASE": "IP", "OP": "OP", "OUT_PHASE": "OP"}
+_DIXON_PARTS |= {"OPP_PHASE": "OP", "FF": "FF", "FAT_FRACTION": "FF", "FAT_FRAC": "FF"}
 _SELECT_COLUMN = "column 'select' of the index"
 MIN_SUBSTACK = 3  # fewer slices are at a uniform spacing by chance
 
@@ -65,7 +68,7 @@ def multivolume_error(headers: Sequence[Header], along: NDArray[np.float64], pix
             return _partly_separable_error(keyword, volumes)
     first_position = float(along[int(np.argmax(is_repeated))])
     what = f"{int(is_repeated.sum())} slice position(s) occur more than once (first at {first_position:.2f} mm)"
-    what = f"{what} and no attribute separates the copies."
+    what = f"{what} and none of the attributes that medfl reads separates the copies."
     fix = "Two reconstructions or a resend are mixed; export the series again from the PACS."
     return DataError("DCM-DUP-POSITION", what, fix)
 
@@ -92,7 +95,9 @@ def check_one_contrast(headers: Sequence[Header]) -> None:
 
 def _values_differ(keyword: str, texts: Sequence[str]) -> bool:
     if keyword == "ImageType":
-        return len({frozenset(text.upper().split("\\")) & _COMPLEX_PARTS for text in texts}) > 1
+        types = {frozenset(text.upper().split("\\")) for text in texts}
+        dixon = {frozenset(_DIXON_PARTS[part] for part in parts & set(_DIXON_PARTS)) for parts in types}
+        return len({parts & _COMPLEX_PARTS for parts in types}) > 1 or len(dixon - {frozenset()}) > 1
     if keyword in _TEXT_KEYWORDS:
         return len(set(texts) - {""}) > 1
     values = [value for value in map(parse_number, texts) if value is not None]

@@ -14,6 +14,7 @@ from medfl.data.dicom.value_texts import format_number, parse_number
 Groups = dict[str, list[int]]  # indices of images by the value that they share, an empty one where it is missing
 
 _TIME = re.compile(r"(\d{2})(\d{2})?(\d{2}(?:\.\d*)?)?")  # PS3.5 section 6.2: HHMMSS.FFFFFF, cut off anywhere
+_LETTERS_AND_DIGITS = re.compile(r"([^0-9]*)([0-9]*)")
 _DATE_LENGTH = 8
 _DAY = 86400.0
 _CLEAR_PAUSE = 3.0  # between volumes, in steps between the images of one
@@ -116,9 +117,10 @@ def _canonical_number(text: str, spellings: dict[float, str]) -> str:
     return text if value is None else spellings.setdefault(float(f"{value:.6g}"), format_number(text))
 
 
-def _rank(keyword: str, text: str) -> tuple[bool, float, str]:
+def _rank(keyword: str, text: str) -> tuple[bool, float, list[tuple[str, int]], str]:
     number = time_rank(text) if keyword in TIME_KEYWORDS else parse_number(text)
-    return bool(text), number if number is not None else float("inf"), text
+    parts = [(letters, int(digits or 0)) for letters, digits in _LETTERS_AND_DIGITS.findall(text)]  # b50 before b1000
+    return bool(text), number if number is not None else float("inf"), parts, text
 
 
 def time_rank(text: str) -> float | None:

@@ -144,6 +144,21 @@ def test_a_stack_partly_without_contrast_is_refused_even_one_above_the_other(tmp
 
 
 @pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("ImageType", [["DERIVED", "PRIMARY", "DIXON", part] for part in "WF"]),
+        ("ImageType", [["ORIGINAL", "PRIMARY", "M", part] for part in ("IN_PHASE", "OUT_PHASE")]),
+        ("SeriesNumber", [5, 15]),
+        ("FlipAngle", [5, 15]),
+    ],
+)
+def test_blocks_of_other_contrast_are_refused_even_one_above_the_other(tmp_path: Path, keyword: str, values: Any) -> None:
+    paths = write_slices(tmp_path, stack(20), each(keyword, lambda k: values[k // 10]))
+    with pytest.raises(DataError, match=rf"DCM-MULTIVOLUME.*differ in {keyword}"):
+        read_series(paths)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         put(InstanceNumber=None),

@@ -211,3 +211,22 @@ def test_a_number_in_free_text_is_not_shown(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="INDEX-SELECT") as caught:
             read_series(paths, select=f"{keyword}=7")
         assert "12345" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("RepetitionTime", (500, 2000)),
+        ("ScanOptions", ("", "FS")),
+        ("AcquisitionDate", ("20240131", "20240201")),
+        ("SeriesTime", ("100000", "100100")),
+        ("ReconstructionDiameter", (200, 300)),
+        ("SequenceName", ("*ep_b50", "*ep_b1000")),
+    ],
+)
+def test_attributes_that_are_read_only_where_nothing_else_separates(tmp_path: Path, keyword: str, values: Any) -> None:
+    paths = write_slices(tmp_path, stack() * 2, both(MR, brighter, each(keyword, lambda k: values[k // 10])))
+    message = refusal(paths)
+    assert f"differ in {keyword}" in message
+    assert "20240131" not in message
+    check_selected(paths, f"{keyword}=#2", 1)
