@@ -12,7 +12,7 @@ from medfl.data.cases import Case, Source, Split
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import CaseRecord
 from medfl.data.labels import parse_class
-from medfl.data.layouts.copies import same_label
+from medfl.data.layouts.copies import same_label, same_objects
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
 from medfl.data.spelling import parse_whole_number
@@ -34,7 +34,7 @@ def find_conflict(group: Sequence[Entry], *, patient_ids: bool) -> DataError | N
     """
     usable = [entry for entry in group if is_usable(entry)]
     facts = {(entry.patient if patient_ids else "", parse_split_name(entry.split), entry.annotated) for entry in usable}
-    if len(facts) <= 1 and (len(usable) <= 1 or same_label(usable)):
+    if len(facts) <= 1 and (len(usable) <= 1 or (same_label(usable) and same_objects(usable))):
         return None
     return conflict_error()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.dicom.select import OBJECT_KEYS
 from medfl.data.layouts.entries import Entry
 from medfl.data.spelling import fold_name
 
@@ -19,7 +20,8 @@ _OBJECT = "SOPInstanceUID"
 def group_copies(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Group entries by the image that they are about, in the order of their first ones.
 
-    DICOM images are the same if their SOP Instance UIDs are, and what is selected of them; other files if they are one file,
+    DICOM images are the same if they share a SOP Instance UID and the same is selected of them: a series that lacks a slice of
+    another one is a damaged copy, and no second image. Other files if they are one file,
     through whatever path or link, and pictures also if their bytes are equal. Copies of volumes in NIfTI are found when they
     are read, because all of them would have to be read for it.
 
@@ -34,7 +36,7 @@ def group_copies(entries: Sequence[Entry]) -> list[list[Entry]]:
     groups: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[_image_id(entry, ids)].append(entry)
-    return list(groups.values())
+    return _join_shared(groups)
 
 
 def same_label(entries: Iterable[Entry]) -> bool:
@@ -57,8 +59,39 @@ def _image_id(entry: Entry, ids: Mapping[Path, Hashable]) -> Hashable:
     if not isinstance(entry.image, Source):
         return entry.key
     if entry.image.kind == "dicom":
-        return frozenset(file.text("SOPInstanceUID") or file.path_text for file in entry.image.files), entry.image.select
+        kept = tuple(map(_without_series, entry.image.select))
+        return _objects(entry), kept if any(kept) else ()
     return tuple(ids[path] for path in entry.image.paths)
+
+
+def _objects(entry: Entry) -> frozenset[str]:
+    files = entry.image.files if isinstance(entry.image, Source) else ()
+    return frozenset(file.text("SOPInstanceUID") or file.path_text for file in files)
+
+
+def _without_series(select: str) -> str:
+    """Return a selection without the conditions that only said which files are meant."""
+    kept = [part.strip() for part in select.split(";")]
+    return "; ".join(part for part in kept if part.partition("=")[0].strip() not in OBJECT_KEYS)
+
+
+def _join_shared(groups: Mapping[Hashable, list[Entry]]) -> list[list[Entry]]:
+    """Return the groups, those of DICOM images that share an object as one."""
+    joined: list[list[Entry]] = []
+    places: dict[Hashable, int] = {}  # of the group that has an object and a selection
+    for key, group in groups.items():
+        shared = [(one, key[1]) for one in sorted(_objects(group[0]))] if isinstance(key, tuple) and _objects(group[0]) else []
+        place = next((places[one] for one in shared if one in places), len(joined))
+        if place == len(joined):
+            joined.append([])
+        joined[place] += group
+        places.update(dict.fromkeys(shared, place))
+    return joined
+
+
+def same_objects(entries: Iterable[Entry]) -> bool:
+    """Return whether entries about one DICOM image have the same files of it; those of other kinds always do."""
+    return len({_objects(entry) for entry in entries}) <= 1
 
 
 def _file_id(path: Path) -> tuple[Hashable, ...]:

@@ -249,6 +249,25 @@ def test_a_copied_series_is_one_case(tmp_path: Path, make_site: SiteMaker, study
     assert codes(cohort) == {"CASE-CONFLICT": 1, "LBL-NO-CLASS": 1, "SITE-ONE-PATIENT": 1}
 
 
+def test_a_copy_that_lacks_a_slice_is_no_second_image(tmp_path: Path, make_site: SiteMaker, study: Study) -> None:
+    root = tmp_path / "data"
+    write_exams(root, ["A", "B"])
+    shutil.copytree(root / "exam00", root / "backup")
+    sorted((root / "backup").iterdir())[0].unlink()
+    for label in ("benign", "malignant"):
+        index_of(root, "exam00,benign,one", f"backup,{label},one", "exam01,malignant,two")
+        assert codes(read_cohort(make_site(root), study))["CASE-CONFLICT"] == 1
+
+
+def test_a_series_by_its_folder_and_by_its_uid_is_one_image(tmp_path: Path, make_site: SiteMaker, study: Study) -> None:
+    root = tmp_path / "data"
+    write_exams(root, ["A", "B"])
+    columns = "image,label,patient,series_uid"
+    for label, code in (("benign", "CASE-DUP"), ("malignant", "CASE-CONFLICT")):
+        index_of(root, "exam00,benign,one,", f"exam00,{label},one,1.2.9.0", "exam01,malignant,two,", columns=columns)
+        assert codes(read_cohort(make_site(root), study))[code] == 1
+
+
 def test_copies_with_equal_masks_at_other_places_are_one_case(
     tmp_path: Path, make_site: SiteMaker, make_study: StudyMaker
 ) -> None:
