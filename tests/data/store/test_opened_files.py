@@ -104,8 +104,8 @@ def pictures(data: Path) -> None:
     """Write two patients."""
     mask = np.zeros((16, 16), np.uint8)
     mask[4:8, 4:8] = 1
-    for name in ("a.png", "b.png"):
-        Image.fromarray(np.random.default_rng(1).integers(0, 255, (16, 16), dtype=np.uint8)).save(data / f"image-{name}")
+    for seed, name in enumerate(("a.png", "b.png")):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16), dtype=np.uint8)).save(data / f"image-{name}")
         Image.fromarray(mask).save(data / f"label-{name}")
     rows = [f"image-{name},label-{name},{name}" for name in ("a.png", "b.png")]
     (data / "index.csv").write_text("\n".join(["image,label,patient", *rows]))
