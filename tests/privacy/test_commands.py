@@ -86,7 +86,7 @@ def test_messages_of_libraries_are_in_the_debug_file_alone(canaries: Any, tmp_pa
     file = tmp_path / "debug" / "local.log"
     line = "--debug-local {out}/../debug/local.log data prepare {site} {study}"
     done = run(STUDY, canaries.folder / "south" / "site.toml", tmp_path, (line,))
-    assert b"EOFError: Compressed file ended" in file.read_bytes()
+    assert b"Traceback (most recent call last)" in file.read_bytes()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert canaries.found_in(done.stdout + done.stderr) == set()
     assert {Path(path).name for path in canaries.found_below(tmp_path / "store")} <= set(LOCAL)

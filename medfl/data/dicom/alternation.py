@@ -63,10 +63,11 @@ def _block_means(grey: NDArray[np.float32]) -> FloatArray:
     count = len(grey)
     height, width = (min(_BLOCK, max(size // _MIN_BLOCKS, 1)) for size in grey.shape[1:])
     rows, columns = grey.shape[1] // height, grey.shape[2] // width
-    cut = grey[:, : rows * height, : columns * width]
-    sums = cut.reshape(count, rows, height, columns * width).sum(axis=2)
-    sums = sums.reshape(count, rows, columns, width).sum(axis=3)
-    return np.asarray(sums.reshape(count, rows * columns) / (height * width), dtype=np.float64)
+    means = np.empty((count, rows * columns))
+    for k, plane in enumerate(grey):  # one by one: a copy of the volume would be as large as the volume
+        cut = plane[: rows * height, : columns * width]
+        means[k] = cut.reshape(rows, height, columns, width).mean(axis=(1, 3), dtype=np.float64).ravel()
+    return means
 
 
 def _line_power(means: FloatArray, lines: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
@@ -84,6 +85,8 @@ def _line_power(means: FloatArray, lines: tuple[float, ...]) -> tuple[FloatArray
 
 
 def _power(windowed: FloatArray, frequencies: FloatArray) -> FloatArray:
-    waves = np.exp(-2j * np.pi * frequencies[:, np.newaxis] * np.arange(len(windowed)))
-    gain = (2 * np.sin(np.pi * frequencies)) ** 4
-    return np.asarray(((np.abs(waves @ windowed) ** 2) / gain[:, np.newaxis]).mean(axis=0), dtype=np.float64)
+    total = np.zeros(windowed.shape[1])
+    for frequency in frequencies:  # one by one: all at once would take the memory of a small volume
+        wave = np.exp(-2j * np.pi * frequency * np.arange(len(windowed)))
+        total += np.abs(wave @ windowed) ** 2 / (2 * np.sin(np.pi * frequency)) ** 4
+    return total / len(frequencies)

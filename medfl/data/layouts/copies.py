@@ -13,6 +13,7 @@ from medfl.data.dicom.select import OBJECT_KEYS
 from medfl.data.layouts.entries import Entry
 from medfl.data.spelling import fold_name
 
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how PNG, JPEG, BMP and TIFF begin
 _HEAD_BYTES = 65536  # pictures of one size that differ mostly do so in their beginning
 _OBJECT = "SOPInstanceUID"
 
@@ -108,6 +109,7 @@ def _digest_equal_sizes(pictures: Mapping[Path, tuple[Hashable, ...]]) -> dict[P
     by_size = _group(pictures, lambda path: pictures[path][-1])
     distinct = [paths for paths in by_size if len({pictures[path] for path in paths}) > 1]
     alike = [paths for same_size in distinct for paths in _group(same_size, lambda path: _digest(path, _HEAD_BYTES))]
+    alike = [paths for paths in alike if _is_picture(paths[0])]  # one error page in the place of many images is no image
     return {path: _digest(path) for paths in alike if len(paths) > 1 for path in paths}
 
 
@@ -116,6 +118,14 @@ def _group(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[
     for path in paths:
         groups[key(path)].append(path)
     return list(groups.values())
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(8).startswith(_PICTURES)
+    except OSError:
+        return False
 
 
 def _digest(path: Path, size: int = -1) -> str:

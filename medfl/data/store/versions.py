@@ -15,7 +15,6 @@ _READERS = {
     "dicom": (
         "pydicom",
         "highdicom",
-        "scikit-image",
         "pillow",
         "python-gdcm",
         "pyjpegls",
@@ -25,7 +24,7 @@ _READERS = {
         "pylibjpeg-rle",
     ),
 }
-_MINOR_ONLY = ("numpy", "scipy", "torch", "scikit-image")  # their bug fixes are many and not about what is done here
+_MINOR_ONLY = ("numpy", "scipy", "torch")  # their bug fixes are many and not about what is done here
 _DIST_INFO = ".dist-info"
 
 

@@ -49,7 +49,7 @@ def test_the_volume_of_frames_is_that_of_highdicom(tmp_path: Path) -> None:
 
 
 def test_a_volume_is_in_memory_once(tmp_path: Path) -> None:
-    shape, count = (128, 128), 40
+    shape, count = (256, 256), 40
     paths = write_slices(tmp_path, stack(count), shape=shape)
     read_series(paths[:8])  # imports and caches
     tracemalloc.start()

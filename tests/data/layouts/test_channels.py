@@ -155,7 +155,7 @@ def test_what_is_not_certain_is_refused_with_what_to_write(
     with pytest.raises(DataError, match=words) as caught:
         read_cohort(make_site(root, channels=channels), study)
     assert caught.value.code == "CHANNEL-NAMES"
-    assert 'channels = "FLAIR,T1" in [data]' in caught.value.fix
+    assert 'channels = "T1,FLAIR" in [data]' in caught.value.fix
     refusal = check_site(make_site(root, channels=channels), study)[0].refusal
     assert refusal is not None
     assert refusal.code == "CHANNEL-NAMES"
