@@ -108,8 +108,7 @@ def _digest_equal_sizes(pictures: Mapping[Path, tuple[Hashable, ...]]) -> dict[P
     """Return the digests of those pictures that may be copies: their size and their beginning are those of another file."""
     by_size = _group(pictures, lambda path: pictures[path][-1])
     distinct = [paths for paths in by_size if len({pictures[path] for path in paths}) > 1]
-    alike = [paths for same_size in distinct for paths in _group(same_size, lambda path: _digest(path, _HEAD_BYTES))]
-    alike = [paths for paths in alike if _is_picture(paths[0])]  # one error page in the place of many images is no image
+    alike = [paths for same_size in distinct for paths in _group(same_size, _beginning)]
     return {path: _digest(path) for paths in alike if len(paths) > 1 for path in paths}
 
 
@@ -120,18 +119,20 @@ def _group(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[
     return list(groups.values())
 
 
-def _is_picture(path: Path) -> bool:
+def _beginning(path: Path) -> Hashable:
+    """Return the beginning of a picture; of what is none, its path: one error page in the place of many images is no image."""
     try:
         with open(path, "rb") as file:
-            return file.read(8).startswith(_PICTURES)
+            content = file.read(_HEAD_BYTES)
     except OSError:
-        return False
+        return path
+    return hashlib.sha256(content).digest() if content.startswith(_PICTURES) else path
 
 
-def _digest(path: Path, size: int = -1) -> str:
-    """Return the SHA-256 of a file or of its beginning; of a file that cannot be read, one of its path."""
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file; of a file that cannot be read, one of its path."""
     try:
         with open(path, "rb") as file:
-            return hashlib.sha256(file.read(size)).hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return hashlib.sha256(os.fsencode(path)).hexdigest()

@@ -101,12 +101,14 @@ def nifti(data: Path, save_nifti: Callable[..., Path]) -> None:
 
 
 def pictures(data: Path) -> None:
-    """Write two patients."""
-    mask = np.zeros((16, 16), np.uint8)
+    """Write two patients, whose pictures differ in size: what is of one size is looked at to find copies."""
+    mask = np.zeros((16, 17), np.uint8)
     mask[4:8, 4:8] = 1
     for seed, name in enumerate(("a.png", "b.png")):
-        Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16), dtype=np.uint8)).save(data / f"image-{name}")
-        Image.fromarray(mask).save(data / f"label-{name}")
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16 + seed), dtype=np.uint8)).save(
+            data / f"image-{name}"
+        )
+        Image.fromarray(mask[:, : 16 + seed]).save(data / f"label-{name}")
     rows = [f"image-{name},label-{name},{name}" for name in ("a.png", "b.png")]
     (data / "index.csv").write_text("\n".join(["image,label,patient", *rows]))
 
