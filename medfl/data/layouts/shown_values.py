@@ -7,107 +7,22 @@ import re
 from medfl.data.spelling import fold_name
 
 # parts of names of columns that hold ids, people, dates, places of files, or prose
-_PRIVATE_WORDS = {
-    "id",
-    "ids",
-    "uid",
-    "patientid",
-    "subjectid",
-    "participantid",
-    "studyid",
-    "seriesid",
-    "caseid",
-    "mrn",
-    "pid",
-    "accession",
-    "number",
-    "identifier",
-    "barcode",
-    "name",
-    "names",
-    "surname",
-    "forename",
-    "firstname",
-    "lastname",
-    "nachname",
-    "vorname",
-    "nom",
-    "prenom",
-    "nombre",
-    "apellido",
-    "initials",
-    "date",
-    "dates",
-    "day",
-    "time",
-    "datetime",
-    "timestamp",
-    "datum",
-    "fecha",
-    "dob",
-    "birth",
-    "birthday",
-    "birthdate",
-    "geburtsdatum",
-    "geburtstag",
-    "year",
-    "path",
-    "paths",
-    "file",
-    "files",
-    "filename",
-    "url",
-    "uri",
-    "link",
-    "folder",
-    "mail",
-    "email",
-    "phone",
-    "telephone",
-    "fax",
-    "address",
-    "street",
-    "city",
-    "town",
-    "zip",
-    "postcode",
-    "plz",
-    "ssn",
-    "nhs",
-    "insurance",
-    "comment",
-    "comments",
-    "note",
-    "notes",
-    "remark",
-    "remarks",
-    "text",
-    "report",
-    "reports",
-    "description",
-    "bemerkung",
-    "kommentar",
-    "befund",
-    "physician",
-    "doctor",
-    "arzt",
-    "reader",
-    "annotator",
-    "annotators",
-    "radiologist",
-    "pathologist",
-    "operator",
-    "reviewer",
-    "surgeon",
-    "author",
-    "observer",
-    "rater",
-    "technician",
-    "investigator",
-    "referrer",
-    "contact",
-}
-_PRIVATE_ENDINGS = ("date", "datum", "uid", "name", "path", "physician")
+_PRIVATE_TEXT = """
+id ids uid patientid subjectid participantid studyid seriesid caseid mrn pid accession number identifier barcode name
+names surname forename firstname lastname nachname vorname nom prenom nombre apellido initials date dates day time
+datetime timestamp datum fecha dob birth birthday birthdate geburtsdatum geburtstag year path paths file files filename
+url uri link folder mail email phone telephone fax address street city town zip postcode plz ssn nhs insurance comment
+comments note notes remark remarks text report reports description bemerkung kommentar befund physician doctor arzt
+reader annotator annotators radiologist pathologist operator reviewer surgeon author observer rater technician
+investigator referrer contact
+"""
+_PRIVATE_WORDS = frozenset(_PRIVATE_TEXT.split())
+_PRIVATE_ENDINGS = ("date", "datum", "uid", "name", "path", "physician", "arzt", "by")
+_PRIVATE_PARTS = re.compile(
+    "arzt|ärzt|aerzt|befund|telefon|phone|weisend|zuweis|adress|strasse|straße|partner|request|referr|m[ée]decin", re.IGNORECASE
+)
+_CODE = re.compile(r"[A-Z0-9]{1,4}")  # F, PA, T2; a word of more capitals may be a surname
+_LOWER_CASE = re.compile(r"[^A-ZÄÖÜ\s][^A-ZÄÖÜ]*")
 _MAX_LENGTH, _MAX_WORDS = 40, 4
 _PLAIN = re.compile(r"[\w+<>=-][\w .+<>=%|&()-]*")
 _DIGITS = re.compile(r"\d{5}")  # a day, a number of a patient or of an examination
@@ -126,7 +41,8 @@ def is_private_column(name: str) -> bool:
     """
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+", name)
     folded = [fold_name(word) for word in words] + ["".join(words).casefold()]
-    return any(word in _PRIVATE_WORDS or word.endswith(_PRIVATE_ENDINGS) for word in folded)
+    listed = any(word in _PRIVATE_WORDS or word.endswith(_PRIVATE_ENDINGS) for word in folded)
+    return listed or _PRIVATE_PARTS.search(name) is not None
 
 
 def is_plain_value(text: str) -> bool:
@@ -142,3 +58,16 @@ def is_plain_value(text: str) -> bool:
     if _DIGITS.search(text) or _DATE.fullmatch(text) or _TITLE.search(f"{text} "):
         return False
     return not (_MONTH.search(text) and any(sign.isdigit() for sign in text))
+
+
+def is_impersonal_value(text: str) -> bool:
+    """Return whether a plain value can hardly be a person's name, so that it may be repeated whatever its column is called.
+
+    Numbers, words without capitals, and short codes; of a label that the site has named, any plain value is a class.
+
+    Examples
+    --------
+    >>> is_impersonal_value("benign"), is_impersonal_value("PA"), is_impersonal_value("Mueller")
+    (True, True, False)
+    """
+    return is_plain_value(text) and bool(_CODE.fullmatch(text) or _LOWER_CASE.fullmatch(text))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from medfl.data.layouts.columns import show_columns
 from medfl.data.layouts.patients import is_placeholder
-from medfl.data.layouts.shown_values import is_plain_value, is_private_column
+from medfl.data.layouts.shown_values import is_impersonal_value, is_plain_value, is_private_column
 from medfl.data.layouts.sources import is_image_file, resolve_below
 from medfl.data.layouts.table import Table, fold_value, holds_splits
 from medfl.data.spelling import fold_id, fold_name, is_blank
@@ -208,7 +208,8 @@ def _describe_column(
     else:
         kind = _kind_of_files(counts, root) or _kind_of_values(name, counts, cells, people, ids, role)
     least = 1 if role == "label" or kind == "splits" else 2
-    values = _count_values(counts, cells, people, least) if kind in ("values", "splits") else ()
+    may_show = is_impersonal_value if kind == "values" and role != "label" else is_plain_value
+    values = _count_values(counts, cells, people, least, may_show) if kind in ("values", "splits") else ()
     return ColumnDescription(shown, kind, counts.total(), len(counts), values)
 
 
@@ -220,7 +221,8 @@ def _kind_of_values(
         return "private"
     if len(counts) > min(MAX_VALUES, max(_FEW, filled // 2)):
         return "numbers" if all(map(_is_number, counts)) else "many values"
-    plain = sum(count for value, count in counts.items() if is_plain_value(value))
+    may_show = is_plain_value if role == "label" else is_impersonal_value
+    plain = sum(count for value, count in counts.items() if may_show(value))
     if 2 * plain < filled or (all(fold_id(value) in ids for value in counts) and any(len(value) > 2 for value in counts)):
         return "private"
     if role != "label" and len(counts) > 1 and _stands_for_patients(cells, people):
@@ -261,12 +263,12 @@ def _stands_for_patients(cells: Sequence[str], people: Sequence[str]) -> bool:
     return bool(pairs) and len(pairs) == len({cell for cell, _ in pairs}) == len({person for _, person in pairs})
 
 
-def _count_values(counts: Counter[str], cells: Sequence[str], people: Sequence[str], least: int) -> tuple[ValueCount, ...]:
+def _count_values(
+    counts: Counter[str], cells: Sequence[str], people: Sequence[str], least: int, may_show: Callable[[str], bool]
+) -> tuple[ValueCount, ...]:
     patients: dict[str, set[str]] = defaultdict(set)
     for cell, person in zip(cells, people, strict=False):
         if person:
             patients[cell].add(person)
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return tuple(
-        ValueCount(value, rows, len(patients[value])) for value, rows in ordered if rows >= least and is_plain_value(value)
-    )
+    return tuple(ValueCount(value, rows, len(patients[value])) for value, rows in ordered if rows >= least and may_show(value))
