@@ -15,16 +15,15 @@ from medfl.data.spelling import fold_name
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how PNG, JPEG, BMP and TIFF begin
 _HEAD_BYTES = 65536  # pictures of one size that differ mostly do so in their beginning
-_OBJECT = "SOPInstanceUID"
 
 
 def group_copies(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Group entries by the image that they are about, in the order of their first ones.
 
     DICOM images are the same if they share a SOP Instance UID and the same is selected of them: a series that lacks a slice of
-    another one is a damaged copy, and no second image. Other files if they are one file,
-    through whatever path or link, and pictures also if their bytes are equal. Copies of volumes in NIfTI are found when they
-    are read, because all of them would have to be read for it.
+    another one is a damaged copy, and no second image. Other files are the same if they are one file, through whatever path
+    or link, and pictures also if their bytes are equal. Copies of volumes in NIfTI are found when they are read
+    (`medfl.data.same_content`), because all of them would have to be read for it.
 
     Parameters
     ----------
