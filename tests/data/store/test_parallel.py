@@ -10,7 +10,7 @@ import pytest
 
 from medfl.data.store import parallel
 from medfl.data.store.prepare import prepare_cases
-from tests.data.store.test_prepare import site_of, study_of
+from tests.data.store.store_site import site_of, study_of
 
 
 def test_what_a_killed_worker_leaves_is_made_here_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

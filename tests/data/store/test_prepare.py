@@ -2,106 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 
-from medfl.data.cohort import read_cohort
 from medfl.data.findings import Finding
 from medfl.data.store import cache_folder as cache_folder_module
-from medfl.data.store import cache_key as cache_key_module
 from medfl.data.store import case_arrays as case_arrays_module
 from medfl.data.store import case_cache as case_cache_module
-from medfl.data.store import forecast as forecast_module
-from medfl.data.store import versions
-from medfl.data.store.cache_status import get_cache_status
-from medfl.data.store.forecast import Forecast
-from medfl.data.store.prepare import check_policy, prepare, prepare_cases, store_root
-from medfl.data.store.prepared_data import PreparedCase, PreparedData
+from medfl.data.store.prepare import check_policy, prepare, prepare_cases
+from medfl.data.store.prepared_data import PreparedData
 from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
-from medfl.site import Policy, Resources, Site, SiteData, ensure_secret
+from medfl.site import Resources, Site, SiteData
 from medfl.study import Study
-
-TASK = {"kind": "segmentation", "dimension": 3, "modality": "MR", "classes": "background,a,b"}
-
-
-def study_of(task: dict[str, Any] | None = None, **preprocessing: Any) -> Study:
-    return Study.model_validate(config_of(task, **preprocessing))
-
-
-def config_of(task: dict[str, Any] | None = None, **preprocessing: Any) -> dict[str, Any]:
-    task = TASK | (task or {})
-    segmenting = task["kind"] == "segmentation"
-    return {
-        "name": "s",
-        "rounds": 1,
-        "task": task,
-        "network": {"name": "unet" if segmenting else "cnn"},
-        "loss": {"name": "dice-ce" if segmenting else "cross-entropy"},
-        "preprocessing": preprocessing,
-    }
-
-
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
-    image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(image.affine, 1)
-    image.set_qform(image.affine, 1)
-    nib.save(image, path)
-
-
-def mask_of(number: int) -> np.ndarray:
-    mask = np.zeros((8, 9, 10), np.uint8)
-    mask[2:5, 2:5, 2:5] = 1
-    mask[5, 5, number % 8] = 2
-    return mask
-
-
-def site_of(folder: Path, cases: int = 8, **policy: Any) -> Site:
-    """Make a hospital of `cases` patients with one image each, from different seeds, mirrored in x."""
-    folder.mkdir(exist_ok=True)
-    rows = []
-    for number in range(cases):
-        values = np.random.default_rng(number).normal(100, 10, (8, 9, 10)).astype(np.float32)
-        affine = np.diag([-1.0, 1.0, 2.0, 1.0])
-        write_nifti(folder / f"img{number}.nii", values, affine)
-        write_nifti(folder / f"seg{number}.nii", mask_of(number), affine)
-        rows.append({"image": f"img{number}.nii", "label": f"seg{number}.nii", "patient": f"DOE{number}"})
-    with open(folder / "index.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["image", "label", "patient"])
-        writer.writeheader()
-        writer.writerows(rows)
-    ensure_secret(folder / "site.secret")
-    return Site(name="north", folder=folder, policy=Policy(**policy), data=SiteData(layout="csv"))
-
-
-def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a source was read")
-
-    monkeypatch.setattr(case_cache_module, "load_case", read)
-
-
-def spoil(site: Site, number: int = 0) -> None:
-    """Put a value into a mask that the study does not declare."""
-    write_nifti(site.folder / f"seg{number}.nii", np.full((8, 9, 10), 7, np.uint8), np.diag([-1.0, 1.0, 2.0, 1.0]))
-
-
-def by_name(prepared: PreparedData) -> dict[str, PreparedCase]:
-    return {case.name: case for case in prepared.cases}
+from tests.data.store.store_site import config_of, forbid_reading, mask_of, site_of, spoil, study_of, write_nifti
 
 
 def test_all_cases_come_prepared_and_split_by_patient(tmp_path: Path) -> None:
@@ -150,38 +73,6 @@ def test_second_start_imports_neither_torch_nor_monai(tmp_path: Path) -> None:
     prepare(site, study_of())
     done = run_prepare(site, "import sys; assert not {'torch', 'monai'} & set(sys.modules), 'imported'")
     assert done.wait(300) == 0
-
-
-@pytest.mark.parametrize("file", ["img0.nii", "seg0.nii"])
-def test_changed_source_is_prepared_again_though_size_and_date_are_the_same(tmp_path: Path, file: str) -> None:
-    site = site_of(tmp_path / "north")
-    before = by_name(prepare(site, study_of()))
-    facts = (site.folder / file).stat()
-    if file.startswith("img"):
-        write_nifti(
-            site.folder / file,
-            np.random.default_rng(99).normal(100, 10, (8, 9, 10)).astype(np.float32),
-            np.diag([-1.0, 1, 2, 1]),
-        )
-    else:
-        write_nifti(site.folder / file, mask_of(3), np.diag([-1.0, 1, 2, 1]))
-    assert (site.folder / file).stat().st_size == facts.st_size
-    os.utime(site.folder / file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    after = by_name(prepare(site, study_of()))
-    assert before.keys() == after.keys()
-    same = {
-        name: np.array_equal(before[name].image, after[name].image) and np.array_equal(before[name].label, after[name].label)
-        for name in before
-    }
-    assert sorted(same.values()) == [False] + [True] * 7
-
-
-def test_other_preprocessing_does_not_meet_old_results(tmp_path: Path) -> None:
-    site = site_of(tmp_path / "north")
-    one = prepare(site, study_of(intensity="unit"))
-    other = prepare(site, study_of(intensity="zscore"))
-    assert one.cases[0].image.min() == 0
-    assert other.cases[0].image.min() < -1
 
 
 def test_resampled_grid_keeps_the_original_mask_for_the_test(tmp_path: Path) -> None:
@@ -360,71 +251,6 @@ def run_prepare(site: Site, after: str, before: str = "") -> subprocess.Popen[by
     return subprocess.Popen([sys.executable, "-c", code, str(site.folder), json.dumps(config_of())])
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("label_geometry", "resample"),
-        ("label_match", "frame-of-reference"),
-        ("label_names", (("Tumour", "a"),)),
-        ("annotated_classes", ("a",)),
-        ("negatives", True),
-        ("nifti_form", "sform"),
-        ("gantry_tilt", "resample"),
-        ("nonuniform", "resample"),
-        ("min_slices", 3),
-        ("allow_headerless", True),
-        ("burned_in", "allow"),
-        ("converter", "dcm2niix"),
-    ],
-)
-def test_another_way_of_reading_is_another_plan(key: str, value: object) -> None:
-    plain, other = Site(name="a"), Site(name="a", data=SiteData(**{key: value}))
-    assert cache_key_module.compute_cache_key(plain, study_of()) != cache_key_module.compute_cache_key(other, study_of())
-
-
-def test_where_the_files_lie_is_no_part_of_the_plan() -> None:
-    plain, moved = Site(name="a"), Site(name="a", data=SiteData(root="elsewhere", layout="csv", index="list.csv", where="x=1"))
-    assert cache_key_module.compute_cache_key(plain, study_of()) == cache_key_module.compute_cache_key(moved, study_of())
-
-
-def test_another_library_makes_the_cases_and_the_refusals_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = site_of(tmp_path / "north", 4, max_excluded=1.0)
-    spoil(site)
-    first = prepare(site, study_of())
-    reader = case_cache_module.reader_versions
-    monkeypatch.setattr(case_cache_module, "reader_versions", lambda kind: (*reader(kind), "nibabel of tomorrow"))
-    read: list[str] = []
-    load = case_cache_module.load_case
-    monkeypatch.setattr(case_cache_module, "load_case", lambda case, *rest: (read.append(case.name), load(case, *rest))[1])
-    second = prepare(site, study_of())
-    assert len(read) == 4
-    assert second.findings == first.findings
-    assert by_name(second).keys() == by_name(first).keys()
-
-
-@pytest.mark.parametrize("kind", ["nifti", "dicom", "image"])
-def test_versions_are_those_that_are_installed(kind: str) -> None:
-    versions_by_name = dict(
-        line.split(" ") for line in (*versions.reader_versions(kind), *versions.preprocessing_versions(bias_correction=False))
-    )
-    for name, version in versions_by_name.items():
-        if version != "none":
-            assert importlib.metadata.version(name).startswith(version), name
-    assert "none" not in (versions_by_name["monai"], versions_by_name["numpy"], versions_by_name["torch"])
-
-
-def test_a_select_is_part_of_the_key(tmp_path: Path) -> None:
-    site = site_of(tmp_path / "north", 2)
-    (case, _) = read_cohort(site, study_of()).cases
-    cache = case_cache_module.CaseCache(site, study_of())
-    changed = (
-        replace(case, image=replace(case.image, select=("EchoTime=10",))),
-        replace(case, annotated=("a",)),
-        replace(case, label=replace(case.label, names=((1, "b"),))),
-    )
-    assert len({cache.case_key(case), *map(cache.case_key, changed)}) == 4
-
-
 def test_what_was_looked_for_is_kept_with_each_case(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 4)
     site = site.model_copy(update={"data": SiteData(layout="csv", annotated_classes=("b",))})
@@ -518,28 +344,6 @@ def test_ct_that_is_not_in_hounsfield_units_is_reported(tmp_path: Path, intensit
     assert len(prepared.cases) == 3
 
 
-def test_forecast_is_what_the_store_takes(tmp_path: Path) -> None:
-    site = site_of(tmp_path / "north", 4)
-    forecasts: list[Forecast] = []
-    prepared = prepare_cases(site, study_of(dtype="float16"), announce=forecasts.append)
-    (first,) = forecasts
-    assert (first.cases, first.stored, first.unknown, first.exact) == (4, 0, 0, True)
-    written = sum(np.asarray(case.image).nbytes + np.asarray(case.label).nbytes for case in prepared.cases)
-    assert written == 4 * 8 * 9 * 10 * 3
-    assert written == first.size
-    prepare_cases(site, study_of(dtype="float16"), announce=forecasts.append)
-    assert (forecasts[1].stored, forecasts[1].size) == (4, 0)
-
-
-def test_forecast_follows_the_spacing(tmp_path: Path) -> None:
-    forecasts: list[Forecast] = []
-    site = site_of(tmp_path / "north", 1)
-    for spacing in ("1,1,2", "0.5,0.5,1"):
-        prepare_cases(site, study_of(spacing=spacing), announce=forecasts.append)
-    # float32 and uint8; at half the spacing there is one voxel between two, and the mask is kept on its own grid as well
-    assert [forecast.size for forecast in forecasts] == [8 * 9 * 10 * 5 + 8 * 9 * 10, 15 * 17 * 19 * 5 + 8 * 9 * 10]
-
-
 @pytest.mark.parametrize(
     ("preprocessing", "lost"),
     [
@@ -565,53 +369,6 @@ def test_a_class_that_preparing_loses_is_told(tmp_path: Path, preprocessing: dic
     assert all(finding.level == "warning" for finding in told)
 
 
-def test_what_cannot_fit_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = site_of(tmp_path / "north", 4)
-    forbid_reading(monkeypatch)
-    with pytest.raises(DiskFullError) as caught:
-        prepare_cases(site, study_of(), announce=lambda forecast: replace(forecast, free=1).require_space())
-    assert caught.value.code == "DISK-FULL"
-    assert "1 B are free" in caught.value.what
-
-
-def test_memory_decides_how_many_cases_are_made_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = site_of(tmp_path / "north", 4)
-    cases = read_cohort(site, study_of()).cases
-
-    def with_free(size: float) -> int:
-        monkeypatch.setattr(forecast_module, "available_memory", lambda: size)
-        return forecast_module.max_parallel_cases(cases, study_of(), site, 8)
-
-    assert with_free(1e12) == 4  # no more than there are cases
-    assert with_free(1.7e9) == 2
-    assert with_free(1e6) == 1
-
-
-def test_fresh_and_stale_data_are_distinguished_without_preparing(tmp_path: Path) -> None:
-    site = site_of(tmp_path / "north", 4)
-    assert get_cache_status(site, study_of()).missing == 4
-    prepare(site, study_of())
-    now = get_cache_status(site, study_of())
-    assert (now.current, now.changed, now.missing) == (4, 0, 0)
-    now.require_current()
-    write_nifti(site.folder / "seg0.nii", mask_of(5), np.diag([-1.0, 1.0, 2.0, 1.0]))
-    later = get_cache_status(site, study_of())
-    assert (later.current, later.changed, later.missing) == (3, 1, 0)
-    with pytest.raises(DataError, match=r"STORE-STALE.*files of 1 case.*'medfl data prepare'"):
-        later.require_current()
-    other = get_cache_status(site, study_of(spacing="2,2,2"))
-    assert (other.current, other.missing, other.other_plan) == (0, 4, now.plan)
-    with pytest.raises(DataError, match=rf"another plan \({now.plan} instead of {other.plan}\)"):
-        other.require_current()
-
-
-def test_a_case_that_is_known_to_be_left_out_is_not_stale(tmp_path: Path) -> None:
-    site = site_of(tmp_path / "north", 4, max_excluded=1.0)
-    spoil(site)
-    prepare(site, study_of())
-    assert get_cache_status(site, study_of()).current == 4
-
-
 def test_no_name_of_a_patient_or_file_reaches_the_store(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", max_excluded=1.0)
     spoil(site)
@@ -623,13 +380,3 @@ def test_no_name_of_a_patient_or_file_reaches_the_store(tmp_path: Path) -> None:
         for canary in ("DOE", "img0", "seg0", "north"):
             assert canary not in str(path.relative_to(tmp_path))
             assert canary.encode() not in content
-
-
-def test_store_is_where_the_site_then_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDFL_STORE", str(tmp_path / "env"))
-    assert store_root(Site(name="a")) == tmp_path / "env"
-    chosen = Resources(store=str(tmp_path / "own"))
-    assert store_root(Site(name="a", resources=chosen)) == tmp_path / "own"
-    assert store_root(Site(name="a", folder=tmp_path, resources=Resources(store="below"))) == tmp_path / "below"
-    monkeypatch.delenv("MEDFL_STORE")
-    assert store_root(Site(name="a")) == Path.home() / ".cache" / "medfl" / "store"
