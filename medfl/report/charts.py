@@ -12,6 +12,7 @@ COLOURS = 8  # as many as the style sheet has; further lines repeat them with da
 _MAX_DOTS = 40  # of one line; more would blur it
 _MANY_LINES = 7  # with more lines, single ones are drawn faint behind the strong one
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
+_SAME = 1e-5  # values closer than this share of the larger one are drawn as one: labels of six digits could not tell them apart
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Line:
     name : str
         Name for the legend and for screen readers.
     points : sequence of (float, float)
-        Points in rising order of x.
+        Points in rising order of x. One whose y is not finite is missing: the line has a gap there.
     style : int
         Number of the colour and dash; the line of -1 is drawn strong, in the colour of the text.
     """
@@ -65,16 +66,19 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
         Names of the axes.
     top : float, optional
         The y axis ends at this value at most, for scores that cannot be higher.
+
+    Returns
+    -------
+    Markup
+        The chart; empty when no point has a value.
     """
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
-    if not ys:
+    points = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
+    if not points:
         return Markup("")
-    y_ticks = ticks(min(ys), max(ys), 5)
-    y_ticks = [t for t in y_ticks if top is None or t <= top + 1e-9]
-    highest = max(y_ticks[-1], max(ys))
+    xs, ys = zip(*points, strict=True)
+    y_ticks = ticks(min(ys), max(ys), 5, top=top)
     first, last = min(xs), max(max(xs), min(xs) + 1)
-    frame = _Frame(480, 290, (first, last), (min(y_ticks[0], min(ys)), highest))
+    frame = _Frame(480, 290, (first, last), (min(y_ticks[0], *ys), max(y_ticks[-1], *ys)))
     x_ticks = [t for t in ticks(first, last, 6, whole=True) if first <= t <= last]
     body = [_draw_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     many = len(lines) > _MANY_LINES
@@ -103,8 +107,19 @@ def legend(lines: Sequence[Line]) -> Markup:
     )
 
 
-def ticks(low: float, high: float, target: int, *, whole: bool = False) -> list[float]:
-    """Return round numbers that span a range.
+def ticks(low: float, high: float, target: int, *, whole: bool = False, top: float | None = None) -> list[float]:
+    """Return two or more round numbers that span a range, also one without a width.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the range; finite.
+    target : int
+        Number of steps that is aimed at.
+    whole : bool
+        Only whole numbers.
+    top : float, optional
+        No number is higher; the range ends below it.
 
     Examples
     --------
@@ -112,13 +127,21 @@ def ticks(low: float, high: float, target: int, *, whole: bool = False) -> list[
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     >>> ticks(0, 7, 6, whole=True)
     [0.0, 2.0, 4.0, 6.0, 8.0]
+    >>> ticks(1.0, 1.0, 5, top=1.0)
+    [0.8, 1.0]
     """
-    span = high - low or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    span = high - low if high - low > _SAME * size else size or 1.0
     power = 10.0 ** math.floor(math.log10(span / target))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / target * 0.999)
     step = max(step, 1.0) if whole else step
     start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 10) for k in range(start, max(stop, start + 1) + 1)]
+    stop = max(stop, start + 1)
+    if top is not None:
+        stop = min(stop, math.floor(top / step + 1e-9))
+        start = min(start, stop - 1)
+    digits = max(0, 1 - math.floor(math.log10(step)))
+    return [round(k * step, digits) for k in range(start, stop + 1)]
 
 
 def _draw_axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> Markup:
@@ -142,15 +165,18 @@ def _draw_axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]
 
 
 def _draw_line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = True) -> Markup:
-    pixels = [(frame.x_pixel(x), frame.y_pixel(y)) for x, y in line.points]
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels) if pixels else ""
+    shown = [(frame.x_pixel(x), frame.y_pixel(y), x, y) if math.isfinite(y) else None for x, y in line.points]
+    path, command = "", "M"
+    for point in shown:
+        path += f"{command}{point[0]:.1f} {point[1]:.1f}" if point else ""
+        command = "L" if point else "M"
     drawn = Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(line.css, path, line.name)
-    if dots and len(pixels) <= _MAX_DOTS:
+    if dots and len(shown) <= _MAX_DOTS:
         dot = '<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
         radius = 3.4 if line.style < 0 else 2.6
-        for (x, y), (at, value) in zip(pixels, line.points, strict=True):
-            tooltip = f"{line.name}: {value:.3f} ({x_label.lower()} {at:g})"
-            drawn += Markup(dot).format(line.css, f"{x:.1f}", f"{y:.1f}", radius, tooltip)
+        for x_pixel, y_pixel, x, y in filter(None, shown):
+            tooltip = f"{line.name}: {y:.3f} ({x_label.lower()} {x:g})"
+            drawn += Markup(dot).format(line.css, f"{x_pixel:.1f}", f"{y_pixel:.1f}", radius, tooltip)
     return drawn
 
 

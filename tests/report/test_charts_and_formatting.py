@@ -15,6 +15,7 @@ from PIL import Image
 from medfl.errors import explain_code
 from medfl.report import formatting
 from medfl.report.charts import Line, line_chart, roc_chart, ticks
+from medfl.report.histograms import histogram
 from medfl.report.overlays import read_overlay
 from medfl.study import Study
 
@@ -40,6 +41,34 @@ def test_a_higher_value_is_drawn_higher_and_stays_inside() -> None:
     assert heights == sorted(heights, reverse=True)
     assert min(heights) >= 0
     assert max(heights) <= 290
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [0.99967, 1.0], [0.9997], [0.0, 0.0], [1e-9, 2e-9], [1 - 1e-16, 1.0]])
+def test_constant_and_nearly_constant_scores_stay_inside_the_axis_and_below_its_top(values: list[float]) -> None:
+    svg = line_chart("t", [Line("a", list(enumerate(values)), 0)], "Dice", top=1.0)
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', svg)]
+    assert len(heights) == len(values)
+    assert all(12 <= y <= 290 - 46 for y in heights)
+    labels = [float(text) for text in re.findall(r'text-anchor="end">([^<]+)<', svg)]
+    assert len(set(labels)) >= 2
+    assert max(labels) <= 1.0
+
+
+def test_values_of_any_size_can_be_drawn() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        size = 10 ** rng.uniform(-250, 250)
+        values = [float(value) for value in size * rng.choice([-1, 0, 1, 1 + 1e-15, 1 + 1e-4], rng.integers(1, 4))]
+        assert "nan" not in line_chart("t", [Line("a", list(enumerate(values)), 0)], "Loss")
+        assert "nan" not in histogram("t", values, "mm")
+
+
+def test_a_missing_value_leaves_a_gap() -> None:
+    svg = line_chart("t", [Line("a", [(0, 0.2), (1, 0.3), (2, math.nan), (3, 0.4), (4, math.inf)], 0)], "Dice")
+    (path,) = re.findall(r' d="([^"]*)"', svg)
+    assert (path.count("M"), path.count("L")) == (2, 1)
+    assert svg.count("<circle") == 3
+    assert line_chart("t", [Line("a", [(0, math.nan)], 0)], "Dice") == ""
 
 
 def test_a_single_round_and_no_round_can_be_drawn() -> None:
