@@ -98,8 +98,8 @@ class OpenRun:
         return report
 
     def outcome(self) -> RunOutcome:
-        """Write the report again, and return its headlines and verdict."""
-        return read_outcome(self.path, self.write_report())
+        """Write the report again, and return its headlines and verdict; they come also when the report cannot be written."""
+        return read_outcome(self.path, self.write_report)
 
     def model(self, arm: str = "federated", site: str | None = None, which: Which = "best") -> nn.Module:
         """Return a model of the run: the study's network with its weights, on the CPU, in evaluation mode.

@@ -30,25 +30,37 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
     quiet : bool
         Show nothing while it runs.
     """
-    from medfl.api import run_simulation
-    from medfl.api.outcome import read_outcome
+    from medfl.api import open_run
+    from medfl.api.followed_run import run_followed
 
     display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
         with follow_run(simulation.run, display, quiet=quiet):
-            run = run_simulation(simulation, engine, workers)
+            run_followed(simulation, engine, workers)
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # what was kept, and that it cannot be continued
             errors.print(note, highlight=False, markup=False)
         raise
-    return read_outcome(run.path, run.report)  # which was written a moment ago
+    return open_run(simulation.run).outcome()
 
 
 def print_outcome(outcome: RunOutcome, *, as_json: bool = False) -> None:
-    """Print the outcome of a run for a person, or as JSON."""
+    """Print the outcome of a run for a person, or as JSON.
+
+    Raises
+    ------
+    MedflError
+        When the report could not be written, after everything else was printed.
+    """
     if as_json:
         output.print_json(json.dumps(outcome.as_json()))
-        return
+    else:
+        _print_text(outcome)
+    if outcome.failure:
+        raise outcome.failure
+
+
+def _print_text(outcome: RunOutcome) -> None:
     table = Table.grid(padding=(0, 2))
     for headline in outcome.headlines:
         table.add_row(Text(headline.value, style="bold"), headline.label, Text(headline.note, style="dim"))
@@ -57,4 +69,5 @@ def print_outcome(outcome: RunOutcome, *, as_json: bool = False) -> None:
         output.print(sentence, markup=False, highlight=False)
     if outcome.left_out:
         output.print(outcome.left_out, style="yellow", highlight=False)
-    output.print(f"Report: {outcome.report}", soft_wrap=True, highlight=False)
+    if outcome.report:
+        output.print(f"Report: {outcome.report}", soft_wrap=True, highlight=False, markup=False)

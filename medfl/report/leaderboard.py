@@ -235,8 +235,8 @@ def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
         "seconds": row.seconds,
         "bytes-up": row.bytes_up,
         "bytes-down": row.bytes_down,
-        "bytes-up-per-round": row.bytes_up / row.rounds,
-        "bytes-down-per-round": row.bytes_down / row.rounds,
+        "bytes-up-per-round": row.bytes_up / row.rounds if row.rounds else math.nan,
+        "bytes-down-per-round": row.bytes_down / row.rounds if row.rounds else math.nan,
         "seeds-done": len(row.completed_runs),
         "runs": [_run_as_json(run) for run in row.runs],
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from medfl.errors import RunError
 from medfl.metrics import roc_curve_points
 from medfl.report import contribution_tables, provenance_tables, tables, verdict
 from medfl.report.annotations import annotation_table
@@ -62,21 +63,28 @@ def write_report(run: Path) -> Path:
     Raises
     ------
     RunError
-        When the folder cannot be read or written.
+        When the folder cannot be read or written; ``REPORT-FAILED`` when the page cannot be made.
     """
-    page = render(read_report_data(run))
-    with translate_disk_errors("the report", "write the report again with 'medfl report'"):
+    data = read_report_data(run)
+    try:
+        page = render(data)
+    except Exception as error:  # a fault of medfl's own must not look like one of the run
+        what = f"the report cannot be made ({type(error).__name__}); the run itself is as it was, in {run}."
+        raise RunError("REPORT-FAILED", what, f"Update medfl, then write it with 'medfl report {run}'.") from error
+    with translate_disk_errors("the report", f"write the report again with 'medfl report {run}'; the run itself is kept"):
         write_file(run / REPORT_FILE, page.encode(), private=True)  # it shows images of patients
     return run / REPORT_FILE
 
 
 def render(data: ReportData) -> str:
-    """Return the report as HTML."""
+    """Return the report as HTML. A part that cannot be made is left out, and named at the top of the page."""
     return render_page("report.html.j2", ("report.css",), **_context(data))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    return {
+    parts, lacking = _make_parts(data)
+    return parts | {
+        "lacking": lacking,
         "data": data,
         "study": data.study,
         "contribution": contribution_tables,
@@ -84,28 +92,29 @@ def _context(data: ReportData) -> dict[str, Any]:
         "score_name": verdict.score_name(data),
         "headlines": verdict.headlines(data),
         "verdict": verdict.verdict_sentences(data),
-        "curves": [figure for figure in (_score_figure(data), _loss_figure(data)) if figure],
         "test": tables.test_table(data),
-        "classes": tables.class_table(data),
-        "personal": tables.personal_table(data),
-        "contributions": contribution_tables.contribution_table(data),
-        "contribution_figure": _contribution_figure(data),
-        "bars": _comparison_bars(data),
-        "matrix": tables.matrix_table(data),
-        "rocs": _roc_figures(data),
-        "confusion": tables.confusion_table(data),
-        "examples": _read_examples(data),
         "colours": list(zip(data.study.task.foreground, _class_colours(data), strict=True)),
-        "annotations": annotation_table(data),
         "used": provenance_tables.used_table(data),
         "excluded": provenance_tables.code_table(data, lambda site: site.excluded),
-        "warnings": provenance_tables.code_table(data, lambda site: site.warnings),
         "rejected": provenance_tables.rejected_table(data),
         "rounds": provenance_tables.rounds_table(data),
         "settings": provenance_tables.list_settings(data),
         "versions": provenance_tables.list_versions(data),
         "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
     }
+
+
+def _make_parts(data: ReportData) -> tuple[dict[str, Any], list[str]]:
+    """Return the parts of a report without which it is still worth reading, and the names of those that failed."""
+    parts: dict[str, Any] = {}
+    lacking: dict[str, None] = {}
+    for key, (title, make) in _PARTS.items():
+        try:
+            parts[key] = make(data)
+        except Exception as error:  # whatever fails in drawing, the numbers of a finished run are shown
+            parts[key] = None
+            lacking[f"{title} ({type(error).__name__})"] = None
+    return parts, list(lacking)
 
 
 def _curve_lines(data: ReportData, curves: Mapping[str, Curve]) -> list[Line]:
@@ -200,3 +209,20 @@ def _read_examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
 def _class_colours(data: ReportData) -> list[str]:
     count = len(data.study.task.foreground)
     return ["rgb({}, {}, {})".format(*CLASS_COLOURS[k % len(CLASS_COLOURS)]) for k in range(count)]
+
+
+_PARTS: Mapping[str, tuple[str, Callable[[ReportData], Any]]] = {
+    "score_curve": ("the scores by round", _score_figure),
+    "loss_curve": ("the training loss", _loss_figure),
+    "classes": ("the test by class", tables.class_table),
+    "personal": ("the personal models", tables.personal_table),
+    "contributions": ("the contributions", contribution_tables.contribution_table),
+    "contribution_figure": ("the contributions by round", _contribution_figure),
+    "bars": ("the comparison by hospital", _comparison_bars),
+    "matrix": ("the cross-site matrix", tables.matrix_table),
+    "rocs": ("the ROC curves", _roc_figures),
+    "confusion": ("the confusion matrix", tables.confusion_table),
+    "examples": ("the examples", _read_examples),
+    "annotations": ("who annotated what", annotation_table),
+    "warnings": ("the warnings", lambda data: provenance_tables.code_table(data, lambda site: site.warnings)),
+}

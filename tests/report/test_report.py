@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
-from medfl.metrics import as_personal, merge, personal_part
+from medfl.metrics import CaseScore, as_personal, merge, personal_part, segmentation_metrics
 from medfl.privacy.suppression import suppress
 from medfl.report import write_report
 from medfl.report.formatting import format_difference
@@ -307,6 +307,38 @@ def test_a_resumed_run_shows_every_round_once_and_names_the_site_that_never_came
     assert [(done.number, done.answered) for done in data.arms["federated"].rounds] == [(1, 1), (2, 1)]
     assert [(t.site, t.status, t.reason) for t in data.rejected] == [("b", "absent", "[NOT-CONNECTED] x")]
     assert data.status == "completed"
+
+
+def test_a_perfect_model_has_a_report(make: Make) -> None:
+    maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2), "b": (4, 1, 2)}, rounds=2, arms="federated")
+    perfect = [("p", {"tumour": CaseScore(1.0, 0.0, 1.0, missed=False, false_positive=False, present=True)})]
+    maker.metrics = lambda *_, **__: segmentation_metrics(perfect, ["tumour"], 0.0)
+    maker.join()
+    maker.train("federated", 2, trouble=False)
+    maker.test("federated", 2)
+    page, reader = page_of(maker.end())
+    assert "Dice on validation patients" in reader.text
+    assert "This report lacks" not in page
+
+
+def test_a_part_that_cannot_be_drawn_is_left_out_and_named(
+    make: Make, whole_run: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("/data/of/a/patient")
+
+    monkeypatch.setattr("medfl.report.render.line_chart", fail)
+    page, reader = page_of(whole_run(make("segmentation", "background,tumour")))
+    assert "This report lacks the scores by round (ZeroDivisionError) and the training loss (ZeroDivisionError)" in reader.text
+    assert "The test, hospital by hospital" in reader.text
+    assert "/data/of/a/patient" not in page
+
+
+def test_a_page_that_cannot_be_made_says_that_the_run_is_as_it_was(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make("segmentation", "background,tumour").end()
+    monkeypatch.setattr("medfl.report.render.verdict.headlines", lambda _: 1 / 0)
+    with pytest.raises(RunError, match=r"REPORT-FAILED.*ZeroDivisionError.*the run itself is as it was"):
+        write_report(run)
 
 
 def test_null_scores_of_the_history_are_no_obstacle(make: Make) -> None:
