@@ -1,4 +1,4 @@
-"""Tables with one row a patient: the classes, splits and annotated structures that the files of a layout do not say."""
+"""Tables with one row a patient or case: the classes, splits, annotated structures and patients that files do not say."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfl.data.findings import Finding
+from medfl.data.layouts.case_table import CASE_LAYOUTS, case_of_cell, names_patients_of_cases
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_column, find_optional_column, has_column
-from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing
+from medfl.data.layouts.entries import CASE_COLUMN, Listing
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
@@ -25,12 +26,14 @@ _SUBJECT = "sub-"
 
 @dataclass(frozen=True)
 class PatientRow:
-    """What a table says of a patient.
+    """What a table says of a patient, or of a case where the layout names no patients.
 
     Parameters
     ----------
     label, split, annotated : str
         Cells, empty where there is none.
+    patient : str
+        Whose the case is, where the table says it.
     problem : DataError, optional
         Why it cannot be used: another row says something else.
     """
@@ -38,13 +41,30 @@ class PatientRow:
     label: str = ""
     split: str = ""
     annotated: str = ""
+    patient: str = ""
     problem: DataError | None = None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a table by the id of the patient, without the prefix; of cases with their patients, by the name of the case."""
+
+    by_id: dict[str, PatientRow]
+    prefix: str
+    of_cases: bool
+    warnings: list[Finding]
+
+
+def patient_table_path(site: Site, layout: str) -> Path:
+    """Return where the table of a layout lies, or would lie: ``participants.tsv`` of BIDS, else the site's index."""
+    return find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
 
 
 def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str) -> Listing:
     """Return a listing with what the site's table of patients says: their classes in classification, splits, annotated classes.
 
-    The table is ``participants.tsv`` of BIDS, else the site's index. Ids are compared as text.
+    The table is ``participants.tsv`` of BIDS, else the site's index. Ids are compared as text. Where the layout names no
+    patients (nnU-Net, Decathlon), its rows are of cases, and a column with the patient says whose each is.
 
     Parameters
     ----------
@@ -59,29 +79,45 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
     ------
     DataError
         ``INDEX-MISSING``, ``INDEX-PATH``, ``INDEX-FORMAT`` or ``INDEX-COLUMN``; ``SPLIT-MISSING`` when nobody who is here
-        has one.
+        has one; ``ID-MISSING`` when a table of cases names none of those that are here.
     """
     classes = study.task.kind == "classification" and bool(site.data.label)
-    path = find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
-    if layout == "csv" or not (classes or path.is_file()):
+    path = patient_table_path(site, layout)
+    named = site.data.index != SiteData().index and layout != "bids"
+    if layout == "csv" or not (classes or named or path.is_file()):
         return listing
-    prefix = _SUBJECT if layout == "bids" else ""
     try:
-        rows, warnings = _read_rows(path, site, prefix, classes=classes)
+        rows = _read_rows(path, site, listing, layout, classes=classes)
     except DataError as error:
-        if classes or error.code == "INDEX-COLUMN":
+        if classes or error.code == "INDEX-COLUMN" or layout in CASE_LAYOUTS:  # it may say whose the cases are
             raise
         return replace(listing, warnings=(*listing.warnings, Finding.from_error(error, level="warning")))
-    if not rows:
-        return replace(listing, warnings=(*listing.warnings, *warnings))
-    patients = {entry.patient: _id_in_table(entry.patient.partition("|")[0], prefix) for entry in listing.entries}
-    found = {patient: rows[one] for patient, one in patients.items() if one in rows}
-    if any(row.split for row in rows.values()) and not any(row.split for row in found.values()):
+    listing = _apply_rows(listing, rows, classes=classes) if rows.by_id else listing
+    return replace(listing, warnings=(*listing.warnings, *rows.warnings))
+
+
+def _apply_rows(listing: Listing, rows: _Rows, *, classes: bool) -> Listing:
+    ids = {entry.patient: _id_in_table(entry.patient.partition("|")[0], rows.prefix) for entry in listing.entries}
+    found = {patient: rows.by_id[one] for patient, one in ids.items() if one in rows.by_id}
+    if rows.of_cases and not found:
+        what = "the index says whose the cases are, and none of the cases that it names is one of those found here."
+        raise DataError("ID-MISSING", what, f"Write the cases in the column {CASE_COLUMN!r} as their files are named.")
+    if any(row.split for row in rows.by_id.values()) and not any(row.split for row in found.values()):
         what = "the table names splits, and none of the patients that it names is one of those found here."
         raise DataError("SPLIT-MISSING", what, "Write the ids as they are with the images, or remove the column 'split'.")
-    entries = [_apply_row(entry, found.get(entry.patient, PatientRow()), classes=classes) for entry in listing.entries]
-    warnings += unmatched_id_warnings(rows, set(patients.values()))
-    return replace(listing, entries=tuple(entries), warnings=(*listing.warnings, *warnings))
+    entries = []
+    for entry in listing.entries:
+        row = found.get(entry.patient, PatientRow())
+        label = row.label if classes and not isinstance(entry.label, DataError) else entry.label
+        patient = row.patient if rows.of_cases else entry.patient
+        entries.append(replace(entry, patient=patient, label=row.problem or label, split=row.split, annotated=row.annotated))
+    warnings = unmatched_id_warnings(rows.by_id, set(ids.values()))
+    return replace(
+        listing,
+        entries=tuple(entries),
+        patient_ids=listing.patient_ids or rows.of_cases,
+        warnings=(*listing.warnings, *warnings),
+    )
 
 
 def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[Finding]:
@@ -100,7 +136,7 @@ def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[
         return []
     prefix = _SUBJECT if layout == "bids" else ""
     named = {folder.name for folder in site.root.glob(f"{_SUBJECT}*/")} if layout == "bids" else set()
-    path = find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
+    path = patient_table_path(site, layout)
     try:
         require_inside(site.root, path)
         table = read_table(path, site.data.patient, site.data.label)
@@ -118,27 +154,28 @@ def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[
     return [Finding.warning("ID-NO-IMAGE", what, fix)]
 
 
-def _apply_row(entry: Entry, row: PatientRow, *, classes: bool) -> Entry:
-    label = row.label if classes and not isinstance(entry.label, DataError) else entry.label
-    return replace(entry, label=row.problem or label, split=row.split, annotated=row.annotated)
-
-
-def _read_rows(path: Path, site: Site, prefix: str, *, classes: bool) -> tuple[dict[str, PatientRow], list[Finding]]:
-    """Return the rows of a table by patient, none where it says nothing that is needed, and warnings."""
+def _read_rows(path: Path, site: Site, listing: Listing, layout: str, *, classes: bool) -> _Rows:
+    """Return the rows of a table by patient or case, none where it says nothing that is needed."""
     require_inside(site.root, path)
     table = read_table(path, site.data.patient, site.data.label)
+    prefix = _SUBJECT if layout == "bids" else ""
+    cases = {entry.patient for entry in listing.entries} if layout in CASE_LAYOUTS else set[str]()
+    of_cases = layout in CASE_LAYOUTS and names_patients_of_cases(table, site, cases)
+    rows = _Rows({}, prefix, of_cases, unread_split_warnings(table))
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
-    if not classes and not any(optional):
-        return {}, unread_split_warnings(table)
-    patients = get_column(table, patient_column(table, site, prefix))
-    labels = get_column(table, site.data.label) if classes else [""] * len(patients)
+    if not (classes or of_cases or any(optional)):
+        return rows
+    ids = get_column(table, CASE_COLUMN if of_cases else patient_column(table, site, prefix))
+    nothing = [""] * len(ids)
+    labels = get_column(table, site.data.label) if classes else nothing
     splits, annotated = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
-    rows: dict[str, PatientRow] = {}
-    for patient, label, split, structures in zip(patients, labels, splits, annotated, strict=True):
-        if patient:
-            row, key = PatientRow(label, split, structures), _id_in_table(patient, prefix)
-            rows[key] = _join_rows(rows.get(key, row), row)
-    return rows, unread_split_warnings(table)
+    patients = get_column(table, site.data.patient) if of_cases else nothing
+    for one, label, split, structures, patient in zip(ids, labels, splits, annotated, patients, strict=True):
+        if one:
+            row, key = PatientRow(label, split, structures, patient), _id_in_table(one, prefix)
+            key = case_of_cell(key, cases) if cases else key
+            rows.by_id[key] = _join_rows(rows.by_id.get(key, row), row)
+    return rows
 
 
 def patient_column(table: Table, site: Site, prefix: str) -> str:
@@ -169,6 +206,7 @@ def _join_rows(one: PatientRow, other: PatientRow) -> PatientRow:
         (lambda row: row.label, "LBL-CONFLICT", "a patient has two different classes."),
         (lambda row: row.split, "SPLIT-LEAK", "the table puts the patient into two splits."),
         (lambda row: row.annotated, "LBL-CONFLICT", "two rows of a patient name different annotated classes."),
+        (lambda row: row.patient, "CASE-CONFLICT", "two rows of a case name different patients."),
     )
     for cell, code, what in cells:
         if fold_name(cell(one)) != fold_name(cell(other)) and not (is_blank(cell(one)) and is_blank(cell(other))):

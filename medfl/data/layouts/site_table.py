@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from medfl.data.layouts.csv import find_index_files
-from medfl.data.layouts.file_spellings import find_table
-from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column
+from medfl.data.layouts.patient_table import patient_column, patient_table_path
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import pattern_columns, read_table
 from medfl.data.layouts.table_description import TableDescription, describe_table
@@ -23,7 +22,7 @@ def describe_site_table(site: Site, layout: str) -> TableDescription | None:
         Name of the layout, empty for none that fits.
     """
     bids = layout == "bids"
-    path = find_table(site.root, PARTICIPANTS if bids else site.data.index)
+    path = patient_table_path(site, layout)
     try:
         if not path.is_file() and not bids:
             names = find_index_files(site)
