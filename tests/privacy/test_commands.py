@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -37,7 +38,8 @@ for argv in json.loads(sys.argv[1]):
         code = 0
     except SystemExit as end:
         code = end.code
-    print("ENDED", *argv[:2], code, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        print("ENDED", *argv[:2], code, file=stream, flush=True)
 """
 
 # one line a command: its words, where {site} is a site.toml, {study} a study, and {out} a folder
@@ -54,6 +56,8 @@ COMMANDS = (
     "study plan {study} --fingerprint {out}/fingerprint.json --dry-run",
     "data purge {site} --dry-run",
 )
+LOOKS = {"data index", "data check"}  # commands that tell a site on its own screen which classes it has
+OWN_REPORTS = {"check.html", "check.json"}  # and files for its own eyes that do
 SITES = ("north", "east", "west", "lost", "pictures")
 LOCAL = ("index.sqlite",)  # what may hold identities, for its owner alone
 
@@ -72,9 +76,11 @@ def test_no_identity_is_in_what_a_command_writes_and_prints(name: str, canaries:
     assert {words[-1] for words in ended if words[0] == "data" and words[1] not in unplanned} <= {"0", "1", "None"}, ended
     assert name == "lost" or (tmp_path / "out" / "check.html").is_file()
     assert canaries.found_in(output) <= {"class"}
-    lines = [line.decode() for line in output.splitlines() if canaries.found_in(line)]
-    assert [line for line in lines if not line.startswith("Classes: ")] == []
-    assert canaries.found_below(tmp_path / "out") == {}
+    printed = [*texts_by_command(done.stdout), *texts_by_command(done.stderr)]
+    assert {command for command, text in printed if canaries.found_in(text)} <= LOOKS
+    written = canaries.found_below(tmp_path / "out")
+    assert set(written) <= OWN_REPORTS
+    assert set().union(*written.values()) <= {"class"}
     stored = canaries.found_below(tmp_path / "store")
     assert [path for path in stored if Path(path).name not in LOCAL] == []
     private = [tmp_path / "store", *(path for path in (tmp_path / "store").rglob("*") if path.name in LOCAL)]
@@ -92,6 +98,14 @@ def test_messages_of_libraries_are_in_the_debug_file_alone(canaries: Any, tmp_pa
     assert {Path(path).name for path in canaries.found_below(tmp_path / "store")} <= set(LOCAL)
 
 
+def texts_by_command(stream: bytes) -> list[tuple[str, bytes]]:
+    """Return what each command printed, with its words."""
+    parts = re.split(rb"^ENDED (\S+ \S+) .*\n", stream, flags=re.MULTILINE)
+    assert len(parts) == 2 * len(COMMANDS) + 1
+    assert not parts[-1].strip()
+    return [(words.decode(), text) for text, words in zip(parts[::2], parts[1::2], strict=False)]
+
+
 def run(study: str, site: Path, tmp_path: Path, lines: Sequence[str] = COMMANDS) -> subprocess.CompletedProcess[bytes]:
     """Give all commands in one process, as loud as it can be; the output is that of its file descriptors."""
     for place, file, text in (("study", "pyproject.toml", study), ("loud", "sitecustomize.py", LOUD), ("out", ".keep", "")):
@@ -99,6 +113,7 @@ def run(study: str, site: Path, tmp_path: Path, lines: Sequence[str] = COMMANDS)
         (tmp_path / place / file).write_text(text)
     words = {"site": str(site), "study": str(tmp_path / "study"), "out": str(tmp_path / "out")}
     commands = [[word.format(**words) for word in line.split()] for line in lines]
-    settings = {"PYTHONPATH": str(tmp_path / "loud"), "MEDFL_STORE": str(tmp_path / "store"), "COLUMNS": "200"}
+    paths = [str(tmp_path / "loud"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = {"PYTHONPATH": os.pathsep.join(paths), "MEDFL_STORE": str(tmp_path / "store"), "COLUMNS": "200"}
     command = [sys.executable, "-c", DRIVER, json.dumps(commands)]
     return subprocess.run(command, capture_output=True, env=os.environ | settings, timeout=600, cwd=tmp_path)

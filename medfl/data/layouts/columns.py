@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from medfl.data.layouts.shown_values import is_plain_value
 from medfl.data.spelling import fold_column, fold_name
 from medfl.errors import DataError
 from medfl.schema import did_you_mean
@@ -26,6 +27,7 @@ _USUAL_COLUMNS = {
     ANNOTATED_COLUMN,
 }
 _OTHER_WORDS = {"annotator", "annotators", "rows", "row", "columns", "column"}  # near to a column's name, and something else
+_SURNAME = 5  # capitals in a row from which on a word may be one; fewer are a code, such as BMI or PSA
 _SHORT = 5  # letters, below which one other letter makes another word
 _LONG = 8  # letters, from which on two may be wrong
 
@@ -109,29 +111,51 @@ def describe_columns(columns: Sequence[str], wanted: str) -> str:
 
     Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
     """
-    plain = [name for name in columns if _PLAIN_NAME.fullmatch(name)]
-    if not _has_usual_name(plain):
+    plain = [name for name, shown in show_columns(columns).items() if shown == name]
+    if not plain:
         return "None of its columns has a usual name: is its first row the names of the columns?"
     listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
     return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
 
 
-def show_columns(columns: Sequence[str]) -> dict[str, str]:
+def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequence[Mapping[str, str]] = ()) -> dict[str, str]:
     """Return what columns can be called on a screen: their names, or where they stand if a name could be a patient's.
+
+    In a table without a header, the first row is a patient. Its cells pass for names only if one of them is a name that headers
+    usually have, and that is no value of its column; and then only plain words, which are no surname in capitals.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of the table.
+    own : collection of str
+        Names that the site gives in its settings, which are no secret.
+    rows : sequence of mapping
+        Cells below, by column.
 
     Examples
     --------
     >>> show_columns(["image", "DOE^JANE"]), show_columns(["Jane Doe", "F"])
     ({'image': 'image', 'DOE^JANE': 'column 2'}, {'Jane Doe': 'column 1', 'F': 'column 2'})
     """
-    usual = _has_usual_name(columns)
-    shown = [name if usual and _PLAIN_NAME.fullmatch(name) else f"column {k}" for k, name in enumerate(columns, start=1)]
-    return dict(zip(columns, shown, strict=True))
+    known = {fold_column(name) for name in (*_USUAL_COLUMNS, *filter(None, own))}
+    usual = [name for name in columns if fold_column(name) in known and not any(_is_cell(name, row[name]) for row in rows)]
+    in_capitals = bool(usual) and all(map(str.isupper, usual))
+    return {
+        name: name if usual and (name in usual or _is_plain_name(name, in_capitals=in_capitals)) else f"column {k}"
+        for k, name in enumerate(columns, start=1)
+    }
 
 
-def _has_usual_name(columns: Collection[str]) -> bool:
-    """Return whether a column has a name that headers usually have; otherwise the first row may be a patient."""
-    return bool({fold_column(name) for name in _USUAL_COLUMNS} & {fold_column(name) for name in columns})
+def _is_cell(name: str, cell: str) -> bool:
+    return fold_name(cell) == fold_name(name)
+
+
+def _is_plain_name(name: str, *, in_capitals: bool) -> bool:
+    """Return whether a name is a few plain words; one in capitals may be a surname, unless all of the header is in capitals."""
+    if not _PLAIN_NAME.fullmatch(name) or not is_plain_value(name):
+        return False
+    return in_capitals or not any(word.isupper() and len(word) >= _SURNAME for word in re.findall(r"[A-Za-z]+", name))
 
 
 def _twins_error(names: Sequence[str]) -> DataError:

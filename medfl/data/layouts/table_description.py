@@ -146,7 +146,7 @@ def describe_table(table: Table, root: Path, *, patient: str, label: str, image:
     """
     people = _read_people(table, patient)
     ids = {fold_id(person) for person in set(people)} - {""}
-    shown = show_columns(table.columns)
+    shown = show_columns(table.columns, (patient, label, *image), table.rows)
     columns = []
     for name in table.columns:
         cells = _fold_cells([row[name] for row in table.rows])

@@ -90,6 +90,26 @@ def test_a_table_without_a_header_names_no_column(tmp_path: Path) -> None:
     assert [one.name for one in found.columns] == ["column 1", "column 2"]
 
 
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ("image,MUELLER,Finding Labels,PSA", ["image", "column 2", "Finding Labels", "PSA"]),
+        ("image,DOE^JANE,1961-03-04,4711234", ["image", "column 2", "column 3", "column 4"]),
+        ("PATIENT_ID,DIAGNOSIS", ["PATIENT_ID", "DIAGNOSIS"]),  # all of the header is in capitals
+        ("Mueller,image,x", ["column 1", "column 2", "column 3"]),  # 'image' is a value of its column
+    ],
+)
+def test_a_name_of_a_column_that_may_be_a_persons_is_not_repeated(tmp_path: Path, header: str, shown: list[str]) -> None:
+    rows = [",".join(cells[: header.count(",") + 1]) for cells in (["a", "image", "b", "c"], ["d", "mask", "e", "f"])]
+    found = describe(tmp_path, "\n".join([header, *rows]))
+    assert [one.name for one in found.columns] == shown
+
+
+def test_the_site_has_named_its_label_itself(tmp_path: Path) -> None:
+    found = describe(tmp_path, "image,TUMOUR\na,yes\n", label="TUMOUR")
+    assert [one.name for one in found.columns] == ["image", "TUMOUR"]
+
+
 def test_many_values_are_counted_only(tmp_path: Path) -> None:
     found = describe(
         tmp_path, "patient,age,word\n" + "\n".join(f"p{k},{20 + k},w{'abcdefghijklmnopqrstuvwxyz'[k]}" for k in range(25))
