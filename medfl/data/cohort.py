@@ -65,7 +65,8 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, a
         cohort = _build_cohort(entries, listing, site, study, index)
         if not account:
             return cohort
-        return replace(cohort, files=account_files(site, index, entries, study.task.modality, listing.not_meant))
+        files = account_files(site, index, entries, study.task.modality, listing.not_meant, listing.tables)
+        return replace(cohort, files=files)
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medfl.data.dicom.references import LABEL_MODALITIES
 from medfl.data.file_account import FileAccount
@@ -20,6 +21,7 @@ from medfl.data.layouts.site_table import describe_site_table
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.data.layouts.table_description import TableDescription
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.used_tables import find_used_tables, unused_table_warning
 from medfl.data.listed_images import ListedImages, list_known_images
 from medfl.data.quality.class_balance import find_small_values
 from medfl.errors import DataError
@@ -120,33 +122,22 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
     with FileIndex(site, progress) as index:
         try:
             items = index.tree(site.root)
-            account = account_files(site, index)
             names = [entry.path.lower() for entry in walk_entries(site.root, SkippedFolders()) if not is_dicomdir(entry.path)]
             layout, index_error = _try_layout(site, index)
-            unused = unused_files_warning(layout, site, index)
             # of DICOM the headers have told already, and a listing would cost as much again
             listed, listing_error = list_known_images(site, layout, index) if layout not in ("", "dicom") else (None, None)
-            problems = filter(None, [unused, index_error, listing_error])
-            warnings = [*skipped_folder_warnings(layout, site, index, missing=True), *problems]
-            table = describe_site_table(site, layout)
+            table, tables = describe_site_table(site, layout), find_used_tables(site, layout)
+            account = account_files(site, index, tables=tables)
+            warnings = [*skipped_folder_warnings(layout, site, index, missing=True)]
+            warnings += filter(None, [unused_files_warning(layout, site, index), index_error, listing_error])
+            warnings += filter(None, [unused_table_warning(site, layout, tables)])
             warnings += find_small_values(table.classes if table else ())
         except OSError:
             what = f"the data folder of site {site.name} cannot be read."
             raise DataError("DATA-READ", what, "Check disk, network drive and permissions.") from None
-        kinds = Counter(item.kind for item in items if item.path_text not in index.skipped.broken)
-        nifti = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
-        images = sum(name.endswith(IMAGE_SUFFIXES) for name in names)
-        unreadable = kinds["damaged"] + kinds["unopened"]
         return Overview(
             layout=layout,
-            files=len(names),
-            dicom=_count_modalities(item for item in items if item.kind == "dicom"),
-            labels=sum(item.modality in LABEL_MODALITIES and item.kind == "dicom" for item in items),
-            nifti=nifti,
-            images=images,
-            other=len(names) - nifti - images - kinds["dicom"] - kinds["headerless"] - unreadable,
-            headerless=kinds["headerless"],
-            unreadable=unreadable,
+            **_count_files(items, names, index.skipped.broken),
             opened=index.opened_count,
             seconds=time.monotonic() - started,
             remembered=index.problem is None,
@@ -154,9 +145,28 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
             account=account,
             listed=listed,
-            dicom_patients=len({item.patient for item in items if item.kind == "dicom"} - {""}),
             table=table,
         )
+
+
+def _count_files(items: Sequence[IndexedFile], names: Sequence[str], broken: Collection[str]) -> dict[str, Any]:
+    """Return the counts of an overview, by their names, of what the index knows and of the names of all files."""
+    kinds = Counter(item.kind for item in items if item.path_text not in broken)
+    dicom = [item for item in items if item.kind == "dicom"]
+    nifti = sum(name.endswith(NIFTI_SUFFIXES) for name in names)
+    images = sum(name.endswith(IMAGE_SUFFIXES) for name in names)
+    unreadable = kinds["damaged"] + kinds["unopened"]
+    return {
+        "files": len(names),
+        "dicom": _count_modalities(dicom),
+        "labels": sum(item.modality in LABEL_MODALITIES for item in dicom),
+        "nifti": nifti,
+        "images": images,
+        "other": len(names) - nifti - images - kinds["dicom"] - kinds["headerless"] - unreadable,
+        "headerless": kinds["headerless"],
+        "unreadable": unreadable,
+        "dicom_patients": len({item.patient for item in dicom} - {""}),
+    }
 
 
 def _try_layout(site: Site, index: FileIndex) -> tuple[str, Finding | None]:

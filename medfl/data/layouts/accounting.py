@@ -12,10 +12,10 @@ from medfl.data.index.file_facts import IndexedFile, is_archive
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.data.layouts.entries import Entry
-from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.image_kinds import is_scout, object_kind
-from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.sources import is_image_file
+from medfl.data.layouts.used_tables import TABLE_SUFFIXES
+from medfl.data.layouts.value_names import VALUE_TABLE
 from medfl.site import Site
 from medfl.study.sections import Modality
 
@@ -35,8 +35,6 @@ _REASON_OF_OBJECT = {
     "doubtful": "unreadable",
     "other modality": "other-modality",
 }
-_DESCRIPTIONS = (DATASET_FILE, "dataset_description.json")
-_TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".toml")
 
 
 def account_files(
@@ -45,6 +43,7 @@ def account_files(
     entries: Iterable[Entry] | None = None,
     modality: Modality | None = None,
     not_meant: Collection[str] = (),
+    tables: Collection[str] = (),
 ) -> FileAccount:
     """Count all files of a data folder by what becomes of them.
 
@@ -60,6 +59,8 @@ def account_files(
         Modality of the study.
     not_meant : collection of str
         Paths of images of that modality that are not meant.
+    tables : collection of str
+        Paths of the tables and descriptions that the layout reads.
 
     Raises
     ------
@@ -74,7 +75,6 @@ def account_files(
     for item in known.values():
         if item.kind == "dicom":
             dicom_folders.add(os.path.dirname(item.path_text))
-    tables = (os.fspath(site.root), os.fspath(find_table(site.root, site.data.index)))
     counts: Counter[str] = Counter()
     for path, entry in visible.items():
         reason = used.pop(path, "") or _reason(path, tables, known.get(path), modality, everything=entries is None)
@@ -113,11 +113,13 @@ def _follow_links(used: dict[str, str], visible: Iterable[str] | set[str]) -> No
 
 
 def _reason(
-    path: str, tables: tuple[str, str], item: IndexedFile | None, modality: Modality | None, *, everything: bool
+    path: str, tables: Collection[str], item: IndexedFile | None, modality: Modality | None, *, everything: bool
 ) -> str:
     name = os.path.basename(path)
-    if _is_table(path, *tables):
+    if path in tables or is_dicomdir(path):
         return "table"
+    if name.lower().endswith(TABLE_SUFFIXES):
+        return "table" if everything and name.lower().endswith(VALUE_TABLE) else "unused-table"
     if item is not None and item.kind == "dicom":
         kind = object_kind(item, modality)
         if kind == "image" and is_scout(item):
@@ -137,14 +139,6 @@ def _reason_of_other(path: str, entry: os.DirEntry[str], dicom_folders: set[str]
         return "other" if entry.stat().st_size else "empty"
     except OSError:
         return "other"
-
-
-def _is_table(path: str, root: str, index: str) -> bool:
-    """Return whether a file is the index, describes the data set, or says something about an image of the same name."""
-    folder, name = os.path.split(path)
-    if path == index or name in _DESCRIPTIONS or is_dicomdir(path):
-        return True
-    return name.lower().endswith(_TABLE_SUFFIXES) and (folder == root or name.startswith(("sub-", "dseg", "participants")))
 
 
 def _count_hidden(skipped: SkippedFolders) -> tuple[int, int]:

@@ -74,7 +74,7 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
     root = site.root
-    full_table = read_table(resolve_below(root, _index_name(site)))
+    full_table = read_table(resolve_below(root, index_name(site)))
     table = filter_rows(full_table, site.data.where)
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
     images = _read_image_names(table, site, section)
@@ -126,7 +126,7 @@ def as_unlabelled(site: Site) -> Site:
     if site.data.label != SiteData().label:
         return site
     try:
-        columns = read_table(resolve_below(site.root, _index_name(site))).columns
+        columns = read_table(resolve_below(site.root, index_name(site))).columns
     except (DataError, OSError):
         return site
     named = any(has_column([name], site.data.label) or is_misspelt(name, site.data.label) for name in columns)
@@ -138,7 +138,7 @@ def as_unlabelled(site: Site) -> Site:
 def require_usable_index(site: Site) -> None:
     """Refuse to pass over an index that has none of the columns that it could be there for.
 
-    Without images it may still give the classes of patients.
+    Without images it may still give the classes, splits or annotated structures of patients.
 
     Raises
     ------
@@ -149,9 +149,8 @@ def require_usable_index(site: Site) -> None:
     if not path.is_file():
         return
     table = read_table(path, site.data.patient, site.data.label)
-    if has_column(table.columns, site.data.label) and any(
-        has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)
-    ):
+    told = any(has_column(table.columns, name) for name in (site.data.label, SPLIT_COLUMN, ANNOTATED_COLUMN))
+    if told and any(has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)):
         return
     what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
     there = describe_columns(table.columns, site.data.image)
@@ -159,7 +158,7 @@ def require_usable_index(site: Site) -> None:
     raise DataError("INDEX-COLUMN", what, fix)
 
 
-def _index_name(site: Site) -> str:
+def index_name(site: Site) -> str:
     """Return the name of the index: as the site has it, or of the one table that gives images."""
     path = find_table(site.root, site.data.index)
     found = find_index_files(site) if not path.is_file() else []

@@ -27,6 +27,7 @@ from medfl.data.layouts.patient_table import apply_patient_table, missing_patien
 from medfl.data.layouts.shared_classes import shared_class_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.used_tables import find_used_tables, unused_table_warning
 from medfl.data.layouts.value_names import name_mask_values
 from medfl.errors import DataError
 from medfl.site import Site
@@ -63,9 +64,11 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         warnings += missing_patient_warnings(listing, site, layout) if listing.patient_ids else []
         warnings += shared_class_warnings(listing, study, layout, site.data.select)
         warnings += similar_id_warnings({entry.patient for entry in listing.entries}) if listing.patient_ids else []
+        tables = listing.tables | find_used_tables(site, layout)
+        warnings += filter(None, [unused_table_warning(site, layout, tables)])
     except OSError:
         raise _unreadable_error(site) from None
-    return replace(listing, warnings=(*listing.warnings, *warnings))
+    return replace(listing, warnings=(*listing.warnings, *warnings), tables=tables)
 
 
 def _refuse_outside(root: Path, listing: Listing) -> Listing:

@@ -60,6 +60,8 @@ class Listing:
         Names of the channels of each image, in the order of its files, volumes or selections; empty when the layout names none.
     not_meant : frozenset of str
         Paths of images of the study's modality that its or the site's `select` does not mean.
+    tables : frozenset of str
+        Paths of the tables and descriptions that were read.
     """
 
     entries: tuple[Entry, ...]
@@ -67,6 +69,7 @@ class Listing:
     warnings: tuple[Finding, ...] = ()
     channels: tuple[str, ...] = ()
     not_meant: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
 
 
 def missing_label_error() -> DataError:

@@ -6,6 +6,7 @@ would swap classes without a word.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -21,6 +22,7 @@ from medfl.data.layouts.table import read_table
 from medfl.data.spelling import fold_name, is_blank, parse_whole_number
 from medfl.errors import DataError
 
+VALUE_TABLE = "dseg.tsv"  # how the name of a table of BIDS ends that says what the values of masks mean
 ValueNames = tuple[tuple[int, str], ...]
 _INDEX_COLUMN, _NAME_COLUMN = "index", "name"  # of BIDS; 'mapping' and 'abbreviation' may stand beside them
 _EXAMPLE = 'Write it as {"background": 0, "liver": 1}, or {"0": "background", "1": "liver"}.'
@@ -120,14 +122,15 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
             except DataError as error:
                 entry = replace(entry, label=error, label_files=label.paths)
         entries.append(entry)
-    return replace(listing, entries=tuple(entries))
+    return replace(listing, entries=tuple(entries), tables=listing.tables | tables.used)
 
 
 class _ValueTables:
-    """Tables of a data folder, each folder listed and each table read once."""
+    """Tables of a data folder, each folder listed and each table read once; `used` are the paths of those that count."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.used: set[str] = set()
         self._in_folder = cache(_list_tables)
         self._read = cache(_try_table)
 
@@ -143,6 +146,7 @@ class _ValueTables:
                 raise DataError("LBL-TABLE", what, "Keep the one that is meant.")
             if nearest:
                 require_inside(self._root, nearest[0])
+                self.used.add(os.fspath(nearest[0]))
                 names = self._read(nearest[0])
                 if isinstance(names, DataError):
                     raise names
@@ -175,7 +179,7 @@ def _sort_pairs(pairs: Iterable[tuple[int, str]], where: str, code: str) -> Valu
 
 
 def _list_tables(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(".tsv") and _suffix(path) == "dseg")
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(VALUE_TABLE) and _suffix(path) == "dseg")
 
 
 def _suffix(path: Path) -> str:

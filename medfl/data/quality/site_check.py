@@ -18,6 +18,7 @@ from medfl.data.layouts.csv import as_unlabelled
 from medfl.data.layouts.detect import detect_layout
 from medfl.data.layouts.site_table import describe_site_table
 from medfl.data.layouts.table_description import TableDescription
+from medfl.data.layouts.used_tables import find_used_tables
 from medfl.data.load import unreadable_finding
 from medfl.data.quality.case_pool import map_cases
 from medfl.data.quality.class_balance import count_classes, find_small_classes
@@ -124,7 +125,8 @@ def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | 
     try:
         with FileIndex(site) as index:
             index.tree(site.root)
-            return account_files(site, index), _describe_table(site)
+            layout = _find_layout(site, index)
+            return account_files(site, index, tables=find_used_tables(site, layout)), describe_site_table(site, layout)
     except (OSError, DataError):
         return None, None
 
@@ -132,10 +134,17 @@ def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | 
 def _describe_table(site: Site) -> TableDescription | None:
     try:
         with FileIndex(site) as index:
-            layout = detect_layout(site, index)
+            layout = _find_layout(site, index)
     except (OSError, DataError):
         layout = ""
     return describe_site_table(site, layout)
+
+
+def _find_layout(site: Site, index: FileIndex) -> str:
+    try:
+        return detect_layout(site, index)
+    except DataError:
+        return ""
 
 
 def _store_refusal(check: SiteCheck, study: Study, site: Site) -> Finding | None:

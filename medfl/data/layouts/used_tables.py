@@ -1,0 +1,139 @@
+"""Used tables: those of a data folder that its layout reads, and a warning about all others."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from medfl.data.findings import Finding
+from medfl.data.index.walk import is_hidden
+from medfl.data.layouts.case_table import CASE_LAYOUTS
+from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, has_column
+from medfl.data.layouts.csv import index_name
+from medfl.data.layouts.entries import CASE_COLUMN
+from medfl.data.layouts.msd import DATASET_FILE
+from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column, patient_table_path
+from medfl.data.layouts.sources import is_image_file
+from medfl.data.layouts.table import Table, read_table
+from medfl.errors import DataError
+from medfl.site import Site
+
+SITE_FILE, BIDS_DESCRIPTION = "site.toml", "dataset_description.json"
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".sav", ".parquet", *_WORKBOOKS)
+_NO_TABLES = {BIDS_DESCRIPTION, "plans.json", "dataset_fingerprint.json"}  # they say nothing of a patient or a class
+# words of which the name of a table may consist to be repeated: none is a name of anybody
+_WORDS_TEXT = """
+    index table tables list dataset data set metadata meta info clinical demographics cohort study studies registry
+    patient patients patienten subject subjects participant participants teilnehmer case cases faelle fälle image images
+    bilder scan scans series label labels class classes klassen diagnosis diagnose diagnosen diagnoses annotation annotations
+    split splits train training val validation test final fold folds mask masks segmentation liste tabelle participants
+    id ids key mapping map manifest results all new v
+"""
+_WORDS = frozenset(_WORDS_TEXT.split())
+_WORD = re.compile(r"[^\W\d_]+")
+_READS = {
+    "csv": "one index, and of the tables beside it none",
+    "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
+    "msd": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
+    "bids": f"{PARTICIPANTS} with the column 'participant_id', and the tables of the values of masks",
+    "dicom": "an index with the column 'patient'",
+    "folders": "an index with the column 'patient'",
+}
+
+
+def find_used_tables(site: Site, layout: str) -> frozenset[str]:
+    """Return the paths of the tables and descriptions that a layout reads, but for those of the values of masks.
+
+    A table that cannot be read counts as used: who needs it says what is wrong with it.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    layout : str
+        Name of its layout; empty for none that is known.
+    """
+    used = [site.folder / SITE_FILE]
+    if layout in CASE_LAYOUTS:
+        used.append(site.root / DATASET_FILE)
+    elif layout == "bids":
+        used.append(site.root / BIDS_DESCRIPTION)
+    table = site.root / index_name(site) if layout in ("csv", "") else patient_table_path(site, layout)
+    if layout in ("csv", "") or _is_read(table, site, layout):
+        used.append(table)
+    return frozenset(map(os.fspath, used))
+
+
+def _is_read(path: Path, site: Site, layout: str) -> bool:
+    try:
+        table = read_table(path, site.data.patient, site.data.label)
+    except (DataError, OSError):
+        return True
+    if any(has_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)):
+        return True
+    if layout in CASE_LAYOUTS:
+        return all(has_column(table.columns, name) for name in (CASE_COLUMN, site.data.patient))
+    return _names_patients(table, site, layout)
+
+
+def _names_patients(table: Table, site: Site, layout: str) -> bool:
+    try:
+        return has_column(table.columns, patient_column(table, site, "sub-" if layout == "bids" else ""))
+    except DataError:
+        return False
+
+
+def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Finding | None:
+    """Return a warning about tables in the data folder itself that a layout does not read: they may say who is who.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    layout : str
+        Name of its layout.
+    used : collection of str
+        Paths of the tables that were read.
+
+    Raises
+    ------
+    OSError
+        When the folder cannot be listed.
+    """
+    tables = [path for path in _list_tables(site.root, layout) if os.fspath(path) not in used]
+    if not tables or layout not in _READS:
+        return None
+    named = f"{len(tables)} table(s) in the data folder are not read: {_show_names(tables)}."
+    what = f"{named} Layout {layout} reads {_READS[layout]}."
+    into = PARTICIPANTS if layout == "bids" else "the index (data.index in site.toml)"
+    fix = f"If they say who the patients are, or give classes or splits, write that into {into}; else move them elsewhere."
+    if any(path.suffix.lower() in _WORKBOOKS for path in tables):
+        fix = f"Save workbooks as CSV. {fix}"
+    return Finding.warning("LAYOUT-TABLE", what, fix)
+
+
+def _list_tables(root: Path, layout: str) -> list[Path]:
+    """Return the tables of a folder; a JSON file that goes with an image, or that BIDS puts there, is none."""
+    files = [path for path in sorted(root.iterdir()) if not is_hidden(path.name) and path.is_file()]
+    images = {path.name.partition(".")[0] for path in files if is_image_file(path.name)}
+    return [
+        path
+        for path in files
+        if path.name.lower().endswith(TABLE_SUFFIXES)
+        and path.name not in _NO_TABLES
+        and path.name.partition(".")[0] not in images
+        and not (layout == "bids" and path.suffix.lower() == ".json")
+    ]
+
+
+def _show_names(tables: Collection[Path]) -> str:
+    """Return the names of tables that consist of plain words, and how many others there are by their kind."""
+    plain = [path.name for path in tables if {word.casefold() for word in _WORD.findall(path.stem)} <= _WORDS]
+    others = Counter(path.suffix.lower() for path in tables if path.name not in plain)
+    return ", ".join(
+        [*plain, *(f"{count} {'other ' if plain else ''}file(s) {suffix}" for suffix, count in sorted(others.items()))]
+    )
