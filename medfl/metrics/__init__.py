@@ -4,6 +4,7 @@ from medfl.metrics.classification import classification_metrics
 from medfl.metrics.derived import confusion_matrix, derive, has_surface_metrics, headline, roc_curve_points
 from medfl.metrics.keys import as_personal, class_key, class_keys, personal_part
 from medfl.metrics.merging import check, empty_metrics, merge
+from medfl.metrics.score_bounds import score_errors
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "merge",
     "personal_part",
     "roc_curve_points",
+    "score_errors",
     "segmentation_metrics",
     "segmentation_scores",
 ]

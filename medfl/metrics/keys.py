@@ -24,6 +24,7 @@ SURFACE = ("hd95", "surface-dice")
 COUNTS = ("missed", "false-positive")
 DENOMINATORS = ("patients", "present")  # patients in whom the class is annotated, and in whom it is present
 HISTOGRAMS = ("positives", "negatives")
+SUPPRESSED_DIGITS = 3  # decimals of every number of a reply in which a site's policy suppresses small counts
 
 
 def class_key(name: str) -> str:

@@ -26,13 +26,12 @@ from medfl.metrics.keys import (
     DENOMINATORS,
     HIDDEN,
     MEANS,
+    SUPPRESSED_DIGITS,
     class_metric_key,
     get_number,
     get_numbers,
     hidden_key,
 )
-
-_DIGITS = 3
 
 
 def suppress(metrics: Metrics, k: int) -> Metrics:
@@ -186,5 +185,5 @@ def _zero_like(value: MetricValue) -> MetricValue:
 
 def _round_value(value: MetricValue) -> MetricValue:
     if isinstance(value, list):
-        return [round(v, _DIGITS) for v in value] if any(isinstance(v, float) for v in value) else value
-    return round(value, _DIGITS) if isinstance(value, float) else value
+        return [round(v, SUPPRESSED_DIGITS) for v in value] if any(isinstance(v, float) for v in value) else value
+    return round(value, SUPPRESSED_DIGITS) if isinstance(value, float) else value
