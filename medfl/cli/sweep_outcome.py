@@ -85,13 +85,13 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
     """Return the leaderboard for a terminal of 80 columns; each heading names both lines of the cells below it."""
     from medfl.report.formatting import format_score
     from medfl.report.leaderboard import score_name
-    from medfl.report.leaderboard_page import cost_cells, format_interval, format_personal, format_seeds, format_worst_site
+    from medfl.report.leaderboard_page import cost_cells, format_interval, format_lowest_site, format_personal, format_seeds
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("strategy", overflow="fold", min_width=8)
     headings = [
         f"{score_name(leaderboard.study)}\n95 %",
-        "worst\nhospital",
+        "lowest\nhospital",
         *(["of own\nmodels"] if leaderboard.has_personal else []),
     ]
     for heading in (*headings, "steps\nrounds", "up\nin all", "down\nin all", "time\nseeds"):
@@ -105,7 +105,7 @@ def leaderboard_table(leaderboard: Leaderboard) -> Table:
         cells = [
             (row.title + (" =" if row.tied else ""),),
             (format_score(row.score), format_interval(row.interval).replace(" to ", "–"), _format_seed_spread(row)),
-            (format_score(row.worst), format_worst_site(row)),
+            (format_score(row.lowest), format_lowest_site(row)),
             *([tuple(format_personal(row).split(" "))] if leaderboard.has_personal else []),
             (steps, rounds),
             (up, all_up),

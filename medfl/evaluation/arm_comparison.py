@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from medfl.messages.records import EVAL_PATIENTS, Metrics
-from medfl.metrics import headline, merge
+from medfl.metrics import headline, merge, score_errors
 from medfl.study import Study
 
 SiteMetrics = dict[str, Metrics]
+ModelScores = dict[str, tuple[float, float]]  # score and largest error by site
 
-_MIN_PATIENTS_FOR_AUROC = 5  # test patients
+
+@dataclass(frozen=True)
+class Lowest:
+    """Lowest score of an arm at a hospital.
+
+    Parameters
+    ----------
+    score : float
+        The lowest that was measured.
+    sites : tuple of str
+        The hospital where it was; several where histograms do not tell which of them has it.
+    """
+
+    score: float
+    sites: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,14 @@ class ArmComparison:
     local_on_others, federated_on_others : float
         Mean over hospitals i of the patient-weighted mean score on the test patients of the other hospitals, of the model of
         hospital i and of the federated one.
-    federated_worst, local_worst : tuple of (str, float), or None
-        Hospital that the arm serves worst on its own test patients, and the score there.
+    error_on_own, error_on_others : float
+        How far the difference of these means may be from that of the single scores, which histograms do not tell.
+    max_error : float
+        Largest error of a single score of both arms; 0 for Dice.
+    owners_on_own, owners_on_others : int
+        Hospitals over which these means are.
+    federated_lowest, local_lowest : Lowest, or None
+        Lowest score of the arm at a hospital, on that hospital's own test patients.
     """
 
     sites: tuple[str, ...]
@@ -52,8 +73,13 @@ class ArmComparison:
     federated_on_own: float
     local_on_others: float
     federated_on_others: float
-    federated_worst: tuple[str, float] | None
-    local_worst: tuple[str, float] | None
+    error_on_own: float
+    error_on_others: float
+    max_error: float
+    owners_on_own: int
+    owners_on_others: int
+    federated_lowest: Lowest | None
+    local_lowest: Lowest | None
 
     @property
     def gain_on_own(self) -> float:
@@ -84,22 +110,38 @@ def compare_arms(events: Sequence[Mapping[str, Any]], study: Study) -> ArmCompar
     federated, local = _read_tests(events)
     sites = tuple(sorted({*federated, *local, *(name for tested in local.values() for name in tested)}))
     patients = {site: max((_count_patients(t, site) for t in (federated, *local.values())), default=0) for site in sites}
-    by_site = {site: _score(study, federated, site) for site in sites}
-    matrix = {owner: {site: _score(study, local[owner], site) for site in sites} for owner in sorted(local)}
+    by_site = _score(study, federated, sites)
+    matrix = {owner: _score(study, local[owner], sites) for owner in sorted(local)}
     on_own, on_others = _own_pairs(matrix, by_site), _other_pairs(matrix, by_site, patients)
     return ArmComparison(
         sites=sites,
         patients=patients,
         federated=headline(study, merge(study, list(federated.values()))),
-        federated_by_site=by_site,
-        local=matrix,
-        local_on_own=_mean([alone for alone, _ in on_own]),
-        federated_on_own=_mean([together for _, together in on_own]),
-        local_on_others=_mean([alone for alone, _ in on_others]),
-        federated_on_others=_mean([together for _, together in on_others]),
-        federated_worst=_worst(by_site, patients, study),
-        local_worst=_worst({owner: row[owner] for owner, row in matrix.items()}, patients, study),
+        federated_by_site={site: score for site, (score, _) in by_site.items()},
+        local={owner: {site: score for site, (score, _) in row.items()} for owner, row in matrix.items()},
+        local_on_own=_mean([pair.alone for pair in on_own]),
+        federated_on_own=_mean([pair.together for pair in on_own]),
+        local_on_others=_mean([pair.alone for pair in on_others]),
+        federated_on_others=_mean([pair.together for pair in on_others]),
+        error_on_own=_mean([pair.error for pair in on_own]),
+        error_on_others=_mean([pair.error for pair in on_others]),
+        max_error=max(
+            (e for row in (by_site, *matrix.values()) for score, e in row.values() if not math.isnan(score)), default=0.0
+        ),
+        owners_on_own=len(on_own),
+        owners_on_others=len(on_others),
+        federated_lowest=_lowest(by_site),
+        local_lowest=_lowest({owner: row[owner] for owner, row in matrix.items()}),
     )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Scores of a hospital's own model and of the federated one on the same patients, and the error of their difference."""
+
+    alone: float
+    together: float
+    error: float
 
 
 def _read_tests(events: Sequence[Mapping[str, Any]]) -> tuple[SiteMetrics, dict[str, SiteMetrics]]:
@@ -123,26 +165,32 @@ def _count_patients(tested: SiteMetrics, site: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _score(study: Study, tested: SiteMetrics, site: str) -> float:
-    return headline(study, merge(study, [tested[site]])) if site in tested else math.nan
+def _score(study: Study, tested: SiteMetrics, sites: Sequence[str]) -> ModelScores:
+    """Return the score of a model at each site, nan where there is none, and its largest error."""
+    scores: ModelScores = {}
+    for site in sites:
+        parts = [tested[site]] if site in tested else []
+        score = headline(study, merge(study, parts)) if parts else math.nan
+        scores[site] = (score, score_errors(study, parts).get("auroc", 0.0))
+    return scores
 
 
-def _own_pairs(matrix: Mapping[str, Mapping[str, float]], by_site: Mapping[str, float]) -> list[tuple[float, float]]:
+def _own_pairs(matrix: Mapping[str, ModelScores], by_site: ModelScores) -> list[_Pair]:
     pairs = [(row[owner], by_site[owner]) for owner, row in matrix.items()]
-    return [pair for pair in pairs if not any(map(math.isnan, pair))]
+    return [_Pair(alone, together, a + t) for (alone, a), (together, t) in pairs if not math.isnan(alone + together)]
 
 
-def _other_pairs(
-    matrix: Mapping[str, Mapping[str, float]], by_site: Mapping[str, float], patients: Mapping[str, int]
-) -> list[tuple[float, float]]:
+def _other_pairs(matrix: Mapping[str, ModelScores], by_site: ModelScores, patients: Mapping[str, int]) -> list[_Pair]:
     """Return, for each owner of a local model, the weighted mean score of both models on the other hospitals."""
     pairs = []
     for owner, row in matrix.items():
-        others = [site for site in row if site != owner and not math.isnan(row[site]) and not math.isnan(by_site[site])]
-        total = sum(patients[site] for site in others)
-        if total:
-            alone = math.fsum(patients[site] * row[site] for site in others) / total
-            pairs.append((alone, math.fsum(patients[site] * by_site[site] for site in others) / total))
+        others = [site for site in row if site != owner and not math.isnan(row[site][0] + by_site[site][0])]
+        weights = [patients[site] for site in others]
+        if total := sum(weights):
+            scores = [(row[site][0], by_site[site][0], row[site][1] + by_site[site][1]) for site in others]
+            pairs.append(
+                _Pair(*(math.fsum(w * x for w, x in zip(weights, c, strict=True)) / total for c in zip(*scores, strict=True)))
+            )
     return pairs
 
 
@@ -150,11 +198,13 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _worst(scores: Mapping[str, float], patients: Mapping[str, int], study: Study) -> tuple[str, float] | None:
-    """Return the lowest score; an AUROC over too few patients counts only if no hospital has more."""
-    min_patients = _MIN_PATIENTS_FOR_AUROC if study.task.kind == "classification" else 1
-    defined = [(score, site) for site, score in scores.items() if not math.isnan(score)]
+def _lowest(scores: ModelScores) -> Lowest | None:
+    """Return the lowest score, and all sites that may have it."""
+    defined = {site: pair for site, pair in scores.items() if not math.isnan(pair[0])}
     if not defined:
         return None
-    score, site = min([pair for pair in defined if patients.get(pair[1], 0) >= min_patients] or defined)
-    return site, score
+    limit = min(score + error for score, error in defined.values())
+    return Lowest(
+        min(score for score, _ in defined.values()),
+        tuple(site for site, (score, error) in defined.items() if score - error <= limit),
+    )

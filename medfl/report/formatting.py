@@ -42,6 +42,19 @@ def format_score(value: float, digits: int = 3) -> str:
     return NOT_AVAILABLE if math.isnan(value) else f"{value:.{digits}f}"
 
 
+def format_error(error: float, digits: int = 3) -> str:
+    """Return the largest error of a score, rounded up; empty where it does not reach the last digit that is shown.
+
+    Examples
+    --------
+    >>> format_error(0.0213), format_error(0.0213, 2), format_error(0.0001), format_error(math.nan)
+    ('±0.022', '±0.03', '', '')
+    """
+    if math.isnan(error) or error < 0.5 * 10**-digits:
+        return ""
+    return f"±{math.ceil(round(error * 10**digits, 6)) / 10**digits:.{digits}f}"
+
+
 def format_difference(value: float, digits: int = 2) -> str:
     """Return a difference with its sign, and a true minus; "n/a" for nan.
 

@@ -45,10 +45,10 @@ class LeaderboardRow:
         95 % confidence interval of the difference to the first row, on the same patients and seeds.
     tied : bool
         Cannot be told apart from the first: `behind` includes 0, or the order changes from seed to seed.
-    worst : float
-        Score at the hospital that it serves worst.
-    worst_sites : tuple of str
-        Hospitals that it serves worst, of all seeds.
+    lowest : float
+        Lowest score at a hospital.
+    lowest_sites : tuple of str
+        Hospitals that have it, of all seeds.
     personal, shared_on_own : float
         Score of the hospitals' personal models, each on its hospital's own test patients, and of the shared model on the same.
     steps, rounds, seconds, bytes_up, bytes_down : float
@@ -64,8 +64,8 @@ class LeaderboardRow:
     interval: Interval | None
     behind: Interval | None
     tied: bool
-    worst: float
-    worst_sites: tuple[str, ...]
+    lowest: float
+    lowest_sites: tuple[str, ...]
     personal: float
     shared_on_own: float
     steps: float
@@ -191,8 +191,8 @@ def _make_row(
         interval=confidence_interval(np.mean(values, axis=0)) if values and len(values) == len(done) else None,
         behind=behind,
         tied=tied,
-        worst=_mean(run.worst for run in done),
-        worst_sites=tuple(sorted({run.worst_site for run in done if run.worst_site})),
+        lowest=_mean(run.lowest for run in done),
+        lowest_sites=tuple(sorted({run.lowest_site for run in done if run.lowest_site})),
         personal=_mean(run.personal for run in done),
         shared_on_own=_mean(run.shared_on_own for run in done),
         **{name: _mean(getattr(run, name) for run in done) for name in _COSTS},
@@ -226,8 +226,8 @@ def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
         "interval": row.interval,
         "behind": row.behind,
         "tied": row.tied,
-        "worst": row.worst,
-        "worst-sites": row.worst_sites,
+        "lowest": row.lowest,
+        "lowest-sites": row.lowest_sites,
         "personal": row.personal,
         "shared-at-home": row.shared_on_own,
         "steps": row.steps,
@@ -249,8 +249,8 @@ def _run_as_json(run: LeaderboardRun) -> dict[str, Any]:
         "reason": run.reason,
         "path": run.path,
         "score": run.score,
-        "worst": run.worst,
-        "worst-site": run.worst_site,
+        "lowest": run.lowest,
+        "lowest-site": run.lowest_site,
         "personal": run.personal,
         "shared-at-home": run.shared_on_own,
         "lacks-layers": run.lacks_layers,

@@ -79,7 +79,7 @@ def score_table(leaderboard: Leaderboard) -> Table:
     """Return what each strategy reached."""
     name, several = score_name(leaderboard.study), len(leaderboard.seeds) > 1
     columns = ["Strategy", name, *(["Over seeds"] if several else []), "95 % interval", "Difference to the first"]
-    columns += ["Worst hospital", *(["Personal models (gain)"] if leaderboard.has_personal else []), "Seeds"]
+    columns += ["Lowest at a hospital", *(["Personal models (gain)"] if leaderboard.has_personal else []), "Seeds"]
     rows = [Row(row.title, _score_cells(leaderboard, row), mark="level" if row.tied else "") for row in leaderboard.rows]
     return Table(tuple(columns), tuple(rows))
 
@@ -123,9 +123,9 @@ def format_personal(row: LeaderboardRow) -> str:
     return format_score(row.personal) + ("" if math.isnan(gain) else f" ({format_difference(gain, 3)})")
 
 
-def format_worst_site(row: LeaderboardRow) -> str:
-    """Return the hospital that a row serves worst, empty for none; it may change from seed to seed."""
-    return "varies" if len(row.worst_sites) > 1 else "".join(row.worst_sites)
+def format_lowest_site(row: LeaderboardRow) -> str:
+    """Return the hospital with the lowest score of a row, empty for none; it may change from seed to seed."""
+    return "varies" if len(row.lowest_sites) > 1 else "".join(row.lowest_sites)
 
 
 def format_seeds(leaderboard: Leaderboard, row: LeaderboardRow) -> str:
@@ -140,7 +140,7 @@ def _score_cells(leaderboard: Leaderboard, row: LeaderboardRow) -> tuple[Cell, .
         return (*[Cell(_DASH, "num none")] * (4 + several + leaderboard.has_personal), Cell(seeds, "num warn"))
     cells = [format_score(row.score), *([format_spread(row) or _DASH] if several else []), format_interval(row.interval)]
     cells += ["first" if row is leaderboard.rows[0] else format_interval(row.behind, signed=True)]
-    cells += [f"{format_score(row.worst)} {format_worst_site(row)}".strip()]
+    cells += [f"{format_score(row.lowest)} {format_lowest_site(row)}".strip()]
     if leaderboard.has_personal:
         cells.append(format_personal(row))
     return (*map(Cell, cells), Cell(seeds, "num" if len(row.completed_runs) == len(leaderboard.seeds) else "num warn"))
@@ -155,18 +155,27 @@ def _leader_sentences(leaderboard: Leaderboard) -> Iterator[str]:
             else "No strategy reached a test."
         )
         return
-    first, name = scored[0], score_name(leaderboard.study)
-    reached = f"mean {name} of {format_score(first.score)} on {plural(leaderboard.patients, 'test patient')}"
-    tied = [row for row in scored if row.tied]
+    first, tied = scored[0], [row for row in scored if row.tied]
+    reached = _format_reached(leaderboard, first)
     if len(scored) == 1:
-        yield f"{first.title} reached a {reached}; there is nothing to compare it with."
-    elif not tied and any(row.behind for row in scored):
-        yield f"{first.title} leads with a {reached}, apart from every strategy that can be compared patient by patient."
-    elif not tied:
-        yield f"{first.title} leads with a {reached}; the others cannot be compared patient by patient."
+        yield f"{first.title} reached {reached}; there is nothing to compare it with."
+    elif tied:
+        yield f"{_format_tied(scored, tied)} cannot be told apart on these patients; {first.title} stands first with {reached}."
+    elif any(row.behind for row in scored):
+        yield f"{first.title} leads with {reached}, apart from every strategy that can be compared patient by patient."
     else:
-        first_of = f"{first.title} stands first with a {reached}"
-        yield f"{_format_tied(scored, tied)} cannot be told apart on these patients; {first_of}."
+        yield (
+            f"The highest score is that of {first.title}, {reached}. The strategies cannot be compared patient by patient, "
+            "so whether any of them is better is not shown."
+        )
+
+
+def _format_reached(leaderboard: Leaderboard, row: LeaderboardRow) -> str:
+    name, several = score_name(leaderboard.study), len(row.completed_runs) > 1
+    score = f"a mean {name}" if several else f"{'an' if name == 'AUROC' else 'a'} {name}"
+    patients = f" on {plural(leaderboard.patients, 'test patient')}" if leaderboard.patients else ""
+    seeds = f" over {len(row.completed_runs)} seeds" if several else ""
+    return f"{score} of {format_score(row.score)}{seeds}{patients}"
 
 
 def _format_tied(scored: list[LeaderboardRow], tied: list[LeaderboardRow]) -> str:

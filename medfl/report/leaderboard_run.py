@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from medfl.errors import RunError
+from medfl.evaluation.arm_comparison import Lowest
 from medfl.evaluation.bootstrap import PatientScores, read_patient_scores
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_STEPS, Metrics
 from medfl.metrics import class_keys, headline, merge
@@ -19,6 +22,8 @@ from medfl.runs.history import Event, read_history
 from medfl.simulation.strategy_specs import LOCAL
 from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult
 from medfl.study import Study
+
+_MAX_NAMED_SITES = 2  # hospitals that may have the lowest score, by name
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,10 @@ class LeaderboardRun:
         Reason of a failure.
     path : str
         Its folder, relative to that of the sweep; empty when there is none.
-    score, worst, personal, shared_on_own
+    score, lowest, personal, shared_on_own
         Scores as in `LeaderboardRow`.
-    worst_site : str
-        The hospital with the score `worst`.
+    lowest_site : str
+        The hospital with the score `lowest`; several where the bins of an AUROC do not tell which has it.
     lacks_layers : bool
         Whether layers stay at the hospitals, which the shared model lacks.
     rounds, steps : int
@@ -54,8 +59,8 @@ class LeaderboardRun:
     reason: str = ""
     path: str = ""
     score: float = math.nan
-    worst: float = math.nan
-    worst_site: str = ""
+    lowest: float = math.nan
+    lowest_site: str = ""
     personal: float = math.nan
     shared_on_own: float = math.nan
     lacks_layers: bool = False
@@ -95,15 +100,17 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
     study = data.study
     arm = data.arms.get("local" if alone else "federated")
     rounds = arm.rounds if arm else ()
-    score, worst, personal, shared = _local_scores(data, events) if alone else _federated_scores(data)
+    score, lowest, personal, shared = _local_scores(data, events) if alone else _federated_scores(data)
+    hidden = alone or any(_is_hidden(study, t.metrics) for t in data.site_tests)
+    test = None if hidden else read_patient_scores(run, study)
     return LeaderboardRun(
         seed,
         "completed",
         "",
         path,
-        score,
-        worst[1] if worst else math.nan,
-        worst[0] if worst else "",
+        score if test is None else _exact_score(test),
+        lowest.score if lowest else math.nan,
+        " or ".join(lowest.sites) if lowest and len(lowest.sites) <= _MAX_NAMED_SITES else "several" if lowest else "",
         personal,
         shared,
         rounds=len(rounds),
@@ -112,27 +119,32 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
         seconds=math.fsum(done.seconds for done in rounds),
         bytes_up=0.0 if alone else math.fsum(done.bytes_up for done in rounds),  # a real hospital would keep its model
         bytes_down=0.0 if alone else math.fsum(done.bytes_down for done in rounds),
-        test=None if alone or any(_is_hidden(study, t.metrics) for t in data.site_tests) else read_patient_scores(run, study),
+        test=test,
     )
 
 
-def _federated_scores(data: ReportData) -> tuple[float, tuple[str, float] | None, float, float]:
+def _exact_score(test: PatientScores) -> float:
+    """Return the score of the single patients, which an AUROC from bins may miss by its error."""
+    return float(test.score(np.ones((1, len(test.patients))))[0])
+
+
+def _federated_scores(data: ReportData) -> tuple[float, Lowest | None, float, float]:
     """Return the scores of a run with a shared model.
 
-    They are its score on all test patients, the hospital that it serves worst with the score there, and the scores of the
+    They are its score on all test patients, the hospital with the lowest score and that score, and the scores of the
     personal models and of the shared one on the own patients of the hospitals that have a personal model.
     """
     study, shared = data.study, {tested.site: tested for tested in data.site_tests}
     personal = [t for t in data.personal_tests if t.site in shared and t.patients]
     return (
         test_score(data, data.overall_test),
-        data.comparison.federated_worst,
+        data.comparison.federated_lowest,
         _own_patients_score(study, [t.metrics for t in personal]),
         _own_patients_score(study, [shared[t.site].metrics for t in personal]),
     )
 
 
-def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tuple[str, float] | None, float, float]:
+def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, Lowest | None, float, float]:
     """Return the same for hospitals that trained alone; their score is the mean over their models."""
     study = data.study
     tests = {str(e["model"]["site"]): e["sites"] for e in events if e["event"] == "test" and e["arm"] == "local"}
@@ -140,7 +152,7 @@ def _local_scores(data: ReportData, events: Sequence[Event]) -> tuple[float, tup
     scores = [headline(study, merge(study, list(answers.values()))) for answers in metrics.values()]
     personal = [answers[owner] for owner, answers in metrics.items() if owner in answers]
     mean = math.fsum(scores) / len(scores) if scores else math.nan
-    return mean, data.comparison.local_worst, _own_patients_score(study, personal), math.nan
+    return mean, data.comparison.local_lowest, _own_patients_score(study, personal), math.nan
 
 
 def _own_patients_score(study: Study, tests: Sequence[Metrics]) -> float:

@@ -15,7 +15,7 @@ from medfl.metrics import roc_curve_points
 from medfl.report import contribution_tables, provenance_tables, tables, verdict
 from medfl.report.annotations import annotation_table
 from medfl.report.charts import Line, legend, line_chart, roc_chart
-from medfl.report.formatting import format_score
+from medfl.report.formatting import format_error, format_score
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.report.report_data import Curve, ReportData, read_report_data
 from medfl.report.site_tests import ALL_SITES, SiteTest
@@ -90,6 +90,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "contribution": contribution_tables,
         "segmentation": data.study.task.kind == "segmentation",
         "score_name": verdict.score_name(data),
+        "from_bins": _bins_sentence(data),
         "headlines": verdict.headlines(data),
         "verdict": verdict.verdict_sentences(data),
         "test": tables.test_table(data),
@@ -102,6 +103,12 @@ def _context(data: ReportData) -> dict[str, Any]:
         "versions": provenance_tables.list_versions(data),
         "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
     }
+
+
+def _bins_sentence(data: ReportData) -> str:
+    """Return how exact the scores of the comparison are, with a blank before it; empty for Dice."""
+    bound = format_error(data.comparison.max_error, 2)
+    return f" As they are computed from bins, each may be {bound} from that of the single scores." if bound else ""
 
 
 def _make_parts(data: ReportData) -> tuple[dict[str, Any], list[str]]:
@@ -118,7 +125,7 @@ def _make_parts(data: ReportData) -> tuple[dict[str, Any], list[str]]:
 
 
 def _curve_lines(data: ReportData, curves: Mapping[str, Curve]) -> list[Line]:
-    lines = [Line("All hospitals", curves[ALL_SITES], -1)] if ALL_SITES in curves and len(curves) != 2 else []
+    lines = [Line("All hospitals together", curves[ALL_SITES], -1)] if ALL_SITES in curves and len(curves) != 2 else []
     return lines + [Line(site, curves[site], k) for k, site in enumerate(data.sites) if site in curves]
 
 
@@ -130,7 +137,9 @@ def _score_figure(data: ReportData) -> Figure | None:
     lines = _curve_lines(data, arm.scores)
     alone = data.arms.get("local")
     if alone is not arm and alone is not None and ALL_SITES in alone.scores:
-        lines.append(Line("Trained alone, mean", alone.scores[ALL_SITES], 23))  # style 23: the last colour, widely dashed
+        lines.append(
+            Line("Trained alone, mean over hospitals", alone.scores[ALL_SITES], 23)
+        )  # style 23: the last colour, widely dashed
     chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
     note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
     return Figure(f"{name} on validation patients", chart, legend(lines), note)

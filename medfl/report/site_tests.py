@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medfl.errors import MedflError
 from medfl.messages.records import EVAL_PATIENTS, Metrics
-from medfl.metrics import derive, merge, personal_part
+from medfl.metrics import derive, merge, personal_part, score_errors
 from medfl.metrics.keys import HIDDEN
 from medfl.report.round_contributions import to_float
 from medfl.runs.history import Event
@@ -21,13 +21,15 @@ ALL_SITES = ""  # instead of the name of a site: the patients of all sites toget
 class SiteTest:
     """Metrics of one model on the test patients of one site, or of all (`ALL_SITES`).
 
-    `ReportData.personal_tests` holds those of each site's personal model on the patients of that site.
+    `ReportData.personal_tests` holds those of each site's personal model on the patients of that site. `errors` says how far
+    some of the derived scores may be from those of the single scores, as `medfl.metrics.score_errors` has it.
     """
 
     site: str
     patients: int
     metrics: Metrics
     derived: Mapping[str, float]
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def is_hidden(self, what: str) -> bool:
         """Return whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
@@ -44,7 +46,8 @@ def read_overall_test(study: Study, event: Event, tested: Sequence[SiteTest]) ->
     """Return the results of a ``test`` event for all patients together; None where no site was tested."""
     if not tested:
         return None
-    return _make_site_test(study, ALL_SITES, event.get("eval") or {}, event.get("derived") or {})
+    together = _make_site_test(study, ALL_SITES, event.get("eval") or {}, event.get("derived") or {})
+    return replace(together, errors=_read_errors(study, [t.metrics for t in tested if t.patients]))
 
 
 def personal_test_event(test: Event) -> Event:
@@ -62,4 +65,11 @@ def _make_site_test(study: Study, site: str, metrics: Metrics, recorded: Mapping
         derived = derive(study, merge(study, [metrics])) if count else {}
     except (MedflError, KeyError, TypeError):  # written by another version: what it derived itself is still good
         derived = {key: to_float(value) for key, value in recorded.items()}
-    return SiteTest(site, count, metrics, derived)
+    return SiteTest(site, count, metrics, derived, _read_errors(study, [metrics] if count else []))
+
+
+def _read_errors(study: Study, parts: Sequence[Metrics]) -> dict[str, float]:
+    try:
+        return score_errors(study, parts)
+    except (MedflError, KeyError, TypeError):  # written by another version
+        return {}

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfl.metrics import class_key, confusion_matrix
-from medfl.report.formatting import format_difference, format_score, length_unit
+from medfl.report.formatting import format_difference, format_error, format_score, length_unit
 from medfl.report.report_data import ReportData
 from medfl.report.site_tests import SiteTest
-from medfl.report.verdict import score_name, test_score
+from medfl.report.verdict import score_name, test_error, test_score
 from medfl.system.text import NOT_AVAILABLE
 
 
@@ -44,6 +44,7 @@ class Table:
 
 
 _HIDDEN_NOTE = "the hospital’s policy does not disclose numbers about so few patients"
+_BINS_NOTE = "smaller than what the bins of the AUROC can show"
 _PARTIAL_NOTE = "without what some hospitals’ policies hide"
 
 
@@ -63,16 +64,18 @@ class Column:
         if not values or (hidden and counted and not any(values)):
             return Cell("hidden", "num none", title=_HIDDEN_NOTE) if hidden else _make_cell(NOT_AVAILABLE)
         text = _value_formatter(self.keys[0].split(".")[0])(math.fsum(values))
+        text = " ".join(filter(None, (text, format_error(tested.errors.get(self.keys[0], 0.0)))))
         return Cell(f"at least {text}" if counted else text, title=_PARTIAL_NOTE) if hidden else Cell(text)
 
 
 def test_table(data: ReportData) -> Table | None:
-    """Return the test of the shared model by hospital, with the worst one marked."""
+    """Return the test of the shared model by hospital; the lowest score is marked where it is sure which it is."""
     if not data.site_tests or data.overall_test is None:
         return None
     columns = _columns(data)
-    worst = data.comparison.federated_worst[0] if data.comparison.federated_worst and len(data.site_tests) > 1 else None
-    rows = [_test_row(data, t, t.site, columns, worst=t.site == worst) for t in data.site_tests]
+    lowest = data.comparison.federated_lowest
+    marked = lowest.sites if lowest and len(data.site_tests) > len(lowest.sites) == 1 else ()
+    rows = [_test_row(data, t, t.site, columns, lowest=t.site in marked) for t in data.site_tests]
     if len(data.site_tests) > 1:
         rows.append(_test_row(data, data.overall_test, "All patients", columns))
     return Table(("Hospital", "Test patients", *(column.name for column in columns)), tuple(rows))
@@ -205,8 +208,8 @@ def _value_formatter(metric: str) -> Callable[[float], str]:
     return (lambda value: format_score(value, 0)) if metric in ("missed", "false-positive") else format_score
 
 
-def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, worst: bool = False) -> Row:
-    css = "worst" if worst else "" if tested.site else "total"
+def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, lowest: bool = False) -> Row:
+    css = "lowest" if lowest else "" if tested.site else "total"
     if not tested.patients:
         patients = (
             Cell("hidden", "none", title=_HIDDEN_NOTE)
@@ -218,13 +221,16 @@ def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[C
         Cell(str(tested.patients), title=_PARTIAL_NOTE if tested.is_hidden("") else ""),
         *(column.cell(tested) for column in columns),
     )
-    return Row(head, cells, css, f"lowest {score_name(data)}" if worst else "")
+    return Row(head, cells, css, f"lowest {score_name(data)}" if lowest else "")
 
 
 def _personal_row(data: ReportData, shared: SiteTest, personal: SiteTest, head: str) -> Row:
     column = _columns(data)[0]
     row = _test_row(data, shared, head, [column])
     gain = test_score(data, personal) - test_score(data, shared)
+    error = test_error(data, personal) + test_error(data, shared)
+    if 0 < abs(gain) <= error and (bound := format_error(error)):
+        return Row(head, (*row.cells, column.cell(personal), Cell(f"within {bound}", title=_BINS_NOTE)), row.css)
     return Row(head, (*row.cells, column.cell(personal), _make_cell(format_difference(gain, 3))), row.css)
 
 

@@ -1,20 +1,21 @@
-"""Verdict on a run, for the top of its report: three numbers, and the outcome in plain sentences."""
+"""Outcome of a run, for the top of its report: three numbers, and what was measured, on whom, in plain sentences.
+
+Nothing is called better or worse: the numbers are point estimates, which do not tell a difference from chance.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medfl.messages.counts import lower_bound
-from medfl.report.formatting import format_difference, format_reason, format_score
+from medfl.report.formatting import format_difference, format_error, format_reason, format_score
 from medfl.report.report_data import ReportData
 from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.system.text import format_duration, join_words, plural
 
-CLEAR_DIFFERENCE = 0.01  # smaller differences of Dice or AUROC are called no clear difference
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
-_FEW_PATIENTS = 30  # with fewer test patients, the report warns of chance
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def score_name(data: ReportData) -> str:
 
 def headlines(data: ReportData) -> tuple[Headline, Headline, Headline]:
     """Return the three numbers at the top of the report."""
-    return _score_headline(data), _worst_site_headline(data), _local_models_headline(data)
+    return _score_headline(data), _lowest_site_headline(data), _local_models_headline(data)
 
 
 def verdict_sentences(data: ReportData) -> list[str]:
@@ -42,23 +43,31 @@ def verdict_sentences(data: ReportData) -> list[str]:
         *_ending_sentences(data),
         *_comparison_sentences(data),
         *_personal_sentences(data),
-        *_worse_off_sentences(data),
-        *_few_patients_sentences(data),
+        *_precision_sentences(data),
     ]
 
 
 def test_score(data: ReportData, tested: SiteTest | None) -> float:
     """Return the score of one test, nan where it is not defined or hidden."""
     derived = tested.derived if tested else {}
-    return derived.get("dice" if data.study.task.kind == "segmentation" else "auroc", math.nan)
+    return derived.get(_score_key(data), math.nan)
+
+
+def test_error(data: ReportData, tested: SiteTest | None) -> float:
+    """Return how far the score of one test may be from that of the single scores; 0 for Dice."""
+    return tested.errors.get(_score_key(data), 0.0) if tested else 0.0
+
+
+def _score_key(data: ReportData) -> str:
+    return "dice" if data.study.task.kind == "segmentation" else "auroc"
 
 
 def _score_headline(data: ReportData) -> Headline:
     name = score_name(data)
     if data.overall_test is not None and data.overall_test.patients:
-        sites = sum(t.patients > 0 for t in data.site_tests)
-        note = f"{plural(data.overall_test.patients, 'test patient')} of {plural(sites, 'hospital')}"
-        return Headline(f"{name} of the shared model", format_score(test_score(data, data.overall_test)), note)
+        error = format_error(test_error(data, data.overall_test))
+        note = f"of the shared model; {_all_test_patients(data)}{f'; {error} from its bins' if error else ''}"
+        return Headline(f"{name} over all test patients", format_score(test_score(data, data.overall_test)), note)
     arm = data.arms.get("federated")
     points = arm.scores.get(ALL_SITES, ()) if arm else ()
     if points:
@@ -71,12 +80,18 @@ def _score_headline(data: ReportData) -> Headline:
     return Headline(f"{name} of the shared model", "none", "no model was scored")
 
 
-def _worst_site_headline(data: ReportData) -> Headline:
-    worst = data.comparison.federated_worst
-    if worst is not None and len(data.sites) > 1:
-        site, value = worst
-        patients = data.comparison.patients.get(site, 0)
-        return Headline("Hospital it serves worst", format_score(value), f"{site}, {plural(patients, 'test patient')}")
+def _all_test_patients(data: ReportData) -> str:
+    patients = data.overall_test.patients if data.overall_test else 0
+    return f"{plural(patients, 'test patient')} of {plural(sum(t.patients > 0 for t in data.site_tests), 'hospital')} together"
+
+
+def _lowest_site_headline(data: ReportData) -> Headline:
+    lowest = data.comparison.federated_lowest
+    if lowest is not None and len(data.sites) > 1:
+        patients = [data.comparison.patients.get(site, 0) for site in lowest.sites]
+        where = " or ".join(lowest.sites) if len(lowest.sites) <= _MAX_NAMED_SITES else f"one of {len(lowest.sites)} hospitals"
+        note = f"{where}, {plural(patients[0], 'test patient')}" if len(patients) == 1 else f"{where}: too close to tell apart"
+        return Headline(f"Lowest {score_name(data)} at one hospital", format_score(lowest.score), note)
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)
     return Headline(
         "Rounds done", f"{done} of {data.study.rounds}", format_duration(data.seconds) if not math.isnan(data.seconds) else ""
@@ -87,7 +102,8 @@ def _local_models_headline(data: ReportData) -> Headline:
     comparison = data.comparison
     if not math.isnan(comparison.local_on_others):
         shared = format_score(comparison.federated_on_others)
-        note = f"{score_name(data)} on other hospitals’ patients; the shared model there: {shared}"
+        models = plural(comparison.owners_on_others, "model")
+        note = f"mean {score_name(data)} of {models}, each on the other hospitals’ patients; the shared model there: {shared}"
         return Headline("Models trained alone", format_score(comparison.local_on_others), note)
     patients = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
     return Headline(
@@ -112,46 +128,54 @@ def _ending_sentences(data: ReportData) -> Iterator[str]:
 
 def _comparison_sentences(data: ReportData) -> Iterator[str]:
     comparison, name = data.comparison, score_name(data)
-    gain = comparison.gain_on_others
-    if math.isnan(gain):
+    if math.isnan(comparison.gain_on_others):
         reached = test_score(data, data.overall_test)
         if data.site_tests and not math.isnan(reached):
-            mean = f"a mean {name} of {format_score(reached, 2)}"
-            yield f"The shared model reached {mean} on patients that were not used for training."
+            bound = format_error(test_error(data, data.overall_test), 2)
+            score = f"{name} of {format_score(reached, 2)}{f' ({bound} from its bins)' if bound else ''}"
+            article = "a" if name == "Dice" else "an"
+            yield f"Over {_all_test_patients(data)}, none used for training, the shared model reached {article} {score}."
         return
-    numbers = f"the shared model reached a mean {name} of {format_score(comparison.federated_on_others, 2)}"
-    difference = _format_difference(comparison.federated_on_others, comparison.local_on_others)
-    alone = f"the models that hospitals trained alone reached {format_score(comparison.local_on_others, 2)} ({difference})"
-    if gain >= CLEAR_DIFFERENCE:
-        yield f"Training together beat training alone: on other hospitals’ patients, {numbers}; {alone}."
-    elif gain <= -CLEAR_DIFFERENCE:
-        yield f"Training together did worse than training alone: on other hospitals’ patients, {numbers}; {alone}."
-    else:
-        yield f"Training together made no clear difference: on other hospitals’ patients, {numbers}; {alone}."
+    together, alone = comparison.federated_on_others, comparison.local_on_others
+    difference = _format_difference(together, alone, comparison.error_on_others)
+    yield (
+        f"On other hospitals’ patients, the shared model reached a mean {name} of {format_score(together, 2)}, and the models "
+        f"that hospitals trained alone {format_score(alone, 2)} ({difference}; means over "
+        f"{plural(comparison.owners_on_others, 'hospital')}, each scored on the patients of all others)."
+    )
     if not math.isnan(comparison.gain_on_own):
-        pair = f"{format_score(comparison.federated_on_own, 2)} together, {format_score(comparison.local_on_own, 2)} alone"
-        yield f"On their own patients: {pair} ({_format_difference(comparison.federated_on_own, comparison.local_on_own)})."
+        together, alone = comparison.federated_on_own, comparison.local_on_own
+        difference = _format_difference(together, alone, comparison.error_on_own)
+        yield (
+            f"On their own patients: {format_score(together, 2)} together, {format_score(alone, 2)} alone "
+            f"({difference}; means over {plural(comparison.owners_on_own, 'hospital')})."
+        )
 
 
-def _format_difference(together: float, alone: float) -> str:
+def _format_difference(together: float, alone: float, error: float) -> str:
+    """Return a difference of two scores, or that it is too small for the bins of an AUROC to show."""
+    if 0 < abs(together - alone) <= error and (bound := format_error(error, 2)):
+        return f"a difference within {bound}, which the bins of the AUROC cannot show"
     # of the numbers as they are shown, so that a reader who subtracts them gets the same
-    return format_difference(round(together, 2) - round(alone, 2))
+    return f"difference {format_difference(round(together, 2) - round(alone, 2))}"
 
 
 def _personal_sentences(data: ReportData) -> Iterator[str]:
-    """Say which hospitals their personal model serves better or worse than the shared one, on their own test patients."""
-    gains = _personal_gains(data)
-    if not gains:
+    """Say how the hospitals' personal models scored beside the shared one, on their own test patients."""
+    pairs = _personal_pairs(data)
+    if not pairs:
         return
-    better = {site: gain for site, gain in gains.items() if gain >= CLEAR_DIFFERENCE}
-    worse = {site: gain for site, gain in gains.items() if gain <= -CLEAR_DIFFERENCE}
-    phrases = [f"do {what} {_format_gains(data, group)}" for what, group in (("better", better), ("worse", worse))]
-    if alike := [site for site in gains if site not in better and site not in worse]:
-        phrases.insert(
-            1,
-            f"make no clear difference at {join_words(alike) if len(alike) <= _MAX_NAMED_SITES else f'{len(alike)} hospitals'}",
+    if len(pairs) <= _MAX_NAMED_SITES:
+        items = [f"{p.site} ({_format_difference(*scores)}, {plural(p.patients, 'test patient')})" for p, scores in pairs]
+        yield f"Personal models beside the shared one, each on its hospital’s own patients: {join_words(items)}."
+    else:
+        gains = [personal - shared for _, (personal, shared, _) in pairs]
+        patients = plural(sum(p.patients for p, _ in pairs), "test patient")
+        ends = f"{format_difference(min(gains))} to {format_difference(max(gains))}"
+        yield (
+            f"Personal models minus the shared one, each on its hospital’s own patients: {ends} at {len(pairs)} hospitals "
+            f"({patients})."
         )
-    yield f"Against the shared model, the hospitals’ personal models {join_words(phrases)}."
     if data.study.local_layers:
         yield (
             "The shared model lacks the layers that stay at the hospitals; it is scored with untrained ones instead, "
@@ -159,38 +183,24 @@ def _personal_sentences(data: ReportData) -> Iterator[str]:
         )
 
 
-def _personal_gains(data: ReportData) -> dict[str, float]:
-    """Return the gain of each hospital's personal model over the shared one, on its own test patients."""
-    shared = {t.site: test_score(data, t) for t in data.site_tests}
-    gains = {t.site: test_score(data, t) - shared.get(t.site, math.nan) for t in data.personal_tests}
-    return {site: gain for site, gain in gains.items() if not math.isnan(gain)}
+def _personal_pairs(data: ReportData) -> list[tuple[SiteTest, tuple[float, float, float]]]:
+    """Return the test of each hospital's personal model, its score, that of the shared model, and their largest error."""
+    shared = {t.site: t for t in data.site_tests}
+    pairs = []
+    for personal in data.personal_tests:
+        beside = shared.get(personal.site)
+        scores = test_score(data, personal), test_score(data, beside)
+        if not math.isnan(sum(scores)):
+            pairs.append((personal, (*scores, test_error(data, personal) + test_error(data, beside))))
+    return pairs
 
 
-def _format_gains(data: ReportData, gains: Mapping[str, float]) -> str:
-    if not gains:
-        return "nowhere"
-    patients = {t.site: t.patients for t in data.personal_tests if t.site in gains}
-    if len(gains) > _MAX_NAMED_SITES:
-        return f"at {len(gains)} hospitals ({plural(sum(patients.values()), 'test patient')})"
-    items = [f"{site} ({format_difference(gain)} on {plural(patients[site], 'test patient')})" for site, gain in gains.items()]
-    return f"at {join_words(items)}"
-
-
-def _worse_off_sentences(data: ReportData) -> Iterator[str]:
-    comparison = data.comparison
-    losing = [
-        s
-        for s, row in comparison.local.items()
-        if row.get(s, math.nan) - comparison.federated_by_site.get(s, math.nan) >= CLEAR_DIFFERENCE
-    ]
-    if len(losing) == 1:
-        yield f"{losing[0]} does better with its own model on its own patients."
-    elif losing:
-        who = join_words(losing) if len(losing) <= _MAX_NAMED_SITES else f"{len(losing)} of {len(comparison.local)} hospitals"
-        yield f"{who} do better with their own models on their own patients."
-
-
-def _few_patients_sentences(data: ReportData) -> Iterator[str]:
-    patients = data.overall_test.patients if data.overall_test else 0
-    if 0 < patients < _FEW_PATIENTS:
-        yield f"With {plural(patients, 'test patient')} in all, differences of a few hundredths may be chance."
+def _precision_sentences(data: ReportData) -> Iterator[str]:
+    """Say on how many patients differences were measured, and that this does not make them more than chance."""
+    if math.isnan(data.comparison.gain_on_others) and not _personal_pairs(data):
+        return
+    patients = data.overall_test.patients if data.overall_test else sum(data.comparison.patients.values())
+    yield (
+        f"This is what was measured on {plural(patients, 'test patient')}; without an interval it does not show "
+        "which is better, and small differences may be chance."
+    )

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from medfl.evaluation import compare_arms
+from medfl.evaluation.arm_comparison import Lowest
 from medfl.metrics import CaseScore, classification_metrics, empty_metrics, segmentation_metrics
 from medfl.study import Study
+from medfl.testing.sites import make_study
 
 STUDY = Study.model_validate(
     {
@@ -19,6 +21,7 @@ STUDY = Study.model_validate(
         "loss": {"name": "dice-ce"},
     }
 )
+CLASSES = make_study("classification")
 PATIENTS = {"a": 1, "b": 2, "c": 3}
 
 
@@ -60,9 +63,13 @@ def test_other_hospitals_are_weighted_by_their_patients() -> None:
     assert got.gain_on_others == pytest.approx(got.federated_on_others - got.local_on_others)
 
 
-def test_the_worst_served_hospital() -> None:
+def test_the_lowest_score_at_a_hospital() -> None:
     got = compare_arms(EVENTS, STUDY)
-    assert (got.federated_worst, got.local_worst) == (("b", 0.5), ("a", 0.5))
+    assert (got.federated_lowest, got.local_lowest) == (Lowest(0.5, ("b",)), Lowest(0.5, ("a",)))
+
+
+def test_equal_scores_are_the_lowest_together() -> None:
+    assert compare_arms([event("federated", {"a": 0.5, "b": 0.5, "c": 1.0})], STUDY).federated_lowest == Lowest(0.5, ("a", "b"))
 
 
 def test_pairs_count_only_where_both_models_have_a_score() -> None:
@@ -78,13 +85,13 @@ def test_pairs_count_only_where_both_models_have_a_score() -> None:
 def test_without_a_local_arm_there_are_only_federated_scores() -> None:
     got = compare_arms(EVENTS[:2], STUDY)
     assert got.federated == pytest.approx(4.75 / 6)
-    assert (got.local, got.local_worst) == ({}, None)
+    assert (got.local, got.local_lowest) == ({}, None)
     assert math.isnan(got.gain_on_others)
 
 
 def test_a_history_without_tests_has_no_scores() -> None:
     got = compare_arms(EVENTS[:1], STUDY)
-    assert (got.sites, got.federated_worst) == ((), None)
+    assert (got.sites, got.federated_lowest) == ((), None)
     assert math.isnan(got.federated)
 
 
@@ -93,18 +100,34 @@ def test_the_last_test_of_a_model_counts() -> None:
     assert compare_arms([*EVENTS, again], STUDY).federated == 0.0
 
 
-def test_a_hospital_with_few_patients_is_not_the_worst_by_auroc() -> None:
-    task = {"kind": "classification", "dimension": 2, "modality": "XR", "classes": "no,yes"}
-    settings = {"name": "study", "rounds": 1, "task": task, "preprocessing": {"size": "8,8"}}
-    study = Study.model_validate({**settings, "network": {"name": "cnn"}, "loss": {"name": "focal"}})
-
-    def scored(probabilities: list[float], labels: list[int]) -> dict[str, Any]:
+def scored_event(sites: dict[str, tuple[list[float], list[int]]], owner: str = "") -> dict[str, Any]:
+    """Return the test event of a model with these probabilities and labels at each site."""
+    answers = {}
+    for site, (probabilities, labels) in sites.items():
         both = np.array([[1 - p, p] for p in probabilities])
-        patients = [f"p{k}" for k in range(len(labels))]
-        return {"metrics": classification_metrics(patients, labels, both, ["no", "yes"], 0.5)}
+        patients = [f"{site}-{k}" for k in range(len(labels))]
+        answers[site] = {"metrics": classification_metrics(patients, labels, both, CLASSES.task.classes, 0.5)}
+    model = {"round": 1} | ({"site": owner} if owner else {})
+    return {"event": "test", "arm": "local" if owner else "federated", "model": model, "sites": answers}
 
-    sites = {"few": scored([0.9, 0.1], [0, 1]), "many": scored([0.1, 0.3, 0.2, 0.8, 0.9], [0, 0, 1, 1, 1])}
-    got = compare_arms([{"event": "test", "arm": "federated", "model": {"round": 1}, "sites": sites}], study)
-    assert got.federated_by_site["few"] == pytest.approx(0.0)
-    assert got.federated_worst is not None
-    assert got.federated_worst[0] == "many"
+
+def test_the_lowest_auroc_is_the_lowest_that_is_shown_however_few_its_patients() -> None:
+    many = [0.1, 0.3, 0.2, 0.8, 0.9], [0, 0, 1, 1, 1]
+    got = compare_arms([scored_event({"few": ([0.9, 0.1], [0, 1]), "many": many})], CLASSES)
+    assert got.federated_lowest == Lowest(0.0, ("few",))
+
+
+def test_where_bins_do_not_tell_the_lowest_auroc_each_that_may_have_it_is_named() -> None:
+    tied, ordered = ([0.5, 0.5], [0, 1]), ([0.1, 0.9, 0.6], [0, 1, 0])
+    got = compare_arms([scored_event({"a": tied, "b": tied, "c": ordered})], CLASSES)
+    assert got.federated_lowest == Lowest(0.5, ("a", "b", "c"))  # all pairs of a and b may be in the right order
+    assert got.max_error == 0.5
+
+
+def test_the_error_of_a_difference_is_that_of_both_models() -> None:
+    tied, ordered = ([0.5, 0.5], [0, 1]), ([0.1, 0.9], [0, 1])
+    events = [scored_event({"a": tied, "b": ordered}), *(scored_event({"a": tied, "b": tied}, owner) for owner in "ab")]
+    got = compare_arms(events, CLASSES)
+    assert got.error_on_own == pytest.approx((1.0 + 0.5) / 2)
+    assert got.error_on_others == pytest.approx((0.5 + 1.0) / 2)
+    assert (got.owners_on_own, got.owners_on_others) == (2, 2)

@@ -46,11 +46,11 @@ def metrics_of(values: Sequence[float]) -> Metrics:
 
 
 RUN_KEYS = (
-    "seed status reason path score worst worst-site personal shared-at-home lacks-layers rounds steps seconds "
+    "seed status reason path score lowest lowest-site personal shared-at-home lacks-layers rounds steps seconds "
     "bytes-up bytes-down"
 )
 ROW_KEYS = (
-    "strategy settings score spread interval behind tied worst worst-sites personal shared-at-home steps rounds seconds "
+    "strategy settings score spread interval behind tied lowest lowest-sites personal shared-at-home steps rounds seconds "
     "bytes-up bytes-down bytes-up-per-round bytes-down-per-round seeds-done runs"
 )
 
@@ -123,8 +123,8 @@ def test_the_numbers_of_a_run(made: Maker) -> None:
     made.done("fedavg", EVEN)
     (row,) = made.board().rows
     assert row.score == pytest.approx((6 * 0.853333 + 4 * 0.735) / 10, abs=1e-5)
-    assert row.worst == pytest.approx(0.735)
-    assert row.worst_sites == ("b",)
+    assert row.lowest == pytest.approx(0.735)
+    assert row.lowest_sites == ("b",)
     assert (row.steps, row.rounds, row.seconds, row.bytes_up, row.bytes_down) == (80, 4, 10.0, 2400, 3200)
     assert row.interval is not None
     assert row.interval[0] < row.score < row.interval[1]
@@ -143,7 +143,7 @@ def test_a_strategy_that_is_better_on_every_patient_leads_although_the_intervals
     assert second.interval[1] > first.interval[0]
     assert second.behind == pytest.approx((-0.01, -0.01))
     assert not second.tied
-    assert verdict_sentences(board)[0].startswith("fedprox leads with a mean Dice of 0.816 on 10 test patients, apart from")
+    assert verdict_sentences(board)[0].startswith("fedprox leads with a Dice of 0.816 on 10 test patients, apart from")
 
 
 def test_strategies_that_win_on_some_patients_and_lose_on_others_are_level(made: Maker) -> None:
@@ -153,7 +153,7 @@ def test_strategies_that_win_on_some_patients_and_lose_on_others_are_level(made:
     made.done("fedmedian", shifted(EVEN, -0.2))
     board = made.board()
     assert [(row.title, row.tied) for row in board.rows] == [("fedprox mu=0.1", False), ("fedavg", True), ("fedmedian", False)]
-    expected = "The first 2 cannot be told apart on these patients; fedprox mu=0.1 stands first with a mean Dice of"
+    expected = "The first 2 cannot be told apart on these patients; fedprox mu=0.1 stands first with a Dice of"
     assert verdict_sentences(board)[0].startswith(expected)
 
 

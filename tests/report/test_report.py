@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from medfl.errors import RunError
-from medfl.metrics import CaseScore, as_personal, merge, personal_part, segmentation_metrics
+from medfl.metrics import CaseScore, as_personal, classification_metrics, merge, personal_part, segmentation_metrics
 from medfl.privacy.suppression import suppress
-from medfl.report import write_report
+from medfl.report import tables, write_report
 from medfl.report.formatting import format_difference
 from medfl.report.report_data import read_report_data
 from medfl.report.tables import personal_table
+from medfl.report.verdict import verdict_sentences
 from medfl.runs import list_runs
 from tests.studies import as_before_arms_moved
 
@@ -99,23 +100,68 @@ def test_one_file_that_loads_nothing_from_the_network_and_names_each_hospital(
     assert "None" not in reader.text
 
 
-def test_the_verdict_is_that_of_the_numbers(make: Make, whole_run: Whole) -> None:
-    _, reader = page_of(whole_run(make("segmentation", "background,tumour")))
-    assert "Training together beat training alone: on other hospitals’ patients" in reader.text
+def test_the_outcome_says_what_was_measured_over_what_and_on_how_many(make: Make, whole_run: Whole) -> None:
+    run = whole_run(make("segmentation", "background,tumour"))
+    _, reader = page_of(run)
+    got = read_report_data(run).comparison
+    together, alone = f"{got.federated_on_others:.2f}", f"{got.local_on_others:.2f}"
+    assert (
+        f"the shared model reached a mean Dice of {together}, and the models that hospitals trained alone {alone}"
+        in reader.text
+    )
+    assert f"({float(together) - float(alone):+.2f}".replace("(", "difference ") in reader.text
+    assert "means over 4 hospitals, each scored on the patients of all others" in reader.text
+    assert "measured on 70 test patients; without an interval it does not show which is better" in reader.text
     assert "Completed" in reader.text
     assert "round 11, scored once" in reader.text
     assert "lowest Dice" in reader.text
 
 
-def test_the_verdict_says_that_the_shared_model_is_worse(make: Make) -> None:
+@pytest.mark.parametrize("skill", [0.4, 0.7, 0.9])
+def test_no_verdict_is_drawn_from_point_estimates(make: Make, skill: float) -> None:
     maker = make("segmentation", "background,tumour")
     maker.join()
-    maker.test("federated", 2, skill=0.4)
+    maker.test("federated", 2, skill=skill)
     for site in maker.sites:
         maker.test("local", 2, site, skill=0.7)
-    _, reader = page_of(maker.end())
-    assert "Training together did worse than training alone" in reader.text
-    assert "4 of 4 hospitals do better with their own models" in reader.text
+    sentences = " ".join(verdict_sentences(read_report_data(maker.end())))
+    assert "without an interval it does not show which is better" in sentences
+    assert not re.search(r"\b(beats?|worse|does better|do better|best|worst|clear|leads?|wins?)\b", sentences)
+
+
+def test_the_lowest_score_that_is_marked_is_the_lowest_that_is_shown(make: Make, whole_run: Whole) -> None:
+    sites = {"big": (40, 6, 40), "few": (9, 2, 3), "mid": (20, 3, 12)}
+    data = read_report_data(whole_run(make("classification", "normal,pneumonia", sites=sites)))
+    table = tables.test_table(data)
+    assert table is not None
+    marked = [row.head for row in table.rows if row.mark]
+    scores = {t.site: t.derived["auroc"] for t in data.site_tests}
+    assert marked in ([min(scores, key=lambda site: scores[site])], [])
+    assert bool(marked) == (data.comparison.federated_lowest is not None and len(data.comparison.federated_lowest.sites) == 1)
+
+
+def test_an_auroc_is_told_with_the_bound_of_its_error_and_no_smaller_difference_is_told(make: Make) -> None:
+    maker = make("classification", "no,yes", sites={"a": (40, 6, 20), "b": (40, 6, 20)}, rounds=1)
+    labels, scores = np.arange(20) % 2, np.linspace(0.5, 0.52, 20)
+    metrics = classification_metrics(
+        [f"p{k}" for k in range(20)], labels, np.stack([1 - scores, scores], 1), ["no", "yes"], 0.5
+    )
+    maker.metrics = lambda *_, **__: metrics
+    maker.join()
+    maker.test("federated", 1)
+    for site in maker.sites:
+        maker.test("local", 1, site)
+    run = maker.end()
+    data = read_report_data(run)
+    error = data.site_tests[0].errors["auroc"]
+    page, reader = page_of(run)
+    assert error == pytest.approx(0.115)  # 23 of the 100 pairs lie in one bin
+    bound = "±0.115"
+    assert re.search(rf"a 20 0\.\d+ {bound} 0\.\d+ ±0\.\d+", reader.text)
+    assert f"{bound} from its bins" in reader.text
+    assert "It is no confidence interval" in reader.text
+    assert "lowest AUROC" not in page  # nobody knows which of the two is lower
+    assert "a or b: too close to tell apart" in reader.text
 
 
 def test_names_and_reasons_of_others_cannot_become_code(make: Make) -> None:
@@ -141,7 +187,10 @@ def test_without_a_local_arm_there_is_no_comparison(make: Make) -> None:
     maker.test("federated", 2)
     _, reader = page_of(maker.end())
     assert "Together or alone" not in reader.text
-    assert "The shared model reached a mean Dice of" in reader.text
+    assert (
+        "Over 70 test patients of 4 hospitals together, none used for training, the shared model reached a Dice of"
+        in reader.text
+    )
     assert "Patients it was trained on 240" in reader.text
     assert "Examples" not in reader.text
 
@@ -192,7 +241,9 @@ def test_what_a_policy_hides_reads_hidden_and_what_is_not_defined_na(make: Make)
     assert "few hidden n/a" in table
     assert "one 1 n/a" in table
     assert "no 0 n/a" in table
-    assert re.search(r"big( lowest AUROC)? 20 [01]\.\d+ [01]\.\d+ hidden hidden hidden hidden", table)  # few wrong answers
+    assert re.search(
+        r"big( lowest AUROC)? 20 [01]\.\d+ ±[01]\.\d+ [01]\.\d+ ±[01]\.\d+ hidden hidden hidden hidden", table
+    )  # few wrong answers
     assert "2 of the hospitals are not in it" not in table  # only `big` hides a confusion matrix that it had
     assert "1 of the hospitals are not in it: their policies hide so few wrong predictions." in table
 
@@ -439,12 +490,11 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
     run = personal_run(make, "segmentation", "background,tumour", {"a": (0.5, 0.8), "b": (0.9, 0.6), "c": (0.7, 0.7)})
     page, reader = page_of(run)
     data = read_report_data(run)
-    gains = [
-        own.derived["dice"] - shared.derived["dice"] for own, shared in zip(data.personal_tests, data.site_tests, strict=True)
-    ]
-    assert "Against the shared model, the hospitals’ personal models do better at a (" in reader.text
-    assert f"{format_difference(gains[0])} on 12 test patients)" in reader.text
-    assert f"and do worse at b ({format_difference(gains[1])} on 13 test patients)." in reader.text
+    pairs = zip(data.personal_tests, data.site_tests, strict=True)
+    scores = [(own.derived["dice"], shared.derived["dice"]) for own, shared in pairs]
+    shown = [round(own, 2) - round(shared, 2) for own, shared in scores]
+    assert f"own patients: a (difference {format_difference(shown[0])}, 12 test patients), b (difference" in reader.text
+    assert f"b (difference {format_difference(shown[1])}, 13 test patients) and c (difference" in reader.text
     assert "The shared model lacks the layers" not in page
     table = personal_table(data)
     assert table is not None
@@ -453,7 +503,7 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
         "12",
         f"{data.site_tests[0].derived['dice']:.3f}",
         f"{data.personal_tests[0].derived['dice']:.3f}",
-        format_difference(gains[0], 3),
+        format_difference(scores[0][0] - scores[0][1], 3),
     ]
     assert data.overall_personal_test is not None
     assert data.overall_personal_test.patients == 12 + 13 + 14
@@ -463,7 +513,7 @@ def test_the_report_says_that_the_shared_model_lacks_local_layers(make: Make) ->
     skills = dict.fromkeys("abcde", (0.4, 0.8))
     run = personal_run(make, "segmentation", "background,tumour", skills, strategy={"name": "fedbn"})
     _, reader = page_of(run)
-    assert "do better at 5 hospitals (70 test patients) and do worse nowhere." in reader.text
+    assert re.search(r"own patients: \+0\.\d\d to \+0\.\d\d at 5 hospitals \(70 test patients\)", reader.text)
     assert "it is scored with untrained ones instead, as a hospital that joins now would get it" in reader.text
     assert "joins the shared layers to those that stay there (norm)" in reader.text
 
