@@ -42,7 +42,7 @@ loss = {name = "dice-ce"}
 LOUD = "import logging, warnings\nlogging.basicConfig(level=1)\nwarnings.simplefilter('always')\n"
 
 EXCLUDED = {
-    "north": {"DCM-HEADER", "DCM-MISSING-SLICES", "DCM-TRUNCATED", "LBL-CLASSNAME", "LBL-PARTIAL-REF"},
+    "north": {"DCM-HEADER", "DCM-MISSING-SLICES", "DCM-READ", "DCM-TRUNCATED", "LBL-CLASSNAME"},
     "south": {"NII-TRUNCATED", "IMG-NAN", "LBL-MISSING", "LBL-VALUES"},
     "west": {"NII-TRUNCATED", "IMG-MISSING", "INDEX-PATH"},
 }
