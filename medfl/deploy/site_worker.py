@@ -113,9 +113,9 @@ class SiteWorker:
         """Pull a message and answer it; never raise."""
         succeeded = False
         try:
-            job = task.pull()
-            compat.identify_process(job.context.run_id, job.context.node_id)
             with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
+                job = task.pull()  # takes as long as the SuperNode needs to fetch the model
+                compat.identify_process(job.context.run_id, job.context.node_id)
                 reply = self._answer_safely(token.kind, job, is_lost)
                 task.push(reply)
             succeeded = not reply.has_error()

@@ -9,7 +9,7 @@ from medfl.system.parent_watch import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()
-    from medfl.flower.tasks import run_supernode
+    from medfl.flower.supernode import run_supernode
 
     _, certificate, key, *flags = sys.argv
     sys.argv = ["flower-supernode", *flags]

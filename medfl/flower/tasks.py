@@ -7,7 +7,6 @@ of Flower moves a name, ``tests/flower/test_compat.py`` fails first.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,6 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode import start_client_internal
-from flwr.supernode.cli import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
@@ -44,7 +41,6 @@ CLIENT_TASK: str = TaskType.CLIENT_APP
 HEARTBEAT: float = HEARTBEAT_DEFAULT_INTERVAL / 3  # seconds; the SuperNode abandons a task after two intervals without one
 
 _BUSY_TIMEOUT_MS = 25_000  # the client gives up after 30 seconds
-_POLL_INTERVAL = 1.0  # seconds between the SuperNode's looks for a message
 _REFUSED_STATUSES = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _TASK_TYPES = (TaskType.CLIENT_APP, TaskType.AGENT_APP)  # all that a SuperNode queues: a task that nobody takes waits for ever
@@ -231,30 +227,6 @@ def run_superlink() -> None:
     pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_BUSY_TIMEOUT_MS)}
     vars(sql_mixin)["SQLITE_PRAGMAS"] = tuple(pragmas.items())
     flower_superlink()
-
-
-def run_supernode(certificate: Path | None, key: Path | None) -> None:
-    """Run Flower's SuperNode in this process, with the arguments of the command line.
-
-    Parameters
-    ----------
-    certificate, key : Path, optional
-        PEM files that the site presents to a proxy which asks for them; Flower has no setting for that.
-    """
-    if certificate is not None and key is not None:
-        use_client_certificate(certificate, key)
-    vars(start_client_internal)["time"] = _Clock
-    flower_supernode()
-
-
-class _Clock:
-    """Replacement of the module `time` in the SuperNode's loop, which would sleep for 3 seconds between looks for a message."""
-
-    time = staticmethod(time.time)
-
-    @staticmethod
-    def sleep(seconds: float) -> None:
-        time.sleep(min(seconds, _POLL_INTERVAL))
 
 
 def use_client_certificate(certificate: Path, key: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from medfl.deploy import site_worker
 from medfl.deploy.approvals import approve
 from medfl.deploy.bundle import read_bundle_study
 from medfl.errors import safe_sentence
-from medfl.flower.tasks import TaskToken, Unreachable
+from medfl.flower.tasks import TaskInput, TaskToken, Unreachable
 from medfl.grids import auditing, packing
 from medfl.messages import records
 from medfl.site import Site, init_site, read_site
@@ -221,6 +222,25 @@ def test_work_that_nobody_waits_for_is_stopped(approved: Site, joined: FakeJoin,
     monkeypatch.setattr(site_worker, "HEARTBEAT", 0.01)
     task = handle(approved, FakeTask(job(), known=False))
     assert reason_of(task) == safe_sentence("RUN-STOPPED")
+
+
+def test_the_supernode_hears_of_the_worker_while_it_fetches_the_message(
+    approved: Site, joined: FakeJoin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large model over a slow line takes longer than the minute after which a SuperNode gives a silent worker up."""
+    heard = threading.Event()
+
+    class SlowTask(FakeTask):
+        def pull(self) -> TaskInput:
+            assert heard.wait(10.0)
+            return super().pull()
+
+        def send_heartbeat(self) -> bool:
+            heard.set()
+            return True
+
+    monkeypatch.setattr(site_worker, "HEARTBEAT", 0.01)
+    assert handle(approved, SlowTask(job())).results == [True]
 
 
 def test_work_for_a_stopped_run_is_stopped(approved: Site, joined: FakeJoin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,195 @@
+"""A site's SuperNode: whatever happens while it receives a message, it sends the answers to the messages after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.common.constant import SubStatus
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import RunNotRunningException
+from flwr.supernode import start_client_internal
+from flwr.supernode.nodestate import NodeStateFactory, nodestate_factory
+
+from medfl.flower import compat
+from medfl.flower.supernode import AnsweringNodeState, receive_or_give_up
+
+NODE = 5
+
+
+class LoopEndedError(Exception):
+    """Ends the loop of the SuperNode, which has no end."""
+
+
+class FakeSite:
+    """The loop of a SuperNode, the server that it talks to, and the worker, which gets its turn whenever the loop sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nodestate_factory, "InMemoryNodeState", AnsweringNodeState)
+        monkeypatch.setattr(start_client_internal, "_pull_and_store_message", receive_or_give_up)
+        monkeypatch.setattr(start_client_internal, "_init_connection", self.connection)
+        monkeypatch.setattr(start_client_internal, "register_signal_handlers", lambda **_: None)
+        monkeypatch.setattr(start_client_internal, "time", self)
+        self.factory = NodeStateFactory(ObjectStoreFactory())
+        self.state = self.factory.state()
+        self.sent: list[Message] = []
+        self.inbox: list[Message] = []
+        self.turns = 0
+        self.work: Callable[[], None] = self.answer
+        self.while_confirming: Callable[[Message], None] = lambda message: None
+        self.while_pulling: Callable[[str], None] = lambda identifier: None
+
+    def ask(self, run: int) -> Message:
+        """Let the server send a message of a run."""
+        self.state.store_run(compat.empty_run(run))
+        compat.identify_process(run, compat.SERVER_NODE_ID)
+        message = Message(RecordDict(), dst_node_id=NODE, message_type="query.join")
+        message.metadata.__dict__["_message_id"] = message.object_id
+        self.inbox.append(message)
+        return message
+
+    def run(self) -> list[str]:
+        """Run the loop until nothing happens any more; return which messages were answered."""
+        with pytest.raises(LoopEndedError):
+            start_client_internal.start_client_internal(
+                state_factory=self.factory, server_address="127.0.0.1:1", node_config={}, isolation="process"
+            )
+        return [reply.metadata.reply_to_message_id for reply in self.sent]
+
+    def take(self) -> tuple[str, Message] | None:
+        """Take the oldest task and its message, as the worker does."""
+        for task in self.state.get_tasks():
+            if (token := self.state.claim_task(task.task_id)) is not None and self.state.activate_task(task.task_id):
+                (message,) = self.state.get_messages_legacy(run_ids=[task.run_id], is_reply=False, limit=1)
+                self.state.record_message_processing_start(message.metadata.message_id)
+                return token, message
+        return None
+
+    def answer(self) -> None:
+        """Be the worker: take a message, and answer it."""
+        if (taken := self.take()) is not None:
+            self.push(*taken)
+
+    def push(self, token: str, message: Message) -> bool:
+        """Answer a message, and return whether the SuperNode accepts that."""
+        task = self.state.get_task_by_token(token)
+        if task is None:
+            return False
+        compat.identify_process(message.metadata.run_id, NODE)
+        reply = Message(RecordDict(), reply_to=message)
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        self.state.record_message_processing_end(message.metadata.message_id)
+        self.state.store_message(reply)
+        with no_object_id_recompute():
+            self.state.object_store.preregister(task.run_id, get_object_tree(reply))
+        for identifier, part in get_all_nested_objects(reply).items():
+            self.state.object_store.put(identifier, part.deflate())
+        return self.state.finish_task(task.task_id, SubStatus.COMPLETED, "")
+
+    def time(self) -> float:
+        """Be the clock."""
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Let the worker have a turn instead of the time."""
+        self.turns += 1
+        if self.turns > 20:
+            raise LoopEndedError
+        self.work()
+
+    @contextmanager
+    def connection(self, **_: Any) -> Iterator[tuple[object, ...]]:
+        """Be the connection to the server."""
+        parts: dict[str, bytes] = {}
+
+        def receive() -> tuple[Message, object] | None:
+            if not self.inbox:
+                return None
+            message = self.inbox.pop(0)
+            parts.update({identifier: part.deflate() for identifier, part in get_all_nested_objects(message).items()})
+            with no_object_id_recompute():
+                return message, get_object_tree(message)
+
+        def send(reply: Message, tree: object, seconds: float) -> tuple[set[str], str]:
+            self.sent.append(reply)
+            return set(), ""
+
+        def pull(run: int, identifier: str) -> bytes:
+            self.while_pulling(identifier)
+            return parts[identifier]
+
+        def confirm(run: int, identifier: str) -> None:
+            self.while_confirming(identifier)
+
+        yield NODE, receive, send, None, None, pull, lambda *_: None, confirm
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    return FakeSite(monkeypatch)
+
+
+def test_each_message_is_answered(site: FakeSite) -> None:
+    asked = [site.ask(run).metadata.message_id for run in (1, 1, 2)]
+    assert site.run() == asked
+
+
+def test_the_answer_to_a_run_that_ended_while_it_was_asked_is_not_sent_instead_of_the_next(site: FakeSite) -> None:
+    """As when the server went down, the worker had the message already, and the run was resumed before this site was back."""
+    first, second = (site.ask(run).metadata.message_id for run in (1, 2))
+
+    def confirm(identifier: str) -> None:
+        if identifier == first:
+            site.answer()
+            raise RunNotRunningException
+
+    site.while_confirming = confirm
+    assert site.run() == [second]
+
+
+def test_a_worker_that_waits_for_a_message_of_an_ended_run_is_told_so(site: FakeSite) -> None:
+    first, second = (site.ask(run).metadata.message_id for run in (1, 2))
+    taken: list[tuple[str, Message] | None] = []
+
+    def pull(identifier: str) -> None:
+        if identifier == first:
+            taken.append(site.take())
+            raise RunNotRunningException
+
+    site.while_pulling = pull
+    assert site.run() == [second]
+    assert taken[0] is not None
+    assert not site.push(*taken[0])
+    assert site.state.object_store.get(first) is None
+
+
+def test_a_message_that_the_worker_could_not_read_is_answered_with_an_error(site: FakeSite) -> None:
+    first, second = (site.ask(1).metadata.message_id for _ in range(2))
+
+    def fail_first() -> None:
+        site.work = site.answer
+        if (taken := site.take()) is not None and (task := site.state.get_task_by_token(taken[0])) is not None:
+            site.state.finish_task(task.task_id, SubStatus.FAILED, "")
+
+    site.work = fail_first
+    assert site.run() == [first, second]
+    assert site.sent[0].error.reason == "[SITE-ERROR] The details are in the log of the site."
+    assert not site.sent[1].has_error()
+
+
+def test_a_task_is_handed_out_with_its_message(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower creates the task first, and a worker that found no message would report that the task failed."""
+    asked = site.ask(1).metadata.message_id
+    store = site.state.object_store
+    preregister = store.preregister
+
+    def with_a_quick_worker(run: int, tree: Any) -> list[str]:
+        site.answer()
+        return preregister(run, tree)
+
+    monkeypatch.setattr(store, "preregister", with_a_quick_worker)
+    assert site.run() == [asked]
