@@ -13,6 +13,7 @@ from medfl.data.findings import Finding
 from medfl.data.index.database import IndexDatabase
 from medfl.data.index.file_facts import DICOM_KINDS, FileFacts, IndexedFile, is_archive, may_be_dicom
 from medfl.data.index.parallel_reading import read_file_facts
+from medfl.data.index.unfinished import is_unfinished
 from medfl.data.index.walk import FileStat, SkippedFolders, stat_file, walk_files
 from medfl.data.store.cache_key import site_root
 from medfl.site import Site
@@ -54,6 +55,11 @@ class FileIndex:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._database:
             self._database.close()
+
+    @property
+    def root(self) -> Path:
+        """Data folder of the site."""
+        return self._site.root
 
     @property
     def database(self) -> IndexDatabase:
@@ -105,6 +111,7 @@ class FileIndex:
         told = {file.path: "archive" if is_archive(file.path) else "other" for file in files if not may_be_dicom(file.path)}
         for kind, paths in (("unopened", skipped.broken), ("outside", skipped.outside), ("special", skipped.special)):
             told |= {path: kind if may_be_dicom(path) else "other" for path in sorted(paths)}
+        told |= {path: "other" for path in sorted(skipped.hidden) if is_unfinished(path)}
         return self._candidates(files), [IndexedFile(path, FileFacts(kind)) for path, kind in told.items()]
 
     def others(self, folder: Path) -> list[IndexedFile]:
@@ -139,9 +146,17 @@ class FileIndex:
 
     def identify(self, files: Iterable[FileStat]) -> list[IndexedFile]:
         """Return those files that are or may be DICOM; open the ones that are new or have changed."""
+        return [item for item in self.probe(files) if item.kind in DICOM_KINDS]
+
+    def probe(self, files: Iterable[FileStat]) -> list[IndexedFile]:
+        """Return the files that have to be opened to know what they are, whatever they are."""
         candidates = self._candidates(files)
         self._read_new(list(candidates.items()))
-        return [item for item in self._make_items(candidates) if item.kind in DICOM_KINDS]
+        return self._make_items(candidates)
+
+    def walked(self) -> set[Path]:
+        """Return the folders that were walked so far."""
+        return set(self._trees)
 
     def _candidates(self, files: Iterable[FileStat]) -> dict[bytes, FileStat]:
         return {self._relative(file.path): file for file in files if may_be_dicom(file.path)}

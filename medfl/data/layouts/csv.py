@@ -105,7 +105,7 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
     return Listing(
         tuple(entries),
         patient_ids=bool(site.data.patient),
-        warnings=(*_blank_warnings(full_table, site.data.where), *unread_split_warnings(table)),
+        warnings=(*_blank_warnings(full_table, site.data.where), *unread_split_warnings(table), *resolver.warnings()),
         channels=names_in_patterns(site.data.image),
     )
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.dicom.select import COLUMN_KEYS, KEY_ALIASES, image_conditions, parse_select
 from medfl.data.dicom.shown import shown_values
+from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
+from medfl.data.index.walk import FileStat
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
 from medfl.data.layouts.object_sorting import series_key, sort_objects
+from medfl.data.layouts.parts_beside import find_parts_beside
 from medfl.data.layouts.series_faults import fault_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
@@ -92,6 +95,7 @@ class DicomResolver:
     site_data: SiteData
     index: FileIndex
     selection: ImageSelection
+    _beside: dict[Path, list[FileStat]] = field(default_factory=dict)
     _folders: dict[Path, tuple[DicomObjects, dict[str, IndexedFile]]] = field(default_factory=dict)  # rows often share one
 
     def resolve_image(self, paths: Sequence[Path], row: Mapping[str, str]) -> Source:
@@ -138,6 +142,11 @@ class DicomResolver:
             what = f"the folder of the label holds {len(drawn)} DICOM-SEG and RTSTRUCT objects."
             raise DataError("LBL-SEVERAL", what, "Name the file that is meant in the index.")
         return Source.of_files(drawn)
+
+    def warnings(self) -> list[Finding]:
+        """Return warnings about files of the named folders that cannot be read and are no part of a series that is known."""
+        stray = sum((found.faults.get("", Counter()) for found, _ in self._folders.values()), Counter[str]())
+        return DicomObjects(faults=defaultdict(Counter, {"": stray})).warnings()
 
     def _select_files(self, path: Path, channels: Sequence[str]) -> Source:
         """Return the files that are meant of a folder, and what is to be chosen of them later."""
@@ -193,6 +202,7 @@ class DicomResolver:
             item = self._get_readable(path, "image")
             return DicomObjects(defaultdict(list, {series_key(item): [item]}))  # its reader raises if it is no image
         items, others = self.index.tree(path), self.index.others(path)
+        others = [*others, *find_parts_beside(path, items, self.index, self._beside)]
         found = sort_objects(items, self.modality, self.site_data, others)
         self.selection.restore_localizers(found)
         if not found.series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from bisect import bisect_left
@@ -9,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
-from medfl.data.index.file_facts import ARCHIVE_SUFFIXES, IndexedFile
+from medfl.data.index.file_facts import ARCHIVE_SUFFIXES, NON_DICOM_SUFFIXES, IndexedFile
+from medfl.data.index.unfinished import finished_name
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3", ".dic")
 # what programs append to the name of a file that they compress, copy or have not received in full
@@ -26,6 +28,9 @@ _APPENDED = (
     ".old",
     "~",
 )
+_FURTHER_SUFFIX = re.compile(r"(.+\.(?:dcm|dicom|ima|dc3|dic))\.[^.]+")  # 5-1.dcm.txt, 5-1.dcm.failed
+_OTHER_CONTENTS = {*NON_DICOM_SUFFIXES} - {".txt", ".html"}  # what a slice is not called by mistake
+_MAX_SIBLINGS = 50  # folders beside that of a file, of more of which it could be a part of any
 _HEXADECIMAL = re.compile(r"[0-9a-f]*").fullmatch
 _Key = tuple[tuple[int, int, str], ...]
 _DIGITS_JOINED = re.compile(r"#([._-]#)+")
@@ -42,12 +47,14 @@ class _Names:
 
     def __init__(self, named: Iterable[tuple[str, str]]) -> None:
         self.names: set[str] = set()
+        self._stems: set[str] = set()
         self.series: set[str] = set()
         self._by_shape: dict[str, list[tuple[_Key, str]]] = defaultdict(list)
         for name, series in named:
             self.names.add(name)
             self.series.add(series)
-            self._by_shape[name_shape(name)].append((_natural_key(name), series))
+            self._stems.add(_strip_dicom(name))
+            self._by_shape[name_shape(name)].append((_natural_key(_strip_dicom(name)), series))
         for alike in self._by_shape.values():
             alike.sort()
 
@@ -63,8 +70,24 @@ class _Names:
         every = {series for _, series in alike}
         if 1 + sum(one[1] != other[1] for one, other in pairwise(alike)) > len(every):
             return every
-        place = bisect_left(alike, (_natural_key(name), ""))
+        place = bisect_left(alike, (_natural_key(_strip_dicom(name)), ""))
         return {series for _, series in alike[max(0, place - 1) : place + 1]}
+
+    def is_like(self, name: str) -> bool:
+        """Return whether a name is formed like one of these, and none of these."""
+        return name_shape(name) in self._by_shape and _strip_dicom(name) not in self._stems
+
+    def find_numbered(self, name: str) -> tuple[set[str], bool]:
+        """Return the series in whose numbering a name is the next or a missing one, and whether it stands between two."""
+        if not self.is_like(name):
+            return set(), False
+        alike, key = self._by_shape[name_shape(name)], _natural_key(_strip_dicom(name))
+        place = bisect_left(alike, (key, ""))
+        before, after = (
+            {series for other, series in part if 0 < _count_between(key, other) <= len(alike)}
+            for part in (alike[max(0, place - 1) : place], alike[place : place + 1])
+        )
+        return before | after, bool(before & after)
 
 
 class ImagePlaces:
@@ -74,9 +97,11 @@ class ImagePlaces:
     ----------
     images : iterable of (IndexedFile, str)
         Readable images of every modality, with the key of their series.
+    unread : iterable of str
+        Files that cannot be read.
     """
 
-    def __init__(self, images: Iterable[tuple[IndexedFile, str]]) -> None:
+    def __init__(self, images: Iterable[tuple[IndexedFile, str]], unread: Iterable[str] = ()) -> None:
         by_folder: dict[str, list[tuple[str, str]]] = defaultdict(list)
         folders: dict[str, set[str]] = defaultdict(set)
         for item, series in images:
@@ -88,14 +113,23 @@ class ImagePlaces:
         for series, places in folders.items():
             for place in places if len(places) > 1 else ():
                 self._spread[os.path.dirname(place)].append((place, series))
+        self._below: dict[str, list[str]] = defaultdict(list)  # folders with images in a folder
+        for folder in by_folder:
+            self._below[os.path.dirname(folder)].append(folder)
+        self._unread: dict[str, set[str]] = defaultdict(set)  # names of what cannot be read in a folder
+        for path in unread:
+            folder, name = os.path.split(path)
+            self._unread[folder].add(_meant_name(name))
+        self._siblings: dict[str, list[_Names]] = {}
         self._names: dict[str, _Names] = {}  # of images in a folder
         self._near: dict[str, tuple[_Names, _Names]] = {}  # of folders in one that a series spreads over, and of their images
 
     def find_series(self, path: str, *, dicom: bool) -> set[str]:
         """Return the series of which a file that cannot be read may be a part.
 
-        It may be one if its name is that of a DICOM file, or is formed like those beside it. Where several series lie together,
-        the next names before and after it tell which one, if names follow the series at all; else it may be any of them.
+        It may be one if its name is that of a DICOM file, or is formed like those beside it, or in the folder above, or takes a
+        free number of a folder beside its own or in it. Where several series lie together, the next names before and after it
+        tell which one, if names follow the series at all; else it may be any of them.
 
         Parameters
         ----------
@@ -105,17 +139,35 @@ class ImagePlaces:
             Whether its content is known to be DICOM, whatever its name is.
         """
         folder, name = os.path.split(path)
-        name = name.lower()
-        meant = _strip_appended(name)
+        meant = _meant_name(name)
         beside = self._names_in(folder)
-        if meant != name and meant in beside.names:
+        if meant != name.lower() and meant in beside.names:
             return set()  # a copy of a file that is there
         if beside.names:
-            return beside.choose(meant, dicom=dicom) if dicom or beside.may_hold(meant) else set()
+            if dicom or beside.may_hold(meant):
+                return beside.choose(meant, dicom=dicom)
+            stem, suffix = os.path.splitext(meant)
+            return set() if suffix in _OTHER_CONTENTS else beside.find_numbered(stem)[0]
         near, images = self._names_near(os.path.dirname(folder))
-        if not images.names or not (dicom or images.may_hold(meant)):
-            return set()
-        return near.choose(os.path.basename(folder).lower(), dicom=dicom)
+        if images.names and (dicom or images.may_hold(meant)):
+            return near.choose(os.path.basename(folder).lower(), dicom=dicom)
+        return self._find_elsewhere(folder, meant)
+
+    def _find_elsewhere(self, folder: str, name: str) -> set[str]:
+        """Return the series of the folder above, or of folders beside or in one without images, of which a file may be a part.
+
+        Not where another file of the folder is called like one of them: then the folder holds a series of its own, or copies.
+        """
+        above = self._names_in(os.path.dirname(folder))
+        if above.names:
+            return above.choose(name, dicom=False) if above.is_like(name) and not above.names & self._unread[folder] else set()
+        if folder not in self._siblings:
+            names = map(self._names_in, (*self._below.get(os.path.dirname(folder), ()), *self._below.get(folder, ())))
+            self._siblings[folder] = [one for one in names if not one.names & self._unread[folder]]
+        fitting = [one.find_numbered(name) for one in self._siblings[folder][:_MAX_SIBLINGS]]
+        between = set().union(*(series for series, is_between in fitting if is_between))
+        following = set().union(*(series for series, _ in fitting))
+        return between or (following if len(following) == 1 else set())
 
     def _names_in(self, folder: str) -> _Names:
         if folder not in self._names:
@@ -143,8 +195,7 @@ def name_shape(name: str) -> str:
     >>> name_shape("im0012.dcm"), name_shape("1.2.840.17"), name_shape("3f9a-00b1"), name_shape("readme.txt")
     ('im#', '#', '#', 'readme.txt')
     """
-    stem = next((name.removesuffix(end) for end in _DICOM_SUFFIXES if name.endswith(end)), name)
-    parts = re.split(r"([^0-9a-z]+)", stem)
+    parts = re.split(r"([^0-9a-z]+)", _strip_dicom(name))
     return _DIGITS_JOINED.sub("#", "".join(map(_part_shape, parts)))
 
 
@@ -152,6 +203,17 @@ def _part_shape(part: str) -> str:
     if not any(letter.isdigit() for letter in part):
         return part
     return "#" if _HEXADECIMAL(part) else re.sub(r"\d+", "#", part)
+
+
+def _meant_name(name: str) -> str:
+    """Return what a file is called, in small letters, without what programs that copy or compress it make of its name."""
+    meant = _strip_appended(finished_name(name).lower())
+    further = _FURTHER_SUFFIX.fullmatch(meant)
+    return further[1] if further else meant
+
+
+def _strip_dicom(name: str) -> str:
+    return next((name.removesuffix(end) for end in _DICOM_SUFFIXES if name.endswith(end)), name)
 
 
 def _strip_appended(name: str) -> str:
@@ -163,3 +225,11 @@ def _strip_appended(name: str) -> str:
 def _natural_key(name: str) -> _Key:
     """Return what sorts names as people number them: ``2`` before ``10``."""
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name))
+
+
+def _count_between(one: _Key, other: _Key) -> float:
+    """Return by how much two names differ that differ in one number; infinity for others."""
+    if len(one) != len(other):
+        return math.inf
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a != b]
+    return abs(pairs[0][0][1] - pairs[0][1][1]) if len(pairs) == 1 and pairs[0][0][0] == pairs[0][1][0] == 0 else math.inf

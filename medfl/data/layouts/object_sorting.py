@@ -47,7 +47,8 @@ def sort_objects(
     _find_nameless(found)
     _set_aside(found, modality, screens=modality in _SCREEN_MODALITIES and settings.burned_in == "allow")
     in_dicomdir = _find_absent(items, others, found)
-    places = ImagePlaces((item, series_key(item)) for item, kind in kinds if unread and kind not in ("label", "no image"))
+    images = ((item, series_key(item)) for item, kind in kinds if unread and kind not in ("label", "no image"))
+    places = ImagePlaces(images, (item.path_text for item in unread))
     for item in unread:
         _attribute(item, places, in_dicomdir, found)
     return found

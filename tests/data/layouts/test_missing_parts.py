@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,49 @@ def test_slices_that_cannot_be_read_cost_their_series(
     assert errors(cohort)["DCM-SERIES"] == (layout == "folders" and damage is lose_series)
 
 
-def test_an_index_that_names_the_folder_hears_of_it_too(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
+def to_subfolder(path: Path) -> Path:
+    (path.parent / "lost").mkdir(exist_ok=True)
+    return path.rename(path.parent / "lost" / path.name)
+
+
+def to_sibling(path: Path) -> Path:
+    (path.parents[1] / "lost").mkdir(exist_ok=True)
+    return path.rename(path.parents[1] / "lost" / path.name)
+
+
+MOVES: tuple[Callable[[Path], Path], ...] = (
+    lambda path: path,
+    to_subfolder,
+    to_sibling,
+    lambda path: path.rename(path.with_suffix(".txt")),
+    lambda path: path.rename(path.with_name(f"{path.name}.part")),
+    lambda path: path.rename(path.with_name(f".{path.name}.Xk2pQ9")),  # rsync
+)
+
+
+@pytest.mark.parametrize(
+    ("move", "content"),
+    [*((move, b"") for move in MOVES), *((move, b"<html>502 Bad Gateway</html>") for move in (to_subfolder, to_sibling))],
+)
+def test_a_dead_part_costs_its_series_wherever_it_was_put(
+    move: Callable[[Path], Path], content: bytes, root: Path, write_series: Any, read: Read
+) -> None:
+    whole = write_series(root / "a", put(PatientID="a"), count=12)
+    broken = write_series(root / "b" / "ct", put(PatientID="b"), count=12)
+    for path in broken[-2:]:
+        move(path).write_bytes(content)
+    cohort = read()
+    assert [set(case.image.paths) for case in cohort.cases] == [set(whole)]
+    assert errors(cohort) == {"DCM-READ": 1}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_an_index_that_names_the_folder_hears_of_it_too(
+    move: Callable[[Path], Path], root: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
     for name in "ab":
         series = write_series(root / name, put(PatientID=name), count=12)
-    series[-1].write_bytes(b"")
+    move(series[-1]).write_bytes(b"")
     (root / "index.csv").write_text("image,patient,label\na,a,x\nb,b,y\n")
     study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
     cohort = read_cohort(make_site(root), study)
@@ -161,14 +200,15 @@ def test_what_else_lies_beside_slices_costs_nothing(
     assert (len(cohort.cases), errors(cohort)) == (2, {})
 
 
-def places(*names: str) -> ImagePlaces:
+def places(*names: str, unread: Iterable[str] = ()) -> ImagePlaces:
     """Return places of images from ``path=series``."""
 
     class Item:
         def __init__(self, path: str) -> None:
             self.path_text = path
 
-    return ImagePlaces((Item(path), series) for path, series in (name.split("=") for name in names))  # type: ignore[misc]
+    images = [(Item(path), series) for path, series in (name.split("=") for name in names)]
+    return ImagePlaces(images, unread)  # type: ignore[arg-type]
 
 
 NUMBERED = places(*(f"d/IM{k:03d}={'ABC'[k // 10]}" for k in range(30) if k not in (14, 19, 20, 29)))
@@ -197,7 +237,26 @@ def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
         (NUMBERED, "d/im014.dcm.part", "B"),
         (NUMBERED, "d/README", ""),
         (NUMBERED, "d/other.dcm", ""),  # named as DICOM, but like none of the three
-        (NUMBERED, "e/IM014", ""),
+        (NUMBERED, "e/IM014", "B"),  # in a folder of its own, by a number that is free
+        (NUMBERED, "e/IM029", "C"),
+        (NUMBERED, "e/IM013", ""),
+        (NUMBERED, "e/IM099", ""),
+        (NUMBERED, "d/e/IM014", "B"),
+        (NUMBERED, "d/e/IM013", ""),
+        (NUMBERED, "d/e/other.dcm", ""),
+        (NUMBERED, "d/IM014.txt", "B"),
+        (NUMBERED, "d/IM014.xyz", "B"),
+        (NUMBERED, "d/IM014.dcm.failed", "B"),
+        (NUMBERED, "d/IM013.txt", ""),  # beside the slice that it is about
+        (NUMBERED, "d/IM014.jpg", ""),
+        (NUMBERED, "d/.IM014.Xk2pQ9", "B"),
+        (NUMBERED, "d/.IM013.Xk2pQ9", ""),
+        (NUMBERED, "e/.syncthing.IM014.tmp", "B"),
+        (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/1.2.3.8.dcm", "A"),  # named by UIDs
+        (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/2.25.900000.dcm", ""),
+        (places("a/1=A", "a/2=A", "b/1=B", "b/2=B"), "lost/3", ""),  # any of them could go on
+        (places("a/1=A", "a/2=A", unread=("b/1", "b/2", "b/3")), "b/3", ""),  # a series of its own
+        (places("a/1=A", "a/2=A", unread=("a/b/1", "a/b/3")), "a/b/3", ""),
         (MIXED, "d/4.dcm", "AB"),  # names do not follow the series
         (places("d/1.dcm=A", "d/2.dcm=A"), "d/other.dcm", "A"),
         (SPREAD, "r/03/x3", "A"),
