@@ -28,7 +28,7 @@ from medfl.data.layouts.shared_classes import shared_class_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.used_tables import find_used_tables, unused_table_warning
-from medfl.data.layouts.value_names import name_mask_values
+from medfl.data.layouts.value_tables import name_mask_values
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

@@ -14,13 +14,18 @@ from medfl.data.layouts.entries import Entry, Listing, missing_image_error, miss
 from medfl.data.layouts.json_table import load_json
 from medfl.data.layouts.sources import make_source, require_inside, resolve_below
 from medfl.data.layouts.value_names import ValueNames, parse_value_names
-from medfl.data.spelling import fold_name
+from medfl.data.spelling import fold_column, fold_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 
 DATASET_FILE = "dataset.json"
 _LABELS = "labels"
+# what it is called elsewhere, without signs between words
+_OTHER_NAMES_TEXT = (
+    "classes classnames classlabels labelnames labeldict labelmap labelmapping labelvalues names segments tissues"
+)
+_OTHER_NAMES_OF_LABELS = frozenset(_OTHER_NAMES_TEXT.split())
 
 
 def is_msd(root: Path) -> bool:
@@ -127,11 +132,12 @@ def read_label_names(document: dict[str, Any]) -> ValueNames:
     DataError
         ``LBL-REGIONS`` or ``INDEX-FORMAT``.
     """
-    for key, labels in document.items():
-        if key == _LABELS:
-            return parse_value_names(labels, DATASET_FILE)
-        if fold_name(key) == _LABELS or is_misspelt(key, _LABELS):
-            raise DataError("INDEX-FORMAT", f"{DATASET_FILE} has {key!r}, and not {_LABELS!r}.", f"Call it {_LABELS!r}.")
+    if _LABELS in document:
+        return parse_value_names(document[_LABELS], DATASET_FILE)
+    for key in document:
+        if fold_name(key) == _LABELS or is_misspelt(key, _LABELS) or fold_column(key) in _OTHER_NAMES_OF_LABELS:
+            fix = f'Call it {_LABELS!r}, and write it as {{"background": 0, "liver": 1}}.'
+            raise DataError("INDEX-FORMAT", f"{DATASET_FILE} has {key!r}, and not {_LABELS!r}.", fix)
     return ()
 
 
