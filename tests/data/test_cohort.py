@@ -404,10 +404,11 @@ def test_a_name_that_no_file_can_have_costs_its_case_only(
 def test_a_missing_column_is_reported_with_those_that_exist(csv_site: Any, make_study: Any, tmp_path: Path) -> None:
     index = "image,lung_mask,patient\nimages/1.nii.gz,masks/1.nii.gz,a\n"
     site = csv_site(index)
-    with pytest.raises(DataError, match=r"The index has: image, lung_mask, patient\. Set label = \"\.\.\.\" in \[simulation\]"):
+    fix = r"The index has: image, lung_mask, patient\. Did you mean 'lung_mask'\? Set label = \"lung_mask\" in \[simulation\]"
+    with pytest.raises(DataError, match=fix):
         read_cohort(site, make_study())
     (tmp_path / "data" / "site.toml").write_text('name = "north"')
-    with pytest.raises(DataError, match=r"Did you mean 'lung_mask'\? Set label = \"\.\.\.\" in \[data\]\.$"):
+    with pytest.raises(DataError, match=r"Did you mean 'lung_mask'\? Set label = \"lung_mask\" in \[data\]\.$"):
         read_cohort(csv_site(index, label="lung-mask"), make_study())
     assert codes(read_cohort(csv_site(index, label=""), make_study())) == {"LBL-MISSING": 1}
     found, _ = check_site(site)  # before any study: the images alone

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from medfl.data.layouts.shown_values import is_plain_value
 from medfl.data.spelling import fold_column, fold_name
 from medfl.errors import DataError
-from medfl.schema import did_you_mean
 
 SPLIT_COLUMN, ANNOTATED_COLUMN = "split", "annotated"
 _MAX_LISTED = 20  # columns that a message names
@@ -26,7 +25,19 @@ _USUAL_COLUMNS = {
     SPLIT_COLUMN,
     ANNOTATED_COLUMN,
 }
+# what columns are called elsewhere, by the name that medfl knows; without blanks and signs
+_SYNONYMS = {
+    "image": "images img imagefile imagepath imagename file filename filepath path scan volume picture dicom nifti",
+    "label": "labels mask masks maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
+    "category outcome",
+    "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid mrn",
+    SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname",
+    ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "
+    "labelledclasses labeledclasses",
+}
+_ROLE_WORDS = {"label": frozenset(("mask", "masks", "seg", "segmentation", "label"))}  # in a longer name: lung_mask
 _OTHER_WORDS = {"annotator", "annotators", "rows", "row", "columns", "column"}  # near to a column's name, and something else
+_USUAL_FOLDED = frozenset(map(fold_column, _USUAL_COLUMNS))
 _SURNAME = 5  # capitals in a row from which on a word may be one; fewer are a code, such as BMI or PSA
 _SHORT = 5  # letters, below which one other letter makes another word
 _LONG = 8  # letters, from which on two may be wrong
@@ -61,11 +72,12 @@ def find_column(columns: Sequence[str], name: str, what: str = "", section: str 
         return found[0]
     if found:
         raise _twins_error(found)
-    fix = [describe_columns(columns, name)]
+    fix = [describe_columns(columns, name, what)]
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
     elif what:
-        fix.append(f'Set {what} = "..." in [{section}].')
+        meant = _find_meant(columns, name, what)
+        fix.append(f'Set {what} = "{meant[0] if meant else "..."}" in [{section}].')
     hint = f" ({what})" if what else ""
     raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))
 
@@ -106,7 +118,7 @@ def refuse_misspelt_columns(columns: Sequence[str], known: Collection[str]) -> N
         find_optional_column(columns if has_column(columns, name) else rest, name)
 
 
-def describe_columns(columns: Sequence[str], wanted: str) -> str:
+def describe_columns(columns: Sequence[str], wanted: str, role: str = "") -> str:
     """Return a sentence with the columns that there are, and the one that was probably meant.
 
     Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
@@ -115,7 +127,30 @@ def describe_columns(columns: Sequence[str], wanted: str) -> str:
     if not plain:
         return "None of its columns has a usual name: is its first row the names of the columns?"
     listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
-    return f"The index has: {listed}. {did_you_mean(wanted, plain)}".strip()
+    meant = _find_meant(columns, wanted, role)
+    return f"The index has: {listed}." + (f" Did you mean {meant[0]!r}?" if meant else "")
+
+
+def _find_meant(columns: Sequence[str], wanted: str, role: str) -> list[str]:
+    """Return the columns that were probably meant, of those whose names may be shown."""
+    plain = [name for name, shown in show_columns(columns).items() if shown == name]
+    return [*find_synonyms(plain, wanted), *find_synonyms(plain, role)]
+
+
+def find_synonyms(columns: Collection[str], name: str) -> list[str]:
+    """Return the columns that may be meant by a name: misspelt, or as other data sets call them.
+
+    Examples
+    --------
+    >>> find_synonyms(["is_test", "max", "Mask"], "split"), find_synonyms(["max", "lung_mask"], "label")
+    (['is_test'], ['lung_mask'])
+    """
+    synonyms, role = _SYNONYMS.get(fold_name(name), "").split(), _ROLE_WORDS.get(fold_name(name), frozenset())
+    near = [column for column in columns if fold_column(column) == fold_column(name) or is_misspelt(column, name)]
+    meant = [
+        column for column in columns if fold_column(column) in synonyms or role & set(re.split("[^a-z]+", fold_name(column)))
+    ]
+    return list(dict.fromkeys([*near, *meant]))
 
 
 def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequence[Mapping[str, str]] = ()) -> dict[str, str]:
@@ -138,13 +173,18 @@ def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequen
     >>> show_columns(["image", "DOE^JANE"]), show_columns(["Jane Doe", "F"])
     ({'image': 'image', 'DOE^JANE': 'column 2'}, {'Jane Doe': 'column 1', 'F': 'column 2'})
     """
-    known = {fold_column(name) for name in (*_USUAL_COLUMNS, *filter(None, own))}
+    known = _USUAL_FOLDED | set(map(fold_column, filter(None, own)))
     usual = [name for name in columns if fold_column(name) in known and not any(_is_cell(name, row[name]) for row in rows)]
     in_capitals = bool(usual) and all(map(str.isupper, usual))
     return {
         name: name if usual and (name in usual or _is_plain_name(name, in_capitals=in_capitals)) else f"column {k}"
         for k, name in enumerate(columns, start=1)
     }
+
+
+def has_usual_column(names: Collection[str]) -> bool:
+    """Return whether one of several names is usual for a column."""
+    return not _USUAL_FOLDED.isdisjoint(map(fold_column, names))
 
 
 def _is_cell(name: str, cell: str) -> bool:

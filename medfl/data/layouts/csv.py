@@ -40,8 +40,8 @@ from medfl.data.layouts.table import (
     get_optional_column,
     pattern_columns,
     read_table,
-    unread_split_warnings,
 )
+from medfl.data.layouts.unread_columns import unread_column_warnings
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -105,7 +105,11 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
     return Listing(
         tuple(entries),
         patient_ids=bool(site.data.patient),
-        warnings=(*_blank_warnings(full_table, site.data.where), *unread_split_warnings(table), *resolver.warnings()),
+        warnings=(
+            *_blank_warnings(full_table, site.data.where),
+            *unread_column_warnings(table, site.data),
+            *resolver.warnings(),
+        ),
         channels=names_in_patterns(site.data.image),
     )
 

@@ -14,7 +14,8 @@ from medfl.data.layouts.entries import CASE_COLUMN, Listing
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
-from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table, unread_split_warnings
+from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table
+from medfl.data.layouts.unread_columns import unread_column_warnings
 from medfl.data.spelling import fold_id, fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -161,7 +162,7 @@ def _read_rows(path: Path, site: Site, listing: Listing, layout: str, *, classes
     prefix = _SUBJECT if layout == "bids" else ""
     cases = {entry.patient for entry in listing.entries} if layout in CASE_LAYOUTS else set[str]()
     of_cases = layout in CASE_LAYOUTS and names_patients_of_cases(table, site, cases)
-    rows = _Rows({}, prefix, of_cases, unread_split_warnings(table))
+    rows = _Rows({}, prefix, of_cases, unread_column_warnings(table, site.data))
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
     if not (classes or of_cases or any(optional)):
         return rows

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.findings import Finding
-from medfl.data.layouts.columns import SPLIT_COLUMN, find_column, find_optional_column, has_column
+from medfl.data.layouts.columns import find_column, find_optional_column, has_usual_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
 from medfl.data.spelling import fold_name, parse_whole_number
@@ -17,6 +16,7 @@ from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 
 Row = dict[str, str]
+_MAX_TITLES = 10  # lines that may stand above a header
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -68,6 +68,7 @@ def _read_csv(path: Path) -> Table:
         fix = "Write one, or set 'layout' in site.toml if the folder is not described by an index."
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
     header, *rows = split_rows(decode_table(raw)) or [[]]
+    _refuse_titles([header, *rows[:_MAX_TITLES]])
     width = max([len(header), *map(len, rows)])
     long = sum(any(cells[len(header) :]) for cells in rows)
     if header and long:
@@ -84,6 +85,18 @@ def _read_csv(path: Path) -> Table:
     if not columns or len(set(columns)) < len(columns):
         raise DataError("INDEX-FORMAT", "the index is empty, or two of its columns have one name.", "Give each column a name.")
     return Table(columns, tuple({header[k]: cells[k] for k in named} for cells in padded))
+
+
+def _refuse_titles(rows: Sequence[Sequence[str]]) -> None:
+    """Refuse a table with lines above the names of its columns, as a title or the date of an export."""
+    if has_usual_column(rows[0]):
+        return
+    for number, row in enumerate(rows[1:], start=2):
+        # a title without separators leaves the columns unsplit
+        cells = re.split("[,;\t]", row[0]) if len(row) == 1 else row
+        if has_usual_column(cells) and sum(map(bool, rows[0])) < len(cells):
+            what = f"the names of the columns are in line {number} of the index, below a title."
+            raise DataError("INDEX-FORMAT", what, "Remove what stands above them, so that the first line names the columns.")
 
 
 def get_column(table: Table, name: str) -> list[str]:
@@ -213,17 +226,6 @@ def fold_value(text: str) -> str:
     """Return a cell so that those which medfl takes for one value are equal: case, blanks and ``.0`` do not count."""
     number = parse_whole_number(text)
     return fold_name(text) if number is None else str(number)
-
-
-def unread_split_warnings(table: Table) -> list[Finding]:
-    """Return a warning about columns of nothing but names of splits, where none is called ``split``: test cases would train."""
-    if has_column(table.columns, SPLIT_COLUMN) or not table.rows:
-        return []
-    count = sum(holds_splits(table, name) for name in table.columns)
-    if not count:
-        return []
-    what = f"{count} column(s) hold train, validation or test, and none is called 'split': medfl draws the splits itself."
-    return [Finding.warning("SPLIT-UNREAD", what, "Call the column 'split' if its splits are to be used.")]
 
 
 def holds_splits(table: Table, name: str) -> bool:

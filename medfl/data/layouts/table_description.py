@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medfl.data.layouts.columns import show_columns
+from medfl.data.layouts.columns import find_synonyms, show_columns
 from medfl.data.layouts.patients import is_placeholder
 from medfl.data.layouts.shown_values import is_impersonal_value, is_plain_value, is_private_column
 from medfl.data.layouts.sources import is_image_file, resolve_below
@@ -104,6 +104,9 @@ class TableDescription:
         files = {column.name for column in self.columns if column.kind == "image files"}
         listed = [f"{name} (files)" if name in files else name for name in self.label_candidates if name != self.label]
         used = f"Label: {self.label}." if self.label else "No column is the label."
+        meant = find_synonyms([name for name in self.label_candidates if not name.startswith("column ")], "label")
+        if not self.label and meant:
+            used = f'No column is the label: set label = "{meant[0]}" in [data] if that is it.'
         could = f"{'Others could' if self.label else 'Could'} be: {', '.join(listed)}." if listed else ""
         could = could or ("" if self.label else "None looks like one.")
         splits = f"Splits: {', '.join(self.split_candidates)}." if self.split_candidates else "No column gives splits."

@@ -14,7 +14,9 @@ from pydicom.uid import generate_uid
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
+from medfl.data.layouts.columns import describe_columns
 from medfl.data.layouts.dicom_resolver import get_selecting_cells, parse_selection
+from medfl.data.layouts.table import read_table
 from medfl.data.load import load_case
 from medfl.errors import DataError
 
@@ -217,7 +219,9 @@ def test_the_case_of_a_column_does_not_count(root: Path, make_site: Any, make_st
         ("Subset", "Training testing", 1),
         ("fold", "val dev", 1),
         ("partition", "test ", 1),
-        ("fold", "1 2", 0),
+        ("fold", "1 2", 1),  # by its name alone
+        ("is_test", "0 1", 1),
+        ("age", "1 2", 0),
         ("note", " ", 0),
         ("note", "test good", 0),
     ],
@@ -295,3 +299,63 @@ def test_a_condition_that_misses_cells_by_their_spelling_is_refused(
 def test_columns_that_only_tell_about_images_select_nothing() -> None:
     row = {"SliceThickness": "5", "SeriesDescription": "axial", "AcquisitionTime": "100000", "EchoTime": "10"}
     assert get_selecting_cells(row) == [("EchoTime", "10")]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [("annotated_classes", True), ("Annotation", True), ("annotatd", None), ("annotator", False), ("annotated", False)],
+)
+def test_a_column_that_may_name_the_annotated_classes_is_said(
+    root: Path, make_site: Any, make_study: Any, column: str, said: bool | None
+) -> None:
+    rows = [f"{n}.png,{'ab'[n % 2]},p{n},a" for n in range(6)]
+    site = picture_site(root, make_site, f"image,label,patient,{column}", rows)
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    if said is None:
+        with pytest.raises(DataError, match=r"\[INDEX-COLUMN\].*probably meant to be 'annotated'"):
+            read_cohort(site, study)
+        return
+    found = [finding for finding in read_cohort(site, study).findings if finding.code == "INDEX-COLUMN"]
+    assert [f"column {column!r} may say which classes" in finding.what for finding in found] == [True] * said
+
+
+def test_a_column_that_is_read_as_something_else_is_not_said(root: Path, make_site: Any, make_study: Any) -> None:
+    rows = [f"{n}.png,{'ab'[n % 2]},p{n}" for n in range(6)]
+    site = picture_site(root, make_site, "image,annotation,subset", rows, label="annotation", patient="subset")
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    assert codes(read_cohort(site, study)) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "hint"),
+    [
+        (["image", "mask"], "label", "Did you mean 'mask'?"),
+        (["image", "tumour_seg"], "label", "Did you mean 'tumour_seg'?"),
+        (["id", "file_path", "max"], "image", "Did you mean 'file_path'?"),
+        (["image", "subject_id"], "patient", "Did you mean 'subject_id'?"),
+        (["id", "dtype", "max"], "image", ""),
+        (["image", "Split"], "label", ""),
+    ],
+)
+def test_a_missing_column_is_looked_for_under_other_names(columns: list[str], wanted: str, hint: str) -> None:
+    assert describe_columns(columns, wanted).endswith(hint or ".")
+    assert ("Did you mean" in describe_columns(columns, wanted)) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Export of the study\nimage,label,patient\na.png,x,1\n", 2),
+        ("Export of the study,,\nward 3,,\nimage,label,patient\na.png,x,1\n", 3),
+        ("Export of the study\nimage;label;patient\na.png;x;1\n", 2),
+        ("file,kind,note\na.png,image,mask\n", 0),
+        ("image,kind\na.png,label\n", 0),
+    ],
+)
+def test_a_title_above_the_names_of_the_columns_is_named(root: Path, text: str, line: int) -> None:
+    (root / "index.csv").write_text(text)
+    if not line:
+        assert len(read_table(root / "index.csv").rows) == 1
+        return
+    with pytest.raises(DataError, match=rf"INDEX-FORMAT.*are in line {line} of the index, below a title"):
+        read_table(root / "index.csv")

@@ -40,6 +40,8 @@ def test_a_column_of_files_is_a_candidate_for_masks_and_the_images_are_not(tmp_p
     assert column(found, "lesion").kind == "image files"
     assert found.label_candidates == ("lesion",)
     assert "No column is the label. Could be: lesion (files)." in found.sentence()
+    found = describe(tmp_path, "image,lung_mask,sex\na.png,am.png,F\nb.png,,M\n")
+    assert 'No column is the label: set label = "lung_mask" in [data] if that is it.' in found.sentence()
 
 
 @pytest.mark.parametrize("blank", ["", "n/a", "NaN"])
