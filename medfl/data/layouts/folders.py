@@ -26,7 +26,7 @@ from medfl.study import Study
 _DEFAULTS = SiteData()
 _DEFAULT_WORDS = {  # what files are called when the site names no pattern
     _DEFAULTS.image: ("image", "img", "volume"),
-    _DEFAULTS.label: ("label", "labels", "mask", "seg", "segmentation"),
+    _DEFAULTS.label: ("label", "labels", "mask", "maske", "masque", "seg", "segmentation", "segmentierung"),
 }
 
 

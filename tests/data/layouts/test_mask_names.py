@@ -54,6 +54,15 @@ def codes(cohort: Cohort) -> list[str]:
         ("folders", "wm-seg"),
         ("folders", "brain/mask"),
         ("folders", "pat1_whiteMatter_label"),
+        ("folders", "wm1_mask"),
+        ("folders", "CSF2-label"),
+        ("folders", "Hirn_Maske"),
+        ("folders", "Lungen-Maske"),
+        ("folders", "masque_poumons"),
+        ("folders", "perilesional_mask"),
+        ("folders", "lesion_edema_seg"),
+        ("folders", "lesionen_leber_seg"),
+        ("folders", "tumor_mask"),
     ],
 )
 def test_a_mask_of_something_else_is_refused(read: Any, layout: str, name: str) -> None:
@@ -79,12 +88,65 @@ def test_a_mask_of_something_else_is_refused(read: Any, layout: str, name: str) 
         ("folders", "AB123_2024-05-01_seg_final"),
         ("folders", "segmentations/label"),
         ("folders", "t1_flair_lesion-seg"),
+        ("folders", "Segmentation-Segment_1-label"),
+        ("folders", "mask_JD"),
+        ("folders", "seg_radiologist2"),
+        ("folders", "mask_auto_v3_new"),
+        ("folders", "mask_final_neu"),
+        ("folders", "arterial_phase_mask"),
+        ("folders", "portalvenous/mask_20240501"),
+        ("folders", "Läsion_Maske"),
+        ("folders", "Laesionen-seg"),
+        ("folders", "manuelleLäsions_Maske"),
+        ("folders", "masque_lésions"),
+        ("bids", "desc-manualJD_mask"),
     ],
 )
 def test_a_mask_of_the_class_or_of_no_name_is_used(read: Any, layout: str, name: str) -> None:
     cohort = read(layout, name)
     assert len(cohort.cases) == 2
     assert codes(cohort) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "name", "fits"),
+    [
+        ("background,tumour", "Tumor_mask", True),
+        ("background,Tumor", "tumeur_masque", True),
+        ("background,liver", "Leber-seg", True),
+        ("background,liver tumour", "Lebertumor_Maske", True),
+        ("background,liver tumour", "Leber_Maske", False),
+        ("background,Niere", "kidneys_mask", True),
+        ("background,Niere", "Nierenzyste_mask", False),
+        ("background,white matter", "whiteMatter_mask", True),
+        ("background,left kidney", "kidney_left_mask", True),
+        ("background,left kidney", "mask_links", True),
+        ("background,left kidney", "kidney_right_mask", False),
+        ("background,organ", "organs_mask", True),
+    ],
+)
+def test_a_thing_has_many_names_and_two_sides(read: Any, classes: str, name: str, fits: bool) -> None:
+    assert codes(read("folders", name, classes)) == ([] if fits else ["LBL-NAME"] * 2)
+
+
+@pytest.mark.parametrize(("layout", "name"), [("folders", "mask_frobnicated"), ("bids", "desc-frobnicated_mask")])
+def test_a_word_that_is_not_known_is_told(read: Any, layout: str, name: str) -> None:
+    cohort = read(layout, name)
+    (warning,) = (finding for finding in cohort.findings if finding.code == "LBL-NAME")
+    assert (len(cohort.cases), warning.level) == (2, "warning")
+    assert "2 case(s)" in warning.what
+    assert "frob" not in warning.what
+
+
+def test_the_name_of_the_patient_says_nothing_of_the_mask(
+    tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for n, mask in enumerate(("brain_0_mask", "brain_mask", "Brain_2_Seg")):
+        save_nifti(root / f"brain_{n}" / "image.nii.gz", IMAGE + n)
+        save_nifti(root / f"brain_{n}" / f"{mask}.nii.gz", MASK)
+    cohort = read_cohort(make_site(root, layout="folders"), make_study(task__classes="background,lesion"))
+    assert (len(cohort.cases), codes(cohort)) == (2, ["LBL-NAME"])
 
 
 def test_the_site_may_name_the_mask_or_the_class(read: Any) -> None:
