@@ -15,6 +15,7 @@ from medfl.data.layouts.json_table import load_json
 from medfl.data.layouts.sources import make_source, require_inside, resolve_below
 from medfl.data.layouts.value_names import ValueNames, parse_value_names
 from medfl.data.spelling import fold_column, fold_name
+from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -43,8 +44,11 @@ def list_msd(site: Site, study: Study) -> Listing:
     """
     require_segmentation(study)
     document = read_dataset_json(site.root)
-    rows, names = document.get("training"), read_label_names(document)
-    listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows, names = document.get("training", []), read_label_names(document)
+    if not isinstance(rows, list):
+        what = f"'training' of {DATASET_FILE} is no list."
+        raise DataError("INDEX-FORMAT", what, 'Write it as [{"image": "...", "label": "..."}, ...].')
+    listed = [row for row in rows if isinstance(row, dict)]
     pairs = [(str(row.get("image", "")), str(row.get("label", ""))) for row in listed]
     stems = Counter(_stem(image) for image, _ in pairs)
     entries = [
@@ -62,7 +66,7 @@ def list_msd(site: Site, study: Study) -> Listing:
     return Listing(
         tuple(entries),
         patient_ids=False,
-        warnings=missing_case_warnings(document, len(entries)),
+        warnings=(*missing_case_warnings(document, len(entries)), *_unused_row_warnings(document)),
         channels=read_channel_names(document),
     )
 
@@ -78,6 +82,25 @@ def missing_case_warnings(document: dict[str, Any], count: int) -> tuple[Finding
         return ()
     what = f"{DATASET_FILE} states {stated} training cases, and {count} are here."
     return (Finding.warning("LAYOUT-FEWER", what, "Copy the rest, or correct numTraining."),)
+
+
+def _unused_row_warnings(document: Mapping[str, Any]) -> list[Finding]:
+    """Return warnings about rows that are no objects, and about lists of labelled cases other than `training`."""
+    warnings = []
+    if count := sum(not isinstance(row, dict) for row in document.get("training", [])):
+        what = f"{count} row(s) of 'training' in {DATASET_FILE} are no objects with 'image' and 'label', and are left out."
+        warnings.append(Finding.warning("LAYOUT-ROWS", what, 'Write them as {"image": "...", "label": "..."}.'))
+    others = {key: rows for key, rows in document.items() if key != "training" and isinstance(rows, list)}
+    labelled = {key: sum(isinstance(row, dict) and bool(row.get("label")) for row in rows) for key, rows in others.items()}
+    known = [f"'{key}'" for key, count in labelled.items() if count and parse_split_name(key)]
+    if count := sum(labelled.values()):
+        where = " and ".join(known) or "another list than 'training'"
+        what = f"{DATASET_FILE} lists {count} labelled case(s) under {where}, which are not used: medfl reads 'training' alone."
+        fix = (
+            "Move them to 'training'; to keep the splits, write an index.csv with the columns image, label, patient and split."
+        )
+        warnings.append(Finding.warning("LAYOUT-ROWS", what, fix))
+    return warnings
 
 
 def require_segmentation(study: Study) -> None:

@@ -13,6 +13,7 @@ import pytest
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
+from medfl.errors import DataError
 
 BOX = np.arange(1716, dtype=np.int16).reshape(11, 12, 13)
 MASK = (BOX > 800).astype(np.uint8)
@@ -73,6 +74,27 @@ def test_the_decathlon_names_its_values(tmp_path: Path, save_nifti: Any, make_si
     site, study = make_site(root), make_study()
     (case,) = read_cohort(site, study).cases
     np.testing.assert_array_equal(load_case(case, study, site)[1], MASK)
+
+
+def test_what_the_decathlon_lists_and_is_not_used_is_said(
+    tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for n in range(3):
+        save_nifti(root / f"{n}.nii.gz", BOX + n)
+        save_nifti(root / f"m{n}.nii.gz", MASK)
+    rows = [{"image": f"{n}.nii.gz", "label": f"m{n}.nii.gz"} for n in range(3)]
+    labels = {"0": "background", "1": "organ"}
+    describe(root, training=rows, labels=labels, test=["./t.nii.gz"])
+    assert codes(read_cohort(make_site(root), make_study())) == {}
+    describe(root, training=[*rows[:1], "1.nii.gz", None], validation=rows[1:], CANARY=rows[2:], labels=labels)
+    findings = [one.what for one in read_cohort(make_site(root), make_study()).findings if one.code == "LAYOUT-ROWS"]
+    assert len(findings) == 2
+    assert any("2 row(s) of 'training'" in what for what in findings)
+    assert any("3 labelled case(s) under 'validation'," in what and "CANARY" not in what for what in findings)
+    describe(root, training={"a": rows[0]}, labels=labels)
+    with pytest.raises(DataError, match="INDEX-FORMAT.*'training'"):
+        read_cohort(make_site(root), make_study())
 
 
 def test_bids_tables_name_values_and_leave_classes_open(
