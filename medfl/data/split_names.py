@@ -8,7 +8,12 @@ from medfl.data.cases import Split
 from medfl.data.spelling import fold_name
 
 UNLABELLED = "unlabelled"  # a case that is not to be used and not to be complained about
-_NAMES = {"": "", "val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
+_SPELLINGS = {
+    "train": "tr trn training trainset",
+    "validation": "va val valid vali dev validate validating validierung valset",
+    "test": "te ts tst testing testset",
+}
+_NAMES = {"": ""} | {word: name for name, words in _SPELLINGS.items() for word in words.split()}
 _NAMES |= {name: name for name in get_args(Split)} | {"unlabeled": UNLABELLED, UNLABELLED: UNLABELLED}
 
 
@@ -17,7 +22,7 @@ def parse_split_name(text: str) -> str | None:
 
     Examples
     --------
-    >>> parse_split_name(" Val"), parse_split_name(""), parse_split_name("holdout")
-    ('validation', '', None)
+    >>> parse_split_name(" Val"), parse_split_name("tr"), parse_split_name(""), parse_split_name("holdout")
+    ('validation', 'train', '', None)
     """
     return _NAMES.get(fold_name(text))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from medfl.data.image_files import IMAGE_SUFFIXES
-from medfl.data.layouts.columns import find_column, find_optional_column
+from medfl.data.layouts.columns import find_column, find_optional_column, find_synonyms
 from medfl.data.layouts.entries import CASE_COLUMN
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.data.layouts.table import Table, get_column
@@ -16,10 +16,6 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 
 CASE_LAYOUTS = ("nnunet", "msd")
-# what columns with the patient are also called, without the signs between words
-_PATIENT_NAMES = frozenset(
-    {"patientid", "patients", "subject", "subjectid", "participant", "participantid", "pid", "mrn", "person", "personid"}
-)
 _CHANNEL_NUMBER = re.compile(r"_\d{4}$")  # of nnU-Net, at the end of the name of an image
 
 
@@ -51,7 +47,8 @@ def names_patients_of_cases(table: Table, site: Site, cases: Collection[str]) ->
         find_column(table.columns, wanted, "patient")
     if patient and any(case_of_cell(cell, cases) in cases for cell in get_column(table, patient)):
         return False  # rows of cases, by another name of the column
-    if patient or any(fold_column(name) in _PATIENT_NAMES for name in table.columns):
+    others = [name for name in table.columns if not fold_column(name).startswith(CASE_COLUMN)]
+    if patient or find_synonyms(others, SiteData().patient):
         what = "the index names patients, but not in the columns 'case' and 'patient', so nobody knows whose each case is."
         fix = (
             f"Call the column with the names of the cases {CASE_COLUMN!r}, and that with the patient {wanted!r}; or set "

@@ -31,7 +31,8 @@ _SYNONYMS = {
     "label": "labels mask masks maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
     "category outcome",
     "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid mrn",
-    SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname",
+    SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname "
+    "testset trainset intest intrain isval isvalid isvalidation holdout heldout isholdout external isexternal",
     ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "
     "labelledclasses labeledclasses",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from medfl.data.layouts.columns import find_column, find_optional_column, has_usual_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
-from medfl.data.spelling import fold_name, parse_whole_number
+from medfl.data.spelling import fold_name, is_blank, parse_whole_number
 from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 
@@ -232,3 +232,10 @@ def holds_splits(table: Table, name: str) -> bool:
     """Return whether a column holds nothing but names of splits."""
     texts = {row[name] for row in table.rows}
     return any(texts) and all(parse_split_name(text) is not None for text in texts)
+
+
+def holds_splits_among_others(table: Table, name: str) -> bool:
+    """Return whether a column holds names of two splits or more, and no more other values than these."""
+    texts = {fold_name(row[name]) for row in table.rows if not is_blank(row[name])}
+    splits = [split for split in map(parse_split_name, texts) if split]
+    return len(set(splits)) > 1 and len(texts) <= 2 * len(splits)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from medfl.data.findings import Finding
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_synonyms, has_column, show_columns
-from medfl.data.layouts.table import Table, holds_splits, pattern_columns
+from medfl.data.layouts.table import Table, holds_splits, holds_splits_among_others, pattern_columns
 from medfl.data.spelling import fold_name
 from medfl.site import SiteData
 
@@ -31,7 +31,8 @@ def unread_column_warnings(table: Table, settings: SiteData) -> list[Finding]:
     rest = [column for column in table.columns if fold_name(column) not in read]
     warnings = []
     if not has_column(table.columns, SPLIT_COLUMN) and table.rows:
-        if holding := [column for column in rest if holds_splits(table, column)]:
+        holding = [name for name in rest if holds_splits(table, name) or holds_splits_among_others(table, name)]
+        if holding:
             what = f"{_name(table, holding)} holds train, validation or test, and is not called 'split': {_DRAWN}"
             warnings.append(Finding.warning("SPLIT-UNREAD", what, _TO_SPLIT))
         elif named := find_synonyms(rest, SPLIT_COLUMN):

@@ -221,6 +221,10 @@ def test_the_case_of_a_column_does_not_count(root: Path, make_site: Any, make_st
         ("partition", "test ", 1),
         ("fold", "1 2", 1),  # by its name alone
         ("is_test", "0 1", 1),
+        ("holdout", "no yes", 1),
+        ("centre", "train test external", 1),
+        ("centre", "tr te va", 1),
+        ("note", "train fine good test bad worse", 0),
         ("age", "1 2", 0),
         ("note", " ", 0),
         ("note", "test good", 0),
@@ -229,8 +233,8 @@ def test_the_case_of_a_column_does_not_count(root: Path, make_site: Any, make_st
 def test_splits_in_a_column_of_another_name_are_said(
     root: Path, make_site: Any, make_study: Any, column: str, values: str, said: int
 ) -> None:
-    one, other = values.split(" ")
-    rows = [f"{n}.png,{'ab'[n % 2]},p{n},{one if n % 3 else other}" for n in range(6)]
+    words = values.split(" ")
+    rows = [f"{n}.png,{'ab'[n % 2]},p{n},{words[n % len(words)]}" for n in range(6)]
     site = picture_site(root, make_site, f"image,label,patient,{column}", rows)
     study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
     assert codes(read_cohort(site, study)) == ({"SPLIT-UNREAD": 1} if said else {})
