@@ -93,7 +93,7 @@ def test_what_the_decathlon_lists_and_is_not_used_is_said(
     assert any("2 row(s) of 'training'" in what for what in findings)
     assert any("3 labelled case(s) under 'validation'," in what and "CANARY" not in what for what in findings)
     describe(root, training={"a": rows[0]}, labels=labels)
-    with pytest.raises(DataError, match="INDEX-FORMAT.*'training'"):
+    with pytest.raises(DataError, match=r"INDEX-FORMAT.*'training'"):
         read_cohort(make_site(root), make_study())
 
 
