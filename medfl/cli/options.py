@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,22 @@ def parse_overrides(changes: Sequence[str] | None) -> dict[str, Scalar]:
             raise typer.BadParameter(f"{change!r} is not of the form key=value", param_hint="--set")
         values[key.strip()] = _parse_scalar(text.strip())
     return values
+
+
+def require_writable(file: Path, option: str) -> None:
+    """Refuse a file that cannot be written before the work whose result it is to hold; a missing folder can be made."""
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    problem = (
+        f"{file} is a folder: name a file in it."
+        if file.is_dir()
+        else f"{folder} is no folder: name a file elsewhere."
+        if not folder.is_dir()
+        else f"nothing can be written to {folder}: change its permissions, or name a file elsewhere."
+        if not os.access(folder, os.W_OK | os.X_OK)
+        else ""
+    )
+    if problem:
+        raise typer.BadParameter(problem, param_hint=option)
 
 
 def _parse_scalar(text: str) -> Scalar:

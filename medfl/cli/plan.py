@@ -15,6 +15,7 @@ from medfl.cli.console import errors, output
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.errors import ConfigError, Problem
 from medfl.study.study_file import STUDY_FILE, Scalar
+from medfl.system.text import plural
 
 if TYPE_CHECKING:
     from medfl.planning.apply_plan import StudyEdit
@@ -120,7 +121,9 @@ def _print_plan(planned: Plan, edit: StudyEdit) -> None:
     shape = " x ".join(map(str, planned.shape))
     spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
     output.print(
-        f"{planned.cases} cases; the median size along each axis is {shape} voxels{spacing}.", highlight=False, soft_wrap=True
+        f"{plural(planned.cases, 'case')}; the median size along each axis is {shape} voxels{spacing}.",
+        highlight=False,
+        soft_wrap=True,
     )
     for line in edit.diff():
         output.print(line, style=_COLOURS.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)

@@ -31,6 +31,9 @@ def init(
     """Write a site.toml to edit, the secret for pseudonyms, a private key, and a request to be enrolled."""
     from medfl.deploy.site_setup import set_up_site
 
+    if data and not Path(data).expanduser().is_dir():
+        problem = f"there is no folder {data}: make it, connect its drive, or name another one."
+        raise typer.BadParameter(problem, param_hint="--data")
     created = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
     output.print(
         f"The site is in {created.site}, with its secret and its key beside it. They never leave this machine; keep copies."

@@ -21,6 +21,7 @@ from medfl.data.size_limits import check_declared_size
 from medfl.data.volume import Affine, Volume
 from medfl.errors import DataError
 from medfl.site import SiteData
+from medfl.system.text import plural
 
 _DEFAULTS = SiteData()
 
@@ -191,5 +192,5 @@ def _squeeze_shape(shape: tuple[int, ...], channels: int, dimension: int) -> tup
         raise DataError("IMG-DIMENSION", what, "Use the original volume.")
     if len(shape) == dimension or (len(shape) == dimension + 1 and channels > 1 and shape[-1] == channels):
         return shape
-    what = f"the file holds {math.prod(shape[dimension:])} images; the study has {channels} channel(s)."
+    what = f"the file holds {plural(math.prod(shape[dimension:]), 'image')}; the study has {channels} channel(s)."
     raise DataError("NII-4D", what, "Take the one that is meant out of the series, or set 'channels' in the study.")

@@ -10,6 +10,7 @@ from medfl.data.mask_values import iter_slices
 from medfl.data.volume import Volume
 from medfl.errors import DataError
 from medfl.study import Study
+from medfl.system.text import plural
 
 SPACING_MM = (0.05, 20.0)  # voxel sizes that an image of a patient can have
 FIELD_OF_VIEW_MM = (10.0, 2500.0)  # and its longest side
@@ -45,7 +46,11 @@ def check_image(volume: Volume, study: Study) -> list[Finding]:
     _check_size(volume)
     count = sum(layer.size - int(np.count_nonzero(np.isfinite(layer))) for part in volume.array for layer in iter_slices(part))
     if count:
-        raise DataError("IMG-NAN", f"{count} voxels are not numbers.", "Replace them and convert the image again.")
+        raise DataError(
+            "IMG-NAN",
+            f"{plural(count, 'voxel is not a number', 'voxels are not numbers')}.",
+            "Replace them and convert the image again.",
+        )
     for channel in volume.array:
         share = _most_common_share(channel)
         if share > MAX_CONSTANT_SHARE:

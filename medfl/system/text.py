@@ -49,7 +49,18 @@ def plural(count: int, one: str, several: str = "") -> str:
     >>> plural(1, "case"), plural(12_000, "case"), plural(3, "study", "studies")
     ('1 case', '12 000 cases', '3 studies')
     """
-    return f"{count:,} {one if count == 1 else several or one + 's'}".replace(",", " ")
+    return f"{format_count(count)} {one if count == 1 else several or one + 's'}"
+
+
+def format_count(count: int) -> str:
+    """Return a whole number with blanks between thousands.
+
+    Examples
+    --------
+    >>> format_count(812), format_count(12_000)
+    ('812', '12 000')
+    """
+    return f"{count:,}".replace(",", " ")
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -127,3 +127,10 @@ def test_made_hospitals_can_be_used_at_once(nodule_study: Path, tmp_path: Path) 
 )
 def test_values_of_the_command_line_have_their_types(word: str, value: object) -> None:
     assert parse_overrides([word]) == {"a": value}
+
+
+def test_a_site_is_not_made_for_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = medfl("site", "init", "hospital-a", "--data", tmp_path / "nowhere", folder=tmp_path)
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+    assert not (tmp_path / "site.toml").exists()

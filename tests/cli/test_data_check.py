@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -13,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from medfl.cli import main
+from medfl.cli.console import print_text
 from medfl.site import ensure_secret
 
 SITE = """
@@ -172,3 +176,38 @@ def test_the_modality_is_the_studys_where_there_is_one(check: Checker, hospital:
     assert check(hospital, nodule_study, "--modality", "CT").returncode == 2
     done = check(hospital, "--modality", "US", "--fast")
     assert "US: chosen by '--modality'" in done.stdout
+
+
+def test_each_split_is_told_with_its_cases_and_patients(check: Checker, hospital: Path, nodule_study: Path) -> None:
+    line = next(line for line in check(hospital, nodule_study).stdout.splitlines() if line.startswith("Splits: "))
+    counts = re.findall(r"(train|validation|test) (\d+) cases? of (\d+) patients?", line)
+    assert [name for name, _, _ in counts] == ["train", "validation", "test"]
+    assert sum(int(cases) for _, cases, _ in counts) == 10
+
+
+def test_one_case_is_one_case(check: Checker, hospital: Path, nodule_study: Path) -> None:
+    rows = (hospital / "CANARY-FOLDER" / "index.csv").read_text().splitlines()
+    (hospital / "CANARY-FOLDER" / "index.csv").write_text("\n".join(rows[:2]))
+    assert check(hospital, nodule_study).stdout.splitlines()[-1] == "1 case usable, 0 left out"
+
+
+@pytest.mark.parametrize("option", ["--html", "--json"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(
+    check: Checker, hospital: Path, option: str
+) -> None:
+    (hospital / "folder.json").mkdir()
+    (hospital / "file").touch()
+    for place, why in (("folder.json", "is a folder"), ("file/c.json", "is no folder")):
+        done = check(hospital / "site.toml", option, place)
+        assert done.returncode == 2
+        assert why in " ".join(re.sub("[│╭╰─╯╮]", " ", done.stderr).split())
+
+
+def test_prose_is_wrapped_between_words_on_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "The index has no column " + "and one more word " * 10
+    terminal = io.StringIO()
+    print_text(text, console=Console(file=terminal, force_terminal=True, width=40))
+    assert max(map(len, terminal.getvalue().splitlines())) <= 40
+    assert " ".join(terminal.getvalue().split()) == text.strip()
+    print_text(text)
+    assert capsys.readouterr().out.strip() == text.strip()

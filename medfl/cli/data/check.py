@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_text
 from medfl.cli.data.table_screen import print_balance, print_table
+from medfl.cli.options import require_writable
 
 if TYPE_CHECKING:
     from click import Context
@@ -92,6 +93,9 @@ def check(
     from medfl.site import read_site
     from medfl.study import read_study
 
+    for option, file in (("--html", html), ("--json", Path(as_json) if as_json not in ("", _STDOUT) else None)):
+        if file:
+            require_writable(file, option)
     the_site = read_site(site)
     planned = read_study(study) if study else None
 
@@ -136,29 +140,36 @@ def _progress_bar() -> Progress:
 
 
 def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:
-    from medfl.data.quality.class_balance import count_classes
-
-    for sentence in found.assumed:
-        _print_line(sentence, "dim")
-    if found.table:
-        print_table(found.table)
-    print_balance(count_classes(found.cases, found.task), patient_ids=found.patient_ids)
+    _print_data(found)
     if found.count_findings():
         output.print(_findings_table(found))
     if verbose:
         for finding in found.all_findings:
-            _print_line(str(finding), _STYLES[finding.level])
+            print_text(str(finding), _STYLES[finding.level])
     if any(finding.case for finding in found.all_findings):
         hint = "" if verbose else "-v lists every finding with its pseudonym; "
-        _print_line(f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", "dim")
+        print_text(f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", "dim")
     if found.files:
-        _print_line(str(found.files), "dim")
+        print_text(str(found.files), "dim")
     if found.fast:
-        _print_line("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
+        print_text("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
     for file in files:
-        _print_line(f"Wrote {file}. It is for this site's own eyes.")
-    _print_line(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
-    _print_line(found.summary(), "bold")
+        print_text(f"Wrote {file}. It is for this site's own eyes.")
+    print_text(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
+    print_text(found.summary(), "bold")
+
+
+def _print_data(found: SiteCheck) -> None:
+    """Print what the data is taken for, and how its classes and splits are balanced."""
+    from medfl.data.quality.class_balance import count_classes
+
+    for sentence in found.assumed:
+        print_text(sentence, "dim")
+    if found.table:
+        print_table(found.table)
+    print_balance(count_classes(found.cases, found.task), patient_ids=found.patient_ids)
+    if splits := found.splits_summary():
+        print_text(splits)
 
 
 def _findings_table(found: SiteCheck) -> Table:
@@ -169,7 +180,3 @@ def _findings_table(found: SiteCheck) -> Table:
         what = row.what if row.count < 2 else explain_code(row.code)
         table.add_row(Text(row.code, style=_STYLES[row.level]), str(row.count or "site"), Text(what), Text(row.fix))
     return table
-
-
-def _print_line(line: str, style: str = "") -> None:
-    output.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

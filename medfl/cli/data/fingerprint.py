@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
+from medfl.system.text import plural
 
 
 def fingerprint(
@@ -40,5 +41,5 @@ def fingerprint(
         return
     left_out = len({finding.case for finding in taken.findings if finding.level == "error"})
     where = f"It is in {out}; nothing was sent." if out else "Name a file with --out to read it; nothing was sent."
-    output.print(f"Fingerprint of {taken.fingerprint.cases} cases, {left_out} left out.", highlight=False)
+    output.print(f"Fingerprint of {plural(taken.fingerprint.cases, 'case')}, {left_out} left out.", highlight=False)
     output.print(where, soft_wrap=True, highlight=False, markup=False)

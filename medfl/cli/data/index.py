@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_text
 from medfl.cli.data.table_screen import print_table
 from medfl.cli.options import JsonOption
 from medfl.system.text import plural
@@ -61,20 +61,21 @@ def _print_overview(found: Overview) -> None:
     if table.row_count:
         output.print(table)
     how = ("found, not set" if found.found else "set") if found.layout else ""
-    output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.", highlight=False)
+    print_text(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.")
     if found.listed:
         _print_listed(found.listed)
     elif found.dicom:
-        output.print(f"{plural(found.dicom_patients, 'patient')}, by the ids in the DICOM headers.", highlight=False)
+        print_text(f"{plural(found.dicom_patients, 'patient')}, by the ids in the DICOM headers.")
+    for warning in found.warnings:
+        print_text(f"{warning[0].upper()}{warning[1:]}", "yellow", errors)
     if found.table:
         print_table(found.table)
-    for warning in found.warnings:
-        errors.print(f"{warning[0].upper()}{warning[1:]}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    output.print(str(found.account), style="dim", highlight=False, markup=False, soft_wrap=True)
+    print_text(str(found.account), "dim")
     speed = f", {found.files / found.seconds:.0f} files per second" if found.seconds else ""
-    output.print(f"{found.files} files in {found.seconds:.1f} s{speed}; {found.opened} were opened.", highlight=False)
+    opened = f"{found.opened} {'was' if found.opened == 1 else 'were'} opened"
+    print_text(f"{plural(found.files, 'file')} in {found.seconds:.1f} s{speed}; {opened}.")
     if not found.remembered:
-        errors.print("The index could not be kept: check resources.store in the site.toml.", style="yellow")
+        print_text("The index could not be kept: check resources.store in the site.toml.", "yellow", errors)
 
 
 def _print_listed(listed: ListedImages) -> None:
@@ -82,4 +83,4 @@ def _print_listed(listed: ListedImages) -> None:
     people = f"of {ids}" if listed.patient_ids else "without ids of patients: one image counts as one patient"
     masks = f"; {listed.masks} with a mask" if listed.masks else ""
     missing = f"; {listed.missing} not found, or not usable" if listed.missing else ""
-    output.print(f"{plural(listed.images, 'image')} {people}{masks}{missing}.", highlight=False, soft_wrap=True)
+    print_text(f"{plural(listed.images, 'image')} {people}{masks}{missing}.")

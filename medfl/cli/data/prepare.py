@@ -14,6 +14,7 @@ from rich.table import Table
 
 from medfl.cli.console import errors, output
 from medfl.cli.options import JsonOption
+from medfl.system.text import plural
 
 if TYPE_CHECKING:
     from medfl.data.store.forecast import Forecast
@@ -44,7 +45,7 @@ def prepare(
             output.print_json(json.dumps(asdict(found)))
         found.require_current()
         if not as_json:
-            output.print(f"The prepared data is current: {found.current} cases.")
+            output.print(f"The prepared data is current: {plural(found.current, 'case')}.")
         return
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
@@ -74,7 +75,7 @@ def _print_forecast(forecast: Forecast, *, quiet: bool) -> None:
     need = f"{'about' if forecast.exact else 'at most'} {format_bytes(forecast.size)}"
     unknown = f", and {forecast.unknown} of unknown size" if forecast.unknown else ""
     rest = f" The other {made} need {need}{unknown}; {format_bytes(forecast.free)} are free." if made else ""
-    output.print(f"{forecast.cases} cases, {forecast.stored} of them in the store.{rest}", highlight=False)
+    output.print(f"{plural(forecast.cases, 'case')}, {forecast.stored} of them in the store.{rest}", highlight=False)
 
 
 def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
@@ -90,7 +91,7 @@ def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
             table.add_row(title, str(count), code, explain_code(code))
     if table.row_count:
         output.print(table)
-    output.print(f"{summary['usable']} cases usable, {summary['left_out']} left out.", highlight=False)
+    output.print(f"{plural(summary['usable'], 'case')} usable, {summary['left_out']} left out.", highlight=False)
     if summary["left_out"]:
         output.print("'medfl data check' says why, case by case.")
 

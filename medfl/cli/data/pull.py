@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_text
 from medfl.cli.options import JsonOption
+from medfl.system.text import plural
 
 if TYPE_CHECKING:
     from medfl.data.pacs.pull import PullProgress, PullResult
@@ -84,10 +85,13 @@ def _print_pulled(pulled: PullResult, dry_run: bool) -> None:
         table.add_row(kind, str(series), str(images))
     output.print(table)
     come = "would come" if dry_run else "came"
-    output.print(f"{pulled.already_present} series are here already; {pulled.series} {come}, {pulled.images} images.")
+    verb = "is" if pulled.already_present == 1 else "are"
+    print_text(
+        f"{pulled.already_present} series {verb} here already; {pulled.series} {come}, {plural(pulled.images, 'image')}."
+    )
     for problem in pulled.problems:
         errors.print(str(problem), style="red", highlight=False, markup=False)
     if pulled.not_started:
-        errors.print(
-            f"The allowed hours ended; {pulled.not_started} series are left. Run the same command again.", style="yellow"
-        )
+        verb = "is" if pulled.not_started == 1 else "are"
+        text = f"The allowed hours ended; {pulled.not_started} series {verb} left. Run the same command again."
+        print_text(text, "yellow", errors)

@@ -16,6 +16,7 @@ from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.errors import DataError
 from medfl.site import SiteData
+from medfl.system.text import plural
 
 LABEL_MODALITIES = ("SEG", "RTSTRUCT")  # of objects that are drawn on images
 
@@ -145,7 +146,7 @@ def check_references(references: LabelReferences, images: Set[str], frame_of_ref
     if fits:
         return
     if shared:
-        what = f"the label references {count} images, of which the series has {shared}."
+        what = f"the label references {plural(count, 'image')}, of which the series has {shared}."
         raise DataError("LBL-PARTIAL-REF", what, "The series was probably exported again; export both together.")
     named = {references.frame_of_reference} | {frame for frame, _ in references.images_by_frame}
     same_frame = bool(frame_of_reference) and frame_of_reference in named

@@ -104,8 +104,10 @@ def _apply_rows(listing: Listing, rows: _Rows, *, classes: bool) -> Listing:
         what = "the index says whose the cases are, and none of the cases that it names is one of those found here."
         raise DataError("ID-MISSING", what, f"Write the cases in the column {CASE_COLUMN!r} as their files are named.")
     if any(row.split for row in rows.by_id.values()) and not any(row.split for row in found.values()):
-        what = "the table names splits, and none of the patients that it names is one of those found here."
-        raise DataError("SPLIT-MISSING", what, "Write the ids as they are with the images, or remove the column 'split'.")
+        said = ["the table names splits, and none of the patients that it names is one of those found here."]
+        said += [f"[{one.code}] {one.what}" for one in unmatched_id_warnings(rows.by_id, set(ids.values()))]
+        fix = "Write the ids as they are with the images, or remove the column 'split'."
+        raise DataError("SPLIT-MISSING", " ".join(said), fix)
     entries = []
     for entry in listing.entries:
         row = found.get(entry.patient, PatientRow())

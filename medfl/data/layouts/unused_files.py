@@ -17,6 +17,7 @@ from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.text import plural
 
 _MAX_PICTURE_SHARE = 0.1  # pictures to a DICOM file: a PACS adds previews, which are nobody's images
 _WALKED_LAYOUTS = ("dicom", "folders")  # layouts whose own listing looks into every folder
@@ -117,10 +118,8 @@ def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex
     plain = [(count, name) for name, count in kinds.most_common() if name.isalpha() and len(name) <= 16]
     what, fix = f"site {site.name} has no images for this study.", "Check data.layout, data.index and data.where in site.toml."
     if plain and not sort_objects(items, study.task.modality, site.data).series:
-        listing_text = ", ".join(f"{count} {name}" for count, name in plain)
-        what = (
-            f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {listing_text} images."
-        )
+        listing_text = ", ".join(plural(count, f"{name} image") for count, name in plain)
+        what = f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {listing_text}."
         fix = "Set data.root in site.toml to the images that the study asks for, or take part in another study."
     related = [warning for warning in listing.warnings if warning.code in ("DATA-CLOSED", "DATA-LINKS", "LAYOUT-OTHERS")]
     what = " ".join([what, *(f"{warning.what[0].upper()}{warning.what[1:]}" for warning in related)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medfl.errors import DataError
+from medfl.system.text import plural
 
 _TEXTS = {
     "PACS-AET": (
@@ -62,5 +63,9 @@ def incomplete_error(arrived: int, expected: int, why: str = "") -> DataError:
     why : str
         How the transfer ended.
     """
-    count = f"{arrived} of {expected} images arrived" if expected else f"{arrived} images arrived, and the transfer failed"
+    count = (
+        f"{arrived} of {expected} images arrived"
+        if expected
+        else f"{plural(arrived, 'image')} arrived, and the transfer failed"
+    )
     return pacs_error("PACS-INCOMPLETE", f"{count} ({why})" if why else count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from medfl.data.findings import Finding, Level
 from medfl.data.layouts.table_description import TableDescription
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.study.sections import Task
+from medfl.system.text import format_count, plural
 
 PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case
 _LOCAL_CODES = ("CLASS-FEW",)  # findings of a check alone: a server is not told which sites have a rare class
@@ -205,19 +207,29 @@ class SiteCheck:
 
         Examples
         --------
-        >>> Check("north", "", None, (), (), (), True, None, False).summary()
+        >>> SiteCheck("north", "", None, (), (), (), True, None, False).summary()
         '0 cases usable, 0 left out'
         """
         reasons = ", ".join(f"{count} {code}" for code, count in self.count_exclusions().items())
         because = f" ({reasons})" if reasons else ""
-        summary = f"{len(self.usable)} cases usable, {len(self.left_out)} left out{because}"
+        summary = f"{plural(len(self.usable), 'case')} usable, {format_count(len(self.left_out))} left out{because}"
         return "; ".join(filter(None, [summary, self.readable_summary()]))
 
     def readable_summary(self) -> str:
         """Return how many images can be read, in a check without a study where nothing is labelled; nothing otherwise."""
         errors = [{f.code for f in case.findings if f.level == "error"} for case in self.cases if case.size]
         count = 0 if self.study or self.usable else sum(codes == {"LBL-MISSING"} for codes in errors)
-        return f"{count} {'image' if count == 1 else 'images'} can be read" if count else ""
+        return f"{plural(count, 'image')} can be read" if count else ""
+
+    def splits_summary(self) -> str:
+        """Return how many cases and patients each split has; empty where there are none."""
+        texts = []
+        for split in get_args(Split):
+            cases = [case for case in self.usable if case.split == split]
+            people = plural(len({case.patient for case in cases}), "patient") if self.patient_ids and cases else ""
+            if split and self.usable:
+                texts.append(f"{split} {plural(len(cases), 'case')}" + (f" of {people}" if people else ""))
+        return f"Splits: {', '.join(texts)}." if any(case.split for case in self.usable) else ""
 
     def to_prepared(self) -> PreparedData:
         """Return the usable cases in the form that the site's policy and the answer to a server are computed from."""

@@ -35,6 +35,7 @@ from medfl.errors import DataError, MedflError
 from medfl.site import Site
 from medfl.study import Study
 from medfl.study.sections import Modality
+from medfl.system.text import plural
 
 Progress = Callable[[int, int], None]  # done, in all
 
@@ -81,6 +82,7 @@ def check_site(
         The study, or the one that was assumed; None when none could be.
     """
     assumed: tuple[str, ...] = ()
+    known: tuple[Finding, ...] = ()
     study_name = study.name if study else ""
     try:
         if study is None:
@@ -88,16 +90,17 @@ def check_site(
             study, assumed = infer_study(site, indexing, modality)
             site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
         cohort = read_cohort(site, study, indexing, account=True)
+        known = tuple(finding for finding in cohort.findings if not finding.case)
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole, task = Finding.from_error(error), study.task if study else None
         files, table = _look_at_unread(site)
-        return SiteCheck(site.name, study_name, task, assumed, (), (whole,), True, whole, fast, files, table), study
+        return SiteCheck(site.name, study_name, task, assumed, (), (whole, *known), True, whole, fast, files, table), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
     images: list[Case] = [] if study_name else unlabelled_cases(site, study, cohort)
     if images:
         only = has_no_labels(cohort)
-        assumed = (*assumed, ONLY_IMAGES if only else f"{len(images)} images have no label: they were checked by themselves.")
+        assumed = (*assumed, ONLY_IMAGES if only else _say_checked_alone(len(images)))
         cases, cohort = [*cases, *images], _without_rechecked(cohort, images, none_labelled=only)
     facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
     facts = _settle_copies(facts, cases, cohort.patient_ids)
@@ -109,6 +112,11 @@ def check_site(
     if study_name and check.refusal is None:
         check = replace(check, refusal=_store_refusal(check, study, site))
     return replace(check, study=study_name, assumed=assumed, table=_describe_table(site)), study
+
+
+def _say_checked_alone(count: int) -> str:
+    has, they = ("has", "it was checked by itself") if count == 1 else ("have", "they were checked by themselves")
+    return f"{plural(count, 'image')} {has} no label: {they}."
 
 
 def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_ids: bool) -> list[CaseFacts]:

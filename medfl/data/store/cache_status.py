@@ -12,6 +12,7 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
 from medfl.system.files import read_json
+from medfl.system.text import plural
 
 _HASH_DIGITS = 6  # digits of a plan's hash
 _MINUTE = 60.0
@@ -59,7 +60,7 @@ class CacheStatus:
         if self.missing and not elsewhere:
             reasons.append(f"{self.missing} case(s) are not prepared yet.")
         minutes = round(todo * self.seconds / _MINUTE)
-        takes = f" (about {minutes} minutes for {todo} cases)" if minutes else ""
+        takes = f" (about {plural(minutes, 'minute')} for {plural(todo, 'case')})" if minutes else ""
         raise DataError("STORE-STALE", " ".join(reasons), f"Run 'medfl data prepare' again{takes}.")
 
 

@@ -74,7 +74,10 @@ def test_the_splits_of_a_table_of_patients_count(
     with pytest.raises(DataError, match=r"INDEX-COLUMN.*'spilt'"):
         read_cohort(make_site(root), study)
     write_table(root, layout, "patient,label,split", "p1,a,train", "p2,b,train", "p3,a,test", "p4,b,test")
-    with pytest.raises(DataError, match="SPLIT-MISSING"):
+    with pytest.raises(DataError, match=r"\[SPLIT-MISSING\](?!.*ID-)"):
+        read_cohort(make_site(root), study)
+    write_table(root, layout, "patient,label,split", "1,a,train", "2,b,train", "3,a,test", "4,b,test")
+    with pytest.raises(DataError, match=r"\[SPLIT-MISSING\].*\[ID-ZEROS\] 4 patient"):
         read_cohort(make_site(root), study)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from medfl.data.cases import Case
 from medfl.data.cohort import read_cohort
@@ -221,3 +222,15 @@ def test_annotated_classes_are_shown_as_they_are_sent(volumes: Path, make_site: 
     whole, _ = check_site(make_site(volumes), study)
     assert "LBL-NO-CLASS" in {finding.code for finding in whole.findings}
     assert preview_disclosure(whole, study, site).annotated == ()
+
+
+def test_what_is_known_of_the_site_is_told_though_its_splits_are_refused(tmp_path: Path, make_site: Any) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    rows = ["image,label,patient,split,annotation"]
+    for n in range(4):
+        Image.fromarray(np.full((8, 8), n, dtype=np.uint8)).save(root / f"{n}.png")
+        rows.append(f"{n}.png,{'ab'[n % 2]},p{n // 2},{'train' if n else 'test'},x")
+    (root / "index.csv").write_text("\n".join(rows))
+    check, _ = check_site(make_site(root))
+    assert {finding.code for finding in check.findings} == {"SPLIT-LEAK", "INDEX-COLUMN"}
