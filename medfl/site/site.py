@@ -16,6 +16,7 @@ from medfl.schema import NameMap, Section, Strings, read_section
 from medfl.site.federation_settings import SiteFederation
 from medfl.site.pacs import Pacs
 from medfl.site.policy import Policy
+from medfl.study.class_names import are_distinct
 from medfl.study.image_conditions import ImageConditions
 from medfl.study.sections import NotNegative, Positive
 from medfl.system.files import write_file
@@ -29,6 +30,12 @@ def _check_site_name(name: str) -> str:
     if not re.fullmatch(SITE_NAME_PATTERN, name):
         raise ValueError("must be 1 to 64 letters (a to z), digits, '.', '_' or '-', and begin with a letter or digit")
     return name
+
+
+def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not are_distinct(names):
+        raise ValueError("names one class twice: case and blanks do not count, and 1 and 1.0 are one number")
+    return names
 
 
 class SiteData(Section):
@@ -81,7 +88,9 @@ class Site(Section):
     resources: Resources = Resources()
     federation: SiteFederation | None = None  # where the server is, for a site that takes part in one
     pacs: Pacs | None = None  # where `medfl data pull` gets images from
-    classes: Strings = ()  # names of the labels at this site where they differ from the study's, in the study's order
+    classes: Annotated[  # names of the labels at this site where they differ from the study's, in the study's order
+        Strings, AfterValidator(_check_classes)
+    ] = ()
     folder: Path = Path()  # of the site.toml; set on reading
 
     @property

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
+from medfl.study.class_names import are_distinct, is_number
 from medfl.study.image_conditions import ImageConditions
 from medfl.study.windows import Window
 
@@ -79,12 +80,12 @@ class Task(Section):
     def _check_classes(self) -> Self:
         if len(self.classes) < 2:
             raise ValueError("'classes' needs at least two names, for example \"background,liver\"")
-        if len({name.casefold() for name in self.classes}) != len(self.classes):
-            raise ValueError("'classes' names one class twice, whatever the case of its letters")
+        if not are_distinct(self.classes):
+            raise ValueError("'classes' names one class twice: case and blanks do not count, and 1 and 1.0 are one number")
         if self.kind == "segmentation" and len(self.classes) > MAX_MASK_CLASSES:
             limit = f"a mask holds at most {MAX_MASK_CLASSES}, the background among them"
             raise ValueError(f"'classes' names {len(self.classes)} classes, and {limit}; leave out or join some")
-        if self.labels == "positions" and any(name.isdigit() for name in self.classes):
+        if self.labels == "positions" and any(map(is_number, self.classes)):
             raise ValueError("labels = 'positions' needs 'classes' that are no numbers: a number would be a name, too")
         if self.labels == "positions" and self.kind == "segmentation":
             raise ValueError("labels = 'positions' is for classification: values of masks are positions as it is")

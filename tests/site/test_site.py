@@ -33,6 +33,14 @@ def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("classes", ["a,A", "1,1.0", "grade 1,Grade  1"])
+def test_a_class_that_is_named_twice_is_refused(tmp_path: Path, classes: str) -> None:
+    file = init_site(tmp_path, "hospital-a", ".")
+    file.write_text(f'classes = "{classes}"\n{file.read_text()}')
+    with pytest.raises(ConfigError, match=r"classes.*names one class twice"):
+        read_site(tmp_path)
+
+
 def test_a_secret_stays_what_it_was(tmp_path: Path) -> None:
     ensure_secret(tmp_path / "secret")
     first = (tmp_path / "secret").read_bytes()

@@ -128,6 +128,9 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("network.strides", "0", "at least 1"),
         ("task.labels", "positions", "values of masks are positions as it is"),
         ("task.classes", "Liver,liver", "names one class twice"),
+        ("task.classes", "1,1.0", "names one class twice"),
+        ("task.classes", "0,02,2", "names one class twice"),
+        ("task.classes", "Grade  1,grade 1", "names one class twice"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
