@@ -173,6 +173,54 @@ def test_names_of_the_data_set_are_not_guessed(
     assert len(cohort.cases) == 2
 
 
+def test_free_text_of_a_data_set_is_not_repeated(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker
+) -> None:
+    root = tmp_path / "data"
+    write_nnunet(root, save_nifti, ("T1", "FLAIR"))
+    document = json.loads((root / "dataset.json").read_text())
+    study = make_study(task__channels="T1,FLAIR")
+    for names, shown in (
+        (["T1", "CANARY Anna 1961"], "T1, 1 other name"),
+        (["CANARY T1", "CANARY"], "2 names"),
+        (["MPRAGE", "T2-FLAIR"], "MPRAGE, T2-FLAIR"),
+    ):
+        document["channel_names"] = {str(place): name for place, name in enumerate(names)}
+        (root / "dataset.json").write_text(json.dumps(document))
+        with pytest.raises(DataError, match=f"CHANNEL-NAMES.*the channels here are {shown}; the study needs T1, FLAIR"):
+            read_cohort(make_site(root), study)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "image", "fits"),
+    [
+        ("T2", "T2w", True),
+        ("T2", "T1w", False),
+        ("T2", "*_FLAIR.nii.gz", False),
+        ("T2", "*T2_FLAIR*", False),
+        ("FLAIR", "*T2_FLAIR*", True),
+        ("T1", "*T1_ce*", False),
+        ("scan", "T1w", True),
+        ("T1", "*", True),
+    ],
+)
+def test_one_channel_is_not_taken_from_images_of_another_name(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, wanted: str, image: str, fits: bool
+) -> None:
+    root = tmp_path / "data"
+    name = image.strip("*_").removesuffix(".nii.gz") or "x"
+    save_nifti(root / "p0" / f"a_{name}.nii.gz", image_of("T1"))
+    save_nifti(root / "p0" / "label.nii.gz", MASK)
+    site, study = make_site(root, image=image if image != "*" else "a_*"), make_study(task__channels=wanted)
+    if fits:
+        assert len(read_cohort(site, study).cases) == 1
+    else:
+        with pytest.raises(DataError, match=r"CHANNEL-NAMES.*site\.toml names"):
+            read_cohort(site, study)
+        site = site.model_copy(update={"data": site.data.model_copy(update={"channels": (wanted,)})})
+        read_cohort(site, study)  # the site says that they are
+
+
 def test_one_channel_of_several_is_taken_by_its_name(
     tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker
 ) -> None:
