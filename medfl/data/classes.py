@@ -132,16 +132,19 @@ def values_to_classes(counts: Mapping[int, int], names: Iterable[tuple[int, str]
         ``LBL-CLASSNAME``; ``LBL-VALUES`` for values that mean nothing; ``LBL-UNANNOTATED`` when voxels are marked as not
         looked at (``ignore``).
     """
-    value_names = dict(names)
-    if not value_names:
+    said = dict(names)
+    if not said:
         known = {value: value for value in range(len(study.task.classes))}
     else:
-        value_names = {value: name for value, name in ({0: study.task.classes[0]} | value_names).items() if value in counts}
+        said = {0: study.task.classes[0]} | said
+        value_names = {value: name for value, name in said.items() if value in counts}
         _refuse_ignored_voxels(counts, value_names, study, site)
         known = dict(zip(value_names, names_to_classes(list(value_names.values()), study, site, "values"), strict=True))
     unknown = [value for value in counts if value not in known]
     if unknown:
-        allowed = "the data set names others" if value_names else f"the study declares {format_classes(study)}"
+        allowed = (
+            f"the data set names only {format_values(said, ())}" if said else f"the study declares {format_classes(study)}"
+        )
         what = f"the label holds values {format_values(counts, unknown)}, but {allowed}."
         raise DataError("LBL-VALUES", what, "Export the label with the values of the study, and not as JPEG.")
     return {value: known[value] for value in counts}

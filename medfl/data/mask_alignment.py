@@ -62,7 +62,7 @@ def resample_mask(values: Values, affine: Affine, image: Volume, *, resample: bo
     if resample and distance <= MAX_RESAMPLE_MM:
         return _resample_nearest(values, affine, image)
     fix = "Was the label drawn on another series? "
-    if resample:
+    if distance > MAX_RESAMPLE_MM:
         fix += f"More than {MAX_RESAMPLE_MM:g} mm is too much for label-geometry = 'resample'; export the label of this image."
     else:
         fix += "Set label-geometry = 'resample' in site.toml only if you are sure."
@@ -79,9 +79,14 @@ def resample_mask_2d(values: Values, shape: tuple[int, ...], *, resample: bool) 
     """
     if values.shape == shape:
         return values
-    if not (resample and values.ndim == 2 and same_aspect(values.shape, shape)):
+    fits = values.ndim == 2 and same_aspect(values.shape, shape)
+    if not (resample and fits):
         what = f"image and label have different sizes: {_format_shape(shape)} and {_format_shape(values.shape)} pixels."
-        raise DataError("LBL-GEOMETRY", what, "Export the label in the size of the image, or set label-geometry = 'resample'.")
+        fix = "Was the label drawn on another image? Export it in the size of the image"
+        allowed = (
+            ", or set label-geometry = 'resample'." if fits else "; its sides differ in their ratio, so it cannot be resampled."
+        )
+        raise DataError("LBL-GEOMETRY", what, fix + allowed)
     for axis, size in enumerate(shape):
         values = values.take(nearest_places(values.shape[axis], size), axis)
     return values

@@ -207,6 +207,17 @@ def test_a_mask_follows_its_image_to_square_pixels(tmp_path: Path, make_study: A
         np.testing.assert_array_equal(mask, tall.T)
 
 
+def test_resampling_is_advised_only_where_it_is_not_set_and_would_help(tmp_path: Path, make_study: Any, make_site: Any) -> None:
+    study = make_study(task__dimension=2, task__modality="XR")
+    image_source = write(tmp_path / "image", "png", shown((4, 6)))
+    for shape, setting, advised in (((8, 12), "strict", True), ((8, 8), "strict", False), ((8, 8), "resample", False)):
+        site = make_site(tmp_path, label_geometry=setting)
+        mask = write(tmp_path / "mask", "png", np.ones(shape, np.uint8))
+        with pytest.raises(DataError, match=r"LBL-GEOMETRY.*different sizes") as caught:
+            read_mask(mask, load_image(image_source, study, site), image_source, study, site)
+        assert ("set label-geometry" in caught.value.fix) == advised
+
+
 def test_channels_of_other_places_are_refused(tmp_path: Path, make_study: Any, make_site: Any) -> None:
     study, site = make_study(task__dimension=2, task__channels="T1,T2"), make_site(tmp_path)
     one = write(tmp_path / "one", "nifti lps", shown((4, 6))).paths[0]
