@@ -10,8 +10,9 @@ import typer
 
 from medfl import DISTRIBUTION, __version__
 from medfl.cli import audit, data, demo, doctor, operate, runs, server, simulate, site, study, sweep
-from medfl.cli.console import errors
+from medfl.cli.console import errors, spell_unencodable
 from medfl.errors import ConfigError, MedflError
+from medfl.system.files import translate_file_errors
 
 EXIT_FAILED, EXIT_CONFIG, EXIT_STOPPED = 1, 2, 130
 
@@ -64,9 +65,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; every error of medfl ends in one plain message and an exit code."""
+    """Run the command line; every error of medfl, and of the disk, ends in one plain message and an exit code."""
+    spell_unencodable()
     try:
-        app()
+        with translate_file_errors():
+            app()
     except ConfigError as error:
         errors.print(str(error), style="red", highlight=False, markup=False)
         sys.exit(EXIT_CONFIG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.errors import ConfigError, Problem
 from medfl.study.study_file import STUDY_FILE, Scalar
@@ -48,6 +47,7 @@ def plan(
     from medfl.planning.apply_plan import apply_plan
     from medfl.planning.plan import check_plannable, make_plan
     from medfl.study import read_study, read_study_file
+    from medfl.system.files import translate_disk_errors, write_file
 
     if bool(data) == bool(fingerprint):
         raise ConfigError([Problem("command line", "--data, --fingerprint", "give one of the two, and not both.")])
@@ -63,13 +63,15 @@ def plan(
     planned = make_plan(merged, study, gpu_gb)
     edit = apply_plan(study_file, planned)
     if as_json:
-        output.print_json(json.dumps({"plan": asdict(planned), "changes": edit.changes}))
+        print_json({"plan": asdict(planned), "changes": edit.changes})
     else:
         _print_plan(planned, edit)
     if not edit.changes and out is None:
         errors.print("The study already is as planned.")
     elif not dry_run and (yes or out is not None or typer.confirm(f"Write this into {STUDY_FILE}?", err=True)):
-        (out or study_file.folder / STUDY_FILE).write_bytes(edit.after.encode())
+        path = out or study_file.folder / STUDY_FILE
+        with translate_disk_errors(f"the planned study in {path}", "give the same command again"):
+            write_file(path, edit.after.encode())
 
 
 def _merge_fingerprint_files(files: list[Path], study: Study) -> Fingerprint:

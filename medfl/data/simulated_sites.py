@@ -58,7 +58,12 @@ def read_simulated_sites(simulation: Simulation) -> tuple[Site, ...]:
         raise _config_error(
             "simulation.data", f"several sites have the name {', '.join(twice)}.", "Rename the folders or the values."
         )
-    ensure_secret(secret)
+    try:
+        ensure_secret(secret)
+    except OSError as error:
+        what = f"the store of the simulation cannot be written ({type(error).__name__})."
+        fix = "Set MEDFL_STORE, or 'simulation.store' of the study, to a folder that you may write to."
+        raise DataError("STORE-UNWRITABLE", what, fix) from None
     return tuple(sorted(sites, key=lambda site: site.name))
 
 

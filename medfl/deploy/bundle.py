@@ -19,6 +19,7 @@ from medfl.flower import compat
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Server, Study, flatten, read_app, read_study, read_study_file
 from medfl.study.study_file import STUDY_FILE, Scalar
+from medfl.system.files import translate_disk_errors
 
 _BESIDE = ("simulation.", "server.")  # tables of what no hospital reads
 _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
@@ -78,6 +79,8 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         When the study is wrong.
     DeployError
         ``BUNDLE-FAILED`` when Flower cannot build it, or what a hospital would read in it is not the study.
+    RunError
+        ``DISK-FULL`` or ``RUN-FOLDER`` when it cannot be written.
     """
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -90,9 +93,10 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         if done.returncode or len(bundles) != 1:
             raise DeployError("BUNDLE-FAILED", "Flower could not build a bundle of this study.", "See what 'flwr build' says.")
         _require_same(read_bundle_study(bundles[0]), study)
-        out.mkdir(parents=True, exist_ok=True)
         path = out / f"{study.name}.fab"
-        shutil.copyfile(bundles[0], path)
+        with translate_disk_errors(f"the bundle in {out}", "give the same command again"):
+            out.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundles[0], path)
     return path, study
 
 

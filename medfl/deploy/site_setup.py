@@ -46,10 +46,13 @@ def set_up_site(folder: Path, name: str, data: str, *, new_key: bool = False) ->
     ------
     ConfigError
         When the folder holds the site.toml of another site, or one with problems.
+    RunError
+        ``DISK-FULL`` or ``RUN-FOLDER`` when the folder cannot be written.
     """
     path = folder / "site.toml"
-    if not path.exists():
-        init_site(folder, name, data)
+    with translate_disk_errors(f"the site in {folder}", "give the same command again"):
+        if not path.exists():
+            init_site(folder, name, data)
     site = read_site(path)
     if site.name != name:
         fix = f"Use that name, or name another folder for {name} with '--folder'."

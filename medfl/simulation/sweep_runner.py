@@ -23,6 +23,7 @@ from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, StudyApp, app_from_run_config, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar
+from medfl.system.files import translate_disk_errors
 
 RUNS_FOLDER = "runs"  # in the folder of a sweep; it holds run folders as everywhere, <study>/<run>
 NOT_RUN = "not run"  # status of a run that was not started
@@ -177,8 +178,14 @@ def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
     ------
     RunResult
         Also for runs that were finished before. A run that fails does not stop the others.
+
+    Raises
+    ------
+    RunError
+        ``DISK-FULL`` or ``RUN-FOLDER`` when the folder of the sweep cannot be made.
     """
-    (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
+    with translate_disk_errors("the folder of the sweep", "give the same command again"):
+        (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
     for planned in sweep.runs:
         reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
         yield RunResult(planned, "failed" if reason else "completed", reason)

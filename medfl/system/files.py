@@ -24,6 +24,10 @@ from medfl.system.locks import take_lock
 
 TEMPORARY_PREFIX = ".tmp-"  # start of the names of folders that are being filled
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ACCESS_ERRNOS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE),
+)
 _NAME_TAKEN_ERRNOS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # something else has the name
 _MIN_AGE_SECONDS = 60.0  # a younger folder may not be locked yet
 _ABANDONED_SECONDS = 3600.0  # no write of a file takes as long
@@ -60,6 +64,27 @@ def translate_disk_errors(what: str, then: str = "start the run again; everythin
             ) from None
         reason = error.strerror or type(error).__name__
         raise RunError("RUN-FOLDER", f"{what} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
+
+
+@contextmanager
+def translate_file_errors() -> Iterator[None]:
+    """Turn what no other code expected of a file or a folder into a `RunError`, without the name of the file.
+
+    Raises
+    ------
+    RunError
+        ``DISK-FULL``, ``RUN-FOLDER`` when something cannot be written, ``FILE-MISSING`` when something is not there.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        what = "a file or folder that this command needs is not there."
+        raise RunError("FILE-MISSING", what, "Check the paths of the command, its settings and TMPDIR.") from None
+    except OSError as error:
+        if error.errno not in (*_DISK_FULL_ERRNOS, *_NO_ACCESS_ERRNOS):
+            raise
+        with translate_disk_errors("a file of this command", "give the same command again"):
+            raise
 
 
 def write_file(path: Path, content: bytes, *, private: bool = False, durable: bool = True, replace: bool = True) -> None:

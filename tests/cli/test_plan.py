@@ -128,6 +128,13 @@ def test_another_file_and_json_leave_the_study_as_it_is(study: Path, files: list
     assert 'name = "dynunet"' in out.read_text()
 
 
+def test_a_file_that_cannot_be_written_is_told_with_its_name(study: Path, files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    out = tmp_path / "a-file" / "planned.toml"
+    done = CliRunner().invoke(app, ["study", "plan", str(study), *files, "--out", str(out)])
+    assert str(done.exception).startswith(f"[RUN-FOLDER] the planned study in {out} cannot be written")
+
+
 def test_it_takes_either_folders_or_files(study: Path, files: list[str], hospitals: Path) -> None:
     for words in ([], [*files, "--data", str(hospitals)]):
         assert isinstance(CliRunner().invoke(app, ["study", "plan", str(study), *words]).exception, ConfigError)

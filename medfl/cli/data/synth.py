@@ -21,7 +21,7 @@ class Kind(StrEnum):
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     kind: Annotated[
-        Kind, typer.Option(help="brain: 3-D MR with tissue masks (needs flwr-medfl[demo]); nodule: 2-D images with classes.")
+        Kind, typer.Option(help="brain: 3-D MR with tissue masks (needs flwr-medfl\\[demo]); nodule: 2-D images with classes.")
     ] = Kind.BRAIN,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
 ) -> None:

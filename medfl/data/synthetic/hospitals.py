@@ -15,7 +15,7 @@ from medfl.data.synthetic.dicom_writing import write_dicom
 from medfl.data.synthetic.nifti_writing import write_bids, write_bids_metadata, write_msd, write_msd_metadata
 from medfl.data.synthetic.radiographs import write_images
 from medfl.errors import MedflError
-from medfl.system.files import write_file
+from medfl.system.files import translate_disk_errors, write_file
 
 Progress = Callable[[int, int], None]
 
@@ -190,7 +190,8 @@ def _clear_folder(out: Path, made_with: Mapping[str, object], names: tuple[str, 
             "the folder for the synthetic hospitals holds other files, which medfl does not touch.",
             "Choose a new or an empty folder.",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    with translate_disk_errors("the folder of the synthetic hospitals", "give the same command again"):
+        out.mkdir(parents=True, exist_ok=True)
     earlier = [name for name in old.get("hospitals", ()) if name.startswith("hospital-") and Path(name).name == name]
     _write_marker(out, made_with, tuple(sorted({*earlier, *names})), complete=False)
     for name in earlier:
