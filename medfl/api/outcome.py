@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ class RunOutcome:
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome for JSON."""
-        numbers = {headline.label: headline.value for headline in self.headlines}
+        numbers = [
+            {"label": h.label, "value": None if math.isnan(h.number) else h.number, "note": h.note} for h in self.headlines
+        ]
         report = None if self.report is None else str(self.report)
         return {"run": str(self.run), "report": report, "headlines": numbers, "verdict": list(self.verdict)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption, YesOption, confirm
 
 SiteOption = Annotated[Path, typer.Option("--site", help="Folder of the site.toml.")]
@@ -52,7 +51,7 @@ def approvals(site: SiteOption = Path(), as_json: JsonOption = False) -> None:
 
     approved, problems = list_approvals(read_site(site))
     if as_json:
-        output.print_json(json.dumps([{"name": a.name, "hash": a.hash, "approved": a.approved} for a in approved]))
+        print_json([{"name": a.name, "hash": a.hash, "approved": a.approved} for a in approved])
         return
     table = Table("study", "approved", "hash")
     for approval in approved:

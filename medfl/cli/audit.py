@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.system.text import format_bytes, plural
 
@@ -43,7 +42,7 @@ def show(
 
     lines = [line for line in read_chain(file) if not run or line.get("run") == run]
     if as_json:
-        output.print_json(json.dumps(lines))
+        print_json(lines)
         return
     table = Table("time (UTC)", "what", "site", "round", "size", "decision", box=None, padding=(0, 1))
     previous = ""

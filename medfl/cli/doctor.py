@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from medfl.cli.console import output
+from medfl.cli.console import output, print_json
 from medfl.cli.options import JsonOption
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -31,6 +30,6 @@ def doctor(
             if result.fix:
                 output.print(Text(f"  {result.fix}", "dim"), highlight=False)
     if as_json:
-        output.print_json(json.dumps([result.as_json() for result in results]))
+        print_json([result.as_json() for result in results])
     if any(result.level == "error" for result in results):
         raise typer.Exit(1)

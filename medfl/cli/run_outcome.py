@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.run_display import RunDisplay, follow_run
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def print_outcome(outcome: RunOutcome, *, as_json: bool = False) -> None:
         When the report could not be written, after everything else was printed.
     """
     if as_json:
-        output.print_json(json.dumps(outcome.as_json()))
+        print_json(outcome.as_json())
     else:
         _print_text(outcome)
     if outcome.failure:

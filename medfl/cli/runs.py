@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from medfl.cli.console import output
+from medfl.cli.console import output, print_json
 from medfl.cli.options import JsonOption
 
 
@@ -21,7 +20,7 @@ def runs(
 
     found = list_runs(out)
     if as_json:
-        output.print_json(json.dumps([run.as_json() for run in found]))
+        print_json([run.as_json() for run in found])
         return
     table = Table("study", "run", "status", "rounds", "sites", "score")
     for run in found:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from medfl.cli.console import output
+from medfl.cli.console import output, print_json
 from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
 
 app = typer.Typer(help="The server of a federation, and the sites that belong to it.", no_args_is_help=True)
@@ -81,7 +80,7 @@ def sites(federation: FederationOption = Path("federation"), as_json: JsonOption
     found = list_enrolled(open_federation(federation))
     if as_json:
         keys = ("name", "enrolled", "expires", "revoked", "fingerprint")
-        output.print_json(json.dumps([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found]))
+        print_json([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found])
         return
     table = Table("site", "state", "enrolled", "until", Column("key", overflow="fold"))
     for site in found:

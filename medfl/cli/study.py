@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medfl.cli.console import output
+from medfl.cli.console import output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.plan import plan
 
@@ -29,14 +28,14 @@ def check(
 
     checked = api.open_study(folder, parse_overrides(change)).check(data or [])
     if as_json:
-        output.print_json(json.dumps(checked.as_json()))
+        print_json(checked.as_json())
         return
     for sentence in checked.sentences:
         output.print(sentence, markup=False)
     if command := checked.flower_command:
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
-    output.print("[green]The study is valid.[/]")
+    output.print("The study is valid.", style="green")
 
 
 @app.command()

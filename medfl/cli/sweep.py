@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medfl.cli.console import output
+from medfl.cli.console import print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
 
 
@@ -50,9 +49,7 @@ def sweep(
         return
     leaderboard = run_and_rank(plan, workers, quiet=as_json)
     if as_json:
-        output.print_json(
-            json.dumps({"folder": str(leaderboard.folder), **leaderboard.as_json(), "verdict": verdict_sentences(leaderboard)})
-        )
+        print_json({"folder": str(leaderboard.folder), **leaderboard.as_json(), "verdict": verdict_sentences(leaderboard)})
     else:
         print_leaderboard(leaderboard)
     if not any(row.completed_runs for row in leaderboard.rows):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.live_display import show_live
 from medfl.cli.sweep_display import SweepDisplay
 
@@ -132,7 +131,7 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
         for p in sweep.runs
     ]
     if as_json:
-        output.print_json(json.dumps({"folder": str(sweep.folder), "runs": runs}))
+        print_json({"folder": str(sweep.folder), "runs": runs})
         return
     table = Table("strategy", "seed", "rounds", "")
     for planned, run in zip(sweep.runs, runs, strict=True):

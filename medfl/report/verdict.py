@@ -20,11 +20,12 @@ _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
 
 @dataclass(frozen=True)
 class Headline:
-    """One of the three numbers: what it is, the number, and what stands behind it."""
+    """One of the three numbers: what it is, its text, what stands behind it, and the number itself, nan for none."""
 
     label: str
     value: str
     note: str
+    number: float = math.nan
 
 
 def score_name(data: ReportData) -> str:
@@ -65,15 +66,15 @@ def _score_key(data: ReportData) -> str:
 def _score_headline(data: ReportData) -> Headline:
     name = score_name(data)
     if data.overall_test is not None and data.overall_test.patients:
-        error = format_error(test_error(data, data.overall_test))
+        error, score = format_error(test_error(data, data.overall_test)), test_score(data, data.overall_test)
         note = f"of the shared model; {_all_test_patients(data)}{f'; {error} from its bins' if error else ''}"
-        return Headline(f"{name} over all test patients", format_score(test_score(data, data.overall_test)), note)
+        return Headline(f"{name} over all test patients", format_score(score), note, score)
     arm = data.arms.get("federated")
     points = arm.scores.get(ALL_SITES, ()) if arm else ()
     if points:
         best_round, best = max(points, key=lambda p: p[1])
         return Headline(
-            f"Best {name} on validation patients", format_score(best), f"after round {best_round}; no model was tested"
+            f"Best {name} on validation patients", format_score(best), f"after round {best_round}; no model was tested", best
         )
     if any(tested.is_hidden("") for tested in data.site_tests):
         return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals’ policies disclose")
@@ -91,23 +92,23 @@ def _lowest_site_headline(data: ReportData) -> Headline:
         patients = [data.comparison.patients.get(site, 0) for site in lowest.sites]
         where = " or ".join(lowest.sites) if len(lowest.sites) <= _MAX_NAMED_SITES else f"one of {len(lowest.sites)} hospitals"
         note = f"{where}, {plural(patients[0], 'test patient')}" if len(patients) == 1 else f"{where}: too close to tell apart"
-        return Headline(f"Lowest {score_name(data)} at one hospital", format_score(lowest.score), note)
+        return Headline(f"Lowest {score_name(data)} at one hospital", format_score(lowest.score), note, lowest.score)
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)
     return Headline(
-        "Rounds done", f"{done} of {data.study.rounds}", format_duration(data.seconds) if not math.isnan(data.seconds) else ""
+        "Rounds done", f"{done} of {data.study.rounds}", "" if math.isnan(data.seconds) else format_duration(data.seconds), done
     )
 
 
 def _local_models_headline(data: ReportData) -> Headline:
     comparison = data.comparison
-    if not math.isnan(comparison.local_on_others):
+    if not math.isnan(alone := comparison.local_on_others):
         shared = format_score(comparison.federated_on_others)
         models = plural(comparison.owners_on_others, "model")
         note = f"mean {score_name(data)} of {models}, each on the other hospitals’ patients; the shared model there: {shared}"
-        return Headline("Models trained alone", format_score(comparison.local_on_others), note)
+        return Headline("Models trained alone", format_score(alone), note, alone)
     patients = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
     return Headline(
-        "Patients it was trained on", f"{patients:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}"
+        "Patients it was trained on", f"{patients:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}", patients
     )
 
 

@@ -43,6 +43,8 @@ def test_a_full_disk_at_the_report_leaves_the_numbers_of_the_run(
     monkeypatch.setattr("medfl.report.render.write_file", full)
     outcome = open_run(run.path).outcome()
     assert outcome.report is None
+    assert outcome.as_json()["report"] is None
+    assert [headline["value"] for headline in outcome.as_json()["headlines"]] == [None, 0, 0]
     with pytest.raises(RunError, match=rf"DISK-FULL.*'medfl report {run.path}'; the run itself is kept"):
         print_outcome(outcome)
     printed = capsys.readouterr().out

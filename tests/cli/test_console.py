@@ -42,7 +42,6 @@ def file(tmp_path: Path) -> Path:
         ["site", "init", "x", "--folder", "FILE/x"],
         ["sweep", "STUDY", "--data", "DATA", "--strategies", "fedavg", "--out", "FILE"],
         ["server", "init", "FILE/x", "--name", "x", "--address", "localhost:9000"],
-        ["data", "check", "DATA/hospital-1", "STUDY", "--fast", "--html", "FILE/x.html"],
     ],
     ids=" ".join,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from medfl.cli.console import errors, output, print_text
+from medfl.cli.console import errors, output, print_json, print_text
 from medfl.cli.data.table_screen import print_table
 from medfl.cli.options import JsonOption
 from medfl.system.text import plural
@@ -39,7 +38,7 @@ def index(
         found = make_overview(site, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:
         document = {**asdict(found), "account": found.account.to_json()}
-        output.print_json(json.dumps(document))
+        print_json(document)
     else:
         _print_overview(found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.system.text import plural
 
@@ -42,7 +41,7 @@ def prepare(
 
         found = get_cache_status(site, study)
         if as_json:
-            output.print_json(json.dumps(asdict(found)))
+            print_json(asdict(found))
         found.require_current()
         if not as_json:
             output.print(f"The prepared data is current: {plural(found.current, 'case')}.")
@@ -81,7 +80,7 @@ def _print_forecast(forecast: Forecast, *, quiet: bool) -> None:
 def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
     summary = _summarize(prepared)
     if as_json:
-        output.print_json(json.dumps(summary))
+        print_json(summary)
         return
     from medfl.errors import explain_code
 

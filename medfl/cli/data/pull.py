@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from medfl.cli.console import errors, output, print_text
+from medfl.cli.console import errors, output, print_json, print_text
 from medfl.cli.options import JsonOption
 from medfl.system.text import plural
 
@@ -32,7 +31,7 @@ def pull(
 
     pulled = _pull(read_site(site), dry_run, silent=as_json)
     if as_json:
-        output.print_json(json.dumps(_as_json(pulled, dry_run)))
+        print_json(_as_json(pulled, dry_run))
     else:
         _print_pulled(pulled, dry_run)
     if pulled.problems or pulled.not_started:
