@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset
 
+from medfl.data.patient_ids import join_issuer
 from medfl.data.pseudonyms import split_order
 from medfl.data.synthetic.brain import Head
 from medfl.data.synthetic.dicom_writing import write_dicom
@@ -68,7 +69,7 @@ class Canaries:
 
     def add_patient(self, site: str, number: str, issuer: str) -> None:
         """Look for what anybody could compute of a patient number, too: it names the patient as well as the number itself."""
-        for text in (number, f"{number}|{issuer}"):
+        for text in (number, join_issuer(number, issuer)):
             for kind in ("md5", "sha1", "sha256"):
                 self.wanted[hashlib.new(kind, text.encode()).hexdigest()[:16].encode()] = f"{kind} of PatientID"
             self.wanted[split_order(SEED, site, text)[:16].encode()] = "order of the patient"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medfl.cli.console import errors, output
+from medfl.data.patient_ids import split_issuer
 
 if TYPE_CHECKING:
     from medfl.data.index.case_records import CaseRecord
@@ -54,7 +55,7 @@ def whois(
 def _print_record(record: CaseRecord, root: Path, *, every: bool) -> None:
     lines = [
         f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_format_status(record)}",
-        f"  patient id: {record.original.removesuffix('|') or '(none)'}",  # of DICOM, what would follow is its issuer
+        f"  patient id: {_format_id(record.original)}",
         *(f"  {text}" for text in _format_files("image", record.image, root, record, every=every)),
         *(f"  {text}" for text in _format_files("label", record.label, root, record, every=every)),
         *([f"  label: {record.text}"] if record.text else []),
@@ -63,6 +64,11 @@ def _print_record(record: CaseRecord, root: Path, *, every: bool) -> None:
     ]
     for line in lines:
         output.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _format_id(original: str) -> str:
+    number, issuer = split_issuer(original)
+    return f"{number} (issuer {issuer})" if issuer else number or "(none)"
 
 
 def _format_status(record: CaseRecord) -> str:

@@ -16,6 +16,7 @@ from medfl.data.dicom.fast_header import CHARACTER_SET, MAGIC, Value, looks_head
 from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS, SELECTION_KEYWORDS
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.library_output import silence_libraries
+from medfl.data.patient_ids import join_issuer
 from medfl.errors import DataError
 
 PROJECTION_MODALITIES = ("CR", "DX", "MG", "RG", "XA", "RF", "PX", "IO")  # modalities of projection X-ray
@@ -95,8 +96,7 @@ class Header:
     @property
     def patient(self) -> str:
         """PatientID with its issuer, or empty when the file names no patient."""
-        number = self.text("PatientID")
-        return f"{number}|{self.text('IssuerOfPatientID')}" if number else ""
+        return join_issuer(self.text("PatientID"), self.text("IssuerOfPatientID"))
 
 
 def read_header(path: Path, *, force: bool = False) -> Header | None:

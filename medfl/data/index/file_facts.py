@@ -14,6 +14,7 @@ from medfl.data.dicom.keywords import IDENTITY_KEYWORDS, KEYWORDS
 from medfl.data.dicom.references import LABEL_MODALITIES, LabelReferences, read_references
 from medfl.data.index.dicomdir import read_dicomdir
 from medfl.data.index.walk import is_dicomdir, stat_file
+from medfl.data.patient_ids import join_issuer
 from medfl.errors import DataError
 
 DICOM_KINDS = ("dicom", "headerless", "damaged", "media", "unopened", "outside", "special")  # DICOM, or nobody can know
@@ -97,8 +98,7 @@ class IndexedFile:
     @property
     def patient(self) -> str:
         """PatientID with its issuer, or empty when the file names no patient."""
-        number = self.text("PatientID")
-        return f"{number}|{self.text('IssuerOfPatientID')}" if number else ""
+        return join_issuer(self.text("PatientID"), self.text("IssuerOfPatientID"))
 
     @property
     def references(self) -> LabelReferences | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from medfl.data.findings import Finding
+from medfl.data.patient_ids import split_issuer
 from medfl.data.spelling import fold_id
 
 _SHORTENED = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{1,3}", re.IGNORECASE)
@@ -18,7 +19,7 @@ def similar_id_warnings(patients: Collection[str]) -> list[Finding]:
 
     They are suggestions only: ``007`` and ``7`` may well be two patients.
     """
-    ids = {one.partition("|")[0] for one in patients} - {""}
+    ids = {split_issuer(one)[0] for one in patients} - {""}
     sizes = Counter(map(fold_id, ids))
     warnings = []
     if count := sum(size for size in sizes.values() if size > 1):

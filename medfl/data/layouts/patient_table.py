@@ -16,6 +16,7 @@ from medfl.data.layouts.id_spellings import unmatched_id_warnings
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import Table, get_column, get_optional_column, read_table
 from medfl.data.layouts.unread_columns import unread_column_warnings
+from medfl.data.patient_ids import split_issuer
 from medfl.data.spelling import fold_id, fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
@@ -98,7 +99,7 @@ def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str)
 
 
 def _apply_rows(listing: Listing, rows: _Rows, *, classes: bool) -> Listing:
-    ids = {entry.patient: _id_in_table(entry.patient.partition("|")[0], rows.prefix) for entry in listing.entries}
+    ids = {entry.patient: _id_in_table(split_issuer(entry.patient)[0], rows.prefix) for entry in listing.entries}
     found = {patient: rows.by_id[one] for patient, one in ids.items() if one in rows.by_id}
     if rows.of_cases and not found:
         what = "the index says whose the cases are, and none of the cases that it names is one of those found here."
@@ -147,7 +148,7 @@ def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[
     except DataError:  # who needs the table says what is wrong with it
         pass
     # one whose id is only spelt otherwise is told as such
-    found = {fold_id(_id_in_table(entry.patient.partition("|")[0], prefix)) for entry in listing.entries}
+    found = {fold_id(_id_in_table(split_issuer(entry.patient)[0], prefix)) for entry in listing.entries}
     missing = {_id_in_table(patient, prefix) for patient in named if patient}
     count = sum(fold_id(patient) not in found for patient in missing)
     if not count:

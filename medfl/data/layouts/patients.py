@@ -11,6 +11,7 @@ from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.patient_ids import split_issuer
 
 _MIN_CONSTANT_STUDIES = 3  # studies that all carry one PatientID: it was set by an anonymiser
 _MIN_SHARED_STUDIES = 10  # likewise, when it is on more than half of the studies
@@ -29,14 +30,14 @@ def is_placeholder(patient: str) -> bool:
     Parameters
     ----------
     patient : str
-        Id of an index, name of a folder, or PatientID with its issuer behind a bar.
+        Id of an index, name of a folder, or PatientID with its issuer.
 
     Examples
     --------
-    >>> is_placeholder("Anonymous"), is_placeholder("NaN|"), is_placeholder("anna")
+    >>> is_placeholder("Anonymous"), is_placeholder("NaN"), is_placeholder("anna")
     (True, True, False)
     """
-    return _PLACEHOLDER.fullmatch(patient.partition("|")[0].strip()) is not None
+    return _PLACEHOLDER.fullmatch(split_issuer(patient)[0].strip()) is not None
 
 
 def find_constant_ids(studies: Mapping[str, set[str]]) -> set[str]:
@@ -97,11 +98,11 @@ class _Person:
 
     @property
     def name(self) -> str:
-        """Id that stands for all: that of the headers if they say one; without a bar if no issuer stands behind it.
+        """Id that stands for all: that of the headers if they say one.
 
         So the same patients have the same ids, and are dealt to the same splits, in every layout.
         """
-        return (self.headers or self.layout)[0].removesuffix("|")
+        return (self.headers or self.layout)[0]
 
 
 def _ids(entry: Entry, listing: Listing, constant: Set[str]) -> list[Id]:
@@ -119,9 +120,9 @@ def _named_files(entry: Entry) -> Iterator[IndexedFile]:
 def _with_and_without_issuer(ids: Set[str]) -> Iterator[list[Id]]:
     """Yield PatientIDs that differ only in that one names its issuer and the other none: one person, as far as is known."""
     for one in sorted(ids):
-        number, _, issuer = one.partition("|")
-        if issuer and f"{number}|" in ids:
-            yield [("header", f"{number}|"), ("header", one)]
+        number, issuer = split_issuer(one)
+        if issuer and number in ids:
+            yield [("header", number), ("header", one)]
 
 
 def _header_ids(entry: Entry) -> set[str]:

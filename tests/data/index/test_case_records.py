@@ -59,7 +59,7 @@ def test_several_labels_of_a_series_are_listed(root: Path, write_series: Any, sa
     for name in ("a", "b"):
         save_seg(root / f"{name}.dcm", series, {"Organ": organ})
     lines = whois(root, make_study(task__modality="CT"))
-    assert lines[1] == "  patient id: CANARY-MRN"  # without the bar before an issuer, as there is none
+    assert lines[1] == "  patient id: CANARY-MRN"
     assert lines[-2:] == [f"  label, one of 2: {root / name}.dcm" for name in ("a", "b")]
     (root / "b.dcm").unlink()
     series[-1].unlink()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
 from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
@@ -222,3 +223,18 @@ def test_series_in_every_layout(
         site = make_site(root, **write(root, save_nifti, LISTS[name]))
         splits[write.__name__] = compare(site, study, LISTS[name], volumes=False)
     assert len({tuple(sorted(found.items())) for found in splits.values()}) == 1, splits
+
+
+def told_of_ids(cohort: Cohort) -> dict[str, int]:
+    return dict(Counter(finding.code for finding in cohort.findings if finding.code.startswith("ID-")))
+
+
+def test_a_table_finds_folders_with_bars(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker
+) -> None:
+    root = tmp_path / "data"
+    options = folders_of_volumes(root, save_nifti, [Exam("S|1", 0), Exam("S|2", 1), Exam("nan|3", 2)])
+    (root / "index.csv").write_text("patient,split\nS|1,train\nS|2,test\nnan|3,validation\n")
+    cohort = read_cohort(make_site(root, **options), make_study())
+    assert sorted(case.split for case in cohort.cases) == ["test", "train", "validation"]
+    assert told_of_ids(cohort) == {}
