@@ -18,7 +18,6 @@ from medfl.data.layouts.dicom import list_dicom
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.folders import is_folders, list_folders
-from medfl.data.layouts.id_spellings import similar_id_warnings
 from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.mask_names import check_mask_names
 from medfl.data.layouts.msd import is_msd, list_msd
@@ -63,7 +62,6 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
         warnings += missing_patient_warnings(listing, site, layout) if listing.patient_ids else []
         warnings += shared_class_warnings(listing, study, layout, site.data.select)
-        warnings += similar_id_warnings({entry.patient for entry in listing.entries}) if listing.patient_ids else []
         tables = listing.tables | find_used_tables(site, layout)
         warnings += filter(None, [unused_table_warning(site, layout, tables)])
     except OSError:

@@ -9,12 +9,12 @@ from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
+from medfl.data.layouts.anonymous_ids import find_constant_ids, frequent_id_warnings, is_placeholder
 from medfl.data.layouts.dicom_objects import DicomObjects, count_shared_images
 from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
-from medfl.data.layouts.patients import find_constant_ids
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -37,10 +37,9 @@ def list_dicom(site: Site, study: Study, index: FileIndex, selection: ImageSelec
     objects.require_images()
     selection.narrow(objects)
     images = [item for items in objects.series.values() for item in items]
-    _check_patient_ids(images, classes=study.task.kind == "classification")
+    warnings = _check_patient_ids(images, classes=study.task.kind == "classification")
     if study.task.kind == "classification" and study.task.dimension == 2:
         objects.treat_images_separately()
-    warnings: list[Finding] = []
     if study.task.kind == "segmentation":
         entries = _segmentation_entries(objects, match_labels(objects, site.data))
         warnings += _unused_series_warnings(len(objects.series) - len(entries))
@@ -52,8 +51,11 @@ def list_dicom(site: Site, study: Study, index: FileIndex, selection: ImageSelec
     return Listing(tuple(entries), patient_ids=True, warnings=(*objects.warnings(), *warnings))
 
 
-def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
-    """Refuse a folder whose ids do not distinguish patients; `classes` says whether a table names classes by PatientID."""
+def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> list[Finding]:
+    """Refuse a folder whose ids do not distinguish patients, and return warnings where it is doubtful.
+
+    `classes` says whether a table names classes by PatientID.
+    """
     studies: dict[str, set[str]] = defaultdict(set)
     issuers: dict[str, set[str]] = defaultdict(set)
     for item in images:
@@ -68,6 +70,7 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> None:
     if doubtful:
         what = f"{doubtful} PatientID(s) come with different issuers, or with and without one: one person, or several?"
         raise DataError("ID-ISSUER", what, "Export with one issuer throughout, or use an index with a column 'patient'.")
+    return frequent_id_warnings(studies, {"", *filter(is_placeholder, studies)})
 
 
 def _unused_series_warnings(count: int) -> list[Finding]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
 from medfl.data.findings import Finding
 from medfl.data.patient_ids import split_issuer
@@ -14,18 +14,28 @@ _SHORTENED = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{1,3}", re.IGNORECASE)
 _SPELLING = "case, blanks, leading zeros or '.0'"
 
 
-def similar_id_warnings(patients: Collection[str]) -> list[Finding]:
-    """Return warnings when ids of one folder would be one if their spelling did not count, or when long numbers were shortened.
+def similar_id_warnings(persons: Sequence[Collection[str]]) -> list[Finding]:
+    """Return warnings when persons would be one if spelling did not count, or when programs shortened long numbers.
 
     They are suggestions only: ``007`` and ``7`` may well be two patients.
+
+    Parameters
+    ----------
+    persons : sequence of collection of str
+        Ids of each person, all of one origin: an index, folders or headers.
     """
-    ids = {split_issuer(one)[0] for one in patients} - {""}
-    sizes = Counter(map(fold_id, ids))
+    spelt: dict[str, set[str]] = defaultdict(set)
+    owners: dict[str, set[int]] = defaultdict(set)
+    for place, ids in enumerate(persons):
+        for number in {split_issuer(one)[0] for one in ids} - {""}:
+            spelt[fold_id(number)].add(number)
+            owners[fold_id(number)].add(place)
     warnings = []
-    if count := sum(size for size in sizes.values() if size > 1):
+    alike = [owners[folded] for folded, ways in spelt.items() if len(ways) > 1 and len(owners[folded]) > 1]
+    if count := len(set[int]().union(*alike)):
         what = f"the ids of {count} patients differ only in {_SPELLING} from another: one who is two may both train and test."
         warnings.append(Finding.warning("ID-SPELLING", what, "If they are the same people, write each id in one way."))
-    if count := sum(_SHORTENED.fullmatch(one) is not None for one in ids):
+    if count := sum(_SHORTENED.fullmatch(one) is not None for ways in spelt.values() for one in ways):
         what = f"{count} id(s) are numbers as 1.23E+11, to which spreadsheets shorten long ones: patients may share one."
         warnings.append(Finding.warning("ID-SPELLING", what, "Export the ids as text."))
     return warnings

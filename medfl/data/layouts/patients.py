@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -10,59 +9,22 @@ from dataclasses import dataclass, replace
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
+from medfl.data.layouts.anonymous_ids import find_constant_ids, frequent_id_warnings, is_placeholder
 from medfl.data.layouts.entries import Entry, Listing
+from medfl.data.layouts.id_spellings import similar_id_warnings
+from medfl.data.layouts.visits import group_visits
 from medfl.data.patient_ids import split_issuer
 
-_MIN_CONSTANT_STUDIES = 3  # studies that all carry one PatientID: it was set by an anonymiser
-_MIN_SHARED_STUDIES = 10  # likewise, when it is on more than half of the studies
-# what programs and people write where they know no id, or must not tell it
-_PLACEHOLDER = re.compile(
-    r"\W*|nan|none|null|nil|na|#?n[./ ]a\.?|#n/?[av]|not (available|applicable|known)|no[ _-]?(id|name)|x{3,}|"
-    r"anon(ym(e|ous|i[sz]ed|isiert|is[ée]e?)?)?|"
-    r"de-?identified|unknown|unbekannt|inconnu|desconocid[oa]|sconosciut[oa]|undefined|missing|removed|redacted|unnamed",
-    re.IGNORECASE,
-)
-
-
-def is_placeholder(patient: str) -> bool:
-    """Return whether an id names nobody: strangers who share it are not one patient.
-
-    Parameters
-    ----------
-    patient : str
-        Id of an index, name of a folder, or PatientID with its issuer.
-
-    Examples
-    --------
-    >>> is_placeholder("Anonymous"), is_placeholder("NaN"), is_placeholder("anna")
-    (True, True, False)
-    """
-    return _PLACEHOLDER.fullmatch(split_issuer(patient)[0].strip()) is not None
-
-
-def find_constant_ids(studies: Mapping[str, set[str]]) -> set[str]:
-    """Return the ids that so many studies carry that an anonymiser must have set them.
-
-    Parameters
-    ----------
-    studies : mapping of str to set of str
-        StudyInstanceUIDs of each PatientID.
-    """
-    total = len(set[str]().union(*studies.values()))
-    return {
-        patient
-        for patient, theirs in studies.items()
-        if (len(theirs) >= _MIN_CONSTANT_STUDIES and len(theirs) == total)
-        or (len(theirs) >= _MIN_SHARED_STUDIES and len(theirs) > total / 2)
-    }
+Id = tuple[str, str]  # where an id stands, "layout" or "header", and the id
+_KINDS = ("layout", "header")
 
 
 def unite_patients(listing: Listing) -> Listing:
     """Return a listing in which everything that belongs to one person has one patient id.
 
     Images that share the id of the layout, or the PatientID of their DICOM headers, are of one person: otherwise somebody
-    could train and test. The id of the headers stands for all. Placeholders such as ``nan`` count as no id, and a
-    PatientID that an anonymiser gave to everybody says nothing.
+    could train and test. So are those whose ids differ in a visit or side only. The id of the headers stands for all.
+    Placeholders such as ``nan`` count as no id, and a PatientID that an anonymiser gave to everybody says nothing.
 
     Parameters
     ----------
@@ -72,21 +34,28 @@ def unite_patients(listing: Listing) -> Listing:
     Returns
     -------
     Listing
-        With warnings ``ID-HEADER`` and ``ID-CONSTANT``.
+        With warnings ``ID-HEADER``, ``ID-CONSTANT``, ``ID-VISIT`` and ``ID-SPELLING``.
     """
-    studies = _studies_of_ids(listing.entries)
-    constant = find_constant_ids(studies)
+    studies, layout_ids = _exams_of_headers(listing)
+    constant = find_constant_ids(studies) & find_constant_ids(layout_ids)
+    agreed = {one for one, own in layout_ids.items() if len(own) == 1}  # an index or a folder says so, too
     named = [_ids(entry, listing, constant) for entry in listing.entries]
-    persons = _find_persons([*named, *_with_and_without_issuer(studies.keys() - constant)])
+    stated = [*named, *_with_and_without_issuer(studies.keys() - constant)]
+    known = {one for ids in named for one in ids}
+    visits, doubtful = _group_visits(known)
+    told, persons = _find_persons(stated), _find_persons([*stated, *visits])
     entries = [
         replace(entry, patient=persons[ids[0]].name if ids else "") for entry, ids in zip(listing.entries, named, strict=True)
     ]
-    doubtful = [person for person in set(persons.values()) if len(person.layout) > 1 or len(person.headers) > 1]
-    warnings = [*_contradictions(doubtful), *_constant_warnings(constant, persons.values())]
+    warnings = [
+        *_contradictions(set(told.values())),
+        *_constant_warnings(constant, told.values()),
+        *frequent_id_warnings(studies, agreed | constant),
+        *_visit_warnings(visits, told),
+        *_doubtful_visit_warnings(doubtful, persons),
+        *_spelling_warnings(set(persons.values()), listing.patient_ids),
+    ]
     return replace(listing, entries=tuple(entries), warnings=(*listing.warnings, *warnings))
-
-
-Id = tuple[str, str]  # where an id stands, "layout" or "header", and the id
 
 
 @dataclass(frozen=True)
@@ -106,8 +75,13 @@ class _Person:
 
 
 def _ids(entry: Entry, listing: Listing, constant: Set[str]) -> list[Id]:
-    own = entry.patient and not (listing.patient_ids and is_placeholder(entry.patient))
-    return [*([("layout", entry.patient)] if own else []), *(("header", one) for one in sorted(_header_ids(entry) - constant))]
+    own = _own_id(entry, listing)
+    return [*([("layout", own)] if own else []), *(("header", one) for one in sorted(_header_ids(entry) - constant))]
+
+
+def _own_id(entry: Entry, listing: Listing) -> str:
+    """Return what the layout calls the patient of an image; nothing where that is a placeholder."""
+    return "" if listing.patient_ids and is_placeholder(entry.patient) else entry.patient
 
 
 def _named_files(entry: Entry) -> Iterator[IndexedFile]:
@@ -129,12 +103,27 @@ def _header_ids(entry: Entry) -> set[str]:
     return {file.patient for file in _named_files(entry)}
 
 
-def _studies_of_ids(entries: Iterable[Entry]) -> dict[str, set[str]]:
+def _exams_of_headers(listing: Listing) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Return the examinations of each PatientID, by their StudyInstanceUIDs and by what the layout calls their patients."""
     studies: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
+    layout_ids: dict[str, set[str]] = defaultdict(set)
+    for entry in listing.entries:
         for file in _named_files(entry):
-            studies[file.patient].add(file.text("StudyInstanceUID"))
-    return studies
+            studies[file.patient].add(file.text("StudyInstanceUID") or entry.key)
+            layout_ids[file.patient].add(_own_id(entry, listing) or entry.key)
+    return studies, layout_ids
+
+
+def _group_visits(known: Iterable[Id]) -> tuple[list[list[Id]], list[list[Id]]]:
+    certain: list[list[Id]] = []
+    doubtful: list[list[Id]] = []
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for kind, text in known:
+        by_kind[kind].append(text)
+    for kind, ids in sorted(by_kind.items()):
+        for groups, found in zip((certain, doubtful), group_visits(ids), strict=True):
+            groups += [[(kind, one) for one in group] for group in found]
+    return certain, doubtful
 
 
 def _find_persons(named: Iterable[Sequence[Id]]) -> dict[Id, _Person]:
@@ -156,12 +145,13 @@ def _find_persons(named: Iterable[Sequence[Id]]) -> dict[Id, _Person]:
         members[root(one)].append(one)
     persons: dict[Id, _Person] = {}
     for ids in members.values():
-        layout, headers = (tuple(text for kind, text in ids if kind == wanted) for wanted in ("layout", "header"))
+        layout, headers = (tuple(text for kind, text in ids if kind == wanted) for wanted in _KINDS)
         persons |= dict.fromkeys(ids, _Person(layout, headers))
     return persons
 
 
-def _contradictions(doubtful: Sequence[_Person]) -> list[Finding]:
+def _contradictions(persons: Collection[_Person]) -> list[Finding]:
+    doubtful = [person for person in persons if len(person.layout) > 1 or len(person.headers) > 1]
     if not doubtful:
         return []
     layout, headers = (sum(len(getattr(person, kind)) for person in doubtful) for kind in ("layout", "headers"))
@@ -177,6 +167,48 @@ def _constant_warnings(constant: Set[str], persons: Collection[_Person]) -> list
     if not constant or count < 2:
         return []
     what = (
-        f"most studies share one PatientID in their headers, which is not used: by index or folder they are {count} patients."
+        "all or nearly all studies share one PatientID in their headers, which is not used: by index or folder they are "
+        f"{count} patients."
     )
-    return [Finding.warning("ID-CONSTANT", what, "If they are of one person, say so in the column 'patient' of an index.")]
+    fix = "If they are of one person, or of fewer, say so in the column 'patient' of an index."
+    return [Finding.warning("ID-CONSTANT", what, fix)]
+
+
+def _split_groups(groups: Iterable[Sequence[Id]], persons: Mapping[Id, _Person]) -> list[set[_Person]]:
+    """Return, of groups of ids, the persons of those that are not one person's anyway."""
+    found = [{persons[one] for one in group} for group in groups]
+    return [owners for owners in found if len(owners) > 1]
+
+
+def _visit_warnings(visits: Iterable[Sequence[Id]], stated: Mapping[Id, _Person]) -> list[Finding]:
+    split = _split_groups(visits, stated)
+    if not split:
+        return []
+    ids = len(set[_Person]().union(*split))
+    what = (
+        f"{ids} ids of patients, folders or files differ from another only in what names a visit, date or side, as 'visit2'; "
+        "those count as one patient."
+    )
+    fix = "If they are different people, give them ids that do not differ so, in the column 'patient' of an index."
+    return [Finding.warning("ID-VISIT", what, fix)]
+
+
+def _doubtful_visit_warnings(doubtful: Iterable[Sequence[Id]], persons: Mapping[Id, _Person]) -> list[Finding]:
+    split = _split_groups(doubtful, persons)
+    if not split:
+        return []
+    ids = len(set[_Person]().union(*split))
+    what = (
+        f"{ids} ids of patients, folders or files differ from another only in a number or date at the end, and count as {ids} "
+        "patients: if they are visits or slices, one person may both train and test."
+    )
+    fix = "If so, say who is who in an index with the columns 'image', 'label' and 'patient'."
+    return [Finding.warning("ID-VISIT", what, fix)]
+
+
+def _spelling_warnings(persons: Iterable[_Person], patient_ids: bool) -> list[Finding]:
+    listed = list(persons)
+    warnings = similar_id_warnings([person.layout for person in listed]) if patient_ids else []
+    for warning in similar_id_warnings([person.headers for person in listed]):
+        warnings += [warning] if warning not in warnings else []
+    return warnings

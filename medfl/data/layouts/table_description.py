@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medfl.data.layouts.anonymous_ids import is_placeholder
 from medfl.data.layouts.columns import find_synonyms, show_columns
-from medfl.data.layouts.patients import is_placeholder
 from medfl.data.layouts.shown_values import is_impersonal_value, is_plain_value, is_private_column
 from medfl.data.layouts.sources import is_image_file, resolve_below
 from medfl.data.layouts.table import Table, fold_value, holds_splits

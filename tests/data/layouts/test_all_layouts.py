@@ -17,6 +17,7 @@ from medfl.data.cohort import read_cohort
 from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import prepare_cases
+from medfl.errors import DataError
 from medfl.site import Policy, Site
 from medfl.study import Study
 from tests.data.dicom.phantom import write_slices
@@ -225,8 +226,108 @@ def test_series_in_every_layout(
     assert len({tuple(sorted(found.items())) for found in splits.values()}) == 1, splits
 
 
+def read_series(root: Path, write: Writer, patients: list[str], make_site: SiteMaker, study: Study) -> Cohort:
+    """Write an examination of each PatientID, of the layout that `write` writes, and return the cohort."""
+    exams = [Exam("", number, number % 2) for number in range(len(patients))]
+    root.mkdir()
+    folders = write_series(root, exams, patients)
+    if write is dicom:
+        rows = {f"{patient},{'ab'[0]}" for patient in patients}
+        (root / "index.csv").write_text("\n".join(["patient,label", *sorted(rows)]))
+        return read_cohort(make_site(root, layout="dicom"), study)
+    rows_of = {
+        csv_of_series: ("image,label,patient", lambda n: f"{folders[n]},{'ab'[n % 2]},X{n}"),
+        csv_without_patients: ("image,label", lambda n: f"{folders[n]},{'ab'[n % 2]}"),
+        folders_of_series: ("patient,label", lambda n: f"{folders[n]},{'ab'[n % 2]}"),
+    }
+    columns, row = rows_of[write]
+    (root / "index.csv").write_text("\n".join([columns, *map(row, range(len(patients)))]))
+    options = {folders_of_series: {"layout": "folders"}, csv_without_patients: {"patient": ""}}.get(write, {})
+    return read_cohort(make_site(root, **options), study)
+
+
 def told_of_ids(cohort: Cohort) -> dict[str, int]:
     return dict(Counter(finding.code for finding in cohort.findings if finding.code.startswith("ID-")))
+
+
+def sizes_of(cohort: Cohort) -> list[int]:
+    """Return how many cases each patient has."""
+    return sorted(Counter(case.patient for case in cohort.cases).values())
+
+
+@pytest.fixture
+def classes(make_study: StudyMaker) -> Study:
+    return make_study(task__kind="classification", task__modality="CT", task__classes="a,b")
+
+
+HEADERS = [csv_of_series, csv_without_patients, folders_of_series, dicom]
+
+
+@pytest.mark.parametrize("write", HEADERS)
+def test_ids_of_headers_are_compared_in_every_layout(
+    tmp_path: Path, make_site: SiteMaker, classes: Study, write: Writer
+) -> None:
+    for n, (patients, told) in enumerate(
+        [
+            (["007", "7", "8", "9"], {"ID-SPELLING": 1}),
+            (["P1", "p1", "12.0", "12"], {"ID-SPELLING": 1}),
+            (["A|1", "A|2", "A", "B"], {}),
+            (["P0_visit1", "P0_V2", "P1_baseline", "P2"], {"ID-VISIT": 1}),
+            (["P0_1", "P0_2", "P1", "P2"], {"ID-VISIT": 1}),
+        ]
+    ):
+        cohort = read_series(tmp_path / str(n), write, patients, make_site, classes)
+        assert told_of_ids(cohort) == told
+        assert sizes_of(cohort) == ([1, 1, 2] if "P0_visit1" in patients else [1, 1, 1, 1])
+        assert not any(patient in str(cohort.findings) for patient in patients if len(patient) > 2)
+
+
+@pytest.mark.parametrize("write", HEADERS)
+def test_visits_of_one_patient_id_are_one_patient_unless_all_have_it(
+    tmp_path: Path, make_site: SiteMaker, classes: Study, write: Writer
+) -> None:
+    often = read_series(tmp_path / "often", write, ["LONG"] * 10 + ["P1", "P2", "P3"], make_site, classes)
+    assert sizes_of(often) == [1, 1, 1, 10]
+    assert told_of_ids(often) == {"ID-CONSTANT": 1} | ({} if write is dicom else {"ID-HEADER": 1})
+    few = read_series(tmp_path / "few", write, ["LONG"] * 3 + ["P1", "P2"], make_site, classes)
+    assert sizes_of(few) == [1, 1, 3]
+    for n, patients in enumerate((["ANON-17"] * 4, ["ANON-17"] * 19 + ["P1"])):
+        if write is dicom:
+            with pytest.raises(DataError, match="ID-CONSTANT"):
+                read_series(tmp_path / f"all{n}", write, patients, make_site, classes)
+            continue
+        cohort = read_series(tmp_path / f"all{n}", write, patients, make_site, classes)
+        assert sizes_of(cohort) == [1] * len(patients)
+        assert told_of_ids(cohort) == {"ID-CONSTANT": 1}
+
+
+def test_one_patient_of_an_index_with_most_studies_is_no_anonymiser(
+    tmp_path: Path, make_site: SiteMaker, classes: Study
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    patients = ["A"] * 19 + ["B"]
+    folders = write_series(root, [Exam("", number) for number in range(20)], patients)
+    (root / "index.csv").write_text(
+        "\n".join(["image,label,patient", *(f"{f},a,{p}" for f, p in zip(folders, patients, strict=True))])
+    )
+    cohort = read_cohort(make_site(root), classes)
+    assert (sizes_of(cohort), told_of_ids(cohort)) == ([1, 19], {})
+
+
+VISITS = [Exam("P0_visit1", 0), Exam("P0_visit2", 1), Exam("P0_V3", 2), Exam("P1", 3), Exam("P2|1", 4), Exam("P2|2", 5)]
+
+
+@pytest.mark.parametrize("write", [csv_of_volumes, folders_of_volumes, nnunet, msd])
+def test_visits_in_names_are_of_one_patient_and_bars_are_letters(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, write: Writer
+) -> None:
+    root = tmp_path / "data"
+    cohort = read_cohort(make_site(root, **write(root, save_nifti, VISITS)), make_study())
+    assert sizes_of(cohort) == [1, 1, 1, 3]
+    assert told_of_ids(cohort) == {"ID-VISIT": 1}
+    splits = assign_splits(cohort.cases, make_study())
+    assert len({(case.patient, splits[case.name]) for case in cohort.cases}) == 4
 
 
 def test_a_table_finds_folders_with_bars(

@@ -157,14 +157,14 @@ def test_participants_whose_ids_are_spelt_otherwise(
     ],
 )
 def test_ids_of_one_folder_that_differ_only_in_their_spelling_are_said(ids: str, said: int) -> None:
-    found = similar_id_warnings(ids.split())
+    found = similar_id_warnings([[one] for one in ids.split()])
     assert [f.code for f in found] == (["ID-SPELLING"] if said else [])
     assert all(f"ids of {said} patients" in f.what and "Müller" not in f.what for f in found)
 
 
 @pytest.mark.parametrize(("ids", "said"), [("1.23457E+11 2", 1), ("1,2e+12 3E+9", 2), ("E+11 e12 1.2", 0)])
 def test_numbers_that_a_spreadsheet_shortened_are_said(ids: str, said: int) -> None:
-    found = similar_id_warnings(ids.split())
+    found = similar_id_warnings([[one] for one in ids.split()])
     assert [(f.code, f.what.partition(" ")[0]) for f in found] == ([("ID-SPELLING", str(said))] if said else [])
 
 

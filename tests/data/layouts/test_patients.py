@@ -15,7 +15,7 @@ from PIL import Image
 
 from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.patients import is_placeholder
+from medfl.data.layouts.anonymous_ids import is_placeholder
 from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.site import Site
