@@ -55,12 +55,12 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         layout = detect_layout(site, index)
         selection = ImageSelection.of(site, study)
         listing = _refuse_outside(site.root, selection.finish(_LISTERS[layout](site, study, index, selection)))
-        listing = check_mask_names(name_mask_values(listing, site.root), site, study, layout)
-        listing = apply_patient_table(listing, site, study, layout)
+        found = check_mask_names(name_mask_values(listing, site.root), site, study, layout)
+        listing = apply_patient_table(found, site, study, layout)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)
         warnings = [*skipped_folder_warnings(layout, site, index, missing=missing), *([unused] if unused else [])]
-        warnings += missing_patient_warnings(listing, site, layout) if listing.patient_ids else []
+        warnings += missing_patient_warnings(found, site, layout)
         warnings += shared_class_warnings(listing, study, layout, site.data.select)
         tables = listing.tables | find_used_tables(site, layout)
         warnings += filter(None, [unused_table_warning(site, layout, tables)])

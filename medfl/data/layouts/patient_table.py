@@ -125,12 +125,12 @@ def _apply_rows(listing: Listing, rows: _Rows, *, classes: bool) -> Listing:
 
 
 def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[Finding]:
-    """Return a warning about patients whom a table names, or a folder of BIDS, and of whom there is no image.
+    """Return a warning about patients or cases that a table names, or a folder of BIDS, and of which there is no image.
 
     Parameters
     ----------
     listing : Listing
-        What a layout found.
+        What a layout found, before a table said whose the cases are.
     site : Site
         Names the table and its columns.
     layout : str
@@ -140,20 +140,24 @@ def missing_patient_warnings(listing: Listing, site: Site, layout: str) -> list[
         return []
     prefix = _SUBJECT if layout == "bids" else ""
     named = {folder.name for folder in site.root.glob(f"{_SUBJECT}*/")} if layout == "bids" else set()
-    path = patient_table_path(site, layout)
+    path, cases = patient_table_path(site, layout), {entry.patient for entry in listing.entries}
     try:
         require_inside(site.root, path)
         table = read_table(path, site.data.patient, site.data.label)
-        named.update(get_column(table, patient_column(table, site, prefix)))
+        if layout in CASE_LAYOUTS and has_column(table.columns, CASE_COLUMN):
+            named.update(case_of_cell(cell, cases) for cell in get_column(table, CASE_COLUMN))
+        else:
+            named.update(get_column(table, patient_column(table, site, prefix)))
     except DataError:  # who needs the table says what is wrong with it
         pass
     # one whose id is only spelt otherwise is told as such
-    found = {fold_id(_id_in_table(split_issuer(entry.patient)[0], prefix)) for entry in listing.entries}
+    found = {fold_id(_id_in_table(split_issuer(patient)[0], prefix)) for patient in cases}
     missing = {_id_in_table(patient, prefix) for patient in named if patient}
     count = sum(fold_id(patient) not in found for patient in missing)
     if not count:
         return []
-    what = f"{count} patient(s) are named by the table or a folder, and no image of them was found for the study."
+    whose = "case(s)" if layout in CASE_LAYOUTS else "patient(s)"
+    what = f"{count} {whose} are named by the table or a folder, and no image of them was found for the study."
     fix = "Look for images that were not copied, cannot be read, or lie in an archive; take rows out that belong to nobody."
     return [Finding.warning("ID-NO-IMAGE", what, fix)]
 

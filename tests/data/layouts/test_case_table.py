@@ -114,3 +114,14 @@ def test_cells_that_name_a_case_by_a_file() -> None:
     assert case_of_cell("x/a_0001.nii.gz", cases) == "a_0001"  # a number that is the case's own
     assert case_of_cell("b_0001.nii", cases) == "b"
     assert case_of_cell("c_0001", cases) == "c_0001"
+
+
+@pytest.mark.parametrize("header", ["case,split", "case,patient"])
+def test_a_case_of_the_index_that_is_not_there_is_told(root: Path, make_site: Any, make_study: Any, header: str) -> None:
+    write_index(root, header, "liver_{n}," + ("train" if header.endswith("split") else "X{p}"))
+    with (root / "index.csv").open("a") as file:
+        file.write("\nliver_8_0000.nii.gz," + ("test" if header.endswith("split") else "X0"))
+    cohort = read_cohort(make_site(root), make_study())
+    (finding,) = [finding for finding in cohort.findings if finding.code == "ID-NO-IMAGE"]
+    assert finding.what.startswith("1 case(s)")
+    assert len(cohort.cases) == CASES
