@@ -17,6 +17,7 @@ from medfl.data.index.case_records import save_cases
 from medfl.data.index.file_index import FileIndex, Progress
 from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.channels import arrange_channels
+from medfl.data.layouts.class_folders import advise_on_class_folders
 from medfl.data.layouts.copies import group_copies
 from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
@@ -175,9 +176,9 @@ def _site_findings(
     n_missing = sum(finding.code == "IMG-MISSING" for finding in findings)
     if n_missing > 1 and not cases and n_missing == len(findings):
         what = f"none of the {n_missing} images was found."
-        warnings.append(
-            Finding.warning("IMG-MISSING", what, f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}.")
-        )
+        fix = advise_on_class_folders(site.root)
+        fix = fix or f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."
+        warnings.append(Finding.warning("IMG-MISSING", what, fix))
     if study.task.kind == "segmentation" and site.data.annotated_classes:
         try:
             names_to_classes(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")

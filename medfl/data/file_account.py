@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "empty": "empty, or nothing but zeros",
     "archive": "archives and compressed files",
     "not-dicom": "no DICOM, though among DICOM files",
+    "not-opened": "DICOM by name or place, not named by the index and not opened",
     "link-out": "links that lead out of the data folder",
     "link-inside": "links to files that are counted at their own place",
     "link-broken": "links that lead nowhere",

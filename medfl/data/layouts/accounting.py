@@ -8,17 +8,19 @@ from collections.abc import Collection, Iterable
 
 from medfl.data.cases import Source
 from medfl.data.file_account import REASONS, FileAccount
-from medfl.data.index.file_facts import IndexedFile, is_archive
+from medfl.data.index.file_facts import IndexedFile, is_archive, may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, is_dicomdir, walk_entries
 from medfl.data.layouts.entries import Entry
 from medfl.data.layouts.image_kinds import is_scout, object_kind
+from medfl.data.layouts.missing_parts import is_named_as_dicom
 from medfl.data.layouts.sources import is_image_file
 from medfl.data.layouts.used_tables import TABLE_SUFFIXES
 from medfl.data.layouts.value_tables import VALUE_TABLE
 from medfl.site import Site
 from medfl.study.sections import Modality
 
+_LEAST_DOTS = 2  # more are a UID, as programs name files of DICOM
 _REASON_OF_KIND = {
     "media": "table",
     "headerless": "headerless",
@@ -81,7 +83,7 @@ def account_files(
         if reason == "unused-image" and path in not_meant:
             reason = "not-meant"
         if reason == "other":
-            reason = _reason_of_other(path, entry, dicom_folders)
+            reason = _reason_of_other(path, entry, dicom_folders, opened=path in known)
         counts[reason] += 1
     counts += Counter({"link-out": len(skipped.outside), "link-broken": len(skipped.broken)})
     counts += Counter({"link-inside": len(skipped.repeated), "special": len(skipped.special)})
@@ -132,13 +134,25 @@ def _reason(
     return "archive" if is_archive(path) else "other"
 
 
-def _reason_of_other(path: str, entry: os.DirEntry[str], dicom_folders: set[str]) -> str:
-    if os.path.dirname(path) in dicom_folders:
+def _reason_of_other(path: str, entry: os.DirEntry[str], dicom_folders: set[str], *, opened: bool) -> str:
+    beside = os.path.dirname(path) in dicom_folders
+    if not opened and may_be_dicom(path) and (beside or is_named_as_dicom(path) or _is_uid(entry.name)):
+        return "not-opened" if _size(entry) else "empty"
+    if beside:
         return "not-dicom"
+    return "other" if _size(entry) else "empty"
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return the size of a file, -1 where it cannot be told."""
     try:
-        return "other" if entry.stat().st_size else "empty"
+        return entry.stat().st_size
     except OSError:
-        return "other"
+        return -1
+
+
+def _is_uid(name: str) -> bool:
+    return name.count(".") > _LEAST_DOTS and name.replace(".", "").isdecimal()
 
 
 def _count_hidden(skipped: SkippedFolders) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from medfl.data.layouts.nnunet import is_nnunet, list_nnunet
 from medfl.data.layouts.patient_table import apply_patient_table, missing_patient_warnings
 from medfl.data.layouts.shared_classes import shared_class_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
-from medfl.data.layouts.unused_files import skipped_folder_warnings, unused_files_warning
+from medfl.data.layouts.unused_files import links_out, skipped_folder_warnings, unused_files_warning
 from medfl.data.layouts.used_tables import find_used_tables, unused_table_warning
 from medfl.data.layouts.value_tables import name_mask_values
 from medfl.errors import DataError
@@ -166,11 +166,24 @@ def detect_layout(site: Site, index: FileIndex) -> str:
             return name.removeprefix("any ")
     if find_table(root, site.data.index).is_file():
         return "csv"  # its error says which column is missing
-    if next(visible_files(root, SkippedFolders()), None) is None:
-        what = f"the data folder of site {site.name} holds no file."
-        raise DataError("DATA-EMPTY", what, "Put the images there, or set data.root in site.toml to where they are.")
+    passed = SkippedFolders(root)
+    if next(visible_files(root, passed), None) is None:
+        raise _empty_error(site, passed)
     fix = "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
+
+
+def _empty_error(site: Site, passed: SkippedFolders) -> DataError:
+    """Return the error of a folder without a file, with what was passed over in it."""
+    what = f"the data folder of site {site.name} holds no file."
+    out = len(links_out(passed, site.root)) + len(passed.outside)
+    if out:
+        what = f"{what} {out} link(s) in it lead out of it, and are not followed."
+        return DataError("DATA-EMPTY", what, "Set data.root in site.toml to the folder that they lead to.")
+    if passed.closed:
+        what = f"{what} {len(passed.closed)} folder(s) in it cannot be opened."
+        return DataError("DATA-EMPTY", what, "Check their permissions: the account that runs medfl must read them.")
+    return DataError("DATA-EMPTY", what, "Put the images there, or set data.root in site.toml to where they are.")
 
 
 def _holds_dicom(site: Site, index: FileIndex, *, majority: bool) -> bool:

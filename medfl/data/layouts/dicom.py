@@ -42,7 +42,7 @@ def list_dicom(site: Site, study: Study, index: FileIndex, selection: ImageSelec
         objects.treat_images_separately()
     if study.task.kind == "segmentation":
         entries = _segmentation_entries(objects, match_labels(objects, site.data))
-        warnings += _unused_series_warnings(len(objects.series) - len(entries))
+        warnings += _unused_series_warnings(objects, entries)
     else:
         entries = _classification_entries(objects, flat=study.task.dimension == 2)
     if n_shared := count_shared_images(images):
@@ -73,11 +73,19 @@ def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> list[
     return frequent_id_warnings(studies, {"", *filter(is_placeholder, studies)})
 
 
-def _unused_series_warnings(count: int) -> list[Finding]:
-    if count <= 0:
-        return []
-    what = f"{count} series without a segmentation are passed over; their patients have another one."
-    return [Finding.warning("DCM-UNUSED-SERIES", what, "Nothing to do.")]
+def _unused_series_warnings(objects: DicomObjects, entries: Sequence[Entry]) -> list[Finding]:
+    """Return warnings about series that are no entries: of patients who have a segmentation, and of those who have none."""
+    labelled = {entry.patient for entry in entries if not is_unlabelled(entry.label)}
+    listed = {entry.key for entry in entries}
+    rest = [items[0].patient in labelled for uid, items in objects.series.items() if uid not in listed]
+    warnings = []
+    if count := sum(rest):
+        what = f"{count} series without a segmentation are not looked at: their patients have another one that has one."
+        warnings.append(Finding.warning("DCM-UNUSED-SERIES", what, "Nothing to do, unless they should have one, too."))
+    if count := len(rest) - sum(rest):
+        what = f"{count} series are not looked at: none of their patients' has a segmentation, and such a patient is one case."
+        warnings.append(Finding.warning("DCM-UNUSED-SERIES", what, "Add the segmentations, if these are images of the study."))
+    return warnings
 
 
 def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:

@@ -17,6 +17,7 @@ from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import FileStat
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
+from medfl.data.layouts.label_matching import drop_copies
 from medfl.data.layouts.object_sorting import series_key, sort_objects
 from medfl.data.layouts.parts_beside import find_parts_beside
 from medfl.data.layouts.series_faults import fault_error
@@ -134,7 +135,9 @@ class DicomResolver:
         """
         if not path.is_dir():
             return Source.of_files([self._get_readable(path, "label")])
-        drawn = sort_objects(self.index.tree(path), self.modality, self.site_data).label_files
+        found = sort_objects(self.index.tree(path), self.modality, self.site_data)
+        single = {label.path for label in drop_copies(found.labels)}
+        drawn = [item for item in found.label_files if item.path in single]
         if not drawn:
             what = "the folder of the label holds no DICOM-SEG and no RTSTRUCT."
             raise DataError("LBL-MISSING", what, "Check the index.")

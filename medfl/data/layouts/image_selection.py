@@ -20,6 +20,12 @@ from medfl.study.image_conditions import ImageCondition, parse_conditions
 _INTENT, _TYPE = "PresentationIntentType", "ImageType"
 _IMAGE_KEYWORDS = ("ViewPosition", "Laterality", _TYPE)  # images of one series may differ in these, and in no other
 _SCOUT = "localizer"
+# the condition that asks for images which none means by default, by the reason why they are set aside
+_ASKED_BY = {FOR_PROCESSING: f"{_INTENT}={FOR_PROCESSING}", _SCOUT: f"{_TYPE}=LOCALIZER"}
+_EXPORT_INSTEAD = {
+    _ASKED_BY[FOR_PROCESSING]: "Export the images FOR PRESENTATION, too: other hospitals will have these.",
+    _ASKED_BY[_SCOUT]: "Export the images that the localizers were made for.",
+}
 _NO_HEADER = "without a DICOM header"
 
 
@@ -162,7 +168,7 @@ class ImageSelection:
                 raise DataError("IMG-SELECT", f"{what} {self._describe()}", fix)
         if not found and not any(reason == "" for reason in self._reasons.values()):
             what = f"none of the {len(self._reasons)} images is meant."
-            raise DataError("IMG-SELECT", f"{what} {self._describe()}", fix)
+            raise DataError("IMG-SELECT", f"{what} {self._describe()}", self._advise_taking_all() or fix)
 
     def _warnings(self) -> list[Finding]:
         left_out = sum(map(bool, self._reasons.values()))
@@ -179,6 +185,14 @@ class ImageSelection:
             what = f"{what} No image has {', '.join(unseen)}."
         fix = "Nothing to do if these are others; else change 'select' in the table 'data' of site.toml."
         return [Finding.warning("IMG-SELECT", what, fix)]
+
+    def _advise_taking_all(self) -> str:
+        """Return how to take images that are set aside without any condition, all for one reason; empty for other reasons."""
+        reasons = set(self._reasons.values())
+        if len(reasons) > 1 or not (asked := _ASKED_BY.get(next(iter(reasons)))):
+            return ""
+        kept = "; ".join([*map(str, self.conditions), asked])
+        return f"{_EXPORT_INSTEAD[asked]} To take these all the same, set select = \"{kept}\" in the table 'data' of site.toml."
 
     def _describe(self) -> str:
         counts = Counter(reason for reason in self._reasons.values() if reason)

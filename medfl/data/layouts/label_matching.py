@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,12 +149,22 @@ def _frame_of_reference(items: Sequence[IndexedFile]) -> str:
 def _pick_label(
     fitting: Sequence[LabelReferences], files: Mapping[Path, IndexedFile], error: DataError | None
 ) -> Source | DataError:
+    fitting = drop_copies(fitting)
     if len(fitting) > 1:
         what = f"{len(fitting)} segmentations were drawn on this series."
         return DataError("LBL-SEVERAL", what, "Keep the one that is meant in the folder, or name it in an index.")
     if fitting:
         return Source.of_files([files[fitting[0].path]])
     return error or missing_label_error()
+
+
+def drop_copies(labels: Sequence[LabelReferences]) -> list[LabelReferences]:
+    """Return labels without those whose files are byte for byte that of another: what was copied is not drawn twice."""
+    kept: list[LabelReferences] = []
+    for label in sorted(labels, key=lambda label: label.path) if len(labels) > 1 else labels:
+        if not any(filecmp.cmp(label.path, other.path, shallow=False) for other in kept):
+            kept.append(label)
+    return kept
 
 
 def _ambiguous_error(count: int, why: str) -> DataError:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfl.data.layouts.class_folders import advise_on_class_folders
 from medfl.data.layouts.columns import find_column, find_optional_column, has_usual_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
@@ -65,7 +66,8 @@ def _read_csv(path: Path) -> Table:
     try:
         raw = path.read_bytes()
     except OSError:
-        fix = "Write one, or set 'layout' in site.toml if the folder is not described by an index."
+        fix = advise_on_class_folders(path.parent)
+        fix = fix or "Write one, or set 'layout' in site.toml if the folder is not described by an index."
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
     header, *rows = split_rows(decode_table(raw)) or [[]]
     _refuse_titles([header, *rows[:_MAX_TITLES]])

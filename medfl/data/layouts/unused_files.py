@@ -91,14 +91,18 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         warnings.append(
             Finding.warning("DATA-CLOSED", what, "Check their permissions: the account that runs medfl must read them.")
         )
-    out = sum(not Path(os.path.realpath(link)).is_relative_to(site.root) for link in index.skipped.links)
-    out += len(index.skipped.outside)
+    out = len(links_out(index.skipped, site.root)) + len(index.skipped.outside)
     if out:
         what = f"{out} link(s) to files or folders outside of the data folder were not followed."
         warnings.append(
             Finding.warning("DATA-LINKS", what, "If your images lie there, set data.root in site.toml to the real folder.")
         )
     return warnings
+
+
+def links_out(skipped: SkippedFolders, root: Path) -> list[str]:
+    """Return the links to folders that lead out of the data folder."""
+    return [link for link in skipped.links if not Path(os.path.realpath(link)).is_relative_to(root)]
 
 
 def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex) -> DataError:

@@ -166,8 +166,9 @@ def _store_refusal(check: SiteCheck, study: Study, site: Site) -> Finding | None
 def _without_rechecked(cohort: Cohort, images: Sequence[Case], *, none_labelled: bool) -> Cohort:
     """Return a cohort without the findings about images that are checked by themselves, which finds them again."""
     names = {case.name for case in images}
-    repeated = "LBL-MISSING" if none_labelled else None  # `ONLY_IMAGES` says it of the site as a whole
-    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code != repeated))
+    # `ONLY_IMAGES` says it of the site as a whole, and every series is looked at
+    repeated = ("LBL-MISSING", "DCM-UNUSED-SERIES") if none_labelled else ()
+    return replace(cohort, findings=tuple(f for f in cohort.findings if f.case not in names and f.code not in repeated))
 
 
 def _inspect_cases(

@@ -244,3 +244,20 @@ def test_cases_that_dataset_json_states_and_that_are_not_here(
         (root / "dataset.json").write_text(json.dumps(about | {"numTraining": stated}))
         findings = read_cohort(make_site(root), make_study()).findings
         assert [f.what[-11:] for f in findings if f.code == "LAYOUT-FEWER"] == codes
+
+
+def test_dicom_that_no_row_names_is_told_as_not_opened(
+    tmp_path: Path, write_series: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    for patient in "ab":
+        write_series(root / patient, put(PatientID=patient))
+    for n, path in enumerate(write_series(root / "c", put(PatientID="c"), count=3)):
+        path.rename(path.with_name(f"1.2.826.0.{n}") if n else path)
+    single = write_series(root / "d", put(PatientID="d"), count=4)
+    (root / "c" / "notes").write_text("x")
+    (root / "index.csv").write_text(f"image,patient,label\na,a,x\nb,b,y\nd/{single[0].name},d,x\n")
+    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
+    files = account(make_site(root), study)
+    assert Counter(files.counts) == {"image": 17, "not-opened": 3 + 3, "other": 1, "table": 1}
+    assert files.total == count_walked(root)

@@ -124,3 +124,33 @@ def test_a_pattern_that_matches_nothing_is_reported_once(root: Path, make_site: 
     (what,) = [what for level, what in findings_of(cohort, "IMG-MISSING") if level == "warning"]
     assert what == "none of the 10 images was found."
     assert not any("index" in str(finding) for finding in cohort.findings)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_an_empty_folder_with_a_link_that_leads_out_says_so(tmp_path: Path, make_site: Any, make_study: Any, kind: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.dcm").write_bytes(b"x")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere" / ("1.dcm" if kind == "file" else ""))
+    with pytest.raises(DataError, match=r"\[DATA-EMPTY\].*1 link\(s\) in it lead out of it.*Set data\.root"):
+        read_cohort(make_site(tmp_path / "data"), make_study())
+
+
+@pytest.mark.parametrize(("names", "advised"), [(("benign", "malignant"), True), (("MUELLER", "KELLER"), False)])
+def test_folders_called_like_classes_get_advice(
+    tmp_path: Path, make_site: Any, make_study: Any, names: tuple[str, ...], advised: bool
+) -> None:
+    for name in names:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for n in range(2):
+            (tmp_path / "data" / name / f"{n}.png").write_bytes(b"x")
+    flat = {"task__dimension": 2, "task__modality": "US"}
+    cohort = read_cohort(make_site(tmp_path / "data"), make_study(**flat))
+    fix = next(finding.fix for finding in cohort.findings if finding.code == "IMG-MISSING" and not finding.case)
+    assert ("If the 2 folders are classes" in fix) == advised
+    with pytest.raises(DataError) as caught:
+        read_cohort(
+            make_site(tmp_path / "data"), make_study(task__kind="classification", task__classes="benign,malignant", **flat)
+        )
+    assert caught.value.code == "INDEX-MISSING"
+    assert ("If the 2 folders are classes" in caught.value.fix) == advised

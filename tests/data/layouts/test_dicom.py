@@ -322,3 +322,27 @@ def test_images_without_a_modality_have_that_of_their_class_or_are_told(
     cohort = _classify(tmp_path / "data", make_site, make_study)
     assert len(cohort.cases) == 1
     assert "8 DICOM file(s) have no Modality" in text_of(cohort, "DCM-HEADER")
+
+
+def test_a_copied_folder_is_no_second_label(tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any) -> None:
+    series = write_series(tmp_path / "data" / "a", patient("a"))
+    save_seg(tmp_path / "data" / "a" / "seg.dcm", series, {"Organ": marked})
+    shutil.copytree(tmp_path / "data" / "a", tmp_path / "data" / "copy of a")
+    cohort = read()
+    assert (len(cohort.cases), codes(cohort, "error")) == (1, {})
+
+
+def test_series_without_a_segmentation_are_counted_by_whether_their_patient_has_one(
+    tmp_path: Path, write_series: Any, save_seg: Any, marked: Any, read: Any
+) -> None:
+    series = write_series(tmp_path / "data" / "a" / "one", patient("a"))
+    save_seg(tmp_path / "data" / "a" / "seg.dcm", series, {"Organ": marked})
+    for number in range(2):
+        write_series(tmp_path / "data" / "a" / f"more{number}", patient("a"))
+    for number in range(4):
+        write_series(tmp_path / "data" / "b" / f"{number}", patient("b"))
+    said = [finding.what for finding in read().findings if finding.code == "DCM-UNUSED-SERIES"]
+    assert [what.split(":")[0] for what in said] == [
+        "2 series without a segmentation are not looked at",
+        "3 series are not looked at",
+    ]

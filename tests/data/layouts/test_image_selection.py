@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -313,3 +314,14 @@ def test_free_text_of_headers_is_in_no_message(root: Path, read: Any, make_site:
 def test_an_image_of_another_modality_is_asked_for_nothing(root: Path, read: Any) -> None:
     write_picture(root / "A" / "ct.dcm", "A", CTImageStorage, Modality="CT", BodyPartExamined="CHEST", ViewPosition="PA")
     assert views(read(root, select="ViewPosition=PA")) == {"pa": 3}
+
+
+def test_where_all_images_are_for_processing_it_says_how_to_take_them(root: Path, read: Any) -> None:
+    for path in root.rglob("*.dcm"):
+        if not path.name.startswith("raw"):
+            path.unlink()
+    with pytest.raises(DataError) as caught:
+        read(root)
+    wanted = re.search(r'set select = "([^"]+)"', caught.value.fix)
+    assert wanted
+    assert views(read(root, select=wanted[1])) == {"raw": 3}
