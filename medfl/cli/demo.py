@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medfl.cli.console import errors
 from medfl.cli.options import WorkersOption
+from medfl.cli.progress import show_progress
 from medfl.cli.run_outcome import print_outcome, show_simulation
 
 STUDY = "brain-tissue"
@@ -27,8 +27,8 @@ def demo(
     warm_up()
     from medfl import api
 
-    with errors.status("Making three hospitals from a brain template …"):
-        data = make_brain_hospitals(out / "hospitals", seed=seed)
+    with show_progress("Making three hospitals from a brain template") as advance:
+        data = make_brain_hospitals(out / "hospitals", seed=seed, progress=advance)
     with as_file(files("medfl") / "sample_configs" / STUDY) as folder:
         opened = api.open_study(folder, {"simulation.store": str((out / "store").resolve())})
         simulation = api.plan_simulation(opened, data, out / "runs", seed=seed)

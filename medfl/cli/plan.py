@@ -12,6 +12,7 @@ from rich.table import Table
 
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
+from medfl.cli.progress import show_progress
 from medfl.errors import ConfigError, Problem
 from medfl.study.study_file import STUDY_FILE, Scalar
 from medfl.system.text import plural
@@ -103,12 +104,10 @@ def _collect_fingerprints(
 
     warm_up()
     simulation = plan_simulation(study_file, data, Path("runs"), overrides)
+    with show_progress(f"Asking {plural(len(simulation.sites), 'site')}", quiet=quiet) as advance:
+        collected = collect_simulated_fingerprints(simulation, advance)
     if quiet:
-        return collect_simulated_fingerprints(simulation).merge()
-    with errors.status(f"asking {len(simulation.sites)} sites") as status:
-        collected = collect_simulated_fingerprints(
-            simulation, lambda done, total: status.update(f"{done} of {total} sites have replied")
-        )
+        return collected.merge()
     table = Table("site", "cases", "left out", box=None, padding=(0, 2))
     for site, fingerprint in collected.fingerprints.items():
         left_out = ", ".join(f"{format_count(count)} {code}" for code, count in collected.excluded[site].items())

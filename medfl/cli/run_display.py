@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from medfl.cli.live_display import call_repeatedly, format_times, progress_head,
 from medfl.study import Study
 from medfl.system.text import format_duration
 
+_SILENT_SECONDS = 30.0  # after which a log says what is waited for
+_MAX_NAMED_SITES = 5  # in one line of a log
 _ARM_TITLES = {"federated": "together", "local": "each alone"}
 
 
@@ -43,6 +46,11 @@ class RunDisplay:
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
         self._busy: dict[str, str] = {}
+
+    @property
+    def phase(self) -> str:
+        """What the run is doing."""
+        return self._phase
 
     def update(self, events: Sequence[dict[str, Any]]) -> None:
         """Bring the display up to date with the whole history so far."""
@@ -131,6 +139,23 @@ class RunDisplay:
         return (self._total - self._done) * sum(rounds) / len(rounds) if rounds else None
 
 
+class _Heartbeat:
+    """Lines of a log: each event, and while nothing happens, every half minute what is waited for."""
+
+    def __init__(self, phase: str) -> None:
+        self.print(f"{phase[0].upper()}{phase[1:]} …")
+        self._waiting = f"Still {phase}."
+
+    def print(self, line: str) -> None:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._printed, self._waiting = time.monotonic(), "Still at work."
+
+    def tick(self, busy: Mapping[str, float]) -> None:
+        if time.monotonic() - self._printed >= _SILENT_SECONDS:
+            sites = [f"{site} is at work for {format_duration(round(seconds))}" for site, seconds in busy.items()]
+            self.print(", ".join(sites[:_MAX_NAMED_SITES]) or self._waiting)
+
+
 @contextmanager
 def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterator[None]:
     """Show what a run does while the body runs: on a terminal as a display, in a log as a line for each event.
@@ -150,11 +175,13 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterat
     if not errors.is_terminal and not quiet:
         from medfl.api import RunEvent
 
-        tail = HistoryTail(run)
+        tail, lines = HistoryTail(run), _Heartbeat(display.phase)
 
-        def print_new(_: bool) -> None:
+        def print_new(is_last: bool) -> None:
             for event in tail.read_new():
-                errors.print(str(RunEvent.from_history(event)), markup=False, highlight=False, soft_wrap=True)
+                lines.print(str(RunEvent.from_history(event)))
+            if not is_last:
+                lines.tick(busy_sites(run / "audit.jsonl"))
 
         with call_repeatedly(print_new):
             yield

@@ -20,7 +20,7 @@ _STYLES = {"completed": "green", "failed": "red", "": "dim"}
 
 
 class SweepDisplay:
-    """Display of a sweep: which run of how many, the time left, and the best strategy so far.
+    """Display of a sweep: which run of how many, the time left, and the highest score so far.
 
     Parameters
     ----------
@@ -49,6 +49,23 @@ class SweepDisplay:
         rounds = [event for event in read_history(planned.simulation.run) if event["event"] == "round"]
         scores = [event["score"] for event in rounds if event.get("score") is not None]
         self._rounds, self._score = len(rounds), f"{scores[-1]:.3f} on validation patients" if scores else ""
+
+    def run_line(self) -> str:
+        """Return the run at hand as a line of a log, empty for none."""
+        if (planned := self._current_run) is None:
+            return ""
+        where = f"round {self._rounds} of {planned.simulation.study.rounds}"
+        return f"{self._name(len(self._results))}: {where}{self._score and f', {self._score}'}"
+
+    def result_line(self) -> str:
+        """Return the result of the last run that has ended as a line of a log."""
+        result = self._results[-1]
+        reason = f": {result.reason}" if result.reason else ""
+        return f"{self._name(len(self._results) - 1)}: {result.status}{reason}; {self._best()}"
+
+    def _name(self, index: int) -> str:
+        planned = self._sweep.runs[index]
+        return f"run {index + 1} of {len(self._sweep.runs)}, {planned.spec.title}, seed {planned.seed}"
 
     def __rich__(self) -> RenderableType:
         runs, finished = len(self._sweep.runs), len(self._results)
@@ -88,7 +105,7 @@ class SweepDisplay:
         rows = self._leaderboard.rows if self._leaderboard else ()
         if not rows or not rows[0].completed_runs:
             return "no run has been tested yet"
-        return f"best so far: {rows[0].title}, {score_name(self._sweep.study)} {format_score(rows[0].score)}"
+        return f"highest so far: {rows[0].title}, {score_name(self._sweep.study)} {format_score(rows[0].score)}"
 
     def _table(self) -> Table:
         table = Table("strategy", "seed", "state", "score", box=None, padding=(0, 2))

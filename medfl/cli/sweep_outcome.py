@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from medfl.cli.console import errors, output, print_json
-from medfl.cli.live_display import show_live
+from medfl.cli.live_display import call_repeatedly, show_live
 from medfl.cli.sweep_display import SweepDisplay
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
     display = SweepDisplay(sweep)
     results: list[RunResult] = []
     try:
-        with show_live(display, lambda is_last: display.update(), quiet=quiet):
+        with _show_sweep(display, quiet=quiet):
             for result in run_sweep(sweep, workers):
                 results.append(result)
                 # Ctrl-C may have come between run and report
@@ -55,6 +56,8 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
                 leaderboard = build_leaderboard(sweep, results)
                 write_leaderboard(leaderboard)
                 display.add_result(result, leaderboard)
+                if not quiet and not errors.is_terminal:
+                    errors.print(display.result_line())
     except KeyboardInterrupt:
         errors.print(
             f"{len(results)} of {len(sweep.runs)} runs are done. The same command with --resume {sweep.folder} goes on.",
@@ -64,6 +67,26 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
         )
         raise
     return leaderboard
+
+
+@contextmanager
+def _show_sweep(display: SweepDisplay, *, quiet: bool) -> Iterator[None]:
+    """Show a sweep while the body runs: on a terminal as a display, in a log as lines."""
+    if quiet or errors.is_terminal:
+        with show_live(display, lambda is_last: display.update(), quiet=quiet):
+            yield
+        return
+    printed = ""
+
+    def print_new(is_last: bool) -> None:
+        nonlocal printed
+        display.update()
+        if not is_last and (line := display.run_line()) != printed:
+            errors.print(line)
+            printed = line
+
+    with call_repeatedly(print_new):
+        yield
 
 
 def print_leaderboard(leaderboard: Leaderboard) -> None:

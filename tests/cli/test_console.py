@@ -97,13 +97,13 @@ def test_what_no_command_expects_of_a_disk_is_told_without_a_path(
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_what_an_encoding_cannot_hold_is_spelled(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     spell_unencodable()
     output.print("hospitals’ −0.10 ±0.02 … Kraków \udcff")
     print_json({"note": "±0.02"})
     sys.stdout.flush()
-    printed = sys.stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    printed = written.getvalue().decode(encoding)
     text, _, document = printed.partition("\n")
     assert text.replace("±", "+/-").replace("ó", "o") == "hospitals' -0.10 +/-0.02 ... Krakow ?"
     assert json.loads(document) == {"note": "±0.02"}

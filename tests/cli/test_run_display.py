@@ -69,6 +69,23 @@ def test_in_a_log_each_event_is_a_line(display: RunDisplay, tmp_path: Path, monk
         log.append({"event": "start", "study": "nodule"})
         log.append({"event": "absent", "site": "[red]aachen", "reason": "it was not connected"})
     assert printed.getvalue().splitlines() == [
+        "Preparing the images and starting workers …",
         "nodule: the run has started",
         "[red]aachen is absent: it was not connected",
+    ]
+
+
+def test_a_log_says_what_is_waited_for_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(run_display, "errors", Console(file=printed, width=200))
+    monkeypatch.setattr(run_display, "_SILENT_SECONDS", 0.0)
+    lines = run_display._Heartbeat("preparing the images")
+    lines.tick({})
+    lines.tick({})
+    lines.tick({"hospital-a": 125.4})
+    assert printed.getvalue().splitlines() == [
+        "Preparing the images …",
+        "Still preparing the images.",
+        "Still at work.",
+        "hospital-a is at work for 2 min 5 s",
     ]

@@ -73,6 +73,7 @@ def test_a_sweep_in_which_everything_fails_ends_with_1_and_the_reasons(words: Sw
     done = CliRunner().invoke(app, words("fedavg,fedprox"))
     assert done.exit_code == 1
     assert done.stdout.count("[ENGINE-LOST]") == 2
+    assert "run 2 of 2, fedprox, seed 3: failed: [ENGINE-LOST]" in done.stderr
     (board,) = (tmp_path / "sweeps").glob("nodule/*/board.json")
     assert [row["runs"][0]["status"] for row in json.loads(board.read_text())["rows"]] == ["failed", "failed"]
 

@@ -7,18 +7,18 @@ from contextlib import nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from click.exceptions import BadParameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from medfl.cli.console import errors, output, print_text
+from medfl.cli.console import output, print_text
 from medfl.cli.data.table_screen import print_balance, print_table
 from medfl.cli.options import require_writable
+from medfl.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from click import Context
@@ -104,12 +104,7 @@ def check(
     from medfl.report.quality_report import MAX_THUMBNAILS, write_quality_report
     from medfl.system.files import write_private
 
-    with debug_local(debug) if debug else nullcontext(), _progress_bar() as progress:
-        task = progress.add_task("Finding the cases", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total)
-
+    with debug_local(debug) if debug else nullcontext(), show_progress("Finding the cases") as advance:
         pictures = MAX_THUMBNAILS if html and thumbnails else 0
         checked = check_data(
             the_site,
@@ -117,8 +112,8 @@ def check(
             fast=fast,
             previews=pictures,
             workers=workers,
-            indexing=partial(show, "Reading headers"),
-            progress=partial(show, "Reading the cases"),
+            indexing=partial(advance, what="Reading headers"),
+            progress=partial(advance, what="Reading the cases"),
             modality=modality.value if modality else None,
         )
     document = json.dumps(checked.as_json(), indent=2)
@@ -132,11 +127,6 @@ def check(
         _print_check(checked.found, checked.declined, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
     if checked.declined:
         raise typer.Exit(EXIT_DECLINED)
-
-
-def _progress_bar() -> Progress:
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from medfl.cli.console import errors, output
+from medfl.cli.console import output
 from medfl.cli.options import JsonOption
+from medfl.cli.progress import show_progress
 from medfl.system.text import plural
 
 
@@ -29,10 +29,8 @@ def fingerprint(
     from medfl.system.files import write_private
 
     site, study = read_site(site_file), read_study(study_folder)
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
-        task = bar.add_task("reading", total=None)
-        taken = compute_fingerprint(site, study, lambda done, total: bar.update(task, completed=done, total=total))
+    with show_progress("Reading the images", quiet=as_json) as advance:
+        taken = compute_fingerprint(site, study, advance)
     text = to_json(taken.fingerprint)
     if out is not None:
         write_private(out, f"{text}\n".encode(), "the fingerprint")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from medfl.cli.console import errors, output, print_json, print_text
 from medfl.cli.data.table_screen import print_table
 from medfl.cli.options import JsonOption
+from medfl.cli.progress import show_progress
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ def index(
     from medfl.site import read_site
 
     site = read_site(site_file)
-    columns = (TextColumn("reading headers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
-        task = bar.add_task("index", total=None)
-        found = make_overview(site, lambda done, total: bar.update(task, completed=done, total=total))
+    with show_progress("Reading headers", quiet=as_json) as advance:
+        found = make_overview(site, advance)
     if as_json:
         document = {**asdict(found), "account": found.account.to_json()}
         print_json(document)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
+from medfl.cli.progress import show_progress
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -46,14 +46,12 @@ def prepare(
         if not as_json:
             output.print(f"The prepared data is current: {plural(found.current, 'case')}.")
         return
-    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=errors, transient=True, disable=as_json) as bar:
-            task = bar.add_task("preparing", total=None)
+        with show_progress("Preparing the images", quiet=as_json) as advance:
             prepared = prepare_cases(
                 site,
                 study,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                advance,
                 workers=workers,
                 announce=lambda forecast: _print_forecast(forecast, quiet=as_json),
             )

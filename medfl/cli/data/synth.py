@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl.cli.console import output
+from medfl.cli.progress import show_progress
 
 
 class Kind(StrEnum):
@@ -28,9 +29,9 @@ def synth(
     """Make hospitals with images that belong to no patient."""
     from medfl.data.synthetic import hospitals
 
-    with output.status(f"Making {kind.value} hospitals …"):
+    with show_progress(f"Making {kind.value} hospitals") as advance:
         if kind is Kind.BRAIN:
-            hospitals.make_brain_hospitals(out, seed=seed)
+            hospitals.make_brain_hospitals(out, seed=seed, progress=advance)
         else:
             hospitals.make_nodule_images(out, seed=seed)
     output.print(f"Hospitals are in {out}. Read the NOTICE there before you pass the images on.")
