@@ -7,13 +7,16 @@ whose reply came. So the reply to a message that it gave up is sent instead of t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode, Status, SubStatus
+from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.object_store import ObjectStore
-from flwr.supernode import start_client_internal
+from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.nodestate import nodestate_factory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
@@ -38,6 +41,7 @@ def run_supernode(certificate: Path | None, key: Path | None) -> None:
         use_client_certificate(certificate, key)
     vars(start_client_internal).update(time=_Clock, _pull_and_store_message=receive_or_give_up)
     vars(nodestate_factory)["InMemoryNodeState"] = AnsweringNodeState
+    vars(fleet_http_connection)["HeartbeatSender"] = LastingHeartbeat
     flower_supernode()
 
 
@@ -98,6 +102,27 @@ class AnsweringNodeState(InMemoryNodeState):
 
 def _is_reply(message: Message) -> bool:
     return bool(message.metadata.reply_to_message_id)
+
+
+class LastingHeartbeat(HeartbeatSender):
+    """Heartbeat that goes on after a failure at the server or its proxy, as when a disk was full for a moment.
+
+    Flower's ends at any status but 502 to 504. Its SuperNode goes on without one, and counts as gone until it is started anew.
+
+    Parameters
+    ----------
+    send : callable
+        Sends one; returns False when it is to be sent again.
+    """
+
+    def __init__(self, send: Callable[[], bool]) -> None:
+        def send_until_accepted() -> bool:
+            try:
+                return send()
+            except httpx.HTTPStatusError:
+                return False
+
+        super().__init__(send_until_accepted)
 
 
 class _Clock:

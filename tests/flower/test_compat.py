@@ -33,7 +33,7 @@ def test_an_empty_run_has_its_number() -> None:
 def test_the_names_that_a_worker_and_the_servers_need_exist() -> None:
     """The SuperNode's loop sleeps with its module's `time`, and the database reads its settings from a constant."""
     from flwr.supercore import sql_mixin
-    from flwr.supernode import start_client_internal
+    from flwr.supernode import fleet_http_connection, start_client_internal
     from flwr.supernode.nodestate import nodestate_factory
 
     import medfl.flower.tasks
@@ -41,4 +41,5 @@ def test_the_names_that_a_worker_and_the_servers_need_exist() -> None:
     assert medfl.flower.tasks.CLIENT_TASK == "flwr-clientapp"
     assert {"time", "_pull_and_store_message"} <= vars(start_client_internal).keys()
     assert "InMemoryNodeState" in vars(nodestate_factory)
+    assert "HeartbeatSender" in vars(fleet_http_connection)
     assert ("busy_timeout", "5000") in vars(sql_mixin)["SQLITE_PRAGMAS"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.common.constant import SubStatus
@@ -16,7 +17,7 @@ from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory, nodestate_factory
 
 from medfl.flower import compat
-from medfl.flower.supernode import AnsweringNodeState, receive_or_give_up
+from medfl.flower.supernode import AnsweringNodeState, LastingHeartbeat, receive_or_give_up
 
 NODE = 5
 
@@ -193,3 +194,19 @@ def test_a_task_is_handed_out_with_its_message(site: FakeSite, monkeypatch: pyte
 
     monkeypatch.setattr(store, "preregister", with_a_quick_worker)
     assert site.run() == [asked]
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 500, 503])
+def test_a_heartbeat_that_fails_at_the_server_is_sent_again(status: int) -> None:
+    """Whatever the server or its proxy answers: a hospital without a heartbeat would count as gone until it is started anew."""
+    answers = [httpx.Response(status, request=httpx.Request("POST", "https://server")), httpx.Response(200)]
+
+    def send() -> bool:
+        answer = answers.pop(0)
+        if answer.is_error:
+            answer.raise_for_status()
+        return True
+
+    heartbeat = LastingHeartbeat(send)
+    assert not heartbeat.heartbeat_fn()
+    assert heartbeat.heartbeat_fn()
