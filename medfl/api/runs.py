@@ -15,7 +15,7 @@ from medfl.report.render import REPORT_FILE
 from medfl.report.report_data import read_report_data
 from medfl.report.run_card import render_run_card
 from medfl.runs import summaries
-from medfl.runs.run_folder import Run, run_status
+from medfl.runs.run_folder import Run, current_status
 from medfl.runs.summaries import RunSummary
 from medfl.study import Study
 
@@ -45,8 +45,8 @@ class OpenRun:
 
     @property
     def status(self) -> str:
-        """ "completed", "failed", "stopped", or "unfinished": going on, or killed."""
-        return run_status(self._run.history.read())
+        """ "running", "completed", "failed", "stopped", or "interrupted": its process was killed."""
+        return current_status(self.path, self._run.history.read())
 
     @property
     def rounds(self) -> pandas.DataFrame:

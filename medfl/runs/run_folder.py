@@ -27,7 +27,7 @@ from medfl.system.locks import take_lock
 STUDY_JSON = "study.json"
 _LOCK_FILE = ".lock"
 _LOCK_TIMEOUT = 1.0  # seconds: `is_locked` holds the lock for an instant
-_PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")
+PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")  # on whose versions the bits of a result depend
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def software_versions() -> dict[str, str]:
     """Return the versions of Python, of the machine's system, and of every package that decides a result."""
-    versions = {package: package_version(package) for package in _PACKAGES}
+    versions = {package: package_version(package) for package in PACKAGES}
     return {**versions, "python": platform.python_version(), "platform": platform.platform(terse=True)}
 
 
@@ -220,6 +220,12 @@ def run_status(events: list[Event]) -> str:
     """Return the status with which a run ended, or "unfinished" when no end follows its last start."""
     last = next((e for e in reversed(events) if e["event"] in ("start", RESUME_EVENT, "end")), None)
     return str(last.get("status", "failed")) if last is not None and last["event"] == "end" else "unfinished"
+
+
+def current_status(path: Path, events: list[Event]) -> str:
+    """Return how a run stands: as in `run_status`, but "running" or "interrupted" for one without an end."""
+    status = run_status(events)
+    return status if status != "unfinished" else "running" if is_locked(path) else "interrupted"
 
 
 def _damaged_error() -> RunError:

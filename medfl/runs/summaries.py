@@ -8,7 +8,7 @@ from typing import Any
 
 from medfl.errors import RunError
 from medfl.runs.history import read_history
-from medfl.runs.run_folder import STUDY_JSON, read_metadata, run_status
+from medfl.runs.run_folder import STUDY_JSON, current_status, read_metadata
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunSummary:
     started : str
         ISO time, UTC.
     status : str
-        "completed", "failed", "stopped", "unfinished" (running, or killed) or "damaged".
+        "running", "completed", "failed", "stopped", "interrupted" (its process was killed) or "damaged".
     rounds : int
         Finished rounds of the federated arm, or of the local arm if that is the only one.
     score : float or None
@@ -71,7 +71,7 @@ def _summarize(path: Path) -> RunSummary:
         path=path,
         study=path.parent.name,
         started=str(about.get("started", "")),
-        status=run_status(events),
+        status=current_status(path, events),
         rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
         score=max(scores, default=None),
         sites=len({e["site"] for e in events if e["event"] == "joined"}),

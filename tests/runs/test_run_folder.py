@@ -79,7 +79,7 @@ def test_a_run_that_an_earlier_version_left_opens_with_all_its_settings(tmp_path
 
 
 def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, app: StudyApp) -> None:
-    completed, damaged, unfinished = (Run.create(tmp_path, app) for _ in range(3))
+    completed, damaged, killed = (Run.create(tmp_path, app) for _ in range(3))
     for event in (
         {"event": "start"},
         {"event": "joined", "site": "north"},
@@ -92,20 +92,22 @@ def test_a_list_shows_status_rounds_score_and_sites(tmp_path: Path, app: StudyAp
     ):
         completed.history.append(event)
     (damaged.path / "study.json").write_text("{")
-    unfinished.history.append({"event": "start"})
+    killed.history.append({"event": "start"})
     summaries = {summary.path: summary for summary in list_runs(tmp_path)}
     assert len(summaries) == 3
-    done, broken, running = (summaries[run.path] for run in (completed, damaged, unfinished))
+    done, broken, interrupted = (summaries[run.path] for run in (completed, damaged, killed))
     assert (done.status, done.rounds, done.score, done.sites) == ("completed", 2, 0.5, 2)
     assert broken.status == "damaged"
-    assert (running.status, running.rounds, running.score) == ("unfinished", 0, None)
+    assert (interrupted.status, interrupted.rounds, interrupted.score) == ("interrupted", 0, None)
 
 
-def test_a_resumed_run_is_unfinished_until_it_ends_again(tmp_path: Path, app: StudyApp) -> None:
+def test_a_resumed_run_is_interrupted_until_it_ends_again(tmp_path: Path, app: StudyApp) -> None:
     run = Run.create(tmp_path, app)
     for event in ({"event": "start"}, {"event": "end", "status": "failed"}, {"event": "start"}):
         run.history.append(event)
-    assert list_runs(tmp_path)[0].status == "unfinished"
+    assert list_runs(tmp_path)[0].status == "interrupted"
+    with run.lock():
+        assert list_runs(tmp_path)[0].status == "running"
 
 
 def test_no_folder_means_no_runs(tmp_path: Path) -> None:
