@@ -1,6 +1,6 @@
 """The exceptions of medfl, the table of their codes, and what the server may read of an error at a hospital."""
 
-from medfl.errors.codes import Code, code_in, explain_code, load_codes, safe_reason, safe_sentence
+from medfl.errors.codes import Code, code_in, explain_code, explain_reason, fixes_of, load_codes, safe_reason, safe_sentence
 from medfl.errors.exceptions import (
     AuditError,
     ConfigError,
@@ -36,6 +36,8 @@ __all__ = [
     "TrainingError",
     "code_in",
     "explain_code",
+    "explain_reason",
+    "fixes_of",
     "load_codes",
     "safe_reason",
     "safe_sentence",

@@ -6,7 +6,7 @@ The table is ``codes.toml``, beside this module; it is read when a code is first
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +116,31 @@ def safe_sentence(code: str) -> str:
     except OSError:  # no file can be opened any more, which may be the very error that is being reported
         entry = None
     return f"[{code}] {entry.meaning if entry and entry.leaves == 'sentence' else _DETAILS_STAY}"
+
+
+def explain_reason(reason: str) -> str:
+    """Return a reason with the meaning of its code, where a site sent the code alone.
+
+    Examples
+    --------
+    >>> explain_reason("[NII-TRUNCATED] The details are in the log of the site.")
+    '[NII-TRUNCATED] The file ends early.'
+    >>> explain_reason("[NODE-LOST] The node is no longer connected.")
+    '[NODE-LOST] The node is no longer connected.'
+    """
+    return f"[{code_in(reason)}] {explain_code(code_in(reason))}" if reason.endswith(_DETAILS_STAY) else reason
+
+
+def fixes_of(reasons: Iterable[str]) -> str:
+    """Return what to do about these reasons, each sentence once; empty where no code is known.
+
+    Examples
+    --------
+    >>> fixes_of(["[SITE-TWICE] Two nodes say that they are 'a'.", "no code"])
+    'Give every site.toml its own name.'
+    """
+    known = (load_codes().get(code_in(reason)) for reason in reasons)
+    return " ".join(dict.fromkeys(code.fix for code in known if code))
 
 
 def code_in(reason: str) -> str:

@@ -15,6 +15,7 @@ from medfl.messages.records import ARRAYS, EXCLUDED, SITE, Metrics
 _REASON_LENGTH = 200
 _OWN_CODE = re.compile(r"\[([A-Z][A-Z0-9-]{0,40})\] ")
 _CLASS = re.compile(r"<class '([A-Za-z_][A-Za-z0-9_.]{0,100})'>")
+_RAY_KILLED = ("running low on memory", "SIGKILL")  # in what Ray says of a process that died
 _FLOWER_ERRORS = {
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "[LOAD-ERROR] The client app could not be loaded",
     ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "[CLIENT-ERROR] The client app raised an exception",
@@ -50,6 +51,9 @@ def describe_error(error: Error) -> str:
     if own and (sentence := safe_sentence(own.group(1))) in reason:
         return sentence
     raised = _CLASS.search(reason)
+    if raised and raised.group(1).startswith("ray.exceptions."):  # of the process, in a simulation; ours raise through Flower
+        is_killed = raised.group(1).endswith("OutOfMemoryError") or any(word in reason for word in _RAY_KILLED)
+        return safe_sentence("SITE-KILLED" if is_killed else "SITE-CRASHED")
     text = _FLOWER_ERRORS.get(error.code, f"[ERROR-{error.code}] An error came instead of a reply")
     return f"{text}{f' ({raised.group(1)})' if raised else ''}."[:_REASON_LENGTH]
 

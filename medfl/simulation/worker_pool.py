@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import operator
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from flwr.app import Context, Error, Message
 
+from medfl.errors import safe_sentence
 from medfl.flower import compat
 from medfl.simulation.pool_worker import Job, serve
 from medfl.system import pools
@@ -135,10 +137,12 @@ class WorkerPool:
 
     def _restart_worker(self, dead: _Worker, message: Message) -> Message:
         dead.jobs.close()
+        dead.process.join(_GRACE)
+        exit_code = dead.process.exitcode  # before it is killed for not ending by itself
         pools.kill_after([dead.process], _GRACE)
         fresh = self._start_worker()
         dead.process, dead.jobs = fresh.process, fresh.jobs
-        reason = "[SITE-CRASHED] The process of this site ended without an answer, perhaps for want of memory."
+        reason = safe_sentence("SITE-KILLED" if exit_code == -signal.SIGKILL else "SITE-CRASHED")
         return Message(Error(compat.ErrorCode.CLIENT_APP_CRASHED, reason), reply_to=message)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from medfl.errors import safe_sentence
+from medfl.messages.replies import describe_error
 from medfl.simulation.embedded_grid import EmbeddedGrid
 from medfl.simulation.worker_pool import WorkerPool
 
 APP = """
-import os, time
+import os, signal, time
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 app = ClientApp()
@@ -22,6 +24,8 @@ app = ClientApp()
 @app.train()
 def train(message, context):
     order = message.content["config"]
+    if order["do"] == "be killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if order["do"] == "crash":
         os._exit(9)
     if order["do"] == "raise":
@@ -77,6 +81,12 @@ def test_a_crashed_worker_is_a_failed_reply_and_the_next_message_works(grid: Emb
     assert replies[0].error.reason.startswith("[SITE-CRASHED]")
     assert replies[1].has_content()
     assert send(grid, {0: {"do": "echo"}})[0].has_content()
+
+
+def test_a_worker_that_the_system_kills_is_said_to_have_been_killed(grid: EmbeddedGrid) -> None:
+    replies = send(grid, {0: {"do": "be killed"}, 1: {"do": "echo"}})
+    assert describe_error(replies[0].error) == safe_sentence("SITE-KILLED")
+    assert replies[1].has_content()
 
 
 def test_a_late_reply_is_missing_and_does_not_answer_a_later_question(grid: EmbeddedGrid) -> None:
