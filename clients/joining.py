@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from medfl.data.findings import Finding
+from medfl.data.store.prepare import count_exclusions
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import DataError
 from medfl.messages import counts, records
@@ -54,6 +55,15 @@ def site_info(prepared: PreparedData, site: Site) -> dict[str, str]:
         WARNINGS: count_findings(prepared.findings, site, "warning", _max_count(prepared, site)),
         PATIENT_IDS: "yes" if prepared.patient_ids else "no",
         records.ANNOTATED: ",".join(map(str, prepared.annotated)),
+    }
+
+
+def simulation_info(prepared: PreparedData) -> dict[str, str]:
+    """Return what only a simulated site reports: how many cases it left out, its classes, and a hash of its cases."""
+    return {
+        records.LEFT_OUT: str(sum(count_exclusions(prepared).values())),
+        records.PRESENT: ",".join(map(str, prepared.present)),
+        records.DATA_DIGEST: prepared.digest,
     }
 
 

@@ -34,11 +34,12 @@ from medfl.study import Simulation, Study
 
 def join(message: Message, context: Context) -> Message:
     """Introduce the site: its name, its patients and images by split, and how many cases were left out and why."""
-    study, site, _ = _authorize(context)
+    study, site, simulation = _authorize(context)
     with _time_limit(site):
         prepared = _load_training_cases(study, site)
         layout = records.layout_hash(layers.shared_arrays(study, node_cache.get_network(study)))
         info = joining.site_info(prepared, site) | {records.MODEL_HASH: layout}
+        info |= joining.simulation_info(prepared) if simulation else {}
         numbers = policy_checks.redact(joining.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, None, info))
 

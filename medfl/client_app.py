@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from medfl.clients import node
+from medfl.clients import node, node_cache
 from medfl.errors import MedflError, safe_reason
 from medfl.flower import compat
 from medfl.grids import packing
@@ -19,14 +19,28 @@ _log = logging.getLogger("medfl.site")
 app = ClientApp(mods=[packing.packing_mod])
 
 
-def _answer_safely(answer: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
-    """Return the answer, or an error with its code alone; the details stay in the site's own log."""
+def _answer_safely(
+    answer: Callable[[Message, Context], Message], message: Message, context: Context, *, is_named: bool = True
+) -> Message:
+    """Return the answer, or an error with its code alone; the details stay in the site's own log.
+
+    A simulated site whose name the server does not know yet puts it before the code.
+    """
     try:
         return answer(message, context)
     except Exception as error:
         _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
         _log.debug("the error above was raised at:\n%s", _format_frames(error))
-        return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_reason(error)), reply_to=message)
+        name = "" if is_named or "site" in context.node_config else _site_name(context)
+        reason = ": ".join(filter(None, (name, safe_reason(error))))
+        return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def _site_name(context: Context) -> str:
+    try:
+        return node_cache.open_node(context).site.name
+    except Exception:  # what the site answers is about just this
+        return ""
 
 
 def _format_frames(error: BaseException) -> str:
@@ -38,7 +52,7 @@ def _format_frames(error: BaseException) -> str:
 @app.query("join")
 def join(message: Message, context: Context) -> Message:
     """Introduce the site, and report how many usable patients it has."""
-    return _answer_safely(node.join, message, context)
+    return _answer_safely(node.join, message, context, is_named=False)
 
 
 @app.query("fingerprint")

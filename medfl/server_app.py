@@ -20,8 +20,9 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.runs.run_folder import Run, runs_root
 from medfl.server.federation import record_waiting
-from medfl.server.joining import count_expected_sites, join_sites
+from medfl.server.joining import count_expected_sites, join_sites, with_simulated_sites
 from medfl.server.run import run_study
+from medfl.server.simulated_data import check_simulated_data
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, app_from_run_config
 
@@ -33,7 +34,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a study from the first contact to the test, and leave everything in a run folder."""
-    config = app_from_run_config(context.run_config)
+    config = with_simulated_sites(app_from_run_config(context.run_config))
     study, server = config.study, config.server
     build_strategy(study, config.quorum)  # refuses what cannot be built before a run is made and sites are asked to join
     out = Path(server.out) if server.out else runs_root()
@@ -47,6 +48,7 @@ def main(grid: Grid, context: Context) -> None:
         sites: dict[int, str] = {}  # name of the site behind each node; filled as they join
         grid = StreamingGrid(_wrap_grid(grid, run, sites))
         federation = join_sites(grid, run, count_expected_sites(config), layout, sites)
+        check_simulated_data(config, past, run.history.read())
         end["best-round"] = run_study(federation, initial, models.get(records.INITIAL_FULL), past)
 
 

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
-from medfl.errors import ExchangeError, QuorumError
+from medfl.errors import ExchangeError, QuorumError, fixes_of
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
@@ -325,11 +325,12 @@ class FedAvg(FlowerFedAvg):
         if reasons:
             _log.log(WARNING, "%s round %d: left out: %s", what, record.round, reasons)
         if counted < self.quorum:
+            fix = fixes_of(reply.reason for reply in record.replies if reply.status != "ok") or "See the logs of these sites."
             raise QuorumError(
                 "QUORUM",
                 f"{what} round {record.round}: {counted} of {len(record.replies)} replies could be counted, the quorum is "
                 f"{self.quorum}. Left out: {reasons or 'none'}.",
-                "See the logs of these sites, or ask for fewer with 'quorum'.",
+                f"{fix} Or ask for fewer with 'quorum'.",
             )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from medfl.errors import ExchangeError
+from medfl.errors import ExchangeError, explain_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,9 @@ INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if 
 INITIAL_FULL = "whole"  # likewise: the same model with the layers that stay at the sites, for sites that train alone
 EXCLUDED = "excluded"  # in what a site reports: cases left out, by code, as `medfl.messages.counts` writes them
 ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that are annotated there, empty for all
+LEFT_OUT = "left-out"  # in what a simulated site reports: number of cases left out
+PRESENT = "present"  # likewise: numbers of the classes of which it has a case
+DATA_DIGEST = "data"  # likewise: hash of its cases, to know when a run is resumed whether they are the same
 RUN = "run"  # name of the run, under which a site keeps its state
 TRIAL = "trial"  # in an evaluate message: the model only serves to measure contributions, and nothing of it is kept
 EXCHANGE = "exchange"  # both ways: a random number of the exchange, which every reply must repeat
@@ -232,4 +235,4 @@ class RoundRecord:
 
     def reasons(self) -> str:
         """Say in one line why the others were not counted."""
-        return "; ".join(f"{r.site}: {r.status}, {r.reason}" for r in self.replies if r.status != "ok")
+        return "; ".join(f"{r.site}: {r.status}, {explain_reason(r.reason)}" for r in self.replies if r.status != "ok")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from flwr.serverapp import Grid
 
 from medfl.data.simulated_sites import read_simulated_sites
-from medfl.errors import QuorumError, code_in
+from medfl.errors import QuorumError, explain_reason
 from medfl.messages.exchange import NOT_CONNECTED
 from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation, record_waiting
@@ -58,21 +59,26 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
     joiner.has_started = True
     if len(federation.sites) < federation.quorum:
         reasons = dict.fromkeys(missing, NOT_CONNECTED) | joiner.refused
-        names = ", ".join(f"{site} ({code_in(reason)})" for site, reason in sorted(reasons.items()))
+        names = "; ".join(f"{site}, {explain_reason(reason).removesuffix('.')}" for site, reason in sorted(reasons.items()))
         raise QuorumError(
             "TOO-FEW-SITES",
             f"{len(federation.sites)} of {max(expected, len(nodes))} sites can take part; {federation.quorum} are needed."
             f"{f' Missing: {names}.' if names else ''}",
-            "The sites' own logs say more than the codes.",
+            "The sites' own logs say more; with strategy.quorum a study can ask for fewer.",
         )
     return federation
 
 
 def count_expected_sites(app: StudyApp) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
-    if app.simulation.data:
-        return len(read_simulated_sites(app.simulation))
+    if app.simulated_sites:
+        return app.simulated_sites
     return max(app.study.strategy.sites or len(app.server.enrolled), app.quorum)
+
+
+def with_simulated_sites(app: StudyApp) -> StudyApp:
+    """Return a configuration that knows how many hospitals it simulates, for the quorum of its rounds."""
+    return replace(app, simulated_sites=len(read_simulated_sites(app.simulation))) if app.simulation.data else app
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from medfl.errors import ExchangeError, QuorumError
@@ -86,7 +86,7 @@ class SiteJoiner:
 
     def _handle_reply(self, node: int, reply: Message, sites: dict[int, str]) -> None:
         if reply.has_error():
-            self._record_failure(node, describe_error(reply.error))
+            self._record_failure(node, describe_error(reply.error), self._simulated_name(reply.error))
             return
         try:
             name, event = _parse_join_reply(reply.content, self._layout, self._run.study)
@@ -119,8 +119,13 @@ class SiteJoiner:
     def _name_of_key(self, node: int) -> str | None:
         return next((info.name for info in self._grid.get_nodes() if info.node_id == node), None)
 
-    def _record_failure(self, node: int, reason: str) -> None:
-        name = self._name_of_key(node) if self._has_enrolled else None
+    def _simulated_name(self, error: Error) -> str | None:
+        """Return the name that a simulated site puts before the reason of its error."""
+        named = re.match(rf"(?P<name>{SITE_NAME_PATTERN.strip('^$')}): \[", error.reason or "")
+        return named["name"] if named and self._run.app.simulated_sites else None
+
+    def _record_failure(self, node: int, reason: str, simulated_name: str | None = None) -> None:
+        name = self._name_of_key(node) if self._has_enrolled else simulated_name
         self.refused[site := name or self._labels[node]] = reason
         if self._reasons.get(node) != reason:  # or every round would record the same again
             self._run.history.append({"event": "failed", "site": site, "during": "join", "reason": reason})
@@ -149,9 +154,19 @@ def _parse_join_reply(content: RecordDict, layout: str, study: Study) -> tuple[s
             "warnings": counts.from_text(str(site["warnings"])),
             "patient-ids": site["patient-ids"] == "yes",
             "annotated": _annotated_classes(str(site.get(records.ANNOTATED, "")), study),
+            **_simulated_data(site, study),
         }
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, IndexError):
         raise ExchangeError("JOIN-UNREADABLE", "the counts that this site reports cannot be read.") from None
+
+
+def _simulated_data(site: ConfigRecord, study: Study) -> dict[str, object]:
+    """Return what a simulated site tells of its data beyond what leaves a hospital; nothing of a real one."""
+    if records.DATA_DIGEST not in site:
+        return {}
+    classes = [study.task.classes[int(number)] for number in str(site[records.PRESENT]).split(",") if number]
+    told = {"left-out": int(str(site[records.LEFT_OUT])), "classes": classes, "data": str(site[records.DATA_DIGEST])}
+    return {"simulated": told}
 
 
 def _annotated_classes(text: str, study: Study) -> list[str]:

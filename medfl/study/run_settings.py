@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from medfl.schema import Number, Section, Strings
-from medfl.study.sections import NotNegative
+from medfl.study.sections import Fraction, NotNegative
 
 Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
@@ -34,6 +34,7 @@ class Simulation(Section):
     image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
     label: str = "label"
     patient: str = "patient"  # column; empty: one image is one patient
+    max_excluded: Fraction = 0.1  # share of all cases left out, above which the study does not start
     attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # of some sites, to try robust rules
     attackers: Sites = ("1",)  # how many sites, the first by name; or their names
     attack_strength: Annotated[Number, Field(gt=0)] = 10.0  # factor on the honest update; not used by "label-flip"

@@ -35,16 +35,19 @@ class StudyApp:
         How hospitals are simulated on one machine.
     server : Server, optional
         What the server alone reads.
+    simulated_sites : int
+        Number of hospitals in the data of the simulation, once that is known.
     """
 
     study: Study
     simulation: Simulation = field(default_factory=Simulation)
     server: Server = field(default_factory=Server)
+    simulated_sites: int = 0
 
     @property
     def quorum(self) -> int:
-        """Replies that a round needs to count, with the sites that are enrolled."""
-        return self.study.quorum(len(self.server.enrolled))
+        """Replies that a round needs to count, with the sites that are enrolled or simulated."""
+        return self.study.quorum(len(self.server.enrolled) or self.simulated_sites)
 
 
 def read_app(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> StudyApp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,8 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
-        assert "A simulation cannot be continued. Start it again" in " ".join(errors.split())
+        (run,) = (tmp_path / "runs").glob("nodule/*")
+        assert f"medfl resume {run}" in errors
         end = time.monotonic() + 120
         while _processes_with_environment(mark) and time.monotonic() < end:
             time.sleep(0.5)
@@ -142,18 +144,22 @@ def test_a_hospital_that_cannot_take_part_is_recorded_with_its_code(
     sites = sorted(nodule_hospitals.glob("*/site.toml"))
     text = re.sub(r"min-cases = .*\n", "", sites[0].read_text())
     sites[0].write_text(text.replace("[policy]\n", "[policy]\nmin-cases = 999\n"))
-    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", strategy__quorum=2)
     simulation.start(workers=2)
     events = read_history(simulation.run)
-    assert [e["reason"] for e in events if e["event"] == "failed"] == [
-        "[SITE-TOO-SMALL] The details are in the log of the site."
+    assert [(e["site"], e["reason"]) for e in events if e["event"] == "failed"] == [
+        ("hospital-1", "[SITE-TOO-SMALL] The details are in the log of the site.")
     ]
     assert [e["event"] for e in events].count("joined") == 2
 
 
-def test_too_few_hospitals_end_the_run_with_an_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
-    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs", strategy__quorum=4, strategy__wait=1)
-    with pytest.raises(MedflError, match="TOO-FEW-SITES"):
+def test_without_a_quorum_every_hospital_is_needed_and_the_cause_is_named(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(nodule_hospitals / "hospital-2" / "data")
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    missing = r"\[TOO-FEW-SITES\] 2 of 3 .* hospital-2, \[DATA-ROOT\] The data folder of the site does not exist\."
+    with pytest.raises(MedflError, match=missing):
         simulation.start(workers=2)
     assert read_history(simulation.run)[-1]["status"] == "failed"
 

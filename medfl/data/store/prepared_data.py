@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,10 @@ class PreparedCase:
     annotated : tuple of int
         Foreground classes of the study that somebody looked for; empty when all were. Of others a mask says nothing: they
         are unknown.
+    present : tuple of int
+        Classes of the study that occur in the mask as it was read, or the one of the image.
+    content : tuple of str
+        Checksums of the voxels as stored, and of the mask; or the class.
     """
 
     case: Case
@@ -73,6 +78,8 @@ class PreparedCase:
     foreground: Mapping[int, Array] = field(default_factory=dict)
     reference: ReferenceMask | None = None
     annotated: tuple[int, ...] = ()
+    present: tuple[int, ...] = ()
+    content: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -124,6 +131,16 @@ class PreparedData:
         """Foreground classes that were looked for in at least one case; empty when all were in one."""
         sets = [case.annotated for case in self.cases]
         return tuple(sorted(set().union(*sets))) if all(sets) else ()
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Classes of the study of which at least one case has some."""
+        return tuple(sorted(set().union(*(case.present for case in self.cases))))
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that training and tests see of the cases: voxels, masks or classes, and splits, in their order."""
+        return hashlib.sha256(repr([(case.split, case.content) for case in self.cases]).encode()).hexdigest()
 
 
 class OnDiskCase(PreparedCase):
@@ -191,6 +208,17 @@ class OnDiskCase(PreparedCase):
     def annotated(self) -> tuple[int, ...]:
         """Foreground classes that somebody looked for; empty when all were."""
         return tuple(self._meta["annotated"])
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Classes that occur in the mask as it was read, or the one of the image."""
+        label = self._meta["label"]
+        return tuple(self._meta["present"]) if label is None else (int(label),)
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """Checksums of the voxels as stored, and of the mask; or the class."""
+        return tuple(self._meta["content"])
 
     def _map(self, name: str) -> Array:
         try:
