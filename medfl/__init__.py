@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from medfl.api import OpenRun, OpenStudy, RunEvent, list_runs, open_run, open_study, simulate
+    from medfl.api import OpenRun, OpenStudy, RunEvent, list_runs, open_run, open_study, resume, simulate
 
 DISTRIBUTION = "flwr-medfl"  # what pip installs: on PyPI, "medfl" is somebody else's project
 
@@ -29,6 +29,7 @@ __all__ = [
     "list_runs",
     "open_run",
     "open_study",
+    "resume",
     "simulate",
 ]
 

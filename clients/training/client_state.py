@@ -8,14 +8,13 @@ hold a personal model; `medfl data purge --runs` removes it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from medfl.clients.networks.arrays import check_finite
-from medfl.data.store.cache_key import STATE_FOLDER
+from medfl.data.store.cache_key import run_state_folder
 from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ROUND
@@ -139,7 +138,7 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     """
     if not _RUN_NAME_PATTERN.fullmatch(run) or ".." in run:
         raise ExchangeError("RUN-NAME", "the name that the server gives the run is not valid.")
-    return root / STATE_FOLDER / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
+    return run_state_folder(root, study_hash, run)
 
 
 def _checkpoint_name(name: str, server_round: int) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medfl.api.events import RunEvent
     from medfl.api.outcome import RunOutcome
     from medfl.api.runs import OpenRun, list_runs, open_run
-    from medfl.api.simulations import plan_simulation, run_simulation, simulate
+    from medfl.api.simulations import plan_resumption, plan_simulation, resume, run_simulation, simulate
     from medfl.api.studies import OpenStudy, open_study
     from medfl.api.study_check import StudyCheck
 
@@ -27,7 +27,9 @@ __all__ = [
     "list_runs",
     "open_run",
     "open_study",
+    "plan_resumption",
     "plan_simulation",
+    "resume",
     "run_simulation",
     "simulate",
 ]
@@ -37,7 +39,7 @@ _EXPORTS = {
     "events": ("RunEvent",),
     "outcome": ("RunOutcome",),
     "runs": ("OpenRun", "list_runs", "open_run"),
-    "simulations": ("plan_simulation", "run_simulation", "simulate"),
+    "simulations": ("plan_resumption", "plan_simulation", "resume", "run_simulation", "simulate"),
     "studies": ("OpenStudy", "open_study"),
     "study_check": ("StudyCheck",),
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 
 from medfl.api.events import RunEvent
+from medfl.errors import MedflError
 from medfl.report import write_report
 from medfl.runs.history import HistoryTail, is_complete_round, read_history
 from medfl.runs.run_folder import run_status
@@ -58,19 +60,22 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
         finally:
             over.set()
 
+    tail = HistoryTail(simulation.run, skip_past=True)  # before it starts: of a resumed run, what is new
     thread = threading.Thread(target=copy_context().run, args=(work,), name="medfl run", daemon=True)
     try:
         thread.start()
-        _follow(over, HistoryTail(simulation.run), progress)
+        _follow(over, tail, progress)
     except BaseException as error:
         stop.set()
         if thread.ident is not None:
             _wait_for_end(over)
         _write_report(simulation)
-        _add_note(error, simulation, next((each for each in failures if not isinstance(each, KeyboardInterrupt)), None))
+        _add_note(error, simulation, engine, next((each for each in failures if not isinstance(each, KeyboardInterrupt)), None))
         raise
     if failures:
         _write_report(simulation)
+        if _count_rounds(simulation):
+            _add_note(failures[0], simulation, engine, None)
         raise failures[0]
 
 
@@ -99,29 +104,30 @@ def _write_report(simulation: SimulatedRun) -> None:
             write_report(simulation.run)
 
 
-def _add_note(error: BaseException, simulation: SimulatedRun, failure: BaseException | None) -> None:
+def _add_note(error: BaseException, simulation: SimulatedRun, engine: Engine, failure: BaseException | None) -> None:
     """Say with an error of the caller what is left of the run, and whether the run had failed by itself."""
     note = _Note("" if failure is None else f"The run itself had failed: {failure} ")
     with suppress(Exception):  # a history that is damaged, too, must not hide what ended the run
-        note = _Note(note + _what_was_kept(simulation))
+        note = _Note(note + _what_was_kept(simulation, engine))
     others = [each for each in getattr(error, "__notes__", ()) if not isinstance(each, _Note)]
     error.__notes__ = [*others, note] if note else others  # an exception that is raised again is about the last run alone
 
 
-def _what_was_kept(simulation: SimulatedRun) -> str:
-    """Return what is left of a simulation that was stopped, and that it cannot be continued."""
-    events = read_history(simulation.run)
-    if run_status(events) == "completed":
-        return f"The run is complete, in {simulation.run}: medfl.open_run opens it."
-    rounds = sum(event["event"] == "round" and is_complete_round(event) for event in events)
+def _count_rounds(simulation: SimulatedRun) -> int:
+    """Return the complete rounds of all arms; 0 where the history cannot be read."""
+    with suppress(MedflError):
+        return sum(event["event"] == "round" and is_complete_round(event) for event in read_history(simulation.run))
+    return 0
+
+
+def _what_was_kept(simulation: SimulatedRun, engine: Engine) -> str:
+    """Return what is left of a simulation that ended early, and how it goes on."""
+    folder, rounds = shlex.quote(str(simulation.run)), _count_rounds(simulation)
+    if run_status(read_history(simulation.run)) == "completed":
+        return f"The run is complete, in {folder}: medfl.open_run opens it."
+    if not rounds:
+        return "No round was done, so no model was kept. Started again, it uses the images that are prepared already."
     total = simulation.study.rounds * len(simulation.study.arms)
-    if rounds:
-        kept = (
-            f"After {plural(rounds, 'round')} of {total}: the history, the report and the last models are in {simulation.run}."
-        )
-    else:
-        kept = "No round was done, so no model was kept."
-    return (
-        f"{kept} A simulation cannot be continued. Start it again from the beginning: the images that were prepared are used "
-        "again, and the same study, data and seed give the same numbers."
-    )
+    kept = f"After {plural(rounds, 'round')} of {total}: the history, the report and the last models are in {folder}."
+    option = " --engine ray" if engine == "ray" else ""
+    return f"{kept}\nGo on after the last complete round, to the same numbers: medfl resume {folder}{option}"

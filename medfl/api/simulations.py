@@ -10,7 +10,7 @@ from typing import get_args
 from medfl.api.followed_run import Progress, run_followed
 from medfl.api.runs import OpenRun
 from medfl.api.studies import DataFolders, OpenStudy, open_study, to_paths
-from medfl.simulation import simulated_run
+from medfl.simulation import resumed_run, simulated_run
 from medfl.simulation.simulated_run import Engine, SimulatedRun
 from medfl.simulation.worker_pool import warm_up
 
@@ -29,7 +29,7 @@ def simulate(
     """Run a study with simulated hospitals on this machine.
 
     It returns when the run is over. Ctrl-C, a notebook's "interrupt", and an exception in `progress` stop it; what was done
-    until then is kept, but a simulation that was stopped cannot be continued.
+    until then is kept, and `resume` goes on with it.
 
     Parameters
     ----------
@@ -72,6 +72,42 @@ def simulate(
         warm_up()
     simulation = plan_simulation(study, data, out, arms=arms, seed=seed)
     return run_simulation(simulation, engine, workers, progress)
+
+
+def resume(
+    run: str | os.PathLike[str], *, workers: int = 0, engine: Engine = "embedded", progress: Progress | None = None
+) -> OpenRun:
+    """Go on with a simulation that was stopped, killed or failed, after its last complete round.
+
+    It comes to the numbers that it would have had anyway, to the last bit on a CPU.
+
+    Parameters
+    ----------
+    run : path
+        The run folder.
+    workers, engine, progress
+        As in `simulate`; they may be others than before.
+
+    Raises
+    ------
+    RunError
+        When the run is still going on or completed, or its data, its state or the software is not what it was.
+    MedflError
+        The error that ended the run early.
+
+    Examples
+    --------
+    >>> run = resume("runs/hippocampus/20260131T120000Z-a1b2c3")  # doctest: +SKIP
+    """
+    _check_engine(engine, workers)
+    if engine == "embedded":
+        warm_up()
+    return run_simulation(plan_resumption(run), engine, workers, progress)
+
+
+def plan_resumption(run: str | os.PathLike[str]) -> SimulatedRun:
+    """Check that a simulation can go on; nothing is started or written. See `resume`."""
+    return resumed_run.plan_resumption(Path(run).expanduser().resolve())
 
 
 def plan_simulation(

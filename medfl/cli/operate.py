@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medfl.cli.console import errors, output
-from medfl.cli.options import FederationOption, JsonOption, SetOption, parse_overrides
+from medfl.cli.options import FederationOption, JsonOption, SetOption, WorkersOption, parse_overrides
 from medfl.cli.run_display import RunDisplay, follow_run
 from medfl.cli.run_outcome import print_outcome
+from medfl.cli.simulate import EngineName, EngineOption, resume_simulation
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
@@ -42,17 +44,47 @@ def run(
 
 
 def resume(
-    name: RunArgument = "",
+    name: Annotated[str, typer.Argument(help="Folder of the run, or its name, or the beginning of it.")] = "",
     federation: FederationOption = Path("federation"),
     detach: DetachOption = False,
+    engine: EngineOption = EngineName.EMBEDDED,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run that was stopped or failed, after its last complete round."""
+    """Go on with a run that was stopped, killed or failed, after its last complete round: a simulation or a federation's."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
 
+    if (simulation := _find_simulation(name, federation)) is not None:
+        resume_simulation(simulation, engine, workers, as_json=as_json)
+        return
     folder = open_federation(federation)
-    _follow(folder, control.resume(folder, name), detach=detach, as_json=as_json)
+    _follow(folder, control.resume(folder, Path(name).name), detach=detach, as_json=as_json)
+
+
+def _find_simulation(name: str, federation: Path) -> Path | None:
+    """Return the folder of the simulated run that a name means; None when it is one of the federation."""
+    from medfl.deploy import control
+    from medfl.deploy.federation_folder import FEDERATION_FILE, open_federation
+    from medfl.errors import RunError
+    from medfl.runs.finding import find_run
+    from medfl.runs.run_folder import STUDY_JSON, Run
+
+    is_folder = bool(name) and (Path(name) / STUDY_JSON).is_file()
+    if not is_folder and (federation / FEDERATION_FILE).is_file():
+        try:
+            control.find(open_federation(federation), name)
+        except RunError:
+            with suppress(RunError):
+                return find_run(name)
+        return None
+    try:
+        run = find_run(name)
+    except RunError:
+        if name:
+            raise
+        return None
+    return None if Run.open(run).app.server.enrolled else run
 
 
 def status(

@@ -157,7 +157,7 @@ class _Heartbeat:
 
 
 @contextmanager
-def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterator[None]:
+def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False, new_only: bool = False) -> Iterator[None]:
     """Show what a run does while the body runs: on a terminal as a display, in a log as a line for each event.
 
     Parameters
@@ -168,6 +168,8 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterat
         What is drawn.
     quiet : bool
         Show nothing.
+    new_only : bool
+        Leave out of a log what happened before.
     """
     from medfl.audit.chain import busy_sites
     from medfl.runs.history import HistoryTail, read_history
@@ -175,7 +177,7 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False) -> Iterat
     if not errors.is_terminal and not quiet:
         from medfl.api import RunEvent
 
-        tail, lines = HistoryTail(run), _Heartbeat(display.phase)
+        tail, lines = HistoryTail(run, skip_past=new_only), _Heartbeat(display.phase)
 
         def print_new(is_last: bool) -> None:
             for event in tail.read_new():

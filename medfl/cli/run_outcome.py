@@ -9,6 +9,7 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.run_display import RunDisplay, follow_run
+from medfl.errors import MedflError
 
 if TYPE_CHECKING:
     from medfl.api import RunOutcome
@@ -34,11 +35,11 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
 
     display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
-        with follow_run(simulation.run, display, quiet=quiet):
+        with follow_run(simulation.run, display, quiet=quiet, new_only=True):
             run_followed(simulation, engine, workers)
-    except KeyboardInterrupt as interrupt:
-        for note in getattr(interrupt, "__notes__", ()):  # what was kept, and that it cannot be continued
-            errors.print(note, highlight=False, markup=False)
+    except (KeyboardInterrupt, MedflError) as ended:
+        for note in getattr(ended, "__notes__", ()):  # what was kept, and how it goes on
+            errors.print(note, highlight=False, markup=False, soft_wrap=True)
         raise
     return open_run(simulation.run).outcome()
 

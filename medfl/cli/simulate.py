@@ -19,12 +19,15 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
+EngineOption = Annotated[EngineName, typer.Option(help="embedded, or ray for Flower's own runtime.")]
+
+
 def simulate(
     folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     out: OutOption = Path("runs"),
     arms: Annotated[str, typer.Option(help="What to compare: federated, or federated,local.")] = "",
-    engine: Annotated[EngineName, typer.Option(help="embedded, or ray for Flower's own runtime.")] = EngineName.EMBEDDED,
+    engine: EngineOption = EngineName.EMBEDDED,
     workers: WorkersOption = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed to use instead of the study's.")] = None,
     change: SetOption = None,
@@ -39,4 +42,16 @@ def simulate(
 
     opened = api.open_study(folder, parse_overrides(change))
     simulation = api.plan_simulation(opened, data or [], out, arms=arms, seed=seed)
+    print_outcome(show_simulation(simulation, engine.value, workers, quiet=as_json), as_json=as_json)
+
+
+def resume_simulation(run: Path, engine: EngineName, workers: int = 0, *, as_json: bool = False) -> None:
+    """Go on with a simulation after its last complete round, and write its report."""
+    from medfl.simulation.worker_pool import warm_up
+
+    if engine is EngineName.EMBEDDED:
+        warm_up()
+    from medfl import api
+
+    simulation = api.plan_resumption(run)
     print_outcome(show_simulation(simulation, engine.value, workers, quiet=as_json), as_json=as_json)

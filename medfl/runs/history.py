@@ -96,10 +96,14 @@ class HistoryTail:
     ----------
     run : Path
         Folder of the run; it need not exist yet.
+    skip_past : bool
+        Leave out what has been written by now.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, skip_past: bool = False) -> None:
         self._file, self._position = run / HISTORY_FILE, 0
+        if skip_past:
+            self.read_new()
 
     def read_new(self) -> list[Event]:
         """Return the events that were written since the last call, oldest first; a line that is not whole yet comes later."""

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,8 +105,8 @@ def _run_superlink(home: Path) -> Iterator[dict[str, str]]:
     environment = os.environ | {"FLWR_HOME": str(home / "flwr"), "PATH": _search_path(), "RAY_USAGE_STATS_ENABLED": "0"}
     environment["RAY_TMPDIR"] = str(home)
     compat.disable_telemetry(environment)
-    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--disable-runtime-dependency-installation"]
+    watched = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "medfl.system.parent_watch", *watched, "--disable-runtime-dependency-installation"]
     with (home / "superlink.log").open("w") as log:
         link = subprocess.Popen(command, cwd=neutral, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -132,7 +133,8 @@ def _terminate(link: subprocess.Popen[bytes]) -> None:
         family = [*psutil.Process(link.pid).children(recursive=True), psutil.Process(link.pid)]
     except psutil.NoSuchProcess:
         return
-    link.terminate()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(link.pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, _GRACE)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -16,6 +16,7 @@ from medfl.study.strategy_options import NoOptions
 
 LOCAL_LAYERS: Mapping[str, tuple[str, ...]] = {"fedbn": ("norm",), "fedper": ("head",), "fedrep": ("head",)}
 PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorithms with a personal model for each site
+STATEFUL_ALGORITHMS = ("ditto", "apfl", "moon", "scaffold", "feddyn")  # beside those in which layers stay at the sites
 # algorithms whose model is the weighted mean of the replies
 MEAN_ALGORITHMS = ("fedavg", "fedprox", "moon", "condist", *PERSONAL_ALGORITHMS)
 _NO_COMMON_START = ("cyclic", "fedbuff")

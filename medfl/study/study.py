@@ -13,7 +13,14 @@ from pydantic import Field, model_validator
 from medfl.errors import ConfigError
 from medfl.schema import Section, read_section
 from medfl.study import network_options
-from medfl.study.algorithms import ALGORITHMS, LOCAL_LAYERS, PERSONAL_ALGORITHMS, addition_conflicts, contribution_conflicts
+from medfl.study.algorithms import (
+    ALGORITHMS,
+    LOCAL_LAYERS,
+    PERSONAL_ALGORITHMS,
+    STATEFUL_ALGORITHMS,
+    addition_conflicts,
+    contribution_conflicts,
+)
 from medfl.study.sections import (
     LOSSES_BY_KIND,
     Arms,
@@ -162,7 +169,7 @@ class Study(Section):
         Parameters
         ----------
         enrolled : int
-            Sites of the federation; 0 in a simulation, where all sites are on one machine.
+            Sites of the federation or of the simulation; 0 when it is not known yet.
         """
         expected = self.strategy.sites or enrolled
         return self.strategy.quorum or max(1, math.floor(expected * self.strategy.fraction + 1e-9))
@@ -171,6 +178,11 @@ class Study(Section):
     def min_quorum(self) -> int:
         """Lowest quorum that is possible under what a hospital approves; who is enrolled only the server says."""
         return self.quorum(enrolled=0)
+
+    @property
+    def keeps_site_state(self) -> bool:
+        """Whether a site's part in a round depends on what it has kept from the rounds before."""
+        return bool(self.local_layers) or self.strategy.name in STATEFUL_ALGORITHMS or self.compression.codec == "top-k"
 
     @property
     def has_personal_models(self) -> bool:

@@ -46,6 +46,13 @@ class StudyFile:
         return {**self.document, "tool": {**tool, "flwr": {**flwr, "app": {**self.app, "config": dict(config)}}}}
 
 
+def make_study_file(name: str, config: Mapping[str, Any]) -> StudyFile:
+    """Make the file of a study of which the configuration alone is known; it is in no folder."""
+    app = {"publisher": "medfl", "components": dict(COMPONENTS), "config": dict(config)}
+    document = {"project": {"name": name, "version": "1.0.0"}, "tool": {"flwr": {"app": app}}}
+    return StudyFile(Path(), "", document)
+
+
 def study_folder(path: Path) -> Path:
     """Return the folder of a study, which may be named by its pyproject.toml."""
     return path.parent if path.name == STUDY_FILE and path.is_file() else path

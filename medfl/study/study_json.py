@@ -9,6 +9,7 @@ from medfl.study.moved_keys import follow_moved_keys
 from medfl.study.run_settings import Server, Simulation
 from medfl.study.study import Study
 from medfl.study.study_app import StudyApp
+from medfl.study.study_file import Scalar, flatten
 
 _BESIDE = ("simulation", "server")
 
@@ -16,6 +17,13 @@ _BESIDE = ("simulation", "server")
 def app_to_json(app: StudyApp) -> dict[str, Any]:
     """Return a configuration as JSON values: the tables ``study``, ``simulation`` and ``server``."""
     return {key: getattr(app, key).model_dump(mode="json", by_alias=True) for key in ("study", *_BESIDE)}
+
+
+def app_to_run_config(app: StudyApp) -> dict[str, Scalar]:
+    """Return a configuration as Flower's flat run configuration, from which `app_from_run_config` reads the same one."""
+    tables = app_to_json(app)
+    values = flatten({**tables["study"], **{key: tables[key] for key in _BESIDE}})
+    return {key: _to_scalar(value) for key, value in values.items() if value is not None}
 
 
 def app_from_json(record: Mapping[str, Any]) -> StudyApp:
@@ -48,6 +56,13 @@ def study_from_json(values: Mapping[str, Any]) -> Study:
         When the values are not a study.
     """
     return app_from_json({"study": values}).study
+
+
+def _to_scalar(value: Any) -> Scalar:
+    """Write a list as text: a comma between its items, an x between the numbers of one that is a list itself."""
+    if not isinstance(value, list):
+        return value  # type: ignore[no-any-return]
+    return ",".join("x".join(map(str, item)) if isinstance(item, list) else str(item) for item in value)
 
 
 def _lists_to_tuples(value: Any) -> Any:

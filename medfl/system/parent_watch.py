@@ -37,7 +37,7 @@ def die_with_parent() -> None:
 
 
 def run_command(command: list[str]) -> int:
-    """Run a command in the process group of this process, and kill the group when the parent dies.
+    """Run a command in the process group of this process; when the parent dies, kill the group and all that descend from it.
 
     Signals reach the whole group, so none is passed on: a second one makes Flower's programs end without cleaning up.
 
@@ -60,7 +60,16 @@ def run_command(command: list[str]) -> int:
             code = process.wait(_POLL_SECONDS)
             return code if code >= 0 else 128 - code
         if os.getppid() != parent:
+            _kill_descendants()  # those in sessions of their own, too
             os.killpg(0, signal.SIGKILL)
+
+
+def _kill_descendants() -> None:
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 if __name__ == "__main__":

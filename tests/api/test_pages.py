@@ -78,6 +78,6 @@ def test_interrupting_a_cell_stops_the_run_and_leaves_a_working_kernel(
     client.execute()
     (error,) = [output for output in notebook.cells[1].outputs if output.output_type == "error"]
     assert error.ename == "KeyboardInterrupt"
-    assert "A simulation cannot be continued" in error.traceback[-1]
+    assert "Go on after the last complete round, to the same numbers: medfl resume" in error.traceback[-1]
     assert [output.data["text/plain"] for output in notebook.cells[2].outputs] == ["[]"]
     assert [summary.status for summary in medfl.list_runs(tmp_path / "runs")] == ["stopped"]

@@ -56,7 +56,7 @@ def test_an_exception_in_the_callback_stops_the_run_and_says_what_was_kept(
     (stopped,) = medfl.list_runs(tmp_path / "runs")
     assert stopped.status == "stopped"
     assert f"of 100000: the history, the report and the last models are in {stopped.path}." in note
-    assert "A simulation cannot be continued. Start it again" in note
+    assert f"medfl resume {stopped.path}" in note
     assert (stopped.path / "report.html").is_file()
     assert multiprocessing.active_children() == []
     assert not medfl.open_run(stopped.path).model(which="final").training

@@ -28,6 +28,11 @@ def site_root(site: Site) -> Path:
     return store_root(site) / hash_values(site.name)[:12]
 
 
+def run_state_folder(root: Path, study_hash: str, run: str) -> Path:
+    """Return the folder in which a site keeps its state of a run, inside its own folder of the store."""
+    return root / STATE_FOLDER / study_hash[:16] / hashlib.sha256(run.encode()).hexdigest()[:16]
+
+
 def compute_cache_key(site: Site, study: Study) -> str:
     """Return the hash of how a site's images are read and preprocessed for a study, in hexadecimal."""
     return hash_values(

@@ -1,0 +1,116 @@
+"""Simulated runs that broke off: what must be as it was, so that a run goes on to the numbers that it would have had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.store.cache_key import run_state_folder, site_root
+from medfl.errors import ConfigError, RunError
+from medfl.runs.history import Event, is_complete_round
+from medfl.runs.run_folder import PACKAGES, Run, is_locked, read_metadata, run_status, software_versions
+from medfl.simulation.simulated_run import SimulatedRun
+from medfl.site import Site
+from medfl.study import StudyApp, app_from_run_config
+from medfl.study.study_file import Scalar, make_study_file
+from medfl.study.study_json import app_to_run_config
+from medfl.system.text import join_words
+
+_RELEASE_SECONDS = 5.0  # that the processes of a killed run may take to end
+_NEW_RUN = "or start a new run."
+
+
+def plan_resumption(path: Path) -> SimulatedRun:
+    """Open the folder of a simulated run that broke off, ready to go on after its last complete round; nothing is started.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+
+    Returns
+    -------
+    SimulatedRun
+
+    Raises
+    ------
+    RunError
+        ``RUN-MISSING`` or ``RUN-DAMAGED`` when this is no run folder, ``RUN-FEDERATED`` when the run is one of a real
+        federation, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed, ``RUN-RENAMED`` when its folder has
+        another name than it had, ``RUN-OTHER-VERSION`` when other software is installed than it began with, ``RUN-OTHER-DATA``
+        when its hospitals are no longer in the data, ``STATE-LOST`` when what they keep between two rounds is gone.
+    """
+    run = Run.open(path)
+    if run.app.server.enrolled or not run.app.simulation.data:
+        what = f"the run {path.name} is not a simulation; it belongs to a federation."
+        raise RunError("RUN-FEDERATED", what, f"Go on with it there: medfl resume {path.name} --federation FOLDER")
+    _check_is_over(run)
+    _check_name(run)
+    app, run_config = _read_config(run)
+    sites, events = _read_sites(app), run.history.read()
+    _check_sites(run, sites, events)
+    return SimulatedRun(make_study_file(app.study.name, run_config), app, run_config, sites, path)
+
+
+def _check_is_over(run: Run) -> None:
+    end = time.monotonic() + _RELEASE_SECONDS
+    while is_locked(run.path):
+        if time.monotonic() >= end:
+            raise RunError("RUN-BUSY", f"the run {run.path.name} is running.", "Wait until it ends, or stop it with Ctrl-C.")
+        time.sleep(0.1)
+    if run_status(run.history.read()) == "completed":
+        raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
+
+
+def _check_name(run: Run) -> None:
+    """Raise unless the folder has the name by which the sites know the run."""
+    study, name = run.study.name, run.app.server.run or run.path.name
+    if (run.path.parent.name, run.path.name) != (study, name):
+        what = "the folder of this run has another name than it had."
+        raise RunError("RUN-RENAMED", what, f"Call it {study}/{name} again, {_NEW_RUN}")
+
+
+def _read_config(run: Run) -> tuple[StudyApp, dict[str, Scalar]]:
+    """Return the configuration with which a run goes on, or raise when this software would come to other numbers."""
+    now = software_versions()
+    differing = [f"{name} {run.versions[name]}" for name in PACKAGES if run.versions.get(name, now[name]) != now[name]]
+    if differing:
+        what = f"the run began with {join_words(differing)}, and other versions are installed now."
+        raise RunError("RUN-OTHER-VERSION", f"{what} It would come to other numbers.", f"Install those, {_NEW_RUN}")
+    paths: dict[str, Scalar] = {"server.out": str(run.path.parent.parent), "server.run": run.path.name, "server.resume": True}
+    run_config = {**app_to_run_config(run.app), **paths}
+    app = app_from_run_config(run_config)
+    if app.study != run.study or read_metadata(run.path).get("hash") != app.study.approved_hash():
+        what = f"the run {run.path.name} began with another version of medfl, which read the study in another way."
+        raise RunError("RUN-OTHER-VERSION", what, f"Install the version of then, {_NEW_RUN}")
+    return app, run_config
+
+
+def _read_sites(app: StudyApp) -> tuple[Site, ...]:
+    try:
+        return read_simulated_sites(app.simulation)
+    except ConfigError as error:
+        what = f"the data of the run is not what it was: {error.problems[0].what}"
+        raise RunError("RUN-OTHER-DATA", what, f"Put it back as it was, {_NEW_RUN}") from None
+
+
+def _check_sites(run: Run, sites: Sequence[Site], events: Sequence[Event]) -> None:
+    """Raise when a hospital is gone, or what it keeps between two rounds."""
+    joined = {str(event["site"]) for event in events if event["event"] == "joined"}
+    if gone := sorted(joined - {site.name for site in sites}):
+        what = f"the data of the run is not what it was: {join_words(gone)} is not in it any more."
+        raise RunError("RUN-OTHER-DATA", what, f"Put it back as it was, {_NEW_RUN}")
+    trained = set(_trained_sites(events)) if run.study.keeps_site_state else set()
+    for site in (site for site in sites if site.name in trained):
+        if not run_state_folder(site_root(site), run.study.approved_hash(), run.path.name).is_dir():
+            what = f"what {site.name} keeps from round to round is no longer in the store of prepared data."
+            raise RunError("STATE-LOST", what, f"If MEDFL_STORE named another folder then, set it again, {_NEW_RUN}")
+
+
+def _trained_sites(events: Iterable[Event]) -> Iterable[str]:
+    """Yield the sites that took part in a complete round of the federated arm."""
+    for event in events:
+        if event["event"] == "round" and event["arm"] == "federated" and is_complete_round(event):
+            yield from (site for site, entry in event["sites"].items() if entry["status"] == "ok")
