@@ -80,12 +80,18 @@ def _unused_series_warnings(objects: DicomObjects, entries: Sequence[Entry]) -> 
     rest = [items[0].patient in labelled for uid, items in objects.series.items() if uid not in listed]
     warnings = []
     if count := sum(rest):
-        what = f"{count} series without a segmentation are not looked at: their patients have another one that has one."
+        what = f"{count} series without a segmentation {_are_not_looked_at(count)} another one that has one."
         warnings.append(Finding.warning("DCM-UNUSED-SERIES", what, "Nothing to do, unless they should have one, too."))
     if count := len(rest) - sum(rest):
-        what = f"{count} series are not looked at: none of their patients' has a segmentation, and such a patient is one case."
+        what = (
+            f"{count} further series {_are_not_looked_at(count)} no segmentation at all, and each patient counts as one case."
+        )
         warnings.append(Finding.warning("DCM-UNUSED-SERIES", what, "Add the segmentations, if these are images of the study."))
     return warnings
+
+
+def _are_not_looked_at(count: int) -> str:
+    return f"{'is' if count == 1 else 'are'} not looked at: {'its patient has' if count == 1 else 'their patients have'}"
 
 
 def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:

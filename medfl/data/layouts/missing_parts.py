@@ -29,7 +29,7 @@ _APPENDED = (
     "~",
 )
 _FURTHER_SUFFIX = re.compile(r"(.+\.(?:dcm|dicom|ima|dc3|dic))\.[^.]+")  # 5-1.dcm.txt, 5-1.dcm.failed
-_OTHER_CONTENTS = {*NON_DICOM_SUFFIXES} - {".txt", ".html"}  # what a slice is not called by mistake
+_OTHER_CONTENTS = {*NON_DICOM_SUFFIXES, ".log", ".ini", ".db"} - {".txt", ".html"}  # what a slice is not called by mistake
 _MAX_SIBLINGS = 50  # folders beside that of a file, of more of which it could be a part of any
 _HEXADECIMAL = re.compile(r"[0-9a-f]*").fullmatch
 _Key = tuple[tuple[int, int, str], ...]

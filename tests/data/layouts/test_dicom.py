@@ -344,5 +344,5 @@ def test_series_without_a_segmentation_are_counted_by_whether_their_patient_has_
     said = [finding.what for finding in read().findings if finding.code == "DCM-UNUSED-SERIES"]
     assert [what.split(":")[0] for what in said] == [
         "2 series without a segmentation are not looked at",
-        "3 series are not looked at",
+        "3 further series are not looked at",
     ]
