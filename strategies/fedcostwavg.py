@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.aggregate import DiskReplies, combine
+from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import TRAIN_LOSS
 from medfl.strategies.base.disk_strategy import DiskStrategy
@@ -20,6 +21,7 @@ Costs = Mapping[str, float]  # by site
 
 _MIN_COST, _MAX_COST = 1e-12, 1e12
 _MAX_RATIO = 1e6
+_LOSS_FIX = "Name the metric with 'loss_key'; the weights need a loss that is finite and not negative."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -31,7 +33,7 @@ class CostWeighted(DiskStrategy):
     Parameters
     ----------
     loss_key : str
-        Metric of a training reply that holds the cost of its site in this round.
+        Metric of a training reply that holds the cost of its site in this round; a reply without it is left out.
 
     Further keywords are those of `FedAvg`.
     """
@@ -59,10 +61,11 @@ class CostWeighted(DiskStrategy):
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
-        super().add_reply(reply)
         cost = reply.metrics.get(self.loss_key)
-        if isinstance(cost, int | float) and 0 <= cost < math.inf:
-            self._current_costs[reply.site] = min(max(float(cost), _MIN_COST), _MAX_COST)
+        if not isinstance(cost, int | float) or not 0 <= cost < math.inf:
+            raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is not a loss.", _LOSS_FIX)
+        super().add_reply(reply)
+        self._current_costs[reply.site] = min(max(float(cost), _MIN_COST), _MAX_COST)
 
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         weights = (
@@ -88,7 +91,7 @@ class CostWeighted(DiskStrategy):
         sizes : mapping of str to float
             Weight of each site in a plain mean.
         now : mapping of str to float
-            Costs of this round; a site that sent none is missing.
+            Costs of this round.
         before : mapping of str to list of float
             Costs of earlier rounds of every site in `sizes`, the latest last.
         """
@@ -100,7 +103,7 @@ class FedCostWAvg(CostWeighted):
 
     ``weight_i = alpha * n_i / sum(n) + (1 - alpha) * k_i / sum(k)``, where n_i is the size of a site and k_i its cost in the
     last round divided by its cost in this one. The cost is the training loss. In the first round, and whenever the last cost of
-    a site is not known, it is FedAvg. The cost of a site that sends none counts as unchanged.
+    a site is not known, it is FedAvg.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ class FedCostWAvg(CostWeighted):
     alpha: float = 0.5
 
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
-        falls = {site: min(before[site][-1] / now[site], _MAX_RATIO) if site in now else 1.0 for site in sizes}
+        falls = {site: min(before[site][-1] / now[site], _MAX_RATIO) for site in sizes}
         return blend_weights(sizes, ((self.alpha, sizes), (1.0 - self.alpha, falls)))
 
 

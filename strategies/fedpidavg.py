@@ -43,7 +43,7 @@ class FedPIDAvg(CostWeighted):
 
     def compute_weights(self, sizes: Costs, now: Costs, before: Mapping[str, list[float]]) -> dict[str, float]:
         last = {site: before[site][-1] for site in sizes}
-        falls = {site: max(last[site] - now.get(site, last[site]), 0.0) for site in sizes}
-        sums = {site: math.fsum([*before[site], now.get(site, last[site])][-self.window :]) for site in sizes}
+        falls = {site: max(last[site] - now[site], 0.0) for site in sizes}
+        sums = {site: math.fsum([*before[site], now[site]][-self.window :]) for site in sizes}
         rest = 1.0 - self.alpha - self.beta
         return blend_weights(sizes, ((self.alpha, sizes), (self.beta, falls), (rest, sums)))

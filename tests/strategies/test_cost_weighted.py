@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medfl.aggregate import DiskReplies
+from medfl.errors import QuorumError
 from medfl.strategies.fedcostwavg import FedCostWAvg
 from medfl.strategies.fedpidavg import FedPIDAvg
 from tests.strategies.rounds import Model, moved, play
@@ -52,11 +53,6 @@ def test_the_sum_forgets_what_is_older_than_the_window(make: Any) -> None:
     assert made == pytest.approx([0.75, 2 / 103, 0.5])
 
 
-def test_a_site_that_tells_no_cost_counts_by_its_size(make: Any) -> None:
-    made = weights(FedCostWAvg(loss_key="cost"), [sites(make, None, 2.0), sites(make, 1.0, 2.0)])
-    assert made == pytest.approx([0.75, 0.75])
-
-
 @pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
 def test_after_a_restart_it_goes_on_to_the_same_bits(kind: Any, make: Any) -> None:
     rounds = [sites(make, 4.0, 2.0), sites(make, 1.0, 1.5), sites(make, 0.5, 1.4)]
@@ -67,10 +63,19 @@ def test_after_a_restart_it_goes_on_to_the_same_bits(kind: Any, make: Any) -> No
     assert weights(second, rounds[2:]) == whole[2:]
 
 
-@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0])
-def test_a_cost_that_is_none_counts_as_unchanged(cost: float, make: Any) -> None:
-    made = weights(FedCostWAvg(loss_key="cost"), [sites(make, 4.0, 2.0), sites(make, cost, 2.0)])
-    assert made[1] == pytest.approx(0.5 * 3 / 4 + 0.5 * 1 / 2)
+@pytest.mark.parametrize("cost", [None, float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
+def test_a_reply_without_its_loss_is_left_out(kind: Any, cost: float | None, make: Any) -> None:
+    strategy = kind(loss_key="cost")
+    assert weights(strategy, [sites(make, 4.0, 2.0), sites(make, cost, 2.0)])[1] == 1.0  # b alone
+    assert [reply.status for reply in strategy.last_round.replies] == ["refused", "ok"]
+    assert strategy.last_round.replies[0].reason == "[LOSS-MISSING] the metric 'cost' of the reply is not a loss."
+
+
+@pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
+def test_a_loss_under_another_name_does_not_make_it_fedavg_without_a_word(kind: Any, make: Any) -> None:
+    with pytest.raises(QuorumError, match=r"the metric 'train\.loss' of the reply is not a loss"):
+        weights(kind(), [sites(make, 4.0, 2.0)])
 
 
 def test_replies_leave_the_disk_when_the_round_is_over(make: Any) -> None:
