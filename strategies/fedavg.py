@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from logging import INFO, WARNING, getLogger
+from logging import INFO, getLogger
 from typing import Any, ClassVar
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
-from medfl.errors import ExchangeError, QuorumError, fixes_of
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
-from medfl.messages.records import ARRAYS, CONFIG, ROUND, RoundRecord, array_views, to_array
+from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
+from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
-from medfl.strategies.base.site_sampling import choose_sites, wait_for_sites
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
@@ -32,7 +30,7 @@ _log = getLogger("flwr")
 
 
 @dataclass(eq=False)
-class FedAvg(FlowerFedAvg):
+class FedAvg(EvaluationRounds):
     """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
     The model is that of Flower's class, to 2^-30 of the largest value that was sent. The differences: memory does not grow with
@@ -92,6 +90,8 @@ class FedAvg(FlowerFedAvg):
         What became of every site in the last training exchange, even if the round failed.
     last_evaluation : RoundRecord
         The same for the last evaluation exchange.
+    last_model : ArrayRecord or None
+        Model of the last training round that was completed, also when a later one failed.
 
     Examples
     --------
@@ -143,9 +143,9 @@ class FedAvg(FlowerFedAvg):
         )
         self.transforms, self.site_names = tuple(self.transforms), self.site_names or {}
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
+        self.last_model: ArrayRecord | None = None
         self._training: tuple[Exchange, ArrayRecord] | None = None
-        self._evaluation: Exchange | None = None
-        self._absent: list[str] = []  # sites of the run that were not connected
+        self._absent = []
 
     def begin_run(self, site_names: Mapping[int, str], transforms: Sequence[ReplyTransform] = ()) -> None:
         """Take what is known only once the sites have joined; to be called, if at all, before the first round.
@@ -187,8 +187,14 @@ class FedAvg(FlowerFedAvg):
         return super().start(streaming, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn, **more)
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of a training round and build their messages."""
-        self._training = None
+        """Choose the sites of a training round and build their messages.
+
+        Raises
+        ------
+        QuorumError
+            ``TOO-FEW-SITES`` when too few sites are connected.
+        """
+        self._training, self.last_model = None, arrays
         if self.fraction_train == 0.0:
             return []
         messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
@@ -204,7 +210,7 @@ class FedAvg(FlowerFedAvg):
             ``QUORUM`` when too few replies could be counted; it says why each of the others was left out.
         """
         if self._training is None:
-            _check_no_replies(replies)
+            check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
         pipeline, model = ReplyPipeline(self.transforms), array_views(sent)
@@ -215,35 +221,8 @@ class FedAvg(FlowerFedAvg):
         )
         self.last_round = exchange.record()
         self._check_quorum(self.last_round, "train")
-        return self.finish_round(), mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
-
-    def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """Choose the sites of an evaluation round and build their messages."""
-        self._evaluation = None
-        if self.fraction_evaluate == 0.0:
-            return []
-        messages = self._build_messages(server_round, arrays, config, grid, MessageType.EVALUATE)
-        self._evaluation = Exchange(server_round, messages, self.site_names, absent=self._absent)
-        return messages
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Return the mean of the evaluation metrics; the answer of a site without cases to evaluate has no weight.
-
-        Raises
-        ------
-        QuorumError
-            ``QUORUM`` when too few sites answered.
-        """
-        if self._evaluation is None:
-            _check_no_replies(replies)
-            return None
-        exchange, self._evaluation = self._evaluation, None
-        key = self.weighted_by_key if self.evaluate_weighted_by_key is None else self.evaluate_weighted_by_key
-        for reply in exchange.receive(replies, key):
-            del reply  # its metrics are in the record
-        self.last_evaluation = exchange.record()
-        self._check_quorum(self.last_evaluation, "evaluate")
-        return mean_metrics(self.last_evaluation.counted, key, self.evaluate_metrics_aggr_fn)
+        self.last_model = made = self.finish_round()
+        return made, mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
     def busy_sites(self) -> frozenset[str]:
         """Return the sites that still train between two rounds: another message to one of them would have to wait."""
@@ -261,26 +240,6 @@ class FedAvg(FlowerFedAvg):
         ReplyPipeline(self.transforms).restore(state)
 
     # The steps of a round that other strategies replace.
-
-    def message_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
-        """Return what each node is sent.
-
-        Parameters
-        ----------
-        nodes : mapping of int to str
-            Name of the site behind each node that takes part.
-        arrays : ArrayRecord
-            The model of the round.
-        config : ConfigRecord
-            The configuration of the round.
-
-        Returns
-        -------
-        dict of int to RecordDict
-            By node; nodes that are sent the same share one object, so that a grid stores it once.
-        """
-        content = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
-        return dict.fromkeys(nodes, content)
 
     def begin_round(self, sent: ArrayRecord) -> None:
         """Get ready for the replies of a round, given the model that was sent."""
@@ -305,35 +264,3 @@ class FedAvg(FlowerFedAvg):
     def start_model(self, site: str, sent: Tensors) -> Tensors:
         """Return the model that a site started from, given the model that the round began with."""
         return sent
-
-    def _build_messages(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str
-    ) -> list[Message]:
-        is_train = message_type == MessageType.TRAIN
-        fraction = self.fraction_train if is_train else self.fraction_evaluate
-        least = max(self.quorum, self.min_train_nodes if is_train else self.min_evaluate_nodes)
-        sites = wait_for_sites(grid, max(least, self.min_available_nodes), self.wait, self.site_names)
-        self._absent = sorted(set(self.site_names.values()) - set(sites.values()))
-        nodes = choose_sites(sites, fraction, least, self.seed, f"{message_type} {server_round}")
-        _log.log(INFO, "%s round %d: %d of %d sites take part", message_type, server_round, len(nodes), len(sites))
-        config = ConfigRecord({**config, ROUND: server_round})
-        contents = self.message_contents({node: sites[node] for node in nodes}, arrays, config)
-        return [Message(contents[node], dst_node_id=node, message_type=message_type) for node in nodes]
-
-    def _check_quorum(self, record: RoundRecord, what: str) -> None:
-        counted, reasons = len(record.counted), record.reasons()
-        if reasons:
-            _log.log(WARNING, "%s round %d: left out: %s", what, record.round, reasons)
-        if counted < self.quorum:
-            fix = fixes_of(reply.reason for reply in record.replies if reply.status != "ok") or "See the logs of these sites."
-            raise QuorumError(
-                "QUORUM",
-                f"{what} round {record.round}: {counted} of {len(record.replies)} replies could be counted, the quorum is "
-                f"{self.quorum}. Left out: {reasons or 'none'}.",
-                f"{fix} Or ask for fewer with 'quorum'.",
-            )
-
-
-def _check_no_replies(replies: Iterable[Message]) -> None:
-    if any(True for _ in replies):
-        raise ExchangeError("NOT-CONFIGURED", "replies came before anything was asked.", "Call configure_* before aggregate_*.")

@@ -85,14 +85,21 @@ DIFFERENCES = (
     Difference(
         "no-reply",
         _ALL,
-        "no reply can be counted",
+        "no reply of a training round can be counted",
         "the run goes on with the old model and ends as if it had trained",
         "QuorumError; `quorum` asks for more replies than one",
     ),
     Difference(
+        "evaluation-not-finite",
+        _ALL,
+        "a metric of an evaluation is not finite",
+        "the mean is not finite either",
+        "that reply is left out",
+    ),
+    Difference(
         "too-few-nodes",
         _ALL,
-        "fewer nodes are connected than a round needs",
+        "fewer nodes are connected than a training round needs",
         "waits without end",
         "QuorumError after `wait` seconds, which names the missing sites",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,10 @@ from medfl import strategies
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.records import to_array_record
 from medfl.testing import FakeGrid
-from medfl.testing.fake_grid import Answer, reply_with_content, reply_with_error, reply_with_model
-from tests.strategies.rounds import Model, read
+from medfl.testing.fake_grid import reply_with_content, reply_with_error, reply_with_model
+from tests.strategies.differences import START, evaluation_not_finite, nodes, play
+from tests.strategies.rounds import read
 from tools.flower_differences import DIFFERENCES
-
-START: Model = {"w": np.zeros(3)}
-
-
-def play(strategy: Any, answers: Mapping[int, Answer], model: Model = START, server_round: int = 1) -> tuple[Any, Any]:
-    """Return the model, None where there is none, and the metrics of one round."""
-    grid = FakeGrid(answers)
-    messages = list(strategy.configure_train(server_round, to_array_record(model), ConfigRecord(), grid))
-    arrays, metrics = strategy.aggregate_train(server_round, list(grid.send_and_receive(messages)))
-    return arrays and read(arrays), metrics
-
-
-def nodes(*values: float, **metrics: float) -> dict[int, Answer]:
-    """Return nodes that send a model of one value each."""
-    return {k: reply_with_model({"w": np.full(3, float(x))}, 1, **metrics) for k, x in enumerate(values, start=2)}
 
 
 def order_of_arrival() -> None:
@@ -309,6 +295,7 @@ SHOWN: dict[str, Callable[[], None]] = {
         bad_replies,
         weight_zero,
         no_reply,
+        evaluation_not_finite,
         too_few_nodes,
         nobody_asked,
         sampling,

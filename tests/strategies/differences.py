@@ -1,0 +1,46 @@
+"""Rounds that show a difference from Flower's classes, and the differences in evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+
+from medfl import strategies
+from medfl.messages.records import to_array_record
+from medfl.testing import FakeGrid
+from medfl.testing.fake_grid import Answer, reply_with_content, reply_with_model
+from tests.strategies.rounds import Model, read
+
+START: Model = {"w": np.zeros(3)}
+
+
+def play(strategy: Any, answers: Mapping[int, Answer], model: Model = START, server_round: int = 1) -> tuple[Any, Any]:
+    """Return the model, None where there is none, and the metrics of one round."""
+    grid = FakeGrid(answers)
+    messages = list(strategy.configure_train(server_round, to_array_record(model), ConfigRecord(), grid))
+    arrays, metrics = strategy.aggregate_train(server_round, list(grid.send_and_receive(messages)))
+    return arrays and read(arrays), metrics
+
+
+def nodes(*values: float, **metrics: float) -> dict[int, Answer]:
+    """Return nodes that send a model of one value each."""
+    return {k: reply_with_model({"w": np.full(3, float(x))}, 1, **metrics) for k, x in enumerate(values, start=2)}
+
+
+def evaluation_not_finite() -> None:
+    answers = {
+        k: reply_with_content(RecordDict({"metrics": MetricRecord({"num-examples": 1, "loss": loss})}))
+        for k, loss in ((2, 0.5), (3, math.nan))
+    }
+    means = []
+    for home in (flower, strategies):
+        grid, strategy = FakeGrid(answers), home.FedAvg()
+        messages = list(strategy.configure_evaluate(1, to_array_record(START), ConfigRecord(), grid))
+        means.append(strategy.aggregate_evaluate(1, list(grid.send_and_receive(messages)))["loss"])
+    assert means == pytest.approx([math.nan, 0.5], nan_ok=True)
