@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import ArrayRecord
 
-from medfl.messages.records import array_views, to_array
+from medfl.errors import ExchangeError
+from medfl.messages.records import COUNTED, array_views, to_array
 from medfl.strategies.base.client_state_mean import ClientStateMean
+from medfl.strategies.base.reply import Reply
 
 
 @dataclass(eq=False, kw_only=True)
@@ -29,6 +31,9 @@ class FedDyn(ClientStateMean):
     treated as parameters, so running statistics (BatchNorm) should stay at the sites. The server computes the drift from the
     models that arrive: with a lossy codec d differs a little from the mean of the d_k.
 
+    Where a site trains without the regulariser the model overshoots. So the reply must hold the record ``counted`` that came
+    with the message, as the client algorithm returns it; a reply without it is left out.
+
     Parameters
     ----------
     alpha : float
@@ -43,9 +48,19 @@ class FedDyn(ClientStateMean):
         super().begin_round(sent)
         self._sent = array_views(sent)
 
+    def add_reply(self, reply: Reply) -> None:
+        if COUNTED not in reply.records:
+            raise ExchangeError(
+                "REGULARISER-MISSING",
+                f"the reply lacks the record {COUNTED!r}, with which a site says that it trained with FedDyn's regulariser.",
+                "Its site must run FedDyn's client algorithm.",
+            )
+        super().add_reply(reply)
+
     def finish_round(self) -> ArrayRecord:
         means = {name: array.numpy() for name, array in super().finish_round().items()}
-        self.add_mean_change({name: mean - self._sent[name] for name, mean in means.items() if mean.dtype.kind == "f"})
+        parameters = [name for name, mean in means.items() if mean.dtype.kind == "f"]
+        self.add_mean_change({name: means[name] - self._sent[name] for name in parameters})
         del self._sent
         drift = self.mean_client_state()
         model = ArrayRecord()

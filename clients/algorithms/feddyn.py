@@ -31,6 +31,7 @@ class FedDynClient(ClientAlgorithm):
     What differs from the paper: the minimum is approached by the study's optimizer in the study's number of steps. The paper
     asks for the minimum and not for a way to it, so any optimizer will do. Layers that stay at the site are trained plainly.
 
+    The reply returns the record ``counted``: it says that the regulariser was used, without which the model overshoots.
     The drift is saved under the number of its round, and the site starts from the drift of the round that the server says it
     counted last; see `medfl.clients.algorithms.scaffold.ScaffoldClient` for the reason.
 
@@ -47,10 +48,11 @@ class FedDynClient(ClientAlgorithm):
         """Train with the regulariser, and add this round's change to the drift."""
         received = shared_model(task)
         start = {name: received[name] for name in trainable(task.net) if name in received}
-        saved = task.state.load_last_counted(_STATE_NAME, task.server_record(COUNTED))
+        counted = {name: np.array(tensor) for name, tensor in task.server_record(COUNTED).items()}
+        saved = task.state.load_last_counted(_STATE_NAME, counted)
         drift = {name: saved.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
         anchor = to_parameters(task.net, {name: start[name] - drift[name] for name in start})
         loss = train_steps(task, task.net, ProximalTerm(self._alpha, anchor))
         arrays = get_arrays(task.net)
         task.state.save(_STATE_NAME, {name: np.asarray(drift[name] + arrays[name] - start[name]) for name in start})
-        return TrainResult(arrays, {TRAIN_LOSS: loss})
+        return TrainResult(arrays, {TRAIN_LOSS: loss}, {COUNTED: counted})

@@ -152,7 +152,8 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "feddyn": Algorithm(
             "FedDyn", "A regulariser that changes from round to round removes the drift.",
-            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDynOptions, client_module="feddyn",
+            "Acar et al. 2021, https://arxiv.org/abs/2111.04263", table.FedDynOptions,
+            sends="the number of the round that was counted last, each way", client_module="feddyn",
             server_memory="one correction", incompatible=_DRIFT,
         ),
         "moon": Algorithm(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 
-from medfl.messages.records import CONTROL, to_array_record
+from medfl.messages.records import CONTROL, COUNTED, ROUND, to_array_record
 from medfl.strategies.fedadagrad import FedAdagrad
 from medfl.strategies.fedadam import FedAdam
 from medfl.strategies.fedavg import FedAvg
@@ -76,7 +77,11 @@ def control(arrays: Model) -> dict[str, ArrayRecord]:
     return {CONTROL: to_array_record({name: x for name, x in arrays.items() if x.dtype.kind == "f"})}
 
 
-FURTHER = {"scaffold": control}  # what replies bring beside the model
+def counted(_: Model) -> dict[str, ArrayRecord]:
+    return {COUNTED: to_array_record({ROUND: np.array(0)})}
+
+
+FURTHER = {"scaffold": control, "feddyn": counted, "feddyn+int8+clip": counted}  # what replies bring beside the model
 
 
 class TestEveryStrategy(StrategyContract):

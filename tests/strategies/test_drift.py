@@ -197,6 +197,12 @@ def test_only_training_carries_what_training_needs(kind: Any, fake: Any, initial
     assert set(evaluate.content) == {"arrays", "config"}
 
 
+def test_feddyn_leaves_out_sites_that_train_without_its_regulariser(stage: Any) -> None:
+    """Their model would overshoot: w_t + mean change, plus the mean change once more."""
+    with pytest.raises(QuorumError, match="REGULARISER-MISSING"):
+        stage(FedDyn, ClientAlgorithm()).run(1, 1)
+
+
 def test_a_reply_without_its_control_variate_is_left_out(fake: Any, make: Any, initial: ArrayRecord) -> None:
     with pytest.raises(QuorumError, match="CONTROL-MISSING"):
         Scaffold(**ANY_NUMBER).start(fake({11: make.trained(make.model(5), 3)}), initial, num_rounds=1)
