@@ -10,6 +10,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from medfl.strategies.base.client_state_mean import ClientStateMean
     from medfl.strategies.base.disk_strategy import DiskStrategy
+    from medfl.strategies.base.model_buffers import read_parameter_names
     from medfl.strategies.base.reply import Reply
     from medfl.strategies.base.server_optimizer import ServerOptimizer
     from medfl.strategies.cyclic import Cyclic
@@ -70,11 +71,13 @@ __all__ = [
     "TopK",
     "build_strategy",
     "common_options",
+    "read_parameter_names",
 ]
 
 _EXPORTS = {
     "base.client_state_mean": ("ClientStateMean",),
     "base.disk_strategy": ("DiskStrategy",),
+    "base.model_buffers": ("read_parameter_names",),
     "base.reply": ("Reply",),
     "base.server_optimizer": ("ServerOptimizer",),
     "cyclic": ("Cyclic",),

@@ -7,7 +7,7 @@ round; the class names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from logging import INFO, getLogger
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
 from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
+from medfl.strategies.base.model_buffers import find_buffers, log_buffers
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
@@ -48,7 +49,7 @@ class FedAvg(EvaluationRounds):
     `start_model`       say which model a site started from: the one that was sent, for each reply
     `add_reply`         add a reply to the mean, or refuse it with ExchangeError and change nothing
     `finish_round`      return the new model, which is the mean
-    `new_tensor`        return one tensor of it, given the mean; called by `finish_round`
+    `new_tensor`        return one tensor of it, given the mean; called by `finish_round`, but for buffers, which are averaged
     `state`, `restore`  what the next round needs besides the model, for a run that is resumed
     `check_sites`       refuse at once a federation that is too small for the rule
     ==================  ====================================================================================================
@@ -83,6 +84,9 @@ class FedAvg(EvaluationRounds):
         Steps that each training reply goes through before it is added, from the wire inwards.
     site_names : mapping of int to str
         Name of the site behind each node; nodes without one are not asked. Empty: all nodes are. See also `begin_run`.
+    parameter_names : collection of str, optional
+        Names of the tensors that are parameters, such as ``read_parameter_names(net)``; all other floating-point tensors are
+        buffers. Unless given, the buffers are those whose names end as PyTorch's running statistics do.
 
     Attributes
     ----------
@@ -92,6 +96,8 @@ class FedAvg(EvaluationRounds):
         The same for the last evaluation exchange.
     last_model : ArrayRecord or None
         Model of the last training round that was completed, also when a later one failed.
+    buffers : frozenset of str
+        Names of the buffers of the model; known once a round began.
 
     Examples
     --------
@@ -103,6 +109,8 @@ class FedAvg(EvaluationRounds):
     has_common_start: ClassVar[bool] = True
     """Whether all sites of a round start from the same model. Only then are the scores in their replies scores of one model,
     and only then can the norms of their updates be compared."""
+    distinguishes_buffers: ClassVar[bool] = False
+    """Whether the result would be wrong if buffers were taken for parameters."""
 
     fraction_train: float = 1.0
     fraction_evaluate: float = 1.0
@@ -122,6 +130,7 @@ class FedAvg(EvaluationRounds):
     mean: MeanName = "exact"
     transforms: Sequence[ReplyTransform] = ()
     site_names: Mapping[int, str] = field(default_factory=dict)
+    parameter_names: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         if self.quorum < 1 or self.mean not in MEANS:
@@ -144,8 +153,10 @@ class FedAvg(EvaluationRounds):
         self.transforms, self.site_names = tuple(self.transforms), self.site_names or {}
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self.last_model: ArrayRecord | None = None
+        self.buffers: frozenset[str] = frozenset()
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._absent = []
+        self._logged_buffers = False
 
     def begin_run(self, site_names: Mapping[int, str], transforms: Sequence[ReplyTransform] = ()) -> None:
         """Take what is known only once the sites have joined; to be called, if at all, before the first round.
@@ -191,12 +202,15 @@ class FedAvg(EvaluationRounds):
 
         Raises
         ------
+        ExchangeError
+            When the strategy or its transforms would spoil the buffers of the model.
         QuorumError
             ``TOO-FEW-SITES`` when too few sites are connected.
         """
         self._training, self.last_model = None, arrays
         if self.fraction_train == 0.0:
             return []
+        self._check_model(array_views(arrays))
         messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
         self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
         return messages
@@ -213,7 +227,7 @@ class FedAvg(EvaluationRounds):
             check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
-        pipeline, model = ReplyPipeline(self.transforms), array_views(sent)
+        pipeline, model = ReplyPipeline(self.transforms, self.buffers), array_views(sent)
         pipeline.begin_round(server_round, model)
         self.begin_round(sent)
         pipeline.take(
@@ -253,7 +267,7 @@ class FedAvg(EvaluationRounds):
         """Return the new model; called once, after all replies, and only if the quorum is reached."""
         model = ArrayRecord()
         for name, array in self._mean.results(drain=True):
-            model[name] = to_array(self.new_tensor(name, array))
+            model[name] = to_array(array if name in self.buffers else self.new_tensor(name, array))
         del self._mean
         return model
 
@@ -264,3 +278,13 @@ class FedAvg(EvaluationRounds):
     def start_model(self, site: str, sent: Tensors) -> Tensors:
         """Return the model that a site started from, given the model that the round began with."""
         return sent
+
+    def _check_model(self, model: Tensors) -> None:
+        """Find the buffers of a model, and refuse it before any site trains when they would be spoilt."""
+        self.buffers = find_buffers(model, self.parameter_names)
+        ReplyPipeline(self.transforms, self.buffers).check_buffers()
+        careful = [type(self).__name__] if self.distinguishes_buffers else []
+        careful += [type(transform).__name__ for transform in self.transforms if transform.distinguishes_buffers]
+        if careful and not self._logged_buffers:
+            log_buffers(careful[0], model, self.buffers, is_told=self.parameter_names is not None)
+        self._logged_buffers = True

@@ -38,7 +38,7 @@ class FedBuff(FedAvg):
 
     A round ends when the buffer is full, with replies from this round or earlier ones. Sites that have replied get the new
     model, the others go on undisturbed. A reply counts by its update, measured from the model that its site started from, and
-    the less the older it is:
+    the less the older it is; buffers (running statistics) are averaged with the same weights, as they arrive:
 
         x <- x + server_learning_rate * sum of w_i (1 + age_i)^-exponent (x_i - start_i) / sum of w_i.
 
@@ -62,6 +62,7 @@ class FedBuff(FedAvg):
     """
 
     has_common_start: ClassVar[bool] = False
+    distinguishes_buffers: ClassVar[bool] = True
 
     buffer: int = 0
     exponent: float = 0.5
@@ -130,8 +131,8 @@ class FedBuff(FedAvg):
         task = self._find_task(reply.site)
         age, weight, arrays = self._round - task.server_round, reply.weight, dict(reply.arrays)
         if age:
-            start = array_views(task.model)
-            arrays = {name: _rebase(x, start[name], self._sent[name]) for name, x in arrays.items()}
+            start, parameters = array_views(task.model), arrays.keys() - self.buffers
+            arrays |= {name: _rebase(arrays[name], start[name], self._sent[name]) for name in parameters}
         super().add_reply(dataclasses.replace(reply, arrays=arrays, weight=weight * (1 + age) ** -self.exponent))
         self._full_weight += Fraction(weight)
 

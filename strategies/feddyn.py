@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -27,9 +28,9 @@ class FedDyn(ClientStateMean):
 
     The paper and its proofs use equal weights: ``weighted_by_key=""``. With other weights both means are weighted, and the
     fixed point is the optimum of the weighted objective; the speed of convergence is then not proven. The paper solves each
-    site's problem exactly; a number of steps towards the solution has the same fixed point. All floating-point tensors are
-    treated as parameters, so running statistics (BatchNorm) should stay at the sites. The server computes the drift from the
-    models that arrive: with a lossy codec d differs a little from the mean of the d_k.
+    site's problem exactly; a number of steps towards the solution has the same fixed point. Buffers (running statistics) have
+    no drift and are averaged. The server computes the drift from the models that arrive: with a lossy codec d differs a little
+    from the mean of the d_k.
 
     Where a site trains without the regulariser the model overshoots. So the reply must hold the record ``counted`` that came
     with the message, as the client algorithm returns it; a reply without it is left out.
@@ -41,6 +42,8 @@ class FedDyn(ClientStateMean):
 
     Further keywords are those of `FedAvg`.
     """
+
+    distinguishes_buffers: ClassVar[bool] = True
 
     alpha: float = 0.01
 
@@ -59,7 +62,7 @@ class FedDyn(ClientStateMean):
 
     def finish_round(self) -> ArrayRecord:
         means = {name: array.numpy() for name, array in super().finish_round().items()}
-        parameters = [name for name, mean in means.items() if mean.dtype.kind == "f"]
+        parameters = [name for name, mean in means.items() if mean.dtype.kind == "f" and name not in self.buffers]
         self.add_mean_change({name: means[name] - self._sent[name] for name in parameters})
         del self._sent
         drift = self.mean_client_state()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from flwr.app import ArrayRecord
 
+from medfl.aggregate import MEANS, Mean
 from medfl.errors import ExchangeError
-from medfl.messages.models import Tensor, interpolate
-from medfl.messages.records import TRAIN_STEPS, array_views
+from medfl.messages.models import Tensor, check_layout, interpolate, layout_of
+from medfl.messages.records import TRAIN_STEPS, array_views, to_array
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
 
@@ -34,6 +37,7 @@ class FedNova(FedAvg):
     result is that of FedAvg.
 
     Computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
+    Buffers (running statistics) are the mean with the weights p_i.
 
     Parameters
     ----------
@@ -47,6 +51,8 @@ class FedNova(FedAvg):
     Further keywords are those of `FedAvg`.
     """
 
+    distinguishes_buffers: ClassVar[bool] = True
+
     steps_key: str = TRAIN_STEPS
     momentum: float = 0.0
     nesterov: bool = True
@@ -59,23 +65,30 @@ class FedNova(FedAvg):
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
         self._weight = self._weighted_steps = Fraction(0)  # sums of weights, and of weights times effective steps
-        super().begin_round(sent)
+        self._buffer_mean: Mean = MEANS[self.mean]({name: self._sent[name] for name in self.buffers})
+        super().begin_round(ArrayRecord({name: x for name, x in sent.items() if name not in self.buffers}))
 
     def add_reply(self, reply: Reply) -> None:
         steps = reply.metrics.get(self.steps_key)
         if not isinstance(steps, int | float) or not 1 <= steps < 2**40:
             raise ExchangeError("STEPS-MISSING", f"the metric {self.steps_key!r} of the reply is not a number of steps.")
         effective = self._effective_steps(steps)
-        super().add_reply(dataclasses.replace(reply, weight=_SCALE * reply.weight / effective))
+        check_layout(reply.arrays, layout_of(self._sent))
+        buffers = copy.deepcopy(self._buffer_mean)  # taken over only if the parameters are added too; they are few
+        buffers.add({name: reply.arrays[name] for name in self.buffers}, reply.weight)
+        parameters = {name: x for name, x in reply.arrays.items() if name not in self.buffers}
+        super().add_reply(dataclasses.replace(reply, arrays=parameters, weight=_SCALE * reply.weight / effective))
+        self._buffer_mean = buffers
         self._weight += Fraction(reply.weight)
         self._weighted_steps += Fraction(reply.weight) * Fraction(effective)
 
     def finish_round(self) -> ArrayRecord:
         tau = float(self._weighted_steps / self._weight)
         self._share = tau * self._mean.weight / _SCALE / float(self._weight)
-        model = super().finish_round()
-        del self._sent
-        return model
+        model = {**super().finish_round(), **{name: to_array(x) for name, x in self._buffer_mean.results()}}
+        ordered = ArrayRecord({name: model[name] for name in self._sent})
+        del self._sent, self._buffer_mean
+        return ordered
 
     def new_tensor(self, name: str, mean: Tensor) -> Tensor:
         return interpolate(self._sent[name], mean, self._share)

@@ -15,7 +15,7 @@ from medfl.strategies.multikrum import MultiKrum
 class Krum(MultiKrum):
     """Krum (Blanchard et al. 2017, section 3, https://arxiv.org/abs/1703.02757): `MultiKrum` that keeps a single reply.
 
-    The model is that of one site, so robustness costs accuracy where sites differ.
+    The parameters are those of one site, so robustness costs accuracy where sites differ.
 
     Parameters
     ----------

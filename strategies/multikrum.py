@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from logging import INFO, getLogger
+from typing import ClassVar
 
 import numpy as np
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from medfl.aggregate import DiskReplies, combine, squared_distances
+from medfl.aggregate import DiskReplies, combine, median, squared_distances
 from medfl.errors import QuorumError
 from medfl.messages.models import Tensor
 from medfl.strategies.base.argument_order import in_order_of
@@ -31,7 +32,8 @@ class MultiKrum(DiskStrategy):
     The results differ from those of Flower's class of this name, which has four faults: it expands the squares, so that in
     float32 the distances of updates that are small compared to the model are noise; it includes integer tensors, so that
     BatchNorm counters outweigh the weights; it takes the first of the sorted distances for that of a reply to itself; and it
-    runs with too few replies without a word.
+    runs with too few replies without a word. Distances are over the parameters, so they say nothing of buffers (running
+    statistics), which become the coordinate-wise median of all replies.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ class MultiKrum(DiskStrategy):
     selected_sites : tuple of str
         Sites whose replies make up the last model.
     """
+
+    distinguishes_buffers: ClassVar[bool] = True
 
     num_malicious_nodes: int = 0
     num_nodes_to_select: int = 1
@@ -69,7 +73,8 @@ class MultiKrum(DiskStrategy):
         self.selected_sites = tuple(sorted(sites[k] for k in np.argsort(scores, kind="stable")[:keep]))
         _log.log(INFO, "Krum keeps %d of %d replies: %s", keep, len(sites), ", ".join(self.selected_sites))
         total = sum(weights[site] for site in self.selected_sites)
-        return combine(replies, {site: weights[site] / total for site in self.selected_sites})
+        model = combine(replies, {site: weights[site] / total for site in self.selected_sites})
+        return model | median(replies, replies.buffers)
 
     def _count_to_keep(self, n: int) -> int:
         """Return how many of n replies to keep."""

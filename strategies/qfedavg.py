@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
@@ -27,7 +28,8 @@ class QFedAvg(DiskStrategy):
 
         x <- x - (sum of F_k^q d_k) / (sum of q F_k^(q-1) |d_k|^2 + L F_k^q).
 
-    Sites differ in weight by their loss alone; the norm is over floating-point tensors. Losses are divided by the largest one
+    Sites differ in weight by their loss alone; the norm is over the parameters, and buffers
+    (running statistics) are the mean of the replies, weighted by F_k^q. Losses are divided by the largest one
     of the round, so that no power of them is out of range; replies wait on disk until it is known.
 
     Parameters
@@ -43,6 +45,8 @@ class QFedAvg(DiskStrategy):
 
     Further keywords are those of `FedAvg`.
     """
+
+    distinguishes_buffers: ClassVar[bool] = True
 
     client_learning_rate: float = field(kw_only=True)
     q: float = 0.1
@@ -75,4 +79,7 @@ class QFedAvg(DiskStrategy):
         )
         share = total / (total + curvature)  # how far to go towards the mean weighted by F_k^q
         mean = combine(replies, {site: power / total for site, power in powers.items()})
-        return {name: interpolate(replies.reference[name], tensor, share) for name, tensor in mean.items()}
+        return {
+            name: tensor if name in self.buffers else interpolate(replies.reference[name], tensor, share)
+            for name, tensor in mean.items()
+        }

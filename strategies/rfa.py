@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from medfl.aggregate import DiskReplies, geometric_median
 from medfl.messages.models import Tensor
@@ -17,7 +18,7 @@ class Rfa(DiskStrategy):
     the last iterate. Bad sites can move the model by a bounded distance only, as long as they hold less than half of the
     weight: with ``weighted_by_key=""`` as long as they are less than half of the sites, whatever size they claim. The paper
     stops after a few iterations, as each is an exchange with the sites; here they cost nothing, and go on until the result
-    settles.
+    settles. Distances are over the parameters; buffers (running statistics) become the coordinate-wise median of all replies.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ class Rfa(DiskStrategy):
 
     Further keywords are those of `FedAvg`.
     """
+
+    distinguishes_buffers: ClassVar[bool] = True
 
     iterations: int = 100
     nu: float = 1e-6

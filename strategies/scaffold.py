@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -27,10 +28,9 @@ class Scaffold(ClientStateMean):
         x <- x + server_learning_rate * mean(y_i - x),    c <- c + |S| / N * mean(change of c_i).
 
     The paper and its proofs use equal weights: ``weighted_by_key=""``. With other weights both means are weighted, and the
-    fixed point is the optimum of the weighted objective; the speed of convergence is then not proven. All floating-point
-    tensors are treated as parameters, so running statistics (BatchNorm) should stay at the sites. The control variate travels
-    with the model, as the record ``control``, in the model's types or float32 if they are narrower; a site sends its change. A
-    reply without it is left out.
+    fixed point is the optimum of the weighted objective; the speed of convergence is then not proven. Buffers (running
+    statistics) have no control variate and are averaged. The control variate travels with the model, as the record ``control``,
+    in the model's types or float32 if they are narrower; a site sends its change. A reply without it is left out.
 
     Parameters
     ----------
@@ -40,11 +40,13 @@ class Scaffold(ClientStateMean):
     Further keywords are those of `FedAvg`.
     """
 
+    distinguishes_buffers: ClassVar[bool] = True
+
     server_learning_rate: float = 1.0
 
     def extra_records(self, arrays: ArrayRecord) -> dict[str, ArrayRecord]:
-        floats = {name: x for name, x in array_views(arrays).items() if x.dtype.kind == "f"}
-        control = self.mean_client_state() or {name: np.zeros(x.shape, sum_dtype(x)) for name, x in floats.items()}
+        parameters = {name: x for name, x in array_views(arrays).items() if x.dtype.kind == "f" and name not in self.buffers}
+        control = self.mean_client_state() or {name: np.zeros(x.shape, sum_dtype(x)) for name, x in parameters.items()}
         return {CONTROL: to_array_record(control)}
 
     def begin_round(self, sent: ArrayRecord) -> None:
@@ -68,7 +70,8 @@ class Scaffold(ClientStateMean):
             if name.startswith(_PREFIX):
                 changes[name.removeprefix(_PREFIX)] = array
             else:
-                model[name] = to_array(interpolate(self._sent[name], array, self.server_learning_rate))
+                share = 1.0 if name in self.buffers else self.server_learning_rate
+                model[name] = to_array(interpolate(self._sent[name], array, share))
         del self._mean, self._sent
         self.add_mean_change(changes)
         return model

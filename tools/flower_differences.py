@@ -47,6 +47,13 @@ DIFFERENCES = (
         "keeps its type, and becomes the largest value of the replies that make up the model",
     ),
     Difference(
+        "buffers",
+        f"{_OPTIMIZERS}, QFedAvg, Krum, MultiKrum",
+        "a model has running statistics of BatchNorm, or other tensors that `parameter_names` does not name",
+        "optimised, or counted in norms and distances, like parameters, so that variances may turn negative",
+        "averaged, with Krum the coordinate-wise median, and counted in no norm and no distance",
+    ),
+    Difference(
         "precision",
         "all that average",
         "values of a tensor are very small, or of float64",

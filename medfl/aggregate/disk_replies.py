@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -31,11 +31,15 @@ class DiskReplies:
         The model that was sent out: it decides the names, shapes and types that a reply must have.
     folder : Path, optional
         Folder on a disk with space for all replies; that of temporary files (``TMPDIR``) unless given.
+    buffers : collection of str
+        Names of the floating-point tensors that are no parameters; they count in no distance.
 
     Attributes
     ----------
     reference : mapping of str to ndarray
         The same model.
+    buffers : frozenset of str
+        The same names.
 
     Raises
     ------
@@ -53,8 +57,8 @@ class DiskReplies:
     [('w', 0, [[3.0, 4.0], [1.0, 2.0]])]
     """
 
-    def __init__(self, reference: Tensors, folder: Path | None = None) -> None:
-        self.reference = reference
+    def __init__(self, reference: Tensors, folder: Path | None = None, buffers: Collection[str] = ()) -> None:
+        self.reference, self.buffers = reference, frozenset(buffers)
         self._layout = layout_of(reference)
         self._offsets: dict[str, int] = {}  # of each tensor in a reply, in bytes
         end = 0
@@ -124,13 +128,19 @@ class DiskReplies:
             for name, (shape, dtype) in self._layout.items()
         }
 
-    def columns(self, block: int | None = None) -> Iterator[tuple[str, int, Tensor]]:
+    def parameter_columns(self) -> Iterator[tuple[str, int, Tensor]]:
+        """Yield the parameters of all replies side by side, as `columns` does."""
+        return self.columns(names=self._layout.keys() - self.buffers)
+
+    def columns(self, block: int | None = None, *, names: Collection[str] | None = None) -> Iterator[tuple[str, int, Tensor]]:
         """Yield the floating-point tensors of all replies side by side.
 
         Parameters
         ----------
         block : int, optional
             Number of values of a tensor at a time; as many as stay in the cache unless given.
+        names : collection of str, optional
+            Tensors to yield; all unless given.
 
         Yields
         ------
@@ -140,7 +150,7 @@ class DiskReplies:
         """
         starts = [list(self._weights).index(site) * self._stride for site in self.sites]
         for name, (shape, dtype) in self._layout.items():
-            if dtype.kind != "f" or not starts:
+            if dtype.kind != "f" or not starts or (names is not None and name not in names):
                 continue
             size = math.prod(shape)
             width = block or max(1024, _BLOCK_BYTES // (len(starts) * dtype.itemsize))

@@ -1,4 +1,6 @@
-"""Distances between whole models and their linear combinations, block by block in float64; integer tensors do not count.
+"""Distances between models and their linear combinations, block by block in float64.
+
+Distances are over the parameters: neither integer tensors nor buffers (running statistics) count.
 
 Matrix routines are not used: they split their sums by the number of threads, so the last bits would depend on the machine's
 load. Sums over replies are in the order of the sites' names, never in that of arrival.
@@ -7,7 +9,7 @@ load. Sums over replies are in the order of the sites' names, never in that of a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,15 @@ from medfl.aggregate.disk_replies import DiskReplies
 from medfl.messages.models import BLOCK, Tensor, Tensors, flatten, iter_blocks
 
 
-def distance(a: Tensors, b: Tensors) -> float:
-    """Return the Euclidean distance between two models of the same layout; their floats may differ in width.
+def distance(a: Tensors, b: Tensors, buffers: Collection[str] = ()) -> float:
+    """Return the Euclidean distance between the parameters of two models of the same layout; floats may differ in width.
+
+    Parameters
+    ----------
+    a, b : mapping of str to ndarray
+        The models.
+    buffers : collection of str
+        Names of the floating-point tensors that are no parameters.
 
     Examples
     --------
@@ -25,7 +34,7 @@ def distance(a: Tensors, b: Tensors) -> float:
     5.0
     """
     other, total, buffer = flatten(b), 0.0, np.empty(BLOCK)
-    for name, start, block in iter_blocks(flatten(a)):
+    for name, start, block in iter_blocks(flatten({name: x for name, x in a.items() if name not in buffers})):
         gap = np.subtract(block, other[name][start : start + block.size], out=buffer[: block.size], dtype=np.float64)
         total += float(np.einsum("i,i->", gap, gap))
     return math.sqrt(total)
@@ -34,7 +43,7 @@ def distance(a: Tensors, b: Tensors) -> float:
 def distances(replies: DiskReplies, model: Tensors) -> dict[str, float]:
     """Return the Euclidean distance of every reply from a model; from ``replies.reference`` it is the norm of the update."""
     other, totals = flatten(model), np.zeros(len(replies.sites))
-    for name, start, values in replies.columns():
+    for name, start, values in replies.parameter_columns():
         gaps = np.subtract(values, other[name][start : start + values.shape[1]], dtype=np.float64)
         totals += np.einsum("ij,ij->i", gaps, gaps)
     return dict(zip(replies.sites, np.sqrt(totals).tolist(), strict=True))
@@ -56,7 +65,7 @@ def inner_products(replies: DiskReplies, model: Tensors) -> dict[str, float]:
         ``<reply - reference, model - reference>`` for each site.
     """
     sent, other, totals = flatten(replies.reference), flatten(model), np.zeros(len(replies.sites))
-    for name, start, values in replies.columns():
+    for name, start, values in replies.parameter_columns():
         part = slice(start, start + values.shape[1])
         origin = sent[name][part]
         direction = np.subtract(other[name][part], origin, dtype=np.float64)
@@ -74,7 +83,7 @@ def squared_distances(replies: DiskReplies) -> NDArray[np.float64]:
     """
     n = len(replies.sites)
     squares = np.zeros((n, n))
-    for _, _, values in replies.columns():
+    for _, _, values in replies.parameter_columns():
         wide = values.astype(np.float64)
         buffer = np.empty_like(wide)
         for i in range(n - 1):

@@ -7,7 +7,7 @@ is cut down to what the middle ranks need.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -26,10 +26,17 @@ class Comparator(NamedTuple):
     larger: bool
 
 
-def median(replies: DiskReplies) -> dict[str, Tensor]:
+def median(replies: DiskReplies, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """Return the median of every value; for an even number of replies the mean of the two in the middle.
 
     The same bits as `numpy.median`, and hence as Flower's FedMedian; the weights of the replies do not count.
+
+    Parameters
+    ----------
+    replies : DiskReplies
+        The replies.
+    names : collection of str, optional
+        Floating-point tensors that are wanted; the whole model unless given.
 
     Returns
     -------
@@ -49,7 +56,10 @@ def median(replies: DiskReplies) -> dict[str, Tensor]:
     ...     median(replies)["w"].tolist()
     [2.0, 4.0]
     """
-    return replies.build_model(_middle_rank_means(replies, (len(replies.sites) - 1) // 2))
+    if names is not None and not names:
+        return {}
+    model = replies.build_model(_middle_rank_means(replies, (len(replies.sites) - 1) // 2, names))
+    return model if names is None else {name: x for name, x in model.items() if name in names}
 
 
 def trimmed_mean(replies: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
@@ -81,10 +91,12 @@ def trimmed_mean(replies: DiskReplies, beta: float = 0.2) -> dict[str, Tensor]:
     return replies.build_model(_middle_rank_means(replies, min(int(beta * n), (n - 1) // 2)))
 
 
-def _middle_rank_means(replies: DiskReplies, cut: int) -> Iterator[tuple[str, int, Tensor]]:
+def _middle_rank_means(
+    replies: DiskReplies, cut: int, names: Collection[str] | None = None
+) -> Iterator[tuple[str, int, Tensor]]:
     """Yield the means of the ranks from `cut` to as many below the largest, block by block."""
     n = len(replies.sites)
-    for name, start, values in replies.columns():
+    for name, start, values in replies.columns(names=names):
         rows, spare = list(values), np.empty_like(values[0])
         for i, j, smaller, larger in sorting_network(n, cut):
             if not larger:

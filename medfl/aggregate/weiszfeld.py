@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medfl.aggregate.disk_replies import DiskReplies
 from medfl.aggregate.distances import combine, squared_distances
+from medfl.aggregate.order_statistics import median
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor
 
@@ -38,7 +39,8 @@ def geometric_median(
     Returns
     -------
     dict of str to ndarray
-        Layout of the reference; integer and boolean tensors are the elementwise maximum.
+        Layout of the reference; integer and boolean tensors are the elementwise maximum. Buffers are the coordinate-wise
+        median: they count in no distance, so the shares say nothing of them.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def geometric_median(
     if not alpha.sum() > 0:
         raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
     shares = weiszfeld(squared_distances(replies), alpha, nu, iterations)
-    return combine(replies, dict(zip(sites, shares.tolist(), strict=True)))
+    return combine(replies, dict(zip(sites, shares.tolist(), strict=True))) | median(replies, replies.buffers)
 
 
 def weiszfeld(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
-from medfl.errors import QuorumError, code_in
+from medfl.errors import ExchangeError, QuorumError, code_in
 from medfl.flower import compat
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.records import ARRAYS, METRICS, RoundRecord, to_array_record
@@ -190,6 +190,27 @@ class StrategyContract:
         assert [(n, a.numpy().shape, a.numpy().dtype) for n, a in made.items()] == [
             (n, x.shape, x.dtype) for n, x in some(0).items()
         ]
+
+    def test_running_variances_stay_among_those_that_were_sent_and_came(self) -> None:
+        """Or fall below zero: they are no parameters. A codec that would spoil them may refuse the model."""
+        model: Model = {"weight": np.zeros((2, 3), np.float32), "norm.running_var": np.array([1.0, 1e6], np.float32)}
+        strategy = self.build()
+        for server_round in (1, 2, 3):  # far down, and up again
+            low, high = np.array([1e-3, 1.0], np.float32), np.array([1.0, 1e6], np.float32)
+            low = low if server_round < 3 else high
+            nodes = range(FIRST_NODE, FIRST_NODE + max(3, self.min_replies))
+            sent = {n: {"weight": np.full((2, 3), 0.1 * n, np.float32), "norm.running_var": low * (n - 20)} for n in nodes}
+            grid = FakeGrid({n: self.reply_with_model(x, n) for n, x in sent.items()})
+            try:
+                made = _run_round(strategy, grid, to_array_record(model), server_round)
+            except ExchangeError as refusal:
+                if refusal.code == "CODEC-BUFFERS" and not grid.messages:
+                    return
+                raise
+            variances = np.array([x["norm.running_var"] for x in (model, *sent.values())])
+            model = {name: array.numpy() for name, array in made.items()} if made else {}
+            assert (model["norm.running_var"] >= 0.999 * variances.min(axis=0)).all()
+            assert (model["norm.running_var"] <= 1.001 * variances.max(axis=0)).all()
 
     def test_its_state_survives_a_restart(self, initial: ArrayRecord) -> None:
         one, two = self._answers(), {node: self.reply_with_model(make_model(node % 5), 3) for node in self._answers()}

@@ -44,7 +44,7 @@ class DiskStrategy(FedAvg):
             self._close()
 
     def begin_round(self, sent: ArrayRecord) -> None:
-        self._replies = DiskReplies(array_views(sent))
+        self._replies = DiskReplies(array_views(sent), buffers=self.buffers)
 
     def add_reply(self, reply: Reply) -> None:
         assert self._replies is not None

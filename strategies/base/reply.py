@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +37,8 @@ class Reply:
         What the algorithm sends besides the model, by the name of the record.
     start : mapping of str to ndarray
         The model that the site started from, for transforms that look at what it changed.
+    buffers : collection of str
+        Names of the floating-point tensors that are no parameters, such as running statistics.
     """
 
     site: str
@@ -45,6 +47,7 @@ class Reply:
     metrics: Metrics = field(default_factory=dict)
     records: Mapping[str, ArrayRecord] = field(default_factory=dict)
     start: Tensors = field(default_factory=dict)
+    buffers: Collection[str] = ()
 
 
 def mean_metrics(counted: Sequence[ReplyRecord], key: str, mean: MetricsMean | None) -> MetricRecord | None:
@@ -76,11 +79,11 @@ def mean_metrics(counted: Sequence[ReplyRecord], key: str, mean: MetricsMean | N
 
 
 def update_norm(reply: Reply) -> float:
-    """Return the Euclidean norm of the update of a reply, or raise ExchangeError when it does not fit or is out of range."""
+    """Return the Euclidean norm of the update of the parameters; ExchangeError when a reply does not fit or is out of range."""
     check_layout(reply.arrays, layout_of(reply.start))
     check_finite(reply.arrays)
     with np.errstate(over="ignore"):
-        length = distance(reply.arrays, reply.start)
+        length = distance(reply.arrays, reply.start, reply.buffers)
     if not math.isfinite(length):
         raise ExchangeError("UPDATE-RANGE", "the norm of the update is out of range.", "Training has diverged there.")
     return length

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -20,11 +21,14 @@ from medfl.strategies.transforms.reply_pipeline import TRANSFORM_STATE
 class ServerOptimizer(FedAvg):
     """Base of FedAvgM, FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, https://arxiv.org/abs/2003.00295, Algorithm 2).
 
-    The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Integer and boolean
-    tensors are those of the mean. Steps are computed in float32 or wider. The moments are part of `state`.
+    The change of the model, ``mean of the replies - model that was sent``, takes the place of a gradient. Buffers (running
+    statistics), integer and boolean tensors are those of the mean. Steps are computed in float32 or wider. The moments are part
+    of `state`.
 
     The keywords are those of `FedAvg`.
     """
+
+    distinguishes_buffers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

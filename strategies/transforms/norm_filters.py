@@ -1,7 +1,7 @@
 """Norm filters: `ClipNorm` shortens long updates, `NormOutlierFilter` leaves out those that are much longer than the others.
 
 An update is the model that a site returns minus the model that it started from. Its norm is the Euclidean norm over all
-floating-point tensors together; integer and boolean tensors do not count and stay as they came.
+parameters together; buffers (running statistics), integer and boolean tensors do not count and stay as they came.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ _MIN_UPDATES = 3  # with two updates there is no telling which one is too long
 class ClipNorm(ReplyTransform):
     """Shorten updates that are longer than a norm to that norm (Sun et al. 2019, https://arxiv.org/abs/1911.07963).
 
-    This bounds what one site can do to the model, whatever it sends. In a model of half precision the result is rounded.
+    This bounds what one site can do to the parameters, whatever it sends. It does not bound buffers, which are averaged as they
+    came: keep BatchNorm at the sites, or take a robust rule, where a site may be malicious. In a model of half precision the
+    result is rounded.
 
     Parameters
     ----------
     norm : float
         Norm to which longer updates are shortened, above 0.
     """
+
+    distinguishes_buffers = True
 
     def __init__(self, norm: float) -> None:
         if not norm > 0:
@@ -42,7 +46,9 @@ class ClipNorm(ReplyTransform):
         if length <= self.norm:
             return reply
         factor = self.norm / length
-        arrays = {name: interpolate(reply.start[name], x, factor) for name, x in reply.arrays.items()}
+        arrays = {
+            name: x if name in reply.buffers else interpolate(reply.start[name], x, factor) for name, x in reply.arrays.items()
+        }
         return dataclasses.replace(reply, arrays=arrays)
 
 
@@ -58,7 +64,7 @@ class NormOutlierFilter(ReplyTransform):
         Largest norm, as a multiple of the median; at least 1, so that half of the replies always pass.
     """
 
-    needs_norms = True
+    distinguishes_buffers = needs_norms = True
 
     def __init__(self, factor: float) -> None:
         if not factor >= 1:

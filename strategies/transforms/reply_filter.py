@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Self
 
 from medfl.aggregate import DiskReplies, distance
@@ -21,10 +21,12 @@ class ReplyFilter:
         Each is asked in turn about the replies that those before it have accepted.
     sent : mapping of str to ndarray
         The model that was sent out.
+    buffers : collection of str
+        Names of its buffers, which count in no norm.
     """
 
-    def __init__(self, transforms: Sequence[ReplyTransform], sent: Tensors) -> None:
-        self._transforms, self._sent = transforms, sent
+    def __init__(self, transforms: Sequence[ReplyTransform], sent: Tensors, buffers: Collection[str] = ()) -> None:
+        self._transforms, self._sent, self._buffers = transforms, sent, buffers
         self._arrays = DiskReplies(sent)
         self._waiting: dict[str, Reply] = {}  # without their arrays, by site
 
@@ -42,7 +44,7 @@ class ReplyFilter:
     def reject(self) -> dict[str, str]:
         """Drop the replies that a transform rejects, and return the reason for each of these sites."""
         reasons: dict[str, str] = {}
-        norms = {site: distance(self._arrays.reply(site), self._sent) for site in self._arrays.sites}
+        norms = {site: distance(self._arrays.reply(site), self._sent, self._buffers) for site in self._arrays.sites}
         for transform in self._transforms:
             reasons |= transform.reject({site: norm for site, norm in norms.items() if site not in reasons})
         self._waiting = {site: reply for site, reply in self._waiting.items() if site not in reasons}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -28,9 +28,23 @@ class ReplyPipeline:
     ----------
     transforms : sequence of ReplyTransform
         From the wire inwards.
+    buffers : collection of str
+        Names of the buffers of the model.
     """
 
     transforms: Sequence[ReplyTransform]
+    buffers: Collection[str] = ()
+
+    def check_buffers(self) -> None:
+        """Raise ``CODEC-BUFFERS`` when the model has buffers and a transform would not leave them whole."""
+        spoiling = [type(transform).__name__ for transform in self.transforms if not transform.takes_buffers]
+        if self.buffers and spoiling:
+            raise ExchangeError(
+                "CODEC-BUFFERS",
+                f"the model has {len(self.buffers)} tensors of running statistics or other buffers, and {spoiling[0]} loses "
+                "precision, which may turn a variance negative.",
+                "Keep BatchNorm layers at the sites and do not send them, use another normalisation, or send whole models.",
+            )
 
     def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Have every transform get ready for the replies of a round."""
@@ -64,7 +78,7 @@ class ReplyPipeline:
             The model that was sent out.
         """
         filters = [transform for transform in self.transforms if transform.needs_norms]
-        with ReplyFilter(filters, sent) if filters else nullcontext() as waiting:
+        with ReplyFilter(filters, sent, self.buffers) if filters else nullcontext() as waiting:
             keep = waiting.add if waiting else add
             for received in exchange.receive(replies, weighted_by_key):
                 try:
@@ -91,7 +105,7 @@ class ReplyPipeline:
             raise ExchangeError("WEIGHT-ZERO", f"the weight {weighted_by_key!r} is 0: nothing was trained.")
         model, extra = read_arrays(received.content)
         start = start_model(received.site)
-        reply = Reply(received.site, array_views(model), received.weight, received.metrics, extra, start)
+        reply = Reply(received.site, array_views(model), received.weight, received.metrics, extra, start, self.buffers)
         for transform in self.transforms:
             reply = transform.transform(reply)
         return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensors
+from medfl.strategies.base.model_buffers import find_running_statistics
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
@@ -31,7 +32,8 @@ class ReplyRecorder(ReplyTransform):
     def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Drop the replies of the round before."""
         self.close()
-        self.replies = DiskReplies(sent) if server_round % self.every == 0 else None
+        due = server_round % self.every == 0
+        self.replies = DiskReplies(sent, buffers=find_running_statistics(sent)) if due else None
 
     def transform(self, reply: Reply) -> Reply:
         """Keep a reply."""

@@ -15,6 +15,12 @@ class ReplyTransform:
     from the wire inwards. A transform knows nothing of the strategy, so it works with all of them.
     """
 
+    distinguishes_buffers = False
+    """Whether it treats buffers (running statistics) and parameters differently."""
+
+    takes_buffers = True
+    """Whether it leaves buffers whole; a model that has some is refused otherwise."""
+
     needs_norms = False
     """Whether `reject` needs the norms of all updates; then the replies of a round wait on disk until all have come."""
 

@@ -17,7 +17,12 @@ from medfl.strategies.transforms.reply_transform import ReplyTransform
 
 
 class UpdateDecoder(ReplyTransform):
-    """Turn the packed update of each reply into a model; one of another codec, or that does not fit, is left out."""
+    """Turn the packed update of each reply into a model; one of another codec, or that does not fit, is left out.
+
+    A model with buffers is refused before the first round: what a codec loses may turn a running variance negative.
+    """
+
+    distinguishes_buffers, takes_buffers = True, False
 
     def transform(self, reply: Reply) -> Reply:
         """Return the reply with the model that its site trained, up to the loss of the codec."""

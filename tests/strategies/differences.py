@@ -1,4 +1,4 @@
-"""Rounds that show a difference from Flower's classes, and the differences in evaluation."""
+"""Rounds that show a difference from Flower's classes, and those differences that concern what is no parameter."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def play(strategy: Any, answers: Mapping[int, Answer], model: Model = START, ser
 def nodes(*values: float, **metrics: float) -> dict[int, Answer]:
     """Return nodes that send a model of one value each."""
     return {k: reply_with_model({"w": np.full(3, float(x))}, 1, **metrics) for k, x in enumerate(values, start=2)}
+
+
+def buffers() -> None:
+    start = {"w": np.zeros(1), "norm.running_var": np.ones(1)}
+    half = dict.fromkeys((2, 3), reply_with_model({"w": np.ones(1), "norm.running_var": np.full(1, 0.5)}, 1))
+    for name, options in (("FedAvgM", {"server_learning_rate": 3.0}), ("FedAdagrad", {"eta": 2.0}), ("FedAdam", {"eta": 1.5})):
+        theirs, ours = (play(getattr(home, name)(**options), half, start)[0] for home in (flower, strategies))
+        assert theirs["norm.running_var"] < 0
+        assert ours["norm.running_var"] == 0.5
+        assert ours["w"] == pytest.approx(theirs["w"], rel=1e-5)
+    honest = [(1.0, 0.0), (1.01, 200.0), (1.02, 400.0), (1.03, 600.0), (-10.0, 300.0)]
+    answers = {
+        k: reply_with_model({"w": np.full(1, w), "norm.running_var": np.full(1, v)}, 1) for k, (w, v) in enumerate(honest, 2)
+    }
+    assert play(flower.Krum(num_malicious_nodes=1), answers, start)[0]["w"] == -10
+    ours = play(strategies.Krum(num_malicious_nodes=1), answers, start)[0]
+    assert ours["w"] > 0
+    assert ours["norm.running_var"] == 300
 
 
 def evaluation_not_finite() -> None:

@@ -74,7 +74,7 @@ INEXACT = {"fedavg-float"}
 
 
 def control(arrays: Model) -> dict[str, ArrayRecord]:
-    return {CONTROL: to_array_record({name: x for name, x in arrays.items() if x.dtype.kind == "f"})}
+    return {CONTROL: to_array_record({n: x for n, x in arrays.items() if x.dtype.kind == "f" and not n.endswith("_var")})}
 
 
 def counted(_: Model) -> dict[str, ArrayRecord]:

@@ -146,3 +146,21 @@ def test_the_log_does_not_call_a_site_at_work_lost(make: Any, caplog: pytest.Log
     with caplog.at_level("WARNING", "flwr"):
         study.go({7})
     assert "cadiz: late, [NO-REPLY] Still training" in caplog.text
+
+
+def test_an_old_reply_brings_its_running_statistics_as_they_are(make: Any) -> None:
+    """Moved to the present as a change, as parameters are, a variance could fall below zero."""
+    model: Model = {"w": np.zeros(1), "running_var": np.ones(1)}
+    variances = {5: iter([0.1, 0.2]), 6: iter([0.3])}
+
+    def answer(node: int) -> Any:
+        return lambda m: make.trained(
+            {"w": read(m.content["arrays"])["w"] + 1, "running_var": np.array([next(variances[node])])}, 1
+        )(m)
+
+    grid, strategy = SlowGrid({5: answer(5), 6: answer(6)}), FedBuff(round_timeout=0.3, buffer=1)
+    for number, held in ((1, {6}), (2, {5})):
+        grid.held, streaming = frozenset(held), StreamingGrid(grid)
+        messages = strategy.configure_train(number, to_array_record(model), ConfigRecord(), streaming)
+        model = read(strategy.aggregate_train(number, streaming.send_and_receive(messages, timeout=0.3))[0])
+        assert model["running_var"] == pytest.approx(0.1 * (2 * number - 1))

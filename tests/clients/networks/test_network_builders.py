@@ -45,6 +45,8 @@ def test_network_gives_logits_and_has_no_batch_norm(make_study, name: str, dimen
     net = build_network(study)
     kinds = [type(m) for m in net.modules()]
     assert not any(issubclass(k, nn.modules.batchnorm._BatchNorm) for k in kinds)
+    sent = get_arrays(net)  # the server optimises all of floating point, so it must all be parameters
+    assert {n for n, x in sent.items() if x.dtype.kind == "f"} <= {n for n, _ in net.named_parameters(remove_duplicate=False)}
     if name != "vit":
         wanted = nn.GroupNorm if norm == "group" else nn.modules.instancenorm._InstanceNorm
         assert any(issubclass(k, wanted) for k in kinds)

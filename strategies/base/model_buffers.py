@@ -1,0 +1,116 @@
+"""Buffers of a model: floating-point tensors that are no parameters, such as the running statistics of BatchNorm.
+
+An optimizer at the server, a drift or a distance means something for parameters alone: a variance that is carried on past the
+mean of the replies may fall below zero. So buffers are averaged, and count in no norm and no distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from logging import INFO, WARNING, getLogger
+from typing import Any, Protocol
+
+from medfl.errors import ExchangeError
+from medfl.messages.models import Tensors
+
+_log = getLogger("flwr")
+
+RUNNING_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # ends of PyTorch's names
+_SHOWN = 3  # names in the log
+
+
+class HasParameters(Protocol):
+    """A network that knows the names of its parameters, as a `torch.nn.Module` does."""
+
+    def named_parameters(self, *, remove_duplicate: bool = ...) -> Iterator[tuple[str, Any]]:
+        """Yield names and parameters."""
+
+
+def read_parameter_names(net: HasParameters) -> frozenset[str]:
+    """Return the names of the parameters of a network, for the keyword `parameter_names` of a strategy.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network; a parameter with several names is listed under each of them.
+
+    Examples
+    --------
+    For a model that is sent as ``ArrayRecord(net.state_dict())``::
+
+        strategy = FedAdam(parameter_names=read_parameter_names(net))
+
+    For one that is sent as a list of arrays, whose names are numbers::
+
+        parameters = read_parameter_names(net)
+        FedAdam(parameter_names=[str(k) for k, name in enumerate(net.state_dict()) if name in parameters])
+    """
+    return frozenset(name for name, _ in net.named_parameters(remove_duplicate=False))
+
+
+def find_running_statistics(names: Iterable[str]) -> frozenset[str]:
+    """Return the names that end as those of PyTorch's running statistics do.
+
+    Examples
+    --------
+    >>> sorted(find_running_statistics(["norm.weight", "norm.running_var"]))
+    ['norm.running_var']
+    """
+    return frozenset(name for name in names if name.endswith(RUNNING_STATISTICS))
+
+
+def find_buffers(model: Tensors, parameter_names: Collection[str] | None) -> frozenset[str]:
+    """Return the names of the buffers of a model.
+
+    Parameters
+    ----------
+    model : mapping of str to ndarray
+        The model.
+    parameter_names : collection of str, optional
+        Names of its parameters; the names of the tensors decide unless given (`find_running_statistics`).
+
+    Raises
+    ------
+    ExchangeError
+        ``PARAMETER-NAMES`` when none of the names given is that of a tensor of the model.
+    """
+    floats = [name for name, tensor in model.items() if tensor.dtype.kind == "f"]
+    if parameter_names is None:
+        return find_running_statistics(floats)
+    buffers = frozenset(floats) - frozenset(parameter_names)
+    if floats and len(buffers) == len(floats):
+        raise ExchangeError(
+            "PARAMETER-NAMES",
+            f"none of the {len(parameter_names)} names in 'parameter_names' is that of a floating-point tensor of the model.",
+            "Give the names that the arrays have when they are sent, such as read_parameter_names(net).",
+        )
+    return buffers
+
+
+def log_buffers(careful: str, model: Tensors, buffers: Collection[str], *, is_told: bool) -> None:
+    """Log which tensors are taken for buffers, or warn when their names cannot tell.
+
+    Parameters
+    ----------
+    careful : str
+        Name of a strategy or a transform that treats buffers and parameters differently.
+    model : mapping of str to ndarray
+        The model.
+    buffers : collection of str
+        Names of its buffers.
+    is_told : bool
+        Whether the names of the parameters were given.
+    """
+    if buffers:
+        first = ", ".join([name for name in model if name in buffers][:_SHOWN])
+        reason = "they are not in 'parameter_names'" if is_told else "their names say so; 'parameter_names' decides otherwise"
+        more = ", ..." if len(buffers) > _SHOWN else ""
+        _log.log(INFO, "%d tensors are buffers, averaged and not optimised (%s%s): %s", len(buffers), first, more, reason)
+    elif not is_told and model and all(name.isdecimal() for name in model):
+        _log.log(
+            WARNING,
+            "%s treats parameters and buffers differently, and the arrays have numbers for names, so all of floating point are "
+            "taken for parameters. For a model with BatchNorm this is wrong: send named arrays, ArrayRecord(net.state_dict()), "
+            "or say with 'parameter_names' which are parameters.",
+            careful,
+        )
