@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from medfl.strategies.strategy_registry import CLIENT_ONLY, KEYWORDS, STRATEGIES
 from medfl.study.algorithms import ADDITIONS, ALGORITHMS, MEAN_ALGORITHMS, Algorithm, contribution_conflicts
+from tools.batchnorm_outcomes import OUTCOMES
 from tools.flower_differences import DIFFERENCES
 
 _SETTINGS = {  # of a study, for each addition
@@ -66,6 +67,29 @@ defaults, above, and passes them to the class. These are the intended difference
 (`tests/strategies/test_differences_from_flower.py`).
 
 """
+_BUFFERS = """\
+## Networks with BatchNorm
+
+Not every tensor is a parameter. Running means and variances of BatchNorm, and other buffers, are averaged; they are not
+optimised at the server, and count in no norm and no distance. Which tensors are parameters can be said to every strategy:
+
+```python
+from medfl.strategies import FedAdam, read_parameter_names
+
+strategy = FedAdam(parameter_names=read_parameter_names(net))
+```
+
+Unless it is said, tensors whose names end in `running_mean`, `running_var` or `num_batches_tracked`, as PyTorch names them,
+are buffers, and all others of floating point are parameters; the log of the server says once what was found. Arrays that are
+sent as a list have numbers for names, which tell nothing: all of them are taken for parameters, as in Flower, and a strategy
+to which it matters logs a warning before the first round. It is a warning and no refusal, because most such models have no
+BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the numbers of the parameters as `parameter_names`.
+
+Studies do not average BatchNorm at all: `network.norm = "batch"` goes with `personal.layers = "norm"` only. In a Flower app
+that sends such a network whole, five rounds go as follows, at sites whose variances differ by 10^6 and one of which drops out;
+a run that is refused is refused before anything is sent.
+
+"""
 _STACKS = """\
 ## What can be added
 
@@ -109,6 +133,9 @@ def build_page() -> str:
             ("classes", "where", "Flower", "medfl"),
             [(each.classes, each.situation, each.flower, each.medfl) for each in DIFFERENCES],
         ),
+        "",
+        _BUFFERS.rstrip("\n") + "\n",
+        _table(("class", "running statistics", "five rounds"), list(_batchnorm())),
         "",
         _STACKS.rstrip("\n") + "\n",
         _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
@@ -172,6 +199,11 @@ def _format_limits(field: FieldInfo) -> str:
         if (limit := getattr(rule, key, None)) is not None
     ]
     return f" ({', '.join(limits)})" if limits else ""
+
+
+def _batchnorm() -> Iterator[tuple[str, ...]]:
+    fine = "variances stay positive, losses finite"
+    return ((f"`{each.name}`", each.statistics, f"refused: `{each.code}`" if each.code else fine) for each in OUTCOMES)
 
 
 def _additions() -> Iterator[tuple[str, ...]]:
