@@ -23,6 +23,7 @@ from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
 from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
 from medfl.strategies.base.model_buffers import find_buffers, log_buffers
+from medfl.strategies.base.privacy_wrapper import check_noise, check_release, find_planned_replies
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
@@ -157,6 +158,7 @@ class FedAvg(EvaluationRounds):
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._absent = []
         self._logged_buffers = False
+        self._planned_replies = 0  # by a wrapper for differential privacy, if there is one
 
     def begin_run(self, site_names: Mapping[int, str], transforms: Sequence[ReplyTransform] = ()) -> None:
         """Take what is known only once the sites have joined; to be called, if at all, before the first round.
@@ -203,13 +205,14 @@ class FedAvg(EvaluationRounds):
         Raises
         ------
         ExchangeError
-            When the strategy or its transforms would spoil the buffers of the model.
+            When the strategy, its transforms or a wrapper for differential privacy would spoil the buffers of the model.
         QuorumError
             ``TOO-FEW-SITES`` when too few sites are connected.
         """
         self._training, self.last_model = None, arrays
         if self.fraction_train == 0.0:
             return []
+        self._planned_replies = find_planned_replies(self)
         self._check_model(array_views(arrays))
         messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
         self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
@@ -235,7 +238,11 @@ class FedAvg(EvaluationRounds):
         )
         self.last_round = exchange.record()
         self._check_quorum(self.last_round, "train")
-        self.last_model = made = self.finish_round()
+        if self._planned_replies:
+            check_noise(self.last_round, self._planned_replies)
+        made = self.finish_round()
+        if not self._planned_replies:  # or the model would be kept without its noise
+            self.last_model = made
         return made, mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
     def busy_sites(self) -> frozenset[str]:
@@ -282,6 +289,8 @@ class FedAvg(EvaluationRounds):
     def _check_model(self, model: Tensors) -> None:
         """Find the buffers of a model, and refuse it before any site trains when they would be spoilt."""
         self.buffers = find_buffers(model, self.parameter_names)
+        if self._planned_replies:
+            check_release(type(self), FedAvg, model, self.buffers)
         ReplyPipeline(self.transforms, self.buffers).check_buffers()
         careful = [type(self).__name__] if self.distinguishes_buffers else []
         careful += [type(transform).__name__ for transform in self.transforms if transform.distinguishes_buffers]

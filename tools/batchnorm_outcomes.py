@@ -16,7 +16,7 @@ class Outcome:
     Parameters
     ----------
     name : str
-        A class of `medfl.strategies`.
+        A class of `medfl.strategies`, or of Flower for the wrappers around a strategy.
     statistics : str
         What the running means and variances of the new model are.
     code : str
@@ -31,6 +31,7 @@ class Outcome:
 _MEAN, _MEDIAN = "the weighted mean of the replies", "the coordinate-wise median of all replies"
 _OPTIMIZER = f"{_MEAN}; the optimizer leaves them alone"
 _CODEC = "would be spoilt by what the codec loses"
+_PRIVATE = "would be spoilt by noise, and be without privacy if they were spared"
 
 OUTCOMES = (
     Outcome("FedAvg", _MEAN),
@@ -58,4 +59,8 @@ OUTCOMES = (
     Outcome("Bf16", _CODEC, "CODEC-BUFFERS"),
     Outcome("Int8", _CODEC, "CODEC-BUFFERS"),
     Outcome("TopK", _CODEC, "CODEC-BUFFERS"),
+    Outcome("DifferentialPrivacyServerSideFixedClipping", _PRIVATE, "PRIVACY-BUFFERS"),
+    Outcome("DifferentialPrivacyServerSideAdaptiveClipping", _PRIVATE, "PRIVACY-BUFFERS"),
+    Outcome("DifferentialPrivacyClientSideFixedClipping", _PRIVATE, "PRIVACY-BUFFERS"),
+    Outcome("DifferentialPrivacyClientSideAdaptiveClipping", _PRIVATE, "PRIVACY-BUFFERS"),
 )

@@ -104,6 +104,13 @@ DIFFERENCES = (
         "that reply is left out",
     ),
     Difference(
+        "private-noise",
+        _ALL,
+        "inside Flower's central differential privacy some replies do not count, their weights differ, or the rule is no mean",
+        "releases what the noise does not hide",
+        "refused: nothing is released",
+    ),
+    Difference(
         "too-few-nodes",
         _ALL,
         "fewer nodes are connected than a training round needs",

@@ -85,6 +85,11 @@ sent as a list have numbers for names, which tell nothing: all of them are taken
 to which it matters logs a warning before the first round. It is a warning and no refusal, because most such models have no
 BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the numbers of the parameters as `parameter_names`.
 
+Under differential privacy buffers are not spared: what is sent without clipping and noise is not private, and a variance with
+noise may be negative. So a model that has buffers or counters is refused inside Flower's wrappers. The noise of these wrappers
+is right for a mean of as many replies as planned, all of equal weight (`weighted_by_key=""`), so anything else is refused too,
+and nothing is released.
+
 Studies do not average BatchNorm at all: `network.norm = "batch"` goes with `personal.layers = "norm"` only. In a Flower app
 that sends such a network whole, five rounds go as follows, at sites whose variances differ by 10^6 and one of which drops out;
 a run that is refused is refused before anything is sent.

@@ -1,4 +1,4 @@
-"""Rounds that show a difference from Flower's classes, and those differences that concern what is no parameter."""
+"""Rounds that show a difference from Flower's classes, and those differences that concern what is private or no parameter."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
 from medfl import strategies
+from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.records import to_array_record
 from medfl.testing import FakeGrid
 from medfl.testing.fake_grid import Answer, reply_with_content, reply_with_model
@@ -62,3 +63,15 @@ def evaluation_not_finite() -> None:
         messages = list(strategy.configure_evaluate(1, to_array_record(START), ConfigRecord(), grid))
         means.append(strategy.aggregate_evaluate(1, list(grid.send_and_receive(messages)))["loss"])
     assert means == pytest.approx([math.nan, 0.5], nan_ok=True)
+
+
+def private_noise() -> None:
+    def start(home: Any, answers: dict[int, Answer], name: str = "FedAvg") -> Any:
+        wrapper = flower.DifferentialPrivacyServerSideFixedClipping(getattr(home, name)(), 1.0, 1.0, 5)
+        return wrapper.start(FakeGrid(answers), to_array_record(START), num_rounds=1).arrays
+
+    lost, unequal = nodes(1, 1, 1), {k: reply_with_model({"w": np.full(3, 1.0)}, 10**k) for k in range(2, 7)}
+    for answers, name in ((lost, "FedAvg"), (unequal, "FedAvg"), (nodes(1, 1, 1, 1, 1), "FedMedian")):
+        assert start(flower, answers, name) is not None
+        with pytest.raises((ExchangeError, QuorumError), match="PRIVACY-"):
+            start(strategies, answers, name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.serverapp import strategy as flower
 
 from medfl import strategies
 from medfl.errors import ExchangeError
@@ -29,12 +30,17 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "Scaffold": {"server_learning_rate": 1.5},
     "Cyclic": {"hop_timeout": 0.05},
 }
+WRAPPERS = [name for name in flower.__all__ if name.startswith("DifferentialPrivacy")]
 
 
 def build(name: str) -> Any:
-    """Return a strategy, or FedAvg with a transform."""
+    """Return a strategy, or FedAvg with a transform or in a wrapper."""
     if name in TRANSFORMS:
         return strategies.FedAvg(transforms=[TRANSFORMS[name]()])
+    if name in WRAPPERS:
+        norm = {"clipping_norm": 1.0} if "Fixed" in name else {}
+        inner = strategies.FedAvg(weighted_by_key="")
+        return getattr(flower, name)(inner, noise_multiplier=0.1, num_sampled_clients=6, **norm)
     return getattr(strategies, name)(**OPTIONS.get(name, {}))
 
 
@@ -59,7 +65,7 @@ def smallest_variance(models: list[Model]) -> float:
 def test_the_table_names_every_strategy_and_transform() -> None:
     bases = {"ClientStateMean", "DiskStrategy", "ServerOptimizer", "ReplyTransform", "Reply"}
     classes = {name for name in strategies.__all__ if isinstance(getattr(strategies, name), type)} - bases
-    assert {outcome.name for outcome in OUTCOMES} == classes
+    assert {outcome.name for outcome in OUTCOMES} == classes | set(WRAPPERS)
 
 
 @pytest.mark.parametrize("name", ["FedAvgM", "FedAdam", "FedYogi", "FedAdagrad", "FedNova", "FedDyn", "Scaffold"])

@@ -17,7 +17,7 @@ from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.records import to_array_record
 from medfl.testing import FakeGrid
 from medfl.testing.fake_grid import reply_with_content, reply_with_error, reply_with_model
-from tests.strategies.differences import START, buffers, evaluation_not_finite, nodes, play
+from tests.strategies.differences import START, buffers, evaluation_not_finite, nodes, play, private_noise
 from tests.strategies.rounds import read
 from tools.flower_differences import DIFFERENCES
 
@@ -297,6 +297,7 @@ SHOWN: dict[str, Callable[[], None]] = {
         weight_zero,
         no_reply,
         evaluation_not_finite,
+        private_noise,
         too_few_nodes,
         nobody_asked,
         sampling,
