@@ -16,6 +16,7 @@ from medfl.data.layouts.structure_words import NEUTRAL, SIDES, STRUCTURES
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
+from medfl.system.text import plural
 
 _BIDS_ENTITIES = ("desc", "label", "roi", "seg", "atlas")  # entities of BIDS that say what a mask shows
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|\d+")
@@ -181,7 +182,7 @@ def _without(words: list[str], name: Sequence[str]) -> list[str]:
 
 def _unclear_warning(count: int, study: Study) -> Finding:
     what = (
-        f"the only masks of {count} case(s) have words in their names that medfl does not know, and are used as "
+        f"the only masks of {plural(count, 'case')} have words in their names that medfl does not know, and are used as "
         f"{' and '.join(study.task.foreground)}."
     )
     fix = "If they show something else, name the files that are meant by 'label' in site.toml, as label = \"*_mask.nii.gz\"."

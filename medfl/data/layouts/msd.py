@@ -19,6 +19,7 @@ from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.text import plural
 
 DATASET_FILE = "dataset.json"
 _LABELS = "labels"
@@ -88,14 +89,14 @@ def _unused_row_warnings(document: Mapping[str, Any]) -> list[Finding]:
     """Return warnings about rows that are no objects, and about lists of labelled cases other than `training`."""
     warnings = []
     if count := sum(not isinstance(row, dict) for row in document.get("training", [])):
-        what = f"{count} row(s) of 'training' in {DATASET_FILE} are no objects with 'image' and 'label', and are left out."
-        warnings.append(Finding.warning("LAYOUT-ROWS", what, 'Write them as {"image": "...", "label": "..."}.'))
+        what = f"{plural(count, 'row')} of 'training' in {DATASET_FILE} left out: no object with 'image' and 'label'."
+        warnings.append(Finding.warning("LAYOUT-ROWS", what, 'Write each as {"image": "...", "label": "..."}.'))
     others = {key: rows for key, rows in document.items() if key != "training" and isinstance(rows, list)}
     labelled = {key: sum(isinstance(row, dict) and bool(row.get("label")) for row in rows) for key, rows in others.items()}
     known = [f"'{key}'" for key, count in labelled.items() if count and parse_split_name(key)]
     if count := sum(labelled.values()):
         where = " and ".join(known) or "another list than 'training'"
-        what = f"{DATASET_FILE} lists {count} labelled case(s) under {where}, which are not used: medfl reads 'training' alone."
+        what = f"{DATASET_FILE} lists {plural(count, 'labelled case')} under {where}, not used: medfl reads 'training' alone."
         fix = (
             "Move them to 'training'; to keep the splits, write an index.csv with the columns image, label, patient and split."
         )

@@ -20,6 +20,7 @@ from medfl.data.layouts.sources import is_image_file
 from medfl.data.layouts.table import Table, read_table
 from medfl.errors import DataError
 from medfl.site import Site
+from medfl.system.text import plural
 
 SITE_FILE, BIDS_DESCRIPTION = "site.toml", "dataset_description.json"
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
@@ -35,6 +36,7 @@ _WORDS_TEXT = """
 """
 _WORDS = frozenset(_WORDS_TEXT.split())
 _WORD = re.compile(r"[^\W\d_]+")
+_LONG_NUMBER = re.compile(r"\d{3}")  # it may be a date or an id
 _READS = {
     "csv": "one index, and of the tables beside it none",
     "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
@@ -107,10 +109,11 @@ def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Find
     tables = [path for path in _list_tables(site.root, layout) if os.fspath(path) not in used]
     if not tables or layout not in _READS:
         return None
-    named = f"{len(tables)} table(s) in the data folder are not read: {_show_names(tables)}."
+    verb = "is" if len(tables) == 1 else "are"
+    named = f"{plural(len(tables), 'table')} in the data folder {verb} not read: {_show_names(tables)}."
     what = f"{named} Layout {layout} reads {_READS[layout]}."
     into = PARTICIPANTS if layout == "bids" else "the index (data.index in site.toml)"
-    fix = f"If they say who the patients are, or give classes or splits, write that into {into}; else move them elsewhere."
+    fix = f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."
     if any(path.suffix.lower() in _WORKBOOKS for path in tables):
         fix = f"Save workbooks as CSV. {fix}"
     return Finding.warning("LAYOUT-TABLE", what, fix)
@@ -131,9 +134,12 @@ def _list_tables(root: Path, layout: str) -> list[Path]:
 
 
 def _show_names(tables: Collection[Path]) -> str:
-    """Return the names of tables that consist of plain words, and how many others there are by their kind."""
-    plain = [path.name for path in tables if {word.casefold() for word in _WORD.findall(path.stem)} <= _WORDS]
+    """Return the names of tables that consist of plain words and short numbers, and how many others there are by their kind."""
+    plain = [path.name for path in tables if _is_plain(path.stem)]
     others = Counter(path.suffix.lower() for path in tables if path.name not in plain)
-    return ", ".join(
-        [*plain, *(f"{count} {'other ' if plain else ''}file(s) {suffix}" for suffix, count in sorted(others.items()))]
-    )
+    kinds = [f"{plural(count, 'other file' if plain else 'file')} {suffix}" for suffix, count in sorted(others.items())]
+    return ", ".join([*plain, *kinds])
+
+
+def _is_plain(stem: str) -> bool:
+    return {word.casefold() for word in _WORD.findall(stem)} <= _WORDS and not _LONG_NUMBER.search(stem)

@@ -90,8 +90,8 @@ def test_what_the_decathlon_lists_and_is_not_used_is_said(
     describe(root, training=[*rows[:1], "1.nii.gz", None], validation=rows[1:], CANARY=rows[2:], labels=labels)
     findings = [one.what for one in read_cohort(make_site(root), make_study()).findings if one.code == "LAYOUT-ROWS"]
     assert len(findings) == 2
-    assert any("2 row(s) of 'training'" in what for what in findings)
-    assert any("3 labelled case(s) under 'validation'," in what and "CANARY" not in what for what in findings)
+    assert any("2 rows of 'training'" in what for what in findings)
+    assert any("3 labelled cases under 'validation'," in what and "CANARY" not in what for what in findings)
     describe(root, training={"a": rows[0]}, labels=labels)
     with pytest.raises(DataError, match=r"INDEX-FORMAT.*'training'"):
         read_cohort(make_site(root), make_study())

@@ -78,7 +78,8 @@ def test_a_table_that_is_read_is_not_told(fill: Any, make_site: Any, make_study:
         ("Patienten.csv", "Patienten.csv"),
         ("patients.xlsx", "patients.xlsx"),
         ("participants.csv", "participants.csv"),
-        ("Muster_Patienten_1961.csv", "1 file(s) .csv"),
+        ("Muster_Patienten.csv", "1 file .csv"),
+        ("patients_19610203.csv", "1 file .csv"),
         ("dataset_labels.tsv", "dataset_labels.tsv"),
     ],
 )
@@ -91,10 +92,10 @@ def test_a_table_that_no_layout_reads_is_told(
     (root / name).write_bytes(b"PK\3\4" if name.endswith("xlsx") else b"patient,class\n1,x\n")
     cohort = read_cohort(make_site(root), study_of(layout, make_study), account=True)
     (finding,) = (one for one in cohort.findings if one.code == "LAYOUT-TABLE")
-    assert f"1 table(s) in the data folder are not read: {shown}." in finding.what
+    assert f"1 table in the data folder is not read: {shown}." in finding.what
     assert ("workbook" in finding.fix) == name.endswith("xlsx")
     overview = make_overview(make_site(root))
-    assert sum("are not read" in warning for warning in overview.warnings) == 1
+    assert sum("is not read" in warning for warning in overview.warnings) == 1
     assert cohort.files is not None
     assert cohort.files.counts["unused-table"] == overview.account.counts["unused-table"] >= 1
 
