@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _MAX_LOG_BYTES = 50_000_000
-_MAX_LINE_BYTES = 4096  # of the last line that is shown
+_MAX_BYTES = 4096  # at the end of a log, in which its last words are looked for
+_FAREWELL = re.compile(r"\b(INFO|DEBUG)\b")
 
 
 @contextmanager
@@ -37,12 +39,17 @@ def rotate(path: Path) -> None:
         return
 
 
-def read_last_line(path: Path) -> str:
-    """Return the last line of a log that is not empty, for a person at the same machine; "" when there is none."""
+def read_last_words(path: Path) -> str:
+    """Return the line of a log that says why its program ended, for a person at the same machine; "" when there is none.
+
+    That is the last line that is no mere information: a server still says goodbye after its error.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LINE_BYTES))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_BYTES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     except OSError:
         return ""
-    return "".join(char for char in next((line for line in reversed(lines) if line), "") if char.isprintable())
+    filled = [line for line in reversed(lines) if line]
+    chosen = next((line for line in filled if not _FAREWELL.search(line)), filled[0] if filled else "")
+    return "".join(char for char in chosen if char.isprintable())

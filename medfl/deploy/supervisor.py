@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from medfl.deploy.logs import open_for_append, read_last_line, rotate
+from medfl.deploy.logs import open_for_append, read_last_words, rotate
 from medfl.errors import DeployError
 
 _POLL_SECONDS = 0.2
@@ -86,10 +86,10 @@ class _RunningChild:
             is_expected = code in child.expected_exit_codes
             self.restart_at = time.monotonic() + (0.0 if is_expected else child.restart_delay)
             if not is_expected:
-                last_line = read_last_line(child.log)
-                last_words = f" Its last line: {last_line}" if last_line else ""
+                last_words = read_last_words(child.log)
+                said = f" It says: {last_words}" if last_words else ""
                 restart = f"it is restarted in {child.restart_delay:g} seconds. Its log: {child.log}"
-                notify(f"{child.name} ended with code {code}; {restart}{last_words}")
+                notify(f"{child.name} ended with code {code}; {restart}{said}")
         if self.process is None and time.monotonic() >= self.restart_at:
             try:
                 self.start()

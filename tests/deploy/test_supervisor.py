@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from medfl.deploy.logs import read_last_words
 from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
 
@@ -176,4 +177,14 @@ def test_the_last_line_of_a_process_that_ended_is_shown(tmp_path: Path) -> None:
     stop_once(lambda: bool(lines))
     code = "print('site.toml: there is no such key.\\x1b[31m\\n'); raise SystemExit(1)"
     supervise([child(tmp_path, "worker", code, restart_delay=600.0)], notify=lines.append)
-    assert lines[0].endswith("Its last line: site.toml: there is no such key.[31m")  # without what could steer a terminal
+    assert lines[0].endswith("It says: site.toml: there is no such key.[31m")  # without what could steer a terminal
+
+
+def test_the_last_words_of_a_server_are_its_error_and_not_its_farewell(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "INFO :  Starting\nOSError: no space left\n\nINFO:     Shutting down\nINFO:     Finished server process [7]\n"
+    )
+    assert read_last_words(log) == "OSError: no space left"
+    log.write_text("INFO:     Finished server process [7]\n")
+    assert read_last_words(log) == "INFO:     Finished server process [7]"
