@@ -10,7 +10,7 @@ from typing import Any
 
 from medfl.api.study_changes import to_scalars
 from medfl.api.study_check import StudyCheck
-from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.report.check_cards import render_study_card
 from medfl.study import Study, StudyApp, read_app, read_study_file
 from medfl.study.algorithms import ALGORITHMS
@@ -103,7 +103,7 @@ class OpenStudy:
 
             build_strategy(self.study, self.app.quorum)  # only the package that offers it knows its options
         folders = to_paths(data)
-        opened = self.change({"simulation.data": ",".join(map(str, folders))}) if folders else self
+        opened = self.change({"simulation.data": join_folders(folders)}) if folders else self
         sites = read_simulated_sites(opened.app.simulation) if folders else ()
         return StudyCheck(opened.study, self.file.folder, dict(opened.changes), sites)
 

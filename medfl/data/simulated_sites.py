@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,6 +18,22 @@ from medfl.study import Simulation
 from medfl.study.study_file import STUDY_FILE
 
 SECRET_FILE = "secret"
+
+
+def join_folders(folders: Sequence[Path]) -> str:
+    """Return the value of ``simulation.data`` for some folders.
+
+    Raises
+    ------
+    ConfigError
+        When there is a comma in a path: a study separates folders by commas.
+    """
+    paths = [str(folder.resolve()) for folder in folders]
+    if with_comma := [path for path in paths if "," in path]:
+        what = "there is a comma in this path, which separates folders in a study."
+        fix = "For several folders, write --data before each. Rename a folder whose own name has a comma."
+        raise ConfigError([Problem("--data", path, what, fix) for path in with_comma])
+    return ",".join(paths)
 
 
 def read_simulated_sites(simulation: Simulation) -> tuple[Site, ...]:

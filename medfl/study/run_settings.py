@@ -41,6 +41,10 @@ class Simulation(Section):
 
     @model_validator(mode="after")
     def _check_partition(self) -> Self:
+        for key in ("column", "sites"):
+            if self.partition == "auto" and getattr(self, key):
+                wanted = "column" if key == "column" else "random"
+                raise ValueError(f"'{key}' does nothing with partition = 'auto'; write partition = '{wanted}', or leave it out")
         if self.partition == "column" and not self.column:
             raise ValueError("partition = 'column' needs 'column'")
         if self.partition == "random" and self.sites < 2:

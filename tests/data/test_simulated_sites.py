@@ -11,7 +11,7 @@ from PIL import Image
 from medfl.data import simulated_sites
 from medfl.data.cohort import read_cohort
 from medfl.data.load import load_case
-from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import store_root
 from medfl.errors import ConfigError, DataError
@@ -178,3 +178,9 @@ def test_real_classes(real_data: Path, study: Study, simulation_of: Any) -> None
     ultrasound = study.model_copy(update={"task": task})
     simulation = simulation_of(real_data / "breast-ultrasound", patient="", partition="random", sites=3)
     _check(ultrasound, simulation, cases=778, every=10, errors=("CASE-CONFLICT",))  # one image is there as benign and malignant
+
+
+def test_a_comma_in_a_folder_is_told_and_not_read_as_two_folders(tmp_path: Path) -> None:
+    assert join_folders([tmp_path / "a", tmp_path / "b"]) == f"{tmp_path}/a,{tmp_path}/b"
+    with pytest.raises(ConfigError, match=r"--data: .*a,b: there is a comma .* write --data before each"):
+        join_folders([tmp_path / "a,b"])

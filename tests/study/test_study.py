@@ -119,6 +119,8 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("preprocessing.intensity", "window", "needs 'window'"),
         ("splits.test", 0.95, "leave no patient for training"),
         ("simulation.partition", "column", "needs 'column'"),
+        ("simulation.column", "site", "'column' does nothing with partition = 'auto'; write partition = 'column'"),
+        ("simulation.sites", 3, "'sites' does nothing with partition = 'auto'; write partition = 'random'"),
         ("training.patch", "a,b,c", "whole numbers"),
         ("preprocessing.spacing", "1,1,x", "numbers"),
         ("preprocessing.spacing", "1,1,nan", "numbers"),
