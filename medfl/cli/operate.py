@@ -15,6 +15,7 @@ from medfl.cli.options import FederationOption, JsonOption, SetOption, WorkersOp
 from medfl.cli.run_display import RunDisplay, follow_run
 from medfl.cli.run_outcome import print_outcome
 from medfl.cli.simulate import EngineName, EngineOption, resume_simulation
+from medfl.cli.sweep import resume_sweep
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
@@ -44,7 +45,7 @@ def run(
 
 
 def resume(
-    name: Annotated[str, typer.Argument(help="Folder of the run, or its name, or the beginning of it.")] = "",
+    name: Annotated[str, typer.Argument(help="Folder of a run or a sweep, or the name of a run, or its beginning.")] = "",
     federation: FederationOption = Path("federation"),
     detach: DetachOption = False,
     engine: EngineOption = EngineName.EMBEDDED,
@@ -54,7 +55,11 @@ def resume(
     """Go on with a run that was stopped, killed or failed, after its last complete round: a simulation or a federation's."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
+    from medfl.simulation.sweep_runner import SWEEP_FILE
 
+    if name and (Path(name) / SWEEP_FILE).is_file():
+        resume_sweep(Path(name), workers, as_json=as_json)
+        return
     if (simulation := _find_simulation(name, federation)) is not None:
         resume_simulation(simulation, engine, workers, as_json=as_json)
         return

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medfl.cli.console import print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
+
+if TYPE_CHECKING:
+    from medfl.simulation.sweep_runner import Sweep
 
 
 def sweep(
@@ -33,8 +36,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run several strategies with equal seeds and a matched budget of local steps, and write a leaderboard."""
-    from medfl.cli.sweep_outcome import print_leaderboard, print_plan, run_and_rank
-    from medfl.report.leaderboard_page import verdict_sentences
+    from medfl.cli.sweep_outcome import print_plan
     from medfl.simulation.sweep_runner import plan_sweep
 
     overrides = parse_overrides(change)
@@ -47,6 +49,20 @@ def sweep(
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
+    _run(plan, workers, as_json=as_json)
+
+
+def resume_sweep(folder: Path, workers: int = 0, *, as_json: bool = False) -> None:
+    """Go on with a sweep: with the run that broke off, then with those that are left."""
+    from medfl.simulation.sweep_runner import plan_sweep_resumption
+
+    _run(plan_sweep_resumption(folder.resolve()), workers, as_json=as_json)
+
+
+def _run(plan: Sweep, workers: int, *, as_json: bool) -> None:
+    from medfl.cli.sweep_outcome import print_leaderboard, run_and_rank
+    from medfl.report.leaderboard_page import verdict_sentences
+
     leaderboard = run_and_rank(plan, workers, quiet=as_json)
     if as_json:
         print_json({"folder": str(leaderboard.folder), **leaderboard.as_json(), "verdict": verdict_sentences(leaderboard)})

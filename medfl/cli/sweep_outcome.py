@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
                     errors.print(display.result_line())
     except KeyboardInterrupt:
         errors.print(
-            f"{len(results)} of {len(sweep.runs)} runs are done. The same command with --resume {sweep.folder} goes on.",
+            f"{len(results)} of {len(sweep.runs)} runs are done. Go on: medfl resume {shlex.quote(str(sweep.folder))}",
             soft_wrap=True,
             highlight=False,
             markup=False,

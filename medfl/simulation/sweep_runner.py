@@ -7,24 +7,27 @@ The budget is the sum of ``train.steps``: a strategy that takes twice the steps 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medfl.errors import ConfigError, MedflError, Problem, RunError
-from medfl.runs.run_folder import Run, new_run_name, run_status
+from medfl.runs.run_folder import new_run_name
+from medfl.simulation.earlier_runs import EarlierRun, comparable_config, earlier_runs
+from medfl.simulation.resumed_run import plan_resumption
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 from medfl.simulation.strategy_specs import LOCAL, StrategySpec, parse_strategy_specs
 from medfl.strategies.strategy_registry import build_strategy
-from medfl.study import Study, StudyApp, app_from_run_config, study_from_run_config
+from medfl.study import Study, app_from_run_config, study_from_run_config
 from medfl.study.algorithms import ALGORITHMS
-from medfl.study.study_file import Scalar
-from medfl.system.files import translate_disk_errors
+from medfl.study.study_file import Scalar, StudyFile, make_study_file
+from medfl.system.files import translate_disk_errors, write_file
 
+SWEEP_FILE = "sweep.json"  # in the folder of a sweep: all that is needed to go on with it
 RUNS_FOLDER = "runs"  # in the folder of a sweep; it holds run folders as everywhere, <study>/<run>
 NOT_RUN = "not run"  # status of a run that was not started
 
@@ -87,11 +90,14 @@ class Sweep:
         The study of the file and the overrides, before any strategy is set.
     runs : tuple of PlannedRun
         Runs in the order in which they are run: all strategies with one seed, then with the next.
+    run_config : dict
+        The study as Flower's flat run configuration.
     """
 
     folder: Path
     study: Study
     runs: tuple[PlannedRun, ...]
+    run_config: dict[str, Scalar]
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
@@ -105,7 +111,7 @@ class Sweep:
 
 
 def plan_sweep(
-    study: Path,
+    study: Path | StudyFile,
     data: Sequence[Path],
     out: Path,
     strategies: Sequence[str],
@@ -117,8 +123,8 @@ def plan_sweep(
 
     Parameters
     ----------
-    study : Path
-        Folder of the study.
+    study : Path or StudyFile
+        Folder of the study, or what was read of it.
     data : sequence of Path
         Folders with the hospitals' data.
     out : Path
@@ -130,7 +136,8 @@ def plan_sweep(
     overrides : mapping, optional
         Dotted keys of the study with other values, for every strategy.
     resume : Path, optional
-        Folder of an earlier sweep, whose completed runs are used if they have the settings of those planned here.
+        Folder of an earlier sweep. Of its runs with the settings of those planned here, those that are completed are used, and
+        those that broke off go on after their last complete round.
 
     Returns
     -------
@@ -155,13 +162,32 @@ def plan_sweep(
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
     if problems := [*problems, *_check_specs(base, specs)]:
         raise ConfigError(problems)
-    earlier = _completed_runs(folder / RUNS_FOLDER)
+    earlier = earlier_runs(folder / RUNS_FOLDER)
     runs = [
         _plan_run(base, spec, seed, folder / RUNS_FOLDER, earlier)
         for seed in dict.fromkeys(seeds or (base.study.seed,))
         for spec in specs
     ]
-    return Sweep(folder, base.study, tuple(runs))
+    return Sweep(folder, base.study, tuple(runs), base.run_config)
+
+
+def plan_sweep_resumption(folder: Path) -> Sweep:
+    """Plan what is left of a sweep that broke off, with its own study, data, strategies and seeds.
+
+    Raises
+    ------
+    RunError
+        ``SWEEP-MISSING`` when this is not the folder of a sweep.
+    ConfigError, DataError
+        As in `plan_sweep`.
+    """
+    try:
+        record = json.loads((folder / SWEEP_FILE).read_bytes())
+        strategies, seeds, config = record["strategies"], record["seeds"], record["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError("SWEEP-MISSING", f"{folder.name!r} is not the folder of a sweep.", "Start a new one.") from None
+    study = make_study_file(str(config["name"]), config)
+    return plan_sweep(study, [], folder.parent.parent, strategies, seeds, resume=folder)
 
 
 def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
@@ -186,6 +212,9 @@ def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
     """
     with translate_disk_errors("the folder of the sweep", "give the same command again"):
         (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
+    record = {"strategies": [spec.text for spec in sweep.specs], "seeds": sweep.seeds, "config": sweep.run_config}
+    with translate_disk_errors("the folder of the sweep"):
+        write_file(sweep.folder / SWEEP_FILE, json.dumps(record, indent=1).encode())
     for planned in sweep.runs:
         reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
         yield RunResult(planned, "failed" if reason else "completed", reason)
@@ -233,14 +262,17 @@ def _as_strategy_problem(spec: StrategySpec, problem: Problem) -> Problem:
     return Problem("--strategies", spec.text, where + problem.what, problem.fix)
 
 
-def _plan_run(
-    base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[tuple[Path, dict[str, Any]]]
-) -> PlannedRun:
+def _plan_run(base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[EarlierRun]) -> PlannedRun:
     name = f"{_slug(spec.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier attempt
     config = _run_config(base, spec, seed) | {"server.out": str(runs), "server.run": name}
     app = app_from_run_config(config)
     simulation = dataclasses.replace(base, app=app, run_config=config, run=runs / app.study.name / name)
-    finished = next((path for path, done in earlier if done == _comparable_config(app)), None)
+    same = [done for done in earlier if done.config == comparable_config(app)]
+    finished = next((done.path for done in same if done.status == "completed"), None)
+    for done in same if finished is None else ():
+        if done.status in ("interrupted", "stopped"):
+            with suppress(RunError):  # it cannot go on to the same numbers, so it starts anew
+                simulation = plan_resumption(done.path)
     return PlannedRun(spec, seed, simulation, finished)
 
 
@@ -254,19 +286,3 @@ def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text)[:60]
-
-
-def _completed_runs(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the folders of the completed runs of a sweep, each with its configuration."""
-    completed = []
-    for file in sorted(runs.glob("*/*/study.json")):
-        with suppress(RunError):  # a damaged run does not count as completed
-            run = Run.open(file.parent)
-            if run_status(run.history.read()) == "completed":
-                completed.append((run.path, _comparable_config(run.app)))
-    return completed
-
-
-def _comparable_config(app: StudyApp) -> dict[str, Any]:
-    """Return the part of a configuration that decides the numbers of a run: not where prepared data lies, nor the server's."""
-    return {"study": app.study.model_dump(mode="json"), "simulation": app.simulation.model_dump(mode="json", exclude={"store"})}

@@ -46,9 +46,16 @@ class StudyFile:
         return {**self.document, "tool": {**tool, "flwr": {**flwr, "app": {**self.app, "config": dict(config)}}}}
 
 
-def make_study_file(name: str, config: Mapping[str, Any]) -> StudyFile:
-    """Make the file of a study of which the configuration alone is known; it is in no folder."""
-    app = {"publisher": "medfl", "components": dict(COMPONENTS), "config": dict(config)}
+def make_study_file(name: str, run_config: Mapping[str, Scalar]) -> StudyFile:
+    """Make the file of a study of which the valid, flat run configuration alone is known; it is in no folder."""
+    config: dict[str, Any] = {}
+    for key, value in run_config.items():
+        *tables, last = key.split(".")
+        inside = config
+        for table in tables:
+            inside = inside.setdefault(table, {})
+        inside[last] = value
+    app = {"publisher": "medfl", "components": dict(COMPONENTS), "config": config}
     document = {"project": {"name": name, "version": "1.0.0"}, "tool": {"flwr": {"app": app}}}
     return StudyFile(Path(), "", document)
 

@@ -108,11 +108,12 @@ def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=180)
     assert process.returncode == 130, output
-    assert "--resume" in output
     (folder,) = (tmp_path / "sweeps").glob("nodule/*")
+    assert f"medfl resume {folder}" in output
     before = {run for run in _ended(tmp_path) if read_history(run)[-1]["status"] == "completed"}
     assert len(before) >= 1
-    again = subprocess.run([*command, "--resume", str(folder), "--json"], capture_output=True, text=True, check=False)
+    resume = [sys.executable, "-m", "medfl", "resume", str(folder), "--json"]
+    again = subprocess.run(resume, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     board = json.loads(again.stdout)
     rows = {row["strategy"]: row for row in board["rows"]}

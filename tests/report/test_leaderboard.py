@@ -107,7 +107,7 @@ class Maker:
         self.results.append(RunResult(self.plan(text, seed), "failed", reason))
 
     def board(self) -> Leaderboard:
-        return build_leaderboard(Sweep(self.folder, self.study, tuple(self.planned)), self.results)
+        return build_leaderboard(Sweep(self.folder, self.study, tuple(self.planned), {}), self.results)
 
 
 @pytest.fixture

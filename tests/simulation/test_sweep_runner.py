@@ -12,7 +12,7 @@ from medfl.runs import Run
 from medfl.runs.history import read_history
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import parse_strategy_specs
-from medfl.simulation.sweep_runner import Sweep, matched_rounds, plan_sweep, run_sweep
+from medfl.simulation.sweep_runner import Sweep, matched_rounds, plan_sweep, plan_sweep_resumption, run_sweep
 
 Planner = Callable[..., Sweep]
 
@@ -158,6 +158,19 @@ def test_a_completed_run_is_not_run_again(plan: Planner, faked: list[str]) -> No
 
 
 @pytest.mark.usefixtures("faked")
+def test_a_sweep_that_broke_off_goes_on_in_the_run_that_broke_off(plan: Planner) -> None:
+    sweep = plan("fedavg", "moon", "local", seeds=[4, 5], overrides={"rounds": 6})
+    with pytest.raises(KeyboardInterrupt):
+        list(run_sweep(sweep))
+    again = plan_sweep_resumption(sweep.folder)
+    assert (again.folder, again.specs, again.seeds) == (sweep.folder, sweep.specs, sweep.seeds)
+    assert [planned.simulation.study for planned in again.runs] == [planned.simulation.study for planned in sweep.runs]
+    assert [planned.finished is not None for planned in again.runs] == [True, *[False] * 5]
+    assert again.runs[1].simulation.run == sweep.runs[1].simulation.run
+    assert [planned.simulation.app.server.resume for planned in again.runs] == [False, True, *[False] * 4]
+
+
+@pytest.mark.usefixtures("faked")
 def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
     sweep = plan("fedavg", "local")
     list(run_sweep(sweep))
@@ -169,3 +182,5 @@ def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
 def test_a_folder_that_is_not_a_sweep_cannot_be_resumed(plan: Planner, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="SWEEP-MISSING"):
         plan("fedavg", resume=tmp_path)
+    with pytest.raises(RunError, match="SWEEP-MISSING"):
+        plan_sweep_resumption(tmp_path)
