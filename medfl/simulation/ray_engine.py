@@ -31,6 +31,7 @@ from medfl.flower import compat
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 from medfl.system.ports import find_free_port
 
+_NO_REASON = "If memory ran out, use fewer workers. The embedded engine (--engine embedded) says more."
 _READY, _POLL, _GRACE = 30.0, 1.0, 8.0  # seconds
 
 
@@ -91,7 +92,7 @@ def _wait_for_end(run_id: str, environment: dict[str, str], stop: threading.Even
         if stop.wait(_POLL):
             raise KeyboardInterrupt
     if status != "finished:completed":
-        raise EngineError("RAY-FAILED", f"Flower ended the run as {status!r}.", "The reason is in the history of the run.")
+        raise EngineError("RAY-FAILED", f"Flower ended the run as {status!r}.", _NO_REASON)
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.errors import DataError, EngineError
+from medfl.runs.history import read_history
 from medfl.runs.run_folder import new_run_name
 from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
@@ -73,11 +75,23 @@ class SimulatedRun:
         threads = self.study.training.threads
         workers = workers or default_workers(len(self.sites), threads)
         if engine == "ray":
-            run_ray(self.study_file, self.run_config, len(self.sites), workers=workers, threads=threads, stop=stop)
+            with self._history_explains():
+                run_ray(self.study_file, self.run_config, len(self.sites), workers=workers, threads=threads, stop=stop)
         else:
             run_embedded(self.run_config, len(self.sites), workers=workers, threads=threads, cuda=has_cuda(), stop=stop)
         if not self.run.is_dir():
             raise EngineError("RUN-MISSING", "the engine ended without making a run folder.", "Look at the log of the engine.")
+
+    @contextmanager
+    def _history_explains(self) -> Iterator[None]:
+        """Give the reason that the history of the run has for a failure that Ray's side cannot explain."""
+        try:
+            yield
+        except EngineError as error:
+            end = next(reversed(read_history(self.run)), {})
+            if error.code != "RAY-FAILED" or end.get("event") != "end":
+                raise
+            raise EngineError("RAY-FAILED", f"the run under Ray failed: {end.get('reason', '')}") from None
 
 
 def plan_simulation(
@@ -110,7 +124,7 @@ def plan_simulation(
     run = new_run_name()
     paths: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
     if data:
-        paths["simulation.data"] = ",".join(str(path.resolve()) for path in data)
+        paths["simulation.data"] = join_folders(data)
     study_file = source if isinstance(source, StudyFile) else read_study_file(source)
     app, run_config = read_app_and_run_config(study_file, {**(overrides or {}), **paths})
     build_strategy(app.study, app.quorum)  # refuses options that the strategy of another package does not take

@@ -42,6 +42,8 @@ def app_from_json(record: Mapping[str, Any]) -> StudyApp:
         study = follow_moved_keys(study)
         tables |= {key: study.pop(key) for key in _BESIDE if key in study}  # where earlier versions wrote them
     simulation, server = (_lists_to_tuples(tables.get(key, {})) for key in _BESIDE)
+    if simulation.get("partition", "auto") == "auto":  # earlier versions took these without a word
+        simulation = {key: value for key, value in simulation.items() if key not in ("column", "sites")}
     return StudyApp(
         Study.model_validate(_lists_to_tuples(study)), Simulation.model_validate(simulation), Server.model_validate(server)
     )
