@@ -25,6 +25,7 @@ from medfl.data.layouts.patients import unite_patients
 from medfl.data.layouts.unused_files import no_images_error
 from medfl.data.pseudonyms import pseudonym
 from medfl.data.split_names import UNLABELLED, parse_split_name
+from medfl.data.splits import find_torn_patients, torn_patient_error
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -144,6 +145,11 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
         records.append(build_record(name, status, first, site, study, secret, copies=group))
         if len(group) > 1 and status == "usable":
             findings.append(copies_warning(len(group)).of_case(name))
+    if torn := find_torn_patients(cases):
+        left_out = {case.name for case in cases if case.patient in torn}
+        findings += [Finding.from_error(torn_patient_error(len(torn)), name) for name in left_out]
+        records = [replace(one, status="SPLIT-LEAK") if one.case in left_out else one for one in records]
+        cases = [case for case in cases if case.name not in left_out]
     save_cases(index.database, study.name, records)
     findings += _site_findings(entries, listing, cases, findings, site, study, index)
     return Cohort(

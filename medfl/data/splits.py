@@ -33,8 +33,8 @@ def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
     Raises
     ------
     DataError
-        ``SPLIT-LEAK`` when the index puts a patient into two splits, ``SPLIT-MISSING`` when it names splits for only some
-        of the cases.
+        ``SPLIT-LEAK`` when a patient is in two splits, whom `medfl.data.cohort.read_cohort` leaves out; ``SPLIT-MISSING``
+        when the index names splits for only some of the cases.
     """
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -44,14 +44,26 @@ def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
     return {case.name: by_patient[case.patient] for case in cases}
 
 
+def find_torn_patients(cases: Sequence[Case]) -> set[str]:
+    """Return the pseudonyms of the patients whom an index puts into more than one split."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        splits[case.patient].add(case.split)
+    return {patient for patient, theirs in splits.items() if len(theirs) > 1}
+
+
+def torn_patient_error(patients: int) -> DataError:
+    """Return the error of patients whom an index puts into more than one split: none of their cases can be used."""
+    what = f"{patients} patient(s), of whom this is one, are in more than one split of the index; they are left out."
+    return DataError("SPLIT-LEAK", what, "One patient must be in one split; remove the column 'split' to let medfl split.")
+
+
 def _check_given_splits(patients: Mapping[str, Sequence[Case]], complete: bool) -> dict[str, Split]:
     if not complete:
         fix = "Fill the column 'split' in every row, or remove it to let medfl split by patient."
         raise DataError("SPLIT-MISSING", "the index names a split for some cases only.", fix)
-    leaking = sum(len({case.split for case in theirs}) > 1 for theirs in patients.values())
-    if leaking:
-        what = f"{leaking} patient(s) are in more than one split of the index."
-        raise DataError("SPLIT-LEAK", what, "One patient must be in one split; remove the column 'split' to let medfl split.")
+    if torn := find_torn_patients([case for theirs in patients.values() for case in theirs]):
+        raise torn_patient_error(len(torn))
     return {patient: theirs[0].split for patient, theirs in patients.items()}
 
 

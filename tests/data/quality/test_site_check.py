@@ -17,6 +17,8 @@ from PIL import Image
 from medfl.data.cases import Case
 from medfl.data.cohort import read_cohort
 from medfl.data.findings import Finding
+from medfl.data.index.case_records import find_cases
+from medfl.data.index.file_index import FileIndex
 from medfl.data.quality.case_pool import map_cases
 from medfl.data.quality.facts import PERCENTILES, CaseFacts
 from medfl.data.quality.site_check import check_site
@@ -224,7 +226,7 @@ def test_annotated_classes_are_shown_as_they_are_sent(volumes: Path, make_site: 
     assert preview_disclosure(whole, study, site).annotated == ()
 
 
-def test_what_is_known_of_the_site_is_told_though_its_splits_are_refused(tmp_path: Path, make_site: Any) -> None:
+def test_a_patient_in_two_splits_is_named_and_costs_no_other_finding(tmp_path: Path, make_site: Any) -> None:
     root = tmp_path / "data"
     root.mkdir()
     rows = ["image,label,patient,split,annotation"]
@@ -232,5 +234,14 @@ def test_what_is_known_of_the_site_is_told_though_its_splits_are_refused(tmp_pat
         Image.fromarray(np.full((8, 8), n, dtype=np.uint8)).save(root / f"{n}.png")
         rows.append(f"{n}.png,{'ab'[n % 2]},p{n // 2},{'train' if n else 'test'},x")
     (root / "index.csv").write_text("\n".join(rows))
-    check, _ = check_site(make_site(root))
-    assert {finding.code for finding in check.findings} == {"SPLIT-LEAK", "INDEX-COLUMN"}
+    site = make_site(root)
+    check, study = check_site(site)
+    assert study
+    assert "INDEX-COLUMN" in {finding.code for finding in check.findings}
+    assert check.count_exclusions()["SPLIT-LEAK"] == 2
+    with FileIndex(site) as index:
+        records = find_cases(
+            index.database, next(case.case for case in check.left_out if case.findings[0].code == "SPLIT-LEAK")
+        )
+        assert {(one.status, one.original) for one in records} == {("SPLIT-LEAK", "p0")}
+        assert {one.split for one in find_cases(index.database, records[0].patient)} == {"test", "train"}
