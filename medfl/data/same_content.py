@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from medfl.data.case_building import conflict_error, copies_warning
-from medfl.data.cases import Source
+from medfl.data.cases import Case
 from medfl.data.findings import Finding
 from medfl.data.volume import Volume
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a case holds, as far as copies are concerned.
+class Copies:
+    """Which cases show one image, and what follows.
 
     Parameters
     ----------
-    case, patient : str
-        Pseudonyms.
-    image, label : str
-        Checksums of the voxels and of the mask; or the class.
+    dropped : frozenset of str
+        Pseudonyms of the cases that are not to be used.
+    findings : tuple of Finding
+        ``CASE-DUP``, a warning about the case that is used, and ``CASE-CONFLICT`` about each that contradicts another.
+    others : mapping of str to tuple of str
+        The other cases with the same image, for each case that is not the only one.
     """
 
-    case: str
-    patient: str
-    image: str
-    label: str
+    dropped: frozenset[str] = frozenset()
+    findings: tuple[Finding, ...] = ()
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def tell_reading(self, codes: Mapping[str, str]) -> dict[str, str]:
+        """Return codes of what reading each case showed, with ``CASE-DUP`` for copies that agree with one that is used."""
+        contradicted = {finding.case for finding in self.findings}
+        return {**codes, **dict.fromkeys(self.dropped - contradicted, "CASE-DUP")}
 
 
 def checksum_content(volume: Volume, label: NDArray[np.uint8] | int) -> tuple[str, str]:
@@ -40,60 +45,38 @@ def checksum_content(volume: Volume, label: NDArray[np.uint8] | int) -> tuple[st
     return _checksum(volume.array), str(label) if isinstance(label, int) else _checksum(label)
 
 
-def settle_copies(
-    contents: Sequence[Content], images: Mapping[str, Source], *, patient_ids: bool
-) -> tuple[set[str], list[Finding]]:
-    """Return the cases that are not to be used because the same image is there again, and what is to be said about it.
+def settle_copies(cases: Iterable[Case], contents: Mapping[str, Sequence[str]], *, patient_ids: bool) -> Copies:
+    """Find the cases that show the same image, and say which of them are not to be used.
 
-    Volumes in NIfTI are copies if their voxels are the same, and the sizes of their files. Others were found before they
-    were read: `medfl.data.layouts.copies`.
+    Images are the same if their voxels are, whatever the files are called, however they are compressed, and which UIDs they
+    bear. Copies that agree in label, patient, split and annotated classes are used once, others not at all.
 
     Parameters
     ----------
-    contents : sequence of Content
-        All usable cases, in a fixed order: of copies that agree, the first is used.
-    images : mapping of str to Source
-        Images of the cases.
+    cases : iterable of Case
+        Cases in a fixed order, with the splits that the index gives: of copies that agree, the first is used.
+    contents : mapping of str to sequence of str
+        The result of `checksum_content` for each usable case.
     patient_ids : bool
         Whether the layout names patients; if not, each copy has an id of its own.
-
-    Returns
-    -------
-    dropped : set of str
-        Pseudonyms.
-    findings : list of Finding
-        ``CASE-DUP``, a warning about the case that is used, and ``CASE-CONFLICT`` about each that contradicts another.
     """
+    by_voxels: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.name in contents:
+            by_voxels[contents[case.name][0]].append(case)
     dropped: set[str] = set()
     findings: list[Finding] = []
-    for group in _find_copies(contents, images):
-        if len({(content.label, content.patient if patient_ids else "") for content in group}) > 1:
-            dropped |= {content.case for content in group}
-            findings += [Finding.from_error(conflict_error(), content.case) for content in group]
+    others: dict[str, tuple[str, ...]] = {}
+    for group in (copies for copies in by_voxels.values() if len(copies) > 1):
+        names = [case.name for case in group]
+        others |= {name: tuple(other for other in names if other != name) for name in names}
+        if len({(contents[c.name][1], c.patient if patient_ids else "", c.split, c.annotated) for c in group}) > 1:
+            dropped |= set(names)
+            findings += [Finding.from_error(conflict_error(), name) for name in names]
         else:
-            dropped |= {content.case for content in group[1:]}
-            findings.append(copies_warning(len(group)).of_case(group[0].case))
-    return dropped, findings
-
-
-def _find_copies(contents: Sequence[Content], images: Mapping[str, Source]) -> Iterator[list[Content]]:
-    by_voxels: dict[str, list[Content]] = defaultdict(list)
-    for content in contents:
-        if images[content.case].kind == "nifti":
-            by_voxels[content.image].append(content)
-    for alike in by_voxels.values():
-        by_size: dict[int, list[Content]] = defaultdict(list)
-        for content in alike if len(alike) > 1 else ():
-            by_size[_count_bytes(images[content.case])].append(content)
-        yield from (copies for copies in by_size.values() if len(copies) > 1)
-
-
-def _count_bytes(source: Source) -> int:
-    """Return the size of the files of an image; 0 when one is gone by now."""
-    try:
-        return sum(os.stat(path).st_size for path in source.paths)
-    except OSError:
-        return 0
+            dropped |= set(names[1:])
+            findings.append(copies_warning(len(names)).of_case(names[0]))
+    return Copies(frozenset(dropped), tuple(findings), others)
 
 
 def _checksum(array: NDArray[np.generic]) -> str:

@@ -42,17 +42,22 @@ def whois(
     database = IndexDatabase(site_root(site), site.root)
     try:
         records = find_cases(database, wanted)
+        copies = [[found for name in record.copies for found in find_cases(database, name)] for record in records]
     finally:
         database.close()
     if not records:
         what = f"site {site.name} knows no such pseudonym."
         raise DataError("WHOIS-UNKNOWN", what, "Run 'medfl data check' first; pseudonyms differ from site to site.")
     errors.print("This identifies a patient. Do not copy it out of this machine.", style="bold yellow")
-    for record in records:
+    for record, others in zip(records, copies, strict=True):
         _print_record(record, site.root, every=every)
+        for other in others:
+            if other.study == record.study:
+                output.print("  the same image is there as:", highlight=False)
+                _print_record(other, site.root, every=every, indent="    ")
 
 
-def _print_record(record: CaseRecord, root: Path, *, every: bool) -> None:
+def _print_record(record: CaseRecord, root: Path, *, every: bool, indent: str = "") -> None:
     lines = [
         f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_format_status(record)}",
         f"  patient id: {_format_id(record.original)}",
@@ -63,7 +68,7 @@ def _print_record(record: CaseRecord, root: Path, *, every: bool) -> None:
         *([f"  split: {record.split}"] if record.split else []),
     ]
     for line in lines:
-        output.print(line, markup=False, highlight=False, soft_wrap=True)
+        output.print(f"{indent}{line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _format_id(original: str) -> str:

@@ -41,6 +41,8 @@ class CaseRecord:
         ``"usable"``, or the code of the finding for which the case was left out when the data folder was listed.
     read : str
         The same for the last time that its pixels were read; empty when they were not.
+    copies : tuple of str
+        Other cases that turned out to show the same image when they were read.
     """
 
     study: str
@@ -54,6 +56,7 @@ class CaseRecord:
     split: str = ""
     status: str = USABLE
     read: str = ""
+    copies: tuple[str, ...] = ()
 
 
 def save_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]) -> None:
@@ -80,7 +83,7 @@ def add_cases(database: IndexDatabase, study: str, records: Sequence[CaseRecord]
         database.write([delete, ("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)])
 
 
-def save_reading_results(site: Site, study: str, codes: Mapping[str, str]) -> None:
+def save_reading_results(site: Site, study: str, codes: Mapping[str, str], copies: Mapping[str, Sequence[str]]) -> None:
     """Save what reading the pixels of cases showed; it is kept until the data folder lists other cases.
 
     Parameters
@@ -91,15 +94,18 @@ def save_reading_results(site: Site, study: str, codes: Mapping[str, str]) -> No
         Name of the study.
     codes : mapping of str to str
         Code of the finding for which a case was left out, or `USABLE`, by the pseudonym of the case.
+    copies : mapping of str to sequence of str
+        Other cases with the same image, by the pseudonym of the case.
     """
     database = IndexDatabase(site_root(site), site.root)
     try:
         rows = database.read("SELECT name, record FROM cases WHERE study = ?", (study,))
         saved = [(name, json.loads(text)) for name, text in rows]
+        now = {name: {"read": code, "copies": list(copies.get(name, ()))} for name, code in codes.items()}
         changed = [
-            (json.dumps(values | {"read": codes[name]}), study, name)
+            (json.dumps(values | now[name]), study, name)
             for name, values in saved
-            if name in codes and values.get("read", "") != codes[name]
+            if name in now and {key: values.get(key) for key in now[name]} != now[name]
         ]
         database.write([("UPDATE cases SET record = ? WHERE study = ? AND name = ?", changed)] if changed else [])
     finally:

@@ -22,8 +22,8 @@ def group_copies(entries: Sequence[Entry]) -> list[list[Entry]]:
 
     DICOM images are the same if they share a SOP Instance UID and the same is selected of them: a series that lacks a slice of
     another one is a damaged copy, and no second image. Other files are the same if they are one file, through whatever path
-    or link, and pictures also if their bytes are equal. Copies of volumes in NIfTI are found when they are read
-    (`medfl.data.same_content`), because all of them would have to be read for it.
+    or link, and pictures also if their bytes are equal. Copies that were saved anew are found when they are read
+    (`medfl.data.same_content`), because all images have to be read for it.
 
     Parameters
     ----------

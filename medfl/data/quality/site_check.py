@@ -28,7 +28,7 @@ from medfl.data.quality.header_check import check_headers
 from medfl.data.quality.measure import measure_case
 from medfl.data.quality.study_inference import infer_study
 from medfl.data.quality.unlabelled import ONLY_IMAGES, has_no_labels, mark_unlabelled, unlabelled_cases
-from medfl.data.same_content import Content, settle_copies
+from medfl.data.same_content import Copies, settle_copies
 from medfl.data.splits import assign_splits
 from medfl.data.store.prepare import check_policy
 from medfl.errors import DataError, MedflError
@@ -82,7 +82,6 @@ def check_site(
         The study, or the one that was assumed; None when none could be.
     """
     assumed: tuple[str, ...] = ()
-    known: tuple[Finding, ...] = ()
     study_name = study.name if study else ""
     try:
         if study is None:
@@ -90,12 +89,11 @@ def check_site(
             study, assumed = infer_study(site, indexing, modality)
             site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
         cohort = read_cohort(site, study, indexing, account=True)
-        known = tuple(finding for finding in cohort.findings if not finding.case)
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole, task = Finding.from_error(error), study.task if study else None
         files, table = _look_at_unread(site)
-        return SiteCheck(site.name, study_name, task, assumed, (), (whole, *known), True, whole, fast, files, table), study
+        return SiteCheck(site.name, study_name, task, assumed, (), (whole,), True, whole, fast, files, table), study
     cases = [replace(case, split=splits[case.name]) for case in cohort.cases]
     images: list[Case] = [] if study_name else unlabelled_cases(site, study, cohort)
     if images:
@@ -103,9 +101,12 @@ def check_site(
         assumed = (*assumed, ONLY_IMAGES if only else _say_checked_alone(len(images)))
         cases, cohort = [*cases, *images], _without_rechecked(cohort, images, none_labelled=only)
     facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
-    facts = _settle_copies(facts, cases, cohort.patient_ids)
+    contents = {case.case: case.content for case in facts if case.content and case.usable}
+    copies = settle_copies([*cohort.cases, *images], contents, patient_ids=cohort.patient_ids)
+    facts = _without_copies(facts, copies)
     if not fast:
-        save_reading_results(site, study.name, reading_results((f.case for f in facts), (n for f in facts for n in f.findings)))
+        codes = reading_results((f.case for f in facts), (n for f in facts for n in f.findings))
+        save_reading_results(site, study.name, copies.tell_reading(codes), copies.others)
     names = {case.name for case in images}
     facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
     check = _build_check(site, study, cohort, facts, fast=fast)
@@ -119,13 +120,15 @@ def _say_checked_alone(count: int) -> str:
     return f"{plural(count, 'image')} {has} no label: {they}."
 
 
-def _settle_copies(facts: Sequence[CaseFacts], cases: Sequence[Case], patient_ids: bool) -> list[CaseFacts]:
+def _without_copies(facts: Sequence[CaseFacts], copies: Copies) -> list[CaseFacts]:
     """Return the facts without copies of other cases, and with what is to be said about those that contradict each other."""
-    read = [Content(case.case, case.patient, *case.content) for case in facts if case.content and case.usable]
-    dropped, findings = settle_copies(read, {case.name: case.image for case in cases}, patient_ids=patient_ids)
-    about = {finding.case: finding for finding in findings}
+    about = {finding.case: finding for finding in copies.findings}
     told = [replace(case, findings=(*case.findings, about[case.case])) if case.case in about else case for case in facts]
-    return [case if case.usable else replace(case, split="") for case in told if case.case not in dropped or case.case in about]
+    return [
+        case if case.usable else replace(case, split="")
+        for case in told
+        if case.case not in copies.dropped or case.case in about
+    ]
 
 
 def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | None]:

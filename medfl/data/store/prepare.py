@@ -10,7 +10,7 @@ from medfl.data.cases import Case
 from medfl.data.cohort import find_missing_classes, read_cohort
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
-from medfl.data.same_content import Content, settle_copies
+from medfl.data.same_content import settle_copies
 from medfl.data.splits import assign_splits
 from medfl.data.store.cache_key import store_root
 from medfl.data.store.case_cache import CaseCache, Outcome
@@ -89,13 +89,13 @@ def prepare_cases(
     if announce:
         announce(forecast(order, cache.cache_folder.case_names(), cache.cache_folder.path, study, site))
     made, findings = _collect_outcomes(order, cache, study, progress, iter_outcomes(order, cache, site, study, workers))
-    contents = [Content(case.name, case.patient, *meta["content"]) for case, meta in made]
-    images = {case.name: case.image for case in order}
-    dropped, about_copies = settle_copies(contents, images, patient_ids=cohort.patient_ids)
-    findings += about_copies
-    save_reading_results(site, study.name, reading_results((case.name for case in order), findings))
+    contents = {case.name: meta["content"] for case, meta in made}
+    copies = settle_copies(cohort.cases, contents, patient_ids=cohort.patient_ids)
+    findings += copies.findings
+    codes = copies.tell_reading(reading_results((case.name for case in order), findings))
+    save_reading_results(site, study.name, codes, copies.others)
     findings = [*cohort.findings, *findings]
-    used = [(case, meta) for case, meta in made if case.name not in dropped]
+    used = [(case, meta) for case, meta in made if case.name not in copies.dropped]
     if used and study.task.kind == "segmentation":
         present = {value for _, meta in used for value in meta["present"]}
         annotated = {value for _, meta in used for value in meta["annotated"] or range(len(study.task.classes))}
