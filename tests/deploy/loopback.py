@@ -8,17 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
+from typer.testing import CliRunner
 
+from medfl.cli.app import app
 from medfl.runs.history import Event, read_history
 from medfl.system.ports import find_free_port
 from tests.deploy.local_server import wait_for
 
 FAULTS = Path(__file__).parent / "faults"
+_TOLD_LINES = 40  # of each log when a test fails
 
 
 class Loopback:
@@ -52,37 +56,42 @@ class Loopback:
             raise AssertionError(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
+    def medfl_here(self, *words: object) -> None:
+        """Run a command in this process, which saves the start of one: for what comes before the test's own subject."""
+        environment: dict[str, str | None] = {**self._environment(""), "MEDFL_SIMULATION": None}
+        done = CliRunner().invoke(app, [*map(str, words)], env=environment)
+        if done.exit_code:
+            raise AssertionError(f"{' '.join(map(str, words))} ended with {done.exit_code}:\n{done.output}\n{done.exception!r}")
+
     def provision(self) -> None:
         """Create the federation, and enrol every hospital."""
         address = f"127.0.0.1:{find_free_port()}"
-        self.medfl("server", "init", self.folder, "--name", "loopback", "--address", address, "--listen", address)
+        self.medfl_here("server", "init", self.folder, "--name", "loopback", "--address", address, "--listen", address)
         for name, path in self.hospitals.items():
-            self.medfl("site", "init", name, "--folder", path)
-            self.medfl("server", "enrol", path / f"{name}.request.json", "--federation", self.folder, "--yes")
-            self.medfl("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path, "--yes")
+            self.medfl_here("site", "init", name, "--folder", path)
+            self.medfl_here("server", "enrol", path / f"{name}.request.json", "--federation", self.folder, "--yes")
+            self.medfl_here("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path, "--yes")
 
     def approve(self, study: Path, *overrides: str) -> None:
         """Let every hospital approve a study, with overrides (``rounds=2``)."""
-        self.medfl("study", "bundle", study, "--out", self.root, *override_options(overrides))
+        self.medfl_here("study", "bundle", study, "--out", self.root, *override_options(overrides))
         for path in self.hospitals.values():
-            self.medfl("site", "approve", self.root / f"{study.name}.fab", "--site", path, "--yes")
+            self.medfl_here("site", "approve", self.root / f"{study.name}.fab", "--site", path, "--yes")
 
     def server_up(self, fault: str = "") -> None:
         """Start the server, and wait until it reports that it is up."""
         self._start("server", "server", "up", self.folder, fault=fault)
-        wait_for(lambda: "is up" in self.output("server"))
+        self._wait_until_up("server", lambda: "is up" in self.output("server"))
 
-    def site_up(self, name: str, fault: str = "", seconds: float = 0.0) -> None:
-        """Start a hospital, and wait until its worker is ready."""
-        log = self.hospitals[name] / ".medfl" / "logs" / "worker.log"
-        before = log.read_text().count("is ready") if log.exists() else 0
-        self._start(name, "site", "up", self.hospitals[name], fault=fault, seconds=seconds)
-        wait_for(lambda: log.exists() and log.read_text().count("is ready") > before)
-
-    def sites_up(self) -> None:
-        """Start all hospitals."""
-        for name in self.hospitals:
-            self.site_up(name)
+    def sites_up(self, *names: str, fault: str = "", at: str = "", seconds: float = 0.0) -> None:
+        """Start hospitals, all unless named, and wait until their workers are ready; the fault hits all or is at one."""
+        logs = {name: self.hospitals[name] / ".medfl" / "logs" / "worker.log" for name in names or self.hospitals}
+        before = {name: _count_starts(log) for name, log in logs.items()}
+        for name in logs:
+            own_fault = fault if at in ("", name) else ""
+            self._start(name, "site", "up", self.hospitals[name], fault=own_fault, seconds=seconds)
+        for name, log in logs.items():
+            self._wait_until_up(name, partial(_has_started, log, before[name]))
 
     def output(self, name: str) -> str:
         """Return the output of a server or a hospital so far."""
@@ -119,6 +128,17 @@ class Loopback:
         """Return Flower's status of a run."""
         return str(json.loads(self.medfl("status", run, "--federation", self.folder, "--json").stdout)["status"])
 
+    def tell_failure(self) -> str:
+        """Return the last lines of what every process has printed or logged."""
+        files = [*self.root.glob("*.out"), *self.folder.glob("logs/*.log"), *self.folder.glob("runs/*/*/history.jsonl")]
+        files += [log for path in self.hospitals.values() for log in path.glob(".medfl/logs/*.log")]
+        tails = {path: path.read_text(errors="replace").splitlines()[-_TOLD_LINES:] for path in files}
+        return "\n".join(f"--- {path.relative_to(self.root)}\n" + "\n".join(lines) for path, lines in tails.items())
+
+    def _wait_until_up(self, name: str, is_up: Callable[[], bool]) -> None:
+        wait_for(lambda: is_up() or self._processes[name].poll() is not None)
+        assert self._processes[name].poll() is None, f"{name} has ended:\n{self.output(name)}"
+
     def _start(self, name: str, *words: object, fault: str = "", seconds: float = 0.0) -> None:
         command = [sys.executable, "-m", "medfl", *map(str, words)]
         environment = self._environment(fault) | {"MEDFL_FAULT_SECONDS": str(seconds)}
@@ -128,9 +148,8 @@ class Loopback:
     def _environment(self, fault: str) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if key not in ("MEDFL_SIMULATION", "MEDFL_FAULT")}
         environment |= {"MEDFL_STORE": str(self.root / "store"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        if fault:
-            paths = [str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-            environment |= {"MEDFL_FAULT": fault, "PYTHONPATH": os.pathsep.join(paths)}
+        paths = [str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment |= {"PYTHONPATH": os.pathsep.join(paths)} | ({"MEDFL_FAULT": fault} if fault else {})
         return environment
 
 
@@ -141,8 +160,19 @@ def loopback(root: Path, hospitals: Sequence[Path]) -> Iterator[Loopback]:
     federation.provision()
     try:
         yield federation
+    except Exception as error:
+        error.add_note(federation.tell_failure())
+        raise
     finally:
         federation.end()
+
+
+def _count_starts(log: Path) -> int:
+    return log.read_text().count("is ready") if log.exists() else 0
+
+
+def _has_started(log: Path, before: int) -> bool:
+    return _count_starts(log) > before
 
 
 def override_options(overrides: Sequence[str]) -> list[str]:

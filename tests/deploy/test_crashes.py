@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from medfl.data.synthetic.hospitals import make_nodule_images
 from medfl.runs.history import Event
 from medfl.simulation.simulated_run import plan_simulation
 from tests.deploy.local_server import needs_nginx, wait_for
 from tests.deploy.loopback import Loopback, loopback, override_options
 from tests.deploy.test_federation import bits_of, hospital_folders
+from tests.studies import NODULE_STUDY
 
 pytestmark = [pytest.mark.slow, needs_nginx]
 
@@ -20,8 +21,15 @@ OVERRIDES = ("rounds=3", "strategy.quorum=3")
 STAGES = ("before-send", "while-sites-train", "while-folding", "while-the-checkpoint-is-written")
 
 
-def expected(study: Path, data: Path, out: Path, **changes: Any) -> dict[str, bytes]:
-    simulation = plan_simulation(study, [data], out, {"rounds": 3, "strategy.quorum": 3} | changes)
+@pytest.fixture(scope="module")
+def bits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return what the run of three rounds with three hospitals ends with, by its simulation."""
+    folder = tmp_path_factory.mktemp("simulated")
+    (folder / "nodule").mkdir()
+    (folder / "nodule" / "pyproject.toml").write_text(NODULE_STUDY)
+    hospitals = make_nodule_images(folder / "hospitals", hospitals=3, patients=12, seed=1)
+    changes = {"rounds": 3, "strategy.quorum": 3, "simulation.store": str(folder / "store")}
+    simulation = plan_simulation(folder / "nodule", [hospitals], folder / "runs", changes)
     simulation.start(workers=1)
     return bits_of(simulation.run)
 
@@ -34,11 +42,10 @@ def completed_rounds(events: list[Event]) -> list[int]:
     return [event["round"] for event in events if event["event"] == "round"]
 
 
-@pytest.mark.parametrize("stages", [STAGES[2:], pytest.param(STAGES, marks=pytest.mark.long)], ids=["two", "all"])
+@pytest.mark.parametrize("stages", [STAGES[2:3], pytest.param(STAGES, marks=pytest.mark.long)], ids=["one", "all"])
 def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(
-    stages: tuple[str, ...], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+    stages: tuple[str, ...], bits: dict[str, bytes], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study, *OVERRIDES)
         federation.server_up(fault=f"*:2:{tmp_path / 'stage'}")
@@ -61,14 +68,12 @@ def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(
 
 
 def test_a_machine_that_dies_while_hospitals_train_resumes_to_the_same_bits(
-    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+    bits: dict[str, bytes], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study, *OVERRIDES)
         federation.server_up()
-        for name in federation.hospitals:
-            federation.site_up(name, fault=f"delay:2:{tmp_path / 'delayed'}", seconds=8.0)
+        federation.sites_up(fault=f"delay:2:{tmp_path / 'delayed'}", seconds=8.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
         wait_for((tmp_path / "delayed").exists)
@@ -79,20 +84,17 @@ def test_a_machine_that_dies_while_hospitals_train_resumes_to_the_same_bits(
 
 
 def test_a_hospital_that_dies_is_awaited_when_the_quorum_needs_it(
-    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+    bits: dict[str, bytes], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
-    bits = expected(nodule_study, nodule_hospitals, tmp_path / "simulated")
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study, *OVERRIDES)
         federation.server_up()
-        federation.site_up("hospital-1")
-        federation.site_up("hospital-2")
-        federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
+        federation.sites_up(fault=f"delay:2:{tmp_path / 'delayed'}", at="hospital-3", seconds=600.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(OVERRIDES))
         name = federation.newest()
         wait_for((tmp_path / "delayed").exists)
         federation.kill("hospital-3")
-        federation.site_up("hospital-3")
+        federation.sites_up("hospital-3")
         wait_for(lambda: federation.status(name) == "finished:completed", 400.0)
         assert bits_of(run_folder(federation, name)) == bits
 
@@ -104,9 +106,7 @@ def test_a_hospital_that_dies_is_left_out_with_the_reason_and_below_the_quorum_t
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study, *overrides)
         federation.server_up()
-        federation.site_up("hospital-1")
-        federation.site_up("hospital-2")
-        federation.site_up("hospital-3", fault=f"delay:2:{tmp_path / 'delayed'}", seconds=600.0)
+        federation.sites_up(fault=f"delay:2:{tmp_path / 'delayed'}", at="hospital-3", seconds=600.0)
         federation.medfl("run", nodule_study, "--federation", federation.folder, "--detach", *override_options(overrides))
         name = federation.newest()
         wait_for((tmp_path / "delayed").exists)

@@ -92,9 +92,8 @@ def test_code_in_a_bundle_is_refused_and_never_runs(nodule_study: Path, nodule_h
         replies = json.loads(out.read_text())
         assert replies == dict.fromkeys(("train", "evaluate", "query.join"), [safe_sentence("BUNDLE-CODE")] * 3)
         assert not canary.exists()
-        for change, code in (("training.batch-size=9", "OVERRIDE-REFUSED"), ("rounds=99", "OVERRIDE-REFUSED")):
-            wait_for_end(federation, submit(federation, _app(federation, nodule_study), change))
-            assert refusals(federation) == {safe_sentence(code)}
+        wait_for_end(federation, submit(federation, _app(federation, nodule_study), "training.batch-size=9"))
+        assert refusals(federation) == {safe_sentence("OVERRIDE-REFUSED")}
         for run in federation.runs.glob("*/*"):
             (run / "history.jsonl").unlink()
         larger = tmp_path / "larger" / "nodule"
@@ -115,8 +114,7 @@ def test_nothing_of_an_error_at_a_hospital_reaches_the_server(
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
         federation.approve(nodule_study)
         federation.server_up()
-        for name in federation.hospitals:
-            federation.site_up(name, fault=f"raise {planted}:1:{tmp_path / 'raised'}")
+        federation.sites_up(fault=f"raise {planted}:1:{tmp_path / 'raised'}")
         done = federation.medfl("run", nodule_study, "--federation", federation.folder, "--json", check=False)
         assert done.returncode == 1
         assert "SITE-ERROR" in done.stderr

@@ -259,7 +259,7 @@ def test_a_supernode_connects_and_is_refused_once_it_is_revoked(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_no_process_is_left_when_it_is_killed_and_it_starts_again(tmp_path: Path) -> None:
+def test_no_process_is_left_when_it_is_killed_or_stopped_and_it_starts_again(tmp_path: Path) -> None:
     folder = make_federation(tmp_path, ("hospital-1",))
     with server_of(folder) as server:
         all_processes = server.all_processes()
@@ -268,12 +268,6 @@ def test_no_process_is_left_when_it_is_killed_and_it_starts_again(tmp_path: Path
     with server_of(folder) as server:
         assert request_messages(folder, node_of(folder, "hospital-1"), tmp_path / "hospital-1.key") == 200
         assert not server.has_printed("hospital-1 may take part.")  # its node was kept
-
-
-@pytest.mark.slow
-def test_down_stops_it_with_all_its_processes(tmp_path: Path) -> None:
-    folder = make_federation(tmp_path)
-    with server_of(folder) as server:
         all_processes = server.all_processes()
         assert server_down(folder.path)
         assert server.process.wait(60) == 0

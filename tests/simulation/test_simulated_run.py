@@ -73,7 +73,7 @@ def test_looking_for_a_gpu_brings_no_torch_into_the_servers_process() -> None:
 @pytest.mark.slow
 def test_the_same_study_and_seed_give_the_same_bits(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     runs = []
-    for name, workers in (("one", 1), ("two", 2), ("three", 3)):
+    for name, workers in (("one", 1), ("three", 3)):
         simulation = plan(nodule_study, nodule_hospitals, tmp_path / name)
         simulation.start(workers=workers)
         runs.append(bits_of(simulation.run))

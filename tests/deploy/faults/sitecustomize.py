@@ -1,5 +1,7 @@
 """Faults for tests with real processes: on PYTHONPATH, this makes a process die or wait at one exact point, once.
 
+It also lets SuperNodes send more heartbeats, so that one that died is noticed after 24 seconds instead of 60.
+
 ``MEDFL_FAULT`` is ``stage:round:marker``; the fault hits the first process that gets there, which creates the marker file.
 With ``*`` as the stage, the marker file exists before, names the stage, and is removed by the fault.
 medfl itself knows nothing of this.
@@ -97,8 +99,18 @@ def _site() -> None:
     session.train = training
 
 
+def _supernode() -> None:
+    from flwr.supercore import heartbeat
+    from flwr.supernode import fleet_http_connection
+
+    for module in (heartbeat, fleet_http_connection):
+        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = 12
+
+
 AT_A_SITE = STAGE == "delay" or STAGE.startswith("raise ")
 if STAGE and "flwr-serverapp" in _ME and not AT_A_SITE:
     _server()
 elif AT_A_SITE and "medfl.deploy.site_worker" in _ME:
     _site()
+elif "medfl.deploy.supernode" in _ME:
+    _supernode()
