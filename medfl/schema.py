@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -15,8 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medfl.errors import ConfigError, Problem
+from medfl.errors.validation import InconsistentError, closest, describe_invalid, did_you_mean, split_listing, suggest_key
 
 _WHOLE_FILE = "(whole file)"  # in place of a key
+_MAX_MENDS = 3
 
 
 def _kebab(name: str) -> str:
@@ -50,7 +52,9 @@ def _split_floats(text: object) -> object:
 def _parse_numbers(text: object, kind: type[int] | type[float], wanted: str) -> object:
     parts = _split(text)
     if not isinstance(parts, tuple):
-        return parts
+        if isinstance(text, list):
+            return parts
+        raise ValueError(f"needs {wanted}, in quotes")
     try:
         numbers = tuple(kind(part) for part in parts)
     except ValueError:
@@ -136,12 +140,83 @@ def read_section(kind: type[S], values: Mapping[str, Any], file: str, *, table: 
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(kind, found, file, beside) for found in error.errors(include_url=False)]
+        problems = list(_all_problems(kind, values, error.errors(include_url=False), file, beside))
         raise ConfigError([_in_table(table, problem) for problem in problems] if table else problems) from None
+
+
+def _all_problems(
+    kind: type[Section], values: Mapping[str, Any], found: Sequence[ErrorDetails], file: str, beside: Iterable[str]
+) -> Iterator[Problem]:
+    """Yield the problems of single values, then of others that do not fit together."""
+    known = [problem for details in found for problem in _problems(kind, details, file, beside)]
+    yield from known
+    unknown = {problem.key for problem in known}
+    for _ in range(_MAX_MENDS):  # what is right for one network is not for another that stands in for a misspelt one
+        unknown |= {stand_in for details in found if isinstance(stand_in := _stand_in(details), str)}
+        values = _mend(kind, values, found)
+        try:
+            kind.model_validate(values)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        else:
+            return
+        if inconsistent := [d["ctx"]["error"] for d in found if isinstance(d.get("ctx", {}).get("error"), InconsistentError)]:
+            told = [(key, what) for error in inconsistent for key, what in error.problems]
+            # what is said of a value must not rest on one that stands in for a wrong one
+            yield from (Problem(file, k or _WHOLE_FILE, f"{what}.") for k, what in told if not _names(f"{k} {what}", unknown))
+            return
+
+
+def _names(text: str, keys: Iterable[str]) -> bool:
+    """Return whether a text names any of these words or dotted keys, or the table whose name is one of them."""
+    return any(re.search(rf"(?<![\w.-]){re.escape(key.removesuffix('.name'))}(?![\w-])", text) for key in keys)
+
+
+def _mend(kind: type[Section], values: Mapping[str, Any], found: Sequence[ErrorDetails]) -> dict[str, Any]:
+    """Return the table with something valid instead of what is wrong by itself, or without it, so that its default counts."""
+    mended = dict(values)
+    for details in found:
+        location = _without_tags(kind, [str(part) for part in details["loc"]])
+        *tables, last = [*location, "name"] if details["type"] == "union_tag_invalid" else location or [""]
+        inside = mended
+        for table in tables:  # copied on the way alone: the rest may be nested too deeply to be copied
+            if not isinstance(inside.get(table), dict):
+                break
+            inside[table] = inside = dict(inside[table])
+        else:
+            inside.pop(last, None)
+            inside |= {last: stand_in} if (stand_in := _stand_in(details)) is not None else {}
+    return mended
+
+
+def _stand_in(found: ErrorDetails) -> object:
+    """Return a valid value in place of a wrong one; None where its default must do."""
+    context = found.get("ctx", {})
+    match found["type"]:
+        case "greater_than_equal" | "less_than_equal":
+            return context.get("ge", context.get("le"))
+        case "int_type" | "int_from_float":
+            return 1
+        case "string_pattern_mismatch":
+            return "a"
+        case "literal_error":
+            return closest(str(found["input"]), split_listing(context["expected"]))
+        case "union_tag_invalid":
+            return closest(str(context["tag"]), split_listing(context["expected_tags"]))
+    return None
 
 
 def _in_table(table: str, problem: Problem) -> Problem:
     return replace(problem, key=table if problem.key == _WHOLE_FILE else f"{table}.{problem.key}")
+
+
+def _problems(kind: type[Section], found: ErrorDetails, file: str, beside: Iterable[str]) -> list[Problem]:
+    inconsistent = found.get("ctx", {}).get("error")
+    if isinstance(inconsistent, InconsistentError):
+        table = ".".join(_without_tags(kind, [str(part) for part in found["loc"]]))
+        keys = [".".join(filter(None, (table, key))) or _WHOLE_FILE for key, _ in inconsistent.problems]
+        return [Problem(file, key, f"{what}.") for key, (_, what) in zip(keys, inconsistent.problems, strict=True)]
+    return [_problem(kind, found, file, beside)]
 
 
 def _problem(kind: type[Section], found: ErrorDetails, file: str, beside: Iterable[str]) -> Problem:
@@ -158,34 +233,24 @@ def _problem(kind: type[Section], found: ErrorDetails, file: str, beside: Iterab
         case "union_tag_not_found":
             return Problem(file, f"{key}.name", "this key is required and is missing.")
         case "union_tag_invalid":
-            tags, came = _split_listing(context["expected_tags"]), str(context["tag"])
+            tags, came = split_listing(context["expected_tags"]), str(context["tag"])
             return Problem(file, f"{key}.name", f"came {came!r}, allowed: {', '.join(sorted(tags))}.", did_you_mean(came, tags))
-    message = str(found["msg"]).removeprefix("Value error, ")
+        case "literal_error" | "enum":
+            allowed = split_listing(context["expected"])
+            what = f"came {found['input']!r}, allowed: {', '.join(sorted(allowed))}."
+            return Problem(file, key, what, did_you_mean(str(found["input"]), allowed))
+        case "value_error":
+            message = str(context["error"])
+        case reason:
+            message = describe_invalid(reason, context, _form(kind, tables, last))
     came = "" if isinstance(found["input"], dict) else f" (came {found['input']!r})"
-    hint = did_you_mean(str(found["input"]), _split_listing(context["expected"])) if "expected" in context else ""
-    return Problem(file, key or _WHOLE_FILE, f"{message}{came}.", hint)
+    return Problem(file, key or _WHOLE_FILE, f"{message}{came}.")
 
 
-def _split_listing(listing: str) -> set[str]:
-    return {word.strip().strip("'") for word in listing.replace(" or ", ",").split(",")}
-
-
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return a hint at the valid name that was probably meant, or nothing.
-
-    Examples
-    --------
-    >>> did_you_mean("learnrate", {"learning-rate", "name"})
-    "Did you mean 'learning-rate'?"
-    """
-    close = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else ""
-
-
-def suggest_key(name: str, valid: Iterable[str]) -> str:
-    """Return a hint at the valid name that was probably meant, and a list of all."""
-    names = sorted(valid)
-    return f"{did_you_mean(name, names)} Valid keys here: {', '.join(names) or 'none'}.".strip()
+def _form(kind: type[Section], tables: list[str], key: str) -> str:
+    """Return the form that a text must have, in words: the description of its field."""
+    fields = [f for section in _sections_at(kind, tables) for name, f in section.model_fields.items() if _kebab(name) == key]
+    return next((field.description for field in fields if field.description), "")
 
 
 def _keys_at(kind: type[Section], location: list[str]) -> set[str]:

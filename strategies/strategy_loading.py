@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 
 from medfl.errors import ConfigError, MedflError, Problem
-from medfl.schema import suggest_key
+from medfl.errors.validation import suggest_key
 from medfl.strategies.fedavg import FedAvg
 from medfl.study import Study
 from medfl.study.installed_strategies import offered_strategies, strategy_problems

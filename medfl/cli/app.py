@@ -20,6 +20,7 @@ app = typer.Typer(
     name="medfl",
     help="Federated learning on hospitals' own medical images, with Flower and MONAI.",
     no_args_is_help=True,
+    suggest_commands=False,  # click does so already
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 failed, 2 something in a file or on the command line is wrong, 130 stopped by Ctrl-C.",

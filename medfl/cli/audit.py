@@ -13,7 +13,11 @@ from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.system.text import format_bytes, plural
 
-app = typer.Typer(help="Show what came and what left, and check that the logs of it are unchanged.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show what came and what left, and check that the logs of it are unchanged.",
+    no_args_is_help=True,
+    suggest_commands=False,
+)
 
 
 @app.command()

@@ -12,7 +12,9 @@ from rich.table import Column, Table
 from medfl.cli.console import output, print_json
 from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
 
-app = typer.Typer(help="The server of a federation, and the sites that belong to it.", no_args_is_help=True)
+app = typer.Typer(
+    help="The server of a federation, and the sites that belong to it.", no_args_is_help=True, suggest_commands=False
+)
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of the federation.")]
 SiteArgument = Annotated[str, typer.Argument(help="Name of the site.")]

@@ -12,7 +12,9 @@ from medfl.cli import approve
 from medfl.cli.console import output
 from medfl.cli.options import YesOption, confirm
 
-app = typer.Typer(help="A hospital's own terms, and its membership in a federation.", no_args_is_help=True)
+app = typer.Typer(
+    help="A hospital's own terms, and its membership in a federation.", no_args_is_help=True, suggest_commands=False
+)
 
 app.command("approve")(approve.approve)
 app.command("approvals")(approve.approvals)

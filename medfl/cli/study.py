@@ -12,7 +12,7 @@ from medfl.cli.console import output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.plan import plan
 
-app = typer.Typer(help="Check, plan and bundle a study before it runs.", no_args_is_help=True)
+app = typer.Typer(help="Check, plan and bundle a study before it runs.", no_args_is_help=True, suggest_commands=False)
 app.command("plan")(plan)
 
 

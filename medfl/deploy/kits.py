@@ -49,10 +49,10 @@ _WITH_KEY_NOTE = "It holds your PRIVATE KEY: delete it once you have joined."
 class KitManifest(Section):
     """Contents of ``federation.json`` in a kit: its site, its federation, the server's address, and the day it expires."""
 
-    site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
+    site: Annotated[str, Field(pattern=SITE_NAME_PATTERN, description="the name of a site")]
     federation: FederationName
     address: Address
-    expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$", description='a day, as "2026-01-31"')]
 
 
 @dataclass(frozen=True)

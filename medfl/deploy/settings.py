@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from medfl.schema import Section
-from medfl.site.federation_settings import ADDRESS_PATTERN
+from medfl.site.federation_settings import ADDRESS_FORM, ADDRESS_PATTERN
 from medfl.study.sections import Positive
 
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
@@ -35,7 +35,7 @@ def _check_address(address: str) -> str:
     return address
 
 
-Address = Annotated[str, Field(pattern=ADDRESS_PATTERN), AfterValidator(_check_address)]
+Address = Annotated[str, Field(pattern=ADDRESS_PATTERN, description=ADDRESS_FORM), AfterValidator(_check_address)]
 FederationName = Annotated[str, AfterValidator(_check_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import did_you_mean
+from medfl.errors.validation import did_you_mean
 from medfl.study.algorithms import ADDITIONS
 from medfl.study.study_file import Scalar
 

@@ -8,13 +8,16 @@ from pydantic import Field
 
 from medfl.schema import Section
 
+ADDRESS_FORM = 'a host and a port, as "fl.example.org:443"'
 ADDRESS_PATTERN = r"^(\[[0-9A-Fa-f:]+\]|[^\s:/]+):\d{1,5}$"
 
 
 class SiteFederation(Section):
     """Settings of a hospital in a federation. Files are named relative to the site.toml."""
 
-    server: Annotated[str, Field(pattern=ADDRESS_PATTERN)]  # "fl.example.org:443": the address that the server publishes
+    server: Annotated[
+        str, Field(pattern=ADDRESS_PATTERN, description=ADDRESS_FORM)
+    ]  # "fl.example.org:443": the address that the server publishes
     ca: str = "ca.crt"  # who signs the server's certificate
     key: str = "site.key"  # private, made by `medfl site init`; it never leaves
     certificate: str = "site.crt"  # the site's own, signed by the federation

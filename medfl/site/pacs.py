@@ -10,10 +10,14 @@ from pydantic import Field, model_validator
 from medfl.schema import Section, Strings
 from medfl.study.sections import NotNegative, Positive
 
+_DATES_FORM = 'days or a range of them, as "20240131", "20240101-20241231", "20240101-" or "-20241231"'
 HOURS_PATTERN = r"^(([01]\d|2[0-3])-([01]\d|2[0-4]))?$"
 DATES_PATTERN = r"^(\d{8}|\d{8}-(\d{8})?|-\d{8})?$"
 ADDRESS_PATTERN = r"^([^\s:]+:\d{1,5})?$"
-AETitle = Annotated[str, Field(pattern=r"^([!-\[\]-~][ -\[\]-~]{0,15})?$")]  # DICOM PS3.5, value representation AE
+_AE_FORM = "an AE title: 1 to 16 ASCII characters without a backslash, not beginning with a blank"
+AETitle = Annotated[
+    str, Field(pattern=r"^([!-\[\]-~][ -\[\]-~]{0,15})?$", description=_AE_FORM)
+]  # DICOM PS3.5, value representation AE
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -21,7 +25,9 @@ class PacsQuery(Section):
     """Query for the studies to fetch from the PACS."""
 
     modalities: Strings = ()  # "CT,SEG": SEG and RTSTRUCT are fetched with the studies of the images
-    study_dates: Annotated[str, Field(pattern=DATES_PATTERN)] = ""  # "20240101-20241231", "20240101-", "-20241231"
+    study_dates: Annotated[str, Field(pattern=DATES_PATTERN, description=_DATES_FORM)] = (
+        ""  # "20240101-20241231", "20240101-", "-20241231"
+    )
     patients: str = ""  # file with one PatientID a line, relative to the site.toml
     accessions: str = ""  # file with one accession number a line
     descriptions: Strings = ()  # patterns of SeriesDescription, "*axial*,*thin*"; empty: all
@@ -46,7 +52,9 @@ class Pacs(Section):
     port: Port = 0
     ae_title: AETitle = ""  # of the PACS
     calling_ae_title: AETitle = "MEDFL"  # medfl's own, known to the PACS
-    move: Annotated[str, Field(pattern=ADDRESS_PATTERN)] = ""  # own "address:port" for C-MOVE; empty: C-GET
+    move: Annotated[str, Field(pattern=ADDRESS_PATTERN, description='an address and a port, as "10.0.0.5:11112"')] = (
+        ""  # own "address:port" for C-MOVE; empty: C-GET
+    )
     tls: bool = False  # dimse; with dicomweb the url says it
     ca_file: str = ""  # who signed the PACS's certificate; empty: the system's authorities
     cert_file: str = ""  # own certificate and key, for a PACS that wants one
@@ -55,7 +63,9 @@ class Pacs(Section):
     password_env: str = ""
     credentials_file: str = ""  # of mode 0600: the user in the first line, the password in the second
     max_parallel: Annotated[int, Field(ge=1, le=16)] = 2  # series at once
-    hours: Annotated[str, Field(pattern=HOURS_PATTERN)] = ""  # "19-06": local hours in which the PACS may be asked; empty: any
+    hours: Annotated[str, Field(pattern=HOURS_PATTERN, description='two hours, as "19-06"')] = (
+        ""  # "19-06": local hours in which the PACS may be asked; empty: any
+    )
     retries: NotNegative = 3  # further attempts, after 1, 2, 4, ... seconds
     timeout: Positive = 60  # seconds of silence after which the PACS counts as gone
     query: PacsQuery

@@ -54,7 +54,7 @@ class Policy(Section):
     max_local_steps: NotNegative = 0  # a round, for studies that count in steps
     max_minutes: Annotated[Number, Field(ge=0)] = 0.0  # of work for one message, after which it is broken off
     # "19:00-06:30": local hours in which this site works; empty: any
-    hours: Annotated[str, Field(pattern=CLOCK_HOURS_PATTERN)] = ""
+    hours: Annotated[str, Field(pattern=CLOCK_HOURS_PATTERN, description='two times of day, as "19:00-06:30"')] = ""
     metrics: Strings = ()  # names or patterns that may leave, "train.*,eval.dice*"; empty: all
     max_megabytes: Annotated[Number, Field(ge=0)] = 0.0  # of one reply
     require: Annotated[Strings, AfterValidator(_check_protections)] = ()  # protections that a study must have

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from medfl.errors import Problem
-from medfl.schema import did_you_mean
+from medfl.errors.validation import did_you_mean
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import STUDY_FILE
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from medfl.errors.validation import InconsistentError
 from medfl.schema import Number, Section, Strings
 from medfl.study.sections import Fraction, NotNegative
 
@@ -41,12 +42,16 @@ class Simulation(Section):
 
     @model_validator(mode="after")
     def _check_partition(self) -> Self:
-        for key in ("column", "sites"):
-            if self.partition == "auto" and getattr(self, key):
-                wanted = "column" if key == "column" else "random"
-                raise ValueError(f"'{key}' does nothing with partition = 'auto'; write partition = '{wanted}', or leave it out")
+        problems = []
         if self.partition == "column" and not self.column:
-            raise ValueError("partition = 'column' needs 'column'")
+            problems.append(("column", "partition = 'column' needs the name of a column here"))
         if self.partition == "random" and self.sites < 2:
-            raise ValueError("partition = 'random' needs 'sites' of 2 or more")
+            problems.append(("sites", "partition = 'random' needs 2 or more here"))
+        for key, value, partition in (("column", self.column, "column"), ("sites", self.sites, "random")):
+            if value and self.partition == "auto":
+                problems.append(
+                    (key, f"does nothing with partition = 'auto'; write partition = {partition!r}, or leave it out")
+                )
+        if problems:
+            raise InconsistentError(problems)
         return self

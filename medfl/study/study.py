@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from medfl.errors import ConfigError
+from medfl.errors.validation import InconsistentError
 from medfl.schema import Section, read_section
 from medfl.study import network_options
 from medfl.study.algorithms import (
@@ -42,6 +43,8 @@ from medfl.study.sections import (
     Training,
 )
 
+_NAME_FORM = "1 to 32 letters (a to z), digits or '-', beginning with a letter"
+
 
 class Study(Section):
     """What to do, validated and frozen: all that a hospital reads, and nothing of how it is simulated or served.
@@ -49,7 +52,7 @@ class Study(Section):
     Read it with `medfl.study.read_study` (a folder) or `medfl.study.study_from_run_config` (inside a Flower app).
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$", description=_NAME_FORM)]
     seed: NotNegative = 0
     rounds: Positive
     arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), or both
@@ -73,7 +76,7 @@ class Study(Section):
     def _check_consistency(self) -> Self:
         problems = self._consistency_problems()
         if problems:
-            raise ValueError("; ".join(problems))
+            raise InconsistentError([(key, what) for key, _, what in (problem.partition(": ") for problem in problems)])
         return self
 
     def _consistency_problems(self) -> list[str]:
@@ -91,7 +94,7 @@ class Study(Section):
             allowed = str(divisors[0]) if len(set(divisors)) == 1 else ",".join(map(str, divisors)) + ", one for each axis,"
             yield f"training.patch: every number must be a multiple of {allowed} for this network"
         if self.network.name == "unetr" and not (self.training.patch or self.preprocessing.size):
-            yield "training.patch: 'unetr' needs one size for all its inputs"
+            yield "training.patch: 'unetr' needs one size for all its inputs, here or as preprocessing.size"
         if self.loss.label_smoothing and self.loss.name not in ("dice-ce", "cross-entropy"):
             yield f"loss.label-smoothing: {self.loss.name!r} does not have it; allowed with dice-ce, cross-entropy"
         if self.loss.class_weights and self.loss.name == "generalized-dice":

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medfl.errors import ConfigError, Problem
-from medfl.schema import read_section, suggest_key
+from medfl.errors.validation import suggest_key
+from medfl.schema import read_section
 from medfl.study.installed_strategies import strategy_problems
 from medfl.study.moved_keys import follow_moved_keys, split_moved_keys
 from medfl.study.run_settings import Server, Simulation

@@ -55,7 +55,7 @@ def test_a_study_as_json_has_its_hash(nodule_study: Path, tmp_path: Path) -> Non
 def test_a_wrong_study_ends_with_2_and_every_problem(nodule_study: Path, tmp_path: Path) -> None:
     done = medfl("study", "check", nodule_study, "-c", "rounds=0", "-c", "optimiser.name=adam", folder=tmp_path)
     assert done.returncode == 2
-    assert "rounds: Input should be greater than or equal to 1" in done.stderr
+    assert "rounds: must be at least 1" in done.stderr
     assert "Did you mean 'optimizer'?" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -143,3 +143,10 @@ def test_no_help_text_loses_what_stands_in_brackets() -> None:
         assert all(word.replace("\\[", "[") in shown for word in words), path
         checked += len(words)
     assert checked
+
+
+@pytest.mark.parametrize("words", [["studdy"], *([group, "chekc"] for group in ("study", "data", "site", "server", "audit"))])
+def test_a_misspelt_command_gets_one_hint_at_most(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert done.output.count("Did you mean") == (1 if words[0] in ("studdy", "study", "data") else 0)

@@ -166,7 +166,7 @@ def test_a_run_that_is_not_there_is_said_to_be_so(command: str, medfl: Medfl, fl
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("rounds=0", "rounds: Input should be greater than or equal to 1"),
+        ("rounds=0", "rounds: must be at least 1"),
         ("optimiser.name=adam", "Did you mean 'optimizer'?"),
         ("rounds", "'rounds' is not of the form key=value"),
     ],

@@ -13,7 +13,7 @@ from medfl.cli.data.purge import purge
 from medfl.cli.data.synth import synth
 from medfl.cli.data.whois import whois
 
-app = typer.Typer(help="Images on disk: find, check, prepare.", no_args_is_help=True)
+app = typer.Typer(help="Images on disk: find, check, prepare.", no_args_is_help=True, suggest_commands=False)
 
 
 @app.callback()
