@@ -162,9 +162,10 @@ class ImagePlaces:
         if above.names:
             return above.choose(name, dicom=False) if above.is_like(name) and not above.names & self._unread[folder] else set()
         if folder not in self._siblings:
-            names = map(self._names_in, (*self._below.get(os.path.dirname(folder), ()), *self._below.get(folder, ())))
+            beside = [*self._below.get(os.path.dirname(folder), ()), *self._below.get(folder, ())]
+            names = map(self._names_in, beside if len(beside) <= _MAX_SIBLINGS else ())
             self._siblings[folder] = [one for one in names if not one.names & self._unread[folder]]
-        fitting = [one.find_numbered(name) for one in self._siblings[folder][:_MAX_SIBLINGS]]
+        fitting = [one.find_numbered(name) for one in self._siblings[folder]]
         between = set().union(*(series for series, is_between in fitting if is_between))
         following = set().union(*(series for series, _ in fitting))
         return between or (following if len(following) == 1 else set())

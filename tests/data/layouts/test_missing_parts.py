@@ -255,6 +255,7 @@ def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
         (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/1.2.3.8.dcm", "A"),  # named by UIDs
         (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/2.25.900000.dcm", ""),
         (places("a/1=A", "a/2=A", "b/1=B", "b/2=B"), "lost/3", ""),  # any of them could go on
+        (places(*(f"p{n}/{k}=S{n}" for n in range(60) for k in (1, 2, 4))), "lost/3", ""),  # of 60 patients
         (places("a/1=A", "a/2=A", unread=("b/1", "b/2", "b/3")), "b/3", ""),  # a series of its own
         (places("a/1=A", "a/2=A", unread=("a/b/1", "a/b/3")), "a/b/3", ""),
         (MIXED, "d/4.dcm", "AB"),  # names do not follow the series
