@@ -10,9 +10,10 @@ from medfl.data.findings import Finding
 from medfl.data.index.case_records import add_cases
 from medfl.data.index.file_index import FileIndex
 from medfl.data.layouts.detect import detect_layout, list_images
-from medfl.data.layouts.entries import Entry, missing_label_error
+from medfl.data.layouts.entries import Entry, Listing, missing_label_error
 from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.object_sorting import sort_objects
+from medfl.data.layouts.patients import unite_patients
 from medfl.data.pseudonyms import patient_pseudonym, pseudonym
 from medfl.data.quality.facts import CaseFacts
 from medfl.site import Site
@@ -57,11 +58,13 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
                 Entry(uid, items[0].patient, Source.of_files(items), _MISSING_LABEL)
                 for uid, items in sorted(objects.series.items())
             ]
+            listing = Listing(tuple(entries), patient_ids=True)
         else:
-            entries = [entry for entry in list_images(site, study, index).entries if isinstance(entry.image, Source)]
-        for entry in entries:
+            listing = list_images(site, study, index)
+        for entry in unite_patients(listing).entries:
+            if not isinstance(entry.image, Source):
+                continue
             name = pseudonym(secret, "case", site.name, entry.patient, entry.key)
-            assert isinstance(entry.image, Source)
             cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
             records.append(build_record(name, _MISSING_LABEL.code, entry, site, study, secret))
         selected = [case for case in cases if case.name in missing or (every and case.name not in excluded)]

@@ -29,6 +29,7 @@ from medfl.report.quality_json import check_to_json
 from medfl.report.quality_report import render_quality
 from medfl.site import Site
 from medfl.study import Study
+from tests.data.dicom.phantom import write_slices
 
 StudyMaker = Callable[..., Study]
 SiteMaker = Callable[..., Site]
@@ -245,3 +246,23 @@ def test_a_patient_in_two_splits_is_named_and_costs_no_other_finding(tmp_path: P
         )
         assert {(one.status, one.original) for one in records} == {("SPLIT-LEAK", "p0")}
         assert {one.split for one in find_cases(index.database, records[0].patient)} == {"test", "train"}
+
+
+@pytest.mark.parametrize("layout", ["folders", "dicom"])
+def test_images_without_a_label_have_the_pseudonyms_that_they_will_have(
+    tmp_path: Path, make_site: SiteMaker, layout: str
+) -> None:
+    for n in range(4):
+
+        def change(_: int, ds: Any, n: int = n) -> None:
+            ds.PatientID, ds.IssuerOfPatientID, ds.StudyInstanceUID = f"P{n // 2}", "H", f"1.2.3.{n}"
+            ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") + n).tobytes()
+
+        write_slices(tmp_path / "data" / f"exam{n}", None, change, series=f"1.2.9.{n}")
+    site = make_site(tmp_path / "data", layout=layout)
+    check, study = check_site(site, workers=1)
+    assert study
+    listed = {finding.case for finding in read_cohort(site, study).findings if finding.case}
+    assert listed
+    assert listed <= {case.case for case in check.cases if case.size}
+    assert len({case.patient for case in check.cases}) == 2
