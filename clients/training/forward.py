@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training.interrupts import check_interrupts
 from medfl.errors import TrainingError
+from medfl.study import Study
 
 
 def forward(net: nn.Module, images: Tensor) -> Tensor:
@@ -29,3 +32,19 @@ def forward(net: nn.Module, images: Tensor) -> Tensor:
         fix = "Enlarge training.patch or preprocessing.size, take away a level, or set network.norm = 'group'."
         raise TrainingError("NET-TOO-DEEP", what, fix) from None
     return logits
+
+
+def check_size(study: Study) -> None:
+    """Check that the patches or images of a study are large enough for its network; only shapes are computed, no values.
+
+    A study that trains on whole images of any size is not checked.
+
+    Raises
+    ------
+    TrainingError
+        ``NET-TOO-DEEP``.
+    """
+    if size := study.training.patch or study.preprocessing.size:
+        with torch.device("meta"):
+            net = build_network(study).train()
+            forward(net, torch.empty(study.training.batch_size, study.task.channel_count, *size))

@@ -23,15 +23,18 @@ def check(
     change: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study, and print the `flwr run` command for it."""
+    """Validate a study, say what the policies of simulated hospitals would refuse or hide, and print its `flwr run` command."""
     from medfl import api
 
     checked = api.open_study(folder, parse_overrides(change)).check(data or [])
+    foretold = checked.foretell()
     if as_json:
-        print_json(checked.as_json())
+        print_json({**checked.as_json(), "foretold": foretold})
         return
     for sentence in checked.sentences:
-        output.print(sentence, markup=False)
+        output.print(sentence)
+    for sentence in foretold:
+        output.print(sentence, style="yellow")
     if command := checked.flower_command:
         output.print("The same with Flower's own command:")
         output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)

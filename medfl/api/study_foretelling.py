@@ -1,0 +1,78 @@
+"""What a study will meet when it runs, as far as it can be known before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from medfl.data.cohort import read_cohort
+from medfl.data.splits import assign_splits
+from medfl.errors import ConfigError, MedflError, Problem, TrainingError
+from medfl.privacy.policy_checks import find_violations
+from medfl.site import Site
+from medfl.study import Study
+from medfl.study.study_file import STUDY_FILE
+from medfl.system.text import join_words, plural
+
+_HELD_OUT = ("validation", "test")
+
+
+def require_trainable(study: Study) -> None:
+    """Refuse a study whose images or patches are too small for its network; nothing is computed.
+
+    Raises
+    ------
+    ConfigError
+        With the key of the size.
+    """
+    from medfl.clients.training.forward import check_size  # needs torch
+
+    try:
+        check_size(study)
+    except TrainingError as error:
+        key = "training.patch" if study.training.patch else "preprocessing.size"
+        raise ConfigError([Problem(STUDY_FILE, key, error.what, error.fix)]) from None
+
+
+def foretell_policy(site: Site, study: Study) -> Iterator[str]:
+    """Yield what the policy of a site will refuse of a study, and which of its scores it will hide, each as a sentence.
+
+    Parameters
+    ----------
+    site : Site
+        The site; its data is looked at only where its policy hides small counts.
+    study : Study
+        The study.
+    """
+    for _, violation in find_violations(study, site.policy):
+        yield f"{site.name} would refuse the study. {violation}"
+    k = site.policy.min_count
+    if not k:
+        return
+    try:
+        counts = count_patients(site, study)
+    except MedflError as error:
+        yield f"{site.name}: what its policy hides cannot be told, as its data cannot be read. {error}"
+        return
+    if 0 < counts["train"] < k:
+        patients = plural(counts["train"], "training patient")
+        yield f"{site.name} would decline: its policy lets no count below {k} leave, and it has {patients}."
+    few = [f"{plural(counts[split], f'{split} patient')}" for split in _HELD_OUT if 0 < counts[split] < k]
+    if few:
+        yield f"{site.name} will not tell its scores over {join_words(few)}: its policy hides numbers over fewer than {k}."
+
+
+def count_patients(site: Site, study: Study) -> dict[str, int]:
+    """Return how many patients a site has in each split, by headers and indices alone.
+
+    Raises
+    ------
+    DataError
+        When the data cannot be read.
+    """
+    cases = read_cohort(site, study).cases
+    splits = assign_splits(cases, study)
+    patients: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        patients[splits[case.name]].add(case.patient)
+    return {split: len(patients[split]) for split in ("train", *_HELD_OUT)}

@@ -1,0 +1,50 @@
+"""What `medfl study check` foretells: a network that is too deep, and what the sites' policies refuse or hide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import medfl
+from medfl.errors import ConfigError
+
+
+def test_images_too_small_for_the_network_are_refused_before_anything_runs(nodule_study: Path) -> None:
+    study = medfl.open_study(nodule_study)
+    assert study.check().foretell() == ()
+    with pytest.raises(ConfigError) as refused:
+        study.change(preprocessing={"size": "4,4"}, network={"channels": "4,8,16,32"}).check().foretell()
+    (problem,) = refused.value.problems
+    assert problem.key == "preprocessing.size"
+    assert "at a size of 4x4 the deepest level of the network is a single voxel" in problem.what
+    assert "Enlarge training.patch or preprocessing.size" in problem.fix
+
+
+def test_what_the_policies_of_sites_refuse_and_hide_is_foretold(nodule_study: Path, nodule_hospitals: Path) -> None:
+    policies = {
+        "hospital-1": 'min-count = 5\ntasks = "segmentation"',
+        "hospital-2": "min-count = 30",
+        "hospital-3": "min-count = 0",
+    }
+    for name, policy in policies.items():
+        file = nodule_hospitals / name / "site.toml"
+        head, _, _ = file.read_text().partition("[policy]")
+        file.write_text(f"{head}[policy]\n{policy}\nmin-cases = 1\n")
+    foretold = medfl.open_study(nodule_study).check(nodule_hospitals).foretell()
+    assert foretold == (
+        "hospital-1 would refuse the study. The study is a classification; allowed: segmentation.",
+        "hospital-1 will not tell its scores over 2 validation patients and 2 test patients: "
+        "its policy hides numbers over fewer than 5.",
+        "hospital-2 would decline: its policy lets no count below 30 leave, and it has 8 training patients.",
+        "hospital-2 will not tell its scores over 2 validation patients and 2 test patients: "
+        "its policy hides numbers over fewer than 30.",
+    )
+
+
+def test_a_site_whose_data_cannot_be_read_is_named_with_the_reason(nodule_study: Path, nodule_hospitals: Path) -> None:
+    file = nodule_hospitals / "hospital-1" / "site.toml"
+    file.write_text(file.read_text().replace("min-count = 0", "min-count = 10"))
+    (nodule_hospitals / "hospital-1" / "data" / "index.csv").write_text("nothing\n")
+    (sentence,) = medfl.open_study(nodule_study).check(nodule_hospitals).foretell()
+    assert sentence.startswith("hospital-1: what its policy hides cannot be told, as its data cannot be read. [")
