@@ -234,5 +234,10 @@ class RoundRecord:
         return tuple(r for r in self.replies if r.status == "ok")
 
     def reasons(self) -> str:
-        """Say in one line why the others were not counted."""
-        return "; ".join(f"{r.site}: {r.status}, {explain_reason(r.reason)}" for r in self.replies if r.status != "ok")
+        """Say in one line why the others were not counted; sites with the same reason are named together."""
+        sites: dict[str, list[str]] = {}
+        for reply in self.replies:
+            if reply.status != "ok":
+                what = f"{reply.status}, {explain_reason(reply.reason).removesuffix('.')}"
+                sites.setdefault(what, []).append(reply.site)
+        return "; ".join(f"{', '.join(names)}: {what}" for what, names in sites.items())
