@@ -129,7 +129,7 @@ def stop(name: RunArgument = "", federation: FederationOption = Path("federation
     folder = open_federation(federation)
     submitted = control.find(folder, name)
     if control.stop(folder, submitted):
-        output.print(f"{submitted.name} is stopped. Go on with it: medfl resume {submitted.name}", highlight=False)
+        output.print(f"{submitted.name} is stopped. {_describe_next_step(submitted)}", highlight=False)
     else:
         output.print(f"{submitted.name} was over already.", highlight=False)
 
@@ -199,7 +199,19 @@ def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
     ends = [event for event in submitted.events() if event["event"] == "end"]
     silent = f"the server's process of this run {'was stopped' if ended == 'stopped' else 'died'} without a message."
     what = str(ends[-1].get("reason", "")) if ends else silent
-    return RunError(f"RUN-{ended.upper()}", what, f"Go on after its last complete round: medfl resume {submitted.name}.")
+    return RunError(f"RUN-{ended.upper()}", what, _describe_next_step(submitted))
+
+
+def _describe_next_step(submitted: SubmittedRun) -> str:
+    """Return how to go on with a run that ended early: not by resuming it where no hospital took part."""
+    from medfl.errors import fixes_of
+    from medfl.runs.history import read_history
+
+    events = read_history(submitted.run)
+    refusals = [str(event["reason"]) for event in events if event["event"] == "failed" and event["during"] == "join"]
+    if refusals and not any(event["event"] == "joined" for event in events):
+        return f"{fixes_of(refusals)} Then start it again: medfl run."
+    return f"Go on after its last complete round: medfl resume {submitted.name}."
 
 
 def _make_display(folder: FederationFolder, submitted: SubmittedRun) -> RunDisplay:

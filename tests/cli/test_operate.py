@@ -252,9 +252,21 @@ def test_the_status_of_a_run_is_shown_to_people_and_machines(medfl: Medfl, flowe
     assert (shown["run"], shown["study"], shown["status"], shown["last"]["event"]) == (name, "nodule", "running", "joined")
 
 
+def test_a_run_that_no_hospital_has_approved_is_not_to_be_resumed(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
+    def refuse(run: Run) -> None:
+        reason = "[STUDY-NOT-APPROVED] The site has not approved this study."
+        run.history.append({"event": "failed", "site": "north", "during": "join", "reason": reason})
+        flower.end("failed", "[TOO-FEW-SITES] 0 of 1 sites can take part.")(run)
+
+    flower.plot = refuse
+    said = medfl("run", nodule_study).err
+    assert "approves with `medfl site approve`" in said
+    assert "resume" not in said
+
+
 def test_a_run_is_stopped_once_and_it_is_said_how_it_goes_on(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
     name = json.loads(medfl("run", nodule_study, "--detach", "--json").out)["run"]
-    assert medfl("stop") == Done(0, f"{name} is stopped. Go on with it: medfl resume {name}", "")
+    assert medfl("stop") == Done(0, f"{name} is stopped. Go on after its last complete round: medfl resume {name}.", "")
     assert medfl("stop", name) == Done(0, f"{name} was over already.", "")
     assert flower.count("stop") == 1
 
