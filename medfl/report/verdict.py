@@ -90,7 +90,9 @@ def _lowest_site_headline(data: ReportData) -> Headline:
     lowest = data.comparison.federated_lowest
     if lowest is not None and len(data.sites) > 1:
         patients = [data.comparison.patients.get(site, 0) for site in lowest.sites]
-        where = " or ".join(lowest.sites) if len(lowest.sites) <= _MAX_NAMED_SITES else f"one of {len(lowest.sites)} hospitals"
+        where = (
+            join_words(lowest.sites, "or") if len(lowest.sites) <= _MAX_NAMED_SITES else f"one of {len(lowest.sites)} hospitals"
+        )
         note = f"{where}, {plural(patients[0], 'test patient')}" if len(patients) == 1 else f"{where}: too close to tell apart"
         return Headline(f"Lowest {score_name(data)} at one hospital", format_score(lowest.score), note, lowest.score)
     done = max((len(arm.rounds) for arm in data.arms.values()), default=0)

@@ -63,6 +63,6 @@ def format_count(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
 
-def join_words(words: Sequence[str]) -> str:
-    """Join words as "a, b and c"."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+def join_words(words: Sequence[str], last: str = "and") -> str:
+    """Join words as "a, b and c"; `last` stands before the last of them."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
