@@ -1,0 +1,46 @@
+"""Values that wait for the end of a round come back whole, in memory or on disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medfl.aggregate.leftover_values import LeftoverValues
+from medfl.errors import RunError
+
+
+@pytest.mark.parametrize("count", [3, 100_000])  # the second are more than is kept in memory
+def test_two_chains_come_back_from_last_to_first(count: int) -> None:
+    leftovers, chains = LeftoverValues(), {"a": -1, "b": -1}
+    values = np.arange(count, dtype=np.float32)
+    for weight, chain in ((1.0, "a"), (2.0, "b"), (3.0, "a")):
+        chains[chain] = leftovers.put(chains[chain], weight, np.arange(count), values * np.float32(weight))
+    for chain, weights in (("a", [3.0, 1.0]), ("b", [2.0])):
+        records = list(leftovers.read(chains[chain]))
+        assert [record[0] for record in records] == weights
+        for weight, places, found in records:
+            assert places.tolist() == list(range(count))
+            assert np.array_equal(found, values * weight)
+
+
+def test_a_full_disk_is_said_to_be_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    leftovers = LeftoverValues()
+    monkeypatch.setattr(leftovers._file, "write", write)
+    with pytest.raises(RunError, match="DISK-FULL"):
+        leftovers.put(-1, 1.0, np.array([0]), np.array([0.5]))
+
+
+def test_the_file_has_no_name_and_is_closed_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    leftovers = LeftoverValues()
+    leftovers.put(-1, 1.0, np.arange(100_000), np.arange(100_000.0))
+    assert list(tmp_path.iterdir()) == []
+    file = leftovers._file
+    del leftovers
+    assert file.closed
