@@ -56,22 +56,22 @@ DIFFERENCES = (
     Difference(
         "precision",
         "all that average",
-        "values of a tensor are very small, or of float64",
-        "summed in the tensor's type",
-        "weight times value is rounded to 2^-30 of the largest value that was sent, at least 1, so that what is far smaller "
-        "vanishes; `mean='float'` does not round",
+        "values of replies cancel, or differ much in size",
+        "rounded after each reply, in the tensor's type",
+        "the sums are exact and rounded once, so that no value vanishes beside another; weights that are no whole numbers are "
+        "rounded to 29 bits; `mean='float'` rounds after each reply",
     ),
     Difference(
         "value-range",
         "all that average",
-        "weight times value of a reply is 2^30 times the largest value that was sent, at least 1",
+        "weight times value of a reply is beyond 2^-10 of the largest float32 (of float64, for such tensors)",
         "averaged",
-        "left out, as diverged; `mean='float'` goes to the end of float32",
+        "averaged; `mean='float'` leaves it out, as diverged",
     ),
     Difference(
         "weight-range",
         _ALL,
-        "a weight is below 2^-10 or above 2^40",
+        "a weight is below 2^-10 or above 2^53",
         "averaged, or not looked at",
         "left out: weights are counts of patients or samples",
     ),

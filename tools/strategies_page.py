@@ -52,8 +52,9 @@ codec = "int8"
 ```
 
 The server's part is in `strategies/`, the hospital's in `clients/`. Each server part is a Flower `Strategy` and runs in any
-Flower app: `FedProx(proximal_mu=0.01, transforms=[Int8()])`. FedAvg holds the model, one sum (as large as two float32 models),
-and one reply at a time, however many hospitals there are; the column "the server holds" says what a strategy keeps in addition.
+Flower app: `FedProx(proximal_mu=0.01, transforms=[Int8()])`. FedAvg holds the model, one sum (as large as two float32 models,
+or three where weights or values differ much), and one reply at a time, however many hospitals there are; the column "the server
+holds" says what a strategy keeps in addition.
 
 ## Algorithms
 """

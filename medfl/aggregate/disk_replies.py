@@ -102,7 +102,7 @@ class DiskReplies:
         arrays : mapping of str to ndarray
             The reply: names, shapes and types of the reference, in any order; narrower floats are kept in the model's type.
         weight : float
-            Its weight, from 2**-10 to 2**40.
+            Its weight, from 2**-10 to 2**53.
 
         Raises
         ------

@@ -1,9 +1,9 @@
 """Means of replies that are added one by one as they arrive, so that memory does not grow with their number.
 
-`ExactMean` sums integers, so the order of arrival cannot change one bit of the result. `FloatMean` sums floats: it is faster,
-and its last bits depend on the order. A reply that is refused leaves the sums unchanged. Floating-point tensors are averaged;
-integer and boolean tensors (counters such as ``num_batches_tracked``) become the elementwise maximum over the replies, which
-depends on no order and needs no rounding.
+The sums of `ExactMean` are exact, so the order of arrival cannot change one bit of the result. `FloatMean` sums floats: it is
+faster, and its last bits depend on the order. A reply that is refused leaves the sums unchanged. Floating-point tensors are
+averaged; integer and boolean tensors (counters such as ``num_batches_tracked``) become the elementwise maximum over the
+replies, which depends on no order and needs no rounding.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from medfl.aggregate.exact_sums import BlockSums
+from medfl.aggregate.float_parts import Weight, magnitudes, short_weight
+from medfl.aggregate.leftover_values import LeftoverValues
 from medfl.errors import ExchangeError
 from medfl.messages.models import (
     BLOCK,
     Tensor,
     Tensors,
+    check_finite,
     check_layout,
     check_weight,
     flatten,
@@ -31,15 +34,6 @@ from medfl.messages.models import (
     max_abs_bound,
     out_of_range_error,
 )
-
-FRACTION_BITS = 30  # a reply of weight 1 is rounded to 2**-30 of the scale of its tensor
-_REPLY_LIMIT = 2.0**60  # largest value of one reply, in grid steps
-_SUM_LIMIT = 2**63
-
-# Adding 1.5 * 2**52 to a float64 below 2**51 rounds it half to even, like rint, and leaves the integer in the low bits.
-_SHIFTER = 1.5 * 2.0**52
-_SHIFTER_LIMIT = 2.0**51
-_SHIFTER_BITS = int(np.float64(_SHIFTER).view(np.int64))
 
 
 class Mean(ABC):
@@ -60,7 +54,7 @@ class Mean(ABC):
     def __init__(self, reference: Tensors) -> None:
         self._layout = layout_of(reference)
         self._floats = tuple(name for name, (_, dtype) in self._layout.items() if dtype.kind == "f")
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Any] = {}  # by tensor, as the kind of mean keeps them
         self._maxima: dict[str, Tensor] = {}
         self._total = Fraction(0)
         self.count = 0
@@ -78,12 +72,13 @@ class Mean(ABC):
         arrays : mapping of str to ndarray
             The reply: names, shapes and types of the reference, in any order. Narrower floats are summed in the model's width.
         weight : float
-            Its weight, usually a count of patients or samples, from 2**-10 to 2**40.
+            Its weight, usually a count of patients or samples, from 2**-10 to 2**53.
 
         Raises
         ------
         ExchangeError
-            ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE`` or ``UPDATE-RANGE``. The sums are unchanged then.
+            ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE``, or ``UPDATE-RANGE`` for what a `FloatMean` cannot
+            hold. The sums are unchanged then.
         """
         check_weight(weight)
         check_layout(arrays, self._layout)
@@ -106,7 +101,7 @@ class Mean(ABC):
         Raises
         ------
         ExchangeError
-            ``WEIGHT-ZERO`` when nothing was folded, ``UPDATE-RANGE`` when the sum of all replies was too large.
+            ``WEIGHT-ZERO`` when nothing was folded.
         """
         if not self.count:
             raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
@@ -134,12 +129,14 @@ class Mean(ABC):
 
 
 class ExactMean(Mean):
-    """Weighted mean that has the same bits in whatever order the replies arrive.
+    """Weighted mean of which the sums are exact, so that it has the same bits in whatever order the replies arrive.
 
-    Every tensor has a grid of values that is fixed before the first reply: its step is ``2**-30`` of the power of two that
-    holds the largest value of the reference, at least 1. A reply adds ``rint(weight * x / step)`` as 64-bit integers. That
-    number depends on the reply alone, and integer addition is associative and commutative, so the order does not matter. For
-    weights of 1 or more the error is at most ``2**-31`` of that scale. An int64 a value: two float32 models.
+    For whole weights up to 2**53 the mean of finite replies is right to one unit in the last place, however large or small they
+    are; replies that are all equal give that very model. Other weights are rounded to 29 bits first, each by at most 2**-30 of
+    itself, and the mean is right to one unit for those. The method and its proof: ``docs/decisions``, "The mean is exact".
+
+    Memory: two to three float32 models, an int64 a value and where needed another 32 bits. Values that differ by more than
+    about 2**40 within a block wait for the end of the round on disk, which takes longer.
 
     Parameters
     ----------
@@ -157,64 +154,35 @@ class ExactMean(Mean):
 
     def __init__(self, reference: Tensors) -> None:
         super().__init__(reference)
-        self._bits = {name: FRACTION_BITS - _scale_exponent(name, reference[name]) for name in self._floats}
-        self._sums = {name: np.zeros(reference[name].size, np.int64) for name in self._floats}
-        self._bounds = dict.fromkeys(self._floats, 0)  # of the absolute sums, in grid steps
-        self._buffer = np.empty(BLOCK, np.float64)
+        check_finite(reference)
+        self._sums = {name: _block_sums(*self._layout[name]) for name in self._floats}
+        self._leftovers = LeftoverValues()
+        self._buffer, self._bits = np.empty(4 * BLOCK), np.empty(8 * BLOCK, np.uint8)
+
+    def add(self, arrays: Tensors, weight: float) -> None:
+        """Add one reply, as `Mean.add`; a weight that is no whole number is rounded to 29 bits."""
+        super().add(arrays, short_weight(weight))
 
     def _add(self, flat: dict[str, Tensor], weight: float) -> None:
-        bounds = dict.fromkeys(self._floats, 0.0)
+        factor = Weight(weight)
         for name, start, block in iter_blocks(flat):
-            scale = math.ldexp(float(weight), self._bits[name])
-            bound = max_abs_bound(block)
-            if not bound * scale < _SHIFTER_LIMIT:
-                bound = max_abs(block)
-            if not bound * scale < _REPLY_LIMIT:
-                self._rollback(flat, weight, stop=(name, start))
-                raise out_of_range_error(name, bound)
-            bounds[name] = max(bounds[name], bound * scale)
-            part = self._sums[name][start : start + block.size]
-            np.add(part, self._to_grid(block, scale, bound), out=part)
-        for name, bound in bounds.items():
-            self._bounds[name] += math.ceil(bound)
+            span = magnitudes(block, self._bits)
+            if not math.isfinite(span[1]):
+                self._take_back(flat, weight, stop=(name, start))
+                raise out_of_range_error(name, span[1])
+            self._sums[name][start // BLOCK].add(block, span, factor, self._leftovers, self._buffer)
 
-    def _rollback(self, flat: dict[str, Tensor], weight: float, stop: tuple[str, int]) -> None:
+    def _take_back(self, flat: dict[str, Tensor], weight: float, stop: tuple[str, int]) -> None:
+        factor = Weight(-weight)
         for name, start, block in iter_blocks(flat):
             if (name, start) == stop:
                 return
-            scale = math.ldexp(float(weight), self._bits[name])
-            part = self._sums[name][start : start + block.size]
-            np.subtract(part, self._to_grid(block, scale, max_abs(block)), out=part)
-
-    def _to_grid(self, block: Tensor, scale: float, bound: float) -> NDArray[np.int64]:
-        """Round a block to the grid; every number is _SHIFTER_BITS too large, which the result takes off (modulo 2**64)."""
-        scaled = self._buffer[: block.size]
-        np.copyto(scaled, block)
-        np.multiply(scaled, scale, out=scaled)
-        if bound * scale < _SHIFTER_LIMIT:
-            np.add(scaled, _SHIFTER, out=scaled)
-            return scaled.view(np.int64)
-        return np.rint(scaled).astype(np.int64) + np.int64(_SHIFTER_BITS)
+            span = magnitudes(block, self._bits)
+            self._sums[name][start // BLOCK].add(block, span, factor, self._leftovers, self._buffer)
 
     def _average(self, name: str, out: Tensor) -> None:
-        if self._bounds[name] >= _SUM_LIMIT:
-            raise ExchangeError(
-                "UPDATE-RANGE", f"the replies' sum of tensor {name!r} is too large.", "Look for diverging sites."
-            )
-        factor = math.ldexp(1.0, -self._bits[name]) / self.weight
-        for start in range(0, out.size, BLOCK):
-            values = self._from_grid(self._sums[name][start : start + BLOCK], self._bounds[name])
-            np.multiply(values, factor, out=values)
-            out[start : start + BLOCK] = values
-
-    def _from_grid(self, sums: NDArray[np.int64], bound: int) -> NDArray[np.float64]:
-        values = self._buffer[: sums.size]
-        if bound < _SHIFTER_LIMIT:  # the inverse of _to_grid: one shift is kept, and taken off as a float
-            np.subtract(sums, _wrap_int64((self.count - 1) * _SHIFTER_BITS), out=values.view(np.int64))
-            np.subtract(values, _SHIFTER, out=values)
-        else:
-            np.copyto(values, sums - _wrap_int64(self.count * _SHIFTER_BITS))
-        return values
+        for start, sums in enumerate(self._sums[name]):
+            sums.mean(self._total, self._leftovers, out[start * BLOCK : (start + 1) * BLOCK])
 
 
 class FloatMean(Mean):
@@ -256,16 +224,6 @@ MeanName = Literal["exact", "float"]
 MEANS: dict[MeanName, type[Mean]] = {"exact": ExactMean, "float": FloatMean}
 
 
-def _wrap_int64(number: int) -> np.int64:
-    return np.int64((number + 2**63) % 2**64 - 2**63)
-
-
-def _scale_exponent(name: str, values: Tensor) -> int:
-    largest = 1.0
-    for _, _, block in iter_blocks({name: np.ascontiguousarray(values).reshape(-1)}):
-        found = max_abs(block)
-        if not math.isfinite(found):
-            raise out_of_range_error(name, found)
-        largest = max(largest, found)
-    mantissa, exponent = math.frexp(largest)
-    return exponent - 1 if mantissa == 0.5 else exponent
+def _block_sums(shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[BlockSums]:
+    low = np.zeros(math.prod(shape), np.int64)  # one array for all blocks: large ones get large pages
+    return [BlockSums(low[start : start + BLOCK], dtype) for start in range(0, low.size, BLOCK)]

@@ -16,7 +16,7 @@ Tensors = Mapping[str, Tensor]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 BLOCK = 65536  # elements: a block and its buffer stay in the second-level cache
-_MIN_WEIGHT, _MAX_WEIGHT = 2.0**-10, 2.0**40
+_MIN_WEIGHT, _MAX_WEIGHT = 2.0**-10, 2.0**53
 
 
 def layout_of(model: Tensors) -> Layout:
@@ -29,10 +29,10 @@ def layout_of(model: Tensors) -> Layout:
 
 
 def check_weight(weight: float) -> None:
-    """Raise ``WEIGHT-RANGE`` unless the weight of a reply is between 2**-10 and 2**40."""
+    """Raise ``WEIGHT-RANGE`` unless the weight of a reply is between 2**-10 and 2**53."""
     if not (_MIN_WEIGHT <= weight <= _MAX_WEIGHT):
         raise ExchangeError(
-            "WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**40.", "Use a count as the weight."
+            "WEIGHT-RANGE", f"the weight is {weight}, allowed is 2**-10 to 2**53.", "Use a count as the weight."
         )
 
 
@@ -68,8 +68,9 @@ def _is_compatible(dtype: np.dtype[Any], expected: np.dtype[Any]) -> bool:
 
 
 def flatten(arrays: Tensors) -> dict[str, Tensor]:
-    """Return the floating-point tensors of a model as vectors in C order, copied only where necessary."""
-    return {name: np.ascontiguousarray(x).reshape(-1) for name, x in arrays.items() if x.dtype.kind == "f"}
+    """Return the floating-point tensors of a model as vectors in C order and native byte order, copied only where necessary."""
+    floats = ((name, x) for name, x in arrays.items() if x.dtype.kind == "f")
+    return {name: np.ascontiguousarray(x, x.dtype.newbyteorder("=")).reshape(-1) for name, x in floats}
 
 
 def check_finite(arrays: Tensors) -> None:

@@ -77,7 +77,7 @@ def test_the_weight_decides_what_counts(fake: Any, make: Any, initial: ArrayReco
             7: make.trained(make.model(9), 2, key="other"),
             8: make.trained(make.model(9), -1),
             9: make.trained(make.model(9), float("nan")),
-            10: make.trained({**make.model(1), "scale": np.array(1e30, np.float32)}, 1),
+            10: make.trained({**make.model(1), "scale": np.array(np.inf, np.float32)}, 1),
         }
     )
     strategy = FedAvg()
@@ -90,7 +90,7 @@ def test_the_weight_decides_what_counts(fake: Any, make: Any, initial: ArrayReco
         "node-7": "[WEIGHT-MISSING",
         "node-8": "[WEIGHT-RANGE",
         "node-9": "[WEIGHT-RANGE",
-        "node-10": "[UPDATE-RANGE",
+        "node-10": "[UPDATE-NONFINITE",
     }
 
 
