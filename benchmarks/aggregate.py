@@ -3,9 +3,9 @@
     python -m benchmarks.aggregate [--quick] [--values N]
 
 Ten replies of 25 million float32 values (quick: 2 million). Each way is timed in turn, several times over, and the best is
-kept, so that a busy machine disturbs all ways alike. The warm ratio is of folding alone; the whole one includes the reference's
-scale, the first touch of the sums' memory and the result. Memory is that of the process while FedAvg takes 4, 16 and 64 replies
-that are made one at a time, beyond the model that was sent and the reply being folded. Set OMP_NUM_THREADS=1.
+kept, so that a busy machine disturbs all ways alike. The warm ratio is of folding alone; the whole one includes the first
+touch of the sums' memory and the result. Memory is that of the process while FedAvg takes 4, 16 and 64 replies that are
+made one at a time, beyond the model that was sent and the reply being folded. Set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def print_times(values: int, turns: int) -> None:
 def print_memory(values: int) -> None:
     """Print what FedAvg takes beyond the model and the reply being folded."""
     sent = make_record(values, 0)
-    for kind in ("float", "exact"):
+    for kind, budget in (("float", 2), ("exact", 3)):
         for count in (4, 16, 64):
             folding, everything = peak_models(kind, sent, values, count)
             print(
                 f"{kind}  {count:2} replies: {folding:.2f} models of memory beside the model and the reply being folded "
-                f"(budget 2), {everything:.2f} with the result"
+                f"(budget {budget}), {everything:.2f} with the result"
             )
 
 
