@@ -7,20 +7,25 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medfl.messages.records import Metrics
-from medfl.metrics import CaseScore, as_personal, derive, merge, segmentation_metrics
+from medfl.metrics import CaseScore, as_personal, classification_metrics, derive, merge, segmentation_metrics
 from medfl.report.leaderboard import Leaderboard, LeaderboardRow, build_leaderboard
 from medfl.report.leaderboard_page import render_leaderboard, verdict_sentences, write_leaderboard
+from medfl.report.leaderboard_run import read_leaderboard_run
+from medfl.report.report_data import read_report_data
 from medfl.runs import Run
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import LOCAL, parse_strategy_specs
 from medfl.simulation.sweep_runner import NOT_RUN, PlannedRun, RunResult, Sweep
-from medfl.study import Server, Study, StudyApp
+from medfl.study import Server, Simulation, Study, StudyApp
 from medfl.study.study_file import StudyFile
+from medfl.testing.sites import make_study
 
 Dice = Mapping[str, Sequence[float]]  # of the patients of each hospital
 EVEN = {"a": [0.80, 0.84, 0.88, 0.92, 0.86, 0.82], "b": [0.70, 0.74, 0.78, 0.72]}
@@ -260,3 +265,22 @@ def test_files_for_machines_and_for_people_are_written(made: Maker) -> None:
 def test_the_verdict_says_that_nothing_was_tested(made: Maker) -> None:
     made.failed("fedavg", "why")
     assert verdict_sentences(made.board())[0] == "No strategy reached a test."
+
+
+def test_an_auroc_on_the_leaderboard_is_that_of_the_single_scores(tmp_path: Path) -> None:
+    # all four scores lie in one bin, so that a report can only say 0.5 +/- 0.5
+    study = make_study("classification")
+    run = Run.create(tmp_path, StudyApp(study, Simulation()))
+    labels, scores = ["no", "yes", "no", "yes"], [0.5, 0.5001, 0.5002, 0.5003]
+    probabilities = np.array([[1 - p, p] for p in scores])
+    truth = [study.task.classes.index(label) for label in labels]
+    metrics = classification_metrics([f"p{k}" for k in range(4)], truth, probabilities, study.task.classes, 0.5)
+    sites = {"a": {"metrics": metrics}}
+    run.history.append({"event": "test", "arm": "federated", "model": {"round": 1}, "sites": sites, "eval": metrics})
+    units = [{"truth": t, "probabilities": {"no": 1 - p, "yes": p}} for t, p in zip(labels, scores, strict=True)]
+    run.site_folder("a").mkdir(parents=True)
+    (run.site_folder("a") / "test.json").write_text(json.dumps({"patients": {f"p{k}": [u] for k, u in enumerate(units)}}))
+    assert read_report_data(run.path).site_tests[0].derived["auroc"] == 0.5
+    planned = SimpleNamespace(seed=1, spec=SimpleNamespace(name="fedavg"))
+    found = read_leaderboard_run(planned, SimpleNamespace(run=run.path, status="completed"), tmp_path)  # type: ignore[arg-type]
+    assert found.score == 0.75
