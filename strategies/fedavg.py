@@ -35,10 +35,10 @@ _log = getLogger("flwr")
 class FedAvg(EvaluationRounds):
     """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
-    The model is that of Flower's class, but for the rounding of that. The differences: memory does not grow with the number of
-    sites; not one bit of the result depends on the order of arrival; tensors keep their types, and integer
-    tensors are not averaged; a reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason;
-    and a round with fewer counted replies than the quorum fails. `docs/strategies.md` lists them all.
+    The model is that of Flower's class, but for Flower's rounding. The differences: memory does not grow with the number of
+    sites; not one bit of the result depends on the order of arrival; tensors keep their types, and integer tensors are not
+    averaged; a reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round
+    with fewer counted replies than the quorum fails. `docs/strategies.md` lists them all.
 
     A subclass overrides one or several of the steps of a round, which are called in this order:
 
